@@ -1,0 +1,18 @@
+"""Generated chest CTs with known lesions, for trying the app and for its tests."""
+
+from .acquisition import Acquisition
+from .chest import Lesion, chest_volume, draw_lesions
+from .demo import DemoSeries, write_demo_studies, write_mask
+from .dicom_series import study_instance_uid, write_dicom_series
+
+__all__ = [
+    "Acquisition",
+    "DemoSeries",
+    "Lesion",
+    "chest_volume",
+    "draw_lesions",
+    "study_instance_uid",
+    "write_demo_studies",
+    "write_dicom_series",
+    "write_mask",
+]
