@@ -1,0 +1,45 @@
+"""Data that tests share, and the programs they start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lib.phantoms import DemoSeries, write_demo_studies
+
+pytest_plugins = ["tests.support.server", "tests.support.orthanc", "tests.support.browser"]
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class PhantomStudies:
+    """The demo patients on disk.
+
+    Attributes:
+        directory: DICOM folder, only to be read.
+        series: what is in it, masks included.
+    """
+
+    directory: Path
+    series: tuple[DemoSeries, ...]
+
+    def of_patient(self, patient_id: str) -> DemoSeries:
+        """First series of a patient."""
+        return next(series for series in self.series if series.patient_id == patient_id)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the real scans that development uses; a user's clone has none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("SKIPPED: no real CT data at ../shared/data; it is not part of this repository")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def phantom_studies(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudies:
+    """Six generated patients, written once."""
+    root = tmp_path_factory.mktemp("phantoms")
+    series = write_demo_studies(root / "dicom", truth=root / "truth")
+    return PhantomStudies(root / "dicom", tuple(series))
