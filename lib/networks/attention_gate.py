@@ -9,7 +9,7 @@ class AttentionGate(nn.Module):
     """Additive attention: alpha = sigmoid(psi(ReLU(W_x x + W_g g + b))).
 
     Paper eq. 6 with the ReLU and the 1x1 psi of Oktay et al. 2018 (arXiv:1804.03999) in between. No
-    normalisation inside: the coefficients then depend on the features alone, not on what else is in the batch.
+    normalisation inside: the coefficients then depend on the features alone, not on the rest of the batch.
     """
 
     def __init__(self, spatial_dims: int, skip_channels: int, gating_channels: int, inter_channels: int):

@@ -1,0 +1,7 @@
+"""Transforms of plain MONAI: the way from a volume on disk to the network, and from its logits back."""
+
+from lib.transforms.crf import DenseCRFd
+from lib.transforms.postprocessing import mask_transforms
+from lib.transforms.preprocessing import image_transforms
+
+__all__ = ["DenseCRFd", "image_transforms", "mask_transforms"]

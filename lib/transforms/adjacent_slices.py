@@ -1,0 +1,53 @@
+"""What lies above and below a slice, as further channels of it."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+
+class AdjacentSlicesd(MapTransform):
+    """Stack the volume with itself seen at distances along the scan axis, given in mm.
+
+    A vessel that crosses a slice looks like a nodule in it; a few mm above and below it still looks like a
+    vessel. The distance is physical, so that thin and thick slices show the same: between slices the value is
+    interpolated linearly, beyond the ends the last slice is repeated.
+
+    Args:
+        keys: Tensors of shape (1, X, Y, Z).
+        offsets_mm: One output channel for each, in mm towards the end of the Z axis.
+
+    Example:
+        Offsets (-2.5, 0, 2.5) make (1, X, Y, Z) to (3, X, Y, Z), the unchanged volume in the middle.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, *, offsets_mm: Sequence[float], allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.offsets_mm = tuple(offsets_mm)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            volume: MetaTensor = d[key]
+            spacing = float(volume.pixdim[-1])
+            plain = volume.as_tensor()
+            stacked = torch.cat([_shifted(plain, offset / spacing) for offset in self.offsets_mm])
+            d[key] = MetaTensor(stacked, meta=volume.meta, applied_operations=volume.applied_operations)
+        return d
+
+
+def _shifted(volume: torch.Tensor, slices: float) -> torch.Tensor:
+    """The volume as seen from ``slices`` further along its last axis, a fraction of a slice allowed."""
+    if slices == 0:
+        return volume
+    last = volume.shape[-1] - 1
+    position = (torch.arange(last + 1) + slices).clamp(0, last)
+    below = position.floor().long()
+    return torch.lerp(
+        volume[..., below], volume[..., (below + 1).clamp(max=last)], (position - below).to(volume)
+    )

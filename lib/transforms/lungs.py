@@ -1,0 +1,69 @@
+"""Where the lungs are, by their density alone: good enough to place a field of view, not to measure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+_AIR_HU = -400.0
+_GRID_MM = 2.5
+_SMALLEST_LUNG_ML = 20.0
+
+
+@dataclass(frozen=True)
+class LungBox:
+    """Box of the lungs, and the middle of the body around them, in voxels of the full grid.
+
+    Attributes:
+        start: First voxel of each axis.
+        stop: One past the last voxel of each axis.
+        body_centre: Middle of the body's box in the slices with lung, first two axes. Unlike the lungs' own
+            middle it stays in place when one lung is filled by fluid or a large tumour.
+    """
+
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+    body_centre: tuple[float, float]
+
+
+def find_lungs(hu: np.ndarray, spacing: tuple[float, float, float]) -> LungBox | None:
+    """Find the air inside the body.
+
+    Args:
+        hu: CT in HU, shape (X, Y, Z) with axial slices along Z.
+        spacing: Voxel size in mm.
+
+    Returns:
+        Box of all inner air pockets of at least 20 ml, or None where there is none: no chest, or a field of
+        view so tight that the lungs are open to its border.
+    """
+    steps = tuple(max(1, round(_GRID_MM / length)) for length in spacing)
+    air = hu[tuple(slice(None, None, step) for step in steps)] < _AIR_HU
+    pockets, count = ndimage.label(air)
+    sizes = np.bincount(pockets.ravel(), minlength=count + 1)
+    faces = (pockets[0], pockets[-1], pockets[:, 0], pockets[:, -1])
+    outside = np.unique(np.concatenate([face.ravel() for face in faces]))
+    voxel_ml = np.prod([length * step for length, step in zip(spacing, steps, strict=True)]) / 1000
+    inner = sizes * voxel_ml >= _SMALLEST_LUNG_ML
+    inner[0] = False
+    inner[outside] = False
+    if not inner.any():
+        return None
+    start, stop = _box(inner[pockets])
+    tissue, _ = ndimage.label(~air[:, :, start[2] : stop[2]])
+    body_start, body_stop = _box(tissue == 1 + np.argmax(np.bincount(tissue.ravel())[1:]))
+    return LungBox(
+        start=tuple(low * step for low, step in zip(start, steps, strict=True)),
+        stop=tuple(
+            min(high * step, length) for high, step, length in zip(stop, steps, hu.shape, strict=True)
+        ),
+        body_centre=tuple(
+            (low + high) / 2 * step for low, high, step in zip(body_start, body_stop, steps[:2], strict=False)
+        ),
+    )
+
+
+def _box(mask: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """First and one past last index of a non-empty mask along each axis."""
+    slices = ndimage.find_objects(mask.astype(np.uint8))[0]
+    return tuple(s.start for s in slices), tuple(s.stop for s in slices)

@@ -1,0 +1,121 @@
+"""DenseCRFd: equal to pydensecrf on the same box, never loses a lesion, bounded."""
+
+import logging
+
+import numpy as np
+import pydensecrf.densecrf as pydensecrf
+import pytest
+import torch
+from monai.data import MetaTensor
+from pydensecrf.utils import create_pairwise_bilateral, create_pairwise_gaussian, unary_from_softmax
+from scipy import ndimage
+
+from lib.settings import load_info
+from lib.transforms import DenseCRFd
+
+INFER = load_info()["config"]["infer"]
+SPACING = np.array([0.8, 0.8, 2.5])
+OPTIONS = {name: INFER[f"crf_{name}"] for name in DenseCRFd.OPTIONS}
+
+
+def crf(**changes):
+    return DenseCRFd(keys="pred", image_key="hu", threshold=0.5, **(OPTIONS | changes))
+
+
+def refine(transform, probability, hu):
+    affine = torch.diag(torch.tensor([*SPACING, 1.0]))
+    data = {
+        "pred": MetaTensor(torch.from_numpy(probability[None].astype(np.float32)), affine=affine),
+        "hu": MetaTensor(torch.from_numpy(hu[None].astype(np.float32)), affine=affine),
+    }
+    return transform(data)["pred"][0].numpy()
+
+
+@pytest.fixture
+def lesion():
+    """A ball of tissue in lung, found by the network one voxel too far to one side, with noise."""
+    rng = np.random.default_rng(0)
+    distance = np.linalg.norm((np.indices((60, 60, 20)).T - [30, 28, 10]) * SPACING, axis=-1).T
+    hu = np.where(distance < 8, 30.0, -800.0) + rng.normal(0, 30, distance.shape)
+    probability = np.clip(0.5 + (8 - np.roll(distance, 1, axis=0)) / 6, 0.01, 0.99)
+    return probability.astype(np.float32), hu.astype(np.float32), distance < 8
+
+
+def test_equals_pydensecrf_on_the_box(lesion):
+    probability, hu, _ = lesion
+    found = ndimage.find_objects(probability >= 0.5)[0]
+    margin = np.ceil(OPTIONS["margin_mm"] / SPACING).astype(int)
+    box = tuple(
+        slice(max(s.start - m, 0), min(s.stop + m, n))
+        for s, m, n in zip(found, margin, probability.shape, strict=True)
+    )
+    p = probability[box]
+    reference = pydensecrf.DenseCRF(p.size, 2)
+    reference.setUnaryEnergy(unary_from_softmax(np.stack([1 - p, p])))
+    reference.addPairwiseEnergy(
+        create_pairwise_gaussian(OPTIONS["gaussian_mm"] / SPACING, p.shape), compat=OPTIONS["gaussian_weight"]
+    )
+    reference.addPairwiseEnergy(
+        create_pairwise_bilateral(OPTIONS["bilateral_mm"] / SPACING, (OPTIONS["bilateral_hu"],), hu[box]),
+        compat=OPTIONS["bilateral_weight"],
+    )
+    expected = probability.copy()
+    expected[box] = np.array(reference.inference(OPTIONS["iterations"]))[1].reshape(p.shape)
+    np.testing.assert_allclose(refine(crf(), probability, hu), expected, atol=1e-6)
+
+
+def test_outline_moves_to_the_edge_in_the_image(lesion):
+    probability, hu, truth = lesion
+
+    def dice(mask):
+        return 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+
+    assert dice(refine(crf(), probability, hu) >= 0.5) > dice(probability >= 0.5) + 0.02
+
+
+def test_outside_the_boxes_nothing_changes(lesion):
+    probability, hu, _ = lesion
+    probability[:8, :8, :3] = 0.3
+    refined = refine(crf(), probability, hu)
+    np.testing.assert_array_equal(refined[:8, :8, :3], probability[:8, :8, :3])
+
+
+def test_a_lesion_the_crf_would_erase_is_kept(lesion):
+    _, hu, _ = lesion
+    probability = np.full(hu.shape, 0.01, np.float32)
+    probability[5, 5, 5] = 0.51  # one weak voxel in the middle of lung
+    transform = crf(gaussian_weight=20)
+    assert transform.marginal(probability, hu, SPACING)[5, 5, 5] < 0.5
+    refined = refine(transform, probability, hu)
+    assert refined[5, 5, 5] == np.float32(0.51)
+    assert (refined >= 0.5).sum() == 1
+
+
+def test_two_lesions_are_both_refined(lesion):
+    probability, hu, _ = lesion
+    twice = np.concatenate([probability, probability])
+    refined = refine(crf(), twice, np.concatenate([hu, hu]))
+    changed = np.abs(refined - twice) > 0.05
+    assert changed[:60].any() and changed[60:].any()
+
+
+def test_what_exceeds_the_budget_is_left_to_the_network(lesion, caplog):
+    probability, hu, _ = lesion
+    with caplog.at_level(logging.WARNING):
+        refined = refine(crf(max_voxels=1000), probability, hu)
+    np.testing.assert_array_equal(refined, probability)
+    assert "CRF left out for the 1 largest of 1" in caplog.text
+
+
+def test_a_small_lesion_is_refined_even_beside_one_too_large(lesion):
+    probability, hu, _ = lesion
+    wide = np.concatenate([probability, np.full((200, 60, 20), 0.9, np.float32)])
+    wide[60:100] = 0.0
+    refined = refine(crf(max_voxels=60 * 60 * 20), wide, np.concatenate([hu, np.zeros((200, 60, 20))]))
+    assert np.abs(refined[:60] - probability).max() > 0.05
+    np.testing.assert_array_equal(refined[100:], wide[100:])
+
+
+def test_no_candidate_no_change():
+    probability = np.full((10, 10, 10), 0.2, np.float32)
+    np.testing.assert_array_equal(refine(crf(), probability, np.zeros((10, 10, 10))), probability)
