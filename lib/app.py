@@ -1,0 +1,159 @@
+"""The MONAI Label app: which model, strategies and routes it offers, over which datastore."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from monailabel.config import settings as server_settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.tasks.activelearning.first import First
+from monailabel.tasks.activelearning.random import Random
+
+from lib.configs.lung_tumor import LungTumor
+from lib.datastore import SeriesDatastore
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.folder_routes import folder_router
+from lib.dicomweb.pacs import pacs_client, pacs_router
+from lib.errors import UserError
+from lib.publishing import ModelStore
+from lib.server.install import install
+from lib.settings import Settings, is_url
+
+logger = logging.getLogger(__name__)
+
+_FIRST_LOOK_SECONDS = 20
+
+
+class MyApp(MONAILabelApp):
+    """LungLabel as MONAI Label's server and its training process know it.
+
+    Args:
+        app_dir: This repository.
+        studies: DICOM folder or DICOMweb URL.
+        conf: Pairs of ``--conf NAME VALUE``.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        self.settings = Settings.from_conf(studies, conf)
+        _prepare_server_settings(self.settings)
+        self.models = ModelStore(self.settings.model_dir)
+        self.task_config = LungTumor()
+        self.task_config.init(
+            LungTumor.NAME,
+            str(self.settings.model_dir),
+            conf,
+            planner=None,
+            app=self.settings,
+            store=self.models,
+        )
+        info = self.settings.info
+        super().__init__(
+            app_dir=app_dir,
+            studies=self.settings.studies,
+            conf=conf,
+            name=info["name"],
+            description=info["description"],
+            version=info["version"],
+        )
+
+    def init_datastore(self) -> Datastore:
+        """One datastore for both: a folder's client and a PACS's have the same methods."""
+        settings = self.settings
+        if is_url(settings.studies):
+            filters = server_settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER
+            return SeriesDatastore(pacs_client(settings.studies), settings, filters)
+        client = FolderClient(Path(settings.studies), settings.segs_dir, settings.cache_dir / "index.sqlite")
+        return SeriesDatastore(client, settings)
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """The model's infer task."""
+        return {LungTumor.NAME: self.task_config.infer()}
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """The model's train task."""
+        return {LungTumor.NAME: self.task_config.trainer()}
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """How the next case is chosen."""
+        return {"random": Random(), "first": First()}
+
+    def on_init_complete(self) -> None:
+        """Called in the server only: put our routes in front, watch the studies, wait for a first look."""
+        super().on_init_complete()
+        from monailabel.app import app as server  # the training process has no server to import
+
+        datastore = self.datastore()
+        install(server, self, self._dicomweb_router())
+        logger.info("Studies: %s", self.settings.studies)
+        logger.info("Workspace (labels and segs are precious, cache is not): %s", self.settings.workspace)
+        if not datastore.watch().first_look.wait(_FIRST_LOOK_SECONDS):
+            logger.info("Indexing goes on; the list grows meanwhile.")
+        status = datastore.status()
+        logger.info("%d usable CT series, %d left out", status["total"], status["left_out"])
+
+    def info(self) -> dict[str, Any]:
+        """What clients are told about this app, with the version of the model that serves."""
+        return {**super().info(), "model_version": self.models.serving_version()}
+
+    def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Segment an image of the datastore, or a file that was uploaded with the request.
+
+        Raises:
+            UserError: The image is neither; a path of the server's disk is never read.
+        """
+        image = request.get("image")
+        if not self._was_uploaded(image):
+            self.datastore().series(str(image))
+        return super().infer(request, datastore)
+
+    def train(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Train on what is labelled.
+
+        Raises:
+            UserError: Nothing is labelled yet.
+        """
+        self.check_trainable()
+        return super().train(request)
+
+    def check_trainable(self) -> None:
+        """Raise a UserError when there is nothing to train on."""
+        if not self.datastore().get_labeled_images():
+            raise UserError(
+                "There is nothing to train on: no image is labelled yet. Open one, correct the mask, submit it, "
+                "then train.",
+                HTTPStatus.CONFLICT,
+            )
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Where files sent with a request wait for their inference."""
+        return self.settings.cache_dir / "uploads"
+
+    def _was_uploaded(self, image: object) -> bool:
+        folders = (self.uploads_dir, Path(server_settings.MONAI_LABEL_SESSION_PATH))
+        return isinstance(image, str) and any(
+            Path(image).resolve().is_relative_to(folder.resolve()) and Path(image).exists() for folder in folders
+        )
+
+    def _dicomweb_router(self) -> Callable:
+        client = self.datastore().client
+        if isinstance(client, FolderClient):
+            return folder_router(client)
+        return pacs_router(self.settings.studies)
+
+
+def _prepare_server_settings(settings: Settings) -> None:
+    """Switch what a user of this app would else have to switch by environment variables."""
+    server_settings.MONAI_LABEL_TRACKING_ENABLED = False  # MLflow refuses its file store: training would fail
+    server_settings.MONAI_LABEL_AUTO_UPDATE_SCORING = False
+    server_settings.MONAI_LABEL_INFER_CONCURRENCY = 1  # one network on one device at a time
+    server_settings.MONAI_LABEL_SESSION_PATH = str(settings.cache_dir / "sessions")
+    (settings.cache_dir / "uploads").mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,55 @@
+"""The model ``lung_tumor``: its labels, network, weights, and its infer and train task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monailabel.interfaces.config import TaskConfig
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.train import TrainTask
+
+from lib.infers import LungTumorInferTask
+from lib.networks import AttentionResidualUNet
+from lib.publishing import ModelStore
+from lib.settings import Settings
+from lib.trainers import LungTumorTrainTask
+
+
+class LungTumor(TaskConfig):
+    """Attention-gated residual U-Net for lung tumours, slice by slice."""
+
+    NAME = "lung_tumor"
+
+    def init(
+        self,
+        name: str,
+        model_dir: str,
+        conf: dict[str, str],
+        planner: object,
+        *,
+        app: Settings,
+        store: ModelStore,
+    ) -> None:
+        """Take over the app's settings.
+
+        Args:
+            name: Of the model.
+            model_dir: Folder of its weights.
+            conf: Pairs of ``--conf``.
+            planner: Unused; the network's size does not depend on the data.
+            app: Parsed settings.
+            store: Of the weights.
+        """
+        super().init(name, model_dir, conf, planner)
+        self.labels = app.info["labels"]
+        self.network = AttentionResidualUNet(**app.info["network"])
+        self._info: dict[str, Any] = app.info
+        self._store = store
+
+    def infer(self) -> InferTask:
+        """The infer task."""
+        return LungTumorInferTask(self.network, self._info, self._store)
+
+    def trainer(self) -> TrainTask:
+        """The train task."""
+        return LungTumorTrainTask(self.model_dir, self.network, self._info, self._store)

@@ -1,0 +1,161 @@
+"""The series of a folder or PACS: which are images of this app, and why the others are not."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lib.datastore.slice_geometry import series_problem
+from lib.dicomweb import attributes
+from lib.dicomweb.matching import tag_of, values_of
+
+logger = logging.getLogger(__name__)
+
+_DicomJson = dict[str, dict[str, Any]]
+
+
+class DicomwebClient(Protocol):
+    """What this app needs of a DICOMweb client; a folder's and a PACS's both have it."""
+
+    base_url: str
+
+    def search_for_series(self, **query: Any) -> list[_DicomJson]: ...
+
+    def search_for_instances(self, study: str, series: str, **query: Any) -> list[_DicomJson]: ...
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series as the catalog knows it.
+
+    Attributes:
+        uid: SeriesInstanceUID, the image id.
+        study_uid: StudyInstanceUID.
+        header: DICOM JSON of its study and series attributes.
+        instance_count: Number of its instances.
+        problem: Why it is no image of this app; None if it is one.
+    """
+
+    uid: str
+    study_uid: str
+    header: _DicomJson
+    instance_count: int
+    problem: str | None
+
+    def value(self, keyword: str) -> str:
+        """The first value of an attribute, empty where it has none."""
+        return next(iter(values_of(self.header, tag_of(keyword) or "")), "")
+
+
+class SeriesCatalog:
+    """A snapshot of all series, refreshed from the client; reading it never waits.
+
+    A series is judged once, and again when its number of instances changes.
+
+    Args:
+        client: Of the folder or PACS.
+        search_filters: Which series to ask for.
+    """
+
+    def __init__(self, client: DicomwebClient, search_filters: dict[str, Any] | None = None) -> None:
+        self._client = client
+        self._search_filters = search_filters
+        self._series: dict[str, Series] = {}
+        self._refresh_lock = threading.Lock()
+
+    def refresh(self) -> None:
+        """Ask the client what there is now. A series that cannot be judged keeps no other from being listed."""
+        with self._refresh_lock:
+            known = self._series
+            series: dict[str, Series] = {}
+            for header in self._client.search_for_series(search_filters=self._search_filters):
+                uid, study_uid = _first(header, "SeriesInstanceUID"), _first(header, "StudyInstanceUID")
+                count = int(_first(header, "NumberOfSeriesRelatedInstances") or 0)
+                former = known.get(uid)
+                if former and count and former.instance_count == count:
+                    series[uid] = former
+                else:
+                    problem = self._judge(header, study_uid, uid)
+                    series[uid] = Series(uid, study_uid, header, count, problem)
+            self._series = series
+
+    def all(self) -> list[Series]:
+        """Every series, usable or not."""
+        return list(self._series.values())
+
+    def images(self) -> list[str]:
+        """Ids of the series that can be segmented."""
+        return [series.uid for series in self._series.values() if series.problem is None]
+
+    def get(self, uid: str) -> Series | None:
+        """A series by its SeriesInstanceUID."""
+        return self._series.get(uid)
+
+    def _judge(self, header: _DicomJson, study_uid: str, uid: str) -> str | None:
+        modality = _first(header, "Modality")
+        if modality != "CT":
+            return series_problem(modality, [])
+        try:
+            instances = self._client.search_for_instances(study_uid, uid, fields=attributes.INSTANCE)
+            return series_problem(modality, instances)
+        except Exception as error:  # one strange series must not hide the others
+            logger.warning("Series %s could not be judged: %s", uid, error)
+            return f"its instances could not be listed: {error}"
+
+
+class CatalogWatcher(threading.Thread):
+    """Keeps a catalog up to date in the background.
+
+    Args:
+        catalog: What is kept up to date.
+        scan: Takes in what changed in the folder before each refresh; calls back with its progress.
+            None for a PACS, which does so itself.
+        seconds: Pause between two looks.
+    """
+
+    def __init__(
+        self,
+        catalog: SeriesCatalog,
+        scan: Callable[[Callable[[int, int], None]], Any] | None,
+        seconds: float,
+    ) -> None:
+        super().__init__(name="catalog", daemon=True)
+        self._catalog = catalog
+        self._scan = scan
+        self._seconds = seconds
+        self._wake = threading.Event()
+        self.first_look = threading.Event()
+        self.progress: dict[str, int] = {}
+        self.error: str | None = None
+
+    def run(self) -> None:
+        """Look, pause, look again, until the server ends."""
+        while True:
+            try:
+                if self._scan:
+                    self._scan(self._on_progress)
+                self._catalog.refresh()
+                self.error = None
+            except Exception as error:  # a PACS that is away now may be back at the next look
+                self.error = f"{type(error).__name__}: {error}"
+                logger.warning("Could not list the series: %s", self.error)
+            self.progress = {}
+            self.first_look.set()
+            self._wake.wait(self._seconds)
+            self._wake.clear()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    def _on_progress(self, done: int, total: int) -> None:
+        self.progress = {"files_indexed": done, "files_to_index": total}
+        logger.info("Indexing: %d of %d new files", done, total)
+        self._catalog.refresh()
+
+
+def _first(header: _DicomJson, keyword: str) -> str:
+    return next(iter(values_of(header, tag_of(keyword) or "")), "")

@@ -1,0 +1,329 @@
+"""MONAI Label's datastore over a DICOMweb client: images are CT series, labels are a history on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import tempfile
+import zipfile
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+
+from lib.datastore.catalog import CatalogWatcher, DicomwebClient, Series, SeriesCatalog
+from lib.datastore.image_info import ImageInfo
+from lib.datastore.label_reader import read_label
+from lib.datastore.label_store import LabelStore
+from lib.datastore.volume import read_grid, write_volume
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.matching import values_of
+from lib.errors import UserError
+from lib.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_FINAL = DefaultLabelTag.FINAL.value
+_INFO_KEYWORDS = (
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "PatientID",
+    "Modality",
+    "StudyDate",
+    "StudyTime",
+    "StudyDescription",
+    "SeriesDescription",
+)
+
+
+class SeriesDatastore(Datastore):
+    """Images are the usable CT series of a folder or PACS, by SeriesInstanceUID.
+
+    MONAI Label's own DICOMweb datastore keeps its list in one JSON file rewritten in place, overwrites labels
+    and lists a series only hours later; so its interface is taken, not its storage.
+
+    Args:
+        client: DICOMweb client of the folder or PACS.
+        settings: Where labels and cache are kept, and which label values there are.
+        search_filters: Which series a PACS is asked for. A folder lists all, to say why the others are not used.
+    """
+
+    def __init__(
+        self,
+        client: DicomwebClient,
+        settings: Settings,
+        search_filters: dict[str, Any] | None = None,
+    ) -> None:
+        self.client = client
+        self.catalog = SeriesCatalog(client, search_filters)
+        self.labels = LabelStore(settings.labels_dir)
+        self.watcher: CatalogWatcher | None = None
+        self._settings = settings
+        self._volumes_dir = settings.cache_dir / "volumes"
+        self._info = ImageInfo(settings.workspace / "image_info")
+        self._label_values = list(settings.info["labels"].values())
+        self._listed = False
+
+    def watch(self) -> CatalogWatcher:
+        """Keep the list of series up to date in the background, as the server does."""
+        scan = self.client.scan if isinstance(self.client, FolderClient) else None
+        self.watcher = CatalogWatcher(self.catalog, scan, self._settings.rescan_seconds)
+        self._listed = True
+        self.watcher.start()
+        return self.watcher
+
+    def series(self, image_id: str) -> Series:
+        """The series of an image.
+
+        Raises:
+            UserError: There is none, or it cannot be used, with the reason.
+        """
+        series = self._catalog().get(image_id)
+        if series is None:
+            raise UserError(
+                f"There is no image {image_id!r}. Images are named by their SeriesInstanceUID; "
+                "GET /datastore/?output=all lists them.",
+                HTTPStatus.NOT_FOUND,
+            )
+        if series.problem:
+            raise UserError(f"Series {image_id} cannot be used: {series.problem}.", HTTPStatus.UNPROCESSABLE_ENTITY)
+        return series
+
+    # --- images
+
+    def list_images(self) -> list[str]:
+        """Ids of all usable series."""
+        return self._catalog().images()
+
+    def get_image_uri(self, image_id: str) -> str:
+        """Path of the volume of an image (NRRD, HU, index order column-row-slice); made when first asked for.
+
+        Raises:
+            UserError: There is no such image, or its slices are no regular grid.
+        """
+        series = self.series(image_id)
+        instances = self.client.search_for_instances(series.study_uid, series.uid)
+        uids = sorted(uid for instance in instances for uid in values_of(instance, "00080018"))
+        fingerprint = hashlib.sha256("\n".join(uids).encode()).hexdigest()[:16]
+        path = self._volumes_dir / fingerprint / f"{image_id}.nrrd"
+        if not path.exists():
+            self._make_volume(series, path)
+        return str(path)
+
+    def get_image(self, image_id: str, params: Any = None) -> io.BytesIO:
+        """Content of the volume of an image."""
+        return io.BytesIO(Path(self.get_image_uri(image_id)).read_bytes())
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        """DICOM attributes of an image that viewers ask for, and what was noted about it."""
+        series = self.series(image_id)
+        info = {keyword: series.value(keyword) for keyword in _INFO_KEYWORDS}
+        return {**self._info.get(image_id), **info, "name": f"{image_id}.nrrd"}
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        """Note something about an image."""
+        self.series(image_id)
+        self._info.update(image_id, info)
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        """Refused: images come from the folder or PACS."""
+        raise UserError(
+            f"Images are not uploaded here: copy the DICOM files into {self.client.base_url}, or send them to "
+            "the PACS; they show up by themselves."
+        )
+
+    def remove_image(self, image_id: str) -> None:
+        """Refused: the user's DICOM files are never removed."""
+        raise UserError("Images are never removed by this server; your DICOM files are yours.")
+
+    # --- labels
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """Keep a label on its image's grid. Former labels stay in the history.
+
+        Returns:
+            The label id, which is the image id.
+
+        Raises:
+            UserError: Unknown image, a tag that is no name, or a file that is no label of this image.
+        """
+        image_path = Path(self.get_image_uri(image_id))
+        label = read_label(Path(label_filename), image_path, self._label_values)
+        voxels = int(sitk.GetArrayViewFromImage(label).astype(bool).sum())
+        info = {**label_info, "size": label.GetSize(), "voxels": voxels, "grid": image_path.parent.name}
+        record = self.labels.save(image_id, label_tag, lambda part: sitk.WriteImage(label, str(part), True, 1), info)
+        logger.info("Label %d (%s) of %s kept: %d voxels", record.number, label_tag, image_id, voxels)
+        return image_id
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        """Path of the latest label (NIfTI, uint8, on the image's grid).
+
+        Raises:
+            UserError: There is none.
+        """
+        return str(self.labels.path(self.labels.latest(label_id, label_tag)))
+
+    def get_label(self, label_id: str, label_tag: str, params: Any = None) -> io.BytesIO:
+        """Content of the latest label."""
+        return io.BytesIO(Path(self.get_label_uri(label_id, label_tag)).read_bytes())
+
+    def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
+        """What is known of the latest label."""
+        record = self.labels.latest(label_id, label_tag)
+        return {
+            **record.info,
+            "number": record.number,
+            "ts": int(record.time),
+            "sha256": record.sha256,
+            "name": self.labels.path(record).name,
+        }
+
+    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
+        """Add to what is known of the latest label."""
+        self.labels.update_info(label_id, label_tag, info)
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Take a label out of use; it stays in the history."""
+        self.labels.withdraw(label_id, label_tag)
+
+    def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
+        """Label id of each tag."""
+        return dict.fromkeys(self.labels.current(image_id), image_id)
+
+    def get_label_by_image_id(self, image_id: str, tag: str) -> str:
+        """Label id of a tag, empty if there is none."""
+        return self.get_labels_by_image_id(image_id).get(tag, "")
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Ids of the images that a person has labelled."""
+        tag = label_tag or _FINAL
+        present = set(self.list_images())
+        return [
+            image_id
+            for image_id in self.labels.labelled_images()
+            if image_id in present and tag in self.labels.current(image_id)
+        ]
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Ids of the images that nobody has labelled yet."""
+        labelled = set(self.get_labeled_images(label_tag, labels))
+        return [image_id for image_id in self.list_images() if image_id not in labelled]
+
+    # --- the whole
+
+    def datalist(self) -> list[dict[str, Any]]:
+        """Image and label paths of all labelled images, for training.
+
+        A label of a series that has since got more slices is left out, with a warning.
+        """
+        pairs = []
+        for image_id in self.get_labeled_images():
+            try:
+                image, label = self.get_image_uri(image_id), self.get_label_uri(image_id, _FINAL)
+            except (UserError, OSError) as error:
+                logger.warning("Image %s is left out of training: %s", image_id, error)
+                continue
+            if read_grid(Path(image)).GetSize() != read_grid(Path(label)).GetSize():
+                logger.warning("Image %s is left out of training: it changed after it was labelled", image_id)
+                continue
+            pairs.append({"image": image, "label": label, "image_id": image_id})
+        return pairs
+
+    def get_dataset_archive(self, limit_cases: int | None) -> str:
+        """Path of a ZIP of labelled images and their labels."""
+        pairs = self.datalist()[:limit_cases]
+        if not pairs:
+            raise UserError("There is nothing to put into an archive: no image is labelled yet.")
+        with tempfile.NamedTemporaryFile(dir=self._settings.cache_dir, suffix=".zip", delete=False) as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                for pair in pairs:
+                    archive.write(pair["image"], f"image/{pair['image_id']}.nrrd")
+                    archive.write(pair["label"], f"label/{pair['image_id']}.nii.gz")
+                archive.writestr("metadata.json", json.dumps(self.json(), default=str, indent=2))
+            return file.name
+
+    def status(self) -> dict[str, Any]:
+        """Counts for ``/info``: images, labelled ones, labels by tag, series left out, indexing going on."""
+        tags: dict[str, int] = {}
+        for image_id in self.labels.labelled_images():
+            for tag in self.labels.current(image_id):
+                tags[tag] = tags.get(tag, 0) + 1
+        images = self.list_images()
+        status = {
+            "total": len(images),
+            "completed": len(self.get_labeled_images()),
+            "label_tags": tags,
+            "left_out": len(self.catalog.all()) - len(images),
+        }
+        if self.watcher:
+            status.update(self.watcher.progress)
+            if self.watcher.error:
+                status["error"] = self.watcher.error
+        return status
+
+    def json(self) -> dict[str, Any]:
+        """All images with their info and the info of their labels, as MONAI Label's clients know it."""
+        return {
+            "name": self.name(),
+            "description": self.description(),
+            "objects": {
+                image_id: {
+                    "image": {"ext": ".nrrd", "info": self.get_image_info(image_id)},
+                    "labels": {
+                        tag: {"ext": ".nii.gz", "info": self.get_label_info(image_id, tag)}
+                        for tag in self.labels.current(image_id)
+                    },
+                }
+                for image_id in self.list_images()
+            },
+        }
+
+    def refresh(self) -> None:
+        """Look for new series now."""
+        if self.watcher:
+            self.watcher.wake()
+        else:
+            self.catalog.refresh()
+
+    def name(self) -> str:
+        """Address of the folder or PACS."""
+        return self.client.base_url
+
+    def set_name(self, name: str) -> None:
+        """Refused: the name is the address."""
+        raise UserError("The name of this datastore is the address of its folder or PACS.")
+
+    def description(self) -> str:
+        """What it is."""
+        return "CT series by SeriesInstanceUID"
+
+    def set_description(self, description: str) -> None:
+        """Refused: there is nothing to describe."""
+        raise UserError("The description of this datastore is fixed.")
+
+    def _catalog(self) -> SeriesCatalog:
+        """The catalog, listed once where no watcher does (a training process)."""
+        if not self._listed:
+            self.catalog.refresh()
+            self._listed = True
+        return self.catalog
+
+    def _make_volume(self, series: Series, path: Path) -> None:
+        try:
+            if isinstance(self.client, FolderClient):
+                write_volume(self.client.series_paths(series.study_uid, series.uid), path)
+                return
+            with tempfile.TemporaryDirectory(dir=self._settings.cache_dir) as folder:
+                files = []
+                for number, instance in enumerate(self.client.retrieve_series(series.study_uid, series.uid)):
+                    files.append(Path(folder) / f"{number}.dcm")
+                    instance.save_as(files[-1], write_like_original=False)
+                write_volume(files, path)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"Series {series.uid} cannot be read as a volume: {error}.", HTTPStatus.UNPROCESSABLE_ENTITY
+            ) from error

@@ -1,0 +1,130 @@
+"""Reading one DICOM file: its header for the index, for WADO metadata, and its frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.encaps import generate_pixel_data_frame
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
+
+from lib.dicomweb import attributes
+
+_TAGS = [*attributes.STUDY, *attributes.SERIES, *attributes.INSTANCE]
+_MAX_INLINE_BYTES = 1024
+_AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
+
+
+class NotUsableError(Exception):
+    """A file that cannot be used as a DICOM instance; the message is the reason, in plain words."""
+
+
+def read_index_header(path: Path) -> tuple[Dataset, str]:
+    """Read what the index keeps of a file.
+
+    Args:
+        path: Any file at all.
+
+    Returns:
+        The attributes of :mod:`lib.dicomweb.attributes` that the file has, and its transfer syntax UID.
+
+    Raises:
+        NotUsableError: It is not a DICOM instance, or damaged.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise NotUsableError("empty file")
+    try:
+        dataset = _read(path, specific_tags=_TAGS)
+        sop_class = str(dataset.get("SOPClassUID", ""))
+        transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or "1.2.840.10008.1.2"
+        media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    except InvalidDicomError:
+        raise NotUsableError("not a DICOM file") from None
+    except Exception as error:  # pydicom raises many kinds on damaged files; one must not stop the scan
+        raise NotUsableError(f"damaged DICOM file ({type(error).__name__}: {error})") from error
+    if media_class == MediaStorageDirectoryStorage:
+        raise NotUsableError("DICOMDIR, a table of contents; the files it names are read themselves")
+    if not sop_class:
+        if dataset.get("Modality") != "CT" or "Rows" not in dataset:
+            raise NotUsableError("no SOP Class UID, and not recognisable as a CT image without it")
+        dataset.SOPClassUID = media_class or CTImageStorage
+    _check_length(dataset, transfer_syntax, size)
+    return dataset, transfer_syntax
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the whole header as DICOM JSON (PS3.18 F) without pixel data.
+
+    Binary values over 1 KiB (private blocks, lookup tables, overlays) are left out: no viewer here asks for
+    them, and inlined they would make the answer many times as long.
+    """
+    dataset = _read(path)
+    transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or "1.2.840.10008.1.2"
+    for element in list(dataset):
+        if isinstance(element.value, bytes) and len(element.value) > _MAX_INLINE_BYTES:
+            del dataset[element.tag]
+    metadata = dataset.to_json_dict(suppress_invalid_tags=True)
+    metadata[_AVAILABLE_TRANSFER_SYNTAX_UID] = {"vr": "UI", "Value": [transfer_syntax]}
+    return metadata
+
+
+def read_frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]:
+    """Read frames as they are stored, in little endian where they are not compressed.
+
+    Args:
+        path: A DICOM image.
+        frame_numbers: Which frames, counted from 1.
+
+    Returns:
+        The transfer syntax UID of the returned bytes, and the bytes of each frame.
+
+    Raises:
+        IndexError: The image has no such frame.
+        NotUsableError: The file has no pixel data.
+    """
+    dataset = dcmread(path, force=True, specific_tags=["PixelData", "NumberOfFrames", "BitsAllocated"])
+    if "PixelData" not in dataset:
+        raise NotUsableError("the instance has no pixel data")
+    count = int(dataset.get("NumberOfFrames") or 1)
+    for number in frame_numbers:
+        if not 1 <= number <= count:
+            raise IndexError(f"frame {number} was asked for; the instance has frames 1 to {count}")
+    transfer_syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")) or "1.2.840.10008.1.2")
+    if transfer_syntax.is_compressed and transfer_syntax != "1.2.840.10008.1.2.1.99":
+        frames = list(generate_pixel_data_frame(dataset.PixelData, count))
+        return transfer_syntax, [frames[number - 1] for number in frame_numbers]
+    pixels = dataset.PixelData
+    if transfer_syntax == ExplicitVRBigEndian and dataset.BitsAllocated == 16:
+        pixels = np.frombuffer(pixels, ">u2").astype("<u2").tobytes()
+    length = len(pixels) // count
+    frames = [pixels[(number - 1) * length : number * length] for number in frame_numbers]
+    return ExplicitVRLittleEndian, frames
+
+
+def _read(path: Path, specific_tags: list[str] | None = None) -> Dataset:
+    """Read a header; files without the 128-byte preamble are taken if they start with group 0008."""
+    with path.open("rb") as file:
+        start = file.read(132)
+        file.seek(0)
+        bare = start[128:132] != b"DICM" and start[:2] in (b"\x08\x00", b"\x02\x00")
+        return dcmread(file, stop_before_pixels=True, specific_tags=specific_tags, force=bare)
+
+
+def _check_length(dataset: Dataset, transfer_syntax: str, size: int) -> None:
+    """Refuse an uncompressed image whose file is shorter than its pixels."""
+    if UID(transfer_syntax).is_compressed or "Rows" not in dataset or "Columns" not in dataset:
+        return
+    expected = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("BitsAllocated") or 16) // 8
+    expected *= int(dataset.get("SamplesPerPixel") or 1) * int(dataset.get("NumberOfFrames") or 1)
+    if size < expected:
+        raise NotUsableError(f"truncated: {size} bytes, its pixels alone need {expected}")

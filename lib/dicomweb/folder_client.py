@@ -1,0 +1,245 @@
+"""A folder of DICOM files with the methods of ``dicomweb_client``'s client.
+
+``dicomweb_client.DICOMfileClient`` would be the library's own answer; version 0.59.3 was measured and left:
+its connection works in one thread only, each update reads every file again, it cannot hand out implicit
+little endian, RLE or big endian instances, ignores date ranges, and merges instances without a UID.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, dcmread
+from pydicom.uid import UID, generate_uid
+
+from lib.atomic import write_atomically
+from lib.dicomweb import attributes
+from lib.dicomweb.dicom_file import read_frames, read_metadata
+from lib.dicomweb.folder_index import FolderIndex, IndexedFile, Scan
+from lib.dicomweb.matching import matches, tag_of, values_of
+
+_DicomJson = dict[str, dict[str, Any]]
+_STUDY_TAGS = tuple(tag_of(keyword) for keyword in attributes.STUDY)
+_CACHED_INSTANCES = 4096
+
+
+class FolderClient:
+    """QIDO-RS, WADO-RS and STOW-RS over a folder, read-only but for what is stored.
+
+    Args:
+        studies: The user's DICOM folder. Never written to.
+        store_dir: Where STOW-RS puts instances; its content answers queries like the folder's.
+        database: File of the index.
+    """
+
+    def __init__(self, studies: Path, store_dir: Path, database: Path) -> None:
+        self.base_url = Path(studies).resolve().as_uri()
+        self._store_dir = store_dir
+        store_dir.mkdir(parents=True, exist_ok=True)
+        self.index = FolderIndex(database, [studies, store_dir])
+        self._store_lock = threading.Lock()
+
+    def scan(self, progress: Callable[[int, int], None] | None = None) -> Scan:
+        """Take in what changed in the folder since the last time."""
+        return self.index.scan(progress)
+
+    def search_for_studies(
+        self,
+        fuzzymatching: bool | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        fields: Sequence[str] | None = None,
+        search_filters: Mapping[str, Any] | None = None,
+    ) -> list[_DicomJson]:
+        """QIDO-RS search for studies, newest first; DICOM JSON of each."""
+        studies: dict[str, _DicomJson] = {}
+        for header, count in self.index.series():
+            uid = values_of(header, "0020000D")[0]
+            study = studies.setdefault(uid, {tag: header[tag] for tag in _STUDY_TAGS if tag in header})
+            modalities = study.setdefault("00080061", {"vr": "CS", "Value": []})["Value"]
+            modalities.extend(m for m in values_of(header, "00080060") if m not in modalities)
+            _add(study, "00201206", 1)
+            _add(study, "00201208", count)
+        filters = _searchable(search_filters, (*_STUDY_TAGS, "00080061"))
+        found = [study for study in studies.values() if matches(study, filters, fuzzy=bool(fuzzymatching))]
+        found.sort(key=lambda study: values_of(study, "00080020"), reverse=True)
+        return _page(found, limit, offset)
+
+    def search_for_series(
+        self,
+        study_instance_uid: str | None = None,
+        fuzzymatching: bool | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        fields: Sequence[str] | None = None,
+        search_filters: Mapping[str, Any] | None = None,
+    ) -> list[_DicomJson]:
+        """QIDO-RS search for series, of one study or of all."""
+        filters = dict(search_filters or {})
+        if study_instance_uid is not None:
+            filters["StudyInstanceUID"] = study_instance_uid
+        found = []
+        for header, count in self.index.series():
+            _add(header, "00201209", count)
+            if matches(header, _searchable(filters, tuple(header)), fuzzy=bool(fuzzymatching)):
+                found.append(header)
+        return _page(found, limit, offset)
+
+    def search_for_instances(
+        self,
+        study_instance_uid: str | None = None,
+        series_instance_uid: str | None = None,
+        fuzzymatching: bool | None = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        fields: Sequence[str] | None = None,
+        search_filters: Mapping[str, Any] | None = None,
+    ) -> list[_DicomJson]:
+        """QIDO-RS search for instances, of one series, of one study or of all."""
+        filters = {"StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": series_instance_uid}
+        series = self.search_for_series(search_filters={k: v for k, v in filters.items() if v})
+        found = []
+        for header in series:
+            for file in self._series_files(values_of(header, "0020000D")[0], values_of(header, "0020000E")[0]):
+                instance = {**header, **file.attributes}
+                if matches(instance, _searchable(search_filters, tuple(instance))):
+                    found.append(instance)
+        return _page(found, limit, offset)
+
+    def retrieve_study_metadata(self, study_instance_uid: str) -> list[_DicomJson]:
+        """WADO-RS metadata of every instance of a study."""
+        series = self.search_for_series(study_instance_uid)
+        return [
+            instance
+            for header in series
+            for instance in self.retrieve_series_metadata(study_instance_uid, values_of(header, "0020000E")[0])
+        ]
+
+    def retrieve_series_metadata(self, study_instance_uid: str, series_instance_uid: str) -> list[_DicomJson]:
+        """WADO-RS metadata of every instance of a series."""
+        return [_metadata(file) for file in self._series_files(study_instance_uid, series_instance_uid)]
+
+    def retrieve_instance_metadata(
+        self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
+    ) -> _DicomJson:
+        """WADO-RS metadata of an instance.
+
+        Raises:
+            LookupError: There is no such instance.
+        """
+        return _metadata(self._file(study_instance_uid, series_instance_uid, sop_instance_uid))
+
+    def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> list[Dataset]:
+        """WADO-RS: the instances of a series, with pixel data."""
+        return [_instance(file) for file in self._series_files(study_instance_uid, series_instance_uid)]
+
+    def retrieve_instance(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset:
+        """WADO-RS: an instance, with pixel data.
+
+        Raises:
+            LookupError: There is no such instance.
+        """
+        return _instance(self._file(study_instance_uid, series_instance_uid, sop_instance_uid))
+
+    def retrieve_frames(
+        self,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        sop_instance_uid: str,
+        frame_numbers: list[int],
+    ) -> tuple[UID, list[bytes]]:
+        """WADO-RS frames as they are stored, with the transfer syntax UID of the bytes.
+
+        Raises:
+            LookupError: There is no such instance or frame.
+        """
+        file = self._file(study_instance_uid, series_instance_uid, sop_instance_uid)
+        return read_frames(file.path, frame_numbers)
+
+    def series_paths(self, study_instance_uid: str, series_instance_uid: str) -> list[Path]:
+        """The files of a series; what a PACS has to send first, a folder has at hand."""
+        return [file.path for file in self._series_files(study_instance_uid, series_instance_uid)]
+
+    def store_instances(self, datasets: Sequence[Dataset], study_instance_uid: str | None = None) -> Dataset:
+        """STOW-RS into the workspace, never into the user's folder. A second version is kept beside the first.
+
+        Returns:
+            The store response with a Referenced SOP Sequence (PS3.18 10.5.3).
+        """
+        response = Dataset()
+        response.ReferencedSOPSequence = []
+        for dataset in datasets:
+            folder = self._store_dir / _file_name(dataset.StudyInstanceUID)
+            with self._store_lock:
+                path = folder / f"{_file_name(dataset.SOPInstanceUID)}.dcm"
+                if path.exists():
+                    path = folder / f"{path.stem}-{generate_uid(None).rpartition('.')[2]}.dcm"
+                write_atomically(path, lambda part, ds=dataset: ds.save_as(part, write_like_original=False))
+            item = Dataset()
+            item.ReferencedSOPClassUID = dataset.SOPClassUID
+            item.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
+            item.RetrieveURL = (
+                f"{self.base_url}/studies/{dataset.StudyInstanceUID}"
+                f"/series/{dataset.SeriesInstanceUID}/instances/{dataset.SOPInstanceUID}"
+            )
+            response.ReferencedSOPSequence.append(item)
+        self.index.scan()
+        return response
+
+    def _series_files(self, study_uid: str, series_uid: str) -> list[IndexedFile]:
+        return [file for file in self.index.instances(series_uid) if file.study_uid == study_uid]
+
+    def _file(self, study_uid: str, series_uid: str, sop_uid: str) -> IndexedFile:
+        for file in self.index.instances(series_uid, sop_uid):
+            if file.study_uid == study_uid:
+                return file
+        raise LookupError(f"There is no instance {sop_uid} in series {series_uid} of study {study_uid}.")
+
+
+def _metadata(file: IndexedFile) -> _DicomJson:
+    return {
+        **_cached_metadata(file.path, file.version),
+        "00080016": file.attributes["00080016"],
+        "0020000D": {"vr": "UI", "Value": [file.study_uid]},
+        "0020000E": {"vr": "UI", "Value": [file.series_uid]},
+        "00080018": {"vr": "UI", "Value": [file.sop_uid]},
+    }
+
+
+@lru_cache(maxsize=_CACHED_INSTANCES)
+def _cached_metadata(path: Path, version: str) -> _DicomJson:
+    return read_metadata(path)
+
+
+def _instance(file: IndexedFile) -> Dataset:
+    dataset = dcmread(file.path, force=True)
+    dataset.StudyInstanceUID = file.study_uid
+    dataset.SeriesInstanceUID = file.series_uid
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = file.sop_uid
+    return dataset
+
+
+def _file_name(uid: str) -> str:
+    """A UID as a file name; anything that is none (PS3.5 9.1) is refused."""
+    if not UID(uid).is_valid:
+        raise ValueError(f"{uid!r} is not a valid DICOM UID")
+    return str(uid)
+
+
+def _add(dataset: _DicomJson, tag: str, count: int) -> None:
+    value = dataset.setdefault(tag, {"vr": "IS", "Value": [0]})
+    value["Value"] = [value["Value"][0] + count]
+
+
+def _searchable(filters: Mapping[str, Any] | None, tags: tuple[str | None, ...]) -> dict[str, Any]:
+    """Leave out filters on attributes of another level; a server may ignore them (PS3.18 8.3.4.4)."""
+    return {name: value for name, value in (filters or {}).items() if tag_of(name) in tags}
+
+
+def _page(found: list[_DicomJson], limit: int | None, offset: int | None) -> list[_DicomJson]:
+    start = max(offset or 0, 0)
+    return found[start : start + limit] if limit is not None and limit >= 0 else found[start:]

@@ -1,0 +1,127 @@
+"""Inference: volume → shared pre-processing → network slice by slice → mask on the volume's own grid."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from monai.inferers import Inferer, SliceInferer
+from monailabel.interfaces.tasks.infer_v2 import InferType
+from monailabel.tasks.infer.basic_infer import BasicInferTask
+from torch import nn
+
+from lib.datastore.label_reader import on_grid
+from lib.datastore.volume import read_grid
+from lib.errors import UserError
+from lib.publishing import ModelStore
+from lib.transforms import image_transforms, mask_transforms
+
+_EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
+
+
+class LungTumorInferTask(BasicInferTask):
+    """Segments lung tumours on a chest CT.
+
+    Args:
+        network: The untrained network; weights are loaded from ``store`` and again whenever another version serves.
+        info: ``info.yaml``.
+        store: Which weights serve.
+    """
+
+    def __init__(self, network: nn.Module, info: dict[str, Any], store: ModelStore) -> None:
+        super().__init__(
+            path=None,
+            network=network,
+            type=InferType.SEGMENTATION,
+            labels=info["labels"],
+            dimension=info["dimension"],
+            description=info["description"],
+            config=dict(info["config"]["infer"]),
+        )
+        self._info = info
+        self._store = store
+        self._loaded: Path | None = None
+
+    def get_path(self, validate: bool = True) -> str | None:
+        """Weights file of the version that serves."""
+        path = self._store.serving_weights()
+        return str(path) if path else None
+
+    def __call__(self, request: dict[str, Any], callbacks: dict | None = None) -> tuple[str | None, dict]:
+        """Segment ``request["image"]``, a path; see ``BasicInferTask``.
+
+        Raises:
+            UserError: There are no weights, or a value of the request makes no sense.
+        """
+        if self.get_path() is None:
+            raise UserError(
+                "There is no trained model yet, so there is nothing to predict with. Label some images and train, "
+                "or put weights at model/pretrained_lung_tumor.pt.",
+                HTTPStatus.CONFLICT,
+            )
+        _check(request, self._config)
+        return super().__call__(request, callbacks)
+
+    def pre_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
+        """The transforms shared with training."""
+        if not hasattr(data, "get") or "_pre_transforms" not in data:
+            transforms = image_transforms(
+                self._info["preprocessing"], keys=("image",), keep_hu=bool(data and data.get("crf"))
+            )
+            if data is None:
+                return transforms
+            data["_pre_transforms"] = transforms
+        return data["_pre_transforms"]
+
+    def inferer(self, data: dict[str, Any] | None = None) -> Inferer:
+        """The network on each axial slice, ``batch_size`` slices at a time."""
+        return SliceInferer(
+            roi_size=tuple(self._info["preprocessing"]["size"]),
+            spatial_dim=2,
+            sw_batch_size=int(data["batch_size"]),
+            progress=False,
+        )
+
+    def post_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
+        """Back to the grid of the loaded volume, CRF where it is on, threshold."""
+        return mask_transforms(data, data["_pre_transforms"])
+
+    def writer(self, data: dict[str, Any], extension: str | None = None, dtype: object = None) -> tuple[str, dict]:
+        """Write the mask with the very geometry of the image file, not with one computed on the way."""
+        extension = data.get("result_extension") or ".nii.gz"
+        mask = np.asarray(data[self.output_label_key].cpu()).astype(np.uint8)
+        image = on_grid(np.ascontiguousarray(mask.transpose()), read_grid(Path(data["image_path"])))
+        with tempfile.NamedTemporaryFile(suffix=extension, delete=False) as file:
+            sitk.WriteImage(image, file.name, bool(data.get("result_compress", extension == ".nii.gz")))
+        return file.name, {"voxels": int(mask.sum()), "model_version": self._store.serving_version()}
+
+    def _get_network(self, device: str, data: dict[str, Any] | None) -> nn.Module:
+        """The network with the weights that serve; another version is loaded even if it is as old to the second."""
+        path = self._store.serving_weights()
+        if path != self._loaded:
+            self._networks.clear()
+            self._loaded = path
+        return super()._get_network(device, data)
+
+
+def _check(request: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Refuse values of a request that cannot be used."""
+    for name, default in defaults.items():
+        value = request.get(name)
+        if value is None or isinstance(default, list):
+            continue
+        wanted = (int, float) if isinstance(default, float) else type(default)
+        if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool)):
+            raise UserError(f"{name} must look like {default!r}, not {value!r}.")
+    if "threshold" in request and not 0 < request["threshold"] < 1:
+        raise UserError(f"threshold is a probability between 0 and 1, not {request['threshold']}.")
+    if "batch_size" in request and not 1 <= request["batch_size"] <= 256:
+        raise UserError(f"batch_size is a number of slices from 1 to 256, not {request['batch_size']}.")
+    extension = request.get("result_extension")
+    if extension and extension not in _EXTENSIONS:
+        raise UserError(f"result_extension is one of {', '.join(_EXTENSIONS)}, not {extension!r}.")

@@ -1,0 +1,84 @@
+"""The weights: the shipped ones, every version trained since, and which one serves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from lib.atomic import write_json
+
+PRETRAINED = "pretrained"
+_PRETRAINED_FILE = "pretrained_lung_tumor.pt"
+_WEIGHTS_FILE = "model.pt"
+
+
+class ModelStore:
+    """Versions in ``versions/<id>/`` with weights and manifest; ``serving.json`` names the one in use.
+
+    A version appears whole or not at all, and is never changed. Serving another one is one atomic rename.
+
+    Args:
+        folder: The app's ``model/`` folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._serving = folder / "serving.json"
+
+    def serving_version(self) -> str | None:
+        """Id of the version in use; None if there are no weights at all."""
+        try:
+            version = json.loads(self._serving.read_text(encoding="utf-8"))["version"]
+        except FileNotFoundError:
+            version = PRETRAINED
+        return version if self.weights(version).exists() else None
+
+    def serving_weights(self) -> Path | None:
+        """Weights file in use; None if there is none."""
+        version = self.serving_version()
+        return self.weights(version) if version else None
+
+    def weights(self, version: str) -> Path:
+        """Weights file of a version."""
+        if version == PRETRAINED:
+            return self._folder / _PRETRAINED_FILE
+        return self._folder / "versions" / version / _WEIGHTS_FILE
+
+    def publish(self, weights: Path, manifest: dict[str, Any]) -> str:
+        """Keep ``weights`` as a new version and let it serve.
+
+        Args:
+            weights: A finished file; it is copied.
+            manifest: How it came about; kept beside it with its parent and time.
+
+        Returns:
+            Id of the new version.
+        """
+        versions = self._folder / "versions"
+        versions.mkdir(parents=True, exist_ok=True)
+        version = time.strftime("%Y%m%d-%H%M%S")
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=versions) as part:
+            draft = Path(part) / "version"
+            draft.mkdir()
+            shutil.copyfile(weights, draft / _WEIGHTS_FILE)
+            write_json(
+                draft / "manifest.json",
+                {"version": version, "parent": self.serving_version(), "time": time.time(), **manifest},
+            )
+            draft.rename(versions / version)
+        self.serve(version)
+        return version
+
+    def serve(self, version: str) -> None:
+        """Let a kept version serve.
+
+        Raises:
+            LookupError: There is none of this id.
+        """
+        if not self.weights(version).exists():
+            raise LookupError(f"There is no model version {version!r} in {self._folder}.")
+        write_json(self._serving, {"version": version, "since": time.time()})

@@ -1,0 +1,68 @@
+"""``/datastore``: MONAI Label's own functions, off the event loop and with their input checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, UploadFile
+from fastapi.responses import FileResponse
+from monailabel.config import settings
+from monailabel.endpoints import datastore as stock
+from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.datastore import DefaultLabelTag
+
+from lib.server.requests import json_object, keep_upload
+
+_USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
+_ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
+
+
+def datastore_router(app: Any) -> APIRouter:
+    """The routes over the datastore of ``app``, this app."""
+    router = APIRouter(prefix="/datastore", tags=["Datastore"])
+
+    @router.get("/", summary="Images and labels", dependencies=[Depends(_USER)])
+    def datastore(output: stock.ResultType | None = None) -> Any:
+        return stock.datastore(output)
+
+    @router.put("/label", summary="Save a label")
+    def save_label(
+        background_tasks: BackgroundTasks,
+        image: str,
+        params: str = Form("{}"),
+        tag: str = DefaultLabelTag.FINAL.value,
+        label: UploadFile = File(...),
+        user: User = Depends(_ANNOTATOR),
+    ) -> dict[str, Any]:
+        info = {**json_object(params), "user": user.username}
+        app.datastore().series(image)
+        path = keep_upload(label, app.uploads_dir)
+        background_tasks.add_task(path.unlink, missing_ok=True)
+        label_id = app.datastore().save_label(image, str(path), tag or DefaultLabelTag.FINAL.value, info)
+        return {**(app.on_save_label(image, label_id) or {}), "image": image, "label": label_id}
+
+    @router.get("/label", summary="Download the latest label", dependencies=[Depends(_USER)])
+    def download_label(label: str, tag: str = DefaultLabelTag.FINAL.value) -> FileResponse:
+        return stock.download_label(label, tag)
+
+    @router.head("/label", summary="Is there a label?", dependencies=[Depends(_USER)])
+    def check_label(label: str, tag: str = DefaultLabelTag.FINAL.value) -> Any:
+        return stock.download_label(label, tag, check_only=True)
+
+    @router.get("/image", summary="Download an image as a volume", dependencies=[Depends(_USER)])
+    def download_image(image: str) -> FileResponse:
+        return stock.download_image(image)
+
+    @router.get("/image/info", summary="What is known of an image", dependencies=[Depends(_USER)])
+    def image_info(image: str) -> dict[str, Any]:
+        return stock.get_image_info(image)
+
+    @router.get(
+        "/dataset",
+        summary="Download all labelled images as a ZIP archive",
+        dependencies=[Depends(_ANNOTATOR)],
+    )
+    def download_dataset(background_tasks: BackgroundTasks, limit_cases: int | None = None) -> FileResponse:
+        return stock.download_dataset(limit_cases)
+
+    return router

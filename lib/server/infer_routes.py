@@ -1,0 +1,79 @@
+"""``POST /infer``: as OHIF and Slicer send it, off the server's event loop."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Response, UploadFile
+from monailabel.config import settings
+from monailabel.endpoints.infer import ResultType, send_response
+from monailabel.endpoints.user.auth import RBAC
+
+from lib.errors import UserError
+from lib.server.requests import json_object, keep_upload
+
+_NOT_PARAMETERS = ("image", "model", "label", "session", "image_path")
+
+
+def infer_router(app: Any) -> APIRouter:
+    """The route over ``app``, this app."""
+    router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
+
+    @router.post("/infer/{model}", summary="Run inference")
+    def infer(
+        background_tasks: BackgroundTasks,
+        model: str,
+        image: str = "",
+        session_id: str = "",
+        params: str = Form("{}"),
+        file: UploadFile = File(None),
+        label: UploadFile = File(None),
+        output: ResultType | None = None,
+    ) -> Response:
+        if model not in app.info()["models"]:
+            raise UserError(
+                f"There is no model {model!r}; there is {', '.join(app.info()['models'])}.",
+                HTTPStatus.NOT_FOUND,
+            )
+        if output == ResultType.dicom_seg:
+            raise UserError("output=dicom_seg is not offered; ask for image and submit it as a label.")
+        request = {name: value for name, value in json_object(params).items() if name not in _NOT_PARAMETERS}
+        request["model"] = model
+        if file:
+            upload = keep_upload(file, app.uploads_dir)
+            background_tasks.add_task(upload.unlink, missing_ok=True)
+            request["image"] = str(_checked_image(upload))
+        elif session_id:
+            session = app.sessions().get_session(session_id) if app.sessions() else None
+            if session is None:
+                raise UserError(f"There is no session {session_id!r}; it may have expired.", HTTPStatus.NOT_FOUND)
+            request["image"] = session.image
+        elif image:
+            app.datastore().series(image)
+            request["image"] = image
+        else:
+            raise UserError("Say which image: ?image=<SeriesInstanceUID>, a session_id, or a file.")
+        return _respond(app, request, output, background_tasks)
+
+    return router
+
+
+def _respond(app: Any, request: dict[str, Any], output: ResultType | None, tasks: BackgroundTasks) -> Any:
+    result = app.infer(request)
+    return send_response(app.datastore(), result, output or ResultType.all, tasks)
+
+
+def _checked_image(path: Path) -> Path:
+    try:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+    except RuntimeError:
+        path.unlink(missing_ok=True)
+        raise UserError("The uploaded file cannot be read as an image; send NIfTI (.nii, .nii.gz) or NRRD.") from None
+    if reader.GetDimension() != 3:
+        raise UserError(f"The uploaded image must have three dimensions, not {reader.GetDimension()}.")
+    return path

@@ -1,0 +1,67 @@
+"""Putting this app's routes, error answers and rules into MONAI Label's running server."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
+
+from lib.errors import UserError
+from lib.server.datastore_routes import datastore_router
+from lib.server.infer_routes import infer_router
+from lib.server.task_routes import task_router
+from lib.viewer.ohif_routes import ohif_router
+
+logger = logging.getLogger(__name__)
+
+# Whole-slide pathology: it takes any path of the server's disk as an image, and this app has no use for it.
+_REMOVED = ("/infer/wsi", "/infer/wsi_v2")
+_CLIENT_ERRORS = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
+
+
+def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
+    """Change MONAI Label's server into this app's.
+
+    MONAI Label has no hook for it; its ``--uvicorn_app`` works only with PYTHONPATH set by the user.
+
+    Args:
+        server: MONAI Label's FastAPI application.
+        app: This app.
+        dicomweb: Answers ``/proxy/dicom``.
+    """
+    routes = server.router.routes
+    routes[:] = [route for route in routes if not getattr(route, "path", "").startswith(_REMOVED)]
+    stock = len(routes)
+    for router in (infer_router(app), datastore_router(app), task_router(app), dicomweb, ohif_router()):
+        server.include_router(router)
+    routes[:] = routes[stock:] + routes[:stock]
+
+    if not settings.MONAI_LABEL_CORS_ORIGINS:
+        # By default MONAI Label lets every web page that the user visits read the patients' images.
+        server.user_middleware = [m for m in server.user_middleware if m.cls is not CORSMiddleware]
+    server.add_exception_handler(UserError, _answer_user_error)
+    server.add_exception_handler(MONAILabelException, _answer_monailabel_error)
+    server.add_exception_handler(Exception, _answer_unforeseen)
+    server.middleware_stack = server.build_middleware_stack()  # it was built before the app was loaded
+
+
+async def _answer_user_error(request: Request, error: Any) -> JSONResponse:
+    logger.info("%s %s refused: %s", request.method, request.url.path, error)
+    return JSONResponse({"detail": str(error)}, status_code=int(error.status))
+
+
+async def _answer_monailabel_error(request: Request, error: Any) -> JSONResponse:
+    status = 400 if error.error in _CLIENT_ERRORS else 500
+    return JSONResponse({"detail": error.msg}, status_code=status)
+
+
+async def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    detail = f"The server failed at this request ({type(error).__name__}). Its log, logs/app.log, says where."
+    return JSONResponse({"detail": detail}, status_code=500)

@@ -1,0 +1,1 @@
+"""OHIF as MONAI Label ships it, served right."""

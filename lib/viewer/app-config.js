@@ -1,0 +1,39 @@
+/* OHIF's configuration for this server. Research use only; not a medical device. */
+
+// MONAI Label's panel else looks for its server at port 8000, whatever the port of this page.
+document.cookie = `MONAILABEL_SERVER_URL=${window.location.origin}; path=/; SameSite=Strict`;
+
+window.config = {
+  routerBasename: '/ohif/',
+  showStudyList: true,
+  extensions: [],
+  modes: [],
+  showWarningMessageForCrossOrigin: true,
+  showCPUFallbackMessage: true,
+  showLoadingIndicator: true,
+  strictZSpacingForVolumeViewport: true,
+  useSharedArrayBuffer: 'FALSE',
+  defaultDataSourceName: 'dicomweb',
+  dataSources: [
+    {
+      namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
+      sourceName: 'dicomweb',
+      configuration: {
+        friendlyName: 'LungLabel',
+        name: 'LungLabel',
+        wadoUriRoot: '/proxy/dicom/wado',
+        qidoRoot: '/proxy/dicom/qido',
+        wadoRoot: '/proxy/dicom/wado',
+        qidoSupportsIncludeField: true,
+        supportsReject: false,
+        supportsFuzzyMatching: true,
+        supportsWildcard: true,
+        imageRendering: 'wadors',
+        thumbnailRendering: 'wadors',
+        enableStudyLazyLoad: true,
+        dicomUploadEnabled: false,
+        bulkDataURI: { enabled: true },
+      },
+    },
+  ],
+};

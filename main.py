@@ -1,0 +1,12 @@
+"""LungLabel's two entrances: MONAI Label imports ``MyApp`` from here, ``python main.py`` is the command line."""
+
+import sys
+
+if __name__ == "__main__":
+    from lib.cli import main
+
+    sys.exit(main())
+else:
+    from lib.app import MyApp
+
+    __all__ = ["MyApp"]
