@@ -49,9 +49,7 @@ class Acquisition:
         """4 × 4, from (column, row, slice, 1) indices to LPS mm."""
         along_columns, along_rows = np.array(DIRECTIONS[self.plane], dtype=float)
         angle = np.deg2rad(self.oblique_degrees)
-        turn = np.array(
-            [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]], dtype=float
-        )
+        turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]], dtype=float)
         along_columns, along_rows = turn @ along_columns, turn @ along_rows
         along_slices = np.cross(along_columns, along_rows)
         along_slices += np.tan(np.deg2rad(self.gantry_tilt_degrees)) * along_rows

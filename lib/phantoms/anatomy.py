@@ -54,9 +54,7 @@ class Anatomy:
         semi = np.array([128, 88, 108]) * self.size
         # Wider behind than in front.
         breadth = semi[0] * (1 + np.clip((y - 5) / 900, -0.09, 0.09))
-        radius = (
-            np.abs(x / breadth) ** 2.3 + np.abs((y - 5) / semi[1]) ** 2.3 + np.abs(above / semi[2]) ** 2.3
-        )
+        radius = np.abs(x / breadth) ** 2.3 + np.abs((y - 5) / semi[1]) ** 2.3 + np.abs(above / semi[2]) ** 2.3
         return (radius ** np.float32(1 / 2.3) - 1) * np.float32(np.sqrt(semi[0] * semi[1]))
 
     def mediastinum(self, points: Points) -> np.ndarray:

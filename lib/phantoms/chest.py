@@ -90,9 +90,7 @@ def draw_lesions(
         center = rng.uniform((-125, -85, -60), (125, 100, 72))
         point = tuple(np.array([c], np.float32) for c in center)
         depth = -min(anatomy.right_lung(point)[0], anatomy.left_lung(point)[0])
-        apart = all(
-            np.linalg.norm(center - other.center) > (diameter + other.diameter) / 2 + 4 for other in lesions
-        )
+        apart = all(np.linalg.norm(center - other.center) > (diameter + other.diameter) / 2 + 4 for other in lesions)
         if depth > diameter * 0.35 and apart:
             lesions.append(Lesion(tuple(float(c) for c in center), diameter))
     return lesions
@@ -121,17 +119,14 @@ class _Canvas:
         last = np.maximum(np.ceil(indices.max(axis=0)).astype(int) + 1, 0)
         where = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
         points = tuple(
-            p[tuple(slice(None) if n == 1 else s for n, s in zip(p.shape, where, strict=True))]
-            for p in self.points
+            p[tuple(slice(None) if n == 1 else s for n, s in zip(p.shape, where, strict=True))] for p in self.points
         )
         return where, points
 
     def fill_tube(self, tube: Tube, value: float) -> None:
         """Blend ``value`` HU into one tube."""
         margin = tube.start_radius + 2
-        where, points = self.box(
-            np.minimum(tube.start, tube.end) - margin, np.maximum(tube.start, tube.end) + margin
-        )
+        where, points = self.box(np.minimum(tube.start, tube.end) - margin, np.maximum(tube.start, tube.end) + margin)
         part = self.hu[where]
         if part.size:
             part += coverage(capsule(points, *tube), EDGE_MM) * (value - part)

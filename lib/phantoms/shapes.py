@@ -36,15 +36,11 @@ def grid_points(shape: Triple, affine: np.ndarray) -> Points:
 
 def ellipsoid(points: Points, center: Triple, semi_axes: Triple) -> np.ndarray:
     """Distance in mm to an ellipsoid with axes along LPS."""
-    radius = sum(
-        np.square((p - c) / s, dtype=np.float32) for p, c, s in zip(points, center, semi_axes, strict=True)
-    )
+    radius = sum(np.square((p - c) / s, dtype=np.float32) for p, c, s in zip(points, center, semi_axes, strict=True))
     return (np.sqrt(radius) - 1) * np.float32(np.prod(semi_axes) ** (1 / 3))
 
 
-def column(
-    points: Points, center: Sequence[float], semi_axes: Sequence[float], power: float = 2.0
-) -> np.ndarray:
+def column(points: Points, center: Sequence[float], semi_axes: Sequence[float], power: float = 2.0) -> np.ndarray:
     """Distance in mm to an upright (super)elliptic column; ``center`` and ``semi_axes`` in x and y."""
     x, y, _ = points
     radius = np.abs((x - center[0]) / semi_axes[0]) ** power + np.abs((y - center[1]) / semi_axes[1]) ** power

@@ -37,9 +37,7 @@ class PageProblems:
         page.on("requestfailed", lambda r: self.failed_requests.append(f"{r.failure} {r.method} {r.url}"))
         page.on(
             "response",
-            lambda r: (
-                r.status >= 400 and self.failed_requests.append(f"{r.status} {r.request.method} {r.url}")
-            ),
+            lambda r: r.status >= 400 and self.failed_requests.append(f"{r.status} {r.request.method} {r.url}"),
         )
 
 
@@ -54,9 +52,7 @@ def chromium() -> Iterator[Browser]:
         sentence="Chromium is not installed: apt-get install chromium",
     )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=ARGUMENTS, headless=False, timeout=120_000
-        )
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS, headless=False, timeout=120_000)
         yield browser
         browser.close()
 

@@ -41,9 +41,7 @@ class Orthanc:
                     files.write(path, path.relative_to(studies))
         reply = requests.post(f"{self.rest_url}/instances", archive.getvalue(), auth=self.auth, timeout=300)
         reply.raise_for_status()
-        return requests.get(f"{self.rest_url}/statistics", auth=self.auth, timeout=60).json()[
-            "CountInstances"
-        ]
+        return requests.get(f"{self.rest_url}/statistics", auth=self.auth, timeout=60).json()["CountInstances"]
 
 
 @contextlib.contextmanager
