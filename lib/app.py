@@ -18,7 +18,7 @@ from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
 from lib.configs.lung_tumor import LungTumor
-from lib.datastore import SeriesDatastore
+from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.folder_routes import folder_router
 from lib.dicomweb.pacs import pacs_client, pacs_router
@@ -97,7 +97,13 @@ class MyApp(MONAILabelApp):
         if not datastore.watch().first_look.wait(_FIRST_LOOK_SECONDS):
             logger.info("Indexing goes on; the list grows meanwhile.")
         status = datastore.status()
-        logger.info("%d usable CT series, %d left out", status["total"], status["left_out"])
+        address = f"http://127.0.0.1:{server_settings.MONAI_LABEL_SERVER_PORT}"
+        print(
+            f"\n  LungLabel serves {status['total']} usable CT series ({status['left_out']} left out) of"
+            f" {self.settings.studies}\n  OHIF:    {address}/ohif/\n  Slicer:  {address}"
+            f"\n  Labels:  {self.settings.labels_dir}\n  Research use only, not a medical device.\n",
+            flush=True,
+        )
 
     def info(self) -> dict[str, Any]:
         """What clients are told about this app, with the version of the model that serves."""

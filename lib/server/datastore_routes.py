@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, UploadFile
@@ -11,7 +12,7 @@ from monailabel.endpoints import datastore as stock
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from lib.server.requests import json_object, keep_upload
+from lib.server.requests import json_object, kept_upload
 
 _USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
 _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
@@ -27,7 +28,6 @@ def datastore_router(app: Any) -> APIRouter:
 
     @router.put("/label", summary="Save a label")
     def save_label(
-        background_tasks: BackgroundTasks,
         image: str,
         params: str = Form("{}"),
         tag: str = DefaultLabelTag.FINAL.value,
@@ -36,14 +36,14 @@ def datastore_router(app: Any) -> APIRouter:
     ) -> dict[str, Any]:
         info = {**json_object(params), "user": user.username}
         app.datastore().series(image)
-        path = keep_upload(label, app.uploads_dir)
-        background_tasks.add_task(path.unlink, missing_ok=True)
-        label_id = app.datastore().save_label(image, str(path), tag or DefaultLabelTag.FINAL.value, info)
+        with kept_upload(label, app.uploads_dir) as path:
+            label_id = app.datastore().save_label(image, str(path), tag or DefaultLabelTag.FINAL.value, info)
         return {**(app.on_save_label(image, label_id) or {}), "image": image, "label": label_id}
 
     @router.get("/label", summary="Download the latest label", dependencies=[Depends(_USER)])
     def download_label(label: str, tag: str = DefaultLabelTag.FINAL.value) -> FileResponse:
-        return stock.download_label(label, tag)
+        path = app.datastore().get_label_uri(label, tag)
+        return FileResponse(path, media_type="application/octet-stream", filename=f"{label}.nii.gz")
 
     @router.head("/label", summary="Is there a label?", dependencies=[Depends(_USER)])
     def check_label(label: str, tag: str = DefaultLabelTag.FINAL.value) -> Any:
@@ -63,6 +63,8 @@ def datastore_router(app: Any) -> APIRouter:
         dependencies=[Depends(_ANNOTATOR)],
     )
     def download_dataset(background_tasks: BackgroundTasks, limit_cases: int | None = None) -> FileResponse:
-        return stock.download_dataset(limit_cases)
+        archive = Path(app.datastore().get_dataset_archive(limit_cases))
+        background_tasks.add_task(archive.unlink, missing_ok=True)
+        return FileResponse(archive, media_type="application/zip", filename="dataset.zip")
 
     return router

@@ -6,14 +6,14 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
 from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Response, UploadFile
 from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC
 
+from lib.datastore.volume import read_grid
 from lib.errors import UserError
-from lib.server.requests import json_object, keep_upload
+from lib.server.requests import json_object, kept_upload
 
 _NOT_PARAMETERS = ("image", "model", "label", "session", "image_path")
 
@@ -43,10 +43,11 @@ def infer_router(app: Any) -> APIRouter:
         request = {name: value for name, value in json_object(params).items() if name not in _NOT_PARAMETERS}
         request["model"] = model
         if file:
-            upload = keep_upload(file, app.uploads_dir)
-            background_tasks.add_task(upload.unlink, missing_ok=True)
-            request["image"] = str(_checked_image(upload))
-        elif session_id:
+            with kept_upload(file, app.uploads_dir) as upload:
+                _check_image(upload)
+                request["image"] = str(upload)
+                return _respond(app, request, output, background_tasks)
+        if session_id:
             session = app.sessions().get_session(session_id) if app.sessions() else None
             if session is None:
                 raise UserError(f"There is no session {session_id!r}; it may have expired.", HTTPStatus.NOT_FOUND)
@@ -66,14 +67,10 @@ def _respond(app: Any, request: dict[str, Any], output: ResultType | None, tasks
     return send_response(app.datastore(), result, output or ResultType.all, tasks)
 
 
-def _checked_image(path: Path) -> Path:
+def _check_image(path: Path) -> None:
     try:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
+        dimension = read_grid(path).GetDimension()
     except RuntimeError:
-        path.unlink(missing_ok=True)
         raise UserError("The uploaded file cannot be read as an image; send NIfTI (.nii, .nii.gz) or NRRD.") from None
-    if reader.GetDimension() != 3:
-        raise UserError(f"The uploaded image must have three dimensions, not {reader.GetDimension()}.")
-    return path
+    if dimension != 3:
+        raise UserError(f"The uploaded image must have three dimensions, not {dimension}.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,11 @@ def json_object(text: str | None) -> dict[str, Any]:
     return value
 
 
-def keep_upload(upload: UploadFile, folder: Path) -> Path:
-    """Store an uploaded file under a name of our own; of the sender's name only the suffixes are kept.
+@contextmanager
+def kept_upload(upload: UploadFile, folder: Path) -> Iterator[Path]:
+    """An uploaded file on disk for as long as it is needed.
 
-    Returns:
-        Its path. Whoever calls removes it.
+    It gets a name of our own; of the sender's only the suffix is kept.
     """
     name = Path(upload.filename or "").name.lower()
     suffix = next((s for s in (".nii.gz", ".seg.nrrd") if name.endswith(s)), Path(name).suffix)
@@ -40,6 +42,9 @@ def keep_upload(upload: UploadFile, folder: Path) -> Path:
         raise UserError(f"The file name {upload.filename!r} has no suffix that tells what it is.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{uuid.uuid4().hex}{suffix}"
-    with path.open("wb") as file:
-        shutil.copyfileobj(upload.file, file)
-    return path
+    try:
+        with path.open("wb") as file:
+            shutil.copyfileobj(upload.file, file)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

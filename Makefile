@@ -1,0 +1,56 @@
+# make run   sets everything up and serves    make run STUDIES=<DICOM folder or DICOMweb URL> HOST=… PORT=…
+# make test  sets everything up and tests
+
+STUDIES ?=
+HOST    ?= 127.0.0.1
+PORT    ?= 8000
+CONF    ?=
+# The first Python that fits and can make virtual environments.
+PYTHON  ?= $(or $(shell for p in python3 python3.12 python3.11 python3.10; do $$p -c 'import ensurepip, sys; \
+	sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done),python3)
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
+DEMO := workspace/demo-studies
+
+.PHONY: run test lint install doctor clean
+
+run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
+	@echo "Starting LungLabel on $(or $(STUDIES),$(DEMO)) ..."
+	@$(BIN)/monailabel start_server --app "$(CURDIR)" --studies "$(or $(STUDIES),$(DEMO))" \
+		--host $(HOST) --port $(PORT) $(CONF)
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest $(PYTEST)
+
+install: .venv/installed
+
+doctor: .venv/installed
+	@$(BIN)/python main.py doctor $(STUDIES)
+
+clean:
+	rm -rf .venv $(DEMO)
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 13) else \
+	  "LungLabel needs Python 3.10, 3.11 or 3.12; %s is %d.%d. Name another one: make PYTHON=python3.12" % (sys.executable, *v))'
+	@command -v c++ >/dev/null || { echo "A C++ compiler is needed to build pydensecrf: apt-get install g++"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing PyTorch (on a machine for NVIDIA GPUs this is about 3 GB; once only) ..."
+	@$(PIP) -c requirements.txt torch
+	@echo "Installing MONAI Label and the rest; pydensecrf is compiled ..."
+	@$(PIP) --no-deps -r requirements.txt
+	@# The launcher in the wheel runs whatever `python` is first in PATH and breaks at spaces in paths.
+	@printf '%s\n' '#!/bin/sh' 'exec "$$(dirname "$$(readlink -f "$$0")")/python" -m monailabel.main "$$@"' > $(BIN)/monailabel
+	@touch $@
+
+.venv/installed-test: .venv/installed requirements-test.txt
+	@$(PIP) --no-deps -r requirements-test.txt
+	@touch $@
+
+$(DEMO)/complete: | .venv/installed
+	@echo "No STUDIES given: making a small set of chest phantoms in $(DEMO) ..."
+	@$(BIN)/python main.py phantoms $(DEMO)
+	@touch $@

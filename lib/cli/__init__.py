@@ -1,0 +1,45 @@
+"""The command line: ``python main.py <command>``. One file for each command, imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from lib.errors import UserError
+
+_COMMANDS = {
+    "doctor": "say what is wrong with the installation and what a folder or PACS holds",
+    "phantoms": "make a small set of chest CT phantoms as DICOM",
+    "train": "train offline on images and masks",
+    "benchmark": "measure indexing, frames and answers during an inference",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: Without the program's name; those of the process if None.
+
+    Returns:
+        Exit status: 0 if all is well, 1 if not, 2 for a wrong call.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python main.py", description="LungLabel. Research use only, not a medical device."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for name, summary in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if arguments[:1] == [name]:
+            module = importlib.import_module(f"lib.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    parsed = parser.parse_args(arguments)
+    try:
+        return parsed.run(parsed)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1

@@ -1,0 +1,151 @@
+"""``python main.py doctor [STUDIES]``: what is wrong, in plain words. Imports nothing that may be broken."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+
+from lib.errors import UserError
+from lib.settings import APP_DIR, is_url
+
+_EXAMPLES = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("studies", nargs="?", help="DICOM folder or DICOMweb URL to look at as well")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the findings; 0 if all is well."""
+    wrong = [finding for finding in (_python(), _packages(), _compiler(), _crf(), _gpu(), _weights()) if finding]
+    if args.studies:
+        wrong += _studies(args.studies)
+    print("\nAll is well." if not wrong else "\nTo be mended:\n" + "\n".join(f"  - {line}" for line in wrong))
+    return 1 if wrong else 0
+
+
+def _say(what: str, state: str) -> None:
+    print(f"{what + ':':<14}{state}")
+
+
+def _python() -> str | None:
+    version = ".".join(map(str, sys.version_info[:3]))
+    _say("Python", version)
+    if not (3, 10) <= sys.version_info[:2] < (3, 13):
+        return f"Python {version} does not fit; 3.10, 3.11 or 3.12 is needed: make PYTHON=python3.12 install"
+    return None
+
+
+def _packages() -> str | None:
+    """Compare what is installed with requirements.txt."""
+    wrong = []
+    pins = re.findall(r"^([\w.-]+)==([\w.]+)(?:;\s*python_version < \"3\.(\d+)\")?", _requirements(), re.MULTILINE)
+    pins = [(name, version) for name, version, below in pins if not below or sys.version_info[1] < int(below)]
+    for name, version in pins:
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{name} is missing")
+            continue
+        if found.split("+")[0] != version:
+            wrong.append(f"{name} is {found}, not {version}")
+    _say("Packages", f"{len(pins) - len(wrong)} of {len(pins)} as pinned in requirements.txt")
+    return f"packages: {'; '.join(wrong)}. Run `make install`" if wrong else None
+
+
+def _requirements() -> str:
+    return (APP_DIR / "requirements.txt").read_text(encoding="utf-8")
+
+
+def _compiler() -> str | None:
+    compiler = shutil.which("c++") or shutil.which("g++")
+    _say("Compiler", compiler or "none (needed once, to build pydensecrf)")
+    return None
+
+
+def _crf() -> str | None:
+    try:
+        importlib.import_module("pydensecrf.densecrf")
+    except ImportError as error:
+        _say("pydensecrf", "does not import")
+        return f"pydensecrf does not import ({error}). It needs a C++ compiler: apt-get install g++, then make install"
+    _say("pydensecrf", "imports")
+    return None
+
+
+def _gpu() -> str | None:
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        _say("PyTorch", "does not import")
+        return f"PyTorch does not import ({error}). Run `make install`"
+    if torch.cuda.is_available():
+        _say("GPU", f"{torch.cuda.get_device_name(0)}, PyTorch {torch.__version__}")
+        return None
+    if torch.version.cuda is None:
+        reason = f"PyTorch {torch.__version__} is a CPU build"
+    elif not shutil.which("nvidia-smi"):
+        reason = "no NVIDIA driver (nvidia-smi is not there)"
+    else:
+        answer = subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False)
+        reason = "the driver does not answer: " + (answer.stderr or answer.stdout).strip().splitlines()[0]
+    _say("GPU", f"none, the CPU is used: {reason}")
+    return None
+
+
+def _weights() -> str | None:
+    weights = APP_DIR / "model" / "pretrained_lung_tumor.pt"
+    _say("Weights", f"{weights.stat().st_size / 1e6:.1f} MB shipped" if weights.exists() else "none shipped")
+    return None
+
+
+def _studies(studies: str) -> list[str]:
+    """List the series of a folder or PACS: which are usable, and why the others are not."""
+    from lib.datastore.catalog import SeriesCatalog  # these need the packages that were just checked
+    from lib.dicomweb.folder_client import FolderClient
+
+    if not is_url(studies) and not Path(studies).is_dir():
+        raise UserError(f"{studies} is no folder, nor a URL.")
+    print(f"\n{studies}")
+    with tempfile.TemporaryDirectory() as scratch:
+        if is_url(studies):
+            from lib.dicomweb.pacs import pacs_client
+
+            catalog, problems = SeriesCatalog(pacs_client(studies)), []
+        else:
+            client = FolderClient(Path(studies), Path(scratch) / "segs", Path(scratch) / "index.sqlite")
+            client.scan(lambda done, total: print(f"\r  read {done} of {total} files", end="", flush=True))
+            print()
+            catalog, problems = SeriesCatalog(client), client.index.problems()
+        try:
+            catalog.refresh()
+        except Exception as error:  # whatever the network or the PACS did
+            return [f"{studies} does not answer as DICOMweb: {error}"]
+    for series in sorted(catalog.all(), key=lambda s: (s.problem is not None, s.value("PatientID"))):
+        about = " ".join(filter(None, (series.value("StudyDate"), series.value("SeriesDescription"))))
+        print(
+            f"  {'usable ' if series.problem is None else 'left out'}  {series.value('PatientID') or '(no id)'}"
+            f"  {series.instance_count} × {series.value('Modality')}  {about}  {series.uid}"
+        )
+        if series.problem:
+            print(f"            {series.problem}")
+    _print_problems(problems)
+    usable = len(catalog.images())
+    print(f"  {usable} usable CT series, {len(catalog.all()) - usable} left out, {len(problems)} other files")
+    return [] if usable else [f"{studies} has no CT series that can be used"]
+
+
+def _print_problems(problems: list[tuple[Path, str]]) -> None:
+    for reason, count in Counter(reason for _, reason in problems).most_common():
+        names = [str(path) for path, found in problems if found == reason][:_EXAMPLES]
+        more = f" and {count - len(names)} more" if count > len(names) else ""
+        print(f"  {count} file(s): {reason}\n            {', '.join(names)}{more}")
