@@ -44,7 +44,7 @@ def read_index_header(path: Path) -> tuple[Dataset, str]:
     if size == 0:
         raise NotUsableError("empty file")
     try:
-        dataset = _read(path, specific_tags=_TAGS)
+        dataset, pixels_at = _read(path, specific_tags=_TAGS)
         sop_class = str(dataset.get("SOPClassUID", ""))
         transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or "1.2.840.10008.1.2"
         media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
@@ -58,7 +58,7 @@ def read_index_header(path: Path) -> tuple[Dataset, str]:
         if dataset.get("Modality") != "CT" or "Rows" not in dataset:
             raise NotUsableError("no SOP Class UID, and not recognisable as a CT image without it")
         dataset.SOPClassUID = media_class or CTImageStorage
-    _check_length(dataset, transfer_syntax, size)
+    _check_length(dataset, transfer_syntax, size - pixels_at)
     return dataset, transfer_syntax
 
 
@@ -68,7 +68,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Binary values over 1 KiB (private blocks, lookup tables, overlays) are left out: no viewer here asks for
     them, and inlined they would make the answer many times as long.
     """
-    dataset = _read(path)
+    dataset, _ = _read(path)
     transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or "1.2.840.10008.1.2"
     for element in list(dataset):
         if isinstance(element.value, bytes) and len(element.value) > _MAX_INLINE_BYTES:
@@ -100,7 +100,7 @@ def read_frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]
         if not 1 <= number <= count:
             raise IndexError(f"frame {number} was asked for; the instance has frames 1 to {count}")
     transfer_syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")) or "1.2.840.10008.1.2")
-    if transfer_syntax.is_compressed and transfer_syntax != "1.2.840.10008.1.2.1.99":
+    if transfer_syntax.is_compressed:
         frames = list(generate_pixel_data_frame(dataset.PixelData, count))
         return transfer_syntax, [frames[number - 1] for number in frame_numbers]
     pixels = dataset.PixelData
@@ -111,20 +111,22 @@ def read_frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]
     return ExplicitVRLittleEndian, frames
 
 
-def _read(path: Path, specific_tags: list[str] | None = None) -> Dataset:
-    """Read a header; files without the 128-byte preamble are taken if they start with group 0008."""
+def _read(path: Path, specific_tags: list[str] | None = None) -> tuple[Dataset, int]:
+    """Read a header, and say at which byte it ends; files without preamble are taken if group 0002 or 0008 is first."""
     with path.open("rb") as file:
         start = file.read(132)
         file.seek(0)
         bare = start[128:132] != b"DICM" and start[:2] in (b"\x08\x00", b"\x02\x00")
-        return dcmread(file, stop_before_pixels=True, specific_tags=specific_tags, force=bare)
+        dataset = dcmread(file, stop_before_pixels=True, specific_tags=specific_tags, force=bare)
+        return dataset, file.tell()
 
 
-def _check_length(dataset: Dataset, transfer_syntax: str, size: int) -> None:
-    """Refuse an uncompressed image whose file is shorter than its pixels."""
-    if UID(transfer_syntax).is_compressed or "Rows" not in dataset or "Columns" not in dataset:
+def _check_length(dataset: Dataset, transfer_syntax: str, available: int) -> None:
+    """Refuse an uncompressed image whose file ends before its pixels do."""
+    uid = UID(transfer_syntax)
+    if uid.is_compressed or uid.is_deflated or "Rows" not in dataset or "Columns" not in dataset:
         return
     expected = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("BitsAllocated") or 16) // 8
     expected *= int(dataset.get("SamplesPerPixel") or 1) * int(dataset.get("NumberOfFrames") or 1)
-    if size < expected:
-        raise NotUsableError(f"truncated: {size} bytes, its pixels alone need {expected}")
+    if available < expected:
+        raise NotUsableError(f"truncated: {available} of {expected} bytes of its pixels are there")

@@ -1,0 +1,126 @@
+"""Labels of any file type and axis order land on exactly the voxels of their image, or are refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lib.datastore.label_reader import read_label
+from lib.errors import UserError
+from lib.phantoms import Acquisition
+
+SIZE = (14, 11, 8)
+
+
+@pytest.fixture(params=["head_first_supine", "feet_first_supine", "sagittal"])
+def image(request) -> sitk.Image:
+    acquisition = Acquisition(shape=SIZE[::-1], spacing=(2.5, 0.8, 0.7), plane=request.param, oblique_degrees=1)
+    image = sitk.Image(SIZE, sitk.sitkInt16)
+    affine = acquisition.affine
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetSpacing(np.linalg.norm(affine[:3, :3], axis=0).tolist())
+    image.SetDirection((affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).ravel().tolist())
+    return image
+
+
+@pytest.fixture
+def image_path(image, tmp_path) -> Path:
+    sitk.WriteImage(image, str(tmp_path / "image.nrrd"))
+    return tmp_path / "image.nrrd"
+
+
+@pytest.fixture
+def label(image) -> sitk.Image:
+    array = np.zeros(SIZE[::-1], np.uint8)
+    array[1:3, 2:6, 3:4] = 1
+    array[6, 9, 12] = 1
+    label = sitk.GetImageFromArray(array)
+    label.CopyInformation(image)
+    return label
+
+
+def same(found: sitk.Image, expected: sitk.Image) -> bool:
+    return found.GetPixelID() == sitk.sitkUInt8 and np.array_equal(
+        sitk.GetArrayViewFromImage(found), sitk.GetArrayViewFromImage(expected)
+    )
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha"])
+def test_every_file_type(label, image_path, tmp_path, suffix):
+    path = tmp_path / f"label{suffix}"
+    sitk.WriteImage(label, str(path))
+    assert same(read_label(path, image_path, [1]), label)
+
+
+def test_raw_bytes_of_ohif(label, image_path, tmp_path):
+    path = tmp_path / "label.bin"
+    sitk.GetArrayFromImage(label).tofile(path)
+    assert same(read_label(path, image_path, [1]), label)
+
+
+def test_axes_in_another_order_or_direction(label, image_path, tmp_path):
+    turned = sitk.PermuteAxes(sitk.Flip(label, [True, False, True]), [2, 0, 1])
+    assert turned.GetSize() != label.GetSize()
+    path = tmp_path / "turned.nrrd"
+    sitk.WriteImage(turned, str(path))
+    assert same(read_label(path, image_path, [1]), label)
+
+
+def test_segment_cropped_to_its_extent(label, image_path, tmp_path):
+    path = tmp_path / "cropped.seg.nrrd"
+    sitk.WriteImage(label[2:14, 1:11, 1:7], str(path))
+    assert same(read_label(path, image_path, [1]), label)
+
+
+def test_floats_with_whole_values_are_labels(label, image_path, tmp_path):
+    path = tmp_path / "float.nii.gz"
+    sitk.WriteImage(sitk.Cast(label, sitk.sitkFloat32), str(path))
+    assert same(read_label(path, image_path, [1]), label)
+
+
+def shifted(label: sitk.Image) -> sitk.Image:
+    label.SetOrigin([value + 0.4 for value in label.GetOrigin()])
+    return label
+
+
+def coarser(label: sitk.Image) -> sitk.Image:
+    return sitk.Shrink(label, [2, 2, 1])
+
+
+def outside(label: sitk.Image) -> sitk.Image:
+    label.SetOrigin(label.TransformIndexToPhysicalPoint((3, 0, 0)))
+    return label
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (shifted, "does not lie on the voxels"),
+        (coarser, "does not lie on the voxels"),
+        (outside, "reaches beyond"),
+        (lambda label: label * 7, r"values \[7\]"),
+        (lambda label: sitk.Cast(label, sitk.sitkFloat32) * 0.5, r"values \[0.5\]"),
+        (lambda label: sitk.Compose(label, label), "one three-dimensional volume"),
+        (lambda label: label[:, :, 0], "one three-dimensional volume"),
+    ],
+)
+def test_what_is_no_label_of_this_image_is_refused(label, image_path, tmp_path, change, sentence):
+    path = tmp_path / "label.nrrd"
+    sitk.WriteImage(change(label), str(path))
+    with pytest.raises(UserError, match=sentence):
+        read_label(path, image_path, [1])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("label.bin", b"\x01" * 10, "10 voxels; the image has 14×11×8"),
+        ("label.nii.gz", b"junk", "cannot be read"),
+        ("label.txt", b"junk", "must be .nii.gz"),
+    ],
+)
+def test_what_is_no_image_is_refused(image_path, tmp_path, name, content, sentence):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        read_label(tmp_path / name, image_path, [1])
