@@ -1,0 +1,209 @@
+"""MONAI Label's train task: from the labelled volumes of the datastore to a published version."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.handlers import MeanDice, StatsHandler, ValidationHandler, from_engine
+from monai.inferers import Inferer, SliceInferer
+from monai.transforms import (
+    Activationsd,
+    AsDiscreted,
+    RandCropByPosNegLabeld,
+    RandFlipd,
+    RandGaussianNoised,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+    SqueezeDimd,
+)
+from monai.utils import set_determinism
+from monailabel.interfaces.datastore import Datastore
+from monailabel.tasks.train.basic_train import BasicTrainTask, Context
+from torch import nn
+
+from lib.errors import UserError
+from lib.losses import HybridLoss
+from lib.publishing import ModelStore
+from lib.trainers.training_progress import TrainingProgress
+from lib.transforms import image_transforms
+
+_KEYS = ("image", "label")
+
+
+class LungTumorTrainTask(BasicTrainTask):
+    """Trains the network on whole volumes, balanced between patches with and without tumour.
+
+    It starts from the version that serves, is validated on whole volumes, and is published once, at its end:
+    the weights of the best validated epoch, or the last ones where there is nothing to validate on.
+
+    Args:
+        model_dir: Folder of the weights; runs work in ``runs/`` below it.
+        network: The untrained network.
+        info: ``info.yaml``.
+        store: Where versions are published.
+    """
+
+    def __init__(self, model_dir: str, network: nn.Module, info: dict[str, Any], store: ModelStore) -> None:
+        folder = Path(model_dir)
+        super().__init__(
+            str(folder / "runs"),
+            description=info["description"],
+            config={
+                **info["config"]["train"],
+                "multi_gpu": False,
+                "train_batch_size": 1,
+                "val_batch_size": 1,
+                "dataset": "CacheDataset",
+                "tracking": "None",
+            },
+            amp=torch.cuda.is_available(),
+            stats_path=str(folder / "train_stats.json"),
+            train_save_interval=0,
+            n_saved=1,
+            load_strict=True,
+            labels=info["labels"],
+            tracking=None,
+        )
+        self._network = network
+        self._info = info
+        self._store = store
+
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Train on what is labelled in ``datastore``; see ``BasicTrainTask``.
+
+        Raises:
+            UserError: A value of the request makes no sense.
+        """
+        _check(request, self._config)
+        run = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        set_determinism(seed=int(request.get("seed", self._config["seed"])))
+        try:
+            return super().__call__({**request, "name": run, "tracking": "None"}, datastore)
+        finally:
+            shutil.rmtree(Path(self._model_dir) / run, ignore_errors=True)
+
+    def stats(self) -> dict[str, Any]:
+        """Progress of the training now, or of the last one: epoch, total_epochs, best_metric …"""
+        return TrainingProgress.read(Path(self._stats_path))
+
+    def network(self, context: Context) -> nn.Module:
+        """A network to train."""
+        return copy.deepcopy(self._network)
+
+    def load_path(self, output_dir: str, pretrained: bool = True) -> str | None:
+        """Weights to start from: those that serve."""
+        weights = self._store.serving_weights() if pretrained else None
+        return str(weights) if weights else None
+
+    def optimizer(self, context: Context) -> torch.optim.Optimizer:
+        """Adam (eq. 5)."""
+        return torch.optim.Adam(context.network.parameters(), lr=float(context.request["learning_rate"]))
+
+    def lr_scheduler_handler(self, context: Context) -> None:
+        """The learning rate stays as it is: retraining is short."""
+
+    def loss_function(self, context: Context) -> nn.Module:
+        """The hybrid loss (eq. 9)."""
+        request = context.request
+        return HybridLoss(request["loss_lambda"], request["focal_gamma"], request["focal_alpha"])
+
+    def train_pre_transforms(self, context: Context) -> Sequence[Callable]:
+        """The transforms shared with inference, then patches, then what other scanners would change."""
+        patch = int(context.request["patch_size"])
+        return [
+            *image_transforms(self._info["preprocessing"], keys=_KEYS),
+            RandCropByPosNegLabeld(
+                keys=_KEYS,
+                label_key="label",
+                spatial_size=(patch, patch, 1),
+                num_samples=int(context.request["patches_per_volume"]),
+            ),
+            SqueezeDimd(keys=_KEYS, dim=-1),
+            RandFlipd(keys=_KEYS, prob=0.5, spatial_axis=0),
+            RandFlipd(keys=_KEYS, prob=0.5, spatial_axis=1),
+            RandScaleIntensityd(keys="image", factors=0.1, prob=0.5),
+            RandShiftIntensityd(keys="image", offsets=50 / self._info["preprocessing"]["hu_std"], prob=0.5),
+            RandGaussianNoised(keys="image", std=20 / self._info["preprocessing"]["hu_std"], prob=0.3),
+        ]
+
+    def val_pre_transforms(self, context: Context) -> Sequence[Callable]:
+        """The transforms of inference: whole volumes, so that false positives anywhere count."""
+        return image_transforms(self._info["preprocessing"], keys=_KEYS)
+
+    def train_post_transforms(self, context: Context) -> Sequence[Callable]:
+        """From logits to a mask, for the metrics."""
+        return [Activationsd(keys="pred", sigmoid=True), AsDiscreted(keys="pred", threshold=0.5)]
+
+    def val_inferer(self, context: Context) -> Inferer:
+        """The network slice by slice, as in inference."""
+        size = tuple(self._info["preprocessing"]["size"])
+        return SliceInferer(roi_size=size, spatial_dim=2, sw_batch_size=self._info["config"]["infer"]["batch_size"])
+
+    def train_key_metric(self, context: Context) -> dict[str, MeanDice]:
+        """Dice over the patches that hold tumour."""
+        return {self.TRAIN_METRIC_MEAN_DICE: _mean_dice()}
+
+    def val_key_metric(self, context: Context) -> dict[str, MeanDice]:
+        """Dice over whole volumes."""
+        return {self.VAL_METRIC_MEAN_DICE: _mean_dice()}
+
+    def train_handlers(self, context: Context) -> list[Any]:
+        """Log and validation; the base class's would import TensorBoard."""
+        handlers: list[Any] = [StatsHandler(iteration_log=False)]
+        if context.evaluator:
+            interval = int(context.request["val_interval"])
+            handlers.append(ValidationHandler(interval, validator=context.evaluator, epoch_level=True))
+        return handlers
+
+    def val_handlers(self, context: Context) -> list[Any]:
+        """Log of each validation."""
+        return [StatsHandler(iteration_log=False)]
+
+    def finalize(self, context: Context) -> None:
+        """Report progress after each epoch and publish at the end; the base class publishes after each."""
+        progress = TrainingProgress(Path(self._stats_path), context)
+        progress.write()
+        context.trainer.add_event_handler(Events.EPOCH_COMPLETED, progress.write)
+        context.trainer.add_event_handler(Events.COMPLETED, lambda: self._publish(context))
+
+    def _publish(self, context: Context) -> None:
+        folder = Path(context.output_dir)
+        best = folder / self._key_metric_filename
+        weights = best if context.evaluator and best.exists() else folder / self._final_filename
+        self._store.publish(
+            weights,
+            {
+                "run": context.run_id,
+                "trained_on": [item.get("image_id", item["image"]) for item in context.train_datalist],
+                "validated_on": [item.get("image_id", item["image"]) for item in context.val_datalist],
+                "settings": {name: context.request[name] for name in self._info["config"]["train"]},
+                "stats": self.stats(),
+            },
+        )
+
+
+def _mean_dice() -> MeanDice:
+    return MeanDice(include_background=True, output_transform=from_engine(["pred", "label"]))
+
+
+def _check(request: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Refuse values that cannot be trained with."""
+    for name, default in defaults.items():
+        value = request.get(name, default)
+        if isinstance(default, bool) or not isinstance(default, int | float):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < min(default, 0):
+            raise UserError(f"{name} must be a number like {default!r}, not {value!r}.")
+    for name in ("max_epochs", "patch_size", "patches_per_volume", "val_interval"):
+        value = request.get(name, defaults[name])
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{name} must be a whole number from 1, not {value!r}.")
+    if request.get("patch_size", defaults["patch_size"]) % 16:
+        raise UserError(f"patch_size must be a multiple of 16, not {request['patch_size']}.")
