@@ -46,8 +46,7 @@ def test_equals_pydensecrf_on_the_box(lesion):
     found = ndimage.find_objects(probability >= 0.5)[0]
     margin = np.ceil(OPTIONS["margin_mm"] / SPACING).astype(int)
     box = tuple(
-        slice(max(s.start - m, 0), min(s.stop + m, n))
-        for s, m, n in zip(found, margin, probability.shape, strict=True)
+        slice(max(s.start - m, 0), min(s.stop + m, n)) for s, m, n in zip(found, margin, probability.shape, strict=True)
     )
     p = probability[box]
     reference = pydensecrf.DenseCRF(p.size, 2)

@@ -32,9 +32,7 @@ def test_equals_the_equations(loss_lambda, gamma, alpha, epsilon):
     logits = rng.normal(0, 3, (3, 1, 8, 9))
     target = (rng.random((3, 1, 8, 9)) < 0.2).astype(float)
     loss = HybridLoss(loss_lambda, gamma, alpha, epsilon)(torch.from_numpy(logits), torch.from_numpy(target))
-    assert loss.item() == pytest.approx(
-        hybrid_loss(logits, target, loss_lambda, gamma, alpha, epsilon), rel=1e-6
-    )
+    assert loss.item() == pytest.approx(hybrid_loss(logits, target, loss_lambda, gamma, alpha, epsilon), rel=1e-6)
 
 
 def test_slices_without_tumour_do_not_change_a_perfect_score():

@@ -17,9 +17,7 @@ PREPROCESSING = load_info()["preprocessing"]
 
 
 def save(path, array, spacing):
-    nib.save(
-        nib.Nifti1Image(array.astype(np.float32), np.diag([-spacing[0], -spacing[1], spacing[2], 1])), path
-    )
+    nib.save(nib.Nifti1Image(array.astype(np.float32), np.diag([-spacing[0], -spacing[1], spacing[2], 1])), path)
 
 
 def chest(shape=(130, 110, 12), left_lung=True):
@@ -77,9 +75,7 @@ def test_a_larger_field_is_resampled_whole_in_mode_slice(tmp_path):
 
 
 def test_field_of_the_lungs_is_centred_on_the_body_even_with_one_lung_opaque(tmp_path):
-    shifted = np.roll(
-        np.pad(chest(left_lung=False), ((30, 30), (30, 30), (0, 0)), constant_values=-1000), 20, axis=0
-    )
+    shifted = np.roll(np.pad(chest(left_lung=False), ((30, 30), (30, 30), (0, 0)), constant_values=-1000), 20, axis=0)
     save(tmp_path / "a.nii.gz", shifted, (3.0, 3.0, 3.0))
     data = run(tmp_path / "a.nii.gz", field_mm=200)
     body = (data["image"][1].numpy() > -0.5).any((1, 2))

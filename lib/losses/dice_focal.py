@@ -20,9 +20,7 @@ class HybridLoss(DiceFocalLoss):
         epsilon: smoothing of Dice, in pixels.
     """
 
-    def __init__(
-        self, loss_lambda: float = 0.5, gamma: float = 2.0, alpha: float = 0.75, epsilon: float = 1.0
-    ) -> None:
+    def __init__(self, loss_lambda: float = 0.5, gamma: float = 2.0, alpha: float = 0.75, epsilon: float = 1.0) -> None:
         for name, value in (("loss_lambda", loss_lambda), ("alpha", alpha)):
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} is a weight between 0 and 1, got {value}.")

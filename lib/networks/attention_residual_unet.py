@@ -45,9 +45,7 @@ class AttentionResidualUNet(nn.Module):
     ):
         super().__init__()
         if len(channels) < 2:
-            raise ValueError(
-                f"A U-Net needs the widths of at least two levels, got channels={tuple(channels)}."
-            )
+            raise ValueError(f"A U-Net needs the widths of at least two levels, got channels={tuple(channels)}.")
         self.stride = 2 ** (len(channels) - 1)
         widths = tuple(channels)
         self.pool = Pool[Pool.MAX, spatial_dims](kernel_size=2)
@@ -57,13 +55,10 @@ class AttentionResidualUNet(nn.Module):
         )
         # The modules of the decoder are listed finest first, like the encoder's.
         self.ups = nn.ModuleList(
-            UpSample(spatial_dims, coarse, fine, scale_factor=2, mode="deconv")
-            for fine, coarse in pairwise(widths)
+            UpSample(spatial_dims, coarse, fine, scale_factor=2, mode="deconv") for fine, coarse in pairwise(widths)
         )
         self.gates = nn.ModuleList(
-            AttentionGate(spatial_dims, width, width, max(width // 2, 1))
-            for width in widths[:-1]
-            if attention
+            AttentionGate(spatial_dims, width, width, max(width // 2, 1)) for width in widths[:-1] if attention
         )
         self.decoders = nn.ModuleList(
             _double_convolution(spatial_dims, 2 * width, width, residual) for width in widths[:-1]

@@ -24,9 +24,7 @@ class AdjacentSlicesd(MapTransform):
         Offsets (-2.5, 0, 2.5) make (1, X, Y, Z) to (3, X, Y, Z), the unchanged volume in the middle.
     """
 
-    def __init__(
-        self, keys: KeysCollection, *, offsets_mm: Sequence[float], allow_missing_keys: bool = False
-    ) -> None:
+    def __init__(self, keys: KeysCollection, *, offsets_mm: Sequence[float], allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.offsets_mm = tuple(offsets_mm)
 
@@ -48,6 +46,4 @@ def _shifted(volume: torch.Tensor, slices: float) -> torch.Tensor:
     last = volume.shape[-1] - 1
     position = (torch.arange(last + 1) + slices).clamp(0, last)
     below = position.floor().long()
-    return torch.lerp(
-        volume[..., below], volume[..., (below + 1).clamp(max=last)], (position - below).to(volume)
-    )
+    return torch.lerp(volume[..., below], volume[..., (below + 1).clamp(max=last)], (position - below).to(volume))

@@ -58,18 +58,12 @@ class AxialFieldd(MapTransform, InvertibleTransform):
         spacing = tuple(float(length) for length in image.pixdim)
         shape = tuple(image.shape[1:])
         # In an image much smaller than a chest (a crop) what looks like a lung is none.
-        whole_chest = all(
-            n * length >= 0.5 * self.field_mm for n, length in zip(shape[:2], spacing, strict=False)
-        )
+        whole_chest = all(n * length >= 0.5 * self.field_mm for n, length in zip(shape[:2], spacing, strict=False))
         lungs = find_lungs(torch.as_tensor(image[0]).numpy(), spacing) if whole_chest else None
         d["lung_slices"] = _lung_slices(lungs, shape[2], spacing[2])
         starts, stops = self._field(shape, spacing, lungs if self.mode == "lungs" else None)
-        window = tuple(
-            slice(max(start, 0), min(stop, n)) for start, stop, n in zip(starts, stops, shape, strict=False)
-        )
-        border = [
-            (max(-start, 0), max(stop - n, 0)) for start, stop, n in zip(starts, stops, shape, strict=False)
-        ]
+        window = tuple(slice(max(start, 0), min(stop, n)) for start, stop, n in zip(starts, stops, shape, strict=False))
+        border = [(max(-start, 0), max(stop - n, 0)) for start, stop, n in zip(starts, stops, shape, strict=False)]
         for key in self.key_iterator(d):
             cropped = self._crop(d[key], window)
             value = self.air if key == self.keys[0] else 0

@@ -129,9 +129,7 @@ class DenseCRFd(MapTransform):
             box = boxes[index]
             budget -= _volume(box)
             if budget < 0:
-                logger.warning(
-                    "CRF left out for the %d largest of %d candidate lesions.", count - rank, count
-                )
+                logger.warning("CRF left out for the %d largest of %d candidate lesions.", count - rank, count)
                 break
             marginal = self.marginal(probability[box], hu[box], spacing)
             refined[box] = np.where(done[box], refined[box], marginal)
@@ -140,9 +138,7 @@ class DenseCRFd(MapTransform):
             lesion = components[box] == index
             if not (refined[box][lesion] >= self.threshold).any():
                 refined[box][lesion] = probability[box][lesion]
-                logger.info(
-                    "The CRF erased a lesion of %d voxels; the network's outline is kept.", lesion.sum()
-                )
+                logger.info("The CRF erased a lesion of %d voxels; the network's outline is kept.", lesion.sum())
         return refined
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-_AIR_HU = -400.0
+AIR_HU = -400.0
 _GRID_MM = 2.5
 _SMALLEST_LUNG_ML = 20.0
 
@@ -38,29 +38,36 @@ def find_lungs(hu: np.ndarray, spacing: tuple[float, float, float]) -> LungBox |
         view so tight that the lungs are open to its border.
     """
     steps = tuple(max(1, round(_GRID_MM / length)) for length in spacing)
-    air = hu[tuple(slice(None, None, step) for step in steps)] < _AIR_HU
-    pockets, count = ndimage.label(air)
-    sizes = np.bincount(pockets.ravel(), minlength=count + 1)
-    faces = (pockets[0], pockets[-1], pockets[:, 0], pockets[:, -1])
-    outside = np.unique(np.concatenate([face.ravel() for face in faces]))
+    air = hu[tuple(slice(None, None, step) for step in steps)] < AIR_HU
     voxel_ml = np.prod([length * step for length, step in zip(spacing, steps, strict=True)]) / 1000
-    inner = sizes * voxel_ml >= _SMALLEST_LUNG_ML
-    inner[0] = False
-    inner[outside] = False
+    inner = inner_air(air, voxel_ml)
     if not inner.any():
         return None
-    start, stop = _box(inner[pockets])
+    start, stop = _box(inner)
     tissue, _ = ndimage.label(~air[:, :, start[2] : stop[2]])
     body_start, body_stop = _box(tissue == 1 + np.argmax(np.bincount(tissue.ravel())[1:]))
     return LungBox(
         start=tuple(low * step for low, step in zip(start, steps, strict=True)),
-        stop=tuple(
-            min(high * step, length) for high, step, length in zip(stop, steps, hu.shape, strict=True)
-        ),
+        stop=tuple(min(high * step, length) for high, step, length in zip(stop, steps, hu.shape, strict=True)),
         body_centre=tuple(
             (low + high) / 2 * step for low, high, step in zip(body_start, body_stop, steps[:2], strict=False)
         ),
     )
+
+
+def inner_air(air: np.ndarray, voxel_ml: float) -> np.ndarray:
+    """Air that is not open to the sides of the volume, in pockets of at least 20 ml.
+
+    Args:
+        air: Mask of what has the density of air or lung, shape (X, Y, Z).
+        voxel_ml: Volume of a voxel.
+    """
+    pockets, count = ndimage.label(air)
+    inner = np.bincount(pockets.ravel(), minlength=count + 1) * voxel_ml >= _SMALLEST_LUNG_ML
+    inner[0] = False
+    for face in (pockets[0], pockets[-1], pockets[:, 0], pockets[:, -1]):
+        inner[face] = False
+    return inner[pockets]
 
 
 def _box(mask: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from monai.data import NibabelReader, NrrdReader
 from monai.transforms import (
     CopyItemsd,
     EnsureChannelFirstd,
@@ -18,15 +17,11 @@ from monai.transforms import (
 from lib.transforms.adjacent_slices import AdjacentSlicesd
 from lib.transforms.axial_field import AxialFieldd
 
-_AXES = (
-    "LPS"  # axial slices along the last axis, as a radiologist reads them; closest canonical, not resampled
-)
+_AXES = "LPS"  # axial slices along the last axis, as a radiologist reads them; closest canonical, not resampled
 _AXIS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))  # MONAI's affines are RAS whatever the file said
 
 
-def image_transforms(
-    preprocessing: Mapping[str, Any], keys: Sequence[str] = ("image",), keep_hu: bool = False
-) -> list:
+def image_transforms(preprocessing: Mapping[str, Any], keys: Sequence[str] = ("image",), keep_hu: bool = False) -> list:
     """Transforms of the paper's pipeline: HU clip, normalise (eq. 1), 256x256.
 
     ``data[keys[0]]`` goes from a path (.nrrd, .nii, .nii.gz; HU; any orientation) to a MetaTensor of shape
@@ -48,7 +43,7 @@ def image_transforms(
         raise ValueError(f"hu_window is [lower, upper] in HU, got {preprocessing['hu_window']}.")
     size = tuple(preprocessing["size"])
     transforms = [
-        LoadImaged(keys=keys, reader=[NrrdReader(), NibabelReader()], dtype=np.float32, image_only=True),
+        LoadImaged(keys=keys, dtype=np.float32, image_only=True),
         EnsureChannelFirstd(keys=keys, channel_dim="no_channel"),
         Orientationd(keys=keys, axcodes=_AXES, labels=_AXIS_LABELS),
         # With equal source and target range this is a clip.
@@ -67,9 +62,7 @@ def _normalise(image: str, preprocessing: Mapping[str, Any]) -> NormalizeIntensi
     """Eq. 1 with the data set's mean and deviation, or with the scan's own."""
     match preprocessing["normalise"]:
         case "dataset":
-            return NormalizeIntensityd(
-                keys=image, subtrahend=preprocessing["hu_mean"], divisor=preprocessing["hu_std"]
-            )
+            return NormalizeIntensityd(keys=image, subtrahend=preprocessing["hu_mean"], divisor=preprocessing["hu_std"])
         case "scan":
             return NormalizeIntensityd(keys=image)
         case other:

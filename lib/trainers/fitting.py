@@ -1,0 +1,159 @@
+"""Offline training on patches: seeded, resumable, each run with a manifest beside its weights."""
+
+import copy
+import hashlib
+import json
+import logging
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lib.atomic import write_atomically, write_json
+from lib.losses import HybridLoss
+from lib.networks import AttentionResidualUNet
+from lib.trainers.patches import PatchSampler
+from lib.trainers.scans import Scan
+from lib.transforms.adjacent_slices import AdjacentSlicesd
+
+logger = logging.getLogger(__name__)
+
+_HELD_OUT_PERCENT = 15
+_EMA_DECAY = 0.998
+_WARM_UP_STEPS = 100
+
+
+def held_out(patient: str) -> bool:
+    """Whether a patient is kept for testing: 15 in 100, by a hash of the name, whatever else is in the data."""
+    return int(hashlib.sha256(patient.encode()).hexdigest(), 16) % 100 < _HELD_OUT_PERCENT
+
+
+def fit(
+    train_crops: Sequence[Scan],
+    hosts: Sequence[Scan],
+    test_crops: Sequence[Scan],
+    *,
+    info: Mapping[str, Any],
+    output: Path,
+    steps: int,
+    batch_size: int,
+    patch_size: int,
+    seed: int,
+    save_every: int,
+    data: Mapping[str, Any],
+) -> Path:
+    """Train and return the weights, ``output/model.pt``.
+
+    The weights are the running mean of the last steps (EMA). Nothing is chosen by the test crops: they are
+    only watched. A run that was stopped goes on from ``output/resume.pt``.
+
+    Args:
+        train_crops: Crops with a nodule.
+        hosts: Whole scans to set them into.
+        test_crops: Crops of patients that are held out.
+        info: info.yaml.
+        output: Folder of the run.
+        steps: Optimiser steps; the learning rate falls to zero over them.
+        batch_size: Patches for each step.
+        patch_size: Pixels of their sides, a multiple of the network's stride.
+        seed: Of weights and patches.
+        save_every: Steps between two checkpoints.
+        data: What goes into the manifest about the data.
+    """
+    torch.manual_seed(seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    options = info["config"]["train"]
+    network = AttentionResidualUNet(**info["network"]).to(device, memory_format=torch.channels_last)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_EMA_DECAY), use_buffers=True)
+    optimizer = torch.optim.Adam(network.parameters(), options["learning_rate"])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, options["learning_rate"], total_steps=steps, pct_start=min(0.3, _WARM_UP_STEPS / steps)
+    )
+    loss_function = HybridLoss(options["loss_lambda"], options["focal_gamma"], options["focal_alpha"])
+    parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
+    manifest = {
+        "data": dict(data),
+        "settings": {
+            "network": info["network"],
+            "preprocessing": info["preprocessing"],
+            "train": options,
+            "steps": steps,
+            "batch_size": batch_size,
+            "patch_size": patch_size,
+            "seed": seed,
+        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "monai": monai.__version__},
+        "history": [],
+    }
+    first = _resume(output, parts, manifest)
+    sampler = PatchSampler(train_crops, hosts, preprocessing=info["preprocessing"], size=patch_size, seed=seed + first)
+    network.train()
+    running = 0.0
+    for step in range(first + 1, steps + 1):
+        image, label = sampler.batch(batch_size)
+        image = image.to(device, memory_format=torch.channels_last)
+        optimizer.zero_grad()
+        loss = loss_function(network(image), label.to(device))
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(network)
+        running = loss.item() if step == first + 1 else 0.98 * running + 0.02 * loss.item()
+        if step % save_every == 0 or step == steps:
+            dice = crop_dice(average.module, test_crops, info["preprocessing"]["slice_offsets_mm"])
+            manifest["history"].append({"step": step, "loss": round(running, 4), "test_crop_dice": _mean(dice)})
+            logger.info("Step %d of %d: loss %.3f, Dice of held-out crops %.3f", step, steps, running, _mean(dice))
+            _save(output, parts, manifest, step)
+    return output / "model.pt"
+
+
+@torch.inference_mode()
+def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], offsets_mm: Sequence[float]) -> list[float]:
+    """Dice over all voxels of each crop, at a probability of 0.5, on the grid of the network."""
+    device = next(network.parameters()).device
+    network = copy.deepcopy(network).eval()
+    stack = AdjacentSlicesd(keys="image", offsets_mm=offsets_mm)
+    result = []
+    for crop in crops:
+        volume = monai.data.MetaTensor(crop.image[None], affine=np.diag([1, 1, crop.spacing, 1]))
+        image = stack({"image": volume})["image"].as_tensor().permute(3, 0, 1, 2)
+        height, width = image.shape[2:]
+        border = [pad for n in (width, height) for pad in (16, 16 + -n % 16)]
+        image = torch.nn.functional.pad(image, border, value=float(crop.image.min()))
+        found = (network(image.to(device)) > 0).cpu()[:, 0, 16 : 16 + height, 16 : 16 + width]
+        truth = crop.label.permute(2, 0, 1)
+        result.append(2 * (found & truth).sum().item() / max(found.sum().item() + truth.sum().item(), 1))
+    return result
+
+
+def _resume(output: Path, parts: Mapping[str, Any], manifest: dict[str, Any]) -> int:
+    """Load the last checkpoint of the same settings, if there is one, and return its step."""
+    path = output / "resume.pt"
+    if not path.exists():
+        return 0
+    before = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
+    if before["settings"] != json.loads(json.dumps(manifest["settings"])) or before["data"] != manifest["data"]:
+        raise ValueError(f"{output} holds a run with other settings or data. Give another --output, or delete it.")
+    checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    for name, part in parts.items():
+        part.load_state_dict(checkpoint[name])
+    manifest["history"] = before["history"]
+    logger.info("Going on from step %d.", checkpoint["step"])
+    return checkpoint["step"]
+
+
+def _save(output: Path, parts: Mapping[str, Any], manifest: Mapping[str, Any], step: int) -> None:
+    state = {name: part.state_dict() for name, part in parts.items()} | {"step": step}
+    write_atomically(output / "resume.pt", lambda path: torch.save(state, path))
+    weights = {"model": parts["average"].module.state_dict()}
+    write_atomically(output / "model.pt", lambda path: torch.save(weights, path))
+    write_json(output / "manifest.json", manifest)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(float(np.mean(values)), 4) if values else None

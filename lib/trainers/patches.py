@@ -1,0 +1,223 @@
+"""Training patches: nodules at their true scale set into other lungs, and lungs without nodules."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from lib.trainers.scans import Scan
+from lib.transforms.lungs import AIR_HU, inner_air
+
+_FEATHER_PX = 3.0  # width of the soft border of what is set into a lung
+_HALO_PX = 4.0  # lung set in around a nodule without its other surroundings
+_SHARE_BARE = 0.12  # a crop in padding, as the network sees a crop alone
+_SHARE_EMPTY = 0.2  # lung with nothing set in but other lung
+_SHARE_TUMOUR = 0.15  # the whole scans' own tumours
+
+
+class PatchSampler:
+    """Draws patches of the network's input at the scale of the whole field.
+
+    A crop is set into a lung, at most three in one patch, either with all its own surroundings or with a
+    narrow halo around the nodule; edges are soft. So that the edge itself tells nothing, squares and discs of
+    lung without a nodule are set in as well. Along the scan axis a channel that leads out of the crop shows
+    the lung around it.
+
+    Args:
+        crops: Scans smaller than the field, with a nodule.
+        hosts: Whole scans; where they have a label, it is learned too.
+        preprocessing: Section of info.yaml.
+        size: Pixels of the square patch.
+        seed: Of the random numbers.
+    """
+
+    def __init__(
+        self,
+        crops: Sequence[Scan],
+        hosts: Sequence[Scan],
+        *,
+        preprocessing: Mapping[str, Any],
+        size: int,
+        seed: int,
+    ) -> None:
+        self.crops = crops
+        self.hosts = hosts
+        self.offsets = tuple(preprocessing["slice_offsets_mm"])
+        self.size = size
+        self.rng = np.random.default_rng(seed)
+        self.hu_mean, self.hu_std = preprocessing["hu_mean"], preprocessing["hu_std"]
+        self.pixel_mm = preprocessing["field_mm"] / preprocessing["size"][0]
+        self.air, self.ceiling = map(self._normalised, preprocessing["hu_window"])
+        self.lung = self._normalised(AIR_HU)
+        self._lungs, self._tissue = zip(*map(self._places, hosts), strict=True) if hosts else ((), ())
+        self._tumours = [torch.nonzero(host.label).numpy() for host in hosts]
+        self._with_tumour = [index for index, voxels in enumerate(self._tumours) if len(voxels)]
+
+    def batch(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (count, channels, size, size) and labels (count, 1, size, size), both float32."""
+        images, labels = zip(*(self._patch() for _ in range(count)), strict=True)
+        return torch.stack(images), torch.stack(labels)
+
+    def _normalised(self, hu: float) -> float:
+        return (hu - self.hu_mean) / self.hu_std
+
+    def _places(self, host: Scan) -> tuple[np.ndarray, np.ndarray]:
+        """Voxels (N, 3) of the lungs, and of everything denser than lung, in the usable slices of a whole scan."""
+        usable = np.zeros(host.image.shape[2], bool)
+        usable[list(host.usable)] = True
+        air = host.image.numpy() < self.lung
+        lung = inner_air(air, self.pixel_mm**2 * host.spacing / 1000)
+        return np.argwhere(lung & usable), np.argwhere(~air & usable)
+
+    def _patch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        kind = self.rng.random()
+        if kind < _SHARE_BARE or not self.hosts:
+            stack = self._padding()
+            nodule, within = self._nodule()
+            self._set_in(stack, nodule, torch.ones_like(within), torch.ones(nodule.shape[1:]))
+        elif kind < _SHARE_BARE + _SHARE_TUMOUR and self._with_tumour:
+            stack, _ = self._host_window(self.size, self.rng.choice(self._with_tumour), around_tumour=True)
+        else:
+            stack, _ = self._host_window(self.size, self.rng.integers(len(self.hosts)))
+            if self.rng.random() < 0.5:
+                side = int(self.rng.integers(10, 48))
+                decoy, within = self._host_window(side, self.rng.integers(len(self.hosts)))
+                shape = _soft_square if self.rng.random() < 0.5 else _soft_disc
+                self._set_in(stack, decoy, within, shape(side, side))
+            empty = kind > 1 - _SHARE_EMPTY or not self.crops
+            for _ in range(0 if empty else self.rng.integers(1, 4)):
+                nodule, within = self._nodule()
+                halo = self.rng.random() < 0.5
+                self._set_in(stack, nodule, within, _halo(nodule[-1]) if halo else _soft_square(*nodule.shape[1:]))
+        return self._vary(stack)
+
+    def _padding(self) -> torch.Tensor:
+        stack = torch.full((len(self.offsets) + 1, self.size, self.size), self.air)
+        stack[-1] = 0
+        return stack
+
+    def _nodule(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """One slice of a random crop, (channels + label, h, w), and which channels lie within the crop."""
+        crop = self.crops[self.rng.integers(len(self.crops))]
+        slices = torch.nonzero(crop.label.any(0).any(0))[:, 0]
+        index = int(slices[self.rng.integers(len(slices))])
+        # One in eight becomes a large tumour; the others vary by a quarter.
+        zoom = self.rng.uniform(1.3, 3.5) if self.rng.random() < 0.125 else self.rng.uniform(0.8, 1.25)
+        stack, within = _slice_stack(crop, index, [offset / zoom for offset in self.offsets])
+        size = [max(1, round(length * zoom)) for length in stack.shape[1:]]
+        stack = F.interpolate(stack[None], size=size, mode="bilinear")[0]
+        stack[-1] = (stack[-1] >= 0.5).float()
+        return self._turned(stack), within
+
+    def _host_window(self, side: int, index: int, around_tumour: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """A window of a whole scan, mostly in the lungs, as (channels + label, side, side)."""
+        host = self.hosts[index]
+        if around_tumour:
+            voxels = self._tumours[index]
+        else:
+            in_lung = self.rng.random() < 0.75 and len(self._lungs[index])
+            voxels = self._lungs[index] if in_lung else self._tissue[index]
+        x, y, z = voxels[self.rng.integers(len(voxels))]
+        zoom = self.rng.uniform(0.8, 1.25)
+        reach = round(side / zoom)
+        low = [int(centre - self.rng.integers(reach // 4, reach - reach // 4)) for centre in (x, y)]
+        stack, within = _slice_stack(host, int(z), self.offsets)
+        window = _window(stack, low, reach, self.air)
+        window = F.interpolate(window[None], size=(side, side), mode="bilinear")[0]
+        window[-1] = (window[-1] >= 0.5).float()
+        return self._turned(window), within
+
+    def _set_in(self, stack: torch.Tensor, square: torch.Tensor, within: torch.Tensor, weight: torch.Tensor) -> None:
+        """Blend a square into the patch at a random place in lung, in place."""
+        height, width = square.shape[1:]
+        places = torch.nonzero(stack[len(self.offsets) // 2] < self.lung)
+        if not len(places):
+            return
+        middle = places[self.rng.integers(len(places))].tolist()
+        row, column = middle[0] - height // 2, middle[1] - width // 2
+        rows = slice(max(row, 0), min(row + height, self.size))
+        columns = slice(max(column, 0), min(column + width, self.size))
+        inner = (slice(rows.start - row, rows.stop - row), slice(columns.start - column, columns.stop - column))
+        weight = weight[inner]
+        for channel in torch.nonzero(within)[:, 0].tolist():
+            place = stack[channel, rows, columns]
+            place += weight * (square[channel][inner] - place)
+        stack[-1, rows, columns] = torch.where(weight >= 0.5, square[-1][inner], stack[-1, rows, columns])
+
+    def _turned(self, stack: torch.Tensor) -> torch.Tensor:
+        """Flips and quarter turns; also along the scan axis, where the offsets are symmetric."""
+        if self.rng.random() < 0.5:
+            stack = stack.flip(1)
+        stack = torch.rot90(stack, int(self.rng.integers(4)), (1, 2))
+        if self.rng.random() < 0.5 and self.offsets == tuple(-offset for offset in reversed(self.offsets)):
+            stack = torch.cat([stack[:-1].flip(0), stack[-1:]])
+        return stack
+
+    def _vary(self, stack: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Other scanners: shift (sd 25 HU), contrast (sd 5 %), noise and smoothing by the kernel."""
+        image, label = stack[:-1], stack[-1:]
+        if self.rng.random() < 0.3:
+            share = self.rng.uniform(0.2, 1.0)
+            image = torch.lerp(image, F.avg_pool2d(image[None], 3, 1, 1, count_include_pad=False)[0], share)
+        image = image * self.rng.normal(1, 0.05) + self.rng.normal(0, 25) / self.hu_std
+        if self.rng.random() < 0.4:
+            sd = self.rng.uniform(5, 50) / self.hu_std
+            image = image + torch.from_numpy(self.rng.normal(0, sd, image.shape).astype(np.float32))
+        return image.clamp(self.air, self.ceiling), label
+
+
+def _slice_stack(scan: Scan, index: int, offsets_mm: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Slices at distances from one slice, then the label of that slice; and which lie within the scan.
+
+    Beyond the ends the last slice is repeated, as AdjacentSlicesd does.
+    """
+    last = scan.image.shape[2] - 1
+    layers = []
+    within = []
+    for offset in offsets_mm:
+        wanted = index + offset / scan.spacing
+        position = min(max(wanted, 0), last)
+        low = int(position)
+        high = min(low + 1, last)
+        layers.append(torch.lerp(scan.image[..., low], scan.image[..., high], position - low))
+        within.append(-0.5 <= wanted <= last + 0.5)
+    layers.append(scan.label[..., index].float())
+    return torch.stack(layers), torch.tensor(within)
+
+
+def _window(stack: torch.Tensor, low: Sequence[int], side: int, air: float) -> torch.Tensor:
+    """A square cut of a stack; what lies outside is air, and no tumour."""
+    high = [start + side for start in low]
+    border = [
+        pad
+        for start, stop, length in reversed(list(zip(low, high, stack.shape[1:], strict=True)))
+        for pad in (max(-start, 0), max(stop - length, 0))
+    ]
+    cut = stack[:, max(low[0], 0) : max(high[0], 0), max(low[1], 0) : max(high[1], 0)]
+    image = F.pad(cut[:-1], border, value=air)
+    return torch.cat([image, F.pad(cut[-1:], border)])
+
+
+def _soft_square(height: int, width: int) -> torch.Tensor:
+    """Weights that rise to 1 from the border of a square inwards."""
+    sides = []
+    for length in (height, width):
+        along = torch.arange(length, dtype=torch.float32)
+        sides.append(torch.minimum(along + 0.5, length - along - 0.5))
+    return torch.minimum(sides[0][:, None], sides[1][None]).div(_FEATHER_PX).clamp(max=1)
+
+
+def _soft_disc(height: int, width: int) -> torch.Tensor:
+    """Weights that rise to 1 from the border of a disc inwards."""
+    rows, columns = (torch.arange(n) - (n - 1) / 2 for n in (height, width))
+    radius = torch.hypot(rows[:, None], columns[None])
+    return ((min(height, width) / 2 - radius) / _FEATHER_PX).clamp(0, 1)
+
+
+def _halo(label: torch.Tensor) -> torch.Tensor:
+    """Weights of 1 on the nodule and beside it, falling to 0 over the halo."""
+    distance = torch.from_numpy(ndimage.distance_transform_edt(label.numpy() < 0.5)).float()
+    return ((_HALO_PX + _FEATHER_PX - distance) / _FEATHER_PX).clamp(0, 1)

@@ -1,0 +1,133 @@
+"""Images and masks from files into memory, as the network sees them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import SimpleITK as sitk
+import torch
+from monai.transforms import Compose
+
+from lib.errors import UserError
+from lib.transforms import image_transforms
+
+_NIFTI = (".nii.gz", ".nii", ".nrrd")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One preprocessed volume.
+
+    Attributes:
+        name: File or folder it came from.
+        image: Normalised, shape (X, Y, Z), float32; without the padding around an image smaller than the
+            field.
+        label: Tumour, same shape, bool; all False where there is no mask.
+        spacing: Distance of slices in mm.
+        usable: Slices with lung and without unmarked tumour.
+    """
+
+    name: str
+    image: torch.Tensor
+    label: torch.Tensor
+    spacing: float
+    usable: tuple[int, ...]
+
+    @property
+    def patient(self) -> str:
+        """What stands before the first underscore of the name: nodules of one patient stay together."""
+        return self.name.split("_")[0]
+
+
+def find_pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None]]:
+    """Images with their masks: a folder of volumes and one of masks under the same names, or a DICOM series.
+
+    Args:
+        images: Folder of .nii, .nii.gz or .nrrd files, or folder of one DICOM series (subfolders allowed).
+        masks: Folder of masks, or for a DICOM series one mask file, or None where there is no tumour.
+    """
+    if not images.exists():
+        raise UserError(f"There is no {images}.")
+    volumes = sorted(path for path in images.iterdir() if path.name.endswith(_NIFTI)) if images.is_dir() else [images]
+    if not volumes:
+        if masks is not None and not masks.is_file():
+            raise UserError(f"{images} holds no volumes; as a DICOM series it needs one mask file, not {masks}.")
+        return [(images, masks)]
+    if masks is None:
+        return [(path, None) for path in volumes]
+    pairs = [(path, masks / path.name) for path in volumes]
+    missing = [path.name for path, mask in pairs if not mask.is_file()]
+    if missing:
+        raise UserError(f"{len(missing)} images of {images} have no mask in {masks}, the first is {missing[0]}.")
+    return pairs
+
+
+def load_scan(image: Path, mask: Path | None, preprocessing: Mapping[str, Any], cache: Path) -> Scan:
+    """Run the transforms of inference on one volume, but for the neighbouring slices.
+
+    Args:
+        image: Volume, or folder of one DICOM series.
+        mask: Volume on the same grid, or None.
+        preprocessing: Section of info.yaml.
+        cache: Folder for the volumes made of DICOM series.
+    """
+    name = image.name.split(".nii")[0].split(".nrrd")[0]
+    unmarked: set[int] = set()
+    files = {"image": image}
+    if image.is_dir():
+        files["image"], unmarked = dicom_volume(image, cache)
+    if mask is not None:
+        files["label"] = mask
+    plain = dict(preprocessing) | {"slice_offsets_mm": [0]}
+    data = Compose(image_transforms(plain, keys=tuple(files)))(files)
+    volume = data["image"][0]
+    label = data["label"][0].as_tensor() > 0.5 if mask is not None else torch.zeros(volume.shape, dtype=torch.bool)
+    window = _content(data["image"])
+    return Scan(
+        name=name,
+        image=volume.as_tensor()[window].contiguous(),
+        label=label[window].contiguous(),
+        spacing=float(data["image"].pixdim[2]),
+        usable=tuple(z for z in range(*data["lung_slices"]) if z not in unmarked),
+    )
+
+
+def dicom_volume(folder: Path, cache: Path) -> tuple[Path, set[int]]:
+    """Write the largest DICOM series below a folder as a volume, once.
+
+    Returns:
+        The .nrrd file in ``cache``, and the slices not to be used as free of tumour: those for which the
+        folder beside it, ``Annotation``, has a file named by the SOP Instance UID (as Lung-PET-CT-Dx does),
+        and their neighbours.
+    """
+    series = [
+        sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(place), uid)
+        for place in (folder, *(path for path in folder.rglob("*") if path.is_dir()))
+        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(place))
+    ]
+    if not series:
+        raise UserError(f"{folder} holds neither volumes (.nii, .nii.gz, .nrrd) nor a DICOM series.")
+    files = max(series, key=len)
+    target = cache / f"{folder.name}.nrrd"
+    if not target.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(sitk.ReadImage(files), str(target))
+    marked = {path.stem for path in (folder.parent / "Annotation").glob("*.xml")}
+    uids = [pydicom.dcmread(file, specific_tags=["SOPInstanceUID"]).get("SOPInstanceUID") for file in files]
+    return target, {z + step for z, uid in enumerate(uids) if uid in marked for step in (-1, 0, 1)}
+
+
+def _content(image: Any) -> tuple[slice, ...]:
+    """Part of the field that the image itself fills, from what was padded."""
+    window = [slice(0, length) for length in image.shape[1:]]
+    for operation in image.applied_operations:
+        padded = operation["extra_info"].get("padded")
+        if padded is None:
+            continue
+        for axis, (before, after) in enumerate(padded[1:]):
+            full = operation["orig_size"][axis] + before + after
+            scale = image.shape[axis + 1] / full
+            window[axis] = slice(round(before * scale), image.shape[axis + 1] - round(after * scale))
+    return tuple(window)
