@@ -9,32 +9,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from ignite.engine import Events
-from monai.handlers import MeanDice, StatsHandler, ValidationHandler, from_engine
+from monai.data import CacheDataset
+from monai.handlers import IgniteMetricHandler, StatsHandler, ValidationHandler, from_engine
 from monai.inferers import Inferer, SliceInferer
-from monai.transforms import (
-    Activationsd,
-    AsDiscreted,
-    RandCropByPosNegLabeld,
-    RandFlipd,
-    RandGaussianNoised,
-    RandScaleIntensityd,
-    RandShiftIntensityd,
-    SqueezeDimd,
-)
+from monai.transforms import Activationsd, AsDiscreted
 from monai.utils import set_determinism
 from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.train.basic_train import BasicTrainTask, Context
 from torch import nn
 
 from lib.errors import UserError
+from lib.evaluation.validation_metrics import dice_handler, false_positives_handler
 from lib.losses import HybridLoss
 from lib.publishing import ModelStore
+from lib.trainers.data_split import split_cases
 from lib.trainers.training_progress import TrainingProgress
 from lib.transforms import image_transforms
+from lib.transforms.augmentation import patch_transforms
 
 _KEYS = ("image", "label")
+_PREDICTION = ("pred", "label")
+_BYTES_OF_A_CACHED_SCAN = 400_000_000  # 300 slices, as single precision
 
 
 class LungTumorTrainTask(BasicTrainTask):
@@ -116,21 +114,15 @@ class LungTumorTrainTask(BasicTrainTask):
 
     def train_pre_transforms(self, context: Context) -> Sequence[Callable]:
         """The transforms shared with inference, then patches, then what other scanners would change."""
-        patch = int(context.request["patch_size"])
+        preprocessing = self._info["preprocessing"]
         return [
-            *image_transforms(self._info["preprocessing"], keys=_KEYS),
-            RandCropByPosNegLabeld(
+            *image_transforms(preprocessing, keys=_KEYS),
+            *patch_transforms(
+                preprocessing,
+                patch_size=int(context.request["patch_size"]),
+                count=int(context.request["patches_per_volume"]),
                 keys=_KEYS,
-                label_key="label",
-                spatial_size=(patch, patch, 1),
-                num_samples=int(context.request["patches_per_volume"]),
             ),
-            SqueezeDimd(keys=_KEYS, dim=-1),
-            RandFlipd(keys=_KEYS, prob=0.5, spatial_axis=0),
-            RandFlipd(keys=_KEYS, prob=0.5, spatial_axis=1),
-            RandScaleIntensityd(keys="image", factors=0.1, prob=0.5),
-            RandShiftIntensityd(keys="image", offsets=50 / self._info["preprocessing"]["hu_std"], prob=0.5),
-            RandGaussianNoised(keys="image", std=20 / self._info["preprocessing"]["hu_std"], prob=0.3),
         ]
 
     def val_pre_transforms(self, context: Context) -> Sequence[Callable]:
@@ -146,13 +138,17 @@ class LungTumorTrainTask(BasicTrainTask):
         size = tuple(self._info["preprocessing"]["size"])
         return SliceInferer(roi_size=size, spatial_dim=2, sw_batch_size=self._info["config"]["infer"]["batch_size"])
 
-    def train_key_metric(self, context: Context) -> dict[str, MeanDice]:
-        """Dice over the patches that hold tumour."""
-        return {self.TRAIN_METRIC_MEAN_DICE: _mean_dice()}
+    def train_key_metric(self, context: Context) -> dict[str, IgniteMetricHandler]:
+        """Dice over the patches."""
+        return {self.TRAIN_METRIC_MEAN_DICE: dice_handler(from_engine(_PREDICTION))}
 
-    def val_key_metric(self, context: Context) -> dict[str, MeanDice]:
+    def val_key_metric(self, context: Context) -> dict[str, IgniteMetricHandler]:
         """Dice over whole volumes."""
-        return {self.VAL_METRIC_MEAN_DICE: _mean_dice()}
+        return {self.VAL_METRIC_MEAN_DICE: dice_handler(from_engine(_PREDICTION))}
+
+    def val_additional_metrics(self, context: Context) -> dict[str, IgniteMetricHandler]:
+        """What was found where there is nothing, for each volume."""
+        return {"val_false_positives": false_positives_handler(from_engine(_PREDICTION))}
 
     def train_handlers(self, context: Context) -> list[Any]:
         """Log and validation; the base class's would import TensorBoard."""
@@ -166,12 +162,24 @@ class LungTumorTrainTask(BasicTrainTask):
         """Log of each validation."""
         return [StatsHandler(iteration_log=False)]
 
+    def partition_datalist(self, context: Context, shuffle: bool = False) -> tuple[list, list]:
+        """Cases to train on and to validate on; a case stays on its side whatever is labelled later."""
+        return split_cases(context.datalist, float(context.request["val_split"]))
+
     def finalize(self, context: Context) -> None:
         """Report progress after each epoch and publish at the end; the base class publishes after each."""
         progress = TrainingProgress(Path(self._stats_path), context)
         progress.write()
         context.trainer.add_event_handler(Events.EPOCH_COMPLETED, progress.write)
         context.trainer.add_event_handler(Events.COMPLETED, lambda: self._publish(context))
+
+    def _dataset(self, context: Context, datalist: list, is_train: bool, replace_rate: float = 0.25) -> tuple:
+        """As the base class, but what is cached stays within half of the free memory."""
+        if context.dataset_type != "CacheDataset":
+            return super()._dataset(context, datalist, is_train, replace_rate)
+        transforms = self.train_pre_transforms(context) if is_train else self.val_pre_transforms(context)
+        room = psutil.virtual_memory().available // 2 // _BYTES_OF_A_CACHED_SCAN
+        return CacheDataset(datalist, transforms, cache_num=max(room, 1), progress=False), datalist
 
     def _publish(self, context: Context) -> None:
         folder = Path(context.output_dir)
@@ -187,10 +195,6 @@ class LungTumorTrainTask(BasicTrainTask):
                 "stats": self.stats(),
             },
         )
-
-
-def _mean_dice() -> MeanDice:
-    return MeanDice(include_background=True, output_transform=from_engine(["pred", "label"]))
 
 
 def _check(request: dict[str, Any], defaults: dict[str, Any]) -> None:
