@@ -1,0 +1,283 @@
+"""The main job against the real server: a folder in, a mask out, labels in, a retrained model."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+import SimpleITK as sitk
+
+from tests.conftest import PhantomStudies
+from tests.support.process import ServerProcess
+
+FAST_TRAINING = {"max_epochs": 2, "patches_per_volume": 8, "patch_size": 64, "val_split": 0.0}
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def server(start_module_server, phantom_studies) -> ServerProcess:
+    return start_module_server(phantom_studies.directory, rescan_seconds=1)
+
+
+def detail(response: requests.Response) -> str:
+    """The sentence of a refusal; a traceback is never one."""
+    assert "Traceback" not in response.text
+    return response.json()["detail"]
+
+
+def put_label(server: ServerProcess, image: str, path: Path, **query) -> requests.Response:
+    with path.open("rb") as file:
+        files = {"label": (path.name, file)}
+        return requests.put(f"{server.url}/datastore/label", params={"image": image, **query}, files=files)
+
+
+def infer(server: ServerProcess, image: str, output: str = "image", **params) -> requests.Response:
+    return requests.post(
+        f"{server.url}/infer/lung_tumor",
+        params={"image": image, "output": output},
+        data={"params": json.dumps(params)},
+    )
+
+
+def volume_of(response: requests.Response, path: Path) -> sitk.Image:
+    assert response.status_code == 200, response.text
+    path.write_bytes(response.content)
+    return sitk.ReadImage(str(path))
+
+
+def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
+    return one.GetSize() == other.GetSize() and all(
+        np.allclose(getattr(one, name)(), getattr(other, name)(), atol=1e-4)
+        for name in ("GetSpacing", "GetOrigin", "GetDirection")
+    )
+
+
+def test_every_series_of_the_folder_is_an_image(server, phantom_studies):
+    found = requests.get(f"{server.url}/datastore/", params={"output": "all"}).json()["objects"]
+    assert set(found) == {series.series_uid for series in phantom_studies.series}
+    series = phantom_studies.series[0]
+    info = found[series.series_uid]["image"]["info"]
+    assert info["PatientID"] == series.patient_id
+    assert info["StudyInstanceUID"] == series.study_uid
+    assert info["Modality"] == "CT"
+
+
+def test_image_is_handed_out_as_a_volume(server, phantom_studies, tmp_path):
+    series = phantom_studies.series[0]
+    response = requests.get(f"{server.url}/datastore/image", params={"image": series.series_uid})
+    image = volume_of(response, tmp_path / "image.nrrd")
+    assert same_grid(image, sitk.ReadImage(str(series.truth)))
+
+
+def test_without_weights_there_is_a_sentence_and_no_mask(server, phantom_studies):
+    response = infer(server, phantom_studies.series[0].series_uid)
+    assert response.status_code == 409
+    assert "no trained model" in detail(response)
+
+
+def test_without_labels_training_is_refused(start_server, phantom_studies):
+    response = requests.post(f"{start_server(phantom_studies.directory).url}/train/lung_tumor")
+    assert response.status_code == 409
+    assert "no image is labelled" in detail(response)
+
+
+@pytest.mark.parametrize("image", ["/etc/passwd", "../x", "main.py", "nonsense", ".", "1.2.3"])
+def test_paths_and_unknown_ids_are_refused_everywhere(server, image, phantom_studies, tmp_path):
+    (tmp_path / "label.bin").write_bytes(b"\x00")
+    responses = [
+        infer(server, image),
+        infer(server, phantom_studies.series[0].series_uid, image=image, model=image),
+        put_label(server, image, tmp_path / "label.bin"),
+        requests.get(f"{server.url}/datastore/image", params={"image": image}),
+        requests.get(f"{server.url}/datastore/image/info", params={"image": image}),
+        requests.get(f"{server.url}/datastore/label", params={"label": image, "tag": "final"}),
+        requests.get(f"{server.url}/datastore/label", params={"label": image, "tag": "../.."}),
+        requests.put(f"{server.url}/datastore/image", params={"image": image}, files={"file": ("x.nii.gz", b"x")}),
+        requests.put(f"{server.url}/datastore/", params={"image": image}, files={"file": ("x.nii.gz", b"x")}),
+        requests.delete(f"{server.url}/datastore/image", params={"id": image}),
+    ]
+    for response in responses:
+        assert 400 <= response.status_code < 500, (response.request.url, response.text)
+        assert detail(response)
+    assert requests.post(f"{server.url}/infer/wsi/lung_tumor", params={"image": image}).status_code in (404, 405)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".bin"])
+def test_label_comes_back_voxel_for_voxel(server, phantom_studies, tmp_path, suffix):
+    series = phantom_studies.of_patient("LUNG-003")
+    truth = sitk.ReadImage(str(series.truth), sitk.sitkUInt8)
+    path = tmp_path / f"label{suffix}"
+    if suffix == ".bin":
+        sitk.GetArrayFromImage(truth).tofile(path)
+    else:
+        sitk.WriteImage(truth, str(path))
+    assert put_label(server, series.series_uid, path, tag="draft").status_code == 200
+    response = requests.get(f"{server.url}/datastore/label", params={"label": series.series_uid, "tag": "draft"})
+    back = volume_of(response, tmp_path / "back.nii.gz")
+    assert same_grid(back, truth)
+    assert np.array_equal(sitk.GetArrayFromImage(back), sitk.GetArrayFromImage(truth))
+
+
+def test_what_is_no_label_is_refused_and_nothing_is_stored(server, phantom_studies, tmp_path):
+    series = phantom_studies.of_patient("LUNG-002")
+    other = phantom_studies.of_patient("LUNG-004")
+    (tmp_path / "junk.nii.gz").write_bytes(b"junk")
+    (tmp_path / "short.bin").write_bytes(b"\x01" * 7)
+    refused = [
+        put_label(server, series.series_uid, tmp_path / "junk.nii.gz"),
+        put_label(server, series.series_uid, tmp_path / "short.bin"),
+        put_label(server, series.series_uid, other.truth),
+        put_label(server, series.series_uid, series.truth, tag="../../escaped"),
+    ]
+    for response in refused:
+        assert response.status_code == 400, response.text
+        assert detail(response)
+    answer = requests.get(f"{server.url}/datastore/label", params={"label": series.series_uid, "tag": "final"})
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        ({"threshold": 7}, "threshold"),
+        ({"batch_size": "many"}, "batch_size"),
+        ({"result_extension": ".exe"}, "result_extension"),
+    ],
+)
+def test_training_then_inference(server, phantom_studies, tmp_path, request_, sentence):
+    """Runs first with the training; the wrong requests then meet a model that works."""
+    trained_server(server, phantom_studies)
+    response = infer(server, phantom_studies.series[0].series_uid, **request_)
+    assert response.status_code == 400
+    assert sentence in detail(response)
+
+
+_trained: set[str] = set()
+
+
+def trained_server(server: ServerProcess, studies: PhantomStudies) -> ServerProcess:
+    """Label two patients and train once."""
+    if server.url not in _trained:
+        for patient in ("LUNG-001", "LUNG-006"):
+            series = studies.of_patient(patient)
+            assert put_label(server, series.series_uid, series.truth).status_code == 200
+        train(server)
+        _trained.add(server.url)
+    return server
+
+
+def train(server: ServerProcess, **params) -> dict:
+    answer = requests.post(f"{server.url}/train/lung_tumor", json={**FAST_TRAINING, **params})
+    assert answer.status_code == 200, answer.text
+    epochs = set()
+    while (task := requests.get(f"{server.url}/train/").json())["status"] in ("SUBMITTED", "RUNNING"):
+        stats = requests.get(f"{server.url}/info/").json()["train_stats"]["lung_tumor"]
+        if stats:
+            epochs.add((stats["epoch"], stats["total_epochs"]))
+        time.sleep(0.2)
+    assert task["status"] == "DONE", "\n".join(task["details"])
+    assert len(epochs) > 1
+    return task
+
+
+def test_training_is_used_by_the_next_inference_without_a_restart(server, phantom_studies, tmp_path):
+    trained_server(server, phantom_studies)
+    series = phantom_studies.of_patient("LUNG-003")
+    truth = sitk.ReadImage(str(series.truth))
+    version = requests.get(f"{server.url}/info/").json()["model_version"]
+    before = volume_of(infer(server, series.series_uid, result_extension=".nrrd"), tmp_path / "before.nrrd")
+    assert same_grid(before, truth)
+    assert before.GetPixelID() == sitk.sitkUInt8
+    train(server, max_epochs=3)
+    assert requests.get(f"{server.url}/info/").json()["model_version"] != version
+    after = volume_of(infer(server, series.series_uid, result_extension=".nrrd"), tmp_path / "after.nrrd")
+    assert not np.array_equal(sitk.GetArrayFromImage(before), sitk.GetArrayFromImage(after))
+
+
+def test_every_output_that_clients_ask_for(server, phantom_studies):
+    trained_server(server, phantom_studies)
+    uid = phantom_studies.series[0].series_uid
+    as_json = infer(server, uid, output="json").json()
+    assert as_json["label_names"] == {"lung_tumor": 1}
+    everything = infer(server, uid, output="all")
+    assert everything.headers["content-type"].startswith("multipart/form-data")
+    assert infer(server, uid, crf=True).status_code == 200
+
+
+def test_an_uploaded_image_is_segmented_on_its_own_grid(server, phantom_studies, tmp_path):
+    trained_server(server, phantom_studies)
+    series = phantom_studies.series[0]
+    image = requests.get(f"{server.url}/datastore/image", params={"image": series.series_uid}).content
+    response = requests.post(
+        f"{server.url}/infer/lung_tumor", params={"output": "image"}, files={"file": ("chest.nrrd", image)}
+    )
+    mask = volume_of(response, tmp_path / "mask.nii.gz")
+    assert same_grid(mask, sitk.ReadImage(str(series.truth)))
+    response = requests.post(f"{server.url}/infer/lung_tumor", files={"file": ("chest.nrrd", b"no image")})
+    assert response.status_code == 400
+    assert "cannot be read as an image" in detail(response)
+
+
+def test_stopped_training_publishes_nothing(server, phantom_studies):
+    trained_server(server, phantom_studies)
+    version = requests.get(f"{server.url}/info/").json()["model_version"]
+    requests.post(f"{server.url}/train/lung_tumor", json={**FAST_TRAINING, "max_epochs": 1000})
+    while requests.get(f"{server.url}/train/").json()["status"] == "SUBMITTED":
+        time.sleep(0.1)
+    again = requests.post(f"{server.url}/train/lung_tumor", json=FAST_TRAINING)
+    assert again.status_code == 429
+    requests.delete(f"{server.url}/train/")
+    assert requests.get(f"{server.url}/train/").json()["status"] == "STOPPED"
+    assert requests.get(f"{server.url}/info/").json()["model_version"] == version
+
+
+def test_next_sample_offers_what_is_not_labelled(server, phantom_studies):
+    trained_server(server, phantom_studies)
+    labelled = {phantom_studies.of_patient(patient).series_uid for patient in ("LUNG-001", "LUNG-006")}
+    for strategy in ("random", "first"):
+        sample = requests.post(f"{server.url}/activelearning/{strategy}", json={}).json()
+        assert sample["id"] not in labelled
+        for name in ("Modality", "StudyDate", "StudyTime", "PatientID", "StudyInstanceUID", "SeriesInstanceUID"):
+            assert sample[name]
+    assert requests.post(f"{server.url}/activelearning/nonsense", json={}).status_code == 400
+
+
+def test_new_series_shows_up_and_the_folder_stays_as_it_was(start_server, phantom_studies, tmp_path):
+    import shutil
+
+    folder = tmp_path / "dicom"
+    first, second = phantom_studies.series[0], phantom_studies.series[1]
+    shutil.copytree(first.directory, folder / "one")
+    server = start_server(folder, rescan_seconds=0.5)
+    before = fingerprint(folder)
+    assert requests.get(f"{server.url}/info/").json()["datastore"]["total"] == 1
+    assert put_label(server, first.series_uid, first.truth).status_code == 200
+    requests.get(f"{server.url}/datastore/image", params={"image": first.series_uid})
+    assert fingerprint(folder) == before
+    shutil.copytree(second.directory, folder / "two")
+    deadline = time.monotonic() + 20
+    while requests.get(f"{server.url}/info/").json()["datastore"]["total"] < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert requests.get(f"{server.url}/info/").json()["datastore"] == {
+        "total": 2,
+        "completed": 1,
+        "label_tags": {"final": 1},
+        "left_out": 0,
+    }
+    studies = requests.get(f"{server.url}/proxy/dicom/qido/studies").json()
+    assert len(studies) == 2
+
+
+def test_other_web_pages_may_not_read(server):
+    answer = requests.get(f"{server.url}/info/", headers={"Origin": "http://elsewhere.example"})
+    assert "access-control-allow-origin" not in answer.headers
