@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--negatives", type=Path, nargs="*", default=[], help="volumes or DICOM series without tumour")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run; a stopped run goes on")
-    parser.add_argument("--steps", type=int, default=6000, help="optimiser steps (default 6000)")
+    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps (default 3000)")
     parser.add_argument("--batch-size", type=int, default=16, help="patches for each step (default 16)")
     parser.add_argument("--patch-size", type=int, default=96, help="pixels of a patch's side (default 96)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and patches (default 0)")
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train on the patients that are not held out, and leave weights and manifest in ``args.output``."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if len(args.images) != len(args.masks):
         raise UserError(f"Give one of --masks for each of --images: got {len(args.masks)} for {len(args.images)}.")
     if args.threads:

@@ -14,6 +14,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lib.atomic import write_atomically, write_json
+from lib.errors import UserError
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
 from lib.trainers.data_split import share_of
@@ -138,7 +139,7 @@ def _resume(output: Path, parts: Mapping[str, Any], manifest: dict[str, Any]) ->
         return 0
     before = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
     if before["settings"] != json.loads(json.dumps(manifest["settings"])) or before["data"] != manifest["data"]:
-        raise ValueError(f"{output} holds a run with other settings or data. Give another --output, or delete it.")
+        raise UserError(f"{output} holds a run with other settings or data. Give another --output, or delete it.")
     checkpoint = torch.load(path, weights_only=True, map_location="cpu")
     for name, part in parts.items():
         part.load_state_dict(checkpoint[name])

@@ -1,5 +1,6 @@
 """From a volume on disk to what the network sees: written once, for training and inference."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from monai.transforms import (
 
 from lib.transforms.adjacent_slices import AdjacentSlicesd
 from lib.transforms.axial_field import AxialFieldd
+
+# Each LoadImaged would warn that a GPU codec for DICOM is missing, which is not used here.
+logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 _AXES = "LPS"  # axial slices along the last axis, as a radiologist reads them; closest canonical, not resampled
 _AXIS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))  # MONAI's affines are RAS whatever the file said

@@ -1,0 +1,62 @@
+"""Masks of a model for image files, by the very transforms of the server, without the server."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+
+from lib.errors import UserError
+from lib.networks import AttentionResidualUNet
+from lib.transforms import image_transforms, mask_transforms
+
+_NO_TUMOUR = -20.0  # logit of slices that the network does not see
+
+
+class Predictor:
+    """A network with its weights, from image file to mask.
+
+    Args:
+        weights: File with a ``state_dict``, by itself or under ``model``.
+        info: info.yaml; its ``network`` must be the one that was trained.
+    """
+
+    def __init__(self, weights: Path, info: Mapping[str, Any]) -> None:
+        self._info = info
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            state = torch.load(weights, weights_only=True, map_location="cpu")
+        except FileNotFoundError:
+            raise UserError(f"There are no weights at {weights}.") from None
+        self._network = AttentionResidualUNet(**info["network"])
+        self._network.load_state_dict(state.get("model", state))
+        self._network.eval().to(self._device, memory_format=torch.channels_last)
+
+    def __call__(self, image: Path, change: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
+        """Mask of one volume on its own grid.
+
+        Args:
+            image: .nrrd, .nii or .nii.gz, in HU.
+            change: Applied to what the network sees, (C, 256, 256, D), normalised; for tests of robustness.
+
+        Returns:
+            uint8, shape (X, Y, Z) as stored.
+        """
+        options = self._info["config"]["infer"]
+        transforms = Compose(image_transforms(self._info["preprocessing"], keep_hu=options["crf"]))
+        data = transforms({"image": image})
+        volume = data["image"].as_tensor()
+        data["pred"] = self._logits(change(volume) if change else volume, data["lung_slices"], options["batch_size"])
+        return np.asarray(Compose(mask_transforms(options, transforms))(data)["pred"])
+
+    @torch.inference_mode()
+    def _logits(self, volume: torch.Tensor, lung_slices: tuple[int, int], batch_size: int) -> torch.Tensor:
+        logits = torch.full((1, *volume.shape[1:]), _NO_TUMOUR)
+        slices = volume.permute(3, 0, 1, 2)
+        for start in range(lung_slices[0], lung_slices[1], batch_size):
+            stop = min(start + batch_size, lung_slices[1])
+            batch = slices[start:stop].to(self._device, memory_format=torch.channels_last)
+            logits[0, ..., start:stop] = self._network(batch)[:, 0].permute(1, 2, 0).cpu()
+        return logits

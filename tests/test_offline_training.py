@@ -1,0 +1,120 @@
+"""python main.py train on phantoms: pairs, split, checkpoint, resuming, manifest, prediction."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from lib.cli import train
+from lib.errors import UserError
+from lib.evaluation.prediction import Predictor
+from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from lib.settings import load_info
+from lib.trainers.fitting import held_out
+from lib.trainers.scans import find_pairs, load_scan
+
+PREPROCESSING = load_info()["preprocessing"]
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    """The app's settings with a network that trains in no time."""
+    info = load_info()
+    info["network"]["channels"] = [4, 8]
+    monkeypatch.setattr(train, "load_info", lambda: info)
+    return info
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A whole phantom with lesions, one without, and crops around the lesions of the first."""
+    root = tmp_path_factory.mktemp("data")
+    grid = Acquisition(shape=(16, 128, 128), spacing=(5.0, 2.8, 2.8))
+    lesions = draw_lesions(1, 6, diameters=(20, 36))
+    hu, mask, affine = chest_volume(1, lesions=lesions, acquisition=grid)
+    write_volume(root / "images" / "P1_whole.nii.gz", hu, affine)
+    write_volume(root / "masks" / "P1_whole.nii.gz", mask, affine)
+    image, label = (sitk.ReadImage(str(root / kind / "P1_whole.nii.gz")) for kind in ("images", "masks"))
+    for index, lesion in enumerate(lesions):
+        centre = label.TransformPhysicalPointToIndex(lesion.center)
+        start = [
+            int(np.clip(c - h, 0, n - 2 * h)) for c, h, n in zip(centre, (10, 10, 3), label.GetSize(), strict=True)
+        ]
+        for kind, volume in (("images", image), ("masks", label)):
+            sitk.WriteImage(sitk.RegionOfInterest(volume, (20, 20, 6), start), str(root / kind / f"P{index}_R.nii.gz"))
+    healthy, _, affine = chest_volume(2, acquisition=grid)
+    write_volume(root / "negatives" / "healthy.nii.gz", healthy, affine)
+    return root
+
+
+def arguments(data, output, *extra):
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    line = ["--images", data / "images", "--masks", data / "masks", "--negatives", data / "negatives"]
+    line += ["--output", output, "--batch-size", 2, "--patch-size", 32, "--save-every", 2, *extra]
+    return parser.parse_args([str(word) for word in line])
+
+
+def test_a_stopped_run_goes_on_and_leaves_weights_with_a_manifest(data, tmp_path, small_network):
+    assert train.run(arguments(data, tmp_path / "run", "--steps", 4)) == 0
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert [entry["step"] for entry in manifest["history"]] == [2, 4]
+    names = {f"P{index}_R" for index in range(6)}
+    assert set(manifest["data"]["crops"]) | set(manifest["data"]["held_out_crops"]) == names
+    assert all(held_out(name.split("_")[0]) for name in manifest["data"]["held_out_crops"])
+    assert not any(held_out(name.split("_")[0]) for name in manifest["data"]["crops"])
+    assert manifest["data"]["whole_scans"]["healthy"] == 0 < manifest["data"]["whole_scans"]["P1_whole"]
+
+    checkpoint = tmp_path / "run" / "resume.pt"
+    before = torch.load(checkpoint, weights_only=True)
+    assert before["step"] == 4
+    train.run(arguments(data, tmp_path / "run", "--steps", 4))  # nothing left to do
+    assert torch.load(checkpoint, weights_only=True)["step"] == 4
+
+    image = data / "images" / "P1_whole.nii.gz"
+    mask = Predictor(tmp_path / "run" / "model.pt", small_network)(image)
+    assert mask.shape == sitk.ReadImage(str(image)).GetSize()
+    assert set(np.unique(mask)) <= {0, 1}
+
+    with pytest.raises(UserError, match="other settings or data"):
+        train.run(arguments(data, tmp_path / "run", "--steps", 6))
+
+
+def test_a_crop_is_kept_without_its_padding(data, tmp_path):
+    scan = load_scan(data / "images" / "P0_R.nii.gz", data / "masks" / "P0_R.nii.gz", PREPROCESSING, tmp_path)
+    expected = round(20 * 2.8 / (PREPROCESSING["field_mm"] / 256))
+    assert scan.image.shape == scan.label.shape
+    assert scan.image.shape[:2] == pytest.approx((expected, expected), abs=1)
+    assert scan.image.shape[2] == 6
+    assert scan.label.any()
+    assert scan.patient == "P0"
+
+
+def test_a_dicom_series_and_its_annotated_slices(tmp_path, phantom_studies):
+    folder = next(path for path in phantom_studies.directory.rglob("*.dcm")).parent
+    scan = load_scan(folder, None, PREPROCESSING, tmp_path)
+    assert scan.image.shape[:2] == (256, 256)
+    assert (tmp_path / f"{folder.name}.nrrd").exists()
+    assert not scan.label.any()
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "message"),
+    [
+        ("nowhere", "masks", "There is no"),
+        ("images", "negatives", "have no mask"),
+        ("empty", "masks", "holds no volumes"),
+    ],
+)
+def test_wrong_folders_are_told(data, images, masks, message):
+    (data / "empty").mkdir(exist_ok=True)
+    with pytest.raises(UserError, match=message):
+        find_pairs(data / images, data / masks)
+
+
+def test_missing_weights_are_told(tmp_path):
+    with pytest.raises(UserError, match="no weights at"):
+        Predictor(tmp_path / "none.pt", load_info())
