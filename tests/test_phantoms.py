@@ -14,7 +14,7 @@ from lib.phantoms import (
     draw_lesions,
     write_demo_studies,
     write_dicom_series,
-    write_mask,
+    write_volume,
 )
 
 LESIONS = (Lesion((-78, 28, 22), 22), Lesion((92, 38, -20), 14))
@@ -165,8 +165,8 @@ def test_demo_studies(tmp_path):
         assert (header.SeriesInstanceUID, header.PatientID) == (entry.series_uid, entry.patient_id)
 
 
-def test_write_mask_keeps_an_oblique_grid(tmp_path):
+def test_write_volume_keeps_an_oblique_grid(tmp_path):
     _, mask, affine = chest_volume(1, lesions=LESIONS, acquisition=ACQUISITIONS["oblique"])
-    image = sitk.ReadImage(str(write_mask(tmp_path / "mask.nii.gz", mask, affine)))
+    image = sitk.ReadImage(str(write_volume(tmp_path / "mask.nii.gz", mask, affine)))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), mask)
     np.testing.assert_allclose(image.GetOrigin(), affine[:3, 3], atol=1e-3)

@@ -2,7 +2,7 @@
 
 from .acquisition import Acquisition
 from .chest import Lesion, chest_volume, draw_lesions
-from .demo import DemoSeries, write_demo_studies, write_mask
+from .demo import DemoSeries, write_demo_studies, write_volume
 from .dicom_series import study_instance_uid, write_dicom_series
 
 __all__ = [
@@ -14,5 +14,5 @@ __all__ = [
     "study_instance_uid",
     "write_demo_studies",
     "write_dicom_series",
-    "write_mask",
+    "write_volume",
 ]

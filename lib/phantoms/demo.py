@@ -42,7 +42,7 @@ class DemoSeries:
 PATIENTS: tuple[tuple[str, tuple[Lesion, ...], dict[str, Acquisition]], ...] = (
     ("LUNG-001", (Lesion((-78, 28, 22), 22),), {"Chest 2.5 mm": THIN}),
     ("LUNG-002", (Lesion((92, 38, -20), 12),), {"Chest 2.5 mm": THIN}),
-    ("LUNG-003", (Lesion((-84, 58, 2), 35), Lesion((66, -38, 36), 8)), {"Chest 2.5 mm": THIN}),
+    ("LUNG-003", (Lesion((-84, 58, -22), 35), Lesion((66, -38, 36), 8)), {"Chest 2.5 mm": THIN}),
     ("LUNG-004", (), {"Chest 3 mm": WIDE_FIELD}),
     ("LUNG-005", (Lesion((62, 50, 34), 17),), {"Chest 2.5 mm": THIN, "Chest 5 mm": THICK}),
     ("LUNG-006", (Lesion((-52, -34, 30), 6), Lesion((84, 14, 10), 27)), {"Chest 3 mm": WIDE_FIELD}),
@@ -81,16 +81,16 @@ def write_demo_studies(directory: Path, *, truth: Path | None = None) -> list[De
                     directory=folder,
                     acquisition=acquisition,
                     lesions=lesions,
-                    truth=write_mask(truth / f"{series_uid}.nii.gz", mask, affine) if truth else None,
+                    truth=write_volume(truth / f"{series_uid}.nii.gz", mask, affine) if truth else None,
                 )
             )
     return written
 
 
-def write_mask(path: Path, mask: np.ndarray, affine: np.ndarray) -> Path:
-    """Write a mask (slices, rows, columns) on the grid of ``affine``, which must not be sheared."""
+def write_volume(path: Path, voxels: np.ndarray, affine: np.ndarray) -> Path:
+    """Write HU or a mask (slices, rows, columns) on the grid of ``affine``, which must not be sheared."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    image = sitk.GetImageFromArray(mask)
+    image = sitk.GetImageFromArray(voxels)
     image.SetSpacing(spacing.tolist())
     image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(affine[:3, 3].tolist())
