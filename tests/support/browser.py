@@ -23,12 +23,21 @@ ARGUMENTS = [
 ]
 
 
+# OHIF asks whether a training runs; MONAI Label's answer for no is 404.
+NO_TRAINING = "/train/?check_if_running=true"
+
+
 @dataclass
 class PageProblems:
     """What went wrong in a page, one line each."""
 
     console_errors: list[str] = field(default_factory=list)
     failed_requests: list[str] = field(default_factory=list)
+
+    def of(self, url: str) -> list[str]:
+        """Uncaught errors, and requests below ``url`` that failed. Other sites cannot be reached from a test."""
+        uncaught = [line for line in self.console_errors if line.startswith("uncaught")]
+        return uncaught + [line for line in self.failed_requests if url in line and NO_TRAINING not in line]
 
     def watch(self, page: Page) -> None:
         """Record everything that goes wrong in ``page`` from now on."""

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,12 +14,15 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
-def monailabel_server(studies: Path | str, directory: Path, **conf: object) -> Iterator[ServerProcess]:
+def monailabel_server(
+    studies: Path | str, directory: Path, *, environment: Mapping[str, str] | None = None, **conf: object
+) -> Iterator[ServerProcess]:
     """``monailabel start_server`` on ``studies``, from a working directory that is not the repository's.
 
     Args:
         studies: DICOM folder or DICOMweb URL.
         directory: new folder for the working directory, workspace and models.
+        environment: variables to set; a user needs none but for the password of a PACS.
         conf: each becomes ``--conf NAME VALUE``; ``workspace`` and ``model_dir`` lie in ``directory`` unless
             given.
     """
@@ -31,7 +34,7 @@ def monailabel_server(studies: Path | str, directory: Path, **conf: object) -> I
     for name, value in settings.items():
         command += ["--conf", name, str(value)]
     # A user has none of these set, so the app must not need them.
-    environment = {
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("MONAI_", "LUNGLABEL_", "PYTHON", "VIRTUAL_ENV"))
@@ -41,21 +44,21 @@ def monailabel_server(studies: Path | str, directory: Path, **conf: object) -> I
         url=f"http://127.0.0.1:{port}",
         ready="/info/",
         directory=directory / "cwd",
-        environment=environment,
+        environment={**variables, **(environment or {})},
     ) as server:
         yield server
 
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """``start_server(studies, **conf)``: servers that live until the test ends."""
+    """``start_server(studies, environment=…, **conf)``: servers that live until the test ends."""
     with contextlib.ExitStack() as servers:
         started = []
 
-        def start(studies: Path | str, **conf: object) -> ServerProcess:
+        def start(studies: Path | str, **options: object) -> ServerProcess:
             started.append(studies)
             directory = tmp_path / f"server-{len(started)}"
-            return servers.enter_context(monailabel_server(studies, directory, **conf))
+            return servers.enter_context(monailabel_server(studies, directory, **options))
 
         yield start
 
@@ -64,11 +67,11 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
 def start_module_server(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., ServerProcess]]:
-    """``start_module_server(studies, **conf)``: servers that live until the test file ends."""
+    """``start_module_server(studies, environment=…, **conf)``: servers that live until the test file ends."""
     with contextlib.ExitStack() as servers:
 
-        def start(studies: Path | str, **conf: object) -> ServerProcess:
+        def start(studies: Path | str, **options: object) -> ServerProcess:
             directory = tmp_path_factory.mktemp("server")
-            return servers.enter_context(monailabel_server(studies, directory, **conf))
+            return servers.enter_context(monailabel_server(studies, directory, **options))
 
         yield start

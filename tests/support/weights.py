@@ -1,0 +1,78 @@
+"""A model that finds the lesions of phantoms: enough to tell a working server from one that is not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose
+
+from lib.losses import HybridLoss
+from lib.networks import AttentionResidualUNet
+from lib.phantoms import chest_volume, draw_lesions, write_volume
+from lib.settings import load_info
+from lib.transforms import image_transforms
+
+PATIENTS = (101, 102)  # none of the demo set
+STEPS, BATCH, SIDE = 70, 12, 48
+
+
+@pytest.fixture(scope="session")
+def phantom_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the app's network, trained once on patches of two phantoms."""
+    info = load_info()
+    folder = tmp_path_factory.mktemp("weights")
+    chests = [_preprocessed(seed, info["preprocessing"], folder) for seed in PATIENTS]
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    network = AttentionResidualUNet(**info["network"]).train()
+    loss_function = HybridLoss()
+    optimizer = torch.optim.Adam(network.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.004, total_steps=STEPS)
+    for _ in range(STEPS):
+        image, label = zip(*(_patch(*chests[rng.integers(len(chests))], rng) for _ in range(BATCH)), strict=True)
+        loss = loss_function(network(torch.stack(image)), torch.stack(label))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    path = folder / "weights.pt"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def phantom_model_dir(phantom_weights: Path, tmp_path: Path) -> Path:
+    """A model folder of this test's own in which these weights are the pretrained ones."""
+    return model_dir_with(phantom_weights, tmp_path / "phantom-model")
+
+
+def model_dir_with(weights: Path, directory: Path) -> Path:
+    """A folder for ``--conf model_dir`` that serves ``weights``."""
+    directory.mkdir(parents=True)
+    (directory / "pretrained_lung_tumor.pt").symlink_to(weights)
+    return directory
+
+
+def _preprocessed(seed: int, preprocessing: dict, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the network sees of a chest with many lesions, (channels, 256, 256, slices), and their mask."""
+    hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 24, diameters=(6, 34)))
+    files = {
+        "image": write_volume(folder / f"{seed}.nii", hu, affine),
+        "label": write_volume(folder / f"{seed}-mask.nii", mask, affine),
+    }
+    data = Compose(image_transforms(preprocessing, keys=("image", "label")))(files)
+    return data["image"].as_tensor(), data["label"].as_tensor().float()
+
+
+def _patch(image: torch.Tensor, label: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """A square of one slice: around a lesion as often as anywhere in the chest."""
+    if rng.random() < 0.5:
+        voxels = torch.nonzero(label[0])
+        column, row, slice_ = voxels[rng.integers(len(voxels))].tolist()
+        column, row = np.array([column, row]) + rng.integers(-SIDE // 3, SIDE // 3, 2)
+    else:
+        column, row, slice_ = rng.integers([20, 20, 0], [236, 236, image.shape[-1]])
+    column, row = np.clip([column - SIDE // 2, row - SIDE // 2], 0, np.array(image.shape[1:3]) - SIDE)
+    window = (slice(None), slice(column, column + SIDE), slice(row, row + SIDE), slice_)
+    return image[window], label[window]
