@@ -161,5 +161,6 @@ def _prepare_server_settings(settings: Settings) -> None:
     server_settings.MONAI_LABEL_TRACKING_ENABLED = False  # MLflow refuses its file store: training would fail
     server_settings.MONAI_LABEL_AUTO_UPDATE_SCORING = False
     server_settings.MONAI_LABEL_INFER_CONCURRENCY = 1  # one network on one device at a time
+    server_settings.MONAI_LABEL_INFER_TIMEOUT = 3600  # a large scan on a slow CPU is no error
     server_settings.MONAI_LABEL_SESSION_PATH = str(settings.cache_dir / "sessions")
     (settings.cache_dir / "uploads").mkdir(parents=True, exist_ok=True)

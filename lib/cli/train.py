@@ -8,7 +8,8 @@ import torch
 
 from lib.errors import UserError
 from lib.settings import load_info
-from lib.trainers.fitting import fit, held_out
+from lib.trainers.data_split import held_out
+from lib.trainers.fitting import fit
 from lib.trainers.scans import Scan, find_pairs, load_scan
 
 logger = logging.getLogger(__name__)

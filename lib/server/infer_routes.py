@@ -15,7 +15,8 @@ from lib.datastore.volume import read_grid
 from lib.errors import UserError
 from lib.server.requests import json_object, kept_upload
 
-_NOT_PARAMETERS = ("image", "model", "label", "session", "image_path")
+# What a request may say besides the values of `config.infer`; anything else is ignored.
+_PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id")
 
 
 def infer_router(app: Any) -> APIRouter:
@@ -40,7 +41,8 @@ def infer_router(app: Any) -> APIRouter:
             )
         if output == ResultType.dicom_seg:
             raise UserError("output=dicom_seg is not offered; ask for image and submit it as a label.")
-        request = {name: value for name, value in json_object(params).items() if name not in _NOT_PARAMETERS}
+        known = {*app.settings.info["config"]["infer"], *_PARAMETERS}
+        request = {name: value for name, value in json_object(params).items() if name in known}
         request["model"] = model
         if file:
             with kept_upload(file, app.uploads_dir) as upload:

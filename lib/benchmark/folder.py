@@ -1,0 +1,101 @@
+"""How fast a folder is indexed and its frames are handed out, beside Orthanc with the same files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import requests
+
+from lib.benchmark.processes import free_port, serving
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.matching import values_of
+
+_WORKERS = 6  # as many requests as a browser keeps open to one host
+_ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+
+def link_instances(source: Path, target: Path, count: int) -> int:
+    """Fill ``target`` with ``count`` files that are hard links (or copies) of those in ``source``, in turn."""
+    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+    target.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        origin, copy = files[number % len(files)], target / f"{number:06d}.dcm"
+        try:
+            os.link(origin, copy)
+        except OSError:
+            shutil.copyfile(origin, copy)
+    return count
+
+
+def index_seconds(folder: Path, scratch: Path) -> tuple[float, float]:
+    """Seconds of the first look at a folder, and of the next one where nothing changed."""
+    client = FolderClient(folder, scratch / "segs", scratch / "index.sqlite")
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        client.scan()
+        seconds.append(time.perf_counter() - start)
+    return seconds[0], seconds[1]
+
+
+def frames_per_second(dicomweb: str) -> tuple[float, int]:
+    """Fetch the frames of the largest CT series as OHIF does.
+
+    Args:
+        dicomweb: Root of the DICOMweb service.
+
+    Returns:
+        Frames per second in the better of two rounds, and the number of frames.
+    """
+    series = max(
+        requests.get(f"{dicomweb}/series", params={"Modality": "CT"}, timeout=60).json(),
+        key=lambda item: int((values_of(item, "00201209") or ["0"])[0]),
+    )
+    study_uid, series_uid = values_of(series, "0020000D")[0], values_of(series, "0020000E")[0]
+    base = f"{dicomweb}/studies/{study_uid}/series/{series_uid}/instances"
+    uids = [values_of(item, "00080018")[0] for item in requests.get(base, timeout=60).json()]
+    headers = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
+
+    def fetch(share: list[str]) -> None:
+        with requests.Session() as session:
+            for uid in share:
+                session.get(f"{base}/{uid}/frames/1", headers=headers, timeout=60).raise_for_status()
+
+    rates = []
+    for _ in range(2):
+        start = time.perf_counter()
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            list(pool.map(fetch, [uids[worker::_WORKERS] for worker in range(_WORKERS)]))
+        rates.append(len(uids) / (time.perf_counter() - start))
+    return max(rates), len(uids)
+
+
+def orthanc_frames_per_second(studies: Path, scratch: Path) -> float | None:
+    """Frames per second of an Orthanc that holds the same files; None where it is not installed."""
+    program = shutil.which("Orthanc")
+    if program is None or not _ORTHANC_PLUGIN.exists():
+        return None
+    port = free_port()
+    configuration = {
+        "StorageDirectory": str(scratch / "storage"),
+        "IndexDirectory": str(scratch / "index"),
+        "HttpPort": port,
+        "DicomServerEnabled": False,
+        "AuthenticationEnabled": False,
+        "RemoteAccessAllowed": False,
+        "Plugins": [str(_ORTHANC_PLUGIN)],
+    }
+    scratch.mkdir(parents=True)
+    (scratch / "orthanc.json").write_text(json.dumps(configuration))
+    root = f"http://127.0.0.1:{port}"
+    command = [program, str(scratch / "orthanc.json")]
+    with serving(command, url=root, ready="/system", directory=scratch, timeout=60):
+        for path in sorted(studies.rglob("*")):
+            if path.is_file():
+                requests.post(f"{root}/instances", path.read_bytes(), timeout=60)
+        return frames_per_second(f"{root}/dicom-web")[0]

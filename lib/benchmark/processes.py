@@ -1,0 +1,101 @@
+"""Start programs on free ports, wait until they answer, and leave none behind."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import psutil
+import requests
+
+
+class ServerProcess:
+    """A program that serves HTTP, and its log."""
+
+    def __init__(self, process: subprocess.Popen, url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.log = log
+
+    def log_text(self) -> str:
+        """All that the program printed so far."""
+        return self.log.read_text(errors="replace")
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving(
+    command: Sequence[str],
+    *,
+    url: str,
+    ready: str,
+    directory: Path,
+    environment: Mapping[str, str] | None = None,
+    auth: tuple[str, str] | None = None,
+    timeout: float = 120,
+) -> Iterator[ServerProcess]:
+    """Run ``command`` in ``directory`` until the block ends, then kill it and all it started.
+
+    Args:
+        command: program and arguments.
+        url: where it serves; kept in the result.
+        ready: path below ``url`` that answers 200 once it is up.
+        directory: working directory; the log goes there too.
+        environment: replaces this process's one.
+        auth: user and password for ``ready``.
+        timeout: seconds to wait for ``ready``.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    log = directory / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = ServerProcess(process, url, log)
+    try:
+        _wait_until_ready(server, url + ready, auth, timeout)
+        yield server
+    finally:
+        kill_tree(process)
+
+
+def _wait_until_ready(server: ServerProcess, url: str, auth: tuple[str, str] | None, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"{server.process.args[0]} ended at start:\n{server.log_text()[-4000:]}")
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(url, auth=auth, timeout=5).status_code == 200:
+                return
+        time.sleep(0.2)
+    raise TimeoutError(f"{url} did not answer 200 in {timeout:.0f} s:\n{server.log_text()[-4000:]}")
+
+
+def kill_tree(process: subprocess.Popen) -> None:
+    """Kill a process, its descendants, and what outlived its parent in the same session."""
+    doomed = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        doomed = psutil.Process(process.pid).children(recursive=True)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for child in doomed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.wait(timeout=30)
+    psutil.wait_procs(doomed, timeout=30)

@@ -1,0 +1,133 @@
+"""``python main.py evaluate``: how good the weights are, on images with masks."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import LoadImage, Orientation
+
+from lib.atomic import write_atomically, write_json
+from lib.errors import UserError
+from lib.evaluation.cases import CaseResult, evaluate_case
+from lib.evaluation.figures import slice_strip
+from lib.evaluation.prediction import Predictor
+from lib.evaluation.report import render
+from lib.evaluation.summary import summarize
+from lib.settings import APP_DIR, load_info
+from lib.trainers.data_split import held_out
+from lib.trainers.scans import dicom_volume, find_pairs, patient_of
+
+logger = logging.getLogger(__name__)
+
+_SHIPPED = APP_DIR / "model" / "pretrained_lung_tumor.pt"
+_SHOWN_CASES = 24
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--images", type=Path, nargs="+", required=True, help="as for train")
+    parser.add_argument("--masks", type=Path, nargs="+", required=True, help="as for train")
+    parser.add_argument("--output", type=Path, required=True, help="folder for metrics.json and report.html")
+    parser.add_argument(
+        "--models", nargs="+", metavar="NAME=FILE", default=[f"shipped={_SHIPPED}"], help="weights (default: shipped)"
+    )
+    parser.add_argument("--held-out", action="store_true", help="only patients that train keeps for testing")
+    parser.add_argument("--crf", action="store_true", help="refine with the CRF")
+    parser.add_argument("--no-robustness", action="store_true", help="leave out the five changes of intensity")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure each model on each image and write ``metrics.json`` and ``report.html``."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    pairs = _pairs(args)
+    predictors = {name: Predictor(path, _settings(path, args.crf)) for name, path in map(_named, args.models)}
+    results: dict[str, list[CaseResult]] = {name: [] for name in predictors}
+    shown: list[dict[str, Any]] = []
+    for number, (name, image, mask) in enumerate(pairs, start=1):
+        masks = {}
+        for model, predictor in predictors.items():
+            result, masks[model] = evaluate_case(name, image, mask, predictor, not args.no_robustness)
+            results[model].append(result)
+        dice = {model: cases[-1].counts.dice for model, cases in results.items()}
+        shown = _worst([*shown, {"name": name, "dice": dice, "strip": _strip(image, mask, masks)}])
+        logger.info("%d of %d: %s %s", number, len(pairs), name, {model: round(d, 3) for model, d in dice.items()})
+    summaries = {model: summarize(cases) for model, cases in results.items()}
+    measured_on = f"Measured on {len(pairs)} images of {', '.join(str(folder) for folder in args.images)}" + (
+        ", patients held out from training." if args.held_out else "."
+    )
+    cases = {model: [_record(case) for case in found] for model, found in results.items()}
+    write_json(
+        args.output / "metrics.json", {"measured_on": measured_on, "crf": args.crf, "models": summaries, "cases": cases}
+    )
+    page = render(measured_on, summaries, shown)
+    write_atomically(args.output / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+    logger.info("Written: %s", args.output / "report.html")
+    return 0
+
+
+def _pairs(args: argparse.Namespace) -> list[tuple[str, Path, Path]]:
+    """Name, volume and mask of each case."""
+    if len(args.images) != len(args.masks):
+        raise UserError(f"Give one of --masks for each of --images: got {len(args.masks)} for {len(args.images)}.")
+    pairs = []
+    for images, masks in zip(args.images, args.masks, strict=True):
+        for image, mask in find_pairs(images, masks):
+            volume = dicom_volume(image, args.output / "volumes")[0] if image.is_dir() else image
+            pairs.append((image.name.split(".nii")[0], volume, mask))
+    if args.held_out:
+        pairs = [pair for pair in pairs if held_out(patient_of(pair[0]))]
+    if not pairs:
+        raise UserError("None of the images belongs to a held-out patient: leave --held-out away.")
+    return pairs
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    if not separator:
+        raise UserError(f"--models takes NAME=FILE, not {text!r}.")
+    return name, Path(path)
+
+
+def _settings(weights: Path, crf: bool) -> dict[str, Any]:
+    """info.yaml, with the network and the preprocessing of the run that made the weights where a manifest tells."""
+    info = load_info()
+    manifest = weights.parent / "manifest.json"
+    if manifest.exists():
+        settings = json.loads(manifest.read_text(encoding="utf-8")).get("settings", {})
+        info |= {name: settings[name] for name in ("network", "preprocessing") if name in settings}
+    info["config"]["infer"]["crf"] = crf
+    return info
+
+
+def _strip(image: Path, mask: Path, found: dict[str, np.ndarray]) -> str:
+    """Slices with the outlines, in the orientation a radiologist knows."""
+    load, turn = LoadImage(image_only=True, ensure_channel_first=True), Orientation(axcodes="LPS", labels=None)
+    volume = load(image)
+    masks = [load(mask), *(MetaTensor(torch.from_numpy(m[None]), affine=volume.affine) for m in found.values())]
+    volume, truth, *others = (np.asarray(turn(item)[0]) for item in (volume, *masks))
+    spacing = tuple(float(length) for length in turn(load(image)).pixdim)
+    return slice_strip(volume, truth > 0.5, dict(zip(found, others, strict=True)), spacing)
+
+
+def _worst(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cases to show: the lowest Dice of the last model first."""
+    return sorted(cases, key=lambda case: list(case["dice"].values())[-1])[:_SHOWN_CASES]
+
+
+def _record(case: CaseResult) -> dict[str, Any]:
+    """What metrics.json keeps of one case."""
+    return {
+        "name": case.name,
+        "dice": case.counts.dice,
+        "false_positives": case.false_positives,
+        "lesions": [vars(lesion) | {"found": lesion.hit} for lesion in case.lesions],
+        "changed_dice": case.changed_dice,
+    }
