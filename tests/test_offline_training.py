@@ -13,7 +13,7 @@ from lib.errors import UserError
 from lib.evaluation.prediction import Predictor
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.settings import load_info
-from lib.trainers.fitting import held_out
+from lib.trainers.data_split import held_out
 from lib.trainers.scans import find_pairs, load_scan
 
 PREPROCESSING = load_info()["preprocessing"]

@@ -25,6 +25,7 @@ class Predictor:
 
     def __init__(self, weights: Path, info: Mapping[str, Any]) -> None:
         self._info = info
+        self.hu_std = float(info["preprocessing"]["hu_std"])  # HU in one unit of what the network sees
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             state = torch.load(weights, weights_only=True, map_location="cpu")

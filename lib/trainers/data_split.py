@@ -7,10 +7,17 @@ from typing import Any
 
 from lib.errors import UserError
 
+_HELD_OUT_SHARE = 0.15
+
 
 def share_of(name: str) -> float:
     """A number in [0, 1), in hundredths, that belongs to a name for good and is evenly spread over names."""
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100 / 100
+
+
+def held_out(patient: str) -> bool:
+    """Whether offline training keeps a patient for testing: 15 in 100, by the name alone."""
+    return share_of(patient) < _HELD_OUT_SHARE
 
 
 def split_cases(cases: Sequence[dict[str, Any]], val_split: float) -> tuple[list, list]:

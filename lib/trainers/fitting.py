@@ -17,21 +17,14 @@ from lib.atomic import write_atomically, write_json
 from lib.errors import UserError
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
-from lib.trainers.data_split import share_of
 from lib.trainers.patches import PatchSampler
 from lib.trainers.scans import Scan
 from lib.transforms.adjacent_slices import AdjacentSlicesd
 
 logger = logging.getLogger(__name__)
 
-_HELD_OUT_SHARE = 0.15
 _EMA_DECAY = 0.998
 _WARM_UP_STEPS = 100
-
-
-def held_out(patient: str) -> bool:
-    """Whether a patient is kept for testing: 15 in 100, by the name alone."""
-    return share_of(patient) < _HELD_OUT_SHARE
 
 
 def fit(

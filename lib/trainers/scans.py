@@ -37,8 +37,13 @@ class Scan:
 
     @property
     def patient(self) -> str:
-        """What stands before the first underscore of the name: nodules of one patient stay together."""
-        return self.name.split("_")[0]
+        """Of whom it is."""
+        return patient_of(self.name)
+
+
+def patient_of(name: str) -> str:
+    """What stands before the first underscore of a name: nodules of one patient stay together."""
+    return name.split("_")[0]
 
 
 def find_pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None]]:

@@ -1,0 +1,76 @@
+"""One image with its truth, measured with one model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from monai.data import MetaTensor
+from monai.transforms import LoadImage
+
+from lib.errors import UserError
+from lib.evaluation.metrics import Lesion, VoxelCounts, match_lesions
+from lib.evaluation.prediction import Predictor
+from lib.evaluation.robustness import intensity_changes
+
+_SAME_PLACE_MM = 0.1
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What one model did on one image.
+
+    Attributes:
+        name: Of the image.
+        counts: Over all voxels of the image.
+        lesions: Of the truth, with what was found of them.
+        false_positives: Predicted components that touch no lesion.
+        changed_dice: Dice under each change of intensity, by its name; empty if it was not measured.
+    """
+
+    name: str
+    counts: VoxelCounts
+    lesions: list[Lesion]
+    false_positives: int
+    changed_dice: dict[str, float]
+
+    @property
+    def robustness_std(self) -> float | None:
+        """Standard deviation of Dice over the unchanged and the changed images."""
+        return float(np.std([self.counts.dice, *self.changed_dice.values()])) if self.changed_dice else None
+
+
+def evaluate_case(
+    name: str, image: Path, mask: Path, predictor: Predictor, robustness: bool
+) -> tuple[CaseResult, np.ndarray]:
+    """Measure one image, and return the predicted mask (X, Y, Z) as well.
+
+    Args:
+        name: Of the case.
+        image: Volume in HU.
+        mask: Truth on the same grid.
+        predictor: The model.
+        robustness: Also predict under each change of intensity.
+    """
+    truth, voxel_mm3 = read_truth(image, mask)
+    found = predictor(image)
+    lesions, false_positives = match_lesions(found, truth, voxel_mm3)
+    changed = {
+        change: VoxelCounts.of(predictor(image, function), truth).dice
+        for change, function in (intensity_changes(predictor.hu_std) if robustness else {}).items()
+    }
+    return CaseResult(name, VoxelCounts.of(found, truth), lesions, false_positives, changed), found
+
+
+def read_truth(image: Path, mask: Path) -> tuple[np.ndarray, float]:
+    """Read a mask as bool (X, Y, Z), and the volume of its voxels in mm³.
+
+    Raises:
+        UserError: It is not on the grid of the image.
+    """
+    load = LoadImage(image_only=True)
+    truth: MetaTensor = load(mask)
+    volume: MetaTensor = load(image)
+    far = np.abs(np.asarray(truth.affine - volume.affine)).max() if truth.shape == volume.shape else np.inf
+    if far > _SAME_PLACE_MM:
+        raise UserError(f"{mask} is not on the grid of {image}: other size, spacing or place.")
+    return np.asarray(truth) > 0.5, float(np.abs(np.linalg.det(np.asarray(truth.affine)[:3, :3])))

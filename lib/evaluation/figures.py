@@ -1,0 +1,99 @@
+"""Pictures for the report, as data URLs so that the page opens offline."""
+
+import base64
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+_WINDOW_HU = (-1000, 400)
+_SIDE_PX = 192
+_REACH_MM = 40.0
+_TRUTH_COLOUR, _FOUND_COLOUR = (80, 220, 100), (255, 90, 60)
+
+
+def slice_strip(
+    image: np.ndarray, truth: np.ndarray, found: Mapping[str, np.ndarray], spacing: tuple[float, float, float]
+) -> str:
+    """The paper's Fig. 2 for one case: image, truth and each model side by side.
+
+    Shown is the axial slice with the largest true area, 8 cm around it (the largest found area where there is no
+    truth).
+
+    Args:
+        image: HU, shape (X, Y, Z), axes L, P, S.
+        truth: Mask, same shape.
+        found: Mask of each model, same shape.
+        spacing: In mm.
+
+    Returns:
+        A PNG as data URL.
+    """
+    target = truth if truth.any() else np.any(list(found.values()), axis=0)
+    z = int(target.sum((0, 1)).argmax())
+    centre = ndimage.center_of_mass(target[..., z]) if target[..., z].any() else np.array(target.shape[:2]) / 2
+    window = tuple(
+        slice(max(int(middle - _REACH_MM / length), 0), int(middle + _REACH_MM / length) + 1)
+        for middle, length in zip(centre, spacing, strict=False)
+    )
+    low, high = _WINDOW_HU
+    grey = np.clip((image[..., z][window] - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    panels = [_panel(grey, None, _TRUTH_COLOUR), _panel(grey, truth[..., z][window], _TRUTH_COLOUR)]
+    panels += [_panel(grey, mask[..., z][window], _FOUND_COLOUR) for mask in found.values()]
+    return _data_url(np.concatenate(panels, axis=1))
+
+
+def bar_chart(values: Mapping[str, Mapping[str, float | None]]) -> str:
+    """The paper's Fig. 3: a group of bars for each measure, a bar for each model.
+
+    Args:
+        values: Measure to model to value between 0 and 1.
+
+    Returns:
+        An SVG element.
+    """
+    colours = ("#9aa7b4", "#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8")
+    models = list(next(iter(values.values())))
+    bar, gap, height = 26, 30, 200
+    group = bar * len(models) + gap
+    width = group * len(values) + gap
+    parts = [f'<svg viewBox="0 0 {width} {height + 60}" width="{width}" role="img" aria-label="Bar chart">']
+    for column, (measure, scores) in enumerate(values.items()):
+        x = gap + column * group
+        for row, model in enumerate(models):
+            value = scores[model]
+            if value is None:
+                continue
+            top, left = height - value * (height - 20), x + row * bar
+            parts.append(
+                f'<rect x="{left}" y="{top:.1f}" width="{bar - 4}" height="{height - top:.1f}" '
+                f'fill="{colours[row % len(colours)]}"><title>{model}: {value:.3f}</title></rect>'
+                f'<text x="{left}" y="{top - 4:.1f}" font-size="10">{value:.2f}</text>'
+            )
+        parts.append(f'<text x="{x}" y="{height + 16}" font-size="12">{measure}</text>')
+    for row, model in enumerate(models):
+        left = gap + row * 150
+        parts.append(
+            f'<rect x="{left}" y="{height + 34}" width="12" height="12" fill="{colours[row % len(colours)]}"/>'
+            f'<text x="{left + 18}" y="{height + 45}" font-size="12">{model}</text>'
+        )
+    return "".join(parts) + "</svg>"
+
+
+def _panel(grey: np.ndarray, mask: np.ndarray | None, colour: tuple[int, int, int]) -> np.ndarray:
+    """One square RGB picture, rows from front to back, with the outline of the mask."""
+    picture = Image.fromarray(grey.T).convert("RGB").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BILINEAR)
+    pixels = np.array(picture)
+    if mask is not None:
+        large = Image.fromarray(mask.T.astype(np.uint8)).resize((_SIDE_PX, _SIDE_PX), Image.Resampling.NEAREST)
+        area = np.array(large) > 0
+        pixels[area ^ ndimage.binary_erosion(area, iterations=2)] = colour
+    return pixels
+
+
+def _data_url(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,117 @@
+"""``report.html``: the paper's tables and figures with our figures beside the paper's, in one file."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from lib.evaluation.figures import bar_chart
+
+PAPER = {
+    "paper: U-Net": {
+        "dice": 0.82,
+        "iou": 0.74,
+        "small_tumor_recall": 0.68,
+        "robustness_std": 0.07,
+        "accuracy": 0.87,
+        "precision": 0.79,
+        "sensitivity": 0.68,
+        "f_score": 0.73,
+    },
+    "paper: attention U-Net": {
+        "dice": 0.89,
+        "iou": 0.83,
+        "small_tumor_recall": 0.81,
+        "robustness_std": 0.03,
+        "accuracy": 0.92,
+        "precision": 0.86,
+        "sensitivity": 0.81,
+        "f_score": 0.83,
+    },
+}
+_TABLE_2 = ("dice", "iou", "small_tumor_recall", "lesion_recall", "false_positives_per_scan", "robustness_std")
+_TABLE_3 = ("accuracy", "precision", "sensitivity", "f_score")
+_FIGURE_3 = ("dice", "iou", "small_tumor_recall")
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1d2733 }
+table { border-collapse: collapse; margin: 1rem 0 } caption { text-align: left; font-weight: 600; padding: .3rem 0 }
+th, td { border-bottom: 1px solid #d5dce3; padding: .3rem .8rem; text-align: right } th:first-child { text-align: left }
+.note { color: #5a6672 } img { max-width: 100%; display: block } figure { margin: 1rem 0 }
+"""
+
+
+def render(measured_on: str, models: Mapping[str, Mapping[str, Any]], cases: Sequence[Mapping[str, Any]]) -> str:
+    """Write the page.
+
+    Args:
+        measured_on: What the images are, in a sentence.
+        models: Summary of each model.
+        cases: Worst first, each with ``name``, ``strip`` (data URL) and ``dice`` by model.
+    """
+    shown = dict(models) | PAPER
+    averaged = next(iter(models.values()))["averaged"]
+    names = ", ".join(models)
+    parts = [
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>LungLabel evaluation</title>'
+        f"<style>{_STYLE}</style><h1>LungLabel evaluation</h1>"
+        f"<p>{escape(measured_on)}</p>"
+        '<p class="note">Research use only, not a medical device. The paper measured on other images, so its figures '
+        "show what was claimed, not what is to be compared. Intervals are 95 %, by resampling the images.</p>",
+        _table_1(models),
+        _measures("Table 2", _TABLE_2, shown, averaged),
+        _measures("Table 3", _TABLE_3, shown, averaged),
+        _sizes(models),
+        "<figure>"
+        + bar_chart({name: {model: shown[model].get(name) for model in shown} for name in _FIGURE_3})
+        + "<figcaption>Figure 3: Table 2 as bars.</figcaption></figure>",
+        f"<h2>Figure 2: worst cases first</h2><p>Image, truth (green), then {escape(names)} (red).</p>",
+    ]
+    for case in cases:
+        scores = ", ".join(f"{escape(model)} {_number(value)}" for model, value in case["dice"].items())
+        parts.append(
+            f'<figure><img src="{case["strip"]}" alt="Slices of {escape(case["name"])}">'
+            f"<figcaption>{escape(case['name'])}: Dice {scores}</figcaption></figure>"
+        )
+    return "\n".join(parts) + "</html>\n"
+
+
+def _table_1(models: Mapping[str, Mapping[str, Any]]) -> str:
+    keys = ("true_positive", "true_negative", "false_positive", "false_negative")
+    rows = [(model, *(f"{summary['voxels'][key]:,}" for key in keys)) for model, summary in models.items()]
+    head = ("Model", *(key.replace("_", " ") for key in keys))
+    return _table("Table 1: voxels of all images", head, rows)
+
+
+def _measures(title: str, measures: Sequence[str], models: Mapping[str, Mapping[str, Any]], averaged: Mapping) -> str:
+    rows = []
+    for measure in measures:
+        cells = [_with_interval(summary, measure) for summary in models.values()]
+        rows.append((f"{measure.replace('_', ' ')} ({averaged[measure]})", *cells))
+    return _table(title, ("Measure", *models), rows)
+
+
+def _sizes(models: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for model, summary in models.items():
+        for size in summary["sizes"]:
+            limit = f"{size['from_mm']} to {size['to_mm']} mm" if size["to_mm"] else f"{size['from_mm']} mm and more"
+            rows.append((f"{model}, {limit}", size["lesions"], size["found"], _number(size["mean_dice"])))
+    head = ("Model, equivalent diameter", "lesions", "found", "mean Dice of the lesion")
+    return _table("Results by the size of the lesion", head, rows)
+
+
+def _with_interval(summary: Mapping[str, Any], measure: str) -> str:
+    interval = summary.get("interval_95", {}).get(measure)
+    return _number(summary.get(measure)) + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+
+
+def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    first = "".join(f"<th>{escape(str(cell))}</th>" for cell in head)
+    body = "".join(
+        "<tr>" + f"<th>{escape(str(row[0]))}</th>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row[1:])
+        for row in rows
+    )
+    return f"<table><caption>{escape(caption)}</caption><tr>{first}</tr>{body}</table>"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

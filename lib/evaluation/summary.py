@@ -1,0 +1,92 @@
+"""From the results of the single images to the figures of a model, each with its interval."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lib.evaluation.cases import CaseResult
+from lib.evaluation.metrics import VoxelCounts
+
+_RESAMPLES = 1000
+_SIZES_MM = ((0, 6), (6, 10), (10, 20), (20, np.inf))
+
+Measure = Callable[[Sequence[CaseResult]], float | None]
+
+
+def summarize(cases: Sequence[CaseResult]) -> dict[str, Any]:
+    """Figures of one model over all images.
+
+    Returns:
+        Each measure as a number, or None where nothing could be measured; under ``averaged`` how it is averaged;
+        under ``interval_95`` its 95 % interval, by resampling the images 1000 times.
+    """
+    rng = np.random.default_rng(0)
+    draws = rng.integers(len(cases), size=(_RESAMPLES, len(cases)))
+    summary: dict[str, Any] = {"n": len(cases), "averaged": {"n": "images"}, "interval_95": {}}
+    for name, (averaged, measure) in MEASURES.items():
+        values = [value for draw in draws if (value := measure([cases[index] for index in draw])) is not None]
+        summary[name] = measure(cases)
+        summary["averaged"][name] = averaged
+        summary["interval_95"][name] = np.percentile(values, [2.5, 97.5]).round(4).tolist() if values else None
+    counts = _pooled(cases)
+    summary["voxels"] = {
+        "true_positive": counts.true_positive,
+        "true_negative": counts.true_negative,
+        "false_positive": counts.false_positive,
+        "false_negative": counts.false_negative,
+    }
+    summary["sizes"] = [_of_size(cases, *limits) for limits in _SIZES_MM]
+    return summary
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _pooled(cases: Sequence[CaseResult]) -> VoxelCounts:
+    return VoxelCounts(
+        *(
+            sum(getattr(case.counts, name) for case in cases)
+            for name in ("true_positive", "true_negative", "false_positive", "false_negative")
+        )
+    )
+
+
+def _small_tumor_recall(cases: Sequence[CaseResult]) -> float | None:
+    return _mean([lesion.hit for case in cases for lesion in case.lesions if lesion.small])
+
+
+def _robustness_std(cases: Sequence[CaseResult]) -> float | None:
+    return _mean([case.robustness_std for case in cases if case.robustness_std is not None])
+
+
+def _of_size(cases: Sequence[CaseResult], low: float, high: float) -> dict[str, Any]:
+    lesions = [lesion for case in cases for lesion in case.lesions if low <= lesion.diameter_mm < high]
+    return {
+        "from_mm": low,
+        "to_mm": None if np.isinf(high) else high,
+        "lesions": len(lesions),
+        "found": sum(lesion.hit for lesion in lesions),
+        "mean_dice": _mean([lesion.dice for lesion in lesions]),
+    }
+
+
+MEASURES: dict[str, tuple[str, Measure]] = {
+    "dice": ("mean over images", lambda cases: _mean([case.counts.dice for case in cases])),
+    "iou": ("mean over images", lambda cases: _mean([case.counts.iou for case in cases])),
+    "small_tumor_recall": ("share of lesions under 10 mm found, IoU >= 0.3", _small_tumor_recall),
+    "lesion_recall": (
+        "share of all lesions found, IoU >= 0.3",
+        lambda cases: _mean([lesion.hit for case in cases for lesion in case.lesions]),
+    ),
+    "false_positives_per_scan": (
+        "mean over images of components that touch no lesion",
+        lambda cases: _mean([case.false_positives for case in cases]),
+    ),
+    "robustness_std": ("mean over images of the standard deviation of Dice under changed intensity", _robustness_std),
+    "accuracy": ("over all voxels of all images", lambda cases: _pooled(cases).accuracy),
+    "precision": ("over all voxels of all images", lambda cases: _pooled(cases).precision),
+    "sensitivity": ("over all voxels of all images", lambda cases: _pooled(cases).sensitivity),
+    "f_score": ("over all voxels of all images; Dice of the pooled voxels", lambda cases: _pooled(cases).dice),
+}

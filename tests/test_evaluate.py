@@ -1,0 +1,136 @@
+"""python main.py evaluate on perfect, empty and shifted masks gives the values computed by hand."""
+
+import argparse
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from lib.cli import evaluate
+from lib.errors import UserError
+
+SHAPE = (40, 40, 20)
+AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
+
+
+def ball(centre, radius_mm):
+    distance = np.linalg.norm((np.indices(SHAPE).T - centre) * [1, 1, 2], axis=-1).T
+    return distance <= radius_mm
+
+
+class Drawn:
+    """In place of a trained model: draws what its name says."""
+
+    hu_std = 369.0
+    info = None
+
+    def __init__(self, weights, info):
+        self.kind = weights.name
+        Drawn.info = info
+
+    def __call__(self, image, change=None):
+        truth = nib.load(str(image).replace("images", "masks")).get_fdata() > 0
+        if self.kind == "empty" or (change is not None and self.kind == "fragile"):
+            return np.zeros(SHAPE, np.uint8)
+        if self.kind == "shifted":
+            return np.roll(truth, 2, axis=0).astype(np.uint8)
+        if self.kind == "inventive":
+            return (truth | ball((35, 35, 15), 2)).astype(np.uint8)
+        return truth.astype(np.uint8)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "Predictor", Drawn)
+    for name, radius in (("A_1", 4), ("B_1", 8), ("C_1", None)):
+        truth = ball((12, 15, 9), radius) if radius else np.zeros(SHAPE, bool)
+        for kind, array in (("images", np.where(truth, 40, -800)), ("masks", truth)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            nib.save(nib.Nifti1Image(array.astype(np.int16), AFFINE), tmp_path / kind / f"{name}.nii.gz")
+    return tmp_path
+
+
+def run(data, *extra, models=("perfect", "empty", "shifted", "inventive", "fragile")):
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    words = ["--images", data / "images", "--masks", data / "masks", "--output", data / "out", *extra]
+    words += ["--models", *(f"{name}=/none/{name}" for name in models)]
+    assert evaluate.run(parser.parse_args([str(word) for word in words])) == 0
+    return json.loads((data / "out" / "metrics.json").read_text())["models"]
+
+
+def test_values_by_hand(data):
+    models = run(data)
+    sizes = [int(ball((12, 15, 9), radius).sum()) for radius in (4, 8)]
+    overlaps = [int((ball((12, 15, 9), r) & ball((14, 15, 9), r)).sum()) for r in (4, 8)]
+    perfect, empty, shifted = models["perfect"], models["empty"], models["shifted"]
+
+    for measure in ("dice", "iou", "small_tumor_recall", "accuracy", "precision", "sensitivity", "f_score"):
+        assert perfect[measure] == 1
+    assert perfect["robustness_std"] == perfect["false_positives_per_scan"] == 0
+    assert perfect["n"] == 3
+
+    # Nothing is right where there is nothing: one of three images.
+    assert empty["dice"] == empty["iou"] == pytest.approx(1 / 3)
+    assert empty["small_tumor_recall"] == empty["sensitivity"] == empty["f_score"] == 0
+
+    dice = [overlap / size for overlap, size in zip(overlaps, sizes, strict=True)]
+    assert shifted["dice"] == pytest.approx((sum(dice) + 1) / 3)
+    assert shifted["sensitivity"] == shifted["precision"] == pytest.approx(sum(overlaps) / sum(sizes))
+    assert shifted["f_score"] == pytest.approx(sum(overlaps) / sum(sizes))
+    iou = overlaps[0] / (2 * sizes[0] - overlaps[0])
+    assert shifted["small_tumor_recall"] == float(iou >= 0.3)
+
+    assert models["inventive"]["false_positives_per_scan"] == 1
+    assert models["inventive"]["lesion_recall"] == 1
+    # Two images lose all their Dice under each of five changes: 1, 0, 0, 0, 0, 0; the third keeps it.
+    assert models["fragile"]["robustness_std"] == pytest.approx(np.std([1, 0, 0, 0, 0, 0]) * 2 / 3)
+
+
+def test_each_measure_says_how_it_is_averaged_and_has_an_interval(data):
+    (model,) = run(data, models=("shifted",)).values()
+    for measure in ("dice", "iou", "small_tumor_recall", "robustness_std", "false_positives_per_scan", "accuracy"):
+        assert model["averaged"][measure]
+        low, high = model["interval_95"][measure]
+        assert low <= model[measure] <= high
+    assert [size["lesions"] for size in model["sizes"]] == [0, 1, 1, 0]
+
+
+def test_report_opens_offline_and_shows_the_worst_first(data):
+    run(data, "--no-robustness", models=("shifted",))
+    page = (data / "out" / "report.html").read_text()
+    assert "http://" not in page and "https://" not in page
+    assert page.count("data:image/png;base64,") == 3
+    assert page.index("A_1") < page.index("B_1") < page.index("C_1: Dice")
+    assert "Table 1" in page and "Table 2" in page and "Table 3" in page and "<svg" in page
+    assert "0.890" in page  # the paper's
+
+
+def test_only_held_out_patients(data):
+    with pytest.raises(UserError, match="held-out"):
+        run(data, "--held-out")
+
+
+def test_a_run_s_own_settings_are_used(data, tmp_path):
+    manifest = {"settings": {"network": {"in_channels": 3, "attention": False}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    words = ["--images", data / "images", "--masks", data / "masks", "--output", data / "out", "--no-robustness"]
+    evaluate.run(parser.parse_args([*map(str, words), "--models", f"baseline={tmp_path / 'baseline'}"]))
+    assert Drawn.info["network"]["attention"] is False
+
+
+def test_a_mask_on_another_grid_is_refused(data):
+    nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.int16), np.eye(4)), data / "masks" / "B_1.nii.gz")
+    with pytest.raises(UserError, match="not on the grid"):
+        run(data, models=("perfect",))
+
+
+def test_models_need_a_name(data):
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    words = ["--images", data / "images", "--masks", data / "masks", "--output", data / "out", "--models", "x.pt"]
+    with pytest.raises(UserError, match="NAME=FILE"):
+        evaluate.run(parser.parse_args(list(map(str, words))))
