@@ -16,6 +16,8 @@ DEMO := workspace/demo-studies
 .PHONY: run test lint install doctor clean
 
 run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
+	@case "$(STUDIES)" in ""|http://*|https://*) ;; *) test -d "$(STUDIES)" || \
+		{ echo "There is no folder $(STUDIES). Give a folder of DICOM files or a DICOMweb URL: make run STUDIES=..."; exit 1; };; esac
 	@echo "Starting LungLabel on $(or $(STUDIES),$(DEMO)) ..."
 	@$(BIN)/monailabel start_server --app "$(CURDIR)" --studies "$(or $(STUDIES),$(DEMO))" \
 		--host $(HOST) --port $(PORT) $(CONF)

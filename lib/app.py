@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -42,7 +44,12 @@ class MyApp(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
-        self.settings = Settings.from_conf(studies, conf)
+        try:
+            self.settings = Settings.from_conf(studies, conf)
+        except UserError as error:
+            # Raised, it would end in a page of traceback of the server's start-up.
+            print(f"\nLungLabel cannot start: {error}\n", file=sys.stderr, flush=True)
+            os._exit(2)
         _prepare_server_settings(self.settings)
         self.models = ModelStore(self.settings.model_dir)
         self.task_config = LungTumor()

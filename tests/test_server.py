@@ -41,10 +41,10 @@ def put_label(server: ServerProcess, image: str, path: Path, **query) -> request
         return requests.put(f"{server.url}/datastore/label", params={"image": image, **query}, files=files)
 
 
-def infer(server: ServerProcess, image: str, output: str = "image", **params) -> requests.Response:
+def infer(server: ServerProcess, uid: str, output: str = "image", **params) -> requests.Response:
     return requests.post(
         f"{server.url}/infer/lung_tumor",
-        params={"image": image, "output": output},
+        params={"image": uid, "output": output},
         data={"params": json.dumps(params)},
     )
 
@@ -281,3 +281,18 @@ def test_new_series_shows_up_and_the_folder_stays_as_it_was(start_server, phanto
 def test_other_web_pages_may_not_read(server):
     answer = requests.get(f"{server.url}/info/", headers={"Origin": "http://elsewhere.example"})
     assert "access-control-allow-origin" not in answer.headers
+
+
+def test_uploaded_weights_become_a_version_and_junk_does_not(server, phantom_studies, tmp_path):
+    trained_server(server, phantom_studies)
+    version = requests.get(f"{server.url}/info/").json()["model_version"]
+    junk = requests.put(f"{server.url}/model/lung_tumor", files={"file": ("model.pt", b"junk")})
+    assert junk.status_code == 400
+    assert "no weights of this network" in detail(junk)
+    assert requests.get(f"{server.url}/info/").json()["model_version"] == version
+    weights = requests.get(f"{server.url}/model/lung_tumor").content
+    answer = requests.put(f"{server.url}/model/lung_tumor", files={"file": ("model.pt", weights)})
+    assert answer.status_code == 200, answer.text
+    assert requests.get(f"{server.url}/info/").json()["model_version"] == answer.json()["version"] != version
+    assert 400 <= requests.delete(f"{server.url}/model/lung_tumor").status_code < 500
+    assert requests.get(f"{server.url}/info/").json()["model_version"] == answer.json()["version"]

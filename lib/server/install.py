@@ -15,6 +15,7 @@ from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from lib.errors import UserError
 from lib.server.datastore_routes import datastore_router
 from lib.server.infer_routes import infer_router
+from lib.server.model_routes import model_router
 from lib.server.task_routes import task_router
 from lib.viewer.ohif_routes import ohif_router
 
@@ -38,7 +39,8 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
     routes = server.router.routes
     routes[:] = [route for route in routes if not getattr(route, "path", "").startswith(_REMOVED)]
     stock = len(routes)
-    for router in (infer_router(app), datastore_router(app), task_router(app), dicomweb, ohif_router()):
+    ours = (infer_router(app), datastore_router(app), task_router(app), model_router(app), dicomweb, ohif_router())
+    for router in ours:
         server.include_router(router)
     routes[:] = routes[stock:] + routes[:stock]
 
