@@ -154,6 +154,9 @@ def test_demo_studies(tmp_path):
         assert truth.GetSize() == image.GetSize()
         np.testing.assert_allclose(truth.GetOrigin(), image.GetOrigin(), atol=1e-3)
         np.testing.assert_allclose(truth.GetDirection(), image.GetDirection(), atol=1e-6)
+        mask = sitk.GetArrayFromImage(truth)
+        for axis in range(3):
+            assert not np.any(mask & np.flip(mask, axis)), f"{entry.patient_id} hides a flip along axis {axis}"
         components = sitk.ConnectedComponent(truth)
         shape = sitk.LabelShapeStatisticsImageFilter()
         shape.Execute(components)

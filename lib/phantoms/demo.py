@@ -45,7 +45,7 @@ PATIENTS: tuple[tuple[str, tuple[Lesion, ...], dict[str, Acquisition]], ...] = (
     ("LUNG-003", (Lesion((-84, 58, -22), 35), Lesion((66, -38, 36), 8)), {"Chest 2.5 mm": THIN}),
     ("LUNG-004", (), {"Chest 3 mm": WIDE_FIELD}),
     ("LUNG-005", (Lesion((62, 50, 34), 17),), {"Chest 2.5 mm": THIN, "Chest 5 mm": THICK}),
-    ("LUNG-006", (Lesion((-52, -34, 30), 6), Lesion((84, 14, 10), 27)), {"Chest 3 mm": WIDE_FIELD}),
+    ("LUNG-006", (Lesion((-52, -34, 30), 6), Lesion((84, 44, -18), 27)), {"Chest 3 mm": WIDE_FIELD}),
 )
 
 

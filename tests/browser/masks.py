@@ -13,7 +13,7 @@ def check_mask_on_lesions(labelmap: Labelmap, series: DemoSeries) -> None:
     np.testing.assert_allclose(labelmap.affine, series.acquisition.affine, atol=1e-3)
     assert labelmap.values.shape == truth.shape
     straight = dice(labelmap.values, truth)
-    assert straight > 0.5
+    assert straight > 0.5, f"Dice {straight:.2f}"
     for axis in range(3):
         assert dice(np.flip(labelmap.values, axis), truth) < straight / 4, f"mirrored along axis {axis}"
     for lesion in series.lesions:
