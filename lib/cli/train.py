@@ -33,9 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--negatives", type=Path, nargs="*", default=[], help="volumes or DICOM series without tumour")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run; a stopped run goes on")
-    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps (default 3000)")
-    parser.add_argument("--batch-size", type=int, default=16, help="patches for each step (default 16)")
-    parser.add_argument("--patch-size", type=int, default=96, help="pixels of a patch's side (default 96)")
+    parser.add_argument("--steps", type=int, default=3500, help="optimiser steps (default 3500)")
+    parser.add_argument("--batch-size", type=int, default=24, help="patches for each step (default 24)")
+    parser.add_argument("--patch-size", type=int, default=64, help="pixels of a patch's side (default 64)")
+    parser.add_argument("--learning-rate", type=float, default=0.002, help="highest rate of Adam (default 0.002)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and patches (default 0)")
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints (default 250)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         steps=args.steps,
         batch_size=args.batch_size,
         patch_size=args.patch_size,
+        learning_rate=args.learning_rate,
         seed=args.seed,
         save_every=args.save_every,
         data=data,

@@ -11,7 +11,7 @@ from typing import Any
 import monai
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from lib.atomic import write_atomically, write_json
 from lib.errors import UserError
@@ -37,6 +37,7 @@ def fit(
     steps: int,
     batch_size: int,
     patch_size: int,
+    learning_rate: float,
     seed: int,
     save_every: int,
     data: Mapping[str, Any],
@@ -55,30 +56,32 @@ def fit(
         steps: Optimiser steps; the learning rate falls to zero over them.
         batch_size: Patches for each step.
         patch_size: Pixels of their sides, a multiple of the network's stride.
+        learning_rate: Of Adam, at its highest.
         seed: Of weights and patches.
         save_every: Steps between two checkpoints.
         data: What goes into the manifest about the data.
     """
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    options = info["config"]["train"]
+    loss = {name: info["config"]["train"][name] for name in ("loss_lambda", "focal_gamma", "focal_alpha")}
     network = AttentionResidualUNet(**info["network"]).to(device, memory_format=torch.channels_last)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_EMA_DECAY), use_buffers=True)
-    optimizer = torch.optim.Adam(network.parameters(), options["learning_rate"])
+    average = AveragedModel(network, avg_fn=_running_mean, use_buffers=True)
+    optimizer = torch.optim.Adam(network.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, options["learning_rate"], total_steps=steps, pct_start=min(0.3, _WARM_UP_STEPS / steps)
+        optimizer, learning_rate, total_steps=steps, pct_start=min(0.3, _WARM_UP_STEPS / steps)
     )
-    loss_function = HybridLoss(options["loss_lambda"], options["focal_gamma"], options["focal_alpha"])
+    loss_function = HybridLoss(*loss.values())
     parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
     manifest = {
         "data": dict(data),
         "settings": {
             "network": info["network"],
             "preprocessing": info["preprocessing"],
-            "train": options,
+            "loss": loss,
             "steps": steps,
             "batch_size": batch_size,
             "patch_size": patch_size,
+            "learning_rate": learning_rate,
             "seed": seed,
         },
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "monai": monai.__version__},
@@ -92,12 +95,12 @@ def fit(
         image, label = sampler.batch(batch_size)
         image = image.to(device, memory_format=torch.channels_last)
         optimizer.zero_grad()
-        loss = loss_function(network(image), label.to(device))
-        loss.backward()
+        cost = loss_function(network(image), label.to(device))
+        cost.backward()
         optimizer.step()
         schedule.step()
         average.update_parameters(network)
-        running = loss.item() if step == first + 1 else 0.98 * running + 0.02 * loss.item()
+        running = cost.item() if step == first + 1 else 0.98 * running + 0.02 * cost.item()
         if step % save_every == 0 or step == steps:
             dice = crop_dice(average.module, test_crops, info["preprocessing"]["slice_offsets_mm"])
             manifest["history"].append({"step": step, "loss": round(running, 4), "test_crop_dice": _mean(dice)})
@@ -123,6 +126,11 @@ def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], offsets_mm: Seque
         truth = crop.label.permute(2, 0, 1)
         result.append(2 * (found & truth).sum().item() / max(found.sum().item() + truth.sum().item(), 1))
     return result
+
+
+def _running_mean(mean: torch.Tensor, value: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+    """Mean of the last steps; over fewer of them at the beginning, so that the first weights are soon forgotten."""
+    return torch.lerp(mean, value, max(1 - _EMA_DECAY, 9 / (10 + int(count)))) if mean.is_floating_point() else value
 
 
 def _resume(output: Path, parts: Mapping[str, Any], manifest: dict[str, Any]) -> int:

@@ -13,9 +13,9 @@ from lib.transforms.lungs import AIR_HU, inner_air
 
 _FEATHER_PX = 3.0  # width of the soft border of what is set into a lung
 _HALO_PX = 4.0  # lung set in around a nodule without its other surroundings
-_SHARE_BARE = 0.12  # a crop in padding, as the network sees a crop alone
+_SHARE_BARE = 0.15  # a crop in padding, as the network sees a crop alone
 _SHARE_EMPTY = 0.2  # lung with nothing set in but other lung
-_SHARE_TUMOUR = 0.15  # the whole scans' own tumours
+_SHARE_TUMOUR = 0.06  # the whole scans' own tumours
 
 
 class PatchSampler:
@@ -104,8 +104,8 @@ class PatchSampler:
         crop = self.crops[self.rng.integers(len(self.crops))]
         slices = torch.nonzero(crop.label.any(0).any(0))[:, 0]
         index = int(slices[self.rng.integers(len(slices))])
-        # One in eight becomes a large tumour; the others vary by a quarter.
-        zoom = self.rng.uniform(1.3, 3.5) if self.rng.random() < 0.125 else self.rng.uniform(0.8, 1.25)
+        # One in twelve becomes a large tumour; the others vary by a quarter.
+        zoom = self.rng.uniform(1.3, 3.0) if self.rng.random() < 1 / 12 else self.rng.uniform(0.8, 1.25)
         stack, within = _slice_stack(crop, index, [offset / zoom for offset in self.offsets])
         size = [max(1, round(length * zoom)) for length in stack.shape[1:]]
         stack = F.interpolate(stack[None], size=size, mode="bilinear")[0]
