@@ -10,6 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monailabel.config import settings as server_settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
@@ -25,6 +26,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.folder_routes import folder_router
 from lib.dicomweb.pacs import pacs_client, pacs_router
 from lib.errors import UserError
+from lib.infers.lung_tumor import ATTENTION
 from lib.publishing import ModelStore
 from lib.server.install import install
 from lib.settings import Settings, is_url
@@ -126,6 +128,12 @@ class MyApp(MONAILabelApp):
         if not self._was_uploaded(image):
             self.datastore().series(str(image))
         return super().infer(request, datastore)
+
+    def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
+        """Mask and attention map (eq. 6) of an image, voxel for voxel (column, row, slice), from one run."""
+        request = {"model": LungTumor.NAME, "image": image, "attention": True, "skip_writer": True}
+        data = self.infer(request)["params"]
+        return np.asarray(data["pred"]), np.asarray(data[ATTENTION])
 
     def train(self, request: dict[str, Any]) -> dict[str, Any]:
         """Train on what is labelled.

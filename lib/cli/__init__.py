@@ -13,6 +13,7 @@ _COMMANDS = {
     "doctor": "say what is wrong with the installation and what a folder or PACS holds",
     "phantoms": "make a small set of chest CT phantoms as DICOM",
     "train": "train offline on images and masks",
+    "evaluate": "measure weights on images with masks: metrics.json and report.html",
     "benchmark": "measure indexing, frames and answers during an inference",
 }
 

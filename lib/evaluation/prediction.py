@@ -10,9 +10,8 @@ from monai.transforms import Compose
 
 from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
+from lib.networks.slice_inference import infer_slices
 from lib.transforms import image_transforms, mask_transforms
-
-_NO_TUMOUR = -20.0  # logit of slices that the network does not see
 
 
 class Predictor:
@@ -49,15 +48,6 @@ class Predictor:
         transforms = Compose(image_transforms(self._info["preprocessing"], keep_hu=options["crf"]))
         data = transforms({"image": image})
         volume = data["image"].as_tensor()
-        data["pred"] = self._logits(change(volume) if change else volume, data["lung_slices"], options["batch_size"])
+        seen = change(volume) if change else volume
+        data["pred"], _ = infer_slices(self._network, seen, data["lung_slices"], options["batch_size"])
         return np.asarray(Compose(mask_transforms(options, transforms))(data)["pred"])
-
-    @torch.inference_mode()
-    def _logits(self, volume: torch.Tensor, lung_slices: tuple[int, int], batch_size: int) -> torch.Tensor:
-        logits = torch.full((1, *volume.shape[1:]), _NO_TUMOUR)
-        slices = volume.permute(3, 0, 1, 2)
-        for start in range(lung_slices[0], lung_slices[1], batch_size):
-            stop = min(start + batch_size, lung_slices[1])
-            batch = slices[start:stop].to(self._device, memory_format=torch.channels_last)
-            logits[0, ..., start:stop] = self._network(batch)[:, 0].permute(1, 2, 0).cpu()
-        return logits

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
-from monai.inferers import Inferer, SliceInferer
+from monai.data import MetaTensor
+from monai.transforms import Compose, Invertd, SqueezeDimd
 from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.basic_infer import BasicInferTask
 from torch import nn
@@ -19,10 +20,11 @@ from torch import nn
 from lib.datastore.label_reader import on_grid
 from lib.datastore.volume import read_grid
 from lib.errors import UserError
+from lib.networks.slice_inference import infer_slices
 from lib.publishing import ModelStore
 from lib.transforms import image_transforms, mask_transforms
 
-_LOGIT_OF_NO_TUMOUR = -20.0
+ATTENTION = "attention_map"
 _EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
 
 
@@ -81,34 +83,38 @@ class LungTumorInferTask(BasicInferTask):
         return data["_pre_transforms"]
 
     def run_inferer(self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "cuda") -> dict[str, Any]:
-        """Run the network on the slices that show lung; the others have no tumour and cost nothing."""
+        """Run the network on the slices that show lung."""
         image = data[self.input_key]
-        first, end = data["lung_slices"]
-        lungs = super().run_inferer({**data, self.input_key: image[..., first:end]}, convert_to_batch, device)
-        logits = lungs[self.output_label_key].cpu()
-        data[self.output_label_key] = torch.nn.functional.pad(
-            logits, (first, image.shape[-1] - end), value=_LOGIT_OF_NO_TUMOUR
+        logits, weights = infer_slices(
+            self._get_network(device, data),
+            image.as_tensor(),
+            data["lung_slices"],
+            int(data["batch_size"]),
+            attention=data["attention"],
         )
+        data[self.output_label_key] = logits
+        if weights is not None:
+            data[ATTENTION] = MetaTensor(weights)
         return data
-
-    def inferer(self, data: dict[str, Any] | None = None) -> Inferer:
-        """The network on each axial slice, ``batch_size`` slices at a time."""
-        return SliceInferer(
-            roi_size=tuple(self._info["preprocessing"]["size"]),
-            spatial_dim=2,
-            sw_batch_size=int(data["batch_size"]),
-            progress=False,
-        )
 
     def post_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
         """Back to the grid of the loaded volume, CRF where it is on, threshold."""
-        return mask_transforms(data, data["_pre_transforms"])
+        transforms = mask_transforms(data, data["_pre_transforms"])
+        if data["attention"]:
+            forward = Compose(data["_pre_transforms"])
+            transforms.append(Invertd(ATTENTION, forward, orig_keys=self.input_key, nearest_interp=False))
+            transforms.append(SqueezeDimd(ATTENTION, dim=0))
+        return transforms
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: object = None) -> tuple[str, dict]:
-        """Write the mask with the very geometry of the image file, not with one computed on the way."""
+        """Write the mask, or the attention map where it was asked for.
+
+        Its geometry is the very one of the image file, not one computed on the way.
+        """
         extension = data.get("result_extension") or ".nii.gz"
-        mask = np.asarray(data[self.output_label_key].cpu()).astype(np.uint8)
-        image = on_grid(np.ascontiguousarray(mask.transpose()), read_grid(Path(data["image_path"])))
+        mask = np.asarray(data[self.output_label_key]).astype(np.uint8)
+        result = np.asarray(data[ATTENTION]).astype(np.float32) if data["attention"] else mask
+        image = on_grid(np.ascontiguousarray(result.transpose()), read_grid(Path(data["image_path"])))
         with tempfile.NamedTemporaryFile(suffix=extension, delete=False) as file:
             sitk.WriteImage(image, file.name, bool(data.get("result_compress", extension == ".nii.gz")))
         return file.name, {"voxels": int(mask.sum()), "model_version": self._store.serving_version()}

@@ -16,6 +16,7 @@ from lib.errors import UserError
 from lib.server.datastore_routes import datastore_router
 from lib.server.infer_routes import infer_router
 from lib.server.model_routes import model_router
+from lib.server.picture_routes import picture_router
 from lib.server.task_routes import task_router
 from lib.viewer.ohif_routes import ohif_router
 
@@ -39,7 +40,15 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
     routes = server.router.routes
     routes[:] = [route for route in routes if not getattr(route, "path", "").startswith(_REMOVED)]
     stock = len(routes)
-    ours = (infer_router(app), datastore_router(app), task_router(app), model_router(app), dicomweb, ohif_router())
+    ours = (
+        infer_router(app),
+        datastore_router(app),
+        task_router(app),
+        model_router(app),
+        picture_router(app),
+        dicomweb,
+        ohif_router(),
+    )
     for router in ours:
         server.include_router(router)
     routes[:] = routes[stock:] + routes[:stock]

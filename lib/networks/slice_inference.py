@@ -1,0 +1,44 @@
+"""The two-dimensional network over a volume, slice by slice in batches; slices without lung cost nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+_LOGIT_OF_NO_TUMOUR = -20.0
+
+
+@torch.inference_mode()
+def infer_slices(
+    network: nn.Module,
+    volume: torch.Tensor,
+    lung_slices: tuple[int, int],
+    batch_size: int,
+    *,
+    attention: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run the network on each slice that shows lung.
+
+    Args:
+        network: ``AttentionResidualUNet`` in evaluation mode; decides the device.
+        volume: What ``image_transforms`` make, shape (C, 256, 256, D).
+        lung_slices: First slice with lung and the one after the last.
+        batch_size: Slices for each forward pass.
+        attention: Also return the coefficients of the finest attention gate (eq. 6).
+
+    Returns:
+        Logits, shape (1, 256, 256, D), on the CPU, very negative where the network was not asked; and the
+        coefficients in [0, 1] of the same shape, or None.
+    """
+    device = next(network.parameters()).device
+    logits = torch.full((1, *volume.shape[1:]), _LOGIT_OF_NO_TUMOUR)
+    weights = torch.zeros_like(logits) if attention else None
+    slices = volume.permute(3, 0, 1, 2)
+    for start in range(*lung_slices, batch_size):
+        stop = min(start + batch_size, lung_slices[1])
+        batch = slices[start:stop].to(device, memory_format=torch.channels_last)
+        found, coefficients = network(batch, return_attention=True)
+        logits[0, ..., start:stop] = found[:, 0].permute(1, 2, 0).cpu()
+        if weights is not None and coefficients:
+            weights[0, ..., start:stop] = coefficients[0][:, 0].permute(1, 2, 0).cpu()
+    return logits, weights

@@ -1,0 +1,39 @@
+"""``GET /attention/{image}``: the attention map as a picture, one URL for those who use OHIF."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import RBAC
+
+from lib.datastore.label_reader import on_grid
+from lib.evaluation.attention_picture import attention_picture
+
+
+def picture_router(app: Any) -> APIRouter:
+    """The route over ``app``, this app."""
+    router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
+
+    @router.get("/attention/{image}", summary="Slices with mask and attention map side by side, PNG")
+    def attention(image: str) -> Response:
+        volume = sitk.ReadImage(app.datastore().get_image_uri(image))
+        mask, weights = app.mask_and_attention(image)
+        hu = _axial(volume)
+        picture = attention_picture(hu, _axial(_like(mask, volume)), _axial(_like(weights, volume)))
+        return Response(picture, media_type="image/png")
+
+    return router
+
+
+def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:
+    return on_grid(np.ascontiguousarray(voxels.transpose()), volume)
+
+
+def _axial(image: sitk.Image) -> np.ndarray:
+    """Voxels with axes L, P, S, whatever the orientation of the image."""
+    return sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS")).transpose(2, 1, 0)
