@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--negatives", type=Path, nargs="*", default=[], help="volumes or DICOM series without tumour")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run; a stopped run goes on")
-    parser.add_argument("--steps", type=int, default=3500, help="optimiser steps (default 3500)")
+    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps (default 3000)")
     parser.add_argument("--batch-size", type=int, default=24, help="patches for each step (default 24)")
     parser.add_argument("--patch-size", type=int, default=64, help="pixels of a patch's side (default 64)")
     parser.add_argument("--learning-rate", type=float, default=0.002, help="highest rate of Adam (default 0.002)")

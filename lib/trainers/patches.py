@@ -14,7 +14,7 @@ from lib.transforms.lungs import AIR_HU, inner_air
 _FEATHER_PX = 3.0  # width of the soft border of what is set into a lung
 _HALO_PX = 4.0  # lung set in around a nodule without its other surroundings
 _SHARE_BARE = 0.15  # a crop in padding, as the network sees a crop alone
-_SHARE_EMPTY = 0.2  # lung with nothing set in but other lung
+_SHARE_EMPTY = 0.3  # lung with nothing set in but other lung
 _SHARE_TUMOUR = 0.06  # the whole scans' own tumours
 
 
@@ -160,7 +160,7 @@ class PatchSampler:
         """Other scanners: shift (sd 25 HU), contrast (sd 5 %), noise and smoothing by the kernel."""
         image, label = stack[:-1], stack[-1:]
         if self.rng.random() < 0.3:
-            share = self.rng.uniform(0.2, 1.0)
+            share = self.rng.uniform(0.1, 0.5)
             image = torch.lerp(image, F.avg_pool2d(image[None], 3, 1, 1, count_include_pad=False)[0], share)
         image = image * self.rng.normal(1, 0.05) + self.rng.normal(0, 25) / self.hu_std
         if self.rng.random() < 0.4:
