@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from monai.transforms import Activationsd, AsDiscreted, CastToTyped, Compose, Invertd, SqueezeDimd
 
+from lib.transforms.component_filter import DropDoubtfuld
 from lib.transforms.crf import DenseCRFd
 
 
@@ -19,7 +20,8 @@ def mask_transforms(
 
     Args:
         infer_config: Section ``config.infer`` of info.yaml, changed by the request where it is:
-            ``threshold``, ``crf`` and, where that is on, the ``crf_*`` values.
+            ``threshold``, ``min_diameter_mm``, ``min_confidence``, ``crf`` and, where that is on, the
+            ``crf_*`` values.
         image_transforms: The very transforms that made ``data[image_key]``. With ``crf`` they must have been
             made with ``keep_hu=True``.
         image_key: The image that the network saw, with its trace of transforms.
@@ -31,11 +33,19 @@ def mask_transforms(
     transforms = [
         Activationsd(keys="pred", sigmoid=True),
         Invertd(keys="pred", transform=forward, orig_keys=image_key, nearest_interp=False),
+        DropDoubtfuld(
+            keys="pred",
+            threshold=threshold,
+            min_diameter_mm=infer_config["min_diameter_mm"],
+            min_confidence=infer_config["min_confidence"],
+        ),
+    ]
+    if infer_config["crf"]:
+        options = {name: infer_config[f"crf_{name}"] for name in DenseCRFd.OPTIONS}
+        transforms.append(DenseCRFd(keys="pred", image_key="hu", threshold=threshold, **options))
+    return [
+        *transforms,
         AsDiscreted(keys="pred", threshold=threshold),
         CastToTyped(keys="pred", dtype=np.uint8),
         SqueezeDimd(keys="pred", dim=0),
     ]
-    if infer_config["crf"]:
-        options = {name: infer_config[f"crf_{name}"] for name in DenseCRFd.OPTIONS}
-        transforms.insert(2, DenseCRFd(keys="pred", image_key="hu", threshold=threshold, **options))
-    return transforms
