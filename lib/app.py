@@ -30,6 +30,7 @@ from lib.infers.lung_tumor import ATTENTION
 from lib.publishing import ModelStore
 from lib.server.install import install
 from lib.settings import Settings, is_url
+from lib.trainers.parent_process import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +143,8 @@ class MyApp(MONAILabelApp):
             UserError: Nothing is labelled yet.
         """
         self.check_trainable()
+        if not self._server_mode:
+            end_with_parent()
         return super().train(request)
 
     def check_trainable(self) -> None:

@@ -11,6 +11,7 @@ from lib.evaluation.validation_metrics import FalsePositiveComponents, dice_hand
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
+from lib.publishing.hold_out import HoldOut
 from lib.settings import load_info
 from lib.trainers import LungTumorTrainTask
 from lib.transforms import image_transforms
@@ -56,7 +57,11 @@ def info():
 def task(info, folder):
     torch.manual_seed(0)
     return LungTumorTrainTask(
-        str(folder / "lung_tumor"), AttentionResidualUNet(**info["network"]), info, ModelStore(folder)
+        str(folder / "lung_tumor"),
+        AttentionResidualUNet(**info["network"]),
+        info,
+        ModelStore(folder),
+        HoldOut(folder / "hold_out.json", info["config"]["train"]["val_split"], min_patients=2),
     )
 
 

@@ -11,6 +11,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from lib.infers import LungTumorInferTask
 from lib.networks import AttentionResidualUNet
 from lib.publishing import ModelStore
+from lib.publishing.hold_out import HoldOut
 from lib.settings import Settings
 from lib.trainers import LungTumorTrainTask
 
@@ -45,6 +46,7 @@ class LungTumor(TaskConfig):
         self.network = AttentionResidualUNet(**app.info["network"])
         self._info: dict[str, Any] = app.info
         self._store = store
+        self._workspace = app.workspace
 
     def infer(self) -> InferTask:
         """The infer task."""
@@ -52,4 +54,6 @@ class LungTumor(TaskConfig):
 
     def trainer(self) -> TrainTask:
         """The train task."""
-        return LungTumorTrainTask(self.model_dir, self.network, self._info, self._store)
+        rule = self._info["config"]["train"]
+        hold_out = HoldOut(self._workspace / "hold_out.json", rule["val_split"], rule["hold_out_from_patients"])
+        return LungTumorTrainTask(self.model_dir, self.network, self._info, self._store, hold_out)

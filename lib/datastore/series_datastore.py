@@ -230,7 +230,15 @@ class SeriesDatastore(Datastore):
             if read_grid(Path(image)).GetSize() != read_grid(Path(label)).GetSize():
                 logger.warning("Image %s is left out of training: it changed after it was labelled", image_id)
                 continue
-            pairs.append({"image": image, "label": label, "image_id": image_id})
+            pairs.append(
+                {
+                    "image": image,
+                    "label": label,
+                    "image_id": image_id,
+                    "patient_id": self.series(image_id).value("PatientID"),
+                    "label_sha256": self.labels.latest(image_id, _FINAL).sha256,
+                }
+            )
         return pairs
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:

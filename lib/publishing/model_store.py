@@ -14,6 +14,7 @@ from lib.atomic import write_json
 PRETRAINED = "pretrained"
 _PRETRAINED_FILE = "pretrained_lung_tumor.pt"
 _WEIGHTS_FILE = "model.pt"
+_MANIFEST_FILE = "manifest.json"
 
 
 class ModelStore:
@@ -27,6 +28,7 @@ class ModelStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._versions = folder / "versions"
         self._serving = folder / "serving.json"
 
     def serving_version(self) -> str | None:
@@ -46,10 +48,15 @@ class ModelStore:
         """Weights file of a version."""
         if version == PRETRAINED:
             return self._folder / _PRETRAINED_FILE
-        return self._folder / "versions" / version / _WEIGHTS_FILE
+        return self._versions / version / _WEIGHTS_FILE
 
-    def publish(self, weights: Path, manifest: dict[str, Any]) -> str:
-        """Keep ``weights`` as a new version and let it serve.
+    def manifests(self) -> list[dict[str, Any]]:
+        """How each version came about, oldest first; the shipped weights are no version of their own."""
+        files = self._versions.glob(f"[0-9]*/{_MANIFEST_FILE}")
+        return sorted((json.loads(file.read_text(encoding="utf-8")) for file in files), key=lambda m: m["time"])
+
+    def keep(self, weights: Path, manifest: dict[str, Any]) -> str:
+        """Keep ``weights`` as a new version. It does not serve yet.
 
         Args:
             weights: A finished file; it is copied.
@@ -58,20 +65,22 @@ class ModelStore:
         Returns:
             Id of the new version.
         """
-        versions = self._folder / "versions"
-        versions.mkdir(parents=True, exist_ok=True)
-        version = time.strftime("%Y%m%d-%H%M%S")
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=versions) as part:
+        self._versions.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=self._versions) as part:
             draft = Path(part) / "version"
             draft.mkdir()
             shutil.copyfile(weights, draft / _WEIGHTS_FILE)
-            write_json(
-                draft / "manifest.json",
-                {"version": version, "parent": self.serving_version(), "time": time.time(), **manifest},
-            )
-            draft.rename(versions / version)
-        self.serve(version)
-        return version
+            while True:
+                version = time.strftime("%Y%m%d-%H%M%S-") + f"{time.time_ns() // 1_000_000 % 1000:03d}"
+                origin = {"version": version, "parent": self.serving_version(), "time": time.time()}
+                write_json(draft / _MANIFEST_FILE, {**manifest, **origin})
+                try:
+                    draft.rename(self._versions / version)
+                except OSError:
+                    if not (self._versions / version).exists():
+                        raise
+                    continue  # another version of this very millisecond
+                return version
 
     def serve(self, version: str) -> None:
         """Let a kept version serve.
@@ -79,6 +88,6 @@ class ModelStore:
         Raises:
             LookupError: There is none of this id.
         """
-        if not self.weights(version).exists():
+        if version != Path(version).name or not self.weights(version).exists():
             raise LookupError(f"There is no model version {version!r} in {self._folder}.")
         write_json(self._serving, {"version": version, "since": time.time()})

@@ -31,7 +31,8 @@ def model_router(app: Any) -> APIRouter:
                 copy.deepcopy(app.task_config.network).load_state_dict(weights.get("model", weights))
             except (RuntimeError, pickle.UnpicklingError, AttributeError, EOFError, ValueError, TypeError) as error:
                 raise UserError(f"The file holds no weights of this network: {str(error).splitlines()[0]}") from error
-            version = app.models.publish(path, {"uploaded_by": user.username, "file": file.filename})
+            version = app.models.keep(path, {"uploaded_by": user.username, "file": file.filename})
+            app.models.serve(version)
         return {**app.model_info(model), "version": version}
 
     @router.delete("/{model}", summary="Refused", dependencies=[Depends(_ADMIN)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -13,7 +14,7 @@ import psutil
 import torch
 from ignite.engine import Events
 from monai.data import CacheDataset
-from monai.handlers import IgniteMetricHandler, StatsHandler, ValidationHandler, from_engine
+from monai.handlers import IgniteMetricHandler, LrScheduleHandler, StatsHandler, ValidationHandler, from_engine
 from monai.inferers import Inferer, SliceInferer
 from monai.transforms import Activationsd, AsDiscreted
 from monai.utils import set_determinism
@@ -25,10 +26,15 @@ from lib.errors import UserError
 from lib.evaluation.validation_metrics import dice_handler, false_positives_handler
 from lib.losses import HybridLoss
 from lib.publishing import ModelStore
-from lib.trainers.data_split import split_cases
+from lib.publishing.gate import judge
+from lib.publishing.hold_out import HoldOut
+from lib.publishing.scoring import score
+from lib.trainers.parent_process import ensure_not_orphaned
 from lib.trainers.training_progress import TrainingProgress
 from lib.transforms import image_transforms
 from lib.transforms.augmentation import patch_transforms
+
+logger = logging.getLogger(__name__)
 
 _KEYS = ("image", "label")
 _PREDICTION = ("pred", "label")
@@ -38,17 +44,20 @@ _BYTES_OF_A_CACHED_SCAN = 400_000_000  # 300 slices, as single precision
 class LungTumorTrainTask(BasicTrainTask):
     """Trains the network on whole volumes, balanced between patches with and without tumour.
 
-    It starts from the version that serves, is validated on whole volumes, and is published once, at its end:
-    the weights of the best validated epoch, or the last ones where there is nothing to validate on.
+    It starts from the version that serves. At its end the candidate and the version that serves are both scored
+    on the whole volumes of the patients held out; only if it is not worse, it serves. It is kept in any case.
 
     Args:
         model_dir: Folder of the weights; runs work in ``runs/`` below it.
         network: The untrained network.
         info: ``info.yaml``.
-        store: Where versions are published.
+        store: Where versions are kept.
+        hold_out: Which patients are never trained on.
     """
 
-    def __init__(self, model_dir: str, network: nn.Module, info: dict[str, Any], store: ModelStore) -> None:
+    def __init__(
+        self, model_dir: str, network: nn.Module, info: dict[str, Any], store: ModelStore, hold_out: HoldOut
+    ) -> None:
         folder = Path(model_dir)
         super().__init__(
             str(folder / "runs"),
@@ -72,6 +81,7 @@ class LungTumorTrainTask(BasicTrainTask):
         self._network = network
         self._info = info
         self._store = store
+        self._hold_out = hold_out
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train on what is labelled in ``datastore``; see ``BasicTrainTask``.
@@ -104,8 +114,10 @@ class LungTumorTrainTask(BasicTrainTask):
         """Adam (eq. 5)."""
         return torch.optim.Adam(context.network.parameters(), lr=float(context.request["learning_rate"]))
 
-    def lr_scheduler_handler(self, context: Context) -> None:
-        """The learning rate stays as it is: retraining is short."""
+    def lr_scheduler_handler(self, context: Context) -> LrScheduleHandler:
+        """The learning rate falls to zero over the epochs, so that the last weights are the ones to keep."""
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(context.optimizer, T_max=context.max_epochs)
+        return LrScheduleHandler(schedule, print_lr=False)
 
     def loss_function(self, context: Context) -> nn.Module:
         """The hybrid loss (eq. 9)."""
@@ -152,7 +164,7 @@ class LungTumorTrainTask(BasicTrainTask):
 
     def train_handlers(self, context: Context) -> list[Any]:
         """Log and validation; the base class's would import TensorBoard."""
-        handlers: list[Any] = [StatsHandler(iteration_log=False)]
+        handlers: list[Any] = [self.lr_scheduler_handler(context), StatsHandler(iteration_log=False)]
         if context.evaluator:
             interval = int(context.request["val_interval"])
             handlers.append(ValidationHandler(interval, validator=context.evaluator, epoch_level=True))
@@ -163,15 +175,22 @@ class LungTumorTrainTask(BasicTrainTask):
         return [StatsHandler(iteration_log=False)]
 
     def partition_datalist(self, context: Context, shuffle: bool = False) -> tuple[list, list]:
-        """Cases to train on and to validate on; a case stays on its side whatever is labelled later."""
-        return split_cases(context.datalist, float(context.request["val_split"]))
+        """Cases to train on, and those of the patients held out."""
+        trained_on = {patient for manifest in self._store.manifests() for patient in manifest.get("trained_on", [])}
+        wanted = float(context.request["val_split"]) > 0
+        labelled = {_patient(case) for case in context.datalist}
+        held = self._hold_out.patients(labelled, trained_on) if wanted else set()
+        return (
+            [case for case in context.datalist if _patient(case) not in held],
+            [case for case in context.datalist if _patient(case) in held],
+        )
 
     def finalize(self, context: Context) -> None:
         """Report progress after each epoch and publish at the end; the base class publishes after each."""
         progress = TrainingProgress(Path(self._stats_path), context)
         progress.write()
         context.trainer.add_event_handler(Events.EPOCH_COMPLETED, progress.write)
-        context.trainer.add_event_handler(Events.COMPLETED, lambda: self._publish(context))
+        context.trainer.add_event_handler(Events.COMPLETED, lambda: self._conclude(context, progress))
 
     def _dataset(self, context: Context, datalist: list, is_train: bool, replace_rate: float = 0.25) -> tuple:
         """As the base class, but what is cached stays within half of the free memory."""
@@ -181,20 +200,36 @@ class LungTumorTrainTask(BasicTrainTask):
         room = psutil.virtual_memory().available // 2 // _BYTES_OF_A_CACHED_SCAN
         return CacheDataset(datalist, transforms, cache_num=max(room, 1), progress=False), datalist
 
-    def _publish(self, context: Context) -> None:
-        folder = Path(context.output_dir)
-        best = folder / self._key_metric_filename
-        weights = best if context.evaluator and best.exists() else folder / self._final_filename
-        self._store.publish(
-            weights,
-            {
-                "run": context.run_id,
-                "trained_on": [item.get("image_id", item["image"]) for item in context.train_datalist],
-                "validated_on": [item.get("image_id", item["image"]) for item in context.val_datalist],
-                "settings": {name: context.request[name] for name in self._info["config"]["train"]},
-                "stats": self.stats(),
-            },
+    def _conclude(self, context: Context, progress: TrainingProgress) -> None:
+        """Compare the candidate with what serves, keep it, and let it serve if it is not worse."""
+        candidate = Path(context.output_dir) / self._final_filename
+        serving = self._store.serving_weights()
+        held_out, rule = context.val_datalist, self._info["publish"]
+        verdict = judge(
+            score(candidate, held_out, self._info) if held_out else None,
+            score(serving, held_out, self._info) if held_out and serving else None,
+            **rule,
         )
+        manifest = {
+            "run": context.run_id,
+            "trained_on": sorted({_patient(case) for case in context.train_datalist}),
+            "held_out": sorted({_patient(case) for case in held_out}),
+            "labels": {case.get("image_id", case["image"]): case.get("label_sha256") for case in context.datalist},
+            "settings": {name: context.request[name] for name in self._info["config"]["train"]},
+            "rule": rule,
+            "verdict": verdict.as_dict(),
+        }
+        ensure_not_orphaned()
+        version = self._store.keep(candidate, manifest)
+        if verdict.publish:
+            self._store.serve(version)
+        logger.info("Version %s: %s", version, verdict.reason)
+        progress.write(version=version, verdict=verdict.as_dict())
+
+
+def _patient(case: dict[str, Any]) -> str:
+    """The patient of a case; one without PatientID stands for itself."""
+    return case.get("patient_id") or case.get("image_id") or case["image"]
 
 
 def _check(request: dict[str, Any], defaults: dict[str, Any]) -> None:

@@ -26,13 +26,13 @@ class TrainingProgress:
         self._path = path
         self._context = context
 
-    def write(self) -> None:
-        """Write the state of the training now."""
+    def write(self, **conclusion: Any) -> None:
+        """Write the state of the training now, and at its end what became of it."""
         context = self._context
         stats = prepare_stats(context.start_ts, context.trainer, context.evaluator)
         stats["total_epochs"] = context.max_epochs
         stats["updated"] = time.time()
-        write_json(self._path, _without_nan(stats))
+        write_json(self._path, _without_nan({**stats, **conclusion}))
 
     @staticmethod
     def read(path: Path) -> dict[str, Any]:

@@ -1,0 +1,79 @@
+"""Whether a candidate may replace the model that serves: only if it is not worse on the patients held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model reached on the held-out cases, whole volumes.
+
+    Attributes:
+        dice: Mean over the cases; a case without tumour counts 1 if nothing was found in it, else 0.
+        false_positives: Mean number per case of found components that touch no lesion.
+        cases: Image ids that were scored.
+    """
+
+    dice: float
+    false_positives: float
+    cases: tuple[str, ...]
+
+    @classmethod
+    def mean(cls, cases: Sequence[str], dice: Sequence[float], false_positives: Sequence[int]) -> Scores:
+        """Average over cases."""
+        return cls(sum(dice) / len(dice), sum(false_positives) / len(false_positives), tuple(cases))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a candidate.
+
+    Attributes:
+        publish: Whether it serves from now on.
+        reason: Why, in a sentence for the user.
+        candidate: Its scores; None if there was nobody held out.
+        published: Those of the model that served, on the same cases.
+    """
+
+    publish: bool
+    reason: str
+    candidate: Scores | None = None
+    published: Scores | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For manifests and ``/info``."""
+        return asdict(self)
+
+
+def judge(
+    candidate: Scores | None, published: Scores | None, *, dice_margin: float, false_positive_margin: float
+) -> Verdict:
+    """The rule: Dice at most ``dice_margin`` lower, and at most ``false_positive_margin`` more false positives.
+
+    Args:
+        candidate: Scores of the new model; None where no patient is held out yet.
+        published: Scores of the model that serves on the same cases; None where there is none.
+        dice_margin: Loss of Dice that is taken for noise.
+        false_positive_margin: Gain of false positives per scan that is taken for noise.
+    """
+    if candidate is None:
+        return Verdict(True, "Published without a comparison: too few patients are labelled to hold one out.")
+    if published is None:
+        reason = f"Published: there was no model before. {_sentence(candidate)}"
+        return Verdict(True, reason, candidate)
+    compared = f"{_sentence(candidate)} Before: {_sentence(published)}"
+    if candidate.dice < published.dice - dice_margin:
+        return Verdict(False, f"Refused: its Dice is lower. {compared}", candidate, published)
+    if candidate.false_positives > published.false_positives + false_positive_margin:
+        return Verdict(False, f"Refused: it finds more that is not there. {compared}", candidate, published)
+    return Verdict(True, f"Published: it is not worse. {compared}", candidate, published)
+
+
+def _sentence(scores: Scores) -> str:
+    return (
+        f"Dice {scores.dice:.3f}, {scores.false_positives:.1f} false positives per scan "
+        f"on {len(scores.cases)} held-out scan(s)."
+    )
