@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--negatives", type=Path, nargs="*", default=[], help="volumes or DICOM series without tumour")
     parser.add_argument("--output", type=Path, required=True, help="folder of the run; a stopped run goes on")
-    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps (default 3000)")
+    parser.add_argument("--steps", type=int, default=6000, help="optimiser steps (default 6000)")
+    parser.add_argument("--cycles", type=int, default=2, help="times the learning rate falls to zero (default 2)")
     parser.add_argument("--batch-size", type=int, default=24, help="patches for each step (default 24)")
     parser.add_argument("--patch-size", type=int, default=64, help="pixels of a patch's side (default 64)")
     parser.add_argument("--learning-rate", type=float, default=0.002, help="highest rate of Adam (default 0.002)")
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         info=info,
         output=args.output,
         steps=args.steps,
+        cycles=args.cycles,
         batch_size=args.batch_size,
         patch_size=args.patch_size,
         learning_rate=args.learning_rate,

@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ def fit(
     info: Mapping[str, Any],
     output: Path,
     steps: int,
+    cycles: int,
     batch_size: int,
     patch_size: int,
     learning_rate: float,
@@ -53,7 +55,8 @@ def fit(
         test_crops: Crops of patients that are held out.
         info: info.yaml.
         output: Folder of the run.
-        steps: Optimiser steps; the learning rate falls to zero over them.
+        steps: Optimiser steps.
+        cycles: How often the learning rate falls to zero over them; the weights are good at the end of each.
         batch_size: Patches for each step.
         patch_size: Pixels of their sides, a multiple of the network's stride.
         learning_rate: Of Adam, at its highest.
@@ -67,8 +70,8 @@ def fit(
     network = AttentionResidualUNet(**info["network"]).to(device, memory_format=torch.channels_last)
     average = AveragedModel(network, avg_fn=_running_mean, use_buffers=True)
     optimizer = torch.optim.Adam(network.parameters(), learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=steps, pct_start=min(0.3, _WARM_UP_STEPS / steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _rate(step % (steps // cycles), steps // cycles)
     )
     loss_function = HybridLoss(*loss.values())
     parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
@@ -79,6 +82,7 @@ def fit(
             "preprocessing": info["preprocessing"],
             "loss": loss,
             "steps": steps,
+            "cycles": cycles,
             "batch_size": batch_size,
             "patch_size": patch_size,
             "learning_rate": learning_rate,
@@ -126,6 +130,11 @@ def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], offsets_mm: Seque
         truth = crop.label.permute(2, 0, 1)
         result.append(2 * (found & truth).sum().item() / max(found.sum().item() + truth.sum().item(), 1))
     return result
+
+
+def _rate(step: int, cycle: int) -> float:
+    """Share of the learning rate at a step of a cycle: a short rise, then half a cosine down to zero."""
+    return min(1.0, (step + 1) / _WARM_UP_STEPS) * (1 + math.cos(math.pi * step / cycle)) / 2
 
 
 def _running_mean(mean: torch.Tensor, value: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
