@@ -19,6 +19,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
+from monailabel.utils.async_tasks.utils import tasks
 
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.series_datastore import SeriesDatastore
@@ -31,6 +32,7 @@ from lib.publishing import ModelStore
 from lib.server.install import install
 from lib.settings import Settings, is_url
 from lib.trainers.parent_process import end_with_parent
+from lib.trainers.retraining import Retraining
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +103,8 @@ class MyApp(MONAILabelApp):
         from monailabel.app import app as server  # the training process has no server to import
 
         datastore = self.datastore()
+        self.retraining = self._retraining()
+        self.retraining.start()
         install(server, self, self._dicomweb_router())
         logger.info("Studies: %s", self.settings.studies)
         logger.info("Workspace (labels and segs are precious, cache is not): %s", self.settings.workspace)
@@ -114,6 +118,11 @@ class MyApp(MONAILabelApp):
             f"\n  Labels:  {self.settings.labels_dir}\n  Research use only, not a medical device.\n",
             flush=True,
         )
+
+    def on_save_label(self, image_id: str, label_id: str) -> None:
+        """Called after each submission."""
+        super().on_save_label(image_id, label_id)
+        self.retraining.wake()
 
     def info(self) -> dict[str, Any]:
         """What clients are told about this app, with the version of the model that serves."""
@@ -155,6 +164,27 @@ class MyApp(MONAILabelApp):
                 "then train.",
                 HTTPStatus.CONFLICT,
             )
+
+    def _retraining(self) -> Retraining:
+        store = self.datastore().labels
+
+        def labels() -> dict[str, str]:
+            return {uid: store.latest(uid, "final").sha256 for uid in self.datastore().get_labeled_images()}
+
+        def trained() -> dict[str, str]:
+            runs = [manifest["labels"] for manifest in self.models.manifests() if "labels" in manifest]
+            return runs[-1] if runs else {}
+
+        def running() -> bool:
+            return any(task["status"] in ("SUBMITTED", "RUNNING") for task in tasks("train"))
+
+        return Retraining(
+            self.settings.info["config"]["train"]["retrain_after"],
+            labels=labels,
+            trained=trained,
+            running=running,
+            start=lambda: self.async_training(LungTumor.NAME),
+        )
 
     @property
     def uploads_dir(self) -> Path:

@@ -1,7 +1,6 @@
 """The main job against the real server: a folder in, a mask out, labels in, a retrained model."""
 
 import hashlib
-import json
 import time
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import requests
 import SimpleITK as sitk
 
 from tests.conftest import PhantomStudies
+from tests.support.client import FAST_TRAINING, detail, infer, put_label, same_grid, train, volume_of
 from tests.support.process import ServerProcess
-
-FAST_TRAINING = {"max_epochs": 2, "patches_per_volume": 8, "patch_size": 64, "val_split": 0.0}
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -27,39 +25,6 @@ def fingerprint(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def server(start_module_server, phantom_studies) -> ServerProcess:
     return start_module_server(phantom_studies.directory, rescan_seconds=1)
-
-
-def detail(response: requests.Response) -> str:
-    """The sentence of a refusal; a traceback is never one."""
-    assert "Traceback" not in response.text
-    return response.json()["detail"]
-
-
-def put_label(server: ServerProcess, image: str, path: Path, **query) -> requests.Response:
-    with path.open("rb") as file:
-        files = {"label": (path.name, file)}
-        return requests.put(f"{server.url}/datastore/label", params={"image": image, **query}, files=files)
-
-
-def infer(server: ServerProcess, uid: str, output: str = "image", **params) -> requests.Response:
-    return requests.post(
-        f"{server.url}/infer/lung_tumor",
-        params={"image": uid, "output": output},
-        data={"params": json.dumps(params)},
-    )
-
-
-def volume_of(response: requests.Response, path: Path) -> sitk.Image:
-    assert response.status_code == 200, response.text
-    path.write_bytes(response.content)
-    return sitk.ReadImage(str(path))
-
-
-def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
-    return one.GetSize() == other.GetSize() and all(
-        np.allclose(getattr(one, name)(), getattr(other, name)(), atol=1e-4)
-        for name in ("GetSpacing", "GetOrigin", "GetDirection")
-    )
 
 
 def test_every_series_of_the_folder_is_an_image(server, phantom_studies):
@@ -174,20 +139,6 @@ def trained_server(server: ServerProcess, studies: PhantomStudies) -> ServerProc
         train(server)
         _trained.add(server.url)
     return server
-
-
-def train(server: ServerProcess, **params) -> dict:
-    answer = requests.post(f"{server.url}/train/lung_tumor", json={**FAST_TRAINING, **params})
-    assert answer.status_code == 200, answer.text
-    epochs = set()
-    while (task := requests.get(f"{server.url}/train/").json())["status"] in ("SUBMITTED", "RUNNING"):
-        stats = requests.get(f"{server.url}/info/").json()["train_stats"]["lung_tumor"]
-        if stats:
-            epochs.add((stats["epoch"], stats["total_epochs"]))
-        time.sleep(0.2)
-    assert task["status"] == "DONE", "\n".join(task["details"])
-    assert len(epochs) > 1
-    return task
 
 
 def test_training_is_used_by_the_next_inference_without_a_restart(server, phantom_studies, tmp_path):

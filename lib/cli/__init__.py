@@ -14,6 +14,8 @@ _COMMANDS = {
     "phantoms": "make a small set of chest CT phantoms as DICOM",
     "train": "train offline on images and masks",
     "evaluate": "measure weights on images with masks: metrics.json and report.html",
+    "models": "list the versions of the model; let another one serve",
+    "labels": "list every label submitted; bring a former one back",
     "benchmark": "measure indexing, frames and answers during an inference",
 }
 

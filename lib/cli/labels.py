@@ -1,0 +1,57 @@
+"""``python main.py labels``: every submission of the workspace; bring a former one back."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+
+from lib.datastore.label_store import LabelRecord, LabelStore
+from lib.errors import UserError
+from lib.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("studies", help="DICOM folder or DICOMweb URL, as the server was given")
+    parser.add_argument("--workspace", help="as --conf workspace of the server")
+    parser.add_argument("--image", help="only this SeriesInstanceUID")
+    parser.add_argument("--restore", type=int, metavar="NUMBER", help="submit this former label of --image again")
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the submissions, or restore one."""
+    settings = Settings.from_conf(args.studies, {"workspace": args.workspace} if args.workspace else {})
+    if not settings.labels_dir.is_dir():
+        raise UserError(f"There are no labels in {settings.workspace}.")
+    store = LabelStore(settings.labels_dir)
+    if args.restore is not None:
+        _restore(store, args.image, args.restore)
+    for image_id in [args.image] if args.image else store.labelled_images():
+        print(image_id)
+        current = store.current(image_id)
+        for record in store.history(image_id):
+            print(_line(record, in_use=current.get(record.tag) == record))
+    return 0
+
+
+def _restore(store: LabelStore, image_id: str | None, number: int) -> None:
+    former = next((record for record in store.history(image_id or "-") if record.number == number), None)
+    if former is None or not former.sha256:
+        raise UserError(f"Image {image_id} has no label number {number}; name one of its labels with --image UID.")
+    source: Path = store.path(former)
+    store.save(image_id, former.tag, lambda part: shutil.copyfile(source, part), {**former.info, "restored": number})
+
+
+def _line(record: LabelRecord, in_use: bool) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.time))
+    if not record.sha256:
+        return f"   {record.number:>4}  {when}  {record.tag:<10} withdrawn"
+    info = record.info
+    who = info.get("annotator") or info.get("client_id") or info.get("user") or ""
+    notes = [f"{info.get('voxels', '?')} voxels", str(info.get("viewer", "")), str(info.get("note", ""))]
+    if "restored" in info:
+        notes.append(f"restored from {info['restored']}")
+    mark = "*" if in_use else " "
+    return f" {mark} {record.number:>4}  {when}  {record.tag:<10} {who:<16} {', '.join(filter(None, notes))}"

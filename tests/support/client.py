@@ -1,0 +1,60 @@
+"""What viewers ask of the server."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import requests
+import SimpleITK as sitk
+
+from tests.support.process import ServerProcess
+
+FAST_TRAINING = {"max_epochs": 2, "patches_per_volume": 8, "patch_size": 64, "val_split": 0.0}
+
+
+def detail(response: requests.Response) -> str:
+    """The sentence of a refusal; a traceback is never one."""
+    assert "Traceback" not in response.text
+    return response.json()["detail"]
+
+
+def put_label(server: ServerProcess, image: str, path: Path, **query) -> requests.Response:
+    with path.open("rb") as file:
+        files = {"label": (path.name, file)}
+        return requests.put(f"{server.url}/datastore/label", params={"image": image, **query}, files=files)
+
+
+def infer(server: ServerProcess, uid: str, output: str = "image", **params) -> requests.Response:
+    return requests.post(
+        f"{server.url}/infer/lung_tumor",
+        params={"image": uid, "output": output},
+        data={"params": json.dumps(params)},
+    )
+
+
+def volume_of(response: requests.Response, path: Path) -> sitk.Image:
+    assert response.status_code == 200, response.text
+    path.write_bytes(response.content)
+    return sitk.ReadImage(str(path))
+
+
+def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
+    return one.GetSize() == other.GetSize() and all(
+        np.allclose(getattr(one, name)(), getattr(other, name)(), atol=1e-4)
+        for name in ("GetSpacing", "GetOrigin", "GetDirection")
+    )
+
+
+def train(server: ServerProcess, **params) -> dict:
+    answer = requests.post(f"{server.url}/train/lung_tumor", json={**FAST_TRAINING, **params})
+    assert answer.status_code == 200, answer.text
+    epochs = set()
+    while (task := requests.get(f"{server.url}/train/").json())["status"] in ("SUBMITTED", "RUNNING"):
+        stats = requests.get(f"{server.url}/info/").json()["train_stats"]["lung_tumor"]
+        if stats:
+            epochs.add((stats["epoch"], stats["total_epochs"]))
+        time.sleep(0.2)
+    assert task["status"] == "DONE", "\n".join(task["details"])
+    assert len(epochs) > 1
+    return task

@@ -1,0 +1,129 @@
+"""The gate in the real server: worse candidates are kept but do not serve, better ones do, rollback is exact."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+import SimpleITK as sitk
+import torch
+
+from lib.networks import AttentionResidualUNet
+from lib.publishing.hold_out import HoldOut
+from lib.settings import load_info
+from tests.support.client import detail, infer, put_label, train, volume_of
+from tests.support.weights import model_dir_with
+
+TRAINING = {"max_epochs": 2, "patches_per_volume": 16, "patch_size": 64, "val_interval": 10}
+PATIENTS = ("LUNG-001", "LUNG-002", "LUNG-003", "LUNG-006")
+
+
+@pytest.fixture
+def held_out(tmp_path) -> str:
+    """The patient that the app will hold out of these four."""
+    options = load_info()["config"]["train"]
+    rule = HoldOut(tmp_path / "hold_out.json", options["val_split"], options["hold_out_from_patients"])
+    (patient,) = rule.patients(PATIENTS)
+    return patient
+
+
+def train_stats(server) -> dict:
+    return requests.get(f"{server.url}/info/").json()["train_stats"]["lung_tumor"]
+
+
+def serving(server) -> str:
+    return requests.get(f"{server.url}/info/").json()["model_version"]
+
+
+def mask(server, series, path: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(volume_of(infer(server, series.series_uid, result_extension=".nrrd"), path))
+
+
+def noise(truth: Path, path: Path) -> Path:
+    """A label of scattered voxels on the grid of ``truth``."""
+    image = sitk.ReadImage(str(truth))
+    voxels = np.random.default_rng(0).random(sitk.GetArrayViewFromImage(image).shape) < 0.3
+    label = sitk.GetImageFromArray(voxels.astype(np.uint8))
+    label.CopyInformation(image)
+    sitk.WriteImage(label, str(path), True)
+    return path
+
+
+def test_a_worse_candidate_is_refused(start_server, phantom_studies, phantom_weights, held_out, tmp_path):
+    model_dir = model_dir_with(phantom_weights, tmp_path / "model")
+    server = start_server(phantom_studies.directory, model_dir=model_dir)
+    for patient in PATIENTS:
+        series = phantom_studies.of_patient(patient)
+        label = series.truth if patient == held_out else noise(series.truth, tmp_path / f"{patient}.nii.gz")
+        assert put_label(server, series.series_uid, label).status_code == 200
+    series = phantom_studies.of_patient(held_out)
+    before = mask(server, series, tmp_path / "before.nrrd")
+    train(server, **TRAINING, val_split=0.2, learning_rate=0.01)
+    stats = train_stats(server)
+    assert stats["verdict"]["publish"] is False
+    assert stats["verdict"]["reason"].startswith("Refused")
+    assert stats["verdict"]["candidate"]["cases"] == [series.series_uid]
+    assert serving(server) == "pretrained"
+    assert np.array_equal(before, mask(server, series, tmp_path / "after.nrrd"))
+    assert (model_dir / "versions" / stats["version"] / "model.pt").exists()
+    assert "Refused" in server.log_text()
+
+
+def test_a_better_one_is_published_by_itself_and_rolled_back(start_server, phantom_studies, held_out, tmp_path):
+    model_dir = tmp_path / "model"
+    model_dir.mkdir()
+    torch.manual_seed(0)
+    untrained = AttentionResidualUNet(**load_info()["network"])
+    torch.save({"model": untrained.state_dict()}, model_dir / "pretrained_lung_tumor.pt")
+    server = start_server(phantom_studies.directory, model_dir=model_dir, retrain_after=4, **TRAINING)
+    series = phantom_studies.of_patient(held_out)
+    before = mask(server, series, tmp_path / "before.nrrd")
+    for patient in PATIENTS[:3]:
+        one = phantom_studies.of_patient(patient)
+        assert put_label(server, one.series_uid, one.truth).status_code == 200
+    assert requests.get(f"{server.url}/train/").status_code == 404
+    last = phantom_studies.of_patient(PATIENTS[3])
+    assert put_label(server, last.series_uid, last.truth).status_code == 200
+
+    deadline = time.monotonic() + 300
+    while "verdict" not in train_stats(server) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    stats = train_stats(server)
+    assert stats["verdict"]["publish"] is True, stats["verdict"]
+    assert stats["verdict"]["published"]["cases"] == [series.series_uid]
+    assert serving(server) == stats["version"]
+    assert not np.array_equal(before, mask(server, series, tmp_path / "trained.nrrd"))
+
+    command = [sys.executable, "main.py", "models", "--model-dir", str(model_dir)]
+    root = Path(__file__).parents[1]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    assert f"* {stats['version']}" in listed
+    subprocess.run([*command, "--serve", "pretrained"], cwd=root, check=True, capture_output=True)
+    assert serving(server) == "pretrained"
+    assert np.array_equal(before, mask(server, series, tmp_path / "rolled-back.nrrd"))
+    refused = subprocess.run([*command, "--serve", "nonsense"], cwd=root, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "no model version 'nonsense'" in refused.stderr
+
+
+def test_training_ends_with_its_server(start_server, phantom_studies):
+    import os
+    import signal
+
+    import psutil
+
+    server = start_server(phantom_studies.directory)
+    series = phantom_studies.series[0]
+    assert put_label(server, series.series_uid, series.truth).status_code == 200
+    answer = requests.post(f"{server.url}/train/lung_tumor", json={**TRAINING, "max_epochs": 1000})
+    assert answer.status_code == 200, detail(answer)
+    deadline = time.monotonic() + 120
+    while train_stats(server).get("epoch", 0) < 1 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    (training,) = psutil.Process(server.process.pid).children(recursive=True)
+    os.kill(server.process.pid, signal.SIGKILL)
+    training.wait(timeout=15)
+    assert not training.is_running()
