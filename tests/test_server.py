@@ -9,9 +9,9 @@ import pytest
 import requests
 import SimpleITK as sitk
 
+from lib.benchmark.processes import ServerProcess
 from tests.conftest import PhantomStudies
 from tests.support.client import FAST_TRAINING, detail, infer, put_label, same_grid, train, volume_of
-from tests.support.process import ServerProcess
 
 
 def fingerprint(folder: Path) -> dict[str, str]:

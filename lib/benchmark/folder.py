@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -11,12 +10,11 @@ from pathlib import Path
 
 import requests
 
-from lib.benchmark.processes import free_port, serving
+from lib.benchmark.orthanc import orthanc_is_installed, orthanc_server
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.matching import values_of
 
 _WORKERS = 6  # as many requests as a browser keeps open to one host
-_ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def link_instances(source: Path, target: Path, count: int) -> int:
@@ -77,25 +75,8 @@ def frames_per_second(dicomweb: str) -> tuple[float, int]:
 
 def orthanc_frames_per_second(studies: Path, scratch: Path) -> float | None:
     """Frames per second of an Orthanc that holds the same files; None where it is not installed."""
-    program = shutil.which("Orthanc")
-    if program is None or not _ORTHANC_PLUGIN.exists():
+    if not orthanc_is_installed():
         return None
-    port = free_port()
-    configuration = {
-        "StorageDirectory": str(scratch / "storage"),
-        "IndexDirectory": str(scratch / "index"),
-        "HttpPort": port,
-        "DicomServerEnabled": False,
-        "AuthenticationEnabled": False,
-        "RemoteAccessAllowed": False,
-        "Plugins": [str(_ORTHANC_PLUGIN)],
-    }
-    scratch.mkdir(parents=True)
-    (scratch / "orthanc.json").write_text(json.dumps(configuration))
-    root = f"http://127.0.0.1:{port}"
-    command = [program, str(scratch / "orthanc.json")]
-    with serving(command, url=root, ready="/system", directory=scratch, timeout=60):
-        for path in sorted(studies.rglob("*")):
-            if path.is_file():
-                requests.post(f"{root}/instances", path.read_bytes(), timeout=60)
-        return frames_per_second(f"{root}/dicom-web")[0]
+    with orthanc_server(scratch) as orthanc:
+        orthanc.upload(studies)
+        return frames_per_second(orthanc.url)[0]
