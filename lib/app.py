@@ -114,7 +114,7 @@ class MyApp(MONAILabelApp):
         address = f"http://127.0.0.1:{server_settings.MONAI_LABEL_SERVER_PORT}"
         print(
             f"\n  LungLabel serves {status['total']} usable CT series ({status['left_out']} left out) of"
-            f" {self.settings.studies}\n  OHIF:    {address}/ohif/\n  Slicer:  {address}"
+            f" {self.settings.studies}\n  OHIF:    {address}/ohif/\n  Status:  {address}/status\n  Slicer:  {address}"
             f"\n  Labels:  {self.settings.labels_dir}\n  Research use only, not a medical device.\n",
             flush=True,
         )

@@ -1,0 +1,29 @@
+"""The last errors of the server's log, for people who do not read logs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from typing import Any
+
+
+class RecentErrors(logging.Handler):
+    """Keeps the last warnings and errors of this app and of MONAI Label.
+
+    Args:
+        count: How many.
+    """
+
+    def __init__(self, count: int = 20) -> None:
+        super().__init__(level=logging.WARNING)
+        self._records: deque[dict[str, Any]] = deque(maxlen=count)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record."""
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        self._records.appendleft({"time": when, "level": record.levelname, "message": record.getMessage()})
+
+    def list(self) -> list[dict[str, Any]]:
+        """The records, newest first."""
+        return [*self._records]

@@ -1,0 +1,71 @@
+"""``GET /status``: how the work stands, as a page for people; ``/status/data``: the same as JSON."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import FileResponse
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import RBAC
+from monailabel.utils.async_tasks.utils import tasks
+
+from lib.datastore.catalog import Series
+from lib.server.recent_errors import RecentErrors
+
+_PAGE = Path(__file__).parent / "status.html"
+
+
+def status_router(app: Any) -> APIRouter:
+    """The routes over ``app``, this app."""
+    router = APIRouter(
+        prefix="/status", tags=["App"], dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
+    )
+    errors = RecentErrors()
+    for name in ("lib", "monailabel", "uvicorn.error"):
+        logging.getLogger(name).addHandler(errors)
+
+    @router.get("", include_in_schema=False)
+    def page() -> FileResponse:
+        return FileResponse(_PAGE, media_type="text/html")
+
+    @router.get("/data", summary="How the work stands")
+    def data() -> dict[str, Any]:
+        datastore = app.datastore()
+        labels = datastore.labels
+        series = sorted(datastore.catalog.all(), key=lambda one: (one.value("PatientID"), one.uid))
+        return {
+            "name": app.name,
+            "version": app.version,
+            "studies": app.settings.studies,
+            "datastore": datastore.status(),
+            "cases": [_case(one, labels.current(one.uid).get("final")) for one in series if one.problem is None],
+            "left_out": [_case(one, None) for one in series if one.problem is not None],
+            "serving": app.models.serving_version(),
+            "versions": app.models.manifests()[::-1],
+            "training": {"task": _task(), "stats": app.info()["train_stats"]},
+            "errors": errors.list(),
+        }
+
+    return router
+
+
+def _case(series: Series, label: Any) -> dict[str, Any]:
+    return {
+        "patient": series.value("PatientID"),
+        "date": series.value("StudyDate"),
+        "description": series.value("SeriesDescription") or series.value("StudyDescription"),
+        "modality": series.value("Modality"),
+        "slices": series.instance_count,
+        "study": series.study_uid,
+        "series": series.uid,
+        "problem": series.problem,
+        "label": label and {"number": label.number, "voxels": label.info.get("voxels"), "time": label.time},
+    }
+
+
+def _task() -> dict[str, Any] | None:
+    started = tasks("train")
+    return {"status": started[-1]["status"], "since": started[-1]["start_ts"]} if started else None

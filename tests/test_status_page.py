@@ -1,0 +1,39 @@
+"""The status page: how the work stands, as JSON and in a real browser."""
+
+import pytest
+import requests
+
+from tests.support.client import put_label
+
+
+@pytest.mark.browser
+def test_the_page_shows_cases_labels_and_what_is_left_out(start_server, phantom_studies, page, screenshot):
+    server = start_server(phantom_studies.directory)
+    series = phantom_studies.of_patient("LUNG-003")
+    assert put_label(server, series.series_uid, series.truth).status_code == 200
+    data = requests.get(f"{server.url}/status/data").json()
+    assert len(data["cases"]) == len(phantom_studies.series)
+    (labelled,) = [case for case in data["cases"] if case["label"]]
+    assert labelled["series"] == series.series_uid
+    assert data["serving"] is None
+
+    page.goto(f"{server.url}/status")
+    page.wait_for_selector("#cases tr td")
+    assert page.locator("#cases tr").count() == len(phantom_studies.series) + 1
+    assert "1" in page.locator(".number", has_text="labelled").inner_text()
+    link = page.locator("#cases tr", has_text="LUNG-003").get_by_role("link").get_attribute("href")
+    assert link == f"/ohif/monai-label?StudyInstanceUIDs={series.study_uid}"
+    screenshot(page, "status")
+
+
+def test_a_patients_name_is_text_not_markup(start_server, tmp_path):
+    import numpy as np
+
+    from lib.phantoms import Acquisition, write_dicom_series
+
+    grid = Acquisition(shape=(4, 16, 16))
+    folder = tmp_path / "dicom"
+    write_dicom_series(folder, np.zeros(grid.shape, np.int16), grid.affine, patient_id="<img src=x onerror=alert(1)>")
+    server = start_server(folder)
+    assert "<img" not in requests.get(f"{server.url}/status").text
+    assert requests.get(f"{server.url}/status/data").json()["cases"][0]["patient"].startswith("<img")
