@@ -17,7 +17,9 @@ from lib.server.datastore_routes import datastore_router
 from lib.server.infer_routes import infer_router
 from lib.server.model_routes import model_router
 from lib.server.picture_routes import picture_router
+from lib.server.status_routes import status_router
 from lib.server.task_routes import task_router
+from lib.server.viewer_routes import viewer_router
 from lib.viewer.ohif_routes import ohif_router
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,9 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
         datastore_router(app),
         task_router(app),
         model_router(app),
+        viewer_router(app),
         picture_router(app),
+        status_router(app),
         dicomweb,
         ohif_router(),
     )

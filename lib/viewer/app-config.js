@@ -37,3 +37,6 @@ window.config = {
     },
   ],
 };
+
+// Brushes, Submit Label and the rest that MONAI Label's own panel lacks.
+import('/ohif/lunglabel/main.js');

@@ -1,8 +1,9 @@
-"""``/ohif``: the viewer's files and its configuration."""
+"""``/ohif``: the viewer's files, its configuration, and the panel that this app adds to it."""
 
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from pathlib import Path
 
 import monailabel.endpoints
@@ -12,8 +13,11 @@ from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 from monailabel.utils.others.generic import get_mime_type
 
+from lib.errors import UserError
+
 _BUNDLE = Path(monailabel.endpoints.__file__).parent / "static" / "ohif"
 _CONFIG = Path(__file__).parent / "app-config.js"
+_PANEL = Path(__file__).parent / "panel"
 _HASHED_NAME = re.compile(r"[0-9a-f]{16,}")
 
 
@@ -28,6 +32,13 @@ def ohif_router() -> APIRouter:
     @router.get("/app-config.js")
     def config() -> FileResponse:
         return FileResponse(_CONFIG, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+    @router.get("/lunglabel/{name}")
+    def panel(name: str) -> FileResponse:
+        file = _PANEL / name
+        if file not in _PANEL.iterdir():
+            raise UserError(f"The panel has no file {name!r}.", HTTPStatus.NOT_FOUND)
+        return FileResponse(file, media_type=get_mime_type(name), headers={"Cache-Control": "no-cache"})
 
     @router.get("/{path:path}")
     def asset(path: str) -> FileResponse:

@@ -20,8 +20,6 @@ VOLUME_LOADED = """ids => ids.every(id => {
     return volumeId && window.cornerstone.cache.getVolume(volumeId)?.loadStatus.loaded;
 })"""
 
-LABELMAP_EXISTS = "() => !!window.services.segmentationService.getLabelmapVolume('1')"
-
 COUNT_LABELMAP_CHANGES = """() => {
     window.labelmapChanges = 0;
     const changed = window.cornerstoneTools.Enums.Events.SEGMENTATION_DATA_MODIFIED;
@@ -64,6 +62,9 @@ WORLD_TO_PAGE = """([id, point]) => {
     const [x, y] = viewport.worldToCanvas(point);
     return [box.x + x, box.y + y];
 }"""
+
+
+Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,11 @@ class Ohif:
         panel.locator('[data-cy="study-browser-thumbnail"]').first.wait_for()
         return re.findall(r"\d{2}-[A-Z][a-z]{2}-\d{4}", panel.inner_text())
 
-    def connect(self) -> str:
-        """Click Connect in the panel, as it opened; returns the address it had filled in."""
-        address = self.page.locator("#monailabelServerURL").input_value()
-        self.page.locator(".settingsTable button").click()
+    def wait_until_connected(self) -> str:
+        """Wait until the mask can be painted on, without a click; returns the server's address in the panel."""
         self.page.locator('button[title="Run Segmentation"]').wait_for()
-        self.page.wait_for_function(LABELMAP_EXISTS)
-        return address
+        self.page.locator('[data-tool="brush"]:enabled').wait_for()
+        return self.page.locator("#monailabelServerURL").input_value()
 
     def run_auto_segmentation(self, model: str) -> None:
         """Choose a model, click Run and wait until its mask is in the viewer."""
@@ -140,11 +139,49 @@ class Ohif:
         affine[:3, 3] = read["origin"]
         return Labelmap(values, affine)
 
-    def show(self, point: tuple[float, float, float]) -> None:
+    def choose_tool(self, tool: str, *, diameter: float = 10, ball: bool = False) -> None:
+        """Take brush, eraser or threshold, with a diameter in mm."""
+        button = self.page.locator(f'[data-tool="{tool}"]')
+        if button.get_attribute("aria-pressed") != "true":
+            button.click()
+        self.page.locator('[data-part="size"]').fill(str(diameter))
+        self.page.locator('[data-part="ball"]').set_checked(ball)
+
+    def stroke(self, viewport: str, start: Point, end: Point) -> None:
+        """With the left mouse button, draw from one point to another, LPS in mm, both in the viewport's plane."""
+        for number, point in enumerate((start, end)):
+            self.page.mouse.move(*self.page.evaluate(WORLD_TO_PAGE, [viewport, list(point)]), steps=8)
+            if number == 0:
+                self.page.mouse.down()
+        self.page.mouse.up()
+        self.page.evaluate(
+            "() => new Promise(done => setTimeout(done))"
+        )  # the panel notes the stroke in a task of its own
+
+    def submit(self, annotator: str = "", note: str = "") -> str:
+        """Submit the mask; returns what the panel says then."""
+        if annotator:
+            self.page.locator('[data-part="annotator"]').fill(annotator)
+        self.page.locator('[data-part="note"]').fill(note)
+        self.page.locator('[data-part="submit"]').click()
+        return self.message()
+
+    def load_label(self) -> str:
+        """Load the stored label that the panel offers; returns what the panel says then."""
+        self.page.locator('[data-part="load"]').click()
+        return self.message()
+
+    def message(self) -> str:
+        """What the panel says at last: that it is done, or why not."""
+        message = self.page.locator('[data-part="message"].success, [data-part="message"].problem')
+        message.wait_for()
+        return message.inner_text()
+
+    def show(self, point: Point) -> None:
         """Move all three planes to a point, LPS in mm."""
         self.page.evaluate(SHOW_POINT, [list(MPR_VIEWPORTS), list(point)])
 
-    def colour_at(self, viewport: str, point: tuple[float, float, float]) -> tuple[int, int, int]:
+    def colour_at(self, viewport: str, point: Point) -> tuple[int, int, int]:
         """Red, green and blue on the screen where a viewport draws a point, LPS in mm."""
         x, y = self.page.evaluate(WORLD_TO_PAGE, [viewport, list(point)])
         screen = self.page.screenshot(clip={"x": round(x), "y": round(y), "width": 1, "height": 1})

@@ -70,7 +70,7 @@ def test_run_puts_the_mask_on_the_lesions(ohif, phantom_studies, page_problems, 
     ohif.open_study_list()
     ohif.open_monai_label(series.study_uid)
     assert ohif.side_panel_dates() == ["03-Jan-2026"]
-    assert ohif.connect().rstrip("/") == ohif.server_url
+    assert ohif.wait_until_connected().rstrip("/") == ohif.server_url
     ohif.run_auto_segmentation("lung_tumor")
     check_mask_on_lesions(ohif.labelmap(), series)
 
@@ -88,7 +88,7 @@ def test_run_puts_the_mask_on_the_lesions(ohif, phantom_studies, page_problems, 
 def test_the_mask_of_a_turned_scan_is_not_mirrored(patient_id, ohif, screenshot):
     ohif.open_study_list()
     ohif.open_monai_label(study_instance_uid(patient_id))
-    ohif.connect()
+    ohif.wait_until_connected()
     ohif.run_auto_segmentation("lung_tumor")
     labelmap = ohif.labelmap()
     np.testing.assert_allclose(labelmap.affine, TURNED[patient_id].affine, atol=1e-3)

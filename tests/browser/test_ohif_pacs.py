@@ -26,7 +26,7 @@ def test_from_the_study_list_to_a_mask_on_the_lesion(page, server, phantom_studi
     series = phantom_studies.of_patient("LUNG-006")
     ohif.open_monai_label(series.study_uid)
     assert ohif.side_panel_dates() == ["06-Jan-2026"], "another patient's studies are listed"
-    assert ohif.connect().rstrip("/") == server.url
+    assert ohif.wait_until_connected().rstrip("/") == server.url
     ohif.run_auto_segmentation("lung_tumor")
     check_mask_on_lesions(ohif.labelmap(), series)
 

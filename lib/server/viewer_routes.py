@@ -1,0 +1,73 @@
+"""``/viewer``: what the panel in OHIF asks for beyond MONAI Label's own routes."""
+
+from __future__ import annotations
+
+import gzip
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import RBAC
+from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.utils.async_tasks.task import AsyncTask
+
+from lib.datastore.label_store import LabelRecord
+from lib.datastore.volume import read_grid
+from lib.errors import UserError
+
+_TOLD = ("annotator", "note", "viewer", "model_version", "voxels")
+
+
+def viewer_router(app: Any) -> APIRouter:
+    """The routes over the datastore of ``app``, this app."""
+    router = APIRouter(
+        prefix="/viewer",
+        tags=["Viewer"],
+        dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
+    )
+
+    @router.get("/status", summary="Cases labelled, model in use, training that runs, verdict on the last")
+    def status() -> dict[str, Any]:
+        info = app.info()
+        stats = next((stats for stats in info["train_stats"].values() if stats), {})
+        running, _ = AsyncTask.status("train", check_if_running=True)
+        return {
+            "cases": info["datastore"]["total"],
+            "labelled": info["datastore"]["completed"],
+            "model_version": info["model_version"],
+            "training": {name: stats.get(name) for name in ("epoch", "total_epochs")} if running else None,
+            "verdict": stats.get("verdict", {}).get("reason"),
+        }
+
+    @router.get("/case", summary="The latest label of an image, or null")
+    def case(image: str) -> dict[str, Any]:
+        app.datastore().series(image)
+        record = app.datastore().labels.current(image).get(DefaultLabelTag.FINAL.value)
+        return {"image": image, "label": record and _described(record)}
+
+    @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
+    def label(image: str, number: int) -> Response:
+        datastore = app.datastore()
+        grid = read_grid(Path(datastore.get_image_uri(image)))
+        record = next((r for r in datastore.labels.history(image) if r.number == number and r.sha256), None)
+        if record is None:
+            raise UserError(f"There is no label {number} of image {image}.", HTTPStatus.NOT_FOUND)
+        stored = sitk.ReadImage(str(datastore.labels.path(record)), sitk.sitkUInt8)
+        if stored.GetSize() != grid.GetSize():
+            raise UserError(
+                f"Label {number} was made when the series had {stored.GetSize()[2]} slices; it has "
+                f"{grid.GetSize()[2]} now.",
+                HTTPStatus.CONFLICT,
+            )
+        voxels = gzip.compress(sitk.GetArrayViewFromImage(stored).tobytes(), compresslevel=1)
+        return Response(voxels, media_type="application/octet-stream", headers={"Content-Encoding": "gzip"})
+
+    return router
+
+
+def _described(record: LabelRecord) -> dict[str, Any]:
+    return {"number": record.number, "time": record.time, **{name: record.info.get(name) for name in _TOLD}}

@@ -1,0 +1,137 @@
+/** Keeps hold of the mask that is being corrected, whatever OHIF does with its panel and viewports. */
+
+import { EditHistory } from './edit_history.js';
+import { onCapture } from './guard.js';
+import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
+import { fetchStatus, watchInference } from './server.js';
+
+/** Fires "change" when the mask, its history or the series changes, and "message" with a sentence as detail. */
+export class Editor extends EventTarget {
+  /** @type {EditHistory | null} of the series on the screen; null until there is a mask to paint on */
+  history = null;
+  /** Is the model at work? */
+  running = false;
+  #pointerDown = false;
+  #maskArrives = false;
+  #connectedAt = -Infinity;
+
+  constructor() {
+    super();
+    const { Events } = cornerstoneTools.Enums;
+    cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_DATA_MODIFIED, () => this.#onModified());
+    cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_REPRESENTATION_ADDED, () => this.follow());
+    onCapture('pointerdown', () => (this.#pointerDown = true));
+    for (const type of ['pointerup', 'pointercancel']) onCapture(type, () => this.#onPointerUp());
+    this.abortRuns = watchInference(() => this.#onRunStarted(), problem => this.#onRunEnded(problem));
+  }
+
+  get unsaved() {
+    return !!this.history?.state.unsaved && isHeld();
+  }
+
+  /** Catch up with the viewer: connect MONAI Label's panel, which makes the mask, and take hold of the mask. */
+  follow() {
+    const series = activeSeries();
+    if (!series) return;
+    if (this.history && (!isHeld() || this.history.labelmap.series !== series)) this.#letGo();
+    if ((heldSeries() ?? series) !== series) services.segmentationService.remove(SEGMENTATION_ID);
+    const labelmap = Labelmap.ofViewer();
+    if (!labelmap || !document.querySelector('button[title="Run Segmentation"]')) this.#connect();
+    if (labelmap && labelmap.imageIds[0] !== this.history?.labelmap.imageIds[0]) {
+      this.history = new EditHistory(labelmap);
+      this.#changed();
+    }
+  }
+
+  /** Note what was painted as one step to undo. */
+  commit(step = { unsaved: true }) {
+    this.history?.commit(step);
+    this.#changed();
+  }
+
+  undo() {
+    this.history?.undo();
+    this.#changed();
+  }
+
+  redo() {
+    this.history?.redo();
+    this.#changed();
+  }
+
+  /** Put a stored label into the mask; one step to undo. */
+  load(voxels, modelVersion) {
+    this.history.labelmap.write(voxels);
+    this.commit({ unsaved: false, modelVersion });
+  }
+
+  /** @param {import('./edit_history.js').State} state that the server now has */
+  markSaved(state) {
+    state.unsaved = false;
+    this.#changed();
+  }
+
+  /** @param {string} sentence for the user */
+  say(sentence) {
+    this.dispatchEvent(new CustomEvent('message', { detail: sentence }));
+  }
+
+  #connect() {
+    const button = document.querySelector('.settingsTable button');
+    if (!button || performance.now() - this.#connectedAt < 5000) return;
+    this.#connectedAt = performance.now();
+    button.click();
+  }
+
+  #letGo() {
+    this.abortRuns();
+    this.history = null;
+    this.#connectedAt = -Infinity;
+    this.#changed();
+  }
+
+  #onModified() {
+    if (this.#pointerDown || this.#maskArrives) return;
+    this.follow();
+    if (this.history) this.commit();
+  }
+
+  #onPointerUp() {
+    this.#pointerDown = false;
+    setTimeout(() => this.history && this.commit()); // after the brush has seen the mouse go up
+  }
+
+  #onRunStarted() {
+    this.running = true;
+    this.runVersion = fetchStatus().then(status => status.model_version, () => null);
+    this.#changed();
+  }
+
+  #onRunEnded(problem) {
+    this.running = false;
+    if (problem) {
+      this.#changed();
+      this.say(problem);
+      return;
+    }
+    this.#maskArrives = true;
+    setTimeout(() => {
+      this.#maskArrives = false; // OHIF's panel puts the answer into the mask at once
+      this.commit({ unsaved: false, modelVersion: this.runVersion });
+    });
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event('change'));
+  }
+}
+
+/** @returns {string | null} SeriesInstanceUID on the screen, once it is there as a volume */
+function activeSeries() {
+  const { viewports, activeViewportId } = services.viewportGridService.getState();
+  const uid = viewports.get(activeViewportId)?.displaySetInstanceUIDs?.[0];
+  const viewport = services.cornerstoneViewportService.getCornerstoneViewport(activeViewportId);
+  const volumeId = viewport?.getVolumeId?.();
+  if (!uid || !volumeId || !cornerstone.cache.getVolume(volumeId)) return null;
+  return services.displaySetService.getDisplaySetByUID(uid)?.SeriesInstanceUID ?? null;
+}

@@ -1,0 +1,37 @@
+/** Adds LungLabel's panel to MONAI Label's own, whenever OHIF shows that. */
+
+import { Editor } from './editor.js';
+import { guardUnsaved } from './guard.js';
+import { Panel } from './panel.js';
+import { guardRun } from './run.js';
+
+let editor = null;
+let panel = null;
+
+/** OHIF builds its side panel anew when a study is opened and when the panel is unfolded. */
+function mount() {
+  const place = document.querySelector('.monaiLabelPanel');
+  if (panel?.place === place) return;
+  panel?.close();
+  panel = null;
+  if (!place) {
+    editor?.follow();
+    return;
+  }
+  editor ??= newEditor();
+  panel = new Panel(place, editor);
+  editor.follow();
+}
+
+function newEditor() {
+  const made = new Editor();
+  guardUnsaved(() => made.unsaved);
+  guardRun(made);
+  return made;
+}
+
+document.head.append(
+  Object.assign(document.createElement('link'), { rel: 'stylesheet', href: '/ohif/lunglabel/panel.css' }),
+);
+new MutationObserver(mount).observe(document.documentElement, { childList: true, subtree: true });
+mount();

@@ -1,0 +1,240 @@
+/** The panel: tools to correct the mask, and what brings it to the server and back. */
+
+import { fetchLabelVoxels, fetchNextStudy, fetchStoredLabel, putLabel } from './server.js';
+import { StatusView } from './status.js';
+import * as tools from './tools.js';
+
+const NAME_KEY = 'lunglabel.annotator';
+const SHORTCUTS = { b: 'brush', e: 'eraser', t: 'threshold' };
+
+const TEMPLATE = `
+<section class="lunglabel lunglabel-status"></section>
+<section class="lunglabel lunglabel-correct">
+  <div class="lunglabel-stored" data-part="stored" hidden>
+    <span data-part="storedText"></span>
+    <button data-part="load">Load label</button>
+  </div>
+  <h2>Correct</h2>
+  <fieldset data-part="tools" disabled>
+    <div class="lunglabel-row">
+      <button data-tool="brush" title="Paint tumour (B)">Brush</button>
+      <button data-tool="eraser" title="Remove from the mask (E)">Eraser</button>
+      <button data-tool="threshold" title="Paint only what lies in the HU range (T)">Threshold</button>
+    </div>
+    <label class="lunglabel-row" title="Diameter; smaller with [, larger with ]">
+      Size <input type="range" data-part="size" min="2" max="60" step="1" value="10">
+      <output data-part="sizeText"></output>
+    </label>
+    <label class="lunglabel-row" data-part="range">
+      HU <input type="number" data-part="low" value="-400" step="50" aria-label="lowest HU">
+      to <input type="number" data-part="high" value="400" step="50" aria-label="highest HU">
+    </label>
+    <label class="lunglabel-row">
+      <input type="checkbox" data-part="ball"> Ball: through several slices at once
+    </label>
+    <div class="lunglabel-row">
+      <button data-part="undo" title="Ctrl+Z">Undo</button>
+      <button data-part="redo" title="Ctrl+Y">Redo</button>
+      <span data-part="volume"></span>
+    </div>
+  </fieldset>
+  <h2>Submit</h2>
+  <input data-part="annotator" placeholder="Your name" autocomplete="name" maxlength="100">
+  <input data-part="note" placeholder="Note (optional)" maxlength="1000">
+  <div class="lunglabel-row">
+    <button data-part="submit" class="lunglabel-main">Submit Label</button>
+    <button data-part="next" title="Open the case that is to be labelled next">Next Case</button>
+  </div>
+  <p data-part="message" role="status"></p>
+</section>`;
+
+export class Panel {
+  /**
+   * @param {Element} place MONAI Label's panel
+   * @param {import('./editor.js').Editor} editor
+   */
+  constructor(place, editor) {
+    this.place = place;
+    this.editor = editor;
+    this.series = null;
+    this.stored = null;
+    this.closing = new AbortController();
+    place.insertAdjacentHTML('beforeend', TEMPLATE);
+    this.parts = Object.fromEntries([...place.querySelectorAll('[data-part]')].map(e => [e.dataset.part, e]));
+    this.toolButtons = [...place.querySelectorAll('[data-tool]')];
+    this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
+    this.status = new StatusView(place.querySelector('.lunglabel-status'), () => editor.follow());
+    this.#listen();
+    this.#show();
+  }
+
+  /** Let go of everything outside of the panel. */
+  close() {
+    this.closing.abort();
+    this.status.close();
+  }
+
+  #listen() {
+    const { parts, editor } = this;
+    const { signal } = this.closing;
+    editor.addEventListener('change', () => this.#show(), { signal });
+    editor.addEventListener('message', event => this.#say(event.detail, 'problem'), { signal });
+    window.addEventListener('keydown', event => this.#onKey(event), { signal, capture: true });
+    window.addEventListener('pointermove', tools.selectViewportUnder, { signal, capture: true });
+    const activated = cornerstoneTools.Enums.Events.TOOL_ACTIVATED;
+    const onActivated = () => this.#show();
+    cornerstone.eventTarget.addEventListener(activated, onActivated);
+    signal.addEventListener('abort', () => cornerstone.eventTarget.removeEventListener(activated, onActivated));
+
+    for (const button of this.toolButtons) button.onclick = () => this.#choose(button.dataset.tool);
+    parts.ball.onchange = () => this.#reshape();
+    parts.size.oninput = () => this.#configureTools();
+    parts.low.onchange = parts.high.onchange = () => this.#configureTools();
+    parts.undo.onclick = () => editor.undo();
+    parts.redo.onclick = () => editor.redo();
+    parts.load.onclick = () => this.#attempt(parts.load, 'Loading…', () => this.#load());
+    parts.submit.onclick = () => this.#attempt(parts.submit, 'Submitting…', () => this.#submit());
+    parts.next.onclick = () => this.#attempt(parts.next, 'Looking for the next case…', () => this.#next());
+  }
+
+  /** A click on the tool in use puts it away. */
+  #choose(tool) {
+    if (tools.activeTool() === tool) tools.deactivate();
+    else tools.activate(tool, this.parts.ball.checked);
+    this.#configureTools();
+  }
+
+  #reshape() {
+    const tool = tools.activeTool();
+    if (tool) tools.activate(tool, this.parts.ball.checked);
+    this.#configureTools();
+  }
+
+  #configureTools() {
+    const { size, low, high } = this.parts;
+    tools.setDiameter(size.valueAsNumber);
+    tools.setThreshold([low.valueAsNumber, high.valueAsNumber]);
+    this.#show();
+  }
+
+  #onKey(event) {
+    if (event.target.closest?.('input, textarea, select') || !this.editor.history || this.editor.running) return;
+    const key = event.key.toLowerCase();
+    const actions = event.ctrlKey || event.metaKey ? this.#chords(event.shiftKey) : this.#keys();
+    if (!actions[key]) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    actions[key]();
+  }
+
+  #chords(shift) {
+    return { z: () => (shift ? this.editor.redo() : this.editor.undo()), y: () => this.editor.redo() };
+  }
+
+  #keys() {
+    const resize = step => () => {
+      this.parts.size.valueAsNumber += step;
+      this.#configureTools();
+    };
+    const choose = Object.entries(SHORTCUTS).map(([key, tool]) => [key, () => this.#choose(tool)]);
+    return { ...Object.fromEntries(choose), '[': resize(-1), ']': resize(1) };
+  }
+
+  async #submit() {
+    const { annotator, note } = this.parts;
+    const { history } = this.editor;
+    if (!annotator.value.trim()) {
+      annotator.focus();
+      throw new Error('Your name is missing: enter it above, it is kept with the label.');
+    }
+    if (!history.labelled && !confirm('The mask is empty. Submit that there is no tumour in this scan?')) return '';
+    localStorage.setItem(NAME_KEY, annotator.value.trim());
+    const { labelmap, state } = history;
+    await putLabel(labelmap.series, labelmap.read(), {
+      annotator: annotator.value.trim(),
+      note: note.value.trim(),
+      viewer: 'ohif',
+      model_version: await state.modelVersion,
+    });
+    this.editor.markSaved(state);
+    note.value = '';
+    await this.#lookUpStored(labelmap.series);
+    this.status.refresh();
+    return `Label ${this.stored.number} is stored.`;
+  }
+
+  async #load() {
+    const { history } = this.editor;
+    if (this.editor.unsaved && !confirm('The mask has changes that are not submitted. Replace it?')) return '';
+    const { number, model_version } = this.stored;
+    const voxels = await fetchLabelVoxels(history.labelmap.series, number);
+    if (history !== this.editor.history) return '';
+    this.editor.load(voxels, model_version);
+    return `Label ${number} is loaded.`;
+  }
+
+  async #next() {
+    const strategy = this.place.querySelector('.optionsTable select')?.value ?? 'random';
+    const study = await fetchNextStudy(strategy);
+    if (!study) return 'Every case is labelled.';
+    location.search = new URLSearchParams({ StudyInstanceUIDs: study });
+    return '';
+  }
+
+  /** Run what a button is for; what goes wrong is said. */
+  async #attempt(button, waiting, action) {
+    button.disabled = true;
+    this.#say(waiting);
+    try {
+      this.#say(await action(), 'success');
+    } catch (error) {
+      this.#say(error.message, 'problem');
+    }
+    button.disabled = false;
+    this.#show();
+  }
+
+  #say(text, kind = '') {
+    this.parts.message.textContent = text;
+    this.parts.message.className = kind;
+  }
+
+  async #lookUpStored(series) {
+    this.series = series;
+    this.stored = null;
+    const stored = series && (await fetchStoredLabel(series));
+    if (this.series !== series) return;
+    this.stored = stored;
+    this.#show();
+  }
+
+  #show() {
+    const { parts, editor } = this;
+    const { history } = editor;
+    const series = history?.labelmap.series ?? null;
+    if (series !== this.series) {
+      this.#say('');
+      this.#lookUpStored(series).catch(error => this.#say(error.message, 'problem'));
+    }
+    const ready = !!history && !editor.running;
+    parts.tools.disabled = !ready;
+    parts.submit.disabled = parts.load.disabled = !ready;
+    parts.undo.disabled = !history?.canUndo;
+    parts.redo.disabled = !history?.canRedo;
+    const active = ready ? tools.activeTool() : undefined;
+    for (const button of this.toolButtons) button.setAttribute('aria-pressed', button.dataset.tool === active);
+    parts.range.hidden = active !== 'threshold';
+    parts.sizeText.textContent = `${parts.size.value} mm`;
+    const millilitres = history ? (history.labelled * history.labelmap.voxelVolume) / 1000 : 0;
+    parts.volume.textContent = `${editor.unsaved ? 'Not submitted · ' : ''}${millilitres.toFixed(2)} ml`;
+    parts.volume.classList.toggle('unsaved', editor.unsaved);
+    parts.stored.hidden = !this.stored;
+    if (this.stored) parts.storedText.textContent = describe(this.stored);
+  }
+}
+
+/** @returns {string} which label it is: number, who, when, note */
+function describe({ number, annotator, time, note }) {
+  const when = new Date(time * 1000).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
+  return `Stored: label ${number}${annotator ? ` by ${annotator}` : ''}, ${when}${note ? ` – ${note}` : ''}`;
+}

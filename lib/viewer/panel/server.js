@@ -1,0 +1,90 @@
+/** What is asked of the server. Every failure is an Error whose message is a sentence for the user. */
+
+async function request(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Error('The server does not answer. Your mask is still here; try again when the server is back.');
+  }
+  if (!response.ok) throw new Error(sentence(await response.text(), response.status));
+  return response;
+}
+
+/** The sentence in a refusal. */
+function sentence(body, status) {
+  try {
+    const { detail } = JSON.parse(body);
+    if (typeof detail === 'string') return detail;
+  } catch {
+    // A proxy in between answers in HTML.
+  }
+  return `The server refused (HTTP ${status}) without saying why; its log, logs/app.log, may tell.`;
+}
+
+/** @returns {Promise<object>} cases, labelled, model_version, training, verdict */
+export async function fetchStatus() {
+  return (await request('/viewer/status')).json();
+}
+
+/** @returns {Promise<object | null>} number, time, annotator and so on of the latest label of a series */
+export async function fetchStoredLabel(series) {
+  return (await (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json()).label;
+}
+
+/** @returns {Promise<Uint8Array>} voxels of a stored label, in the order of the series' volume */
+export async function fetchLabelVoxels(series, number) {
+  const response = await request(`/viewer/label?${new URLSearchParams({ image: series, number })}`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+/**
+ * @param {string} series SeriesInstanceUID
+ * @param {Uint8Array} voxels of the whole image
+ * @param {object} params kept with the label
+ */
+export async function putLabel(series, voxels, params) {
+  const form = new FormData();
+  form.append('params', JSON.stringify(params));
+  form.append('label', new Blob([voxels]), 'label.bin');
+  const query = new URLSearchParams({ image: series, tag: 'final' });
+  await request(`/datastore/label?${query}`, { method: 'PUT', body: form });
+}
+
+/** @returns {Promise<string | null>} StudyInstanceUID of the case to do next; null when there is none */
+export async function fetchNextStudy(strategy) {
+  const options = { method: 'POST', body: '{}', headers: { 'Content-Type': 'application/json' } };
+  const sample = await (await request(`/activelearning/${encodeURIComponent(strategy)}`, options)).json();
+  return sample.StudyInstanceUID ?? null;
+}
+
+/**
+ * Watch the inference requests of MONAI Label's own panel, which says nothing but "failed" when one fails.
+ *
+ * @param {() => void} started
+ * @param {(problem: string | null) => void} ended with what went wrong, if anything
+ * @returns {() => void} aborts what runs: its mask would be put on whatever is open when it comes
+ */
+export function watchInference(started, ended) {
+  const running = new Set();
+  const { open } = XMLHttpRequest.prototype;
+  XMLHttpRequest.prototype.open = function (method, url, ...rest) {
+    if (method.toUpperCase() === 'POST' && new URL(url, location).pathname.startsWith('/infer/')) {
+      this.addEventListener('loadstart', () => {
+        running.add(this);
+        started();
+      });
+      this.addEventListener('loadend', () => {
+        running.delete(this);
+        ended(this.status === 200 ? null : problemOf(this));
+      });
+    }
+    return open.call(this, method, url, ...rest);
+  };
+  return () => running.forEach(xhr => xhr.abort());
+}
+
+function problemOf(xhr) {
+  if (!xhr.status) return 'The run was interrupted, or the server does not answer.';
+  return sentence(new TextDecoder().decode(xhr.response), xhr.status);
+}
