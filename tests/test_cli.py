@@ -1,0 +1,61 @@
+"""The command line as a user calls it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lib.datastore.label_store import LabelStore
+from lib.phantoms import Acquisition, write_dicom_series
+
+ROOT = Path(__file__).parents[1]
+
+
+def call(*arguments: object, status: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), *map(str, arguments)], capture_output=True, text=True, cwd="/"
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def test_doctor_says_what_a_folder_holds_and_leaves_it_alone(tmp_path):
+    folder = tmp_path / "dicom"
+    grid = Acquisition(shape=(5, 16, 16))
+    good = write_dicom_series(folder / "ct", np.zeros(grid.shape, np.int16), grid.affine, patient_id="GOOD")
+    write_dicom_series(folder / "pt", np.zeros(grid.shape, np.int16), grid.affine, patient_id="PET", modality="PT")
+    (folder / "letter.txt").write_text("Dear colleague")
+    before = sorted(folder.rglob("*"))
+    said = call("doctor", folder)
+    assert sorted(folder.rglob("*")) == before
+    assert "1 usable CT series, 1 left out, 1 other files" in said
+    assert good in said
+    assert "modality PT; only CT is segmented" in said
+    assert "not a DICOM file" in said
+    assert "All is well." in said
+
+
+def test_doctor_is_not_content_with_a_folder_without_ct(tmp_path):
+    assert "has no CT series that can be used" in call("doctor", tmp_path, status=1)
+    assert "is no folder" in call("doctor", tmp_path / "missing", status=1)
+    assert "does not answer as DICOMweb" in call("doctor", "http://127.0.0.1:9/dicom-web", status=1)
+
+
+def test_unknown_commands_are_named(tmp_path):
+    assert "invalid choice: 'frobnicate'" in call("frobnicate", status=2)
+
+
+def test_labels_are_listed_and_restored(tmp_path):
+    store = LabelStore(tmp_path / "labels")
+    for text in ("first", "second"):
+        store.save("1.2.3", "final", lambda path, text=text: path.write_text(text), {"annotator": "Ada"})
+    where = ("labels", "/data/dicom", "--workspace", tmp_path)
+    said = call(*where)
+    assert said.count("Ada") == 2
+    assert "restored from 1" in call(*where, "--image", "1.2.3", "--restore", 1)
+    again = LabelStore(tmp_path / "labels")
+    assert again.path(again.latest("1.2.3", "final")).read_text() == "first"
+    assert len(again.history("1.2.3")) == 3
+    assert "no label number 9" in call(*where, "--image", "1.2.3", "--restore", 9, status=1)
