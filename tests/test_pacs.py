@@ -1,0 +1,58 @@
+"""A PACS as the studies: the same datastore over DICOMweb, and a server that outlives the PACS."""
+
+import time
+
+import numpy as np
+import pytest
+import requests
+import SimpleITK as sitk
+
+from tests.support.client import detail, put_label, same_grid, train, volume_of
+
+
+@pytest.mark.pacs
+def test_images_and_labels_are_those_of_the_folder(start_server, orthanc, phantom_studies, tmp_path):
+    series = phantom_studies.of_patient("LUNG-002")
+    server = start_server(orthanc(series.directory).url)
+    assert requests.get(f"{server.url}/info/").json()["datastore"]["total"] == 1
+    image = requests.get(f"{server.url}/datastore/image", params={"image": series.series_uid})
+    truth = sitk.ReadImage(str(series.truth), sitk.sitkUInt8)
+    assert same_grid(volume_of(image, tmp_path / "image.nrrd"), truth)
+    assert put_label(server, series.series_uid, series.truth).status_code == 200
+    back = requests.get(f"{server.url}/datastore/label", params={"label": series.series_uid, "tag": "final"})
+    stored = volume_of(back, tmp_path / "label.nii.gz")
+    assert np.array_equal(sitk.GetArrayFromImage(stored), sitk.GetArrayFromImage(truth))
+    train(server, max_epochs=1, val_split=0.0)
+
+
+@pytest.mark.pacs
+def test_query_and_headers_reach_the_pacs(start_server, orthanc, phantom_studies):
+    server = start_server(orthanc(phantom_studies.directory).url)
+    proxy = f"{server.url}/proxy/dicom/qido"
+    one = requests.get(f"{proxy}/studies", params={"PatientID": "LUNG-003"}).json()
+    assert [study["00100020"]["Value"] for study in one] == [["LUNG-003"]]
+    assert len(requests.get(f"{proxy}/studies", params={"limit": 2}).json()) == 2
+    series = phantom_studies.of_patient("LUNG-003")
+    instances = requests.get(f"{proxy}/studies/{series.study_uid}/series/{series.series_uid}/instances").json()
+    sop = instances[0]["00080018"]["Value"][0]
+    where = f"{server.url}/proxy/dicom/wado/studies/{series.study_uid}/series/{series.series_uid}/instances/{sop}"
+    accept = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+    frame = requests.get(f"{where}/frames/1", headers={"Accept": accept})
+    assert frame.status_code == 200
+    assert frame.headers["content-type"].startswith("multipart/related")
+    rows, columns = series.acquisition.shape[1:]
+    assert len(frame.content) > 2 * rows * columns
+    assert requests.get(f"{where}/metadata", headers={"Accept": "application/dicom+json"}).json()
+
+
+def test_a_pacs_that_is_away_is_said_and_does_not_end_the_server(start_server):
+    server = start_server("http://127.0.0.1:9/dicom-web")
+    deadline = time.monotonic() + 30
+    while "error" not in requests.get(f"{server.url}/info/").json()["datastore"] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    status = requests.get(f"{server.url}/info/").json()["datastore"]
+    assert status["total"] == 0
+    assert "ConnectionError" in status["error"]
+    answer = requests.get(f"{server.url}/proxy/dicom/qido/studies")
+    assert answer.status_code == 502
+    assert "does not answer" in detail(answer)
