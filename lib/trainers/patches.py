@@ -14,7 +14,7 @@ from lib.transforms.lungs import AIR_HU, inner_air
 _FEATHER_PX = 3.0  # width of the soft border of what is set into a lung
 _HALO_PX = 4.0  # lung set in around a nodule without its other surroundings
 _SHARE_BARE = 0.15  # a crop in padding, as the network sees a crop alone
-_SHARE_EMPTY = 0.3  # lung with nothing set in but other lung
+_SHARE_EMPTY = 0.45  # lung with nothing set in but other lung
 _SHARE_TUMOUR = 0.06  # the whole scans' own tumours
 
 
@@ -52,9 +52,8 @@ class PatchSampler:
         self.pixel_mm = preprocessing["field_mm"] / preprocessing["size"][0]
         self.air, self.ceiling = map(self._normalised, preprocessing["hu_window"])
         self.lung = self._normalised(AIR_HU)
-        self._lungs, self._tissue = zip(*map(self._places, hosts), strict=True) if hosts else ((), ())
-        self._tumours = [torch.nonzero(host.label).numpy() for host in hosts]
-        self._with_tumour = [index for index, voxels in enumerate(self._tumours) if len(voxels)]
+        self._places = [self._find_places(host) for host in hosts]
+        self._with_tumour = [index for index, places in enumerate(self._places) if len(places["tumour"])]
 
     def batch(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (count, channels, size, size) and labels (count, 1, size, size), both float32."""
@@ -64,13 +63,28 @@ class PatchSampler:
     def _normalised(self, hu: float) -> float:
         return (hu - self.hu_mean) / self.hu_std
 
-    def _places(self, host: Scan) -> tuple[np.ndarray, np.ndarray]:
-        """Voxels (N, 3) of the lungs, and of everything denser than lung, in the usable slices of a whole scan."""
+    def _find_places(self, host: Scan) -> dict[str, np.ndarray]:
+        """Voxels (N, 3) in the usable slices: lung, vessels in it, all that is denser than lung, and tumour."""
         usable = np.zeros(host.image.shape[2], bool)
         usable[list(host.usable)] = True
         air = host.image.numpy() < self.lung
         lung = inner_air(air, self.pixel_mm**2 * host.spacing / 1000)
-        return np.argwhere(lung & usable), np.argwhere(~air & usable)
+        tumour = host.label.numpy()
+        in_plane = ndimage.generate_binary_structure(2, 1)[..., None]
+        vessel = ndimage.binary_closing(lung, in_plane, iterations=4) & ~air & ~tumour
+        places = {"lung": lung, "vessel": vessel, "tissue": ~air, "tumour": tumour}
+        return {name: np.argwhere(mask & usable) for name, mask in places.items()}
+
+    def _anywhere(self) -> str:
+        return "lung" if self.rng.random() < 0.75 else "tissue"
+
+    def _enhanced(self, stack: torch.Tensor) -> torch.Tensor:
+        """Half of the time, soft tissue up to 250 HU brighter, as blood is after contrast medium."""
+        if self.rng.random() < 0.5:
+            return stack
+        low, high = self._normalised(-100), self._normalised(50)
+        share = ((stack[:-1] - low) / (high - low)).clamp(0, 1)
+        return torch.cat([stack[:-1] + share * self.rng.uniform(0, 250) / self.hu_std, stack[-1:]])
 
     def _patch(self) -> tuple[torch.Tensor, torch.Tensor]:
         kind = self.rng.random()
@@ -79,12 +93,12 @@ class PatchSampler:
             nodule, within = self._nodule()
             self._set_in(stack, nodule, torch.ones_like(within), torch.ones(nodule.shape[1:]))
         elif kind < _SHARE_BARE + _SHARE_TUMOUR and self._with_tumour:
-            stack, _ = self._host_window(self.size, self.rng.choice(self._with_tumour), around_tumour=True)
+            stack, _ = self._host_window(self.size, self.rng.choice(self._with_tumour), around="tumour")
         else:
             stack, _ = self._host_window(self.size, self.rng.integers(len(self.hosts)))
-            if self.rng.random() < 0.5:
-                side = int(self.rng.integers(10, 48))
-                decoy, within = self._host_window(side, self.rng.integers(len(self.hosts)))
+            for _ in range(self.rng.integers(0, 3)):
+                side = int(self.rng.integers(10, 40))
+                decoy, within = self._host_window(side, self.rng.integers(len(self.hosts)), around="vessel")
                 shape = _soft_square if self.rng.random() < 0.5 else _soft_disc
                 self._set_in(stack, decoy, within, shape(side, side))
             empty = kind > 1 - _SHARE_EMPTY or not self.crops
@@ -112,21 +126,26 @@ class PatchSampler:
         stack[-1] = (stack[-1] >= 0.5).float()
         return self._turned(stack), within
 
-    def _host_window(self, side: int, index: int, around_tumour: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-        """A window of a whole scan, mostly in the lungs, as (channels + label, side, side)."""
+    def _host_window(self, side: int, index: int, around: str = "anything") -> tuple[torch.Tensor, torch.Tensor]:
+        """A window of a whole scan as (channels + label, side, side), and its channels, all of them within.
+
+        Args:
+            side: Pixels.
+            index: Of the scan.
+            around: ``vessel`` puts a vessel in the middle, ``tumour`` has some tumour in it, ``anything`` is mostly
+                in the lungs.
+        """
         host = self.hosts[index]
-        if around_tumour:
-            voxels = self._tumours[index]
-        else:
-            in_lung = self.rng.random() < 0.75 and len(self._lungs[index])
-            voxels = self._lungs[index] if in_lung else self._tissue[index]
+        voxels = self._places[index][around if around != "anything" else self._anywhere()]
+        if not len(voxels):
+            voxels = self._places[index]["tissue"]
         x, y, z = voxels[self.rng.integers(len(voxels))]
-        zoom = self.rng.uniform(0.8, 1.25)
-        reach = round(side / zoom)
-        low = [int(centre - self.rng.integers(reach // 4, reach - reach // 4)) for centre in (x, y)]
+        reach = round(side / self.rng.uniform(0.8, 1.25))
+        jitter = 0 if around == "vessel" else reach // 4
+        low = [int(centre - reach // 2 + self.rng.integers(-jitter, jitter + 1)) for centre in (x, y)]
         stack, within = _slice_stack(host, int(z), self.offsets)
         window = _window(stack, low, reach, self.air)
-        window = F.interpolate(window[None], size=(side, side), mode="bilinear")[0]
+        window = self._enhanced(F.interpolate(window[None], size=(side, side), mode="bilinear")[0])
         window[-1] = (window[-1] >= 0.5).float()
         return self._turned(window), within
 
