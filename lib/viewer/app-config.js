@@ -1,7 +1,8 @@
 /* OHIF's configuration for this server. Research use only; not a medical device. */
 
-// MONAI Label's panel else looks for its server at port 8000, whatever the port of this page.
-document.cookie = `MONAILABEL_SERVER_URL=${window.location.origin}; path=/; SameSite=Strict`;
+// MONAI Label's panel else looks for its server at port 8000, or where it was when this browser was here last: it keeps
+// the address in a cookie of this path, which all ports of a machine share.
+document.cookie = `MONAILABEL_SERVER_URL=${window.location.origin}; path=/ohif; SameSite=Strict`;
 
 window.config = {
   routerBasename: '/ohif/',
@@ -40,3 +41,5 @@ window.config = {
 
 // Brushes, Submit Label and the rest that MONAI Label's own panel lacks.
 import('/ohif/lunglabel/main.js');
+// Listeners for it are called in the order they came in; OHIF's own, which leaves the study, comes after this one.
+window.addEventListener('popstate', event => window.lunglabel?.onBack(event));

@@ -158,6 +158,20 @@ class Ohif:
             "() => new Promise(done => setTimeout(done))"
         )  # the panel notes the stroke in a task of its own
 
+    def undo(self) -> None:
+        """Take the last stroke back, by keyboard."""
+        self.page.keyboard.press("Control+z")
+
+    def redo(self) -> None:
+        """Do it again."""
+        self.page.keyboard.press("Control+y")
+
+    def show_series(self, description: str) -> None:
+        """Put another series of the study on the screen."""
+        self.page.locator('[data-cy="study-browser-thumbnail"]', has_text=description).dblclick()
+        self.page.locator('[data-part="tools"]:disabled').wait_for()
+        self.wait_until_connected()
+
     def submit(self, annotator: str = "", note: str = "") -> str:
         """Submit the mask; returns what the panel says then."""
         if annotator:

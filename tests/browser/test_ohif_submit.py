@@ -1,5 +1,6 @@
 """Correct a mask in OHIF and submit it; no model is needed for that."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,144 @@ def test_what_is_painted_is_stored_where_it_was_painted(patient_id, ohif, tmp_pa
     assert same(ohif.labelmap(), painted.values)
     assert ohif.page.locator('[data-part="annotator"]').input_value() == "Dr. Ä. Reader"
     assert not page_problems.of(ohif.server_url)
+
+
+def test_undo_takes_back_stroke_by_stroke_and_redo_brings_again(ohif):
+    open_patient(ohif, "HEAD-FIRST")
+    states = [ohif.labelmap().values]
+    ohif.choose_tool("brush", diameter=BRUSH_MM)
+    paint(ohif, "mpr-axial")
+    states.append(ohif.labelmap().values)
+    paint(ohif, "mpr-coronal")
+    states.append(ohif.labelmap().values)
+    ohif.choose_tool("eraser", diameter=BRUSH_MM / 2)
+    paint(ohif, "mpr-axial")
+    states.append(ohif.labelmap().values)
+    assert [np.count_nonzero(state) > 0 for state in states] == [False, True, True, True]
+    assert 0 < np.count_nonzero(states[3]) < np.count_nonzero(states[2])
+    for state in states[-2::-1]:
+        ohif.undo()
+        assert same(ohif.labelmap(), state)
+    for state in states[1:]:
+        ohif.redo()
+        assert same(ohif.labelmap(), state)
+
+
+def test_the_threshold_brush_paints_only_what_is_dense(ohif, studies):
+    """A ball larger than the lesion is drawn through it: the lung around stays free."""
+    open_patient(ohif, "HEAD-FIRST")
+    ohif.choose_tool("threshold", diameter=50, ball=True)
+    ohif.show(LESION.center)
+    beside = (LESION.center[0] + 8, *LESION.center[1:])
+    ohif.stroke("mpr-axial", LESION.center, beside)
+    painted = ohif.labelmap().values > 0
+    acquisition = STORED["HEAD-FIRST"][0]
+    hu, _, _ = chest_volume(31, lesions=(LESION,), acquisition=acquisition)
+    assert np.count_nonzero(painted.any(axis=(1, 2))) > 3, "a ball paints several slices"
+    assert hu[painted].min() >= -400
+    assert hu[painted].max() <= 400
+    at_center = tuple(np.rint(np.linalg.solve(acquisition.affine, [*LESION.center, 1])[2::-1]).astype(int))
+    assert painted[at_center]
+
+
+def answer_dialogs(page, accept: bool) -> list[str]:
+    """Answer every question from now on; returns the kinds of those that came, as they come."""
+    kinds = []
+
+    def answer(dialog):
+        kinds.append(dialog.type)
+        dialog.accept() if accept else dialog.dismiss()
+
+    page.on("dialog", answer)
+    return kinds
+
+
+def test_what_is_not_submitted_is_not_lost_without_a_question(ohif):
+    open_patient(ohif, "HEAD-FIRST")
+    page, url = ohif.page, ohif.page.url
+    ohif.choose_tool("brush", diameter=BRUSH_MM)
+    paint(ohif, "mpr-axial")
+    painted = ohif.labelmap().values
+    asked = answer_dialogs(page, accept=False)
+
+    page.locator('[data-cy="return-to-work-list"]').click()
+    page.locator('button[title="Run Segmentation"]').click()
+    page.locator('[data-part="note"]').blur()
+    page.keyboard.press("PageDown")
+    assert asked == ["confirm"] * 3
+    with page.expect_event("dialog"):
+        page.evaluate("() => setTimeout(() => history.back())")
+    with page.expect_event("dialog"):
+        page.evaluate("() => setTimeout(() => location.reload())")
+    with page.expect_event("dialog"):
+        page.locator('[data-part="next"]').click()
+    assert asked == ["confirm"] * 4 + ["beforeunload"] * 2
+    page.wait_for_url(url)
+    assert same(ohif.labelmap(), painted)
+
+    ohif.submit("Dr. Reader")
+    page.locator('[data-cy="return-to-work-list"]').click()
+    page.locator('[data-cy="study-list-results"]').wait_for()
+    assert len(asked) == 6, "what is submitted can be left"
+
+
+def test_the_mask_outlives_the_panel(ohif):
+    open_patient(ohif, "FEET-FIRST")
+    ohif.choose_tool("brush", diameter=BRUSH_MM)
+    paint(ohif, "mpr-axial")
+    painted = ohif.labelmap().values
+    header = ohif.page.get_by_text("MONAI Label", exact=True)
+    header.click()
+    ohif.page.locator(".monaiLabelPanel").wait_for(state="detached")
+    ohif.page.locator('[data-cy="panelSegmentation-btn"], [data-cy$="-btn"]').last.click()
+    ohif.wait_until_connected()
+    assert same(ohif.labelmap(), painted)
+    assert "not submitted" in ohif.page.locator('[data-part="volume"]').inner_text()
+    ohif.undo()
+    assert not ohif.labelmap().values.any()
+
+
+def test_each_series_has_its_own_mask(page, start_server, phantom_studies, tmp_path):
+    thin, thick = (series for series in phantom_studies.series if series.patient_id == "LUNG-005")
+    server = start_server(thin.directory.parent)
+    ohif = Ohif(page, server.url)
+    ohif.open_study_list()
+    ohif.open_monai_label(thin.study_uid)
+    ohif.wait_until_connected()
+    for series, description in ((thick, "Chest 5 mm"), (thin, "Chest 2.5 mm")):
+        ohif.show_series(description)
+        assert ohif.labelmap().values.shape == series.acquisition.shape
+        ohif.choose_tool("brush", diameter=BRUSH_MM)
+        paint(ohif, "mpr-axial")
+        assert ohif.submit("Dr. Reader") == "Label 1 is stored."
+        stored = sitk.GetArrayFromImage(stored_label(server.url, series.series_uid, tmp_path))
+        assert stored.any()
+        assert same(ohif.labelmap(), stored)
+
+
+def test_refusals_of_the_server_are_shown(page, start_server, studies, tmp_path):
+    folder = tmp_path / "dicom"
+    shutil.copytree(studies, folder)
+    server = start_server(folder, rescan_seconds=0.5)
+    ohif = Ohif(page, server.url)
+    # Left by a server on another port of this machine.
+    old = {"name": "MONAILABEL_SERVER_URL", "value": "http%3A//127.0.0.1%3A1", "domain": "127.0.0.1", "path": "/ohif"}
+    page.context.add_cookies([old])
+    open_patient(ohif, "REVERSED")
+    ohif.page.locator('button[title="Run Segmentation"]').click()
+    assert "no trained model" in ohif.message()
+
+    ohif.choose_tool("brush", diameter=BRUSH_MM)
+    paint(ohif, "mpr-axial")
+    painted = ohif.labelmap().values
+    assert "name is missing" in ohif.submit()
+    series_uid = series_of(server.url, "REVERSED")
+    shutil.rmtree(folder / "REVERSED")
+    gone = {"image": series_uid}
+    while requests.get(f"{server.url}/datastore/image/info", params=gone).status_code == 200:
+        page.wait_for_timeout(100)
+    assert "There is no image" in ohif.submit("Dr. Reader")
+    server.process.kill()
+    assert "does not answer" in ohif.submit("Dr. Reader")
+    assert same(ohif.labelmap(), painted)
+    assert "not submitted" in page.locator('[data-part="volume"]').inner_text()

@@ -63,6 +63,17 @@ export class Editor extends EventTarget {
   load(voxels, modelVersion) {
     this.history.labelmap.write(voxels);
     this.commit({ unsaved: false, modelVersion });
+    this.findMask();
+  }
+
+  /** Move all planes to where the mask is largest. */
+  findMask() {
+    const point = this.history?.labelmap.largestSection();
+    if (!point) return;
+    for (const viewportId of cornerstoneTools.segmentation.state.getViewportIdsWithSegmentation(SEGMENTATION_ID)) {
+      const viewport = services.cornerstoneViewportService.getCornerstoneViewport(viewportId);
+      cornerstoneTools.utilities.viewport.jumpToWorld(viewport, point);
+    }
   }
 
   /** @param {import('./edit_history.js').State} state that the server now has */
@@ -118,6 +129,7 @@ export class Editor extends EventTarget {
     setTimeout(() => {
       this.#maskArrives = false; // OHIF's panel puts the answer into the mask at once
       this.commit({ unsaved: false, modelVersion: this.runVersion });
+      this.findMask();
     });
   }
 

@@ -35,7 +35,7 @@ export function stop(event) {
 /** The browser's own Back: the page has gone back already when it is told, so it is sent forth again. */
 function guardBackButton(mayLeave) {
   let returning = false;
-  onCapture('popstate', event => {
+  const onBack = event => {
     if (returning) {
       returning = false;
       stop(event);
@@ -44,5 +44,6 @@ function guardBackButton(mayLeave) {
       stop(event);
       history.forward();
     }
-  });
+  };
+  window.lunglabel = { onBack }; // app-config.js calls it
 }

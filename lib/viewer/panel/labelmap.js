@@ -16,6 +16,8 @@ export class Labelmap {
     /** SeriesInstanceUID of the image that it belongs to */
     this.series = seriesOf(this.imageIds[0]);
     this.sliceLength = this.slice(0).length;
+    this.columns = volume.dimensions[0];
+    this.toWorld = index => volume.imageData.indexToWorld(index);
   }
 
   /** @returns {Labelmap | null} the one that is on the screen */
@@ -39,6 +41,19 @@ export class Labelmap {
     const voxels = new Uint8Array(this.length);
     this.imageIds.forEach((_, number) => voxels.set(this.slice(number), number * this.sliceLength));
     return voxels;
+  }
+
+  /** @returns {[number, number, number] | null} LPS mm of the voxel amid the slice with most labelled voxels */
+  largestSection() {
+    let most = [];
+    let where = 0;
+    for (let number = 0; number < this.imageIds.length; number++) {
+      const labelled = [];
+      this.slice(number).forEach((value, i) => value && labelled.push(i));
+      if (labelled.length > most.length) [most, where] = [labelled, number];
+    }
+    const middle = most[Math.floor(most.length / 2)];
+    return most.length ? this.toWorld([middle % this.columns, Math.floor(middle / this.columns), where]) : null;
   }
 
   /** @param {Uint8Array} voxels all of them */

@@ -5,6 +5,7 @@ import { StatusView } from './status.js';
 import * as tools from './tools.js';
 
 const NAME_KEY = 'lunglabel.annotator';
+const TYPED_INTO = 'input:not([type="range"], [type="checkbox"]), textarea, select';
 const SHORTCUTS = { b: 'brush', e: 'eraser', t: 'threshold' };
 
 const TEMPLATE = `
@@ -22,12 +23,12 @@ const TEMPLATE = `
       <button data-tool="threshold" title="Paint only what lies in the HU range (T)">Threshold</button>
     </div>
     <label class="lunglabel-row" title="Diameter; smaller with [, larger with ]">
-      Size <input type="range" data-part="size" min="2" max="60" step="1" value="10">
+      Size <input type="range" data-part="size" min="2" max="60" step="1">
       <output data-part="sizeText"></output>
     </label>
     <label class="lunglabel-row" data-part="range">
-      HU <input type="number" data-part="low" value="-400" step="50" aria-label="lowest HU">
-      to <input type="number" data-part="high" value="400" step="50" aria-label="highest HU">
+      HU <input type="number" data-part="low" step="50" aria-label="lowest HU">
+      to <input type="number" data-part="high" step="50" aria-label="highest HU">
     </label>
     <label class="lunglabel-row">
       <input type="checkbox" data-part="ball"> Ball: through several slices at once
@@ -35,8 +36,9 @@ const TEMPLATE = `
     <div class="lunglabel-row">
       <button data-part="undo" title="Ctrl+Z">Undo</button>
       <button data-part="redo" title="Ctrl+Y">Redo</button>
-      <span data-part="volume"></span>
+      <button data-part="find" title="Move all planes to where the mask is largest (F)">Find mask</button>
     </div>
+    <div class="lunglabel-row" data-part="volume"></div>
   </fieldset>
   <h2>Submit</h2>
   <input data-part="annotator" placeholder="Your name" autocomplete="name" maxlength="100">
@@ -47,6 +49,9 @@ const TEMPLATE = `
   </div>
   <p data-part="message" role="status"></p>
 </section>`;
+
+/** As chosen last; OHIF builds the panel anew each time it is unfolded. */
+const chosen = { size: '10', low: '-400', high: '400', ball: false };
 
 export class Panel {
   /**
@@ -62,6 +67,8 @@ export class Panel {
     place.insertAdjacentHTML('beforeend', TEMPLATE);
     this.parts = Object.fromEntries([...place.querySelectorAll('[data-part]')].map(e => [e.dataset.part, e]));
     this.toolButtons = [...place.querySelectorAll('[data-tool]')];
+    for (const name of ['size', 'low', 'high']) this.parts[name].value = chosen[name];
+    this.parts.ball.checked = chosen.ball;
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(place.querySelector('.lunglabel-status'), () => editor.follow());
     this.#listen();
@@ -92,6 +99,7 @@ export class Panel {
     parts.low.onchange = parts.high.onchange = () => this.#configureTools();
     parts.undo.onclick = () => editor.undo();
     parts.redo.onclick = () => editor.redo();
+    parts.find.onclick = () => editor.findMask();
     parts.load.onclick = () => this.#attempt(parts.load, 'Loading…', () => this.#load());
     parts.submit.onclick = () => this.#attempt(parts.submit, 'Submitting…', () => this.#submit());
     parts.next.onclick = () => this.#attempt(parts.next, 'Looking for the next case…', () => this.#next());
@@ -111,14 +119,15 @@ export class Panel {
   }
 
   #configureTools() {
-    const { size, low, high } = this.parts;
+    const { size, low, high, ball } = this.parts;
+    Object.assign(chosen, { size: size.value, low: low.value, high: high.value, ball: ball.checked });
     tools.setDiameter(size.valueAsNumber);
     tools.setThreshold([low.valueAsNumber, high.valueAsNumber]);
     this.#show();
   }
 
   #onKey(event) {
-    if (event.target.closest?.('input, textarea, select') || !this.editor.history || this.editor.running) return;
+    if (event.target.closest?.(TYPED_INTO) || !this.editor.history || this.editor.running) return;
     const key = event.key.toLowerCase();
     const actions = event.ctrlKey || event.metaKey ? this.#chords(event.shiftKey) : this.#keys();
     if (!actions[key]) return;
@@ -137,7 +146,7 @@ export class Panel {
       this.#configureTools();
     };
     const choose = Object.entries(SHORTCUTS).map(([key, tool]) => [key, () => this.#choose(tool)]);
-    return { ...Object.fromEntries(choose), '[': resize(-1), ']': resize(1) };
+    return { ...Object.fromEntries(choose), '[': resize(-1), ']': resize(1), f: () => this.editor.findMask() };
   }
 
   async #submit() {
@@ -221,12 +230,13 @@ export class Panel {
     parts.submit.disabled = parts.load.disabled = !ready;
     parts.undo.disabled = !history?.canUndo;
     parts.redo.disabled = !history?.canRedo;
+    parts.find.disabled = !history?.labelled;
     const active = ready ? tools.activeTool() : undefined;
     for (const button of this.toolButtons) button.setAttribute('aria-pressed', button.dataset.tool === active);
     parts.range.hidden = active !== 'threshold';
     parts.sizeText.textContent = `${parts.size.value} mm`;
     const millilitres = history ? (history.labelled * history.labelmap.voxelVolume) / 1000 : 0;
-    parts.volume.textContent = `${editor.unsaved ? 'Not submitted · ' : ''}${millilitres.toFixed(2)} ml`;
+    parts.volume.textContent = `Mask: ${millilitres.toFixed(2)} ml${editor.unsaved ? ', changes not submitted' : ''}`;
     parts.volume.classList.toggle('unsaved', editor.unsaved);
     parts.stored.hidden = !this.stored;
     if (this.stored) parts.storedText.textContent = describe(this.stored);
