@@ -1,0 +1,106 @@
+"""The infer task: mask and attention map on the image's own grid, with the weights that serve."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from lib.errors import UserError
+from lib.evaluation.attention_picture import attention_picture
+from lib.infers import LungTumorInferTask
+from lib.networks import AttentionResidualUNet
+from lib.networks.slice_inference import infer_slices
+from lib.phantoms import Acquisition, chest_volume, write_volume
+from lib.publishing import ModelStore
+from lib.settings import load_info
+
+REQUEST = {"device": "cpu", "result_extension": ".nrrd", "logging": "WARNING"}
+
+
+@pytest.fixture(params=["head_first_supine", "feet_first_supine", "sagittal"])
+def chest(request, tmp_path):
+    grid = Acquisition(shape=(24, 64, 72), spacing=(6.0, 5.0, 5.2), plane=request.param)
+    hu, _, affine = chest_volume(3, acquisition=grid)
+    return write_volume(tmp_path / "chest.nrrd", hu, affine)
+
+
+@pytest.fixture
+def info():
+    info = load_info()
+    info["network"]["channels"] = [4, 8]
+    return info
+
+
+@pytest.fixture
+def store(info, tmp_path):
+    store = ModelStore(tmp_path / "model")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        weights = tmp_path / f"{seed}.pt"
+        torch.save({"model": AttentionResidualUNet(**info["network"]).state_dict()}, weights)
+        store.keep(weights, {"seed": seed})
+    return store
+
+
+@pytest.fixture
+def task(info, store):
+    return LungTumorInferTask(AttentionResidualUNet(**info["network"]), info, store)
+
+
+def test_attention_map_lies_on_the_grid_of_the_image(task, store, chest):
+    store.serve(store.manifests()[0]["version"])
+    file, _ = task({**REQUEST, "image": str(chest), "attention": True})
+    image, found = sitk.ReadImage(str(chest)), sitk.ReadImage(file)
+    for what in ("GetSize", "GetOrigin", "GetSpacing", "GetDirection"):
+        assert getattr(found, what)() == getattr(image, what)()
+    values = sitk.GetArrayFromImage(found)
+    assert found.GetPixelID() == sitk.sitkFloat32
+    assert values.min() >= 0
+    assert values.max() <= 1
+    assert values.std() > 0
+
+
+def test_another_version_is_used_at_once(task, store, chest):
+    results = []
+    for manifest in store.manifests():
+        store.serve(manifest["version"])
+        file, params = task({**REQUEST, "image": str(chest), "attention": True})
+        assert params["model_version"] == manifest["version"]
+        results.append(sitk.GetArrayFromImage(sitk.ReadImage(file)))
+    assert not np.array_equal(*results)
+
+
+def test_without_weights_nothing_is_predicted(info, tmp_path, chest):
+    task = LungTumorInferTask(AttentionResidualUNet(**info["network"]), info, ModelStore(tmp_path / "empty"))
+    with pytest.raises(UserError, match="no trained model"):
+        task({**REQUEST, "image": str(chest)})
+
+
+def test_slices_without_lung_cost_nothing():
+    class Counting(AttentionResidualUNet):
+        slices = 0
+
+        def forward(self, image, return_attention=False):
+            Counting.slices += len(image)
+            return super().forward(image, return_attention)
+
+    network = Counting(channels=(4, 8)).eval()
+    volume = torch.randn(1, 32, 32, 10)
+    logits, attention = infer_slices(network, volume, (3, 8), batch_size=2, attention=True)
+    assert Counting.slices == 5
+    assert logits.shape == attention.shape == (1, 32, 32, 10)
+    assert (logits[..., [0, 1, 2, 8, 9]] < -10).all()
+    assert (attention[..., [0, 1, 2, 8, 9]] == 0).all()
+    with torch.inference_mode():
+        alone = network(volume[None, ..., 5])[0]
+    torch.testing.assert_close(logits[..., 5], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_the_picture_shows_a_row_for_each_of_the_largest_lesions():
+    mask = np.zeros((40, 40, 20), np.uint8)
+    mask[5:12, 5:12, 3:6] = 1
+    mask[25:30, 20:26, 12:14] = 1
+    png = attention_picture(np.full(mask.shape, -800), mask, np.random.default_rng(0).random(mask.shape))
+    assert png.startswith(b"\x89PNG")
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+    assert (width, height) == (3 * 320, 2 * 320)
