@@ -21,6 +21,7 @@ from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 from monailabel.utils.async_tasks.utils import tasks
 
+from lib.activelearning import Last, Leases
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
@@ -56,6 +57,7 @@ class MyApp(MONAILabelApp):
             print(f"\nLungLabel cannot start: {error}\n", file=sys.stderr, flush=True)
             os._exit(2)
         _prepare_server_settings(self.settings)
+        self._leases = Leases(60 * self.settings.info["config"]["activelearning"]["lease_minutes"])
         self.models = ModelStore(self.settings.model_dir)
         self.task_config = LungTumor()
         self.task_config.init(
@@ -95,7 +97,19 @@ class MyApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Strategy]:
         """How the next case is chosen."""
-        return {"random": Random(), "first": First()}
+        return {"random": Random(), "first": First(), "last": Last()}
+
+    def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The image that a strategy chooses among those that nobody else was just offered.
+
+        Raises:
+            UserError: There is no such strategy.
+        """
+        strategy = self._strategies.get(request.get("strategy") or "random")
+        if strategy is None:
+            raise UserError(f"There is no strategy {request['strategy']!r}; there is {', '.join(self._strategies)}.")
+        chosen = self._leases.choose(strategy, request, self.datastore())
+        return {**chosen, "path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
 
     def on_init_complete(self) -> None:
         """Called in the server only: put our routes in front, watch the studies, wait for a first look."""

@@ -38,7 +38,7 @@ def test_the_whole_loop(client, slicer_client, phantom_studies, tmp_path):
     assert info["labels"] == ["lung_tumor"]
     assert "lung_tumor" in info["models"]
     assert "lung_tumor" in info["trainers"]
-    assert {"random", "first"} <= set(info["strategies"])
+    assert {"random", "first", "last"} <= set(info["strategies"])
 
     sample = client.next_sample("first", {})
     series = next(series for series in phantom_studies.series if series.series_uid == sample["id"])
