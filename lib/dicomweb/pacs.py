@@ -37,13 +37,16 @@ def pacs_session() -> requests.Session:
 
 def pacs_client(url: str) -> DICOMwebClient:
     """MONAI Label's DICOMweb client for ``url``."""
-    return DICOMwebClientX(
+    client = DICOMwebClientX(
         url=url.rstrip("/"),
         session=pacs_session(),
         qido_url_prefix=settings.MONAI_LABEL_QIDO_PREFIX,
         wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
         stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
     )
+    # By default it waits 30 s before it says that a PACS is away.
+    client.set_http_retry_params(max_attempts=3, wait_exponential_multiplier=200)
+    return client
 
 
 def pacs_router(url: str) -> APIRouter:
