@@ -20,6 +20,11 @@ VOLUME_LOADED = """ids => ids.every(id => {
     return volumeId && window.cornerstone.cache.getVolume(volumeId)?.loadStatus.loaded;
 })"""
 
+LABELMAP_HAS_SLICES = """count => {
+    const service = window.services.segmentationService;
+    return service.getSegmentations().length && service.getLabelmapVolume('1')?.dimensions[2] === count;
+}"""
+
 COUNT_LABELMAP_CHANGES = """() => {
     window.labelmapChanges = 0;
     const changed = window.cornerstoneTools.Enums.Events.SEGMENTATION_DATA_MODIFIED;
@@ -166,10 +171,10 @@ class Ohif:
         """Do it again."""
         self.page.keyboard.press("Control+y")
 
-    def show_series(self, description: str) -> None:
-        """Put another series of the study on the screen."""
+    def show_series(self, description: str, slices: int) -> None:
+        """Put another series of the study on the screen, and wait for a mask of as many slices as it has."""
         self.page.locator('[data-cy="study-browser-thumbnail"]', has_text=description).dblclick()
-        self.page.locator('[data-part="tools"]:disabled').wait_for()
+        self.page.wait_for_function(LABELMAP_HAS_SLICES, arg=slices)
         self.wait_until_connected()
 
     def submit(self, annotator: str = "", note: str = "") -> str:

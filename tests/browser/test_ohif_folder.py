@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
 from lib.phantoms import Acquisition, Lesion, chest_volume, study_instance_uid, write_dicom_series
 from tests.browser.masks import check_mask_on_lesions, found_share, is_coloured
@@ -81,6 +82,17 @@ def test_run_puts_the_mask_on_the_lesions(ohif, phantom_studies, page_problems, 
     for viewport in MPR_VIEWPORTS:
         assert is_coloured(ohif.colour_at(viewport, large)), viewport
     assert not is_coloured(ohif.colour_at("mpr-axial", mirrored))
+
+    ohif.choose_tool("eraser", diameter=20)
+    ohif.stroke("mpr-axial", large, (large[0] + 10, *large[1:]))
+    assert ohif.submit("Dr. Reader") == "Label 1 is stored."
+    query = {"label": series.series_uid, "tag": "final"}
+    info = requests.get(f"{ohif.server_url}/datastore/label/info", params=query).json()
+    assert info["model_version"] == "pretrained", "the model that the corrected mask came from"
+    assert info["voxels"] == np.count_nonzero(ohif.labelmap().values)
+    ohif.undo()
+    ohif.undo()
+    assert not ohif.labelmap().values.any(), "a run is undone like a stroke"
     assert not page_problems.of(ohif.server_url)
 
 

@@ -1,6 +1,9 @@
 """The same on a PACS: Orthanc that asks for a password."""
 
+import numpy as np
 import pytest
+import requests
+import SimpleITK as sitk
 
 from tests.browser.masks import check_mask_on_lesions, is_coloured
 from tests.browser.ohif import MPR_VIEWPORTS, Ohif
@@ -17,7 +20,9 @@ def server(start_module_server, orthanc, phantom_studies, phantom_weights, tmp_p
     return start_module_server(pacs.url, environment=password, model_dir=model_dir)
 
 
-def test_from_the_study_list_to_a_mask_on_the_lesion(page, server, phantom_studies, page_problems, screenshot):
+def test_from_the_study_list_to_a_mask_on_the_lesion(
+    page, server, phantom_studies, page_problems, screenshot, tmp_path
+):
     ohif = Ohif(page, server.url)
     rows = ohif.open_study_list()
     assert rows.keys() == {series.study_uid for series in phantom_studies.series}
@@ -34,4 +39,16 @@ def test_from_the_study_list_to_a_mask_on_the_lesion(page, server, phantom_studi
     ohif.show(large.center)
     screenshot(page, "pacs-mask-on-lesion")
     assert all(is_coloured(ohif.colour_at(viewport, large.center)) for viewport in MPR_VIEWPORTS)
+
+    ohif.choose_tool("brush", diameter=16)
+    ohif.stroke("mpr-coronal", large.center, (large.center[0] - 30, *large.center[1:]))
+    assert ohif.submit("Dr. Reader") == "Label 1 is stored."
+    answer = requests.get(f"{server.url}/datastore/label", params={"label": series.series_uid, "tag": "final"})
+    (tmp_path / "label.nii.gz").write_bytes(answer.content)
+    stored = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "label.nii.gz")))
+    assert np.array_equal(stored, ohif.labelmap().values)
+    page.reload()
+    ohif.wait_until_connected()
+    assert ohif.load_label() == "Label 1 is loaded."
+    assert np.array_equal(stored, ohif.labelmap().values)
     assert not page_problems.of(server.url)

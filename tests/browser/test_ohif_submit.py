@@ -9,6 +9,7 @@ import requests
 import SimpleITK as sitk
 
 from lib.phantoms import Acquisition, Lesion, chest_volume, study_instance_uid, write_dicom_series
+from tests.browser.masks import is_coloured
 from tests.browser.ohif import MPR_VIEWPORTS, Labelmap, Ohif
 
 pytestmark = pytest.mark.browser
@@ -136,6 +137,8 @@ def test_what_is_painted_is_stored_where_it_was_painted(patient_id, ohif, tmp_pa
     assert not ohif.labelmap().values.any()
     assert ohif.load_label() == "Label 1 is loaded."
     assert same(ohif.labelmap(), painted.values)
+    middle = np.mean(STROKES["mpr-axial"], axis=0)  # of the slice with most of the mask, which the planes move to
+    assert is_coloured(ohif.colour_at("mpr-axial", middle))
     assert ohif.page.locator('[data-part="annotator"]').input_value() == "Dr. Ä. Reader"
     assert not page_problems.of(ohif.server_url)
 
@@ -243,7 +246,7 @@ def test_each_series_has_its_own_mask(page, start_server, phantom_studies, tmp_p
     ohif.open_monai_label(thin.study_uid)
     ohif.wait_until_connected()
     for series, description in ((thick, "Chest 5 mm"), (thin, "Chest 2.5 mm")):
-        ohif.show_series(description)
+        ohif.show_series(description, series.acquisition.shape[0])
         assert ohif.labelmap().values.shape == series.acquisition.shape
         ohif.choose_tool("brush", diameter=BRUSH_MM)
         paint(ohif, "mpr-axial")

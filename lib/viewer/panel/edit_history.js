@@ -14,7 +14,9 @@ export class EditHistory {
   constructor(labelmap) {
     this.labelmap = labelmap;
     this.known = labelmap.read();
-    this.labelled = this.known.reduce((count, value) => count + (value > 0), 0);
+    /** voxels that are labelled */
+    this.labelled = 0;
+    for (const value of this.known) if (value) this.labelled += 1;
     /** @type {State[]} */
     this.states = [{ change: null, unsaved: false, modelVersion: null }];
     this.position = 0;

@@ -71,8 +71,7 @@ export class Editor extends EventTarget {
     const point = this.history?.labelmap.largestSection();
     if (!point) return;
     for (const viewportId of cornerstoneTools.segmentation.state.getViewportIdsWithSegmentation(SEGMENTATION_ID)) {
-      const viewport = services.cornerstoneViewportService.getCornerstoneViewport(viewportId);
-      cornerstoneTools.utilities.viewport.jumpToWorld(viewport, point);
+      services.cornerstoneViewportService.getCornerstoneViewport(viewportId).jumpToWorld(point);
     }
   }
 

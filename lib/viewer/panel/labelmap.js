@@ -48,8 +48,9 @@ export class Labelmap {
     let most = [];
     let where = 0;
     for (let number = 0; number < this.imageIds.length; number++) {
+      const slice = this.slice(number);
       const labelled = [];
-      this.slice(number).forEach((value, i) => value && labelled.push(i));
+      for (let i = 0; i < slice.length; i++) if (slice[i]) labelled.push(i);
       if (labelled.length > most.length) [most, where] = [labelled, number];
     }
     const middle = most[Math.floor(most.length / 2)];

@@ -93,6 +93,10 @@ export class Panel {
     cornerstone.eventTarget.addEventListener(activated, onActivated);
     signal.addEventListener('abort', () => cornerstone.eventTarget.removeEventListener(activated, onActivated));
 
+    const { cornerstoneViewportService: viewports } = services;
+    const following = viewports.subscribe(viewports.EVENTS.VIEWPORT_DATA_CHANGED, () => editor.follow());
+    signal.addEventListener('abort', () => following.unsubscribe());
+
     for (const button of this.toolButtons) button.onclick = () => this.#choose(button.dataset.tool);
     parts.ball.onchange = () => this.#reshape();
     parts.size.oninput = () => this.#configureTools();
