@@ -163,6 +163,11 @@ class Ohif:
             "() => new Promise(done => setTimeout(done))"
         )  # the panel notes the stroke in a task of its own
 
+    def press_at(self, key: str, viewport: str, point: Point) -> None:
+        """Press a key while the pointer is at a point, LPS in mm, in the viewport's plane."""
+        self.page.mouse.move(*self.page.evaluate(WORLD_TO_PAGE, [viewport, list(point)]))
+        self.page.keyboard.press(key)
+
     def undo(self) -> None:
         """Take the last stroke back, by keyboard."""
         self.page.keyboard.press("Control+z")

@@ -164,6 +164,29 @@ def test_undo_takes_back_stroke_by_stroke_and_redo_brings_again(ohif):
         assert same(ohif.labelmap(), state)
 
 
+def test_a_finding_is_removed_or_kept_alone(ohif):
+    open_patient(ohif, "FEET-FIRST")
+    ohif.choose_tool("brush", diameter=BRUSH_MM)
+    masks = {}
+    for viewport in MPR_VIEWPORTS:
+        before = ohif.labelmap().values
+        paint(ohif, viewport)
+        masks[viewport] = ohif.labelmap().values - before
+    everything = sum(masks.values())
+    start = STROKES["mpr-coronal"][0]
+    ohif.show(start)
+    ohif.press_at("x", "mpr-coronal", start)
+    assert same(ohif.labelmap(), everything - masks["mpr-coronal"])
+    ohif.undo()
+    ohif.press_at("k", "mpr-coronal", start)
+    assert same(ohif.labelmap(), masks["mpr-coronal"])
+    ohif.undo()
+    assert same(ohif.labelmap(), everything)
+    ohif.press_at("k", "mpr-coronal", (start[0] - 90, *start[1:]))
+    assert "no finding under the pointer" in ohif.message()
+    assert same(ohif.labelmap(), everything)
+
+
 def test_the_threshold_brush_paints_only_what_is_dense(ohif, studies):
     """A ball larger than the lesion is drawn through it: the lung around stays free."""
     open_patient(ohif, "HEAD-FIRST")
@@ -208,12 +231,13 @@ def test_what_is_not_submitted_is_not_lost_without_a_question(ohif):
     assert asked == ["confirm"] * 3
     with page.expect_event("dialog"):
         page.evaluate("() => setTimeout(() => history.back())")
+    page.wait_for_function("url => location.href === url", arg=url)  # sent forth again
     with page.expect_event("dialog"):
         page.evaluate("() => setTimeout(() => location.reload())")
     with page.expect_event("dialog"):
         page.locator('[data-part="next"]').click()
     assert asked == ["confirm"] * 4 + ["beforeunload"] * 2
-    page.wait_for_url(url)
+    assert page.url == url
     assert same(ohif.labelmap(), painted)
 
     ohif.submit("Dr. Reader")

@@ -1,6 +1,7 @@
 /** Keeps hold of the mask that is being corrected, whatever OHIF does with its panel and viewports. */
 
 import { EditHistory } from './edit_history.js';
+import { separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
 import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
 import { fetchStatus, watchInference } from './server.js';
@@ -73,6 +74,23 @@ export class Editor extends EventTarget {
     for (const viewportId of cornerstoneTools.segmentation.state.getViewportIdsWithSegmentation(SEGMENTATION_ID)) {
       services.cornerstoneViewportService.getCornerstoneViewport(viewportId).jumpToWorld(point);
     }
+  }
+
+  /**
+   * Remove one finding, or all others.
+   *
+   * @param {[number, number, number] | null} point in it, LPS mm
+   * @param {boolean} keep removes all others
+   */
+  separate(point, keep) {
+    const { labelmap, known } = this.history;
+    const index = point && labelmap.labelledAt(point);
+    if (index === null) {
+      this.say('There is no finding under the pointer: point at one, then press the key.');
+      return;
+    }
+    labelmap.write(separateFinding(known, labelmap.size, index, keep));
+    this.commit();
   }
 
   /** @param {import('./edit_history.js').State} state that the server now has */

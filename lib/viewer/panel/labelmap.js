@@ -3,6 +3,11 @@
 // MONAI Label's own panel gives its mask this name.
 export const SEGMENTATION_ID = '1';
 
+/** Steps to a voxel itself and to those that touch it, nearest first. */
+const NEIGHBOURS = [-1, 0, 1]
+  .flatMap(x => [-1, 0, 1].flatMap(y => [-1, 0, 1].map(z => [x, y, z])))
+  .sort((one, other) => Math.hypot(...one) - Math.hypot(...other));
+
 /**
  * The mask of one series: a Uint8Array for each slice, in the voxel order of the server's volume (column fastest,
  * then row, then slice).
@@ -16,8 +21,9 @@ export class Labelmap {
     /** SeriesInstanceUID of the image that it belongs to */
     this.series = seriesOf(this.imageIds[0]);
     this.sliceLength = this.slice(0).length;
-    this.columns = volume.dimensions[0];
-    this.toWorld = index => volume.imageData.indexToWorld(index);
+    /** columns, rows, slices */
+    this.size = [...volume.dimensions];
+    this.imageData = volume.imageData;
   }
 
   /** @returns {Labelmap | null} the one that is on the screen */
@@ -54,7 +60,24 @@ export class Labelmap {
       if (labelled.length > most.length) [most, where] = [labelled, number];
     }
     const middle = most[Math.floor(most.length / 2)];
-    return most.length ? this.toWorld([middle % this.columns, Math.floor(middle / this.columns), where]) : null;
+    const columns = this.size[0];
+    return most.length ? this.imageData.indexToWorld([middle % columns, Math.floor(middle / columns), where]) : null;
+  }
+
+  /**
+   * @param {[number, number, number]} point LPS mm
+   * @returns {number | null} index of a labelled voxel at the point, or next to it: a brush and the pointer may
+   *   round a point between two slices to different ones
+   */
+  labelledAt(point) {
+    const [columns, rows, slices] = this.size;
+    const middle = this.imageData.worldToIndex(point).map(Math.round);
+    for (const [right, down, up] of NEIGHBOURS) {
+      const [column, row, slice] = [middle[0] + right, middle[1] + down, middle[2] + up];
+      const inside = [column / columns, row / rows, slice / slices].every(share => share >= 0 && share < 1);
+      if (inside && this.slice(slice)[row * columns + column]) return (slice * rows + row) * columns + column;
+    }
+    return null;
   }
 
   /** @param {Uint8Array} voxels all of them */

@@ -1,12 +1,11 @@
 /** The panel: tools to correct the mask, and what brings it to the server and back. */
 
 import { fetchLabelVoxels, fetchNextStudy, fetchStoredLabel, putLabel } from './server.js';
+import { listenToKeys } from './shortcuts.js';
 import { StatusView } from './status.js';
 import * as tools from './tools.js';
 
 const NAME_KEY = 'lunglabel.annotator';
-const TYPED_INTO = 'input:not([type="range"], [type="checkbox"]), textarea, select';
-const SHORTCUTS = { b: 'brush', e: 'eraser', t: 'threshold' };
 
 const TEMPLATE = `
 <section class="lunglabel lunglabel-status"></section>
@@ -39,6 +38,7 @@ const TEMPLATE = `
       <button data-part="find" title="Move all planes to where the mask is largest (F)">Find mask</button>
     </div>
     <div class="lunglabel-row" data-part="volume"></div>
+    <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
   </fieldset>
   <h2>Submit</h2>
   <input data-part="annotator" placeholder="Your name" autocomplete="name" maxlength="100">
@@ -63,6 +63,7 @@ export class Panel {
     this.editor = editor;
     this.series = null;
     this.stored = null;
+    this.pointer = [0, 0];
     this.closing = new AbortController();
     place.insertAdjacentHTML('beforeend', TEMPLATE);
     this.parts = Object.fromEntries([...place.querySelectorAll('[data-part]')].map(e => [e.dataset.part, e]));
@@ -86,8 +87,8 @@ export class Panel {
     const { signal } = this.closing;
     editor.addEventListener('change', () => this.#show(), { signal });
     editor.addEventListener('message', event => this.#say(event.detail, 'problem'), { signal });
-    window.addEventListener('keydown', event => this.#onKey(event), { signal, capture: true });
-    window.addEventListener('pointermove', tools.selectViewportUnder, { signal, capture: true });
+    listenToKeys(this.#shortcuts(), () => !!editor.history && !editor.running, signal);
+    window.addEventListener('pointermove', event => this.#onPointerMove(event), { signal, capture: true });
     const activated = cornerstoneTools.Enums.Events.TOOL_ACTIVATED;
     const onActivated = () => this.#show();
     cornerstone.eventTarget.addEventListener(activated, onActivated);
@@ -126,31 +127,35 @@ export class Panel {
     const { size, low, high, ball } = this.parts;
     Object.assign(chosen, { size: size.value, low: low.value, high: high.value, ball: ball.checked });
     tools.setDiameter(size.valueAsNumber);
-    tools.setThreshold([low.valueAsNumber, high.valueAsNumber]);
+    if (low.value && high.value) tools.setThreshold([low.valueAsNumber, high.valueAsNumber]);
     this.#show();
   }
 
-  #onKey(event) {
-    if (event.target.closest?.(TYPED_INTO) || !this.editor.history || this.editor.running) return;
-    const key = event.key.toLowerCase();
-    const actions = event.ctrlKey || event.metaKey ? this.#chords(event.shiftKey) : this.#keys();
-    if (!actions[key]) return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    actions[key]();
+  #onPointerMove(event) {
+    this.pointer = [event.clientX, event.clientY];
+    tools.selectViewportUnder(event);
   }
 
-  #chords(shift) {
-    return { z: () => (shift ? this.editor.redo() : this.editor.undo()), y: () => this.editor.redo() };
-  }
-
-  #keys() {
+  #shortcuts() {
+    const { editor } = this;
     const resize = step => () => {
       this.parts.size.valueAsNumber += step;
       this.#configureTools();
     };
-    const choose = Object.entries(SHORTCUTS).map(([key, tool]) => [key, () => this.#choose(tool)]);
-    return { ...Object.fromEntries(choose), '[': resize(-1), ']': resize(1), f: () => this.editor.findMask() };
+    const separate = keep => () => editor.separate(tools.pointAt(...this.pointer), keep);
+    return {
+      b: () => this.#choose('brush'),
+      e: () => this.#choose('eraser'),
+      t: () => this.#choose('threshold'),
+      '[': resize(-1),
+      ']': resize(1),
+      f: () => editor.findMask(),
+      x: separate(false),
+      k: separate(true),
+      'ctrl+z': () => editor.undo(),
+      'ctrl+y': () => editor.redo(),
+      'ctrl+shift+z': () => editor.redo(),
+    };
   }
 
   async #submit() {

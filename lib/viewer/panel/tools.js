@@ -42,3 +42,14 @@ export function selectViewportUnder(event) {
   const viewports = event.target.querySelectorAll?.('[data-viewport-uid]'); // below what OHIF lays over the others
   if (viewports?.length === 1) services.viewportGridService.setActiveViewportId(viewports[0].dataset.viewportUid);
 }
+
+/** @returns {[number, number, number] | null} LPS mm of what is drawn at a place of the page */
+export function pointAt(x, y) {
+  for (const element of document.querySelectorAll('[data-viewport-uid]')) {
+    const { left, right, top, bottom } = element.getBoundingClientRect();
+    if (x < left || x > right || y < top || y > bottom) continue;
+    const viewport = services.cornerstoneViewportService.getCornerstoneViewport(element.dataset.viewportUid);
+    return viewport.canvasToWorld([x - left, y - top]);
+  }
+  return null;
+}

@@ -1,0 +1,22 @@
+/** The panel's keys. */
+
+const TYPED_INTO = 'input:not([type="range"], [type="checkbox"]), textarea, select';
+
+/**
+ * Call an action when its key is pressed, before OHIF sees the key; not while the user types into a field.
+ *
+ * @param {Record<string, () => void>} actions by key, such as "b", "ctrl+z", "ctrl+shift+z"; Cmd counts as Ctrl
+ * @param {() => boolean} enabled
+ * @param {AbortSignal} signal ends it
+ */
+export function listenToKeys(actions, enabled, signal) {
+  const onKey = event => {
+    const control = event.ctrlKey || event.metaKey;
+    const key = `${control ? 'ctrl+' : ''}${control && event.shiftKey ? 'shift+' : ''}${event.key.toLowerCase()}`;
+    if (!actions[key] || event.target.closest?.(TYPED_INTO) || !enabled()) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    actions[key]();
+  };
+  window.addEventListener('keydown', onKey, { signal, capture: true });
+}

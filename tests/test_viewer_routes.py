@@ -1,0 +1,51 @@
+"""What the panel in OHIF asks the server."""
+
+import numpy as np
+import pytest
+import requests
+import SimpleITK as sitk
+
+from lib.benchmark.processes import ServerProcess
+
+
+@pytest.fixture(scope="module")
+def server(start_module_server, phantom_studies) -> ServerProcess:
+    return start_module_server(phantom_studies.of_patient("LUNG-003").directory)
+
+
+def get(server: ServerProcess, path: str, **query) -> requests.Response:
+    return requests.get(f"{server.url}/viewer/{path}", params=query)
+
+
+def test_a_label_comes_back_as_raw_voxels_by_its_number(server, phantom_studies):
+    series = phantom_studies.of_patient("LUNG-003")
+    assert get(server, "case", image=series.series_uid).json() == {"image": series.series_uid, "label": None}
+    status = {"cases": 1, "labelled": 0, "model_version": None, "training": None, "verdict": None}
+    assert get(server, "status").json() == status
+
+    truth = sitk.GetArrayFromImage(sitk.ReadImage(str(series.truth), sitk.sitkUInt8))
+    for number, voxels in enumerate((truth, np.zeros_like(truth)), start=1):
+        requests.put(
+            f"{server.url}/datastore/label",
+            params={"image": series.series_uid},
+            data={"params": '{"annotator": "Dr. Reader"}'},
+            files={"label": ("label.bin", voxels.tobytes())},
+        ).raise_for_status()
+        label = get(server, "case", image=series.series_uid).json()["label"]
+        assert (label["number"], label["annotator"]) == (number, "Dr. Reader")
+        assert label["voxels"] == np.count_nonzero(voxels)
+    assert get(server, "label", image=series.series_uid, number=1).content == truth.tobytes()
+    assert not any(get(server, "label", image=series.series_uid, number=2).content)
+    assert get(server, "status").json()["labelled"] == 1
+
+
+def test_what_there_is_not_is_said_in_a_sentence(server, phantom_studies):
+    uid = phantom_studies.of_patient("LUNG-003").series_uid
+    for answer in (
+        get(server, "case", image="../x"),
+        get(server, "label", image="1.2.3", number=1),
+        get(server, "label", image=uid, number=99),
+        requests.get(f"{server.url}/ohif/lunglabel/none.js"),
+    ):
+        assert answer.status_code == 404
+        assert "There is no" in answer.json()["detail"] or "has no file" in answer.json()["detail"]
