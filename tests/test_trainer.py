@@ -93,7 +93,7 @@ def test_training_lowers_the_loss(info, cases, tmp_path):
         return function
 
     trainer.loss_function = recorded
-    request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 10, "val_split": 0.0, "learning_rate": 0.01}
+    request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 6, "val_split": 0.0, "learning_rate": 0.01}
     trainer(request, Labelled(cases))
     assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:4])
 
