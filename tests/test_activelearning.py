@@ -2,7 +2,7 @@
 
 from monailabel.tasks.activelearning.first import First
 
-from lib.activelearning import Last, Leases
+from lib.activelearning import Last, Leases, Random
 
 
 class Images:
@@ -20,6 +20,12 @@ def test_last_is_the_other_end_of_first():
     assert First()({}, images)["id"] == "a"
     assert Last()({}, images)["id"] == "c"
     assert Last()({}, Images()) is None
+
+
+def test_random_offers_every_image_and_asks_for_no_pause():
+    images = Images("a", "b", "c")
+    assert {Random()({}, images)["id"] for _ in range(200)} == {"a", "b", "c"}
+    assert Random()({}, Images()) is None
 
 
 def test_two_people_get_different_images_until_the_lease_ends():

@@ -2,5 +2,6 @@
 
 from lib.activelearning.last import Last
 from lib.activelearning.leases import Leases
+from lib.activelearning.random_image import Random
 
-__all__ = ["Last", "Leases"]
+__all__ = ["Last", "Leases", "Random"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from http import HTTPStatus
 from typing import Any
 
@@ -29,8 +28,9 @@ def model_router(app: Any) -> APIRouter:
             try:
                 weights = torch.load(path, map_location="cpu", weights_only=True)
                 copy.deepcopy(app.task_config.network).load_state_dict(weights.get("model", weights))
-            except (RuntimeError, pickle.UnpicklingError, AttributeError, EOFError, ValueError, TypeError) as error:
-                raise UserError(f"The file holds no weights of this network: {str(error).splitlines()[0]}") from error
+            except Exception as error:  # torch raises whatever foreign bytes make of it
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                raise UserError(f"The file holds no weights of this network ({reason}).") from error
             version = app.models.keep(path, {"uploaded_by": user.username, "file": file.filename})
             app.models.serve(version)
         return {**app.model_info(model), "version": version}

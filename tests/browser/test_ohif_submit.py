@@ -1,5 +1,6 @@
 """Correct a mask in OHIF and submit it; no model is needed for that."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ STORED = {
     "FEET-FIRST": (Acquisition(**GRID, plane="feet_first_supine"), False),
     "REVERSED": (Acquisition(**GRID), True),
 }
+NEVER_LABELLED = {"UNTOUCHED": (Acquisition(**GRID), False)}  # so that there is a next case
 LESION = Lesion((-78, 28, 22), 26)
 # A stroke of the mouse in each plane, LPS in mm, and none through the middle of the volume.
 STROKES = {
@@ -33,9 +35,9 @@ BRUSH_MM = 12
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory) -> Path:
-    """The same chest, stored in three ways."""
+    """The same chest, stored in three ways, and once more for nobody to label."""
     folder = tmp_path_factory.mktemp("studies") / "dicom"
-    for patient_id, (acquisition, descending) in STORED.items():
+    for patient_id, (acquisition, descending) in {**STORED, **NEVER_LABELLED}.items():
         hu, _, affine = chest_volume(31, lesions=(LESION,), acquisition=acquisition)
         write_dicom_series(
             folder / patient_id,
@@ -251,7 +253,7 @@ def test_the_mask_outlives_the_panel(ohif):
     ohif.choose_tool("brush", diameter=BRUSH_MM)
     paint(ohif, "mpr-axial")
     painted = ohif.labelmap().values
-    header = ohif.page.get_by_text("MONAI Label", exact=True)
+    header = ohif.page.locator("span").filter(has_text=re.compile("^MONAI Label$"))  # a notification has it in a div
     header.click()
     ohif.page.locator(".monaiLabelPanel").wait_for(state="detached")
     ohif.page.locator('[data-cy="panelSegmentation-btn"], [data-cy$="-btn"]').last.click()

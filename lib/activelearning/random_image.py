@@ -1,0 +1,24 @@
+"""The strategy ``random``."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.strategy import Strategy
+
+
+class Random(Strategy):
+    """Offers any unlabelled image; each is as likely as the others.
+
+    MONAI Label's own weighs by the seconds since an image was offered, and fails when that is zero for all.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Random Strategy")
+
+    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
+        """Choose an image; None if all are labelled."""
+        images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
+        return {"id": random.choice(images)} if images else None
