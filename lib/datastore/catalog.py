@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from lib.datastore.slice_geometry import series_problem
 from lib.dicomweb import attributes
-from lib.dicomweb.matching import tag_of, values_of
+from lib.dicomweb.matching import first_value
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Series:
 
     def value(self, keyword: str) -> str:
         """The first value of an attribute, empty where it has none."""
-        return next(iter(values_of(self.header, tag_of(keyword) or "")), "")
+        return first_value(self.header, keyword)
 
 
 class SeriesCatalog:
@@ -72,8 +72,8 @@ class SeriesCatalog:
             known = self._series
             series: dict[str, Series] = {}
             for header in self._client.search_for_series(search_filters=self._search_filters):
-                uid, study_uid = _first(header, "SeriesInstanceUID"), _first(header, "StudyInstanceUID")
-                count = int(_first(header, "NumberOfSeriesRelatedInstances") or 0)
+                uid, study_uid = first_value(header, "SeriesInstanceUID"), first_value(header, "StudyInstanceUID")
+                count = int(first_value(header, "NumberOfSeriesRelatedInstances") or 0)
                 former = known.get(uid)
                 if former and count and former.instance_count == count:
                     series[uid] = former
@@ -95,7 +95,7 @@ class SeriesCatalog:
         return self._series.get(uid)
 
     def _judge(self, header: _DicomJson, study_uid: str, uid: str) -> str | None:
-        modality = _first(header, "Modality")
+        modality = first_value(header, "Modality")
         if modality != "CT":
             return series_problem(modality, [])
         try:
@@ -155,7 +155,3 @@ class CatalogWatcher(threading.Thread):
         self.progress = {"files_indexed": done, "files_to_index": total}
         logger.info("Indexing: %d of %d new files", done, total)
         self._catalog.refresh()
-
-
-def _first(header: _DicomJson, keyword: str) -> str:
-    return next(iter(values_of(header, tag_of(keyword) or "")), "")

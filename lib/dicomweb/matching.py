@@ -32,6 +32,11 @@ def values_of(dataset: _DicomJson, tag: str) -> list[str]:
     return [str(v.get("Alphabetic", "") if isinstance(v, dict) else v) for v in values if v is not None]
 
 
+def first_value(dataset: _DicomJson, keyword: str) -> str:
+    """The first value of an attribute, by its keyword; empty where it has none."""
+    return next(iter(values_of(dataset, tag_of(keyword) or "")), "")
+
+
 def matches(dataset: _DicomJson, filters: Mapping[str, str], *, fuzzy: bool = False) -> bool:
     """Tell whether a dataset answers all filters.
 

@@ -71,15 +71,9 @@ class LungTumorInferTask(BasicInferTask):
         _check(request, self._config)
         return super().__call__(request, callbacks)
 
-    def pre_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
-        """The transforms shared with training."""
-        if not hasattr(data, "get") or "_pre_transforms" not in data:
-            transforms = image_transforms(
-                self._info["preprocessing"], keys=("image",), keep_hu=bool(data and data.get("crf"))
-            )
-            if data is None:
-                return transforms
-            data["_pre_transforms"] = transforms
+    def pre_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
+        """The transforms shared with training; kept in ``data``, because the way back needs these very ones."""
+        data["_pre_transforms"] = image_transforms(self._info["preprocessing"], keep_hu=data["crf"])
         return data["_pre_transforms"]
 
     def run_inferer(self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "cuda") -> dict[str, Any]:
