@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from pydicom import dcmread
+from pydicom.fileset import FileSet
+from pydicom.pixel_data_handlers.rle_handler import _rle_decode_frame as rle_decode_frame
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.matching import values_of
 from lib.phantoms import Acquisition, write_dicom_series
+from tests.support.dicom_variants import SYNTAXES, as_multi_frame, change, transcode
 
 SMALL = Acquisition(shape=(5, 16, 24), spacing=(2.5, 1.0, 1.0))
 
@@ -90,6 +95,81 @@ def test_same_instance_twice_counts_once(client, folder):
     assert len(client.retrieve_series_metadata(study, series)) == 5
 
 
+def test_a_slice_stored_again_under_another_uid_is_left_out_and_named(client, folder):
+    series = write_series(folder)
+    first, second, *_ = sorted(folder.glob("*.dcm"))
+    copy = folder / "copy.dcm"
+    shutil.copyfile(first, copy)
+    change([copy], lambda dataset: setattr(dataset, "SOPInstanceUID", "1.2.3.4"))
+    client.scan()
+    assert counts(client) == {series: 5}
+    ((path, reason),) = client.index.problems()
+    assert path in (first, copy)
+    assert "same slice once more" in reason
+
+    # With other pixels it is no copy: which of the two is right cannot be told here.
+    change([copy], lambda dataset: setattr(dataset, "PixelData", dcmread(second).PixelData))
+    client.scan()
+    assert counts(client) == {series: 6}
+    assert not client.index.problems()
+
+
+def test_a_copy_is_taken_when_its_original_goes(client, folder):
+    series = write_series(folder)
+    original = min(folder.glob("*.dcm"))
+    shutil.copyfile(original, folder / "copy.dcm")
+    change([folder / "copy.dcm"], lambda dataset: setattr(dataset, "SOPInstanceUID", "1.2.3.4"))
+    client.scan()
+    original.unlink()
+    client.scan()
+    assert counts(client) == {series: 5}
+    assert not client.index.problems()
+
+
+def test_a_table_of_contents_and_an_archive_are_named_and_hide_nothing(client, folder):
+    series = write_series(folder / "IMAGES")
+    files = FileSet()
+    for path in (folder / "IMAGES").iterdir():
+        files.add(path)
+    files.write(folder / "burnt")
+    shutil.rmtree(folder / "IMAGES")
+    shutil.make_archive(str(folder / "all"), "zip", folder / "burnt")
+    client.scan()
+    assert counts(client) == {series: 5}
+    problems = {path.name: reason for path, reason in client.index.problems()}
+    assert problems.keys() == {"DICOMDIR", "all.zip"}
+    assert "table of contents" in problems["DICOMDIR"]
+    assert problems["all.zip"] == "not a DICOM file"
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".mhd"])
+def test_image_files_are_found_and_known_by_their_content(client, folder, suffix):
+    image = sitk.GetImageFromArray(np.arange(-1000, 200, dtype=np.int16).reshape(10, 10, 12))
+    image.SetSpacing((0.7, 0.7, 2.5))
+    path = folder / f"scan{suffix}"
+    sitk.WriteImage(image, path, True)
+    (folder / f"broken{suffix}").write_bytes(b"no image")
+    client.scan()
+    (found,) = client.images()
+    assert (found.name, found.size, found.lowest, found.highest) == ("scan", (12, 10, 10), -1000, 199)
+    assert not client.search_for_series()
+    ((broken, reason),) = client.index.problems()
+    assert broken.name.startswith("broken")
+    assert reason.startswith("damaged")
+
+    (folder / "deeper").mkdir()
+    for part in folder.glob("scan*"):
+        part.rename(folder / "deeper" / part.name)
+    client.scan()
+    (moved,) = client.images()
+    assert moved.path == folder / "deeper" / path.name
+    assert moved.uid == found.uid
+
+    sitk.WriteImage(image + 1, folder / "deeper" / path.name, True)
+    client.scan()
+    assert client.images()[0].uid != found.uid
+
+
 def test_missing_uids_are_made_up_and_stay_the_same(client, folder, tmp_path):
     write_series(folder)
     for path in folder.glob("*.dcm"):
@@ -150,6 +230,7 @@ def test_stored_instance_goes_to_the_workspace_and_nothing_is_overwritten(client
     before = sorted(path.name for path in folder.iterdir())
     dataset = dcmread(next(folder.glob("*.dcm")))
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    dataset.PixelData = dataset.PixelData[::-1]
     client.store_instances([dataset])
     client.store_instances([dataset])
     assert sorted(path.name for path in folder.iterdir()) == before
@@ -169,3 +250,45 @@ def test_all_compressed_syntaxes_are_handed_out_as_stored(tmp_path, shared_data)
             syntaxes.add(str(syntax))
             assert len(frames[0]) > 1000
     assert len(syntaxes) >= 5
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_frames_are_handed_out_in_what_a_browser_decodes(client, folder, syntax):
+    """Little endian, inflated, or RLE as it is: all that OHIF's decoders take."""
+    series = write_series(folder)
+    plain = {path.name: dcmread(path) for path in folder.iterdir()}
+    transcode(folder, syntax)
+    client.scan()
+    study = values_of(client.search_for_series()[0], "0020000D")[0]
+    for dataset in plain.values():
+        given, (frame,) = client.retrieve_frames(study, series, dataset.SOPInstanceUID, [1])
+        if syntax == RLELossless:
+            assert given == RLELossless
+            rows, columns, bits = dataset.Rows, dataset.Columns, dataset.BitsAllocated
+            frame = bytes(rle_decode_frame(frame, rows, columns, 1, bits))
+        else:
+            assert given == ExplicitVRLittleEndian
+        assert frame == dataset.PixelData
+        (metadata,) = [
+            m
+            for m in client.retrieve_series_metadata(study, series)
+            if values_of(m, "00080018") == [dataset.SOPInstanceUID]
+        ]
+        assert values_of(metadata, "00280010") == [str(dataset.Rows)]
+
+
+def test_frames_of_a_multi_frame_instance_are_handed_out_one_by_one(client, folder, tmp_path):
+    write_series(tmp_path / "plain")
+    series = as_multi_frame(tmp_path / "plain", folder)
+    client.scan()
+    (header,) = client.search_for_series()
+    study = values_of(header, "0020000D")[0]
+    (instance,) = client.search_for_instances(study, series)
+    sop = values_of(instance, "00080018")[0]
+    assert values_of(instance, "00280008") == ["5"]
+    for number, path in enumerate(sorted((tmp_path / "plain").iterdir()), start=1):
+        syntax, (frame,) = client.retrieve_frames(study, series, sop, [number])
+        assert syntax == ExplicitVRLittleEndian
+        assert frame == dcmread(path).PixelData
+    with pytest.raises(IndexError, match="frames 1 to 5"):
+        client.retrieve_frames(study, series, sop, [6])

@@ -11,6 +11,7 @@ from lib.errors import UserError
 from lib.phantoms import Acquisition
 
 SIZE = (14, 11, 8)
+LABELS = {"lung_tumor": 1}
 
 
 @pytest.fixture(params=["head_first_supine", "feet_first_supine", "sagittal"])
@@ -50,13 +51,13 @@ def same(found: sitk.Image, expected: sitk.Image) -> bool:
 def test_every_file_type(label, image_path, tmp_path, suffix):
     path = tmp_path / f"label{suffix}"
     sitk.WriteImage(label, str(path))
-    assert same(read_label(path, image_path, [1]), label)
+    assert same(read_label(path, image_path, LABELS), label)
 
 
 def test_raw_bytes_of_ohif(label, image_path, tmp_path):
     path = tmp_path / "label.bin"
     sitk.GetArrayFromImage(label).tofile(path)
-    assert same(read_label(path, image_path, [1]), label)
+    assert same(read_label(path, image_path, LABELS), label)
 
 
 def test_axes_in_another_order_or_direction(label, image_path, tmp_path):
@@ -64,19 +65,19 @@ def test_axes_in_another_order_or_direction(label, image_path, tmp_path):
     assert turned.GetSize() != label.GetSize()
     path = tmp_path / "turned.nrrd"
     sitk.WriteImage(turned, str(path))
-    assert same(read_label(path, image_path, [1]), label)
+    assert same(read_label(path, image_path, LABELS), label)
 
 
 def test_segment_cropped_to_its_extent(label, image_path, tmp_path):
     path = tmp_path / "cropped.seg.nrrd"
     sitk.WriteImage(label[2:14, 1:11, 1:7], str(path))
-    assert same(read_label(path, image_path, [1]), label)
+    assert same(read_label(path, image_path, LABELS), label)
 
 
 def test_floats_with_whole_values_are_labels(label, image_path, tmp_path):
     path = tmp_path / "float.nii.gz"
     sitk.WriteImage(sitk.Cast(label, sitk.sitkFloat32), str(path))
-    assert same(read_label(path, image_path, [1]), label)
+    assert same(read_label(path, image_path, LABELS), label)
 
 
 def shifted(label: sitk.Image) -> sitk.Image:
@@ -109,7 +110,7 @@ def test_what_is_no_label_of_this_image_is_refused(label, image_path, tmp_path, 
     path = tmp_path / "label.nrrd"
     sitk.WriteImage(change(label), str(path))
     with pytest.raises(UserError, match=sentence):
-        read_label(path, image_path, [1])
+        read_label(path, image_path, LABELS)
 
 
 @pytest.mark.parametrize(
@@ -123,4 +124,4 @@ def test_what_is_no_label_of_this_image_is_refused(label, image_path, tmp_path, 
 def test_what_is_no_image_is_refused(image_path, tmp_path, name, content, sentence):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=sentence):
-        read_label(tmp_path / name, image_path, [1])
+        read_label(tmp_path / name, image_path, LABELS)

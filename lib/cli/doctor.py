@@ -136,11 +136,15 @@ def _studies(studies: str) -> list[str]:
             f"  {'usable ' if series.problem is None else 'left out'}  {series.value('PatientID') or '(no id)'}"
             f"  {series.instance_count} × {series.value('Modality')}  {about}  {series.uid}"
         )
-        if series.problem:
-            print(f"            {series.problem}")
+        for line in (series.problem,) if series.problem else series.warnings:
+            print(f"            {line}")
     _print_problems(problems)
-    usable = len(catalog.images())
-    print(f"  {usable} usable CT series, {len(catalog.all()) - usable} left out, {len(problems)} other files")
+    usable = [series for series in catalog.all() if series.problem is None]
+    warned = sum(bool(series.warnings) for series in usable)
+    print(
+        f"  {len(usable)} usable CT series ({warned} with a warning), {len(catalog.all()) - len(usable)} left out, "
+        f"{len(problems)} other files"
+    )
     return [] if usable else [f"{studies} has no CT series that can be used"]
 
 

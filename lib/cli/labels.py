@@ -6,6 +6,7 @@ import argparse
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from lib.datastore.label_store import LabelRecord, LabelStore
 from lib.errors import UserError
@@ -50,8 +51,20 @@ def _line(record: LabelRecord, in_use: bool) -> str:
         return f"   {record.number:>4}  {when}  {record.tag:<10} withdrawn"
     info = record.info
     who = info.get("annotator") or info.get("client_id") or info.get("user") or ""
-    notes = [f"{info.get('voxels', '?')} voxels", str(info.get("viewer", "")), str(info.get("note", ""))]
+    notes = [f"{info.get('voxels', '?')} voxels", _origin(info), str(info.get("viewer", "")), str(info.get("note", ""))]
+    if "error" in record.dicom_seg:
+        notes.append(f"no DICOM SEG yet: {record.dicom_seg['error']}")
     if "restored" in info:
         notes.append(f"restored from {info['restored']}")
     mark = "*" if in_use else " "
     return f" {mark} {record.number:>4}  {when}  {record.tag:<10} {who:<16} {', '.join(filter(None, notes))}"
+
+
+def _origin(info: dict[str, Any]) -> str:
+    """What the label began from, and what was changed."""
+    version, changes = info.get("model_version"), info.get("changes")
+    if not version:
+        return "no prediction known"
+    if not changes:
+        return f"from {version}, its prediction is not known"
+    return f"+{changes['added']} -{changes['removed']} against {version}"

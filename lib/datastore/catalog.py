@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
-from lib.datastore.slice_geometry import series_problem
+from pydicom import Dataset
+from pydicom.uid import generate_uid
+
+from lib.datastore.frames import is_multi_frame
+from lib.datastore.label_store import IMAGE_ID
+from lib.datastore.series_verdict import Verdict, judge_image_file, judge_series
 from lib.dicomweb import attributes
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import first_value
 
 logger = logging.getLogger(__name__)
@@ -26,6 +35,8 @@ class DicomwebClient(Protocol):
 
     def search_for_instances(self, study: str, series: str, **query: Any) -> list[_DicomJson]: ...
 
+    def retrieve_series_metadata(self, study: str, series: str) -> list[_DicomJson]: ...
+
 
 @dataclass(frozen=True)
 class Series:
@@ -37,6 +48,8 @@ class Series:
         header: DICOM JSON of its study and series attributes.
         instance_count: Number of its instances.
         problem: Why it is no image of this app; None if it is one.
+        warnings: What to beware of, a sentence each.
+        file: The NIfTI, NRRD or MetaImage file that it is instead of DICOM instances.
     """
 
     uid: str
@@ -44,10 +57,17 @@ class Series:
     header: _DicomJson
     instance_count: int
     problem: str | None
+    warnings: tuple[str, ...] = ()
+    file: Path | None = None
 
     def value(self, keyword: str) -> str:
         """The first value of an attribute, empty where it has none."""
         return first_value(self.header, keyword)
+
+    @property
+    def left_out(self) -> bool:
+        """Whether a person may wonder why it is no image; not so of what is drawn on images, ours included."""
+        return self.problem is not None and self.value("Modality") not in ("SEG", "RTSTRUCT")
 
 
 class SeriesCatalog:
@@ -78,8 +98,11 @@ class SeriesCatalog:
                 if former and count and former.instance_count == count:
                     series[uid] = former
                 else:
-                    problem = self._judge(header, study_uid, uid)
-                    series[uid] = Series(uid, study_uid, header, count, problem)
+                    verdict = self._judge(header, study_uid, uid)
+                    series[uid] = Series(uid, study_uid, header, count, verdict.problem, verdict.warnings)
+                    self._series = {**known, **series}  # after a start, the first are listed while others are judged
+            if isinstance(self._client, FolderClient):
+                series.update((image.uid, _as_series(image)) for image in self._client.images())
             self._series = series
 
     def all(self) -> list[Series]:
@@ -94,16 +117,32 @@ class SeriesCatalog:
         """A series by its SeriesInstanceUID."""
         return self._series.get(uid)
 
-    def _judge(self, header: _DicomJson, study_uid: str, uid: str) -> str | None:
+    def _judge(self, header: _DicomJson, study_uid: str, uid: str) -> Verdict:
+        if not IMAGE_ID.fullmatch(uid):  # it becomes part of file names
+            return Verdict(f"its Series Instance UID {uid[:64]!r} is none")
         modality = first_value(header, "Modality")
         if modality != "CT":
-            return series_problem(modality, [])
+            return judge_series(modality, [])
         try:
             instances = self._client.search_for_instances(study_uid, uid, fields=attributes.INSTANCE)
-            return series_problem(modality, instances)
+            if is_multi_frame(instances):
+                instances = self._client.retrieve_series_metadata(study_uid, uid)
+            return judge_series(modality, instances)
         except Exception as error:  # one strange series must not hide the others
             logger.warning("Series %s could not be judged: %s", uid, error)
-            return f"its instances could not be listed: {error}"
+            return Verdict(f"its instances could not be listed: {error}")
+
+
+def _as_series(image: ImageFile) -> Series:
+    """An image file with the attributes by which series are listed."""
+    study_uid = generate_uid(entropy_srcs=["study", image.uid])
+    header = Dataset()
+    header.StudyInstanceUID, header.SeriesInstanceUID, header.Modality = study_uid, image.uid, "CT"
+    header.PatientID, header.SeriesDescription = image.name, image.path.name
+    verdict = judge_image_file(image)
+    return Series(
+        image.uid, study_uid, header.to_json_dict(), image.size[-1], verdict.problem, verdict.warnings, image.path
+    )
 
 
 class CatalogWatcher(threading.Thread):
@@ -126,6 +165,7 @@ class CatalogWatcher(threading.Thread):
         self._catalog = catalog
         self._scan = scan
         self._seconds = seconds
+        self._next_refresh = 0.0
         self._wake = threading.Event()
         self.first_look = threading.Event()
         self.progress: dict[str, int] = {}
@@ -154,4 +194,9 @@ class CatalogWatcher(threading.Thread):
     def _on_progress(self, done: int, total: int) -> None:
         self.progress = {"files_indexed": done, "files_to_index": total}
         logger.info("Indexing: %d of %d new files", done, total)
+        if time.monotonic() < self._next_refresh:
+            return
+        start = time.monotonic()
         self._catalog.refresh()
+        # A tenth of the time at most: a refresh takes the longer the more there is, and must not slow indexing down.
+        self._next_refresh = time.monotonic() + 10 * (time.monotonic() - start)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
-from lib.datastore.volume import read_grid
+from lib.datastore.label_names import merge_segments, values_by_label_info
+from lib.datastore.volume import affine_of, is_sheared, read_grid
 from lib.errors import UserError
 
 _IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 _VOXEL_TOLERANCE = 0.05
 
 
-def read_label(path: Path, image_path: Path, values: Collection[int]) -> sitk.Image:
+def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_info: Any = None) -> sitk.Image:
     """Read a label as uint8 on the grid of its image.
+
+    Which label a voxel has is told by name where names came with it: those in the header of the file, else those of
+    ``label_info``. Where there are none the values are taken for those of ``labels``.
 
     A label that lies on the same voxels in another order of axes (flipped, permuted, or cropped to its
     segment as in ``.seg.nrrd``) is put in its place; a label on other voxels is refused, never resampled.
@@ -25,7 +30,9 @@ def read_label(path: Path, image_path: Path, values: Collection[int]) -> sitk.Im
         path: ``.nii.gz``, ``.nii``, ``.nrrd``, ``.seg.nrrd``, or ``.bin`` (raw uint8 in the image's voxel
             order, what OHIF sends).
         image_path: Volume of the image.
-        values: Label values that may occur besides 0.
+        labels: Label values by name.
+        label_info: What a client sent along: ``[{"name": "lung_tumor", "idx": 1}]``, see
+            :func:`~lib.datastore.label_names.values_by_label_info`.
 
     Raises:
         UserError: It is no label of this image.
@@ -34,10 +41,14 @@ def read_label(path: Path, image_path: Path, values: Collection[int]) -> sitk.Im
     if path.suffix == ".bin":
         array = _read_raw(path, reference.GetSize())
     elif path.name.lower().endswith(_IMAGE_SUFFIXES):
-        array = _place(_read_image(path), reference)
+        image = _read_image(path)
+        named = merge_segments(image, labels)
+        if named is not None:
+            return on_grid(_place(named, reference), reference)
+        array = _place(_one_component(image), reference)
     else:
         raise UserError(f"A label must be .nii.gz, .nii, .nrrd or .seg.nrrd, or .bin from OHIF, not {path.suffix!r}.")
-    return on_grid(_as_uint8(array, values), reference)
+    return on_grid(_as_labels(array, labels, label_info), reference)
 
 
 def on_grid(array: np.ndarray, reference: sitk.ImageFileReader | sitk.Image) -> sitk.Image:
@@ -66,17 +77,25 @@ def _read_image(path: Path) -> sitk.Image:
         raise UserError("The label file cannot be read as an image; it is damaged or of another kind.") from error
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
         image = image[..., 0]
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+    if image.GetDimension() != 3:
+        raise UserError(f"The label must be one three-dimensional volume, not {image.GetDimension()}-dimensional.")
+    return image
+
+
+def _one_component(image: sitk.Image) -> sitk.Image:
+    if image.GetNumberOfComponentsPerPixel() != 1:
         raise UserError(
-            f"The label must be one three-dimensional volume, not {image.GetDimension()}-dimensional with "
-            f"{image.GetNumberOfComponentsPerPixel()} component(s)."
+            f"The label must be one three-dimensional volume with one value for each voxel, not "
+            f"{image.GetNumberOfComponentsPerPixel()}. A .seg.nrrd with several layers must name its segments."
         )
     return image
 
 
 def _place(label: sitk.Image, reference: sitk.ImageFileReader) -> np.ndarray:
     """Put the label's voxels where they belong in the image's array (slice, row, column)."""
-    to_image = np.linalg.inv(_affine(reference)) @ _affine(label)
+    if is_sheared(reference) and _is_box_of(label, reference):
+        return sitk.GetArrayFromImage(label)
+    to_image = np.linalg.inv(affine_of(reference)) @ affine_of(label)
     axes, first = np.rint(to_image[:3, :3]), to_image[:3, 3]
     size = np.array(reference.GetSize())
     permuted = np.array_equal(np.abs(axes).sum(0), [1, 1, 1]) and np.array_equal(np.abs(axes).sum(1), [1, 1, 1])
@@ -103,21 +122,25 @@ def _place(label: sitk.Image, reference: sitk.ImageFileReader) -> np.ndarray:
     return placed.transpose()
 
 
-def _as_uint8(array: np.ndarray, values: Collection[int]) -> np.ndarray:
-    found = np.unique(array)
-    known = {0, *values}
-    if not set(found.tolist()) <= known:
-        strange = [value for value in found.tolist() if value not in known][:5]
-        raise UserError(f"The label has the values {strange}; known are {sorted(known)}.")
+def _as_labels(array: np.ndarray, labels: Mapping[str, int], label_info: Any) -> np.ndarray:
+    found = [value for value in np.unique(array).tolist() if value != 0]
+    if label_info and found:
+        named = np.zeros(array.shape, np.uint8)
+        for value, label in values_by_label_info(label_info, found, labels).items():
+            named[array == value] = label
+        return named
+    strange = [value for value in found if value not in labels.values()][:5]
+    if strange:
+        raise UserError(f"The label has the values {strange}; known are {sorted({0, *labels.values()})}.")
     return array.astype(np.uint8)
 
 
-def _affine(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
-    """4×4 from voxel index (column, row, slice) to patient coordinates (LPS, mm)."""
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) @ np.diag(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    return affine
+def _is_box_of(label: sitk.Image, reference: sitk.ImageFileReader) -> bool:
+    """Tell a label that NIfTI could not give the sheared grid of a tilted series: ITK reads it as the nearest box."""
+    return label.GetSize() == reference.GetSize() and all(
+        np.allclose(getattr(label, what)(), getattr(reference, what)(), atol=_VOXEL_TOLERANCE)
+        for what in ("GetOrigin", "GetSpacing")
+    )
 
 
 def _describe(image: sitk.Image | sitk.ImageFileReader) -> str:

@@ -20,7 +20,7 @@ from lib.errors import UserError
 logger = logging.getLogger(__name__)
 
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _LABEL_SUFFIX = ".nii.gz"
 
 
@@ -35,6 +35,7 @@ class LabelRecord:
         time: Seconds since 1970.
         sha256: Checksum of the label file; empty where the record says that the label was withdrawn.
         info: What came with it (viewer, client id, parameters), and what was found (grid, voxel count).
+        dicom_seg: Of the DICOM SEG stored of it the ``sop_instance_uid``, or the ``error`` why there is none yet.
     """
 
     image_id: str
@@ -43,6 +44,7 @@ class LabelRecord:
     time: float
     sha256: str
     info: dict[str, Any] = field(default_factory=dict)
+    dicom_seg: dict[str, str] = field(default_factory=dict)
 
 
 class LabelStore:
@@ -102,6 +104,12 @@ class LabelStore:
             record = self.latest(image_id, tag)
             self._write_record(replace(record, info={**record.info, **info}))
 
+    def note_dicom_seg(self, record: LabelRecord, dicom_seg: dict[str, str]) -> None:
+        """Note what became of the DICOM SEG of a submission, be it the latest or not."""
+        with self._lock:
+            now = next(one for one in self.history(record.image_id) if one.number == record.number)
+            self._write_record(replace(now, dicom_seg=dicom_seg))
+
     def history(self, image_id: str) -> list[LabelRecord]:
         """All submissions of an image, oldest first."""
         folder = self._image_folder(image_id)
@@ -150,7 +158,7 @@ class LabelStore:
         return max((int(name) for name in names if name.isdigit()), default=0) + 1
 
     def _image_folder(self, image_id: str) -> Path:
-        if not _IMAGE_ID.fullmatch(image_id):
+        if not IMAGE_ID.fullmatch(image_id):
             raise UserError(f"{image_id!r} is no image id: it must be a SeriesInstanceUID.")
         return self._folder / image_id
 

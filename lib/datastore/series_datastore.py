@@ -8,10 +8,12 @@ import json
 import logging
 import tempfile
 import zipfile
+from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
@@ -19,7 +21,8 @@ from lib.datastore.catalog import CatalogWatcher, DicomwebClient, Series, Series
 from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
-from lib.datastore.volume import read_grid, write_volume
+from lib.datastore.predictions import Changes, Prediction, PredictionStore
+from lib.datastore.volume import read_file, read_grid, read_volume, write_mask, write_volume
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.matching import values_of
 from lib.errors import UserError
@@ -61,11 +64,12 @@ class SeriesDatastore(Datastore):
         self.client = client
         self.catalog = SeriesCatalog(client, search_filters)
         self.labels = LabelStore(settings.labels_dir)
+        self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None
         self._settings = settings
         self._volumes_dir = settings.cache_dir / "volumes"
         self._info = ImageInfo(settings.workspace / "image_info")
-        self._label_values = list(settings.info["labels"].values())
+        self._label_values: dict[str, int] = settings.info["labels"]
         self._listed = False
 
     def watch(self) -> CatalogWatcher:
@@ -106,7 +110,7 @@ class SeriesDatastore(Datastore):
             UserError: There is no such image, or its slices are no regular grid.
         """
         series = self.series(image_id)
-        instances = self.client.search_for_instances(series.study_uid, series.uid)
+        instances = [] if series.file else self.client.search_for_instances(series.study_uid, series.uid)
         uids = sorted(uid for instance in instances for uid in values_of(instance, "00080018"))
         fingerprint = hashlib.sha256("\n".join(uids).encode()).hexdigest()[:16]
         path = self._volumes_dir / fingerprint / f"{image_id}.nrrd"
@@ -122,7 +126,7 @@ class SeriesDatastore(Datastore):
         """DICOM attributes of an image that viewers ask for, and what was noted about it."""
         series = self.series(image_id)
         info = {keyword: series.value(keyword) for keyword in _INFO_KEYWORDS}
-        return {**self._info.get(image_id), **info, "name": f"{image_id}.nrrd"}
+        return {**self._info.get(image_id), **info, "warnings": list(series.warnings), "name": f"{image_id}.nrrd"}
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Note something about an image."""
@@ -152,12 +156,49 @@ class SeriesDatastore(Datastore):
             UserError: Unknown image, a tag that is no name, or a file that is no label of this image.
         """
         image_path = Path(self.get_image_uri(image_id))
-        label = read_label(Path(label_filename), image_path, self._label_values)
-        voxels = int(sitk.GetArrayViewFromImage(label).astype(bool).sum())
-        info = {**label_info, "size": label.GetSize(), "voxels": voxels, "grid": image_path.parent.name}
-        record = self.labels.save(image_id, label_tag, lambda part: sitk.WriteImage(label, str(part), True, 1), info)
-        logger.info("Label %d (%s) of %s kept: %d voxels", record.number, label_tag, image_id, voxels)
+        label = read_label(Path(label_filename), image_path, self._label_values, label_info.get("label_info"))
+        voxels, grid = sitk.GetArrayViewFromImage(label), image_path.parent.name
+        info = {
+            **label_info,
+            "size": label.GetSize(),
+            "voxels": int(np.count_nonzero(voxels)),
+            "grid": grid,
+            **self._origin(image_id, grid, voxels, label_info),
+        }
+        record = self.labels.save(image_id, label_tag, lambda part: write_mask(label, part, True), info)
+        logger.info("Label %d (%s) of %s kept: %d voxels", record.number, label_tag, image_id, info["voxels"])
         return image_id
+
+    def keep_prediction(
+        self, image_id: str, mask: Path, *, model_version: str, client_id: str | None, settings: dict[str, Any]
+    ) -> None:
+        """Remember the model's mask of an image, to say later what a person changed of it. Never fails."""
+        try:
+            grid = Path(self.get_image_uri(image_id)).parent.name
+            prediction = Prediction(image_id, grid, model_version, client_id, settings)
+            self.predictions.keep(prediction, sitk.ReadImage(str(mask)))
+        except (OSError, RuntimeError) as error:  # a full disk: SimpleITK raises RuntimeError
+            logger.warning("The prediction of %s could not be kept for comparison: %s", image_id, error)
+
+    def _origin(self, image_id: str, grid: str, voxels: np.ndarray, info: dict[str, Any]) -> dict[str, Any]:
+        """What is known of the prediction that a label began from: its model version, settings and the changes.
+
+        OHIF's panel names the version, null where the label was drawn from nothing. MONAI Label's Slicer module does
+        not: the last prediction that this client asked for counts. ``changes`` is null where none is known.
+        """
+        named, client = info.get("model_version"), info.get("client_id")
+        version = named if isinstance(named, str) else None
+        found = None
+        try:
+            if version or "model_version" not in info:
+                found = self.predictions.find(image_id, grid, model_version=version, client_id=client)
+        except (OSError, RuntimeError, ValueError, TypeError) as error:  # a damaged cache must not cost a label
+            logger.warning("The prediction that the label of %s began from cannot be read: %s", image_id, error)
+        if found is None:
+            return {"model_version": version, "changes": None}
+        prediction, mask = found
+        changes = asdict(Changes.between(mask, voxels))
+        return {"model_version": prediction.model_version, "settings": prediction.settings, "changes": changes}
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
         """Path of the latest label (NIfTI, uint8, on the image's grid).
@@ -265,7 +306,8 @@ class SeriesDatastore(Datastore):
             "total": len(images),
             "completed": len(self.get_labeled_images()),
             "label_tags": tags,
-            "left_out": len(self.catalog.all()) - len(images),
+            "left_out": sum(series.left_out for series in self.catalog.all()),
+            "with_warnings": sum(series.problem is None and bool(series.warnings) for series in self.catalog.all()),
         }
         if self.watcher:
             status.update(self.watcher.progress)
@@ -322,15 +364,17 @@ class SeriesDatastore(Datastore):
 
     def _make_volume(self, series: Series, path: Path) -> None:
         try:
-            if isinstance(self.client, FolderClient):
-                write_volume(self.client.series_paths(series.study_uid, series.uid), path)
-                return
-            with tempfile.TemporaryDirectory(dir=self._settings.cache_dir) as folder:
-                files = []
-                for number, instance in enumerate(self.client.retrieve_series(series.study_uid, series.uid)):
-                    files.append(Path(folder) / f"{number}.dcm")
-                    instance.save_as(files[-1], write_like_original=False)
-                write_volume(files, path)
+            if series.file:
+                write_volume(read_file(series.file), path)
+            elif isinstance(self.client, FolderClient):
+                write_volume(read_volume(self.client.series_paths(series.study_uid, series.uid)), path)
+            else:
+                with tempfile.TemporaryDirectory(dir=self._settings.cache_dir) as folder:
+                    files = []
+                    for number, instance in enumerate(self.client.retrieve_series(series.study_uid, series.uid)):
+                        files.append(Path(folder) / f"{number}.dcm")
+                        instance.save_as(files[-1], write_like_original=False)
+                    write_volume(read_volume(files), path)
         except (ValueError, RuntimeError) as error:
             raise UserError(
                 f"Series {series.uid} cannot be read as a volume: {error}.", HTTPStatus.UNPROCESSABLE_ENTITY

@@ -1,8 +1,15 @@
-"""Whether the slices of a series form one regular grid, and which (PS3.3 C.7.6.2, C.8.2.1)."""
+"""Where the slices of a series lie in the patient (PS3.3 C.7.6.2, C.8.2.1), evenly stacked or not.
+
+Which grid is used where. There is one: the real slices, in order along their normal. OHIF stacks them so, labels
+are stored on them, a mask is answered on them, and the volume that Slicer loads has them as its slices. One affine
+says where they lie if they are evenly spaced; for a tilted gantry it is a sheared one, which NRRD can hold. Slices
+with small gaps between them have no affine: their volume gets the one that spreads them evenly, as viewers draw
+them, and carries their true positions beside it. Only the network needs a straight and even grid.
+``lib.transforms.straight_grid`` makes it from the true positions, and brings the mask back onto the real slices.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,114 +18,148 @@ import numpy as np
 
 from lib.dicomweb.matching import tag_of, values_of
 
-CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-MIN_SLICES = 3
-_GAP_TOLERANCE_MM = 0.05
+LARGEST_GAP_MM = 10.0
+SLICE_POSITIONS = "slice_positions"  # metadata of a volume: JSON of SliceStack.positions
+_SAME_PLACE_MM = 0.05
 _GAP_TOLERANCE = 0.02
-_TILT_TOLERANCE_DEGREES = 0.5
+_DRIFT_MM = 0.5  # sideways from slice to slice, less than a pixel: positions are often rounded
 _DicomJson = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class SliceGrid:
-    """The grid of a stack of slices, in DICOM's patient coordinates (LPS, mm).
+class SliceStack:
+    """Parallel slices of one size, in DICOM's patient coordinates (LPS, mm).
 
     Attributes:
-        order: Positions of the slices in the list given, along the stack.
-        origin: Centre of the first voxel, mm.
-        spacing: Voxel size along column index, row index and slice index, mm.
-        direction: 3×3; its columns are the directions of column index, row index and slice index.
+        order: Places of the slices in the list given, along the stack.
+        positions: (slices, 3); centre of the first pixel of each, mm, in this order.
+        row, column: Directions of increasing column index and of increasing row index.
+        pixel_spacing: Between columns, between rows, mm.
     """
 
     order: list[int]
-    origin: tuple[float, float, float]
-    spacing: tuple[float, float, float]
-    direction: np.ndarray
+    positions: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    pixel_spacing: tuple[float, float]
+
+    @property
+    def normal(self) -> np.ndarray:
+        """Direction in which the slices follow each other, at right angles to them."""
+        return np.cross(self.row, self.column)
+
+    @property
+    def distances(self) -> np.ndarray:
+        """(slices,); of each from the first along the normal, mm."""
+        return (self.positions - self.positions[0]) @ self.normal
+
+    @property
+    def typical_gap(self) -> float:
+        """Distance of most slices from the next, mm."""
+        return float(np.median(np.diff(self.distances)))
+
+    @property
+    def uneven_gaps(self) -> np.ndarray:
+        """Places of the slices after which the gap is not the typical one."""
+        difference = np.abs(np.diff(self.distances) - self.typical_gap)
+        return np.flatnonzero(difference > max(_SAME_PLACE_MM, _GAP_TOLERANCE * self.typical_gap))
+
+    @property
+    def tilt_degrees(self) -> float:
+        """Angle between the normal and the line from slice to slice: that of the gantry; 0 where it is none."""
+        along = self.positions[-1] - self.positions[0]
+        sideways = np.linalg.norm(along - along @ self.normal * self.normal)
+        if sideways < _DRIFT_MM:
+            return 0.0
+        return float(np.degrees(np.arctan2(sideways, along @ self.normal)))
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether they are evenly spaced and straight above each other."""
+        return not self.uneven_gaps.size and not self.tilt_degrees
+
+    @property
+    def step(self) -> np.ndarray:
+        """From one slice to the next where they are spread evenly, mm; sideways too for a tilted gantry."""
+        along = self.positions[-1] - self.positions[0]
+        return (along if self.tilt_degrees else along @ self.normal * self.normal) / (len(self.positions) - 1)
+
+    @property
+    def displacement_mm(self) -> float:
+        """How far from its place a slice is where they are spread evenly, at most."""
+        even = self.positions[0] + np.arange(len(self.positions))[:, None] * self.step
+        return float(np.linalg.norm(self.positions - even, axis=1).max())
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size along column index, row index and slice index, mm, where they are spread evenly."""
+        return (*self.pixel_spacing, float(np.linalg.norm(self.step)))
+
+    @property
+    def direction(self) -> np.ndarray:
+        """3×3; its columns are the directions of column index, row index and slice index."""
+        return np.column_stack([self.row, self.column, self.step / np.linalg.norm(self.step)])
 
 
-def series_problem(modality: str, instances: Sequence[_DicomJson]) -> str | None:
-    """Say why a series cannot be segmented, or None if it can.
+def slice_stack(slices: Sequence[_DicomJson]) -> SliceStack:
+    """Order slices along the normal of their plane, whatever their instance numbers or file names say.
 
     Args:
-        modality: Modality of the series.
-        instances: DICOM JSON of its instances. Where a PACS did not send positions, they are taken on trust
-            here and checked when the volume is loaded.
-    """
-    if modality != "CT":
-        return f"modality {modality or 'missing'}; only CT is segmented"
-    classes = {value for instance in instances for value in _get(instance, "SOPClassUID")}
-    if classes - {CT_IMAGE_STORAGE}:
-        return "not plain CT images (secondary capture, enhanced multi-frame or a report)"
-    if any("LOCALIZER" in _get(instance, "ImageType") for instance in instances):
-        return "a localizer (scout), not a scan"
-    if len(instances) < MIN_SLICES:
-        return f"{len(instances)} slice(s); at least {MIN_SLICES} are needed for a volume"
-    for keyword, what in (
-        ("Rows", "image heights"),
-        ("Columns", "image widths"),
-        ("PixelSpacing", "pixel sizes"),
-    ):
-        kinds = Counter(tuple(_get(instance, keyword)) for instance in instances)
-        if len(kinds) > 1:
-            return f"slices of different {what}: {', '.join('×'.join(kind) or 'none' for kind in kinds)}"
-    if not all(_get(instance, "ImagePositionPatient") for instance in instances):
-        if any(_get(instance, "ImagePositionPatient") for instance in instances):
-            return "some slices have no Image Position (Patient)"
-        return None
-    try:
-        slice_grid(instances)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def slice_grid(instances: Sequence[_DicomJson]) -> SliceGrid:
-    """Work out the grid of a stack of slices.
-
-    Slices are ordered along the normal of their plane (row direction × column direction), whatever their
-    instance numbers or file names say.
+        slices: DICOM JSON of each slice.
 
     Raises:
-        ValueError: They are no regular grid; the message says why, with the numbers.
+        ValueError: They cannot be shown and segmented as one stack; the message says why, with the numbers. That is
+            so if they lie in different planes or several at one place, if a gap between two that are not evenly
+            spaced is over ``LARGEST_GAP_MM``, or if one would be so far from its place when all are spread evenly.
     """
-    orientations = _numbers(instances, "ImageOrientationPatient", 6)
-    positions = _numbers(instances, "ImagePositionPatient", 3)
-    pixel_spacing = _numbers(instances[:1], "PixelSpacing", 2)[0]
+    orientations = _numbers(slices, "ImageOrientationPatient", 6)
+    positions = _numbers(slices, "ImagePositionPatient", 3)
+    spacing = _numbers(slices[:1], "PixelSpacing", 2)[0]
     if np.abs(orientations - orientations[0]).max() > 1e-3:
         raise ValueError("slices of different orientation in one series")
     row, column = orientations[0, :3], orientations[0, 3:]
-    normal = np.cross(row, column)
-    if abs(np.linalg.norm(normal) - 1) > 1e-3:
+    if abs(np.linalg.norm(np.cross(row, column)) - 1) > 1e-3:
         raise ValueError(f"Image Orientation (Patient) {orientations[0].tolist()} is no pair of directions")
-    distances = positions @ normal
-    order = np.argsort(distances, kind="stable")
-    gaps = np.diff(distances[order])
-    typical = float(np.median(gaps))
-    if gaps.min() < _GAP_TOLERANCE_MM:
-        raise ValueError("several slices at one position")
-    if np.abs(gaps - typical).max() > max(_GAP_TOLERANCE_MM, _GAP_TOLERANCE * typical):
-        raise ValueError(
-            f"slices are not evenly spaced: gaps from {gaps.min():.2f} to {gaps.max():.2f} mm "
-            f"where most are {typical:.2f} mm"
-        )
-    along = positions[order[-1]] - positions[order[0]]
-    tilt = np.degrees(np.arccos(np.clip(along @ normal / np.linalg.norm(along), -1, 1)))
-    if tilt > _TILT_TOLERANCE_DEGREES:
-        raise ValueError(f"gantry tilt of {tilt:.1f}°: the slices are sheared against each other")
-    return SliceGrid(
-        order=order.tolist(),
-        origin=tuple(positions[order[0]].tolist()),
-        spacing=(pixel_spacing[1], pixel_spacing[0], float(gaps.mean())),
-        direction=np.column_stack([row, column, normal]),
+    if spacing.min() <= 0:
+        raise ValueError(f"Pixel Spacing {spacing.tolist()} is no size")
+    order = np.argsort(positions @ np.cross(row, column), kind="stable")
+    stack = SliceStack(order.tolist(), positions[order], row, column, (float(spacing[1]), float(spacing[0])))
+    _refuse(stack)
+    return stack
+
+
+def _refuse(stack: SliceStack) -> None:
+    """Raise a ValueError for a stack that cannot be bridged."""
+    gaps = np.diff(stack.distances)
+    if not gaps.size:
+        return
+    if gaps.min() < _SAME_PLACE_MM:
+        count = int((gaps < _SAME_PLACE_MM).sum())
+        raise ValueError(f"several slices at one position, {count} of {len(gaps) + 1}, that differ")
+    if not stack.uneven_gaps.size:
+        return
+    where = max(stack.uneven_gaps, key=lambda place: gaps[place])
+    uneven = (
+        f"slices are not evenly spaced: gaps from {gaps.min():.2f} to {gaps.max():.2f} mm where most are "
+        f"{stack.typical_gap:.2f} mm, the largest {between(stack, where)}"
     )
+    if gaps[where] > LARGEST_GAP_MM:
+        raise ValueError(f"{uneven}; up to {LARGEST_GAP_MM:g} mm are bridged")
+    if stack.displacement_mm > LARGEST_GAP_MM:
+        raise ValueError(f"{uneven}; viewers would show slices up to {stack.displacement_mm:.1f} mm off their place")
 
 
-def _get(instance: _DicomJson, keyword: str) -> list[str]:
-    return values_of(instance, tag_of(keyword) or "")
+def between(stack: SliceStack, place: int) -> str:
+    """Say where the gap after a slice is."""
+    first, second = (", ".join(f"{value:.5g}" for value in stack.positions[place + end]) for end in (0, 1))
+    return f"between the slices at ({first}) and ({second}) mm"
 
 
-def _numbers(instances: Sequence[_DicomJson], keyword: str, length: int) -> np.ndarray:
-    rows = [_get(instance, keyword) for instance in instances]
+def _numbers(slices: Sequence[_DicomJson], keyword: str, length: int) -> np.ndarray:
+    rows = [values_of(one, tag_of(keyword) or "") for one in slices]
     if any(len(row) != length for row in rows):
         raise ValueError(f"{keyword} is missing or incomplete")
-    return np.array(rows, dtype=float)
+    numbers = np.array(rows, dtype=float)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{keyword} is no number")
+    return numbers

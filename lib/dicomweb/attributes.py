@@ -39,5 +39,9 @@ INSTANCE = (
     "PixelSpacing",
     "SliceThickness",
     "GantryDetectorTilt",
+    # What its values mean (PS3.3 C.11.1), and what was given to the patient:
+    "RescaleSlope",
+    "RescaleIntercept",
     "RescaleType",
+    "ContrastBolusAgent",
 )

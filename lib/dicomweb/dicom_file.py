@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from lib.dicomweb import attributes
 
 _TAGS = [*attributes.STUDY, *attributes.SERIES, *attributes.INSTANCE]
 _MAX_INLINE_BYTES = 1024
+_PIXEL_MEANING = ("Rows", "Columns", "BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept")
 _AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
 
 
@@ -109,6 +111,15 @@ def read_frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]
     length = len(pixels) // count
     frames = [pixels[(number - 1) * length : number * length] for number in frame_numbers]
     return ExplicitVRLittleEndian, frames
+
+
+def pixel_digest(path: Path) -> str:
+    """A checksum of the pixels of a file and of what they mean, but not of its UIDs; its own where it has none."""
+    dataset = dcmread(path, force=True, specific_tags=["PixelData", *_PIXEL_MEANING])
+    if "PixelData" not in dataset:
+        return str(path)
+    meaning = [str(dataset.get(keyword)) for keyword in _PIXEL_MEANING]
+    return hashlib.sha256("|".join(meaning).encode() + dataset.PixelData).hexdigest()
 
 
 def _read(path: Path, specific_tags: list[str] | None = None) -> tuple[Dataset, int]:

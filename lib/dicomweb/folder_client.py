@@ -20,6 +20,7 @@ from lib.atomic import write_atomically
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import read_frames, read_metadata
 from lib.dicomweb.folder_index import FolderIndex, IndexedFile, Scan
+from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import matches, tag_of, values_of
 
 _DicomJson = dict[str, dict[str, Any]]
@@ -79,13 +80,10 @@ class FolderClient:
         search_filters: Mapping[str, Any] | None = None,
     ) -> list[_DicomJson]:
         """QIDO-RS search for series, of one study or of all."""
-        filters = dict(search_filters or {})
-        if study_instance_uid is not None:
-            filters["StudyInstanceUID"] = study_instance_uid
         found = []
-        for header, count in self.index.series():
+        for header, count in self.index.series(study_instance_uid):
             _add(header, "00201209", count)
-            if matches(header, _searchable(filters, tuple(header)), fuzzy=bool(fuzzymatching)):
+            if matches(header, _searchable(search_filters, tuple(header)), fuzzy=bool(fuzzymatching)):
                 found.append(header)
         return _page(found, limit, offset)
 
@@ -100,10 +98,9 @@ class FolderClient:
         search_filters: Mapping[str, Any] | None = None,
     ) -> list[_DicomJson]:
         """QIDO-RS search for instances, of one series, of one study or of all."""
-        filters = {"StudyInstanceUID": study_instance_uid, "SeriesInstanceUID": series_instance_uid}
-        series = self.search_for_series(search_filters={k: v for k, v in filters.items() if v})
         found = []
-        for header in series:
+        for header, count in self.index.series(study_instance_uid, series_instance_uid):
+            _add(header, "00201209", count)
             for file in self._series_files(values_of(header, "0020000D")[0], values_of(header, "0020000E")[0]):
                 instance = {**header, **file.attributes}
                 if matches(instance, _searchable(search_filters, tuple(instance))):
@@ -163,6 +160,10 @@ class FolderClient:
     def series_paths(self, study_instance_uid: str, series_instance_uid: str) -> list[Path]:
         """The files of a series; what a PACS has to send first, a folder has at hand."""
         return [file.path for file in self._series_files(study_instance_uid, series_instance_uid)]
+
+    def images(self) -> list[ImageFile]:
+        """The NIfTI, NRRD and MetaImage files; no DICOMweb query finds them."""
+        return self.index.images()
 
     def store_instances(self, datasets: Sequence[Dataset], study_instance_uid: str | None = None) -> Dataset:
         """STOW-RS into the workspace, never into the user's folder. A second version is kept beside the first.

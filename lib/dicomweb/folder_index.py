@@ -9,26 +9,30 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 from lib.dicomweb import attributes
-from lib.dicomweb.dicom_file import NotUsableError, read_index_header
+from lib.dicomweb.dicom_file import NotUsableError, pixel_digest, read_index_header
+from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, problem TEXT,
-    study_uid TEXT, series_uid TEXT, sop_uid TEXT, transfer_syntax TEXT, instance TEXT
+    study_uid TEXT, series_uid TEXT, sop_uid TEXT, transfer_syntax TEXT, instance TEXT, place TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS files_by_series ON files (series_uid, sop_uid);
+CREATE TABLE IF NOT EXISTS images (path TEXT PRIMARY KEY, description TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS series (
     study_uid TEXT, series_uid TEXT, header TEXT, PRIMARY KEY (study_uid, series_uid)
 ) WITHOUT ROWID;
 """
 _BATCH = 200
+_NOTHING = (None,) * 6  # in the columns that only a DICOM instance fills
+_COPY = "the same slice once more: same place and pixels under another SOP Instance UID"
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,21 @@ class Scan:
     removed: int
 
 
+class _Row(NamedTuple):
+    """A file's row of ``files``, and its row of ``series`` or its description in ``images``."""
+
+    file: tuple
+    series: tuple | None = None
+    image: str | None = None
+
+
 class FolderIndex:
     """Which DICOM instance lies in which file.
 
     Each file is read once, and again only when its size or time changes. A file that cannot be used is kept
-    with the reason. Nothing is ever written into the folders. Safe to use from several threads.
+    with the reason; so is one that shows a slice of its series once more. NIfTI, NRRD and MetaImage files are
+    taken as well, as images of their own. Nothing is ever written into the folders. Safe to use from several
+    threads.
 
     Args:
         database: The SQLite file; may be deleted at any time while no server runs.
@@ -83,7 +97,9 @@ class FolderIndex:
         self._scan_lock = threading.Lock()
         database.parent.mkdir(parents=True, exist_ok=True)
         if self._connection.execute("PRAGMA user_version").fetchone()[0] not in (0, _SCHEMA_VERSION):
-            self._connection.executescript("DROP TABLE IF EXISTS files; DROP TABLE IF EXISTS series;")
+            self._connection.executescript(
+                "DROP TABLE IF EXISTS files; DROP TABLE IF EXISTS series; DROP TABLE IF EXISTS images;"
+            )
         self._connection.executescript(_SCHEMA)
         self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
@@ -104,12 +120,17 @@ class FolderIndex:
             progress: Called with (files read, files to read) after each batch.
         """
         with self._scan_lock:
-            known = {
-                path: (size, mtime)
-                for path, size, mtime in self._connection.execute("SELECT path, size, mtime_ns FROM files")
-            }
+            known, copies = {}, set()
+            for path, size, mtime, problem in self._connection.execute(
+                "SELECT path, size, mtime_ns, problem FROM files"
+            ):
+                known[path] = (size, mtime)
+                if problem == _COPY:
+                    copies.add(path)
             present = dict(self._walk())
             changed = [path for path, state in present.items() if known.get(path) != state]
+            if any(present.get(path) != state for path, state in known.items()):
+                changed += [path for path in copies if path in present]  # their original may be gone
             for start in range(0, len(changed), _BATCH):
                 batch = changed[start : start + _BATCH]
                 self._store([self._row(path, *present[path]) for path in batch])
@@ -117,14 +138,22 @@ class FolderIndex:
                     progress(start + len(batch), len(changed))
             gone = [path for path in known if path not in present]
             self._forget(gone)
+            if changed:
+                self._mark_copies(set(changed))
             return Scan(added=len(changed), removed=len(gone))
 
-    def series(self) -> list[tuple[dict[str, dict[str, Any]], int]]:
-        """Every series: DICOM JSON of its study and series attributes, and its number of instances."""
+    def series(
+        self, study_uid: str | None = None, series_uid: str | None = None
+    ) -> list[tuple[dict[str, dict[str, Any]], int]]:
+        """Every series, or those asked for: DICOM JSON of study and series attributes, and number of instances."""
+        wanted = {"s.study_uid": study_uid, "s.series_uid": series_uid}
+        wanted = {column: uid for column, uid in wanted.items() if uid is not None}
         rows = self._connection.execute(
             "SELECT s.header, COUNT(DISTINCT f.sop_uid) FROM series s JOIN files f"
             " ON f.series_uid = s.series_uid AND f.study_uid = s.study_uid"
-            " GROUP BY s.study_uid, s.series_uid ORDER BY s.study_uid, s.series_uid"
+            f" WHERE {' AND '.join([f'{column} = ?' for column in wanted] or ['TRUE'])}"
+            " GROUP BY s.study_uid, s.series_uid ORDER BY s.study_uid, s.series_uid",
+            list(wanted.values()),
         )
         return [(json.loads(header), count) for header, count in rows]
 
@@ -144,6 +173,11 @@ class FolderIndex:
             version = f"{size}-{mtime}"
             found.setdefault(sop, IndexedFile(Path(path), study, series, sop, syntax, json.loads(instance), version))
         return list(found.values())
+
+    def images(self) -> list[ImageFile]:
+        """The NIfTI, NRRD and MetaImage files; of several with the same content the first."""
+        rows = self._connection.execute("SELECT path, description FROM images ORDER BY path DESC")
+        return list({image.uid: image for image in (ImageFile.from_json(*row) for row in rows)}.values())[::-1]
 
     def problems(self) -> list[tuple[Path, str]]:
         """Every file that cannot be used, with the reason."""
@@ -169,38 +203,82 @@ class FolderIndex:
                     if not name.startswith(".part-"):
                         yield path, (status.st_size, status.st_mtime_ns)
 
-    def _row(self, path: str, size: int, mtime_ns: int) -> tuple[tuple, tuple | None]:
-        """Read a file into its row of ``files`` and, if it can be used, its row of ``series``."""
+    def _row(self, path: str, size: int, mtime_ns: int) -> _Row:
         try:
-            dataset, transfer_syntax = read_index_header(Path(path))
+            return self._read(path, size, mtime_ns)
         except (NotUsableError, OSError) as error:
-            return (path, size, mtime_ns, str(error), None, None, None, None, None), None
+            reason = str(error)
+        except Exception as error:  # pydicom raises many kinds; no file may end the scan of the others
+            reason = f"damaged DICOM file ({type(error).__name__}: {error})"
+        return _Row((path, size, mtime_ns, reason, *_NOTHING))
+
+    def _read(self, path: str, size: int, mtime_ns: int) -> _Row:
+        """Read a file into its row of ``files`` and, if it can be used, its row of ``series`` or of ``images``."""
+        if is_part_of_image_file(Path(path)):
+            return _Row((path, size, mtime_ns, None, *_NOTHING))
+        if is_image_file(Path(path)):
+            return _Row((path, size, mtime_ns, None, *_NOTHING), image=read_image_file(Path(path)).to_json())
+        dataset, transfer_syntax = read_index_header(Path(path))
         _complete_uids(dataset, self._relative(Path(path)))
         study, series, sop = (
             str(dataset[keyword].value) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
         )
         header = _json(dataset, (*attributes.STUDY, *attributes.SERIES))
         instance = _json(dataset, attributes.INSTANCE)
-        file_row = (path, size, mtime_ns, None, study, series, sop, transfer_syntax, instance)
-        return file_row, (study, series, header)
+        place = _place(json.loads(instance))
+        return _Row(
+            (path, size, mtime_ns, None, study, series, sop, transfer_syntax, instance, place), (study, series, header)
+        )
 
     def _relative(self, path: Path) -> Path:
         return next((path.relative_to(root) for root in self.roots if path.is_relative_to(root)), path)
 
-    def _store(self, rows: list[tuple[tuple, tuple | None]]) -> None:
+    def _mark_copies(self, changed: set[str]) -> None:
+        """Keep each slice once: OHIF would stack a copy under another SOP Instance UID as a slice of its own."""
+        rows = self._connection.execute(
+            "SELECT f.path, f.series_uid, f.place FROM files f JOIN ("
+            "  SELECT series_uid, place FROM files WHERE series_uid IS NOT NULL AND place IS NOT NULL"
+            "  GROUP BY series_uid, place HAVING COUNT(DISTINCT sop_uid) > 1"
+            ") c ON f.series_uid = c.series_uid AND f.place = c.place ORDER BY f.path"
+        )
+        places: dict[tuple[str, str], list[str]] = {}
+        for path, series_uid, place in rows:
+            places.setdefault((series_uid, place), []).append(path)
+        copies = []
+        for paths in places.values():
+            if changed.isdisjoint(paths):
+                continue
+            originals: set[str] = set()
+            for path in paths:
+                digest = pixel_digest(Path(path))
+                copies += [path] if digest in originals else []
+                originals.add(digest)
         with self._connection as connection:
             connection.execute("BEGIN")
             connection.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [file for file, _ in rows]
+                "UPDATE files SET problem = ?, study_uid = NULL, series_uid = NULL, sop_uid = NULL WHERE path = ?",
+                [(_COPY, path) for path in copies],
+            )
+
+    def _store(self, rows: list[_Row]) -> None:
+        with self._connection as connection:
+            connection.execute("BEGIN")
+            connection.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [row.file for row in rows]
             )
             connection.executemany(
-                "INSERT OR REPLACE INTO series VALUES (?, ?, ?)", [series for _, series in rows if series]
+                "INSERT OR REPLACE INTO series VALUES (?, ?, ?)", [row.series for row in rows if row.series]
+            )
+            connection.executemany("DELETE FROM images WHERE path = ?", [row.file[:1] for row in rows])
+            connection.executemany(
+                "INSERT INTO images VALUES (?, ?)", [(row.file[0], row.image) for row in rows if row.image]
             )
 
     def _forget(self, paths: list[str]) -> None:
         with self._connection as connection:
             connection.execute("BEGIN")
-            connection.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
+            for table in ("files", "images"):
+                connection.executemany(f"DELETE FROM {table} WHERE path = ?", [(path,) for path in paths])
             if paths:
                 connection.execute(
                     "DELETE FROM series WHERE series_uid NOT IN"
@@ -221,6 +299,12 @@ def _complete_uids(dataset: Dataset, relative: Path) -> None:
     ):
         if not str(dataset.get(keyword) or ""):
             setattr(dataset, keyword, generate_uid(entropy_srcs=sources))
+
+
+def _place(instance: dict[str, Any]) -> str | None:
+    """Where a slice lies, as a text that is the same for two at one place; None where it does not say."""
+    numbers = [value for tag in ("00200032", "00200037") for value in instance.get(tag, {}).get("Value", ())]
+    return json.dumps([round(value, 4) for value in numbers]) if numbers and None not in numbers else None
 
 
 def _json(dataset: Dataset, keywords: tuple[str, ...]) -> str:

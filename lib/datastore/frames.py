@@ -1,0 +1,61 @@
+"""Slices of a series, be they one instance each or the frames of an enhanced multi-frame one (PS3.3 C.7.6.16)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lib.dicomweb.matching import first_value
+
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+MULTI_FRAME_CT = (
+    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT Image Storage
+    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT Image Storage
+)
+_SHARED, _PER_FRAME = "52009229", "52009230"
+_FRAME_TYPE, _IMAGE_TYPE = "00089007", "00080008"
+_DicomJson = dict[str, dict[str, Any]]
+
+
+def is_multi_frame(instances: Iterable[_DicomJson]) -> bool:
+    """Tell whether a series has enhanced multi-frame CT."""
+    return any(first_value(instance, "SOPClassUID") in MULTI_FRAME_CT for instance in instances)
+
+
+def slices_of(instances: Sequence[_DicomJson]) -> list[_DicomJson]:
+    """One DICOM JSON for each slice, frames in the order stored, with what their functional groups say of them.
+
+    Args:
+        instances: DICOM JSON; of multi-frame instances with their functional groups, as WADO-RS metadata has them.
+    """
+    found = []
+    for instance in instances:
+        if first_value(instance, "SOPClassUID") in MULTI_FRAME_CT:
+            found.extend(_frames(instance))
+        else:
+            found.append(instance)
+    return found
+
+
+def _frames(instance: _DicomJson) -> list[_DicomJson]:
+    whole = {tag: value for tag, value in instance.items() if tag not in (_SHARED, _PER_FRAME)}
+    shared = _attributes(_items(instance, _SHARED)[:1])
+    return [{**whole, **shared, **_attributes([frame])} for frame in _items(instance, _PER_FRAME)]
+
+
+def _attributes(functional_groups: list[_DicomJson]) -> _DicomJson:
+    """The attributes of all groups of a frame, without their nesting."""
+    flat: _DicomJson = {}
+    for groups in functional_groups:
+        for tag, group in groups.items():
+            for item in _items(groups, tag):
+                flat.update({inner: value for inner, value in item.items() if value.get("vr") != "SQ"})
+            if group.get("vr") != "SQ":
+                flat[tag] = group
+    if _FRAME_TYPE in flat:
+        flat[_IMAGE_TYPE] = flat[_FRAME_TYPE]
+    return flat
+
+
+def _items(dataset: _DicomJson, tag: str) -> list[_DicomJson]:
+    return [item for item in dataset.get(tag, {}).get("Value") or [] if isinstance(item, dict)]

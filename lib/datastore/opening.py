@@ -1,0 +1,24 @@
+"""One datastore for both: a folder's client and a PACS's have the same methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.pacs import pacs_client
+from lib.settings import Settings, is_url
+
+
+def open_datastore(settings: Settings, pacs_filters: dict[str, Any] | None = None) -> SeriesDatastore:
+    """The series of ``settings.studies``; those of a folder as its index knows them, nothing is read yet.
+
+    Args:
+        settings: Where studies and workspace are.
+        pacs_filters: Which series to ask a PACS for.
+    """
+    if is_url(settings.studies):
+        return SeriesDatastore(pacs_client(settings.studies), settings, pacs_filters)
+    client = FolderClient(Path(settings.studies), settings.segs_dir, settings.cache_dir / "index.sqlite")
+    return SeriesDatastore(client, settings)

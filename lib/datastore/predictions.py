@@ -1,0 +1,130 @@
+"""The model's masks that people were shown, so that it can be said what they changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from lib.atomic import write_atomically
+from lib.datastore.volume import read_grid
+
+_KEY = "prediction"
+_MAX_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a mask came from.
+
+    Attributes:
+        image_id: SeriesInstanceUID.
+        grid: Fingerprint of the slices it was made on.
+        model_version: Version of the model that made it.
+        client_id: Who asked for it, where the client said so.
+        settings: Of the inference.
+    """
+
+    image_id: str
+    grid: str
+    model_version: str
+    client_id: str | None
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Voxels of a label against those of the prediction it began from.
+
+    Attributes:
+        added: Labelled now, and not so in the prediction.
+        removed: Labelled in the prediction, and not so now.
+        kept: Labelled alike in both.
+    """
+
+    added: int
+    removed: int
+    kept: int
+
+    @classmethod
+    def between(cls, predicted: np.ndarray, label: np.ndarray) -> Changes:
+        """Count over two masks of the same shape; a voxel of another label now counts as removed and as added."""
+        differs = predicted != label
+        return cls(
+            added=int(np.count_nonzero(differs & (label != 0))),
+            removed=int(np.count_nonzero(differs & (predicted != 0))),
+            kept=int(np.count_nonzero(~differs & (label != 0))),
+        )
+
+
+class PredictionStore:
+    """One compressed NRRD for each prediction, whose header says what it came from; the oldest make room.
+
+    A prediction of the same image, model version, settings and client replaces the former: it is the same mask.
+
+    Args:
+        folder: In the cache; may be deleted at any time.
+        max_bytes: Disk space for all.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int = _MAX_BYTES) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+
+    def keep(self, prediction: Prediction, mask: sitk.Image) -> None:
+        """Keep the mask of a prediction, on the grid of its image."""
+        origin = json.dumps(asdict(prediction), sort_keys=True)
+        mask = sitk.Cast(mask, sitk.sitkUInt8)
+        mask.SetMetaData(_KEY, origin)
+        name = hashlib.sha256(origin.encode()).hexdigest()[:16]
+        path = self._folder / prediction.image_id / f"{name}.nrrd"
+        write_atomically(path, lambda part: sitk.WriteImage(mask, str(part), True, 1))
+        self._make_room()
+
+    def find(
+        self, image_id: str, grid: str, *, model_version: str | None = None, client_id: str | None = None
+    ) -> tuple[Prediction, np.ndarray] | None:
+        """The latest prediction of an image by a model version, if possible the one that this client asked for.
+
+        Args:
+            image_id: SeriesInstanceUID.
+            grid: Fingerprint of the slices that the image has now.
+            model_version: Version of the model; None where the client did not name it, then its id decides.
+            client_id: Of the client that asks.
+
+        Returns:
+            The prediction and its mask (slice, row, column), or None where it is not known.
+        """
+        found = [
+            (prediction, path)
+            for prediction, path in self._newest_first(image_id)
+            if prediction.grid == grid
+            and (prediction.model_version == model_version if model_version else prediction.client_id == client_id)
+        ]
+        if not found or not (model_version or client_id):
+            return None
+        prediction, path = next((one for one in found if one[0].client_id == client_id), found[0])
+        return prediction, sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+    def _newest_first(self, image_id: str) -> Iterator[tuple[Prediction, Path]]:
+        for path in sorted((self._folder / image_id).glob("[0-9a-f]*.nrrd"), key=_time, reverse=True):
+            yield Prediction(**json.loads(read_grid(path).GetMetaData(_KEY))), path
+
+    def _make_room(self) -> None:
+        files = sorted(self._folder.glob("*/[0-9a-f]*.nrrd"), key=_time)
+        used = sum(path.stat().st_size for path in files)
+        for path in files[:-1]:
+            if used <= self._max_bytes:
+                return
+            used -= path.stat().st_size
+            path.unlink(missing_ok=True)
+
+
+def _time(path: Path) -> int:
+    return path.stat().st_mtime_ns

@@ -1,0 +1,185 @@
+"""Whether a series can be segmented, and what to beware of if it can."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydicom.uid import UID
+
+from lib.datastore.frames import CT_IMAGE_STORAGE, MULTI_FRAME_CT, is_multi_frame, slices_of
+from lib.datastore.slice_geometry import SliceStack, between, slice_stack
+from lib.dicomweb.image_file import ImageFile
+from lib.dicomweb.matching import tag_of, values_of
+
+MIN_SLICES = 3
+_MIN_FRAMES = 2  # a multi-frame instance says itself that its frames are one stack
+_FEW_SLICES = 10
+_THICK_MM = 5.0
+_AIR_HU = -500.0
+# Third and further values of Image Type (PS3.3 C.8.2.1.1.1, C.8.16.1.3), as vendors write them.
+_REFORMATTED = (
+    "MPR",
+    "REFORMATTED",
+    "RESAMPLED",
+    "MIP",
+    "MINIP",
+    "PROJECTION IMAGE",
+    "MAX_IP",
+    "MIN_IP",
+    "VOLREN",
+    "VRT",
+)
+_USUAL_INTERCEPTS = (-1024.0, -1000.0, 0.0, -8192.0)
+_DicomJson = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is thought of a series.
+
+    Attributes:
+        problem: Why it is no image of this app; None if it is one.
+        warnings: What to beware of, a sentence each.
+    """
+
+    problem: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def judge_series(modality: str, instances: Sequence[_DicomJson]) -> Verdict:
+    """Judge a series by its headers.
+
+    Args:
+        modality: Modality of the series.
+        instances: DICOM JSON of its instances; of multi-frame ones with their functional groups. Where a PACS did
+            not send positions, they are taken on trust here and checked when the volume is loaded.
+    """
+    problem = _no_scan(modality, instances) or _no_stack(instances)
+    if problem:
+        return Verdict(problem)
+    slices = slices_of(instances)
+    stack = None
+    if all(_get(one, "ImagePositionPatient") for one in slices):
+        try:
+            stack = slice_stack(slices)
+        except ValueError as error:
+            return Verdict(str(error))
+    if stack is None:
+        return Verdict()
+    return Verdict(warnings=(*_geometry_warnings(stack), *_scan_warnings(slices, stack.typical_gap)))
+
+
+def judge_image_file(image: ImageFile) -> Verdict:
+    """Judge a NIfTI, NRRD or MetaImage file."""
+    if image.size[2] < MIN_SLICES:
+        return Verdict(f"{image.size[2]} slice(s); at least {MIN_SLICES} are needed for a volume")
+    warnings = ["an image file, not DICOM: OHIF cannot show it; 3D Slicer can"]
+    if image.lowest > _AIR_HU:
+        warnings.append(f"values from {image.lowest:g}: without the air around a patient, they may not be HU")
+    return Verdict(warnings=(*warnings, *thick_warning(max(image.spacing[:3]))))
+
+
+def _no_scan(modality: str, instances: Sequence[_DicomJson]) -> str | None:
+    """Say what else than a CT scan it is."""
+    if modality != "CT":
+        return f"modality {modality or 'missing'}; only CT is segmented"
+    others = {value for one in instances for value in _get(one, "SOPClassUID")} - {CT_IMAGE_STORAGE, *MULTI_FRAME_CT}
+    if others:
+        return f"not CT images, but {', '.join(sorted(UID(other).name for other in others))}"
+    types = {value.upper() for one in slices_of(instances) for value in _get(one, "ImageType")}
+    if "LOCALIZER" in types:
+        scouts = sum("LOCALIZER" in _get(one, "ImageType") for one in instances)
+        return f"a localizer (scout), not a scan: {scouts} of {len(instances)} images are one"
+    reformatted = sorted(value for value in types if any(value.startswith(word) for word in _REFORMATTED))
+    if reformatted:
+        return f"computed from another series (Image Type {', '.join(reformatted)}), not a scan of its own"
+    return None
+
+
+def _no_stack(instances: Sequence[_DicomJson]) -> str | None:
+    """Say why the images are no slices of one volume."""
+    slices, few = slices_of(instances), _MIN_FRAMES if is_multi_frame(instances) else MIN_SLICES
+    if len(slices) < few:
+        return f"{len(slices)} slice(s); at least {few} are needed for a volume"
+    for keyword, what in (("Rows", "image heights"), ("Columns", "image widths"), ("PixelSpacing", "pixel sizes")):
+        kinds = Counter(tuple(_get(one, keyword)) for one in slices)
+        if len(kinds) > 1:
+            named = ", ".join(f"{'×'.join(kind) or 'none'} ({count} slices)" for kind, count in kinds.most_common())
+            return f"slices of different {what}: {named}"
+    if any(value not in ("", "1") for one in slices for value in _get(one, "SamplesPerPixel")):
+        return "colour images, which have no HU"
+    placed = [bool(_get(one, "ImagePositionPatient")) for one in slices]
+    if any(placed) and not all(placed):
+        return f"{placed.count(False)} of {len(placed)} slices have no Image Position (Patient)"
+    if any(_number(one, "RescaleSlope") == 0 for one in slices):
+        return "Rescale Slope is 0, so that all values would be the same"
+    return None
+
+
+def thick_warning(millimetres: float) -> list[str]:
+    """Beware of slices this far apart, or this thick."""
+    if millimetres <= _THICK_MM:
+        return []
+    return [
+        f"slices of {millimetres:.1f} mm: the shipped model learned from tumours on slices of at most 3 mm; "
+        "small ones may be missed"
+    ]
+
+
+def _geometry_warnings(stack: SliceStack) -> list[str]:
+    warnings = []
+    if stack.uneven_gaps.size:
+        gaps = np.diff(stack.distances)
+        where = max(stack.uneven_gaps, key=lambda place: abs(gaps[place] - stack.typical_gap))
+        warnings.append(
+            f"{len(stack.uneven_gaps)} uneven gap(s) between slices, as of {gaps[where]:.2f} mm where most are "
+            f"{stack.typical_gap:.2f} mm, {between(stack, where)}: bridged for the model; viewers stack the slices "
+            f"evenly, up to {stack.displacement_mm:.1f} mm off their place"
+        )
+    if stack.tilt_degrees:
+        warnings.append(
+            f"gantry tilt of {stack.tilt_degrees:.1f}°: straightened for the model; OHIF shows the slices unsheared"
+        )
+    if len(stack.positions) < _FEW_SLICES:
+        warnings.append(f"only {len(stack.positions)} slices: the model sees little of what lies above and below")
+    return warnings
+
+
+def _scan_warnings(slices: Sequence[_DicomJson], gap: float) -> list[str]:
+    thickness = [value for value in (_number(one, "SliceThickness") for one in slices) if value]
+    warnings = thick_warning(max(gap, *thickness, 0.0))
+    if not any(_get(one, "BitsAllocated") for one in slices):
+        return warnings  # a PACS that sends no more than it must: what is not there may be in the files
+    types = {value.upper() for one in slices for value in _get(one, "RescaleType")}
+    rescale = {(_number(one, "RescaleSlope"), _number(one, "RescaleIntercept")) for one in slices}
+    if types - {"HU"}:
+        warnings.append(f"Rescale Type is {', '.join(sorted(types))}, not HU: the values may mean something else")
+    elif (None, None) in rescale:
+        warnings.append("Rescale Slope and Intercept are missing: the stored values are taken for HU")
+    elif not types:
+        warnings.append("Rescale Type is missing: the values are taken for HU")
+    known = {(slope or 1.0, intercept or 0.0) for slope, intercept in rescale}
+    unusual = {(slope, intercept) for slope, intercept in known if slope != 1 or intercept not in _USUAL_INTERCEPTS}
+    if unusual:
+        slope, intercept = min(unusual, key=str)
+        warnings.append(f"Rescale Slope {slope:g} and Intercept {intercept:g} are unusual: the values may not be HU")
+    agents = sorted({value for one in slices for value in _get(one, "ContrastBolusAgent")} - {"", "NONE", "None", "NO"})
+    if agents:
+        warnings.append(f"contrast medium ({', '.join(agents)}): the shipped model takes bright vessels for tumour")
+    return warnings
+
+
+def _number(one: _DicomJson, keyword: str) -> float | None:
+    value = next(iter(_get(one, keyword)), "")
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _get(one: _DicomJson, keyword: str) -> list[str]:
+    return values_of(one, tag_of(keyword) or "")

@@ -1,0 +1,100 @@
+"""NIfTI, NRRD and MetaImage files that lie beside or instead of DICOM."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+from pydicom.uid import generate_uid
+
+from lib.dicomweb.dicom_file import NotUsableError
+
+_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+_DETACHED = (".raw", ".zraw")  # voxels of a .mhd
+_CHUNK = 1 << 20
+_LEAST_RANGE_HU = 100.0  # with less it is a mask, or scaled to 0 ... 1
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file as the index knows it.
+
+    Attributes:
+        path: Where it is.
+        uid: Made of its content: it stays the same wherever the file is moved.
+        size: Voxels along column, row and slice index.
+        spacing: Of voxels, mm.
+        lowest, highest: Of its values.
+    """
+
+    path: Path
+    uid: str
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    lowest: float
+    highest: float
+
+    @property
+    def name(self) -> str:
+        """File name without what tells its format."""
+        return next(self.path.name[: -len(s)] for s in sorted(_SUFFIXES, key=len)[::-1] if _ends(self.path, s))
+
+    def to_json(self) -> str:
+        """All but the path."""
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "path"})
+
+    @classmethod
+    def from_json(cls, path: str, text: str) -> ImageFile:
+        """What :meth:`to_json` wrote."""
+        fields = json.loads(text)
+        return cls(**fields | {"path": Path(path), **{name: tuple(fields[name]) for name in ("size", "spacing")}})
+
+
+def is_image_file(path: Path) -> bool:
+    """Tell by its name whether a file is NIfTI, NRRD or MetaImage."""
+    return any(_ends(path, suffix) for suffix in _SUFFIXES)
+
+
+def is_part_of_image_file(path: Path) -> bool:
+    """Tell whether a file holds the voxels of a MetaImage header beside it."""
+    return any(_ends(path, suffix) for suffix in _DETACHED) and path.with_suffix(".mhd").exists()
+
+
+def read_image_file(path: Path) -> ImageFile:
+    """Read an image file once, for what the index keeps of it.
+
+    Raises:
+        NotUsableError: It cannot be read, or is no volume in HU.
+    """
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise NotUsableError(f"damaged, or no image of the kind that its name says ({reason})") from error
+    size, spacing, values = image.GetSize(), image.GetSpacing(), sitk.GetArrayViewFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise NotUsableError(f"an image file with {image.GetNumberOfComponentsPerPixel()} values for each voxel, no HU")
+    if len([length for length in size if length > 1]) != 3 or min(size[:3]) == 1:
+        raise NotUsableError(f"an image file of {len(size)} dimensions, no volume")
+    lowest, highest = float(values.min()), float(values.max())
+    if highest - lowest < _LEAST_RANGE_HU or (lowest >= 0 and highest <= 255):
+        raise NotUsableError("an image file of a mask or a picture, whose values are no HU")
+    return ImageFile(path, generate_uid(entropy_srcs=["image", _digest(path)]), size, spacing, lowest, highest)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    parts = [path, *(path.with_suffix(suffix) for suffix in _DETACHED if _ends(path, ".mhd"))]
+    for part in parts:
+        if part.exists():
+            with part.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _ends(path: Path, suffix: str) -> bool:
+    return path.name.lower().endswith(suffix)

@@ -1,0 +1,76 @@
+"""Series as hospitals have them, made from a plain one: other transfer syntaxes, one multi-frame file."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from highdicom.legacy import LegacyConvertedEnhancedCTImage
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    generate_uid,
+)
+
+SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless)
+
+
+def sorted_slices(folder: Path) -> list[Path]:
+    """Files of a series, along its slices' normal, by their headers alone."""
+
+    def place(path: Path) -> float:
+        header = dcmread(path, stop_before_pixels=True)
+        (a, b, c), (d, e, f) = header.ImageOrientationPatient[:3], header.ImageOrientationPatient[3:]
+        normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+        return sum(x * n for x, n in zip(header.ImagePositionPatient, normal, strict=True))
+
+    return sorted(folder.iterdir(), key=place)
+
+
+def change(paths: Sequence[Path], edit: Callable[[Dataset], object]) -> None:
+    """Change each file in place."""
+    for path in paths:
+        dataset = dcmread(path)
+        edit(dataset)
+        dataset.save_as(path)
+
+
+def transcode(folder: Path, syntax: str) -> None:
+    """Store a series of 16-bit images, Explicit VR Little Endian, in another transfer syntax."""
+    for path in folder.iterdir():
+        dataset = dcmread(path)
+        assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+        if syntax == RLELossless:
+            dataset.compress(RLELossless)
+        if syntax == ExplicitVRBigEndian:
+            pixels = bytearray(dataset.PixelData)
+            pixels[0::2], pixels[1::2] = pixels[1::2], pixels[0::2]
+            dataset.PixelData = bytes(pixels)
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.is_little_endian = syntax != ExplicitVRBigEndian
+        dataset.is_implicit_VR = syntax == ImplicitVRLittleEndian
+        dataset.save_as(path, write_like_original=False)
+
+
+def as_multi_frame(folder: Path, target: Path) -> str:
+    """Write the slices of a series as one Legacy Converted Enhanced CT; returns its SeriesInstanceUID.
+
+    Frames are in the order of the file names, whatever that is.
+    """
+    slices = [dcmread(path) for path in sorted(folder.iterdir())]
+    for number, one in enumerate(slices, start=1):
+        one.InstanceNumber = number  # by which highdicom sorts
+        del one.AcquisitionDate, one.AcquisitionTime  # which it wants as other than the text that pydicom gives
+    series_uid = generate_uid(entropy_srcs=["multi-frame", slices[0].SeriesInstanceUID])
+    image = LegacyConvertedEnhancedCTImage(
+        slices,
+        series_instance_uid=series_uid,
+        series_number=9,
+        sop_instance_uid=generate_uid(entropy_srcs=["instance", series_uid]),
+        instance_number=1,
+    )
+    target.mkdir(parents=True, exist_ok=True)
+    image.save_as(target / "multi-frame.dcm")
+    return series_uid

@@ -1,0 +1,155 @@
+"""What a person changed of the prediction is counted against that very prediction, or not at all."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lib.cli.labels import _line
+from lib.datastore.predictions import Changes, Prediction, PredictionStore
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.dicomweb.folder_client import FolderClient
+from lib.phantoms import Acquisition, write_dicom_series
+from lib.settings import Settings
+
+GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
+
+
+def mask(*voxels: tuple[int, int, int], value: int = 1) -> np.ndarray:
+    array = np.zeros(GRID.shape, np.uint8)
+    for voxel in voxels:
+        array[voxel] = value
+    return array
+
+
+A, B, C = (1, 2, 3), (1, 2, 4), (4, 9, 11)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "label", "expected"),
+    [
+        (mask(A, B), mask(A, B), Changes(0, 0, 2)),
+        (mask(A, B), mask(B, C), Changes(1, 1, 1)),
+        (mask(), mask(A, B, C), Changes(3, 0, 0)),
+        (mask(A), mask(), Changes(0, 1, 0)),
+        (mask(A), mask(A, value=2), Changes(1, 1, 0)),
+    ],
+)
+def test_voxels_are_counted(predicted, label, expected):
+    assert Changes.between(predicted, label) == expected
+
+
+@pytest.fixture
+def datastore(tmp_path) -> SeriesDatastore:
+    studies = tmp_path / "dicom"
+    write_dicom_series(studies, np.zeros(GRID.shape, np.int16), GRID.affine, patient_id="P")
+    settings = Settings.from_conf(str(studies), {"workspace": str(tmp_path / "workspace")})
+    client = FolderClient(studies, settings.segs_dir, settings.cache_dir / "index.sqlite")
+    client.scan()
+    return SeriesDatastore(client, settings)
+
+
+@pytest.fixture
+def image(datastore) -> str:
+    return datastore.list_images()[0]
+
+
+@pytest.fixture
+def predict(datastore, image, tmp_path):
+    def predict(voxels: np.ndarray, version: str, client_id: str | None = None, **settings) -> None:
+        path = tmp_path / "prediction.nrrd"
+        sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path))
+        datastore.keep_prediction(image, path, model_version=version, client_id=client_id, settings=settings)
+
+    return predict
+
+
+@pytest.fixture
+def submit(datastore, image, tmp_path):
+    def submit(voxels: np.ndarray, **params) -> dict:
+        path = tmp_path / "label.bin"
+        voxels.tofile(path)
+        datastore.save_label(image, str(path), "final", params)
+        return datastore.labels.latest(image, "final").info
+
+    return submit
+
+
+def test_changes_are_against_the_version_that_the_viewer_names(predict, submit):
+    predict(mask(A, B), "v1", threshold=0.5)
+    predict(mask(C), "v2")
+    info = submit(mask(B, C), model_version="v1")
+    assert info["changes"] == {"added": 1, "removed": 1, "kept": 1}
+    assert info["settings"] == {"threshold": 0.5}
+    assert submit(mask(C), model_version="v2")["changes"] == {"added": 0, "removed": 0, "kept": 1}
+
+
+def test_the_last_prediction_of_a_version_counts(predict, submit):
+    predict(mask(A), "v1", threshold=0.9)
+    predict(mask(A, B), "v1", threshold=0.1)
+    assert submit(mask(A, B), model_version="v1")["changes"]["kept"] == 2
+    predict(mask(A), "v1", threshold=0.9)
+    info = submit(mask(A, B), model_version="v1")
+    assert info["changes"] == {"added": 1, "removed": 0, "kept": 1}
+    assert info["settings"] == {"threshold": 0.9}
+
+
+def test_slicer_names_no_version_but_itself(predict, submit):
+    predict(mask(A), "v1", client_id="reader")
+    predict(mask(B), "v2", client_id="other")
+    info = submit(mask(A, C), client_id="reader")
+    assert info["model_version"] == "v1"
+    assert info["changes"] == {"added": 1, "removed": 0, "kept": 1}
+    assert submit(mask(A), client_id="third")["changes"] is None
+    assert submit(mask(A))["changes"] is None
+
+
+def test_without_a_prediction_nothing_is_claimed(predict, submit):
+    drawn = submit(mask(A), model_version=None, client_id="reader")
+    assert drawn["changes"] is drawn["model_version"] is None
+    unknown = submit(mask(A), model_version="v9")
+    assert unknown["model_version"] == "v9"
+    assert unknown["changes"] is None
+
+
+@pytest.mark.parametrize("strange", [{"changes": {"added": 0}}, {"model_version": ["v1"]}, {"client_id": {"a": 1}}])
+def test_what_a_client_claims_is_not_believed(predict, submit, strange):
+    predict(mask(A), "v1", client_id="reader")
+    info = submit(mask(A), **strange)
+    assert info["changes"] is info["model_version"] is None
+
+
+def test_a_damaged_prediction_costs_no_label(datastore, predict, submit):
+    predict(mask(A), "v1")
+    for path in (datastore.predictions._folder).rglob("*.nrrd"):
+        path.write_bytes(b"junk")
+    assert submit(mask(A), model_version="v1")["changes"] is None
+
+
+def test_a_prediction_on_other_slices_does_not_count(tmp_path):
+    store = PredictionStore(tmp_path)
+    store.keep(Prediction("1.2", "former", "v1", None, {}), sitk.GetImageFromArray(mask(A)))
+    assert store.find("1.2", "now", model_version="v1") is None
+    assert store.find("1.2", "former", model_version="v1") is not None
+
+
+def test_disk_use_is_bounded_and_the_newest_stay(tmp_path):
+    store = PredictionStore(tmp_path, max_bytes=20_000)
+    noise = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 2, (30, 64, 64)).astype(np.uint8))
+    for number in range(6):
+        store.keep(Prediction(f"1.{number}", "grid", "v1", None, {}), noise)
+    files = list(tmp_path.rglob("*.nrrd"))
+    assert 0 < len(files) < 6
+    assert store.find("1.5", "grid", model_version="v1") is not None
+    assert store.find("1.0", "grid", model_version="v1") is None
+    assert len(files) == 1 or sum(path.stat().st_size for path in files) <= 20_000
+
+
+def test_the_list_says_what_was_changed(datastore, image, predict, submit):
+    predict(mask(A, B), "v1")
+    submit(mask(A), model_version="v1")
+    submit(mask(A), model_version="v9")
+    submit(mask(A))
+    lines = [_line(record, in_use=False) for record in datastore.labels.history(image)]
+    assert "1 voxels, +0 -1 against v1" in lines[0]
+    assert "from v9, its prediction is not known" in lines[1]
+    assert "no prediction known" in lines[2]
