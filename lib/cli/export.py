@@ -1,0 +1,91 @@
+"""``python main.py export``: the latest final labels in the forms that hospitals use."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pydicom import Dataset
+
+from lib.atomic import write_atomically
+from lib.datastore.label_store import LabelRecord
+from lib.datastore.opening import open_datastore
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.dicomweb.folder_client import FolderClient
+from lib.errors import UserError
+from lib.exports.label_exports import LabelExports
+from lib.exports.lesion_table import as_csv, as_json
+from lib.settings import Settings, is_url
+
+_FINAL = "final"
+_SEG, _RTSTRUCT, _NIFTI, _TABLE = "seg", "rtstruct", "nifti", "table"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--studies", required=True, help="DICOM folder or DICOMweb URL, as the server was given")
+    parser.add_argument("--workspace", help="as --conf workspace of the server")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the files; not the DICOM folder")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=(_SEG, _RTSTRUCT, _NIFTI, _TABLE),
+        default=[_SEG],
+        help="DICOM SEG (default), RTSTRUCT, NIfTI: a file for each label; or a table of all lesions, CSV and JSON",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the files; a label that cannot be exported is named and holds up no other."""
+    settings = Settings.from_conf(args.studies, {"workspace": args.workspace} if args.workspace else {})
+    if not is_url(settings.studies) and args.output.resolve().is_relative_to(settings.studies):
+        raise UserError(f"{args.output} lies inside the DICOM folder, which is never written to. Choose another.")
+    if not settings.labels_dir.is_dir():
+        raise UserError(f"There are no labels in {settings.workspace}. Is --workspace that of the server?")
+    datastore = _datastore(settings)
+    records = [datastore.labels.latest(image_id, _FINAL) for image_id in datastore.get_labeled_images()]
+    if not records:
+        raise UserError(f"No image of {settings.studies} has a final label in {settings.workspace}.")
+    exports = LabelExports(datastore, settings.info)
+    args.output.mkdir(parents=True, exist_ok=True)
+    failed, tables = 0, []
+    writers: dict[str, Callable[[LabelRecord], object]] = {
+        _SEG: lambda record: _write(args.output, record, ".seg.dcm", exports.dicom_seg(record)),
+        _RTSTRUCT: lambda record: _write(args.output, record, ".rtstruct.dcm", exports.rtstruct(record)),
+        _NIFTI: lambda record: write_atomically(
+            _path(args.output, record, ".nii.gz"), lambda part: shutil.copyfile(datastore.labels.path(record), part)
+        ),
+        _TABLE: lambda record: tables.append(exports.lesions(record)),
+    }
+    for number, record in enumerate(records, 1):
+        print(f"{number} of {len(records)}: label {record.number} of {record.image_id}")
+        for kind in dict.fromkeys(args.format):
+            try:
+                writers[kind](record)
+            except (UserError, OSError, RuntimeError) as error:  # a PACS that is away, a damaged file
+                print(f"   no {kind}: {error}", file=sys.stderr)
+                failed += 1
+    if tables:
+        for name, text in (("lesions.csv", as_csv(tables)), ("lesions.json", as_json(tables))):
+            write_atomically(args.output / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
+    print(f"Research use only. Written to {args.output}" + (f"; {failed} could not be made." if failed else "."))
+    return 1 if failed else 0
+
+
+def _datastore(settings: Settings) -> SeriesDatastore:
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    datastore = open_datastore(settings)
+    if isinstance(datastore.client, FolderClient):
+        datastore.client.scan()
+    return datastore
+
+
+def _write(folder: Path, record: LabelRecord, suffix: str, dataset: Dataset) -> None:
+    write_atomically(_path(folder, record, suffix), lambda part: dataset.save_as(part, write_like_original=False))
+
+
+def _path(folder: Path, record: LabelRecord, suffix: str) -> Path:
+    return folder / f"{record.image_id}-{record.number}{suffix}"

@@ -1,0 +1,227 @@
+"""``python main.py infer``: the model that serves, over every usable series of a folder or PACS."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from lib.app import MyApp
+from lib.atomic import write_atomically, write_json
+from lib.configs.lung_tumor import LungTumor
+from lib.datastore.catalog import Series
+from lib.dicomweb.folder_client import FolderClient
+from lib.errors import UserError
+from lib.exports.label_exports import LabelExports
+from lib.exports.lesion_table import Lesion, as_csv, as_json, lesion_table
+from lib.settings import APP_DIR, Settings, is_url
+
+_SEG, _NIFTI, _TABLE = "seg", "nifti", "table"
+_INDIFFERENT = ("attention", "batch_size")  # settings that change no mask
+_SUFFIXES = {_SEG: ".seg.dcm", _NIFTI: ".nii.gz"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--studies", required=True, help="DICOM folder or DICOMweb URL, as the server is given")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the results; not the DICOM folder")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=(_SEG, _NIFTI, _TABLE),
+        default=[_SEG, _TABLE],
+        help="DICOM SEG, NIfTI: a file for each series; a table of all lesions, CSV and JSON (default: seg table)",
+    )
+    parser.add_argument(
+        "--conf", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a setting, as of the server"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment what is not finished yet; 1 if anything could not be made."""
+    conf, work = dict(args.conf), args.output / ".lunglabel"
+    if "workspace" in conf:
+        raise UserError("--conf workspace is for the server and its labels; this command keeps all under --output.")
+    if not is_url(args.studies):
+        if not Path(args.studies).is_dir():
+            raise UserError(f"{args.studies} is no folder, nor a URL.")
+        if args.output.resolve().is_relative_to(Path(args.studies).resolve()):
+            raise UserError(f"{args.output} lies inside the DICOM folder, which is never written to. Choose another.")
+    conf["workspace"] = str(work)
+    Settings.from_conf(args.studies, conf)  # the app ends the process where it cannot start
+    try:
+        return _Batch(MyApp(str(APP_DIR), args.studies, conf), args).run()
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+class _Batch:
+    """One run. Each series leaves a record ``<SeriesInstanceUID>.json``, written last: with it, it is finished."""
+
+    def __init__(self, app: MyApp, args: argparse.Namespace) -> None:
+        self._app = app
+        self._datastore = app.datastore()
+        self._exports = LabelExports(self._datastore, app.settings.info)
+        self._output: Path = args.output
+        self._formats: list[str] = sorted(set(args.format))
+        self._made_by = _made_by(app)
+
+    def run(self) -> int:
+        problems = self._list()
+        everything = sorted(self._datastore.catalog.all(), key=lambda series: (series.value("PatientID"), series.uid))
+        usable = [series for series in everything if series.problem is None]
+        tables, failures = [], []
+        for number, series in enumerate(usable, 1):
+            about = f"{number} of {len(usable)}  {series.value('PatientID') or '(no id)'}  {series.uid}"
+            try:
+                record = self._finished(series)
+                said = "finished before" if record else None
+                record = record or self._segment(series)
+            except Exception as error:  # whatever is wrong with one series or with the PACS: the others are done
+                reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                failures.append(f"{series.uid}: {reason}")
+                print(f"{about}: failed, {reason}", flush=True)
+                continue
+            print(f"{about}: {said or 'done'}, {record['voxels']} voxels marked", flush=True)
+            for warning in record["warnings"]:
+                print(f"    {warning}")
+            failures += [f"{series.uid}: no {kind}: {reason}" for kind, reason in record["not_made"].items()]
+            if _TABLE in self._formats:
+                tables.append((record["about"], [Lesion(**lesion) for lesion in record["lesions"]]))
+        if tables:
+            for name, text in (("lesions.csv", as_csv(tables)), ("lesions.json", as_json(tables))):
+                write_atomically(self._output / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
+        left_out = [f"{series.uid}: {series.problem}" for series in everything if series.problem]
+        _print_all(f"{len(left_out)} series left out", left_out)
+        _print_all(
+            "Other files left out (`python main.py doctor` names them)",
+            (f"{count}: {reason}" for reason, count in problems.most_common()),
+        )
+        _print_all(f"{len(failures)} could not be made; the same command tries again", failures)
+        print(f"Research use only. {len(usable)} usable series; results in {self._output}")
+        return 1 if failures else 0
+
+    def _list(self) -> Counter[str]:
+        """List the series; returns the reasons why files are none, with their numbers."""
+        client = self._datastore.client
+        if isinstance(client, FolderClient):
+            client.scan(lambda done, total: print(f"Read {done} of {total} files", flush=True))
+        try:
+            self._datastore.list_images()
+        except Exception as error:  # whatever the network or the PACS did
+            raise UserError(f"{self._datastore.name()} does not answer as DICOMweb: {error}") from error
+        return (
+            Counter(reason for _, reason in client.index.problems()) if isinstance(client, FolderClient) else Counter()
+        )
+
+    def _finished(self, series: Series) -> dict[str, Any] | None:
+        """The record of a series whose results are all there, of this model and of these slices."""
+        record = self._record(series)
+        if record is None or record["made_by"] != self._made_by or record["instances"] != series.instance_count:
+            return None
+        there = {kind for kind in record["made"] if kind == _TABLE or self._path(series, _SUFFIXES[kind]).exists()}
+        return record if there | record["not_made"].keys() >= set(self._formats) else None
+
+    def _segment(self, series: Series) -> dict[str, Any]:
+        former = self._record(series) or {"made": []}
+        volume = Path(self._datastore.get_image_uri(series.uid))
+        try:
+            request = {"model": LungTumor.NAME, "image": series.uid, "attention": False, "result_extension": ".nii.gz"}
+            result = self._app.infer(request)
+            record = self._results(series, volume, Path(result["file"]), result["params"])
+        finally:
+            volume.unlink(missing_ok=True)  # those of a whole PACS would fill the disk
+        write_json(self._path(series, ".json"), record)
+        for kind in set(former["made"]) & _SUFFIXES.keys() - set(record["made"]):
+            self._path(series, _SUFFIXES[kind]).unlink(missing_ok=True)  # not to be taken for this model's
+        return record
+
+    def _results(self, series: Series, volume: Path, mask: Path, params: dict[str, Any]) -> dict[str, Any]:
+        """Write what can be made of a mask; returns the record."""
+        if params["model_version"] != self._made_by["model_version"]:  # published since
+            self._made_by = _made_by(self._app)
+        lesions: list[dict[str, Any]] = []
+        makers: dict[str, Callable[[], object]] = {
+            _SEG: lambda: self._write_seg(series, mask, params["model_version"]),
+            _NIFTI: lambda: write_atomically(self._path(series, ".nii.gz"), lambda part: shutil.copyfile(mask, part)),
+            _TABLE: lambda: lesions.extend(self._lesions(mask, volume)),
+        }
+        made, not_made = [], {}
+        try:
+            for kind in self._formats:
+                try:
+                    makers[kind]()
+                    made.append(kind)
+                except UserError as error:  # it will be so at each try: a NIfTI file has no DICOM to refer to
+                    not_made[kind] = str(error)
+        finally:
+            mask.unlink(missing_ok=True)
+        return {
+            "made_by": self._made_by,
+            "instances": series.instance_count,
+            "made": made,
+            "not_made": not_made,
+            "voxels": params["voxels"],
+            "warnings": params["warnings"],
+            "about": {
+                "patient_id": series.value("PatientID"),
+                "study_date": series.value("StudyDate"),
+                "series_instance_uid": series.uid,
+                "algorithm_type": "AUTOMATIC",
+                "model_version": params["model_version"],
+            },
+            "lesions": lesions,
+        }
+
+    def _write_seg(self, series: Series, mask: Path, version: str) -> None:
+        seg = self._exports.dicom_seg_of_prediction(series.uid, mask, version)
+        write_atomically(self._path(series, ".seg.dcm"), lambda part: seg.save_as(part, write_like_original=False))
+
+    def _lesions(self, mask: Path, volume: Path) -> list[dict[str, Any]]:
+        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(mask), sitk.sitkUInt8))
+        labels = self._app.settings.info["labels"]
+        return [asdict(lesion) for lesion in lesion_table(voxels, sitk.ReadImage(str(volume)), labels)]
+
+    def _record(self, series: Series) -> dict[str, Any] | None:
+        try:
+            return json.loads(self._path(series, ".json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def _path(self, series: Series, suffix: str) -> Path:
+        if series.uid != Path(series.uid).name:
+            raise UserError(f"{series.uid!r} is no SeriesInstanceUID, and no file can be named by it.")
+        return self._output / f"{series.uid}{suffix}"
+
+
+def _made_by(app: MyApp) -> dict[str, Any]:
+    """What decides about a mask, besides the image.
+
+    Raises:
+        UserError: There are no weights.
+    """
+    weights, info = app.models.serving_weights(), app.settings.info
+    if weights is None:
+        raise UserError(f"There is no trained model in {app.settings.model_dir}: nothing can be segmented yet.")
+    decides = {
+        "app_version": info["version"],
+        "model_version": app.models.serving_version(),
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "infer": {name: value for name, value in info["config"]["infer"].items() if name not in _INDIFFERENT},
+        "preprocessing": info["preprocessing"],
+    }
+    return json.loads(json.dumps(decides))  # as it reads when it comes back from a record
+
+
+def _print_all(title: str, lines: Iterable[str]) -> None:
+    lines = list(lines)
+    if lines:
+        print("\n  ".join([f"{title}:", *lines]))

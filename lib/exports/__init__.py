@@ -1,0 +1,1 @@
+"""Labels in the forms that hospitals use: DICOM SEG, RTSTRUCT, NIfTI, and a table of the lesions."""

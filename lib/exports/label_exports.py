@@ -1,0 +1,98 @@
+"""What can be made of a stored label, or of a prediction, over the datastore."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import SimpleITK as sitk
+from pydicom.dataset import FileDataset
+
+from lib.datastore.label_store import LabelRecord
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.errors import UserError
+from lib.exports.dicom_seg import segmentation
+from lib.exports.lesion_table import Lesion, lesion_table
+from lib.exports.provenance import Provenance, algorithm_type
+from lib.exports.rtstruct import structure_set
+from lib.exports.source_images import SourceImages
+
+
+class LabelExports:
+    """Makes the forms of a label that others ask for.
+
+    Args:
+        datastore: Of the images and labels.
+        info: ``info.yaml``.
+    """
+
+    def __init__(self, datastore: SeriesDatastore, info: Mapping[str, Any]) -> None:
+        self._datastore = datastore
+        self._info = info
+
+    def dicom_seg(self, record: LabelRecord) -> hd.seg.Segmentation:
+        """The DICOM Segmentation of a label; the same instance whenever it is made.
+
+        Raises:
+            UserError: The image is gone, has changed, or is no DICOM series.
+        """
+        return self._seg(record.image_id, self._mask(record), Provenance.of_label(record))
+
+    def rtstruct(self, record: LabelRecord) -> FileDataset:
+        """The RT Structure Set of a label; the same instance whenever it is made.
+
+        Raises:
+            UserError: The image is gone, has changed, or is no DICOM series.
+        """
+        sources = self._sources(record.image_id)
+        return structure_set(self._mask(record), sources, Provenance.of_label(record), self._info)
+
+    def lesions(self, record: LabelRecord) -> tuple[dict[str, Any], list[Lesion]]:
+        """What a table of lesions says of a label, and its lesions.
+
+        Raises:
+            UserError: The image is gone or has changed.
+        """
+        series = self._datastore.series(record.image_id)
+        volume = sitk.ReadImage(self._datastore.get_image_uri(record.image_id))
+        mask = self._mask(record)
+        if mask.shape != volume.GetSize()[::-1]:
+            raise UserError(f"Image {record.image_id} has changed since it was labelled.", HTTPStatus.CONFLICT)
+        about = {
+            "patient_id": series.value("PatientID"),
+            "study_date": series.value("StudyDate"),
+            "series_instance_uid": record.image_id,
+            "label_number": record.number,
+            "algorithm_type": algorithm_type(record.info),
+            "model_version": record.info.get("model_version"),
+        }
+        return about, lesion_table(mask, volume, self._info["labels"])
+
+    def dicom_seg_of_prediction(self, image_id: str, mask: Path, model_version: str) -> hd.seg.Segmentation:
+        """The DICOM Segmentation of a mask that the model has just made of an image.
+
+        Raises:
+            UserError: The image is no DICOM series.
+        """
+        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(mask), sitk.sitkUInt8))
+        content = hashlib.sha256(voxels.tobytes()).hexdigest()
+        return self._seg(image_id, voxels, Provenance.of_prediction(image_id, content, model_version))
+
+    def _seg(self, image_id: str, mask: np.ndarray, provenance: Provenance) -> hd.seg.Segmentation:
+        return segmentation(mask, self._sources(image_id), provenance, self._info)
+
+    def _sources(self, image_id: str) -> SourceImages:
+        series = self._datastore.series(image_id)
+        if series.file:
+            return SourceImages.of([])
+        return SourceImages.of(self._datastore.client.retrieve_series_metadata(series.study_uid, series.uid))
+
+    def _mask(self, record: LabelRecord) -> np.ndarray:
+        """Voxels (slice, row, column) of a label."""
+        path = self._datastore.labels.path(record)
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkUInt8))

@@ -1,0 +1,191 @@
+"""One row for each lesion of a mask: how large, how dense and where it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+from scipy.spatial import ConvexHull, distance
+
+from lib.datastore.slice_geometry import SLICE_POSITIONS
+from lib.datastore.volume import affine_of
+from lib.transforms.lungs import find_lungs
+
+DEFINITIONS = {
+    "lesion": "voxels of one label that touch each other, corners included (26 neighbours)",
+    "longest_diameter_mm": "in the axial section where it is longest, between the outer edges of the pixels",
+    "perpendicular_diameter_mm": "extent at right angles to the longest diameter, in the same section",
+    "mean_hu": "over all voxels of the lesion",
+    "x_mm, y_mm, z_mm": "centre of mass, DICOM patient coordinates: to the patient's left, back and head",
+    "side": "of the patient, by the middle of the body around the lungs, over 10 mm from it; else midline. Empty where "
+    "no lungs are seen.",
+}
+_EVERY_NEIGHBOUR = np.ones((3, 3, 3), bool)
+_MIDLINE_MM = 10.0
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A row; see ``DEFINITIONS``. Ordered by volume within its label, the largest is number 1."""
+
+    label: str
+    number: int
+    voxels: int
+    volume_mm3: float
+    volume_ml: float
+    longest_diameter_mm: float
+    perpendicular_diameter_mm: float
+    mean_hu: float
+    x_mm: float
+    y_mm: float
+    z_mm: float
+    side: str
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where the voxels of a volume lie; index order slice, row, column.
+
+    Attributes:
+        centres: For each axis, positions of the voxels along it, mm.
+        widths: For each axis, sizes of the voxels along it, mm.
+        origins: (slices, 3); centre of the first pixel of each slice, LPS mm.
+        row, column: Directions of increasing column and of increasing row index.
+        axial: The axis along which the axial sections follow each other: that closest to the patient's long axis.
+    """
+
+    centres: tuple[np.ndarray, np.ndarray, np.ndarray]
+    widths: tuple[np.ndarray, np.ndarray, np.ndarray]
+    origins: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    axial: int
+
+    @classmethod
+    def of(cls, volume: sitk.Image) -> _Grid:
+        affine = affine_of(volume)
+        columns, rows, slices = volume.GetSize()
+        spacing = np.linalg.norm(affine[:3, :2], axis=0)
+        row, column = (affine[:3, :2] / spacing).T
+        normal = np.cross(row, column)
+        origins = affine[:3, 3] + np.arange(slices)[:, None] * affine[:3, 2]
+        if volume.HasMetaDataKey(SLICE_POSITIONS):  # slices that are not evenly spaced
+            origins = np.array(json.loads(volume.GetMetaData(SLICE_POSITIONS)))
+        distances = (origins - origins[0]) @ normal
+        return cls(
+            centres=(distances, np.arange(rows) * spacing[1], np.arange(columns) * spacing[0]),
+            widths=(np.abs(np.gradient(distances)), np.full(rows, spacing[1]), np.full(columns, spacing[0])),
+            origins=origins,
+            row=row,
+            column=column,
+            axial=int(np.abs([normal[2], column[2], row[2]]).argmax()),
+        )
+
+
+def lesion_table(mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int]) -> list[Lesion]:
+    """Measure every lesion of a mask.
+
+    Args:
+        mask: (slice, row, column), voxel for voxel that of ``volume``.
+        volume: HU, with its geometry in patient coordinates.
+        labels: Label values by name.
+    """
+    grid = _Grid.of(volume)
+    hu = sitk.GetArrayViewFromImage(volume)
+    midline = _midline(volume) if mask.any() else None
+    lesions = []
+    for name, value in labels.items():
+        components, _ = ndimage.label(mask == value, structure=_EVERY_NEIGHBOUR)
+        found = [
+            _measure(components[box] == number, box, hu, grid, midline, name)
+            for number, box in enumerate(ndimage.find_objects(components), 1)
+        ]
+        found.sort(key=lambda row: row["volume_mm3"], reverse=True)
+        lesions += [Lesion(number=number, **row) for number, row in enumerate(found, 1)]
+    return lesions
+
+
+def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[Lesion]]]) -> str:
+    """The lesions of some masks as CSV.
+
+    Args:
+        tables: For each mask what is the same for all its rows (image, patient …), and its lesions.
+    """
+    text = io.StringIO()
+    rows = [{**about, **asdict(lesion)} for about, lesions in tables for lesion in lesions]
+    writer = csv.DictWriter(text, [*tables[0][0], *(field.name for field in fields(Lesion))])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def as_json(tables: Sequence[tuple[Mapping[str, object], Sequence[Lesion]]]) -> str:
+    """The same as JSON, with what its words mean. A mask without lesions is in it too."""
+    masks = [{**about, "lesions": [asdict(lesion) for lesion in lesions]} for about, lesions in tables]
+    return json.dumps({"definitions": DEFINITIONS, "masks": masks}, indent=2) + "\n"
+
+
+def _measure(
+    inside: np.ndarray, box: tuple[slice, ...], hu: np.ndarray, grid: _Grid, midline: float | None, label: str
+) -> dict[str, object]:
+    index = np.argwhere(inside) + [part.start for part in box]
+    slices, rows, columns = index.T
+    weights = np.prod([widths[places] for widths, places in zip(grid.widths, index.T, strict=True)], axis=0)
+    places = (
+        grid.origins[slices]
+        + grid.centres[1][rows][:, None] * grid.column
+        + grid.centres[2][columns][:, None] * grid.row
+    )
+    centre = np.average(places, axis=0, weights=weights)
+    longest, perpendicular = max(
+        _diameters(index[index[:, grid.axial] == section], grid) for section in np.unique(index[:, grid.axial])
+    )
+    volume = float(weights.sum())
+    return {
+        "label": label,
+        "voxels": len(index),
+        "volume_mm3": round(volume, 2),
+        "volume_ml": round(volume / 1000, 4),
+        "longest_diameter_mm": round(longest, 2),
+        "perpendicular_diameter_mm": round(perpendicular, 2),
+        "mean_hu": round(float(hu[tuple(index.T)].mean()), 1),
+        **{name: round(float(value), 2) for name, value in zip(("x_mm", "y_mm", "z_mm"), centre, strict=True)},
+        "side": _side(float(centre[0]), midline),
+    }
+
+
+def _diameters(index: np.ndarray, grid: _Grid) -> tuple[float, float]:
+    """Longest diameter of the pixels of a section and the extent at right angles to it, mm."""
+    one, other = (axis for axis in range(3) if axis != grid.axial)
+    centres = np.column_stack([grid.centres[axis][index[:, axis]] for axis in (one, other)])
+    half = np.column_stack([grid.widths[axis][index[:, axis]] for axis in (one, other)]) / 2
+    edges = np.concatenate([centres + half * step for step in ((1, 0), (-1, 0), (0, 1), (0, -1))])
+    hull = edges[ConvexHull(edges).vertices]
+    apart = distance.cdist(hull, hull)
+    first, last = np.unravel_index(apart.argmax(), apart.shape)
+    along = (hull[last] - hull[first]) / apart[first, last]
+    return float(apart.max()), float(np.ptp(hull @ [-along[1], along[0]]))
+
+
+def _midline(volume: sitk.Image) -> float | None:
+    """Left-right position of the middle of the body around the lungs, LPS mm; None where there are no lungs."""
+    axial = sitk.DICOMOrient(volume, "LPS")
+    lungs = find_lungs(sitk.GetArrayViewFromImage(axial).transpose(2, 1, 0), axial.GetSpacing())
+    if lungs is None:
+        return None
+    middle = (*lungs.body_centre, (lungs.start[2] + lungs.stop[2]) / 2)
+    return axial.TransformContinuousIndexToPhysicalPoint(middle)[0]
+
+
+def _side(x: float, midline: float | None) -> str:
+    if midline is None:
+        return ""
+    if abs(x - midline) <= _MIDLINE_MM:
+        return "midline"
+    return "left" if x > midline else "right"

@@ -1,0 +1,150 @@
+"""Every final label gets its DICOM SEG in the background, and no failure of that costs the label."""
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+
+from lib.cli.labels import _line
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.pacs import pacs_client
+from lib.exports.label_exports import LabelExports
+from lib.exports.seg_storage import SegStorage
+from lib.phantoms import Acquisition, write_dicom_series
+from lib.settings import Settings
+
+GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
+
+
+@pytest.fixture
+def studies(tmp_path):
+    write_dicom_series(tmp_path / "dicom", np.zeros(GRID.shape, np.int16), GRID.affine, patient_id="P")
+    return tmp_path / "dicom"
+
+
+@pytest.fixture
+def settings(studies, tmp_path) -> Settings:
+    return Settings.from_conf(str(studies), {"workspace": str(tmp_path / "workspace")})
+
+
+@pytest.fixture
+def datastore(studies, settings) -> SeriesDatastore:
+    client = FolderClient(studies, settings.segs_dir, settings.cache_dir / "index.sqlite")
+    client.scan()
+    return SeriesDatastore(client, settings)
+
+
+@pytest.fixture
+def submit(tmp_path):
+    def submit(datastore: SeriesDatastore, *voxels: tuple[int, int, int], tag: str = "final") -> None:
+        mask = np.zeros(GRID.shape, np.uint8)
+        for voxel in voxels:
+            mask[voxel] = 1
+        mask.tofile(tmp_path / "label.bin")
+        datastore.save_label(datastore.list_images()[0], str(tmp_path / "label.bin"), tag, {})
+
+    return submit
+
+
+def storage(datastore: SeriesDatastore, settings: Settings, to_pacs: bool = False) -> SegStorage:
+    return SegStorage(datastore, LabelExports(datastore, settings.info), to_pacs)
+
+
+def segs(datastore: SeriesDatastore) -> list[str]:
+    found = datastore.client.search_for_instances(search_filters={"Modality": "SEG"})
+    return sorted(one["00080018"]["Value"][0] for one in found)
+
+
+def noted(datastore: SeriesDatastore) -> list[dict]:
+    return [record.dicom_seg for record in datastore.labels.history(datastore.list_images()[0])]
+
+
+def test_each_version_gets_one_in_the_workspace_and_only_one(datastore, settings, submit, studies):
+    before = sorted(studies.rglob("*"))
+    submit(datastore, (1, 2, 3))
+    submit(datastore, (1, 2, 3), (4, 5, 6))
+    submit(datastore, (0, 0, 0), tag="original")
+    work = storage(datastore, settings)
+    work.store_missing()
+    first = segs(datastore)
+    assert len(first) == 2
+    assert sorted(note["sop_instance_uid"] for note in noted(datastore)[:2]) == first
+    assert noted(datastore)[2] == {}
+    work.store_missing()
+    submit(datastore, (1, 2, 3), (4, 5, 7))
+    work.store_missing()
+    assert len(segs(datastore)) == 3
+    assert set(first) < set(segs(datastore))
+    assert len(list(settings.segs_dir.rglob("*.dcm"))) == 3
+    assert sorted(studies.rglob("*")) == before
+
+
+def test_what_was_stored_but_not_noted_is_not_stored_again(datastore, settings, submit):
+    submit(datastore, (1, 2, 3))
+    work = storage(datastore, settings)
+    work.store_missing()
+    datastore.labels.note_dicom_seg(datastore.labels.latest(datastore.list_images()[0], "final"), {})
+    work.store_missing()
+    assert len(list(settings.segs_dir.rglob("*.dcm"))) == 1
+    assert "sop_instance_uid" in noted(datastore)[0]
+
+
+def test_a_failure_is_said_once_and_tried_again(datastore, settings, submit, monkeypatch, caplog):
+    submit(datastore, (1, 2, 3))
+    label = datastore.labels.latest(datastore.list_images()[0], "final")
+    work = storage(datastore, settings)
+
+    def away(*_):
+        raise ConnectionError("the PACS is away")
+
+    def refused(*_):
+        answer, failed = Dataset(), Dataset()
+        failed.FailureReason = 0xA700
+        answer.FailedSOPSequence = [failed]
+        return answer
+
+    with monkeypatch.context() as broken:
+        broken.setattr(datastore.client, "store_instances", away)
+        work.store_missing()
+        work.store_missing()
+        assert caplog.text.count("the PACS is away") == 1
+        assert noted(datastore)[0] == {"error": "ConnectionError: the PACS is away"}
+        broken.setattr(datastore.client, "store_instances", refused)
+        work.store_missing()
+        assert "reason 42752" in noted(datastore)[0]["error"]
+    (record,) = datastore.labels.history(label.image_id)
+    assert (record.sha256, record.info) == (label.sha256, label.info)
+    assert "no DICOM SEG yet: OSError" in _line(record, in_use=True)
+    work.store_missing()
+    assert len(segs(datastore)) == 1
+    assert "no DICOM SEG" not in _line(datastore.labels.latest(label.image_id, "final"), in_use=True)
+
+
+def test_one_label_that_cannot_be_stored_holds_up_no_other(datastore, settings, submit):
+    submit(datastore, (1, 2, 3))
+    submit(datastore, (4, 5, 6))
+    image = datastore.list_images()[0]
+    datastore.labels.path(datastore.labels.history(image)[0]).write_bytes(b"junk")
+    storage(datastore, settings).store_missing()
+    assert "error" in noted(datastore)[0]
+    assert segs(datastore) == [noted(datastore)[1]["sop_instance_uid"]]
+
+
+@pytest.mark.pacs
+def test_a_pacs_is_written_to_only_where_it_may_be(orthanc, studies, submit, tmp_path):
+    pacs = orthanc(studies)
+    settings = Settings.from_conf(pacs.url, {"workspace": str(tmp_path / "workspace")})
+    assert settings.info["config"]["export"]["store_in_pacs"] is False
+    settings.cache_dir.mkdir(parents=True)
+    datastore = SeriesDatastore(pacs_client(pacs.url), settings)
+    submit(datastore, (1, 2, 3))
+    silent = storage(datastore, settings)
+    silent.start()
+    silent.join(20)
+    assert not silent.is_alive()
+    assert segs(datastore) == []
+    work = storage(datastore, settings, to_pacs=True)
+    work.store_missing()
+    work.store_missing()
+    assert segs(datastore) == [noted(datastore)[0]["sop_instance_uid"]]
+    assert not list(settings.workspace.rglob("*.dcm"))

@@ -1,0 +1,88 @@
+"""``python main.py export`` as a user calls it, read back."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from pydicom import dcmread
+
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.dicomweb.folder_client import FolderClient
+from lib.phantoms import Acquisition, write_dicom_series
+from lib.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
+
+
+def call(*arguments: object, status: int = 0) -> str:
+    command = [sys.executable, str(ROOT / "main.py"), "export", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def labelled(tmp_path) -> tuple[Path, Path, list[str]]:
+    """Studies, workspace and ids of two images, the first labelled twice."""
+    studies, workspace = tmp_path / "dicom", tmp_path / "workspace"
+    for patient in ("A", "B"):
+        write_dicom_series(studies / patient, np.full(GRID.shape, -50, np.int16), GRID.affine, patient_id=patient)
+    settings = Settings.from_conf(str(studies), {"workspace": str(workspace)})
+    client = FolderClient(studies, settings.segs_dir, settings.cache_dir / "index.sqlite")
+    client.scan()
+    datastore = SeriesDatastore(client, settings)
+    images = sorted(datastore.list_images())
+    mask = np.zeros(GRID.shape, np.uint8)
+    for image, size in ((images[0], 1), (images[0], 3), (images[1], 2)):
+        mask[2, 3, 4 : 4 + size] = 1
+        mask.tofile(tmp_path / "label.bin")
+        datastore.save_label(image, str(tmp_path / "label.bin"), "final", {"annotator": "Ada"})
+        mask[:] = 0
+    return studies, workspace, images
+
+
+def test_every_form_of_the_latest_labels(labelled, tmp_path):
+    studies, workspace, images = labelled
+    before = sorted(studies.rglob("*"))
+    output = tmp_path / "out"
+    where = ("--studies", studies, "--workspace", workspace, "--output", output)
+    said = call(*where, "--format", "seg", "rtstruct", "nifti", "table")
+    assert "Research use only" in said
+    expected = {f"{images[0]}-2", f"{images[1]}-1"}
+    for suffix in (".seg.dcm", ".rtstruct.dcm", ".nii.gz"):
+        assert {path.name.removesuffix(suffix) for path in output.glob(f"*{suffix}")} == expected
+    assert dcmread(output / f"{images[0]}-2.seg.dcm").NumberOfFrames == 1
+    contours = dcmread(output / f"{images[0]}-2.rtstruct.dcm").ROIContourSequence[0].ContourSequence
+    assert len(contours) == 1
+    assert sitk.GetArrayFromImage(sitk.ReadImage(str(output / f"{images[0]}-2.nii.gz"))).sum() == 3
+    rows = {row["series_instance_uid"]: row for row in csv.DictReader((output / "lesions.csv").open())}
+    assert float(rows[images[0]]["volume_mm3"]) == 3 * 2.5
+    assert float(rows[images[1]]["longest_diameter_mm"]) == 2
+    assert {row["patient_id"] for row in rows.values()} == {"A", "B"}
+    assert {row["algorithm_type"] for row in rows.values()} == {"MANUAL"}
+    assert len(json.loads((output / "lesions.json").read_text())["masks"]) == 2
+    assert sorted(studies.rglob("*")) == before
+
+
+def test_a_label_that_cannot_be_exported_is_named_and_holds_up_no_other(labelled, tmp_path):
+    studies, workspace, images = labelled
+    (workspace / "labels" / images[0] / "2.nii.gz").write_bytes(b"junk")
+    said = call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
+    assert "no seg:" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{images[1]}-1.seg.dcm"]
+
+
+def test_the_dicom_folder_is_never_written_to(labelled, tmp_path):
+    studies, workspace, _ = labelled
+    where = ("--studies", studies, "--workspace", workspace)
+    assert "never written to" in call(*where, "--output", studies / "out", status=1)
+    assert "There are no labels" in call(
+        "--studies", studies, "--workspace", tmp_path / "other", "--output", tmp_path / "out", status=1
+    )

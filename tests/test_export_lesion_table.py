@@ -1,0 +1,124 @@
+"""The table of the lesions against values worked out by hand."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lib.datastore.slice_geometry import SLICE_POSITIONS
+from lib.exports.lesion_table import as_csv, as_json, lesion_table
+from lib.phantoms import Acquisition, Lesion, chest_volume
+
+SHAPE, SPACING = (12, 20, 28), (2.5, 0.8, 0.7)  # slice, row, column
+LABELS = {"lung_tumor": 1}
+
+
+def image_of(array: np.ndarray, affine: np.ndarray) -> sitk.Image:
+    image = sitk.GetImageFromArray(array)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    return image
+
+
+def two_lesions() -> np.ndarray:
+    """A bar of 10 × 3 × 1 pixels in the middle of three slices of 4 × 3, and a voxel far from it."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[4:7, 8:11, 5:9] = 1
+    mask[5, 8:11, 5:15] = 1
+    mask[10, 2, 25] = 1
+    return mask
+
+
+def test_values_worked_out_by_hand():
+    grid = Acquisition(shape=SHAPE, spacing=SPACING)
+    hu = np.full(SHAPE, -800, np.int16)
+    hu[4:7, 8:11, 5:15] = 40
+    hu[5, 8:11, 5:15] = 70
+    bar, voxel = lesion_table(two_lesions(), image_of(hu, grid.affine), LABELS)
+    assert (bar.label, bar.number, voxel.number) == ("lung_tumor", 1, 2)
+    assert bar.voxels == 2 * 12 + 30
+    assert bar.volume_mm3 == pytest.approx(54 * 2.5 * 0.8 * 0.7, abs=0.01)
+    assert bar.volume_ml == pytest.approx(bar.volume_mm3 / 1000, abs=1e-4)
+    # From the middle of the left edge of one corner pixel to that of the right edge of the opposite one:
+    assert bar.longest_diameter_mm == pytest.approx(np.hypot(10 * 0.7, 2 * 0.8), abs=0.01)
+    assert bar.mean_hu == pytest.approx((24 * 40 + 30 * 70) / 54, abs=0.05)
+    centre = np.argwhere(two_lesions()[:8]).mean(axis=0)[::-1]
+    expected = grid.affine[:3, :3] @ centre + grid.affine[:3, 3]
+    assert (bar.x_mm, bar.y_mm, bar.z_mm) == pytest.approx(expected, abs=0.01)
+    assert voxel.volume_mm3 == pytest.approx(1.4, abs=0.01)
+    assert (voxel.longest_diameter_mm, voxel.perpendicular_diameter_mm) == (0.8, 0.7)
+    assert voxel.side == ""  # no lungs to tell by
+
+
+def test_perpendicular_diameter_of_a_bar():
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[5, 8, 3:23] = 1
+    mask[5, 5:12, 12] = 1
+    grid = Acquisition(shape=SHAPE, spacing=SPACING)
+    (cross,) = lesion_table(mask, image_of(np.zeros(SHAPE, np.int16), grid.affine), LABELS)
+    assert cross.longest_diameter_mm == pytest.approx(20 * 0.7, abs=0.01)
+    assert cross.perpendicular_diameter_mm == pytest.approx(7 * 0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("plane", ["head_first_prone", "feet_first_supine", "sagittal", "coronal"])
+def test_the_same_body_measures_the_same_however_it_is_stored(plane):
+    """A box of 12 mm along x, 8 mm along y and 20 mm along z, between the grid's voxels of 1 mm."""
+    grid = Acquisition(shape=(40, 40, 40), spacing=(1, 1, 1), plane=plane, center=(50, -20, 30))
+    index = np.indices(grid.shape).reshape(3, -1)[::-1].T
+    x, y, z = (index @ grid.affine[:3, :3].T + grid.affine[:3, 3]).T
+    inside = (np.abs(x - 52) < 6) & (np.abs(y + 22) < 4) & (np.abs(z - 33) < 10)
+    mask = inside.reshape(grid.shape).astype(np.uint8)
+    (box,) = lesion_table(mask, image_of(np.zeros(grid.shape, np.int16), grid.affine), LABELS)
+    assert box.volume_mm3 == 12 * 8 * 20
+    assert box.longest_diameter_mm == pytest.approx(np.hypot(12, 7), abs=0.01)
+    assert (box.x_mm, box.y_mm, box.z_mm) == pytest.approx((52, -22, 33), abs=0.51)
+
+
+def test_uneven_slices_count_with_their_own_thickness():
+    grid = Acquisition(shape=SHAPE, spacing=SPACING)
+    volume = image_of(np.zeros(SHAPE, np.int16), grid.affine)
+    steps = np.array([0, *[2.5] * 4, 7.5, *[2.5] * 6])  # a slice is missing on either side of the sixth
+    positions = grid.affine[:3, 3] + np.cumsum(steps)[:, None] * [0, 0, 1]
+    volume.SetMetaData(SLICE_POSITIONS, json.dumps(positions.tolist()))
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[4, 3:5, 5] = 1
+    mask[9, 3:5, 5] = 1
+    wide, thin = lesion_table(mask, volume, LABELS)
+    assert wide.volume_mm3 == pytest.approx(2 * 0.8 * 0.7 * 5, abs=0.01)
+    assert thin.volume_mm3 == pytest.approx(2 * 0.8 * 0.7 * 2.5, abs=0.01)
+    assert thin.z_mm == pytest.approx(positions[9, 2], abs=0.01)
+
+
+@pytest.mark.parametrize("plane", ["head_first_supine", "feet_first_supine", "sagittal"])
+def test_the_side_is_the_patients(plane):
+    axial = Acquisition(shape=(60, 64, 64), spacing=(4, 6, 6), plane=plane)
+    stored = {"sagittal": Acquisition(shape=(64, 60, 64), spacing=(6, 4, 6), plane=plane)}
+    lesions = (Lesion((-84, 58, -22), 35), Lesion((84, 44, -18), 27))
+    hu, mask, affine = chest_volume(3, lesions=lesions, acquisition=stored.get(plane, axial))
+    found = lesion_table(mask, image_of(hu, affine), LABELS)
+    assert {lesion.side: lesion.x_mm > 0 for lesion in found} == {"right": False, "left": True}
+    assert found[0].side == "right"
+
+
+def test_nothing_found_is_an_empty_table():
+    grid = Acquisition(shape=SHAPE, spacing=SPACING)
+    volume = image_of(np.zeros(SHAPE, np.int16), grid.affine)
+    assert lesion_table(np.zeros(SHAPE, np.uint8), volume, LABELS) == []
+
+
+def test_csv_and_json_say_the_same():
+    grid = Acquisition(shape=SHAPE, spacing=SPACING)
+    lesions = lesion_table(two_lesions(), image_of(np.zeros(SHAPE, np.int16), grid.affine), LABELS)
+    tables = [({"image": "1.2.3", "patient": "Doe, Jane"}, lesions), ({"image": "1.2.4", "patient": "B"}, [])]
+    rows = list(csv.DictReader(io.StringIO(as_csv(tables))))
+    content = json.loads(as_json(tables))
+    assert [row["patient"] for row in rows] == ["Doe, Jane"] * 2
+    assert [mask["image"] for mask in content["masks"]] == ["1.2.3", "1.2.4"]
+    volumes = [lesion["volume_mm3"] for mask in content["masks"] for lesion in mask["lesions"]]
+    assert [float(row["volume_mm3"]) for row in rows] == volumes
+    assert "longest_diameter_mm" in content["definitions"]
