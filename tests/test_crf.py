@@ -1,6 +1,7 @@
 """DenseCRFd: equal to pydensecrf on the same box, never loses a lesion, bounded."""
 
 import logging
+import tracemalloc
 
 import numpy as np
 import pydensecrf.densecrf as pydensecrf
@@ -113,6 +114,32 @@ def test_a_small_lesion_is_refined_even_beside_one_too_large(lesion):
     refined = refine(crf(max_voxels=60 * 60 * 20), wide, np.concatenate([hu, np.zeros((200, 60, 20))]))
     assert np.abs(refined[:60] - probability).max() > 0.05
     np.testing.assert_array_equal(refined[100:], wide[100:])
+
+
+@pytest.mark.parametrize("pattern", ["whole lung", "many specks"])
+def test_time_and_memory_are_bounded_for_any_mask(pattern, monkeypatch):
+    probability = np.full((120, 100, 60), 0.1, np.float32)
+    if pattern == "whole lung":
+        probability[5:-5, 5:-5, 5:-5] = 0.9
+    else:
+        probability[::4, ::4, ::4] = 0.9
+    hu = np.zeros(probability.shape, np.float32)
+    transform = crf(max_voxels=50_000, margin_mm=3)
+    refined_voxels = []
+
+    def marginal(box, *_):
+        refined_voxels.append(box.size)
+        return box
+
+    monkeypatch.setattr(transform, "marginal", marginal)
+    tracemalloc.start()
+    refined = refine(transform, probability, hu)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(refined_voxels) <= 50_000
+    assert bool(refined_voxels) == (pattern == "many specks")
+    assert peak < 24 * probability.nbytes
+    np.testing.assert_array_equal(refined, probability)
 
 
 def test_no_candidate_no_change():

@@ -1,12 +1,15 @@
 """The infer task: mask and attention map on the image's own grid, with the weights that serve."""
 
+import io
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from PIL import Image
 
 from lib.errors import UserError
-from lib.evaluation.attention_picture import attention_picture
+from lib.evaluation.attention_picture import BAR_PX, PANEL_PX, attention_picture
 from lib.infers import LungTumorInferTask
 from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
@@ -70,6 +73,17 @@ def test_another_version_is_used_at_once(task, store, chest):
     assert not np.array_equal(*results)
 
 
+def test_the_answer_names_the_version_that_made_the_mask(task, store, chest, monkeypatch):
+    """Also when another one is published while the run goes on."""
+    before, after = (manifest["version"] for manifest in store.manifests())
+    store.serve(before)
+    mask_transforms = task.post_transforms
+    monkeypatch.setattr(task, "post_transforms", lambda data: store.serve(after) or mask_transforms(data))
+    _, params = task({**REQUEST, "image": str(chest)})
+    assert store.serving_version() == after
+    assert params["model_version"] == before
+
+
 def test_without_weights_nothing_is_predicted(info, tmp_path, chest):
     task = LungTumorInferTask(AttentionResidualUNet(**info["network"]), info, ModelStore(tmp_path / "empty"))
     with pytest.raises(UserError, match="no trained model"):
@@ -102,5 +116,18 @@ def test_the_picture_shows_a_row_for_each_of_the_largest_lesions():
     mask[25:30, 20:26, 12:14] = 1
     png = attention_picture(np.full(mask.shape, -800), mask, np.random.default_rng(0).random(mask.shape))
     assert png.startswith(b"\x89PNG")
-    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
-    assert (width, height) == (3 * 320, 2 * 320)
+    assert Image.open(io.BytesIO(png)).size == (4 * PANEL_PX, BAR_PX + 2 * (BAR_PX + PANEL_PX))
+
+
+def test_the_picture_keeps_millimetres_and_sides():
+    """Voxels are twice as long from front to back: 40 × 20 of them are a square, at the right of the picture."""
+    hu = np.full((80, 40, 3), -1000)
+    mask, attention = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, np.float32)
+    mask[40:80, 0:20, 1] = 1
+    attention[40:80, 0:20, 1] = 1
+    picture = np.array(Image.open(io.BytesIO(attention_picture(hu, mask, attention, (1, 2, 3)))))
+    mapped = picture[2 * BAR_PX :, PANEL_PX : 2 * PANEL_PX]  # of the whole slice
+    rows, columns = np.nonzero(mapped[..., 0] > mapped[..., 2])  # reddish: high attention
+    half = PANEL_PX // 2
+    found = rows.min(), rows.max(), columns.min(), columns.max()
+    assert np.abs(np.subtract(found, (0, half, half, PANEL_PX))).max() <= 8

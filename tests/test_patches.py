@@ -8,7 +8,7 @@ from lib.settings import load_info
 from lib.trainers.patches import PatchSampler
 from lib.trainers.scans import Scan
 
-PREPROCESSING = load_info()["preprocessing"]
+PREPROCESSING = load_info()["preprocessing"] | {"slice_offsets_mm": [-2.5, 0, 2.5]}
 LUNG, TISSUE = -0.45, 1.8  # -800 and 30 HU, normalised
 
 
@@ -73,6 +73,24 @@ def test_channels_beyond_a_thin_crop_show_the_host():
     drawer._set_in(stack, nodule, within, torch.ones(nodule.shape[1:]))
     assert stack[0].max() == stack[2].max() == pytest.approx(LUNG)
     assert stack[1].max() > 2
+
+
+def test_what_lies_within_a_crop_is_turned_over_with_it():
+    drawer = sampler([crop()], [])
+    stack = torch.zeros(4, 8, 8)
+    stack[0] = 1
+    turned_over = 0
+    for _ in range(30):
+        turned, within = drawer._turned(stack, torch.tensor([True, False, False]))
+        assert (turned[:-1].amax((1, 2)) == 1).tolist() == within.tolist()
+        turned_over += within.tolist() == [False, False, True]
+    assert 0 < turned_over < 30
+
+
+def test_a_crop_by_itself_ends_in_air():
+    image, _ = sampler([crop(slices=1)], []).batch(20)
+    assert image[:, 1].max() > 1.0
+    assert image[:, [0, 2]].max() < 0  # noise and shift are little against a nodule
 
 
 def test_nothing_is_set_where_there_is_no_lung():

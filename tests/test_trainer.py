@@ -5,15 +5,18 @@ import sys
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine, Events
 from monai.transforms import Compose
 
-from lib.evaluation.validation_metrics import FalsePositiveComponents, dice_handler
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
+from lib.publishing.gate import Scores
 from lib.publishing.hold_out import HoldOut
 from lib.settings import load_info
 from lib.trainers import LungTumorTrainTask
+from lib.trainers.unfinished_run import UnfinishedRun
+from lib.trainers.validation import Validation
 from lib.transforms import image_transforms
 from lib.transforms.augmentation import patch_transforms
 
@@ -62,6 +65,7 @@ def task(info, folder):
         info,
         ModelStore(folder),
         HoldOut(folder / "hold_out.json", info["config"]["train"]["val_split"], min_patients=2),
+        UnfinishedRun(folder / "training.json"),
     )
 
 
@@ -93,7 +97,7 @@ def test_training_lowers_the_loss(info, cases, tmp_path):
         return function
 
     trainer.loss_function = recorded
-    request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 6, "val_split": 0.0, "learning_rate": 0.01}
+    request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 15, "val_split": 0.0, "learning_rate": 0.01}
     trainer(request, Labelled(cases))
     assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:4])
 
@@ -118,7 +122,8 @@ def test_half_of_the_patches_hold_tumour(info, cases):
     ).set_random_state(0)
     patches = draw({"image": cases[0]["image"], "label": cases[0]["label"]})
     assert len(patches) == 200
-    assert all(patch["image"].shape == (3, 32, 32) and patch["label"].shape == (1, 32, 32) for patch in patches)
+    channels = len(preprocessing["slice_offsets_mm"])
+    assert all(patch["image"].shape == (channels, 32, 32) and patch["label"].shape == (1, 32, 32) for patch in patches)
     assert {value for patch in patches for value in patch["label"].unique().tolist()} == {0.0, 1.0}
     centred = sum(patch["label"].sum() > 0 for patch in patches)
     assert 100 <= centred < 200
@@ -140,27 +145,59 @@ def test_a_volume_without_tumour_still_gives_patches(info, cases, tmp_path):
     assert all(patch["label"].sum() == 0 for patch in patches)
 
 
-def test_false_positives_are_components_that_touch_no_tumour():
-    truth = torch.zeros(1, 1, 20, 20, 5)
-    truth[..., 2:6, 2:6, 1:3] = 1
-    found = torch.zeros_like(truth)
-    found[..., 5:8, 5:8, 2] = 1  # touches
-    found[..., 15:17, 2:4, 0] = 1
-    found[..., 10, 10, 4] = 1
-    metric = FalsePositiveComponents()
-    metric(found, truth)
-    assert metric.aggregate().item() == 2
-    metric(torch.zeros_like(found), truth)
-    assert metric.aggregate().item() == 1
+def test_it_starts_from_the_model_that_serves_and_stops_when_it_gets_no_better(info, cases, tmp_path):
+    torch.manual_seed(1)
+    served = AttentionResidualUNet(**info["network"])
+    torch.save({"model": served.state_dict()}, tmp_path / "served.pt")
+    store = ModelStore(tmp_path)
+    store.serve(store.keep(tmp_path / "served.pt", {}))
+    # Nothing is learnt at this rate, so that no look can find it better than the first.
+    request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 9, "early_stop_patience": 2, "learning_rate": 0.0}
+    stats = task(info, tmp_path)(request, Labelled(cases))
+    assert stats["epoch"] == 3
+    manifest = store.manifests()[-1]
+    assert [look["epoch"] for look in manifest["validations"]] == [1, 2, 3]
+    assert manifest["parent"] == store.manifests()[0]["version"]
+    kept = torch.load(store.weights(manifest["version"]), weights_only=True)["model"]
+    assert all(torch.equal(kept[name], value) for name, value in served.named_parameters())
 
 
-def test_a_finding_in_a_volume_without_tumour_costs_all_of_its_dice():
-    handler = dice_handler(lambda output: output)
-    empty = torch.zeros(1, 1, 8, 8, 4)
-    found = empty.clone()
-    found[..., 0, 0, 0] = 1
-    handler.update((found, empty))
-    assert handler.metric_fn.aggregate().item() == 0
-    handler.reset()
-    handler.update((empty, empty))
-    assert handler.metric_fn.aggregate().item() == 1
+def test_every_labelled_case_is_in_the_mix_but_those_held_out(info, cases, tmp_path):
+    for _ in range(2):
+        task(info, tmp_path)({"model": "lung_tumor", "device": "cpu", "max_epochs": 1}, Labelled(cases))
+    for manifest in ModelStore(tmp_path).manifests():
+        assert sorted(manifest["trained_on"] + manifest["held_out"]) == [case["image_id"] for case in cases]
+        assert len(manifest["held_out"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("dice", "patience", "ended", "best"),
+    [
+        ([0.1, 0.5, 0.4, 0.3, 0.9], 2, 4, 2),
+        ([0.1, 0.5, 0.4, 0.6, 0.5], 2, 5, 4),
+        ([0.1, 0.5, 0.4, 0.3, 0.9], 0, 5, 5),
+        ([0.5, 0.5, 0.5, 0.5, 0.5], 1, 2, 1),
+    ],
+)
+def test_the_best_epoch_is_the_candidate(tmp_path, monkeypatch, dice, patience, ended, best):
+    network = torch.nn.Linear(1, 1)
+    monkeypatch.setattr(
+        "lib.trainers.validation.score", lambda weights, cases, info: Scores(dice[engine.state.epoch - 1], 0, ("a",))
+    )
+    validation = Validation(network, [{}], {}, tmp_path, interval=1, patience=patience)
+    engine = Engine(lambda engine, batch: network.bias.data.fill_(engine.state.epoch))
+    engine.add_event_handler(Events.EPOCH_COMPLETED, validation)
+    engine.run([0], max_epochs=len(dice))
+    assert engine.state.epoch == ended
+    assert validation.best.dice == dice[best - 1]
+    assert torch.load(validation.weights, weights_only=True)["model"]["bias"].item() == best
+    assert validation.stats()["best_metric"] == dice[best - 1]
+
+
+def test_the_last_epoch_is_looked_at_whatever_the_interval(tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.trainers.validation.score", lambda weights, cases, info: Scores(0.5, 0, ("a",)))
+    validation = Validation(torch.nn.Linear(1, 1), [{}], {}, tmp_path, interval=3, patience=0)
+    engine = Engine(lambda engine, batch: None)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, validation)
+    engine.run([0], max_epochs=5)
+    assert [look["epoch"] for look in validation.history] == [3, 5]

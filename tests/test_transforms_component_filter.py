@@ -8,12 +8,15 @@ from monai.data import MetaTensor
 
 from lib.transforms.component_filter import DropDoubtfuld
 
+KEEP_ALL = {"min_diameter_mm": 0, "min_confidence": 0, "max_elongation": 0}
+
 
 def drop(probability, **options):
     affine = torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))
-    pred = MetaTensor(torch.from_numpy(probability[None].astype(np.float32)), affine=affine)
-    transform = DropDoubtfuld(keys="pred", threshold=0.5, **({"min_diameter_mm": 0, "min_confidence": 0} | options))
-    return transform({"pred": pred})["pred"]
+    image = MetaTensor(torch.zeros(1, *probability.shape), affine=affine)
+    pred = torch.from_numpy(probability[None].astype(np.float32))
+    transform = DropDoubtfuld(keys="pred", image_key="image", threshold=0.5, **(KEEP_ALL | options))
+    return transform({"pred": pred, "image": image})["pred"]
 
 
 def findings():
@@ -37,6 +40,24 @@ def test_doubtful_findings_go():
     assert (left[2:6, 20:25, 5] == 0).all()
 
 
+def test_one_sure_voxel_does_not_make_a_finding_sure():
+    probability = findings()
+    probability[3, 22, 5] = 1.0
+    assert (drop(probability, min_confidence=0.8)[0].numpy() >= 0.5).sum() == 24
+
+
+def test_drawn_out_findings_go_in_every_direction_in_mm():
+    probability = np.zeros((40, 40, 30))
+    probability[2:6, 2:6, 2:4] = 0.9  # a cube of 4 mm: slices are 2 mm apart
+    probability[10:12, 2:20, 2] = 0.9
+    probability[20:22, 20:22, 4:20] = 0.9
+    for step in range(16):
+        probability[15 + step : 17 + step, 15 + step : 17 + step, 25] = 0.9
+    left = drop(probability, max_elongation=3)[0].numpy()
+    assert (left >= 0.5).sum() == 32
+    assert (left[2:6, 2:6, 2:4] >= 0.5).all()
+
+
 def test_everything_else_stays(caplog):
     probability = findings()
     with caplog.at_level(logging.INFO):
@@ -47,7 +68,5 @@ def test_everything_else_stays(caplog):
     assert kept.sum() == probability.size - 24
 
 
-def test_zero_keeps_all_and_the_grid():
-    result = drop(findings())
-    np.testing.assert_allclose(result[0].numpy(), findings(), rtol=1e-6)
-    np.testing.assert_allclose(result.affine.numpy(), np.diag([1, 1, 2, 1]))
+def test_zero_keeps_all():
+    np.testing.assert_allclose(drop(findings())[0].numpy(), findings(), rtol=1e-6)

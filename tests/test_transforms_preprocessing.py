@@ -14,6 +14,7 @@ from lib.transforms.axial_field import AxialFieldd
 from lib.transforms.lungs import find_lungs
 
 PREPROCESSING = load_info()["preprocessing"]
+MIDDLE = PREPROCESSING["slice_offsets_mm"].index(0)  # the channel that shows the slice itself
 
 
 def save(path, array, spacing):
@@ -51,8 +52,8 @@ def test_hu_are_clipped_then_normalised(tmp_path):
 def test_normalisation_per_scan_has_mean_0_and_deviation_1(tmp_path):
     save(tmp_path / "a.nii.gz", chest(), (3.0, 3.0, 3.0))
     image = run(tmp_path / "a.nii.gz", normalise="scan")["image"]
-    assert image[1].mean() == pytest.approx(0, abs=0.02)
-    assert image[1].std() == pytest.approx(1, abs=0.05)
+    assert image[MIDDLE].mean() == pytest.approx(0, abs=0.02)
+    assert image[MIDDLE].std() == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("spacing", [0.5, 0.9])
@@ -63,7 +64,7 @@ def test_a_crop_is_padded_and_keeps_its_scale(spacing, tmp_path):
     image = run(tmp_path / "crop.nii.gz")["image"]
     pixel = PREPROCESSING["field_mm"] / 256
     np.testing.assert_allclose(image.pixdim[:2], pixel, rtol=0.01)
-    width = (image[1, :, 128, 1] > 0).sum().item() * pixel
+    width = (image[MIDDLE, :, 128, 1] > 0).sum().item() * pixel
     assert width == pytest.approx(20 * spacing, abs=1.5 * pixel)
 
 
@@ -71,14 +72,14 @@ def test_a_larger_field_is_resampled_whole_in_mode_slice(tmp_path):
     save(tmp_path / "a.nii.gz", np.zeros((250, 200, 2)), (2.0, 2.0, 2.0))
     image = run(tmp_path / "a.nii.gz", field="slice")["image"]
     np.testing.assert_allclose(image.pixdim[:2], 500 / 256, rtol=1e-3)
-    assert (image[1, :, 128, 0] > 0).all()
+    assert (image[MIDDLE, :, 128, 0] > 0).all()
 
 
 def test_field_of_the_lungs_is_centred_on_the_body_even_with_one_lung_opaque(tmp_path):
     shifted = np.roll(np.pad(chest(left_lung=False), ((30, 30), (30, 30), (0, 0)), constant_values=-1000), 20, axis=0)
     save(tmp_path / "a.nii.gz", shifted, (3.0, 3.0, 3.0))
     data = run(tmp_path / "a.nii.gz", field_mm=200)
-    body = (data["image"][1].numpy() > -0.5).any((1, 2))
+    body = (data["image"][MIDDLE].numpy() > -0.5).any((1, 2))
     assert abs((body.argmax() + 255 - body[::-1].argmax()) / 2 - 127.5) < 3
 
 
@@ -112,14 +113,20 @@ def test_lungs_are_not_the_air_around_the_body():
     assert find_lungs(np.full((50, 50, 5), -1000.0), (3.0, 3.0, 3.0)) is None
 
 
-def test_neighbours_are_taken_at_a_distance_in_mm():
-    ramp = torch.arange(10, dtype=torch.float32).expand(1, 4, 4, 10)
+def test_neighbours_are_taken_at_a_distance_in_mm_and_beyond_the_ends_is_air():
+    ramp = torch.arange(10, dtype=torch.float32).expand(1, 4, 4, 10) - 1000
     volume = MetaTensor(ramp, affine=torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0])))
-    stacked = AdjacentSlicesd(keys="image", offsets_mm=(-3, 0, 2, 5))({"image": volume})["image"]
+    stacked = AdjacentSlicesd(keys="image", offsets_mm=(-3, 0, 1, 5))({"image": volume})["image"]
     assert stacked.shape == (4, 4, 4, 10)
-    expected = [torch.arange(10) + shift for shift in (-1.5, 0, 1, 2.5)]
+    air = 0
+    expected = [
+        [air, 0, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5],  # the first slice reaches half a slice down
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9],
+        [2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9, air, air],
+    ]
     for channel, line in zip(stacked, expected, strict=True):
-        torch.testing.assert_close(channel[0, 0].as_tensor(), line.clamp(0, 9).float())
+        torch.testing.assert_close(channel[0, 0].as_tensor() + 1000, torch.tensor(line, dtype=torch.float32))
 
 
 def test_wrong_settings_are_refused():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import requests
 
@@ -23,7 +24,7 @@ def info_seconds(url: str, seconds: float) -> list[float]:
 
 def info_during_inference(url: str) -> tuple[float, float, float]:
     """Median seconds of ``/info/`` idle, during an inference, and seconds of that inference."""
-    image = next(iter(requests.get(f"{url}/datastore/", params={"output": "all"}, timeout=60).json()["objects"]))
+    image = _first_image(url)
     requests.get(f"{url}/datastore/image", params={"image": image}, timeout=600)
     idle = statistics.median(info_seconds(url, 3))
 
@@ -39,3 +40,15 @@ def info_during_inference(url: str) -> tuple[float, float, float]:
         while not running.done():
             busy += info_seconds(url, 0.2)
     return idle, statistics.median(busy), running.result()
+
+
+def first_volume(url: str, path: Path) -> Path:
+    """Save the volume of the server's first image."""
+    reply = requests.get(f"{url}/datastore/image", params={"image": _first_image(url)}, timeout=600)
+    reply.raise_for_status()
+    path.write_bytes(reply.content)
+    return path
+
+
+def _first_image(url: str) -> str:
+    return next(iter(requests.get(f"{url}/datastore/", params={"output": "all"}, timeout=60).json()["objects"]))

@@ -13,11 +13,21 @@ from pathlib import Path
 import torch
 
 from lib.benchmark.folder import frames_per_second, index_seconds, link_instances, orthanc_frames_per_second
+from lib.benchmark.inference import (
+    InferenceCost,
+    crf_slice_by_slice_seconds,
+    inference_cost,
+    training_slices_per_second,
+    write_phantom,
+    write_repeated,
+)
 from lib.benchmark.processes import ServerProcess, free_port, serving
-from lib.benchmark.server import info_during_inference
+from lib.benchmark.server import first_volume, info_during_inference
+from lib.datastore.volume import read_grid
 from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import write_demo_studies
+from lib.publishing import ModelStore
 from lib.settings import APP_DIR, load_info
 
 
@@ -43,28 +53,70 @@ def run(args: argparse.Namespace) -> int:
         count = link_instances(studies, scratch / "many", args.instances)
         first, again = index_seconds(scratch / "many", scratch / "many-index")
         print(f"Index {count} instances           {first:8.2f} s, again when nothing changed {again:.2f} s")
-        with _server(studies, scratch) as server:
+        models = _models(scratch / "model")
+        with _server(studies, models, scratch) as server:
             ours, frames = frames_per_second(f"{server.url}/proxy/dicom/wado")
             idle, busy, inference = info_during_inference(server.url)
+            volume = first_volume(server.url, scratch / "volume.nrrd") if args.studies else None
         theirs = orthanc_frames_per_second(studies, scratch / "orthanc")
         beside = f"Orthanc {theirs:.0f}, ratio {ours / theirs:.2f}" if theirs else "Orthanc is not installed"
         print(f"Frames per second ({frames} frames)    {ours:6.0f}, {beside}")
         print(f"GET /info/ idle                 {1000 * idle:8.1f} ms")
         print(f"GET /info/ during an inference  {1000 * busy:8.1f} ms, ratio {busy / idle:.1f}")
         print(f"That inference                  {inference:8.1f} s")
+        scan = write_repeated(volume or write_phantom(scratch / "phantom.nrrd"), scratch / "scan.nrrd")
+        _print_inference(scan, models)
     return 0
 
 
-@contextlib.contextmanager
-def _server(studies: Path, scratch: Path) -> Iterator[ServerProcess]:
-    """The real server; where no weights are shipped, with untrained ones: they are as fast."""
-    models = scratch / "model"
-    models.mkdir()
-    shipped, weights = APP_DIR / "model" / "pretrained_lung_tumor.pt", models / "pretrained_lung_tumor.pt"
+def _print_inference(scan: Path, models: Path) -> None:
+    """One inference of a large scan, part by part, and what belongs beside it."""
+    info = load_info()
+    cost = inference_cost(scan, info, ModelStore(models))
+    size = "×".join(str(length) for length in read_grid(scan).GetSize())
+    print(f"One inference of {size} voxels, {cost.lung_slices} slices with lung, {cost.findings} findings:")
+    for part, seconds in _parts(cost).items():
+        print(f"  {part:30}{seconds:8.2f} s, {seconds / cost.network:5.2f} of the network alone")
+    print(
+        f"  forward pass {cost.network_flops / 1e9:20.0f} GFLOP/s, matrix product {cost.peak_flops / 1e9:.0f} GFLOP/s, "
+        f"ratio {cost.network_flops / cost.peak_flops:.2f}"
+    )
+    whole = crf_slice_by_slice_seconds(scan, info)
+    beside = f"in boxes {whole / cost.crf:.0f} times faster" if cost.findings else "no finding to compare with"
+    print(f"  CRF slice by slice            {whole:8.0f} s (from 5 slices), {beside}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(f"  training                      {training_slices_per_second(info, device):8.1f} slices per second")
+
+
+def _parts(cost: InferenceCost) -> dict[str, float]:
+    """What is printed of an inference: its parts in their order, then the sums."""
+    return {
+        "reading the volume": cost.reading,
+        "pre-processing": cost.preprocessing,
+        "network alone": cost.network,
+        "slices in, logits out": cost.feeding,
+        "post-processing": cost.postprocessing,
+        "CRF": cost.crf,
+        "writing": cost.writing,
+        "total": cost.total,
+        "total without CRF (default)": cost.total - cost.crf,
+    }
+
+
+def _models(directory: Path) -> Path:
+    """A folder with the shipped weights; where none are shipped, with untrained ones: they are as fast."""
+    directory.mkdir()
+    shipped, weights = APP_DIR / "model" / "pretrained_lung_tumor.pt", directory / "pretrained_lung_tumor.pt"
     if shipped.exists():
         shutil.copyfile(shipped, weights)
     else:
         torch.save({"model": AttentionResidualUNet(**load_info()["network"]).state_dict()}, weights)
+    return directory
+
+
+@contextlib.contextmanager
+def _server(studies: Path, models: Path, scratch: Path) -> Iterator[ServerProcess]:
+    """The real server."""
     port = free_port()
     command = [
         sys.executable,

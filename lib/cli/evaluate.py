@@ -20,7 +20,7 @@ from lib.evaluation.report import render
 from lib.evaluation.summary import summarize
 from lib.settings import APP_DIR, load_info
 from lib.trainers.data_split import held_out
-from lib.trainers.scans import dicom_volume, find_pairs, patient_of
+from lib.trainers.scans import find_cases, patient_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,11 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.threads:
         torch.set_num_threads(args.threads)
-    pairs = _pairs(args)
+    pairs = find_cases(args.images, args.masks, args.output / "volumes")
+    if args.held_out:
+        pairs = [pair for pair in pairs if held_out(patient_of(pair[0]))]
+    if not pairs:
+        raise UserError("None of the images belongs to a held-out patient: leave --held-out away.")
     predictors = {name: Predictor(path, _settings(path, args.crf)) for name, path in map(_named, args.models)}
     results: dict[str, list[CaseResult]] = {name: [] for name in predictors}
     shown: list[dict[str, Any]] = []
@@ -71,22 +75,6 @@ def run(args: argparse.Namespace) -> int:
     write_atomically(args.output / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
     logger.info("Written: %s", args.output / "report.html")
     return 0
-
-
-def _pairs(args: argparse.Namespace) -> list[tuple[str, Path, Path]]:
-    """Name, volume and mask of each case."""
-    if len(args.images) != len(args.masks):
-        raise UserError(f"Give one of --masks for each of --images: got {len(args.masks)} for {len(args.images)}.")
-    pairs = []
-    for images, masks in zip(args.images, args.masks, strict=True):
-        for image, mask in find_pairs(images, masks):
-            volume = dicom_volume(image, args.output / "volumes")[0] if image.is_dir() else image
-            pairs.append((image.name.split(".nii")[0], volume, mask))
-    if args.held_out:
-        pairs = [pair for pair in pairs if held_out(patient_of(pair[0]))]
-    if not pairs:
-        raise UserError("None of the images belongs to a held-out patient: leave --held-out away.")
-    return pairs
 
 
 def _named(text: str) -> tuple[str, Path]:

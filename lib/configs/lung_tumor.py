@@ -14,6 +14,7 @@ from lib.publishing import ModelStore
 from lib.publishing.hold_out import HoldOut
 from lib.settings import Settings
 from lib.trainers import LungTumorTrainTask
+from lib.trainers.unfinished_run import UnfinishedRun
 
 
 class LungTumor(TaskConfig):
@@ -30,6 +31,7 @@ class LungTumor(TaskConfig):
         *,
         app: Settings,
         store: ModelStore,
+        unfinished: UnfinishedRun,
     ) -> None:
         """Take over the app's settings.
 
@@ -40,12 +42,14 @@ class LungTumor(TaskConfig):
             planner: Unused; the network's size does not depend on the data.
             app: Parsed settings.
             store: Of the weights.
+            unfinished: Note of the training that runs.
         """
         super().init(name, model_dir, conf, planner)
         self.labels = app.info["labels"]
         self.network = AttentionResidualUNet(**app.info["network"])
         self._info: dict[str, Any] = app.info
         self._store = store
+        self._unfinished = unfinished
         self._workspace = app.workspace
 
     def infer(self) -> InferTask:
@@ -56,4 +60,4 @@ class LungTumor(TaskConfig):
         """The train task."""
         rule = self._info["config"]["train"]
         hold_out = HoldOut(self._workspace / "hold_out.json", rule["val_split"], rule["hold_out_from_patients"])
-        return LungTumorTrainTask(self.model_dir, self.network, self._info, self._store, hold_out)
+        return LungTumorTrainTask(self.model_dir, self.network, self._info, self._store, hold_out, self._unfinished)

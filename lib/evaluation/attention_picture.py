@@ -3,66 +3,107 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-_WINDOW_HU = (-1000, 400)
-_PANEL_PX = 320
+PANEL_PX = 320
+BAR_PX = 26
 _ROWS = 4
+_CLOSE_UP_MM = 64
+_WINDOW_HU = (-1000, 400)
 _MASK_COLOUR = (255, 90, 60)
+_STOPS = np.array([[20, 20, 90], [30, 160, 160], [240, 200, 60], [230, 40, 30]], float)  # attention 0 to 1
 
 
-def attention_picture(hu: np.ndarray, mask: np.ndarray, attention: np.ndarray) -> bytes:
-    """A PNG of the axial slices with the largest lesions: image, mask, attention map.
+def attention_picture(
+    hu: np.ndarray, mask: np.ndarray, attention: np.ndarray, spacing: Sequence[float] = (1, 1, 1)
+) -> bytes:
+    """A PNG with a row for each of the largest lesions: mask and attention map on its slice, and the same close up.
 
     Args:
         hu: Shape (X, Y, Z), axes L, P, S.
-        mask: Same shape, 0 and 1. Without any lesion the slice with the highest attention is shown.
+        mask: Same shape, 0 and 1. Without any lesion the place of the highest attention is shown.
         attention: Same shape, coefficients in [0, 1] (eq. 6); shown as colour over the image, dark blue 0, red 1.
+        spacing: Of the voxels in mm.
     """
-    rows = []
-    for z in _slices(mask, attention):
-        grey = np.clip((hu[..., z] - _WINDOW_HU[0]) / (_WINDOW_HU[1] - _WINDOW_HU[0]) * 255, 0, 255).astype(np.uint8)
-        image = _enlarged(grey, Image.Resampling.BILINEAR)
-        outline = _enlarged((mask[..., z] > 0).astype(np.uint8), Image.Resampling.NEAREST) > 0
-        outline ^= ndimage.binary_erosion(outline, iterations=2)
-        weights = _enlarged((attention[..., z] * 255).astype(np.uint8), Image.Resampling.BILINEAR) / 255
-        plain = np.repeat(image[..., None], 3, axis=2)
-        masked = plain.copy()
-        masked[outline] = _MASK_COLOUR
-        coloured = (0.55 * plain + 0.45 * _colours(weights)).astype(np.uint8)
-        rows.append(_captioned(np.concatenate([plain, masked, coloured], axis=1), f"slice {z + 1} of {mask.shape[2]}"))
+    rows = [_legend()]
+    for place, volume in _places(mask, attention):
+        z = place[2]
+        found = f"slice {z + 1} from the feet" + (f": {volume * np.prod(spacing) / 1000:.2f} ml" if volume else "")
+        whole = (np.array(hu.shape[:2]) - 1) / 2, max(hu.shape[:2] * np.array(spacing[:2]))
+        views = (whole, (np.array(place[:2]), _CLOSE_UP_MM))
+        panels = [
+            panel
+            for middle, width_mm in views
+            for panel in _panels(hu[..., z], mask[..., z], attention[..., z], spacing, middle, width_mm)
+        ]
+        names = (found, "attention", f"close up, {_CLOSE_UP_MM} mm wide", "attention")
+        rows += [_captions(names), np.concatenate(panels, axis=1)]
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(rows)).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _slices(mask: np.ndarray, attention: np.ndarray) -> list[int]:
-    """The middle slice of each of the largest lesions, from feet to head."""
+def _places(mask: np.ndarray, attention: np.ndarray) -> list[tuple[tuple[int, int, int], int]]:
+    """Voxel amid the largest section of each of the largest lesions, and the lesion's voxels; from feet to head."""
     lesions, count = ndimage.label(mask)
     if count == 0:
-        return [int(attention.max(axis=(0, 1)).argmax())]
-    sizes = ndimage.sum_labels(mask, lesions, range(1, count + 1))
-    largest = np.argsort(sizes)[::-1][:_ROWS] + 1
-    return sorted({int((lesions == lesion).sum((0, 1)).argmax()) for lesion in largest})
+        return [(np.unravel_index(attention.argmax(), attention.shape), 0)]
+    sizes = np.bincount(lesions.ravel())[1:]
+    places = []
+    for lesion in np.argsort(sizes)[::-1][:_ROWS]:
+        voxels = lesions == lesion + 1
+        z = int(voxels.sum((0, 1)).argmax())
+        x, y = np.argwhere(voxels[..., z]).mean(axis=0)
+        places.append(((int(x), int(y), z), int(sizes[lesion])))
+    return sorted(places, key=lambda place: place[0][2])
 
 
-def _enlarged(plane: np.ndarray, resampling: Image.Resampling) -> np.ndarray:
-    """An axial plane (X, Y) as a picture with rows from front to back."""
-    return np.array(Image.fromarray(plane.T).resize((_PANEL_PX, _PANEL_PX), resampling))
+def _panels(
+    hu: np.ndarray,
+    mask: np.ndarray,
+    attention: np.ndarray,
+    spacing: Sequence[float],
+    middle: np.ndarray,
+    width_mm: float,
+) -> list[np.ndarray]:
+    """A square of an axial plane (X, Y) with the mask's outline, and again under the attention map."""
+    scale = width_mm / PANEL_PX / np.array(spacing[1::-1])  # voxels in one pixel, along rows and columns
+    offset = middle[::-1] - scale * (PANEL_PX - 1) / 2
+
+    def view(plane: np.ndarray, order: int, outside: float) -> np.ndarray:
+        shape = (PANEL_PX, PANEL_PX)
+        plane = plane.T.astype(np.float32)
+        return ndimage.affine_transform(plane, np.diag(scale), offset, shape, order=order, cval=outside)
+
+    grey = np.interp(view(hu, 1, _WINDOW_HU[0]), _WINDOW_HU, (0, 255))
+    plain = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+    inside = view(mask > 0, 0, 0) > 0
+    masked = plain.copy()
+    masked[inside ^ ndimage.binary_erosion(inside, iterations=2)] = _MASK_COLOUR
+    coloured = 0.55 * plain + 0.45 * _colours(view(attention, 1, 0))
+    return [masked, coloured.astype(np.uint8)]
 
 
 def _colours(weights: np.ndarray) -> np.ndarray:
     """From 0, dark blue, over green to 1, red."""
-    stops = np.array([[20, 20, 90], [30, 160, 160], [240, 200, 60], [230, 40, 30]], float)
-    return np.stack([np.interp(weights, np.linspace(0, 1, len(stops)), stops[:, c]) for c in range(3)], axis=-1)
+    return np.stack([np.interp(weights, np.linspace(0, 1, len(_STOPS)), _STOPS[:, c]) for c in range(3)], axis=-1)
 
 
-def _captioned(pixels: np.ndarray, text: str) -> np.ndarray:
-    picture = Image.fromarray(pixels)
-    draw = ImageDraw.Draw(picture)
-    for column, caption in enumerate((text, "mask", "attention, 0 to 1")):
-        draw.text((column * _PANEL_PX + 8, 6), caption, fill=(255, 255, 255))
-    return np.array(picture)
+def _legend() -> np.ndarray:
+    bar = _captions(("the mask is outlined in red", "attention, from 0 to 1:", "", ""))
+    ramp = np.linspace(0, 1, PANEL_PX)
+    bar[6:-6, 2 * PANEL_PX : 3 * PANEL_PX] = _colours(ramp)
+    return bar
+
+
+def _captions(texts: Sequence[str]) -> np.ndarray:
+    """A bar with a text over each panel."""
+    bar = Image.new("RGB", (len(texts) * PANEL_PX, BAR_PX))
+    draw = ImageDraw.Draw(bar)
+    for column, text in enumerate(texts):
+        draw.text((column * PANEL_PX + 8, 4), text, fill=(255, 255, 255), font=ImageFont.load_default(15))
+    return np.array(bar)

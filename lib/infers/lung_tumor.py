@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, SqueezeDimd
@@ -18,14 +17,16 @@ from monailabel.tasks.infer.basic_infer import BasicInferTask
 from torch import nn
 
 from lib.datastore.label_reader import on_grid
-from lib.datastore.volume import read_grid
+from lib.datastore.volume import read_grid, write_mask
 from lib.errors import UserError
 from lib.networks.slice_inference import infer_slices
 from lib.publishing import ModelStore
 from lib.transforms import image_transforms, mask_transforms
+from lib.transforms.voxel_order import contiguous
 
 ATTENTION = "attention_map"
 _EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
+_NO_LUNGS = "No lungs were found: is this a chest CT in HU? What the model marked is not to be trusted."
 
 
 class LungTumorInferTask(BasicInferTask):
@@ -49,7 +50,7 @@ class LungTumorInferTask(BasicInferTask):
         )
         self._info = info
         self._store = store
-        self._loaded: Path | None = None
+        self._loaded: str | None = None
 
     def get_path(self, validate: bool = True) -> str | None:
         """Weights file of the version that serves."""
@@ -79,8 +80,10 @@ class LungTumorInferTask(BasicInferTask):
     def run_inferer(self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "cuda") -> dict[str, Any]:
         """Run the network on the slices that show lung."""
         image = data[self.input_key]
+        network = self._get_network(device, data)
+        data["model_version"] = self._loaded  # another version may serve before this run ends
         logits, weights = infer_slices(
-            self._get_network(device, data),
+            network,
             image.as_tensor(),
             data["lung_slices"],
             int(data["batch_size"]),
@@ -106,21 +109,25 @@ class LungTumorInferTask(BasicInferTask):
         Its geometry is the very one of the image file, not one computed on the way.
         """
         extension = data.get("result_extension") or ".nii.gz"
-        mask = np.asarray(data[self.output_label_key]).astype(np.uint8)
-        result = np.asarray(data[ATTENTION]).astype(np.float32) if data["attention"] else mask
-        image = on_grid(np.ascontiguousarray(result.transpose()), read_grid(Path(data["image_path"])))
+        mask = np.asarray(data[self.output_label_key], np.uint8)
+        result = np.asarray(data[ATTENTION], np.float32) if data["attention"] else mask
+        image = on_grid(contiguous(result.transpose()), read_grid(Path(data["image_path"])))
         with tempfile.NamedTemporaryFile(suffix=extension, delete=False) as file:
-            sitk.WriteImage(image, file.name, bool(data.get("result_compress", extension == ".nii.gz")))
-        return file.name, {"voxels": int(mask.sum()), "model_version": self._store.serving_version()}
+            write_mask(image, Path(file.name), bool(data.get("result_compress", extension == ".nii.gz")))
+        warnings = [] if data["lungs_found"] else [_NO_LUNGS]
+        return file.name, {"voxels": int(mask.sum()), "model_version": data["model_version"], "warnings": warnings}
 
     def _get_network(self, device: str, data: dict[str, Any] | None) -> nn.Module:
         """The network with the weights that serve; another version is loaded even if it is as old to the second."""
-        path = self._store.serving_weights()
-        if path != self._loaded:
+        version = self._store.serving_version()
+        if version != self._loaded:
             self._networks.clear()
-            self._loaded = path
+            self._loaded = version
+        network = super()._get_network(device, data)
+        if self._store.serving_version() != version:  # published between the two looks
+            return self._get_network(device, data)
         # Convolutions on CPU are faster on this layout; on a GPU it does no harm.
-        return super()._get_network(device, data).to(memory_format=torch.channels_last)
+        return network.to(memory_format=torch.channels_last)
 
 
 def _check(request: dict[str, Any], defaults: dict[str, Any]) -> None:

@@ -23,7 +23,8 @@ def infer_slices(
         network: ``AttentionResidualUNet`` in evaluation mode; decides the device.
         volume: What ``image_transforms`` make, shape (C, 256, 256, D).
         lung_slices: First slice with lung and the one after the last.
-        batch_size: Slices for each forward pass.
+        batch_size: Slices brought to the device at a time. A GPU takes them all in one forward pass; a CPU one
+            by one, because the features of one slice stay in its cache: measured a third faster than eight.
         attention: Also return the coefficients of the finest attention gate (eq. 6).
 
     Returns:
@@ -34,11 +35,13 @@ def infer_slices(
     logits = torch.full((1, *volume.shape[1:]), _LOGIT_OF_NO_TUMOUR)
     weights = torch.zeros_like(logits) if attention else None
     slices = volume.permute(3, 0, 1, 2)
+    at_once = 1 if device.type == "cpu" else batch_size
     for start in range(*lung_slices, batch_size):
         stop = min(start + batch_size, lung_slices[1])
         batch = slices[start:stop].to(device, memory_format=torch.channels_last)
-        found, coefficients = network(batch, return_attention=True)
-        logits[0, ..., start:stop] = found[:, 0].permute(1, 2, 0).cpu()
-        if weights is not None and coefficients:
-            weights[0, ..., start:stop] = coefficients[0][:, 0].permute(1, 2, 0).cpu()
+        passes = [network(part, return_attention=True) for part in batch.split(at_once)]
+        logits[0, ..., start:stop] = torch.cat([found for found, _ in passes])[:, 0].permute(1, 2, 0).cpu()
+        if weights is not None and passes[0][1]:
+            gates = torch.cat([coefficients[0] for _, coefficients in passes])
+            weights[0, ..., start:stop] = gates[:, 0].permute(1, 2, 0).cpu()
     return logits, weights

@@ -13,6 +13,7 @@ import monai
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
 
 from lib.atomic import write_atomically, write_json
 from lib.errors import UserError
@@ -20,6 +21,7 @@ from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
 from lib.trainers.patches import PatchSampler
 from lib.trainers.scans import Scan
+from lib.trainers.training_data import TrainingData
 from lib.transforms.adjacent_slices import AdjacentSlicesd
 
 logger = logging.getLogger(__name__)
@@ -29,9 +31,7 @@ _WARM_UP_STEPS = 100
 
 
 def fit(
-    train_crops: Sequence[Scan],
-    hosts: Sequence[Scan],
-    test_crops: Sequence[Scan],
+    data: TrainingData,
     *,
     info: Mapping[str, Any],
     output: Path,
@@ -42,7 +42,7 @@ def fit(
     learning_rate: float,
     seed: int,
     save_every: int,
-    data: Mapping[str, Any],
+    bfloat16: bool,
 ) -> Path:
     """Train and return the weights, ``output/model.pt``.
 
@@ -50,9 +50,7 @@ def fit(
     only watched. A run that was stopped goes on from ``output/resume.pt``.
 
     Args:
-        train_crops: Crops with a nodule.
-        hosts: Whole scans to set them into.
-        test_crops: Crops of patients that are held out.
+        data: What to learn from, and the crops to watch.
         info: info.yaml.
         output: Folder of the run.
         steps: Optimiser steps.
@@ -62,7 +60,7 @@ def fit(
         learning_rate: Of Adam, at its highest.
         seed: Of weights and patches.
         save_every: Steps between two checkpoints.
-        data: What goes into the manifest about the data.
+        bfloat16: Let the network work in half precision; faster where the processor can do it.
     """
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -76,7 +74,7 @@ def fit(
     loss_function = HybridLoss(*loss.values())
     parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
     manifest = {
-        "data": dict(data),
+        "data": data.names(),
         "settings": {
             "network": info["network"],
             "preprocessing": info["preprocessing"],
@@ -87,26 +85,36 @@ def fit(
             "patch_size": patch_size,
             "learning_rate": learning_rate,
             "seed": seed,
+            "bfloat16": bfloat16,
         },
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "monai": monai.__version__},
         "history": [],
     }
     first = _resume(output, parts, manifest)
-    sampler = PatchSampler(train_crops, hosts, preprocessing=info["preprocessing"], size=patch_size, seed=seed + first)
+    sampler = PatchSampler(
+        data.crops,
+        data.hosts,
+        preprocessing=info["preprocessing"],
+        size=patch_size,
+        seed=seed + first,
+        batch_size=batch_size,
+    )
+    # One process beside this one draws, so that the order of the patches is that of the seed.
+    batches = DataLoader(sampler, batch_size=None, num_workers=1, prefetch_factor=8)
     network.train()
     running = 0.0
-    for step in range(first + 1, steps + 1):
-        image, label = sampler.batch(batch_size)
-        image = image.to(device, memory_format=torch.channels_last)
+    for step, (image, label) in zip(range(first + 1, steps + 1), batches, strict=False):
         optimizer.zero_grad()
-        cost = loss_function(network(image), label.to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            logits = network(image.to(device, memory_format=torch.channels_last))
+        cost = loss_function(logits.float(), label.to(device))
         cost.backward()
         optimizer.step()
         schedule.step()
         average.update_parameters(network)
         running = cost.item() if step == first + 1 else 0.98 * running + 0.02 * cost.item()
         if step % save_every == 0 or step == steps:
-            dice = crop_dice(average.module, test_crops, info["preprocessing"]["slice_offsets_mm"])
+            dice = crop_dice(average.module, data.test_crops, info["preprocessing"]["slice_offsets_mm"], sampler.air)
             manifest["history"].append({"step": step, "loss": round(running, 4), "test_crop_dice": _mean(dice)})
             logger.info("Step %d of %d: loss %.3f, Dice of held-out crops %.3f", step, steps, running, _mean(dice))
             _save(output, parts, manifest, step)
@@ -114,18 +122,25 @@ def fit(
 
 
 @torch.inference_mode()
-def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], offsets_mm: Sequence[float]) -> list[float]:
-    """Dice over all voxels of each crop, at a probability of 0.5, on the grid of the network."""
+def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], offsets_mm: Sequence[float], air: float) -> list[float]:
+    """Dice over all voxels of each crop, at a probability of 0.5, on the grid of the network.
+
+    Args:
+        network: Left as it is.
+        crops: With their labels.
+        offsets_mm: Of the slices that the network sees.
+        air: What surrounds them, normalised.
+    """
     device = next(network.parameters()).device
     network = copy.deepcopy(network).eval()
     stack = AdjacentSlicesd(keys="image", offsets_mm=offsets_mm)
     result = []
     for crop in crops:
-        volume = monai.data.MetaTensor(crop.image[None], affine=np.diag([1, 1, crop.spacing, 1]))
+        height, width = crop.image.shape[:2]
+        border = [0, 0, *(pad for n in (width, height) for pad in (16, 16 + -n % 16))]
+        padded = torch.nn.functional.pad(crop.image[None], border, value=air)
+        volume = monai.data.MetaTensor(padded, affine=np.diag([1, 1, crop.spacing, 1]))
         image = stack({"image": volume})["image"].as_tensor().permute(3, 0, 1, 2)
-        height, width = image.shape[2:]
-        border = [pad for n in (width, height) for pad in (16, 16 + -n % 16)]
-        image = torch.nn.functional.pad(image, border, value=float(crop.image.min()))
         found = (network(image.to(device)) > 0).cpu()[:, 0, 16 : 16 + height, 16 : 16 + width]
         truth = crop.label.permute(2, 0, 1)
         result.append(2 * (found & truth).sum().item() / max(found.sum().item() + truth.sum().item(), 1))

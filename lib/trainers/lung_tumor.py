@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +13,9 @@ import psutil
 import torch
 from ignite.engine import Events
 from monai.data import CacheDataset
-from monai.handlers import IgniteMetricHandler, LrScheduleHandler, StatsHandler, ValidationHandler, from_engine
-from monai.inferers import Inferer, SliceInferer
+from monai.handlers import IgniteMetricHandler, LrScheduleHandler, StatsHandler, from_engine
+from monai.inferers import Inferer
+from monai.metrics import DiceMetric
 from monai.transforms import Activationsd, AsDiscreted
 from monai.utils import set_determinism
 from monailabel.interfaces.datastore import Datastore
@@ -23,14 +23,15 @@ from monailabel.tasks.train.basic_train import BasicTrainTask, Context
 from torch import nn
 
 from lib.errors import UserError
-from lib.evaluation.validation_metrics import dice_handler, false_positives_handler
 from lib.losses import HybridLoss
 from lib.publishing import ModelStore
 from lib.publishing.gate import judge
 from lib.publishing.hold_out import HoldOut
 from lib.publishing.scoring import score
-from lib.trainers.parent_process import ensure_not_orphaned
+from lib.trainers.retraining import INTERRUPTIONS
 from lib.trainers.training_progress import TrainingProgress
+from lib.trainers.unfinished_run import Run, UnfinishedRun
+from lib.trainers.validation import Validation
 from lib.transforms import image_transforms
 from lib.transforms.augmentation import patch_transforms
 
@@ -44,8 +45,9 @@ _BYTES_OF_A_CACHED_SCAN = 400_000_000  # 300 slices, as single precision
 class LungTumorTrainTask(BasicTrainTask):
     """Trains the network on whole volumes, balanced between patches with and without tumour.
 
-    It starts from the version that serves. At its end the candidate and the version that serves are both scored
-    on the whole volumes of the patients held out; only if it is not worse, it serves. It is kept in any case.
+    It starts from the version that serves. Its candidate is the epoch that was best on the whole volumes of the
+    patients held out (the last epoch where there are none); the version that serves is scored on them too, and
+    only if the candidate is not worse, it serves. It is kept in any case.
 
     Args:
         model_dir: Folder of the weights; runs work in ``runs/`` below it.
@@ -53,10 +55,17 @@ class LungTumorTrainTask(BasicTrainTask):
         info: ``info.yaml``.
         store: Where versions are kept.
         hold_out: Which patients are never trained on.
+        unfinished: Where a training is noted while it runs.
     """
 
     def __init__(
-        self, model_dir: str, network: nn.Module, info: dict[str, Any], store: ModelStore, hold_out: HoldOut
+        self,
+        model_dir: str,
+        network: nn.Module,
+        info: dict[str, Any],
+        store: ModelStore,
+        hold_out: HoldOut,
+        unfinished: UnfinishedRun,
     ) -> None:
         folder = Path(model_dir)
         super().__init__(
@@ -82,6 +91,7 @@ class LungTumorTrainTask(BasicTrainTask):
         self._info = info
         self._store = store
         self._hold_out = hold_out
+        self._unfinished = unfinished
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train on what is labelled in ``datastore``; see ``BasicTrainTask``.
@@ -90,12 +100,12 @@ class LungTumorTrainTask(BasicTrainTask):
             UserError: A value of the request makes no sense.
         """
         _check(request, self._config)
-        run = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        name = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         set_determinism(seed=int(request.get("seed", self._config["seed"])))
-        try:
-            return super().__call__({**request, "name": run, "tracking": "None"}, datastore)
-        finally:
-            shutil.rmtree(Path(self._model_dir) / run, ignore_errors=True)
+        run = Run(name, str(Path(self._model_dir) / name), request, request.get(INTERRUPTIONS, 0))
+        with self._unfinished.noted(run):
+            super().__call__({**request, "name": name, "tracking": "None"}, datastore)
+        return self.stats()
 
     def stats(self) -> dict[str, Any]:
         """Progress of the training now, or of the last one: epoch, total_epochs, best_metric …"""
@@ -137,42 +147,22 @@ class LungTumorTrainTask(BasicTrainTask):
             ),
         ]
 
-    def val_pre_transforms(self, context: Context) -> Sequence[Callable]:
-        """The transforms of inference: whole volumes, so that false positives anywhere count."""
-        return image_transforms(self._info["preprocessing"], keys=_KEYS)
-
     def train_post_transforms(self, context: Context) -> Sequence[Callable]:
         """From logits to a mask, for the metrics."""
         return [Activationsd(keys="pred", sigmoid=True), AsDiscreted(keys="pred", threshold=0.5)]
 
     def val_inferer(self, context: Context) -> Inferer:
-        """The network slice by slice, as in inference."""
-        size = tuple(self._info["preprocessing"]["size"])
-        return SliceInferer(roi_size=size, spatial_dim=2, sw_batch_size=self._info["config"]["infer"]["batch_size"])
+        """Demanded by the base class and never asked for: ``Validation`` scores as the gate does."""
+        raise NotImplementedError
 
     def train_key_metric(self, context: Context) -> dict[str, IgniteMetricHandler]:
         """Dice over the patches."""
-        return {self.TRAIN_METRIC_MEAN_DICE: dice_handler(from_engine(_PREDICTION))}
-
-    def val_key_metric(self, context: Context) -> dict[str, IgniteMetricHandler]:
-        """Dice over whole volumes."""
-        return {self.VAL_METRIC_MEAN_DICE: dice_handler(from_engine(_PREDICTION))}
-
-    def val_additional_metrics(self, context: Context) -> dict[str, IgniteMetricHandler]:
-        """What was found where there is nothing, for each volume."""
-        return {"val_false_positives": false_positives_handler(from_engine(_PREDICTION))}
+        dice = DiceMetric(ignore_empty=False)
+        return {self.TRAIN_METRIC_MEAN_DICE: IgniteMetricHandler(dice, output_transform=from_engine(_PREDICTION))}
 
     def train_handlers(self, context: Context) -> list[Any]:
-        """Log and validation; the base class's would import TensorBoard."""
-        handlers: list[Any] = [self.lr_scheduler_handler(context), StatsHandler(iteration_log=False)]
-        if context.evaluator:
-            interval = int(context.request["val_interval"])
-            handlers.append(ValidationHandler(interval, validator=context.evaluator, epoch_level=True))
-        return handlers
-
-    def val_handlers(self, context: Context) -> list[Any]:
-        """Log of each validation."""
-        return [StatsHandler(iteration_log=False)]
+        """Log and learning rate; the base class's would import TensorBoard."""
+        return [self.lr_scheduler_handler(context), StatsHandler(iteration_log=False)]
 
     def partition_datalist(self, context: Context, shuffle: bool = False) -> tuple[list, list]:
         """Cases to train on, and those of the patients held out."""
@@ -186,40 +176,49 @@ class LungTumorTrainTask(BasicTrainTask):
         )
 
     def finalize(self, context: Context) -> None:
-        """Report progress after each epoch and publish at the end; the base class publishes after each."""
-        progress = TrainingProgress(Path(self._stats_path), context)
+        """Validate, report progress after each epoch, publish at the end; the base class publishes after each."""
+        validation = Validation(
+            context.network,
+            context.val_datalist,
+            self._info,
+            Path(context.output_dir),
+            interval=int(context.request["val_interval"]),
+            patience=int(context.request["early_stop_patience"]),
+        )
+        progress = TrainingProgress(Path(self._stats_path), context, validation)
         progress.write()
+        context.trainer.add_event_handler(Events.EPOCH_COMPLETED, validation)
         context.trainer.add_event_handler(Events.EPOCH_COMPLETED, progress.write)
-        context.trainer.add_event_handler(Events.COMPLETED, lambda: self._conclude(context, progress))
+        context.trainer.add_event_handler(Events.COMPLETED, lambda: self._conclude(context, validation, progress))
+
+    def _create_evaluator(self, context: Context) -> None:
+        """None: MONAI's would run the network over slices that inference leaves out, and keep what it removes."""
 
     def _dataset(self, context: Context, datalist: list, is_train: bool, replace_rate: float = 0.25) -> tuple:
         """As the base class, but what is cached stays within half of the free memory."""
         if context.dataset_type != "CacheDataset":
             return super()._dataset(context, datalist, is_train, replace_rate)
-        transforms = self.train_pre_transforms(context) if is_train else self.val_pre_transforms(context)
         room = psutil.virtual_memory().available // 2 // _BYTES_OF_A_CACHED_SCAN
+        transforms = self.train_pre_transforms(context)
         return CacheDataset(datalist, transforms, cache_num=max(room, 1), progress=False), datalist
 
-    def _conclude(self, context: Context, progress: TrainingProgress) -> None:
+    def _conclude(self, context: Context, validation: Validation, progress: TrainingProgress) -> None:
         """Compare the candidate with what serves, keep it, and let it serve if it is not worse."""
-        candidate = Path(context.output_dir) / self._final_filename
-        serving = self._store.serving_weights()
         held_out, rule = context.val_datalist, self._info["publish"]
-        verdict = judge(
-            score(candidate, held_out, self._info) if held_out else None,
-            score(serving, held_out, self._info) if held_out and serving else None,
-            **rule,
-        )
+        candidate = validation.weights if held_out else Path(context.output_dir) / self._final_filename
+        serving = self._store.serving_weights()
+        published = score(serving, held_out, self._info) if held_out and serving else None
+        verdict = judge(validation.best, published, **rule)
         manifest = {
-            "run": context.run_id,
+            "run": context.request["name"],
             "trained_on": sorted({_patient(case) for case in context.train_datalist}),
             "held_out": sorted({_patient(case) for case in held_out}),
             "labels": {case.get("image_id", case["image"]): case.get("label_sha256") for case in context.datalist},
             "settings": {name: context.request[name] for name in self._info["config"]["train"]},
+            "validations": validation.history,
             "rule": rule,
             "verdict": verdict.as_dict(),
         }
-        ensure_not_orphaned()
         version = self._store.keep(candidate, manifest)
         if verdict.publish:
             self._store.serve(version)

@@ -1,24 +1,25 @@
 """Training patches: nodules at their true scale set into other lungs, and lungs without nodules."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
+from torch.utils.data import IterableDataset
 
 from lib.trainers.scans import Scan
 from lib.transforms.lungs import AIR_HU, inner_air
 
 _FEATHER_PX = 3.0  # width of the soft border of what is set into a lung
 _HALO_PX = 4.0  # lung set in around a nodule without its other surroundings
-_SHARE_BARE = 0.15  # a crop in padding, as the network sees a crop alone
-_SHARE_EMPTY = 0.45  # lung with nothing set in but other lung
+_SHARE_BARE = 0.25  # a crop in padding, as the network sees a crop alone
+_SHARE_EMPTY = 0.40  # lung with nothing set in but other lung
 _SHARE_TUMOUR = 0.06  # the whole scans' own tumours
 
 
-class PatchSampler:
+class PatchSampler(IterableDataset):
     """Draws patches of the network's input at the scale of the whole field.
 
     A crop is set into a lung, at most three in one patch, either with all its own surroundings or with a
@@ -32,6 +33,7 @@ class PatchSampler:
         preprocessing: Section of info.yaml.
         size: Pixels of the square patch.
         seed: Of the random numbers.
+        batch_size: Patches in each batch when it is iterated, without end, by one process.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class PatchSampler:
         preprocessing: Mapping[str, Any],
         size: int,
         seed: int,
+        batch_size: int = 1,
     ) -> None:
         self.crops = crops
         self.hosts = hosts
         self.offsets = tuple(preprocessing["slice_offsets_mm"])
         self.size = size
+        self.batch_size = batch_size
         self.rng = np.random.default_rng(seed)
         self.hu_mean, self.hu_std = preprocessing["hu_mean"], preprocessing["hu_std"]
         self.pixel_mm = preprocessing["field_mm"] / preprocessing["size"][0]
@@ -54,6 +58,10 @@ class PatchSampler:
         self.lung = self._normalised(AIR_HU)
         self._places = [self._find_places(host) for host in hosts]
         self._with_tumour = [index for index, places in enumerate(self._places) if len(places["tumour"])]
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        while True:
+            yield self.batch(self.batch_size)
 
     def batch(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (count, channels, size, size) and labels (count, 1, size, size), both float32."""
@@ -91,7 +99,7 @@ class PatchSampler:
         if kind < _SHARE_BARE or not self.hosts:
             stack = self._padding()
             nodule, within = self._nodule()
-            self._set_in(stack, nodule, torch.ones_like(within), torch.ones(nodule.shape[1:]))
+            self._set_in(stack, nodule, within, torch.ones(nodule.shape[1:]))
         elif kind < _SHARE_BARE + _SHARE_TUMOUR and self._with_tumour:
             stack, _ = self._host_window(self.size, self.rng.choice(self._with_tumour), around="tumour")
         else:
@@ -124,10 +132,10 @@ class PatchSampler:
         size = [max(1, round(length * zoom)) for length in stack.shape[1:]]
         stack = F.interpolate(stack[None], size=size, mode="bilinear")[0]
         stack[-1] = (stack[-1] >= 0.5).float()
-        return self._turned(stack), within
+        return self._turned(stack, within)
 
     def _host_window(self, side: int, index: int, around: str = "anything") -> tuple[torch.Tensor, torch.Tensor]:
-        """A window of a whole scan as (channels + label, side, side), and its channels, all of them within.
+        """A window of a whole scan as (channels + label, side, side), and which channels lie within the scan.
 
         Args:
             side: Pixels.
@@ -143,11 +151,11 @@ class PatchSampler:
         reach = round(side / self.rng.uniform(0.8, 1.25))
         jitter = 0 if around == "vessel" else reach // 4
         low = [int(centre - reach // 2 + self.rng.integers(-jitter, jitter + 1)) for centre in (x, y)]
-        stack, within = _slice_stack(host, int(z), self.offsets)
-        window = _window(stack, low, reach, self.air)
+        window, within = _slice_stack(host, int(z), self.offsets, low, reach, self.air)
         window = self._enhanced(F.interpolate(window[None], size=(side, side), mode="bilinear")[0])
         window[-1] = (window[-1] >= 0.5).float()
-        return self._turned(window), within
+        window[:-1][~within] = self.air
+        return self._turned(window, within)
 
     def _set_in(self, stack: torch.Tensor, square: torch.Tensor, within: torch.Tensor, weight: torch.Tensor) -> None:
         """Blend a square into the patch at a random place in lung, in place."""
@@ -166,14 +174,14 @@ class PatchSampler:
             place += weight * (square[channel][inner] - place)
         stack[-1, rows, columns] = torch.where(weight >= 0.5, square[-1][inner], stack[-1, rows, columns])
 
-    def _turned(self, stack: torch.Tensor) -> torch.Tensor:
+    def _turned(self, stack: torch.Tensor, within: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Flips and quarter turns; also along the scan axis, where the offsets are symmetric."""
         if self.rng.random() < 0.5:
             stack = stack.flip(1)
         stack = torch.rot90(stack, int(self.rng.integers(4)), (1, 2))
         if self.rng.random() < 0.5 and self.offsets == tuple(-offset for offset in reversed(self.offsets)):
-            stack = torch.cat([stack[:-1].flip(0), stack[-1:]])
-        return stack
+            return torch.cat([stack[:-1].flip(0), stack[-1:]]), within.flip(0)
+        return stack, within
 
     def _vary(self, stack: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Other scanners: shift (sd 25 HU), contrast (sd 5 %), noise and smoothing by the kernel."""
@@ -188,36 +196,45 @@ class PatchSampler:
         return image.clamp(self.air, self.ceiling), label
 
 
-def _slice_stack(scan: Scan, index: int, offsets_mm: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+def _slice_stack(
+    scan: Scan,
+    index: int,
+    offsets_mm: Sequence[float],
+    low: Sequence[int] = (0, 0),
+    side: int | None = None,
+    air: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Slices at distances from one slice, then the label of that slice; and which lie within the scan.
 
-    Beyond the ends the last slice is repeated, as AdjacentSlicesd does.
+    The last slice reaches half a slice further, as in AdjacentSlicesd; what is shown beyond means nothing.
+
+    Args:
+        scan: Where they are.
+        index: Of the slice.
+        offsets_mm: Distances.
+        low: First pixel of a window along both axes; may lie outside of the scan.
+        side: Pixels of its sides; None is the whole slice.
+        air: What lies outside of the scan in the plane.
     """
-    last = scan.image.shape[2] - 1
+    high = [length if side is None else start + side for start, length in zip(low, scan.image.shape, strict=False)]
+    rows, columns = (slice(max(start, 0), max(stop, 0)) for start, stop in zip(low, high, strict=True))
+    image, label = scan.image[rows, columns], scan.label[rows, columns, index]
+    last = image.shape[2] - 1
     layers = []
     within = []
     for offset in offsets_mm:
         wanted = index + offset / scan.spacing
         position = min(max(wanted, 0), last)
-        low = int(position)
-        high = min(low + 1, last)
-        layers.append(torch.lerp(scan.image[..., low], scan.image[..., high], position - low))
+        below = int(position)
+        layers.append(torch.lerp(image[..., below], image[..., min(below + 1, last)], position - below))
         within.append(-0.5 <= wanted <= last + 0.5)
-    layers.append(scan.label[..., index].float())
-    return torch.stack(layers), torch.tensor(within)
-
-
-def _window(stack: torch.Tensor, low: Sequence[int], side: int, air: float) -> torch.Tensor:
-    """A square cut of a stack; what lies outside is air, and no tumour."""
-    high = [start + side for start in low]
     border = [
         pad
-        for start, stop, length in reversed(list(zip(low, high, stack.shape[1:], strict=True)))
+        for start, stop, length in reversed(list(zip(low, high, scan.image.shape, strict=False)))
         for pad in (max(-start, 0), max(stop - length, 0))
     ]
-    cut = stack[:, max(low[0], 0) : max(high[0], 0), max(low[1], 0) : max(high[1], 0)]
-    image = F.pad(cut[:-1], border, value=air)
-    return torch.cat([image, F.pad(cut[-1:], border)])
+    stack = torch.cat([F.pad(torch.stack(layers), border, value=air), F.pad(label[None].float(), border)])
+    return stack, torch.tensor(within)
 
 
 def _soft_square(height: int, width: int) -> torch.Tensor:

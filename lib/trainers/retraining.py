@@ -1,4 +1,4 @@
-"""Training by itself, once enough labels are new or changed since the last one."""
+"""Training by itself: once enough labels are new or changed, and again after it was interrupted."""
 
 from __future__ import annotations
 
@@ -7,23 +7,33 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from lib.publishing import ModelStore
+from lib.trainers.unfinished_run import Run, UnfinishedRun
+
 logger = logging.getLogger(__name__)
 
 Labels = dict[str, str]  # image id to checksum of its label
+
+BY_ITSELF = "by_itself"  # in the request of a training that nobody asked for by hand
+INTERRUPTIONS = "interruptions"  # in the request of one that is started again
+_MAX_INTERRUPTIONS = 3
 
 
 class Retraining(threading.Thread):
     """Starts a training when ``after`` labels differ from those of the last one; one at a time.
 
     What the last training knew is in the manifest of the version it made, published or not, so nothing is
-    forgotten over a restart. A training that failed is not tried again with the same labels.
+    forgotten over a restart. A training that failed is not tried again with the same labels. One that was
+    interrupted (server or training killed, power cut) is started again from the model that serves: what it
+    trained until then is dropped, because half a training is worth little and never publishes anything.
 
     Args:
         after: How many new or changed labels; 0 for never.
         labels: The labels in use.
-        trained: The labels that the last finished training knew.
-        running: Whether a training is running or queued.
-        start: Starts one.
+        store: Of the versions.
+        unfinished: Note of the training that runs.
+        status: MONAI Label's word for the last training since the server started; None if there was none.
+        start: Starts one, with parameters.
         seconds: Pause between two looks.
     """
 
@@ -32,16 +42,18 @@ class Retraining(threading.Thread):
         after: int,
         *,
         labels: Callable[[], Labels],
-        trained: Callable[[], Labels],
-        running: Callable[[], bool],
-        start: Callable[[], Any],
+        store: ModelStore,
+        unfinished: UnfinishedRun,
+        status: Callable[[], str | None],
+        start: Callable[[dict[str, Any]], Any],
         seconds: float = 5.0,
     ) -> None:
         super().__init__(name="retraining", daemon=True)
         self._after = after
         self._labels = labels
-        self._trained = trained
-        self._running = running
+        self._store = store
+        self._unfinished = unfinished
+        self._status = status
         self._start = start
         self._seconds = seconds
         self._attempted: Labels = {}
@@ -49,7 +61,7 @@ class Retraining(threading.Thread):
 
     def run(self) -> None:
         """Look, pause, look again, until the server ends."""
-        while self._after > 0:
+        while True:
             try:
                 self.look()
             except Exception:
@@ -63,16 +75,55 @@ class Retraining(threading.Thread):
 
     def look(self) -> bool:
         """Start a training if it is time; say whether it was."""
-        labels = self._labels()
-        if self._after <= 0 or self._running() or labels == self._attempted:
+        if self._status() in ("SUBMITTED", "RUNNING"):
             return False
+        if run := self._unfinished.interrupted():
+            return self._recover(run)
+        if self._after <= 0:
+            return False
+        labels = self._labels()
         fresh = changed(labels, self._trained())
-        if fresh < self._after:
+        if fresh < self._after or labels == self._attempted:
             return False
         logger.info("%d labels are new or changed: retraining", fresh)
         self._attempted = labels
-        self._start()
+        self._start({BY_ITSELF: True})
         return True
+
+    def _trained(self) -> Labels:
+        """The labels that the last finished training knew."""
+        runs = [manifest["labels"] for manifest in self._store.manifests() if "labels" in manifest]
+        return runs[-1] if runs else {}
+
+    def _recover(self, run: Run) -> bool:
+        """Finish what an interrupted training had decided, or start it again, or give it up."""
+        self._store.remove_drafts()
+        made = next((m for m in self._store.manifests() if m.get("run") == run.name), None)
+        told = f"The training {run.name} was interrupted"
+        if self._status() == "STOPPED":
+            self._unfinished.drop(run)
+        elif made:
+            if made["verdict"]["publish"] and self._store.serving_version() == made["parent"]:
+                self._store.serve(made["version"])
+            logger.warning("%s after its end. Version %s: %s", told, made["version"], made["verdict"]["reason"])
+            self._unfinished.drop(run)
+        elif run.interruptions >= _MAX_INTERRUPTIONS:
+            self._attempted = self._labels()
+            logger.error(
+                "%s, as %d times before. It is not started again: is there enough memory? Nothing is published.",
+                told,
+                run.interruptions,
+            )
+            self._unfinished.drop(run)
+        elif run.request.get(BY_ITSELF) and self._after <= 0:
+            logger.error("%s. Nothing is published, and retrain_after is 0 now: train by hand.", told)
+            self._unfinished.drop(run)
+        else:
+            logger.error("%s. Nothing of it is published; it starts again from the model that serves.", told)
+            again = self._unfinished.start_again(run)
+            self._start({**run.request, INTERRUPTIONS: again.interruptions})
+            return True
+        return False
 
 
 def changed(labels: Labels, trained: Labels) -> int:

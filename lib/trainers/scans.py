@@ -1,6 +1,6 @@
 """Images and masks from files into memory, as the network sees them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,11 @@ class Scan:
         return patient_of(self.name)
 
 
+def is_whole(scan: Scan, info: Mapping[str, Any]) -> bool:
+    """A whole scan fills at least half of the field; less is a crop."""
+    return min(scan.image.shape[:2]) >= min(info["preprocessing"]["size"]) / 2
+
+
 def patient_of(name: str) -> str:
     """What stands before the first underscore of a name: nodules of one patient stay together."""
     return name.split("_")[0]
@@ -67,6 +72,26 @@ def find_pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None
     if missing:
         raise UserError(f"{len(missing)} images of {images} have no mask in {masks}, the first is {missing[0]}.")
     return pairs
+
+
+def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> list[tuple[str, Path, Path]]:
+    """Name, volume and mask of each case.
+
+    Args:
+        images: Folders of volumes, or of one DICOM series each.
+        masks: For each of them a folder of masks under the same names, or one mask file for a DICOM series.
+        cache: Folder for the volumes made of DICOM series.
+
+    Raises:
+        UserError: Images or masks are missing.
+    """
+    if len(images) != len(masks):
+        raise UserError(f"Give as many folders of masks as of images: got {len(masks)} for {len(images)}.")
+    return [
+        (image.name.split(".nii")[0], dicom_volume(image, cache)[0] if image.is_dir() else image, mask)
+        for folder, truth in zip(images, masks, strict=True)
+        for image, mask in find_pairs(folder, truth)
+    ]
 
 
 def load_scan(image: Path, mask: Path | None, preprocessing: Mapping[str, Any], cache: Path) -> Scan:
@@ -128,7 +153,7 @@ def _content(image: Any) -> tuple[slice, ...]:
     """Part of the field that the image itself fills, from what was padded."""
     window = [slice(0, length) for length in image.shape[1:]]
     for operation in image.applied_operations:
-        padded = operation["extra_info"].get("padded")
+        padded = operation.get("extra_info", {}).get("padded")
         if padded is None:
             continue
         for axis, (before, after) in enumerate(padded[1:]):

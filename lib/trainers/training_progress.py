@@ -12,6 +12,7 @@ from monailabel.tasks.train.basic_train import Context
 from monailabel.tasks.train.handler import prepare_stats
 
 from lib.atomic import write_json
+from lib.trainers.validation import Validation
 
 
 class TrainingProgress:
@@ -19,17 +20,19 @@ class TrainingProgress:
 
     Args:
         path: Of the file.
-        context: Of the training, with trainer and evaluator.
+        context: Of the training, with its trainer.
+        validation: Of the training.
     """
 
-    def __init__(self, path: Path, context: Context) -> None:
+    def __init__(self, path: Path, context: Context, validation: Validation) -> None:
         self._path = path
         self._context = context
+        self._validation = validation
 
     def write(self, **conclusion: Any) -> None:
         """Write the state of the training now, and at its end what became of it."""
         context = self._context
-        stats = prepare_stats(context.start_ts, context.trainer, context.evaluator)
+        stats = prepare_stats(context.start_ts, context.trainer, None) | self._validation.stats()
         stats["total_epochs"] = context.max_epochs
         stats["updated"] = time.time()
         write_json(self._path, _without_nan({**stats, **conclusion}))

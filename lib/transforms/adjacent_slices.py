@@ -14,7 +14,8 @@ class AdjacentSlicesd(MapTransform):
 
     A vessel that crosses a slice looks like a nodule in it; a few mm above and below it still looks like a
     vessel. The distance is physical, so that thin and thick slices show the same: between slices the value is
-    interpolated linearly, beyond the ends the last slice is repeated.
+    interpolated linearly. Beyond the ends, half a slice from the middle of the last one, there is air as around a
+    small image: to repeat the last slice would make a vessel of each nodule that is cut there.
 
     Args:
         keys: Tensors of shape (1, X, Y, Z).
@@ -40,10 +41,16 @@ class AdjacentSlicesd(MapTransform):
 
 
 def _shifted(volume: torch.Tensor, slices: float) -> torch.Tensor:
-    """The volume as seen from ``slices`` further along its last axis, a fraction of a slice allowed."""
+    """The volume as seen from ``slices`` further along its last axis, a fraction of a slice allowed.
+
+    Its lowest value is air: that is what surrounds a chest, and what a smaller image was padded with.
+    """
     if slices == 0:
         return volume
     last = volume.shape[-1] - 1
-    position = (torch.arange(last + 1) + slices).clamp(0, last)
+    wanted = torch.arange(last + 1) + slices
+    position = wanted.clamp(0, last)
     below = position.floor().long()
-    return torch.lerp(volume[..., below], volume[..., (below + 1).clamp(max=last)], (position - below).to(volume))
+    seen = torch.lerp(volume[..., below], volume[..., (below + 1).clamp(max=last)], (position - below).to(volume))
+    seen[..., (wanted < -0.5) | (wanted > last + 0.5)] = volume.min()
+    return seen

@@ -24,6 +24,9 @@ class AxialFieldd(MapTransform, InvertibleTransform):
 
     The first key is the image that decides; the others (label) get the same field. ``data["lung_slices"]``
     becomes the range (first, one past last) of slices that hold lung: all slices where no lungs were found.
+    ``data["lungs_found"]`` tells so of an image that is large enough for a chest; of a crop it is always True.
+    ``data["lungs"]`` becomes the air in the lungs, a bool tensor (x, y, z) over the field and all slices on a grid of
+    about 2.5 mm, or None.
 
     Args:
         keys: Image first. Tensors of shape (C, X, Y, Z) with axial slices along Z, the image in HU.
@@ -60,10 +63,12 @@ class AxialFieldd(MapTransform, InvertibleTransform):
         # In an image much smaller than a chest (a crop) what looks like a lung is none.
         whole_chest = all(n * length >= 0.5 * self.field_mm for n, length in zip(shape[:2], spacing, strict=False))
         lungs = find_lungs(torch.as_tensor(image[0]).numpy(), spacing) if whole_chest else None
+        d["lungs_found"] = lungs is not None or not whole_chest
         d["lung_slices"] = _lung_slices(lungs, shape[2], spacing[2])
         starts, stops = self._field(shape, spacing, lungs if self.mode == "lungs" else None)
         window = tuple(slice(max(start, 0), min(stop, n)) for start, stop, n in zip(starts, stops, shape, strict=False))
         border = [(max(-start, 0), max(stop - n, 0)) for start, stop, n in zip(starts, stops, shape, strict=False)]
+        d["lungs"] = _lungs_in_field(lungs, starts, stops) if lungs else None
         for key in self.key_iterator(d):
             cropped = self._crop(d[key], window)
             value = self.air if key == self.keys[0] else 0
@@ -91,6 +96,16 @@ class AxialFieldd(MapTransform, InvertibleTransform):
         counts = np.rint(2 * max(reach, self.field_mm / 2) / sides).astype(int)
         starts = np.rint(centre - counts / 2).astype(int)
         return starts.tolist(), (starts + counts).tolist()
+
+
+def _lungs_in_field(lungs: LungBox, starts: list[int], stops: list[int]) -> torch.Tensor:
+    """The mask of the lungs cut and padded to the field, to the nearest voxel of its coarse grid."""
+    columns = []
+    for start, stop, step, length in zip(starts, stops, lungs.steps, lungs.mask.shape, strict=False):
+        index = np.arange(round((stop - start) / step)) + round(start / step)
+        columns.append(np.where((index >= 0) & (index < length), index, length))
+    padded = np.pad(lungs.mask, ((0, 1), (0, 1), (0, 0)))
+    return torch.from_numpy(padded[np.ix_(*columns)])
 
 
 def _lung_slices(lungs: LungBox | None, depth: int, spacing: float) -> tuple[int, int]:

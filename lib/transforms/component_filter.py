@@ -1,4 +1,4 @@
-"""Findings too small or too doubtful to show."""
+"""Findings too small, too doubtful or too long to show."""
 
 import logging
 from collections.abc import Hashable, Mapping
@@ -7,65 +7,90 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from scipy import ndimage
+
+from lib.transforms.candidates import label_candidates
 
 logger = logging.getLogger(__name__)
 
-_EVERY_NEIGHBOUR = np.ones((3, 3, 3), bool)
-
 
 class DropDoubtfuld(MapTransform):
-    """Set the probability of a candidate lesion to 0 where it is very small, or nowhere confident.
+    """Set the probability of a candidate lesion to 0 that is very small, doubtful, or drawn out as a vessel.
 
-    A candidate is a connected component (26 neighbours) of the probability at or over the threshold. What is
-    dropped is logged, never silent.
+    A candidate is a connected component (26 neighbours) of the probability at or over the threshold. It is judged in
+    the field that the network saw, before the way back: there the outline of a small one is not yet blurred, which
+    would make it doubtful for its size alone. What is dropped is logged, never silent.
 
     Args:
-        keys: Probability of tumour, shape (1, X, Y, Z).
+        keys: Probability of tumour in the network's field, shape (1, X, Y, D).
+        image_key: What the network saw, a MetaTensor of the same field; it tells the size of the voxels.
         threshold: Probability from which a voxel counts as tumour.
         min_diameter_mm: Diameter of the ball of the same volume below which a candidate is dropped; 0 keeps all.
-        min_confidence: Highest probability that a candidate must reach somewhere; the threshold or less keeps all.
+        min_confidence: Mean probability that a candidate must have; the threshold or less keeps all.
+        max_elongation: Longest over shortest standard deviation of a candidate's place in space; 0 keeps all.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
         *,
+        image_key: str,
         threshold: float,
         min_diameter_mm: float,
         min_confidence: float,
+        max_elongation: float,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
         self.threshold = threshold
         self.min_diameter_mm = min_diameter_mm
         self.min_confidence = min_confidence
+        self.max_elongation = max_elongation
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
+        axes = np.asarray(d[self.image_key].affine, float)[:3, :3]
         for key in self.key_iterator(d):
-            probability: MetaTensor = d[key]
+            probability = d[key].clone()
             values = torch.as_tensor(probability[0]).cpu().numpy().copy()
-            self._drop(values, float(np.abs(np.linalg.det(np.asarray(probability.affine)[:3, :3]))))
-            d[key] = MetaTensor(
-                torch.from_numpy(values[None]),
-                meta=probability.meta,
-                applied_operations=probability.applied_operations,
-            )
+            self._drop(values, axes)
+            probability[0] = torch.from_numpy(values)
+            d[key] = probability
         return d
 
-    def _drop(self, probability: np.ndarray, voxel_mm3: float) -> None:
-        """Work on an array (X, Y, Z) in place."""
-        components, count = ndimage.label(probability >= self.threshold, structure=_EVERY_NEIGHBOUR)
-        smallest_mm3 = np.pi / 6 * self.min_diameter_mm**3
-        dropped = 0
-        for index, box in enumerate(ndimage.find_objects(components), start=1):
-            inside = components[box] == index
-            values = probability[box]
-            if inside.sum() * voxel_mm3 < smallest_mm3 or values[inside].max() < self.min_confidence:
-                values[inside] = 0
-                dropped += 1
-        if dropped:
-            logger.info("%d of %d findings left out: too small or too doubtful.", dropped, count)
+    def _drop(self, probability: np.ndarray, axes: np.ndarray) -> None:
+        """Work on an array (X, Y, Z) in place, all candidates at once: there may be a great many.
+
+        Args:
+            probability: Of tumour.
+            axes: Columns are the steps in mm from one voxel to the next.
+        """
+        window, components, count = label_candidates(probability >= self.threshold)
+        inside = np.nonzero(components)
+        candidate = components[inside]
+        voxels = np.bincount(candidate, minlength=count + 1)
+        confidence = _mean(probability[window][inside], candidate, voxels)
+        size_mm3 = voxels * np.abs(np.linalg.det(axes))
+        doubtful = (size_mm3 < np.pi / 6 * self.min_diameter_mm**3) | (confidence < self.min_confidence)
+        if self.max_elongation:
+            doubtful |= _elongation(np.stack(inside), candidate, voxels, axes) > self.max_elongation
+        doubtful[0] = False
+        probability[window][doubtful[components]] = 0
+        if doubtful.any():
+            logger.info("%d of %d findings left out: too small, doubtful or drawn out.", doubtful.sum(), count)
+
+
+def _mean(values: np.ndarray, candidate: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+    """Mean over the voxels of each candidate."""
+    return np.bincount(candidate, values, minlength=len(voxels)) / np.maximum(voxels, 1)
+
+
+def _elongation(indices: np.ndarray, candidate: np.ndarray, voxels: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Longest over shortest standard deviation of the place of each candidate, its voxels being boxes, not points."""
+    points = axes @ indices
+    centred = points - np.stack([_mean(line, candidate, voxels) for line in points])[:, candidate]
+    moments = [[_mean(one * other, candidate, voxels) for other in centred] for one in centred]
+    covariance = np.moveaxis(np.array(moments), -1, 0) + axes @ axes.T / 12
+    variance = np.linalg.eigvalsh(covariance)
+    return np.sqrt(variance[:, -1] / variance[:, 0])

@@ -13,9 +13,9 @@ from pydensecrf.densecrf import DenseCRF
 from pydensecrf.utils import create_pairwise_bilateral, create_pairwise_gaussian, unary_from_softmax
 from scipy import ndimage
 
-logger = logging.getLogger(__name__)
+from lib.transforms.candidates import label_candidates
 
-_EVERY_NEIGHBOUR = np.ones((3, 3, 3), bool)
+logger = logging.getLogger(__name__)
 
 
 class DenseCRFd(MapTransform):
@@ -117,9 +117,10 @@ class DenseCRFd(MapTransform):
         return np.array(crf.inference(self.iterations))[1].reshape(probability.shape)
 
     def _refine(self, probability: np.ndarray, hu: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-        components, count = ndimage.label(probability >= self.threshold, structure=_EVERY_NEIGHBOUR)
+        window, components, count = label_candidates(probability >= self.threshold)
         margin = np.ceil(self.margin_mm / spacing).astype(int)
-        tight = ndimage.find_objects(components)
+        within = ndimage.find_objects(components)
+        tight = [_moved(box, window) for box in within]
         boxes = [_widened(box, margin, probability.shape) for box in tight]
         order = sorted(range(count), key=lambda index: _volume(boxes[index]))
         refined = probability.copy()
@@ -135,11 +136,18 @@ class DenseCRFd(MapTransform):
             refined[box] = np.where(done[box], refined[box], marginal)
             done[box] = True
         for index, box in enumerate(tight, start=1):
-            lesion = components[box] == index
+            lesion = components[within[index - 1]] == index
             if not (refined[box][lesion] >= self.threshold).any():
                 refined[box][lesion] = probability[box][lesion]
                 logger.info("The CRF erased a lesion of %d voxels; the network's outline is kept.", lesion.sum())
         return refined
+
+
+def _moved(box: tuple[slice, ...], window: tuple[slice, ...]) -> tuple[slice, ...]:
+    """A box of a window as a box of the whole."""
+    return tuple(
+        slice(side.start + whole.start, side.stop + whole.start) for side, whole in zip(box, window, strict=True)
+    )
 
 
 def _widened(box: tuple[slice, ...], margin: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:

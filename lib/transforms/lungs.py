@@ -8,6 +8,7 @@ from scipy import ndimage
 AIR_HU = -400.0
 _GRID_MM = 2.5
 _SMALLEST_LUNG_ML = 20.0
+_SMALLEST_SHARE = 0.05  # of the largest pocket; less is gas in the bowel
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,16 @@ class LungBox:
     """Box of the lungs, and the middle of the body around them, in voxels of the full grid.
 
     Attributes:
+        mask: The air in the lungs, bool, on a grid of every ``steps``-th voxel.
+        steps: Voxels of the full grid from one of the mask to the next, for each axis.
         start: First voxel of each axis.
         stop: One past the last voxel of each axis.
         body_centre: Middle of the body's box in the slices with lung, first two axes. Unlike the lungs' own
             middle it stays in place when one lung is filled by fluid or a large tumour.
     """
 
+    mask: np.ndarray
+    steps: tuple[int, int, int]
     start: tuple[int, int, int]
     stop: tuple[int, int, int]
     body_centre: tuple[float, float]
@@ -34,8 +39,8 @@ def find_lungs(hu: np.ndarray, spacing: tuple[float, float, float]) -> LungBox |
         spacing: Voxel size in mm.
 
     Returns:
-        Box of all inner air pockets of at least 20 ml, or None where there is none: no chest, or a field of
-        view so tight that the lungs are open to its border.
+        What ``inner_air`` finds, or None where there is none: no chest, or a field of view so tight that the lungs
+        are open to its border.
     """
     steps = tuple(max(1, round(_GRID_MM / length)) for length in spacing)
     air = hu[tuple(slice(None, None, step) for step in steps)] < AIR_HU
@@ -47,6 +52,8 @@ def find_lungs(hu: np.ndarray, spacing: tuple[float, float, float]) -> LungBox |
     tissue, _ = ndimage.label(~air[:, :, start[2] : stop[2]])
     body_start, body_stop = _box(tissue == 1 + np.argmax(np.bincount(tissue.ravel())[1:]))
     return LungBox(
+        mask=inner,
+        steps=steps,
         start=tuple(low * step for low, step in zip(start, steps, strict=True)),
         stop=tuple(min(high * step, length) for high, step, length in zip(stop, steps, hu.shape, strict=True)),
         body_centre=tuple(
@@ -56,17 +63,18 @@ def find_lungs(hu: np.ndarray, spacing: tuple[float, float, float]) -> LungBox |
 
 
 def inner_air(air: np.ndarray, voxel_ml: float) -> np.ndarray:
-    """Air that is not open to the sides of the volume, in pockets of at least 20 ml.
+    """Air that is not open to the sides of the volume, in pockets of at least 20 ml and a twentieth of the largest.
 
     Args:
         air: Mask of what has the density of air or lung, shape (X, Y, Z).
         voxel_ml: Volume of a voxel.
     """
     pockets, count = ndimage.label(air)
-    inner = np.bincount(pockets.ravel(), minlength=count + 1) * voxel_ml >= _SMALLEST_LUNG_ML
-    inner[0] = False
+    size_ml = np.bincount(pockets.ravel(), minlength=count + 1) * voxel_ml
+    size_ml[0] = 0
     for face in (pockets[0], pockets[-1], pockets[:, 0], pockets[:, -1]):
-        inner[face] = False
+        size_ml[face] = 0
+    inner = (size_ml >= _SMALLEST_LUNG_ML) & (size_ml >= _SMALLEST_SHARE * size_ml.max())
     return inner[pockets]
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from monai.transforms import Activationsd, AsDiscreted, CastToTyped, Compose, Invertd, SqueezeDimd
+import torch
+from monai.transforms import Activationsd, AsDiscreted, Compose, Invertd, SqueezeDimd
 
 from lib.transforms.component_filter import DropDoubtfuld
 from lib.transforms.crf import DenseCRFd
+from lib.transforms.lung_neighbourhood import DropFarFromLungsd
+
+_REACH_MM = 5.0  # a finding that stays farther from the lungs than this is none of theirs
 
 
 def mask_transforms(
@@ -20,8 +23,8 @@ def mask_transforms(
 
     Args:
         infer_config: Section ``config.infer`` of info.yaml, changed by the request where it is:
-            ``threshold``, ``min_diameter_mm``, ``min_confidence``, ``crf`` and, where that is on, the
-            ``crf_*`` values.
+            ``threshold``, ``min_diameter_mm``, ``min_confidence``, ``max_elongation``, ``crf`` and, where that is on,
+            the ``crf_*`` values.
         image_transforms: The very transforms that made ``data[image_key]``. With ``crf`` they must have been
             made with ``keep_hu=True``.
         image_key: The image that the network saw, with its trace of transforms.
@@ -32,20 +35,22 @@ def mask_transforms(
     forward = image_transforms if isinstance(image_transforms, Compose) else Compose(list(image_transforms))
     transforms = [
         Activationsd(keys="pred", sigmoid=True),
-        Invertd(keys="pred", transform=forward, orig_keys=image_key, nearest_interp=False),
+        DropFarFromLungsd(keys="pred", image_key=image_key, threshold=threshold, reach_mm=_REACH_MM),
         DropDoubtfuld(
             keys="pred",
+            image_key=image_key,
             threshold=threshold,
             min_diameter_mm=infer_config["min_diameter_mm"],
             min_confidence=infer_config["min_confidence"],
+            max_elongation=infer_config["max_elongation"],
         ),
+        Invertd(keys="pred", transform=forward, orig_keys=image_key, nearest_interp=False),
     ]
     if infer_config["crf"]:
         options = {name: infer_config[f"crf_{name}"] for name in DenseCRFd.OPTIONS}
         transforms.append(DenseCRFd(keys="pred", image_key="hu", threshold=threshold, **options))
     return [
         *transforms,
-        AsDiscreted(keys="pred", threshold=threshold),
-        CastToTyped(keys="pred", dtype=np.uint8),
+        AsDiscreted(keys="pred", threshold=threshold, dtype=torch.uint8),
         SqueezeDimd(keys="pred", dim=0),
     ]

@@ -1,0 +1,213 @@
+"""What one inference costs, part by part, beside what this machine can compute at most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from monai.networks.utils import eval_mode
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lib.infers import LungTumorInferTask
+from lib.losses import HybridLoss
+from lib.networks import AttentionResidualUNet
+from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from lib.publishing import ModelStore
+from lib.transforms import DenseCRFd
+from lib.transforms.candidates import label_candidates
+
+SLICES = 300
+_CHEST = Acquisition(shape=(SLICES, 512, 512), spacing=(0.625, 0.7, 0.7))  # little but lung from end to end
+_CRF_SLICES = 5  # timed of the scan's; the rest costs as much
+_MATRIX = {"cpu": 2048, "cuda": 8192}
+
+
+@dataclass(frozen=True)
+class InferenceCost:
+    """Seconds of one inference, and what the network computes in it.
+
+    Attributes:
+        reading: From the volume's file into memory.
+        preprocessing: All the other transforms before the network.
+        network: The forward passes alone.
+        feeding: Slices to the network's device, logits back.
+        postprocessing: Inverse transforms, component filter, threshold.
+        crf: In a box around each finding.
+        writing: Of the mask, as OHIF asks for it.
+        total: All of it, and what lies between.
+        lung_slices: How many the network saw.
+        findings: In the mask.
+        network_flops: Operations per second of the forward passes, multiplications and additions counted apart.
+        peak_flops: The same of a single-precision matrix product, measured just before and just after.
+    """
+
+    reading: float
+    preprocessing: float
+    network: float
+    feeding: float
+    postprocessing: float
+    crf: float
+    writing: float
+    total: float
+    lung_slices: int
+    findings: int
+    network_flops: float
+    peak_flops: float
+
+
+def write_phantom(path: Path) -> Path:
+    """Write a chest with six lesions, 512×512×300 voxels, of 0.7×0.7×0.625 mm."""
+    hu, _, affine = chest_volume(1, lesions=draw_lesions(1, 6), acquisition=_CHEST)
+    return write_volume(path, hu, affine)
+
+
+def write_repeated(volume: Path, path: Path, slices: int = SLICES) -> Path:
+    """Write a volume as the server keeps it, again and again along its slices until there are enough of them."""
+    image = sitk.ReadImage(str(volume))
+    voxels = sitk.GetArrayViewFromImage(image)
+    repeated = sitk.GetImageFromArray(np.resize(voxels, (slices, *voxels.shape[1:])))
+    repeated.SetOrigin(image.GetOrigin())
+    repeated.SetSpacing(image.GetSpacing())
+    repeated.SetDirection(image.GetDirection())
+    sitk.WriteImage(repeated, str(path), useCompression=False)
+    return path
+
+
+def inference_cost(volume: Path, info: dict[str, Any], store: ModelStore, rounds: int = 3) -> InferenceCost:
+    """Time the server's infer task, CRF on; the quickest of some rounds, after one that loads the weights.
+
+    Args:
+        volume: NRRD file.
+        info: ``info.yaml``.
+        store: Weights to use.
+        rounds: How many to choose from.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    passes: list[tuple[int, float]] = []
+    network = _timed(AttentionResidualUNet(**info["network"]), device, passes)
+    task = LungTumorInferTask(network, info, store)
+    request = {"image": str(volume), "device": device.type, "crf": True, "result_extension": ".nrrd"}
+    flops = _flops_of_a_slice(AttentionResidualUNet(**info["network"]), info)
+    best = None
+    for _ in range(rounds + 1):
+        passes.clear()
+        before = peak_flops(device)
+        file, result = task({**request, "result_compress": False, "logging": "WARNING"})
+        peak = max(before, peak_flops(device))
+        spent, slices, seconds = result["latencies"], sum(n for n, _ in passes), sum(taken for _, taken in passes)
+        reading, crf = spent["transform"]["pre"]["LoadImaged"], spent["transform"]["post"]["DenseCRFd"]
+        cost = InferenceCost(
+            reading=reading,
+            preprocessing=spent["pre"] - reading,
+            network=seconds,
+            feeding=spent["infer"] - seconds,
+            postprocessing=spent["post"] - crf,
+            crf=crf,
+            writing=spent["write"],
+            total=spent["total"],
+            lung_slices=slices,
+            findings=label_candidates(sitk.GetArrayFromImage(sitk.ReadImage(file)) > 0)[2],
+            network_flops=flops * slices / seconds,
+            peak_flops=peak,
+        )
+        Path(file).unlink()
+        best = cost if best is None or cost.total < best.total else best
+    return best
+
+
+def crf_slice_by_slice_seconds(volume: Path, info: dict[str, Any]) -> float:
+    """Seconds of the CRF on every slice of a volume by itself: a few are timed, and the mean taken for the rest."""
+    image = sitk.ReadImage(str(volume))
+    hu = sitk.GetArrayViewFromImage(image)
+    rule = info["config"]["infer"]
+    crf = DenseCRFd(
+        keys="pred",
+        image_key="hu",
+        threshold=rule["threshold"],
+        **{name: rule[f"crf_{name}"] for name in DenseCRFd.OPTIONS},
+    )
+    spacing = np.array(image.GetSpacing())
+    chosen = np.linspace(0, len(hu) - 1, _CRF_SLICES + 2).astype(int)[1:-1]
+    seconds = 0.0
+    for index in chosen:
+        slice_ = np.ascontiguousarray(hu[index].T[..., None], dtype=np.float32)
+        probability = np.where(slice_ > 0, 0.9, 0.1).astype(np.float32)  # its values change nothing of the cost
+        start = time.perf_counter()
+        crf.marginal(probability, slice_, spacing)
+        seconds += time.perf_counter() - start
+    return seconds / len(chosen) * len(hu)
+
+
+def peak_flops(device: torch.device) -> float:
+    """Operations per second of a large single-precision matrix product, the best of a few."""
+    side = _MATRIX[device.type]
+    matrix = torch.rand(side, side, device=device)
+    # Convolutions on a GPU may use TF32 by default; the peak to compare them with must, too.
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if torch.backends.cudnn.allow_tf32 else "highest")
+    try:
+        seconds = min(_seconds(lambda: matrix @ matrix, device) for _ in range(5))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    return 2 * side**3 / seconds
+
+
+def training_slices_per_second(info: dict[str, Any], device: torch.device, batch_size: int = 8) -> float:
+    """Whole slices per second through forward pass, loss, backward pass and optimiser; the best of three steps."""
+    network = AttentionResidualUNet(**info["network"]).to(device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(network.parameters())
+    rule = info["config"]["train"]
+    loss_function = HybridLoss(rule["loss_lambda"], rule["focal_gamma"], rule["focal_alpha"])
+    size = info["preprocessing"]["size"]
+    image = torch.rand(batch_size, info["network"]["in_channels"], *size, device=device)
+    image = image.to(memory_format=torch.channels_last)
+    label = (torch.rand(batch_size, 1, *size, device=device) > 0.99).float()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss_function(network(image), label).backward()
+        optimizer.step()
+
+    step()  # sets up what later steps find ready
+    return batch_size / min(_seconds(step, device) for _ in range(3))
+
+
+def _timed(network: nn.Module, device: torch.device, passes: list[tuple[int, float]]) -> nn.Module:
+    """Have a network note slices and seconds of each forward pass; copies of it note in the same list."""
+    synchronize = torch.get_device_module(device).synchronize
+    started = [0.0]
+
+    def before(*_: object) -> None:
+        synchronize()
+        started[0] = time.perf_counter()
+
+    def after(_: nn.Module, inputs: tuple[torch.Tensor], __: object) -> None:
+        synchronize()
+        passes.append((len(inputs[0]), time.perf_counter() - started[0]))
+
+    network.register_forward_pre_hook(before)
+    network.register_forward_hook(after)
+    return network
+
+
+def _flops_of_a_slice(network: nn.Module, info: dict[str, Any]) -> int:
+    image = torch.zeros(1, info["network"]["in_channels"], *info["preprocessing"]["size"])
+    with eval_mode(network), FlopCounterMode(display=False) as counter:
+        network(image)
+    return counter.get_total_flops()
+
+
+def _seconds(action: Callable[[], object], device: torch.device) -> float:
+    synchronize = torch.get_device_module(device).synchronize
+    synchronize()
+    start = time.perf_counter()
+    action()
+    synchronize()
+    return time.perf_counter() - start

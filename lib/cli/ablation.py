@@ -1,0 +1,133 @@
+"""``python main.py ablation``: what each part of the method is worth, on the same data with the same budget."""
+
+import argparse
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib.atomic import write_atomically, write_json
+from lib.cli.train import add_data_arguments
+from lib.errors import UserError
+from lib.evaluation.ablation import VARIANTS, Variant, markdown
+from lib.evaluation.cases import evaluate_case
+from lib.evaluation.prediction import Predictor
+from lib.evaluation.summary import summarize
+from lib.settings import load_info
+from lib.trainers.data_split import held_out
+from lib.trainers.fitting import fit
+from lib.trainers.scans import find_cases, patient_of
+from lib.trainers.training_data import TrainingData, read_training_data
+
+logger = logging.getLogger(__name__)
+
+Cases = list[tuple[str, Path, Path]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    add_data_arguments(parser)
+    parser.add_argument("--test-images", type=Path, nargs="*", default=[], help="whole scans never trained on")
+    parser.add_argument("--test-masks", type=Path, nargs="*", default=[], help="for each of --test-images, as --masks")
+    parser.add_argument("--test-crops", type=int, help="measure on about so many of the held-out crops (default: all)")
+    parser.add_argument("--output", type=Path, required=True, help="folder of all runs; what is finished is kept")
+    parser.add_argument("--variants", nargs="+", choices=[variant.name for variant in VARIANTS], help="default: all")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each (default 3)")
+    parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of each (default 1000)")
+    parser.add_argument("--batch-size", type=int, default=24, help="patches for each step (default 24)")
+    parser.add_argument("--bfloat16", action="store_true", help="train in half precision")
+    parser.add_argument("--no-robustness", action="store_true", help="leave out the five changes of intensity")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and measure each variant with each seed; write ``ablation.json`` and ``ablation.md``."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    variants = [variant for variant in VARIANTS if not args.variants or variant.name in args.variants]
+    tests = _test_sets(args)
+    data = _DataBySettings(args)
+    results: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants}
+    # Seeds outermost: whatever is finished when it is stopped can be compared.
+    for seed in range(args.seeds):
+        for variant in variants:
+            folder = args.output / (variant.trained_as or variant.name) / str(seed)
+            results[variant.name].append(_measured(variant, seed, folder, tests, data, args))
+            write_json(args.output / "ablation.json", {"steps": args.steps, "results": results})
+            table = markdown(results, list(tests))
+            write_atomically(args.output / "ablation.md", lambda path, text=table: path.write_text(text, "utf-8"))
+    print(table)
+    return 0
+
+
+class _DataBySettings:
+    """The training data, read again only when the preprocessing changes."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+        self._read: dict[str, TrainingData] = {}
+
+    def __call__(self, info: Mapping[str, Any]) -> TrainingData:
+        key = json.dumps(info["preprocessing"])
+        if key not in self._read:
+            args = self._args
+            self._read[key] = read_training_data(args.images, args.masks, args.negatives, info, args.output / "volumes")
+        return self._read[key]
+
+
+def _measured(
+    variant: Variant,
+    seed: int,
+    folder: Path,
+    tests: Mapping[str, Cases],
+    data: _DataBySettings,
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """Summary by test set of one variant and seed; read where it was measured before."""
+    done = folder / f"{variant.name}.json"
+    if done.exists():
+        return json.loads(done.read_text(encoding="utf-8"))
+    info = variant.info(load_info())
+    weights = folder / "model.pt"
+    if variant.trained_as is None:
+        weights = fit(
+            data(info),
+            info=info,
+            output=folder,
+            steps=args.steps,
+            cycles=1,
+            batch_size=args.batch_size,
+            patch_size=64,
+            learning_rate=0.002,
+            seed=seed,
+            save_every=args.steps,
+            bfloat16=args.bfloat16,
+        )
+    predictor = Predictor(weights, info)
+    summaries = {
+        test: summarize([evaluate_case(*case, predictor, not args.no_robustness)[0] for case in cases])
+        for test, cases in tests.items()
+    }
+    write_json(done, summaries)
+    logger.info(
+        "%s, seed %d: Dice %s", variant.title, seed, {test: round(s["dice"], 3) for test, s in summaries.items()}
+    )
+    return summaries
+
+
+def _test_sets(args: argparse.Namespace) -> dict[str, Cases]:
+    """Crops of the patients that train leaves out, and whole scans."""
+    cases = find_cases(args.images, args.masks, args.output / "volumes")
+    whole = {path.name for path in args.images}
+    crops = [case for case in cases if case[0] not in whole and held_out(patient_of(case[0]))]
+    sets = {
+        "crops": crops[:: max(1, len(crops) // args.test_crops)] if args.test_crops else crops,
+        "scans": find_cases(args.test_images, args.test_masks, args.output / "volumes"),
+    }
+    if not any(sets.values()):
+        raise UserError("There is nothing to measure on: no patient is held out and no --test-images were given.")
+    return {name: cases for name, cases in sets.items() if cases}

@@ -1,0 +1,72 @@
+"""What offline training learns from, and what it never sees."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib.errors import UserError
+from lib.trainers.data_split import held_out
+from lib.trainers.scans import Scan, find_pairs, is_whole, load_scan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Scans in memory.
+
+    Attributes:
+        crops: With a nodule each, to train on.
+        hosts: Whole scans to set them into.
+        test_crops: Crops of the patients that are held out.
+    """
+
+    crops: Sequence[Scan]
+    hosts: Sequence[Scan]
+    test_crops: Sequence[Scan]
+
+    def names(self) -> dict[str, Any]:
+        """What a run's manifest keeps; of the whole scans the voxels of tumour."""
+        return {
+            "crops": [scan.name for scan in self.crops],
+            "held_out_crops": [scan.name for scan in self.test_crops],
+            "whole_scans": {scan.name: int(scan.label.sum()) for scan in self.hosts},
+        }
+
+
+def read_training_data(
+    images: Sequence[Path], masks: Sequence[Path], negatives: Sequence[Path], info: Mapping[str, Any], cache: Path
+) -> TrainingData:
+    """Read all images and split the crops by patient.
+
+    Args:
+        images: Folders of volumes, or of one DICOM series each.
+        masks: For each of them a folder of masks under the same names, or one mask file for a DICOM series.
+        negatives: Volumes or DICOM series without tumour.
+        info: info.yaml.
+        cache: Folder for the volumes made of DICOM series.
+
+    Raises:
+        UserError: Images or masks are missing.
+    """
+    if len(images) != len(masks):
+        raise UserError(f"Give one of --masks for each of --images: got {len(masks)} for {len(images)}.")
+    pairs = [pair for image, mask in zip(images, masks, strict=True) for pair in find_pairs(image, mask)]
+    pairs += [pair for folder in negatives for pair in find_pairs(folder, None)]
+    logger.info("Reading %d volumes.", len(pairs))
+    scans = [load_scan(image, mask, info["preprocessing"], cache) for image, mask in pairs]
+    crops = [scan for scan in scans if not is_whole(scan, info)]
+    data = TrainingData(
+        crops=[scan for scan in crops if not held_out(scan.patient)],
+        hosts=[scan for scan in scans if is_whole(scan, info)],
+        test_crops=[scan for scan in crops if held_out(scan.patient)],
+    )
+    logger.info(
+        "%d crops of %d patients to train on, %d of %d held out; %d whole scans.",
+        *(len(data.crops), len({scan.patient for scan in data.crops})),
+        *(len(data.test_crops), len({scan.patient for scan in data.test_crops})),
+        len(data.hosts),
+    )
+    return data

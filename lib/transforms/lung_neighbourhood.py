@@ -1,0 +1,79 @@
+"""Findings far from the lungs are none: skin, bowel, liver."""
+
+import logging
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from lib.transforms.candidates import label_candidates
+
+logger = logging.getLogger(__name__)
+
+
+class DropFarFromLungsd(MapTransform):
+    """Set the probability of each candidate lesion to 0 that nowhere comes near the lungs.
+
+    A candidate is a connected component (26 neighbours) of the probability at or over the threshold. It stays whole if
+    one voxel of it is near: a large tumour reaches far from the air that is left. What is dropped is logged.
+    Where no lungs were found, everything stays.
+
+    Args:
+        keys: Probability of tumour in the network's field, shape (1, X, Y, D).
+        image_key: What the network saw, a MetaTensor of the same field; it tells the size of the voxels.
+        lungs_key: What ``AxialFieldd`` leaves of the lungs: bool, the same field on a grid of its own, or None.
+        threshold: Probability from which a voxel counts as tumour.
+        reach_mm: How far from the lungs is near, along each axis.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        image_key: str,
+        lungs_key: str = "lungs",
+        threshold: float,
+        reach_mm: float,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+        self.lungs_key = lungs_key
+        self.threshold = threshold
+        self.reach_mm = reach_mm
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        lungs = d[self.lungs_key]
+        if lungs is None:
+            return d
+        spacing = d[self.image_key].pixdim.tolist()
+        for key in self.key_iterator(d):
+            probability = d[key].clone()
+            inside = torch.as_tensor(probability[0] >= self.threshold).cpu().numpy()
+            window, candidates, count = label_candidates(inside)
+            keep = np.zeros(count + 1, bool)
+            keep[candidates[self._near(lungs, inside.shape, spacing, window)]] = True
+            keep[0] = True
+            probability[(0, *window)] *= torch.from_numpy(keep[candidates]).to(probability.device)
+            d[key] = probability
+            if not keep.all():
+                logger.info("%d of %d findings left out: far from the lungs.", (~keep).sum(), count)
+        return d
+
+    def _near(
+        self, lungs: torch.Tensor, shape: tuple[int, ...], spacing: list[float], window: tuple[slice, ...]
+    ) -> np.ndarray:
+        """Whether the voxels of a window of the field are near the lungs."""
+        coarse_mm = [n * length / m for n, length, m in zip(shape, spacing, lungs.shape, strict=True)]
+        reach = [round(self.reach_mm / length) for length in coarse_mm]
+        kernel = [2 * steps + 1 for steps in reach]
+        grown = F.max_pool3d(lungs[None].float(), kernel, stride=1, padding=reach)[0] > 0
+        columns = (
+            np.arange(cut.start, cut.stop) * m // n for cut, n, m in zip(window, shape, lungs.shape, strict=True)
+        )
+        return grown.numpy()[np.ix_(*columns)]

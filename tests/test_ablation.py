@@ -1,0 +1,84 @@
+"""The ablation: one part more in each row, everything else equal; nothing measured twice."""
+
+import argparse
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from lib.cli import ablation
+from lib.evaluation.ablation import VARIANTS, markdown
+from lib.settings import load_info
+from lib.trainers.data_split import held_out
+
+
+def test_each_row_has_one_part_more():
+    base = load_info()
+    infos = {variant.name: variant.info(base) for variant in VARIANTS}
+    parts = {
+        name: (
+            info["network"]["residual"],
+            info["network"]["attention"],
+            info["config"]["train"]["loss_lambda"] < 1,
+            info["config"]["infer"]["crf"],
+            info["preprocessing"]["field"],
+        )
+        for name, info in infos.items()
+    }
+    assert parts == {
+        "unet": (False, False, False, False, "lungs"),
+        "residual": (True, False, False, False, "lungs"),
+        "attention": (True, True, False, False, "lungs"),
+        "hybrid": (True, True, True, False, "lungs"),
+        "crf": (True, True, True, True, "lungs"),
+        "slice": (True, True, True, False, "slice"),
+    }
+    assert base == load_info()
+
+
+def test_the_table_has_mean_and_spread_over_the_seeds():
+    seeds = [
+        {"crops": {"dice": dice, "small_tumor_recall": None, "lesion_recall": 1.0, "false_positives_per_scan": 20}}
+        for dice in (0.5, 0.7)
+    ]
+    table = markdown({"unet": seeds, "hybrid": []}, ["crops"])
+    assert table.splitlines()[2] == "| U-Net, Dice loss | 0.600 ± 0.141 | – | 1.000 ± 0.000 | 20.0 ± 0.0 |"
+    assert "hybrid" not in table
+
+
+@pytest.fixture
+def crops(tmp_path, monkeypatch):
+    """Crops of two patients to train on and one held out; a network that trains in no time."""
+    info = load_info()
+    info["network"]["channels"] = [4, 8]
+    monkeypatch.setattr(ablation, "load_info", lambda: json.loads(json.dumps(info)))
+    names = (f"P{number}" for number in range(1000))
+    patients = [next(name for name in names if held_out(name) == wanted) for wanted in (False, False, True)]
+    affine = np.diag([-1.0, -1.0, 2.0, 1.0])
+    for patient in patients:
+        mask = np.zeros((30, 30, 4), np.uint8)
+        mask[10:18, 10:20, 1:3] = 1
+        for folder, array in (("images", np.where(mask, 40, -800)), ("masks", mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            nib.save(nib.Nifti1Image(array.astype(np.int16), affine), tmp_path / folder / f"{patient}_R.nii.gz")
+    return tmp_path
+
+
+def test_every_variant_is_trained_once_for_each_seed_and_measured(crops, monkeypatch):
+    parser = argparse.ArgumentParser()
+    ablation.add_arguments(parser)
+    words = ["--images", crops / "images", "--masks", crops / "masks", "--output", crops / "out"]
+    words += ["--variants", "hybrid", "crf", "slice", "--seeds", 2, "--steps", 2, "--batch-size", 2]
+    words += ["--no-robustness"]
+    args = parser.parse_args([str(word) for word in words])
+    assert ablation.run(args) == 0
+    results = json.loads((crops / "out" / "ablation.json").read_text())["results"]
+    assert {name: len(seeds) for name, seeds in results.items()} == {"hybrid": 2, "crf": 2, "slice": 2}
+    assert results["crf"][0]["crops"]["n"] == 1  # the patient held out
+    manifests = sorted(path.parent.relative_to(crops / "out").as_posix() for path in crops.rglob("manifest.json"))
+    assert manifests == ["hybrid/0", "hybrid/1", "slice/0", "slice/1"]  # the CRF needs no training of its own
+    assert (crops / "out" / "ablation.md").read_text().count("\n| ") == 3
+
+    monkeypatch.setattr(ablation, "fit", lambda *_, **__: pytest.fail("trained again"))
+    assert ablation.run(args) == 0
