@@ -7,6 +7,9 @@ if __name__ == "__main__":
 
     sys.exit(main())
 else:
+    from lib.parent_process import end_with_server
+
+    end_with_server()  # first: the imports below take seconds, in which the server may end
     from lib.app import MyApp
 
     __all__ = ["MyApp"]

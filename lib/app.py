@@ -15,28 +15,35 @@ from monailabel.config import settings as server_settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 from monailabel.utils.async_tasks.utils import tasks
 
-from lib.activelearning import Last, Leases, Random
+from lib.activelearning import Last, Leases, MostDoubtful, Random, Review
+from lib.activelearning.background import BackgroundScoring, Courtesy
+from lib.activelearning.scoring import DoubtScoring
 from lib.configs.lung_tumor import LungTumor
-from lib.datastore.series_datastore import SeriesDatastore
+from lib.datastore.opening import open_datastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.folder_routes import folder_router
-from lib.dicomweb.pacs import pacs_client, pacs_router
+from lib.dicomweb.pacs import pacs_router
 from lib.errors import UserError
+from lib.exports.label_exports import LabelExports
+from lib.exports.seg_storage import SegStorage
 from lib.infers.lung_tumor import ATTENTION
+from lib.parent_process import expect_children
 from lib.publishing import ModelStore
 from lib.server.install import install
-from lib.settings import Settings, is_url
-from lib.trainers.parent_process import end_with_parent
+from lib.settings import Settings
 from lib.trainers.retraining import Retraining
+from lib.trainers.unfinished_run import UnfinishedRun
 
 logger = logging.getLogger(__name__)
 
 _FIRST_LOOK_SECONDS = 20
+_UNCERTAINTY = "uncertainty"
 
 
 class MyApp(MONAILabelApp):
@@ -56,8 +63,20 @@ class MyApp(MONAILabelApp):
             print(f"\nLungLabel cannot start: {error}\n", file=sys.stderr, flush=True)
             os._exit(2)
         _prepare_server_settings(self.settings)
-        self._leases = Leases(60 * self.settings.info["config"]["activelearning"]["lease_minutes"])
         self.models = ModelStore(self.settings.model_dir)
+        choice = self.settings.info["config"]["activelearning"]
+        self._leases = Leases(60 * choice["lease_minutes"])
+        self._courtesy = Courtesy(lambda: _running("train") or _running("scoring"))
+        self._scoring = DoubtScoring(
+            _UNCERTAINTY,
+            self.settings.info,
+            self.models,
+            self.settings.cache_dir / "scores",
+            at_most=choice["scored_images"],
+            before_each_batch=self._courtesy.stand_aside,
+        )
+        self._review = Review(self._scoring.disagreements)
+        self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
         self.task_config.init(
             LungTumor.NAME,
@@ -66,6 +85,7 @@ class MyApp(MONAILabelApp):
             planner=None,
             app=self.settings,
             store=self.models,
+            unfinished=self._unfinished,
         )
         info = self.settings.info
         super().__init__(
@@ -78,13 +98,8 @@ class MyApp(MONAILabelApp):
         )
 
     def init_datastore(self) -> Datastore:
-        """One datastore for both: a folder's client and a PACS's have the same methods."""
-        settings = self.settings
-        if is_url(settings.studies):
-            filters = server_settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER
-            return SeriesDatastore(pacs_client(settings.studies), settings, filters)
-        client = FolderClient(Path(settings.studies), settings.segs_dir, settings.cache_dir / "index.sqlite")
-        return SeriesDatastore(client, settings)
+        """The series of the folder or PACS."""
+        return open_datastore(self.settings, server_settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER)
 
     def init_infers(self) -> dict[str, InferTask]:
         """The model's infer task."""
@@ -96,10 +111,17 @@ class MyApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Strategy]:
         """How the next case is chosen."""
-        return {"random": Random(), "first": First(), "last": Last()}
+        doubtful = MostDoubtful("Get the sample that the model doubts most", self._scoring.doubts)
+        return {"random": Random(), "first": First(), "last": Last(), _UNCERTAINTY: doubtful}
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        """What the strategies choose by; the server scores by itself, ``POST /scoring`` does all of it at once."""
+        return {_UNCERTAINTY: self._scoring}
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         """The image that a strategy chooses among those that nobody else was just offered.
+
+        Once all are labelled, a labelled one is offered again, with ``review`` true: see `Review`.
 
         Raises:
             UserError: There is no such strategy.
@@ -108,21 +130,32 @@ class MyApp(MONAILabelApp):
         if strategy is None:
             raise UserError(f"There is no strategy {request['strategy']!r}; there is {', '.join(self._strategies)}.")
         chosen = self._leases.choose(strategy, request, self.datastore())
+        if not chosen and not self.datastore().get_unlabeled_images():
+            chosen = self._leases.choose(self._review, request, self.datastore())
         return {**chosen, "path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
+
+    def doubts(self) -> dict[str, float]:
+        """How much the model doubts each image that is scored, 0 to 1: what the strategy ``uncertainty`` chooses by."""
+        return self._scoring.doubts()
 
     def on_init_complete(self) -> None:
         """Called in the server only: put our routes in front, watch the studies, wait for a first look."""
         super().on_init_complete()
         from monailabel.app import app as server  # the training process has no server to import
 
+        expect_children()
         datastore = self.datastore()
         self.retraining = self._retraining()
-        self.retraining.start()
+        self.exports = LabelExports(datastore, self.settings.info)
+        self._segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
         install(server, self, self._dicomweb_router())
         logger.info("Studies: %s", self.settings.studies)
         logger.info("Workspace (labels and segs are precious, cache is not): %s", self.settings.workspace)
         if not datastore.watch().first_look.wait(_FIRST_LOOK_SECONDS):
             logger.info("Indexing goes on; the list grows meanwhile.")
+        self.retraining.start()
+        self._segs.start()
+        BackgroundScoring(self._scoring, datastore, self._courtesy).start()
         status = datastore.status()
         address = f"http://127.0.0.1:{server_settings.MONAI_LABEL_SERVER_PORT}"
         print(
@@ -136,6 +169,7 @@ class MyApp(MONAILabelApp):
         """Called after each submission."""
         super().on_save_label(image_id, label_id)
         self.retraining.wake()
+        self._segs.wake()
 
     def info(self) -> dict[str, Any]:
         """What clients are told about this app, with the version of the model that serves."""
@@ -148,9 +182,14 @@ class MyApp(MONAILabelApp):
             UserError: The image is neither; a path of the server's disk is never read.
         """
         image = request.get("image")
-        if not self._was_uploaded(image):
-            self.datastore().series(str(image))
-        return super().infer(request, datastore)
+        uploaded = self._was_uploaded(image)
+        warnings = () if uploaded else self.datastore().series(str(image)).warnings
+        with self._courtesy.somebody_waits():
+            result = super().infer(request, datastore)
+        result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
+        if not uploaded:
+            self._keep_prediction(request, result)
+        return result
 
     def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
         """Mask and attention map (eq. 6) of an image, voxel for voxel (column, row, slice), from one run."""
@@ -165,8 +204,6 @@ class MyApp(MONAILabelApp):
             UserError: Nothing is labelled yet.
         """
         self.check_trainable()
-        if not self._server_mode:
-            end_with_parent()
         return super().train(request)
 
     def check_trainable(self) -> None:
@@ -184,19 +221,30 @@ class MyApp(MONAILabelApp):
         def labels() -> dict[str, str]:
             return {uid: store.latest(uid, "final").sha256 for uid in self.datastore().get_labeled_images()}
 
-        def trained() -> dict[str, str]:
-            runs = [manifest["labels"] for manifest in self.models.manifests() if "labels" in manifest]
-            return runs[-1] if runs else {}
-
-        def running() -> bool:
-            return any(task["status"] in ("SUBMITTED", "RUNNING") for task in tasks("train"))
+        def status() -> str | None:
+            started = tasks("train")
+            return started[-1]["status"] if started else None
 
         return Retraining(
             self.settings.info["config"]["train"]["retrain_after"],
             labels=labels,
-            trained=trained,
-            running=running,
-            start=lambda: self.async_training(LungTumor.NAME),
+            store=self.models,
+            unfinished=self._unfinished,
+            status=status,
+            start=lambda params: self.async_training(LungTumor.NAME, params),
+        )
+
+    def _keep_prediction(self, request: dict[str, Any], result: dict[str, Any]) -> None:
+        settings = {**self.settings.info["config"]["infer"], **request}
+        if not result.get("file") or settings["attention"]:
+            return
+        names = self.settings.info["config"]["infer"].keys() - {"attention", "batch_size"}
+        self.datastore().keep_prediction(
+            request["image"],
+            Path(result["file"]),
+            model_version=result["params"]["model_version"],
+            client_id=request.get("client_id"),
+            settings={name: settings[name] for name in sorted(names)},
         )
 
     @property
@@ -215,6 +263,11 @@ class MyApp(MONAILabelApp):
         if isinstance(client, FolderClient):
             return folder_router(client)
         return pacs_router(self.settings.studies)
+
+
+def _running(method: str) -> bool:
+    """Whether a task of MONAI Label's runs in a process of its own, or is queued."""
+    return any(task["status"] in ("SUBMITTED", "RUNNING") for task in tasks(method))
 
 
 def _prepare_server_settings(settings: Settings) -> None:

@@ -1,18 +1,25 @@
 """Which image is offered next: nobody gets what another one was just offered."""
 
+import pytest
+import torch
 from monailabel.tasks.activelearning.first import First
 
-from lib.activelearning import Last, Leases, Random
+from lib.activelearning import Last, Leases, MostDoubtful, Random, Review
+from lib.activelearning.doubt import MEASURES, doubt, probability_maps
 
 
 class Images:
     """The part of a datastore that strategies ask for."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, labelled: tuple[str, ...] = ()) -> None:
         self.names = list(names)
+        self.labelled = list(labelled)
 
     def get_unlabeled_images(self, label_tag=None, labels=None):
         return list(self.names)
+
+    def get_labeled_images(self, label_tag=None, labels=None):
+        return list(self.labelled)
 
 
 def test_last_is_the_other_end_of_first():
@@ -26,6 +33,16 @@ def test_random_offers_every_image_and_asks_for_no_pause():
     images = Images("a", "b", "c")
     assert {Random()({}, images)["id"] for _ in range(200)} == {"a", "b", "c"}
     assert Random()({}, Images()) is None
+
+
+def test_random_can_be_repeated():
+    images = Images(*"abcdefgh")
+
+    def draw(seed: int) -> list[str]:
+        strategy = Random(seed)
+        return [strategy({}, images)["id"] for _ in range(20)]
+
+    assert draw(1) == draw(1) != draw(2)
 
 
 def test_two_people_get_different_images_until_the_lease_ends():
@@ -51,3 +68,90 @@ def test_a_labelled_image_is_not_offered_again():
     assert leases.choose(First(), {"client_id": "ada"}, images)["id"] == "a"
     images.names.remove("a")
     assert leases.choose(First(), {"client_id": "ada"}, images)["id"] == "b"
+
+
+def test_the_most_doubtful_comes_first_and_what_has_no_score_waits():
+    scores = {"a": 0.2, "b": 0.71234, "labelled": 0.9}
+    strategy = MostDoubtful("", lambda: scores)
+    images = Images("a", "b", "unscored")
+    assert strategy({}, images) == {"id": "b", "score": 0.7123}
+    scores["unscored"] = 0.8
+    assert strategy({}, images)["id"] == "unscored"
+    assert strategy({}, Images()) is None
+
+
+def test_without_any_score_every_image_may_come():
+    images = Images("a", "b", "c")
+    assert {MostDoubtful("", dict)({}, images)["id"] for _ in range(200)} == {"a", "b", "c"}
+
+
+def test_the_second_person_gets_the_second_most_doubtful():
+    leases = Leases(60)
+    strategy = MostDoubtful("", lambda: {"a": 0.1, "b": 0.9, "c": 0.5})
+    images = Images("a", "b", "c")
+    assert [leases.choose(strategy, {"client_id": who}, images)["id"] for who in ("ada", "bob", "eve")] == [*"bca"]
+
+
+def test_review_goes_round_the_labels_the_most_doubtful_first():
+    review = Review(lambda: {"a": 0.1, "b": 0.91239})
+    images = Images(labelled=("a", "b", "never compared"))
+    assert review({}, images) == {"id": "b", "review": True, "disagreement": 0.9124}
+    assert [review({}, images)["id"] for _ in range(3)] == ["a", "never compared", "b"]
+    assert review({}, Images()) is None
+
+
+def test_two_people_review_different_labels():
+    leases = Leases(60)
+    review = Review(dict)
+    images = Images(labelled=("a", "b"))
+    offers = [leases.choose(review, {"client_id": who}, images) for who in ("ada", "bob", "eve")]
+    assert [offer and offer["id"] for offer in offers] == ["a", "b", None]
+
+
+def lesion(confidence: float) -> torch.Tensor:
+    """A lesion of 1000 mm³ in voxels of 1 mm³, as probable as is said."""
+    probability = torch.full((32, 32, 16), 0.001)
+    probability[8:18, 8:18, 3:13] = confidence
+    return probability
+
+
+@pytest.mark.parametrize("measure", ["uncertainty", "entropy"])
+def test_doubt_falls_with_confidence_and_not_with_size(measure):
+    sure, likely, torn = (doubt(measure, [lesion(confidence)], 1.0) for confidence in (0.999, 0.8, 0.55))
+    assert 0 <= sure < 0.05 < likely < torn <= 1
+    twice = torch.cat([lesion(0.55), lesion(0.55)])
+    assert doubt(measure, [twice], 1.0) == pytest.approx(torn, abs=0.02)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_where_nothing_is_suspected_there_is_no_doubt(measure):
+    maps = probability_maps(measure, lambda volume: volume[0], lesion(0.04)[None])
+    assert doubt(measure, maps, 1.0) == pytest.approx(0, abs=1e-6)
+
+
+def test_expected_dice_by_hand():
+    # Mask 1000 voxels of 0.8: expected overlap 2 * 800 / (800 + 1000), smoothed by a ball of 4 mm, 33.5 voxels.
+    expected = 1 - (1600 + 33.51) / (1800 + 33.51)
+    assert doubt("uncertainty", [lesion(0.8)], 1.0) == pytest.approx(expected, abs=1e-4)
+
+
+def test_disagreement_is_that_of_the_mirror_images():
+    def same_everywhere(volume):
+        return volume[0]
+
+    def left_half_only(volume):
+        found = volume[0].clone()
+        found[16:] = 0
+        return found
+
+    volume = lesion(0.9)[None]
+    for predict, low, high in ((same_everywhere, -1e-6, 1e-6), (left_half_only, 0.05, 1)):
+        maps = probability_maps("disagreement", predict, volume)
+        assert len(maps) == 3
+        assert low <= doubt("disagreement", maps, 1.0) <= high
+    assert len(probability_maps("uncertainty", same_everywhere, volume)) == 1
+
+
+def test_an_unknown_measure_is_told():
+    with pytest.raises(ValueError, match="no measure 'x'"):
+        doubt("x", [lesion(0.5)], 1.0)

@@ -19,8 +19,14 @@ def scores(dice: float, false_positives: float) -> Scores:
     [
         (scores(0.8, 1), scores(0.7, 1), True, "not worse"),
         (scores(0.695, 1), scores(0.7, 1), True, "not worse"),
-        (scores(0.68, 1), scores(0.7, 1), False, "Dice is lower"),
-        (scores(0.9, 3), scores(0.7, 1), False, "not there"),
+        (scores(0.68, 1), scores(0.7, 1), False, "outlines tumours worse"),
+        (scores(0.9, 3), scores(0.7, 1), False, "no tumour"),
+        (
+            scores(0.6, 3),
+            scores(0.7, 1),
+            False,
+            "worse than the model in use: Dice lower by more than 0.01, and it marks more",
+        ),
         (scores(0.7, 1.5), scores(0.7, 1), True, "not worse"),
         (scores(0.1, 9), None, True, "no model before"),
         (None, scores(0.7, 1), True, "without a comparison"),
@@ -36,7 +42,9 @@ def test_the_reason_names_the_numbers():
     reason = judge(scores(0.5, 4), scores(0.7, 1), **RULE).reason
     assert "0.500" in reason
     assert "0.700" in reason
-    assert "2 held-out" in reason
+    assert "4.0" in reason
+    assert "1.0" in reason
+    assert "2 scan(s)" in reason
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class Leases:
 
 
 class _Unleased:
-    """A datastore that shows a strategy only the unlabelled images that are free."""
+    """A datastore that shows a strategy only the images that are free."""
 
     def __init__(self, datastore: Datastore, taken: set[str]) -> None:
         self._datastore = datastore
@@ -59,4 +59,8 @@ class _Unleased:
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         images = self._datastore.get_unlabeled_images(label_tag, labels)
+        return [image for image in images if image not in self._taken]
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        images = self._datastore.get_labeled_images(label_tag, labels)
         return [image for image in images if image not in self._taken]

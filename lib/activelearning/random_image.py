@@ -13,12 +13,16 @@ class Random(Strategy):
     """Offers any unlabelled image; each is as likely as the others.
 
     MONAI Label's own weighs by the seconds since an image was offered, and fails when that is zero for all.
+
+    Args:
+        seed: For a choice that can be repeated.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int | None = None) -> None:
         super().__init__("Random Strategy")
+        self._random = random.Random(seed)
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
         """Choose an image; None if all are labelled."""
         images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
-        return {"id": random.choice(images)} if images else None
+        return {"id": self._random.choice(images)} if images else None

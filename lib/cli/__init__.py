@@ -14,8 +14,13 @@ _COMMANDS = {
     "phantoms": "make a small set of chest CT phantoms as DICOM",
     "train": "train offline on images and masks",
     "evaluate": "measure weights on images with masks: metrics.json and report.html",
+    "ablation": "measure what each part of the method is worth",
     "models": "list the versions of the model; let another one serve",
     "labels": "list every label submitted; bring a former one back",
+    "infer": "segment every series of a folder or PACS: DICOM SEG, NIfTI, table of lesions",
+    "export": "write the final labels as DICOM SEG, RTSTRUCT, NIfTI or a table of lesions",
+    "chaos": "kill the server at random moments and see that nothing is lost",
+    "simulate": "replay labelled data: what each way of choosing the next case is worth",
     "benchmark": "measure indexing, frames and answers during an inference",
 }
 

@@ -61,19 +61,20 @@ def judge(
     """
     if candidate is None:
         return Verdict(True, "Published without a comparison: too few patients are labelled to hold one out.")
-    if published is None:
-        reason = f"Published: there was no model before. {_sentence(candidate)}"
-        return Verdict(True, reason, candidate)
-    compared = f"{_sentence(candidate)} Before: {_sentence(published)}"
-    if candidate.dice < published.dice - dice_margin:
-        return Verdict(False, f"Refused: its Dice is lower. {compared}", candidate, published)
-    if candidate.false_positives > published.false_positives + false_positive_margin:
-        return Verdict(False, f"Refused: it finds more that is not there. {compared}", candidate, published)
-    return Verdict(True, f"Published: it is not worse. {compared}", candidate, published)
-
-
-def _sentence(scores: Scores) -> str:
-    return (
-        f"Dice {scores.dice:.3f}, {scores.false_positives:.1f} false positives per scan "
-        f"on {len(scores.cases)} held-out scan(s)."
+    measured = (
+        f"On {len(candidate.cases)} scan(s) of patients that no model is trained on, "
+        f"mean Dice {candidate.dice:.3f}{{}}, false positives per scan {candidate.false_positives:.1f}{{}}."
     )
+    if published is None:
+        return Verdict(True, f"Published: there was no model before. {measured.format('', '')}", candidate)
+    before = f" (model in use {published.dice:.3f})", f" (model in use {published.false_positives:.1f})"
+    compared = measured.format(*before)
+    reasons = []
+    if candidate.dice < published.dice - dice_margin:
+        reasons.append(f"it outlines tumours worse than the model in use: Dice lower by more than {dice_margin:g}")
+    if candidate.false_positives > published.false_positives + false_positive_margin:
+        reasons.append(f"it marks more that is no tumour: over {false_positive_margin:g} more false positives per scan")
+    if reasons:
+        reason = f"Refused: {', and '.join(reasons)}. {compared} It is kept, and the model in use stays."
+        return Verdict(False, reason, candidate, published)
+    return Verdict(True, f"Published: it is not worse than the model before. {compared}", candidate, published)

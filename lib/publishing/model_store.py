@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import write_json
+from filelock import FileLock
+
+from lib.atomic import write_atomically, write_json
 
 PRETRAINED = "pretrained"
 _PRETRAINED_FILE = "pretrained_lung_tumor.pt"
 _WEIGHTS_FILE = "model.pt"
 _MANIFEST_FILE = "manifest.json"
+_DRAFT = ".part-version"
 
 
 class ModelStore:
@@ -30,6 +32,7 @@ class ModelStore:
         self._folder = folder
         self._versions = folder / "versions"
         self._serving = folder / "serving.json"
+        self._lock = FileLock(self._versions / ".lock")
 
     def serving_version(self) -> str | None:
         """Id of the version in use; None if there are no weights at all."""
@@ -66,21 +69,23 @@ class ModelStore:
             Id of the new version.
         """
         self._versions.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=self._versions) as part:
-            draft = Path(part) / "version"
+        with self._lock:
+            draft = self._versions / _DRAFT
+            shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
             draft.mkdir()
-            shutil.copyfile(weights, draft / _WEIGHTS_FILE)
-            while True:
-                version = time.strftime("%Y%m%d-%H%M%S-") + f"{time.time_ns() // 1_000_000 % 1000:03d}"
-                origin = {"version": version, "parent": self.serving_version(), "time": time.time()}
-                write_json(draft / _MANIFEST_FILE, {**manifest, **origin})
-                try:
-                    draft.rename(self._versions / version)
-                except OSError:
-                    if not (self._versions / version).exists():
-                        raise
-                    continue  # another version of this very millisecond
-                return version
+            write_atomically(draft / _WEIGHTS_FILE, lambda part: shutil.copyfile(weights, part))
+            while (self._versions / (version := _now())).exists():
+                time.sleep(0.001)
+            origin = {"version": version, "parent": self.serving_version(), "time": time.time()}
+            write_json(draft / _MANIFEST_FILE, {**manifest, **origin})
+            draft.rename(self._versions / version)
+        return version
+
+    def remove_drafts(self) -> None:
+        """Remove what a process left that was killed while it kept a version."""
+        if self._versions.exists():
+            with self._lock:
+                shutil.rmtree(self._versions / _DRAFT, ignore_errors=True)
 
     def serve(self, version: str) -> None:
         """Let a kept version serve.
@@ -91,3 +96,7 @@ class ModelStore:
         if version != Path(version).name or not self.weights(version).exists():
             raise LookupError(f"There is no model version {version!r} in {self._folder}.")
         write_json(self._serving, {"version": version, "since": time.time()})
+
+
+def _now() -> str:
+    return time.strftime("%Y%m%d-%H%M%S-") + f"{time.time_ns() // 1_000_000 % 1000:03d}"

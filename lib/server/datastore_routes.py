@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, UploadFile
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 from monailabel.config import settings
 from monailabel.endpoints import datastore as stock
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 
+from lib.exports.lesion_table import as_csv, as_json
+from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, kept_upload
 
 _USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
 _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
+
+
+class LabelOutput(str, Enum):
+    """In which form a label is sent, by the word that ``POST /infer`` has for it."""
+
+    image = "image"
+    dicom_seg = "dicom_seg"
+    rtstruct = "rtstruct"
+    csv = "csv"  # its lesions
+    json = "json"
 
 
 def datastore_router(app: Any) -> APIRouter:
@@ -41,9 +54,21 @@ def datastore_router(app: Any) -> APIRouter:
         return {**(app.on_save_label(image, label_id) or {}), "image": image, "label": label_id}
 
     @router.get("/label", summary="Download the latest label", dependencies=[Depends(_USER)])
-    def download_label(label: str, tag: str = DefaultLabelTag.FINAL.value) -> FileResponse:
-        path = app.datastore().get_label_uri(label, tag)
-        return FileResponse(path, media_type="application/octet-stream", filename=f"{label}.nii.gz")
+    def download_label(
+        label: str, tag: str = DefaultLabelTag.FINAL.value, output: LabelOutput = LabelOutput.image
+    ) -> Response:
+        record = app.datastore().labels.latest(label, tag)
+        if output == LabelOutput.image:
+            path = app.datastore().labels.path(record)
+            return FileResponse(path, media_type="application/octet-stream", filename=f"{label}.nii.gz")
+        if output == LabelOutput.dicom_seg:
+            return dicom_response(app.exports.dicom_seg(record))
+        if output == LabelOutput.rtstruct:
+            return dicom_response(app.exports.rtstruct(record))
+        tables = [app.exports.lesions(record)]
+        if output == LabelOutput.csv:
+            return Response(as_csv(tables), media_type="text/csv")
+        return Response(as_json(tables), media_type="application/json")
 
     @router.head("/label", summary="Is there a label?", dependencies=[Depends(_USER)])
     def check_label(label: str, tag: str = DefaultLabelTag.FINAL.value) -> Any:

@@ -1,7 +1,12 @@
-"""``POST /infer``: as OHIF and Slicer send it, off the server's event loop."""
+"""``POST /infer``: as OHIF and Slicer send it, off the server's event loop.
+
+The answer names the version of the model that made the mask and says what to be wary of: ``model_version`` and
+``warnings`` in its JSON. An answer that is only an image, as OHIF wants it, has them in a header.
+"""
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -13,7 +18,11 @@ from monailabel.endpoints.user.auth import RBAC
 
 from lib.datastore.volume import read_grid
 from lib.errors import UserError
+from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, kept_upload
+
+_TOLD_HEADER = "Infer-Params"
+_TOLD = ("model_version", "warnings")
 
 # What a request may say besides the values of `config.infer`; anything else is ignored.
 _PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id")
@@ -39,8 +48,8 @@ def infer_router(app: Any) -> APIRouter:
                 f"There is no model {model!r}; there is {', '.join(app.info()['models'])}.",
                 HTTPStatus.NOT_FOUND,
             )
-        if output == ResultType.dicom_seg:
-            raise UserError("output=dicom_seg is not offered; ask for image and submit it as a label.")
+        if output == ResultType.dicom_seg and (file or session_id):
+            raise UserError("A DICOM SEG refers to the images of a series; an uploaded file has none. Ask for image.")
         known = {*app.settings.info["config"]["infer"], *_PARAMETERS}
         request = {name: value for name, value in json_object(params).items() if name in known}
         request["model"] = model
@@ -65,8 +74,23 @@ def infer_router(app: Any) -> APIRouter:
 
 
 def _respond(app: Any, request: dict[str, Any], output: ResultType | None, tasks: BackgroundTasks) -> Any:
+    if output == ResultType.dicom_seg:
+        return _dicom_seg(app, request)
     result = app.infer(request)
-    return send_response(app.datastore(), result, output or ResultType.all, tasks)
+    response = send_response(app.datastore(), result, output or ResultType.all, tasks)
+    if isinstance(response, Response):
+        response.headers[_TOLD_HEADER] = json.dumps({name: result["params"].get(name) for name in _TOLD})
+    return response
+
+
+def _dicom_seg(app: Any, request: dict[str, Any]) -> Response:
+    result = app.infer({**request, "attention": False})
+    mask = Path(result["file"])
+    try:
+        version = result["params"]["model_version"]
+        return dicom_response(app.exports.dicom_seg_of_prediction(request["image"], mask, version))
+    finally:
+        mask.unlink(missing_ok=True)
 
 
 def _check_image(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import Any
 
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 # Whole-slide pathology: it takes any path of the server's disk as an image, and this app has no use for it.
 _REMOVED = ("/infer/wsi", "/infer/wsi_v2")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CLIENT_ERRORS = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
 
 
@@ -62,6 +64,7 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
         server.user_middleware = [m for m in server.user_middleware if m.cls is not CORSMiddleware]
     server.add_exception_handler(UserError, _answer_user_error)
     server.add_exception_handler(MONAILabelException, _answer_monailabel_error)
+    server.add_exception_handler(OSError, _answer_os_error)
     server.add_exception_handler(Exception, _answer_unforeseen)
     server.middleware_stack = server.build_middleware_stack()  # it was built before the app was loaded
 
@@ -74,6 +77,16 @@ async def _answer_user_error(request: Request, error: Any) -> JSONResponse:
 async def _answer_monailabel_error(request: Request, error: Any) -> JSONResponse:
     status = 400 if error.error in _CLIENT_ERRORS else 500
     return JSONResponse({"detail": error.msg}, status_code=status)
+
+
+async def _answer_os_error(request: Request, error: Any) -> JSONResponse:
+    if error.errno not in _NO_ROOM:
+        return await _answer_unforeseen(request, error)
+    logger.error("%s %s: %s", request.method, request.url.path, error)
+    detail = (
+        f"The server's disk takes no more ({error.strerror}), so nothing was stored. Make room there and try again."
+    )
+    return JSONResponse({"detail": detail}, status_code=507)
 
 
 async def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse:

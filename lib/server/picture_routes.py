@@ -23,8 +23,8 @@ def picture_router(app: Any) -> APIRouter:
     def attention(image: str) -> Response:
         volume = sitk.ReadImage(app.datastore().get_image_uri(image))
         mask, weights = app.mask_and_attention(image)
-        hu = _axial(volume)
-        picture = attention_picture(hu, _axial(_like(mask, volume)), _axial(_like(weights, volume)))
+        parts = [sitk.DICOMOrient(part, "LPS") for part in (volume, _like(mask, volume), _like(weights, volume))]
+        picture = attention_picture(*map(_voxels, parts), parts[0].GetSpacing())
         return Response(picture, media_type="image/png")
 
     return router
@@ -34,6 +34,6 @@ def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:
     return on_grid(np.ascontiguousarray(voxels.transpose()), volume)
 
 
-def _axial(image: sitk.Image) -> np.ndarray:
-    """Voxels with axes L, P, S, whatever the orientation of the image."""
-    return sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS")).transpose(2, 1, 0)
+def _voxels(image: sitk.Image) -> np.ndarray:
+    """Voxels with the axes of the image."""
+    return sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)

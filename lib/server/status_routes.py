@@ -13,6 +13,7 @@ from monailabel.endpoints.user.auth import RBAC
 from monailabel.utils.async_tasks.utils import tasks
 
 from lib.datastore.catalog import Series
+from lib.publishing.model_store import PRETRAINED
 from lib.server.recent_errors import RecentErrors
 
 _PAGE = Path(__file__).parent / "status.html"
@@ -36,15 +37,18 @@ def status_router(app: Any) -> APIRouter:
         datastore = app.datastore()
         labels = datastore.labels
         series = sorted(datastore.catalog.all(), key=lambda one: (one.value("PatientID"), one.uid))
+        doubts = app.doubts()
+        cases = [_case(one, labels.current(one.uid).get("final")) for one in series if one.problem is None]
         return {
             "name": app.name,
             "version": app.version,
             "studies": app.settings.studies,
             "datastore": datastore.status(),
-            "cases": [_case(one, labels.current(one.uid).get("final")) for one in series if one.problem is None],
-            "left_out": [_case(one, None) for one in series if one.problem is not None],
+            "cases": [{**case, "doubt": doubts.get(case["series"])} for case in cases],
+            "left_out": [_case(one, None) for one in series if one.left_out],
             "serving": app.models.serving_version(),
             "versions": app.models.manifests()[::-1],
+            "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
             "training": {"task": _task(), "stats": app.info()["train_stats"]},
             "errors": errors.list(),
         }
@@ -62,6 +66,8 @@ def _case(series: Series, label: Any) -> dict[str, Any]:
         "study": series.study_uid,
         "series": series.uid,
         "problem": series.problem,
+        "warnings": series.warnings,
+        "in_ohif": series.file is None,
         "label": label and {"number": label.number, "voxels": label.info.get("voxels"), "time": label.time},
     }
 

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.datastore import DefaultLabelTag
-from monailabel.utils.async_tasks.task import AsyncTask
+from monailabel.utils.async_tasks.utils import tasks
 
 from lib.datastore.label_store import LabelRecord
 from lib.datastore.volume import read_grid
@@ -30,17 +30,18 @@ def viewer_router(app: Any) -> APIRouter:
         dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     )
 
-    @router.get("/status", summary="Cases labelled, model in use, training that runs, verdict on the last")
+    @router.get("/status", summary="Cases labelled, model in use, training that runs, what became of the last")
     def status() -> dict[str, Any]:
         info = app.info()
         stats = next((stats for stats in info["train_stats"].values() if stats), {})
-        running, _ = AsyncTask.status("train", check_if_running=True)
+        trainings = tasks("train")
+        ended = [task for task in trainings if task["status"] not in ("SUBMITTED", "RUNNING")]
         return {
             "cases": info["datastore"]["total"],
             "labelled": info["datastore"]["completed"],
             "model_version": info["model_version"],
-            "training": {name: stats.get(name) for name in ("epoch", "total_epochs")} if running else None,
-            "verdict": stats.get("verdict", {}).get("reason"),
+            "training": _progress(stats) if len(ended) < len(trainings) else None,
+            "verdict": (ended and _failure(ended[-1])) or stats.get("verdict", {}).get("reason"),
         }
 
     @router.get("/case", summary="The latest label of an image, or null")
@@ -67,6 +68,21 @@ def viewer_router(app: Any) -> APIRouter:
         return Response(voxels, media_type="application/octet-stream", headers={"Content-Encoding": "gzip"})
 
     return router
+
+
+def _progress(stats: dict[str, Any]) -> dict[str, Any]:
+    """Epochs done of the training that runs; None until it has any, and when it is over but for its process."""
+    return {name: None if "verdict" in stats else stats.get(name) for name in ("epoch", "total_epochs")}
+
+
+def _failure(task: dict[str, Any]) -> str | None:
+    """Why the last training came to no verdict, if it did not."""
+    if task["status"] == "STOPPED":
+        return "Stopped before its end. The model in use stays."
+    if task["status"] != "ERROR":
+        return None
+    last_line = next(iter([*task.get("details", [])][-1:]), "it ended without a word")
+    return f"Failed: {last_line.rpartition('Error: ')[2]} The model in use stays; logs/app.log has more."
 
 
 def _described(record: LabelRecord) -> dict[str, Any]:

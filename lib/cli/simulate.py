@@ -1,0 +1,131 @@
+"""``python main.py simulate``: what a strategy of choosing cases is worth, on labelled data played back."""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib.atomic import write_atomically, write_json
+from lib.errors import UserError
+from lib.settings import load_info
+from lib.simulation.comparison import compare
+from lib.simulation.replay import STRATEGIES, Plan, Start, replay
+from lib.simulation.report import sentences, table, write_plot
+from lib.trainers.data_split import held_out
+from lib.trainers.scans import find_pairs, load_scan
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--images", type=Path, required=True, help="folder of volumes: crops or whole scans")
+    parser.add_argument("--masks", type=Path, required=True, help="folder of masks under the same names")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the results; finished runs are kept")
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each strategy (default 5)")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds of corrections (default 10)")
+    parser.add_argument("--start", type=int, default=8, help="labels of the weak model (default 8)")
+    parser.add_argument("--per-round", type=int, default=8, help="labels of each round (default 8)")
+    parser.add_argument("--pool", type=int, help="cases drawn for each seed to choose from (default: all)")
+    parser.add_argument("--start-steps", type=int, default=100, help="training of the weak model (default 100)")
+    parser.add_argument("--steps", type=int, default=60, help="training in each round (default 60)")
+    parser.add_argument("--batch-size", type=int, default=16, help="patches for each step (default 16)")
+    parser.add_argument("--patch-size", type=int, default=48, help="pixels of a patch's side (default 48)")
+    parser.add_argument("--learning-rate", type=float, default=0.004, help="highest rate of Adam (default 0.004)")
+    parser.add_argument("--channels", type=int, nargs="+", help="width of each level (default: as in info.yaml)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play every strategy with every seed; leave ``simulation.json``, ``curve.png`` and ``table.md``."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    info = load_info()
+    if args.channels:
+        info["network"]["channels"] = args.channels
+    pairs = find_pairs(args.images, args.masks)
+    logger.info("Reading %d volumes.", len(pairs))
+    scans = [load_scan(image, mask, info["preprocessing"], args.output / "volumes") for image, mask in pairs]
+    cases = [scan for scan in scans if not held_out(scan.patient)]
+    test = [scan for scan in scans if held_out(scan.patient)]
+    plan = _plan(args, len(cases))
+    if not test:
+        raise UserError("None of the patients is held out: too few for a simulation (15 in 100 are, by their name).")
+    settings = {
+        "plan": dataclasses.asdict(plan),
+        "network": info["network"],
+        "preprocessing": info["preprocessing"],
+        "cases": len(cases),
+        "patients": len({case.patient for case in cases}),
+        "held_out_cases": len(test),
+        "held_out_patients": len({case.patient for case in test}),
+        "names_sha256": hashlib.sha256("\n".join(sorted(scan.name for scan in scans)).encode()).hexdigest(),
+    }
+    runs: dict[str, dict[int, Any]] = {strategy: {} for strategy in args.strategies}
+    for seed in range(args.seeds):
+        start = None
+        for strategy in args.strategies:
+            path = args.output / "runs" / f"{strategy}-{seed}.json"
+            if not path.exists():
+                start = start or Start(cases, test, info=info, plan=plan, seed=seed)
+                write_json(path, {"settings": settings, "rounds": replay(start, strategy, _progress(args, seed))})
+            runs[strategy][seed] = _finished(path, settings)
+    curves = compare(runs)
+    measured_on = (
+        f"{len(test)} cases of {settings['held_out_patients']} held-out patients, {args.seeds} seeds, "
+        f"{plan.pool} cases to choose from"
+    )
+    write_json(
+        args.output / "simulation.json",
+        {"measured_on": measured_on, "settings": settings, "strategies": curves, "runs": runs},
+    )
+    write_plot(curves, f"Dice on {measured_on}", args.output / "curve.png")
+    text = "\n".join([f"Dice on {measured_on}.\n", table(curves), *sentences(curves), ""])
+    write_atomically(args.output / "table.md", lambda part: part.write_text(text, encoding="utf-8"))
+    print(text)
+    return 0
+
+
+def _plan(args: argparse.Namespace, available: int) -> Plan:
+    """The options as a plan.
+
+    Raises:
+        UserError: There are too few cases for so many labels.
+    """
+    pool = args.pool or available
+    wanted = args.start + args.rounds * args.per_round
+    if not wanted <= pool <= available:
+        raise UserError(
+            f"{args.start} labels and {args.rounds} rounds of {args.per_round} make {wanted} labels; the pool has "
+            f"{pool} of {available} cases of patients not held out. Ask for fewer rounds, or a pool in between."
+        )
+    return Plan(**{field.name: getattr(args, field.name) for field in dataclasses.fields(Plan)} | {"pool": pool})
+
+
+def _progress(args: argparse.Namespace, seed: int) -> Any:
+    def report(strategy: str, number: int, labels: int, dice: float) -> None:
+        logger.info(
+            "Seed %d of %d, %s, round %d of %d: %d labels, Dice %.3f",
+            *(seed + 1, args.seeds, strategy, number, args.rounds, labels, dice),
+        )
+
+    return report
+
+
+def _finished(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rounds of a run.
+
+    Raises:
+        UserError: It was made with other settings or data.
+    """
+    run = json.loads(path.read_text(encoding="utf-8"))
+    if run["settings"] != json.loads(json.dumps(settings)):
+        raise UserError(f"{path} holds a run with other settings or data. Give another --output, or delete it.")
+    return run["rounds"]

@@ -1,0 +1,257 @@
+"""Scores: made once for each image, model and label; kept over a restart; nobody has to wait for them."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+import SimpleITK as sitk
+import torch
+
+from lib.activelearning.background import BackgroundScoring, Courtesy, compute_on_one_core
+from lib.activelearning.scoring import DoubtScoring
+from lib.errors import UserError
+from lib.networks import AttentionResidualUNet
+from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from lib.publishing import ModelStore
+from lib.settings import load_info
+
+GRID = Acquisition(shape=(8, 48, 48), spacing=(10.0, 7.0, 7.0))
+
+
+class Datastore:
+    """The part of the datastore that scoring asks for, over files of one phantom each."""
+
+    def __init__(self, folder, *names):
+        self.folder = folder
+        self.unlabelled = list(names)
+        self.final = {}
+        self.slices = dict.fromkeys(names, 8)
+        self.labels = SimpleNamespace(current=lambda name: {"final": self.final[name]} if name in self.final else {})
+        for number, name in enumerate(names):
+            self.write(name, number)
+
+    def write(self, name, seed):
+        hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 2, diameters=(30, 36)), acquisition=GRID)
+        write_volume(self.folder / str(self.slices[name]) / f"{name}.nrrd", hu, affine)
+        write_volume(self.folder / "masks" / f"{name}.nii.gz", mask, affine)
+
+    def label(self, name, sha256):
+        self.final[name] = SimpleNamespace(sha256=sha256)
+        if name in self.unlabelled:
+            self.unlabelled.remove(name)
+
+    def get_unlabeled_images(self):
+        return list(self.unlabelled)
+
+    def get_labeled_images(self):
+        return sorted(self.final)
+
+    def series(self, name):
+        return SimpleNamespace(instance_count=self.slices[name])
+
+    def get_image_uri(self, name):
+        path = self.folder / str(self.slices[name]) / f"{name}.nrrd"
+        if not path.exists():
+            raise UserError(f"There is no {name}.")
+        return str(path)
+
+    def get_label_uri(self, name, tag):
+        assert tag == "final"
+        return str(self.folder / "masks" / f"{name}.nii.gz")
+
+
+@pytest.fixture
+def info():
+    info = load_info()
+    info["network"]["channels"] = [4, 8]
+    return info
+
+
+@pytest.fixture
+def models(info, tmp_path):
+    """Two versions, the first of which serves."""
+    store = ModelStore(tmp_path / "model")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        weights = tmp_path / f"{seed}.pt"
+        torch.save({"model": AttentionResidualUNet(**info["network"]).state_dict()}, weights)
+        store.keep(weights, {})
+    store.serve(store.manifests()[0]["version"])
+    return store
+
+
+@pytest.fixture
+def datastore(tmp_path):
+    return Datastore(tmp_path / "volumes", "a", "b")
+
+
+@pytest.fixture
+def start(info, models, tmp_path):
+    """``start()``: a server that has just begun; ``.batches`` counts its forward passes."""
+
+    def start(at_most=10):
+        batches = []
+        scoring = DoubtScoring(
+            "uncertainty",
+            info,
+            models,
+            tmp_path / "scores",
+            at_most=at_most,
+            before_each_batch=lambda: batches.append(1),
+        )
+        scoring.batches = batches
+        return scoring
+
+    return start
+
+
+def score_all(scoring, datastore):
+    return scoring({}, datastore)["scored"]
+
+
+def test_scores_are_made_once_and_survive_a_restart(start, datastore):
+    first = start()
+    assert score_all(first, datastore) == 2
+    assert first.batches
+    assert set(first.doubts()) == {"a", "b"}
+    assert all(0 <= value <= 1 for value in first.doubts().values())
+    assert score_all(first, datastore) == 0
+
+    second = start()
+    assert second.doubts() == {}
+    score_all(second, datastore)
+    assert second.doubts() == first.doubts()
+    assert not second.batches
+
+
+def test_another_model_scores_again_and_the_former_scores_count_meanwhile(start, datastore, models):
+    scoring = start()
+    score_all(scoring, datastore)
+    before = scoring.doubts()
+    models.serve(models.manifests()[1]["version"])
+    assert set(scoring.due(datastore)) == {"a", "b"}
+    scoring.score("a", datastore)
+    now = scoring.doubts()
+    assert now["a"] != before["a"]
+    assert now["b"] == before["b"]
+    assert scoring.due(datastore) == ["b"]
+
+
+def test_weights_replaced_under_their_name_score_again(start, datastore, models, info, tmp_path):
+    scoring = start()
+    score_all(scoring, datastore)
+    torch.manual_seed(2)
+    torch.save(AttentionResidualUNet(**info["network"]).state_dict(), models.serving_weights())
+    assert set(scoring.due(datastore)) == {"a", "b"}
+
+
+def test_a_series_that_grew_is_scored_again(start, datastore):
+    scoring = start()
+    score_all(scoring, datastore)
+    before = scoring.doubts()
+    datastore.slices["a"] = 9
+    datastore.write("a", 7)
+    assert scoring.due(datastore) == ["a"]
+    score_all(scoring, datastore)
+    assert scoring.doubts()["a"] != before["a"]
+
+
+def test_a_damaged_score_is_made_again(start, datastore, tmp_path):
+    score_all(start(), datastore)
+    for path in (tmp_path / "scores").rglob("a.json"):
+        path.write_text("{")
+    scoring = start()
+    score_all(scoring, datastore)
+    assert set(scoring.doubts()) == {"a", "b"}
+    assert scoring.batches
+
+
+def test_labels_are_compared_once_all_are_labelled(start, datastore, tmp_path):
+    scoring = start()
+    datastore.label("a", "1")
+    assert scoring.due(datastore) == ["b"]
+    datastore.label("b", "1")
+    score_all(scoring, datastore)
+    assert set(scoring.disagreements()) == {"a", "b"}
+    mask = sitk.ReadImage(datastore.get_label_uri("a", "final"))
+    sitk.WriteImage(mask * 0, datastore.get_label_uri("a", "final"))
+    before = scoring.disagreements()
+    datastore.label("a", "2")
+    assert scoring.due(datastore) == ["a"]
+    score_all(scoring, datastore)
+    assert scoring.disagreements()["a"] != before["a"]
+    assert scoring.disagreements()["b"] == before["b"]
+
+
+def test_only_so_many_are_scored_and_the_next_as_labels_come(start, datastore):
+    scoring = start(at_most=1)
+    (first,) = scoring.due(datastore)
+    score_all(scoring, datastore)
+    assert scoring.due(datastore) == []
+    datastore.label(first, "1")
+    assert scoring.due(datastore) == [{"a": "b", "b": "a"}[first]]
+    assert start(at_most=0).due(datastore) == []
+
+
+def test_without_weights_nothing_is_scored(info, datastore, tmp_path):
+    scoring = DoubtScoring("uncertainty", info, ModelStore(tmp_path / "none"), tmp_path / "scores", at_most=10)
+    assert scoring.due(datastore) == []
+
+
+def test_an_image_that_cannot_be_scored_keeps_no_other_from_it(start, datastore, caplog):
+    scoring = start()
+    datastore.slices["a"] = 9  # of which there is no volume
+    score_all(scoring, datastore)
+    assert "Image a cannot be scored: There is no a." in caplog.text
+    assert set(scoring.doubts()) == {"b"}
+    assert scoring.due(datastore) == []
+
+
+def test_the_background_scores_one_image_at_a_time_and_stands_still_while_somebody_waits(start, datastore):
+    training = []
+    courtesy = Courtesy(lambda: bool(training))
+    scoring = start()
+    background = BackgroundScoring(scoring, datastore, courtesy)
+    with courtesy.somebody_waits():
+        assert not background.look()
+    training.append("runs")
+    assert not background.look()
+    assert scoring.doubts() == {}
+    training.clear()
+    assert background.look()
+    assert len(scoring.doubts()) == 1
+    assert background.look()
+    assert not background.look()
+
+
+def test_an_image_being_scored_waits_for_the_person(info, models, datastore, tmp_path):
+    courtesy = Courtesy(lambda: False)
+    scoring = DoubtScoring(
+        "uncertainty", info, models, tmp_path / "scores", at_most=10, before_each_batch=courtesy.stand_aside
+    )
+    with courtesy.somebody_waits():
+        thread = threading.Thread(target=scoring.score, args=("a", datastore), daemon=True)
+        thread.start()
+        thread.join(1)
+        assert scoring.doubts() == {}
+    thread.join()
+    assert set(scoring.doubts()) == {"a"}
+
+
+def test_one_thread_computes_on_one_core_and_the_others_as_before():
+    counts = []
+
+    def slowly():
+        compute_on_one_core()
+        counts.append(torch.get_num_threads())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for target in (slowly, lambda: counts.append(torch.get_num_threads())):
+            thread = threading.Thread(target=target)
+            thread.start()
+            thread.join()
+        assert [*counts, torch.get_num_threads()] == [1, 3, 3]
+    finally:
+        torch.set_num_threads(before)

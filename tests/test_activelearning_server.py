@@ -1,0 +1,49 @@
+"""Scores in the real server: made by themselves, used for the next sample and for reviews."""
+
+import time
+from pathlib import Path
+
+import requests
+import torch
+
+from lib.networks import AttentionResidualUNet
+from lib.settings import load_info
+from tests.support.client import put_label
+from tests.support.weights import model_dir_with
+
+
+def wait_for_scores(workspace: Path, count: int) -> None:
+    until = time.monotonic() + 600
+    while len(files := list((workspace / "cache" / "scores").rglob("*.json"))) < count:
+        assert time.monotonic() < until, f"{len(files)} of {count} scores are there"
+        time.sleep(0.5)
+
+
+def next_sample(server, strategy="uncertainty", **params) -> dict:
+    answer = requests.post(f"{server.url}/activelearning/{strategy}", json=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_the_server_scores_by_itself_and_offers_labels_for_review_at_the_end(start_server, phantom_studies, tmp_path):
+    torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), tmp_path / "weights.pt")
+    model_dir, workspace = model_dir_with(tmp_path / "weights.pt", tmp_path / "model"), tmp_path / "workspace"
+    server = start_server(phantom_studies.directory, workspace=workspace, model_dir=model_dir, scored_images=2)
+    series = phantom_studies.series
+    wait_for_scores(workspace, 2)
+    offered = [next_sample(server, client_id=who) for who in ("ada", "bob")]
+    assert offered[0]["id"] != offered[1]["id"]
+    assert offered[0]["score"] >= offered[1]["score"]
+    assert "review" not in offered[0]
+
+    assert requests.post(f"{server.url}/scoring/uncertainty").status_code == 200
+    while (task := requests.get(f"{server.url}/scoring/").json())["status"] in ("SUBMITTED", "RUNNING"):
+        time.sleep(0.5)
+    assert task["status"] == "DONE", "\n".join(task["details"])
+
+    for one in series:
+        assert put_label(server, one.series_uid, one.truth).status_code == 200
+    reviewed = [next_sample(server, "random", client_id="ada") for _ in series]
+    assert all(sample["review"] is True and sample["StudyInstanceUID"] for sample in reviewed)
+    held_by_bob = {offered[1]["id"]}
+    assert {sample["id"] for sample in reviewed} == {one.series_uid for one in series} - held_by_bob

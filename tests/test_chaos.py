@@ -1,0 +1,75 @@
+"""The real server killed at random moments, and that a loss would be noticed."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import requests
+
+from lib.chaos.campaign import Campaign
+from lib.chaos.stage import GRID, Stage
+from lib.chaos.submissions import Submissions
+from lib.datastore.label_store import LabelStore
+from lib.phantoms import write_volume
+
+
+def test_six_kills_lose_nothing(tmp_path):
+    summary = Campaign(tmp_path / "chaos", kills=6, seed=0, tell=print).run()
+    assert summary["violations"] == []
+    assert summary["kills"] == 6
+    assert summary["labels_accepted"] > 0
+    assert "labels on their way" in summary["kills_by_phase"]
+    assert any(phase.startswith("a training") for phase in summary["kills_by_phase"])
+    assert any(phase.startswith("a version") for phase in summary["kills_by_phase"])
+    assert json.loads((tmp_path / "chaos" / "summary.json").read_text())["violations"] == []
+
+
+@pytest.fixture
+def stage(tmp_path):
+    return Stage(tmp_path, ("1.2.3",))
+
+
+@pytest.fixture
+def submissions(stage, monkeypatch):
+    """Three labels accepted by a server that is only a label store."""
+    store = LabelStore(stage.workspace / "labels")
+
+    def put(url, *, params, data, files, timeout):
+        voxels = np.frombuffer(files["label"][1], np.uint8).reshape(GRID.shape)
+        info = json.loads(data["params"])
+        store.save(params["image"], "final", lambda path: write_volume(path, voxels, GRID.affine), info)
+        return SimpleNamespace(status_code=200)
+
+    def get(url, *, params, timeout):
+        path = store.path(store.latest(params["label"], "final"))
+        return SimpleNamespace(status_code=200, content=path.read_bytes())
+
+    monkeypatch.setattr(requests, "put", put)
+    monkeypatch.setattr(requests, "get", get)
+    sent = Submissions(stage)
+    for seed in range(3):
+        sent.send("", np.random.default_rng(seed))
+    assert [*sent.problems("")] == []
+    return sent
+
+
+def test_a_label_that_vanished_is_noticed(stage, submissions):
+    (stage.workspace / "labels" / "1.2.3" / "2.json").unlink()
+    (problem,) = submissions.problems("")
+    assert "an accepted label is missing" in problem
+
+
+def test_a_label_that_is_half_there_is_noticed(stage, submissions):
+    path = stage.workspace / "labels" / "1.2.3" / "3.nii.gz"
+    path.write_bytes(path.read_bytes()[:100])
+    problems = [*submissions.problems("")]
+    assert any("label 3 of 1.2.3 is not what was sent" in problem for problem in problems)
+    assert any("served for 1.2.3 is not the latest" in problem for problem in problems)
+
+
+def test_another_label_in_its_place_is_noticed(stage, submissions):
+    folder = stage.workspace / "labels" / "1.2.3"
+    (folder / "1.nii.gz").write_bytes((folder / "2.nii.gz").read_bytes())
+    (problem,) = submissions.problems("")
+    assert "label 1 of 1.2.3 is not what was sent" in problem

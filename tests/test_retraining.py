@@ -1,0 +1,215 @@
+"""When a training starts by itself, and what becomes of one that was interrupted."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from lib.errors import UserError
+from lib.publishing import ModelStore
+from lib.trainers.retraining import Retraining
+from lib.trainers.unfinished_run import Run, UnfinishedRun
+
+
+class Server:
+    """A server as Retraining sees it: labels, versions, and trainings that end when the test says so."""
+
+    def __init__(self, folder: Path, after: int = 0) -> None:
+        self.labels: dict[str, str] = {}
+        self.status: str | None = None
+        self.started: list[dict] = []
+        self.store = ModelStore(folder / "model")
+        self.note = folder / "workspace" / "training.json"
+        self.retraining = Retraining(
+            after,
+            labels=lambda: dict(self.labels),
+            store=self.store,
+            unfinished=UnfinishedRun(self.note),
+            status=lambda: self.status,
+            start=self._start,
+        )
+        self._folder = folder
+
+    def _start(self, params: dict) -> None:
+        self.started.append(params)
+        self.status = "RUNNING"
+
+    def look(self) -> bool:
+        return self.retraining.look()
+
+    def finish(self, labels: dict[str, str], **manifest: object) -> str:
+        """The training that runs ends with a version; it knew ``labels``."""
+        weights = self._folder / "candidate.pt"
+        weights.write_bytes(b"weights")
+        self.status = "DONE"
+        return self.store.keep(weights, {"labels": labels, **manifest})
+
+    def kill_a_training(self, name: str = "run", **request: object) -> Path:
+        """A training process begins and is killed; return the folder of its files."""
+        folder = self._folder / "runs" / name
+        process = multiprocessing.get_context("fork").Process(
+            target=_be_killed, args=(self.note, name, folder, request)
+        )
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert folder.exists()
+        self.status = "ERROR"
+        return folder
+
+
+def _be_killed(note: Path, name: str, folder: Path, request: dict) -> None:
+    with UnfinishedRun(note).noted(Run(name, str(folder), request, request.get("interruptions", 0))):
+        folder.mkdir(parents=True)
+        (folder / "checkpoint.pt").write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_training_starts_after_enough_new_or_changed_labels(tmp_path):
+    server = Server(tmp_path, after=2)
+    server.labels = {"a": "1"}
+    assert not server.look()
+    server.labels["b"] = "1"
+    assert server.look()
+    server.finish({"a": "1", "b": "1"})
+    assert not server.look()
+    server.labels |= {"a": "2", "b": "2"}
+    assert server.look()
+
+
+def test_a_label_that_comes_while_a_training_runs_counts_for_the_next(tmp_path):
+    server = Server(tmp_path, after=2)
+    server.labels = {"a": "1", "b": "1"}
+    assert server.look()
+    server.labels |= {"a": "2", "c": "1"}
+    assert not server.look()
+    server.finish({"a": "1", "b": "1"})
+    assert server.look()
+    assert len(server.started) == 2
+
+
+def test_a_training_that_failed_is_not_tried_again_with_the_same_labels(tmp_path):
+    server = Server(tmp_path, after=1)
+    server.labels = {"a": "1"}
+    assert server.look()
+    server.status = "ERROR"
+    assert not server.look()
+    server.labels["a"] = "2"
+    assert server.look()
+
+
+def test_never_by_itself_where_nobody_wants_it(tmp_path):
+    server = Server(tmp_path, after=0)
+    server.labels = {"a": "1"}
+    assert not server.look()
+
+
+def test_an_interrupted_training_is_told_and_starts_again_with_what_was_asked(tmp_path, caplog):
+    server = Server(tmp_path)
+    folder = server.kill_a_training(max_epochs=7)
+    assert server.look()
+    assert server.started == [{"max_epochs": 7, "interruptions": 1}]
+    assert not folder.exists()
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "interrupted" in record.message
+    assert server.store.manifests() == []
+    assert not server.look(), "it runs now"
+
+
+def test_it_is_not_started_for_ever(tmp_path, caplog):
+    server = Server(tmp_path, after=1)
+    server.labels = {"a": "1"}
+    assert server.look()
+    while server.status == "RUNNING":
+        server.kill_a_training(**server.started[-1])
+        server.look()
+    assert len(server.started) == 4
+    assert "not started again" in caplog.messages[-1]
+    assert not server.look()
+    server.labels["a"] = "2"
+    assert server.look(), "a new label is a new chance"
+
+
+def test_one_that_died_before_its_note_counts_too(tmp_path):
+    server = Server(tmp_path)
+    server.kill_a_training()
+    assert server.look()
+    server.status = "ERROR"  # the process that was started never came as far as its note
+    assert server.look()
+    assert [params["interruptions"] for params in server.started] == [1, 2]
+
+
+def test_one_that_a_person_stopped_is_dropped(tmp_path, caplog):
+    server = Server(tmp_path)
+    folder = server.kill_a_training()
+    server.status = "STOPPED"
+    assert not server.look()
+    assert not folder.exists()
+    assert not server.note.exists()
+    assert not caplog.records
+
+
+def test_one_that_began_by_itself_is_dropped_where_nobody_wants_that_any_more(tmp_path, caplog):
+    server = Server(tmp_path, after=0)
+    folder = server.kill_a_training(by_itself=True)
+    server.status = None
+    assert not server.look()
+    assert not folder.exists()
+    assert "train by hand" in caplog.text
+
+
+@pytest.mark.parametrize("publish", [True, False])
+def test_what_was_decided_before_the_kill_is_done(tmp_path, publish):
+    server = Server(tmp_path)
+    server.kill_a_training("run")
+    version = server.finish({}, run="run", verdict={"publish": publish, "reason": "because"})
+    assert not server.look()
+    assert server.store.serving_version() == (version if publish else None)
+    assert not server.note.exists()
+    assert not server.started
+
+
+def test_a_version_chosen_since_is_not_replaced_by_what_was_decided_before(tmp_path):
+    server = Server(tmp_path)
+    server.kill_a_training("run")
+    server.finish({}, run="run", verdict={"publish": True, "reason": "because"})
+    chosen = server.finish({})
+    server.store.serve(chosen)
+    assert not server.look()
+    assert server.store.serving_version() == chosen
+
+
+def test_drafts_of_versions_are_removed(tmp_path):
+    server = Server(tmp_path)
+    server.kill_a_training()
+    draft = tmp_path / "model" / "versions" / ".part-version"
+    draft.mkdir(parents=True)
+    server.look()
+    assert not draft.exists()
+
+
+def test_a_training_that_runs_is_not_taken_for_interrupted(tmp_path):
+    server = Server(tmp_path)
+    with UnfinishedRun(server.note).noted(Run("run", str(tmp_path / "run"), {})):
+        assert not server.look()
+        with (
+            pytest.raises(UserError, match="runs already"),
+            UnfinishedRun(server.note).noted(Run("other", str(tmp_path / "other"), {})),
+        ):
+            pass
+        assert server.note.exists()
+    assert not server.note.exists()
+
+
+def test_the_note_and_the_files_go_when_a_training_fails(tmp_path):
+    unfinished = UnfinishedRun(tmp_path / "training.json")
+    folder = tmp_path / "run"
+    with pytest.raises(ValueError, match="failed"), unfinished.noted(Run("run", str(folder), {})):
+        folder.mkdir()
+        raise ValueError("failed")
+    assert not folder.exists()
+    assert unfinished.interrupted() is None
+    assert not (tmp_path / "training.json").exists()

@@ -1,0 +1,135 @@
+"""python main.py simulate on generated crops: curves, pairs of runs, resuming; and the comparison by hand."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from lib.cli import simulate
+from lib.errors import UserError
+from lib.settings import load_info
+from lib.simulation.comparison import beats_random, compare
+from lib.simulation.report import sentences, table
+from lib.trainers.data_split import held_out
+from lib.trainers.scans import patient_of
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    """The app's settings with a network that trains in no time."""
+    info = load_info()
+    info["network"]["channels"] = [4, 8]
+    monkeypatch.setattr(simulate, "load_info", lambda: info)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Crops of 30 patients, each with a bright ball, and one whole slice stack as large as a chest."""
+    root = tmp_path_factory.mktemp("crops")
+    rng = np.random.default_rng(0)
+    sizes = {f"P{index}_R_1": (14 + index % 3, 14, 3) for index in range(30)} | {"W_1": (64, 64, 3)}
+    for name, (width, height, depth) in sizes.items():
+        z, y, x = np.mgrid[:depth, :height, :width]
+        ball = (x - width // 2) ** 2 + (y - height // 2) ** 2 + 4 * (z - 1) ** 2 < 16
+        hu = np.where(ball, 40, -850) + rng.normal(0, 30, ball.shape)
+        for kind, values in (("images", hu.astype(np.int16)), ("masks", ball.astype(np.uint8))):
+            image = sitk.GetImageFromArray(values)
+            image.SetSpacing((5.0, 5.0, 2.5) if name == "W_1" else (1.0, 1.0, 2.5))
+            (root / kind).mkdir(exist_ok=True)
+            sitk.WriteImage(image, str(root / kind / f"{name}.nii.gz"))
+    return root
+
+
+def arguments(data, output, *extra):
+    parser = argparse.ArgumentParser()
+    simulate.add_arguments(parser)
+    line = ["--images", data / "images", "--masks", data / "masks", "--output", output, "--strategies", "random"]
+    line += ["uncertainty", "--seeds", 2, "--rounds", 2, "--start", 2, "--per-round", 3, "--pool", 16]
+    line += ["--start-steps", 2, "--steps", 2, "--batch-size", 2, "--patch-size", 32, *extra]
+    return parser.parse_args([str(word) for word in line])
+
+
+def test_every_strategy_is_played_from_the_same_start_and_no_held_out_case_is_picked(data, tmp_path, monkeypatch):
+    assert simulate.run(arguments(data, tmp_path)) == 0
+    result = json.loads((tmp_path / "simulation.json").read_text())
+    assert set(result["strategies"]) == {"random", "uncertainty"}
+    for seed in ("0", "1"):
+        starts = [result["runs"][strategy][seed][0] for strategy in result["runs"]]
+        assert starts[0] == starts[1]
+    assert result["runs"]["random"]["0"][0]["picked"] != result["runs"]["random"]["1"][0]["picked"]
+    for seeds in result["runs"].values():
+        for rounds in seeds.values():
+            picked = [name for entry in rounds for name in entry["picked"]]
+            assert len(picked) == len(set(picked)) == 8
+            assert not any(held_out(patient_of(name)) for name in picked)
+            assert [entry["labels"] for entry in rounds] == [2, 5, 8]
+    assert result["settings"]["held_out_cases"] == sum(held_out(f"P{index}") for index in range(30)) + held_out("W")
+    gain = result["strategies"]["uncertainty"]["mean_gain"]
+    by_hand = [
+        np.mean([result["runs"][s][seed][r]["dice"] for r in (1, 2)])
+        for s in ("uncertainty", "random")
+        for seed in ("0", "1")
+    ]
+    assert gain["value"] == pytest.approx(np.mean(by_hand[:2]) - np.mean(by_hand[2:]), abs=1e-3)
+    with Image.open(tmp_path / "curve.png") as curve:
+        assert curve.width > curve.height > 100
+    assert "| uncertainty |" in (tmp_path / "table.md").read_text()
+
+    played = []
+    monkeypatch.setattr(
+        simulate, "replay", lambda start, strategy, report: played.append((start.seed, strategy)) or [starts[0]] * 3
+    )
+    (tmp_path / "runs" / "random-1.json").unlink()
+    simulate.run(arguments(data, tmp_path))
+    assert played == [(1, "random")]
+    with pytest.raises(UserError, match="other settings or data"):
+        simulate.run(arguments(data, tmp_path, "--steps", 3))
+
+
+def test_whole_scans_can_be_played_too(data, tmp_path):
+    line = ["--strategies", "disagreement", "--seeds", 1, "--rounds", 1, "--pool", 30, "--start", 15, "--per-round", 15]
+    simulate.run(arguments(data, tmp_path, *line))
+    rounds = json.loads((tmp_path / "simulation.json").read_text())["runs"]["disagreement"]["0"]
+    assert "W_1" in rounds[0]["picked"] + rounds[1]["picked"]
+
+
+def test_more_labels_than_cases_are_refused(data, tmp_path):
+    with pytest.raises(UserError, match="make 62 labels"):
+        simulate.run(arguments(data, tmp_path, "--rounds", 20))
+
+
+def history(*dice):
+    return [{"labels": 8 + 4 * index, "dice": value, "picked": []} for index, value in enumerate(dice)]
+
+
+def test_the_comparison_by_hand():
+    runs = {
+        "random": {0: history(0.3, 0.4, 0.5), 1: history(0.2, 0.4, 0.6)},
+        "better": {0: history(0.3, 0.5, 0.62), 1: history(0.2, 0.51, 0.7)},
+        "alike": {0: history(0.3, 0.5, 0.5), 1: history(0.2, 0.3, 0.6)},
+    }
+    curves = compare(runs)
+    assert curves["random"]["labels"] == [8, 12, 16]
+    assert curves["random"]["dice"] == pytest.approx([0.25, 0.4, 0.55])
+    assert curves["random"]["spread"] == pytest.approx([0.0707, 0, 0.0707], abs=1e-4)
+    gain = curves["better"]["mean_gain"]
+    assert gain["seeds"] == pytest.approx([0.11, 0.105])
+    # Student's t for two seeds is 12.706; the standard error of 0.11 and 0.105 is 0.0025.
+    assert gain["interval_95"] == pytest.approx([0.1075 - 12.706 * 0.0025, 0.1075 + 12.706 * 0.0025], abs=2e-4)
+    assert curves["better"]["last_gain"]["value"] == pytest.approx(0.11)
+    assert beats_random(curves["better"])
+    assert not beats_random(curves["alike"])
+    assert not beats_random(curves["random"])
+    said = sentences(curves)
+    assert said[0].startswith("better beats random: +0.107 Dice") or said[0].startswith("better beats random: +0.108")
+    assert said[1].startswith("alike is not shown to differ")
+    assert "| better | 0.250 ± 0.071 | 0.505 ± 0.007 | 0.660 ± 0.057 |" in table(curves)
+
+
+def test_one_seed_proves_nothing():
+    curves = compare({"random": {0: history(0.3, 0.4)}, "other": {0: history(0.3, 0.9)}})
+    assert not beats_random(curves["other"])
+    assert "says nothing" in sentences(curves)[0]
