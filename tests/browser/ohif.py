@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page, expect
 
 # Chromium draws in software here, so a busy machine may take long; nothing below waits longer than needed.
 PATIENCE_MS = 90_000
+expect.set_options(timeout=PATIENCE_MS)
 
 MPR_VIEWPORTS = ("mpr-axial", "mpr-sagittal", "mpr-coronal")
 
@@ -29,6 +30,12 @@ COUNT_LABELMAP_CHANGES = """() => {
     window.labelmapChanges = 0;
     const changed = window.cornerstoneTools.Enums.Events.SEGMENTATION_DATA_MODIFIED;
     window.cornerstone.eventTarget.addEventListener(changed, () => window.labelmapChanges++);
+}"""
+
+SHOWN_SERIES = """() => {
+    const {viewports, activeViewportId} = window.services.viewportGridService.getState();
+    const [uid] = viewports.get(activeViewportId).displaySetInstanceUIDs;
+    return window.services.displaySetService.getDisplaySetByUID(uid).SeriesInstanceUID;
 }"""
 
 READ_LABELMAP = """() => {
@@ -122,13 +129,17 @@ class Ohif:
         self.page.locator('[data-tool="brush"]:enabled').wait_for()
         return self.page.locator("#monailabelServerURL").input_value()
 
+    def series(self) -> str:
+        """SeriesInstanceUID on the screen."""
+        return self.page.evaluate(SHOWN_SERIES)
+
     def run_auto_segmentation(self, model: str) -> None:
         """Choose a model, click Run and wait until its mask is in the viewer."""
         self.page.evaluate(COUNT_LABELMAP_CHANGES)
-        tab = self.page.locator(".tab", has=self.page.locator('button[title="Run Segmentation"]'))
-        tab.locator("select").select_option(model)
+        run = self.button("run")
+        self.page.locator(".tab", has=run).locator("select").select_option(model)
         with self.page.expect_response(lambda r: "/infer/" in r.url and r.request.method == "POST") as answer:
-            tab.locator('button[title="Run Segmentation"]').click()
+            run.click()
         if answer.value.status != 200:
             raise RuntimeError(f"infer answered {answer.value.status}: {answer.value.text()}")
         self.page.wait_for_function("() => window.labelmapChanges > 0")
@@ -182,18 +193,31 @@ class Ohif:
         self.page.wait_for_function(LABELMAP_HAS_SLICES, arg=slices)
         self.wait_until_connected()
 
+    def button(self, name: str) -> Locator:
+        """A button of the panel: run, attention, load, undo, find, submit, next; train, stop."""
+        if name == "run":
+            return self.page.locator('button[title="Run Segmentation"]')
+        return self.page.locator(f'[data-part="{name}"], [data-status="{name}"]')
+
+    def press(self, name: str) -> str:
+        """Press a button of the panel; returns what the panel says then."""
+        self.button(name).click()
+        return self.message()
+
+    def status(self, line: str) -> Locator:
+        """A line at the panel's top: cases, model, training, verdict."""
+        return self.page.locator(f'[data-status="{line}"]')
+
     def submit(self, annotator: str = "", note: str = "") -> str:
         """Submit the mask; returns what the panel says then."""
         if annotator:
             self.page.locator('[data-part="annotator"]').fill(annotator)
         self.page.locator('[data-part="note"]').fill(note)
-        self.page.locator('[data-part="submit"]').click()
-        return self.message()
+        return self.press("submit")
 
     def load_label(self) -> str:
         """Load the stored label that the panel offers; returns what the panel says then."""
-        self.page.locator('[data-part="load"]').click()
-        return self.message()
+        return self.press("load")
 
     def message(self) -> str:
         """What the panel says at last: that it is done, or why not."""

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from playwright.sync_api import expect
 
+from lib.evaluation.attention_picture import PANEL_PX
 from lib.phantoms import Acquisition, Lesion, chest_volume, study_instance_uid, write_dicom_series
 from tests.browser.masks import check_mask_on_lesions, found_share, is_coloured
 from tests.browser.ohif import MPR_VIEWPORTS, Ohif
@@ -82,6 +84,14 @@ def test_run_puts_the_mask_on_the_lesions(ohif, phantom_studies, page_problems, 
     for viewport in MPR_VIEWPORTS:
         assert is_coloured(ohif.colour_at(viewport, large)), viewport
     assert not is_coloured(ohif.colour_at("mpr-axial", mirrored))
+
+    ohif.button("attention").click()
+    picture = ohif.page.locator("dialog img")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 4 * PANEL_PX
+    screenshot(ohif.page, "folder-attention")
+    ohif.page.keyboard.press("Escape")
+    expect(picture).to_have_count(0)
 
     ohif.choose_tool("eraser", diameter=20)
     ohif.stroke("mpr-axial", large, (large[0] + 10, *large[1:]))

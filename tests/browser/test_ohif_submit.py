@@ -1,7 +1,9 @@
 """Correct a mask in OHIF and submit it; no model is needed for that."""
 
 import re
+import resource
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,45 +11,34 @@ import pytest
 import requests
 import SimpleITK as sitk
 
-from lib.phantoms import Acquisition, Lesion, chest_volume, study_instance_uid, write_dicom_series
+from lib.phantoms import Acquisition, chest_volume
 from tests.browser.masks import is_coloured
 from tests.browser.ohif import MPR_VIEWPORTS, Labelmap, Ohif
+from tests.browser.painting import (
+    BRUSH_MM,
+    GRID,
+    LESION,
+    STORED,
+    STROKES,
+    check_strokes,
+    open_patient,
+    paint,
+    series_of,
+    stored_info,
+    stored_label,
+    write_patients,
+)
 
 pytestmark = pytest.mark.browser
 
-# Small, so that the scans cost little. Center and lesion leave no mirror image alike.
-GRID = {"shape": (36, 128, 128), "spacing": (4, 2.8, 2.8)}
-STORED = {
-    "HEAD-FIRST": (Acquisition(**GRID), False),
-    "FEET-FIRST": (Acquisition(**GRID, plane="feet_first_supine"), False),
-    "REVERSED": (Acquisition(**GRID), True),
-}
 NEVER_LABELLED = {"UNTOUCHED": (Acquisition(**GRID), False)}  # so that there is a next case
-LESION = Lesion((-78, 28, 22), 26)
-# A stroke of the mouse in each plane, LPS in mm, and none through the middle of the volume.
-STROKES = {
-    "mpr-axial": ((-78, 28, 22), (-58, 36, 22)),
-    "mpr-sagittal": ((-40, 60, -30), (-40, 40, -18)),
-    "mpr-coronal": ((70, -20, 40), (52, -20, 30)),
-}
-BRUSH_MM = 12
 
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory) -> Path:
     """The same chest, stored in three ways, and once more for nobody to label."""
     folder = tmp_path_factory.mktemp("studies") / "dicom"
-    for patient_id, (acquisition, descending) in {**STORED, **NEVER_LABELLED}.items():
-        hu, _, affine = chest_volume(31, lesions=(LESION,), acquisition=acquisition)
-        write_dicom_series(
-            folder / patient_id,
-            hu,
-            affine,
-            patient_id=patient_id,
-            patient_position=acquisition.patient_position,
-            descending_instances=descending,
-            shuffle_files=True,
-        )
+    write_patients(folder, {**STORED, **NEVER_LABELLED})
     return folder
 
 
@@ -61,75 +52,23 @@ def ohif(page, server) -> Ohif:
     return Ohif(page, server.url)
 
 
-def open_patient(ohif: Ohif, patient_id: str) -> None:
-    ohif.open_study_list()
-    ohif.open_monai_label(study_instance_uid(patient_id))
-    ohif.wait_until_connected()
-
-
-def series_of(server_url: str, patient_id: str) -> str:
-    objects = requests.get(f"{server_url}/datastore/", params={"output": "all"}).json()["objects"]
-    return next(uid for uid, found in objects.items() if found["image"]["info"]["PatientID"] == patient_id)
-
-
-def stored_label(server_url: str, series_uid: str, tmp_path: Path) -> sitk.Image:
-    """The latest label, as any client of MONAI Label gets it."""
-    answer = requests.get(f"{server_url}/datastore/label", params={"label": series_uid, "tag": "final"})
-    assert answer.status_code == 200, answer.text
-    path = tmp_path / "label.nii.gz"
-    path.write_bytes(answer.content)
-    return sitk.ReadImage(str(path))
-
-
-def stored_info(server_url: str, series_uid: str) -> dict:
-    answer = requests.get(f"{server_url}/datastore/label/info", params={"label": series_uid, "tag": "final"})
-    return answer.json()
-
-
-def points_of(label: sitk.Image) -> np.ndarray:
-    """(n, 3) LPS mm of all labelled voxels, by the file's own geometry."""
-    voxels = np.argwhere(sitk.GetArrayViewFromImage(label))[:, ::-1]
-    return np.array([label.TransformIndexToPhysicalPoint(voxel.tolist()) for voxel in voxels])
-
-
-def distance_to_stroke(points: np.ndarray, start, end) -> np.ndarray:
-    """Distance in mm of each point from the line between two points."""
-    start, end = np.array(start, float), np.array(end, float)
-    along = np.clip((points - start) @ (end - start) / np.sum((end - start) ** 2), 0, 1)
-    return np.linalg.norm(points - (start + along[:, None] * (end - start)), axis=1)
-
-
-def paint(ohif: Ohif, viewport: str) -> None:
-    start, end = STROKES[viewport]
-    ohif.show(start)
-    ohif.stroke(viewport, start, end)
-
-
 def same(labelmap: Labelmap, values: np.ndarray) -> bool:
     return np.array_equal(labelmap.values, values)
 
 
-@pytest.mark.parametrize("patient_id", STORED)
-def test_what_is_painted_is_stored_where_it_was_painted(patient_id, ohif, tmp_path, page_problems, screenshot):
-    open_patient(ohif, patient_id)
+def test_what_is_painted_is_stored_and_loaded_back(ohif, tmp_path, page_problems, screenshot):
+    open_patient(ohif, "REVERSED")
     ohif.choose_tool("brush", diameter=BRUSH_MM)
     for viewport in MPR_VIEWPORTS:
         paint(ohif, viewport)
     assert ohif.submit("Dr. Ä. Reader", note="three strokes") == "Label 1 is stored."
-    screenshot(ohif.page, f"submitted-{patient_id.lower()}")
+    screenshot(ohif.page, "submitted")
 
-    series_uid = series_of(ohif.server_url, patient_id)
+    series_uid = series_of(ohif.server_url, "REVERSED")
     label = stored_label(ohif.server_url, series_uid, tmp_path)
     painted = ohif.labelmap()
     assert same(painted, sitk.GetArrayFromImage(label))
-    points = points_of(label)
-    distances = np.array([distance_to_stroke(points, *stroke) for stroke in STROKES.values()])
-    half_voxel = np.linalg.norm(label.GetSpacing()) / 2
-    assert distances.min(axis=0).max() < BRUSH_MM / 2 + half_voxel, "something was painted beside the strokes"
-    for start, end in STROKES.values():
-        for share in (0, 0.5, 1):
-            wanted = np.array(start) + share * (np.array(end) - start)
-            assert np.linalg.norm(points - wanted, axis=1).min() <= half_voxel, f"nothing at {wanted}"
+    check_strokes(label, MPR_VIEWPORTS, elsewhere=False)
     info = stored_info(ohif.server_url, series_uid)
     assert (info["annotator"], info["note"], info["viewer"]) == ("Dr. Ä. Reader", "three strokes", "ohif")
     assert info["model_version"] is None
@@ -139,7 +78,8 @@ def test_what_is_painted_is_stored_where_it_was_painted(patient_id, ohif, tmp_pa
     assert not ohif.labelmap().values.any()
     assert ohif.load_label() == "Label 1 is loaded."
     assert same(ohif.labelmap(), painted.values)
-    middle = np.mean(STROKES["mpr-axial"], axis=0)  # of the slice with most of the mask, which the planes move to
+    middle = np.mean(STROKES["mpr-axial"], axis=0)
+    ohif.show(middle)  # the planes have moved to the largest of the three strokes
     assert is_coloured(ohif.colour_at("mpr-axial", middle))
     assert ohif.page.locator('[data-part="annotator"]').input_value() == "Dr. Ä. Reader"
     assert not page_problems.of(ohif.server_url)
@@ -154,6 +94,7 @@ def test_undo_takes_back_stroke_by_stroke_and_redo_brings_again(ohif):
     paint(ohif, "mpr-coronal")
     states.append(ohif.labelmap().values)
     ohif.choose_tool("eraser", diameter=BRUSH_MM / 2)
+    ohif.page.locator('[data-part="note"]').fill("Ctrl+Z means the stroke, not the text typed before it")
     paint(ohif, "mpr-axial")
     states.append(ohif.labelmap().values)
     assert [np.count_nonzero(state) > 0 for state in states] == [False, True, True, True]
@@ -282,29 +223,42 @@ def test_each_series_has_its_own_mask(page, start_server, phantom_studies, tmp_p
         assert same(ohif.labelmap(), stored)
 
 
-def test_refusals_of_the_server_are_shown(page, start_server, studies, tmp_path):
-    folder = tmp_path / "dicom"
+def test_what_fails_is_said_and_the_mask_stays(page, start_server, studies, phantom_weights, tmp_path):
+    folder, model_dir = tmp_path / "dicom", tmp_path / "model"
     shutil.copytree(studies, folder)
-    server = start_server(folder, rescan_seconds=0.5)
+    model_dir.mkdir()
+    server = start_server(folder, rescan_seconds=0.5, model_dir=model_dir)
     ohif = Ohif(page, server.url)
     # Left by a server on another port of this machine.
     old = {"name": "MONAILABEL_SERVER_URL", "value": "http%3A//127.0.0.1%3A1", "domain": "127.0.0.1", "path": "/ohif"}
     page.context.add_cookies([old])
     open_patient(ohif, "REVERSED")
-    ohif.page.locator('button[title="Run Segmentation"]').click()
-    assert "no trained model" in ohif.message()
+    assert "no trained model" in ohif.press("run")
+    assert "nothing to train on" in ohif.press("train")
+    (model_dir / "pretrained_lung_tumor.pt").symlink_to(phantom_weights)
 
     ohif.choose_tool("brush", diameter=BRUSH_MM)
     paint(ohif, "mpr-axial")
     painted = ohif.labelmap().values
     assert "name is missing" in ohif.submit()
+    full = (100_000, resource.RLIM_INFINITY)  # bytes that a file may have: as on a disk with no room for the mask
+    before = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, full)
+    assert "disk takes no more" in ohif.submit("Dr. Reader")
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
     series_uid = series_of(server.url, "REVERSED")
     shutil.rmtree(folder / "REVERSED")
     gone = {"image": series_uid}
     while requests.get(f"{server.url}/datastore/image/info", params=gone).status_code == 200:
         page.wait_for_timeout(100)
     assert "There is no image" in ohif.submit("Dr. Reader")
+
+    answer_dialogs(page, accept=True)  # Run would replace what is painted
+    server.process.send_signal(signal.SIGSTOP)  # so that it cannot answer first
+    with page.expect_request(lambda request: "/infer/" in request.url):
+        ohif.button("run").click()
     server.process.kill()
-    assert "does not answer" in ohif.submit("Dr. Reader")
+    assert "interrupted" in ohif.message()
+    for button in ("next", "train", "attention", "submit"):
+        assert "does not answer" in ohif.press(button)
     assert same(ohif.labelmap(), painted)
     assert "not submitted" in page.locator('[data-part="volume"]').inner_text()

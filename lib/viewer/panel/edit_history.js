@@ -6,7 +6,7 @@ const MOST_STATES = 100;
  * @typedef {object} State
  * @property {{index: Uint32Array, before: Uint8Array, after: Uint8Array} | null} change that led here, voxel by voxel
  * @property {boolean} unsaved holds a person's work that the server has not got
- * @property {string | null | Promise<string | null>} modelVersion version of the model that the mask began with
+ * @property {string | null} modelVersion version of the model that the mask began with
  */
 
 export class EditHistory {

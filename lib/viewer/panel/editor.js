@@ -1,12 +1,12 @@
 /** Keeps hold of the mask that is being corrected, whatever OHIF does with its panel and viewports. */
 
 import { EditHistory } from './edit_history.js';
-import { separateFinding } from './findings.js';
+import { listFindings, separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
 import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
-import { fetchStatus, watchInference } from './server.js';
+import { watchInference } from './server.js';
 
-/** Fires "change" when the mask, its history or the series changes, and "message" with a sentence as detail. */
+/** Fires "change" when the mask, its history or the series changes, and "message" with a sentence and its kind. */
 export class Editor extends EventTarget {
   /** @type {EditHistory | null} of the series on the screen; null until there is a mask to paint on */
   history = null;
@@ -15,6 +15,8 @@ export class Editor extends EventTarget {
   #pointerDown = false;
   #maskArrives = false;
   #connectedAt = -Infinity;
+  /** The finding that was shown last. */
+  #shown = null;
 
   constructor() {
     super();
@@ -23,7 +25,7 @@ export class Editor extends EventTarget {
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_REPRESENTATION_ADDED, () => this.follow());
     onCapture('pointerdown', () => (this.#pointerDown = true));
     for (const type of ['pointerup', 'pointercancel']) onCapture(type, () => this.#onPointerUp());
-    this.abortRuns = watchInference(() => this.#onRunStarted(), problem => this.#onRunEnded(problem));
+    this.abortRuns = watchInference(() => this.#onRunStarted(), (...end) => this.#onRunEnded(...end));
   }
 
   get unsaved() {
@@ -64,16 +66,29 @@ export class Editor extends EventTarget {
   load(voxels, modelVersion) {
     this.history.labelmap.write(voxels);
     this.commit({ unsaved: false, modelVersion });
-    this.findMask();
+    this.showLargestFinding();
   }
 
-  /** Move all planes to where the mask is largest. */
-  findMask() {
-    const point = this.history?.labelmap.largestSection();
-    if (!point) return;
+  /** Move all planes to the largest finding. */
+  showLargestFinding() {
+    this.#shown = null;
+    this.showNextFinding();
+  }
+
+  /** Move all planes to the finding next in size to the one shown last, be that one still there or not. */
+  showNextFinding() {
+    const { labelmap, known } = this.history;
+    const findings = listFindings(known, labelmap.size);
+    if (!findings.length) return;
+    const follows = one => one.length < this.#shown.length || (one.length === this.#shown.length && one[0] > this.#shown[0]);
+    const number = Math.max(this.#shown ? findings.findIndex(follows) : 0, 0);
+    this.#shown = findings[number];
+    const point = labelmap.middleOf(this.#shown);
     for (const viewportId of cornerstoneTools.segmentation.state.getViewportIdsWithSegmentation(SEGMENTATION_ID)) {
       services.cornerstoneViewportService.getCornerstoneViewport(viewportId).jumpToWorld(point);
     }
+    const millilitres = ((this.#shown.length * labelmap.voxelVolume) / 1000).toFixed(2);
+    this.say(`Finding ${number + 1} of ${findings.length}, by size: ${millilitres} ml.`, '');
   }
 
   /**
@@ -99,9 +114,9 @@ export class Editor extends EventTarget {
     this.#changed();
   }
 
-  /** @param {string} sentence for the user */
-  say(sentence) {
-    this.dispatchEvent(new CustomEvent('message', { detail: sentence }));
+  /** @param {string} sentence for the user @param {'problem' | ''} kind */
+  say(sentence, kind = 'problem') {
+    this.dispatchEvent(new CustomEvent('message', { detail: { sentence, kind } }));
   }
 
   #connect() {
@@ -131,11 +146,11 @@ export class Editor extends EventTarget {
 
   #onRunStarted() {
     this.running = true;
-    this.runVersion = fetchStatus().then(status => status.model_version, () => null);
     this.#changed();
+    this.say('The model is at work…', '');
   }
 
-  #onRunEnded(problem) {
+  #onRunEnded(problem, told) {
     this.running = false;
     if (problem) {
       this.#changed();
@@ -145,8 +160,10 @@ export class Editor extends EventTarget {
     this.#maskArrives = true;
     setTimeout(() => {
       this.#maskArrives = false; // OHIF's panel puts the answer into the mask at once
-      this.commit({ unsaved: false, modelVersion: this.runVersion });
-      this.findMask();
+      this.commit({ unsaved: false, modelVersion: told.model_version });
+      if (this.history.labelled) this.showLargestFinding();
+      else this.say('The model found nothing in this scan.', '');
+      if (told.warnings?.length) this.say(`Beware: ${told.warnings.join('; ')}.`);
     });
   }
 

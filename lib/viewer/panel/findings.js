@@ -18,6 +18,20 @@ export function separateFinding(voxels, size, start, keep) {
   return only;
 }
 
+/**
+ * @param {Uint8Array} voxels as above
+ * @param {[number, number, number]} size columns, rows, slices
+ * @returns {number[][]} voxel indices of each finding, the largest first
+ */
+export function listFindings(voxels, size) {
+  const rest = voxels.slice();
+  const findings = [];
+  for (let start = rest.indexOf(1); start >= 0; start = rest.indexOf(1, start + 1)) {
+    findings.push(collect(rest, size, start));
+  }
+  return findings.sort((one, other) => other.length - one.length || one[0] - other[0]);
+}
+
 /** Zero the voxels that hang together with `start`; returns their indices. */
 function collect(voxels, [columns, rows, slices], start) {
   const found = [start];

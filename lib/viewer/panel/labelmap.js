@@ -49,19 +49,16 @@ export class Labelmap {
     return voxels;
   }
 
-  /** @returns {[number, number, number] | null} LPS mm of the voxel amid the slice with most labelled voxels */
-  largestSection() {
-    let most = [];
-    let where = 0;
-    for (let number = 0; number < this.imageIds.length; number++) {
-      const slice = this.slice(number);
-      const labelled = [];
-      for (let i = 0; i < slice.length; i++) if (slice[i]) labelled.push(i);
-      if (labelled.length > most.length) [most, where] = [labelled, number];
-    }
-    const middle = most[Math.floor(most.length / 2)];
+  /**
+   * @param {number[]} finding indices of voxels
+   * @returns {[number, number, number]} LPS mm of the voxel amid the slice that has most of them
+   */
+  middleOf(finding) {
+    const slices = Map.groupBy(finding, index => Math.floor(index / this.sliceLength));
+    const [slice, section] = [...slices].reduce((most, one) => (one[1].length > most[1].length ? one : most));
+    const middle = section.sort((one, other) => one - other)[Math.floor(section.length / 2)] % this.sliceLength;
     const columns = this.size[0];
-    return most.length ? this.imageData.indexToWorld([middle % columns, Math.floor(middle / columns), where]) : null;
+    return this.imageData.indexToWorld([middle % columns, Math.floor(middle / columns), slice]);
   }
 
   /**

@@ -1,15 +1,28 @@
 /** The panel: tools to correct the mask, and what brings it to the server and back. */
 
-import { fetchLabelVoxels, fetchNextStudy, fetchStoredLabel, putLabel } from './server.js';
+import { showAttention } from './attention.js';
+import { openSample, takeNotice } from './next_sample.js';
+import {
+  fetchAttentionPicture,
+  fetchLabelVoxels,
+  fetchNextSample,
+  fetchStoredLabel,
+  fetchStrategies,
+  putLabel,
+} from './server.js';
 import { listenToKeys } from './shortcuts.js';
 import { StatusView } from './status.js';
 import * as tools from './tools.js';
 
 const NAME_KEY = 'lunglabel.annotator';
+const STRATEGY_KEY = 'lunglabel.strategy';
 
 const TEMPLATE = `
 <section class="lunglabel lunglabel-status"></section>
 <section class="lunglabel lunglabel-correct">
+  <div class="lunglabel-row">
+    <button data-part="attention" title="Where the model looks, as a picture">Attention map</button>
+  </div>
   <div class="lunglabel-stored" data-part="stored" hidden>
     <span data-part="storedText"></span>
     <button data-part="load">Load label</button>
@@ -35,7 +48,7 @@ const TEMPLATE = `
     <div class="lunglabel-row">
       <button data-part="undo" title="Ctrl+Z">Undo</button>
       <button data-part="redo" title="Ctrl+Y">Redo</button>
-      <button data-part="find" title="Move all planes to where the mask is largest (F)">Find mask</button>
+      <button data-part="find" title="Move all planes to the next finding, the largest first (F)">Next finding</button>
     </div>
     <div class="lunglabel-row" data-part="volume"></div>
     <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
@@ -43,11 +56,16 @@ const TEMPLATE = `
   <h2>Submit</h2>
   <input data-part="annotator" placeholder="Your name" autocomplete="name" maxlength="100">
   <input data-part="note" placeholder="Note (optional)" maxlength="1000">
-  <div class="lunglabel-row">
-    <button data-part="submit" class="lunglabel-main">Submit Label</button>
-    <button data-part="next" title="Open the case that is to be labelled next">Next Case</button>
+  <div class="lunglabel-foot">
+    <div class="lunglabel-row">
+      <button data-part="submit" class="lunglabel-main">Submit Label</button>
+      <button data-part="next" title="Open the scan that is to be labelled next">Next Sample</button>
+    </div>
+    <label class="lunglabel-row" data-part="strategies" title="How the next sample is chosen" hidden>
+      Next by <select data-part="strategy"></select>
+    </label>
+    <p data-part="message" role="status"></p>
   </div>
-  <p data-part="message" role="status"></p>
 </section>`;
 
 /** As chosen last; OHIF builds the panel anew each time it is unfolded. */
@@ -71,9 +89,11 @@ export class Panel {
     for (const name of ['size', 'low', 'high']) this.parts[name].value = chosen[name];
     this.parts.ball.checked = chosen.ball;
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
-    this.status = new StatusView(place.querySelector('.lunglabel-status'), () => editor.follow());
+    const attempt = (...what) => this.#attempt(...what);
+    this.status = new StatusView(place.querySelector('.lunglabel-status'), () => editor.follow(), attempt);
     this.#listen();
     this.#show();
+    this.#offerStrategies().catch(error => this.#say(error.message, 'problem'));
   }
 
   /** Let go of everything outside of the panel. */
@@ -86,9 +106,10 @@ export class Panel {
     const { parts, editor } = this;
     const { signal } = this.closing;
     editor.addEventListener('change', () => this.#show(), { signal });
-    editor.addEventListener('message', event => this.#say(event.detail, 'problem'), { signal });
+    editor.addEventListener('message', ({ detail }) => this.#say(detail.sentence, detail.kind), { signal });
     listenToKeys(this.#shortcuts(), () => !!editor.history && !editor.running, signal);
     window.addEventListener('pointermove', event => this.#onPointerMove(event), { signal, capture: true });
+    window.addEventListener('pointerdown', event => tools.leaveTextFor(event), { signal, capture: true });
     const activated = cornerstoneTools.Enums.Events.TOOL_ACTIVATED;
     const onActivated = () => this.#show();
     cornerstone.eventTarget.addEventListener(activated, onActivated);
@@ -104,10 +125,12 @@ export class Panel {
     parts.low.onchange = parts.high.onchange = () => this.#configureTools();
     parts.undo.onclick = () => editor.undo();
     parts.redo.onclick = () => editor.redo();
-    parts.find.onclick = () => editor.findMask();
+    parts.find.onclick = () => editor.showNextFinding();
     parts.load.onclick = () => this.#attempt(parts.load, 'Loading…', () => this.#load());
     parts.submit.onclick = () => this.#attempt(parts.submit, 'Submitting…', () => this.#submit());
-    parts.next.onclick = () => this.#attempt(parts.next, 'Looking for the next case…', () => this.#next());
+    parts.next.onclick = () => this.#attempt(parts.next, 'Looking for the next sample…', () => this.#next());
+    parts.attention.onclick = () => this.#attempt(parts.attention, 'The model is at work…', () => this.#attention());
+    parts.strategy.onchange = () => localStorage.setItem(STRATEGY_KEY, parts.strategy.value);
   }
 
   /** A click on the tool in use puts it away. */
@@ -149,7 +172,7 @@ export class Panel {
       t: () => this.#choose('threshold'),
       '[': resize(-1),
       ']': resize(1),
-      f: () => editor.findMask(),
+      f: () => editor.showNextFinding(),
       x: separate(false),
       k: separate(true),
       'ctrl+z': () => editor.undo(),
@@ -172,7 +195,7 @@ export class Panel {
       annotator: annotator.value.trim(),
       note: note.value.trim(),
       viewer: 'ohif',
-      model_version: await state.modelVersion,
+      model_version: state.modelVersion,
     });
     this.editor.markSaved(state);
     note.value = '';
@@ -192,11 +215,29 @@ export class Panel {
   }
 
   async #next() {
-    const strategy = this.place.querySelector('.optionsTable select')?.value ?? 'random';
-    const study = await fetchNextStudy(strategy);
-    if (!study) return 'Every case is labelled.';
-    location.search = new URLSearchParams({ StudyInstanceUIDs: study });
+    if (!this.parts.strategy.value) await this.#offerStrategies(); // the server was away at first
+    const sample = await fetchNextSample(this.parts.strategy.value);
+    if (!sample.StudyInstanceUID) return 'There is no other: all are labelled, or just offered to somebody else.';
+    openSample(sample);
     return '';
+  }
+
+  async #attention() {
+    const { series } = this;
+    const picture = await fetchAttentionPicture(series);
+    if (series === this.series) showAttention(picture);
+    return '';
+  }
+
+  async #offerStrategies() {
+    const { strategies, strategy } = this.parts;
+    const offered = await fetchStrategies();
+    for (const [name, { description }] of Object.entries(offered)) {
+      strategy.add(Object.assign(new Option(name), { title: description }));
+    }
+    const last = localStorage.getItem(STRATEGY_KEY);
+    if (last in offered) strategy.value = last;
+    strategies.hidden = strategy.length < 2;
   }
 
   /** Run what a button is for; what goes wrong is said. */
@@ -231,12 +272,12 @@ export class Panel {
     const { history } = editor;
     const series = history?.labelmap.series ?? null;
     if (series !== this.series) {
-      this.#say('');
+      this.#say(takeNotice(series));
       this.#lookUpStored(series).catch(error => this.#say(error.message, 'problem'));
     }
     const ready = !!history && !editor.running;
     parts.tools.disabled = !ready;
-    parts.submit.disabled = parts.load.disabled = !ready;
+    parts.submit.disabled = parts.load.disabled = parts.attention.disabled = !ready;
     parts.undo.disabled = !history?.canUndo;
     parts.redo.disabled = !history?.canRedo;
     parts.find.disabled = !history?.labelled;

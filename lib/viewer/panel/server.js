@@ -1,5 +1,7 @@
 /** What is asked of the server. Every failure is an Error whose message is a sentence for the user. */
 
+const CLIENT_KEY = 'lunglabel.client';
+
 async function request(path, options) {
   let response;
   try {
@@ -51,18 +53,50 @@ export async function putLabel(series, voxels, params) {
   await request(`/datastore/label?${query}`, { method: 'PUT', body: form });
 }
 
-/** @returns {Promise<string | null>} StudyInstanceUID of the case to do next; null when there is none */
-export async function fetchNextStudy(strategy) {
-  const options = { method: 'POST', body: '{}', headers: { 'Content-Type': 'application/json' } };
-  const sample = await (await request(`/activelearning/${encodeURIComponent(strategy)}`, options)).json();
-  return sample.StudyInstanceUID ?? null;
+/** @returns {Promise<Record<string, {description: string}>>} ways to choose the next sample, by name */
+export async function fetchStrategies() {
+  return (await (await request('/info/')).json()).strategies;
+}
+
+/**
+ * @param {string} strategy
+ * @returns {Promise<object>} the image to do next: StudyInstanceUID, SeriesInstanceUID …, and "review" if it is labelled
+ *   already; empty when there is none
+ */
+export async function fetchNextSample(strategy) {
+  const asker = json({ client_id: clientId() });
+  return (await request(`/activelearning/${encodeURIComponent(strategy)}`, asker)).json();
+}
+
+/** Tells this browser from others, so that no image is offered to two people. */
+function clientId() {
+  localStorage[CLIENT_KEY] ??= `ohif-${Math.random().toString(36).slice(2)}`;
+  return localStorage[CLIENT_KEY];
+}
+
+/** @returns {Promise<Blob>} picture of slices with the model's mask and its attention map */
+export async function fetchAttentionPicture(series) {
+  return (await request(`/attention/${encodeURIComponent(series)}`)).blob();
+}
+
+export async function startTraining() {
+  await request('/train/lung_tumor', json({}));
+}
+
+export async function stopTraining() {
+  await request('/train/', { method: 'DELETE' });
+}
+
+function json(content) {
+  return { method: 'POST', body: JSON.stringify(content), headers: { 'Content-Type': 'application/json' } };
 }
 
 /**
  * Watch the inference requests of MONAI Label's own panel, which says nothing but "failed" when one fails.
  *
  * @param {() => void} started
- * @param {(problem: string | null) => void} ended with what went wrong, if anything
+ * @param {(problem: string | null, told: {model_version: string, warnings: string[] | null} | null) => void} ended
+ *   with what went wrong, if anything, or with what the server tells of the mask
  * @returns {() => void} aborts what runs: its mask would be put on whatever is open when it comes
  */
 export function watchInference(started, ended) {
@@ -76,7 +110,7 @@ export function watchInference(started, ended) {
       });
       this.addEventListener('loadend', () => {
         running.delete(this);
-        ended(this.status === 200 ? null : problemOf(this));
+        ended(this.status === 200 ? null : problemOf(this), JSON.parse(this.getResponseHeader('Infer-Params')));
       });
     }
     return open.call(this, method, url, ...rest);

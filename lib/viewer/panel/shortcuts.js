@@ -1,6 +1,6 @@
 /** The panel's keys. */
 
-const TYPED_INTO = 'input:not([type="range"], [type="checkbox"]), textarea, select';
+const TYPED_INTO = 'input:not([type="range"], [type="checkbox"]), textarea, select, dialog';
 
 /**
  * Call an action when its key is pressed, before OHIF sees the key; not while the user types into a field.

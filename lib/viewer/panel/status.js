@@ -1,22 +1,34 @@
-/** Shows how the app is doing: cases labelled, the model in use, the training that runs. */
+/** Shows how the app is doing: cases labelled, the model in use, the training that runs, what became of the last. */
 
-import { fetchStatus } from './server.js';
+import { fetchStatus, startTraining, stopTraining } from './server.js';
 
 const INTERVAL_MS = 4000;
+
+const TEMPLATE = `
+<div data-status="cases"></div>
+<div data-status="model"></div>
+<div data-status="training" hidden><span></span> <progress></progress></div>
+<div data-status="verdict" hidden></div>
+<div class="lunglabel-row">
+  <button data-status="train" title="Train a new version of the model on what is labelled">Train now</button>
+  <button data-status="stop" title="Nothing of this training is kept" hidden>Stop training</button>
+  <a href="/status" target="_blank">Status page</a>
+</div>`;
 
 export class StatusView {
   /**
    * @param {Element} element to fill
    * @param {() => void} onAnswer called after each answer of the server
+   * @param {(button: HTMLButtonElement, waiting: string, action: () => Promise<string>) => void} attempt runs what a
+   *   button is for
    */
-  constructor(element, onAnswer) {
-    element.innerHTML = `
-      <div data-status="cases"></div>
-      <div data-status="model"></div>
-      <div data-status="training" hidden><span></span> <progress></progress></div>
-      <div data-status="verdict" hidden></div>`;
+  constructor(element, onAnswer, attempt) {
+    element.innerHTML = TEMPLATE;
     this.onAnswer = onAnswer;
-    this.lines = Object.fromEntries([...element.children].map(line => [line.dataset.status, line]));
+    this.lines = Object.fromEntries([...element.querySelectorAll('[data-status]')].map(e => [e.dataset.status, e]));
+    const { train, stop } = this.lines;
+    train.onclick = () => attempt(train, 'Starting the training…', () => this.#train());
+    stop.onclick = () => attempt(stop, 'Stopping the training…', () => this.#stop());
     this.timer = setInterval(() => document.visibilityState === 'visible' && this.refresh(), INTERVAL_MS);
     this.refresh();
   }
@@ -34,19 +46,40 @@ export class StatusView {
     }
   }
 
+  async #train() {
+    await startTraining();
+    await this.refresh();
+    return 'A training was started; you can go on meanwhile.';
+  }
+
+  async #stop() {
+    await stopTraining();
+    await this.refresh();
+    return 'The training is stopped; the model in use stays.';
+  }
+
   #show({ cases, labelled, model_version, training, verdict }) {
     const { lines } = this;
     lines.cases.textContent = `${labelled} of ${cases} cases labelled`;
-    lines.model.textContent = model_version ? `Model: ${model_version}` : 'No model yet: draw by hand, submit, train.';
-    lines.training.hidden = !training;
+    lines.model.textContent = model_version
+      ? `Model in use: ${model_version}`
+      : 'No model yet: draw by hand, submit, train.';
+    lines.training.hidden = lines.stop.hidden = !training;
+    lines.train.hidden = !!training;
     if (training) {
       const [text, bar] = lines.training.children;
       const { epoch, total_epochs: total } = training;
-      text.textContent = total ? `Training: epoch ${epoch} of ${total}` : 'Training starts';
+      text.textContent = progress(epoch, total);
       bar.max = total || 1;
       bar.value = epoch || 0;
     }
-    lines.verdict.hidden = !verdict || !!training;
-    lines.verdict.textContent = verdict ? `Last training: ${verdict}` : '';
+    lines.verdict.hidden = !verdict;
+    lines.verdict.textContent = `Last training: ${verdict}`;
   }
+}
+
+function progress(epoch, total) {
+  if (!epoch) return 'A training runs';
+  if (epoch < total) return `Training: epoch ${epoch} of ${total} done`;
+  return 'Training: the new model is compared with the one in use';
 }

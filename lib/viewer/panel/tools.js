@@ -43,6 +43,11 @@ export function selectViewportUnder(event) {
   if (viewports?.length === 1) services.viewportGridService.setActiveViewportId(viewports[0].dataset.viewportUid);
 }
 
+/** OHIF leaves the cursor in a field of text when a stroke is drawn; the keys are meant for the stroke then. */
+export function leaveTextFor(event) {
+  if (event.target.closest('[data-viewport-uid]')) document.activeElement?.blur();
+}
+
 /** @returns {[number, number, number] | null} LPS mm of what is drawn at a place of the page */
 export function pointAt(x, y) {
   for (const element of document.querySelectorAll('[data-viewport-uid]')) {

@@ -1,0 +1,84 @@
+"""The loop that the app exists for, in one browser tab: run, correct, submit, retrain, next sample."""
+
+import numpy as np
+import pytest
+import requests
+import SimpleITK as sitk
+from playwright.sync_api import expect
+
+from tests.browser.masks import found_share
+from tests.browser.ohif import Ohif
+from tests.browser.painting import (
+    BRUSH_MM,
+    LESION,
+    STORED,
+    check_strokes,
+    open_patient,
+    paint,
+    points_of,
+    series_of,
+    stored_info,
+    stored_label,
+    write_patients,
+)
+from tests.support.weights import model_dir_with
+
+pytestmark = pytest.mark.browser
+
+# As little training as there can be; so slow a learning that the trained model still finds the lesion.
+TRAINING = {"retrain_after": 1, "max_epochs": 1, "patches_per_volume": 2, "patch_size": 64, "learning_rate": 1e-6}
+
+
+@pytest.fixture(scope="module")
+def server(start_module_server, phantom_weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loop")
+    write_patients(folder / "dicom", STORED)
+    model_dir = model_dir_with(phantom_weights, folder / "model")
+    return start_module_server(folder / "dicom", model_dir=model_dir, scored_images=0, **TRAINING)
+
+
+def test_from_run_to_the_next_sample_until_all_is_labelled(page, server, tmp_path, page_problems, screenshot):
+    ohif = Ohif(page, server.url)
+    patients = {series_of(server.url, patient_id): patient_id for patient_id in STORED}
+    series_uid = min(patients)  # the strategy "first" offers the others in this order
+    open_patient(ohif, patients[series_uid])
+    ohif.page.locator('[data-part="strategy"]').select_option("first")
+    version = "pretrained"
+    for number, expected in enumerate(sorted(patients), start=1):
+        assert ohif.series() == expected == series_uid
+        ohif.run_auto_segmentation("lung_tumor")
+        run = ohif.labelmap()
+        assert found_share(run, LESION) > 0.5, patients[series_uid]
+        ohif.choose_tool("brush", diameter=BRUSH_MM)
+        paint(ohif, "mpr-coronal")
+        assert ohif.submit("Dr. Reader") == "Label 1 is stored."
+
+        label = stored_label(server.url, series_uid, tmp_path)
+        held = ohif.labelmap()
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(label), held.values)
+        assert np.count_nonzero(held.values) > np.count_nonzero(run.values)
+        check_strokes(label, ("mpr-coronal",), elsewhere=True)
+        at_lesion = np.linalg.norm(points_of(label) - LESION.center, axis=1) < LESION.diameter / 2
+        volume = np.count_nonzero(at_lesion) * np.prod(label.GetSpacing())
+        assert volume > 0.5 * np.pi / 6 * LESION.diameter**3
+        assert stored_info(server.url, series_uid)["model_version"] == version
+
+        if number == 1:
+            expect(ohif.status("training")).to_be_visible()
+            screenshot(page, "loop-training")
+            expect(ohif.status("verdict")).to_have_text(
+                "Last training: Published without a comparison: too few patients are labelled to hold one out."
+            )
+            version = requests.get(f"{server.url}/info/").json()["model_version"]
+            assert version != "pretrained"
+            expect(ohif.status("model")).to_have_text(f"Model in use: {version}")
+            screenshot(page, "loop-verdict")
+        with page.expect_navigation():
+            ohif.button("next").click()
+        ohif.wait_until_connected()
+        series_uid = ohif.series()
+    expect(ohif.status("cases")).to_have_text("3 of 3 cases labelled")
+    expect(page.locator('[data-part="message"]')).to_contain_text("offered for review")
+    assert series_uid in patients
+    screenshot(page, "loop-review")
+    assert not page_problems.of(server.url)
