@@ -230,6 +230,7 @@ def test_new_series_shows_up_and_the_folder_stays_as_it_was(start_server, phanto
         "completed": 1,
         "label_tags": {"final": 1},
         "left_out": 0,
+        "with_warnings": 0,
     }
     studies = requests.get(f"{server.url}/proxy/dicom/qido/studies").json()
     assert len(studies) == 2

@@ -1,13 +1,16 @@
 """3D Slicer: MONAI Label's own client, as the wheel brings it, against the real server."""
 
 import importlib.util
+import io
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import SimpleITK as sitk
+from pydicom import dcmread
 
 _CLIENT = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel" / "MONAILabelLib" / "client.py"
 
@@ -33,6 +36,14 @@ def wait_for_training(client) -> dict:
     return task
 
 
+def with_segment(mask: sitk.Image, name: str, value: int) -> sitk.Image:
+    """A copy whose header, written as NRRD, describes a segment as Slicer does."""
+    described = sitk.Image(mask)
+    for key, text in {"Name": name, "LabelValue": str(value), "Layer": "0"}.items():
+        described.SetMetaData(f"Segment0_{key}", text)
+    return described
+
+
 def test_the_whole_loop(client, slicer_client, phantom_studies, tmp_path):
     info = client.info()
     assert info["labels"] == ["lung_tumor"]
@@ -48,15 +59,25 @@ def test_the_whole_loop(client, slicer_client, phantom_studies, tmp_path):
         client.infer("lung_tumor", sample["id"], {})
     assert "no trained model" in refusal.value.msg
 
-    for number, suffix in enumerate((".nii.gz", ".nrrd", ".seg.nrrd")):
+    labels = {
+        ".nii.gz": truth,
+        ".nrrd": truth,
+        # Slicer's own file: the header tells which value is which.
+        ".seg.nrrd": with_segment(truth * 5, "Lung tumor", 5),
+    }
+    for number, (suffix, label) in enumerate(labels.items()):
         path = tmp_path / f"label{suffix}"
-        sitk.WriteImage(truth, str(path), True)
-        assert client.save_label(sample["id"], str(path), "", {"label_info": [{"name": "lung_tumor"}]})
+        sitk.WriteImage(label, str(path), True)
+        assert client.save_label(sample["id"], str(path), "", {"label_info": [{"name": "lung_tumor", "idx": 1}]})
         back = sitk.ReadImage(client.download_label(sample["id"], "final"))
         assert np.array_equal(sitk.GetArrayFromImage(back), sitk.GetArrayFromImage(truth))
         stored = client.datastore()["objects"][sample["id"]]["labels"]["final"]["info"]
         assert stored["number"] == number + 1
         assert stored["client_id"] == "reader"
+    sitk.WriteImage(with_segment(truth, "Segment_1", 1), str(path), True)
+    with pytest.raises(slicer_client.MONAILabelClientException) as refusal:
+        client.save_label(sample["id"], str(path), "", {})
+    assert "'Segment_1'" in refusal.value.msg
     assert client.next_sample("first", {})["id"] != sample["id"]
 
     training = {"max_epochs": 1, "patches_per_volume": 4, "patch_size": 64, "val_split": 0.0}
@@ -68,6 +89,23 @@ def test_the_whole_loop(client, slicer_client, phantom_studies, tmp_path):
     assert mask.GetSize() == truth.GetSize()
     np.testing.assert_allclose(mask.GetOrigin(), truth.GetOrigin(), atol=1e-4)
     assert params["label_names"] == {"lung_tumor": 1}
+
+    assert client.save_label(sample["id"], file, "", {"label_info": [{"name": "lung_tumor", "idx": 1}]})
+    stored = client.datastore()["objects"][sample["id"]]["labels"]["final"]["info"]
+    assert stored["changes"] == {"added": 0, "removed": 0, "kept": params["voxels"]}
+    assert stored["model_version"] == params["model_version"]
+    url = client.get_server_url()
+    query = {"label": sample["id"], "tag": "final", "output": "dicom_seg"}
+    seg = dcmread(io.BytesIO(requests.get(f"{url}/datastore/label", params=query).content))
+    assert seg.SegmentSequence[0].SegmentAlgorithmType == "AUTOMATIC"
+    proxy = f"{url}/proxy/dicom/qido/studies/{seg.StudyInstanceUID}/series"
+    while len(found := requests.get(proxy, params={"Modality": "SEG"}).json()) < stored["number"]:
+        time.sleep(0.2)
+    assert seg.SeriesInstanceUID in {one["0020000E"]["Value"][0] for one in found}
+    query = {"image": sample["id"], "output": "dicom_seg"}
+    predicted = dcmread(io.BytesIO(requests.post(f"{url}/infer/lung_tumor", params=query).content))
+    assert predicted.PixelData == seg.PixelData
+    assert predicted.SOPInstanceUID != seg.SOPInstanceUID
 
     client.train_start("lung_tumor", {**training, "max_epochs": 1000})
     while client.train_status()["status"] == "SUBMITTED":

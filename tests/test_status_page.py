@@ -3,6 +3,7 @@
 import pytest
 import requests
 
+from tests.browser.ohif import Ohif
 from tests.support.client import put_label
 
 
@@ -10,20 +11,27 @@ from tests.support.client import put_label
 def test_the_page_shows_cases_labels_and_what_is_left_out(start_server, phantom_studies, page, screenshot):
     server = start_server(phantom_studies.directory)
     series = phantom_studies.of_patient("LUNG-003")
+    _, thick = (series for series in phantom_studies.series if series.patient_id == "LUNG-005")
     assert put_label(server, series.series_uid, series.truth).status_code == 200
     data = requests.get(f"{server.url}/status/data").json()
     assert len(data["cases"]) == len(phantom_studies.series)
     (labelled,) = [case for case in data["cases"] if case["label"]]
     assert labelled["series"] == series.series_uid
     assert data["serving"] is None
+    assert data["shipped"] is None
 
     page.goto(f"{server.url}/status")
     page.wait_for_selector("#cases tr td")
     assert page.locator("#cases tr").count() == len(phantom_studies.series) + 1
-    assert "1" in page.locator(".number", has_text="labelled").inner_text()
-    link = page.locator("#cases tr", has_text="LUNG-003").get_by_role("link").get_attribute("href")
-    assert link == f"/ohif/monai-label?StudyInstanceUIDs={series.study_uid}"
+    assert f"1 of {len(phantom_studies.series)}" in page.locator(".number", has_text="labelled").inner_text()
+    assert "in order" in page.locator("#next").inner_text()
+    assert "pretrained" not in page.locator("#versions").inner_text()
     screenshot(page, "status")
+
+    page.locator("#cases tr", has_text="Chest 5 mm").get_by_role("link").click()
+    ohif = Ohif(page, server.url)
+    ohif.wait_until_connected()
+    assert ohif.series() == thick.series_uid, "the link leads to the first series of the study"
 
 
 def test_a_patients_name_is_text_not_markup(start_server, tmp_path):

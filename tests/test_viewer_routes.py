@@ -1,11 +1,14 @@
 """What the panel in OHIF asks the server."""
 
+import time
+
 import numpy as np
 import pytest
 import requests
 import SimpleITK as sitk
 
 from lib.benchmark.processes import ServerProcess
+from tests.support.client import put_label
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,16 @@ def test_a_label_comes_back_as_raw_voxels_by_its_number(server, phantom_studies)
     assert get(server, "label", image=series.series_uid, number=1).content == truth.tobytes()
     assert not any(get(server, "label", image=series.series_uid, number=2).content)
     assert get(server, "status").json()["labelled"] == 1
+
+
+def test_why_a_training_failed_is_told(server, phantom_studies):
+    series = phantom_studies.of_patient("LUNG-003")
+    assert put_label(server, series.series_uid, series.truth).status_code == 200
+    requests.post(f"{server.url}/train/lung_tumor", json={"learning_rate": "fast"}).raise_for_status()
+    while (status := get(server, "status").json())["training"]:
+        assert status["training"] == {"epoch": None, "total_epochs": None}
+        time.sleep(0.2)
+    assert status["verdict"].startswith("Failed: learning_rate must be a number like 0.001, not 'fast'.")
 
 
 def test_what_there_is_not_is_said_in_a_sentence(server, phantom_studies):
