@@ -17,7 +17,7 @@ import torch
 from lib.networks import AttentionResidualUNet
 from lib.publishing.hold_out import HoldOut
 from lib.settings import load_info
-from tests.support.client import detail, infer, put_label, train, volume_of
+from tests.support.client import detail, infer, put_label, train, train_stats, volume_of
 from tests.support.weights import model_dir_with
 
 TRAINING = {"max_epochs": 2, "patches_per_volume": 16, "patch_size": 64, "val_interval": 10}
@@ -31,10 +31,6 @@ def held_out(tmp_path) -> str:
     rule = HoldOut(tmp_path / "hold_out.json", options["val_split"], options["hold_out_from_patients"])
     (patient,) = rule.patients(PATIENTS)
     return patient
-
-
-def train_stats(server) -> dict:
-    return requests.get(f"{server.url}/info/").json()["train_stats"]["lung_tumor"]
 
 
 def serving(server) -> str:
