@@ -32,7 +32,7 @@ class Variant:
     trained_as: str | None = None
 
     def info(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """info.yaml with the changes."""
+        """info.yaml with the changes, and without the limits that were chosen for the shipped weights."""
         info = copy.deepcopy(dict(base))
         sections = {
             "network": info["network"],
@@ -40,11 +40,14 @@ class Variant:
             "train": info["config"]["train"],
             "infer": info["config"]["infer"],
         }
+        sections["infer"] |= _NO_LIMITS
         for section, values in self.changes.items():
             sections[section] |= values
         return info
 
 
+# How sure a network is depends on its loss and its training: limits fitted to one would judge the others.
+_NO_LIMITS = {"min_confidence": 0.0, "max_elongation": 0.0}
 _DICE_ONLY = {"loss_lambda": 1.0}
 _NO_CRF = {"crf": False}
 
