@@ -18,11 +18,14 @@ _COMMANDS = {
     "models": "list the versions of the model; let another one serve",
     "labels": "list every label submitted; bring a former one back",
     "infer": "segment every series of a folder or PACS: DICOM SEG, NIfTI, table of lesions",
+    "import": "take in the labels of a public set: LIDC-IDRI, NSCLC-Radiomics, MSD, LUNA16, slices with masks ...",
     "export": "write the final labels as DICOM SEG, RTSTRUCT, NIfTI or a table of lesions",
     "chaos": "kill the server at random moments and see that nothing is lost",
+    "fuzz": "send the server mutated DICOM files, requests and labels and see that it stands",
     "simulate": "replay labelled data: what each way of choosing the next case is worth",
     "benchmark": "measure indexing, frames and answers during an inference",
 }
+_MODULES = {"import": "import_cases"}  # a command that no module can be named after
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, summary in _COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
         if arguments[:1] == [name]:
-            module = importlib.import_module(f"lib.cli.{name}")
+            module = importlib.import_module(f"lib.cli.{_MODULES.get(name, name)}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     parsed = parser.parse_args(arguments)

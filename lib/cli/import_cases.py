@@ -1,0 +1,116 @@
+"""``python main.py import``: public sets, from where they were downloaded, as labelled cases."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from lib.errors import UserError
+from lib.imports.case import Found
+from lib.imports.importing import Tally, import_cases, spoken
+from lib.imports.luna16 import find_luna16
+from lib.imports.msd import find_msd
+from lib.imports.slices import Scale, find_dicom_slices, find_picture_slices
+from lib.imports.workplace import Workplace
+
+_KINDS = {
+    "msd": "Medical Segmentation Decathlon, Task06 Lung: the folder with dataset.json",
+    "luna16": "LUNA16: the folder with subset0 … subset9 and annotations.csv",
+    "slices": "axial slices as PNG, JPEG or DICOM with mask pictures, by patient",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("kind", choices=_KINDS, help="; ".join(f"{kind}: {what}" for kind, what in _KINDS.items()))
+    parser.add_argument("source", type=Path, help="folder of the set as it was downloaded and unpacked; never changed")
+    parser.add_argument("--workspace", help="as --conf workspace of the server")
+    parser.add_argument("--dry-run", action="store_true", help="read headers, say what would happen, write nothing")
+    parser.add_argument("--limit", type=_whole, metavar="N", help="only the first N cases")
+    parser.add_argument("--roi", nargs="+", default=[], metavar="NAME", help="what is the tumour, as the set calls it")
+    pictures = parser.add_argument_group("slices that are pictures, which tell neither millimetres nor HU")
+    pictures.add_argument("--studies", type=Path, help="new folder for the volumes made of them; the one to serve")
+    pictures.add_argument(
+        "--pixel-spacing", nargs="+", type=_positive, metavar="MM", help="between rows and columns, one number or two"
+    )
+    pictures.add_argument("--slice-spacing", type=_positive, metavar="MM", help="from a slice to the next")
+    pictures.add_argument(
+        "--window", nargs=2, type=float, metavar=("CENTER", "WIDTH"), help="HU: those of black and white"
+    )
+    pictures.add_argument(
+        "--first-slice", choices=("head", "feet"), default="head", help="where the lowest number lies (default: head)"
+    )
+    pictures.add_argument("--mask-value", type=int, metavar="N", help="grey level of the tumour in the masks")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Import the set; 1 if any case failed."""
+    source = args.source.resolve()
+    if not source.is_dir():
+        raise UserError(f"There is no folder {args.source}. Give the folder where the set was unpacked.")
+    studies = (args.studies or source).resolve()
+    if args.studies and args.kind != "slices":
+        raise UserError(f"--studies is for slices that are pictures; a {args.kind} set is served from where it lies.")
+    with Workplace(studies, args.workspace, args.dry_run) as workplace:
+        found = _find(args, source, studies, workplace)
+        for remark in found.remarks:
+            print(remark)
+        if args.limit is not None and len(found.cases) > args.limit:
+            print(f"Only the first {args.limit} of {len(found.cases)} cases, as --limit says.")
+            found = replace(found, cases=found.cases[: args.limit])
+        tally = import_cases(found, workplace, lambda line: print(line, flush=True))
+    _report(tally, found, studies, args)
+    return 1 if tally.failures else 0
+
+
+def _find(args: argparse.Namespace, source: Path, studies: Path, workplace: Workplace) -> Found:
+    if args.kind == "msd":
+        return find_msd(source, args.roi)
+    if args.kind == "luna16":
+        return find_luna16(source)
+    if args.studies:
+        return find_picture_slices(source, studies, _scale(args), args.mask_value)
+    workplace.scan(lambda done, files: print(f"looking at the images: {done} of {files} new files", flush=True))
+    return find_dicom_slices(source, workplace, args.mask_value)
+
+
+def _scale(args: argparse.Namespace) -> Scale:
+    """What the pictures do not say, given in full."""
+    needed = ("pixel_spacing", "slice_spacing", "window")
+    missing = [f"--{name.replace('_', '-')}" for name in needed if getattr(args, name) is None]
+    if missing:
+        raise UserError(
+            f"Pictures tell neither millimetres nor HU; {' and '.join(missing)} must be given. The set's description "
+            "or the DICOM it was made of says so; a window of -600 1500 is usual for lungs."
+        )
+    if len(args.pixel_spacing) > 2 or args.window[1] <= 0:
+        raise UserError("--pixel-spacing takes one number or two, and the WIDTH of --window must be above 0.")
+    rows, columns = args.pixel_spacing[0], args.pixel_spacing[-1]
+    return Scale((rows, columns), args.slice_spacing, tuple(args.window), args.first_slice)
+
+
+def _report(tally: Tally, found: Found, studies: Path, args: argparse.Namespace) -> None:
+    counts = [f"{count} {spoken(outcome, args.dry_run)}" for outcome, count in tally.counts.items() if count]
+    print(f"{found.title}: {'; '.join([*counts, f'{len(tally.failures)} failed'])}.")
+    for name, reason in tally.failures:
+        print(f"  failed  {name}: {reason}")
+    if args.dry_run:
+        print("Nothing was written.")
+    elif tally.counts:
+        conf = f' CONF="--conf workspace {Path(args.workspace).resolve()}"' if args.workspace else ""
+        print(f"Serve and train on them: make run STUDIES={studies}{conf}")
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return number
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
+    return number

@@ -1,0 +1,1 @@
+"""Labels that others have made, in the forms in which they come."""

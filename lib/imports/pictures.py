@@ -1,0 +1,90 @@
+"""PNG, JPEG and TIFF slices: grey levels, and masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from lib.errors import UserError
+
+_JPEG = (".jpg", ".jpeg")
+_JPEG_COLOUR_NOISE = 12
+_JPEG_BLACK_OR_WHITE = 128
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """The grey levels of a picture (row, column), uint8 or uint16; one in colour is taken where it shows only grey.
+
+    Raises:
+        UserError: It cannot be read, or shows colours.
+    """
+    channels = _read(path)
+    if channels.shape[-1] > 1:
+        spread = int((channels.max(-1).astype(int) - channels.min(-1).astype(int)).max())
+        if spread > (_JPEG_COLOUR_NOISE if path.suffix.lower() in _JPEG else 0):
+            raise UserError(f"{path.name} is a colour picture; its colours cannot be turned into HU")
+    return channels[..., 0]
+
+
+def read_mask(path: Path, value: int | None) -> np.ndarray:
+    """What a mask marks (row, column), bool.
+
+    Args:
+        path: Black, and one other value or colour; of a JPEG, what is brighter than half.
+        value: Only this grey level is marked; None: whatever is not black.
+
+    Raises:
+        UserError: It cannot be read, or has several values of which none was chosen.
+    """
+    channels = _read(path)
+    if value is not None:
+        return (channels == value).all(-1)
+    if path.suffix.lower() in _JPEG:
+        brightest = channels.max(-1)
+        if 0 < brightest.max() < _JPEG_BLACK_OR_WHITE:
+            raise UserError(
+                f"the mask {path.name} is a JPEG with values up to {brightest.max()}, where black and white are 0 and "
+                "255: its compression may have changed them. Masks must be PNG, or JPEG in black and white"
+            )
+        return brightest >= _JPEG_BLACK_OR_WHITE
+    colours = np.unique(channels.reshape(-1, channels.shape[-1]), axis=0)
+    marked = [tuple(colour) for colour in colours.tolist() if any(colour)]
+    if len(marked) > 1:
+        values = ", ".join(str(colour[0] if len(set(colour)) == 1 else colour) for colour in marked[:5])
+        raise UserError(
+            f"the mask {path.name} has the values {values}{' …' if len(marked) > 5 else ''}. "
+            "Say which is the tumour: --mask-value NUMBER"
+        )
+    return channels.any(-1)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Rows and columns, without reading the pixels.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        raise UserError(f"{path.name} cannot be read as a picture; it is damaged or of another kind") from None
+    columns, rows = reader.GetSize()[:2]
+    return rows, columns
+
+
+def _read(path: Path) -> np.ndarray:
+    """Channels without transparency (row, column, channel)."""
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        raise UserError(f"{path.name} cannot be read as a picture; it is damaged or of another kind") from None
+    pixels = sitk.GetArrayFromImage(image)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.dtype not in (np.uint8, np.uint16):
+        raise UserError(f"{path.name} is no picture of 8 or 16 bits: {pixels.dtype}, {pixels.ndim} dimensions")
+    return pixels[..., :1] if pixels.shape[-1] == 2 else pixels[..., :3]

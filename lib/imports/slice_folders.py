@@ -1,0 +1,140 @@
+"""Folders of axial slices with masks, as such sets are laid out: which file is which slice of whom.
+
+Three layouts, and mixtures of them, follow one rule. A mask is told by a word such as "mask" in its name or in a
+folder's, and what is left of the path without such words is the same for a slice and its mask::
+
+    P1/slice_012.png   P1/slice_012_mask.png
+    images/P1/012.png  masks/P1/012.png
+    P1/images/012.png  P1/masks/012.png
+
+The last number of a name is that of the slice. Where no folder stands for the patient, what is before the number does:
+``images/P1_012.png``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from lib.errors import UserError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_MASK_WORDS = frozenset(
+    {"mask", "masks", "label", "labels", "seg", "segs", "segmentation", "segmentations", "annotation", "annotations"}
+    | {"gt", "groundtruth", "manual"}
+)
+_IMAGE_WORDS = frozenset(
+    {"image", "images", "img", "imgs", "ct", "scan", "scans", "slice", "slices", "dicom", "dcm", "png", "jpg", "jpeg"}
+    | {"original", "originals"}
+)
+_MIN_SLICES = 3
+
+Key = tuple[tuple[str, ...], str]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The slices of one scan.
+
+    Attributes:
+        name: Of its patient, and of the series where the patient has several.
+        slices: By slice number, ascending.
+        masks: By slice number; of those that have one.
+    """
+
+    name: str
+    slices: Mapping[int, Path]
+    masks: Mapping[int, Path]
+
+
+def find_pictures(source: Path) -> Iterable[Path]:
+    """All pictures of a folder; hidden files, such as macOS leaves, are none."""
+    return (path for path in sorted(source.rglob("*")) if path.suffix.lower() in PICTURES and path.name[0] != ".")
+
+
+def is_mask(path: Path) -> bool:
+    """Tell a mask by the words of its path, which must be relative to the set's folder."""
+    return any(not _MASK_WORDS.isdisjoint(_words(part)) for part in (*path.parts[:-1], path.stem))
+
+
+def key_of(path: Path) -> Key:
+    """What a slice and its mask have in common: folders, and name; the path must be relative to the set's folder."""
+    folders = tuple(word for part in path.parts[:-1] if (word := _rest(part)))
+    return folders, _rest(path.stem) or path.stem
+
+
+def find_stacks(source: Path) -> tuple[list[Stack], list[tuple[str, str]]]:
+    """The stacks of a folder of pictures, and what cannot be one, with the reason."""
+    images: dict[Key, list[Path]] = defaultdict(list)
+    masks: dict[Key, list[Path]] = defaultdict(list)
+    for path in find_pictures(source):
+        relative = path.relative_to(source)
+        (masks if is_mask(relative) else images)[key_of(relative)].append(path)
+    failures = []
+    stray = [paths[0].relative_to(source) for key, paths in masks.items() if key not in images]
+    if stray:
+        failures.append(("masks", f"{len(stray)} have no slice of the same name, the first is {stray[0]}"))
+    groups: dict[tuple[str, ...], dict[str, list[Key]]] = defaultdict(lambda: defaultdict(list))
+    for folders, name in images:
+        groups[folders][_prefix(name)].append((folders, name))
+    stacks = []
+    for folders, by_prefix in groups.items():
+        for prefix, keys in by_prefix.items():
+            alone = bool(folders) and len(by_prefix) == 1
+            title = "-".join(folders if alone else filter(None, (*folders, prefix))) or source.name
+            try:
+                stacks.append(_stack(title, keys, images, masks))
+            except UserError as error:
+                failures.append((title, str(error)))
+    return stacks, failures
+
+
+def _stack(title: str, keys: list[Key], images: dict[Key, list[Path]], masks: dict[Key, list[Path]]) -> Stack:
+    slices: dict[int, Path] = {}
+    marked: dict[int, Path] = {}
+    for key in keys:
+        number = _number(key[1])
+        if number is None:
+            raise UserError(f"there is no slice number in the name {images[key][0].name}")
+        for files, chosen in ((images, slices), (masks, marked)):
+            found = files.get(key, [])
+            if len(found) > 1 or (found and number in chosen):
+                other = found[1] if len(found) > 1 else chosen[number]
+                raise UserError(f"{found[0]} and {other} are both slice {number}; give the folder of one of them")
+            if found:
+                chosen[number] = found[0]
+    numbers = sorted(slices)
+    if len(numbers) < _MIN_SLICES:
+        raise UserError(f"{len(numbers)} slice(s); at least {_MIN_SLICES} are needed for a volume")
+    steps = [after - before for before, after in pairwise(numbers)]
+    if len(set(steps)) > 1:
+        jump = next(place for place, step in enumerate(steps) if step != min(steps))
+        raise UserError(
+            f"slices are missing between {numbers[jump]} and {numbers[jump + 1]}: stacked without them, the others "
+            "would not lie at their places"
+        )
+    return Stack(title, {number: slices[number] for number in numbers}, dict(sorted(marked.items())))
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z]+|\d+", name.casefold())
+
+
+def _rest(name: str) -> str:
+    """A name without the words that tell images and masks apart; as it is where it has none."""
+    parts = re.split(r"[\W_]+", name)
+    kept = [part for part in parts if part and part.casefold() not in _MASK_WORDS | _IMAGE_WORDS]
+    return "_".join(kept)
+
+
+def _number(name: str) -> int | None:
+    numbers = re.findall(r"\d+", name)
+    return int(numbers[-1]) if numbers else None
+
+
+def _prefix(name: str) -> str:
+    return re.sub(r"[\W_]*\d+\D*$", "", name)
