@@ -1,9 +1,7 @@
-"""How fast a folder is indexed and its frames are handed out, beside Orthanc with the same files."""
+"""How fast frames of a folder are handed out, beside Orthanc with the same files."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,34 +9,9 @@ from pathlib import Path
 import requests
 
 from lib.benchmark.orthanc import orthanc_is_installed, orthanc_server
-from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.matching import values_of
 
 _WORKERS = 6  # as many requests as a browser keeps open to one host
-
-
-def link_instances(source: Path, target: Path, count: int) -> int:
-    """Fill ``target`` with ``count`` files that are hard links (or copies) of those in ``source``, in turn."""
-    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
-    target.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        origin, copy = files[number % len(files)], target / f"{number:06d}.dcm"
-        try:
-            os.link(origin, copy)
-        except OSError:
-            shutil.copyfile(origin, copy)
-    return count
-
-
-def index_seconds(folder: Path, scratch: Path) -> tuple[float, float]:
-    """Seconds of the first look at a folder, and of the next one where nothing changed."""
-    client = FolderClient(folder, scratch / "segs", scratch / "index.sqlite")
-    seconds = []
-    for _ in range(2):
-        start = time.perf_counter()
-        client.scan()
-        seconds.append(time.perf_counter() - start)
-    return seconds[0], seconds[1]
 
 
 def frames_per_second(dicomweb: str) -> tuple[float, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from lib.benchmark.folder import frames_per_second, index_seconds, link_instances, orthanc_frames_per_second
+from lib.benchmark.folder import frames_per_second, orthanc_frames_per_second
 from lib.benchmark.inference import (
     InferenceCost,
     crf_slice_by_slice_seconds,
@@ -22,6 +22,7 @@ from lib.benchmark.inference import (
     write_repeated,
 )
 from lib.benchmark.processes import ServerProcess, free_port, serving
+from lib.benchmark.scale import measure as measure_scale
 from lib.benchmark.server import first_volume, info_during_inference
 from lib.datastore.volume import read_grid
 from lib.errors import UserError
@@ -34,7 +35,14 @@ from lib.settings import APP_DIR, load_info
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--studies", type=Path, help="DICOM folder to measure on (default: generated phantoms)")
-    parser.add_argument("--instances", type=int, default=2000, help="files to index (default 2000)")
+    parser.add_argument(
+        "--instances",
+        type=int,
+        nargs="+",
+        default=[2000],
+        help="sizes of folder to index, small instances made for it (default 2000; 0: an empty folder)",
+    )
+    parser.add_argument("--only-scale", action="store_true", help="measure the sizes of --instances and nothing else")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,19 +50,19 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="lunglabel-benchmark-") as name:
         scratch = Path(name)
         studies = args.studies or scratch / "phantoms"
-        if args.studies is None:
+        if args.studies is None and not args.only_scale:
             write_demo_studies(studies)
-        if not studies.is_dir():
+        if not studies.is_dir() and not args.only_scale:
             raise UserError(f"{studies} is no folder.")
         print(
             f"Measured on {studies if args.studies else 'generated phantoms'}, {torch.get_num_threads()} CPU threads, "
             f"{torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'no GPU'}"
         )
-        count = link_instances(studies, scratch / "many", args.instances)
-        first, again = index_seconds(scratch / "many", scratch / "many-index")
-        print(f"Index {count} instances           {first:8.2f} s, again when nothing changed {again:.2f} s")
         models = _models(scratch / "model")
-        with _server(studies, models, scratch) as server:
+        _print_scale(args.instances, scratch, models)
+        if args.only_scale:
+            return 0
+        with _server(studies, models, scratch / "workspace") as server:
             ours, frames = frames_per_second(f"{server.url}/proxy/dicom/wado")
             idle, busy, inference = info_during_inference(server.url)
             volume = first_volume(server.url, scratch / "volume.nrrd") if args.studies else None
@@ -67,6 +75,24 @@ def run(args: argparse.Namespace) -> int:
         scan = write_repeated(volume or write_phantom(scratch / "phantom.nrrd"), scratch / "scan.nrrd")
         _print_inference(scan, models)
     return 0
+
+
+def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
+    """A line for each size of folder, as soon as it is measured."""
+    print("Folder of small instances, in series of 250; start to all listed; answers while it indexes: median, longest")
+    print(
+        f"{'instances':>9} {'series':>6} {'first':>8} {'restart':>8} {'new seen':>8} {'memory':>9} {'idle':>10}", end=""
+    )
+    print(f"{'study list':>16} {'/info/':>16}")
+    for count in sizes:
+        cost = measure_scale(count, scratch, lambda *folders: _server(folders[0], models, folders[1], scored_images=0))
+        answers = [f"{one[0]:.0f}, {one[1]:.0f} ms" if one else "-" for one in (cost.studies_ms, cost.info_ms)]
+        print(
+            f"{cost.instances:9} {cost.series:6} {cost.first_seconds:6.1f} s {cost.restart_seconds:6.1f} s "
+            f"{cost.noticed_seconds:6.1f} s {cost.memory_mib:5.0f} MiB {cost.idle_cores:4.2f} cores"
+            f"{answers[0]:>16} {answers[1]:>16}",
+            flush=True,
+        )
 
 
 def _print_inference(scan: Path, models: Path) -> None:
@@ -115,7 +141,7 @@ def _models(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _server(studies: Path, models: Path, scratch: Path) -> Iterator[ServerProcess]:
+def _server(studies: Path, models: Path, workspace: Path, **conf: object) -> Iterator[ServerProcess]:
     """The real server."""
     port = free_port()
     command = [
@@ -129,7 +155,9 @@ def _server(studies: Path, models: Path, scratch: Path) -> Iterator[ServerProces
         str(studies),
     ]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    command += ["--conf", "workspace", str(scratch / "workspace"), "--conf", "model_dir", str(models)]
+    command += ["--conf", "workspace", str(workspace), "--conf", "model_dir", str(models)]
+    for name, value in conf.items():
+        command += ["--conf", name, str(value)]
     url = f"http://127.0.0.1:{port}"
-    with serving(command, url=url, ready="/info/", directory=scratch / "server") as server:
+    with serving(command, url=url, ready="/info/", directory=workspace.with_name("server")) as server:
         yield server
