@@ -7,7 +7,12 @@ document.cookie = `MONAILABEL_SERVER_URL=${window.location.origin}; path=/ohif; 
 window.config = {
   routerBasename: '/ohif/',
   showStudyList: true,
-  extensions: [],
+  extensions: [
+    {
+      id: 'lunglabel',
+      preRegistration: async () => (await import('/ohif/lunglabel/multi_frame.js')).register(),
+    },
+  ],
   modes: [],
   showWarningMessageForCrossOrigin: true,
   showCPUFallbackMessage: true,

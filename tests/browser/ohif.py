@@ -53,6 +53,12 @@ READ_LABELMAP = """() => {
     };
 }"""
 
+READ_HU = """points => {
+    const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport('mpr-axial');
+    const volume = window.cornerstone.cache.getVolume(viewport.getVolumeId());
+    return points.map(point => volume.voxelManager.getAtIJKPoint(volume.imageData.worldToIndex(point).map(Math.round)));
+}"""
+
 # Moves each viewport along its own normal until its plane holds the point, and waits until it is drawn.
 SHOW_POINT = """async ([ids, point]) => {
     const rendered = window.cornerstone.Enums.Events.IMAGE_RENDERED;
@@ -154,6 +160,10 @@ class Ohif:
         affine[:3, :3] = np.array(read["direction"]).reshape(3, 3).T * read["spacing"]
         affine[:3, 3] = read["origin"]
         return Labelmap(values, affine)
+
+    def hu_at(self, points: np.ndarray) -> np.ndarray:
+        """HU that the viewer holds at (n, 3) points, LPS in mm."""
+        return np.array(self.page.evaluate(READ_HU, np.asarray(points, float).tolist()))
 
     def choose_tool(self, tool: str, *, diameter: float = 10, ball: bool = False) -> None:
         """Take brush, eraser or threshold, with a diameter in mm."""

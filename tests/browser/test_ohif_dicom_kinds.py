@@ -1,4 +1,4 @@
-"""OHIF on series that are no plain stack: a label lies on the same slices in the viewer as on the server."""
+"""OHIF on series that are no plain stack: values and labels lie where they do on the server."""
 
 from pathlib import Path
 
@@ -8,34 +8,55 @@ import requests
 
 from lib.phantoms import Acquisition, Lesion, chest_volume, write_dicom_series
 from tests.browser.ohif import Ohif
-from tests.support.dicom_variants import sorted_slices
+from tests.support.dicom_variants import as_multi_frame, sorted_slices
 
 pytestmark = pytest.mark.browser
 
-GRID = Acquisition(shape=(24, 64, 72), spacing=(5, 5.6, 5))
-TILTED = Acquisition(shape=(24, 64, 72), spacing=(5, 5.6, 5), gantry_tilt_degrees=12)
+SHAPE = (24, 64, 72)
+GRID = Acquisition(shape=SHAPE, spacing=(5, 5.6, 5))
+GRIDS = {
+    "GAP": GRID,
+    "TILTED": Acquisition(shape=SHAPE, spacing=(5, 5.6, 5), gantry_tilt_degrees=12),
+    "MULTI-FRAME": GRID,
+    "MULTI-FRAME-FEET-FIRST": Acquisition(shape=SHAPE, spacing=(5, 5.6, 5), plane="feet_first_supine"),
+}
 LESION = Lesion((-78, 28, 12), 35)
 MISSING = 9
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory) -> dict[str, Path]:
+def studies(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
+    """Of each kind the DICOM folder, and the HU of all its slices."""
     root = tmp_path_factory.mktemp("kinds")
-    folders = {}
-    for kind, grid in {"GAP": GRID, "TILTED": TILTED}.items():
+    made = {}
+    for kind, grid in GRIDS.items():
         hu, _, affine = chest_volume(5, lesions=(LESION,), acquisition=grid)
-        folders[kind] = root / "studies" / kind
-        write_dicom_series(folders[kind], hu, affine, patient_id=kind, descending_instances=True)
-    sorted_slices(folders["GAP"])[MISSING].unlink()
-    return folders
+        folder = root / "studies" / kind
+        plain = root / kind if "MULTI-FRAME" in kind else folder
+        write_dicom_series(
+            plain,
+            hu,
+            affine,
+            patient_id=kind,
+            patient_position=grid.patient_position,
+            descending_instances=True,
+            shuffle_files=True,
+        )
+        if plain != folder:
+            as_multi_frame(plain, folder)
+        made[kind] = folder, hu
+    sorted_slices(made["GAP"][0])[MISSING].unlink()
+    return made
 
 
-@pytest.mark.parametrize("kind", ["GAP", "TILTED"])
+@pytest.mark.parametrize("kind", GRIDS)
 def test_a_label_lies_on_the_same_slices(kind, studies, start_module_server, page, page_problems, tmp_path):
-    server = start_module_server(studies[kind])
+    folder, hu = studies[kind]
+    server = start_module_server(folder)
     objects = requests.get(f"{server.url}/datastore/", params={"output": "all"}).json()["objects"]
     ((uid, entry),) = objects.items()
-    label = np.zeros(GRID.shape, np.uint8)
+    label = np.zeros(SHAPE, np.uint8)
+    label[0, 30:40, 20:30] = 1  # frame 1 of the multi-frame image is somewhere in the middle
     label[6:9, 10:20, 30:50] = 1
     label[14, 40:50, 5:9] = 1
     label = np.delete(label, MISSING, axis=0) if kind == "GAP" else label
@@ -51,6 +72,11 @@ def test_a_label_lies_on_the_same_slices(kind, studies, start_module_server, pag
     ohif.load_label()
     shown = ohif.labelmap()
     assert np.array_equal(shown.values, label)
-    first = GRID.affine if kind != "TILTED" else TILTED.affine
-    np.testing.assert_allclose(shown.affine[:3, 3], first[:3, 3], atol=1e-3)
+    affine = GRIDS[kind].affine
+    np.testing.assert_allclose(shown.affine[:3, 3], affine[:3, 3], atol=1e-3)
+    if kind.startswith("MULTI-FRAME"):
+        np.testing.assert_allclose(shown.affine, affine, atol=1e-3)
+        voxels = np.array([[slice_, 10 + slice_, 50 - slice_] for slice_ in range(len(hu))])
+        points = voxels[:, ::-1] @ affine[:3, :3].T + affine[:3, 3]
+        np.testing.assert_array_equal(ohif.hu_at(points), hu[tuple(voxels.T)])
     assert not page_problems.of(server.url)
