@@ -7,7 +7,13 @@ import pytest
 
 from lib.phantoms import DemoSeries, write_demo_studies
 
-pytest_plugins = ["tests.support.server", "tests.support.orthanc", "tests.support.browser", "tests.support.weights"]
+pytest_plugins = [
+    "tests.support.server",
+    "tests.support.orthanc",
+    "tests.support.browser",
+    "tests.support.weights",
+    "tests.support.imports",
+]
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -52,8 +52,12 @@ def run(args: argparse.Namespace) -> int:
     studies = (args.studies or source).resolve()
     if args.studies and args.kind != "slices":
         raise UserError(f"--studies is for slices that are pictures; a {args.kind} set is served from where it lies.")
-    with Workplace(studies, args.workspace, args.dry_run) as workplace:
-        found = _find(args, source, studies, workplace)
+    workplace = Workplace(studies, args.workspace, args.dry_run)
+    found = _find_files(args, source, studies)
+    with workplace:
+        if found is None:
+            workplace.scan(lambda done, files: print(f"looking at the images: {done} of {files} new files", flush=True))
+            found = find_dicom_slices(source, workplace, args.mask_value)
         for remark in found.remarks:
             print(remark)
         if args.limit is not None and len(found.cases) > args.limit:
@@ -64,15 +68,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if tally.failures else 0
 
 
-def _find(args: argparse.Namespace, source: Path, studies: Path, workplace: Workplace) -> Found:
+def _find_files(args: argparse.Namespace, source: Path, studies: Path) -> Found | None:
+    """What can be told without an index; None for a set of DICOM files."""
     if args.kind == "msd":
         return find_msd(source, args.roi)
     if args.kind == "luna16":
         return find_luna16(source)
     if args.studies:
         return find_picture_slices(source, studies, _scale(args), args.mask_value)
-    workplace.scan(lambda done, files: print(f"looking at the images: {done} of {files} new files", flush=True))
-    return find_dicom_slices(source, workplace, args.mask_value)
+    return None
 
 
 def _scale(args: argparse.Namespace) -> Scale:

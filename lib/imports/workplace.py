@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,8 +51,7 @@ class Workplace:
             self._scratch = tempfile.mkdtemp(prefix="lunglabel-dry-run-")
             settings = replace(settings, workspace=Path(self._scratch))
             settings.cache_dir.mkdir()
-            for path in self.settings.cache_dir.glob(f"{_INDEX}*"):
-                shutil.copyfile(path, settings.cache_dir / path.name)
+            _copy_index(self.settings.cache_dir, settings.cache_dir)
         settings.cache_dir.mkdir(parents=True, exist_ok=True)
         self.datastore = open_datastore(settings)
         if self.settings.labels_dir.is_dir():
@@ -105,3 +106,17 @@ class Workplace:
             if other == path:
                 raise UserError(f"{path.name} cannot be used: {reason}.")
         raise UserError(f"{path.name} is no image of its own: another file of the folder has the same content.")
+
+
+def _copy_index(source: Path, target: Path) -> None:
+    """Copy what is known of the images; nothing where a server is just writing it, so that the copy is torn."""
+    for path in source.glob(f"{_INDEX}*"):
+        shutil.copyfile(path, target / path.name)
+    try:
+        with contextlib.closing(sqlite3.connect(target / _INDEX)) as connection:
+            whole = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    except sqlite3.DatabaseError:
+        whole = False
+    if not whole:
+        for path in target.glob(f"{_INDEX}*"):
+            path.unlink()

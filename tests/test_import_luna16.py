@@ -1,0 +1,100 @@
+"""``python main.py import luna16`` on a tiny set in the challenge's layout."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lib.errors import UserError
+from lib.imports.luna16 import Nodule, draw_spheres, read_nodules
+from tests.support.imports import content, ct, labels_of, marked_places, opened
+
+UIDS = [f"1.3.6.1.4.1.14519.5.2.1.6279.6001.{number}" for number in (100, 200, 300, 400)]
+HEADER = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
+
+
+@pytest.fixture
+def luna16(tmp_path):
+    """Three scans of two subsets, one flipped and one without a nodule, lung masks beside them; a fourth is absent."""
+    root = tmp_path / "LUNA16"
+    for folder in ("subset0", "subset1", "seg-lungs-LUNA16", "CSVFILES"):
+        (root / folder).mkdir(parents=True)
+    for number, (uid, subset) in enumerate(zip(UIDS[:3], (0, 0, 1), strict=True)):
+        scan = ct(number, (12, 40, 50), flipped=number == 1)
+        sitk.WriteImage(scan, str(root / f"subset{subset}/{uid}.mhd"))
+        sitk.WriteImage(sitk.Cast(scan > 0, sitk.sitkUInt8), str(root / f"seg-lungs-LUNA16/{uid}.mhd"))
+    (root / "CSVFILES/annotations.csv").write_text(
+        HEADER
+        + f"{UIDS[0]},41.5,-31.2,118.3,9.5\n{UIDS[0]},60.01,-20.03,110.1,0.4\n"
+        + f"{UIDS[1]},15.2,-60.4,120.2,6.25\n"
+        + f"{UIDS[3]},0,0,0,5\n"
+    )
+    return root
+
+
+def test_spheres_lie_at_their_places_in_mm_and_are_said_to_be_no_outlines(luna16, run_import, tmp_path):
+    before = content(luna16)
+    said = run_import("luna16", luna16, "--workspace", tmp_path / "w")
+    assert "2 labelled; 0 failed" in said and "no outlines" in said
+    assert "4 nodules in 3 scans; 2 of these scans are here, 1 are not" in said
+    assert "3 of the 888 published scans are here. 1 have no nodule" in said
+    assert content(luna16) == before
+    cases = labels_of(luna16, tmp_path / "w")
+    assert sorted(cases) == UIDS[:2]
+    voxel = 0.7 * 0.8 * 2.5
+    places = marked_places(cases[UIDS[0]]["label"])
+    near = np.linalg.norm(places - (41.5, -31.2, 118.3), axis=1) <= 9.5 / 2 + 1e-3
+    assert near.sum() * voxel == pytest.approx(np.pi / 6 * 9.5**3, rel=0.05)
+    np.testing.assert_allclose(places[near].mean(0), (41.5, -31.2, 118.3), atol=0.3)
+    (tiny,) = places[~near]  # smaller than a voxel: the nearest one
+    assert (np.abs(tiny - (60.01, -20.03, 110.1)) <= (0.36, 0.41, 1.26)).all()
+    flipped = marked_places(cases[UIDS[1]]["label"])
+    np.testing.assert_allclose(flipped.mean(0), (15.2, -60.4, 120.2), atol=0.5)
+    assert np.linalg.norm(flipped - (15.2, -60.4, 120.2), axis=1).max() <= 6.25 / 2 + 1e-3
+    info = cases[UIDS[0]]["info"]
+    assert "no outlines" in info["note"] and info["import"]["file"] == "CSVFILES/annotations.csv"
+    assert len(opened(luna16, tmp_path / "w").get_unlabeled_images()) == 1
+    assert "2 there already; 0 failed" in run_import("luna16", luna16, "--workspace", tmp_path / "w")
+
+
+def test_changed_annotations_are_drawn_again_and_a_dry_run_writes_nothing(luna16, run_import, tmp_path):
+    run_import("luna16", luna16, "--workspace", tmp_path / "w")
+    table = luna16 / "CSVFILES/annotations.csv"
+    table.write_text(table.read_text().replace("6.25", "4.25"))
+    before = content(tmp_path)
+    said = run_import("luna16", luna16, "--workspace", tmp_path / "w", "--dry-run")
+    assert "1 there already; 1 would be labelled" in said
+    assert content(tmp_path) == before
+    assert "1 there already; 1 labelled" in run_import("luna16", luna16, "--workspace", tmp_path / "w")
+
+
+def test_a_nodule_beside_the_scan_fails_that_scan_only(luna16, run_import, tmp_path):
+    table = luna16 / "CSVFILES/annotations.csv"
+    table.write_text(table.read_text().replace("15.2,", "315.2,"))
+    for arguments in (["--dry-run"], []):
+        said = run_import("luna16", luna16, "--workspace", tmp_path / "w", *arguments, status=1)
+        assert f"failed  {UIDS[1]}: a nodule at (315.2, -60.4, 120.2) mm lies outside the scan" in said
+    assert list(labels_of(luna16, tmp_path / "w")) == [UIDS[0]]
+
+
+def test_a_table_that_is_none_is_refused_with_a_sentence(luna16, run_import, tmp_path):
+    table = luna16 / "CSVFILES/annotations.csv"
+    table.write_text("seriesuid,coordX\n1.2,3\n")
+    assert "no column coordY, coordZ, diameter_mm" in run_import("luna16", luna16, status=1)
+    table.unlink()
+    assert "no annotations.csv" in run_import("luna16", luna16, status=1)
+
+
+@pytest.mark.parametrize("row", ["1.2,3,4,five,6", "1.2,3,4,5", "1.2,3,4,5,0", "1.2,3,4,5,nan"])
+def test_a_damaged_line_is_named(row, tmp_path):
+    (tmp_path / "annotations.csv").write_text(f"{HEADER}1.2,3,4,5,6\n{row}\n")
+    with pytest.raises(UserError, match=r"Line 3 of .* is damaged"):
+        read_nodules(tmp_path / "annotations.csv")
+
+
+def test_a_sphere_that_reaches_over_the_edge_is_cut_off(tmp_path):
+    sitk.WriteImage(ct(0), str(tmp_path / "scan.nrrd"))
+    mask = sitk.GetArrayFromImage(draw_spheres(tmp_path / "scan.nrrd", [Nodule(31.0, -47.0, 105.0, 4.0)]))
+    assert mask[0, 0, 0] == 1 and mask[-1].sum() == 0 and mask[:, :, -1].sum() == 0
+    assert mask.sum() == sum(
+        (0.7 * x) ** 2 + (0.8 * y) ** 2 + (2.5 * z) ** 2 <= 4 for x in range(24) for y in range(20) for z in range(6)
+    )

@@ -1,0 +1,134 @@
+"""``python main.py import msd`` on a tiny set in the Decathlon's layout."""
+
+import json
+
+import numpy as np
+import requests
+import SimpleITK as sitk
+
+from tests.support.imports import content, corner, ct, labels_of, marked_places, opened, write_msd
+
+
+def test_the_cases_are_in_the_list_for_training_at_their_places_in_mm(run_import, tmp_path):
+    source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
+    before = content(source)
+    said = run_import("msd", source, "--workspace", workspace)
+    assert "3 labelled; 0 failed" in said and f"make run STUDIES={source}" in said
+    assert content(source) == before
+    cases = labels_of(source, workspace)
+    assert sorted(cases) == ["lung_001", "lung_002", "lung_003"]
+    for name, case in cases.items():
+        expected = marked_places(source / f"labelsTr/{name}.nii.gz")
+        assert len(expected) > 6
+        np.testing.assert_allclose(marked_places(case["label"]), expected, atol=1e-3)
+        assert case["info"]["viewer"] == "import"
+        assert case["info"]["import"]["file"] == f"labelsTr/{name}.nii.gz"
+        assert case["info"]["import"]["regions"] == ["cancer"]
+    datastore = opened(source, workspace)
+    assert len(datastore.get_unlabeled_images()) == 1  # that of imagesTs
+
+
+def test_the_server_shows_them_as_labelled(run_import, start_server, tmp_path):
+    source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
+    run_import("msd", source, "--workspace", workspace)
+    server = start_server(source, workspace=workspace)
+    status = requests.get(f"{server.url}/info/").json()["datastore"]
+    assert (status["completed"], status["total"], status["label_tags"]) == (3, 4, {"final": 3})
+
+
+def test_a_second_run_does_only_what_is_left(run_import, tmp_path):
+    source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
+    assert "2 labelled; 0 failed" in run_import("msd", source, "--workspace", workspace, "--limit", 2)
+    assert "2 there already; 1 labelled; 0 failed" in run_import("msd", source, "--workspace", workspace)
+    labels = content(workspace / "labels")
+    assert "3 there already; 0 failed" in run_import("msd", source, "--workspace", workspace)
+    assert content(workspace / "labels") == labels
+    changed = corner(sitk.ReadImage(str(source / "imagesTr/lung_002.nii.gz")), 9)
+    sitk.WriteImage(changed, str(source / "labelsTr/lung_002.nii.gz"))
+    assert "1 labelled" in run_import("msd", source, "--workspace", workspace)
+    assert len(marked_places(labels_of(source, workspace)["lung_002"]["label"])) == 13
+
+
+def test_what_a_person_did_since_is_left_alone(run_import, tmp_path):
+    source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
+    run_import("msd", source, "--workspace", workspace)
+    datastore, cases = opened(source, workspace), labels_of(source, workspace)
+    corrected, withdrawn = cases["lung_001"]["image_id"], cases["lung_002"]["image_id"]
+    sitk.WriteImage(corner(ct(1), 8), str(tmp_path / "corrected.nii.gz"))
+    datastore.save_label(corrected, str(tmp_path / "corrected.nii.gz"), "final", {"annotator": "Ada"})
+    datastore.remove_label(withdrawn, "final")
+    for name in ("lung_001", "lung_002"):  # the set itself changed as well
+        sitk.WriteImage(corner(ct(1), 9), str(source / f"labelsTr/{name}.nii.gz"))
+    for dry_run in (["--dry-run"], []):
+        said = run_import("msd", source, "--workspace", workspace, *dry_run)
+        assert "1 left as a person labelled it; 1 left as a person withdrew its label; 1 there already" in said
+    after = labels_of(source, workspace)
+    assert after["lung_001"]["info"]["annotator"] == "Ada"
+    assert "lung_002" not in after
+
+
+def test_a_dry_run_writes_nothing(run_import, tmp_path):
+    source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
+    before = content(tmp_path)
+    said = run_import("msd", source, "--workspace", workspace, "--dry-run")
+    assert "3 would be labelled; 0 failed" in said and "Nothing was written" in said
+    assert content(tmp_path) == before
+    run_import("msd", source, "--workspace", workspace, "--limit", 1)
+    before = content(tmp_path)
+    said = run_import("msd", source, "--workspace", workspace, "--dry-run")
+    assert "1 there already; 2 would be labelled" in said
+    assert content(tmp_path) == before
+
+
+def test_a_bad_case_is_named_and_holds_up_no_other(run_import, tmp_path):
+    source, workspace = write_msd(tmp_path / "Task06_Lung", 5), tmp_path / "workspace"
+    (source / "imagesTr/lung_001.nii.gz").unlink()
+    (source / "labelsTr/lung_002.nii.gz").write_bytes(b"junk")
+    sitk.WriteImage(corner(ct(3, (6, 20, 25))), str(source / "labelsTr/lung_003.nii.gz"))
+    (source / "imagesTr/lung_004.nii.gz").write_bytes(b"junk")
+    for arguments in ([], ["--dry-run"]):
+        said = run_import("msd", source, "--workspace", workspace, *arguments, status=1)
+        assert "dataset.json says 5 labelled images; 4 are here" in said and "4 failed" in said
+        for name in ("lung_001", "lung_002", "lung_003", "lung_004"):
+            assert f"  failed  {name}: " in said
+    assert list(labels_of(source, workspace)) == ["lung_005"]
+
+
+def test_the_tumour_is_told_by_its_name_in_dataset_json(run_import, tmp_path):
+    workspace = tmp_path / "workspace"
+    names = {"0": "background", "1": "lung", "2": "Lung Tumour"}
+    source = write_msd(tmp_path / "second", labels=names, value=2)
+    assert "Lung Tumour (value 2)" in run_import("msd", source, "--workspace", workspace)
+    assert len(marked_places(labels_of(source, workspace)["lung_001"]["label"])) == 8
+    source = write_msd(tmp_path / "strange", labels={"0": "background", "1": "thing", "2": "nodule"})
+    assert "nodule (value 2)" in run_import("msd", source, "--workspace", workspace, "--dry-run")
+    assert "thing (value 1)" in run_import("msd", source, "--workspace", workspace, "--dry-run", "--roi", "Thing")
+    said = run_import("msd", source, "--workspace", workspace, "--roi", "gtv", status=1)
+    assert "no label called gtv; it has 'thing', 'nodule'" in said
+    source = write_msd(tmp_path / "two", labels={"0": "background", "1": "tumor", "2": "nodule"})
+    assert "--roi NAME" in run_import("msd", source, "--workspace", workspace, status=1)
+
+
+def test_the_form_of_nnunet(run_import, tmp_path):
+    source, workspace = write_msd(tmp_path / "Dataset006_Lung"), tmp_path / "workspace"
+    for image in sorted((source / "imagesTr").glob("lung*")):
+        image.rename(image.with_name(image.name.replace(".nii", "_0000.nii")))
+    described = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "cancer": 1}, "numTraining": 3}
+    (source / "dataset.json").write_text(json.dumps(described))
+    assert "3 labelled; 0 failed" in run_import("msd", source, "--workspace", workspace)
+    assert sorted(labels_of(source, workspace)) == ["lung_001_0000", "lung_002_0000", "lung_003_0000"]
+
+
+def test_folders_that_are_no_such_set_are_refused_with_a_sentence(run_import, tmp_path):
+    assert "There is no folder" in run_import("msd", tmp_path / "nowhere", status=1)
+    workspace = tmp_path / "workspace"
+    assert "no dataset.json" in run_import("msd", tmp_path, "--workspace", workspace.parent.parent / "w", status=1)
+    source = write_msd(tmp_path / "set")
+    described = json.loads((source / "dataset.json").read_text())
+    described["training"][0]["image"] = "../../elsewhere.nii.gz"
+    (source / "dataset.json").write_text(json.dumps(described))
+    assert "lies outside" in run_import("msd", source, "--workspace", workspace, status=1)
+    (source / "dataset.json").write_text("{")
+    assert "damaged" in run_import("msd", source, "--workspace", workspace, status=1)
+    assert "--studies is for slices" in run_import("msd", source, "--studies", tmp_path / "s", status=1)
+    assert "lies inside" in run_import("msd", source, "--workspace", source / "w", status=1)
