@@ -106,3 +106,19 @@ def test_the_same_seed_draws_the_same():
     first, second = (sampler([crop()], [host()], seed=3).batch(5)[0] for _ in range(2))
     assert torch.equal(first, second)
     assert not torch.equal(first, sampler([crop()], [host()], seed=4).batch(5)[0])
+
+
+def test_crops_alone_come_first_and_the_mixture_little_by_little():
+    def share_in_padding(drawer, batches) -> float:
+        air = drawer.air
+        drawn = [image for _, (image, _) in zip(range(batches), drawer, strict=False)]
+        # Padding is air up to the noise; lung is denser everywhere.
+        return float((torch.cat(drawn)[:, 1].median(-1).values.median(-1).values < air + 0.3).float().mean())
+
+    def drawer(first):
+        settings = {"preprocessing": PREPROCESSING, "size": 64, "seed": 0, "batch_size": 20}
+        return PatchSampler([crop()], [host()], **settings, warm_up=100, first=first)
+
+    start, half, whole = (share_in_padding(drawer(first), 5) for first in (0, 50, 100))
+    assert start > 0.75  # crops that are made large fill the patch
+    assert start > half + 0.1 > whole + 0.2

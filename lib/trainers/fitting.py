@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _EMA_DECAY = 0.998
 _WARM_UP_STEPS = 100
+_SHARE_OF_CROPS_FIRST = 1 / 3  # of the steps, until the patches are the whole mixture
 
 
 def fit(
@@ -98,6 +99,8 @@ def fit(
         size=patch_size,
         seed=seed + first,
         batch_size=batch_size,
+        warm_up=round(steps * _SHARE_OF_CROPS_FIRST),
+        first=first,
     )
     # One process beside this one draws, so that the order of the patches is that of the seed.
     batches = DataLoader(sampler, batch_size=None, num_workers=1, prefetch_factor=8)

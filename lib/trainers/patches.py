@@ -1,6 +1,7 @@
 """Training patches: nodules at their true scale set into other lungs, and lungs without nodules."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ class PatchSampler(IterableDataset):
         size: Pixels of the square patch.
         seed: Of the random numbers.
         batch_size: Patches in each batch when it is iterated, without end, by one process.
+        warm_up: Batches until the mixture is whole. It begins with crops alone: a network that sees mostly lung
+            without nodules from the start is long content with finding nothing.
+        first: Batches that were drawn before, by a run that goes on.
     """
 
     def __init__(
@@ -45,7 +49,11 @@ class PatchSampler(IterableDataset):
         size: int,
         seed: int,
         batch_size: int = 1,
+        warm_up: int = 0,
+        first: int = 0,
     ) -> None:
+        self.warm_up = warm_up
+        self.first = first
         self.crops = crops
         self.hosts = hosts
         self.offsets = tuple(preprocessing["slice_offsets_mm"])
@@ -60,12 +68,17 @@ class PatchSampler(IterableDataset):
         self._with_tumour = [index for index, places in enumerate(self._places) if len(places["tumour"])]
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        while True:
-            yield self.batch(self.batch_size)
+        for number in count(self.first):
+            yield self.batch(self.batch_size, min(1.0, number / self.warm_up) if self.warm_up else 1.0)
 
-    def batch(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (count, channels, size, size) and labels (count, 1, size, size), both float32."""
-        images, labels = zip(*(self._patch() for _ in range(count)), strict=True)
+    def batch(self, patches: int, mixed: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (patches, channels, size, size) and labels (patches, 1, size, size), both float32.
+
+        Args:
+            patches: Number of them.
+            mixed: Share drawn from the whole mixture; the others are crops alone.
+        """
+        images, labels = zip(*(self._patch(mixed) for _ in range(patches)), strict=True)
         return torch.stack(images), torch.stack(labels)
 
     def _normalised(self, hu: float) -> float:
@@ -94,8 +107,8 @@ class PatchSampler(IterableDataset):
         share = ((stack[:-1] - low) / (high - low)).clamp(0, 1)
         return torch.cat([stack[:-1] + share * self.rng.uniform(0, 250) / self.hu_std, stack[-1:]])
 
-    def _patch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        kind = self.rng.random()
+    def _patch(self, mixed: float) -> tuple[torch.Tensor, torch.Tensor]:
+        kind = self.rng.random() if self.rng.random() < mixed or not self.crops else 0.0
         if kind < _SHARE_BARE or not self.hosts:
             stack = self._padding()
             nodule, within = self._nodule()
