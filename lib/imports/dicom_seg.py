@@ -103,7 +103,7 @@ class _Frames:
         origin = np.rint(ends[0])
         steps = [(ends[1] - ends[0]) / max(columns - 1, 1), (ends[2] - ends[0]) / max(rows - 1, 1)]
         axes = np.rint(steps)
-        placed = origin + [[0, 0], (columns - 1) * axes[0], (rows - 1) * axes[1]]
+        placed = origin + np.stack([np.zeros(2), (columns - 1) * axes[0], (rows - 1) * axes[1]])
         if np.abs(ends - placed).max() > _OFF_PIXEL or not np.array_equal(np.abs(axes).sum(0), [1, 1]):
             raise UserError(
                 f"It lies on another grid: pixels of {between_columns:.4g} × {between_rows:.4g} mm from "
