@@ -100,12 +100,14 @@ class Stage:
         return sum(len([*place.rglob(".part-*")]) for place in places) + len([*uploads.glob("*")])
 
     @contextlib.contextmanager
-    def server(self, number: int) -> Iterator[ServerProcess]:
+    def server(self, number: int, **conf: object) -> Iterator[ServerProcess]:
         """``monailabel start_server`` on these folders; ``number`` tells its log from the others'."""
         port = free_port()
         command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(APP_DIR)]
         command += ["--studies", str(self.folder / "studies"), "--host", "127.0.0.1", "--port", str(port)]
         command += ["--conf", "workspace", str(self.workspace), "--conf", "model_dir", str(self.weights.parent)]
+        for name, value in conf.items():
+            command += ["--conf", name, str(value)]
         with serving(
             command,
             url=f"http://127.0.0.1:{port}",

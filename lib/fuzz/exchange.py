@@ -1,0 +1,99 @@
+"""One HTTP request, written byte by byte so that it may be as wrong as it likes, and the judged answer."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+_MOST_BYTES = 64 << 20  # of an answer; what comes after is not looked at
+_HONEST = (503, 504)  # "not now", said on purpose
+_TRACEBACK = b"Traceback (most recent call last)"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request.
+
+    Attributes:
+        method: Of HTTP.
+        target: Path and query, already percent-encoded.
+        headers: Besides Host, Connection and Content-Length.
+        body: What is sent.
+        length: Content-Length that is claimed; that of the body if None.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    length: int | None = None
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether less is sent than claimed; a server may then hang up without a word."""
+        return self.length is not None and self.length > len(self.body)
+
+    def __str__(self) -> str:
+        kind = self.headers.get("Content-Type", "no type")
+        return f"{self.method} {self.target[:300]} with {len(self.body)} bytes of {kind[:80]}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back; status 0 where the server hung up."""
+
+    status: int
+    body: bytes
+    seconds: float
+
+    def json(self) -> object:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+def send(url: str, exchange: Exchange, timeout: float) -> Answer:
+    """Send a request and read the answer.
+
+    Raises:
+        TimeoutError: It took longer than ``timeout`` seconds.
+        ConnectionRefusedError: Nobody listens.
+    """
+    address = urlsplit(url)
+    begun = time.monotonic()
+    length = len(exchange.body) if exchange.length is None else exchange.length
+    lines = [f"{exchange.method} {exchange.target} HTTP/1.1", f"Host: {address.netloc}", "Connection: close"]
+    lines += [f"Content-Length: {length}", *(f"{name}: {value}" for name, value in exchange.headers.items())]
+    with socket.create_connection((address.hostname, address.port), timeout=timeout) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent
+            connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1", "replace") + exchange.body)
+            if exchange.is_broken_off:
+                connection.shutdown(socket.SHUT_WR)
+        answer = http.client.HTTPResponse(connection, method=exchange.method)
+        try:
+            answer.begin()
+            chunks, size = [], 0
+            while size < _MOST_BYTES and (chunk := answer.read(1 << 20)):
+                chunks.append(chunk)
+                size += len(chunk)
+                if time.monotonic() - begun > timeout:
+                    raise TimeoutError
+            return Answer(answer.status, b"".join(chunks), time.monotonic() - begun)
+        except (http.client.HTTPException, ConnectionError):
+            return Answer(0, b"", time.monotonic() - begun)
+
+
+def problem_of(exchange: Exchange, answer: Answer) -> str | None:
+    """What is wrong with an answer; None if all is well."""
+    if answer.status == 0 and not exchange.is_broken_off:
+        return f"{exchange}: no answer"
+    if answer.status >= 500 and answer.status not in _HONEST:
+        return f"{exchange}: {answer.status} {answer.body[:300]!r}"
+    if _TRACEBACK in answer.body and not exchange.target.startswith("/logs"):  # those show what was logged
+        return f"{exchange}: a traceback in the answer"
+    return None
