@@ -32,6 +32,7 @@ from lib.dicomweb.pacs import pacs_router
 from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
+from lib.imports.initial_labels import InitialLabels
 from lib.infers.lung_tumor import ATTENTION
 from lib.parent_process import expect_children
 from lib.publishing import ModelStore
@@ -151,7 +152,9 @@ class MyApp(MONAILabelApp):
         install(server, self, self._dicomweb_router())
         logger.info("Studies: %s", self.settings.studies)
         logger.info("Workspace (labels and segs are precious, cache is not): %s", self.settings.workspace)
-        if not datastore.watch().first_look.wait(_FIRST_LOOK_SECONDS):
+        initial_labels = InitialLabels(datastore, self.settings.info["imports"])
+        initial_labels.start()
+        if not datastore.watch(initial_labels.wake).first_look.wait(_FIRST_LOOK_SECONDS):
             logger.info("Indexing goes on; the list grows meanwhile.")
         self.retraining.start()
         self._segs.start()

@@ -1,12 +1,18 @@
 """A PACS as the studies: the same datastore over DICOMweb, and a server that outlives the PACS."""
 
+import shutil
 import time
 
 import numpy as np
 import pytest
 import requests
 import SimpleITK as sitk
+from pydicom import dcmread
 
+from lib.exports.dicom_seg import segmentation
+from lib.exports.provenance import Provenance
+from lib.exports.source_images import SourceImages
+from lib.settings import load_info
 from tests.support.client import detail, put_label, same_grid, train, volume_of
 
 
@@ -56,3 +62,26 @@ def test_a_pacs_that_is_away_is_said_and_does_not_end_the_server(start_server):
     answer = requests.get(f"{server.url}/proxy/dicom/qido/studies")
     assert answer.status_code == 502
     assert "does not answer" in detail(answer)
+
+
+@pytest.mark.pacs
+def test_a_seg_in_the_pacs_becomes_the_initial_label(start_server, orthanc, phantom_studies, tmp_path):
+    series = phantom_studies.of_patient("LUNG-002")
+    studies = shutil.copytree(series.directory, tmp_path / "dicom")
+    truth = sitk.GetArrayFromImage(sitk.ReadImage(str(series.truth), sitk.sitkUInt8))
+    metadata = [dcmread(path, stop_before_pixels=True).to_json_dict() for path in studies.iterdir()]
+    made = Provenance(series.series_uid, 1, 0.0, "MANUAL")
+    segmentation(truth, SourceImages.of(metadata), made, load_info()).save_as(studies / "seg.dcm")
+    server = start_server(orthanc(studies).url)
+    where = {"label": series.series_uid, "tag": "initial"}
+    deadline = time.monotonic() + 60
+    while (back := requests.get(f"{server.url}/datastore/label", params=where)).status_code == 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    label = volume_of(back, tmp_path / "label.nii.gz")
+    assert np.array_equal(sitk.GetArrayFromImage(label), truth)
+    assert same_grid(label, sitk.ReadImage(str(series.truth)))
+    status = requests.get(f"{server.url}/info/").json()["datastore"]
+    assert (status["completed"], status["label_tags"]) == (0, {"initial": 1})
+    offered = requests.get(f"{server.url}/viewer/case", params={"image": series.series_uid}).json()["label"]
+    assert (offered["number"], offered["tag"]) == (1, "initial")

@@ -12,9 +12,13 @@ import tempfile
 from collections import Counter
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib.errors import UserError
 from lib.settings import APP_DIR, is_url
+
+if TYPE_CHECKING:
+    from lib.datastore.catalog import SeriesCatalog
 
 _EXAMPLES = 3
 
@@ -130,13 +134,14 @@ def _studies(studies: str) -> list[str]:
             catalog.refresh()
         except Exception as error:  # whatever the network or the PACS did
             return [f"{studies} does not answer as DICOMweb: {error}"]
+        _look_at_marked(catalog)
     for series in sorted(catalog.all(), key=lambda s: (s.problem is not None, s.value("PatientID"))):
         about = " ".join(filter(None, (series.value("StudyDate"), series.value("SeriesDescription"))))
         print(
             f"  {'usable ' if series.problem is None else 'left out'}  {series.value('PatientID') or '(no id)'}"
             f"  {series.instance_count} × {series.value('Modality')}  {about}  {series.uid}"
         )
-        for line in (series.problem,) if series.problem else series.warnings:
+        for line in (series.problem,) if series.problem else (*series.warnings, *series.notes):
             print(f"            {line}")
     _print_problems(problems)
     usable = [series for series in catalog.all() if series.problem is None]
@@ -146,6 +151,21 @@ def _studies(studies: str) -> list[str]:
         f"{len(problems)} other files"
     )
     return [] if usable else [f"{studies} has no CT series that can be used"]
+
+
+def _look_at_marked(catalog: SeriesCatalog) -> None:
+    """Note with each series what would become of the DICOM SEG, RTSTRUCT and LIDC-IDRI readings of it."""
+    from lib.imports.marked_series import look
+    from lib.settings import load_info
+
+    try:
+        for finding in look(catalog.client, catalog, load_info()["imports"]):
+            for image_id in finding.image_ids:
+                catalog.note(image_id, finding.problem or f"initial label {finding.info['note']}")
+            if finding.problem and not finding.image_ids:
+                print(f"  {finding.problem}")
+    except Exception as error:  # a PACS that cannot search by modality
+        print(f"  DICOM SEG and RTSTRUCT could not be listed: {error}")
 
 
 def _print_problems(problems: list[tuple[Path, str]]) -> None:

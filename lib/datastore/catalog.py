@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,6 +50,7 @@ class Series:
         problem: Why it is no image of this app; None if it is one.
         warnings: What to beware of, a sentence each.
         file: The NIfTI, NRRD or MetaImage file that it is instead of DICOM instances.
+        notes: What is to be said of the objects that mark something on it, a sentence each.
     """
 
     uid: str
@@ -59,6 +60,7 @@ class Series:
     problem: str | None
     warnings: tuple[str, ...] = ()
     file: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def value(self, keyword: str) -> str:
         """The first value of an attribute, empty where it has none."""
@@ -81,9 +83,10 @@ class SeriesCatalog:
     """
 
     def __init__(self, client: DicomwebClient, search_filters: dict[str, Any] | None = None) -> None:
-        self._client = client
+        self.client = client
         self._search_filters = search_filters
         self._series: dict[str, Series] = {}
+        self._notes: dict[str, tuple[str, ...]] = {}
         self._refresh_lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -91,7 +94,7 @@ class SeriesCatalog:
         with self._refresh_lock:
             known = self._series
             series: dict[str, Series] = {}
-            for header in self._client.search_for_series(search_filters=self._search_filters):
+            for header in self.client.search_for_series(search_filters=self._search_filters):
                 uid, study_uid = first_value(header, "SeriesInstanceUID"), first_value(header, "StudyInstanceUID")
                 count = int(first_value(header, "NumberOfSeriesRelatedInstances") or 0)
                 former = known.get(uid)
@@ -101,13 +104,13 @@ class SeriesCatalog:
                     verdict = self._judge(header, study_uid, uid)
                     series[uid] = Series(uid, study_uid, header, count, verdict.problem, verdict.warnings)
                     self._series = {**known, **series}  # after a start, the first are listed while others are judged
-            if isinstance(self._client, FolderClient):
-                series.update((image.uid, _as_series(image)) for image in self._client.images())
+            if isinstance(self.client, FolderClient):
+                series.update((image.uid, _as_series(image)) for image in self.client.images())
             self._series = series
 
     def all(self) -> list[Series]:
         """Every series, usable or not."""
-        return list(self._series.values())
+        return [self._noted(series) for series in self._series.values()]
 
     def images(self) -> list[str]:
         """Ids of the series that can be segmented."""
@@ -115,7 +118,17 @@ class SeriesCatalog:
 
     def get(self, uid: str) -> Series | None:
         """A series by its SeriesInstanceUID."""
-        return self._series.get(uid)
+        series = self._series.get(uid)
+        return series and self._noted(series)
+
+    def note(self, uid: str, sentence: str) -> None:
+        """Say something of a series, once."""
+        notes = self._notes.get(uid, ())
+        self._notes[uid] = notes if sentence in notes else (*notes, sentence)
+
+    def _noted(self, series: Series) -> Series:
+        notes = self._notes.get(series.uid)
+        return replace(series, notes=notes) if notes else series
 
     def _judge(self, header: _DicomJson, study_uid: str, uid: str) -> Verdict:
         if not IMAGE_ID.fullmatch(uid):  # it becomes part of file names
@@ -124,9 +137,9 @@ class SeriesCatalog:
         if modality != "CT":
             return judge_series(modality, [])
         try:
-            instances = self._client.search_for_instances(study_uid, uid, fields=attributes.INSTANCE)
+            instances = self.client.search_for_instances(study_uid, uid, fields=attributes.INSTANCE)
             if is_multi_frame(instances):
-                instances = self._client.retrieve_series_metadata(study_uid, uid)
+                instances = self.client.retrieve_series_metadata(study_uid, uid)
             return judge_series(modality, instances)
         except Exception as error:  # one strange series must not hide the others
             logger.warning("Series %s could not be judged: %s", uid, error)
@@ -153,6 +166,7 @@ class CatalogWatcher(threading.Thread):
         scan: Takes in what changed in the folder before each refresh; calls back with its progress.
             None for a PACS, which does so itself.
         seconds: Pause between two looks.
+        after: Called after each refresh.
     """
 
     def __init__(
@@ -160,11 +174,13 @@ class CatalogWatcher(threading.Thread):
         catalog: SeriesCatalog,
         scan: Callable[[Callable[[int, int], None]], Any] | None,
         seconds: float,
+        after: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(name="catalog", daemon=True)
         self._catalog = catalog
         self._scan = scan
         self._seconds = seconds
+        self._after = after
         self._next_refresh = 0.0
         self._wake = threading.Event()
         self.first_look = threading.Event()
@@ -179,6 +195,7 @@ class CatalogWatcher(threading.Thread):
                     self._scan(self._on_progress)
                 self._catalog.refresh()
                 self.error = None
+                self._after()
             except Exception as error:  # a PACS that is away now may be back at the next look
                 self.error = f"{type(error).__name__}: {error}"
                 logger.warning("Could not list the series: %s", self.error)

@@ -8,6 +8,7 @@ import json
 import logging
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -72,10 +73,10 @@ class SeriesDatastore(Datastore):
         self._label_values: dict[str, int] = settings.info["labels"]
         self._listed = False
 
-    def watch(self) -> CatalogWatcher:
-        """Keep the list of series up to date in the background, as the server does."""
+    def watch(self, after: Callable[[], object] = lambda: None) -> CatalogWatcher:
+        """Keep the list of series up to date in the background, as the server does; call ``after`` each refresh."""
         scan = self.client.scan if isinstance(self.client, FolderClient) else None
-        self.watcher = CatalogWatcher(self.catalog, scan, self._settings.rescan_seconds)
+        self.watcher = CatalogWatcher(self.catalog, scan, self._settings.rescan_seconds, after)
         self._listed = True
         self.watcher.start()
         return self.watcher
@@ -126,7 +127,12 @@ class SeriesDatastore(Datastore):
         """DICOM attributes of an image that viewers ask for, and what was noted about it."""
         series = self.series(image_id)
         info = {keyword: series.value(keyword) for keyword in _INFO_KEYWORDS}
-        return {**self._info.get(image_id), **info, "warnings": list(series.warnings), "name": f"{image_id}.nrrd"}
+        return {
+            **self._info.get(image_id),
+            **info,
+            "warnings": [*series.warnings, *series.notes],
+            "name": f"{image_id}.nrrd",
+        }
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Note something about an image."""

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from lib.atomic import write_atomically
 from lib.datastore.frames import is_multi_frame, slices_of
-from lib.datastore.slice_geometry import SLICE_POSITIONS, slice_stack
+from lib.datastore.slice_geometry import SLICE_POSITIONS, SliceStack, slice_stack
 from lib.dicomweb.dicom_file import read_index_header, read_metadata
 from lib.dicomweb.matching import first_value
 
@@ -50,7 +50,15 @@ def read_volume(paths: Sequence[Path]) -> sitk.Image:
         reader.SetOutputPixelType(sitk.sitkFloat32)
         reader.SetFileNames([str(paths[place]) for place in stack.order])
         voxels = sitk.GetArrayFromImage(reader.Execute())
-    image = sitk.GetImageFromArray(as_hu(voxels))
+    return _placed(sitk.GetImageFromArray(as_hu(voxels)), stack)
+
+
+def on_stack(shape: tuple[int, int, int], stack: SliceStack) -> sitk.Image:
+    """An empty image (uint8; slices, rows, columns) on the grid that :func:`read_volume` gives a series."""
+    return _placed(sitk.Image(shape[::-1], sitk.sitkUInt8), stack)
+
+
+def _placed(image: sitk.Image, stack: SliceStack) -> sitk.Image:
     image.SetOrigin(stack.positions[0].tolist())
     image.SetSpacing(stack.spacing)
     image.SetDirection(stack.direction.ravel().tolist())

@@ -66,7 +66,7 @@ def _case(series: Series, label: Any) -> dict[str, Any]:
         "study": series.study_uid,
         "series": series.uid,
         "problem": series.problem,
-        "warnings": series.warnings,
+        "warnings": (*series.warnings, *series.notes),
         "in_ohif": series.file is None,
         "label": label and {"number": label.number, "voxels": label.info.get("voxels"), "time": label.time},
     }

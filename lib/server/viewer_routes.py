@@ -18,6 +18,7 @@ from monailabel.utils.async_tasks.utils import tasks
 from lib.datastore.label_store import LabelRecord
 from lib.datastore.volume import read_grid
 from lib.errors import UserError
+from lib.imports.initial_labels import INITIAL
 
 _TOLD = ("annotator", "note", "viewer", "model_version", "voxels")
 
@@ -44,10 +45,11 @@ def viewer_router(app: Any) -> APIRouter:
             "verdict": (ended and _failure(ended[-1])) or stats.get("verdict", {}).get("reason"),
         }
 
-    @router.get("/case", summary="The latest label of an image, or null")
+    @router.get("/case", summary="The latest final label of an image, else the initial one, or null")
     def case(image: str) -> dict[str, Any]:
         app.datastore().series(image)
-        record = app.datastore().labels.current(image).get(DefaultLabelTag.FINAL.value)
+        current = app.datastore().labels.current(image)
+        record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
         return {"image": image, "label": record and _described(record)}
 
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
@@ -86,4 +88,9 @@ def _failure(task: dict[str, Any]) -> str | None:
 
 
 def _described(record: LabelRecord) -> dict[str, Any]:
-    return {"number": record.number, "time": record.time, **{name: record.info.get(name) for name in _TOLD}}
+    return {
+        "number": record.number,
+        "tag": record.tag,
+        "time": record.time,
+        **{name: record.info.get(name) for name in _TOLD},
+    }

@@ -294,7 +294,8 @@ export class Panel {
 }
 
 /** @returns {string} which label it is: number, who, when, note */
-function describe({ number, annotator, time, note }) {
+function describe({ number, tag, annotator, time, note }) {
   const when = new Date(time * 1000).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
-  return `Stored: label ${number}${annotator ? ` by ${annotator}` : ''}, ${when}${note ? ` – ${note}` : ''}`;
+  const what = tag === 'initial' ? 'Initial, not checked here: label' : 'Stored: label';
+  return `${what} ${number}${annotator ? ` by ${annotator}` : ''}, ${when}${note ? ` – ${note}` : ''}`;
 }

@@ -1,0 +1,200 @@
+"""The DICOM SEG and RTSTRUCT of a folder or PACS, and a folder's LIDC-IDRI readings: what each marks on a series."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import SimpleITK as sitk
+from pydicom import dcmread
+
+from lib.datastore.catalog import Series, SeriesCatalog
+from lib.datastore.frames import is_multi_frame, slices_of
+from lib.datastore.slice_geometry import slice_stack
+from lib.datastore.volume import on_stack
+from lib.dicomweb import attributes
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.matching import first_value
+from lib.errors import UserError
+from lib.imports import dicom_seg, lidc_xml, rtstruct
+from lib.imports.regions import select, union
+
+SEG, RTSTRUCT, LIDC_XML = "SEG", "RTSTRUCT", "LIDC XML"
+_READERS = {SEG: dicom_seg.read_regions, RTSTRUCT: rtstruct.read_regions, LIDC_XML: lidc_xml.read_regions}
+
+
+@dataclass(frozen=True)
+class Source:
+    """An object that marks something.
+
+    Attributes:
+        kind: SEG, RTSTRUCT or LIDC XML.
+        uid: SOPInstanceUID; of an XML file its checksum.
+        study_uid, series_uid: Its own, of a DICOM object.
+        path: Of an XML file.
+    """
+
+    kind: str
+    uid: str
+    study_uid: str = ""
+    series_uid: str = ""
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of a source.
+
+    Attributes:
+        source: Which.
+        named: SeriesInstanceUIDs that it refers to.
+        image_ids: Those of them that are images here.
+        mask: The label on the grid of the one image; None if there is none.
+        info: What is kept with the label: source, regions, creator, time, warnings.
+        problem: A sentence; why there is no mask.
+    """
+
+    source: Source
+    named: frozenset[str] = frozenset()
+    image_ids: tuple[str, ...] = ()
+    mask: sitk.Image | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def look(
+    client: Any,
+    catalog: SeriesCatalog,
+    rules: Mapping,
+    *,
+    skip: Callable[[Source], bool] = lambda source: False,
+    wanted: Callable[[str], bool] = lambda image_id: True,
+) -> Iterator[Finding]:
+    """Read each source that is not skipped, the oldest first; nothing is raised for a single one.
+
+    Args:
+        client: Of the folder or PACS.
+        catalog: Its series.
+        rules: ``imports`` of ``info.yaml``.
+        skip: Asked before a source is fetched.
+        wanted: Whether an image is to be labelled.
+    """
+    for source in _sources(client):
+        if skip(source):
+            continue
+        named: frozenset[str] = frozenset()
+        image_ids: tuple[str, ...] = ()
+        try:
+            with _fetched(client, source) as path:
+                named = frozenset(_named_series(path, source.kind))
+                known = [series for uid in sorted(named) if (series := catalog.get(uid)) and series.problem is None]
+                image_ids = tuple(series.uid for series in known if wanted(series.uid))
+                if not image_ids:
+                    yield Finding(source, named)
+                    continue
+                if len(known) > 1:
+                    raise UserError(f"It refers to {len(known)} series, and may be of any.")
+                mask, info = _draw(client, known[0], path, source, rules)
+                yield Finding(source, named, image_ids, mask, info)
+        except Exception as error:  # one broken object must not hide the others
+            sentence = str(error) if isinstance(error, UserError) else f"It cannot be read ({error})."
+            problem = f"{source.kind} {source.uid} became no initial label. {sentence}"
+            yield Finding(source, named, image_ids, problem=problem)
+
+
+def _sources(client: Any) -> Iterator[Source]:
+    for kind in (SEG, RTSTRUCT):
+        found = client.search_for_series(search_filters={"Modality": kind})
+        found.sort(key=lambda one: (first_value(one, "SeriesDate"), first_value(one, "SeriesTime")))
+        for header in found:
+            if first_value(header, "Modality") != kind:  # a PACS may ignore what it cannot search for
+                continue
+            study, series = first_value(header, "StudyInstanceUID"), first_value(header, "SeriesInstanceUID")
+            for instance in client.search_for_instances(study, series):
+                yield Source(kind, first_value(instance, "SOPInstanceUID"), study, series)
+    if isinstance(client, FolderClient):
+        for path, _ in client.index.problems():
+            if path.suffix.lower() == ".xml" and path.exists() and (uid := _reading(path, path.stat().st_mtime_ns)):
+                yield Source(LIDC_XML, uid, path=path)
+
+
+@lru_cache(maxsize=4096)
+def _reading(path: Path, changed: int) -> str | None:
+    """Checksum of an XML file that is of LIDC-IDRI's CT readings, else None."""
+    content = path.read_bytes()
+    return hashlib.sha256(content).hexdigest() if b"<LidcReadMessage" in content[:4096] else None
+
+
+@contextlib.contextmanager
+def _fetched(client: Any, source: Source) -> Iterator[Path]:
+    if source.path:
+        yield source.path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "object.dcm"
+        dataset = client.retrieve_instance(source.study_uid, source.series_uid, source.uid)
+        dataset.save_as(path, write_like_original=False)
+        yield path
+
+
+def _named_series(path: Path, kind: str) -> Iterator[str]:
+    """SeriesInstanceUIDs that an object refers to (PS3.3 C.12.2.1, C.8.8.5)."""
+    if kind == LIDC_XML:
+        for element in ElementTree.parse(path).iter("{http://www.nih.gov}SeriesInstanceUid"):
+            yield (element.text or "").strip()
+        return
+    header = dcmread(path, stop_before_pixels=True)
+    yield from (str(one.SeriesInstanceUID) for one in header.get("ReferencedSeriesSequence") or [])
+    for frame in header.get("ReferencedFrameOfReferenceSequence") or []:
+        for study in frame.get("RTReferencedStudySequence") or []:
+            yield from (str(one.SeriesInstanceUID) for one in study.get("RTReferencedSeriesSequence") or [])
+
+
+def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mapping) -> tuple[sitk.Image, dict[str, Any]]:
+    """The label and what is kept with it.
+
+    Raises:
+        UserError: There is none, or it is not clear which.
+    """
+    instances = client.search_for_instances(series.study_uid, series.uid, fields=attributes.INSTANCE)
+    if is_multi_frame(instances) or not first_value(instances[0], "ImagePositionPatient"):
+        instances = client.retrieve_series_metadata(series.study_uid, series.uid)
+    slices = slices_of(instances)
+    info: dict[str, Any] = {"source": {"kind": source.kind, "uid": source.uid}}
+    if source.kind == LIDC_XML:
+        info["source"]["file"] = path.name
+    else:
+        header = dcmread(path, stop_before_pixels=True)
+        sop = first_value(instances[0], "SOPInstanceUID")
+        image = client.retrieve_instance_metadata(series.study_uid, series.uid, sop)
+        frames = [header, *(header.get("ReferencedFrameOfReferenceSequence") or [])]
+        mine, theirs = first_value(image, "FrameOfReferenceUID"), {one.get("FrameOfReferenceUID") for one in frames}
+        if mine and theirs - {None, ""} and mine not in theirs:
+            raise UserError("It lies in another frame of reference than the series, so where is not known.")
+        for name, keywords in _TOLD.items():
+            info["source"][name] = next((str(header.get(word)) for word in keywords if header.get(word)), None)
+    stack = slice_stack(slices)
+    size = (len(slices), int(first_value(slices[0], "Rows")), int(first_value(slices[0], "Columns")))
+    regions = select(_READERS[source.kind](path, on_stack(size, stack)), rules)
+    mask = union(regions)
+    if not sitk.GetArrayViewFromImage(mask).any():
+        raise UserError("It marks no voxel.")
+    info["source"]["regions"] = [region.name for region in regions]
+    info["warnings"] = [warning for region in regions for warning in region.warnings]
+    info["annotator"] = info["source"].get("creator") or source.kind
+    info["note"] = f"from {source.kind}: {', '.join(info['source']['regions'])}"
+    return mask, info
+
+
+_TOLD = {
+    "creator": ("ContentCreatorName", "OperatorsName", "Manufacturer"),
+    "date": ("ContentDate", "StructureSetDate", "SeriesDate"),
+    "time": ("ContentTime", "StructureSetTime", "SeriesTime"),
+}

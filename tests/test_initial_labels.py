@@ -1,0 +1,263 @@
+"""What others have marked becomes the initial label, where it lies in the patient."""
+
+import copy
+
+import highdicom as hd
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from pydicom import dcmread
+from pydicom.sr.coding import Code
+from pydicom.uid import generate_uid
+
+from lib.datastore.opening import open_datastore
+from lib.datastore.volume import read_volume
+from lib.errors import UserError
+from lib.exports.dicom_seg import segmentation
+from lib.exports.provenance import Provenance
+from lib.exports.rtstruct import structure_set
+from lib.exports.source_images import SourceImages
+from lib.imports import dicom_seg, lidc_xml, rtstruct
+from lib.imports.initial_labels import InitialLabels
+from lib.imports.regions import Region, choose, select
+from lib.phantoms.acquisition import Acquisition
+from lib.phantoms.dicom_series import write_dicom_series
+from lib.settings import Settings, load_info
+from tests.support.dicom_variants import change, sorted_slices
+
+SHAPE = (10, 20, 24)
+INFO = load_info()
+RULES = INFO["imports"]
+
+
+def corner() -> np.ndarray:
+    """Asymmetric along every axis, with a hole."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[2:5, 3:9, 5:12] = 1
+    mask[3, 5:7, 7:9] = 0
+    mask[8, 15, 20] = 1
+    return mask
+
+
+def voxels(image: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(image)
+
+
+class Scan:
+    """A series on disk, the volume made of it, and its headers."""
+
+    def __init__(self, folder, **grid):
+        self.folder = folder
+        acquisition = Acquisition(shape=SHAPE, spacing=(2.5, 0.8, 0.7), **grid)
+        zero = np.zeros(SHAPE, np.int16)
+        self.uid = write_dicom_series(folder, zero, acquisition.affine, patient_id="P", shuffle_files=True)
+        self.image = read_volume(sorted(folder.iterdir()))
+        self.metadata = [dcmread(path, stop_before_pixels=True).to_json_dict() for path in folder.iterdir()]
+        self.sources = SourceImages.of(self.metadata)
+
+    def store(self, make, path, mask=None):
+        provenance = Provenance(self.uid, 1, 0.0, "MANUAL")
+        dataset = make(corner() if mask is None else mask, self.sources, provenance, INFO)
+        dataset.save_as(path, write_like_original=False)
+        return path
+
+    def foreign_seg(self, path, pixels, labels, kind="BINARY", code=("27925004", "SCT", "Nodule")):
+        segments = [
+            hd.seg.SegmentDescription(n, name, Code("49755003", "SCT", "Abnormal"), Code(*code), "MANUAL")
+            for n, name in enumerate(labels, 1)
+        ]
+        seg = hd.seg.Segmentation(
+            self.sources.headers, pixels, kind, segments, generate_uid(), 5, generate_uid(), 1, "X", "Y", "1", "2",
+            content_creator_name="Doe^J",
+        )  # fmt: skip
+        seg.save_as(path)
+        return path
+
+
+@pytest.fixture(params=["head_first_supine", "feet_first_supine", "sagittal"])
+def scan(request, tmp_path):
+    return Scan(tmp_path / "ct", plane=request.param, oblique_degrees=1.0)
+
+
+@pytest.mark.parametrize(("make", "read"), [(segmentation, dicom_seg), (structure_set, rtstruct)])
+def test_our_own_objects_come_back_voxel_for_voxel(scan, tmp_path, make, read):
+    regions = read.read_regions(scan.store(make, tmp_path / "object.dcm"), scan.image)
+    assert [region.name for region in regions] == ["lung_tumor"]
+    found = choose(regions, RULES)
+    assert np.array_equal(voxels(found), corner())
+    assert found.GetDirection() == scan.image.GetDirection()
+    assert found.GetOrigin() == scan.image.GetOrigin()
+
+
+def test_frames_go_where_they_lie_whatever_their_order(scan, tmp_path):
+    path = scan.store(segmentation, tmp_path / "seg.dcm")
+    change([path], _shuffle)
+    (region,) = dicom_seg.read_regions(path, scan.image)
+    assert np.array_equal(voxels(region.mask()), corner())
+
+
+def _shuffle(seg):
+    frames = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
+    count, length = int(seg.NumberOfFrames), seg.Rows * seg.Columns
+    order = np.random.default_rng(0).permutation(count)
+    assert not np.array_equal(order, np.arange(count))
+    frames = frames[: count * length].reshape(count, length)[order]
+    seg.PixelData = np.packbits(frames, bitorder="little").tobytes()
+    seg.PerFrameFunctionalGroupsSequence = [seg.PerFrameFunctionalGroupsSequence[place] for place in order]
+
+
+def test_segments_of_one_kind_are_joined_and_fractions_count_from_half(scan, tmp_path):
+    two = np.stack([corner(), np.roll(corner(), 3, axis=1)], axis=-1).astype(np.uint8)
+    path = scan.foreign_seg(tmp_path / "seg.dcm", two, ["Segment 1", "Segment 2"])
+    assert np.array_equal(voxels(choose(dicom_seg.read_regions(path, scan.image), RULES)), two.max(-1))
+    part = np.where(corner(), 0.6, 0.3).astype(np.float32)[..., None]
+    path = scan.foreign_seg(tmp_path / "part.dcm", part, ["Nodule"], "FRACTIONAL")
+    assert np.array_equal(voxels(choose(dicom_seg.read_regions(path, scan.image), RULES)), corner())
+
+
+def test_a_seg_on_another_grid_is_refused(scan, tmp_path):
+    path = scan.store(segmentation, tmp_path / "seg.dcm")
+
+    def move(seg):
+        for groups in seg.PerFrameFunctionalGroupsSequence:
+            position = groups.PlanePositionSequence[0].ImagePositionPatient
+            groups.PlanePositionSequence[0].ImagePositionPatient = [float(value) + 0.4 for value in position]
+
+    change([path], move)
+    (region,) = dicom_seg.read_regions(path, scan.image)
+    with pytest.raises(UserError, match="another grid"):
+        region.mask()
+
+
+def test_a_contour_within_another_is_a_hole_a_point_is_left_out_and_one_off_the_slices_is_refused(scan, tmp_path):
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[4, 3:12, 4:16] = 1
+    inner = np.zeros(SHAPE, np.uint8)
+    inner[4, 5:8, 6:11] = 1
+    outer_file = scan.store(structure_set, tmp_path / "rt.dcm", mask)
+    hole = dcmread(scan.store(structure_set, tmp_path / "hole.dcm", inner)).ROIContourSequence[0].ContourSequence[0]
+    point = copy.deepcopy(hole)
+    point.ContourGeometricType, point.ContourData = "POINT", hole.ContourData[:3]
+    change([outer_file], lambda rt: rt.ROIContourSequence[0].ContourSequence.extend([hole, point, hole]))
+    (region,) = rtstruct.read_regions(outer_file, scan.image)
+    assert np.array_equal(voxels(region.mask()), mask - inner)
+    assert "1 contour(s) of type POINT" in region.warnings[0]
+
+    def lift(rt):
+        contour = rt.ROIContourSequence[0].ContourSequence[0]
+        normal = scan.sources.stack.normal
+        contour.ContourData = (np.array(contour.ContourData, float).reshape(-1, 3) + normal).ravel().round(3).tolist()
+
+    change([outer_file], lift)
+    with pytest.raises(UserError, match="lie on no slice"):
+        rtstruct.read_regions(outer_file, scan.image)[0].mask()
+
+
+def region(name, *codes):
+    return Region(name, codes, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"),
+    [
+        (["Nodule 1", "Nodule 2", "Heart"], ["Nodule 1", "Nodule 2"]),
+        (["Lung_L", "Heart", "GTV-1"], ["GTV-1"]),
+        (["Tumor_c40", "LN_c40"], ["Tumor_c40"]),
+        (["GTV-1", "GTV-2"], None),
+        (["Tumor_c40", "Tumor_c50"], None),
+        (["Lung_L", "Esophagus"], None),
+    ],
+)
+def test_regions_are_chosen_or_asked_about(there, chosen):
+    regions = [region(name) for name in there]
+    if chosen is None:
+        with pytest.raises(UserError, match=there[0]):
+            select(regions, RULES)
+    else:
+        assert [one.name for one in select(regions, RULES)] == chosen
+    assert [one.name for one in select(regions, RULES, [there[-1].upper()])] == [there[-1]]
+
+
+def test_an_old_code_counts_as_its_successor():
+    assert select([region("A", "SRT:M-03010"), region("B", "SCT:39607008")], RULES)[0].name == "A"
+
+
+def datastore_of(folder, tmp_path):
+    datastore = open_datastore(Settings.from_conf(str(folder), {"workspace": str(tmp_path / "workspace")}))
+    datastore.client.scan()
+    datastore.catalog.refresh()
+    return datastore
+
+
+def test_it_becomes_the_initial_label_once_and_counts_for_nothing_else(tmp_path):
+    scan = Scan(tmp_path / "dicom")
+    scan.store(structure_set, scan.folder / "rt.dcm")
+    (scan.folder / "broken.dcm").write_bytes(scan.store(segmentation, tmp_path / "seg.dcm").read_bytes()[:3000])
+    datastore = datastore_of(scan.folder, tmp_path)
+    InitialLabels(datastore, RULES).look_now()
+    record = datastore.labels.latest(scan.uid, "initial")
+    assert np.array_equal(voxels(sitk.ReadImage(datastore.get_label_uri(scan.uid, "initial"))), corner())
+    assert record.info["source"]["regions"] == ["lung_tumor"]
+    assert datastore.get_labeled_images() == datastore.datalist() == []
+    assert datastore.status()["label_tags"] == {"initial": 1}
+    InitialLabels(datastore, RULES).look_now()
+    assert len(datastore.labels.history(scan.uid)) == 1
+    datastore.remove_label(scan.uid, "initial")
+    InitialLabels(datastore, RULES).look_now()
+    assert "initial" not in datastore.labels.current(scan.uid)
+
+
+def test_none_for_a_series_with_a_final_label_and_a_question_is_noted(tmp_path):
+    scan = Scan(tmp_path / "dicom")
+    both = np.stack([corner(), corner()], axis=-1)
+    scan.foreign_seg(scan.folder / "seg.dcm", both, ["GTV-1", "GTV-2"])
+    datastore = datastore_of(scan.folder, tmp_path)
+    InitialLabels(datastore, RULES).look_now()
+    assert not datastore.labels.current(scan.uid)
+    assert "GTV-2" in datastore.get_image_info(scan.uid)["warnings"][-1]
+    label = tmp_path / "label.nii.gz"
+    sitk.WriteImage(dicom_seg.read_regions(scan.folder / "seg.dcm", scan.image)[0].mask(), str(label))
+    datastore.save_label(scan.uid, str(label), "final", {})
+    scan.store(structure_set, scan.folder / "rt.dcm")
+    datastore.client.scan()
+    InitialLabels(datastore, RULES).look_now()
+    assert list(datastore.labels.current(scan.uid)) == ["final"]
+
+
+def test_two_of_four_readers(tmp_path):
+    scan = Scan(tmp_path / "ct")
+    header = dcmread(sorted_slices(scan.folder)[4], stop_before_pixels=True)
+
+    def reader(low, high):
+        edge = [(x, low) for x in range(4, 12)] + [(11, y) for y in range(low + 1, high)]
+        edge += [(x, high) for x in range(11, 3, -1)] + [(4, y) for y in range(high - 1, low, -1)]
+        points = "".join(f"<edgeMap><xCoord>{x}</xCoord><yCoord>{y}</yCoord></edgeMap>" for x, y in edge)
+        return (
+            "<readingSession><unblindedReadNodule><noduleID>1</noduleID><roi>"
+            f"<imageZposition>{header.ImagePositionPatient[2]}</imageZposition><inclusion>TRUE</inclusion>{points}"
+            "</roi></unblindedReadNodule></readingSession>"
+        )
+
+    sessions = reader(3, 9) + reader(6, 14) + 2 * "<readingSession/>"
+    path = tmp_path / "reading.xml"
+    path.write_text(f'<LidcReadMessage xmlns="http://www.nih.gov">{sessions}</LidcReadMessage>')
+    (agreed,) = lidc_xml.read_regions(path, scan.image)
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[4, 7:9, 5:11] = 1
+    assert np.array_equal(voxels(agreed.mask()), expected)
+    path.write_text(f'<LidcReadMessage xmlns="http://www.nih.gov">{reader(3, 9)}</LidcReadMessage>')
+    assert lidc_xml.read_regions(path, scan.image) == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "read", "file", "truth"),
+    [
+        ("4d-lung-113", rtstruct, "*47.35/*.dcm", "4d-lung-113_Tumor_c40.nii.gz"),
+        ("lidc-idri-0001", lidc_xml, "069.xml", "lidc-idri-0001_nodule_ge2readers.nii.gz"),
+    ],
+)
+def test_real_ones_as_others_rasterised_them(shared_data, folder, read, file, truth):
+    slices = [path for path in sorted((shared_data / folder).rglob("*.dcm")) if "47.35" not in path.parent.name]
+    image = read_volume(slices)
+    found = voxels(choose(read.read_regions(next((shared_data / folder).glob(file)), image), RULES))
+    assert np.array_equal(found, voxels(sitk.ReadImage(str(shared_data / "masks" / truth))) > 0)
