@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_in
     if path.suffix == ".bin":
         array = _read_raw(path, reference.GetSize())
     elif path.name.lower().endswith(_IMAGE_SUFFIXES):
-        image = _read_image(path)
+        image = _read_image(path, reference.GetSize())
         named = merge_segments(image, labels)
         if named is not None:
             return on_grid(_place(named, reference), reference)
@@ -70,8 +71,11 @@ def _read_raw(path: Path, size: tuple[int, ...]) -> np.ndarray:
     return voxels.reshape(size[::-1])
 
 
-def _read_image(path: Path) -> sitk.Image:
+def _read_image(path: Path, size: tuple[int, ...]) -> sitk.Image:
     try:
+        claimed = read_grid(path).GetSize()
+        if math.prod(claimed) > math.prod(size):  # before its voxels are read: a kilobyte may claim gigabytes
+            raise UserError(f"The label claims {_by(claimed)} voxels, more than its image of {_by(size)} has.")
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise UserError("The label file cannot be read as an image; it is damaged or of another kind.") from error

@@ -1,0 +1,82 @@
+"""That the fuzzer's checks can fail, and that a case is the same each time."""
+
+import socket
+import threading
+from http import HTTPStatus
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lib.datastore.label_reader import read_label
+from lib.errors import UserError
+from lib.fuzz.exchange import Exchange, problem_of, send
+from lib.fuzz.image_mutations import mutated_image
+from lib.fuzz.request_mutations import Names, mutated_request
+
+
+@pytest.fixture
+def answering():
+    """``answering(bytes)``: address of a server that answers one request with these bytes."""
+    listeners = []
+
+    def start(answer: bytes) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for listener in listeners:
+        listener.close()
+
+
+def _answer(status: int, body: bytes) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (_answer(200, b"{}"), None),
+        (_answer(404, b"{}"), None),
+        (_answer(503, b"not now"), None),
+        (_answer(500, b"oh"), "500"),
+        (_answer(400, b"Traceback (most recent call last): ..."), "traceback"),
+        (b"", "no answer"),
+    ],
+)
+def test_a_bad_answer_is_noticed(answering, answer, problem):
+    exchange = Exchange("GET", "/info/")
+    found = problem_of(exchange, send(answering(answer), exchange, timeout=10))
+    assert found is None if problem is None else problem in found
+
+
+def test_a_request_that_was_broken_off_needs_no_answer(answering):
+    exchange = Exchange("PUT", "/datastore/label", body=b"x", length=1000)
+    assert problem_of(exchange, send(answering(b""), exchange, timeout=10)) is None
+
+
+@pytest.mark.parametrize("case", range(20))
+def test_a_case_is_the_same_each_time(case):
+    grid = sitk.Image(8, 7, 6, sitk.sitkUInt8)
+    names = Names("1.2", "1.3", "1.4")
+    first, second = (np.random.default_rng(case) for _ in range(2))
+    assert mutated_image(grid, first)[1:] == mutated_image(grid, second)[1:]
+    assert mutated_request(names, [b"x"], first) == mutated_request(names, [b"x"], second)
+
+
+def test_a_label_that_claims_ten_gigabytes_is_refused_before_it_is_read(tmp_path):
+    image = tmp_path / "image.nrrd"
+    sitk.WriteImage(sitk.Image(8, 7, 6, sitk.sitkInt16), str(image))
+    label = tmp_path / "label.nrrd"
+    label.write_text("NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2154 2154 2154\nencoding: raw\n\n")
+    with pytest.raises(UserError, match="claims 2154×2154×2154 voxels"):
+        read_label(label, image, {"lung_tumor": 1})
