@@ -14,8 +14,10 @@ from lib.datastore.opening import open_datastore
 from lib.datastore.volume import read_volume
 from lib.errors import UserError
 from lib.exports.dicom_seg import segmentation
+from lib.exports.label_exports import LabelExports
 from lib.exports.provenance import Provenance
 from lib.exports.rtstruct import structure_set
+from lib.exports.seg_storage import SegStorage
 from lib.exports.source_images import SourceImages
 from lib.imports import dicom_seg, lidc_xml, rtstruct
 from lib.imports.initial_labels import InitialLabels
@@ -261,3 +263,28 @@ def test_real_ones_as_others_rasterised_them(shared_data, folder, read, file, tr
     image = read_volume(slices)
     found = voxels(choose(read.read_regions(next((shared_data / folder).glob(file)), image), RULES))
     assert np.array_equal(found, voxels(sitk.ReadImage(str(shared_data / "masks" / truth))) > 0)
+
+
+def test_what_was_made_of_our_own_label_does_not_come_back(tmp_path):
+    scan = Scan(tmp_path / "dicom")
+    datastore = datastore_of(scan.folder, tmp_path)
+    label = tmp_path / "label.nii.gz"
+    sitk.WriteImage(
+        dicom_seg.read_regions(scan.store(segmentation, tmp_path / "s.dcm"), scan.image)[0].mask(), str(label)
+    )
+    datastore.save_label(scan.uid, str(label), "final", {})
+    SegStorage(datastore, LabelExports(datastore, INFO), to_pacs=False).store_missing()
+    assert datastore.client.search_for_series(search_filters={"Modality": "SEG"})
+    datastore.remove_label(scan.uid, "final")
+    InitialLabels(datastore, RULES).look_now()
+    assert not datastore.labels.current(scan.uid)
+
+
+def test_another_frame_of_reference_is_refused(tmp_path):
+    scan = Scan(tmp_path / "dicom")
+    path = scan.store(segmentation, scan.folder / "seg.dcm")
+    change([path], lambda seg: setattr(seg, "FrameOfReferenceUID", generate_uid()))
+    datastore = datastore_of(scan.folder, tmp_path)
+    InitialLabels(datastore, RULES).look_now()
+    assert not datastore.labels.current(scan.uid)
+    assert "frame of reference" in datastore.get_image_info(scan.uid)["warnings"][-1]
