@@ -133,6 +133,21 @@ def test_what_pictures_do_not_tell_must_be_given(run_import, tmp_path):
     assert not studies.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("slices", "--window", -600, 1500), "--window means nothing for slices without --studies"),
+        (("slices", "--roi", "tumour"), "--roi means nothing for slices;"),
+        (("luna16", "--roi", "nodule"), "--roi means nothing for luna16;"),
+        (("msd", "--annotations", "/"), "--annotations means nothing for msd;"),
+        (("msd", "--mask-value", 0), "--mask-value means nothing for msd;"),
+    ],
+)
+def test_an_option_that_would_have_no_effect_is_not_passed_over(arguments, sentence, run_import, tmp_path):
+    assert sentence in run_import(arguments[0], tmp_path, *arguments[1:], status=1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_patient_that_cannot_be_stacked_holds_up_no_other(run_import, tmp_path):
     names = ("gap", "good", "junk", "mixed", "size")
     source, studies = write_patients(tmp_path / "set", patients=names), tmp_path / "studies"

@@ -15,6 +15,10 @@ from lib.imports.slices import Scale, find_dicom_slices, find_picture_slices
 from lib.imports.workplace import Workplace
 
 _KINDS = {
+    "lidc-idri": "LIDC-IDRI: CT series and the XML files of the readings",
+    "nsclc-radiomics": "NSCLC-Radiomics: CT series and RTSTRUCT",
+    "4d-lung": "4D-Lung: CT series and RTSTRUCT",
+    "rtstruct": "any other CT series with RTSTRUCT or SEG that refer to them",
     "msd": "Medical Segmentation Decathlon, Task06 Lung: the folder with dataset.json",
     "luna16": "LUNA16: the folder with subset0 … subset9 and annotations.csv",
     "slices": "axial slices as PNG, JPEG or DICOM with mask pictures, by patient",
@@ -29,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="read headers, say what would happen, write nothing")
     parser.add_argument("--limit", type=_whole, metavar="N", help="only the first N cases")
     parser.add_argument("--roi", nargs="+", default=[], metavar="NAME", help="what is the tumour, as the set calls it")
+    parser.add_argument("--annotations", type=Path, metavar="DIR", help="where LIDC-IDRI's XML files are, if elsewhere")
+    parser.add_argument("--mask-value", type=int, metavar="N", help="slices: grey level of the tumour in the masks")
     pictures = parser.add_argument_group("slices that are pictures, which tell neither millimetres nor HU")
     pictures.add_argument("--studies", type=Path, help="new folder for the volumes made of them; the one to serve")
     pictures.add_argument(
@@ -41,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pictures.add_argument(
         "--first-slice", choices=("head", "feet"), default="head", help="where the lowest number lies (default: head)"
     )
-    pictures.add_argument("--mask-value", type=int, metavar="N", help="grey level of the tumour in the masks")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,14 +55,13 @@ def run(args: argparse.Namespace) -> int:
     if not source.is_dir():
         raise UserError(f"There is no folder {args.source}. Give the folder where the set was unpacked.")
     studies = (args.studies or source).resolve()
-    if args.studies and args.kind != "slices":
-        raise UserError(f"--studies is for slices that are pictures; a {args.kind} set is served from where it lies.")
+    _refuse_what_does_not_apply(args)
     workplace = Workplace(studies, args.workspace, args.dry_run)
     found = _find_files(args, source, studies)
     with workplace:
         if found is None:
             workplace.scan(lambda done, files: print(f"looking at the images: {done} of {files} new files", flush=True))
-            found = find_dicom_slices(source, workplace, args.mask_value)
+            found = _find_dicom(args, source, workplace)
         for remark in found.remarks:
             print(remark)
         if args.limit is not None and len(found.cases) > args.limit:
@@ -66,6 +70,36 @@ def run(args: argparse.Namespace) -> int:
         tally = import_cases(found, workplace, lambda line: print(line, flush=True))
     _report(tally, found, studies, args)
     return 1 if tally.failures else 0
+
+
+def _find_dicom(args: argparse.Namespace, source: Path, workplace: Workplace) -> Found:
+    if args.kind == "slices":
+        return find_dicom_slices(source, workplace, args.mask_value)
+    from lib.imports.dicom_sets import find_dicom_set  # its readers are of no use to the others
+
+    annotations = args.annotations.resolve() if args.annotations else None
+    if annotations and not annotations.is_dir():
+        raise UserError(f"There is no folder {args.annotations}.")
+    return find_dicom_set(args.kind, source, workplace, workplace.settings.info["imports"], args.roi, annotations)
+
+
+def _refuse_what_does_not_apply(args: argparse.Namespace) -> None:
+    """An option that would have no effect is a mistake, and not passed over."""
+    if args.studies and args.kind != "slices":
+        raise UserError(f"--studies is for slices that are pictures; a {args.kind} set is served from where it lies.")
+    applies = {
+        "--roi": (args.roi, args.kind not in ("luna16", "slices")),
+        "--annotations": (args.annotations, args.kind == "lidc-idri"),
+        "--mask-value": (args.mask_value is not None, args.kind == "slices"),
+        "--pixel-spacing, --slice-spacing and --window": (
+            args.pixel_spacing or args.slice_spacing or args.window,
+            args.studies,
+        ),
+    }
+    for option, (given, fits) in applies.items():
+        if given and not fits:
+            without = " without --studies" if args.kind == "slices" and option != "--roi" else ""
+            raise UserError(f"{option} means nothing for {args.kind}{without}; leave it out.")
 
 
 def _find_files(args: argparse.Namespace, source: Path, studies: Path) -> Found | None:

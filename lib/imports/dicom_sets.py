@@ -1,0 +1,180 @@
+"""Sets of DICOM series with RTSTRUCT or SEG objects, or with the XML files of LIDC-IDRI."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from lib.errors import UserError
+from lib.imports import dicom_seg, lidc_xml, rtstruct
+from lib.imports.case import Case, Drawing, Found, digest
+from lib.imports.references import (
+    LIDC_XML,
+    RTSTRUCT,
+    SEG,
+    Annotation,
+    dicom_annotations,
+    lidc_annotations,
+    series_of,
+)
+from lib.imports.regions import Region, select, union
+from lib.imports.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class DicomSet:
+    """A set as it is published.
+
+    Attributes:
+        title: Its name.
+        kinds: Of annotations that it has; where a series has several kinds, the first counts.
+        published: How many there are, of what.
+        unit: ``series`` or ``patients``.
+    """
+
+    title: str
+    kinds: tuple[str, ...]
+    published: int | None = None
+    unit: str = "series"
+
+
+SETS = {
+    "lidc-idri": DicomSet("LIDC-IDRI", (LIDC_XML, SEG), 1018),
+    "nsclc-radiomics": DicomSet("NSCLC-Radiomics", (RTSTRUCT, SEG), 422, "patients"),
+    "4d-lung": DicomSet("4D-Lung", (RTSTRUCT,), 20, "patients"),
+    "rtstruct": DicomSet("RTSTRUCT or SEG of a DICOM set", (RTSTRUCT, SEG)),
+}
+_READERS: dict[str, Callable[[Path, sitk.Image], list[Region]]] = {
+    RTSTRUCT: rtstruct.read_regions,
+    SEG: dicom_seg.read_regions,
+    LIDC_XML: lidc_xml.read_regions,
+}
+
+
+def find_dicom_set(
+    kind: str,
+    source: Path,
+    workplace: Workplace,
+    rules: Mapping,
+    wanted: Sequence[str],
+    annotations: Path | None = None,
+) -> Found:
+    """The series of a set, each with the annotations that refer to it.
+
+    Args:
+        kind: One of :data:`SETS`.
+        source: The set, which is the studies folder as well; absolute.
+        workplace: Opened on it, and scanned.
+        rules: ``imports`` of ``info.yaml``: which regions are the tumour.
+        wanted: Names of the regions to take instead.
+        annotations: Where the XML files lie, if not in ``source``.
+
+    Raises:
+        UserError: There are no annotations.
+    """
+    described = SETS[kind]
+    found, failures = dicom_annotations(source, workplace)
+    if LIDC_XML in described.kinds:
+        found += lidc_annotations(annotations or source)
+    found = [one for one in found if one.kind in described.kinds]
+    if not found and not failures:
+        where = annotations or source
+        raise UserError(
+            f"There is no {' or '.join(described.kinds)} file in {where}; was it downloaded with the images?"
+        )
+    by_series: dict[str, list[Annotation]] = defaultdict(list)
+    for one in found:
+        try:
+            by_series[series_of(one, workplace)].append(one)
+        except UserError as error:
+            failures.append((_where(one.path, source), str(error)))
+    cases = [
+        _case(uid, _preferred(by_series[uid], described.kinds), source, workplace, rules, wanted)
+        for uid in sorted(by_series)
+    ]
+    return Found(kind, described.title, cases, failures, _counts(described, by_series, workplace))
+
+
+def _counts(described: DicomSet, by_series: Mapping[str, object], workplace: Workplace) -> list[str]:
+    usable = [series for series in workplace.datastore.catalog.all() if series.problem is None]
+    patients = {series.value("PatientID") for series in usable}
+    here = len(patients) if described.unit == "patients" else len(usable)
+    published = f"{here} of {described.published} published {described.unit} are here. " if described.published else ""
+    marked = sum(series.uid in by_series for series in usable)
+    return [f"{published}{len(usable)} usable CT series of {len(patients)} patients, {marked} of them marked."]
+
+
+def _preferred(annotations: list[Annotation], kinds: Sequence[str]) -> list[Annotation]:
+    """Those of the first kind there is: a set may hold the same outlines as RTSTRUCT and as SEG."""
+    first = min((one.kind for one in annotations), key=kinds.index)
+    return [one for one in annotations if one.kind == first]
+
+
+def _case(
+    uid: str,
+    annotations: list[Annotation],
+    source: Path,
+    workplace: Workplace,
+    rules: Mapping,
+    wanted: Sequence[str],
+) -> Case:
+    def check() -> bool:
+        somewhere = sitk.Image([1, 1, 1], sitk.sitkUInt8)  # what regions are called does not depend on the image
+        regions = {one.path: _READERS[one.kind](one.path, somewhere) for one in annotations}
+        if unmarked(regions):
+            return False
+        _selected(regions, rules, wanted)
+        return True
+
+    def draw(volume: Path) -> Drawing | None:
+        image = sitk.ReadImage(str(volume))
+        regions = {one.path: _READERS[one.kind](one.path, image) for one in annotations}
+        if unmarked(regions):
+            return None
+        chosen = _selected(regions, rules, wanted)
+        mask = union(chosen)
+        if annotations[0].kind == LIDC_XML and not sitk.GetArrayViewFromImage(mask).any():
+            return None
+        warnings = [warning for region in chosen for warning in region.warnings]
+        return Drawing(mask, tuple(region.name for region in chosen), "; ".join(warnings))
+
+    def unmarked(regions: Mapping[Path, list[Region]]) -> bool:
+        """Whether too few readers of LIDC-IDRI saw anything."""
+        return annotations[0].kind == LIDC_XML and not any(regions.values())
+
+    series = workplace.datastore.catalog.get(uid)
+    patient = series.value("PatientID") if series else ""
+    paths = [one.path for one in annotations]
+    choice = (sorted(wanted), sorted((name, str(rule)) for name, rule in rules.items()))
+    where = ", ".join(_where(path, source) for path in paths)
+    return Case(f"{patient} {uid}".strip(), uid, where, digest(paths, *choice), check, draw)
+
+
+def _selected(regions: Mapping[Path, list[Region]], rules: Mapping, wanted: Sequence[str]) -> list[Region]:
+    """The regions of the one object that has any that is accepted; those that are wanted, wherever they are.
+
+    Raises:
+        UserError: None has, or several have: they may be several readers', and their union nobody's.
+    """
+    if wanted or len(regions) == 1:
+        return select([region for some in regions.values() for region in some], rules, wanted)
+    accepted, reasons = {}, []
+    for path, some in regions.items():
+        try:
+            accepted[path] = select(some, rules)
+        except UserError as error:
+            reasons.append(f"{path.name}: {error}")
+    if len(accepted) == 1:
+        return next(iter(accepted.values()))
+    if not accepted:
+        raise UserError(" ".join(reasons))
+    named = "; ".join(f"{path.name} has {', '.join(region.name for region in some)}" for path, some in accepted.items())
+    raise UserError(f"{len(accepted)} files mark a tumour on it: {named}. Choose by name with --roi.")
+
+
+def _where(path: Path, source: Path) -> str:
+    return str(path.relative_to(source)) if path.is_relative_to(source) else path.name

@@ -1,0 +1,249 @@
+"""``python main.py import`` of DICOM sets: which object belongs to which series, and what of it becomes the label."""
+
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from pydicom import Dataset, FileDataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+
+from lib.phantoms import Acquisition, write_dicom_series
+from tests.support.imports import content, labels_of, marked_places, opened
+
+GRID = Acquisition(shape=(6, 24, 30), spacing=(2.5, 0.8, 0.7), center=(20, -15, 60))
+# Voxels (slice, row, column): an L that no mirror or turn maps onto itself.
+TUMOUR = [(1, range(5, 8), range(4, 12)), (2, range(5, 15), range(4, 6)), (3, range(5, 6), range(4, 5))]
+OTHER = [(2, range(18, 20), range(20, 27))]
+
+
+def write_ct(folder: Path, patient: str, number: int = 1, study: str = "1") -> str:
+    hu = np.full(GRID.shape, -800 + number, np.int16)
+    return write_dicom_series(
+        folder, hu, GRID.affine, patient_id=patient, study=study, series_number=number, shuffle_files=True
+    )
+
+
+def places(boxes: list) -> np.ndarray:
+    """Centres of the voxels of boxes, LPS in mm, sorted."""
+    index = [(column, row, place) for place, rows, columns in boxes for row in rows for column in columns]
+    mm = np.array(index) @ GRID.affine[:3, :3].T + GRID.affine[:3, 3]
+    return np.array(sorted(mm.round(3).tolist()))
+
+
+def write_rtstruct(path: Path, ct: Path, rois: dict[str, list], *, series: str | None = "") -> None:
+    """An RTSTRUCT (PS3.3 A.19) with a rectangle around each box.
+
+    ``series`` is another UID to refer to; None: it names no series, only the frame of reference.
+    """
+    first = dcmread(next(ct.glob("*.dcm")))
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = RTStructureSetStorage, ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(path)])
+    rt = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False, is_little_endian=True)
+    rt.SOPClassUID, rt.SOPInstanceUID, rt.Modality = RTStructureSetStorage, meta.MediaStorageSOPInstanceUID, "RTSTRUCT"
+    rt.PatientID, rt.PatientName, rt.StudyInstanceUID = first.PatientID, first.PatientName, first.StudyInstanceUID
+    rt.SeriesInstanceUID, rt.SeriesNumber = generate_uid(entropy_srcs=["rt", str(path)]), 50
+    rt.StructureSetLabel = "outlines"
+    reference = Dataset()
+    reference.FrameOfReferenceUID = first.FrameOfReferenceUID
+    if series is not None:
+        study, one = Dataset(), Dataset()
+        one.SeriesInstanceUID = series or first.SeriesInstanceUID
+        study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = (
+            "1.2.840.10008.3.1.2.3.1",
+            first.StudyInstanceUID,
+        )
+        study.RTReferencedSeriesSequence = [one]
+        reference.RTReferencedStudySequence = [study]
+    rt.ReferencedFrameOfReferenceSequence = [reference]
+    rt.StructureSetROISequence, rt.ROIContourSequence, rt.RTROIObservationsSequence = [], [], []
+    for number, (name, boxes) in enumerate(rois.items(), 1):
+        roi, contours, observation = Dataset(), Dataset(), Dataset()
+        roi.ROINumber, roi.ROIName, roi.ReferencedFrameOfReferenceUID = number, name, first.FrameOfReferenceUID
+        roi.ROIGenerationAlgorithm = "MANUAL"
+        contours.ReferencedROINumber, contours.ContourSequence = number, []
+        observation.ObservationNumber = observation.ReferencedROINumber = number
+        observation.RTROIInterpretedType, observation.ROIInterpreter = "GTV", ""
+        for place, rows, columns in boxes:
+            low, high = (rows.start - 0.5, columns.start - 0.5), (rows.stop - 0.5, columns.stop - 0.5)
+            corners = [(low[1], low[0]), (high[1], low[0]), (high[1], high[0]), (low[1], high[0])]
+            mm = np.array([(*corner, place) for corner in corners]) @ GRID.affine[:3, :3].T + GRID.affine[:3, 3]
+            contour = Dataset()
+            contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", 4
+            contour.ContourData = [f"{value:.4f}" for value in mm.ravel()]
+            contours.ContourSequence.append(contour)
+        rt.StructureSetROISequence.append(roi)
+        rt.ROIContourSequence.append(contours)
+        rt.RTROIObservationsSequence.append(observation)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rt.save_as(path, write_like_original=False)
+
+
+def labels_by_series(source: Path, workspace: Path) -> dict[str, str]:
+    return {pair["image_id"]: pair["label"] for pair in opened(source, workspace).datalist()}
+
+
+def test_each_object_goes_to_the_series_that_it_refers_to(run_import, tmp_path):
+    source, workspace = tmp_path / "set", tmp_path / "w"
+    # As in 4D-Lung: phases of one study in one frame of reference, each with outlines of its own.
+    phases = {number: write_ct(source / f"P1/phase{number}", "P1", number) for number in (1, 2, 3)}
+    write_rtstruct(source / "P1/a.dcm", source / "P1/phase2", {"Tumor_c20": TUMOUR, "LN_c20": OTHER})
+    write_rtstruct(source / "P1/b.dcm", source / "P1/phase1", {"Heart": TUMOUR, "Tumor_c10": OTHER})
+    before = content(source)
+    said = run_import("4d-lung", source, "--workspace", workspace, "--dry-run")
+    assert "2 would be labelled; 0 failed" in said and not workspace.exists()
+    said = run_import("4d-lung", source, "--workspace", workspace)
+    assert "1 of 20 published patients are here. 3 usable CT series of 1 patients, 2 of them marked" in said
+    assert "2 labelled; 0 failed" in said
+    labels = labels_by_series(source, workspace)
+    assert set(labels) == {phases[1], phases[2]}
+    np.testing.assert_allclose(marked_places(labels[phases[2]]), places(TUMOUR), atol=2e-3)
+    np.testing.assert_allclose(marked_places(labels[phases[1]]), places(OTHER), atol=2e-3)
+    info = opened(source, workspace).get_label_info(phases[2], "final")
+    assert (info["import"]["file"], info["import"]["regions"]) == ("P1/a.dcm", ["Tumor_c20"])
+    assert "2 there already; 0 failed" in run_import("4d-lung", source, "--workspace", workspace)
+    assert content(source) == before
+
+
+def test_what_refers_to_nothing_here_is_named_and_holds_up_no_other(run_import, tmp_path):
+    source, workspace = tmp_path / "set", tmp_path / "w"
+    for patient in ("P1", "P2", "P3"):
+        write_ct(source / patient / "ct", patient)
+    write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR}, series="1.2.3")
+    write_rtstruct(source / "P2/rt.dcm", source / "P2/ct", {"GTV-1": TUMOUR})
+    write_rtstruct(source / "P3/rt.dcm", source / "P3/ct", {"Lung_L": TUMOUR})
+    for arguments, expected in ((["--dry-run"], "1 would be labelled"), ([], "1 labelled")):
+        said = run_import("nsclc-radiomics", source, "--workspace", workspace, *arguments, status=1)
+        assert f"{expected}; 2 failed" in said and "3 of 422 published patients are here" in said
+        assert "failed  P1/rt.dcm: the series 1.2.3 is not in the folder" in said
+        assert "failed  P3 " in said and "'Lung_L'" in said
+    assert list(labels_of(source, workspace)) == ["P2"]
+
+
+def test_where_no_series_is_named_the_frame_of_reference_decides(run_import, tmp_path):
+    source, workspace = tmp_path / "set", tmp_path / "w"
+    only = write_ct(source / "P1/ct", "P1")
+    write_ct(source / "P2/ct1", "P2", 1)
+    write_ct(source / "P2/ct2", "P2", 2)
+    for patient, ct in (("P1", "ct"), ("P2", "ct1")):
+        write_rtstruct(source / patient / "rt.dcm", source / patient / ct, {"GTV": TUMOUR}, series=None)
+    said = run_import("rtstruct", source, "--workspace", workspace, status=1)
+    assert "failed  P2/rt.dcm: it refers to 2 series" in said
+    labels = labels_by_series(source, workspace)
+    assert list(labels) == [only]
+    np.testing.assert_allclose(marked_places(labels[only]), places(TUMOUR), atol=2e-3)
+
+
+def test_several_tumours_are_asked_about(run_import, tmp_path):
+    source, workspace = tmp_path / "set", tmp_path / "w"
+    one, two = write_ct(source / "P1/ct", "P1"), write_ct(source / "P2/ct", "P2")
+    write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR, "GTV-2": OTHER})
+    write_rtstruct(source / "P2/reader1.dcm", source / "P2/ct", {"GTV-1": TUMOUR})
+    write_rtstruct(source / "P2/reader2.dcm", source / "P2/ct", {"GTV-1": OTHER})
+    for dry_run in (["--dry-run"], []):
+        said = run_import("rtstruct", source, "--workspace", workspace, *dry_run, status=1)
+        assert "2 failed" in said and "'GTV-1'" in said and "'GTV-2'" in said
+        assert "2 files mark a tumour on it: reader1.dcm has GTV-1; reader2.dcm has GTV-1" in said
+    assert "2 labelled; 0 failed" in run_import("rtstruct", source, "--workspace", workspace, "--roi", "gtv-1")
+    labels = labels_by_series(source, workspace)
+    np.testing.assert_allclose(marked_places(labels[one]), places(TUMOUR), atol=2e-3)
+    np.testing.assert_allclose(marked_places(labels[two]), places(sorted(TUMOUR + OTHER, key=str)), atol=2e-3)
+    said = run_import("rtstruct", source, "--workspace", workspace, "--roi", "GTV-2", status=1)
+    assert "1 labelled; 1 failed" in said
+    np.testing.assert_allclose(marked_places(labels_by_series(source, workspace)[one]), places(OTHER), atol=2e-3)
+
+
+def test_the_app_s_own_seg_is_read_but_not_that_of_its_workspace(run_import, tmp_path):
+    from lib.cli import main
+
+    source, workspace = tmp_path / "set", tmp_path / "w"
+    uid = write_ct(source / "P1/ct", "P1")
+    write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR})
+    run_import("rtstruct", source, "--workspace", workspace)
+    assert (
+        main(["export", "--studies", str(source), "--workspace", str(workspace), "--output", str(tmp_path / "o")]) == 0
+    )
+    (seg,) = (tmp_path / "o").glob("*.seg.dcm")
+    (source / "P1/rt.dcm").unlink()
+    shutil.copy(seg, workspace / "segs")
+    assert "There is no RTSTRUCT or SEG" in run_import("rtstruct", source, "--workspace", workspace, status=1)
+    (workspace / "segs" / seg.name).unlink()
+    shutil.copy(seg, source / "P1")
+    for other in ("w2", "w3"):
+        assert "1 labelled; 0 failed" in run_import("rtstruct", source, "--workspace", tmp_path / other)
+        np.testing.assert_allclose(
+            marked_places(labels_by_series(source, tmp_path / other)[uid]), places(TUMOUR), atol=2e-3
+        )
+        write_rtstruct(
+            source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR}
+        )  # the same as RTSTRUCT: counts before it
+
+
+def lidc_xml(series: str, sops: dict[int, str], readers: int) -> str:
+    """A reading by four in the form of LIDC-IDRI: some outline the tumour's first box, by the pixels around it."""
+    place, rows, columns = TUMOUR[0]
+    edge = [(c, rows.start - 1) for c in range(columns.start - 1, columns.stop + 1)]
+    edge += [(columns.stop, r) for r in range(rows.start, rows.stop + 1)]
+    edge += [(c, rows.stop) for c in range(columns.stop - 1, columns.start - 2, -1)]
+    edge += [(columns.start - 1, r) for r in range(rows.stop - 1, rows.start - 2, -1)]
+    z = GRID.affine[2, 3] + place * GRID.affine[2, 2]
+    points = "".join(f"<edgeMap><xCoord>{x}</xCoord><yCoord>{y}</yCoord></edgeMap>" for x, y in edge)
+    outline = (
+        f"<roi><imageZposition>{z:g}</imageZposition><imageSOP_UID>{sops[place]}</imageSOP_UID>"
+        f"<inclusion>TRUE</inclusion>{points}</roi>"
+    )
+    nodule = f"<unblindedReadNodule><noduleID>1</noduleID>{outline}</unblindedReadNodule>"
+    sessions = "".join(
+        f"<readingSession><annotationVersion>3.12</annotationVersion><servicingRadiologistID>{n}</servicingRadiologistID>"
+        f"{nodule if n < readers else ''}</readingSession>"
+        for n in range(4)
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><LidcReadMessage xmlns="http://www.nih.gov"><ResponseHeader>'
+        f"<SeriesInstanceUid>{series}</SeriesInstanceUid></ResponseHeader>{sessions}</LidcReadMessage>"
+    )
+
+
+def test_lidc_readings_go_to_the_series_of_their_header(run_import, tmp_path):
+    source, workspace, readings = tmp_path / "LIDC-IDRI", tmp_path / "w", tmp_path / "tcia-lidc-xml"
+    uids = {patient: write_ct(source / patient / "ct", patient) for patient in ("LIDC-IDRI-0001", "LIDC-IDRI-0002")}
+    headers = [dcmread(path, stop_before_pixels=True) for path in (source / "LIDC-IDRI-0002/ct").glob("*.dcm")]
+    sops = {int(header.InstanceNumber) - 1: header.SOPInstanceUID for header in headers}
+    (readings / "157").mkdir(parents=True)
+    (readings / "157/158.xml").write_text(lidc_xml(uids["LIDC-IDRI-0002"], sops, readers=3))
+    (readings / "157/157.xml").write_text(lidc_xml(uids["LIDC-IDRI-0001"], sops, readers=1))
+    (readings / "157/159.xml").write_text(
+        '<IdriReadMessage xmlns="http://www.nih.gov"><ResponseHeader/></IdriReadMessage>'
+    )
+    (readings / "157/160.xml").write_text("<junk")
+    assert "no LIDC XML or SEG file" in run_import("lidc-idri", source, "--workspace", workspace, status=1)
+    before = content(source, readings)
+    arguments = ("lidc-idri", source, "--workspace", workspace, "--annotations", readings)
+    for dry_run, outcome in ((["--dry-run"], "1 would be labelled"), ([], "1 labelled")):
+        said = run_import(*arguments, *dry_run)
+        assert "2 of 1018 published series are here" in said and f"{outcome}" in said
+        assert "1 nothing marked, left without a label" in said and "0 failed" in said
+    assert content(source, readings) == before
+    cases = labels_of(source, workspace)
+    assert list(cases) == ["LIDC-IDRI-0002"]
+    np.testing.assert_allclose(marked_places(cases["LIDC-IDRI-0002"]["label"]), places(TUMOUR[:1]), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "mask"),
+    [
+        ("4d-lung", "4d-lung-113", "4d-lung-113_Tumor_c40.nii.gz"),
+        ("lidc-idri", "lidc-idri-0001", "lidc-idri-0001_nodule_ge2readers.nii.gz"),
+    ],
+)
+def test_real_sets_agree_with_masks_made_elsewhere(kind, folder, mask, shared_data, run_import, tmp_path):
+    source = shared_data / folder
+    assert "1 labelled; 0 failed" in run_import(kind, source, "--workspace", tmp_path / "w")
+    (pair,) = opened(source, tmp_path / "w").datalist()
+    ours, theirs = (nibabel.load(path) for path in (pair["label"], shared_data / "masks" / mask))
+    np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-3)
+    one, other = (np.asarray(image.dataobj) > 0 for image in (ours, theirs))
+    assert 2 * (one & other).sum() / (one.sum() + other.sum()) > 0.98
