@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from pydicom import dcmread
 
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
+from lib.errors import UserError
+from lib.exports.label_exports import LabelExports
 from lib.phantoms import Acquisition, write_dicom_series
+from lib.server.datastore_routes import LabelOutput, datastore_router
 from lib.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -53,11 +57,14 @@ def test_every_form_of_the_latest_labels(labelled, tmp_path):
     before = sorted(studies.rglob("*"))
     output = tmp_path / "out"
     where = ("--studies", studies, "--workspace", workspace, "--output", output)
-    said = call(*where, "--format", "seg", "rtstruct", "nifti", "table")
+    said = call(*where, "--format", "seg", "sr", "rtstruct", "nifti", "table")
     assert "Research use only" in said
     expected = {f"{images[0]}-2", f"{images[1]}-1"}
-    for suffix in (".seg.dcm", ".rtstruct.dcm", ".nii.gz"):
+    for suffix in (".sr.dcm", ".lesions.seg.dcm", ".rtstruct.dcm", ".nii.gz"):
         assert {path.name.removesuffix(suffix) for path in output.glob(f"*{suffix}")} == expected
+    report = dcmread(output / f"{images[0]}-2.sr.dcm")
+    (reference,) = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert reference.ReferencedSOPInstanceUID == dcmread(output / f"{images[0]}-2.lesions.seg.dcm").SOPInstanceUID
     assert dcmread(output / f"{images[0]}-2.seg.dcm").NumberOfFrames == 1
     contours = dcmread(output / f"{images[0]}-2.rtstruct.dcm").ROIContourSequence[0].ContourSequence
     assert len(contours) == 1
@@ -86,3 +93,22 @@ def test_the_dicom_folder_is_never_written_to(labelled, tmp_path):
     assert "There are no labels" in call(
         "--studies", studies, "--workspace", tmp_path / "other", "--output", tmp_path / "out", status=1
     )
+
+
+def test_the_server_gives_the_same_report_and_the_segments_it_refers_to(labelled, tmp_path):
+    studies, workspace, images = labelled
+    call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", "--format", "sr")
+    settings = Settings.from_conf(str(studies), {"workspace": str(workspace)})
+    client = FolderClient(studies, settings.segs_dir, settings.cache_dir / "index.sqlite")
+    datastore = SeriesDatastore(client, settings)
+    exports = LabelExports(datastore, settings.info)
+    router = datastore_router(SimpleNamespace(datastore=lambda: datastore, exports=exports))
+    (download,) = (route.endpoint for route in router.routes if route.name == "download_label")
+    for output, suffix in ((LabelOutput.dicom_sr, ".sr.dcm"), (LabelOutput.dicom_seg_lesions, ".lesions.seg.dcm")):
+        given = download(label=images[1], output=output).body
+        assert given == (tmp_path / "out" / f"{images[1]}-1{suffix}").read_bytes()
+    np.zeros(GRID.shape, np.uint8).tofile(tmp_path / "empty.bin")
+    datastore.save_label(images[1], str(tmp_path / "empty.bin"), "final", {})
+    assert b"No lesion is marked" in download(label=images[1], output=LabelOutput.dicom_sr).body
+    with pytest.raises(UserError, match="has no lesion"):
+        download(label=images[1], output=LabelOutput.dicom_seg_lesions)

@@ -19,7 +19,7 @@ _COMMANDS = {
     "labels": "list every label submitted; bring a former one back",
     "infer": "segment every series of a folder or PACS: DICOM SEG, NIfTI, table of lesions",
     "import": "take in the labels of a public set: LIDC-IDRI, NSCLC-Radiomics, MSD, LUNA16, slices with masks ...",
-    "export": "write the final labels as DICOM SEG, RTSTRUCT, NIfTI or a table of lesions",
+    "export": "write the final labels as DICOM SEG, SR, RTSTRUCT, NIfTI or a table of lesions",
     "chaos": "kill the server at random moments and see that nothing is lost",
     "fuzz": "send the server mutated DICOM files, requests and labels and see that it stands",
     "simulate": "replay labelled data: what each way of choosing the next case is worth",

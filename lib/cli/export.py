@@ -21,7 +21,7 @@ from lib.exports.lesion_table import as_csv, as_json
 from lib.settings import Settings, is_url
 
 _FINAL = "final"
-_SEG, _RTSTRUCT, _NIFTI, _TABLE = "seg", "rtstruct", "nifti", "table"
+_SEG, _SR, _RTSTRUCT, _NIFTI, _TABLE = "seg", "sr", "rtstruct", "nifti", "table"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,9 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         nargs="+",
-        choices=(_SEG, _RTSTRUCT, _NIFTI, _TABLE),
+        choices=(_SEG, _SR, _RTSTRUCT, _NIFTI, _TABLE),
         default=[_SEG],
-        help="DICOM SEG (default), RTSTRUCT, NIfTI: a file for each label; or a table of all lesions, CSV and JSON",
+        help="DICOM SEG (default), RTSTRUCT, NIfTI: a file for each label; DICOM SR of its lesions, with a SEG where "
+        "each is a segment; or a table of all lesions, CSV and JSON",
     )
 
 
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     failed, tables = 0, []
     writers: dict[str, Callable[[LabelRecord], object]] = {
         _SEG: lambda record: _write(args.output, record, ".seg.dcm", exports.dicom_seg(record)),
+        _SR: lambda record: _write_report(args.output, record, exports),
         _RTSTRUCT: lambda record: _write(args.output, record, ".rtstruct.dcm", exports.rtstruct(record)),
         _NIFTI: lambda record: write_atomically(
             _path(args.output, record, ".nii.gz"), lambda part: shutil.copyfile(datastore.labels.path(record), part)
@@ -85,6 +87,13 @@ def _datastore(settings: Settings) -> SeriesDatastore:
 
 def _write(folder: Path, record: LabelRecord, suffix: str, dataset: Dataset) -> None:
     write_atomically(_path(folder, record, suffix), lambda part: dataset.save_as(part, write_like_original=False))
+
+
+def _write_report(folder: Path, record: LabelRecord, exports: LabelExports) -> None:
+    report, seg = exports.measurement_report(record)
+    if seg is not None:
+        _write(folder, record, ".lesions.seg.dcm", seg)
+    _write(folder, record, ".sr.dcm", report)
 
 
 def _path(folder: Path, record: LabelRecord, suffix: str) -> Path:

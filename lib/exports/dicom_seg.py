@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import highdicom as hd
@@ -11,6 +11,7 @@ import numpy as np
 from pydicom.sr.coding import Code
 
 from lib.errors import UserError
+from lib.exports.lesion_table import Lesion
 from lib.exports.provenance import RESEARCH_USE, Provenance
 from lib.exports.source_images import SourceImages
 
@@ -19,6 +20,7 @@ logging.getLogger("highdicom").setLevel(logging.WARNING)
 
 _ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 _FIRST_SERIES_NUMBER = 9000
+_FIRST_LESION_SERIES_NUMBER = 10000  # those of RTSTRUCT begin at 9500
 _LONGEST_NAME = 64  # characters of a component of a person's name (PS3.5 6.2)
 
 
@@ -39,28 +41,71 @@ def segmentation(
     Raises:
         UserError: The mask does not fit the series, or the series lacks what a Segmentation must have.
     """
-    sources.check(mask)
     names = sorted(info["labels"], key=info["labels"].get)
     segment_numbers = np.zeros(256, np.uint8)
     segment_numbers[[info["labels"][name] for name in names]] = np.arange(1, len(names) + 1)
+    descriptions = [
+        _description(number, name, name, provenance.uid(f"tracking {name}"), provenance, info)
+        for number, name in enumerate(names, 1)
+    ]
+    return _segmentation(segment_numbers[mask], descriptions, sources, provenance, info)
+
+
+def lesion_segmentation(
+    places: np.ndarray,
+    lesions: Sequence[Lesion],
+    sources: SourceImages,
+    provenance: Provenance,
+    info: Mapping[str, Any],
+) -> hd.seg.Segmentation:
+    """Make a Segmentation with a binary segment for each lesion, so that others can refer to one of them.
+
+    Args:
+        places: (slice, row, column), uint16: the number of the lesion in ``lesions``, counted from 1; 0 elsewhere.
+        lesions: One at least; tracking identifier and UID of each segment are the lesion's.
+        sources: The images that they lie on.
+        provenance: Where the mask comes from. The same one makes the same instance, bit for bit.
+        info: ``info.yaml``: the labels' codes under ``segments``, name and version of this app.
+
+    Raises:
+        UserError: The mask does not fit the series, or the series lacks what a Segmentation must have.
+    """
+    descriptions = [
+        _description(number, lesion.label, *provenance.tracking(lesion.label, lesion.number), provenance, info)
+        for number, lesion in enumerate(lesions, 1)
+    ]
+    return _segmentation(places, descriptions, sources, provenance, info, of_lesions=True)
+
+
+def _segmentation(
+    segments: np.ndarray,
+    descriptions: list[hd.seg.SegmentDescription],
+    sources: SourceImages,
+    provenance: Provenance,
+    info: Mapping[str, Any],
+    of_lesions: bool = False,
+) -> hd.seg.Segmentation:
+    """The object of a map of segment numbers (slice, row, column)."""
+    sources.check(segments)
+    labels = ", ".join(sorted(info["labels"], key=info["labels"].get))
     try:
         seg = hd.seg.Segmentation(
             source_images=sources.headers,
-            pixel_array=segment_numbers[sources.in_stored_order(mask)],
+            pixel_array=sources.in_stored_order(segments),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[_description(number, name, provenance, info) for number, name in enumerate(names, 1)],
-            series_instance_uid=provenance.seg_series_uid,
-            series_number=_FIRST_SERIES_NUMBER + provenance.number,
-            sop_instance_uid=provenance.seg_uid,
+            segment_descriptions=descriptions,
+            series_instance_uid=provenance.lesion_seg_series_uid if of_lesions else provenance.seg_series_uid,
+            series_number=(_FIRST_LESION_SERIES_NUMBER if of_lesions else _FIRST_SERIES_NUMBER) + provenance.number,
+            sop_instance_uid=provenance.lesion_seg_uid if of_lesions else provenance.seg_uid,
             instance_number=1,
             manufacturer=info["name"],
             manufacturer_model_name=info["name"],
             software_versions=info["version"],
             device_serial_number=info["version"],
-            content_label="LUNGLABEL",
-            content_description=f"{', '.join(names)}: {RESEARCH_USE}, not for diagnosis"[:_LONGEST_NAME],
-            content_creator_name=_person(provenance.author),
-            series_description=f"{info['name']} {provenance.number} ({RESEARCH_USE})",
+            content_label="LESIONS" if of_lesions else "LUNGLABEL",
+            content_description=f"{labels}: {RESEARCH_USE}, not for diagnosis"[:_LONGEST_NAME],
+            content_creator_name=person_name(provenance.author),
+            series_description=f"{info['name']} {provenance.number}{', lesions' * of_lesions} ({RESEARCH_USE})",
         )
     except (ValueError, AttributeError, KeyError) as error:
         raise UserError(f"No DICOM SEG can be made of this series: {error}.") from error
@@ -68,25 +113,32 @@ def segmentation(
     return seg
 
 
-def _description(number: int, name: str, provenance: Provenance, info: Mapping[str, Any]) -> hd.seg.SegmentDescription:
-    codes = info["segments"][name]
+def algorithm_name(info: Mapping[str, Any]) -> str:
+    """What DICOM objects call the network."""
+    return f"{info['name']} attention residual U-Net"
+
+
+def _description(
+    number: int, label: str, tracking_id: str, tracking_uid: str, provenance: Provenance, info: Mapping[str, Any]
+) -> hd.seg.SegmentDescription:
+    codes = info["segments"][label]
     algorithm = None
     if provenance.algorithm_type != "MANUAL":
         algorithm = hd.AlgorithmIdentificationSequence(
-            name=f"{info['name']} attention residual U-Net",
+            name=algorithm_name(info),
             family=_ARTIFICIAL_INTELLIGENCE,
             version=provenance.model_version,
             source=info["name"],
         )
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=name,
+        segment_label=tracking_id,
         segmented_property_category=Code(*codes["category"]),
         segmented_property_type=Code(*codes["type"]),
         algorithm_type=provenance.algorithm_type,
         algorithm_identification=algorithm,
-        tracking_uid=provenance.uid(f"tracking {name}"),
-        tracking_id=name,
+        tracking_uid=tracking_uid,
+        tracking_id=tracking_id,
         anatomic_regions=[Code(*codes["region"])],
     )
 
@@ -102,7 +154,7 @@ def _make_repeatable(seg: hd.seg.Segmentation, provenance: Provenance) -> None:
         dimension.DimensionOrganizationUID = organization
 
 
-def _person(name: str | None) -> str | None:
+def person_name(name: str | None) -> str | None:
     """A name as typed in a viewer as a person's name: all of it the family name, without the signs that part names."""
     if not name:
         return None

@@ -16,8 +16,9 @@ from pydicom.dataset import FileDataset
 from lib.datastore.label_store import LabelRecord
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
-from lib.exports.dicom_seg import segmentation
-from lib.exports.lesion_table import Lesion, lesion_table
+from lib.exports.dicom_seg import lesion_segmentation, segmentation
+from lib.exports.lesion_table import Lesion, measured_lesions
+from lib.exports.measurement_report import measurement_report
 from lib.exports.provenance import Provenance, algorithm_type
 from lib.exports.rtstruct import structure_set
 from lib.exports.source_images import SourceImages
@@ -59,10 +60,6 @@ class LabelExports:
             UserError: The image is gone or has changed.
         """
         series = self._datastore.series(record.image_id)
-        volume = sitk.ReadImage(self._datastore.get_image_uri(record.image_id))
-        mask = self._mask(record)
-        if mask.shape != volume.GetSize()[::-1]:
-            raise UserError(f"Image {record.image_id} has changed since it was labelled.", HTTPStatus.CONFLICT)
         about = {
             "patient_id": series.value("PatientID"),
             "study_date": series.value("StudyDate"),
@@ -71,7 +68,20 @@ class LabelExports:
             "algorithm_type": algorithm_type(record.info),
             "model_version": record.info.get("model_version"),
         }
-        return about, lesion_table(mask, volume, self._info["labels"])
+        return about, self._measured(record)[0]
+
+    def measurement_report(self, record: LabelRecord) -> tuple[hd.sr.Comprehensive3DSR, hd.seg.Segmentation | None]:
+        """The table of the lesions as a DICOM SR, and the DICOM SEG that it refers to: a segment for each lesion.
+
+        The SEG is None where the label has no lesion; both are the same instances whenever they are made.
+
+        Raises:
+            UserError: The image is gone, has changed, or is no DICOM series.
+        """
+        sources, provenance = self._sources(record.image_id), Provenance.of_label(record)
+        lesions, places = self._measured(record)
+        seg = lesion_segmentation(places, lesions, sources, provenance, self._info) if lesions else None
+        return measurement_report(lesions, seg, sources, provenance, self._info), seg
 
     def dicom_seg_of_prediction(self, image_id: str, mask: Path, model_version: str) -> hd.seg.Segmentation:
         """The DICOM Segmentation of a mask that the model has just made of an image.
@@ -91,6 +101,14 @@ class LabelExports:
         if series.file:
             return SourceImages.of([])
         return SourceImages.of(self._datastore.client.retrieve_series_metadata(series.study_uid, series.uid))
+
+    def _measured(self, record: LabelRecord) -> tuple[list[Lesion], np.ndarray]:
+        """The lesions of a label, and the voxels of each."""
+        volume = sitk.ReadImage(self._datastore.get_image_uri(record.image_id))
+        mask = self._mask(record)
+        if mask.shape != volume.GetSize()[::-1]:
+            raise UserError(f"Image {record.image_id} has changed since it was labelled.", HTTPStatus.CONFLICT)
+        return measured_lesions(mask, volume, self._info["labels"])
 
     def _mask(self, record: LabelRecord) -> np.ndarray:
         """Voxels (slice, row, column) of a label."""

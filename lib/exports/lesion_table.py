@@ -96,19 +96,38 @@ def lesion_table(mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int]
         volume: HU, with its geometry in patient coordinates.
         labels: Label values by name.
     """
+    return measured_lesions(mask, volume, labels)[0]
+
+
+def measured_lesions(
+    mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int]
+) -> tuple[list[Lesion], np.ndarray]:
+    """Measure every lesion of a mask, and say which voxels are whose.
+
+    Args:
+        mask: (slice, row, column), voxel for voxel that of ``volume``.
+        volume: HU, with its geometry in patient coordinates.
+        labels: Label values by name.
+
+    Returns:
+        The lesions, and uint16 voxels like ``mask``: 1 in the first of them, 2 in the second …, 0 elsewhere.
+    """
     grid = _Grid.of(volume)
     hu = sitk.GetArrayViewFromImage(volume)
     midline = _midline(volume) if mask.any() else None
-    lesions = []
+    lesions: list[Lesion] = []
+    places = np.zeros(mask.shape, np.uint16)
     for name, value in labels.items():
         components, _ = ndimage.label(mask == value, structure=_EVERY_NEIGHBOUR)
-        found = [
-            _measure(components[box] == number, box, hu, grid, midline, name)
-            for number, box in enumerate(ndimage.find_objects(components), 1)
-        ]
-        found.sort(key=lambda row: row["volume_mm3"], reverse=True)
-        lesions += [Lesion(number=number, **row) for number, row in enumerate(found, 1)]
-    return lesions
+        found = []
+        for component, box in enumerate(ndimage.find_objects(components), 1):
+            inside = components[box] == component
+            found.append((_measure(inside, box, hu, grid, midline, name), box, inside))
+        found.sort(key=lambda one: one[0]["volume_mm3"], reverse=True)
+        for number, (row, box, inside) in enumerate(found, 1):
+            lesions.append(Lesion(number=number, **row))
+            places[box][inside] = len(lesions)
+    return lesions, places
 
 
 def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[Lesion]]]) -> str:

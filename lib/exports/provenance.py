@@ -68,6 +68,23 @@ class Provenance:
         """SOPInstanceUID of the DICOM SEG."""
         return self.uid("seg")
 
+    @property
+    def lesion_seg_series_uid(self) -> str:
+        """SeriesInstanceUID of the DICOM SEG with a segment for each lesion."""
+        return self.uid("lesion seg series")
+
+    @property
+    def lesion_seg_uid(self) -> str:
+        """SOPInstanceUID of the DICOM SEG with a segment for each lesion."""
+        return self.uid("lesion seg")
+
+    def tracking(self, label: str, number: int) -> tuple[str, str]:
+        """Tracking identifier and unique identifier of a lesion, by its number in the table.
+
+        Nobody has said which lesion of another version or another scan is the same, so none shares its UID.
+        """
+        return f"{label} {number}", self.uid(f"lesion {label} {number}")
+
     def uid(self, what: str) -> str:
         """A UID of this mask, the same whenever it is asked for."""
         return generate_uid(entropy_srcs=["lunglabel", what, self.identity])

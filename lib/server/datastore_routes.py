@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from monailabel.endpoints import datastore as stock
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 
+from lib.errors import UserError
 from lib.exports.lesion_table import as_csv, as_json
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, kept_upload
@@ -26,6 +28,8 @@ class LabelOutput(str, Enum):
 
     image = "image"
     dicom_seg = "dicom_seg"
+    dicom_sr = "dicom_sr"  # its lesions
+    dicom_seg_lesions = "dicom_seg_lesions"  # a segment for each, as the SR refers to them
     rtstruct = "rtstruct"
     csv = "csv"  # its lesions
     json = "json"
@@ -65,6 +69,13 @@ def datastore_router(app: Any) -> APIRouter:
             return dicom_response(app.exports.dicom_seg(record))
         if output == LabelOutput.rtstruct:
             return dicom_response(app.exports.rtstruct(record))
+        if output in (LabelOutput.dicom_sr, LabelOutput.dicom_seg_lesions):
+            report, seg = app.exports.measurement_report(record)
+            if output == LabelOutput.dicom_sr:
+                return dicom_response(report)
+            if seg is None:
+                raise UserError("The label has no lesion, so there is no segment.", HTTPStatus.NOT_FOUND)
+            return dicom_response(seg)
         tables = [app.exports.lesions(record)]
         if output == LabelOutput.csv:
             return Response(as_csv(tables), media_type="text/csv")

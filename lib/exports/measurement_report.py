@@ -1,0 +1,153 @@
+"""The table of the lesions as a DICOM Structured Report (PS3.16 TID 1500 Measurement Report), written by highdicom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import highdicom as hd
+from highdicom import sr
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import generate_uid
+
+from lib.errors import UserError
+from lib.exports.dicom_seg import algorithm_name, person_name
+from lib.exports.lesion_table import Lesion
+from lib.exports.provenance import RESEARCH_USE, Provenance
+from lib.exports.source_images import SourceImages
+
+_FIRST_SERIES_NUMBER = 10500
+_SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}  # PS3.16 CID 244; the midline has no code there
+
+
+def measurement_report(
+    lesions: Sequence[Lesion],
+    segmentation: hd.seg.Segmentation | None,
+    sources: SourceImages,
+    provenance: Provenance,
+    info: Mapping[str, Any],
+) -> sr.Comprehensive3DSR:
+    """Make the report of some lesions: a volumetric measurement group (TID 1411) for each.
+
+    A group refers to the one segment that is its lesion: what is measured of a segment holds for all of it, so a
+    Segmentation in which several lesions are one segment could not be referred to.
+
+    Args:
+        lesions: Rows of the table. A report of none says so.
+        segmentation: With a segment for each of them (:func:`lib.exports.dicom_seg.lesion_segmentation`); None
+            where there are none.
+        sources: The images that the lesions lie on.
+        provenance: Where the mask comes from. The same one makes the same instance, bit for bit.
+        info: ``info.yaml``: the labels' codes under ``segments``, name and version of this app.
+
+    Raises:
+        UserError: The series lacks what a report must have.
+    """
+    content = sr.MeasurementReport(
+        observation_context=_observers(provenance, info),
+        procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
+        imaging_measurements=[
+            _group(number, lesion, segmentation, sources, provenance, info) for number, lesion in enumerate(lesions, 1)
+        ],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    if not lesions:
+        (measurements,) = (item for item in content[0].ContentSequence if item.name == codes.DCM.ImagingMeasurements)
+        del measurements.ContentSequence  # an empty one is not allowed (PS3.3 C.17.3.2.4)
+    content[0].ContentSequence.append(_comment(lesions))
+    try:
+        report = sr.Comprehensive3DSR(
+            evidence=[*([segmentation] if segmentation is not None else []), *sources.headers],
+            content=content[0],
+            series_instance_uid=provenance.uid("sr series"),
+            series_number=_FIRST_SERIES_NUMBER + provenance.number,
+            sop_instance_uid=provenance.uid("sr"),
+            instance_number=1,
+            manufacturer=info["name"],
+            manufacturer_model_name=info["name"],
+            software_versions=info["version"],
+            device_serial_number=info["version"],
+            series_description=f"{info['name']} {provenance.number}, lesions ({RESEARCH_USE})",
+            is_complete=True,
+        )
+    except (ValueError, AttributeError, KeyError) as error:
+        raise UserError(f"No DICOM SR can be made of this series: {error}.") from error
+    # What highdicom takes from the clock: the same label makes the same file.
+    report.SpecificCharacterSet = "ISO_IR 192"
+    report.ContentDate = report.SeriesDate = report.InstanceCreationDate = provenance.when.strftime("%Y%m%d")
+    report.ContentTime = report.SeriesTime = report.InstanceCreationTime = provenance.when.strftime("%H%M%S.%f")
+    return report
+
+
+def _observers(provenance: Provenance, info: Mapping[str, Any]) -> sr.ObservationContext:
+    """This app, which measured; and who submitted the mask, where that is known (TID 1002)."""
+    device = sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=generate_uid(entropy_srcs=["lunglabel", "device", info["name"], str(info["version"])]),
+            name=info["name"],
+            manufacturer_name=info["name"],
+            model_name=info["name"],
+            serial_number=str(info["version"]),
+        ),
+    )
+    name = person_name(provenance.author)
+    person = name and sr.ObserverContext(
+        observer_type=codes.DCM.Person, observer_identifying_attributes=sr.PersonObserverIdentifyingAttributes(name)
+    )
+    return sr.ObservationContext(observer_person_context=person or None, observer_device_context=device)
+
+
+def _group(
+    number: int,
+    lesion: Lesion,
+    segmentation: hd.seg.Segmentation,
+    sources: SourceImages,
+    provenance: Provenance,
+    info: Mapping[str, Any],
+) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
+    """What is measured of a lesion, with the names and units of PS3.16 CID 7469, 7470 and 7472."""
+    term = info["segments"][lesion.label]
+    identifier, uid = provenance.tracking(lesion.label, lesion.number)
+    algorithm = None
+    if provenance.algorithm_type != "MANUAL":
+        algorithm = sr.AlgorithmIdentification(
+            name=algorithm_name(info),
+            version=provenance.model_version,
+            parameters=[f"segmentation {provenance.algorithm_type}, {RESEARCH_USE}"],
+        )
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=uid, identifier=identifier),
+        referenced_segment=sr.ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=number,
+            source_series=sr.SourceSeriesForSegmentation(sources.headers[0].SeriesInstanceUID),
+        ),
+        finding_category=Code(*term["category"]),
+        finding_type=Code(*term["type"]),
+        finding_sites=[sr.FindingSite(Code(*term["region"]), laterality=_SIDES.get(lesion.side))],
+        algorithm_id=algorithm,
+        measurements=[
+            sr.Measurement(codes.SCT.Volume, lesion.volume_mm3, codes.UCUM.CubicMillimeter),
+            sr.Measurement(codes.SCT.LongAxis, lesion.longest_diameter_mm, codes.UCUM.Millimeter),
+            sr.Measurement(codes.SCT.PerpendicularAxis, lesion.perpendicular_diameter_mm, codes.UCUM.Millimeter),
+            sr.Measurement(
+                codes.DCM.AttenuationCoefficient,
+                lesion.mean_hu,
+                codes.UCUM.HounsfieldUnit,
+                derivation=codes.SCT.Mean,
+            ),
+        ],
+    )
+
+
+def _comment(lesions: Sequence[Lesion]) -> sr.TextContentItem:
+    """TID 1500 is extensible; its own rows have no room for a sentence."""
+    found = f"{len(lesions)} lesion(s)" if lesions else "No lesion is marked"
+    return sr.TextContentItem(
+        name=codes.DCM.Comment,
+        value=f"{found}. {RESEARCH_USE.capitalize()}, not for diagnosis.",
+        relationship_type=sr.RelationshipTypeValues.CONTAINS,
+    )

@@ -1,0 +1,186 @@
+"""The DICOM SR of the lesions: the table's values, each with the segment that is its lesion, read without highdicom."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+
+from lib.datastore.volume import read_volume
+from lib.dicomweb.folder_client import FolderClient
+from lib.exports.dicom_seg import lesion_segmentation
+from lib.exports.lesion_table import Lesion, lesion_table, measured_lesions
+from lib.exports.measurement_report import measurement_report
+from lib.exports.provenance import Provenance
+from lib.exports.source_images import SourceImages
+from lib.phantoms import Acquisition, chest_volume, write_dicom_series
+from lib.phantoms import Lesion as Tumour
+from lib.settings import load_info
+from tests.support.requirement import find_program
+
+INFO = load_info()
+MANUAL = Provenance("1.2.3/1/abc", 1, 1_767_600_000.25, "MANUAL", author="Ada Löwe")
+CORRECTED = Provenance("1.2.3/2/abc", 2, 1_767_600_000.25, "SEMIAUTOMATIC", "20260105-093000-000", "Ada")
+# Concept name, unit and column of the table; codes from PS3.16 CID 7472, 7470 and 7469.
+MEASUREMENTS = [
+    ("118565006", "SCT", "mm3", "volume_mm3"),
+    ("103339001", "SCT", "mm", "longest_diameter_mm"),
+    ("131189007", "SCT", "mm", "perpendicular_diameter_mm"),
+    ("112031", "DCM", "[hnsf'U]", "mean_hu"),
+]
+
+
+class Case:
+    """A chest with a lesion in each lung and one on the midline, stored feet first; report and segmentation of them."""
+
+    def __init__(self, folder: Path) -> None:
+        grid = Acquisition(shape=(60, 64, 72), spacing=(4, 6, 5.5), plane="feet_first_supine")
+        tumours = (Tumour((-84, 58, -22), 35), Tumour((84, 44, -18), 27))
+        hu, self.mask, affine = chest_volume(3, lesions=tumours, acquisition=grid)
+        self.series_uid = write_dicom_series(folder / "ct", hu, affine, patient_id="P", shuffle_files=True)
+        client = FolderClient(folder / "ct", folder / "segs", folder / "index.sqlite")
+        client.scan()
+        study = client.search_for_studies()[0]["0020000D"]["Value"][0]
+        self.sources = SourceImages.of(client.retrieve_series_metadata(study, self.series_uid))
+        self.volume = read_volume(client.series_paths(study, self.series_uid))
+        self.folder = folder
+        self.table = lesion_table(self.mask, self.volume, INFO["labels"])
+
+    def made(self, provenance: Provenance, mask: np.ndarray | None = None) -> tuple[Path, Path | None]:
+        """Files of report and segmentation."""
+        lesions, places = measured_lesions(self.mask if mask is None else mask, self.volume, INFO["labels"])
+        seg = lesion_segmentation(places, lesions, self.sources, provenance, INFO) if lesions else None
+        paths = []
+        for name, dataset in (("sr", measurement_report(lesions, seg, self.sources, provenance, INFO)), ("seg", seg)):
+            paths.append(dataset and self.folder / f"{len(list(self.folder.iterdir()))}-{name}.dcm")
+            if dataset:
+                dataset.save_as(paths[-1], write_like_original=False)
+        return tuple(paths)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory) -> Case:
+    return Case(tmp_path_factory.mktemp("report"))
+
+
+def items(parent: Dataset, code: str) -> list[Dataset]:
+    """Content items of a concept name, anywhere below."""
+    found = []
+    for item in parent.get("ContentSequence", []):
+        if item.ConceptNameCodeSequence[0].CodeValue == code:
+            found.append(item)
+        found += items(item, code)
+    return found
+
+
+def groups(report: Dataset) -> list[Dataset]:
+    return items(report, "125007")
+
+
+def code_of(item: Dataset) -> tuple[str, str]:
+    concept = item.ConceptCodeSequence[0]
+    return concept.CodeValue, concept.CodingSchemeDesignator
+
+
+def test_every_value_is_the_tables(case):
+    report = dcmread(case.made(MANUAL)[0])
+    assert report.SOPClassUID.name == "Comprehensive 3D SR Storage"
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    assert len(groups(report)) == len(case.table) == 2
+    for group, lesion in zip(groups(report), case.table, strict=True):
+        assert group.ContentTemplateSequence[0].TemplateIdentifier == "1411"
+        for code, scheme, unit, column in MEASUREMENTS:
+            (number,) = items(group, code)
+            assert number.ConceptNameCodeSequence[0].CodingSchemeDesignator == scheme
+            value = number.MeasuredValueSequence[0]
+            assert value.MeasurementUnitsCodeSequence[0].CodeValue == unit
+            assert float(value.NumericValue) == getattr(lesion, column)
+        assert code_of(items(items(group, "112031")[0], "121401")[0]) == ("373098007", "SCT")  # the mean of it
+        assert [code_of(item) for item in items(group, "121071")] == [("108369006", "SCT")]
+        (site,) = items(group, "363698007")
+        assert code_of(site) == ("39607008", "SCT")
+        side = {"7771000": "left", "24028007": "right"}[code_of(items(site, "272741003")[0])[0]]
+        assert side == lesion.side
+    assert {lesion.side for lesion in case.table} == {"left", "right"}
+
+
+def test_each_lesion_refers_to_the_segment_of_its_voxels(case):
+    report, seg = (dcmread(path) for path in case.made(CORRECTED))
+    bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
+    frames = bits[: seg.NumberOfFrames * seg.Rows * seg.Columns].reshape(seg.NumberOfFrames, -1)
+    numbers = np.array(
+        [
+            groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+            for groups in seg.PerFrameFunctionalGroupsSequence
+        ]
+    )
+    segments = {segment.SegmentNumber: segment for segment in seg.SegmentSequence}
+    assert len(segments) == 2
+    tracked = set()
+    for group, lesion in zip(groups(report), case.table, strict=True):
+        (reference,) = items(group, "121191")
+        referenced = reference.ReferencedSOPSequence[0]
+        assert referenced.ReferencedSOPInstanceUID == seg.SOPInstanceUID
+        number = referenced.ReferencedSegmentNumber
+        assert frames[numbers == number].sum() == lesion.voxels
+        (identifier,), (uid,) = items(group, "112039"), items(group, "112040")
+        assert identifier.TextValue == segments[number].TrackingID == f"lung_tumor {lesion.number}"
+        assert segments[number].TrackingUID == uid.UID
+        tracked.add(uid.UID)
+        (source,) = items(group, "121232")
+        assert case.series_uid == source.UID
+    assert len(tracked) == 2
+    evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert seg.SeriesInstanceUID in {series.SeriesInstanceUID for series in evidence}
+
+
+def test_who_and_what_made_it_is_said_and_that_it_is_for_research(case):
+    drawn, corrected = dcmread(case.made(MANUAL)[0]), dcmread(case.made(CORRECTED)[0])
+    assert items(drawn, "121008")[0].PersonName == "Ada Löwe^"
+    assert items(drawn, "121013")[0].TextValue == INFO["name"]
+    assert not items(drawn, "111001")
+    assert [item.TextValue for item in items(corrected, "111003")] == ["20260105-093000-000"] * 2
+    assert "SEMIAUTOMATIC" in items(corrected, "111002")[0].TextValue
+    for report in (drawn, corrected):
+        assert "Research use only" in items(report, "121106")[0].TextValue
+        assert "research use only" in report.SeriesDescription
+        assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
+
+
+def test_the_same_label_makes_the_same_files_and_another_version_others(case):
+    first, again, other = case.made(MANUAL), case.made(MANUAL), case.made(CORRECTED)
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
+    uids = {dcmread(path).SOPInstanceUID for path in (*first, *other)}
+    assert len(uids) == 4
+
+
+def test_nothing_found_is_a_report_too(case):
+    report, seg = case.made(MANUAL, np.zeros_like(case.mask))
+    assert seg is None
+    assert not groups(dcmread(report))
+    assert "No lesion" in items(dcmread(report), "121106")[0].TextValue
+
+
+def test_a_side_is_only_said_where_it_is_known(case):
+    lesions, places = measured_lesions(case.mask, case.volume, INFO["labels"])
+    unknown = [Lesion(**{**vars(lesion), "side": side}) for lesion, side in zip(lesions, ("midline", ""), strict=True)]
+    seg = lesion_segmentation(places, unknown, case.sources, MANUAL, INFO)
+    report = measurement_report(unknown, seg, case.sources, MANUAL, INFO)
+    assert len(items(report, "363698007")) == 2
+    assert not items(report, "272741003")
+
+
+@pytest.mark.parametrize("provenance", [MANUAL, CORRECTED], ids=["manual", "corrected"])
+@pytest.mark.parametrize("empty", [False, True], ids=["lesions", "none"])
+def test_dciodvfy_and_dsrdump_have_no_complaint(case, provenance, empty):
+    verify = find_program("dciodvfy", sentence="dciodvfy is not installed: apt-get install dicom3tools")
+    dump = find_program("dsrdump", sentence="dsrdump is not installed: apt-get install dcmtk")
+    paths = case.made(provenance, np.zeros_like(case.mask) if empty else None)
+    for path in filter(None, paths):
+        said = subprocess.run([verify, path], capture_output=True, text=True).stderr
+        assert [line for line in said.splitlines() if line.startswith("Error")] == [], said
+    read = subprocess.run([dump, paths[0]], capture_output=True, text=True)
+    assert read.returncode == 0, read.stderr
+    assert not [line for line in read.stderr.splitlines() if line.startswith("E:")], read.stderr
+    assert read.stdout.count("Measurement Group") == (0 if empty else 2)
