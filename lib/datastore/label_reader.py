@@ -12,9 +12,10 @@ import SimpleITK as sitk
 
 from lib.datastore.label_names import merge_segments, values_by_label_info
 from lib.datastore.volume import affine_of, is_sheared, read_grid
+from lib.dicomweb.dicom_file import NotUsableError
+from lib.dicomweb.image_header import SUFFIXES, check_image_header
 from lib.errors import UserError
 
-_IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 _VOXEL_TOLERANCE = 0.05
 
 
@@ -41,7 +42,7 @@ def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_in
     reference = read_grid(image_path)
     if path.suffix == ".bin":
         array = _read_raw(path, reference.GetSize())
-    elif path.name.lower().endswith(_IMAGE_SUFFIXES):
+    elif path.name.lower().endswith(SUFFIXES):
         image = _read_image(path, reference.GetSize())
         named = merge_segments(image, labels)
         if named is not None:
@@ -73,10 +74,13 @@ def _read_raw(path: Path, size: tuple[int, ...]) -> np.ndarray:
 
 def _read_image(path: Path, size: tuple[int, ...]) -> sitk.Image:
     try:
+        check_image_header(path, alone=True)
         claimed = read_grid(path).GetSize()
         if math.prod(claimed) > math.prod(size):  # before its voxels are read: a kilobyte may claim gigabytes
             raise UserError(f"The label claims {_by(claimed)} voxels, more than its image of {_by(size)} has.")
         image = sitk.ReadImage(str(path))
+    except NotUsableError as error:
+        raise UserError(f"The label file cannot be read as an image: {error}.") from error
     except RuntimeError as error:
         raise UserError("The label file cannot be read as an image; it is damaged or of another kind.") from error
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:

@@ -24,7 +24,9 @@ from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
 from lib.datastore.volume import read_file, read_grid, read_volume, write_mask, write_volume
+from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.image_header import check_image_header
 from lib.dicomweb.matching import values_of
 from lib.errors import UserError
 from lib.settings import Settings
@@ -371,6 +373,7 @@ class SeriesDatastore(Datastore):
     def _make_volume(self, series: Series, path: Path) -> None:
         try:
             if series.file:
+                check_image_header(series.file, alone=False)  # it may be another file than the index read
                 write_volume(read_file(series.file), path)
             elif isinstance(self.client, FolderClient):
                 write_volume(read_volume(self.client.series_paths(series.study_uid, series.uid)), path)
@@ -381,7 +384,7 @@ class SeriesDatastore(Datastore):
                         files.append(Path(folder) / f"{number}.dcm")
                         instance.save_as(files[-1], write_like_original=False)
                     write_volume(read_volume(files), path)
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, NotUsableError) as error:
             raise UserError(
                 f"Series {series.uid} cannot be read as a volume: {error}.", HTTPStatus.UNPROCESSABLE_ENTITY
             ) from error

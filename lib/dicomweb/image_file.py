@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from pydicom.uid import generate_uid
 
 from lib.dicomweb.dicom_file import NotUsableError
+from lib.dicomweb.image_header import SUFFIXES, check_image_header
 
-_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 _DETACHED = (".raw", ".zraw")  # voxels of a .mhd
 _CHUNK = 1 << 20
 _LEAST_RANGE_HU = 100.0  # with less it is a mask, or scaled to 0 ... 1
@@ -40,7 +40,7 @@ class ImageFile:
     @property
     def name(self) -> str:
         """File name without what tells its format."""
-        return next(self.path.name[: -len(s)] for s in sorted(_SUFFIXES, key=len)[::-1] if _ends(self.path, s))
+        return next(self.path.name[: -len(s)] for s in sorted(SUFFIXES, key=len)[::-1] if _ends(self.path, s))
 
     def to_json(self) -> str:
         """All but the path."""
@@ -55,7 +55,7 @@ class ImageFile:
 
 def is_image_file(path: Path) -> bool:
     """Tell by its name whether a file is NIfTI, NRRD or MetaImage."""
-    return any(_ends(path, suffix) for suffix in _SUFFIXES)
+    return any(_ends(path, suffix) for suffix in SUFFIXES)
 
 
 def is_part_of_image_file(path: Path) -> bool:
@@ -69,6 +69,7 @@ def read_image_file(path: Path) -> ImageFile:
     Raises:
         NotUsableError: It cannot be read, or is no volume in HU.
     """
+    voxels = check_image_header(path, alone=False)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -82,17 +83,15 @@ def read_image_file(path: Path) -> ImageFile:
     lowest, highest = float(values.min()), float(values.max())
     if highest - lowest < _LEAST_RANGE_HU or (lowest >= 0 and highest <= 255):
         raise NotUsableError("an image file of a mask or a picture, whose values are no HU")
-    return ImageFile(path, generate_uid(entropy_srcs=["image", _digest(path)]), size, spacing, lowest, highest)
+    return ImageFile(path, generate_uid(entropy_srcs=["image", _digest(path, voxels)]), size, spacing, lowest, highest)
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, voxels: Path) -> str:
     digest = hashlib.sha256()
-    parts = [path, *(path.with_suffix(suffix) for suffix in _DETACHED if _ends(path, ".mhd"))]
-    for part in parts:
-        if part.exists():
-            with part.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
+    for part in dict.fromkeys((path, voxels)):
+        with part.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -17,6 +17,8 @@ from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC
 
 from lib.datastore.volume import read_grid
+from lib.dicomweb.dicom_file import NotUsableError
+from lib.dicomweb.image_header import SUFFIXES, check_image_header
 from lib.errors import UserError
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, kept_upload
@@ -94,8 +96,13 @@ def _dicom_seg(app: Any, request: dict[str, Any]) -> Response:
 
 
 def _check_image(path: Path) -> None:
+    if not path.name.endswith(SUFFIXES):
+        raise UserError(f"The uploaded file must be {', '.join(SUFFIXES)}, not {path.suffix!r}.")
     try:
+        check_image_header(path, alone=True)
         dimension = read_grid(path).GetDimension()
+    except NotUsableError as error:
+        raise UserError(f"The uploaded file cannot be read as an image: {error}.") from error
     except RuntimeError:
         raise UserError("The uploaded file cannot be read as an image; send NIfTI (.nii, .nii.gz) or NRRD.") from None
     if dimension != 3:

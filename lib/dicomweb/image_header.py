@@ -1,0 +1,130 @@
+"""What the header of a NIfTI, NRRD or MetaImage file claims, judged before a voxel is read.
+
+A header may name any file of the disk as the one with the voxels, and a kilobyte may claim gigabytes.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import re
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from lib.dicomweb.dicom_file import NotUsableError
+
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+MOST_UNPACKED = 2 << 30  # bytes of voxels of a compressed file
+_MOST_RATIO = 1032  # deflate packs no tighter
+_HEADER_BYTES = 1 << 20
+_GZIP, _NRRD = b"\x1f\x8b", b"NRRD"
+_NIFTI_SIZES = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # 348 or 540, either endian
+_DATA_FILE = b"ElementDataFile"
+
+
+def check_image_header(path: Path, *, alone: bool) -> Path:
+    """Refuse an image file by its header: before ITK opens what it names, and before memory is taken for it.
+
+    Args:
+        path: Named as one of ``SUFFIXES``.
+        alone: Its voxels must be in it. If not, they may be in another file of the same folder.
+
+    Returns:
+        The file with the voxels.
+
+    Raises:
+        NotUsableError: It is of another kind than its name says, names a file that it may not, or claims more
+            voxels than the file with the voxels can hold.
+    """
+    voxels, compressed = _voxels_of(path)
+    if voxels != path and alone:
+        raise NotUsableError(
+            "its header says that its voxels are in another file; send one file that holds header and voxels "
+            "(.nii, .nii.gz, .nrrd or .mha)"
+        )
+    if not voxels.is_file():
+        raise NotUsableError(f"the file {voxels.name} with its voxels is not beside it")
+    _check_claim(path, voxels.stat().st_size, compressed)
+    return voxels
+
+
+def _voxels_of(path: Path) -> tuple[Path, bool]:
+    """The file with the voxels, and whether it is compressed."""
+    name = path.name.lower()
+    with path.open("rb") as file:
+        head = file.read(_HEADER_BYTES)
+    if name.endswith(".nrrd") and head.startswith(_NRRD):
+        return _voxels_of_nrrd(path, head)
+    if name.endswith((".mha", ".mhd")) and not head.startswith(_NRRD):
+        return _voxels_of_metaimage(path, head)
+    if name.endswith(".nii.gz") and head.startswith(_GZIP):
+        return path, True
+    if name.endswith((".nii", ".nii.gz")) and head.startswith(_NIFTI_SIZES):  # ITK takes a plain .nii.gz
+        return path, False
+    raise NotUsableError("damaged, or no image of the kind that its name says")
+
+
+def _voxels_of_nrrd(path: Path, head: bytes) -> tuple[Path, bool]:
+    end = re.search(rb"\n\r?\n", head)
+    if end is None and len(head) == _HEADER_BYTES:
+        raise NotUsableError("damaged: its header has no end")
+    fields = {}
+    for line in re.split(rb"[\r\n]", head[: end.start()] if end else head):
+        key, colon, value = line.partition(b":")
+        if colon:
+            fields[re.sub(rb"[\s_]", b"", key.lower())] = value.strip()
+    compressed = fields.get(b"encoding", b"raw").lower() != b"raw"
+    named = fields.get(b"datafile")
+    return path if named is None else _beside(path, named), compressed
+
+
+def _voxels_of_metaimage(path: Path, head: bytes) -> tuple[Path, bool]:
+    with path.open("rb") as file:
+        if not head:
+            raise NotUsableError("empty file")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            place = content.find(_DATA_FILE)
+            # A second one could be the one that counts: MetaIO's parser may take the first for the text of a comment.
+            if place < 0 or content.find(_DATA_FILE, place + 1) >= 0:
+                raise NotUsableError("damaged: a MetaImage has one ElementDataFile")
+            after = place + len(_DATA_FILE)
+            line = re.match(rb"\s*[=:][ \t]*([^\r\n]*)", content[after : after + 4096])
+    named = line[1].strip() if line else b""
+    compressed = re.search(rb"CompressedData\s*[=:]\s*[TtYy1]", head) is not None
+    return path if named.upper() == b"LOCAL" else _beside(path, named), compressed
+
+
+def _beside(path: Path, named: bytes) -> Path:
+    name = named.decode(errors="replace")
+    if not name or name in (".", "..") or re.search(r"[/\\%\0]|^LIST\b|\s\d+\s", name) or Path(name).name != name:
+        raise NotUsableError(
+            f"its header says that its voxels are in {name[:100]!r}; only one file in the same folder may be named"
+        )
+    return path.with_name(name)
+
+
+def _check_claim(path: Path, available: int, compressed: bool) -> None:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].replace(f"{path.parent}/", "")
+        raise NotUsableError(f"damaged, or no image of the kind that its name says ({reason})") from error
+    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    bits = re.search(r"(\d+)-bit", kind)
+    if bits is None:
+        raise NotUsableError(f"an image of {kind}")
+    values = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * (2 if "complex" in kind else 1)
+    claimed = values * int(bits[1]) // 8
+    if claimed > available * (_MOST_RATIO if compressed else 1):
+        raise NotUsableError(f"its header claims {_readable(claimed)} of voxels, more than its file can hold")
+    if compressed and claimed > MOST_UNPACKED:
+        raise NotUsableError(
+            f"its header claims {_readable(claimed)} of voxels; compressed it may hold {_readable(MOST_UNPACKED)}"
+        )
+
+
+def _readable(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 1 << 29 else f"{size} bytes"
