@@ -15,22 +15,17 @@ import SimpleITK as sitk
 import torch
 
 from lib.networks import AttentionResidualUNet
-from lib.publishing.hold_out import HoldOut
 from lib.settings import load_info
 from tests.support.client import detail, infer, put_label, train, train_stats, volume_of
+from tests.support.labels import PATIENTS, noise, patient_held_out
 from tests.support.weights import model_dir_with
 
 TRAINING = {"max_epochs": 2, "patches_per_volume": 16, "patch_size": 64, "val_interval": 10}
-PATIENTS = ("LUNG-001", "LUNG-002", "LUNG-003", "LUNG-006")
 
 
 @pytest.fixture
 def held_out(tmp_path) -> str:
-    """The patient that the app will hold out of these four."""
-    options = load_info()["config"]["train"]
-    rule = HoldOut(tmp_path / "hold_out.json", options["val_split"], options["hold_out_from_patients"])
-    (patient,) = rule.patients(PATIENTS)
-    return patient
+    return patient_held_out(tmp_path)
 
 
 def serving(server) -> str:
@@ -41,16 +36,6 @@ def mask(server, series, path: Path) -> np.ndarray:
     doubtful_too = {"min_confidence": 0.0, "max_elongation": 0.0}  # a short training is sure of nothing
     answer = infer(server, series.series_uid, result_extension=".nrrd", **doubtful_too)
     return sitk.GetArrayFromImage(volume_of(answer, path))
-
-
-def noise(truth: Path, path: Path) -> Path:
-    """A label of scattered voxels on the grid of ``truth``."""
-    image = sitk.ReadImage(str(truth))
-    voxels = np.random.default_rng(0).random(sitk.GetArrayViewFromImage(image).shape) < 0.3
-    label = sitk.GetImageFromArray(voxels.astype(np.uint8))
-    label.CopyInformation(image)
-    sitk.WriteImage(label, str(path), True)
-    return path
 
 
 def test_a_worse_candidate_is_refused(start_server, phantom_studies, phantom_weights, held_out, tmp_path):
