@@ -7,21 +7,24 @@ little endian, RLE or big endian instances, ignores date ranges, and merges inst
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.uid import UID, generate_uid
 
 from lib.atomic import write_atomically
 from lib.dicomweb import attributes
-from lib.dicomweb.dicom_file import read_frames, read_metadata
+from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_metadata
 from lib.dicomweb.folder_index import FolderIndex, IndexedFile, Scan
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import matches, tag_of, values_of
+
+logger = logging.getLogger(__name__)
 
 _DicomJson = dict[str, dict[str, Any]]
 _STUDY_TAGS = tuple(tag_of(keyword) for keyword in attributes.STUDY)
@@ -109,12 +112,13 @@ class FolderClient:
 
     def retrieve_study_metadata(self, study_instance_uid: str) -> list[_DicomJson]:
         """WADO-RS metadata of every instance of a study."""
-        series = self.search_for_series(study_instance_uid)
-        return [
-            instance
-            for header in series
-            for instance in self.retrieve_series_metadata(study_instance_uid, values_of(header, "0020000E")[0])
-        ]
+        found = []
+        for header in self.search_for_series(study_instance_uid):
+            try:
+                found += self.retrieve_series_metadata(study_instance_uid, values_of(header, "0020000E")[0])
+            except NotUsableError as error:  # one damaged series must not hide the others
+                logger.warning("A series of study %s is left out of its metadata: %s", study_instance_uid, error)
+        return found
 
     def retrieve_series_metadata(self, study_instance_uid: str, series_instance_uid: str) -> list[_DicomJson]:
         """WADO-RS metadata of every instance of a series."""
@@ -173,6 +177,7 @@ class FolderClient:
         """
         response = Dataset()
         response.ReferencedSOPSequence = []
+        stored = []
         for dataset in datasets:
             folder = self._store_dir / _file_name(dataset.StudyInstanceUID)
             with self._store_lock:
@@ -180,6 +185,7 @@ class FolderClient:
                 if path.exists():
                     path = folder / f"{path.stem}-{generate_uid(None).rpartition('.')[2]}.dcm"
                 write_atomically(path, lambda part, ds=dataset: ds.save_as(part, write_like_original=False))
+            stored.append(path.resolve())
             item = Dataset()
             item.ReferencedSOPClassUID = dataset.SOPClassUID
             item.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
@@ -188,7 +194,7 @@ class FolderClient:
                 f"/series/{dataset.SeriesInstanceUID}/instances/{dataset.SOPInstanceUID}"
             )
             response.ReferencedSOPSequence.append(item)
-        self.index.scan()
+        self.index.add(stored)
         return response
 
     def _series_files(self, study_uid: str, series_uid: str) -> list[IndexedFile]:
@@ -217,10 +223,13 @@ def _cached_metadata(path: Path, version: str) -> _DicomJson:
 
 
 def _instance(file: IndexedFile) -> Dataset:
-    dataset = dcmread(file.path, force=True)
+    dataset = read_dicom(file.path, force=True)
     dataset.StudyInstanceUID = file.study_uid
     dataset.SeriesInstanceUID = file.series_uid
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = file.sop_uid
+    meta = dataset.file_meta
+    meta.TransferSyntaxUID = meta.get("TransferSyntaxUID") or file.transfer_syntax
+    meta.MediaStorageSOPClassUID = meta.get("MediaStorageSOPClassUID") or values_of(file.attributes, "00080016")[0]
     return dataset
 
 

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 
 from lib.dicomweb import multipart
-from lib.dicomweb.dicom_file import NotUsableError
+from lib.dicomweb.dicom_file import NotUsableError, read_dicom
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
+from lib.json_values import finite
 
 _DICOM_JSON = "application/dicom+json"
 _QUERY_WORDS = ("limit", "offset", "includefield", "fuzzymatching")
@@ -100,7 +101,7 @@ def folder_router(client: FolderClient) -> APIRouter:
 def _store(client: FolderClient, body: bytes, content_type: str) -> Response:
     try:
         parts = multipart.decode(body, content_type) if "multipart" in content_type else [body]
-        datasets = [dcmread(io.BytesIO(part)) for part in parts]
+        datasets = [read_dicom(part) for part in parts]
         response = client.store_instances(datasets)
     except Exception as error:  # whatever pydicom makes of a foreign body: the sender has to mend it
         raise UserError(f"The body is not DICOM that can be stored: {error}") from error
@@ -135,14 +136,17 @@ def _known(instances: list[Any], what: str) -> list[Any]:
 
 
 def _dicom_json(content: Any) -> Response:
-    return JSONResponse(content, media_type=_DICOM_JSON)
+    return JSONResponse(finite(content), media_type=_DICOM_JSON)
 
 
 def _dicom_files(datasets: list[Dataset]) -> Response:
     contents = []
     for dataset in datasets:
         buffer = io.BytesIO()
-        dataset.save_as(buffer, write_like_original=False)
+        try:
+            dataset.save_as(buffer, write_like_original=False)
+        except Exception as error:  # pydicom raises many kinds on values that are none
+            raise NotUsableError(f"the instance cannot be sent ({type(error).__name__}: {error})") from error
         contents.append(buffer.getvalue())
     body, media_type = multipart.encode(contents, "application/dicom")
     return Response(body, media_type=media_type)

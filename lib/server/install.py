@@ -13,6 +13,7 @@ from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 
+from lib.dicomweb.dicom_file import NotUsableError
 from lib.errors import UserError
 from lib.server.datastore_routes import datastore_router
 from lib.server.infer_routes import infer_router
@@ -63,6 +64,7 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
         # By default MONAI Label lets every web page that the user visits read the patients' images.
         server.user_middleware = [m for m in server.user_middleware if m.cls is not CORSMiddleware]
     server.add_exception_handler(UserError, _answer_user_error)
+    server.add_exception_handler(NotUsableError, _answer_not_usable)
     server.add_exception_handler(MONAILabelException, _answer_monailabel_error)
     server.add_exception_handler(OSError, _answer_os_error)
     server.add_exception_handler(Exception, _answer_unforeseen)
@@ -72,6 +74,10 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
 async def _answer_user_error(request: Request, error: Any) -> JSONResponse:
     logger.info("%s %s refused: %s", request.method, request.url.path, error)
     return JSONResponse({"detail": str(error)}, status_code=int(error.status))
+
+
+async def _answer_not_usable(request: Request, error: Any) -> JSONResponse:
+    return await _answer_user_error(request, UserError(f"A file cannot be used: {error}.", 422))
 
 
 async def _answer_monailabel_error(request: Request, error: Any) -> JSONResponse:

@@ -1,0 +1,115 @@
+"""DICOM files that claim what they do not hold, or are damaged behind what the index reads of them."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
+
+from lib.dicomweb import dicom_file
+from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_index_header
+from lib.dicomweb.folder_client import FolderClient
+from lib.fuzz import bombs
+from lib.fuzz.raw_dicom import RawDicom
+from tests.support.dicom_variants import transcode
+
+ITEM = b"\xfe\xff\x00\xe0"
+END = b"\xfe\xff\xdd\xe0\0\0\0\0"
+
+
+@pytest.fixture
+def slice_path(phantom_studies, tmp_path) -> Path:
+    source = sorted(phantom_studies.series[0].directory.rglob("*.dcm"))[0]
+    folder = tmp_path / "dicom"
+    folder.mkdir()
+    (folder / "slice.dcm").write_bytes(source.read_bytes())
+    return folder / "slice.dcm"
+
+
+def deflated(slice_path: Path, zeros: int) -> bytes:
+    """With so many MiB of zeros as its pixels."""
+    file = RawDicom.read(slice_path)
+    file.set("TransferSyntaxUID", str(DeflatedExplicitVRLittleEndian))
+    file.remove("PixelData")
+    pixels = b"\xe0\x7f\x10\x00OW\0\0" + struct.pack("<I", zeros << 20)
+    return file.encoded_meta() + bombs.deflate(file.encoded_body() + pixels, zeros)
+
+
+def test_what_inflates_to_too_much_is_refused_everywhere(slice_path, monkeypatch):
+    slice_path.write_bytes(deflated(slice_path, 33))
+    monkeypatch.setattr(dicom_file, "_MOST_INFLATED", 32 << 20)
+
+    def inflate_at_once(*_: object) -> bytes:
+        raise AssertionError("inflated")
+
+    monkeypatch.setattr(zlib, "decompress", inflate_at_once)  # as pydicom does
+    assert slice_path.stat().st_size < 1 << 20
+    for read in (read_index_header, read_dicom, lambda path: read_dicom(path.read_bytes())):
+        with pytest.raises(NotUsableError, match="larger than 32 MiB when inflated"):
+            read(slice_path)
+    with pytest.raises(NotUsableError, match="larger than 32 MiB"):
+        read_frames(slice_path, [1])
+
+
+def test_a_deflated_file_in_order_passes(slice_path):
+    pixels = dcmread(slice_path).PixelData
+    transcode(slice_path.parent, DeflatedExplicitVRLittleEndian)
+    read_index_header(slice_path)
+    assert read_frames(slice_path, [1])[1] == [pixels]
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLosslessSV1, DeflatedExplicitVRLittleEndian])
+def test_what_claims_more_pixels_than_it_holds_is_refused(slice_path, syntax):
+    file = RawDicom.read(slice_path)
+    file.remove("PixelData")
+    for keyword in ("Rows", "Columns"):
+        file.set(keyword, struct.pack("<H", 65535))
+    file.set("TransferSyntaxUID", str(syntax))
+    if syntax == DeflatedExplicitVRLittleEndian:
+        content = file.encoded_meta() + bombs.deflate(file.encoded_body(), 0)
+    else:
+        content = file.encoded() + b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + ITEM + bytes(4) + END
+    slice_path.write_bytes(content)
+    with pytest.raises(NotUsableError, match="claims 8589672450 bytes of pixels"):
+        read_index_header(slice_path)
+
+
+def damaged_items(offsets: bytes) -> bytes:
+    return ITEM + struct.pack("<I", len(offsets)) + offsets + ITEM + struct.pack("<I", 100) + bytes(100) + END
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        damaged_items(b"\0\0\0"),
+        damaged_items(struct.pack("<3I", 0, 0xFFFFFFFF, 5)),
+        ITEM + bytes(4) + ITEM + b"\xff\xff\xff\x7f" + bytes(50),
+        b"nonsense that is no item",
+        b"",
+    ],
+)
+def test_damaged_items_are_no_frame_or_an_error_in_words(slice_path, items):
+    file = RawDicom.read(slice_path)
+    file.set("TransferSyntaxUID", str(RLELossless))
+    file.remove("PixelData")
+    slice_path.write_bytes(file.encoded() + b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + items)
+    with pytest.raises((NotUsableError, LookupError)) as raised:
+        read_frames(slice_path, [1, 2])
+    assert str(raised.value)
+
+
+def test_an_instance_without_its_file_meta_is_still_sent(slice_path, tmp_path):
+    file = RawDicom.read(slice_path)
+    uids = [file.text(name) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+    for tag in [tag for tag in file.meta if tag & 0xFFFF in (0x0002, 0x0003, 0x0012)]:
+        del file.meta[tag]
+    slice_path.write_bytes(file.encoded())
+    client = FolderClient(slice_path.parent, tmp_path / "store", tmp_path / "index.sqlite")
+    client.scan()
+    instance = client.retrieve_instance(*uids)
+    instance.save_as(tmp_path / "sent.dcm", write_like_original=False)
+    sent = dcmread(tmp_path / "sent.dcm")
+    assert sent.file_meta.MediaStorageSOPClassUID == sent.SOPClassUID
+    assert sent.file_meta.MediaStorageSOPInstanceUID == sent.SOPInstanceUID == uids[2]
