@@ -37,5 +37,6 @@ def test_a_refused_candidate_is_told_with_the_reason(
     )
     expect(ohif.status("model")).to_have_text("Model in use: pretrained")
     expect(ohif.status("training")).to_be_hidden()
+    ohif.status("train").click(trial=True)  # nothing lies over it, however long the reason
     screenshot(page, "verdict-refused")
     assert not page_problems.of(server.url)
