@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.settings import load_info
 from lib.trainers.data_split import held_out
 from lib.trainers.scans import find_pairs, load_scan
+from lib.trainers.training_curve import training_curve
 
 PREPROCESSING = load_info()["preprocessing"]
 
@@ -68,6 +70,8 @@ def test_a_stopped_run_goes_on_and_leaves_weights_with_a_manifest(data, tmp_path
     assert not any(held_out(name.split("_")[0]) for name in manifest["data"]["crops"])
     assert manifest["data"]["whole_scans"]["healthy"] == 0 < manifest["data"]["whole_scans"]["P1_whole"]
 
+    assert ElementTree.parse(tmp_path / "run" / "curve.svg")
+
     checkpoint = tmp_path / "run" / "resume.pt"
     before = torch.load(checkpoint, weights_only=True)
     assert before["step"] == 4
@@ -118,3 +122,12 @@ def test_wrong_folders_are_told(data, images, masks, message):
 def test_missing_weights_are_told(tmp_path):
     with pytest.raises(UserError, match="no weights at"):
         Predictor(tmp_path / "none.pt", load_info())
+
+
+def test_the_curve_goes_up_with_the_dice():
+    history = [{"step": step, "test_crop_dice": dice} for step, dice in ((10, 0.2), (20, None), (30, 0.5), (40, 0.6))]
+    line = ElementTree.fromstring(training_curve(history)).find("{http://www.w3.org/2000/svg}polyline")
+    x, y = zip(*(map(float, point.split(",")) for point in line.get("points").split()), strict=True)
+    assert x[2] - x[1] == pytest.approx((x[1] - x[0]) / 2, abs=0.2)  # the steps are to scale
+    assert y[0] - y[1] == pytest.approx(3 * (y[1] - y[2]), abs=0.2)
+    assert y[0] > y[1] > y[2]

@@ -21,6 +21,7 @@ from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
 from lib.trainers.patches import PatchSampler
 from lib.trainers.scans import Scan
+from lib.trainers.training_curve import training_curve
 from lib.trainers.training_data import TrainingData
 from lib.transforms.adjacent_slices import AdjacentSlicesd
 
@@ -182,6 +183,8 @@ def _save(output: Path, parts: Mapping[str, Any], manifest: Mapping[str, Any], s
     weights = {"model": parts["average"].module.state_dict()}
     write_atomically(output / "model.pt", lambda path: torch.save(weights, path))
     write_json(output / "manifest.json", manifest)
+    curve = training_curve(manifest["history"])
+    write_atomically(output / "curve.svg", lambda path: path.write_text(curve, encoding="utf-8"))
 
 
 def _mean(values: Sequence[float]) -> float | None:
