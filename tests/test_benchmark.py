@@ -1,4 +1,4 @@
-"""The inference that `python main.py benchmark` times, on a small scan: what it counts, and that its parts add up."""
+"""What `python main.py benchmark` times, small: what it counts, and that the parts of an inference add up."""
 
 import numpy as np
 import pytest
@@ -12,10 +12,14 @@ from lib.benchmark.inference import (
     training_slices_per_second,
     write_repeated,
 )
+from lib.benchmark.scale import SLICES, measure, write_instances
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.matching import values_of
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
 from lib.settings import load_info
+from tests.support.server import monailabel_server
 
 
 @pytest.fixture
@@ -61,3 +65,26 @@ def test_what_is_put_beside_an_inference_is_measured(info, scan):
     assert crf_slice_by_slice_seconds(scan, info) > 0
     assert peak_flops(torch.device("cpu")) > 1e8
     assert training_slices_per_second(info, torch.device("cpu"), batch_size=2) > 0
+
+
+def test_the_instances_of_a_large_folder_are_all_different(tmp_path):
+    assert write_instances(tmp_path / "many", 2 * SLICES + 5, tmp_path / "template") == 3
+    client = FolderClient(tmp_path / "many", tmp_path / "segs", tmp_path / "index.sqlite")
+    assert client.scan().added == 2 * SLICES + 5
+    assert client.index.problems() == []
+    studies = client.search_for_studies()
+    assert len({values_of(study, "00100020")[0] for study in studies}) == 3
+    assert sorted(values_of(study, "00201208")[0] for study in studies) == sorted(["250", "250", "5"])
+    assert not (tmp_path / "template").exists()
+
+
+def test_a_folder_is_measured_with_the_real_server_and_cleared_away(tmp_path):
+    def start(studies, workspace):
+        return monailabel_server(studies, tmp_path / "server", workspace=workspace, scored_images=0, rescan_seconds=0.2)
+
+    scale = measure(SLICES + 20, tmp_path / "scratch", start, idle_seconds=0.5)
+    assert (scale.instances, scale.series) == (SLICES + 20, 2)
+    assert min(scale.first_seconds, scale.restart_seconds, scale.noticed_seconds, scale.first_cpu_seconds) > 0
+    assert scale.memory_mib > 50
+    assert scale.idle_cores >= 0
+    assert not list((tmp_path / "scratch").iterdir())

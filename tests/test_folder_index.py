@@ -292,3 +292,16 @@ def test_frames_of_a_multi_frame_instance_are_handed_out_one_by_one(client, fold
         assert frame == dcmread(path).PixelData
     with pytest.raises(IndexError, match="frames 1 to 5"):
         client.retrieve_frames(study, series, sop, [6])
+
+
+def test_storing_an_instance_looks_at_no_other_file(client, folder):
+    series = write_series(folder)
+    client.scan()
+    other = write_series(folder / "new", patient_id="P2")
+    dataset = dcmread(next(folder.glob("*.dcm")))
+    dataset.SeriesInstanceUID, dataset.SOPInstanceUID = "1.2.3.5", "1.2.3.4"
+    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    client.store_instances([dataset])
+    assert counts(client) == {series: 5, "1.2.3.5": 1}
+    assert client.scan().added == 5
+    assert counts(client) == {series: 5, "1.2.3.5": 1, other: 5}

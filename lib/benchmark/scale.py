@@ -39,7 +39,9 @@ class Scale:
         instances: In the folder.
         series: In the folder.
         first_seconds: From the start of the server to the last series listed, without an index.
-        restart_seconds: The same with the index of before.
+        first_cpu_seconds: What the server computed in that time; unlike the time itself it does not grow with what
+            else runs on the machine.
+        restart_seconds: The same time with the index of before.
         noticed_seconds: From a series moved into the folder to its being listed; the longest of a few.
         memory_mib: The most that the server held while it indexed (resident set size).
         idle_cores: What it computes while nobody asks and nothing changes, 1 being one core.
@@ -50,6 +52,7 @@ class Scale:
     instances: int
     series: int
     first_seconds: float
+    first_cpu_seconds: float
     restart_seconds: float
     noticed_seconds: float
     memory_mib: float
@@ -95,13 +98,13 @@ def measure(count: int, scratch: Path, start: StartServer, *, idle_seconds: floa
         idle_seconds: How long it is left alone, to see what it does by itself.
     """
     studies, workspace, spare = scratch / f"scale-{count}", scratch / f"scale-{count}-workspace", scratch / "spare"
-    studies.mkdir()
+    studies.mkdir(parents=True)
     series = write_instances(studies, count, scratch / "template")
     try:
         began = time.perf_counter()
         with start(studies, workspace) as server:
             lists, infos, memory = _watch(server, series)
-            first = time.perf_counter() - began
+            first, cpu = time.perf_counter() - began, _cpu_seconds(server)
         began = time.perf_counter()
         with start(studies, workspace) as server:
             _watch(server, series)
@@ -112,6 +115,7 @@ def measure(count: int, scratch: Path, start: StartServer, *, idle_seconds: floa
             instances=count,
             series=series,
             first_seconds=first,
+            first_cpu_seconds=cpu,
             restart_seconds=restart,
             noticed_seconds=max(noticed),
             memory_mib=memory,
@@ -157,11 +161,14 @@ def _notice(server: ServerProcess, studies: Path, made: Path, number: int) -> fl
 
 
 def _idle_cores(server: ServerProcess, seconds: float) -> float:
-    process = psutil.Process(server.process.pid)
-    before, began = process.cpu_times(), time.perf_counter()
+    before, began = _cpu_seconds(server), time.perf_counter()
     time.sleep(seconds)
-    after = process.cpu_times()
-    return (after.user + after.system - before.user - before.system) / (time.perf_counter() - began)
+    return (_cpu_seconds(server) - before) / (time.perf_counter() - began)
+
+
+def _cpu_seconds(server: ServerProcess) -> float:
+    spent = psutil.Process(server.process.pid).cpu_times()
+    return spent.user + spent.system
 
 
 def _ask(url: str) -> tuple[float, Any]:

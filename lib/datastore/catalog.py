@@ -24,6 +24,7 @@ from lib.dicomweb.matching import first_value
 logger = logging.getLogger(__name__)
 
 _DicomJson = dict[str, dict[str, Any]]
+_PUBLISH_SECONDS = 0.5  # after a start, the first series are listed while others are judged
 
 
 class DicomwebClient(Protocol):
@@ -92,7 +93,7 @@ class SeriesCatalog:
     def refresh(self) -> None:
         """Ask the client what there is now. A series that cannot be judged keeps no other from being listed."""
         with self._refresh_lock:
-            known = self._series
+            known, published = self._series, time.monotonic()
             series: dict[str, Series] = {}
             for header in self.client.search_for_series(search_filters=self._search_filters):
                 uid, study_uid = first_value(header, "SeriesInstanceUID"), first_value(header, "StudyInstanceUID")
@@ -103,7 +104,8 @@ class SeriesCatalog:
                 else:
                     verdict = self._judge(header, study_uid, uid)
                     series[uid] = Series(uid, study_uid, header, count, verdict.problem, verdict.warnings)
-                    self._series = {**known, **series}  # after a start, the first are listed while others are judged
+                    if time.monotonic() - published > _PUBLISH_SECONDS:  # each time copies the whole list
+                        self._series, published = {**known, **series}, time.monotonic()
             if isinstance(self.client, FolderClient):
                 series.update((image.uid, _as_series(image)) for image in self.client.images())
             self._series = series

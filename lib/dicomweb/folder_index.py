@@ -18,19 +18,20 @@ from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, pixel_digest, read_index_header
 from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, problem TEXT,
     study_uid TEXT, series_uid TEXT, sop_uid TEXT, transfer_syntax TEXT, instance TEXT, place TEXT
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS files_by_series ON files (series_uid, sop_uid);
+CREATE INDEX IF NOT EXISTS files_by_series ON files (series_uid, study_uid, sop_uid);
 CREATE TABLE IF NOT EXISTS images (path TEXT PRIMARY KEY, description TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS series (
     study_uid TEXT, series_uid TEXT, header TEXT, PRIMARY KEY (study_uid, series_uid)
 ) WITHOUT ROWID;
 """
 _BATCH = 200
+_MAPPED_BYTES = 2**30
 _NOTHING = (None,) * 6  # in the columns that only a DICOM instance fills
 _COPY = "the same slice once more: same place and pixels under another SOP Instance UID"
 
@@ -110,6 +111,7 @@ class FolderIndex:
             connection = sqlite3.connect(self._database, timeout=60, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")  # all threads share the system's page cache
             self._local.connection = connection
         return self._local.connection
 
@@ -131,16 +133,24 @@ class FolderIndex:
             changed = [path for path, state in present.items() if known.get(path) != state]
             if any(present.get(path) != state for path, state in known.items()):
                 changed += [path for path in copies if path in present]  # their original may be gone
+            series_uids: set[str] = set()
             for start in range(0, len(changed), _BATCH):
                 batch = changed[start : start + _BATCH]
-                self._store([self._row(path, *present[path]) for path in batch])
+                series_uids |= self._take_in([(path, *present[path]) for path in batch])
                 if progress:
                     progress(start + len(batch), len(changed))
             gone = [path for path in known if path not in present]
             self._forget(gone)
-            if changed:
-                self._mark_copies(set(changed))
+            self._mark_copies(set(changed), series_uids)
             return Scan(added=len(changed), removed=len(gone))
+
+    def add(self, paths: Sequence[Path]) -> None:
+        """Take in these files and look at no others; they lie below the folders. Waits for no scan."""
+        files = []
+        for path in paths:
+            status = path.stat()
+            files.append((str(path), status.st_size, status.st_mtime_ns))
+        self._mark_copies({str(path) for path in paths}, self._take_in(files))
 
     def series(
         self, study_uid: str | None = None, series_uid: str | None = None
@@ -148,11 +158,12 @@ class FolderIndex:
         """Every series, or those asked for: DICOM JSON of study and series attributes, and number of instances."""
         wanted = {"s.study_uid": study_uid, "s.series_uid": series_uid}
         wanted = {column: uid for column, uid in wanted.items() if uid is not None}
+        # Counted in the index files_by_series alone; the rows of the files are many times as long.
         rows = self._connection.execute(
-            "SELECT s.header, COUNT(DISTINCT f.sop_uid) FROM series s JOIN files f"
-            " ON f.series_uid = s.series_uid AND f.study_uid = s.study_uid"
-            f" WHERE {' AND '.join([f'{column} = ?' for column in wanted] or ['TRUE'])}"
-            " GROUP BY s.study_uid, s.series_uid ORDER BY s.study_uid, s.series_uid",
+            "SELECT s.header, (SELECT COUNT(DISTINCT f.sop_uid) FROM files f"
+            " WHERE f.series_uid = s.series_uid AND f.study_uid = s.study_uid) AS instances FROM series s"
+            f" WHERE {' AND '.join([*(f'{column} = ?' for column in wanted), 'instances > 0'])}"
+            " ORDER BY s.study_uid, s.series_uid",
             list(wanted.values()),
         )
         return [(json.loads(header), count) for header, count in rows]
@@ -203,6 +214,12 @@ class FolderIndex:
                     if not name.startswith(".part-"):
                         yield path, (status.st_size, status.st_mtime_ns)
 
+    def _take_in(self, files: list[tuple[str, int, int]]) -> set[str]:
+        """Read files, (path, size, mtime) of each, and keep what they say; returns the series that they belong to."""
+        rows = [self._row(*file) for file in files]
+        self._store(rows)
+        return {row.series[1] for row in rows if row.series}
+
     def _row(self, path: str, size: int, mtime_ns: int) -> _Row:
         try:
             return self._read(path, size, mtime_ns)
@@ -233,32 +250,42 @@ class FolderIndex:
     def _relative(self, path: Path) -> Path:
         return next((path.relative_to(root) for root in self.roots if path.is_relative_to(root)), path)
 
-    def _mark_copies(self, changed: set[str]) -> None:
-        """Keep each slice once: OHIF would stack a copy under another SOP Instance UID as a slice of its own."""
-        rows = self._connection.execute(
-            "SELECT f.path, f.series_uid, f.place FROM files f JOIN ("
-            "  SELECT series_uid, place FROM files WHERE series_uid IS NOT NULL AND place IS NOT NULL"
-            "  GROUP BY series_uid, place HAVING COUNT(DISTINCT sop_uid) > 1"
-            ") c ON f.series_uid = c.series_uid AND f.place = c.place ORDER BY f.path"
-        )
-        places: dict[tuple[str, str], list[str]] = {}
-        for path, series_uid, place in rows:
-            places.setdefault((series_uid, place), []).append(path)
+    def _mark_copies(self, changed: set[str], series_uids: set[str]) -> None:
+        """Keep each slice once: OHIF would stack a copy under another SOP Instance UID as a slice of its own.
+
+        Args:
+            changed: Paths that are new or have changed.
+            series_uids: The series that they belong to.
+        """
         copies = []
-        for paths in places.values():
-            if changed.isdisjoint(paths):
-                continue
-            originals: set[str] = set()
-            for path in paths:
-                digest = pixel_digest(Path(path))
-                copies += [path] if digest in originals else []
-                originals.add(digest)
+        for series_uid in series_uids:
+            copies += self._copies(series_uid, changed)
         with self._connection as connection:
             connection.execute("BEGIN")
             connection.executemany(
                 "UPDATE files SET problem = ?, study_uid = NULL, series_uid = NULL, sop_uid = NULL WHERE path = ?",
                 [(_COPY, path) for path in copies],
             )
+
+    def _copies(self, series_uid: str, changed: set[str]) -> list[str]:
+        """Paths of a series that show a slice once more, where one of the two is among ``changed``."""
+        places: dict[str, list[tuple[str, str]]] = {}
+        for path, sop_uid, place in self._connection.execute(
+            "SELECT path, sop_uid, place FROM files WHERE series_uid = ? AND place IS NOT NULL ORDER BY path",
+            [series_uid],
+        ):
+            places.setdefault(place, []).append((path, sop_uid))
+        copies = []
+        for files in places.values():
+            paths = [path for path, _ in files]
+            if len({sop_uid for _, sop_uid in files}) == 1 or changed.isdisjoint(paths):
+                continue
+            originals: set[str] = set()
+            for path in paths:
+                digest = pixel_digest(Path(path))
+                copies += [path] if digest in originals else []
+                originals.add(digest)
+        return copies
 
     def _store(self, rows: list[_Row]) -> None:
         with self._connection as connection:
