@@ -37,35 +37,36 @@ def check_image_header(path: Path, *, alone: bool) -> Path:
         NotUsableError: It is of another kind than its name says, names a file that it may not, or claims more
             voxels than the file with the voxels can hold.
     """
-    voxels, compressed = _voxels_of(path)
-    if voxels != path and alone:
+    named, compressed = _named_file(path)
+    if named is not None and alone:
         raise NotUsableError(
             "its header says that its voxels are in another file; send one file that holds header and voxels "
             "(.nii, .nii.gz, .nrrd or .mha)"
         )
+    voxels = path if named is None else _beside(path, named)
     if not voxels.is_file():
         raise NotUsableError(f"the file {voxels.name} with its voxels is not beside it")
     _check_claim(path, voxels.stat().st_size, compressed)
     return voxels
 
 
-def _voxels_of(path: Path) -> tuple[Path, bool]:
-    """The file with the voxels, and whether it is compressed."""
+def _named_file(path: Path) -> tuple[bytes | None, bool]:
+    """The name that the header has for the file with the voxels, if that is another one; whether it is compressed."""
     name = path.name.lower()
     with path.open("rb") as file:
         head = file.read(_HEADER_BYTES)
     if name.endswith(".nrrd") and head.startswith(_NRRD):
-        return _voxels_of_nrrd(path, head)
+        return _named_by_nrrd(head)
     if name.endswith((".mha", ".mhd")) and not head.startswith(_NRRD):
-        return _voxels_of_metaimage(path, head)
+        return _named_by_metaimage(path, head)
     if name.endswith(".nii.gz") and head.startswith(_GZIP):
-        return path, True
+        return None, True
     if name.endswith((".nii", ".nii.gz")) and head.startswith(_NIFTI_SIZES):  # ITK takes a plain .nii.gz
-        return path, False
+        return None, False
     raise NotUsableError("damaged, or no image of the kind that its name says")
 
 
-def _voxels_of_nrrd(path: Path, head: bytes) -> tuple[Path, bool]:
+def _named_by_nrrd(head: bytes) -> tuple[bytes | None, bool]:
     end = re.search(rb"\n\r?\n", head)
     if end is None and len(head) == _HEADER_BYTES:
         raise NotUsableError("damaged: its header has no end")
@@ -75,11 +76,10 @@ def _voxels_of_nrrd(path: Path, head: bytes) -> tuple[Path, bool]:
         if colon:
             fields[re.sub(rb"[\s_]", b"", key.lower())] = value.strip()
     compressed = fields.get(b"encoding", b"raw").lower() != b"raw"
-    named = fields.get(b"datafile")
-    return path if named is None else _beside(path, named), compressed
+    return fields.get(b"datafile"), compressed
 
 
-def _voxels_of_metaimage(path: Path, head: bytes) -> tuple[Path, bool]:
+def _named_by_metaimage(path: Path, head: bytes) -> tuple[bytes | None, bool]:
     with path.open("rb") as file:
         if not head:
             raise NotUsableError("empty file")
@@ -92,7 +92,7 @@ def _voxels_of_metaimage(path: Path, head: bytes) -> tuple[Path, bool]:
             line = re.match(rb"\s*[=:][ \t]*([^\r\n]*)", content[after : after + 4096])
     named = line[1].strip() if line else b""
     compressed = re.search(rb"CompressedData\s*[=:]\s*[TtYy1]", head) is not None
-    return path if named.upper() == b"LOCAL" else _beside(path, named), compressed
+    return None if named.upper() == b"LOCAL" else named, compressed
 
 
 def _beside(path: Path, named: bytes) -> Path:

@@ -19,6 +19,7 @@ from lib.exports.lesion_table import as_csv, as_json
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, kept_upload
 
+_CHECKSUMS = ("SHA256", "SHA512", "MD5")
 _USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
 _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
 
@@ -92,6 +93,29 @@ def datastore_router(app: Any) -> APIRouter:
     @router.get("/image/info", summary="What is known of an image", dependencies=[Depends(_USER)])
     def image_info(image: str) -> dict[str, Any]:
         return stock.get_image_info(image)
+
+    @router.head("/image", summary="Is there such an image?", dependencies=[Depends(_USER)])
+    def check_image(image: str, check_sum: str | None = None) -> Any:
+        if check_sum and ":" in check_sum and check_sum.partition(":")[0] not in _CHECKSUMS:
+            raise UserError(f"check_sum is of {', '.join(_CHECKSUMS)}, such as SHA256:<hex digits>.")
+        return stock.download_image(image, check_only=True, check_sum=check_sum)
+
+    @router.put("/", include_in_schema=False)
+    @router.put("/image", summary="Refused", dependencies=[Depends(_ANNOTATOR)])
+    def add_image() -> None:
+        app.datastore().add_image("", "", {})
+
+    @router.put("/image/info", summary="Note something about an image")
+    def note_image(image: str, info: str = Form("{}"), user: User = Depends(_ANNOTATOR)) -> None:
+        app.datastore().update_image_info(image, {**json_object(info, "info"), "user": user.username})
+
+    @router.put("/label/info", summary="Note something about a label")
+    def note_label(label: str, tag: str, info: str = Form("{}"), user: User = Depends(_ANNOTATOR)) -> None:
+        app.datastore().update_label_info(label, tag, {**json_object(info, "info"), "user": user.username})
+
+    @router.put("/updatelabelinfo", include_in_schema=False)
+    def note_label_formerly(label: str, tag: str, params: str = Form("{}"), user: User = Depends(_ANNOTATOR)) -> None:
+        app.datastore().update_label_info(label, tag, {**json_object(params), "user": user.username})
 
     @router.get(
         "/dataset",

@@ -7,6 +7,7 @@ The answer names the version of the model that made the mask and says what to be
 from __future__ import annotations
 
 import json
+import zlib
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,10 @@ from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC
 
-from lib.datastore.volume import read_grid
-from lib.dicomweb.dicom_file import NotUsableError
-from lib.dicomweb.image_header import SUFFIXES, check_image_header
 from lib.errors import UserError
 from lib.server.dicom_response import dicom_response
-from lib.server.requests import json_object, kept_upload
+from lib.server.requests import check_uploaded_image, json_object, kept_upload
+from lib.server.session_routes import session_of
 
 _TOLD_HEADER = "Infer-Params"
 _TOLD = ("model_version", "warnings")
@@ -57,14 +56,16 @@ def infer_router(app: Any) -> APIRouter:
         request["model"] = model
         if file:
             with kept_upload(file, app.uploads_dir) as upload:
-                _check_image(upload)
+                check_uploaded_image(upload)
                 request["image"] = str(upload)
-                return _respond(app, request, output, background_tasks)
+                try:
+                    return _respond(app, request, output, background_tasks)
+                except (OSError, EOFError, zlib.error) as error:
+                    if getattr(error, "errno", None):  # of the server's disk
+                        raise
+                    raise UserError(f"The uploaded file cannot be read as an image: {error}.") from error
         if session_id:
-            session = app.sessions().get_session(session_id) if app.sessions() else None
-            if session is None:
-                raise UserError(f"There is no session {session_id!r}; it may have expired.", HTTPStatus.NOT_FOUND)
-            request["image"] = session.image
+            request["image"] = session_of(app, session_id).image
         elif image:
             app.datastore().series(image)
             request["image"] = image
@@ -93,17 +94,3 @@ def _dicom_seg(app: Any, request: dict[str, Any]) -> Response:
         return dicom_response(app.exports.dicom_seg_of_prediction(request["image"], mask, version))
     finally:
         mask.unlink(missing_ok=True)
-
-
-def _check_image(path: Path) -> None:
-    if not path.name.endswith(SUFFIXES):
-        raise UserError(f"The uploaded file must be {', '.join(SUFFIXES)}, not {path.suffix!r}.")
-    try:
-        check_image_header(path, alone=True)
-        dimension = read_grid(path).GetDimension()
-    except NotUsableError as error:
-        raise UserError(f"The uploaded file cannot be read as an image: {error}.") from error
-    except RuntimeError:
-        raise UserError("The uploaded file cannot be read as an image; send NIfTI (.nii, .nii.gz) or NRRD.") from None
-    if dimension != 3:
-        raise UserError(f"The uploaded image must have three dimensions, not {dimension}.")

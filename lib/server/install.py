@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from monailabel.config import settings
@@ -15,10 +16,13 @@ from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.errors import UserError
+from lib.json_values import finite
 from lib.server.datastore_routes import datastore_router
 from lib.server.infer_routes import infer_router
+from lib.server.log_routes import log_router
 from lib.server.model_routes import model_router
 from lib.server.picture_routes import picture_router
+from lib.server.session_routes import session_router
 from lib.server.status_routes import status_router
 from lib.server.task_routes import task_router
 from lib.server.viewer_routes import viewer_router
@@ -26,8 +30,9 @@ from lib.viewer.ohif_routes import ohif_router
 
 logger = logging.getLogger(__name__)
 
-# Whole-slide pathology: it takes any path of the server's disk as an image, and this app has no use for it.
-_REMOVED = ("/infer/wsi", "/infer/wsi_v2")
+# Whole-slide pathology takes any path of the server's disk as an image; /reload makes a second app behind these
+# routes; the proxy asks what is no PACS. This app has no use for any.
+_REMOVED = ("/infer/wsi", "/infer/wsi_v2", "/reload", "/proxy")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CLIENT_ERRORS = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
 
@@ -49,6 +54,8 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
         infer_router(app),
         datastore_router(app),
         task_router(app),
+        session_router(app),
+        log_router(),
         model_router(app),
         viewer_router(app),
         picture_router(app),
@@ -64,6 +71,7 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
         # By default MONAI Label lets every web page that the user visits read the patients' images.
         server.user_middleware = [m for m in server.user_middleware if m.cls is not CORSMiddleware]
     server.add_exception_handler(UserError, _answer_user_error)
+    server.add_exception_handler(RequestValidationError, _answer_invalid)
     server.add_exception_handler(NotUsableError, _answer_not_usable)
     server.add_exception_handler(MONAILabelException, _answer_monailabel_error)
     server.add_exception_handler(OSError, _answer_os_error)
@@ -74,6 +82,12 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
 async def _answer_user_error(request: Request, error: Any) -> JSONResponse:
     logger.info("%s %s refused: %s", request.method, request.url.path, error)
     return JSONResponse({"detail": str(error)}, status_code=int(error.status))
+
+
+async def _answer_invalid(request: Request, error: Any) -> JSONResponse:
+    """FastAPI's own repeats the input, which is not always JSON."""
+    told = [{name: one[name] for name in ("loc", "msg", "type")} for one in error.errors()]
+    return JSONResponse({"detail": finite(told)}, status_code=422)
 
 
 async def _answer_not_usable(request: Request, error: Any) -> JSONResponse:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -12,21 +14,31 @@ from typing import Any
 
 from fastapi import UploadFile
 
+from lib.datastore.volume import read_file
+from lib.dicomweb.dicom_file import NotUsableError
+from lib.dicomweb.image_header import SUFFIXES, check_image_header
 from lib.errors import UserError
+from lib.json_values import check_sendable
+
+_SUFFIX = re.compile(r"[a-z0-9._-]{0,16}")
 
 
-def json_object(text: str | None) -> dict[str, Any]:
-    """Parse the ``params`` of a form.
+def json_object(text: str | None, name: str = "params") -> dict[str, Any]:
+    """Parse a JSON object in the field ``name`` of a form.
 
     Raises:
         UserError: It is no JSON object.
     """
     try:
         value = json.loads(text or "{}")
+        check_sendable(value)
+    except RecursionError:
+        raise UserError(f"{name} must be a JSON object; it is nested too deeply.") from None
     except ValueError as error:
-        raise UserError(f"params must be a JSON object; it is no JSON: {error}.") from None
+        told = str(error).encode(errors="replace").decode()
+        raise UserError(f"{name} must be a JSON object; it is no JSON: {told}.") from None
     if not isinstance(value, dict):
-        raise UserError(f"params must be a JSON object, not {type(value).__name__}.")
+        raise UserError(f"{name} must be a JSON object, not {type(value).__name__}.")
     return value
 
 
@@ -38,8 +50,8 @@ def kept_upload(upload: UploadFile, folder: Path) -> Iterator[Path]:
     """
     name = Path(upload.filename or "").name.lower()
     suffix = next((s for s in (".nii.gz", ".seg.nrrd") if name.endswith(s)), Path(name).suffix)
-    if len(suffix) > 16:
-        raise UserError(f"The file name {upload.filename!r} has no suffix that tells what it is.")
+    if not _SUFFIX.fullmatch(suffix):
+        raise UserError(f"The file name {(upload.filename or '')[:100]!r} has no suffix that tells what it is.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{uuid.uuid4().hex}{suffix}"
     try:
@@ -48,3 +60,23 @@ def kept_upload(upload: UploadFile, folder: Path) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def check_uploaded_image(path: Path) -> None:
+    """Read an uploaded image once, its header first.
+
+    Raises:
+        UserError: It is no three-dimensional image in one file.
+    """
+    if not path.name.endswith(SUFFIXES):
+        raise UserError(f"The uploaded file must be {', '.join(SUFFIXES)}, not {path.suffix!r}.")
+    try:
+        check_image_header(path, alone=True)
+        image = read_file(path)
+    except (NotUsableError, ValueError) as error:
+        raise UserError(f"The uploaded file cannot be read as an image: {error}.") from error
+    except RuntimeError as error:
+        raise UserError("The uploaded file cannot be read as an image; it is damaged.") from error
+    grid = (*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection())
+    if not all(math.isfinite(value) for value in grid):
+        raise UserError("The uploaded file cannot be read as an image: its spacing or place is no number.")

@@ -1,20 +1,34 @@
-"""``/info``, ``/activelearning`` and ``/train``: MONAI Label's own functions, off the event loop."""
+"""``/info``, ``/activelearning``, ``/train`` and ``/scoring``: MONAI Label's own functions, off the event loop."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from monailabel.config import settings
-from monailabel.endpoints import activelearning
+from monailabel.endpoints import activelearning, batch_infer, scoring
 from monailabel.endpoints import train as stock_train
 from monailabel.endpoints.user.auth import RBAC, User
+from pydantic import AfterValidator
 
 from lib.errors import UserError
+from lib.json_values import check_sendable
 
+_NOT_FOUND = HTTPStatus.NOT_FOUND
+_BATCH_DEFAULTS = {"device": "cuda", "save_label": True, "label_tag": "original", "max_workers": 1}
 _USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
 _ADMIN = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
+_ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
+
+
+def _sendable(params: dict[str, Any]) -> dict[str, Any]:
+    check_sendable(params)
+    return params
+
+
+# They are told again with the state of the task: what JSON cannot hold would break every such answer.
+_Params = Annotated[dict[str, Any], AfterValidator(_sendable)]
 
 
 def task_router(app: Any) -> APIRouter:
@@ -26,15 +40,51 @@ def task_router(app: Any) -> APIRouter:
         return app.info()
 
     @router.post("/activelearning/{strategy}", tags=["ActiveLearning"], summary="The next image to label")
-    def next_sample(strategy: str, params: dict[str, Any] | None = None, user: User = Depends(_USER)) -> dict[str, Any]:
+    def next_sample(strategy: str, params: _Params | None = None, user: User = Depends(_USER)) -> dict[str, Any]:
         return activelearning.sample(strategy, params, user.username)
 
     @router.post("/train/{model}", tags=["Train"], summary="Train a model", dependencies=[Depends(_ADMIN)])
-    def train(model: str, params: dict[str, Any] | None = None, run_sync: bool = False, enqueue: bool = False) -> Any:
+    def train(model: str, params: _Params | None = None, run_sync: bool = False, enqueue: bool = False) -> Any:
         trainers = app.info()["trainers"]
         if model not in trainers:
-            raise UserError(f"There is no model {model!r}; there is {', '.join(trainers)}.", HTTPStatus.NOT_FOUND)
+            raise UserError(f"There is no model {model!r}; there is {', '.join(trainers)}.", _NOT_FOUND)
         app.check_trainable()
         return stock_train.run_model(model, params, run_sync, enqueue)
 
+    @router.post("/train/", tags=["Train"], summary="Train all models", dependencies=[Depends(_ADMIN)])
+    def train_all(params: _Params | None = None, run_sync: bool = False) -> Any:
+        app.check_trainable()
+        return stock_train.run(_by_name(params, app.info()["trainers"]), run_sync)
+
+    @router.post("/scoring/", tags=["Scoring"], include_in_schema=False, dependencies=[Depends(_ANNOTATOR)])
+    def score_all(params: _Params | None = None, run_sync: bool = False) -> Any:
+        return scoring.run(_by_name(params, app.info()["scoring"]), run_sync)
+
+    @router.post("/scoring/{method}", tags=["Scoring"], summary="Score", dependencies=[Depends(_ANNOTATOR)])
+    def score(method: str, params: _Params | None = None, run_sync: bool = False) -> Any:
+        methods = app.info()["scoring"]
+        if method not in methods:
+            raise UserError(f"There is no scoring method {method!r}; there is {', '.join(methods)}.", _NOT_FOUND)
+        return scoring.run_method(method, params, run_sync)
+
+    @router.post("/batch/infer/{model}", tags=["Batch"], summary="Segment all", dependencies=[Depends(_ADMIN)])
+    def infer_all(
+        model: str,
+        images: batch_infer.BatchInferImageType = batch_infer.BatchInferImageType.IMAGES_ALL,
+        params: _Params | None = None,
+        run_sync: bool = False,
+    ) -> Any:
+        models = app.info()["models"]
+        if model not in models:
+            raise UserError(f"There is no model {model!r}; there is {', '.join(models)}.", _NOT_FOUND)
+        return batch_infer.run(model, images, _BATCH_DEFAULTS if params is None else params, run_sync)
+
     return router
+
+
+def _by_name(params: dict[str, Any] | None, names: Any) -> dict[str, Any] | None:
+    """Parameters of each task by its name, as MONAI Label merges them."""
+    for name in names:
+        if params and not isinstance(params.get(name, {}), dict):
+            raise UserError(f"The parameters of {name} must be a JSON object, not {params[name]!r}.")
+    return params

@@ -1,0 +1,45 @@
+"""``/logs``: MONAI Label's own, off the event loop, and told where there is nothing to tell."""
+
+from __future__ import annotations
+
+import subprocess
+from http import HTTPStatus
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import Response
+from monailabel.config import settings
+from monailabel.endpoints import logs as stock
+from monailabel.endpoints.user.auth import RBAC
+
+from lib.errors import UserError
+
+_MOST_LINES = 100_000
+
+
+def log_router() -> APIRouter:
+    """The routes over the server's log and its GPU."""
+    admin = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
+    router = APIRouter(prefix="/logs", tags=["Others"], dependencies=[admin])
+
+    @router.get("/", summary="The last lines of the server's log")
+    def logs(
+        lines: int = Query(300, ge=1, le=_MOST_LINES),
+        html: bool = True,
+        text: bool = False,
+        refresh: int = Query(0, ge=0, le=86_400),
+    ) -> Response:
+        return stock.get_logs(str(Path(settings.MONAI_LABEL_APP_DIR) / "logs" / "app.log"), lines, html, text, refresh)
+
+    @router.get("/gpu", summary="What nvidia-smi says")
+    def gpu() -> Response:
+        try:
+            told = subprocess.run(["nvidia-smi"], capture_output=True, timeout=30, check=True).stdout
+        except (OSError, subprocess.SubprocessError) as error:
+            raise UserError(
+                f"nvidia-smi does not answer on this machine ({type(error).__name__}): it may have no NVIDIA GPU.",
+                HTTPStatus.NOT_FOUND,
+            ) from error
+        return Response(told, media_type="text/plain")
+
+    return router

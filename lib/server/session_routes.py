@@ -1,0 +1,72 @@
+"""``/session``: one image sent once and segmented several times, as MONAI Label's clients offer it.
+
+MONAI Label's own unpacks archives of any size wherever their names lead, and takes any text as an id. Neither is
+needed: a volume is one file.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends, File, UploadFile
+from fastapi.responses import FileResponse
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import RBAC
+
+from lib.errors import UserError
+from lib.server.requests import check_uploaded_image, kept_upload
+
+_ID = re.compile(r"[0-9a-f-]{36}")
+
+
+def session_router(app: Any) -> APIRouter:
+    """The routes over the sessions of ``app``, this app."""
+    router = APIRouter(
+        prefix="/session",
+        tags=["Session"],
+        dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
+    )
+
+    @router.put("/", summary="Send an image for several requests")
+    def create(uncompress: bool = False, expiry: int = 0, files: list[UploadFile] = File(...)) -> dict[str, Any]:
+        if uncompress or len(files) != 1:
+            raise UserError("A session is of one image file (.nii, .nii.gz, .nrrd or .mha); archives are not unpacked.")
+        sessions = _sessions(app)
+        with kept_upload(files[0], app.uploads_dir) as upload:
+            check_uploaded_image(upload)
+            session_id, session = sessions.add_session(str(upload), expiry)
+        return {"session_id": session_id, "session_info": session.to_json()}
+
+    @router.get("/{session_id}", summary="What is known of a session, or its image")
+    def get(session_id: str, update_ts: bool = False, image: bool = False) -> Any:
+        session = session_of(app, session_id, update_ts)
+        return FileResponse(session.image, filename=Path(session.image).name) if image else session.to_json()
+
+    @router.delete("/{session_id}", summary="End a session")
+    def remove(session_id: str) -> Any:
+        session = session_of(app, session_id)
+        _sessions(app).remove_session(session_id)
+        return session.to_json()
+
+    return router
+
+
+def session_of(app: Any, session_id: str, update_ts: bool = True) -> Any:
+    """A session of MONAI Label's by its id.
+
+    Raises:
+        UserError: There is none.
+    """
+    session = _sessions(app).get_session(session_id, update_ts=update_ts) if _ID.fullmatch(session_id) else None
+    if session is None:
+        raise UserError(f"There is no session {session_id[:40]!r}; it may have expired.", HTTPStatus.NOT_FOUND)
+    return session
+
+
+def _sessions(app: Any) -> Any:
+    if app.sessions() is None:
+        raise UserError("Sessions are switched off on this server.", HTTPStatus.NOT_ACCEPTABLE)
+    return app.sessions()

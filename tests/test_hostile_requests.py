@@ -1,0 +1,174 @@
+"""Requests with bodies that are wrong, against the real server: always a sentence, never the server's fault."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+import requests
+import SimpleITK as sitk
+
+from lib.benchmark.processes import ServerProcess
+from lib.errors import UserError
+from lib.fuzz.raw_dicom import RawDicom
+from lib.server.log_routes import log_router
+from tests.support.client import detail, put_label
+from tests.test_hostile_files import META, NRRD
+
+
+@pytest.fixture(scope="module")
+def series(phantom_studies):
+    return phantom_studies.series[0]
+
+
+@pytest.fixture(scope="module")
+def damaged(series, tmp_path_factory) -> tuple[Path, list[str]]:
+    """A folder with the series, and one slice of another that is damaged where the index does not look."""
+    studies = tmp_path_factory.mktemp("studies")
+    for path in series.directory.rglob("*.dcm"):
+        (studies / path.name).write_bytes(path.read_bytes())
+    file = RawDicom.read(next(iter(sorted(studies.iterdir()))))
+    for keyword in ("SeriesInstanceUID", "SOPInstanceUID", "MediaStorageSOPInstanceUID"):
+        file.set(keyword, f"1.2.3.{len(keyword)}")
+    file.set("AcquisitionDate", b"\xff\xff\xff", vr="FD")
+    file.set("TransferSyntaxUID", "1.2.840.10008.1.2.5")
+    file.remove("PixelData")
+    items = b"\xfe\xff\x00\xe0\x03\0\0\0\0\0\0"
+    (studies / "damaged.dcm").write_bytes(file.encoded() + b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + items)
+    return studies, [file.text(name) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+
+
+@pytest.fixture(scope="module")
+def server(start_module_server, damaged) -> ServerProcess:
+    return start_module_server(damaged[0])
+
+
+@pytest.fixture(scope="module")
+def labelled(server, series) -> str:
+    assert put_label(server, series.series_uid, series.truth).status_code == 200
+    return series.series_uid
+
+
+def refused(answer: requests.Response, status: int = 400) -> str:
+    assert answer.status_code == status, answer.text
+    return detail(answer)
+
+
+def upload(server: ServerProcess, name: str, content: bytes) -> requests.Response:
+    url = f"{server.url}/infer/lung_tumor"
+    return requests.post(url, params={"output": "image"}, files={"file": (name, content)})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("x.mhd", META.format("", "/etc/passwd").encode(), "another file"),
+        ("x.nrrd", NRRD.format("data file: /etc/passwd").encode(), "another file"),
+        ("x.mha", META.format("", "LOCAL").replace("8 7 6", "2154 2154 2154").encode(), "more than its file can hold"),
+        ("x.nii.gz", b"\x1f\x8b" + bytes(100), "cannot be read"),
+        ("x.nrrd", b"", "cannot be read"),
+        ("x.nhdr", NRRD.format("data file: /etc/passwd").encode(), "must be .nii"),
+        ("x.h5", b"\x89HDF\r\n\x1a\n", "must be .nii"),
+        ("x", b"1", "must be .nii"),
+        ("x.n\x01i", b"1", "no suffix"),
+    ],
+)
+def test_an_uploaded_image_is_one_readable_file(server, name, content, sentence):
+    assert sentence in refused(upload(server, name, content))
+
+
+def test_a_cut_off_image_is_refused(server, series, tmp_path):
+    image = sitk.Cast(sitk.ReadImage(str(series.truth)), sitk.sitkInt16)
+    sitk.WriteImage(image, str(tmp_path / "image.nii.gz"))
+    content = (tmp_path / "image.nii.gz").read_bytes()
+    assert "cannot be read" in refused(upload(server, "x.nii.gz", content[: len(content) // 2]))
+
+
+INFO = ["", "no json", "[]", "1", '{"a": NaN}', '{"a": 1e999}', r'{"a": "\ud800"}', "[" * 5000, '{"a":' * 5000]
+
+
+@pytest.mark.parametrize("info", INFO[1:])
+@pytest.mark.parametrize("target", ["image/info", "label/info", "updatelabelinfo"])
+def test_notes_are_a_json_object(server, labelled, target, info):
+    params = {"image": labelled, "label": labelled, "tag": "final"}
+    field = "params" if target == "updatelabelinfo" else "info"
+    answer = requests.put(f"{server.url}/datastore/{target}", params=params, data={field: info})
+    assert "must be a JSON object" in refused(answer)
+    for told in ("image/info", "label/info"):
+        assert requests.get(f"{server.url}/datastore/{told}", params=params).status_code == 200
+
+
+def test_notes_in_order_are_kept(server, labelled):
+    params = {"image": labelled, "label": labelled, "tag": "final"}
+    for target in ("image/info", "label/info"):
+        url = f"{server.url}/datastore/{target}"
+        assert requests.put(url, params=params, data={"info": '{"seen": "yes"}'}).status_code == 200
+        assert requests.get(url, params=params).json()["seen"] == "yes"
+
+
+@pytest.mark.parametrize("target", ["train/lung_tumor", "train/", "scoring/", "batch/infer/lung_tumor"])
+def test_parameters_that_are_no_json_are_refused(server, labelled, target):
+    headers = {"Content-Type": "application/json"}
+    answer = requests.post(f"{server.url}/{target}", data='{"a": NaN}', headers=headers)
+    assert answer.status_code == 422
+    assert "Out of range" in answer.json()["detail"][0]["msg"]
+    assert requests.get(f"{server.url}/status/data").status_code == 200
+
+
+@pytest.mark.parametrize("task", ["train", "scoring"])
+def test_parameters_of_each_task_are_an_object(server, labelled, task):
+    answer = requests.post(f"{server.url}/{task}/", json={"lung_tumor": "x", "uncertainty": 1})
+    assert "must be a JSON object" in refused(answer)
+
+
+def test_archives_are_not_unpacked(server, tmp_path):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("../../../../../../../../../../tmp/escaped", "x")
+    files = {"files": ("x.zip", archive.getvalue())}
+    answer = requests.put(f"{server.url}/session/", params={"uncompress": "true"}, files=files)
+    assert "not unpacked" in refused(answer)
+    assert "must be .nii" in refused(requests.put(f"{server.url}/session/", files=files))
+
+
+def test_a_session_is_one_image(server, series):
+    content = series.truth.read_bytes()
+    name = series.truth.name
+    created = requests.put(f"{server.url}/session/", files={"files": (name, content)}).json()
+    where = f"{server.url}/session/{created['session_id']}"
+    assert requests.get(where, params={"image": True}).content == content
+    assert requests.delete(where).status_code == 200
+    assert "no session" in refused(requests.get(where), 404)
+    hostile = {"files": ("x.mhd", META.format("", "/etc/passwd").encode())}
+    assert "another file" in refused(requests.put(f"{server.url}/session/", files=hostile))
+    for strange in ("../../x", "..", "\0", "x" * 5000):
+        answer = requests.post(f"{server.url}/infer/lung_tumor", params={"session_id": strange, "output": "image"})
+        assert "no session" in refused(answer, 404)
+
+
+def test_the_app_is_not_built_a_second_time(server):
+    assert requests.post(f"{server.url}/reload").status_code == 404
+
+
+def test_without_a_gpu_there_is_a_sentence(monkeypatch, tmp_path):
+    gpu = next(route.endpoint for route in log_router().routes if route.path == "/logs/gpu")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="nvidia-smi does not answer"):
+        gpu()
+
+
+def test_the_log_has_an_end(server):
+    assert requests.get(f"{server.url}/logs/", params={"lines": 10**30}).status_code == 422
+
+
+def test_a_damaged_instance_is_told_and_hides_no_other(server, damaged, series):
+    study, bad, instance = damaged[1]
+    root = f"{server.url}/proxy/dicom/wado/studies/{study}/series/{bad}"
+    answers = [requests.get(f"{root}/{what}") for what in (f"instances/{instance}/frames/1", f"instances/{instance}")]
+    for answer in answers:
+        assert answer.status_code in (200, 404, 422), answer.text
+        if answer.status_code != 200:
+            assert detail(answer)
+    assert answers[0].status_code == 404
+    metadata = requests.get(f"{server.url}/proxy/dicom/wado/studies/{study}/metadata").json()
+    assert series.series_uid in {one["0020000E"]["Value"][0] for one in metadata}
