@@ -89,7 +89,8 @@ def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
         answers = [f"{one[0]:.0f}, {one[1]:.0f} ms" if one else "-" for one in (cost.studies_ms, cost.info_ms)]
         print(
             f"{cost.instances:9} {cost.series:6} {cost.first_seconds:6.1f} s {cost.first_cpu_seconds:8.1f} s "
-            f"{cost.restart_seconds:6.1f} s {cost.noticed_seconds:6.1f} s {cost.memory_mib:5.0f} MiB {cost.idle_cores:4.2f} cores"
+            f"{cost.restart_seconds:6.1f} s {cost.noticed_seconds:6.1f} s "
+            f"{cost.memory_mib:5.0f} MiB {cost.idle_cores:4.2f} cores"
             f"{answers[0]:>16} {answers[1]:>16}",
             flush=True,
         )
