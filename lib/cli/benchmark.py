@@ -80,20 +80,17 @@ def run(args: argparse.Namespace) -> int:
 def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
     """A line for each size of folder, as soon as it is measured."""
     print("Folder of small instances, in series of 250; start to all listed; answers while it indexes: median, longest")
-    print(
-        f"{'instances':>9} {'series':>6} {'first':>8} {'restart':>8} {'new seen':>8} {'memory':>9} {'idle':>10}", end=""
-    )
-    print(f"{'study list':>16} {'/info/':>16}")
+    titles = {"instances": 9, "series": 7, "first": 9, "of it CPU": 10, "restart": 9, "new seen": 9, "memory": 10}
+    titles |= {"idle": 11, "study list": 16, "/info/": 16}
+    print("".join(f"{title:>{width}}" for title, width in titles.items()))
     for count in sizes:
         cost = measure_scale(count, scratch, lambda *folders: _server(folders[0], models, folders[1], scored_images=0))
         answers = [f"{one[0]:.0f}, {one[1]:.0f} ms" if one else "-" for one in (cost.studies_ms, cost.info_ms)]
-        print(
-            f"{cost.instances:9} {cost.series:6} {cost.first_seconds:6.1f} s {cost.first_cpu_seconds:8.1f} s "
-            f"{cost.restart_seconds:6.1f} s {cost.noticed_seconds:6.1f} s "
-            f"{cost.memory_mib:5.0f} MiB {cost.idle_cores:4.2f} cores"
-            f"{answers[0]:>16} {answers[1]:>16}",
-            flush=True,
-        )
+        values = [str(cost.instances), str(cost.series)]
+        seconds = (cost.first_seconds, cost.first_cpu_seconds, cost.restart_seconds, cost.noticed_seconds)
+        values += [f"{one:.1f} s" for one in seconds]
+        values += [f"{cost.memory_mib:.0f} MiB", f"{cost.idle_cores:.2f} cores", *answers]
+        print("".join(f"{value:>{width}}" for value, width in zip(values, titles.values(), strict=True)), flush=True)
 
 
 def _print_inference(scan: Path, models: Path) -> None:
