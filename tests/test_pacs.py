@@ -9,11 +9,17 @@ import requests
 import SimpleITK as sitk
 from pydicom import dcmread
 
+from lib.benchmark.orthanc import INSTALL, orthanc_is_installed, orthanc_server
+from lib.benchmark.processes import free_port
+from lib.datastore.catalog import Series
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.errors import UserError
 from lib.exports.dicom_seg import segmentation
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
-from lib.settings import load_info
-from tests.support.client import detail, put_label, same_grid, train, volume_of
+from lib.settings import Settings, load_info
+from tests.support.client import detail, infer, put_label, same_grid, train, volume_of
+from tests.support.requirement import lacking
 
 
 @pytest.mark.pacs
@@ -62,6 +68,55 @@ def test_a_pacs_that_is_away_is_said_and_does_not_end_the_server(start_server):
     answer = requests.get(f"{server.url}/proxy/dicom/qido/studies")
     assert answer.status_code == 502
     assert "does not answer" in detail(answer)
+
+
+@pytest.mark.pacs
+def test_a_pacs_that_goes_away_and_comes_back(start_server, phantom_studies, tmp_path):
+    if not orthanc_is_installed():
+        lacking(INSTALL)
+    cached, other = phantom_studies.of_patient("LUNG-002"), phantom_studies.of_patient("LUNG-003")
+    port = free_port()
+    with orthanc_server(tmp_path / "orthanc", port=port) as orthanc:
+        orthanc.upload(cached.directory)
+        orthanc.upload(other.directory)
+        server = start_server(orthanc.url)
+        total = requests.get(f"{server.url}/info/").json()["datastore"]["total"]
+        assert total >= 2
+        assert requests.get(f"{server.url}/datastore/image", params={"image": cached.series_uid}).status_code == 200
+    away = infer(server, other.series_uid)
+    assert away.status_code == 503
+    assert "did not answer" in detail(away)
+    assert requests.get(f"{server.url}/info/").json()["datastore"]["total"] == total
+    assert put_label(server, cached.series_uid, cached.truth).status_code == 200
+    assert requests.get(f"{server.url}/info/").json()["datastore"]["completed"] == 1
+    with orthanc_server(tmp_path / "orthanc", port=port):
+        back = infer(server, other.series_uid)
+        assert back.status_code == 409  # as it is without weights: its volume was made
+        assert "no trained model" in detail(back)
+        assert requests.get(f"{server.url}/datastore/image", params={"image": other.series_uid}).status_code == 200
+
+
+def test_a_pacs_that_breaks_off_is_told_and_a_deleted_cache_is_made_again(tmp_path):
+    class BreaksOff:
+        base_url = "http://pacs"
+
+        def search_for_series(self, **_: object) -> list:
+            return [{"0020000E": {"vr": "UI", "Value": ["1.2.3"]}, "0020000D": {"vr": "UI", "Value": ["1.2"]}}]
+
+        def search_for_instances(self, *_: object, **__: object) -> list:
+            return []
+
+        def retrieve_series(self, *_: object) -> list:
+            assert settings.cache_dir.is_dir()
+            raise requests.ConnectionError("gone")
+
+    settings = Settings.from_conf("http://pacs", {"workspace": str(tmp_path / "workspace")})
+    datastore = SeriesDatastore(BreaksOff(), settings)
+    datastore.series = lambda uid: Series(uid, "1.2", {}, 1, None)
+    shutil.rmtree(settings.cache_dir, ignore_errors=True)
+    with pytest.raises(UserError, match=r"did not answer .* \(ConnectionError\)") as raised:
+        datastore.get_image_uri("1.2.3")
+    assert raised.value.status == 503
 
 
 @pytest.mark.pacs

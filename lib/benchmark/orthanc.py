@@ -49,9 +49,9 @@ class Orthanc:
 
 
 @contextlib.contextmanager
-def orthanc_server(directory: Path, auth: tuple[str, str] | None = None) -> Iterator[Orthanc]:
-    """An empty Orthanc on a free port of 127.0.0.1, its files in ``directory``."""
-    port = free_port()
+def orthanc_server(directory: Path, auth: tuple[str, str] | None = None, port: int | None = None) -> Iterator[Orthanc]:
+    """An Orthanc on a port of 127.0.0.1, a free one if none is given, its files in ``directory``: at first empty."""
+    port = port or free_port()
     configuration = {
         "Name": "TEST",
         "StorageDirectory": str(directory / "storage"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import requests
 import SimpleITK as sitk
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
@@ -109,11 +110,20 @@ class SeriesDatastore(Datastore):
     def get_image_uri(self, image_id: str) -> str:
         """Path of the volume of an image (NRRD, HU, index order column-row-slice); made when first asked for.
 
+        While a PACS is away, the volume that was made last.
+
         Raises:
-            UserError: There is no such image, or its slices are no regular grid.
+            UserError: There is no such image, its slices are no regular grid, or the PACS does not answer.
         """
         series = self.series(image_id)
-        instances = [] if series.file else self.client.search_for_instances(series.study_uid, series.uid)
+        try:
+            instances = [] if series.file else self.client.search_for_instances(series.study_uid, series.uid)
+        except requests.RequestException as error:
+            made = sorted(self._volumes_dir.glob(f"*/{image_id}.nrrd"), key=lambda path: path.stat().st_mtime)
+            if not made:
+                raise self._away(image_id, error) from error
+            logger.warning("The PACS did not answer (%s); the volume made of %s before is used", error, image_id)
+            return str(made[-1])
         uids = sorted(uid for instance in instances for uid in values_of(instance, "00080018"))
         fingerprint = hashlib.sha256("\n".join(uids).encode()).hexdigest()[:16]
         path = self._volumes_dir / fingerprint / f"{image_id}.nrrd"
@@ -378,13 +388,23 @@ class SeriesDatastore(Datastore):
             elif isinstance(self.client, FolderClient):
                 write_volume(read_volume(self.client.series_paths(series.study_uid, series.uid)), path)
             else:
+                self._settings.cache_dir.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=self._settings.cache_dir) as folder:
                     files = []
                     for number, instance in enumerate(self.client.retrieve_series(series.study_uid, series.uid)):
                         files.append(Path(folder) / f"{number}.dcm")
                         instance.save_as(files[-1], write_like_original=False)
                     write_volume(read_volume(files), path)
+        except requests.RequestException as error:
+            raise self._away(series.uid, error) from error
         except (ValueError, RuntimeError, NotUsableError) as error:
             raise UserError(
                 f"Series {series.uid} cannot be read as a volume: {error}.", HTTPStatus.UNPROCESSABLE_ENTITY
             ) from error
+
+    def _away(self, image_id: str, error: Exception) -> UserError:
+        return UserError(
+            f"The PACS at {self.client.base_url} did not answer when asked for series {image_id} "
+            f"({type(error).__name__}). Try again when it runs and can be reached from here.",
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        )

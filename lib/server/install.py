@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
+from http import HTTPStatus
 from typing import Any
 
+import requests
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
@@ -74,6 +76,7 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
     server.add_exception_handler(RequestValidationError, _answer_invalid)
     server.add_exception_handler(NotUsableError, _answer_not_usable)
     server.add_exception_handler(MONAILabelException, _answer_monailabel_error)
+    server.add_exception_handler(requests.RequestException, _answer_pacs_away)
     server.add_exception_handler(OSError, _answer_os_error)
     server.add_exception_handler(Exception, _answer_unforeseen)
     server.middleware_stack = server.build_middleware_stack()  # it was built before the app was loaded
@@ -97,6 +100,11 @@ async def _answer_not_usable(request: Request, error: Any) -> JSONResponse:
 async def _answer_monailabel_error(request: Request, error: Any) -> JSONResponse:
     status = 400 if error.error in _CLIENT_ERRORS else 500
     return JSONResponse({"detail": error.msg}, status_code=status)
+
+
+async def _answer_pacs_away(request: Request, error: Any) -> JSONResponse:
+    detail = f"The PACS did not answer ({type(error).__name__}). Try again when it runs and can be reached from here."
+    return await _answer_user_error(request, UserError(detail, HTTPStatus.SERVICE_UNAVAILABLE))
 
 
 async def _answer_os_error(request: Request, error: Any) -> JSONResponse:
