@@ -31,7 +31,6 @@ CREATE TABLE IF NOT EXISTS series (
 ) WITHOUT ROWID;
 """
 _BATCH = 200
-_MAPPED_BYTES = 2**30
 _NOTHING = (None,) * 6  # in the columns that only a DICOM instance fills
 _COPY = "the same slice once more: same place and pixels under another SOP Instance UID"
 
@@ -111,7 +110,6 @@ class FolderIndex:
             connection = sqlite3.connect(self._database, timeout=60, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")  # all threads share the system's page cache
             self._local.connection = connection
         return self._local.connection
 
