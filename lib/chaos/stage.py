@@ -77,7 +77,10 @@ class Stage:
 
     def is_training(self) -> bool:
         """Whether a training got as far as its own files, and they are still there."""
-        return self.note.exists() and Path(json.loads(self.note.read_text())["folder"]).exists()
+        try:
+            return Path(json.loads(self.note.read_text())["folder"]).exists()
+        except FileNotFoundError:  # looking first would not help: it may go between two looks
+            return False
 
     def studies_fingerprint(self) -> str:
         """Changes with any name, time or content in the DICOM folder."""
