@@ -20,3 +20,8 @@ class UserError(Exception):
     def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(message)
         self.status = status
+
+
+def in_one_line(error: Exception) -> str:
+    """What went wrong, in one line; pydicom puts whole tracebacks into its messages."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]

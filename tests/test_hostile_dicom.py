@@ -5,12 +5,20 @@ import zlib
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    RLELossless,
+    generate_uid,
+)
 
 from lib.dicomweb import dicom_file
 from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_index_header
 from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.folder_routes import _dicom_files
 from lib.fuzz import bombs
 from lib.fuzz.raw_dicom import RawDicom
 from tests.support.dicom_variants import transcode
@@ -113,3 +121,16 @@ def test_an_instance_without_its_file_meta_is_still_sent(slice_path, tmp_path):
     sent = dcmread(tmp_path / "sent.dcm")
     assert sent.file_meta.MediaStorageSOPClassUID == sent.SOPClassUID
     assert sent.file_meta.MediaStorageSOPInstanceUID == sent.SOPInstanceUID == uids[2]
+
+
+def test_a_refusal_holds_no_traceback_of_pydicom():
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.add_new("PixelData", "OB", b"not encapsulated")
+    dataset["PixelData"].is_undefined_length = True
+    with pytest.raises(NotUsableError, match="encapsulated") as refusal:
+        _dicom_files([dataset])
+    assert "Traceback" not in str(refusal.value)

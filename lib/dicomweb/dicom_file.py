@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from lib.dicomweb import attributes
+from lib.errors import in_one_line
 
 _TAGS = [*attributes.STUDY, *attributes.SERIES, *attributes.INSTANCE]
 _MAX_INLINE_BYTES = 1024
@@ -63,7 +64,7 @@ def read_index_header(path: Path) -> tuple[Dataset, str]:
     except NotUsableError:
         raise
     except Exception as error:  # pydicom raises many kinds on damaged files; one must not stop the scan
-        raise NotUsableError(f"damaged DICOM file ({type(error).__name__}: {error})") from error
+        raise NotUsableError(f"damaged DICOM file ({in_one_line(error)})") from error
     if media_class == MediaStorageDirectoryStorage:
         raise NotUsableError("DICOMDIR, a table of contents; the files it names are read themselves")
     if not sop_class:
@@ -88,7 +89,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except NotUsableError:
         raise
     except Exception as error:  # pydicom raises many kinds on damaged files
-        raise NotUsableError(f"damaged DICOM file ({type(error).__name__}: {error})") from error
+        raise NotUsableError(f"damaged DICOM file ({in_one_line(error)})") from error
 
 
 def _metadata(dataset: Dataset) -> dict[str, Any]:
@@ -120,7 +121,7 @@ def read_frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]
     except (NotUsableError, LookupError):
         raise
     except Exception as error:  # pydicom raises many kinds on damaged items and offset tables (PS3.5 A.4)
-        raise NotUsableError(f"the pixel data of the instance is damaged ({type(error).__name__}: {error})") from error
+        raise NotUsableError(f"the pixel data of the instance is damaged ({in_one_line(error)})") from error
 
 
 def _frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]:

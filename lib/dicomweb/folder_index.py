@@ -17,6 +17,7 @@ from pydicom.uid import generate_uid
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, pixel_digest, read_index_header
 from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
+from lib.errors import in_one_line
 
 _SCHEMA_VERSION = 3
 _SCHEMA = """
@@ -224,7 +225,7 @@ class FolderIndex:
         except (NotUsableError, OSError) as error:
             reason = str(error)
         except Exception as error:  # pydicom raises many kinds; no file may end the scan of the others
-            reason = f"damaged DICOM file ({type(error).__name__}: {error})"
+            reason = f"damaged DICOM file ({in_one_line(error)})"
         return _Row((path, size, mtime_ns, reason, *_NOTHING))
 
     def _read(self, path: str, size: int, mtime_ns: int) -> _Row:

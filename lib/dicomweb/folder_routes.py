@@ -15,7 +15,7 @@ from pydicom import Dataset
 from lib.dicomweb import multipart
 from lib.dicomweb.dicom_file import NotUsableError, read_dicom
 from lib.dicomweb.folder_client import FolderClient
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.json_values import finite
 
 _DICOM_JSON = "application/dicom+json"
@@ -104,7 +104,7 @@ def _store(client: FolderClient, body: bytes, content_type: str) -> Response:
         datasets = [read_dicom(part) for part in parts]
         response = client.store_instances(datasets)
     except Exception as error:  # whatever pydicom makes of a foreign body: the sender has to mend it
-        raise UserError(f"The body is not DICOM that can be stored: {error}") from error
+        raise UserError(f"The body is not DICOM that can be stored: {in_one_line(error)}") from error
     return _dicom_json(response.to_json_dict())
 
 
@@ -146,7 +146,7 @@ def _dicom_files(datasets: list[Dataset]) -> Response:
         try:
             dataset.save_as(buffer, write_like_original=False)
         except Exception as error:  # pydicom raises many kinds on values that are none
-            raise NotUsableError(f"the instance cannot be sent ({type(error).__name__}: {error})") from error
+            raise NotUsableError(f"the instance cannot be sent ({in_one_line(error)})") from error
         contents.append(buffer.getvalue())
     body, media_type = multipart.encode(contents, "application/dicom")
     return Response(body, media_type=media_type)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, File, UploadFile
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC, User
 
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.server.requests import kept_upload
 
 _ADMIN = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
@@ -29,8 +29,7 @@ def model_router(app: Any) -> APIRouter:
                 weights = torch.load(path, map_location="cpu", weights_only=True)
                 copy.deepcopy(app.task_config.network).load_state_dict(weights.get("model", weights))
             except Exception as error:  # torch raises whatever foreign bytes make of it
-                reason = f"{type(error).__name__}: {error}".splitlines()[0]
-                raise UserError(f"The file holds no weights of this network ({reason}).") from error
+                raise UserError(f"The file holds no weights of this network ({in_one_line(error)}).") from error
             version = app.models.keep(path, {"uploaded_by": user.username, "file": file.filename})
             app.models.serve(version)
         return {**app.model_info(model), "version": version}
