@@ -150,7 +150,7 @@ def _server(studies: Path, models: Path, workspace: Path, **conf: object) -> Ite
         "--app",
         str(APP_DIR),
         "--studies",
-        str(studies),
+        str(studies.resolve()),
     ]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     command += ["--conf", "workspace", str(workspace), "--conf", "model_dir", str(models)]
