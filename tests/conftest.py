@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.support.browser",
     "tests.support.weights",
     "tests.support.imports",
+    "tests.support.small_network",
 ]
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

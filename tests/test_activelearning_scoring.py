@@ -13,7 +13,6 @@ from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
-from lib.settings import load_info
 
 GRID = Acquisition(shape=(8, 48, 48), spacing=(10.0, 7.0, 7.0))
 
@@ -61,21 +60,8 @@ class Datastore:
 
 
 @pytest.fixture
-def info():
-    info = load_info()
-    info["network"]["channels"] = [4, 8]
-    return info
-
-
-@pytest.fixture
-def models(info, tmp_path):
+def models(store):
     """Two versions, the first of which serves."""
-    store = ModelStore(tmp_path / "model")
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        weights = tmp_path / f"{seed}.pt"
-        torch.save({"model": AttentionResidualUNet(**info["network"]).state_dict()}, weights)
-        store.keep(weights, {})
     store.serve(store.manifests()[0]["version"])
     return store
 

@@ -15,7 +15,6 @@ from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
 from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
-from lib.settings import load_info
 
 REQUEST = {"device": "cpu", "result_extension": ".nrrd", "logging": "WARNING"}
 
@@ -25,24 +24,6 @@ def chest(request, tmp_path):
     grid = Acquisition(shape=(24, 64, 72), spacing=(6.0, 5.0, 5.2), plane=request.param)
     hu, _, affine = chest_volume(3, acquisition=grid)
     return write_volume(tmp_path / "chest.nrrd", hu, affine)
-
-
-@pytest.fixture
-def info():
-    info = load_info()
-    info["network"]["channels"] = [4, 8]
-    return info
-
-
-@pytest.fixture
-def store(info, tmp_path):
-    store = ModelStore(tmp_path / "model")
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        weights = tmp_path / f"{seed}.pt"
-        torch.save({"model": AttentionResidualUNet(**info["network"]).state_dict()}, weights)
-        store.keep(weights, {"seed": seed})
-    return store
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lib.atomic import write_atomically, write_json
-from lib.cli.train import add_data_arguments
+from lib.cli.train import add_data_arguments, begin_long_work
 from lib.errors import UserError
 from lib.evaluation.ablation import VARIANTS, Variant, markdown
 from lib.evaluation.cases import evaluate_case
@@ -45,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and measure each variant with each seed; write ``ablation.json`` and ``ablation.md``."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    begin_long_work(args.threads)
     variants = [variant for variant in VARIANTS if not args.variants or variant.name in args.variants]
     tests = _test_sets(args)
     data = _DataBySettings(args)

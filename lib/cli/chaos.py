@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import tempfile
 from pathlib import Path
 
 from lib.chaos.campaign import Campaign
+from lib.cli.output_folder import new_folder
 from lib.errors import UserError
 
 
@@ -22,10 +22,7 @@ def run(args: argparse.Namespace) -> int:
     """Kill, and say what became of it; 1 if anything was lost or damaged."""
     if args.kills < 1:
         raise UserError(f"--kills must be at least 1, not {args.kills}.")
-    if args.output and args.output.exists():
-        raise UserError(f"{args.output} exists; give a new folder.")
-    folder = args.output or Path(tempfile.mkdtemp(prefix="lunglabel-chaos-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = new_folder(args.output, "chaos")
     summary = Campaign(folder.resolve(), args.kills, args.seed, lambda line: print(line, flush=True)).run()
     for name, value in summary.items():
         if name != "each":

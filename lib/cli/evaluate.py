@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage, Orientation
 
 from lib.atomic import write_atomically, write_json
+from lib.cli.train import begin_long_work
 from lib.errors import UserError
 from lib.evaluation.cases import CaseResult, evaluate_case
 from lib.evaluation.figures import slice_strip
@@ -44,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure each model on each image and write ``metrics.json`` and ``report.html``."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    begin_long_work(args.threads)
     pairs = find_cases(args.images, args.masks, args.output / "volumes")
     if args.held_out:
         pairs = [pair for pair in pairs if held_out(patient_of(pair[0]))]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import tempfile
 from pathlib import Path
 
+from lib.cli.output_folder import new_folder
 from lib.errors import UserError
 from lib.fuzz.campaign import Campaign
 
@@ -25,10 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Try all cases and say what became of them; 1 if any failed."""
     if args.count < 1 or args.seed < 0 or min(args.cases or [0]) < 0:
         raise UserError("--count must be at least 1, --seed and --cases at least 0.")
-    if args.output and args.output.exists():
-        raise UserError(f"{args.output} exists; give a new folder.")
-    folder = args.output or Path(tempfile.mkdtemp(prefix="lunglabel-fuzz-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = new_folder(args.output, "fuzz")
     cases = args.cases or range(args.seed, args.seed + args.count)
     summary = Campaign(folder.resolve(), cases, lambda line: print(line, flush=True)).run()
     for name, value in summary.items():

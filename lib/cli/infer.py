@@ -19,7 +19,7 @@ from lib.atomic import write_atomically, write_json
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.catalog import Series
 from lib.dicomweb.folder_client import FolderClient
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.exports.label_exports import LabelExports
 from lib.exports.lesion_table import Lesion, as_csv, as_json, lesion_table
 from lib.settings import APP_DIR, Settings, is_url
@@ -86,7 +86,7 @@ class _Batch:
                 said = "finished before" if record else None
                 record = record or self._segment(series)
             except Exception as error:  # whatever is wrong with one series or with the PACS: the others are done
-                reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                reason = str(error) if isinstance(error, UserError) else in_one_line(error)
                 failures.append(f"{series.uid}: {reason}")
                 print(f"{about}: failed, {reason}", flush=True)
                 continue

@@ -8,9 +8,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lib.atomic import write_atomically, write_json
+from lib.cli.train import begin_long_work
 from lib.errors import UserError
 from lib.settings import load_info
 from lib.simulation.comparison import compare
@@ -44,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play every strategy with every seed; leave ``simulation.json``, ``curve.png`` and ``table.md``."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    begin_long_work(args.threads)
     info = load_info()
     if args.channels:
         info["network"]["channels"] = args.channels

@@ -47,11 +47,16 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--negatives", type=Path, nargs="*", default=[], help="volumes or DICOM series without tumour")
 
 
+def begin_long_work(threads: int | None) -> None:
+    """Log with the time of day, and keep to so many CPU threads where told."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if threads:
+        torch.set_num_threads(threads)
+
+
 def run(args: argparse.Namespace) -> int:
     """Train on the patients that are not held out, and leave weights and manifest in ``args.output``."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    begin_long_work(args.threads)
     info = load_info()
     data = read_training_data(args.images, args.masks, args.negatives, info, args.output / "volumes")
     weights = fit(

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.label_store import LabelRecord
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.imports.case import Case, Found
 from lib.imports.workplace import Workplace
 
@@ -150,6 +150,6 @@ def _check(done: list[tuple[str, str, str]], workplace: Workplace, tally: Tally)
 
 
 def _failed(tally: Tally, name: str, error: Exception, say: Callable[[str], object]) -> None:
-    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    reason = str(error) if isinstance(error, UserError) else in_one_line(error)
     tally.failures.append((name, reason))
     say(f"{name}: failed, {reason}")

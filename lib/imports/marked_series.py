@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import SimpleITK as sitk
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from lib.datastore.catalog import Series, SeriesCatalog
 from lib.datastore.frames import is_multi_frame, slices_of
@@ -145,16 +145,20 @@ def _fetched(client: Any, source: Source) -> Iterator[Path]:
 
 
 def _named_series(path: Path, kind: str) -> Iterator[str]:
-    """SeriesInstanceUIDs that an object refers to (PS3.3 C.12.2.1, C.8.8.5)."""
+    """SeriesInstanceUIDs that an object refers to."""
     if kind == LIDC_XML:
         for element in ElementTree.parse(path).iter("{http://www.nih.gov}SeriesInstanceUid"):
             yield (element.text or "").strip()
         return
-    header = dcmread(path, stop_before_pixels=True)
-    yield from (str(one.SeriesInstanceUID) for one in header.get("ReferencedSeriesSequence") or [])
+    yield from (str(one.SeriesInstanceUID) for one in referenced_series(dcmread(path, stop_before_pixels=True)))
+
+
+def referenced_series(header: Dataset) -> Iterator[Dataset]:
+    """The items of a SEG (PS3.3 C.12.2.1) or RTSTRUCT (C.8.8.5) that name the series it refers to."""
+    yield from header.get("ReferencedSeriesSequence") or []
     for frame in header.get("ReferencedFrameOfReferenceSequence") or []:
         for study in frame.get("RTReferencedStudySequence") or []:
-            yield from (str(one.SeriesInstanceUID) for one in study.get("RTReferencedSeriesSequence") or [])
+            yield from study.get("RTReferencedSeriesSequence") or []
 
 
 def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mapping) -> tuple[sitk.Image, dict[str, Any]]:

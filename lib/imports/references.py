@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 from pydicom import Dataset, dcmread
 
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
+from lib.imports.marked_series import LIDC_XML, RTSTRUCT, SEG, referenced_series
 from lib.imports.workplace import Workplace
 
-RTSTRUCT, SEG, LIDC_XML = "RTSTRUCT", "SEG", "LIDC XML"
 _TAGS = ["ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence", "FrameOfReferenceUID", "StudyInstanceUID"]
 
 
@@ -47,7 +47,7 @@ def dicom_annotations(source: Path, workplace: Workplace) -> tuple[list[Annotati
             try:
                 found.append(_references(instance.path, kind))
             except Exception as error:  # pydicom raises many kinds on damaged files
-                failures.append((str(instance.path.relative_to(source)), f"damaged ({type(error).__name__}: {error})"))
+                failures.append((str(instance.path.relative_to(source)), f"damaged ({in_one_line(error)})"))
     return sorted(found, key=lambda one: one.path), failures
 
 
@@ -100,14 +100,10 @@ def _frame_of_reference(path: Path) -> str:
 def _references(path: Path, kind: str) -> Annotation:
     header = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
     frames = header.get("ReferencedFrameOfReferenceSequence") or []
-    series = [*(header.get("ReferencedSeriesSequence") or [])]  # of a SEG (PS3.3 C.12.2.1)
-    for frame in frames:  # of an RTSTRUCT (PS3.3 C.8.8.5)
-        for study in frame.get("RTReferencedStudySequence") or []:
-            series += study.get("RTReferencedSeriesSequence") or []
     return Annotation(
         path,
         kind,
-        frozenset(_uid(one, "SeriesInstanceUID") for one in series) - {""},
+        frozenset(_uid(one, "SeriesInstanceUID") for one in referenced_series(header)) - {""},
         frozenset(_uid(one, "FrameOfReferenceUID") for one in (header, *frames)) - {""},
         _uid(header, "StudyInstanceUID"),
     )

@@ -1,0 +1,27 @@
+"""A network that is built in no time, and two versions of its untrained weights."""
+
+import pytest
+import torch
+
+from lib.networks import AttentionResidualUNet
+from lib.publishing import ModelStore
+from lib.settings import load_info
+
+
+@pytest.fixture
+def info():
+    info = load_info()
+    info["network"]["channels"] = [4, 8]
+    return info
+
+
+@pytest.fixture
+def store(info, tmp_path):
+    """Two versions, none of which serves."""
+    store = ModelStore(tmp_path / "model")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        weights = tmp_path / f"{seed}.pt"
+        torch.save({"model": AttentionResidualUNet(**info["network"]).state_dict()}, weights)
+        store.keep(weights, {"seed": seed})
+    return store
