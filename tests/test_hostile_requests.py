@@ -4,15 +4,21 @@ import io
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 import SimpleITK as sitk
+from fastapi import UploadFile
+from monai.transforms import Compose
 
 from lib.benchmark.processes import ServerProcess
 from lib.errors import UserError
 from lib.fuzz.raw_dicom import RawDicom
 from lib.server.log_routes import log_router
-from tests.support.client import detail, put_label
+from lib.server.requests import uploaded_volume
+from lib.settings import load_info
+from lib.transforms import image_transforms
+from tests.support.client import detail, put_label, same_grid
 from tests.test_hostile_files import META, NRRD
 
 
@@ -77,6 +83,20 @@ def test_an_uploaded_image_is_one_readable_file(server, name, content, sentence)
     assert sentence in refused(upload(server, name, content))
 
 
+@pytest.mark.parametrize("kind", ["four dimensions", "more bytes than voxels"])
+def test_readers_do_not_disagree_on_an_uploaded_image(series, tmp_path, kind):
+    """Found by fuzzing, cases 1151 and 1271: the server's check took the file, the reader of inference failed."""
+    image = sitk.Cast(sitk.ReadImage(str(series.truth)), sitk.sitkInt16)
+    path = tmp_path / ("image.mha" if kind == "four dimensions" else "image.nrrd")
+    sitk.WriteImage(sitk.JoinSeries(image) if kind == "four dimensions" else image, str(path))
+    sent = io.BytesIO(path.read_bytes() + (b"" if kind == "four dimensions" else bytes(1000)))
+    with uploaded_volume(UploadFile(sent, filename=path.name), tmp_path / "uploads") as volume:
+        assert same_grid(sitk.ReadImage(str(volume)), image)
+        seen = Compose(image_transforms(load_info()["preprocessing"]))({"image": volume})["image"]
+    assert seen.shape[1:] == (256, 256, image.GetSize()[2])
+    assert not any((tmp_path / "uploads").iterdir())
+
+
 def test_a_cut_off_image_is_refused(server, series, tmp_path):
     image = sitk.Cast(sitk.ReadImage(str(series.truth)), sitk.sitkInt16)
     sitk.WriteImage(image, str(tmp_path / "image.nii.gz"))
@@ -131,12 +151,15 @@ def test_archives_are_not_unpacked(server, tmp_path):
     assert "must be .nii" in refused(requests.put(f"{server.url}/session/", files=files))
 
 
-def test_a_session_is_one_image(server, series):
+def test_a_session_is_one_image(server, series, tmp_path):
     content = series.truth.read_bytes()
     name = series.truth.name
     created = requests.put(f"{server.url}/session/", files={"files": (name, content)}).json()
     where = f"{server.url}/session/{created['session_id']}"
-    assert requests.get(where, params={"image": True}).content == content
+    (tmp_path / "back.nrrd").write_bytes(requests.get(where, params={"image": True}).content)
+    back, sent = sitk.ReadImage(str(tmp_path / "back.nrrd")), sitk.ReadImage(str(series.truth))
+    assert same_grid(back, sent)
+    assert np.array_equal(sitk.GetArrayFromImage(back), sitk.GetArrayFromImage(sent))
     assert requests.delete(where).status_code == 200
     assert "no session" in refused(requests.get(where), 404)
     hostile = {"files": ("x.mhd", META.format("", "/etc/passwd").encode())}

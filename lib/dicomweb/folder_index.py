@@ -189,6 +189,10 @@ class FolderIndex:
         rows = self._connection.execute("SELECT path, description FROM images ORDER BY path DESC")
         return list({image.uid: image for image in (ImageFile.from_json(*row) for row in rows)}.values())[::-1]
 
+    def paths(self) -> set[Path]:
+        """Every file that was looked at, usable or not."""
+        return {Path(path) for (path,) in self._connection.execute("SELECT path FROM files")}
+
     def problems(self) -> list[tuple[Path, str]]:
         """Every file that cannot be used, with the reason."""
         rows = self._connection.execute("SELECT path, problem FROM files WHERE problem IS NOT NULL ORDER BY path")

@@ -59,16 +59,26 @@ def pacs_router(url: str) -> APIRouter:
         dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     )
 
+    def ask(method: str, target: str, headers: dict[str, str], body: bytes) -> requests.Response:
+        return session.request(
+            method,
+            target,
+            headers=headers,
+            data=body or None,
+            stream=True,
+            timeout=(_CONNECT_SECONDS, settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT),
+        )
+
     def forward(method: str, target: str, query: str, headers: dict[str, str], body: bytes) -> Response:
+        asked = (method, f"{target}?{query}" if query else target, headers, body)
         try:
-            answer = session.request(
-                method,
-                f"{target}?{query}" if query else target,
-                headers=headers,
-                data=body or None,
-                stream=True,
-                timeout=(_CONNECT_SECONDS, settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT),
-            )
+            try:
+                answer = ask(*asked)
+            except requests.ConnectionError:
+                if method != "GET":  # a second STOW could store twice
+                    raise
+                # A PACS closes idle connections, and may do so just while the next request is on its way.
+                answer = ask(*asked)
         except requests.RequestException as error:
             logger.warning("PACS did not answer %s %s: %s", method, target, error)
             raise UserError(

@@ -171,30 +171,29 @@ class Campaign:
         """Until every file is in the index, be it as an instance or by its problem, and the catalog was refreshed."""
         files = {path.resolve() for path in watched.rglob("*") if path.is_file()}
         deadline = time.monotonic() + _INDEX_SECONDS
-        while time.monotonic() < deadline and self._server.process.poll() is None:
-            if files <= self._index().keys():
-                time.sleep(2)
-                return
+        while missing := files - self._index().paths():
+            if time.monotonic() > deadline or self._server.process.poll() is not None:
+                break
             time.sleep(0.2)
-        missing = sorted(str(path.relative_to(watched)) for path in files - self._index().keys())
+        else:
+            time.sleep(2)
         for case in cases:
-            named = [name for name in missing if name.startswith(f"case-{case}/")]
+            named = sorted(path.name for path in missing if path.is_relative_to((watched / f"case-{case}").resolve()))
             if named:
                 self._fail(case, f"not indexed in {_INDEX_SECONDS} s: {named}")
 
-    def _index(self) -> dict[Path, tuple[str, str, str] | None]:
-        """Every file with study, series and instance UID, or None where it is named as not usable."""
-        index = FolderIndex(self._stage.workspace / "cache" / "index.sqlite", [])
-        found: dict[Path, tuple[str, str, str] | None] = {path: None for path, _ in index.problems()}
-        for header, _ in index.series():
-            for file in index.instances(header["0020000E"]["Value"][0]):
-                found[file.path] = (file.study_uid, file.series_uid, file.sop_uid)
-        return found | dict.fromkeys(image.path for image in index.images())
+    def _index(self) -> FolderIndex:
+        return FolderIndex(self._stage.workspace / "cache" / "index.sqlite", [])
 
     def _questions(self, folder: Path) -> list[Exchange]:
         """What a viewer asks of the series of a case."""
-        index = FolderIndex(self._stage.workspace / "cache" / "index.sqlite", [])
-        uids = {uids for path, uids in self._index().items() if uids and path.is_relative_to(folder.resolve())}
+        index = self._index()
+        uids = {
+            (file.study_uid, file.series_uid, file.sop_uid)
+            for header, _ in index.series()
+            for file in index.instances(header["0020000E"]["Value"][0])
+            if file.path.is_relative_to(folder.resolve())
+        }
         images = {series for _, series, _ in uids}
         images |= {image.uid for image in index.images() if image.path.is_relative_to(folder.resolve())}
         asked = [

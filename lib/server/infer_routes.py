@@ -7,7 +7,6 @@ The answer names the version of the model that made the mask and says what to be
 from __future__ import annotations
 
 import json
-import zlib
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from monailabel.endpoints.user.auth import RBAC
 
 from lib.errors import UserError
 from lib.server.dicom_response import dicom_response
-from lib.server.requests import check_uploaded_image, json_object, kept_upload
+from lib.server.requests import json_object, uploaded_volume
 from lib.server.session_routes import session_of
 
 _TOLD_HEADER = "Infer-Params"
@@ -55,15 +54,8 @@ def infer_router(app: Any) -> APIRouter:
         request = {name: value for name, value in json_object(params).items() if name in known}
         request["model"] = model
         if file:
-            with kept_upload(file, app.uploads_dir) as upload:
-                check_uploaded_image(upload)
-                request["image"] = str(upload)
-                try:
-                    return _respond(app, request, output, background_tasks)
-                except (OSError, EOFError, zlib.error) as error:
-                    if getattr(error, "errno", None):  # of the server's disk
-                        raise
-                    raise UserError(f"The uploaded file cannot be read as an image: {error}.") from error
+            with uploaded_volume(file, app.uploads_dir) as volume:
+                return _respond(app, request | {"image": str(volume)}, output, background_tasks)
         if session_id:
             request["image"] = session_of(app, session_id).image
         elif image:

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
 from fastapi import UploadFile
 
-from lib.datastore.volume import read_file
+from lib.datastore.volume import read_file, write_volume
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_header import SUFFIXES, check_image_header
 from lib.errors import UserError
@@ -62,12 +63,25 @@ def kept_upload(upload: UploadFile, folder: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def check_uploaded_image(path: Path) -> None:
-    """Read an uploaded image once, its header first.
+@contextmanager
+def uploaded_volume(upload: UploadFile, folder: Path) -> Iterator[Path]:
+    """An uploaded image as a volume like those of the datastore, for as long as it is needed.
+
+    What comes after reads a file of ours: readers differ in what they make of an odd header.
 
     Raises:
         UserError: It is no three-dimensional image in one file.
     """
+    with kept_upload(upload, folder) as sent:
+        volume = sent.with_name(f"volume-{sent.stem.partition('.')[0]}.nrrd")
+        try:
+            write_volume(_read_upload(sent), volume)
+            yield volume
+        finally:
+            volume.unlink(missing_ok=True)
+
+
+def _read_upload(path: Path) -> sitk.Image:
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"The uploaded file must be {', '.join(SUFFIXES)}, not {path.suffix!r}.")
     try:
@@ -80,3 +94,4 @@ def check_uploaded_image(path: Path) -> None:
     grid = (*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection())
     if not all(math.isfinite(value) for value in grid):
         raise UserError("The uploaded file cannot be read as an image: its spacing or place is no number.")
+    return image

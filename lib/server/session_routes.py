@@ -17,7 +17,7 @@ from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 
 from lib.errors import UserError
-from lib.server.requests import check_uploaded_image, kept_upload
+from lib.server.requests import uploaded_volume
 
 _ID = re.compile(r"[0-9a-f-]{36}")
 
@@ -35,9 +35,8 @@ def session_router(app: Any) -> APIRouter:
         if uncompress or len(files) != 1:
             raise UserError("A session is of one image file (.nii, .nii.gz, .nrrd or .mha); archives are not unpacked.")
         sessions = _sessions(app)
-        with kept_upload(files[0], app.uploads_dir) as upload:
-            check_uploaded_image(upload)
-            session_id, session = sessions.add_session(str(upload), expiry)
+        with uploaded_volume(files[0], app.uploads_dir) as volume:
+            session_id, session = sessions.add_session(str(volume), expiry)
         return {"session_id": session_id, "session_info": session.to_json()}
 
     @router.get("/{session_id}", summary="What is known of a session, or its image")
