@@ -155,17 +155,22 @@ def test_image_files_are_images_but_masks_are_not(tmp_path):
         "scaled": np.random.default_rng(0).random((10, 12, 14)).astype(np.float32),
         "colour": np.zeros((10, 12, 14, 3), np.uint8),
         "slice": scan[:1],
+        "huge": scan,
     }.items():
-        sitk.WriteImage(sitk.GetImageFromArray(values, isVector=values.ndim == 4), folder / f"{name}.nii.gz")
+        image = sitk.GetImageFromArray(values, isVector=values.ndim == 4)
+        if name == "huge":
+            image.SetSpacing((1e6, 1, 1))
+        sitk.WriteImage(image, folder / f"{name}.nii.gz")
     client = FolderClient(folder, tmp_path / "segs", tmp_path / "index.sqlite")
     client.scan()
     found = SeriesCatalog(client)
     found.refresh()
     by_name = {series.value("PatientID"): series for series in found.all()}
-    assert by_name.keys() == {"DICOM", "scan", "flat"}
+    assert by_name.keys() == {"DICOM", "scan", "flat", "huge"}
     assert by_name["scan"].problem is None
     assert "OHIF cannot show it" in by_name["scan"].warnings[0]
     assert "2 slice(s)" in by_name["flat"].problem
+    assert by_name["huge"].problem == "voxels of 1e+06 × 1 × 1 mm; those of a chest CT are from 0.1 to 20 mm"
     problems = {path.name.split(".")[0]: reason for path, reason in client.index.problems()}
     assert problems.keys() == {"mask", "scaled", "colour", "slice"}
     assert "mask" in problems["mask"]
@@ -195,6 +200,9 @@ def test_a_series_whose_headers_make_no_sense_hides_no_other(catalog, tmp_path):
     change(paths[:1], lambda d: setattr(d, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]))
     change(paths[1:2], lambda d: setattr(d, "PixelSpacing", [0, 0]))
     change(paths[2:3], lambda d: delattr(d, "Rows"))
+    write(folder / "tiny", "TINY")
+    change(sorted_slices(folder / "tiny"), lambda d: setattr(d, "PixelSpacing", [0.001, 0.001]))
     found = catalog()
     assert found["GOOD"].problem is None
     assert found["ODD"].problem is not None
+    assert "voxels of 0.001 × 0.001 ×" in found["TINY"].problem

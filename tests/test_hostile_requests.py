@@ -97,6 +97,21 @@ def test_readers_do_not_disagree_on_an_uploaded_image(series, tmp_path, kind):
     assert not any((tmp_path / "uploads").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda image: image.SetSpacing((1, 1e6, 1)), "voxels of 1 × 1e+06 × 1 mm"),
+        (lambda image: image.SetOrigin((0, 0, 1e20)), "its first voxel is at"),
+    ],
+)
+def test_a_grid_on_which_nothing_can_be_computed_is_refused(server, series, tmp_path, change, sentence):
+    """Found by fuzzing, cases 1070 and 1322."""
+    image = sitk.Cast(sitk.ReadImage(str(series.truth)), sitk.sitkInt16)
+    change(image)
+    sitk.WriteImage(image, str(tmp_path / "image.mha"))
+    assert sentence in refused(upload(server, "image.mha", (tmp_path / "image.mha").read_bytes()))
+
+
 def test_a_cut_off_image_is_refused(server, series, tmp_path):
     image = sitk.Cast(sitk.ReadImage(str(series.truth)), sitk.sitkInt16)
     sitk.WriteImage(image, str(tmp_path / "image.nii.gz"))

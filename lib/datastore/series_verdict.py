@@ -11,7 +11,7 @@ import numpy as np
 from pydicom.uid import UID
 
 from lib.datastore.frames import CT_IMAGE_STORAGE, MULTI_FRAME_CT, is_multi_frame, slices_of
-from lib.datastore.slice_geometry import SliceStack, between, slice_stack
+from lib.datastore.slice_geometry import SliceStack, between, check_voxel_size, slice_stack
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import tag_of, values_of
 
@@ -77,6 +77,10 @@ def judge_image_file(image: ImageFile) -> Verdict:
     """Judge a NIfTI, NRRD or MetaImage file."""
     if image.size[2] < MIN_SLICES:
         return Verdict(f"{image.size[2]} slice(s); at least {MIN_SLICES} are needed for a volume")
+    try:
+        check_voxel_size(image.spacing[:3])
+    except ValueError as error:
+        return Verdict(str(error))
     warnings = ["an image file, not DICOM: OHIF cannot show it; 3D Slicer can"]
     if image.lowest > _AIR_HU:
         warnings.append(f"values from {image.lowest:g}: without the air around a patient, they may not be HU")

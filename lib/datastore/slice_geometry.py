@@ -22,6 +22,7 @@ LARGEST_GAP_MM = 10.0
 SLICE_POSITIONS = "slice_positions"  # metadata of a volume: JSON of SliceStack.positions
 _SAME_PLACE_MM = 0.05
 _GAP_TOLERANCE = 0.02
+_VOXEL_MM = (0.1, 20.0)
 _DRIFT_MM = 0.5  # sideways from slice to slice, less than a pixel: positions are often rounded
 _DicomJson = dict[str, dict[str, Any]]
 
@@ -110,7 +111,8 @@ def slice_stack(slices: Sequence[_DicomJson]) -> SliceStack:
     Raises:
         ValueError: They cannot be shown and segmented as one stack; the message says why, with the numbers. That is
             so if they lie in different planes or several at one place, if a gap between two that are not evenly
-            spaced is over ``LARGEST_GAP_MM``, or if one would be so far from its place when all are spread evenly.
+            spaced is over ``LARGEST_GAP_MM``, if one would be so far from its place when all are spread evenly, or if
+            ``check_voxel_size`` refuses their voxels.
     """
     orientations = _numbers(slices, "ImageOrientationPatient", 6)
     positions = _numbers(slices, "ImagePositionPatient", 3)
@@ -120,12 +122,26 @@ def slice_stack(slices: Sequence[_DicomJson]) -> SliceStack:
     row, column = orientations[0, :3], orientations[0, 3:]
     if abs(np.linalg.norm(np.cross(row, column)) - 1) > 1e-3:
         raise ValueError(f"Image Orientation (Patient) {orientations[0].tolist()} is no pair of directions")
-    if spacing.min() <= 0:
-        raise ValueError(f"Pixel Spacing {spacing.tolist()} is no size")
     order = np.argsort(positions @ np.cross(row, column), kind="stable")
     stack = SliceStack(order.tolist(), positions[order], row, column, (float(spacing[1]), float(spacing[0])))
     _refuse(stack)
+    check_voxel_size(stack.spacing if len(slices) > 1 else stack.pixel_spacing)
     return stack
+
+
+def check_voxel_size(spacing: Sequence[float]) -> None:
+    """Refuse voxels of a size that no scan of a chest has: the field of a network would be of none or of too many.
+
+    Args:
+        spacing: Along each axis, mm.
+
+    Raises:
+        ValueError: It is not from 0.1 to 20 mm.
+    """
+    low, high = _VOXEL_MM
+    if not all(low <= length <= high for length in spacing):
+        sizes = " × ".join(f"{length:.4g}" for length in spacing)
+        raise ValueError(f"voxels of {sizes} mm; those of a chest CT are from {low:g} to {high:g} mm")
 
 
 def _refuse(stack: SliceStack) -> None:

@@ -13,12 +13,13 @@ import SimpleITK as sitk
 
 from lib.atomic import write_atomically
 from lib.datastore.frames import is_multi_frame, slices_of
-from lib.datastore.slice_geometry import SLICE_POSITIONS, SliceStack, slice_stack
+from lib.datastore.slice_geometry import SLICE_POSITIONS, SliceStack, check_voxel_size, slice_stack
 from lib.dicomweb.dicom_file import read_index_header, read_metadata
 from lib.dicomweb.matching import first_value
 
 _NIFTI = (".nii", ".nii.gz")
 _SHEAR = 1e-4
+_FARTHEST_MM = 1e5  # from the origin of the patient's coordinates; farther off, 32 bits cannot tell voxels apart
 _RESCALE = (("RescaleSlope", 1), ("RescaleIntercept", 0))
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI's patient axes are RAS
 
@@ -71,7 +72,7 @@ def read_file(path: Path) -> sitk.Image:
     """Read a NIfTI, NRRD or MetaImage file in HU as :func:`read_volume` would give it.
 
     Raises:
-        ValueError: It is no three-dimensional image.
+        ValueError: It is no three-dimensional image, or its grid is none of a chest CT.
         RuntimeError: It cannot be read.
     """
     image = sitk.ReadImage(str(path))
@@ -82,9 +83,20 @@ def read_file(path: Path) -> sitk.Image:
             f"it has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} value(s) for each "
             "voxel, not one three-dimensional volume"
         )
+    _check_grid(image)
     volume = sitk.GetImageFromArray(as_hu(sitk.GetArrayViewFromImage(image)))
     volume.CopyInformation(image)
     return volume
+
+
+def _check_grid(image: sitk.Image) -> None:
+    """Raise a ValueError for a grid on which nothing can be computed; headers may say anything."""
+    check_voxel_size(image.GetSpacing())
+    flatness = abs(np.linalg.det(np.array(image.GetDirection()).reshape(3, 3)))
+    if not flatness > _SHEAR:
+        raise ValueError("its axes do not span a volume")
+    if not max(np.abs(image.GetOrigin())) < _FARTHEST_MM:
+        raise ValueError(f"its first voxel is at {image.GetOrigin()} mm")
 
 
 def write_volume(image: sitk.Image, target: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import shutil
 import uuid
@@ -86,12 +85,8 @@ def _read_upload(path: Path) -> sitk.Image:
         raise UserError(f"The uploaded file must be {', '.join(SUFFIXES)}, not {path.suffix!r}.")
     try:
         check_image_header(path, alone=True)
-        image = read_file(path)
+        return read_file(path)
     except (NotUsableError, ValueError) as error:
         raise UserError(f"The uploaded file cannot be read as an image: {error}.") from error
     except RuntimeError as error:
         raise UserError("The uploaded file cannot be read as an image; it is damaged.") from error
-    grid = (*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection())
-    if not all(math.isfinite(value) for value in grid):
-        raise UserError("The uploaded file cannot be read as an image: its spacing or place is no number.")
-    return image
