@@ -74,7 +74,10 @@ def test_paths_and_unknown_ids_are_refused_everywhere(server, image, phantom_stu
     for response in responses:
         assert 400 <= response.status_code < 500, (response.request.url, response.text)
         assert detail(response)
-    assert requests.post(f"{server.url}/infer/wsi/lung_tumor", params={"image": image}).status_code in (404, 405)
+    for closed in ("infer/wsi/lung_tumor", "infer/wsi_v2/lung_tumor", "reload", "proxy/dicom"):
+        answer = requests.post(f"{server.url}/{closed}", params={"image": image}, data={"wsi": "{}"})
+        assert answer.status_code == 404, answer.text
+        assert detail(answer) == f"This app has no /{closed}."
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".bin"])

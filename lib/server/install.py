@@ -34,7 +34,8 @@ logger = logging.getLogger(__name__)
 
 # Whole-slide pathology takes any path of the server's disk as an image; /reload makes a second app behind these
 # routes; the proxy asks what is no PACS. This app has no use for any.
-_REMOVED = ("/infer/wsi", "/infer/wsi_v2", "/reload", "/proxy")
+_CLOSED = ("/infer/wsi/{path:path}", "/infer/wsi_v2/{path:path}", "/reload", "/proxy/{path:path}")
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CLIENT_ERRORS = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
 
@@ -50,7 +51,6 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
         dicomweb: Answers ``/proxy/dicom``.
     """
     routes = server.router.routes
-    routes[:] = [route for route in routes if not getattr(route, "path", "").startswith(_REMOVED)]
     stock = len(routes)
     ours = (
         infer_router(app),
@@ -64,6 +64,7 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
         status_router(app),
         dicomweb,
         ohif_router(),
+        _closed_router(),
     )
     for router in ours:
         server.include_router(router)
@@ -80,6 +81,18 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
     server.add_exception_handler(OSError, _answer_os_error)
     server.add_exception_handler(Exception, _answer_unforeseen)
     server.middleware_stack = server.build_middleware_stack()  # it was built before the app was loaded
+
+
+def _closed_router() -> APIRouter:
+    """Answers 404 where MONAI Label's own routes would do what this app must not."""
+    router = APIRouter(include_in_schema=False)
+
+    def closed(request: Request) -> None:
+        raise UserError(f"This app has no {request.url.path}.", HTTPStatus.NOT_FOUND)
+
+    for path in _CLOSED:
+        router.add_api_route(path, closed, methods=_METHODS)
+    return router
 
 
 async def _answer_user_error(request: Request, error: Any) -> JSONResponse:
