@@ -15,8 +15,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from lib.datastore.volume import read_volume
 from lib.dicomweb import dicom_file
-from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_index_header
+from lib.dicomweb.dicom_file import NotUsableError, check_elements, read_dicom, read_frames, read_index_header
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.folder_routes import _dicom_files
 from lib.fuzz import bombs
@@ -82,6 +83,15 @@ def test_what_claims_more_pixels_than_it_holds_is_refused(slice_path, syntax):
     slice_path.write_bytes(content)
     with pytest.raises(NotUsableError, match="claims 8589672450 bytes of pixels"):
         read_index_header(slice_path)
+
+
+def test_what_claims_gigabytes_behind_its_pixels_is_refused_before_they_are_taken(slice_path):
+    """Found by fuzzing, cases 1896 and 2226: GDCM took 4 GiB for them."""
+    check_elements(slice_path)
+    slice_path.write_bytes(slice_path.read_bytes() + b"\xfc\xff\xfc\xffOB\0\0\xf0\xff\xff\xff" + bytes(50))
+    read_index_header(slice_path)
+    with pytest.raises(NotUsableError, match="claims more bytes than the file has"):
+        read_volume([slice_path])
 
 
 def damaged_items(offsets: bytes) -> bytes:

@@ -74,6 +74,10 @@ def test_paths_and_unknown_ids_are_refused_everywhere(server, image, phantom_stu
     for response in responses:
         assert 400 <= response.status_code < 500, (response.request.url, response.text)
         assert detail(response)
+    for limit in ("9" * 5000, "²", "-1"):
+        answer = requests.get(f"{server.url}/proxy/dicom/qido/studies", params={"limit": limit})
+        assert answer.status_code == 400
+        assert "must be a number" in detail(answer)
     for closed in ("infer/wsi/lung_tumor", "infer/wsi_v2/lung_tumor", "reload", "proxy/dicom"):
         answer = requests.post(f"{server.url}/{closed}", params={"image": image}, data={"wsi": "{}"})
         assert answer.status_code == 404, answer.text

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from lib.atomic import write_atomically
 from lib.datastore.frames import is_multi_frame, slices_of
 from lib.datastore.slice_geometry import SLICE_POSITIONS, SliceStack, check_voxel_size, slice_stack
-from lib.dicomweb.dicom_file import read_index_header, read_metadata
+from lib.dicomweb.dicom_file import check_elements, read_index_header, read_metadata
 from lib.dicomweb.matching import first_value
 
 _NIFTI = (".nii", ".nii.gz")
@@ -38,7 +38,10 @@ def read_volume(paths: Sequence[Path]) -> sitk.Image:
 
     Raises:
         ValueError: The slices cannot be stacked.
+        NotUsableError: A file is damaged.
     """
+    for path in paths:
+        check_elements(path)
     headers = [read_index_header(path)[0].to_json_dict() for path in paths]
     multi_frame = is_multi_frame(headers)
     slices = slices_of([read_metadata(path) for path in paths]) if multi_frame else headers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import zlib
@@ -73,6 +74,22 @@ def read_index_header(path: Path) -> tuple[Dataset, str]:
         dataset.SOPClassUID = media_class or CTImageStorage
     _check_length(dataset, transfer_syntax, size - min(pixels_at, size))
     return dataset, transfer_syntax
+
+
+def check_elements(path: Path) -> None:
+    """Refuse a file in which an element claims more bytes than there are: GDCM takes them first, up to 4 GiB.
+
+    The index looks no farther than the pixels; what follows them is read with the volume.
+
+    Raises:
+        NotUsableError: The file is damaged so.
+    """
+    with path.open("rb") as file:
+        _check_inflated(file)
+        with contextlib.suppress(Exception):  # damaged in another way: GDCM has the last word
+            dcmread(file, force=True, specific_tags=["SOPClassUID"])
+        if file.tell() > path.stat().st_size:
+            raise NotUsableError("damaged DICOM file: an element claims more bytes than the file has")
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +20,7 @@ from lib.errors import UserError, in_one_line
 from lib.json_values import finite
 
 _DICOM_JSON = "application/dicom+json"
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _QUERY_WORDS = ("limit", "offset", "includefield", "fuzzymatching")
 
 
@@ -112,8 +114,8 @@ def _query(request: Request) -> dict[str, Any]:
     """Turn a QIDO-RS query string into the arguments of a client's search."""
     parameters = request.query_params
     for name in ("limit", "offset"):
-        if name in parameters and not parameters[name].isdigit():
-            raise UserError(f"{name} must be a number, not {parameters[name]!r}.")
+        if name in parameters and not _NUMBER.fullmatch(parameters[name]):
+            raise UserError(f"{name} must be a number of up to nine digits, not {parameters[name][:40]!r}.")
     return {
         "limit": int(parameters["limit"]) if "limit" in parameters else None,
         "offset": int(parameters["offset"]) if "offset" in parameters else None,
