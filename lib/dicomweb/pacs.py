@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
+from typing import Any
 
 import requests
 from dicomweb_client import DICOMwebClient
@@ -14,6 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMwebClientX
 from monailabel.endpoints.user.auth import RBAC
+from requests.adapters import HTTPAdapter
 
 from lib.errors import UserError
 
@@ -29,10 +31,21 @@ _RETURNED = ("content-type", "content-length", "content-encoding", "transfer-enc
 _CONNECT_SECONDS = 10
 
 
+class _ImpatientAdapter(HTTPAdapter):
+    """Waits for a PACS no longer than MONAI Label's settings say; by default requests waits for ever."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        options["timeout"] = options.get("timeout") or (_CONNECT_SECONDS, settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT)
+        return super().send(request, **options)
+
+
 def pacs_session() -> requests.Session:
     """A session with the credentials of MONAI Label's settings (``MONAI_LABEL_DICOMWEB_USERNAME`` …)."""
     user, password = settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD
-    return create_session_from_user_pass(user, password) if user and password else requests.Session()
+    session = create_session_from_user_pass(user, password) if user and password else requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _ImpatientAdapter())
+    return session
 
 
 def pacs_client(url: str) -> DICOMwebClient:
@@ -66,7 +79,6 @@ def pacs_router(url: str) -> APIRouter:
             headers=headers,
             data=body or None,
             stream=True,
-            timeout=(_CONNECT_SECONDS, settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT),
         )
 
     def forward(method: str, target: str, query: str, headers: dict[str, str], body: bytes) -> Response:
