@@ -64,6 +64,12 @@ def test_a_request_that_was_broken_off_needs_no_answer(answering):
     assert problem_of(exchange, send(answering(b""), exchange, timeout=10)) is None
 
 
+@pytest.mark.parametrize("headers", [{"Host": "elsewhere"}, {"Accept": "\0"}])
+def test_what_is_no_http_may_be_hung_up_on(answering, headers):
+    exchange = Exchange("PUT", "/datastore/label", headers, b"x" * 100)
+    assert problem_of(exchange, send(answering(b""), exchange, timeout=10)) is None
+
+
 @pytest.mark.parametrize("case", range(20))
 def test_a_case_is_the_same_each_time(case):
     grid = sitk.Image(8, 7, 6, sitk.sitkUInt8)

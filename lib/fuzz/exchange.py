@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 _MOST_BYTES = 64 << 20  # of an answer; what comes after is not looked at
 _HONEST = (503, 504)  # "not now", said on purpose
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TRACEBACK = b"Traceback (most recent call last)"
 
 
@@ -38,6 +40,11 @@ class Exchange:
     def is_broken_off(self) -> bool:
         """Whether less is sent than claimed; a server may then hang up without a word."""
         return self.length is not None and self.length > len(self.body)
+
+    @property
+    def is_no_http(self) -> bool:
+        """Whether its headers break RFC 9112; a server may then hang up before it has read all, and its 400 is lost."""
+        return "host" in map(str.lower, self.headers) or any(_CONTROL.search(value) for value in self.headers.values())
 
     def __str__(self) -> str:
         kind = self.headers.get("Content-Type", "no type")
@@ -90,7 +97,7 @@ def send(url: str, exchange: Exchange, timeout: float) -> Answer:
 
 def problem_of(exchange: Exchange, answer: Answer) -> str | None:
     """What is wrong with an answer; None if all is well."""
-    if answer.status == 0 and not exchange.is_broken_off:
+    if answer.status == 0 and not (exchange.is_broken_off or exchange.is_no_http):
         return f"{exchange}: no answer"
     if answer.status >= 500 and answer.status not in _HONEST:
         return f"{exchange}: {answer.status} {answer.body[:300]!r}"
