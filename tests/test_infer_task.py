@@ -91,6 +91,29 @@ def test_slices_without_lung_cost_nothing():
     torch.testing.assert_close(logits[..., 5], alone, rtol=1e-4, atol=1e-4)
 
 
+def test_views_are_averaged_where_the_first_shows_something():
+    class Lopsided(torch.nn.Module):
+        """Marks the left half of what it sees, as far as there is something."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, image, return_attention=False):
+            logits = torch.where(image > 0, torch.where(torch.arange(8) < 4, 3.0, -3.0)[:, None], -9.0)
+            return (logits, []) if return_attention else logits
+
+    volume = torch.zeros(1, 8, 8, 2)
+    volume[..., 1] = 1
+    once, _ = infer_slices(Lopsided(), volume, (0, 2), batch_size=2)
+    twice, _ = infer_slices(Lopsided(), volume, (0, 2), batch_size=2, views=2)
+    assert (once[0, :4, :, 1] == 3).all()
+    torch.testing.assert_close(twice[..., 1], torch.zeros(1, 8, 8), atol=1e-5, rtol=0)  # 0.5 on either side
+    assert torch.equal(twice[..., 0], once[..., 0])
+    four, _ = infer_slices(Lopsided(), volume, (0, 2), batch_size=1, views=4)
+    torch.testing.assert_close(four, twice)
+
+
 def test_the_picture_shows_a_row_for_each_of_the_largest_lesions():
     mask = np.zeros((40, 40, 20), np.uint8)
     mask[5:12, 5:12, 3:6] = 1

@@ -1,6 +1,7 @@
 """python main.py train on phantoms: pairs, split, checkpoint, resuming, manifest, prediction."""
 
 import argparse
+import hashlib
 import json
 from xml.etree import ElementTree
 
@@ -85,6 +86,22 @@ def test_a_stopped_run_goes_on_and_leaves_weights_with_a_manifest(data, tmp_path
 
     with pytest.raises(UserError, match="other settings or data"):
         train.run(arguments(data, tmp_path / "run", "--steps", 6))
+
+
+def test_training_goes_on_from_weights(data, tmp_path, small_network):
+    train.run(arguments(data, tmp_path / "first", "--steps", 2))
+    weights = tmp_path / "first" / "model.pt"
+    train.run(arguments(data, tmp_path / "second", "--steps", 2, "--initial", weights, "--learning-rate", 1e-9))
+    first, second = (
+        torch.load(tmp_path / run / "model.pt", weights_only=True)["model"]["head.conv.weight"]
+        for run in ("first", "second")
+    )
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-6)
+    settings = json.loads((tmp_path / "second" / "manifest.json").read_text())["settings"]
+    assert settings["initial"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    small_network["network"]["channels"] = [4, 6]
+    with pytest.raises(UserError, match="are of another network"):
+        train.run(arguments(data, tmp_path / "third", "--steps", 2, "--initial", weights))
 
 
 def test_a_crop_is_kept_without_its_padding(data, tmp_path):

@@ -23,6 +23,7 @@ from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
+from lib.networks.weights import load_weights
 from lib.publishing import ModelStore
 from lib.transforms import image_transforms
 
@@ -147,9 +148,8 @@ class DoubtScoring(ScoringMethod):
 
     def _made(self, image: Path, label: Path | None, label_sha256: str | None) -> Score:
         weights = self._models.serving_weights()
-        state = torch.load(weights, weights_only=True, map_location="cpu")
         network = AttentionResidualUNet(**self._info["network"])
-        network.load_state_dict(state.get("model", state))
+        load_weights(network, weights)
         network.eval().to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
         network.register_forward_pre_hook(lambda *_: self._before_each_batch())
         files = {"image": image} | ({"label": label} if label else {})

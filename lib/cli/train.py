@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights and patches (default 0)")
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints (default 250)")
     parser.add_argument("--bfloat16", action="store_true", help="half precision; faster where the processor has it")
+    parser.add_argument("--initial", type=Path, help="weights to begin with, a model.pt (default: random ones)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
 
 
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         save_every=args.save_every,
         bfloat16=args.bfloat16,
+        initial=args.initial,
     )
     logger.info("Weights: %s", weights)
     return 0

@@ -32,7 +32,7 @@ class Variant:
     trained_as: str | None = None
 
     def info(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """info.yaml with the changes, and without the limits that were chosen for the shipped weights."""
+        """info.yaml with the changes, but no mirrored views and none of the limits chosen for the shipped weights."""
         info = copy.deepcopy(dict(base))
         sections = {
             "network": info["network"],
@@ -47,7 +47,7 @@ class Variant:
 
 
 # How sure a network is depends on its loss and its training: limits fitted to one would judge the others.
-_NO_LIMITS = {"min_confidence": 0.0, "max_elongation": 0.0}
+_NO_LIMITS = {"min_confidence": 0.0, "max_elongation": 0.0, "views": 1}
 _DICE_ONLY = {"loss_lambda": 1.0}
 _NO_CRF = {"crf": False}
 

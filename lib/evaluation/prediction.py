@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from monai.transforms import Compose
 
-from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
+from lib.networks.weights import load_weights
 from lib.transforms import image_transforms, mask_transforms
 
 
@@ -26,12 +26,8 @@ class Predictor:
         self._info = info
         self.hu_std = float(info["preprocessing"]["hu_std"])  # HU in one unit of what the network sees
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            state = torch.load(weights, weights_only=True, map_location="cpu")
-        except FileNotFoundError:
-            raise UserError(f"There are no weights at {weights}.") from None
         self._network = AttentionResidualUNet(**info["network"])
-        self._network.load_state_dict(state.get("model", state))
+        load_weights(self._network, weights)
         self._network.eval().to(self._device, memory_format=torch.channels_last)
 
     def __call__(self, image: Path, change: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
@@ -49,5 +45,7 @@ class Predictor:
         data = transforms({"image": image})
         volume = data["image"].as_tensor()
         seen = change(volume) if change else volume
-        data["pred"], _ = infer_slices(self._network, seen, data["lung_slices"], options["batch_size"])
+        data["pred"], _ = infer_slices(
+            self._network, seen, data["lung_slices"], options["batch_size"], views=options["views"]
+        )
         return np.asarray(Compose(mask_transforms(options, transforms))(data)["pred"])

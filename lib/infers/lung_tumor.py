@@ -19,7 +19,7 @@ from torch import nn
 from lib.datastore.label_reader import on_grid
 from lib.datastore.volume import read_grid, write_mask
 from lib.errors import UserError
-from lib.networks.slice_inference import infer_slices
+from lib.networks.slice_inference import MIRRORED, infer_slices
 from lib.publishing import ModelStore
 from lib.transforms import image_transforms, mask_transforms
 from lib.transforms.voxel_order import contiguous
@@ -87,6 +87,7 @@ class LungTumorInferTask(BasicInferTask):
             image.as_tensor(),
             data["lung_slices"],
             int(data["batch_size"]),
+            views=int(data["views"]),
             attention=data["attention"],
         )
         data[self.output_label_key] = logits
@@ -143,6 +144,8 @@ def _check(request: dict[str, Any], defaults: dict[str, Any]) -> None:
         raise UserError(f"threshold is a probability between 0 and 1, not {request['threshold']}.")
     if "batch_size" in request and not 1 <= request["batch_size"] <= 256:
         raise UserError(f"batch_size is a number of slices from 1 to 256, not {request['batch_size']}.")
+    if "views" in request and not 1 <= request["views"] <= len(MIRRORED):
+        raise UserError(f"views is a number from 1 to {len(MIRRORED)}, not {request['views']}.")
     device = request.get("device")
     if device is not None and device not in ("cpu", "cuda", *defaults["device"]):
         raise UserError(f"device is one of {', '.join(defaults['device'])}, not {device!r}.")

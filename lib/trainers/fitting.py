@@ -1,6 +1,7 @@
 """Offline training on patches: seeded, resumable, each run with a manifest beside its weights."""
 
 import copy
+import hashlib
 import json
 import logging
 import math
@@ -19,6 +20,7 @@ from lib.atomic import write_atomically, write_json
 from lib.errors import UserError
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
+from lib.networks.weights import load_weights
 from lib.trainers.patches import PatchSampler
 from lib.trainers.scans import Scan
 from lib.trainers.training_curve import training_curve
@@ -45,6 +47,7 @@ def fit(
     seed: int,
     save_every: int,
     bfloat16: bool,
+    initial: Path | None = None,
 ) -> Path:
     """Train and return the weights, ``output/model.pt``.
 
@@ -63,11 +66,17 @@ def fit(
         seed: Of weights and patches.
         save_every: Steps between two checkpoints.
         bfloat16: Let the network work in half precision; faster where the processor can do it.
+        initial: Weights to begin with. They know crops, so the patches are the whole mixture from the first step.
     """
+    if not 1 <= cycles <= steps:
+        raise UserError(f"{steps} steps cannot have {cycles} cycles; give at least one step for each.")
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loss = {name: info["config"]["train"][name] for name in ("loss_lambda", "focal_gamma", "focal_alpha")}
-    network = AttentionResidualUNet(**info["network"]).to(device, memory_format=torch.channels_last)
+    network = AttentionResidualUNet(**info["network"])
+    if initial:
+        load_weights(network, initial)
+    network = network.to(device, memory_format=torch.channels_last)
     average = AveragedModel(network, avg_fn=_running_mean, use_buffers=True)
     optimizer = torch.optim.Adam(network.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -88,6 +97,7 @@ def fit(
             "learning_rate": learning_rate,
             "seed": seed,
             "bfloat16": bfloat16,
+            "initial": hashlib.sha256(initial.read_bytes()).hexdigest() if initial else None,
         },
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "monai": monai.__version__},
         "history": [],
@@ -100,7 +110,7 @@ def fit(
         size=patch_size,
         seed=seed + first,
         batch_size=batch_size,
-        warm_up=round(steps * _SHARE_OF_CROPS_FIRST),
+        warm_up=0 if initial else round(steps * _SHARE_OF_CROPS_FIRST),
         first=first,
     )
     # One process beside this one draws, so that the order of the patches is that of the seed.
