@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from pydicom import Dataset
 
 from lib.phantoms import Acquisition, Lesion, chest_volume, write_dicom_series
 from tests.browser.ohif import Ohif
-from tests.support.dicom_variants import as_multi_frame, sorted_slices
+from tests.support.dicom_variants import as_multi_frame, change, sorted_slices
 
 pytestmark = pytest.mark.browser
 
@@ -17,6 +18,7 @@ GRID = Acquisition(shape=SHAPE, spacing=(5, 5.6, 5))
 GRIDS = {
     "GAP": GRID,
     "TILTED": Acquisition(shape=SHAPE, spacing=(5, 5.6, 5), gantry_tilt_degrees=12),
+    "NO-UIDS": GRID,
     "MULTI-FRAME": GRID,
     "MULTI-FRAME-FEET-FIRST": Acquisition(shape=SHAPE, spacing=(5, 5.6, 5), plane="feet_first_supine"),
 }
@@ -46,7 +48,13 @@ def studies(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
             as_multi_frame(plain, folder)
         made[kind] = folder, hu
     sorted_slices(made["GAP"][0])[MISSING].unlink()
+    change(list(made["NO-UIDS"][0].iterdir()), _without_uids)
     return made
+
+
+def _without_uids(dataset: Dataset) -> None:
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "PatientID"):
+        setattr(dataset, keyword, "")
 
 
 @pytest.mark.parametrize("kind", GRIDS)
