@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.atomic import write_atomically, write_json
-from lib.cli.train import add_data_arguments, begin_long_work
+from lib.cli.train import add_crops_first, add_data_arguments, begin_long_work
 from lib.errors import UserError
 from lib.evaluation.ablation import VARIANTS, Variant, markdown
 from lib.evaluation.cases import evaluate_case
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variants", nargs="+", choices=[variant.name for variant in VARIANTS], help="default: all")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each (default 3)")
     parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of each (default 1000)")
+    add_crops_first(parser)
     parser.add_argument("--batch-size", type=int, default=24, help="patches for each step (default 24)")
     parser.add_argument("--bfloat16", action="store_true", help="train in half precision")
     parser.add_argument("--no-robustness", action="store_true", help="leave out the five changes of intensity")
@@ -102,6 +103,7 @@ def _measured(
             seed=seed,
             save_every=args.steps,
             bfloat16=args.bfloat16,
+            crops_first=args.crops_first,
         )
     predictor = Predictor(weights, info)
     summaries = {

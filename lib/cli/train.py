@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights and patches (default 0)")
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints (default 250)")
     parser.add_argument("--bfloat16", action="store_true", help="half precision; faster where the processor has it")
+    add_crops_first(parser)
     parser.add_argument("--initial", type=Path, help="weights to begin with, a model.pt (default: random ones)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
 
@@ -46,6 +47,16 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         help="for each of --images: a folder of masks under the same names, or one mask file for a DICOM series",
     )
     parser.add_argument("--negatives", type=Path, nargs="*", default=[], help="volumes or DICOM series without tumour")
+
+
+def add_crops_first(parser: argparse.ArgumentParser) -> None:
+    """Declare the option for the order in which patches are seen."""
+    parser.add_argument(
+        "--crops-first",
+        type=float,
+        default=1 / 3,
+        help="share of the steps that goes from crops alone to the whole mixture of crops and lungs (default a third)",
+    )
 
 
 def begin_long_work(threads: int | None) -> None:
@@ -72,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         save_every=args.save_every,
         bfloat16=args.bfloat16,
+        crops_first=args.crops_first,
         initial=args.initial,
     )
     logger.info("Weights: %s", weights)

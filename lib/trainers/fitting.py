@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 _EMA_DECAY = 0.998
 _WARM_UP_STEPS = 100
-_SHARE_OF_CROPS_FIRST = 1 / 3  # of the steps, until the patches are the whole mixture
 
 
 def fit(
@@ -47,6 +46,7 @@ def fit(
     seed: int,
     save_every: int,
     bfloat16: bool,
+    crops_first: float,
     initial: Path | None = None,
 ) -> Path:
     """Train and return the weights, ``output/model.pt``.
@@ -66,6 +66,7 @@ def fit(
         seed: Of weights and patches.
         save_every: Steps between two checkpoints.
         bfloat16: Let the network work in half precision; faster where the processor can do it.
+        crops_first: Share of the steps over which the patches go from crops alone to the whole mixture.
         initial: Weights to begin with. They know crops, so the patches are the whole mixture from the first step.
     """
     if not 1 <= cycles <= steps:
@@ -97,6 +98,7 @@ def fit(
             "learning_rate": learning_rate,
             "seed": seed,
             "bfloat16": bfloat16,
+            "crops_first": crops_first,
             "initial": hashlib.sha256(initial.read_bytes()).hexdigest() if initial else None,
         },
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "monai": monai.__version__},
@@ -110,7 +112,7 @@ def fit(
         size=patch_size,
         seed=seed + first,
         batch_size=batch_size,
-        warm_up=0 if initial else round(steps * _SHARE_OF_CROPS_FIRST),
+        warm_up=0 if initial else round(steps * crops_first),
         first=first,
     )
     # One process beside this one draws, so that the order of the patches is that of the seed.
