@@ -1,10 +1,12 @@
 # make run   sets everything up and serves    make run STUDIES=<DICOM folder or DICOMweb URL> HOST=… PORT=…
 # make test  sets everything up and tests
+# make weights DATA=<folder>   trains the shipped weights anew
 
 STUDIES ?=
 HOST    ?= 127.0.0.1
 PORT    ?= 8000
 CONF    ?=
+DATA    ?= ../shared/data
 # The first Python that fits and can make virtual environments.
 PYTHON  ?= $(or $(shell for p in python3 python3.12 python3.11 python3.10; do $$p -c 'import ensurepip, sys; \
 	sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done),python3)
@@ -13,7 +15,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 DEMO := workspace/demo-studies
 
-.PHONY: run test lint install doctor clean
+.PHONY: run test install doctor weights clean
 
 run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@case "$(STUDIES)" in ""|http://*|https://*) ;; *) test -d "$(STUDIES)" || \
@@ -31,6 +33,21 @@ install: .venv/installed
 
 doctor: .venv/installed
 	@$(BIN)/python main.py doctor $(STUDIES)
+
+# Train the shipped weights anew, as model/MODEL_CARD.md tells: about 50 minutes on one CPU core, then 10.
+WEIGHTS := workspace/weights
+LIDC := $(DATA)/lidc-nodules
+DX := $(DATA)/lung-pet-ct-dx-a0002
+LUNGS := "$(DX)/2.000000-ThoraxRoutine  8.0.0  B70f-62919" "$(DX)/3.000000-ThoraxRoutine  8.0.0  B40f-10983" \
+	$(DATA)/totalseg-example-ct-dicom
+TUMOUR := "$(DATA)/4d-lung-113/1.000000-P4P113S303I10349 Gated 40.0B-29543"
+MASKS := $(LIDC)/masks $(DATA)/masks/4d-lung-113_Tumor_c40.nii.gz
+weights: .venv/installed
+	$(BIN)/python main.py train --steps 15000 --cycles 1 --bfloat16 --save-every 500 --threads 1 \
+		--images $(LIDC)/images $(TUMOUR) --masks $(MASKS) --negatives $(LUNGS) --output $(WEIGHTS)/first
+	$(BIN)/python main.py train --steps 3000 --cycles 1 --bfloat16 --learning-rate 0.001 --threads 1 \
+		--initial $(WEIGHTS)/first/model.pt --images $(LIDC)/images $(TUMOUR) $(DATA)/lidc-idri-0001 \
+		--masks $(MASKS) $(DATA)/masks/lidc-idri-0001_nodule_ge2readers.nii.gz --negatives $(LUNGS) --output $(WEIGHTS)/second
 
 clean:
 	rm -rf .venv $(DEMO)

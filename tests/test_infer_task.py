@@ -110,6 +110,16 @@ def test_views_are_averaged_where_the_first_shows_something():
     assert (once[0, :4, :, 1] == 3).all()
     torch.testing.assert_close(twice[..., 1], torch.zeros(1, 8, 8), atol=1e-5, rtol=0)  # 0.5 on either side
     assert torch.equal(twice[..., 0], once[..., 0])
+    beneath = torch.cat([torch.full_like(volume, -1), volume, torch.full_like(volume, 2)])  # seen of three slices
+    seen = []
+
+    class Recording(Lopsided):
+        def forward(self, image, return_attention=False):
+            seen.append(image[:, :, 0, 0].tolist())
+            return super().forward(image[:, 1:2], return_attention)
+
+    infer_slices(Recording(), beneath, (1, 2), batch_size=2, views=2)
+    assert seen == [[[-1, 1, 2]], [[2, 1, -1]]], "what lies above and below is turned over too"
     four, _ = infer_slices(Lopsided(), volume, (0, 2), batch_size=1, views=4)
     torch.testing.assert_close(four, twice)
 

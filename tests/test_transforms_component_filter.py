@@ -11,12 +11,12 @@ from lib.transforms.component_filter import DropDoubtfuld
 KEEP_ALL = {"min_diameter_mm": 0, "min_confidence": 0, "max_elongation": 0}
 
 
-def drop(probability, **options):
+def drop(probability, lungs=True, **options):
     affine = torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))
     image = MetaTensor(torch.zeros(1, *probability.shape), affine=affine)
     pred = torch.from_numpy(probability[None].astype(np.float32))
     transform = DropDoubtfuld(keys="pred", image_key="image", threshold=0.5, **(KEEP_ALL | options))
-    return transform({"pred": pred, "image": image})["pred"]
+    return transform({"pred": pred, "image": image, "lungs": torch.ones(2, 2, 2) if lungs else None})["pred"]
 
 
 def findings():
@@ -66,6 +66,11 @@ def test_everything_else_stays(caplog):
     kept = left != 0
     np.testing.assert_allclose(left[kept], probability[kept], rtol=1e-6)
     assert kept.sum() == probability.size - 24
+
+
+def test_in_a_crop_everything_stays():
+    left = drop(findings(), lungs=False, min_diameter_mm=3, min_confidence=0.8, max_elongation=1)[0].numpy()
+    np.testing.assert_allclose(left, findings(), rtol=1e-6)
 
 
 def test_zero_keeps_all():

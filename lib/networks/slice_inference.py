@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-MIRRORED = ((), (2,), (3,), (2, 3))  # axes of (slice, channel, X, Y) along which each view is turned over
+# Axes of (slice, channel, X, Y) along which each view is turned over. Channels are slices above and below.
+MIRRORED = ((), (1, 2), (3,), (1, 2, 3))
+_CHANNEL = 1
 _LOGIT_OF_NO_TUMOUR = -20.0
 _WORTH_A_SECOND_LOOK = 0.1  # probability somewhere in the slice
 
@@ -28,8 +30,8 @@ def infer_slices(
         lung_slices: First slice with lung and the one after the last.
         batch_size: Slices brought to the device at a time. A GPU takes them all in one forward pass; a CPU one
             by one, because the features of one slice stay in its cache: measured a third faster than eight.
-        views: Of how many of ``MIRRORED`` the probability is averaged. A slice in which the first shows next to
-            nothing is not looked at again.
+        views: Of how many of ``MIRRORED`` the probability is averaged; the slices that are channels must then lie
+            alike above and below. A slice in which the first view shows next to nothing is not looked at again.
         attention: Also return the coefficients of the finest attention gate (eq. 6), of the first view.
 
     Returns:
@@ -62,5 +64,6 @@ def _mean_of_views(
     """Logits of the mean probability of the first view, whose logits are given, and of mirrored ones."""
     probability = first.sigmoid()
     for axes in mirrored:
-        probability += torch.cat([network(part.flip(axes)).flip(axes) for part in slices.split(at_once)]).sigmoid()
+        seen = torch.cat([network(part.flip(axes)) for part in slices.split(at_once)])
+        probability += seen.flip([axis for axis in axes if axis != _CHANNEL]).sigmoid()
     return (probability / (1 + len(mirrored))).logit(eps=1e-6)

@@ -19,11 +19,13 @@ class DropDoubtfuld(MapTransform):
 
     A candidate is a connected component (26 neighbours) of the probability at or over the threshold. It is judged in
     the field that the network saw, before the way back: there the outline of a small one is not yet blurred, which
-    would make it doubtful for its size alone. What is dropped is logged, never silent.
+    would make it doubtful for its size alone. What is dropped is logged, never silent. Where no lungs were found,
+    everything stays: so it is in a crop, whose place somebody has chosen.
 
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D).
         image_key: What the network saw, a MetaTensor of the same field; it tells the size of the voxels.
+        lungs_key: What ``AxialFieldd`` leaves of the lungs, or None.
         threshold: Probability from which a voxel counts as tumour.
         min_diameter_mm: Diameter of the ball of the same volume below which a candidate is dropped; 0 keeps all.
         min_confidence: Mean probability that a candidate must have; the threshold or less keeps all.
@@ -35,6 +37,7 @@ class DropDoubtfuld(MapTransform):
         keys: KeysCollection,
         *,
         image_key: str,
+        lungs_key: str = "lungs",
         threshold: float,
         min_diameter_mm: float,
         min_confidence: float,
@@ -43,6 +46,7 @@ class DropDoubtfuld(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
+        self.lungs_key = lungs_key
         self.threshold = threshold
         self.min_diameter_mm = min_diameter_mm
         self.min_confidence = min_confidence
@@ -50,6 +54,8 @@ class DropDoubtfuld(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
+        if d[self.lungs_key] is None:
+            return d
         axes = np.asarray(d[self.image_key].affine, float)[:3, :3]
         for key in self.key_iterator(d):
             probability = d[key].clone()
