@@ -42,7 +42,7 @@ class InferenceCost:
         crf: In a box around each finding.
         writing: Of the mask, as OHIF asks for it.
         total: All of it, and what lies between.
-        lung_slices: How many the network saw.
+        seen_slices: With lung that the network saw, those of a second view once more.
         findings: In the mask.
         network_flops: Operations per second of the forward passes, multiplications and additions counted apart.
         peak_flops: The same of a single-precision matrix product, measured just before and just after.
@@ -56,7 +56,7 @@ class InferenceCost:
     crf: float
     writing: float
     total: float
-    lung_slices: int
+    seen_slices: int
     findings: int
     network_flops: float
     peak_flops: float
@@ -112,7 +112,7 @@ def inference_cost(volume: Path, info: dict[str, Any], store: ModelStore, rounds
             crf=crf,
             writing=spent["write"],
             total=spent["total"],
-            lung_slices=slices,
+            seen_slices=slices,
             findings=label_candidates(sitk.GetArrayFromImage(sitk.ReadImage(file)) > 0)[2],
             network_flops=flops * slices / seconds,
             peak_flops=peak,
