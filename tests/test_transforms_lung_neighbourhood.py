@@ -27,13 +27,20 @@ def lungs():
 
 def test_a_finding_stays_whole_where_it_touches_the_lungs(lungs):
     probability = np.zeros(SHAPE, np.float32)
-    probability[20:50, 24:30, 4:6] = 0.9  # begins in the lung and reaches 50 mm beyond
+    probability[20:50, 15:35, 4:6] = 0.9  # 30 mm; begins in the lung and reaches 50 mm beyond
     probability[55:60, 50:55, 4:6] = 0.8
     probability[40:45, 50:55, 0] = 0.3  # no finding
     left = drop(probability, lungs)
-    assert (left[20:50, 24:30, 4:6] == np.float32(0.9)).all()
+    assert (left[20:50, 15:35, 4:6] == np.float32(0.9)).all()
     assert (left[55:60, 50:55] == 0).all()
     assert (left[40:45, 50:55, 0] == np.float32(0.3)).all()
+
+
+@pytest.mark.parametrize(("first", "stays"), [(20, True), (25, False)])
+def test_a_small_finding_stays_where_a_third_of_it_is_near(lungs, first, stays):
+    probability = np.zeros(SHAPE, np.float32)
+    probability[first : first + 12, 24:30, 4:6] = 0.9  # 15 mm; what is beyond 24 lies outside of the lung
+    assert bool(drop(probability, lungs).any()) is stays
 
 
 @pytest.mark.parametrize(("reach_mm", "stays"), [(4, False), (12, True)])

@@ -14,13 +14,17 @@ from lib.transforms.candidates import label_candidates
 
 logger = logging.getLogger(__name__)
 
+_LEAST_SHARE = 1 / 3
+_LARGE_MM = 30.0  # diameter of a ball of the same volume
+
 
 class DropFarFromLungsd(MapTransform):
-    """Set the probability of each candidate lesion to 0 that nowhere comes near the lungs.
+    """Set the probability of each candidate lesion to 0 that does not lie at the lungs.
 
     A candidate is a connected component (26 neighbours) of the probability at or over the threshold. It stays whole if
-    one voxel of it is near: a large tumour reaches far from the air that is left. What is dropped is logged.
-    Where no lungs were found, everything stays.
+    a third of its voxels are near, or any of them where it is large: a large tumour reaches far from the air that is
+    left, while bowel under the diaphragm touches the lungs from beside. What is dropped is logged. Where no lungs were
+    found, everything stays.
 
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D).
@@ -56,8 +60,11 @@ class DropFarFromLungsd(MapTransform):
             probability = d[key].clone()
             inside = torch.as_tensor(probability[0] >= self.threshold).cpu().numpy()
             window, candidates, count = label_candidates(inside)
-            keep = np.zeros(count + 1, bool)
-            keep[candidates[self._near(lungs, inside.shape, spacing, window)]] = True
+            near = candidates[self._near(lungs, inside.shape, spacing, window)]
+            voxels = np.bincount(candidates.ravel(), minlength=count + 1)
+            share = np.bincount(near, minlength=count + 1) / np.maximum(voxels, 1)
+            large = voxels * np.prod(spacing[:3]) >= np.pi / 6 * _LARGE_MM**3
+            keep = (share >= _LEAST_SHARE) | (large & (share > 0))
             keep[0] = True
             probability[(0, *window)] *= torch.from_numpy(keep[candidates]).to(probability.device)
             d[key] = probability
