@@ -15,6 +15,7 @@ from pydicom.uid import generate_uid
 
 from lib.dicomweb import multipart
 from tests.browser.ohif import PATIENCE_MS
+from tests.conftest import SHARED_DATA
 from tests.support.client import put_label
 from tests.support.dicom_variants import SYNTAXES, change, sorted_slices, transcode
 
@@ -131,7 +132,7 @@ def encodings(phantom_studies, tmp_path_factory) -> dict[str, tuple[Path, str]]:
             path.unlink()
         transcode(folder, syntax)
         made[syntax.name] = folder
-    real = Path(__file__).parents[3] / "shared" / "data" / "wg04-ct-syntaxes"
+    real = SHARED_DATA / "wg04-ct-syntaxes"
     for name in REAL if real.is_dir() else ():
         folder = root / "studies" / name
         folder.mkdir()
