@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from lib import app as app_module
 from lib.app import MyApp
 from lib.cli import main
 from lib.phantoms import Acquisition, write_dicom_series, write_volume
+from tests.support.client import same_grid
 from tests.support.dicom_variants import change
+from tests.support.flawed_pacs import flawed_pacs
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
 VOXELS = 3
@@ -64,11 +67,15 @@ class Batch:
         return {"file": str(path), "params": {"voxels": VOXELS, "model_version": "pretrained", "warnings": ["Odd."]}}
 
 
-@pytest.fixture
-def batch(tmp_path, monkeypatch, capsys) -> Batch:
+@pytest.fixture(autouse=True)
+def _settings_of_other_tests(monkeypatch):
     for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "INFER_TIMEOUT", "SESSION_PATH"):
         setting = f"MONAI_LABEL_{name}"  # which the app changes for its process
         monkeypatch.setattr(app_module.server_settings, setting, getattr(app_module.server_settings, setting))
+
+
+@pytest.fixture
+def batch(tmp_path, monkeypatch, capsys) -> Batch:
     return Batch(tmp_path, monkeypatch, capsys)
 
 
@@ -125,6 +132,38 @@ def test_a_killed_run_goes_on_where_it_was(batch, monkeypatch):
         batch.run()
     monkeypatch.setattr(MyApp, "infer", infer)
     assert batch.run() == {batch.last}
+
+
+@pytest.mark.pacs
+def test_a_pacs_that_fails_in_the_middle_is_gone_on_with(orthanc, phantom_studies, tmp_path, monkeypatch, capsys):
+    truths = {series.series_uid: series.truth for series in phantom_studies.series}
+    segmented = []
+
+    def marks_the_truth(app: MyApp, request: dict) -> dict:
+        app.datastore().get_image_uri(request["image"])
+        segmented.append(request["image"])
+        pacs.flaw = None if pacs.mended.is_set() else "error"
+        mask = shutil.copy(truths[request["image"]], tmp_path / "mask.nii.gz")
+        return {"file": mask, "params": {"voxels": 1, "model_version": "pretrained", "warnings": []}}
+
+    monkeypatch.setattr(MyApp, "infer", marks_the_truth)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "pretrained_lung_tumor.pt").write_text("weights")
+    output = tmp_path / "out"
+    with flawed_pacs(orthanc(phantom_studies.directory).url) as pacs:
+        command = ["infer", "--studies", pacs.url, "--output", str(output), "--format", "nifti", "table"]
+        command += ["--conf", "model_dir", str(tmp_path / "model")]
+        assert main(command) == 1
+        said = capsys.readouterr().out
+        assert said.count("failed, The PACS at") == len(truths) - 1 == said.count("did not answer") // 2
+        assert len(segmented) == len(list(output.glob("*.nii.gz"))) == 1
+        pacs.mend()
+        assert main(command) == 0
+    assert sorted(segmented) == sorted(truths), "each once"
+    for uid, truth in truths.items():
+        made, marked = (sitk.ReadImage(str(path)) for path in (output / f"{uid}.nii.gz", truth))
+        assert same_grid(made, marked)
+        assert np.array_equal(sitk.GetArrayFromImage(made), sitk.GetArrayFromImage(marked))
 
 
 def test_other_forms_replace_those_of_a_former_model(batch):
