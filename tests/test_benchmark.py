@@ -46,11 +46,11 @@ def test_the_parts_of_an_inference_are_its_whole(info, scan, tmp_path):
     assert min(parts) >= -0.02  # the server rounds to hundredths
     assert sum(parts) <= cost.total + 0.05
     assert 0 < cost.network < cost.total
-    assert 0 < cost.lung_slices <= 30
+    assert 0 < cost.seen_slices <= 30
     assert cost.findings == 0
     # The two 3x3 convolutions at full resolution alone, multiplication and addition counted apart.
     at_least = 2 * 9 * 2 * (info["network"]["in_channels"] + 2) * 256 * 256
-    assert cost.network_flops * cost.network / cost.lung_slices > at_least
+    assert cost.network_flops * cost.network / cost.seen_slices > at_least
 
 
 def test_a_scan_is_repeated_on_its_own_grid(scan, tmp_path):
