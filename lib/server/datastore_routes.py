@@ -102,8 +102,7 @@ def datastore_router(app: Any) -> APIRouter:
 
     @router.put("/", include_in_schema=False)
     @router.put("/image", summary="Refused", dependencies=[Depends(_ANNOTATOR)])
-    def add_image(file: UploadFile = File(None)) -> None:
-        # The file is taken in, though not used: a sender that is refused halfway never reads why.
+    def add_image() -> None:
         app.datastore().add_image("", "", {})
 
     @router.put("/image/info", summary="Note something about an image")
