@@ -34,7 +34,7 @@ install: .venv/installed
 doctor: .venv/installed
 	@$(BIN)/python main.py doctor $(STUDIES)
 
-# Train the shipped weights anew, as model/MODEL_CARD.md tells: about 50 minutes on one CPU core, then 10.
+# Train the shipped weights anew, as model/MODEL_CARD.md tells: about an hour on one CPU core, then a quarter of one.
 WEIGHTS := workspace/weights
 LIDC := $(DATA)/lidc-nodules
 DX := $(DATA)/lung-pet-ct-dx-a0002
