@@ -19,8 +19,8 @@ class DropDoubtfuld(MapTransform):
 
     A candidate is a connected component (26 neighbours) of the probability at or over the threshold. It is judged in
     the field that the network saw, before the way back: there the outline of a small one is not yet blurred, which
-    would make it doubtful for its size alone. What is dropped is logged, never silent. Where no lungs were found,
-    everything stays: so it is in a crop, whose place somebody has chosen.
+    would make it doubtful for its size alone. What is dropped is logged, never silent. Where no lungs were found, it
+    is judged by its size alone: so it is in a crop, whose place somebody has chosen.
 
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D).
@@ -54,23 +54,22 @@ class DropDoubtfuld(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
-        if d[self.lungs_key] is None:
-            return d
         axes = np.asarray(d[self.image_key].affine, float)[:3, :3]
         for key in self.key_iterator(d):
             probability = d[key].clone()
             values = torch.as_tensor(probability[0]).cpu().numpy().copy()
-            self._drop(values, axes)
+            self._drop(values, axes, size_alone=d[self.lungs_key] is None)
             probability[0] = torch.from_numpy(values)
             d[key] = probability
         return d
 
-    def _drop(self, probability: np.ndarray, axes: np.ndarray) -> None:
+    def _drop(self, probability: np.ndarray, axes: np.ndarray, size_alone: bool) -> None:
         """Work on an array (X, Y, Z) in place, all candidates at once: there may be a great many.
 
         Args:
             probability: Of tumour.
             axes: Columns are the steps in mm from one voxel to the next.
+            size_alone: Leave probability and shape out of it.
         """
         window, components, count = label_candidates(probability >= self.threshold)
         inside = np.nonzero(components)
@@ -78,8 +77,10 @@ class DropDoubtfuld(MapTransform):
         voxels = np.bincount(candidate, minlength=count + 1)
         confidence = _mean(probability[window][inside], candidate, voxels)
         size_mm3 = voxels * np.abs(np.linalg.det(axes))
-        doubtful = (size_mm3 < np.pi / 6 * self.min_diameter_mm**3) | (confidence < self.min_confidence)
-        if self.max_elongation:
+        doubtful = size_mm3 < np.pi / 6 * self.min_diameter_mm**3
+        if not size_alone:
+            doubtful |= confidence < self.min_confidence
+        if self.max_elongation and not size_alone:
             doubtful |= _elongation(np.stack(inside), candidate, voxels, axes) > self.max_elongation
         doubtful[0] = False
         probability[window][doubtful[components]] = 0
