@@ -33,7 +33,7 @@ def test_a_refused_candidate_is_told_with_the_reason(
     expect(ohif.status("training")).to_be_visible()
     expect(ohif.status("stop")).to_be_visible()
     expect(ohif.status("verdict")).to_have_text(
-        re.compile(r"Last training: Refused: .*Dice.*\d\.\d+ .*\d\.\d+"), timeout=120_000
+        re.compile(r"Last training: Refused: .*Dice.*\d\.\d+ .*\d\.\d+"), timeout=300_000
     )
     expect(ohif.status("model")).to_have_text("Model in use: pretrained")
     expect(ohif.status("training")).to_be_hidden()
