@@ -45,7 +45,7 @@ MASKS := $(LIDC)/masks $(DATA)/masks/4d-lung-113_Tumor_c40.nii.gz
 weights: .venv/installed
 	$(BIN)/python main.py train --steps 15000 --cycles 1 --bfloat16 --save-every 500 --threads 1 \
 		--images $(LIDC)/images $(TUMOUR) --masks $(MASKS) --negatives $(LUNGS) --output $(WEIGHTS)/first
-	$(BIN)/python main.py train --steps 3000 --cycles 1 --bfloat16 --learning-rate 0.001 --threads 1 \
+	$(BIN)/python main.py train --steps 3000 --cycles 1 --bfloat16 --learning-rate 0.001 --threads 1 --crops-first 0 \
 		--initial $(WEIGHTS)/first/model.pt --images $(LIDC)/images $(TUMOUR) $(DATA)/lidc-idri-0001 \
 		--masks $(MASKS) $(DATA)/masks/lidc-idri-0001_nodule_ge2readers.nii.gz --negatives $(LUNGS) --output $(WEIGHTS)/second
 

@@ -55,7 +55,8 @@ def add_crops_first(parser: argparse.ArgumentParser) -> None:
         "--crops-first",
         type=float,
         default=1 / 3,
-        help="share of the steps that goes from crops alone to the whole mixture of crops and lungs (default a third)",
+        help="share of the steps that goes from crops alone to the whole mixture of crops and lungs (default a third); "
+        "0 is the whole mixture from the first step, for weights that know crops",
     )
 
 

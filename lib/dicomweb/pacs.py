@@ -73,21 +73,16 @@ def pacs_router(url: str) -> APIRouter:
     )
 
     def ask(method: str, target: str, headers: dict[str, str], body: bytes) -> requests.Response:
-        return session.request(
-            method,
-            target,
-            headers=headers,
-            data=body or None,
-            stream=True,
-        )
+        return session.request(method, target, headers=headers, data=body or None, stream=True)
 
     def forward(method: str, target: str, query: str, headers: dict[str, str], body: bytes) -> Response:
         asked = (method, f"{target}?{query}" if query else target, headers, body)
         try:
             try:
                 answer = ask(*asked)
-            except requests.ConnectionError:
-                if method != "GET":  # a second STOW could store twice
+            except requests.ConnectionError as error:
+                # A second STOW could store twice; who was waited for in vain is not waited for again.
+                if method != "GET" or isinstance(error, requests.Timeout):
                     raise
                 # A PACS closes idle connections, and may do so just while the next request is on its way.
                 answer = ask(*asked)

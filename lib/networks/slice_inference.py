@@ -48,9 +48,10 @@ def infer_slices(
         batch = slices[start:stop].to(device, memory_format=torch.channels_last)
         passes = [network(part, return_attention=True) for part in batch.split(at_once)]
         found = torch.cat([one for one, _ in passes])
-        again = (found.sigmoid().amax((1, 2, 3)) >= _WORTH_A_SECOND_LOOK).nonzero()[:, 0]
-        if views > 1 and len(again):
-            found[again] = _mean_of_views(network, batch[again], found[again], MIRRORED[1:views], at_once)
+        if views > 1:
+            again = found.sigmoid().amax((1, 2, 3)) >= _WORTH_A_SECOND_LOOK
+            if again.any():
+                found[again] = _mean_of_views(network, batch[again], found[again], MIRRORED[1:views], at_once)
         logits[0, ..., start:stop] = found[:, 0].permute(1, 2, 0).cpu()
         if weights is not None and passes[0][1]:
             gates = torch.cat([coefficients[0] for _, coefficients in passes])

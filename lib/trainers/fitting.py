@@ -67,7 +67,7 @@ def fit(
         save_every: Steps between two checkpoints.
         bfloat16: Let the network work in half precision; faster where the processor can do it.
         crops_first: Share of the steps over which the patches go from crops alone to the whole mixture.
-        initial: Weights to begin with. They know crops, so the patches are the whole mixture from the first step.
+        initial: Weights to begin with, instead of random ones.
     """
     if not 1 <= cycles <= steps:
         raise UserError(f"{steps} steps cannot have {cycles} cycles; give at least one step for each.")
@@ -112,7 +112,7 @@ def fit(
         size=patch_size,
         seed=seed + first,
         batch_size=batch_size,
-        warm_up=0 if initial else round(steps * crops_first),
+        warm_up=round(steps * crops_first),
         first=first,
     )
     # One process beside this one draws, so that the order of the patches is that of the seed.

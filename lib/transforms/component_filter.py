@@ -75,13 +75,12 @@ class DropDoubtfuld(MapTransform):
         inside = np.nonzero(components)
         candidate = components[inside]
         voxels = np.bincount(candidate, minlength=count + 1)
-        confidence = _mean(probability[window][inside], candidate, voxels)
         size_mm3 = voxels * np.abs(np.linalg.det(axes))
         doubtful = size_mm3 < np.pi / 6 * self.min_diameter_mm**3
         if not size_alone:
-            doubtful |= confidence < self.min_confidence
-        if self.max_elongation and not size_alone:
-            doubtful |= _elongation(np.stack(inside), candidate, voxels, axes) > self.max_elongation
+            doubtful |= _mean(probability[window][inside], candidate, voxels) < self.min_confidence
+            if self.max_elongation:
+                doubtful |= _elongation(np.stack(inside), candidate, voxels, axes) > self.max_elongation
         doubtful[0] = False
         probability[window][doubtful[components]] = 0
         if doubtful.any():

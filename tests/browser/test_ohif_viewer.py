@@ -32,7 +32,7 @@ READ_SEGMENTATION = """kind => {
         const values = window.cornerstone.cache.getImage(id).voxelManager.getScalarData();
         const marked = [];
         values.forEach((value, place) => value && marked.push(place));
-        return {position: plane.imagePositionPatient, columns: plane.columns, marked};
+        return {position: plane.imagePositionPatient, marked};
     });
 }"""
 
