@@ -122,3 +122,23 @@ def test_crops_alone_come_first_and_the_mixture_little_by_little():
     start, half, whole = (share_in_padding(drawer(first), 5) for first in (0, 50, 100))
     assert start > 0.75  # crops that are made large fill the patch
     assert start > half + 0.1 > whole + 0.2
+
+
+def test_a_decoy_from_a_crop_has_all_but_the_nodule():
+    surrounded = crop()
+    surrounded.image[:4] = 1.0  # a vessel far from the nodule
+    drawer = sampler([surrounded], [host()])
+    seen = 0
+    for _ in range(40):
+        decoy, _, weight = drawer._decoy()
+        assert (weight[decoy[-1] > 0] == 0).all()
+        seen += bool(decoy[-1].any()) and bool(((decoy[1] > 0.9) & (weight > 0.5)).any())
+    assert seen > 5
+
+
+def test_slices_above_and_below_a_nodule_are_seen_too():
+    cut_wide = crop(slices=9)
+    cut_wide.label[..., :3] = cut_wide.label[..., 6:] = False
+    drawer = sampler([cut_wide], [])
+    without = sum(not drawer._nodule()[0][-1].any() for _ in range(200))
+    assert 10 < without < 70  # two thirds of a quarter

@@ -14,6 +14,7 @@ _COMMANDS = {
     "phantoms": "make a small set of chest CT phantoms as DICOM",
     "train": "train offline on images and masks",
     "evaluate": "measure weights on images with masks: metrics.json and report.html",
+    "compose": "set nodules into whole scans: volumes with known lesions to measure on",
     "ablation": "measure what each part of the method is worth",
     "models": "list the versions of the model; let another one serve",
     "labels": "list every label submitted; bring a former one back",

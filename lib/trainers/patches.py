@@ -18,6 +18,7 @@ _HALO_PX = 4.0  # lung set in around a nodule without its other surroundings
 _SHARE_BARE = 0.25  # a crop in padding, as the network sees a crop alone
 _SHARE_EMPTY = 0.40  # lung with nothing set in but other lung
 _SHARE_TUMOUR = 0.06  # the whole scans' own tumours
+_SHARE_ANY_SLICE = 0.25  # of a crop, also above and below its nodule
 
 
 class PatchSampler(IterableDataset):
@@ -25,8 +26,9 @@ class PatchSampler(IterableDataset):
 
     A crop is set into a lung, at most three in one patch, either with all its own surroundings or with a
     narrow halo around the nodule; edges are soft. So that the edge itself tells nothing, squares and discs of
-    lung without a nodule are set in as well. Along the scan axis a channel that leads out of the crop shows
-    the lung around it.
+    lung without a nodule are set in as well, and what surrounds the nodules without them: the vessels of as
+    many patients as there are crops. Along the scan axis a channel that leads out of the crop shows the lung
+    around it.
 
     Args:
         crops: Scans smaller than the field, with a nodule.
@@ -118,16 +120,23 @@ class PatchSampler(IterableDataset):
         else:
             stack, _ = self._host_window(self.size, self.rng.integers(len(self.hosts)))
             for _ in range(self.rng.integers(0, 3)):
-                side = int(self.rng.integers(10, 40))
-                decoy, within = self._host_window(side, self.rng.integers(len(self.hosts)), around="vessel")
-                shape = _soft_square if self.rng.random() < 0.5 else _soft_disc
-                self._set_in(stack, decoy, within, shape(side, side))
+                self._set_in(stack, *self._decoy())
             empty = kind > 1 - _SHARE_EMPTY or not self.crops
             for _ in range(0 if empty else self.rng.integers(1, 4)):
                 nodule, within = self._nodule()
                 halo = self.rng.random() < 0.5
                 self._set_in(stack, nodule, within, _halo(nodule[-1]) if halo else _soft_square(*nodule.shape[1:]))
         return self._vary(stack)
+
+    def _decoy(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What is no nodule, to be set in: (channels + label, h, w), which channels mean something, and weights."""
+        if self.crops and self.rng.random() < 0.5:
+            crop, within = self._nodule()
+            return crop, within, _soft_square(*crop.shape[1:]) * (1 - _halo(crop[-1]))
+        side = int(self.rng.integers(10, 40))
+        window, within = self._host_window(side, self.rng.integers(len(self.hosts)), around="vessel")
+        shape = _soft_square if self.rng.random() < 0.5 else _soft_disc
+        return window, within, shape(side, side)
 
     def _padding(self) -> torch.Tensor:
         stack = torch.full((len(self.offsets) + 1, self.size, self.size), self.air)
@@ -137,8 +146,11 @@ class PatchSampler(IterableDataset):
     def _nodule(self) -> tuple[torch.Tensor, torch.Tensor]:
         """One slice of a random crop, (channels + label, h, w), and which channels lie within the crop."""
         crop = self.crops[self.rng.integers(len(self.crops))]
-        slices = torch.nonzero(crop.label.any(0).any(0))[:, 0]
-        index = int(slices[self.rng.integers(len(slices))])
+        if self.rng.random() < _SHARE_ANY_SLICE:
+            index = int(self.rng.integers(crop.image.shape[2]))
+        else:
+            slices = torch.nonzero(crop.label.any(0).any(0))[:, 0]
+            index = int(slices[self.rng.integers(len(slices))])
         # One in twelve becomes a large tumour; the others vary by a quarter.
         zoom = self.rng.uniform(1.3, 3.0) if self.rng.random() < 1 / 12 else self.rng.uniform(0.8, 1.25)
         stack, within = _slice_stack(crop, index, [offset / zoom for offset in self.offsets])
@@ -267,6 +279,8 @@ def _soft_disc(height: int, width: int) -> torch.Tensor:
 
 
 def _halo(label: torch.Tensor) -> torch.Tensor:
-    """Weights of 1 on the nodule and beside it, falling to 0 over the halo."""
+    """Weights of 1 on the nodule and beside it, falling to 0 over the halo; all 0 where there is no nodule."""
+    if not label.any():
+        return torch.zeros_like(label)
     distance = torch.from_numpy(ndimage.distance_transform_edt(label.numpy() < 0.5)).float()
     return ((_HALO_PX + _FEATHER_PX - distance) / _FEATHER_PX).clamp(0, 1)

@@ -1,0 +1,65 @@
+"""``python main.py compose``: whole scans with known lesions to measure on, where few real ones are marked."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from lib.atomic import write_json
+from lib.cli.train import begin_long_work
+from lib.errors import UserError
+from lib.evaluation.composed_scans import Volume, compose, find_lung, is_in_lung, read_volume
+from lib.trainers.data_split import held_out
+from lib.trainers.scans import find_cases, patient_of
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--scans", type=Path, nargs="+", required=True, help="whole scans, as --images of train")
+    parser.add_argument("--scan-masks", type=Path, nargs="+", required=True, help="their own lesions, as --masks")
+    parser.add_argument("--images", type=Path, nargs="+", required=True, help="crops with a nodule, as for train")
+    parser.add_argument("--masks", type=Path, nargs="+", required=True, help="as for train")
+    parser.add_argument("--held-out", action="store_true", help="only nodules of patients that train keeps for testing")
+    parser.add_argument("--nodules", type=int, default=12, help="set into each copy of a scan (default 12)")
+    parser.add_argument("--seed", type=int, default=0, help="decides which nodule goes where (default 0)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for images, masks and compose.json")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Set each nodule that lies in lung into a copy of a scan, the scans taking turns, to be read by evaluate."""
+    begin_long_work(None)
+    if args.nodules < 1:
+        raise UserError(f"--nodules is 1 or more, got {args.nodules}.")
+    crops = find_cases(args.images, args.masks, args.output / "volumes")
+    if args.held_out:
+        crops = [crop for crop in crops if held_out(patient_of(crop[0]))]
+    crops = [crop for crop in crops if is_in_lung(read_volume(*crop))]
+    if not crops:
+        raise UserError("None of the nodules lies in lung and belongs to a held-out patient; is --held-out meant?")
+    logger.info("%d nodules lie in lung.", len(crops))
+    scans = [read_volume(*case) for case in find_cases(args.scans, args.scan_masks, args.output / "volumes")]
+    rng = np.random.default_rng(args.seed)
+    parts = [crops[index] for index in rng.permutation(len(crops))]
+    parts = [parts[start : start + args.nodules] for start in range(0, len(parts), args.nodules)]
+    lungs = [find_lung(scan) for scan in scans]
+    made = {}
+    for number, part in enumerate(parts):
+        scan = scans[number % len(scans)]
+        nodules = [read_volume(*crop, spacing=scan.spacing) for crop in part]
+        volume, placed = compose(scan, lungs[number % len(scans)], nodules, rng)
+        name = f"{scan.name}_{number}"
+        _save(volume, name, args.output)
+        made[name] = placed
+        logger.info("%d of %d: %s with %d nodules", number + 1, len(parts), name, len(placed))
+    write_json(args.output / "compose.json", {"seed": args.seed, "nodules": made})
+    return 0
+
+
+def _save(volume: Volume, name: str, output: Path) -> None:
+    for folder, values in (("images", volume.hu.round().astype(np.int16)), ("masks", volume.mask.astype(np.uint8))):
+        (output / folder).mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(values, volume.affine), output / folder / f"{name}.nii.gz")
