@@ -8,9 +8,14 @@ from lib.losses import HybridLoss
 
 
 def hybrid_loss(logits, target, loss_lambda, gamma, alpha, epsilon):
-    """Equations 7, 8 and 9 over all pixels of the batch."""
+    """Equations 7, 8 and 9; Dice over each slice with tumour and over the batch."""
     p = 1 / (1 + np.exp(-logits))
-    dice = 1 - (2 * (p * target).sum() + epsilon) / (p.sum() + target.sum() + epsilon)
+
+    def dice_loss(p, g):
+        return 1 - (2 * (p * g).sum() + epsilon) / (p.sum() + g.sum() + epsilon)
+
+    slices = [dice_loss(*pair) for pair in zip(p, target, strict=True) if pair[1].any()]
+    dice = (np.mean(slices) + dice_loss(p, target)) / 2 if slices else dice_loss(p, target)
     p_t = np.where(target == 1, p, 1 - p)
     alpha_t = np.where(target == 1, alpha, 1 - alpha)
     focal = -(alpha_t * (1 - p_t) ** gamma * np.log(p_t)).mean()
@@ -31,8 +36,24 @@ def test_equals_the_equations(loss_lambda, gamma, alpha, epsilon):
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (3, 1, 8, 9))
     target = (rng.random((3, 1, 8, 9)) < 0.2).astype(float)
+    target[1] = 0
     loss = HybridLoss(loss_lambda, gamma, alpha, epsilon)(torch.from_numpy(logits), torch.from_numpy(target))
     assert loss.item() == pytest.approx(hybrid_loss(logits, target, loss_lambda, gamma, alpha, epsilon), rel=1e-6)
+
+
+def test_a_small_tumour_weighs_as_much_as_a_large_one():
+    target = torch.zeros(2, 1, 32, 32)
+    target[0, 0, 2:30, 2:30] = 1
+    target[1, 0, 15:17, 15:17] = 1
+    right = (target * 2 - 1) * 50
+
+    def without(missed):
+        logits = right.clone()
+        logits[missed] = -50
+        return HybridLoss(loss_lambda=1.0)(logits, target).item()
+
+    assert without(1) > 0.15  # over the batch alone it would be 0.003
+    assert without(0) > without(1)
 
 
 def test_slices_without_tumour_do_not_change_a_perfect_score():

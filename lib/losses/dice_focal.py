@@ -1,15 +1,17 @@
 """The paper's hybrid loss (eqs. 4 and 7, 8, 9)."""
 
-from monai.losses import DiceFocalLoss
+import torch
+from monai.losses import DiceFocalLoss, DiceLoss
 
 
 class HybridLoss(DiceFocalLoss):
     """lambda * Dice + (1 - lambda) * focal (eq. 9) on logits of shape (B, 1, *spatial).
 
-    Dice is taken over the whole batch at once: a slice without tumour only adds its false positives to the
-    denominator. Taken slice by slice, every empty slice would weigh as much as one with a tumour, and would
-    jump between 0 and 1 with its first false pixel. Epsilon is one pixel, so that a batch without any tumour
-    still has a gradient that shrinks with its false positives.
+    Dice (eqs. 4 and 7) is the mean of two: over each slice that shows tumour by itself, so that a small tumour weighs
+    as much as a large one; and over the whole batch at once, where a slice without tumour adds its false positives to
+    the denominator. By itself such a slice would weigh as much as one with a tumour, and would jump between 0 and 1
+    with its first false pixel. For a single slice with tumour both are equation 7. Epsilon is one pixel, so that a
+    batch without any tumour still has a gradient that shrinks with its false positives.
 
     Focal (eq. 8) is averaged over pixels; alpha weighs tumour, 1 - alpha the rest.
 
@@ -36,3 +38,17 @@ class HybridLoss(DiceFocalLoss):
             lambda_dice=loss_lambda,
             lambda_focal=1.0 - loss_lambda,
         )
+        self.slice_dice = DiceLoss(sigmoid=True, smooth_nr=epsilon, smooth_dr=epsilon)
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The loss, a scalar.
+
+        Args:
+            input: Logits, shape (B, 1, *spatial).
+            target: 0 and 1, same shape.
+        """
+        dice = self.dice(input, target)
+        tumour = target.flatten(1).any(1)
+        if tumour.any():
+            dice = (dice + self.slice_dice(input[tumour], target[tumour])) / 2
+        return self.lambda_dice * dice + self.lambda_focal * self.focal(input, target)
