@@ -65,6 +65,7 @@ def test_a_stopped_run_goes_on_and_leaves_weights_with_a_manifest(data, tmp_path
     assert train.run(arguments(data, tmp_path / "run", "--steps", 4)) == 0
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert [entry["step"] for entry in manifest["history"]] == [2, 4]
+    assert all(entry["trained_crop_dice"] is not None for entry in manifest["history"])
     names = {f"P{index}_R" for index in range(6)}
     assert set(manifest["data"]["crops"]) | set(manifest["data"]["held_out_crops"]) == names
     assert all(held_out(name.split("_")[0]) for name in manifest["data"]["held_out_crops"])
@@ -148,3 +149,12 @@ def test_the_curve_goes_up_with_the_dice():
     assert x[2] - x[1] == pytest.approx((x[1] - x[0]) / 2, abs=0.2)  # the steps are to scale
     assert y[0] - y[1] == pytest.approx(3 * (y[1] - y[2]), abs=0.2)
     assert y[0] > y[1] > y[2]
+
+
+def test_the_curve_shows_crops_trained_on_beside_the_others():
+    history = [{"step": step, "test_crop_dice": 0.5, "trained_crop_dice": 0.5 + step / 100} for step in (10, 20)]
+    held_out_line, trained_line = ElementTree.fromstring(training_curve(history)).findall(
+        "{http://www.w3.org/2000/svg}polyline"
+    )
+    ends = [float(line.get("points").split()[-1].split(",")[1]) for line in (held_out_line, trained_line)]
+    assert ends[0] > ends[1]  # the picture's y points down

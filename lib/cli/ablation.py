@@ -101,7 +101,7 @@ def _measured(
             patch_size=64,
             learning_rate=0.002,
             seed=seed,
-            save_every=min(args.steps, 500),
+            save_every=min(args.steps, 1000),
             bfloat16=args.bfloat16,
             crops_first=args.crops_first,
         )

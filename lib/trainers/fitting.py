@@ -52,7 +52,7 @@ def fit(
     """Train and return the weights, ``output/model.pt``.
 
     The weights are the running mean of the last steps (EMA). Nothing is chosen by the test crops: they are
-    only watched. A run that was stopped goes on from ``output/resume.pt``.
+    only watched, beside as many crops that are trained on. A run that was stopped goes on from ``output/resume.pt``.
 
     Args:
         data: What to learn from, and the crops to watch.
@@ -117,6 +117,9 @@ def fit(
     )
     # One process beside this one draws, so that the order of the patches is that of the seed.
     batches = DataLoader(sampler, batch_size=None, num_workers=1, prefetch_factor=8)
+    # As many of the crops that are trained on, to tell what is missing: fit, or other patients.
+    every = max(1, len(data.crops) // max(1, len(data.test_crops)))
+    watched = {"test_crop_dice": data.test_crops, "trained_crop_dice": data.crops[::every]}
     network.train()
     running = 0.0
     for step, (image, label) in zip(range(first + 1, steps + 1), batches, strict=False):
@@ -130,9 +133,12 @@ def fit(
         average.update_parameters(network)
         running = cost.item() if step == first + 1 else 0.98 * running + 0.02 * cost.item()
         if step % save_every == 0 or step == steps:
-            dice = crop_dice(average.module, data.test_crops, info["preprocessing"]["slice_offsets_mm"], sampler.air)
-            manifest["history"].append({"step": step, "loss": round(running, 4), "test_crop_dice": _mean(dice)})
-            logger.info("Step %d of %d: loss %.3f, Dice of held-out crops %.3f", step, steps, running, _mean(dice))
+            dice = {
+                name: _mean(crop_dice(average.module, crops, info["preprocessing"]["slice_offsets_mm"], sampler.air))
+                for name, crops in watched.items()
+            }
+            manifest["history"].append({"step": step, "loss": round(running, 4), **dice})
+            logger.info("Step %d of %d: loss %.3f, %s", step, steps, running, dice)
             _save(output, parts, manifest, step)
     return output / "model.pt"
 
