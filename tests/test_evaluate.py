@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from xml.etree import ElementTree
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from lib.cli import evaluate
 from lib.errors import UserError
+from lib.evaluation.froc import CONFIDENCES, froc_curve
 
 SHAPE = (40, 40, 20)
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -23,6 +25,7 @@ class Drawn:
     """In place of a trained model: draws what its name says."""
 
     hu_std = 369.0
+    min_confidence = 0.88
     info = None
 
     def __init__(self, weights, info):
@@ -38,6 +41,12 @@ class Drawn:
         if self.kind == "inventive":
             return (truth | ball((35, 35, 15), 2)).astype(np.uint8)
         return truth.astype(np.uint8)
+
+    def at_confidences(self, image, confidences, change=None):
+        """Above 0.88 nothing is sure enough, under 0.7 there is one false finding more."""
+        invented = ball((35, 35, 15), 2).astype(np.uint8)
+        drawn = self(image, change)
+        return [drawn * (c <= 0.88) | invented * (c < 0.7) for c in confidences]
 
 
 @pytest.fixture
@@ -134,3 +143,27 @@ def test_models_need_a_name(data):
     words = ["--images", data / "images", "--masks", data / "masks", "--output", data / "out", "--models", "x.pt"]
     with pytest.raises(UserError, match="NAME=FILE"):
         evaluate.run(parser.parse_args(list(map(str, words))))
+
+
+def test_froc_by_hand(data):
+    (model,) = run(data, "--froc", "--no-robustness", models=("perfect",)).values()
+    points = {point["min_confidence"]: point for point in model["froc"]}
+    assert list(points) == list(CONFIDENCES)
+    for confidence, point in points.items():
+        found = float(confidence <= 0.88)
+        assert point["lesion_recall"] == point["small_tumor_recall"] == point["lesion_dice"] == found
+        assert point["false_positives_per_scan"] == float(confidence < 0.7)
+    page = (data / "out" / "report.html").read_text()
+    assert 'aria-label="FROC curve"' in page and page.count("<circle") == len(CONFIDENCES)
+
+
+def test_the_froc_curve_goes_right_with_false_findings_and_up_with_lesions_found():
+    points = [
+        {"min_confidence": c, "lesion_recall": recall, "false_positives_per_scan": false}
+        for c, recall, false in ((0.5, 1.0, 30), (0.9, 0.5, 2), (0.95, None, 0))
+    ]
+    svg = ElementTree.fromstring(froc_curve({"shipped": points}))
+    line = svg.find("{http://www.w3.org/2000/svg}polyline").get("points").split()
+    (x1, y1), (x2, y2) = (map(float, point.split(",")) for point in line)
+    assert x1 > x2 and y1 < y2
+    ElementTree.fromstring(froc_curve({"nothing": []}))

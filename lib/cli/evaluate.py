@@ -16,6 +16,7 @@ from lib.cli.train import begin_long_work
 from lib.errors import UserError
 from lib.evaluation.cases import CaseResult, evaluate_case
 from lib.evaluation.figures import slice_strip
+from lib.evaluation.froc import CONFIDENCES, operating_points
 from lib.evaluation.prediction import Predictor
 from lib.evaluation.report import render
 from lib.evaluation.summary import summarize
@@ -40,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", action="store_true", help="only patients that train keeps for testing")
     parser.add_argument("--crf", action="store_true", help="refine with the CRF")
     parser.add_argument("--no-robustness", action="store_true", help="leave out the five changes of intensity")
+    parser.add_argument(
+        "--froc",
+        action="store_true",
+        help="also show what other values of min_confidence would find in whole scans, rightly and wrongly",
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
 
 
@@ -57,12 +63,17 @@ def run(args: argparse.Namespace) -> int:
     for number, (name, image, mask) in enumerate(pairs, start=1):
         masks = {}
         for model, predictor in predictors.items():
-            result, masks[model] = evaluate_case(name, image, mask, predictor, not args.no_robustness)
+            result, masks[model] = evaluate_case(
+                name, image, mask, predictor, not args.no_robustness, CONFIDENCES if args.froc else ()
+            )
             results[model].append(result)
         dice = {model: cases[-1].counts.dice for model, cases in results.items()}
         shown = _worst([*shown, {"name": name, "dice": dice, "strip": _strip(image, mask, masks)}])
         logger.info("%d of %d: %s %s", number, len(pairs), name, {model: round(d, 3) for model, d in dice.items()})
     summaries = {model: summarize(cases) for model, cases in results.items()}
+    if args.froc:
+        for model, cases in results.items():
+            summaries[model]["froc"] = operating_points([case.by_confidence for case in cases])
     measured_on = f"Measured on {len(pairs)} images of {', '.join(str(folder) for folder in args.images)}" + (
         ", patients held out from training." if args.held_out else "."
     )

@@ -1,6 +1,7 @@
 """One image with its truth, measured with one model."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
 from lib.errors import UserError
+from lib.evaluation.froc import Findings
 from lib.evaluation.metrics import Lesion, VoxelCounts, match_lesions
 from lib.evaluation.prediction import Predictor
 from lib.evaluation.robustness import intensity_changes
@@ -25,6 +27,7 @@ class CaseResult:
         lesions: Of the truth, with what was found of them.
         false_positives: Predicted components that touch no lesion.
         changed_dice: Dice under each change of intensity, by its name; empty if it was not measured.
+        by_confidence: Lesions and false positives by other ``min_confidence``; empty if it was not measured.
     """
 
     name: str
@@ -32,6 +35,7 @@ class CaseResult:
     lesions: list[Lesion]
     false_positives: int
     changed_dice: dict[str, float]
+    by_confidence: dict[float, Findings] = field(default_factory=dict)
 
     @property
     def robustness_std(self) -> float | None:
@@ -40,7 +44,12 @@ class CaseResult:
 
 
 def evaluate_case(
-    name: str, image: Path, mask: Path, predictor: Predictor, robustness: bool
+    name: str,
+    image: Path,
+    mask: Path,
+    predictor: Predictor,
+    robustness: bool,
+    confidences: Sequence[float] = (),
 ) -> tuple[CaseResult, np.ndarray]:
     """Measure one image, and return the predicted mask (X, Y, Z) as well.
 
@@ -50,15 +59,20 @@ def evaluate_case(
         mask: Truth on the same grid.
         predictor: The model.
         robustness: Also predict under each change of intensity.
+        confidences: Also judge what would have been found with each of these as ``min_confidence``.
     """
     truth, voxel_mm3 = read_truth(image, mask)
-    found = predictor(image)
+    found, *others = predictor.at_confidences(image, [predictor.min_confidence, *confidences])
     lesions, false_positives = match_lesions(found, truth, voxel_mm3)
     changed = {
         change: VoxelCounts.of(predictor(image, function), truth).dice
         for change, function in (intensity_changes(predictor.hu_std) if robustness else {}).items()
     }
-    return CaseResult(name, VoxelCounts.of(found, truth), lesions, false_positives, changed), found
+    by_confidence = {
+        confidence: match_lesions(other, truth, voxel_mm3)
+        for confidence, other in zip(confidences, others, strict=True)
+    }
+    return CaseResult(name, VoxelCounts.of(found, truth), lesions, false_positives, changed, by_confidence), found
 
 
 def read_truth(image: Path, mask: Path) -> tuple[np.ndarray, float]:

@@ -1,6 +1,6 @@
 """Masks of a model for image files, by the very transforms of the server, without the server."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,18 @@ class Predictor:
     """
 
     def __init__(self, weights: Path, info: Mapping[str, Any]) -> None:
-        self._info = info
+        self._preprocessing = info["preprocessing"]
+        self._options = dict(info["config"]["infer"])
         self.hu_std = float(info["preprocessing"]["hu_std"])  # HU in one unit of what the network sees
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._network = AttentionResidualUNet(**info["network"])
         load_weights(self._network, weights)
         self._network.eval().to(self._device, memory_format=torch.channels_last)
+
+    @property
+    def min_confidence(self) -> float:
+        """Mean probability that a finding in a whole scan must have."""
+        return self._options["min_confidence"]
 
     def __call__(self, image: Path, change: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
         """Mask of one volume on its own grid.
@@ -40,12 +46,19 @@ class Predictor:
         Returns:
             uint8, shape (X, Y, Z) as stored.
         """
-        options = self._info["config"]["infer"]
-        transforms = Compose(image_transforms(self._info["preprocessing"], keep_hu=options["crf"]))
+        (mask,) = self.at_confidences(image, [self.min_confidence], change)
+        return mask
+
+    def at_confidences(
+        self, image: Path, confidences: Sequence[float], change: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> list[np.ndarray]:
+        """A mask, as above, for each ``min_confidence``, from one run of the network."""
+        transforms = Compose(image_transforms(self._preprocessing, keep_hu=self._options["crf"]))
         data = transforms({"image": image})
         volume = data["image"].as_tensor()
         seen = change(volume) if change else volume
         data["pred"], _ = infer_slices(
-            self._network, seen, data["lung_slices"], options["batch_size"], views=options["views"]
+            self._network, seen, data["lung_slices"], self._options["batch_size"], views=self._options["views"]
         )
-        return np.asarray(Compose(mask_transforms(options, transforms))(data)["pred"])
+        options = (self._options | {"min_confidence": confidence} for confidence in confidences)
+        return [np.asarray(Compose(mask_transforms(one, transforms))(dict(data))["pred"]) for one in options]

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from lib.evaluation.figures import bar_chart
+from lib.evaluation.froc import froc_curve
 
 PAPER = {
     "paper: U-Net": {
@@ -60,6 +61,7 @@ def render(measured_on: str, models: Mapping[str, Mapping[str, Any]], cases: Seq
         _measures("Table 2", _TABLE_2, shown, averaged),
         _measures("Table 3", _TABLE_3, shown, averaged),
         _sizes(models),
+        _froc({model: summary["froc"] for model, summary in models.items() if "froc" in summary}),
         "<figure>"
         + bar_chart({name: {model: shown[model].get(name) for model in shown} for name in _FIGURE_3})
         + "<figcaption>Figure 3: Table 2 as bars.</figcaption></figure>",
@@ -97,6 +99,29 @@ def _sizes(models: Mapping[str, Mapping[str, Any]]) -> str:
             rows.append((f"{model}, {limit}", size["lesions"], size["found"], _number(size["mean_dice"])))
     head = ("Model, equivalent diameter", "lesions", "found", "mean Dice of the lesion")
     return _table("Results by the size of the lesion", head, rows)
+
+
+def _froc(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    if not models:
+        return ""
+    measures = ("lesion_recall", "small_tumor_recall", "lesion_dice", "false_positives_per_scan")
+    rows = [
+        (f"{model}, {point['min_confidence']}", *(_number(point[measure]) for measure in measures))
+        for model, points in models.items()
+        for point in points
+    ]
+    head = (
+        "Model, min_confidence",
+        "lesions found",
+        "under 10 mm",
+        "mean Dice of the lesion",
+        "false findings in a scan",
+    )
+    return (
+        f"<figure>{froc_curve(models)}<figcaption>FROC: a point for each limit on how doubtful a finding may be "
+        "(min_confidence); for whole scans, since crops have no such limit.</figcaption></figure>"
+        + _table("What other limits would find", head, rows)
+    )
 
 
 def _with_interval(summary: Mapping[str, Any], measure: str) -> str:

@@ -1,0 +1,94 @@
+"""FROC: lesions found against false findings in each scan, as the limit on doubtful findings moves."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from lib.evaluation.metrics import Lesion
+
+CONFIDENCES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.84, 0.88, 0.9, 0.92, 0.94, 0.96)
+_WIDTH, _HEIGHT, _MARGIN = 640, 320, 48
+_COLOURS = ("#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8", "#9aa7b4")
+
+Findings = tuple[list[Lesion], int]
+
+
+def operating_points(cases: Sequence[Mapping[float, Findings]]) -> list[dict[str, Any]]:
+    """What each limit costs and brings.
+
+    Args:
+        cases: For each image, by the ``min_confidence`` that a finding must reach: the lesions of the truth with what
+            was found of them, and the number of false findings.
+
+    Returns:
+        For each limit ``min_confidence``, ``lesion_recall``, ``small_tumor_recall`` and ``lesion_dice`` (None without
+        such lesions), and ``false_positives_per_scan``.
+    """
+    points = []
+    for confidence in cases[0] if cases else ():
+        lesions = [lesion for case in cases for lesion in case[confidence][0]]
+        points.append(
+            {
+                "min_confidence": confidence,
+                "lesion_recall": _mean([lesion.hit for lesion in lesions]),
+                "small_tumor_recall": _mean([lesion.hit for lesion in lesions if lesion.small]),
+                "lesion_dice": _mean([lesion.dice for lesion in lesions]),
+                "false_positives_per_scan": _mean([case[confidence][1] for case in cases]),
+            }
+        )
+    return points
+
+
+def froc_curve(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The curve of each model as an SVG element: share of lesions found over false findings, n of them at log(1 + n).
+
+    Args:
+        models: ``operating_points`` by the model's name.
+    """
+    most = max((point["false_positives_per_scan"] for points in models.values() for point in points), default=1)
+    widest = np.log1p(max(most, 1))
+
+    def place(point: Mapping[str, Any]) -> str:
+        x = _MARGIN + np.log1p(point["false_positives_per_scan"]) / widest * (_WIDTH - 2 * _MARGIN)
+        return f"{x:.1f},{_HEIGHT - _MARGIN - point['lesion_recall'] * (_HEIGHT - 2 * _MARGIN):.1f}"
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
+        'aria-label="FROC curve" font-family="sans-serif" font-size="12" fill="#52606d">'
+        '<rect width="100%" height="100%" fill="white"/>'
+    ]
+    for fifth in range(6):
+        low, high = (
+            place({"false_positives_per_scan": end, "lesion_recall": fifth / 5}) for end in (0, np.expm1(widest))
+        )
+        x, y = low.split(",")
+        parts.append(f'<path d="M{low} L{high}" stroke="#e2e8f0"/>')
+        parts.append(f'<text x="{x}" y="{y}" dx="-8" dy="4" text-anchor="end">{fifth / 5:.1f}</text>')
+    for findings in (0, 1, 2, 4, 8, 16, 32, 64, 128, 256):
+        if np.log1p(findings) <= widest:
+            x, y = place({"false_positives_per_scan": findings, "lesion_recall": 0}).split(",")
+            parts.append(f'<text x="{x}" y="{y}" dy="16" text-anchor="middle">{findings}</text>')
+    for number, (name, points) in enumerate(models.items()):
+        model = escape(name)
+        colour = _COLOURS[number % len(_COLOURS)]
+        shown = [point for point in points if point["lesion_recall"] is not None]
+        path = " ".join(place(point) for point in shown)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        for point in shown:
+            x, y = place(point).split(",")
+            parts.append(
+                f'<circle cx="{x}" cy="{y}" r="3.5" fill="{colour}">'
+                f"<title>{model}, min_confidence {point['min_confidence']}</title></circle>"
+            )
+        parts.append(f'<text x="{_MARGIN + 130 * number}" y="16" fill="{colour}">{model}</text>')
+    parts.append(
+        f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 10}" text-anchor="middle">false findings in a scan; '
+        "upwards the share of lesions found (IoU of 0.3 or more)</text></svg>"
+    )
+    return "".join(parts)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
