@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints (default 250)")
     parser.add_argument("--bfloat16", action="store_true", help="half precision; faster where the processor has it")
     add_crops_first(parser)
+    parser.add_argument(
+        "--patients", type=int, help="crops of only so many patients, to see what more bring (default: all)"
+    )
     parser.add_argument("--initial", type=Path, help="weights to begin with, a model.pt (default: random ones)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
 
@@ -72,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     begin_long_work(args.threads)
     info = load_info()
     data = read_training_data(args.images, args.masks, args.negatives, info, args.output / "volumes")
+    if args.patients is not None:
+        data = data.of_patients(args.patients)
     weights = fit(
         data,
         info=info,

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
+from lib.publishing.hold_out import share_of
 from lib.trainers.data_split import held_out
 from lib.trainers.scans import Scan, find_pairs, is_whole, load_scan
 
@@ -26,6 +27,18 @@ class TrainingData:
     crops: Sequence[Scan]
     hosts: Sequence[Scan]
     test_crops: Sequence[Scan]
+
+    def of_patients(self, number: int) -> "TrainingData":
+        """The same with the crops of only so many patients to train on; fewer are always among more.
+
+        Raises:
+            UserError: There are fewer.
+        """
+        patients = sorted({crop.patient for crop in self.crops}, key=lambda patient: (share_of(patient), patient))
+        if not 1 <= number <= len(patients):
+            raise UserError(f"There are crops of {len(patients)} patients to train on, not of {number}.")
+        chosen = set(patients[:number])
+        return replace(self, crops=[crop for crop in self.crops if crop.patient in chosen])
 
     def names(self) -> dict[str, Any]:
         """What a run's manifest keeps; of the whole scans the voxels of tumour."""
