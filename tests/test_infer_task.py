@@ -95,6 +95,8 @@ def test_views_are_averaged_where_the_first_shows_something():
     class Lopsided(torch.nn.Module):
         """Marks the left half of what it sees, as far as there is something."""
 
+        stride = 4
+
         def __init__(self):
             super().__init__()
             self.weight = torch.nn.Parameter(torch.zeros(1))
@@ -122,6 +124,35 @@ def test_views_are_averaged_where_the_first_shows_something():
     assert seen == [[[-1, 1, 2]], [[2, 1, -1]]], "what lies above and below is turned over too"
     four, _ = infer_slices(Lopsided(), volume, (0, 2), batch_size=1, views=4)
     torch.testing.assert_close(four, twice)
+
+
+def test_only_the_surroundings_of_what_was_found_are_looked_at_again():
+    class Finding(torch.nn.Module):
+        """As sure as the image is bright; notes how much it sees."""
+
+        stride = 8
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+            self.seen = []
+
+        def forward(self, image, return_attention=False):
+            self.seen.append(tuple(image.shape[2:]))
+            logits = image[:, :1] * (1 + len(self.seen))  # each look is surer than the last
+            return (logits, []) if return_attention else logits
+
+    volume = torch.full((1, 256, 256, 1), -4.0)
+    volume[0, 40:50, 100:104] = volume[0, 200:210, 30:90] = 3.0
+    volume[0, 0, 255] = 3.0
+    network = Finding()
+    found, _ = infer_slices(network, volume, (0, 1), batch_size=1, views=2)
+    assert network.seen[0] == (256, 256)
+    assert sorted(network.seen[1:]) == [(32, 32), (48, 48), (48, 96)]
+    bright = volume[0] > 0
+    assert (found[0][bright] > 6.5).all()  # the mean with a surer look; the first alone says 6
+    far = torch.nn.functional.max_pool2d(bright[None, ..., 0].float(), 65, 1, 32)[0] == 0
+    assert (found[0, ..., 0][far] == -8).all()  # as the first look left it
 
 
 def test_the_picture_shows_a_row_for_each_of_the_largest_lesions():

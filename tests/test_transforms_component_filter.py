@@ -46,6 +46,14 @@ def test_one_sure_voxel_does_not_make_a_finding_sure():
     assert (drop(probability, min_confidence=0.8)[0].numpy() >= 0.5).sum() == 24
 
 
+def test_a_blurred_rim_does_not_make_a_finding_doubtful():
+    probability = findings()
+    probability[2:6, 2:4, 2] = 0.5  # 8 of 20
+    assert (drop(probability, min_confidence=0.9)[0].numpy() >= 0.5).sum() == 24
+    probability[2:6, 4, 2] = 0.5  # 12 of 20
+    assert (drop(probability, min_confidence=0.9)[0].numpy() >= 0.5).sum() == 4
+
+
 def test_drawn_out_findings_go_in_every_direction_in_mm():
     probability = np.zeros((40, 40, 30))
     probability[2:6, 2:6, 2:4] = 0.9  # a cube of 4 mm: slices are 2 mm apart

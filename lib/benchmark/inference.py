@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class InferenceCost:
         crf: In a box around each finding.
         writing: Of the mask, as OHIF asks for it.
         total: All of it, and what lies between.
-        seen_slices: With lung that the network saw, those of a second view once more.
+        seen_slices: With lung that the network saw; what it saw again counts by its area.
         findings: In the mask.
         network_flops: Operations per second of the forward passes, multiplications and additions counted apart.
         peak_flops: The same of a single-precision matrix product, measured just before and just after.
@@ -56,7 +57,7 @@ class InferenceCost:
     crf: float
     writing: float
     total: float
-    seen_slices: int
+    seen_slices: float
     findings: int
     network_flops: float
     peak_flops: float
@@ -90,8 +91,8 @@ def inference_cost(volume: Path, info: dict[str, Any], store: ModelStore, rounds
         rounds: How many to choose from.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    passes: list[tuple[int, float]] = []
-    network = _timed(AttentionResidualUNet(**info["network"]), device, passes)
+    passes: list[tuple[float, float]] = []
+    network = _timed(AttentionResidualUNet(**info["network"]), device, passes, math.prod(info["preprocessing"]["size"]))
     task = LungTumorInferTask(network, info, store)
     request = {"image": str(volume), "device": device.type, "crf": True, "result_extension": ".nrrd"}
     flops = _flops_of_a_slice(AttentionResidualUNet(**info["network"]), info)
@@ -179,7 +180,7 @@ def training_slices_per_second(info: dict[str, Any], device: torch.device, batch
     return batch_size / min(_seconds(step, device) for _ in range(3))
 
 
-def _timed(network: nn.Module, device: torch.device, passes: list[tuple[int, float]]) -> nn.Module:
+def _timed(network: nn.Module, device: torch.device, passes: list[tuple[float, float]], slice_pixels: int) -> nn.Module:
     """Have a network note slices and seconds of each forward pass; copies of it note in the same list."""
     synchronize = torch.get_device_module(device).synchronize
     started = [0.0]
@@ -190,7 +191,7 @@ def _timed(network: nn.Module, device: torch.device, passes: list[tuple[int, flo
 
     def after(_: nn.Module, inputs: tuple[torch.Tensor], __: object) -> None:
         synchronize()
-        passes.append((len(inputs[0]), time.perf_counter() - started[0]))
+        passes.append((inputs[0][:, 0].numel() / slice_pixels, time.perf_counter() - started[0]))
 
     network.register_forward_pre_hook(before)
     network.register_forward_hook(after)

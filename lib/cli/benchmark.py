@@ -98,7 +98,9 @@ def _print_inference(scan: Path, models: Path) -> None:
     info = load_info()
     cost = inference_cost(scan, info, ModelStore(models))
     size = "×".join(str(length) for length in read_grid(scan).GetSize())
-    print(f"One inference of {size} voxels, {cost.seen_slices} slices through the network, {cost.findings} findings:")
+    print(
+        f"One inference of {size} voxels, {cost.seen_slices:.0f} slices through the network, {cost.findings} findings:"
+    )
     for part, seconds in _parts(cost).items():
         print(f"  {part:30}{seconds:8.2f} s, {seconds / cost.network:5.2f} of the network alone")
     print(

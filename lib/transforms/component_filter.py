@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from scipy import ndimage
 
 from lib.transforms.candidates import label_candidates
 
@@ -28,7 +29,8 @@ class DropDoubtfuld(MapTransform):
         lungs_key: What ``AxialFieldd`` leaves of the lungs, or None.
         threshold: Probability from which a voxel counts as tumour.
         min_diameter_mm: Diameter of the ball of the same volume below which a candidate is dropped; 0 keeps all.
-        min_confidence: Mean probability that a candidate must have; the threshold or less keeps all.
+        min_confidence: Probability that half of a candidate's voxels must reach; the threshold or less keeps all. Of a
+            mean of views this asks for a core on which all of them agree, however blurred the rim of a small one.
         max_elongation: Longest over shortest standard deviation of a candidate's place in space; 0 keeps all.
     """
 
@@ -78,7 +80,8 @@ class DropDoubtfuld(MapTransform):
         size_mm3 = voxels * np.abs(np.linalg.det(axes))
         doubtful = size_mm3 < np.pi / 6 * self.min_diameter_mm**3
         if not size_alone:
-            doubtful |= _mean(probability[window][inside], candidate, voxels) < self.min_confidence
+            medians = ndimage.median(probability[window][inside], candidate, np.arange(1, count + 1))
+            doubtful[1:] |= medians < self.min_confidence
             if self.max_elongation:
                 doubtful |= _elongation(np.stack(inside), candidate, voxels, axes) > self.max_elongation
         doubtful[0] = False
