@@ -83,3 +83,8 @@ def test_in_a_crop_only_small_findings_go():
 
 def test_zero_keeps_all():
     np.testing.assert_allclose(drop(findings())[0].numpy(), findings(), rtol=1e-6)
+
+
+def test_nothing_found_stays_nothing():
+    nothing = np.full((8, 8, 4), 0.1)
+    np.testing.assert_allclose(drop(nothing, min_confidence=0.9, max_elongation=3)[0].numpy(), nothing, rtol=1e-6)

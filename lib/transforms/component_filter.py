@@ -74,6 +74,8 @@ class DropDoubtfuld(MapTransform):
             size_alone: Leave probability and shape out of it.
         """
         window, components, count = label_candidates(probability >= self.threshold)
+        if not count:
+            return
         inside = np.nonzero(components)
         candidate = components[inside]
         voxels = np.bincount(candidate, minlength=count + 1)
