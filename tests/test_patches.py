@@ -142,3 +142,15 @@ def test_slices_above_and_below_a_nodule_are_seen_too():
     drawer = sampler([cut_wide], [])
     without = sum(not drawer._nodule()[0][-1].any() for _ in range(200))
     assert 10 < without < 70  # two thirds of a quarter
+
+
+def test_more_decoys_cover_more_of_a_lung():
+    marked = crop()
+    marked.image[:] = 1.0
+
+    def covered(decoys):
+        drawer = PatchSampler([marked], [host()], preprocessing=PREPROCESSING, size=64, seed=0, decoys=decoys)
+        image, _ = drawer.batch(60)
+        return float(((image[:, 1] > 0.7) & (image[:, 1] < 1.3)).float().mean())
+
+    assert covered(10) > covered(0) + 0.02

@@ -27,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bfloat16", action="store_true", help="half precision; faster where the processor has it")
     add_crops_first(parser)
     parser.add_argument(
+        "--decoys",
+        type=int,
+        default=2,
+        help="pieces of other scans and crops, without a nodule, set into each patch at most (default 2)",
+    )
+    parser.add_argument(
         "--patients", type=int, help="crops of only so many patients, to see what more bring (default: all)"
     )
     parser.add_argument("--initial", type=Path, help="weights to begin with, a model.pt (default: random ones)")
@@ -90,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         save_every=args.save_every,
         bfloat16=args.bfloat16,
         crops_first=args.crops_first,
+        decoys=args.decoys,
         initial=args.initial,
     )
     logger.info("Weights: %s", weights)

@@ -47,6 +47,7 @@ def fit(
     save_every: int,
     bfloat16: bool,
     crops_first: float,
+    decoys: int = 2,
     initial: Path | None = None,
 ) -> Path:
     """Train and return the weights, ``output/model.pt``.
@@ -67,6 +68,7 @@ def fit(
         save_every: Steps between two checkpoints.
         bfloat16: Let the network work in half precision; faster where the processor can do it.
         crops_first: Share of the steps over which the patches go from crops alone to the whole mixture.
+        decoys: See ``PatchSampler``.
         initial: Weights to begin with, instead of random ones.
     """
     if not 1 <= cycles <= steps:
@@ -99,6 +101,7 @@ def fit(
             "seed": seed,
             "bfloat16": bfloat16,
             "crops_first": crops_first,
+            "decoys": decoys,
             "initial": hashlib.sha256(initial.read_bytes()).hexdigest() if initial else None,
         },
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "monai": monai.__version__},
@@ -114,6 +117,7 @@ def fit(
         batch_size=batch_size,
         warm_up=round(steps * crops_first),
         first=first,
+        decoys=decoys,
     )
     # One process beside this one draws, so that the order of the patches is that of the seed.
     batches = DataLoader(sampler, batch_size=None, num_workers=1, prefetch_factor=8)

@@ -40,6 +40,7 @@ class PatchSampler(IterableDataset):
         warm_up: Batches until the mixture is whole. It begins with crops alone: a network that sees mostly lung
             without nodules from the start is long content with finding nothing.
         first: Batches that were drawn before, by a run that goes on.
+        decoys: At most so many pieces without a nodule, of scans and crops alike, are set into a window of a scan.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class PatchSampler(IterableDataset):
         batch_size: int = 1,
         warm_up: int = 0,
         first: int = 0,
+        decoys: int = 2,
     ) -> None:
         self.warm_up = warm_up
         self.first = first
+        self.decoys = decoys
         self.crops = crops
         self.hosts = hosts
         self.offsets = tuple(preprocessing["slice_offsets_mm"])
@@ -119,7 +122,7 @@ class PatchSampler(IterableDataset):
             stack, _ = self._host_window(self.size, self.rng.choice(self._with_tumour), around="tumour")
         else:
             stack, _ = self._host_window(self.size, self.rng.integers(len(self.hosts)))
-            for _ in range(self.rng.integers(0, 3)):
+            for _ in range(self.rng.integers(0, self.decoys + 1)):
                 self._set_in(stack, *self._decoy())
             empty = kind > 1 - _SHARE_EMPTY or not self.crops
             for _ in range(0 if empty else self.rng.integers(1, 4)):
