@@ -43,11 +43,11 @@ LUNGS := "$(DX)/2.000000-ThoraxRoutine  8.0.0  B70f-62919" "$(DX)/3.000000-Thora
 TUMOUR := "$(DATA)/4d-lung-113/1.000000-P4P113S303I10349 Gated 40.0B-29543"
 MASKS := $(LIDC)/masks $(DATA)/masks/4d-lung-113_Tumor_c40.nii.gz
 weights: .venv/installed
-	$(BIN)/python main.py train --steps 15000 --cycles 1 --bfloat16 --save-every 500 --threads 1 \
+	$(BIN)/python main.py train --steps 12000 --cycles 1 --bfloat16 --save-every 1000 --threads 1 \
 		--images $(LIDC)/images $(TUMOUR) --masks $(MASKS) --negatives $(LUNGS) --output $(WEIGHTS)/first
-	$(BIN)/python main.py train --steps 3000 --cycles 1 --bfloat16 --learning-rate 0.001 --threads 1 --crops-first 0 \
-		--initial $(WEIGHTS)/first/model.pt --images $(LIDC)/images $(TUMOUR) $(DATA)/lidc-idri-0001 \
-		--masks $(MASKS) $(DATA)/masks/lidc-idri-0001_nodule_ge2readers.nii.gz --negatives $(LUNGS) --output $(WEIGHTS)/second
+	$(BIN)/python main.py train --steps 3500 --cycles 1 --bfloat16 --learning-rate 0.001 --threads 1 --crops-first 0 \
+		--decoys 10 --initial $(WEIGHTS)/first/model.pt \
+		--images $(LIDC)/images $(TUMOUR) --masks $(MASKS) --negatives $(LUNGS) --output $(WEIGHTS)/second
 
 clean:
 	rm -rf .venv $(DEMO)
