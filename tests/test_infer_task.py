@@ -71,6 +71,15 @@ def test_without_weights_nothing_is_predicted(info, tmp_path, chest):
         task({**REQUEST, "image": str(chest)})
 
 
+def test_weights_of_another_network_are_told(info, store, chest):
+    other = info["network"] | {"channels": [4, 6]}
+    task = LungTumorInferTask(AttentionResidualUNet(**other), info, store)
+    version = store.manifests()[0]["version"]
+    store.serve(version)
+    with pytest.raises(UserError, match=f"{version} has the weights of another network"):
+        task({**REQUEST, "image": str(chest)})
+
+
 def test_slices_without_lung_cost_nothing():
     class Counting(AttentionResidualUNet):
         slices = 0

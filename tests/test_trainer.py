@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from monai.transforms import Compose
+from monai.transforms import Compose, RandFlipd, RandLambdad
 
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
@@ -127,6 +127,15 @@ def test_half_of_the_patches_hold_tumour(info, cases):
     assert {value for patch in patches for value in patch["label"].unique().tolist()} == {0.0, 1.0}
     centred = sum(patch["label"].sum() > 0 for patch in patches)
     assert 100 <= centred < 200
+
+
+@pytest.mark.parametrize(("offsets", "sides"), [([-5, 0, 5], {1.0, 3.0}), ([-5, 0, 2.5], {1.0})])
+def test_head_and_feet_change_places_where_the_channels_lie_alike(info, offsets, sides):
+    transforms = patch_transforms(info["preprocessing"] | {"slice_offsets_mm": offsets}, patch_size=8, count=20)
+    turns = [one for one in transforms if isinstance(one, (RandFlipd, RandLambdad))]
+    image = torch.tensor([1.0, 2.0, 3.0])[:, None, None].expand(3, 8, 8)
+    draw = Compose(turns).set_random_state(0)
+    assert {float(draw({"image": image, "label": image[:1]})["image"][0, 0, 0]) for _ in range(20)} == sides
 
 
 def test_a_volume_without_tumour_still_gives_patches(info, cases, tmp_path):

@@ -124,7 +124,16 @@ class LungTumorInferTask(BasicInferTask):
         if version != self._loaded:
             self._networks.clear()
             self._loaded = version
-        network = super()._get_network(device, data)
+        try:
+            network = super()._get_network(device, data)
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            raise UserError(
+                f"Version {version} has the weights of another network than this app's: it is of another release, or "
+                "`network` in info.yaml was changed. Let another one serve: python main.py models --serve pretrained",
+                HTTPStatus.CONFLICT,
+            ) from error
         if self._store.serving_version() != version:  # published between the two looks
             return self._get_network(device, data)
         # Convolutions on CPU are faster on this layout; on a GPU it does no harm.

@@ -1,6 +1,7 @@
 """Random patches of labelled volumes, for training."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from monai.transforms import (
     RandCropByLabelClassesd,
     RandFlipd,
     RandGaussianNoised,
+    RandLambdad,
     RandScaleIntensityd,
     RandShiftIntensityd,
     SelectItemsd,
@@ -26,7 +28,7 @@ def patch_transforms(
 
     Half of the patches are centred on tumour, half anywhere else; where there is no tumour, all of them are.
     From (C, 256, 256, D) to a list of (C, patch_size, patch_size). Left and right are flipped too: a tumour
-    looks the same in either lung.
+    looks the same in either lung; so are head and feet where the slices that are channels lie alike above and below.
 
     Intensity varies in steps that mean something in HU: shift up to 50 HU, contrast up to 10 %, noise up to
     30 HU.
@@ -39,6 +41,8 @@ def patch_transforms(
     """
     image, label = keys
     hu = 1 / preprocessing["hu_std"] if preprocessing["normalise"] == "dataset" else 1 / 400
+    offsets = tuple(preprocessing["slice_offsets_mm"])
+    alike = offsets == tuple(-offset for offset in reversed(offsets))
     return [
         # A data set keeps in memory what stands up to here: half precision halves it, at steps of 0.4 HU.
         CastToTyped(keys=keys, dtype=(torch.float16, torch.uint8)),
@@ -58,6 +62,7 @@ def patch_transforms(
         CastToTyped(keys=keys, dtype=torch.float32),
         RandFlipd(keys=keys, prob=0.5, spatial_axis=0),
         RandFlipd(keys=keys, prob=0.5, spatial_axis=1),
+        RandLambdad(keys=image, func=partial(torch.flip, dims=[0]), prob=0.5 if alike else 0.0),
         RandScaleIntensityd(keys=image, factors=0.1, prob=0.5),
         RandShiftIntensityd(keys=image, offsets=50 * hu, prob=0.5),
         RandGaussianNoised(keys=image, std=30 * hu, prob=0.3),

@@ -14,7 +14,7 @@ from lib.settings import load_info
 from lib.transforms import image_transforms
 
 PATIENTS = (101, 102)  # none of the demo set
-STEPS, BATCH, SIDE = 110, 12, 48
+STEPS, BATCH, SIDE = 160, 12, 48
 
 
 @pytest.fixture(scope="session")
@@ -75,4 +75,13 @@ def _patch(image: torch.Tensor, label: torch.Tensor, rng: np.random.Generator) -
         column, row, slice_ = rng.integers([20, 20, 0], [236, 236, image.shape[-1]])
     column, row = np.clip([column - SIDE // 2, row - SIDE // 2], 0, np.array(image.shape[1:3]) - SIDE)
     window = (slice(None), slice(column, column + SIDE), slice(row, row + SIDE), slice_)
-    return image[window], label[window]
+    return _turned_over(image[window], label[window], rng)
+
+
+def _turned_over(
+    image: torch.Tensor, label: torch.Tensor, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As each real training does, so that the views of inference agree; channels are slices above and below."""
+    axes = [axis for axis in (1, 2) if rng.random() < 0.5]
+    image, label = image.flip(axes), label.flip(axes)
+    return (image.flip(0) if rng.random() < 0.5 else image), label
