@@ -71,7 +71,8 @@ def _mean_of_views(
     probability = first.sigmoid()
     for windows in _windows(probability, network.stride):
         parts = torch.stack([slices[window.place] for window in windows])
-        others = sum(_seen(network, parts, axes, at_once) for axes in mirrored)
+        as_large = at_once * slices[0, 0].numel() // parts[0, 0].numel()  # together as large as whole slices at once
+        others = sum(_seen(network, parts, axes, as_large) for axes in mirrored)
         for window, other in zip(windows, others, strict=True):
             logits = ((probability[window.place] + other) / (1 + len(mirrored))).logit(eps=1e-6)
             mean[window.place] = torch.where(window.near, logits, mean[window.place])
