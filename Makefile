@@ -34,7 +34,7 @@ install: .venv/installed
 doctor: .venv/installed
 	@$(BIN)/python main.py doctor $(STUDIES)
 
-# Train the shipped weights anew, as model/MODEL_CARD.md tells: about an hour on one CPU core, then a quarter of one.
+# Train the shipped weights anew, as model/MODEL_CARD.md tells: about 45 minutes on one CPU core, then 12.
 WEIGHTS := workspace/weights
 LIDC := $(DATA)/lidc-nodules
 DX := $(DATA)/lung-pet-ct-dx-a0002

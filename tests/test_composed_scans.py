@@ -85,7 +85,7 @@ def test_every_nodule_lies_in_lung_at_its_scale(data):
 
 
 def test_the_scan_is_the_same_away_from_the_nodules(data):
-    scan, nodule = read(data, "scans", "scan"), None
+    scan = read(data, "scans", "scan")
     nodule = read_volume(
         "P0_1", *(data / "crops" / kind / "P0_1.nii.gz" for kind in ("images", "masks")), spacing=scan.spacing
     )

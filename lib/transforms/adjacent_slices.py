@@ -40,6 +40,11 @@ class AdjacentSlicesd(MapTransform):
         return d
 
 
+def lie_alike(offsets_mm: Sequence[float]) -> bool:
+    """Whether the channels show the same above as below, so that their order may be turned over."""
+    return tuple(offsets_mm) == tuple(-offset for offset in reversed(offsets_mm))
+
+
 def _shifted(volume: torch.Tensor, slices: float) -> torch.Tensor:
     """The volume as seen from ``slices`` further along its last axis, a fraction of a slice allowed.
 

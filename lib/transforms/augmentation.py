@@ -18,6 +18,8 @@ from monai.transforms import (
     SqueezeDimd,
 )
 
+from lib.transforms.adjacent_slices import lie_alike
+
 _KEPT_VOXELS = 20_000  # of tumour and of the rest, spread evenly, from which patch centres are drawn
 
 
@@ -41,8 +43,7 @@ def patch_transforms(
     """
     image, label = keys
     hu = 1 / preprocessing["hu_std"] if preprocessing["normalise"] == "dataset" else 1 / 400
-    offsets = tuple(preprocessing["slice_offsets_mm"])
-    alike = offsets == tuple(-offset for offset in reversed(offsets))
+    turned_over = 0.5 if lie_alike(preprocessing["slice_offsets_mm"]) else 0.0
     return [
         # A data set keeps in memory what stands up to here: half precision halves it, at steps of 0.4 HU.
         CastToTyped(keys=keys, dtype=(torch.float16, torch.uint8)),
@@ -62,7 +63,7 @@ def patch_transforms(
         CastToTyped(keys=keys, dtype=torch.float32),
         RandFlipd(keys=keys, prob=0.5, spatial_axis=0),
         RandFlipd(keys=keys, prob=0.5, spatial_axis=1),
-        RandLambdad(keys=image, func=partial(torch.flip, dims=[0]), prob=0.5 if alike else 0.0),
+        RandLambdad(keys=image, func=partial(torch.flip, dims=[0]), prob=turned_over),
         RandScaleIntensityd(keys=image, factors=0.1, prob=0.5),
         RandShiftIntensityd(keys=image, offsets=50 * hu, prob=0.5),
         RandGaussianNoised(keys=image, std=30 * hu, prob=0.3),
