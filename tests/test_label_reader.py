@@ -125,3 +125,13 @@ def test_what_is_no_image_is_refused(image_path, tmp_path, name, content, senten
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=sentence):
         read_label(tmp_path / name, image_path, LABELS)
+
+
+def test_raw_bytes_of_another_size_are_not_read(image_path, tmp_path, monkeypatch):
+    """S9: gigabytes that cannot be this image's label are never in memory."""
+    path = tmp_path / "label.bin"
+    with path.open("wb") as file:
+        file.truncate(3 << 30)  # sparse
+    monkeypatch.setattr(np, "fromfile", lambda *_, **__: pytest.fail("the file was read"))
+    with pytest.raises(UserError, match="3221225472 voxels; the image has"):
+        read_label(path, image_path, LABELS)

@@ -63,13 +63,13 @@ def on_grid(array: np.ndarray, reference: sitk.ImageFileReader | sitk.Image) -> 
 
 
 def _read_raw(path: Path, size: tuple[int, ...]) -> np.ndarray:
-    voxels = np.fromfile(path, dtype=np.uint8)
-    if voxels.size != int(np.prod(size)):
+    sent, wanted = path.stat().st_size, math.prod(size)
+    if sent != wanted:  # before it is read: it may be of gigabytes
         raise UserError(
-            f"The label has {voxels.size} voxels; the image has {_by(size)} = {int(np.prod(size))}. "
+            f"The label has {sent} voxels; the image has {_by(size)} = {wanted}. "
             "It must be of the whole image, one byte for each voxel."
         )
-    return voxels.reshape(size[::-1])
+    return np.fromfile(path, dtype=np.uint8).reshape(size[::-1])
 
 
 def _read_image(path: Path, size: tuple[int, ...]) -> sitk.Image:
