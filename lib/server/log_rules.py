@@ -1,0 +1,79 @@
+"""What gets into the log: one line for each message, whatever a client sent, and nothing over and over."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+import time
+from logging.handlers import RotatingFileHandler
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+_TASK = "task_"  # the loggers in which MONAI Label repeats what a training prints
+_AT_ONCE = 20
+_WINDOW_SECONDS = 60
+
+
+class OneLineFormatter(logging.Formatter):
+    """Write control characters of a message as escapes, so that no client can forge a line; indent tracebacks.
+
+    Args:
+        inner: Puts time, level and so on before the message.
+    """
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        message = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), record.getMessage())
+        if record.name.startswith(_TASK):
+            return message
+        safe = copy.copy(record)
+        safe.msg, safe.args = message, None
+        return self._inner.format(safe).replace("\n", "\n    ")
+
+
+class SparingFilter(logging.Filter):
+    """Let a message through a few times a minute only; then say how many were left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since: dict[str, float] = {}
+        self._count: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is logged."""
+        key, now = str(record.msg)[:200], time.monotonic()
+        if now - self._since.get(key, -_WINDOW_SECONDS) >= _WINDOW_SECONDS:
+            left_out = self._count.get(key, 0) - _AT_ONCE
+            if len(self._since) > 1000:
+                self._since.clear()
+                self._count.clear()
+            self._since[key], self._count[key] = now, 0
+            if left_out > 0:
+                record.msg, record.args = f"{record.getMessage()} (and {left_out} more like it before)", None
+        self._count[key] += 1
+        return self._count[key] <= _AT_ONCE
+
+
+def apply_log_rules() -> None:
+    """Give all handlers that MONAI Label set up the rules above, and its log file one handler instead of two.
+
+    Each of two handlers of one file renames it when it has grown: they would take it from each other.
+    """
+    files: dict[str, RotatingFileHandler] = {}
+    root = logging.getLogger()
+    loggers = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
+    for one in loggers:
+        for handler in list(one.handlers):
+            if isinstance(handler, RotatingFileHandler):
+                first = files.setdefault(handler.baseFilename, handler)
+                if first is not handler:
+                    one.removeHandler(handler)
+                    one.addHandler(first)
+                    handler.close()
+                    continue
+            if handler.formatter is not None and not isinstance(handler.formatter, OneLineFormatter):
+                handler.setFormatter(OneLineFormatter(handler.formatter))
