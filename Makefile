@@ -52,7 +52,7 @@ weights: .venv/installed
 clean:
 	rm -rf .venv $(DEMO)
 
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt lib/cli/monailabel.sh
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 13) else \
 	  "LungLabel needs Python 3.10, 3.11 or 3.12; %s is %d.%d. Name another one: make PYTHON=python3.12" % (sys.executable, *v))'
 	@command -v c++ >/dev/null || { echo "A C++ compiler is needed to build pydensecrf: apt-get install g++"; exit 1; }
@@ -61,8 +61,7 @@ clean:
 	@$(PIP) -c requirements.txt torch
 	@echo "Installing MONAI Label and the rest; pydensecrf is compiled ..."
 	@$(PIP) --no-deps -r requirements.txt
-	@# The launcher in the wheel runs whatever `python` is first in PATH and breaks at spaces in paths.
-	@printf '%s\n' '#!/bin/sh' 'exec "$$(dirname "$$(readlink -f "$$0")")/python" -m monailabel.main "$$@"' > $(BIN)/monailabel
+	@install -m 755 lib/cli/monailabel.sh $(BIN)/monailabel
 	@touch $@
 
 .venv/installed-test: .venv/installed requirements-test.txt
