@@ -36,8 +36,11 @@ from lib.imports.initial_labels import InitialLabels
 from lib.infers.lung_tumor import ATTENTION
 from lib.parent_process import expect_children
 from lib.publishing import ModelStore
+from lib.server.access.rules import rules_at_start
 from lib.server.install import install
-from lib.settings import Settings
+from lib.server.log_rules import apply_log_rules
+from lib.server.surroundings import work_in
+from lib.settings import APP_DIR, Settings
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
 
@@ -59,6 +62,7 @@ class MyApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         try:
             self.settings = Settings.from_conf(studies, conf)
+            self._access = rules_at_start(self.settings.info["config"]["server"])
         except UserError as error:
             # Raised, it would end in a page of traceback of the server's start-up.
             print(f"\nLungLabel cannot start: {error}\n", file=sys.stderr, flush=True)
@@ -149,7 +153,9 @@ class MyApp(MONAILabelApp):
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
         self._segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
-        install(server, self, self._dicomweb_router())
+        apply_log_rules()
+        work_in(APP_DIR, self.settings.cache_dir / "temporary")
+        install(server, self, self._dicomweb_router(), self._access)
         logger.info("Studies: %s", self.settings.studies)
         logger.info("Workspace (labels and segs are precious, cache is not): %s", self.settings.workspace)
         initial_labels = InitialLabels(datastore, self.settings.info["imports"])
@@ -160,13 +166,23 @@ class MyApp(MONAILabelApp):
         self._segs.start()
         BackgroundScoring(self._scoring, datastore, self._courtesy).start()
         status = datastore.status()
-        address = f"http://127.0.0.1:{server_settings.MONAI_LABEL_SERVER_PORT}"
+        address = self._access.listening.url
         print(
             f"\n  LungLabel serves {status['total']} usable CT series ({status['left_out']} left out) of"
             f" {self.settings.studies}\n  OHIF:    {address}/ohif/\n  Status:  {address}/status\n  Slicer:  {address}"
-            f"\n  Labels:  {self.settings.labels_dir}\n  Research use only, not a medical device.\n",
+            f"\n  Labels:  {self.settings.labels_dir}"
+            '\n  Web pages of other sites may not use this server, whatever "Allow Origins" above says.'
+            "\n  Research use only, not a medical device.\n",
             flush=True,
         )
+        if self.network_warning:
+            print(f"  WARNING: {self.network_warning}\n", file=sys.stderr, flush=True)
+            logger.warning("%s", self.network_warning)
+
+    @property
+    def network_warning(self) -> str | None:
+        """What must be said where others can reach this server; None where they cannot."""
+        return self._access.network_warning if self._access else None
 
     def on_save_label(self, image_id: str, label_id: str) -> None:
         """Called after each submission."""

@@ -9,16 +9,20 @@ from typing import Any
 
 import requests
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
+from starlette.exceptions import HTTPException
 
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.errors import UserError
 from lib.json_values import finite
+from lib.server.access.route_table import keep_offered
+from lib.server.access.rules import AccessRules
 from lib.server.datastore_routes import datastore_router
 from lib.server.infer_routes import infer_router
 from lib.server.log_routes import log_router
@@ -32,15 +36,11 @@ from lib.viewer.ohif_routes import ohif_router
 
 logger = logging.getLogger(__name__)
 
-# Whole-slide pathology takes any path of the server's disk as an image; /reload makes a second app behind these
-# routes; the proxy asks what is no PACS. This app has no use for any.
-_CLOSED = ("/infer/wsi/{path:path}", "/infer/wsi_v2/{path:path}", "/reload", "/proxy/{path:path}")
-_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CLIENT_ERRORS = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
 
 
-def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
+def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter, access: AccessRules) -> None:
     """Change MONAI Label's server into this app's.
 
     MONAI Label has no hook for it; its ``--uvicorn_app`` works only with PYTHONPATH set by the user.
@@ -49,6 +49,7 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
         server: MONAI Label's FastAPI application.
         app: This app.
         dicomweb: Answers ``/proxy/dicom``.
+        access: Who may call what.
     """
     routes = server.router.routes
     stock = len(routes)
@@ -64,40 +65,52 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter) -> None:
         status_router(app),
         dicomweb,
         ohif_router(),
-        _closed_router(),
+        _start_page(),
     )
     for router in ours:
         server.include_router(router)
-    routes[:] = routes[stock:] + routes[:stock]
+    # Ours first; what is in no table is gone, whatever MONAI Label brings along.
+    routes[:] = keep_offered(routes[stock:] + routes[:stock])
 
     if not settings.MONAI_LABEL_CORS_ORIGINS:
         # By default MONAI Label lets every web page that the user visits read the patients' images.
         server.user_middleware = [m for m in server.user_middleware if m.cls is not CORSMiddleware]
     server.add_exception_handler(UserError, _answer_user_error)
+    server.add_exception_handler(HTTPException, _answer_http_error)
     server.add_exception_handler(RequestValidationError, _answer_invalid)
     server.add_exception_handler(NotUsableError, _answer_not_usable)
     server.add_exception_handler(MONAILabelException, _answer_monailabel_error)
     server.add_exception_handler(requests.RequestException, _answer_pacs_away)
     server.add_exception_handler(OSError, _answer_os_error)
     server.add_exception_handler(Exception, _answer_unforeseen)
-    server.middleware_stack = server.build_middleware_stack()  # it was built before the app was loaded
+    # It was built before the app was loaded. Around it all, so that errors carry the headers, too.
+    server.middleware_stack = access.around(server.build_middleware_stack(), settings.MONAI_LABEL_CORS_ORIGINS)
 
 
-def _closed_router() -> APIRouter:
-    """Answers 404 where MONAI Label's own routes would do what this app must not."""
+def _start_page() -> APIRouter:
+    """MONAI Label's own page loads scripts from public hosts."""
     router = APIRouter(include_in_schema=False)
 
-    def closed(request: Request) -> None:
-        raise UserError(f"This app has no {request.url.path}.", HTTPStatus.NOT_FOUND)
+    @router.get("/")
+    def start() -> RedirectResponse:
+        return RedirectResponse("/status")
 
-    for path in _CLOSED:
-        router.add_api_route(path, closed, methods=_METHODS)
     return router
 
 
 async def _answer_user_error(request: Request, error: Any) -> JSONResponse:
     logger.info("%s %s refused: %s", request.method, request.url.path, error)
     return JSONResponse({"detail": str(error)}, status_code=int(error.status))
+
+
+async def _answer_http_error(request: Request, error: Any) -> Response:
+    """Starlette's and MONAI Label's own refusals, those without a word said in a sentence."""
+    if isinstance(error.__cause__, OSError):  # while a body was kept on disk
+        return await _answer_os_error(request, error.__cause__)
+    if error.detail == HTTPStatus(error.status_code).phrase and error.status_code in (404, 405):
+        what = request.url.path if error.status_code == 404 else f"{request.method} {request.url.path}"
+        error = HTTPException(error.status_code, f"This app has no {what}.", error.headers)
+    return await http_exception_handler(request, error)
 
 
 async def _answer_invalid(request: Request, error: Any) -> JSONResponse:

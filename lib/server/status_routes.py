@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import FileResponse
+from fastapi.responses import HTMLResponse
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 from monailabel.utils.async_tasks.utils import tasks
 
 from lib.datastore.catalog import Series
 from lib.publishing.model_store import PRETRAINED
+from lib.server.access.headers import page_policy
 from lib.server.recent_errors import RecentErrors
 
 _PAGE = Path(__file__).parent / "status.html"
@@ -28,9 +29,12 @@ def status_router(app: Any) -> APIRouter:
     for name in ("lib", "monailabel", "uvicorn.error"):
         logging.getLogger(name).addHandler(errors)
 
+    html = _PAGE.read_text(encoding="utf-8")
+    policy = {"Content-Security-Policy": page_policy(html)}
+
     @router.get("", include_in_schema=False)
-    def page() -> FileResponse:
-        return FileResponse(_PAGE, media_type="text/html")
+    def page() -> HTMLResponse:
+        return HTMLResponse(html, headers=policy)
 
     @router.get("/data", summary="How the work stands")
     def data() -> dict[str, Any]:
@@ -43,6 +47,7 @@ def status_router(app: Any) -> APIRouter:
             "name": app.name,
             "version": app.version,
             "studies": app.settings.studies,
+            "network": app.network_warning,
             "datastore": datastore.status(),
             "cases": [{**case, "doubt": doubts.get(case["series"])} for case in cases],
             "left_out": [_case(one, None) for one in series if one.left_out],

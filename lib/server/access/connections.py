@@ -1,0 +1,155 @@
+"""Limits on connections: how many, how long an idle one or a slow one may last.
+
+uvicorn has no time limit for the head of a request, and accepts connections until the process has no file descriptor
+left. Its protocol class is looked up at each new connection, so one that knows limits can take its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from lib.server.log_rules import SparingFilter
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 128  # so many are accepted before the first of them can be refused
+_MOST_FILES = 65_536
+_FILES_FOR_WORK = 256
+_EVICTABLE_SECONDS = 2
+_UNREAD_SECONDS = 120
+_BUSY = (
+    b'{"detail": "The server has as many connections as it can serve. Try again in a moment."}',
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 2\r\nConnection: close\r\n",
+)
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """Of one server.
+
+    Attributes:
+        connections: At one time.
+        head_seconds: From the first byte of a request, or the start of a connection, to the end of its headers.
+    """
+
+    connections: int
+    head_seconds: float
+
+
+def limit_connections(config: uvicorn.Config, limits: ConnectionLimits) -> None:
+    """Make the server of ``config`` keep ``limits``, as far as the process may open as many files."""
+    files = _allow_files()
+    limits = ConnectionLimits(min(limits.connections, max(files - _FILES_FOR_WORK, files // 2)), limits.head_seconds)
+    config.http_protocol_class = limited(config.http_protocol_class, limits)
+    config.backlog = min(config.backlog, _BACKLOG)  # the socket is opened after the app is loaded
+    for name in ("asyncio", "uvicorn.error", __name__):
+        logging.getLogger(name).addFilter(SparingFilter())
+
+
+def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
+    """Return uvicorn's protocol ``base`` with limits."""
+
+    class LimitedProtocol(base):
+        """One connection."""
+
+        refused = False
+        waiting_since: float | None = None  # for the head of a request
+        head_timer: asyncio.TimerHandle | None = None
+        unread_timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            """Take a connection, or answer 503 and close it."""
+            if len(self.connections) >= limits.connections and not _evict_idle(self.connections):
+                self.refused = True
+                logger.warning("More than %d connections: answered 503.", limits.connections)
+                body, head = _BUSY
+                transport.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                transport.close()
+                return
+            super().connection_made(transport)
+            self.watch_head()
+
+        def data_received(self, data: bytes) -> None:
+            """Take bytes; the head of a request must be complete in time."""
+            if self.refused:
+                return
+            super().data_received(data)
+            self.watch_head()
+
+        def on_response_complete(self) -> None:
+            """Wait for the next request, of which a part may be there already."""
+            super().on_response_complete()
+            if not self.transport.is_closing():
+                self.watch_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """Forget the connection."""
+            self.stop_timer("head_timer")
+            self.stop_timer("unread_timer")
+            if not self.refused:
+                super().connection_lost(exc)
+
+        def eof_received(self) -> bool | None:
+            """Nothing more comes."""
+            return None if self.refused else super().eof_received()
+
+        def pause_writing(self) -> None:
+            """The client does not read as fast as is written."""
+            super().pause_writing()
+            self.unread_timer = self.loop.call_later(_UNREAD_SECONDS, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            """It does again."""
+            self.stop_timer("unread_timer")
+            super().resume_writing()
+
+        def watch_head(self) -> None:
+            """Start the timer while no request is complete, and stop it as soon as one is."""
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.stop_timer("head_timer")
+                self.waiting_since = None
+            elif self.head_timer is None:
+                self.waiting_since = self.loop.time()
+                self.head_timer = self.loop.call_later(limits.head_seconds, self.close_idle)
+
+        def close_idle(self) -> None:
+            """Close a connection that waits for the head of a request."""
+            self.head_timer = None
+            if self.waiting_since is not None:
+                self.transport.abort()
+
+        def stop_timer(self, name: str) -> None:
+            """Cancel a timer that runs."""
+            if (timer := getattr(self, name)) is not None:
+                timer.cancel()
+                setattr(self, name, None)
+
+    return LimitedProtocol
+
+
+def _evict_idle(connections: set[Any]) -> bool:
+    """Close the connection that has waited longest for a request, so that who has one gets in."""
+    now = asyncio.get_running_loop().time()
+    idle = [one for one in connections if one.waiting_since is not None and not one.transport.is_closing()]
+    oldest = min(idle, key=lambda one: one.waiting_since, default=None)
+    if oldest is None or now - oldest.waiting_since < _EVICTABLE_SECONDS:
+        return False
+    oldest.transport.abort()
+    connections.discard(oldest)
+    return True
+
+
+def _allow_files() -> int:
+    """Let the process open as many files as it may; return how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return _MOST_FILES if soft == resource.RLIM_INFINITY else soft

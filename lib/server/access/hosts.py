@@ -1,0 +1,77 @@
+"""Which names the server answers to.
+
+A web page can have its own name resolve to this machine (DNS rebinding): the browser then takes the server for a part
+of that page. It sends that name as ``Host``, so only known names are answered.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from lib.errors import UserError
+from lib.server.access.listening import Listening
+
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9_.-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
+_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.IGNORECASE)
+
+
+class AllowedHosts:
+    """The names and addresses that a request may be addressed to.
+
+    Args:
+        listening: Where the server listens: only loopback names, or also those of the machine.
+        further: Names or addresses that the user allows.
+    """
+
+    def __init__(self, listening: Listening, further: Iterable[str] = ()) -> None:
+        self._names = {_canonical(name) for name in {*listening.names(), *further}}
+
+    def allow(self, host: str | None, local_address: str | None = None) -> bool:
+        """Whether a request with this ``Host`` is answered.
+
+        Args:
+            host: Value of the header: name or address, and a port, which is not looked at: tunnels change it.
+            local_address: Address of this machine that the connection came in at; it is its own, whatever the name.
+        """
+        found = _HOST.fullmatch(host or "")
+        if found is None:
+            return False
+        name = _canonical(found["v6"] or found["name"])
+        if name in self._names or (local_address and name == _canonical(local_address)):
+            return True
+        try:
+            return ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return name.endswith(".localhost")
+
+
+def parse_hosts(text: str) -> list[str]:
+    """Split the setting ``allowed_hosts``: names or addresses, separated by commas or spaces.
+
+    Raises:
+        UserError: One is neither, such as a URL or a wildcard.
+    """
+    hosts = [part.strip("[]") for part in re.split(r"[,\s]+", text) if part]
+    for host in hosts:
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            if not _NAME.fullmatch(host):
+                raise UserError(
+                    f"allowed_hosts has {host!r}: each must be a name such as lung.example.org or an IP address, "
+                    "without scheme, port or wildcard; several are separated by commas."
+                ) from None
+    return hosts
+
+
+def _canonical(name: str) -> str:
+    """Return one spelling of each name or address."""
+    name = name.lower().partition("%")[0].rstrip(".")
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)

@@ -1,0 +1,108 @@
+"""Who may call what, as configured: made once at the start of the server, before anything else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from monailabel.config import settings
+
+from lib.errors import UserError
+from lib.server.access.bodies import MIB
+from lib.server.access.connections import ConnectionLimits, limit_connections
+from lib.server.access.hosts import AllowedHosts, parse_hosts
+from lib.server.access.listening import Listening, check_start, listening_of, open_network_warning, running_server
+from lib.server.access.middleware import Access, BodyLimits
+from lib.server.access.route_table import Body
+
+_RANGES = {
+    "max_upload_mb": (1, 65_536),
+    "max_stow_mb": (1, 16_384),
+    "head_seconds": (1, 3600),
+    "body_seconds": (1, 3600),
+    "max_connections": (8, 60_000),
+}
+
+
+@dataclass(frozen=True)
+class AccessRules:
+    """Where the server listens and whom it answers.
+
+    Attributes:
+        listening: Where.
+        hosts: Names that it answers to.
+        bodies: Limits on what is sent.
+        connections: Limits on connections.
+    """
+
+    listening: Listening
+    hosts: AllowedHosts
+    bodies: BodyLimits
+    connections: ConnectionLimits
+
+    @classmethod
+    def of(cls, listening: Listening, section: Mapping[str, Any]) -> AccessRules:
+        """Make the rules of a server.
+
+        Args:
+            listening: Where it is about to listen.
+            section: ``config.server`` of ``info.yaml`` with the changes of ``--conf``.
+
+        Raises:
+            UserError: A value is out of range, or the server must not start.
+        """
+        for name, (low, high) in _RANGES.items():
+            if not low <= section[name] <= high:
+                raise UserError(f"--conf {name} must be from {low} to {high}, not {section[name]}.")
+        check_start(listening, section, login_by_keycloak=settings.MONAI_LABEL_AUTH_ENABLE)
+        upload, stow = (MIB * section[name] for name in ("max_upload_mb", "max_stow_mb"))
+        return cls(
+            listening,
+            AllowedHosts(listening, parse_hosts(section["allowed_hosts"])),
+            BodyLimits(
+                {Body.SMALL: MIB, Body.UPLOAD: upload, Body.DICOM: stow},
+                {Body.UPLOAD: "max_upload_mb", Body.DICOM: "max_stow_mb"},
+                section["body_seconds"],
+            ),
+            ConnectionLimits(section["max_connections"], section["head_seconds"]),
+        )
+
+    @property
+    def network_warning(self) -> str | None:
+        """What must be said at each start and on the status page; None where nobody else can connect."""
+        return open_network_warning(self.listening)
+
+    def around(self, app: Any, origins: Iterable[Any] = ()) -> Access:
+        """Return ``app`` behind these rules.
+
+        Args:
+            app: An ASGI application.
+            origins: Of other pages that the user allows.
+        """
+        return Access(app, self.hosts, self.bodies, [str(origin) for origin in origins])
+
+
+def rules_at_start(section: Mapping[str, Any]) -> AccessRules | None:
+    """Return the rules of the server that loads this app, and make it keep its limits on connections.
+
+    Args:
+        section: ``config.server`` of ``info.yaml`` with the changes of ``--conf``.
+
+    Returns:
+        None where no server loads it: in trainings and commands.
+
+    Raises:
+        UserError: It must not start.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    found = running_server()
+    if found is None:
+        raise UserError("it cannot tell on which address its server listens. Start it by: monailabel start_server.")
+    rules = AccessRules.of(listening_of(*found), section)
+    limit_connections(found[0].config, rules.connections)
+    return rules

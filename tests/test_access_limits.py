@@ -1,0 +1,213 @@
+"""Limits of size, time and number, on a small server with real sockets."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+import uvicorn
+from fastapi import FastAPI, Request, UploadFile
+from fastapi.responses import Response
+
+from lib.server.access.connections import ConnectionLimits, limit_connections
+from lib.server.access.hosts import AllowedHosts
+from lib.server.access.listening import Listening
+from lib.server.access.middleware import Access, BodyLimits
+from lib.server.access.route_table import Body
+
+UPLOAD_LIMIT = 300_000
+WAIT = 60  # seconds until a test gives up; none waits so long
+
+
+@contextlib.contextmanager
+def serving(connections: int = 64, head: float = 30, patience: float = 30) -> Iterator[tuple[str, int]]:
+    """A server behind `Access` that counts what it read."""
+    app = FastAPI()
+
+    @app.put("/datastore/label")
+    async def label(label: UploadFile) -> int:
+        return len(await label.read())
+
+    @app.post("/proxy/dicom/wado/studies")
+    async def store(request: Request) -> int:
+        return len(await request.body())
+
+    @app.get("/datastore/image")
+    def image() -> Response:
+        return Response(b"x" * 50_000_000)
+
+    sizes = {Body.SMALL: 1000, Body.UPLOAD: UPLOAD_LIMIT, Body.DICOM: 10_000}
+    limits = BodyLimits(sizes, {Body.UPLOAD: "max_upload_mb"}, patience)
+    access = Access(app, AllowedHosts(Listening(("127.0.0.1",), 0)), limits)
+    config = uvicorn.Config(access, port=0, lifespan="off", log_config=None, timeout_keep_alive=WAIT)
+    config.load()
+    limit_connections(config, ConnectionLimits(connections, head))
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        yield listener.getsockname()
+        server.should_exit = server.force_exit = True
+        thread.join(WAIT)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[tuple[str, int]]:
+    with serving() as address:
+        yield address
+
+
+@contextlib.contextmanager
+def connected(address: tuple[str, int], text: str = "") -> Iterator[socket.socket]:
+    with socket.create_connection(address, timeout=WAIT) as connection:
+        connection.sendall(text.encode())
+        yield connection
+
+
+def answer(connection: socket.socket) -> bytes:
+    """All that comes until the server closes; empty where it closes without a word."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(1 << 16):
+            received += part
+    return received
+
+
+def url(address: tuple[str, int], path: str) -> str:
+    return f"http://{address[0]}:{address[1]}{path}"
+
+
+HEAD = "Host: localhost\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "size", "chunked"),
+    [
+        ("PUT", "/datastore/label", UPLOAD_LIMIT + 1, False),
+        ("PUT", "/datastore/label", UPLOAD_LIMIT + 1, True),
+        ("PUT", "/datastore/label", 50 * UPLOAD_LIMIT, False),
+        ("PUT", "/datastore/label", 50 * UPLOAD_LIMIT, True),
+        ("POST", "/proxy/dicom/wado/studies", 10_001, False),
+        ("POST", "/proxy/dicom/wado/studies", 10_001, True),
+        ("POST", "/train/lung_tumor", 1001, False),
+        ("POST", "/nowhere", 1001, False),
+    ],
+)
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+def test_a_body_above_the_limit_is_413(address, method, path, size, chunked, connection):
+    """S9: by its length before it is read, and by counting where no length is told; the answer arrives."""
+    head = b'--b\r\nContent-Disposition: form-data; name="label"; filename="label.bin"\r\n\r\n'
+    body = head + b"x" * (size - len(head))
+    parts = (body[i : i + 65_536] for i in range(0, size, 65_536))
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Connection": connection}
+    reply = requests.request(method, url(address, path), data=parts if chunked else body, headers=headers, timeout=WAIT)
+    assert reply.status_code == 413, reply.text
+    assert "larger than" in reply.json()["detail"]
+
+
+def test_what_is_claimed_is_enough_for_a_refusal(address):
+    """S9: a client that waits for 100 Continue never sends its body."""
+    text = f"PUT /datastore/label HTTP/1.1\r\n{HEAD}Expect: 100-continue\r\nContent-Length: {10 << 30}\r\n\r\n"
+    with connected(address, text) as connection:
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413")
+
+
+def test_what_is_within_the_limit_is_taken(address):
+    """S9: up to the limit."""
+    files = {"label": ("label.bin", b"x" * (UPLOAD_LIMIT - 1000))}
+    assert requests.put(url(address, "/datastore/label"), files=files, timeout=WAIT).json() == UPLOAD_LIMIT - 1000
+    store = url(address, "/proxy/dicom/wado/studies")
+    assert requests.post(store, data=iter([b"x" * 5000, b"x" * 5000]), timeout=WAIT).json() == 10_000
+
+
+def test_every_answer_has_the_security_headers(address):
+    """S20: also refusals, and what is not there."""
+    for path, host in (("/datastore/image", "localhost"), ("/nowhere", "localhost"), ("/info/", "rebind.test")):
+        with requests.get(url(address, path), headers={"Host": host}, stream=True, timeout=WAIT) as reply:
+            assert "frame-ancestors 'none'" in reply.headers["Content-Security-Policy"]
+            assert reply.headers["X-Frame-Options"] == "DENY"
+            assert reply.headers["X-Content-Type-Options"] == "nosniff"
+            assert reply.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+            assert reply.headers["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "GET /info/ HTTP/1.1\r\nHost: loc", "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\nGET /"],
+    ids=["idle", "half a head", "half a second head"],
+)
+def test_a_head_that_does_not_come_is_not_waited_for(text):
+    """S10: idle connections and slow headers are closed."""
+    with serving(head=0.5) as address, connected(address, text) as connection:
+        assert len(answer(connection).split(b"HTTP/1.1")) <= 2
+
+
+def test_a_head_that_drips_is_not_waited_for():
+    """S10: a byte now and then does not keep a connection open."""
+    with serving(head=0.5) as address, connected(address, "GET /info/ HTTP/1.1\r\nX: ") as connection:
+        deadline = time.monotonic() + WAIT
+        with pytest.raises(OSError):
+            while time.monotonic() < deadline:
+                connection.sendall(b"x")
+                time.sleep(0.1)
+
+
+@pytest.mark.parametrize("path", ["PUT /datastore/label", "POST /proxy/dicom/wado/studies"])
+def test_a_body_that_does_not_come_is_408(path):
+    """S10: a body may be slow, but not come to a halt."""
+    text = f"{path} HTTP/1.1\r\n{HEAD}Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 900\r\n\r\n--b"
+    with serving(patience=0.5) as address, connected(address, text) as connection:
+        reply = answer(connection)
+    assert reply.startswith(b"HTTP/1.1 408"), reply
+    assert "too slowly" in json.loads(reply.partition(b"\r\n\r\n")[2])["detail"]
+
+
+def test_more_connections_than_the_limit_are_503_and_who_comes_later_is_served(caplog):
+    """S10: a flood of idle connections keeps nobody out for long, and the log is short."""
+    with serving(connections=16) as address, contextlib.ExitStack() as flood, caplog.at_level(logging.WARNING):
+        idle = [flood.enter_context(connected(address)) for _ in range(300)]
+        refused = [one for one in idle[-200:] if answer(one).startswith(b"HTTP/1.1 503")]
+        assert len(refused) == 200
+        deadline = time.monotonic() + WAIT
+        while (status := requests.get(url(address, "/nowhere"), timeout=WAIT).status_code) == 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert status == 404
+        assert len([record for record in caplog.records if "connections" in record.getMessage()]) <= 25
+
+
+def test_connections_with_work_are_not_given_up_for_new_ones():
+    """S10: only idle ones make room."""
+    text = f"POST /proxy/dicom/wado/studies HTTP/1.1\r\n{HEAD}Content-Length: 100\r\n\r\n"
+    with serving(connections=8) as address, contextlib.ExitStack() as busy:
+        at_work = [busy.enter_context(connected(address, text)) for _ in range(8)]
+        time.sleep(3)
+        with connected(address) as late:
+            assert answer(late).startswith(b"HTTP/1.1 503")
+        for one in at_work:
+            one.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                one.recv(1)
+
+
+def test_the_limit_leaves_files_for_work(monkeypatch):
+    """S10: with 1,024 file descriptors fewer connections are taken than they would allow."""
+    import resource
+
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    config = uvicorn.Config("x:y", http="h11")
+    config.http_protocol_class = asyncio.Protocol
+    seen: list[ConnectionLimits] = []
+    monkeypatch.setattr("lib.server.access.connections.limited", lambda base, limits: seen.append(limits) or base)
+    limit_connections(config, ConnectionLimits(5000, 1))
+    assert asked == [(1024, 1024)]
+    assert seen == [ConnectionLimits(768, 1)]
+    assert config.backlog <= 128

@@ -1,0 +1,77 @@
+"""Which requests come from somebody else's page."""
+
+import pytest
+
+from lib.server.access.origins import foreign_origin
+
+HOST = {"host": "127.0.0.1:8000"}
+BROWSER = {**HOST, "user-agent": "Mozilla/5.0 (X11; Linux x86_64)"}
+OWN = {"origin": "http://127.0.0.1:8000"}
+FOREIGN = {"origin": "http://evil.example"}
+
+
+def is_foreign(method: str, headers: dict[str, str], *, costs: bool = False, page: bool = False) -> bool:
+    return foreign_origin(method, headers, costs=costs, page=page) is not None
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize(
+    ("headers", "foreign"),
+    [
+        ({}, False),  # a program
+        ({"sec-fetch-site": "same-origin"}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"sec-fetch-site": "cross-site"}, True),
+        ({"sec-fetch-site": "same-site"}, True),  # another port of this machine
+        ({"sec-fetch-site": "nonsense"}, True),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}, True),
+        (OWN, False),
+        (FOREIGN, True),
+        ({"origin": "null"}, True),
+        ({"origin": ""}, True),
+        ({"origin": "http://127.0.0.1:8001"}, True),
+        ({"origin": "http://127.0.0.1:8000.evil.example"}, True),
+        ({"origin": "http://["}, True),
+        ({**BROWSER}, True),  # a browser that says nothing of where it comes from
+        ({**BROWSER, "referer": "http://127.0.0.1:8000/ohif/"}, False),
+        ({**BROWSER, "referer": "http://evil.example/127.0.0.1:8000"}, True),
+    ],
+)
+def test_what_changes_something_is_for_own_pages_and_programs(method, headers, foreign):
+    """S2: simple requests of another page are refused."""
+    assert is_foreign(method, {**HOST, **headers}) is foreign
+    assert is_foreign(method, {**HOST, **headers}, page=True) is foreign
+
+
+@pytest.mark.parametrize(
+    ("headers", "foreign"),
+    [
+        (HOST, False),
+        ({**BROWSER, "sec-fetch-site": "same-origin"}, False),
+        ({**BROWSER, "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}, True),
+        # Over plain HTTP to another machine no browser sends Sec-Fetch-Site.
+        (BROWSER, True),
+        ({**BROWSER, "referer": "http://evil.example/"}, True),
+        ({**BROWSER, "referer": "http://127.0.0.1:8000/ohif/monai-label?StudyInstanceUIDs=1.2"}, False),
+    ],
+)
+def test_what_costs_something_is_for_own_pages_and_programs(headers, foreign):
+    """S2: <img src=…/attention/UID> on another page starts no inference."""
+    assert is_foreign("GET", headers, costs=True) is foreign
+
+
+def test_a_link_leads_to_pages_only():
+    """S2: navigation is answered where the table has a page; frames and data are not."""
+    opened = {**BROWSER, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert not is_foreign("GET", opened, page=True)
+    assert is_foreign("GET", opened)
+    assert is_foreign("GET", {**opened, "sec-fetch-dest": "iframe"}, page=True)
+    assert is_foreign("GET", {**HOST, **FOREIGN})
+
+
+def test_what_the_user_allows_is_allowed():
+    """S2: MONAI_LABEL_CORS_ORIGINS."""
+    allowed = {"http://viewer.example"}
+    headers = {**HOST, "origin": "http://viewer.example", "sec-fetch-site": "cross-site"}
+    assert foreign_origin("POST", headers, costs=False, page=False, allowed=allowed) is None
+    assert foreign_origin("POST", {**headers, **FOREIGN}, costs=False, page=False, allowed=allowed)

@@ -1,0 +1,94 @@
+"""The table of routes is all that the application has."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import iter_route_contexts
+from starlette.routing import Mount, Route
+
+from lib.dicomweb.folder_routes import folder_router
+from lib.server.access.listening import Listening
+from lib.server.access.route_table import OFFERS, Body, keep_offered, offer_of
+from lib.server.access.rules import AccessRules
+from lib.settings import load_info
+
+
+@pytest.fixture(scope="module")
+def application() -> FastAPI:
+    """MONAI Label's own application with this app in it, as the server has them."""
+    from monailabel.app import app as server
+
+    from lib.server.install import install
+
+    rules = AccessRules.of(Listening(("127.0.0.1",), 8000), load_info()["config"]["server"])
+    before = [*server.router.routes], server.middleware_stack
+    install(server, SimpleNamespace(), folder_router(SimpleNamespace()), rules)
+    yield server
+    server.router.routes[:], server.middleware_stack = before
+
+
+def pairs(routes) -> list[tuple[str, str]]:
+    found = []
+    for context in iter_route_contexts(list(routes)):
+        assert isinstance(context.original_route, Route), f"{context.original_route} is no single route"
+        found += [(method, re.sub(r"{\w+", "{", context.path)) for method in context.methods]
+    return found
+
+
+def test_the_application_has_exactly_the_routes_of_the_table(application):
+    """S19, S20: no stock route of MONAI Label slips through, and none of ours is lost."""
+    table = [(offer.method, re.sub(r"{\w+", "{", offer.path)) for offer in OFFERS]
+    assert len(set(table)) == len(table)
+    found = pairs(application.router.routes)
+    assert len(set(found)) == len(found), "each is there once"
+    assert set(found) <= set(table)
+    assert {pair for pair in set(table) - set(found) if not pair[1].endswith("/dicom/{}/{:path}")} == set()
+    assert not [
+        pair for pair in found if "wsi" in pair[1] or pair[1] in ("/docs", "/reload", "/static", "/proxy/{:path}")
+    ]
+
+
+def test_each_route_says_why_it_is_there():
+    """S19: no row without a reason."""
+    assert all(offer.reason for offer in OFFERS)
+    unsafe = [offer for offer in OFFERS if offer.method not in ("GET", "HEAD")]
+    assert not [offer for offer in unsafe if offer.page]
+
+
+def test_a_route_that_an_upgrade_brings_is_left_out():
+    """S20: routes, mounted applications and nested routers that nobody listed."""
+    server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    nested, inner = APIRouter(prefix="/nested"), APIRouter()
+
+    @inner.get("/info/")
+    @inner.post("/new")
+    def answer() -> None: ...
+
+    @server.api_route("/info/", methods=["GET", "POST"])
+    def info() -> None: ...
+
+    nested.include_router(inner)
+    server.include_router(nested)
+    server.mount("/static", FastAPI())
+    assert any(isinstance(route, Mount) for route in server.router.routes)
+    server.router.routes[:] = keep_offered(server.router.routes)
+    assert pairs(server.router.routes) == [("GET", "/info/")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/datastore/label", Body.UPLOAD),
+        ("POST", "/infer/lung_tumor", Body.UPLOAD),
+        ("POST", "/proxy/dicom/wado/studies", Body.DICOM),
+        ("POST", "/proxy/dicom/wado/studies/1.2.3", Body.DICOM),
+        ("POST", "/train/lung_tumor", Body.SMALL),
+        ("POST", "/nowhere", Body.SMALL),
+        ("GET", "/datastore/label", Body.SMALL),
+    ],
+)
+def test_what_may_be_sent_depends_on_the_route(method, path, body):
+    """S9: parameters are small; images and DICOM objects are not."""
+    assert offer_of(method, path).body == body
