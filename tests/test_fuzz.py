@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from lib.datastore.label_reader import read_label
 from lib.errors import UserError
 from lib.fuzz.exchange import Exchange, problem_of, send
+from lib.fuzz.foreign_requests import of_somebody_else
 from lib.fuzz.image_mutations import mutated_image
 from lib.fuzz.request_mutations import Names, mutated_request
 
@@ -62,6 +63,16 @@ def test_a_bad_answer_is_noticed(answering, answer, problem):
 def test_a_request_that_was_broken_off_needs_no_answer(answering):
     exchange = Exchange("PUT", "/datastore/label", body=b"x", length=1000)
     assert problem_of(exchange, send(answering(b""), exchange, timeout=10)) is None
+
+
+@pytest.mark.parametrize(("status", "noticed"), [(200, True), (307, True), (400, False), (403, False), (503, True)])
+def test_an_answer_to_a_foreign_page_or_host_is_noticed(answering, status, noticed):
+    """S2, S4: whatever the fuzzer sends as somebody else must be refused."""
+    rng = np.random.default_rng(status)
+    for _ in range(20):
+        exchange = of_somebody_else(Exchange("GET", "/info/"), rng)
+        found = problem_of(exchange, send(answering(_answer(status, b"{}")), exchange, timeout=10))
+        assert (found is not None) is noticed, exchange
 
 
 @pytest.mark.parametrize("headers", [{"Host": "elsewhere"}, {"Accept": "\0"}])

@@ -28,6 +28,8 @@ class Exchange:
         headers: Besides Host, Connection and Content-Length.
         body: What is sent.
         length: Content-Length that is claimed; that of the body if None.
+        host: Host that is named; the server's own if None.
+        forbidden: Whether it comes from a page of somebody else, or is for another host: it must be refused.
     """
 
     method: str
@@ -35,6 +37,8 @@ class Exchange:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     length: int | None = None
+    host: str | None = None
+    forbidden: bool = False
 
     @property
     def is_broken_off(self) -> bool:
@@ -48,7 +52,8 @@ class Exchange:
 
     def __str__(self) -> str:
         kind = self.headers.get("Content-Type", "no type")
-        return f"{self.method} {self.target[:300]} with {len(self.body)} bytes of {kind[:80]}"
+        origin = " of a foreign page or host" if self.forbidden else ""
+        return f"{self.method} {self.target[:300]}{origin} with {len(self.body)} bytes of {kind[:80]}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ def send(url: str, exchange: Exchange, timeout: float) -> Answer:
     address = urlsplit(url)
     begun = time.monotonic()
     length = len(exchange.body) if exchange.length is None else exchange.length
-    lines = [f"{exchange.method} {exchange.target} HTTP/1.1", f"Host: {address.netloc}", "Connection: close"]
+    host = exchange.host or address.netloc
+    lines = [f"{exchange.method} {exchange.target} HTTP/1.1", f"Host: {host}", "Connection: close"]
     lines += [f"Content-Length: {length}", *(f"{name}: {value}" for name, value in exchange.headers.items())]
     with socket.create_connection((address.hostname, address.port), timeout=timeout) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent
@@ -101,6 +107,8 @@ def problem_of(exchange: Exchange, answer: Answer) -> str | None:
         return f"{exchange}: no answer"
     if answer.status >= 500 and answer.status not in _HONEST:
         return f"{exchange}: {answer.status} {answer.body[:300]!r}"
+    if exchange.forbidden and not 400 <= answer.status < 500 and not exchange.is_broken_off:
+        return f"{exchange}: {answer.status}, but it must be refused ({exchange.host}, {dict(exchange.headers)})"
     if _TRACEBACK in answer.body and not exchange.target.startswith("/logs"):  # those show what was logged
         return f"{exchange}: a traceback in the answer"
     return None

@@ -12,6 +12,7 @@ import numpy as np
 
 from lib.fuzz.byte_damage import DAMAGES
 from lib.fuzz.exchange import Exchange
+from lib.fuzz.foreign_requests import of_somebody_else
 from lib.fuzz.odd_values import NUMBERS, TEXTS, one_of
 
 
@@ -92,7 +93,7 @@ ROUTES = (
     Route("GET", "/model/info/{model}"),
     Route("PUT", "/model/{model}", (), "form"),
     Route("DELETE", "/model/{model}"),
-    Route("GET", "/logs/", ("lines", "html", "text", "refresh")),
+    Route("GET", "/logs/", ("lines",)),
     Route("GET", "/logs/gpu"),
     Route("GET", "/session/{session_id}", ("update_ts", "image")),
     Route("DELETE", "/session/{session_id}"),
@@ -226,6 +227,8 @@ def mutated_request(names: Names, uploads: Sequence[bytes], rng: np.random.Gener
             rng, ["*/*", "x", "multipart/related; type=x", "application/octet-stream", "image/jpeg"]
         )
     exchange = Exchange(method, target, headers, body)
+    if rng.random() < 0.15:
+        return of_somebody_else(exchange, rng)
     return _as_a_bad_client(exchange, rng) if rng.random() < 0.2 else exchange
 
 
