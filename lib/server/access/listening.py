@@ -121,8 +121,8 @@ def check_start(listening: Listening, rules: Mapping[str, Any], *, login_by_keyc
     if not listening.is_local and not rules["allow_network"]:
         address = next(host for host in listening.hosts if not _is_loopback(host)) or "every address"
         raise UserError(
-            f"it would listen on {address}, where everybody in the network could read and change every image, label "
-            "and model without a login. Add --host 127.0.0.1 to serve this machine only, or, if everybody in the "
+            f"The server would listen on {address}, where everybody in the network could read and change every image, "
+            "label and model without a login. Add --host 127.0.0.1 to serve this machine only, or, if everybody in the "
             "network may, --conf allow_network true."
         )
 

@@ -102,7 +102,7 @@ def rules_at_start(section: Mapping[str, Any]) -> AccessRules | None:
         return None
     found = running_server()
     if found is None:
-        raise UserError("it cannot tell on which address its server listens. Start it by: monailabel start_server.")
+        raise UserError("It is not known on which address this server listens. Start it by: monailabel start_server.")
     rules = AccessRules.of(listening_of(*found), section)
     limit_connections(found[0].config, rules.connections)
     return rules
