@@ -264,8 +264,9 @@ class MyApp(MONAILabelApp):
     def _dicomweb_router(self) -> Callable:
         client = self.datastore().client
         if isinstance(client, FolderClient):
-            return folder_router(client)
-        return pacs_router(self.settings.studies)
+            return folder_router(client, self.uploads_dir)
+        writable = self.settings.info["config"]["export"]["store_in_pacs"]
+        return pacs_router(self.settings.studies, self.uploads_dir, writable=writable)
 
 
 def _running(method: str) -> bool:

@@ -8,19 +8,18 @@ little endian, RLE or big endian instances, ignores date ranges, and merges inst
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset
-from pydicom.uid import UID, generate_uid
+from pydicom.uid import UID
 
-from lib.atomic import write_atomically
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_metadata
 from lib.dicomweb.folder_index import FolderIndex, IndexedFile, Scan
+from lib.dicomweb.folder_store import FolderStore
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import matches, tag_of, values_of
 
@@ -42,10 +41,8 @@ class FolderClient:
 
     def __init__(self, studies: Path, store_dir: Path, database: Path) -> None:
         self.base_url = Path(studies).resolve().as_uri()
-        self._store_dir = store_dir
-        store_dir.mkdir(parents=True, exist_ok=True)
         self.index = FolderIndex(database, [studies, store_dir])
-        self._store_lock = threading.Lock()
+        self._store = FolderStore(self.index, store_dir, self.base_url)
 
     def scan(self, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Take in what changed in the folder since the last time."""
@@ -170,32 +167,12 @@ class FolderClient:
         return self.index.images()
 
     def store_instances(self, datasets: Sequence[Dataset], study_instance_uid: str | None = None) -> Dataset:
-        """STOW-RS into the workspace, never into the user's folder. A second version is kept beside the first.
+        """STOW-RS of datasets, into the workspace; returns the store response (PS3.18 10.5.3)."""
+        return self._store.store_instances(datasets)
 
-        Returns:
-            The store response with a Referenced SOP Sequence (PS3.18 10.5.3).
-        """
-        response = Dataset()
-        response.ReferencedSOPSequence = []
-        stored = []
-        for dataset in datasets:
-            folder = self._store_dir / _file_name(dataset.StudyInstanceUID)
-            with self._store_lock:
-                path = folder / f"{_file_name(dataset.SOPInstanceUID)}.dcm"
-                if path.exists():
-                    path = folder / f"{path.stem}-{generate_uid(None).rpartition('.')[2]}.dcm"
-                write_atomically(path, lambda part, ds=dataset: ds.save_as(part, write_like_original=False))
-            stored.append(path.resolve())
-            item = Dataset()
-            item.ReferencedSOPClassUID = dataset.SOPClassUID
-            item.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
-            item.RetrieveURL = (
-                f"{self.base_url}/studies/{dataset.StudyInstanceUID}"
-                f"/series/{dataset.SeriesInstanceUID}/instances/{dataset.SOPInstanceUID}"
-            )
-            response.ReferencedSOPSequence.append(item)
-        self.index.add(stored)
-        return response
+    def store_files(self, parts: Sequence[Path], study_instance_uid: str | None = None) -> Dataset:
+        """STOW-RS of files, into the workspace; see :meth:`FolderStore.store_files`."""
+        return self._store.store_files(parts, study_instance_uid)
 
     def _series_files(self, study_uid: str, series_uid: str) -> list[IndexedFile]:
         return [file for file in self.index.instances(series_uid) if file.study_uid == study_uid]
@@ -231,13 +208,6 @@ def _instance(file: IndexedFile) -> Dataset:
     meta.TransferSyntaxUID = meta.get("TransferSyntaxUID") or file.transfer_syntax
     meta.MediaStorageSOPClassUID = meta.get("MediaStorageSOPClassUID") or values_of(file.attributes, "00080016")[0]
     return dataset
-
-
-def _file_name(uid: str) -> str:
-    """A UID as a file name; anything that is none (PS3.5 9.1) is refused."""
-    if not UID(uid).is_valid:
-        raise ValueError(f"{uid!r} is not a valid DICOM UID")
-    return str(uid)
 
 
 def _add(dataset: _DicomJson, tag: str, count: int) -> None:

@@ -19,7 +19,7 @@ from lib.dicomweb.dicom_file import NotUsableError, pixel_digest, read_index_hea
 from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
 from lib.errors import in_one_line
 
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, problem TEXT,
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE INDEX IF NOT EXISTS files_by_series ON files (series_uid, study_uid, sop_uid);
 CREATE TABLE IF NOT EXISTS images (path TEXT PRIMARY KEY, description TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS series (
-    study_uid TEXT, series_uid TEXT, header TEXT, PRIMARY KEY (study_uid, series_uid)
+    study_uid TEXT, series_uid TEXT, header TEXT, rank INTEGER, PRIMARY KEY (study_uid, series_uid)
 ) WITHOUT ROWID;
 """
 _BATCH = 200
@@ -88,11 +88,12 @@ class FolderIndex:
 
     Args:
         database: The SQLite file; may be deleted at any time while no server runs.
-        roots: The folders, any depth, any file names.
+        roots: The folders, any depth, any file names. Where two have the same instance, the first counts.
     """
 
     def __init__(self, database: Path, roots: Sequence[Path]) -> None:
         self.roots = [Path(root).resolve() for root in roots]
+        self._prefixes = [os.path.join(root, "") for root in self.roots]  # noqa: PTH118 - of path names, with a slash
         self._database = database
         self._local = threading.local()
         self._scan_lock = threading.Lock()
@@ -154,7 +155,10 @@ class FolderIndex:
     def series(
         self, study_uid: str | None = None, series_uid: str | None = None
     ) -> list[tuple[dict[str, dict[str, Any]], int]]:
-        """Every series, or those asked for: DICOM JSON of study and series attributes, and number of instances."""
+        """Every series, or those asked for: DICOM JSON of study and series attributes, and number of instances.
+
+        Of one study, those of the first folder come first: what they say of the patient counts.
+        """
         wanted = {"s.study_uid": study_uid, "s.series_uid": series_uid}
         wanted = {column: uid for column, uid in wanted.items() if uid is not None}
         # Counted in the index files_by_series alone; the rows of the files are many times as long.
@@ -162,13 +166,13 @@ class FolderIndex:
             "SELECT s.header, (SELECT COUNT(DISTINCT f.sop_uid) FROM files f"
             " WHERE f.series_uid = s.series_uid AND f.study_uid = s.study_uid) AS instances FROM series s"
             f" WHERE {' AND '.join([*(f'{column} = ?' for column in wanted), 'instances > 0'])}"
-            " ORDER BY s.study_uid, s.series_uid",
+            " ORDER BY s.study_uid, s.rank, s.series_uid",
             list(wanted.values()),
         )
         return [(json.loads(header), count) for header, count in rows]
 
     def instances(self, series_uid: str, sop_uid: str | None = None) -> list[IndexedFile]:
-        """The instances of a series, or the one asked for; a duplicate of an instance is left out."""
+        """The instances of a series, or the one asked for; of a duplicate that of the first folder counts."""
         query = (
             "SELECT path, study_uid, series_uid, sop_uid, transfer_syntax, instance, size, mtime_ns"
             " FROM files WHERE series_uid = ?"
@@ -177,12 +181,16 @@ class FolderIndex:
         if sop_uid is not None:
             query, parameters = query + " AND sop_uid = ?", [series_uid, sop_uid]
         found: dict[str, IndexedFile] = {}
-        for path, study, series, sop, syntax, instance, size, mtime in self._connection.execute(
-            query + " ORDER BY path", parameters
-        ):
+        rows = sorted(self._connection.execute(query, parameters), key=lambda row: (self._rank(row[0]), row[0]))
+        for path, study, series, sop, syntax, instance, size, mtime in rows:
             version = f"{size}-{mtime}"
             found.setdefault(sop, IndexedFile(Path(path), study, series, sop, syntax, json.loads(instance), version))
         return list(found.values())
+
+    def has_instance(self, sop_uid: str) -> bool:
+        """Whether there is an instance with this SOPInstanceUID, in any series."""
+        query = "SELECT 1 FROM files WHERE sop_uid = ? LIMIT 1"
+        return self._connection.execute(query, [sop_uid]).fetchone() is not None
 
     def images(self) -> list[ImageFile]:
         """The NIfTI, NRRD and MetaImage files; of several with the same content the first."""
@@ -247,8 +255,13 @@ class FolderIndex:
         instance = _json(dataset, attributes.INSTANCE)
         place = _place(json.loads(instance))
         return _Row(
-            (path, size, mtime_ns, None, study, series, sop, transfer_syntax, instance, place), (study, series, header)
+            (path, size, mtime_ns, None, study, series, sop, transfer_syntax, instance, place),
+            (study, series, header, self._rank(path)),
         )
+
+    def _rank(self, path: str) -> int:
+        """The place of the folder that a file lies in, among the roots."""
+        return next((rank for rank, prefix in enumerate(self._prefixes) if path.startswith(prefix)), len(self.roots))
 
     def _relative(self, path: Path) -> Path:
         return next((path.relative_to(root) for root in self.roots if path.is_relative_to(root)), path)
@@ -273,10 +286,10 @@ class FolderIndex:
     def _copies(self, series_uid: str, changed: set[str]) -> list[str]:
         """Paths of a series that show a slice once more, where one of the two is among ``changed``."""
         places: dict[str, list[tuple[str, str]]] = {}
-        for path, sop_uid, place in self._connection.execute(
-            "SELECT path, sop_uid, place FROM files WHERE series_uid = ? AND place IS NOT NULL ORDER BY path",
-            [series_uid],
-        ):
+        rows = self._connection.execute(
+            "SELECT path, sop_uid, place FROM files WHERE series_uid = ? AND place IS NOT NULL", [series_uid]
+        )
+        for path, sop_uid, place in sorted(rows, key=lambda row: (self._rank(row[0]), row[0])):
             places.setdefault(place, []).append((path, sop_uid))
         copies = []
         for files in places.values():
@@ -297,7 +310,9 @@ class FolderIndex:
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [row.file for row in rows]
             )
             connection.executemany(
-                "INSERT OR REPLACE INTO series VALUES (?, ?, ?)", [row.series for row in rows if row.series]
+                "INSERT INTO series VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET header = excluded.header,"
+                " rank = excluded.rank WHERE excluded.rank <= rank",
+                [row.series for row in rows if row.series],
             )
             connection.executemany("DELETE FROM images WHERE path = ?", [row.file[:1] for row in rows])
             connection.executemany(
