@@ -148,7 +148,7 @@ class MyApp(MONAILabelApp):
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
-        self._segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
+        self.segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
         install(server, self, self._dicomweb_router())
         logger.info("Studies: %s", self.settings.studies)
         logger.info("Workspace (labels and segs are precious, cache is not): %s", self.settings.workspace)
@@ -157,7 +157,7 @@ class MyApp(MONAILabelApp):
         if not datastore.watch(initial_labels.wake).first_look.wait(_FIRST_LOOK_SECONDS):
             logger.info("Indexing goes on; the list grows meanwhile.")
         self.retraining.start()
-        self._segs.start()
+        self.segs.start()
         BackgroundScoring(self._scoring, datastore, self._courtesy).start()
         status = datastore.status()
         address = f"http://127.0.0.1:{server_settings.MONAI_LABEL_SERVER_PORT}"
@@ -172,7 +172,7 @@ class MyApp(MONAILabelApp):
         """Called after each submission."""
         super().on_save_label(image_id, label_id)
         self.retraining.wake()
-        self._segs.wake()
+        self.segs.wake()
 
     def info(self) -> dict[str, Any]:
         """What clients are told about this app, with the version of the model that serves."""
