@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -187,7 +188,8 @@ class MyApp(MONAILabelApp):
         image = request.get("image")
         uploaded = self._was_uploaded(image)
         warnings = () if uploaded else self.datastore().series(str(image)).warnings
-        with self._courtesy.somebody_waits():
+        volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
+        with self._courtesy.somebody_waits(), volume:
             result = super().infer(request, datastore)
         result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
         if not uploaded:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import logging
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -25,10 +26,11 @@ from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
 from lib.datastore.volume import read_file, read_grid, read_volume, write_mask, write_volume
+from lib.datastore.volume_cache import VolumeCache
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_header import check_image_header
-from lib.dicomweb.matching import values_of
+from lib.dicomweb.matching import first_value, tag_of
 from lib.errors import UserError
 from lib.settings import Settings
 
@@ -44,6 +46,21 @@ _INFO_KEYWORDS = (
     "StudyTime",
     "StudyDescription",
     "SeriesDescription",
+)
+# What a search may tell of an instance that changes with its pixels.
+_CONTENT_TAGS = tuple(
+    tag_of(keyword)
+    for keyword in (
+        "SOPClassUID",
+        "InstanceCreationDate",
+        "InstanceCreationTime",
+        "InstanceNumber",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "NumberOfFrames",
+        "ImagePositionPatient",
+    )
 )
 
 
@@ -71,7 +88,8 @@ class SeriesDatastore(Datastore):
         self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None
         self._settings = settings
-        self._volumes_dir = settings.cache_dir / "volumes"
+        max_bytes = int(settings.info["config"]["cache"]["volumes_gb"] * (1 << 30))
+        self.volumes = VolumeCache(settings.cache_dir / "volumes", max_bytes)
         self._info = ImageInfo(settings.workspace / "image_info")
         self._label_values: dict[str, int] = settings.info["labels"]
         self._listed = False
@@ -117,19 +135,38 @@ class SeriesDatastore(Datastore):
         """
         series = self.series(image_id)
         try:
-            instances = [] if series.file else self.client.search_for_instances(series.study_uid, series.uid)
+            fingerprint = self._fingerprint(series)
         except requests.RequestException as error:
-            made = sorted(self._volumes_dir.glob(f"*/{image_id}.nrrd"), key=lambda path: path.stat().st_mtime)
+            made = self.volumes.newest(image_id)
             if not made:
                 raise self._away(image_id, error) from error
             logger.warning("The PACS did not answer (%s); the volume made of %s before is used", error, image_id)
-            return str(made[-1])
-        uids = sorted(uid for instance in instances for uid in values_of(instance, "00080018"))
-        fingerprint = hashlib.sha256("\n".join(uids).encode()).hexdigest()[:16]
-        path = self._volumes_dir / fingerprint / f"{image_id}.nrrd"
-        if not path.exists():
-            self._make_volume(series, path)
-        return str(path)
+            return str(made)
+        return str(self.volumes.get(image_id, fingerprint, lambda path: self._make_volume(series, path)))
+
+    @contextlib.contextmanager
+    def volume_in_use(self, image_id: str) -> Iterator[None]:
+        """Keep the volume of an image in the cache for as long as the block lasts."""
+        with self.volumes.in_use(Path(self.get_image_uri(image_id))):
+            yield
+
+    def _fingerprint(self, series: Series) -> str:
+        """Return the fingerprint of the slices of a series, by their UIDs, and of their content.
+
+        The content of a folder's series is told by size and time of its files. A PACS tells no such thing: there it is
+        what a search returns of each instance, so pixels that change under the same UIDs are noticed only where their
+        creation time, format or place changes as well.
+        """
+        content: dict[str, str] = {}
+        if isinstance(self.client, FolderClient):
+            content = self.client.versions(series.study_uid, series.uid)
+        else:
+            fields = ("InstanceCreationDate", "InstanceCreationTime")
+            for instance in self.client.search_for_instances(series.study_uid, series.uid, fields=fields):
+                told = {tag: instance[tag].get("Value") for tag in _CONTENT_TAGS if tag in instance}
+                content[first_value(instance, "SOPInstanceUID")] = json.dumps(told, sort_keys=True)
+        uids = sorted(content)
+        return f"{_hash(uids)}-{_hash([content[uid] for uid in uids])}"
 
     def get_image(self, image_id: str, params: Any = None) -> io.BytesIO:
         """Content of the volume of an image."""
@@ -175,7 +212,7 @@ class SeriesDatastore(Datastore):
         """
         image_path = Path(self.get_image_uri(image_id))
         label = read_label(Path(label_filename), image_path, self._label_values, label_info.get("label_info"))
-        voxels, grid = sitk.GetArrayViewFromImage(label), image_path.parent.name
+        voxels, grid = sitk.GetArrayViewFromImage(label), _grid(image_path)
         info = {
             **label_info,
             "size": label.GetSize(),
@@ -192,10 +229,11 @@ class SeriesDatastore(Datastore):
     ) -> None:
         """Remember the model's mask of an image, to say later what a person changed of it. Never fails."""
         try:
-            grid = Path(self.get_image_uri(image_id)).parent.name
-            prediction = Prediction(image_id, grid, model_version, client_id, settings)
+            prediction = Prediction(
+                image_id, _grid(Path(self.get_image_uri(image_id))), model_version, client_id, settings
+            )
             self.predictions.keep(prediction, sitk.ReadImage(str(mask)))
-        except (OSError, RuntimeError) as error:  # a full disk: SimpleITK raises RuntimeError
+        except (OSError, RuntimeError, UserError) as error:  # a full disk: SimpleITK raises RuntimeError
             logger.warning("The prediction of %s could not be kept for comparison: %s", image_id, error)
 
     def _origin(self, image_id: str, grid: str, voxels: np.ndarray, info: dict[str, Any]) -> dict[str, Any]:
@@ -298,6 +336,7 @@ class SeriesDatastore(Datastore):
                     "label_sha256": self.labels.latest(image_id, _FINAL).sha256,
                 }
             )
+            self.volumes.keep(Path(pair["image"]) for pair in pairs)  # before the next one may need room
         return pairs
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
@@ -408,3 +447,15 @@ class SeriesDatastore(Datastore):
             f"({type(error).__name__}). Try again when it runs and can be reached from here.",
             HTTPStatus.SERVICE_UNAVAILABLE,
         )
+
+
+def _hash(texts: list[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+def _grid(volume: Path) -> str:
+    """Return the fingerprint of the slices that a volume is made of: what masks of it are bound to.
+
+    It stays the same where only the pixels of the same slices change, so that labels go on being of their image.
+    """
+    return volume.parent.name.partition("-")[0]

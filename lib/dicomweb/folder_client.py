@@ -162,6 +162,10 @@ class FolderClient:
         """The files of a series; what a PACS has to send first, a folder has at hand."""
         return [file.path for file in self._series_files(study_instance_uid, series_instance_uid)]
 
+    def versions(self, study_instance_uid: str, series_instance_uid: str) -> dict[str, str]:
+        """Of each instance of a series, by its SOPInstanceUID, what changes when its file does."""
+        return {file.sop_uid: file.version for file in self._series_files(study_instance_uid, series_instance_uid)}
+
     def images(self) -> list[ImageFile]:
         """The NIfTI, NRRD and MetaImage files; no DICOMweb query finds them."""
         return self.index.images()
