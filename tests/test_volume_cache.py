@@ -105,7 +105,8 @@ def test_a_volume_that_another_process_uses_is_never_removed(cache, clock, tmp_p
     used = make(cache, clock, "1")
     program = (
         "import sys; from pathlib import Path; from lib.datastore.volume_cache import VolumeCache\n"
-        "cache = VolumeCache(Path(sys.argv[1]), 1); cache.keep([Path(sys.argv[2])]); print('kept', flush=True); sys.stdin.read()"
+        "cache = VolumeCache(Path(sys.argv[1]), 1); cache.keep([Path(sys.argv[2])]); "
+        "print('kept', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "volumes"), str(used)]
     other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -36,6 +36,7 @@ from lib.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_TOLD = 20  # unreachable folders and files in the status
 _FINAL = DefaultLabelTag.FINAL.value
 _INFO_KEYWORDS = (
     "SeriesInstanceUID",
@@ -366,6 +367,11 @@ class SeriesDatastore(Datastore):
             "left_out": sum(series.left_out for series in self.catalog.all()),
             "with_warnings": sum(series.problem is None and bool(series.warnings) for series in self.catalog.all()),
         }
+        if isinstance(self.client, FolderClient):
+            unreachable = self.client.index.unreachable()
+            if unreachable:
+                status["unreachable"] = [{"path": str(path), "reason": reason} for path, reason in unreachable[:_TOLD]]
+                status["error"] = _unreachable_sentence(*unreachable[0], len(unreachable) - 1)
         if self.watcher:
             status.update(self.watcher.progress)
             if self.watcher.error:
@@ -421,7 +427,8 @@ class SeriesDatastore(Datastore):
 
     def _make_volume(self, series: Series, path: Path) -> None:
         try:
-            if series.file:
+            if series.file and isinstance(self.client, FolderClient):
+                self.client.check_readable(series.file)
                 check_image_header(series.file, alone=False)  # it may be another file than the index read
                 write_volume(read_file(series.file), path)
             elif isinstance(self.client, FolderClient):
@@ -459,3 +466,8 @@ def _grid(volume: Path) -> str:
     It stays the same where only the pixels of the same slices change, so that labels go on being of their image.
     """
     return volume.parent.name.partition("-")[0]
+
+
+def _unreachable_sentence(path: Path, reason: str, more: int) -> str:
+    others = f", nor can {more} other folders or files" if more else ""
+    return f"{path} cannot be reached: {reason}{others}. What is known of it is kept."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,11 @@ from pydicom.uid import generate_uid
 
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, pixel_digest, read_index_header
+from lib.dicomweb.folder_walk import FolderWalk, walk
 from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
 from lib.errors import in_one_line
+
+logger = logging.getLogger(__name__)
 
 _SCHEMA_VERSION = 4
 _SCHEMA = """
@@ -31,6 +35,7 @@ CREATE TABLE IF NOT EXISTS series (
     study_uid TEXT, series_uid TEXT, header TEXT, rank INTEGER, PRIMARY KEY (study_uid, series_uid)
 ) WITHOUT ROWID;
 """
+_LOGGED = 5  # unreachable folders and files, of many
 _BATCH = 200
 _NOTHING = (None,) * 6  # in the columns that only a DICOM instance fills
 _COPY = "the same slice once more: same place and pixels under another SOP Instance UID"
@@ -81,10 +86,10 @@ class _Row(NamedTuple):
 class FolderIndex:
     """Which DICOM instance lies in which file.
 
-    Each file is read once, and again only when its size or time changes. A file that cannot be used is kept
-    with the reason; so is one that shows a slice of its series once more. NIfTI, NRRD and MetaImage files are
-    taken as well, as images of their own. Nothing is ever written into the folders. Safe to use from several
-    threads.
+    Each file is read once, and again only when its size or time changes; it is forgotten when it is deleted, not when
+    it cannot be reached. A file that cannot be used is kept with the reason; so is one that shows a slice of its series
+    once more. NIfTI, NRRD and MetaImage files are taken as well, as images of their own. Nothing is ever written into
+    the folders. Safe to use from several threads.
 
     Args:
         database: The SQLite file; may be deleted at any time while no server runs.
@@ -97,6 +102,7 @@ class FolderIndex:
         self._database = database
         self._local = threading.local()
         self._scan_lock = threading.Lock()
+        self._unreachable: list[tuple[Path, str]] = []
         database.parent.mkdir(parents=True, exist_ok=True)
         if self._connection.execute("PRAGMA user_version").fetchone()[0] not in (0, _SCHEMA_VERSION):
             self._connection.executescript(
@@ -129,20 +135,29 @@ class FolderIndex:
                 known[path] = (size, mtime)
                 if problem == _COPY:
                     copies.add(path)
-            present = dict(self._walk())
+            found = walk(self.roots, held_files=any(self._rank(path) == 0 for path in known))
+            present = found.files
+            gone = [path for path in known if path not in present and not found.is_away(path)]
             changed = [path for path, state in present.items() if known.get(path) != state]
-            if any(present.get(path) != state for path, state in known.items()):
+            if gone or any(path in known for path in changed):
                 changed += [path for path in copies if path in present]  # their original may be gone
             series_uids: set[str] = set()
             for start in range(0, len(changed), _BATCH):
                 batch = changed[start : start + _BATCH]
-                series_uids |= self._take_in([(path, *present[path]) for path in batch])
+                series_uids |= self._take_in([(path, *present[path]) for path in batch], found)
                 if progress:
                     progress(start + len(batch), len(changed))
-            gone = [path for path in known if path not in present]
             self._forget(gone)
             self._mark_copies(set(changed), series_uids)
+            self._note_unreachable([(Path(path), reason) for path, reason in sorted(found.unreachable.items())])
             return Scan(added=len(changed), removed=len(gone))
+
+    def unreachable(self) -> list[tuple[Path, str]]:
+        """Return each folder and file that the last scan could not look at or read, with the reason.
+
+        What was known of them is kept.
+        """
+        return self._unreachable
 
     def add(self, paths: Sequence[Path]) -> None:
         """Take in these files and look at no others; they lie below the folders. Waits for no scan."""
@@ -150,7 +165,7 @@ class FolderIndex:
         for path in paths:
             status = path.stat()
             files.append((str(path), status.st_size, status.st_mtime_ns))
-        self._mark_copies({str(path) for path in paths}, self._take_in(files))
+        self._mark_copies({str(path) for path in paths}, self._take_in(files, FolderWalk()))
 
     def series(
         self, study_uid: str | None = None, series_uid: str | None = None
@@ -206,36 +221,35 @@ class FolderIndex:
         rows = self._connection.execute("SELECT path, problem FROM files WHERE problem IS NOT NULL ORDER BY path")
         return [(Path(path), problem) for path, problem in rows]
 
-    def _walk(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """Yield (path, (size, mtime)) of every file; links are followed, each folder once."""
-        visited: set[str] = set()
-        for root in self.roots:
-            for folder, subfolders, names in os.walk(root, followlinks=True):
-                real = os.path.realpath(folder)
-                if real in visited:
-                    subfolders.clear()
-                    continue
-                visited.add(real)
-                for name in names:
-                    path = os.path.join(folder, name)  # noqa: PTH118 - pathlib is 3 times slower here
-                    try:
-                        status = os.stat(path)  # noqa: PTH116
-                    except OSError:
-                        continue
-                    if not name.startswith(".part-"):
-                        yield path, (status.st_size, status.st_mtime_ns)
+    def _note_unreachable(self, unreachable: list[tuple[Path, str]]) -> None:
+        if unreachable != self._unreachable:
+            for path, reason in unreachable[:_LOGGED]:
+                logger.warning("%s cannot be reached (%s); what is known of it is kept", path, reason)
+        self._unreachable = unreachable
 
-    def _take_in(self, files: list[tuple[str, int, int]]) -> set[str]:
-        """Read files, (path, size, mtime) of each, and keep what they say; returns the series that they belong to."""
-        rows = [self._row(*file) for file in files]
+    def _take_in(self, files: list[tuple[str, int, int]], found: FolderWalk) -> set[str]:
+        """Read files, (path, size, mtime) of each, and keep what they say; returns the series that they belong to.
+
+        Of one that the disk or network does not hand out, what was known is kept; it is read again by the next scan.
+        """
+        rows = []
+        for file in files:
+            try:
+                rows.append(self._row(*file))
+            except OSError as error:
+                found.unreachable[file[0]] = error.strerror or str(error)
         self._store(rows)
         return {row.series[1] for row in rows if row.series}
 
     def _row(self, path: str, size: int, mtime_ns: int) -> _Row:
         try:
             return self._read(path, size, mtime_ns)
-        except (NotUsableError, OSError) as error:
+        except NotUsableError as error:
             reason = str(error)
+        except OSError as error:
+            if error.errno is not None:  # the system's; pydicom raises some of its own on damaged files
+                raise
+            reason = f"damaged DICOM file ({in_one_line(error)})"
         except Exception as error:  # pydicom raises many kinds; no file may end the scan of the others
             reason = f"damaged DICOM file ({in_one_line(error)})"
         return _Row((path, size, mtime_ns, reason, *_NOTHING))

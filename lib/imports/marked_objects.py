@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -54,7 +55,10 @@ class MarkedObjects:
             yield from self._of_kind(kind)
         if isinstance(self._client, FolderClient):
             for path, _ in self._client.index.problems():
-                if path.suffix.lower() == ".xml" and path.exists() and (uid := _reading(path, path.stat().st_mtime_ns)):
+                uid = None
+                with contextlib.suppress(OSError):  # gone, or out of reach for now
+                    uid = _reading(path, path.stat().st_mtime_ns) if path.suffix.lower() == ".xml" else None
+                if uid:
                     yield Source(LIDC_XML, uid, path=path)
 
     def _of_kind(self, kind: str) -> Iterator[Source]:

@@ -19,6 +19,7 @@ from lib.datastore.frames import is_multi_frame, slices_of
 from lib.datastore.slice_geometry import slice_stack
 from lib.datastore.volume import on_stack
 from lib.dicomweb import attributes
+from lib.dicomweb.folder_walk import FolderAwayError
 from lib.dicomweb.matching import first_value
 from lib.errors import UserError
 from lib.imports import dicom_seg, lidc_xml, rtstruct
@@ -87,6 +88,8 @@ def look(
                     raise UserError(f"It refers to {len(known)} series, and may be of any.")
                 mask, info = _draw(client, known[0], path, source, rules)
                 yield Finding(source, named, image_ids, mask, info)
+        except FolderAwayError:  # which says nothing of the object: a later look may reach it
+            continue
         except Exception as error:  # one broken object must not hide the others
             sentence = str(error) if isinstance(error, UserError) else f"It cannot be read ({error})."
             problem = f"{source.kind} {source.uid} became no initial label. {sentence}"
