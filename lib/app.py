@@ -19,6 +19,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.interfaces.utils.app import apps
 from monailabel.tasks.activelearning.first import First
 from monailabel.utils.async_tasks.utils import tasks
 
@@ -29,6 +30,7 @@ from lib.configs.lung_tumor import LungTumor
 from lib.datastore.opening import open_datastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.folder_routes import folder_router
+from lib.dicomweb.login import mask_login
 from lib.dicomweb.pacs import pacs_router
 from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
@@ -64,6 +66,9 @@ class MyApp(MONAILabelApp):
             # Raised, it would end in a page of traceback of the server's start-up.
             print(f"\nLungLabel cannot start: {error}\n", file=sys.stderr, flush=True)
             os._exit(2)
+        if self.settings.login:
+            mask_login(studies, Path(app_dir) / "logs")
+            apps[f"{app_dir}{self.settings.studies}"] = self  # by which MONAI Label finds it from now on
         _prepare_server_settings(self.settings)
         self.models = ModelStore(self.settings.model_dir)
         choice = self.settings.info["config"]["activelearning"]
@@ -268,7 +273,7 @@ class MyApp(MONAILabelApp):
         if isinstance(client, FolderClient):
             return folder_router(client, self.uploads_dir)
         writable = self.settings.info["config"]["export"]["store_in_pacs"]
-        return pacs_router(self.settings.studies, self.uploads_dir, writable=writable)
+        return pacs_router(self.settings.studies, self.uploads_dir, writable=writable, login=self.settings.login)
 
 
 def _running(method: str) -> bool:
@@ -283,4 +288,9 @@ def _prepare_server_settings(settings: Settings) -> None:
     server_settings.MONAI_LABEL_INFER_CONCURRENCY = 1  # one network on one device at a time
     server_settings.MONAI_LABEL_INFER_TIMEOUT = 3600  # a large scan on a slow CPU is no error
     server_settings.MONAI_LABEL_SESSION_PATH = str(settings.cache_dir / "sessions")
+    if settings.login:
+        server_settings.MONAI_LABEL_STUDIES = settings.studies
+        server_settings.MONAI_LABEL_DICOMWEB_USERNAME, server_settings.MONAI_LABEL_DICOMWEB_PASSWORD = settings.login
+        for name in ("STUDIES", "DICOMWEB_USERNAME", "DICOMWEB_PASSWORD"):  # of the processes of its tasks
+            os.environ[f"MONAI_LABEL_{name}"] = getattr(server_settings, f"MONAI_LABEL_{name}")
     (settings.cache_dir / "uploads").mkdir(parents=True, exist_ok=True)

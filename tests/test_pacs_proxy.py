@@ -218,7 +218,7 @@ def test_nothing_but_dicomweb_of_a_real_pacs_is_reached(orthanc, tmp_path):
     write_dicom_series(tmp_path / "ct", np.zeros((3, 16, 16), np.int16), np.eye(4), patient_id="P1")
     study_uid = dcmread(next((tmp_path / "ct").iterdir())).StudyInstanceUID
     pacs = orthanc(tmp_path / "ct", user="reader", password="secret")
-    router = pacs_router(pacs.url, tmp_path / "uploads", writable=True, credentials=pacs.auth)
+    router = pacs_router(pacs.url, tmp_path / "uploads", writable=True, login=pacs.auth)
     with served(router) as url:
         for path in (
             "..%2fsystem",

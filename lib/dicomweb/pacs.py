@@ -18,6 +18,7 @@ from monailabel.datastore.dicom import DICOMwebClientX
 from monailabel.endpoints.user.auth import RBAC
 from requests.adapters import HTTPAdapter
 
+from lib.dicomweb.login import Login
 from lib.dicomweb.resources import SERVICES, check_query, decoded_path, find_resource
 from lib.dicomweb.stow import received_instances
 from lib.errors import UserError
@@ -42,14 +43,14 @@ class _ImpatientAdapter(HTTPAdapter):
         return super().send(request, **options)
 
 
-def pacs_session(credentials: tuple[str, str] | None = None) -> requests.Session:
+def pacs_session(login: Login | None = None) -> requests.Session:
     """Return a session that logs in.
 
     Args:
-        credentials: User and password; by default those of MONAI Label's settings
+        login: User and password; by default those of MONAI Label's settings
             (``MONAI_LABEL_DICOMWEB_USERNAME`` and ``MONAI_LABEL_DICOMWEB_PASSWORD``).
     """
-    user, password = credentials or (
+    user, password = login or (
         settings.MONAI_LABEL_DICOMWEB_USERNAME,
         settings.MONAI_LABEL_DICOMWEB_PASSWORD,
     )
@@ -59,11 +60,11 @@ def pacs_session(credentials: tuple[str, str] | None = None) -> requests.Session
     return session
 
 
-def pacs_client(url: str, credentials: tuple[str, str] | None = None) -> DICOMwebClient:
-    """Return MONAI Label's DICOMweb client for ``url``; credentials as in :func:`pacs_session`."""
+def pacs_client(url: str, login: Login | None = None) -> DICOMwebClient:
+    """Return MONAI Label's DICOMweb client for ``url``; login as in :func:`pacs_session`."""
     client = DICOMwebClientX(
         url=url.rstrip("/"),
-        session=pacs_session(credentials),
+        session=pacs_session(login),
         qido_url_prefix=settings.MONAI_LABEL_QIDO_PREFIX,
         wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
         stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
@@ -73,7 +74,7 @@ def pacs_client(url: str, credentials: tuple[str, str] | None = None) -> DICOMwe
     return client
 
 
-def pacs_router(url: str, uploads: Path, *, writable: bool, credentials: tuple[str, str] | None = None) -> APIRouter:
+def pacs_router(url: str, uploads: Path, *, writable: bool, login: Login | None = None) -> APIRouter:
     """Pass what viewers ask under ``/proxy/dicom`` on to the PACS, and nothing else.
 
     The address that the PACS is asked under is made of :mod:`lib.dicomweb.resources`, never of what the path says
@@ -83,10 +84,10 @@ def pacs_router(url: str, uploads: Path, *, writable: bool, credentials: tuple[s
         url: DICOMweb root of the PACS.
         uploads: Where the bodies of STOW-RS requests wait.
         writable: Whether STOW-RS requests are passed on (``store_in_pacs``).
-        credentials: User and password, where they are not in MONAI Label's settings.
+        login: User and password, where they are not in MONAI Label's settings.
     """
     url = url.rstrip("/")
-    session = pacs_session(credentials)
+    session = pacs_session(login)
     router = APIRouter(
         prefix="/proxy/dicom",
         include_in_schema=False,
