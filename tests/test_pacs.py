@@ -54,8 +54,9 @@ def test_images_and_labels_are_those_of_the_folder(start_server, orthanc, phanto
         assert secret[2:] not in told.text, path
         assert "reader:" not in told.text, path
     assert requests.get(f"{server.url}/status/data").json()["studies"] == pacs.url
+    # On the console MONAI Label repeats its arguments before it loads the app.
     lines = [line for line in server.log_text().splitlines() if secret[2:] in line]
-    assert all("Initializing App from" in line for line in lines), "more than MONAI Label tells before it loads the app"
+    assert all("USING:: studies" in line or "Initializing App from" in line for line in lines), lines
     assert secret[2:] not in (REPOSITORY / "logs" / "app.log").read_text(errors="replace")
 
 

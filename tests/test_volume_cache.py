@@ -184,6 +184,21 @@ def test_pixels_that_change_under_the_same_uids_are_served(datastore, studies, t
     assert after["changes"] == before["changes"] == {"added": 0, "removed": 0, "kept": 1}
 
 
+def test_a_series_whose_headers_change_is_judged_again(datastore, studies):
+    """C8: under the same UIDs and with as many files as before."""
+    (image,) = datastore.list_images()
+    assert not datastore.series(image).problem
+    for path in studies.iterdir():
+        dataset = dcmread(path)
+        dataset.ImagePositionPatient = [0, 0, 0]
+        dataset.PatientID = "Q"
+        dataset.save_as(path)
+    datastore.client.scan()
+    datastore.catalog.refresh()
+    assert datastore.catalog.get(image).problem
+    assert datastore.catalog.get(image).value("PatientID") == "Q"
+
+
 def test_a_pacs_that_tells_another_creation_time_is_asked_again(tmp_path, monkeypatch):
     """C8"""
     pacs = CountingPacs()

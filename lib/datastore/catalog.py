@@ -78,8 +78,8 @@ class Series:
 class SeriesCatalog:
     """A snapshot of all series, refreshed from the client; reading it never waits.
 
-    A series is judged once, and again when its number of instances changes: a settled one costs a PACS no request. One
-    that could not be judged, or whose number the PACS does not tell, is judged again after a while.
+    A series is judged once, and again when its files or its number of instances change: a settled one costs a PACS no
+    request. One that could not be judged, or whose number the PACS does not tell, is judged again after a while.
 
     Args:
         client: Of the folder or PACS.
@@ -106,13 +106,15 @@ class SeriesCatalog:
         with self._refresh_lock:
             known, published = self._series, time.monotonic()
             series: dict[str, Series] = {}
+            changed = self.client.index.take_changed_series() if isinstance(self.client, FolderClient) else set()
             for header in self.client.search_for_series(
                 fields=["NumberOfSeriesRelatedInstances"], search_filters=self._search_filters
             ):
                 uid, study_uid = first_value(header, "SeriesInstanceUID"), first_value(header, "StudyInstanceUID")
                 count = int(first_value(header, "NumberOfSeriesRelatedInstances") or 0)
                 former = known.get(uid)
-                if former and former.instance_count == count and self._clock() < self._judge_again.get(uid, math.inf):
+                same = former and former.instance_count == count and uid not in changed
+                if former and same and self._clock() < self._judge_again.get(uid, math.inf):
                     series[uid] = former if former.header == header else replace(former, header=header)
                 else:
                     self._judge_again.pop(uid, None)

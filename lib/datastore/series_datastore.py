@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import logging
@@ -21,6 +20,7 @@ import SimpleITK as sitk
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.datastore.catalog import CatalogWatcher, DicomwebClient, Series, SeriesCatalog
+from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
@@ -30,7 +30,6 @@ from lib.datastore.volume_cache import VolumeCache
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_header import check_image_header
-from lib.dicomweb.matching import first_value, tag_of
 from lib.errors import UserError
 from lib.settings import Settings
 
@@ -47,21 +46,6 @@ _INFO_KEYWORDS = (
     "StudyTime",
     "StudyDescription",
     "SeriesDescription",
-)
-# What a search may tell of an instance that changes with its pixels.
-_CONTENT_TAGS = tuple(
-    tag_of(keyword)
-    for keyword in (
-        "SOPClassUID",
-        "InstanceCreationDate",
-        "InstanceCreationTime",
-        "InstanceNumber",
-        "Rows",
-        "Columns",
-        "BitsAllocated",
-        "NumberOfFrames",
-        "ImagePositionPatient",
-    )
 )
 
 
@@ -136,7 +120,7 @@ class SeriesDatastore(Datastore):
         """
         series = self.series(image_id)
         try:
-            fingerprint = self._fingerprint(series)
+            fingerprint = fingerprint_of(series, self.client)
         except requests.RequestException as error:
             made = self.volumes.newest(image_id)
             if not made:
@@ -150,24 +134,6 @@ class SeriesDatastore(Datastore):
         """Keep the volume of an image in the cache for as long as the block lasts."""
         with self.volumes.in_use(Path(self.get_image_uri(image_id))):
             yield
-
-    def _fingerprint(self, series: Series) -> str:
-        """Return the fingerprint of the slices of a series, by their UIDs, and of their content.
-
-        The content of a folder's series is told by size and time of its files. A PACS tells no such thing: there it is
-        what a search returns of each instance, so pixels that change under the same UIDs are noticed only where their
-        creation time, format or place changes as well.
-        """
-        content: dict[str, str] = {}
-        if isinstance(self.client, FolderClient):
-            content = self.client.versions(series.study_uid, series.uid)
-        else:
-            fields = ("InstanceCreationDate", "InstanceCreationTime")
-            for instance in self.client.search_for_instances(series.study_uid, series.uid, fields=fields):
-                told = {tag: instance[tag].get("Value") for tag in _CONTENT_TAGS if tag in instance}
-                content[first_value(instance, "SOPInstanceUID")] = json.dumps(told, sort_keys=True)
-        uids = sorted(content)
-        return f"{_hash(uids)}-{_hash([content[uid] for uid in uids])}"
 
     def get_image(self, image_id: str, params: Any = None) -> io.BytesIO:
         """Content of the volume of an image."""
@@ -213,7 +179,7 @@ class SeriesDatastore(Datastore):
         """
         image_path = Path(self.get_image_uri(image_id))
         label = read_label(Path(label_filename), image_path, self._label_values, label_info.get("label_info"))
-        voxels, grid = sitk.GetArrayViewFromImage(label), _grid(image_path)
+        voxels, grid = sitk.GetArrayViewFromImage(label), grid_of(image_path)
         info = {
             **label_info,
             "size": label.GetSize(),
@@ -231,7 +197,7 @@ class SeriesDatastore(Datastore):
         """Remember the model's mask of an image, to say later what a person changed of it. Never fails."""
         try:
             prediction = Prediction(
-                image_id, _grid(Path(self.get_image_uri(image_id))), model_version, client_id, settings
+                image_id, grid_of(Path(self.get_image_uri(image_id))), model_version, client_id, settings
             )
             self.predictions.keep(prediction, sitk.ReadImage(str(mask)))
         except (OSError, RuntimeError, UserError) as error:  # a full disk: SimpleITK raises RuntimeError
@@ -454,18 +420,6 @@ class SeriesDatastore(Datastore):
             f"({type(error).__name__}). Try again when it runs and can be reached from here.",
             HTTPStatus.SERVICE_UNAVAILABLE,
         )
-
-
-def _hash(texts: list[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-
-
-def _grid(volume: Path) -> str:
-    """Return the fingerprint of the slices that a volume is made of: what masks of it are bound to.
-
-    It stays the same where only the pixels of the same slices change, so that labels go on being of their image.
-    """
-    return volume.parent.name.partition("-")[0]
 
 
 def _unreachable_sentence(path: Path, reason: str, more: int) -> str:

@@ -7,17 +7,15 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydicom import Dataset
-from pydicom.uid import generate_uid
-
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, pixel_digest, read_index_header
 from lib.dicomweb.folder_walk import FolderWalk, walk
+from lib.dicomweb.header_fields import complete_uids, header_json, place_of
 from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
 from lib.errors import in_one_line
 
@@ -103,6 +101,8 @@ class FolderIndex:
         self._local = threading.local()
         self._scan_lock = threading.Lock()
         self._unreachable: list[tuple[Path, str]] = []
+        self._changed_lock = threading.Lock()
+        self._changed_series: set[str] = set()
         database.parent.mkdir(parents=True, exist_ok=True)
         if self._connection.execute("PRAGMA user_version").fetchone()[0] not in (0, _SCHEMA_VERSION):
             self._connection.executescript(
@@ -147,10 +147,17 @@ class FolderIndex:
                 series_uids |= self._take_in([(path, *present[path]) for path in batch], found)
                 if progress:
                     progress(start + len(batch), len(changed))
+            self._note_changed(path for path in changed if path in known)
             self._forget(gone)
             self._mark_copies(set(changed), series_uids)
             self._note_unreachable([(Path(path), reason) for path, reason in sorted(found.unreachable.items())])
             return Scan(added=len(changed), removed=len(gone))
+
+    def take_changed_series(self) -> set[str]:
+        """Return the SeriesInstanceUIDs of which files changed, other than by new ones, since this was last asked."""
+        with self._changed_lock:
+            changed, self._changed_series = self._changed_series, set()
+        return changed
 
     def unreachable(self) -> list[tuple[Path, str]]:
         """Return each folder and file that the last scan could not look at or read, with the reason.
@@ -221,6 +228,12 @@ class FolderIndex:
         rows = self._connection.execute("SELECT path, problem FROM files WHERE problem IS NOT NULL ORDER BY path")
         return [(Path(path), problem) for path, problem in rows]
 
+    def _note_changed(self, paths: Iterable[str]) -> None:
+        query = "SELECT series_uid FROM files WHERE path = ? AND series_uid IS NOT NULL"
+        found = {uid for path in paths for (uid,) in self._connection.execute(query, [path])}
+        with self._changed_lock:
+            self._changed_series |= found
+
     def _note_unreachable(self, unreachable: list[tuple[Path, str]]) -> None:
         if unreachable != self._unreachable:
             for path, reason in unreachable[:_LOGGED]:
@@ -261,13 +274,13 @@ class FolderIndex:
         if is_image_file(Path(path)):
             return _Row((path, size, mtime_ns, None, *_NOTHING), image=read_image_file(Path(path)).to_json())
         dataset, transfer_syntax = read_index_header(Path(path))
-        _complete_uids(dataset, self._relative(Path(path)))
+        complete_uids(dataset, self._relative(Path(path)))
         study, series, sop = (
             str(dataset[keyword].value) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
         )
-        header = _json(dataset, (*attributes.STUDY, *attributes.SERIES))
-        instance = _json(dataset, attributes.INSTANCE)
-        place = _place(json.loads(instance))
+        header = header_json(dataset, (*attributes.STUDY, *attributes.SERIES))
+        instance = header_json(dataset, attributes.INSTANCE)
+        place = place_of(json.loads(instance))
         return _Row(
             (path, size, mtime_ns, None, study, series, sop, transfer_syntax, instance, place),
             (study, series, header, self._rank(path)),
@@ -343,32 +356,3 @@ class FolderIndex:
                     "DELETE FROM series WHERE series_uid NOT IN"
                     " (SELECT series_uid FROM files WHERE series_uid IS NOT NULL)"
                 )
-
-
-def _complete_uids(dataset: Dataset, relative: Path) -> None:
-    """Give an instance without UIDs stable ones, made of where it lies and what its header says."""
-    folder = str(relative.parent)
-    patient = str(dataset.get("PatientID", ""))
-    study = [folder, patient, str(dataset.get("StudyDate", "")), str(dataset.get("StudyID", ""))]
-    series = [*study, str(dataset.get("SeriesNumber", "")), str(dataset.get("SeriesDescription", ""))]
-    for keyword, sources in (
-        ("StudyInstanceUID", ["study", *study]),
-        ("SeriesInstanceUID", ["series", *series]),
-        ("SOPInstanceUID", ["instance", str(relative)]),
-    ):
-        if not str(dataset.get(keyword) or ""):
-            setattr(dataset, keyword, generate_uid(entropy_srcs=sources))
-
-
-def _place(instance: dict[str, Any]) -> str | None:
-    """Where a slice lies, as a text that is the same for two at one place; None where it does not say."""
-    numbers = [value for tag in ("00200032", "00200037") for value in instance.get(tag, {}).get("Value", ())]
-    return json.dumps([round(value, 4) for value in numbers]) if numbers and None not in numbers else None
-
-
-def _json(dataset: Dataset, keywords: tuple[str, ...]) -> str:
-    kept = Dataset()
-    for keyword in keywords:
-        if keyword in dataset:
-            kept[keyword] = dataset[keyword]
-    return json.dumps(kept.to_json_dict(suppress_invalid_tags=True))
