@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.interfaces.utils.app import apps
 from monailabel.tasks.activelearning.first import First
 from monailabel.utils.async_tasks.utils import tasks
 
@@ -28,6 +30,7 @@ from lib.configs.lung_tumor import LungTumor
 from lib.datastore.opening import open_datastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.folder_routes import folder_router
+from lib.dicomweb.login import mask_login
 from lib.dicomweb.pacs import pacs_router
 from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
@@ -67,6 +70,9 @@ class MyApp(MONAILabelApp):
             # Raised, it would end in a page of traceback of the server's start-up.
             print(f"\nLungLabel cannot start: {error}\n", file=sys.stderr, flush=True)
             os._exit(2)
+        if self.settings.login:
+            mask_login(studies, Path(app_dir) / "logs")
+            apps[f"{app_dir}{self.settings.studies}"] = self  # by which MONAI Label finds it from now on
         _prepare_server_settings(self.settings)
         self.models = ModelStore(self.settings.model_dir)
         choice = self.settings.info["config"]["activelearning"]
@@ -152,7 +158,7 @@ class MyApp(MONAILabelApp):
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
-        self._segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
+        self.segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
         apply_log_rules()
         work_in(APP_DIR, self.settings.cache_dir / "temporary")
         install(server, self, self._dicomweb_router(), self._access)
@@ -163,7 +169,7 @@ class MyApp(MONAILabelApp):
         if not datastore.watch(initial_labels.wake).first_look.wait(_FIRST_LOOK_SECONDS):
             logger.info("Indexing goes on; the list grows meanwhile.")
         self.retraining.start()
-        self._segs.start()
+        self.segs.start()
         BackgroundScoring(self._scoring, datastore, self._courtesy).start()
         status = datastore.status()
         address = self._access.listening.url
@@ -188,7 +194,7 @@ class MyApp(MONAILabelApp):
         """Called after each submission."""
         super().on_save_label(image_id, label_id)
         self.retraining.wake()
-        self._segs.wake()
+        self.segs.wake()
 
     def info(self) -> dict[str, Any]:
         """What clients are told about this app, with the version of the model that serves."""
@@ -203,7 +209,8 @@ class MyApp(MONAILabelApp):
         image = request.get("image")
         uploaded = self._was_uploaded(image)
         warnings = () if uploaded else self.datastore().series(str(image)).warnings
-        with self._courtesy.somebody_waits():
+        volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
+        with self._courtesy.somebody_waits(), volume:
             result = super().infer(request, datastore)
         result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
         if not uploaded:
@@ -280,8 +287,9 @@ class MyApp(MONAILabelApp):
     def _dicomweb_router(self) -> Callable:
         client = self.datastore().client
         if isinstance(client, FolderClient):
-            return folder_router(client)
-        return pacs_router(self.settings.studies)
+            return folder_router(client, self.uploads_dir)
+        writable = self.settings.info["config"]["export"]["store_in_pacs"]
+        return pacs_router(self.settings.studies, self.uploads_dir, writable=writable, login=self.settings.login)
 
 
 def _running(method: str) -> bool:
@@ -296,4 +304,9 @@ def _prepare_server_settings(settings: Settings) -> None:
     server_settings.MONAI_LABEL_INFER_CONCURRENCY = 1  # one network on one device at a time
     server_settings.MONAI_LABEL_INFER_TIMEOUT = 3600  # a large scan on a slow CPU is no error
     server_settings.MONAI_LABEL_SESSION_PATH = str(settings.cache_dir / "sessions")
+    if settings.login:
+        server_settings.MONAI_LABEL_STUDIES = settings.studies
+        server_settings.MONAI_LABEL_DICOMWEB_USERNAME, server_settings.MONAI_LABEL_DICOMWEB_PASSWORD = settings.login
+        for name in ("STUDIES", "DICOMWEB_USERNAME", "DICOMWEB_PASSWORD"):  # of the processes of its tasks
+            os.environ[f"MONAI_LABEL_{name}"] = getattr(server_settings, f"MONAI_LABEL_{name}")
     (settings.cache_dir / "uploads").mkdir(parents=True, exist_ok=True)

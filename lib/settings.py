@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lib.dicomweb.login import Login, split_login
 from lib.errors import UserError
 
 APP_DIR = Path(__file__).resolve().parent.parent
@@ -27,11 +28,12 @@ class Settings:
     """Where things are kept and how the app behaves, all values parsed and checked.
 
     Attributes:
-        studies: DICOM folder (absolute path) or DICOMweb URL.
+        studies: DICOM folder (absolute path) or DICOMweb URL, without user and password.
         workspace: Folder for labels, DICOM SEG and cache; never inside the user's DICOM folder.
         model_dir: Folder of the weights and of their versions.
         rescan_seconds: Pause between two looks for new series.
         info: ``info.yaml`` with the changes of ``--conf`` applied to its ``config``.
+        login: User and password that the URL named; None where it named none.
     """
 
     studies: str
@@ -39,6 +41,7 @@ class Settings:
     model_dir: Path
     rescan_seconds: float
     info: dict[str, Any]
+    login: Login | None = field(default=None, repr=False)
 
     @classmethod
     def from_conf(cls, studies: str, conf: Mapping[str, str] | None = None) -> Settings:
@@ -55,7 +58,10 @@ class Settings:
         info = load_info()
         overrides = {name: value for name, value in conf.items() if name not in _CONF_NAMES}
         _apply(info["config"], overrides)
-        if not is_url(studies):
+        login = None
+        if is_url(studies):
+            studies, login = split_login(studies)
+        else:
             studies = str(Path(studies).resolve())
         workspace = Path(conf.get("workspace") or _default_workspace(studies)).expanduser().resolve()
         if not is_url(studies) and workspace.is_relative_to(studies):
@@ -69,6 +75,7 @@ class Settings:
             model_dir=Path(conf.get("model_dir") or APP_DIR / "model").expanduser().resolve(),
             rescan_seconds=_number("rescan_seconds", conf.get("rescan_seconds", "10"), float),
             info=info,
+            login=login,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import requests
 from pydicom import Dataset
 
 from lib.cli.labels import _line
@@ -47,7 +48,23 @@ def submit(tmp_path):
 
 
 def storage(datastore: SeriesDatastore, settings: Settings, to_pacs: bool = False) -> SegStorage:
-    return SegStorage(datastore, LabelExports(datastore, settings.info), to_pacs)
+    return SegStorage(datastore, LabelExports(datastore, settings.info), to_pacs, clock=Clock())
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.now = 1e9
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def later(work: SegStorage, hours: float = 24.0) -> SegStorage:
+    """The same after a while."""
+    work._clock.now += 3600 * hours
+    return work
 
 
 def segs(datastore: SeriesDatastore) -> list[str]:
@@ -106,16 +123,18 @@ def test_a_failure_is_said_once_and_tried_again(datastore, settings, submit, mon
     with monkeypatch.context() as broken:
         broken.setattr(datastore.client, "store_instances", away)
         work.store_missing()
-        work.store_missing()
+        later(work).store_missing()
         assert caplog.text.count("the PACS is away") == 1
         assert noted(datastore)[0] == {"error": "ConnectionError: the PACS is away"}
         broken.setattr(datastore.client, "store_instances", refused)
-        work.store_missing()
+        later(work).store_missing()
         assert "reason 42752" in noted(datastore)[0]["error"]
     (record,) = datastore.labels.history(label.image_id)
     assert (record.sha256, record.info) == (label.sha256, label.info)
     assert "no DICOM SEG yet: OSError" in _line(record, in_use=True)
-    work.store_missing()
+    assert [(one.number, one.tries, one.reason) for one in work.failures()] == [(1, 3, noted(datastore)[0]["error"])]
+    later(work).store_missing()
+    assert work.failures() == []
     assert len(segs(datastore)) == 1
     assert "no DICOM SEG" not in _line(datastore.labels.latest(label.image_id, "final"), in_use=True)
 
@@ -128,6 +147,49 @@ def test_one_label_that_cannot_be_stored_holds_up_no_other(datastore, settings, 
     storage(datastore, settings).store_missing()
     assert "error" in noted(datastore)[0]
     assert segs(datastore) == [noted(datastore)[1]["sop_instance_uid"]]
+
+
+def test_what_is_refused_is_tried_less_and_less_and_reads_no_mask_meanwhile(datastore, settings, submit, monkeypatch):
+    """C6"""
+    submit(datastore, (1, 2, 3))
+    submit(datastore, (4, 5, 6))
+    work, made = storage(datastore, settings), []
+    work.store_missing()
+    submit(datastore, (3, 4, 5))
+    make = work._exports.dicom_seg
+    monkeypatch.setattr(work._exports, "dicom_seg", lambda record: made.append(record.number) or make(record))
+
+    def refused(*_):
+        raise OSError("refused")
+
+    monkeypatch.setattr(datastore.client, "store_instances", refused)
+    for _ in range(2 * 24 * 60):  # a look each minute, for two days
+        work._clock.now += 60
+        work.store_missing()
+    assert set(made) == {3}, "the mask of a label that is stored was read again"
+    assert len(made) < 20
+    (failure,) = work.failures()
+    assert (failure.number, failure.reason) == (3, "OSError: refused")
+    assert 0 < failure.retry_at - work._clock.now <= 24 * 3600
+    submit(datastore, (3, 4, 6))  # another label does not wait for it
+    work.store_missing()
+    assert made[-1] == 4
+
+
+def test_a_pacs_that_is_away_is_asked_once_a_look(datastore, settings, submit, monkeypatch):
+    """C6: not once for each label."""
+    for place in range(4):
+        submit(datastore, (place, 2, 3))
+    work, asked = storage(datastore, settings), []
+
+    def away(**_):
+        asked.append(1)
+        raise requests.ConnectionError("away")
+
+    monkeypatch.setattr(datastore.client, "search_for_series", away)
+    monkeypatch.setattr(work._exports, "dicom_seg", lambda record: pytest.fail("a mask was read for nothing"))
+    work.store_missing()
+    assert len(asked) == 1
 
 
 @pytest.mark.pacs

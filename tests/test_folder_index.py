@@ -231,10 +231,16 @@ def test_stored_instance_goes_to_the_workspace_and_nothing_is_overwritten(client
     dataset = dcmread(next(folder.glob("*.dcm")))
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
     dataset.PixelData = dataset.PixelData[::-1]
-    client.store_instances([dataset])
-    client.store_instances([dataset])
+    first = client.store_instances([dataset])
+    assert "FailedSOPSequence" not in first
+    (stored,) = (tmp_path / "workspace" / "segs").rglob("*.dcm")
+    content = stored.read_bytes()
+    dataset.PixelData = dataset.PixelData[::-1]
+    again = client.store_instances([dataset])
+    assert again.FailedSOPSequence[0].FailureReason == 0x0111
     assert sorted(path.name for path in folder.iterdir()) == before
-    assert len(list((tmp_path / "workspace" / "segs").rglob("*.dcm"))) == 2
+    assert list((tmp_path / "workspace" / "segs").rglob("*.dcm")) == [stored]
+    assert stored.read_bytes() == content
     study, series = dataset.StudyInstanceUID, dataset.SeriesInstanceUID
     assert client.retrieve_instance(study, series, "1.2.3.4").SOPInstanceUID == "1.2.3.4"
 

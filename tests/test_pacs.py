@@ -2,6 +2,8 @@
 
 import shutil
 import time
+import uuid
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -20,12 +22,16 @@ from lib.exports.source_images import SourceImages
 from lib.settings import Settings, load_info
 from tests.support.client import detail, infer, put_label, same_grid, train, volume_of
 from tests.support.requirement import lacking
+from tests.support.server import REPOSITORY
 
 
 @pytest.mark.pacs
 def test_images_and_labels_are_those_of_the_folder(start_server, orthanc, phantom_studies, tmp_path):
+    """S11: with user and password in the address, which are told nowhere; a training knows them too."""
     series = phantom_studies.of_patient("LUNG-002")
-    server = start_server(orthanc(series.directory).url)
+    secret = f"p/{uuid.uuid4().hex}"
+    pacs = orthanc(series.directory, user="reader", password=secret)
+    server = start_server(pacs.url.replace("://", f"://reader:{quote(secret, safe='')}@"))
     assert requests.get(f"{server.url}/info/").json()["datastore"]["total"] == 1
     image = requests.get(f"{server.url}/datastore/image", params={"image": series.series_uid})
     truth = sitk.ReadImage(str(series.truth), sitk.sitkUInt8)
@@ -35,6 +41,23 @@ def test_images_and_labels_are_those_of_the_folder(start_server, orthanc, phanto
     stored = volume_of(back, tmp_path / "label.nii.gz")
     assert np.array_equal(sitk.GetArrayFromImage(stored), sitk.GetArrayFromImage(truth))
     train(server, max_epochs=1, val_split=0.0)
+    for path in (
+        "status/data",
+        "info/",
+        "datastore/?output=all",
+        "datastore/?output=train",
+        "logs/?lines=100000",
+        "train/",
+    ):
+        told = requests.get(f"{server.url}/{path}")
+        assert told.status_code == 200
+        assert secret[2:] not in told.text, path
+        assert "reader:" not in told.text, path
+    assert requests.get(f"{server.url}/status/data").json()["studies"] == pacs.url
+    # On the console MONAI Label repeats its arguments before it loads the app.
+    lines = [line for line in server.log_text().splitlines() if secret[2:] in line]
+    assert all("USING:: studies" in line or "Initializing App from" in line for line in lines), lines
+    assert secret[2:] not in (REPOSITORY / "logs" / "app.log").read_text(errors="replace")
 
 
 @pytest.mark.pacs

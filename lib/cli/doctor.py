@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib.dicomweb.login import split_login
 from lib.errors import UserError
 from lib.settings import APP_DIR, is_url
 
@@ -119,12 +120,13 @@ def _studies(studies: str) -> list[str]:
 
     if not is_url(studies) and not Path(studies).is_dir():
         raise UserError(f"{studies} is no folder, nor a URL.")
+    studies, login = split_login(studies) if is_url(studies) else (studies, None)
     print(f"\n{studies}")
     with tempfile.TemporaryDirectory() as scratch:
         if is_url(studies):
             from lib.dicomweb.pacs import pacs_client
 
-            catalog, problems = SeriesCatalog(pacs_client(studies)), []
+            catalog, problems = SeriesCatalog(pacs_client(studies, login)), []
         else:
             client = FolderClient(Path(studies), Path(scratch) / "segs", Path(scratch) / "index.sqlite")
             client.scan(lambda done, total: print(f"\r  read {done} of {total} files", end="", flush=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from lib.dicomweb.matching import first_value
 logger = logging.getLogger(__name__)
 
 _DicomJson = dict[str, dict[str, Any]]
+_JUDGE_AGAIN_SECONDS = 300
 _PUBLISH_SECONDS = 0.5  # after a start, the first series are listed while others are judged
 
 
@@ -76,18 +78,27 @@ class Series:
 class SeriesCatalog:
     """A snapshot of all series, refreshed from the client; reading it never waits.
 
-    A series is judged once, and again when its number of instances changes.
+    A series is judged once, and again when its files or its number of instances change: a settled one costs a PACS no
+    request. One that could not be judged, or whose number the PACS does not tell, is judged again after a while.
 
     Args:
         client: Of the folder or PACS.
         search_filters: Which series to ask for.
+        clock: Seconds.
     """
 
-    def __init__(self, client: DicomwebClient, search_filters: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        client: DicomwebClient,
+        search_filters: dict[str, Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.client = client
         self._search_filters = search_filters
         self._series: dict[str, Series] = {}
         self._notes: dict[str, tuple[str, ...]] = {}
+        self._clock = clock
+        self._judge_again: dict[str, float] = {}  # when, of what is not settled
         self._refresh_lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -95,13 +106,20 @@ class SeriesCatalog:
         with self._refresh_lock:
             known, published = self._series, time.monotonic()
             series: dict[str, Series] = {}
-            for header in self.client.search_for_series(search_filters=self._search_filters):
+            changed = self.client.index.take_changed_series() if isinstance(self.client, FolderClient) else set()
+            for header in self.client.search_for_series(
+                fields=["NumberOfSeriesRelatedInstances"], search_filters=self._search_filters
+            ):
                 uid, study_uid = first_value(header, "SeriesInstanceUID"), first_value(header, "StudyInstanceUID")
                 count = int(first_value(header, "NumberOfSeriesRelatedInstances") or 0)
                 former = known.get(uid)
-                if former and count and former.instance_count == count:
-                    series[uid] = former
+                same = former and former.instance_count == count and uid not in changed
+                if former and same and self._clock() < self._judge_again.get(uid, math.inf):
+                    series[uid] = former if former.header == header else replace(former, header=header)
                 else:
+                    self._judge_again.pop(uid, None)
+                    if not count:
+                        self._judge_again[uid] = self._clock() + _JUDGE_AGAIN_SECONDS
                     verdict = self._judge(header, study_uid, uid)
                     series[uid] = Series(uid, study_uid, header, count, verdict.problem, verdict.warnings)
                     if time.monotonic() - published > _PUBLISH_SECONDS:  # each time copies the whole list
@@ -145,6 +163,7 @@ class SeriesCatalog:
             return judge_series(modality, instances)
         except Exception as error:  # one strange series must not hide the others
             logger.warning("Series %s could not be judged: %s", uid, error)
+            self._judge_again[uid] = self._clock() + _JUDGE_AGAIN_SECONDS
             return Verdict(f"its instances could not be listed: {error}")
 
 

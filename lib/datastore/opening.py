@@ -19,6 +19,6 @@ def open_datastore(settings: Settings, pacs_filters: dict[str, Any] | None = Non
         pacs_filters: Which series to ask a PACS for.
     """
     if is_url(settings.studies):
-        return SeriesDatastore(pacs_client(settings.studies), settings, pacs_filters)
+        return SeriesDatastore(pacs_client(settings.studies, settings.login), settings, pacs_filters)
     client = FolderClient(Path(settings.studies), settings.segs_dir, settings.cache_dir / "index.sqlite")
     return SeriesDatastore(client, settings)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import io
 import json
 import logging
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -20,20 +20,22 @@ import SimpleITK as sitk
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.datastore.catalog import CatalogWatcher, DicomwebClient, Series, SeriesCatalog
+from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
 from lib.datastore.volume import read_file, read_grid, read_volume, write_mask, write_volume
+from lib.datastore.volume_cache import VolumeCache
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_header import check_image_header
-from lib.dicomweb.matching import values_of
 from lib.errors import UserError
 from lib.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_TOLD = 20  # unreachable folders and files in the status
 _FINAL = DefaultLabelTag.FINAL.value
 _INFO_KEYWORDS = (
     "SeriesInstanceUID",
@@ -71,7 +73,8 @@ class SeriesDatastore(Datastore):
         self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None
         self._settings = settings
-        self._volumes_dir = settings.cache_dir / "volumes"
+        max_bytes = int(settings.info["config"]["cache"]["volumes_gb"] * (1 << 30))
+        self.volumes = VolumeCache(settings.cache_dir / "volumes", max_bytes)
         self._info = ImageInfo(settings.workspace / "image_info")
         self._label_values: dict[str, int] = settings.info["labels"]
         self._listed = False
@@ -117,19 +120,20 @@ class SeriesDatastore(Datastore):
         """
         series = self.series(image_id)
         try:
-            instances = [] if series.file else self.client.search_for_instances(series.study_uid, series.uid)
+            fingerprint = fingerprint_of(series, self.client)
         except requests.RequestException as error:
-            made = sorted(self._volumes_dir.glob(f"*/{image_id}.nrrd"), key=lambda path: path.stat().st_mtime)
+            made = self.volumes.newest(image_id)
             if not made:
                 raise self._away(image_id, error) from error
             logger.warning("The PACS did not answer (%s); the volume made of %s before is used", error, image_id)
-            return str(made[-1])
-        uids = sorted(uid for instance in instances for uid in values_of(instance, "00080018"))
-        fingerprint = hashlib.sha256("\n".join(uids).encode()).hexdigest()[:16]
-        path = self._volumes_dir / fingerprint / f"{image_id}.nrrd"
-        if not path.exists():
-            self._make_volume(series, path)
-        return str(path)
+            return str(made)
+        return str(self.volumes.get(image_id, fingerprint, lambda path: self._make_volume(series, path)))
+
+    @contextlib.contextmanager
+    def volume_in_use(self, image_id: str) -> Iterator[None]:
+        """Keep the volume of an image in the cache for as long as the block lasts."""
+        with self.volumes.in_use(Path(self.get_image_uri(image_id))):
+            yield
 
     def get_image(self, image_id: str, params: Any = None) -> io.BytesIO:
         """Content of the volume of an image."""
@@ -175,7 +179,7 @@ class SeriesDatastore(Datastore):
         """
         image_path = Path(self.get_image_uri(image_id))
         label = read_label(Path(label_filename), image_path, self._label_values, label_info.get("label_info"))
-        voxels, grid = sitk.GetArrayViewFromImage(label), image_path.parent.name
+        voxels, grid = sitk.GetArrayViewFromImage(label), grid_of(image_path)
         info = {
             **label_info,
             "size": label.GetSize(),
@@ -192,10 +196,11 @@ class SeriesDatastore(Datastore):
     ) -> None:
         """Remember the model's mask of an image, to say later what a person changed of it. Never fails."""
         try:
-            grid = Path(self.get_image_uri(image_id)).parent.name
-            prediction = Prediction(image_id, grid, model_version, client_id, settings)
+            prediction = Prediction(
+                image_id, grid_of(Path(self.get_image_uri(image_id))), model_version, client_id, settings
+            )
             self.predictions.keep(prediction, sitk.ReadImage(str(mask)))
-        except (OSError, RuntimeError) as error:  # a full disk: SimpleITK raises RuntimeError
+        except (OSError, RuntimeError, UserError) as error:  # a full disk: SimpleITK raises RuntimeError
             logger.warning("The prediction of %s could not be kept for comparison: %s", image_id, error)
 
     def _origin(self, image_id: str, grid: str, voxels: np.ndarray, info: dict[str, Any]) -> dict[str, Any]:
@@ -298,6 +303,7 @@ class SeriesDatastore(Datastore):
                     "label_sha256": self.labels.latest(image_id, _FINAL).sha256,
                 }
             )
+            self.volumes.keep(Path(pair["image"]) for pair in pairs)  # before the next one may need room
         return pairs
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
@@ -327,6 +333,11 @@ class SeriesDatastore(Datastore):
             "left_out": sum(series.left_out for series in self.catalog.all()),
             "with_warnings": sum(series.problem is None and bool(series.warnings) for series in self.catalog.all()),
         }
+        if isinstance(self.client, FolderClient):
+            unreachable = self.client.index.unreachable()
+            if unreachable:
+                status["unreachable"] = [{"path": str(path), "reason": reason} for path, reason in unreachable[:_TOLD]]
+                status["error"] = _unreachable_sentence(*unreachable[0], len(unreachable) - 1)
         if self.watcher:
             status.update(self.watcher.progress)
             if self.watcher.error:
@@ -382,7 +393,8 @@ class SeriesDatastore(Datastore):
 
     def _make_volume(self, series: Series, path: Path) -> None:
         try:
-            if series.file:
+            if series.file and isinstance(self.client, FolderClient):
+                self.client.check_readable(series.file)
                 check_image_header(series.file, alone=False)  # it may be another file than the index read
                 write_volume(read_file(series.file), path)
             elif isinstance(self.client, FolderClient):
@@ -408,3 +420,8 @@ class SeriesDatastore(Datastore):
             f"({type(error).__name__}). Try again when it runs and can be reached from here.",
             HTTPStatus.SERVICE_UNAVAILABLE,
         )
+
+
+def _unreachable_sentence(path: Path, reason: str, more: int) -> str:
+    others = f", nor can {more} other folders or files" if more else ""
+    return f"{path} cannot be reached: {reason}{others}. What is known of it is kept."

@@ -65,6 +65,7 @@ def read_index_header(path: Path) -> tuple[Dataset, str]:
     except NotUsableError:
         raise
     except Exception as error:  # pydicom raises many kinds on damaged files; one must not stop the scan
+        _check_system(error)
         raise NotUsableError(f"damaged DICOM file ({in_one_line(error)})") from error
     if media_class == MediaStorageDirectoryStorage:
         raise NotUsableError("DICOMDIR, a table of contents; the files it names are read themselves")
@@ -106,7 +107,14 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except NotUsableError:
         raise
     except Exception as error:  # pydicom raises many kinds on damaged files
+        _check_system(error)
         raise NotUsableError(f"damaged DICOM file ({in_one_line(error)})") from error
+
+
+def _check_system(error: Exception) -> None:
+    """Raise an error that says nothing of the file: the disk or network does not hand it out."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
 
 
 def _metadata(dataset: Dataset) -> dict[str, Any]:
@@ -138,6 +146,7 @@ def read_frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]
     except (NotUsableError, LookupError):
         raise
     except Exception as error:  # pydicom raises many kinds on damaged items and offset tables (PS3.5 A.4)
+        _check_system(error)
         raise NotUsableError(f"the pixel data of the instance is damaged ({in_one_line(error)})") from error
 
 

@@ -8,26 +8,28 @@ little endian, RLE or big endian instances, ignores date ranges, and merges inst
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydicom import Dataset
-from pydicom.uid import UID, generate_uid
+from pydicom.uid import UID
 
-from lib.atomic import write_atomically
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_metadata
 from lib.dicomweb.folder_index import FolderIndex, IndexedFile, Scan
+from lib.dicomweb.folder_store import FolderStore
+from lib.dicomweb.folder_walk import explain
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import matches, tag_of, values_of
+from lib.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 _DicomJson = dict[str, dict[str, Any]]
 _STUDY_TAGS = tuple(tag_of(keyword) for keyword in attributes.STUDY)
+_Read = TypeVar("_Read")
 _CACHED_INSTANCES = 4096
 
 
@@ -42,10 +44,8 @@ class FolderClient:
 
     def __init__(self, studies: Path, store_dir: Path, database: Path) -> None:
         self.base_url = Path(studies).resolve().as_uri()
-        self._store_dir = store_dir
-        store_dir.mkdir(parents=True, exist_ok=True)
         self.index = FolderIndex(database, [studies, store_dir])
-        self._store_lock = threading.Lock()
+        self._store = FolderStore(self.index, store_dir, self.base_url)
 
     def scan(self, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Take in what changed in the folder since the last time."""
@@ -112,17 +112,20 @@ class FolderClient:
 
     def retrieve_study_metadata(self, study_instance_uid: str) -> list[_DicomJson]:
         """WADO-RS metadata of every instance of a study."""
-        found = []
+        found, failed = [], None
         for header in self.search_for_series(study_instance_uid):
             try:
                 found += self.retrieve_series_metadata(study_instance_uid, values_of(header, "0020000E")[0])
-            except NotUsableError as error:  # one damaged series must not hide the others
+            except (NotUsableError, UserError) as error:  # one damaged series must not hide the others
                 logger.warning("A series of study %s is left out of its metadata: %s", study_instance_uid, error)
+                failed = error
+        if failed and not found:
+            raise failed
         return found
 
     def retrieve_series_metadata(self, study_instance_uid: str, series_instance_uid: str) -> list[_DicomJson]:
         """WADO-RS metadata of every instance of a series."""
-        return [_metadata(file) for file in self._series_files(study_instance_uid, series_instance_uid)]
+        return [self._read(_metadata, file) for file in self._series_files(study_instance_uid, series_instance_uid)]
 
     def retrieve_instance_metadata(
         self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
@@ -132,11 +135,11 @@ class FolderClient:
         Raises:
             LookupError: There is no such instance.
         """
-        return _metadata(self._file(study_instance_uid, series_instance_uid, sop_instance_uid))
+        return self._read(_metadata, self._file(study_instance_uid, series_instance_uid, sop_instance_uid))
 
     def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> list[Dataset]:
         """WADO-RS: the instances of a series, with pixel data."""
-        return [_instance(file) for file in self._series_files(study_instance_uid, series_instance_uid)]
+        return [self._read(_instance, file) for file in self._series_files(study_instance_uid, series_instance_uid)]
 
     def retrieve_instance(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset:
         """WADO-RS: an instance, with pixel data.
@@ -144,7 +147,7 @@ class FolderClient:
         Raises:
             LookupError: There is no such instance.
         """
-        return _instance(self._file(study_instance_uid, series_instance_uid, sop_instance_uid))
+        return self._read(_instance, self._file(study_instance_uid, series_instance_uid, sop_instance_uid))
 
     def retrieve_frames(
         self,
@@ -159,43 +162,54 @@ class FolderClient:
             LookupError: There is no such instance or frame.
         """
         file = self._file(study_instance_uid, series_instance_uid, sop_instance_uid)
-        return read_frames(file.path, frame_numbers)
+        return self._read(lambda one: read_frames(one.path, frame_numbers), file)
 
     def series_paths(self, study_instance_uid: str, series_instance_uid: str) -> list[Path]:
-        """The files of a series; what a PACS has to send first, a folder has at hand."""
-        return [file.path for file in self._series_files(study_instance_uid, series_instance_uid)]
+        """The files of a series; what a PACS has to send first, a folder has at hand.
+
+        Raises:
+            FolderAwayError: They cannot be reached now.
+            UserError: One was deleted.
+        """
+        files = self._series_files(study_instance_uid, series_instance_uid)
+        return [self.check_readable(file.path) for file in files]
+
+    def check_readable(self, path: Path) -> Path:
+        """Return the path of a file of the index.
+
+        Raises:
+            FolderAwayError: It cannot be reached now.
+            UserError: It was deleted.
+        """
+        try:
+            with path.open("rb"):
+                return path
+        except OSError as error:
+            raise explain(path, error, self.index.roots) from error
+
+    def versions(self, study_instance_uid: str, series_instance_uid: str) -> dict[str, str]:
+        """Of each instance of a series, by its SOPInstanceUID, what changes when its file does."""
+        return {file.sop_uid: file.version for file in self._series_files(study_instance_uid, series_instance_uid)}
 
     def images(self) -> list[ImageFile]:
         """The NIfTI, NRRD and MetaImage files; no DICOMweb query finds them."""
         return self.index.images()
 
     def store_instances(self, datasets: Sequence[Dataset], study_instance_uid: str | None = None) -> Dataset:
-        """STOW-RS into the workspace, never into the user's folder. A second version is kept beside the first.
+        """STOW-RS of datasets, into the workspace; returns the store response (PS3.18 10.5.3)."""
+        return self._store.store_instances(datasets)
 
-        Returns:
-            The store response with a Referenced SOP Sequence (PS3.18 10.5.3).
-        """
-        response = Dataset()
-        response.ReferencedSOPSequence = []
-        stored = []
-        for dataset in datasets:
-            folder = self._store_dir / _file_name(dataset.StudyInstanceUID)
-            with self._store_lock:
-                path = folder / f"{_file_name(dataset.SOPInstanceUID)}.dcm"
-                if path.exists():
-                    path = folder / f"{path.stem}-{generate_uid(None).rpartition('.')[2]}.dcm"
-                write_atomically(path, lambda part, ds=dataset: ds.save_as(part, write_like_original=False))
-            stored.append(path.resolve())
-            item = Dataset()
-            item.ReferencedSOPClassUID = dataset.SOPClassUID
-            item.ReferencedSOPInstanceUID = dataset.SOPInstanceUID
-            item.RetrieveURL = (
-                f"{self.base_url}/studies/{dataset.StudyInstanceUID}"
-                f"/series/{dataset.SeriesInstanceUID}/instances/{dataset.SOPInstanceUID}"
-            )
-            response.ReferencedSOPSequence.append(item)
-        self.index.add(stored)
-        return response
+    def store_files(self, parts: Sequence[Path], study_instance_uid: str | None = None) -> Dataset:
+        """STOW-RS of files, into the workspace; see :meth:`FolderStore.store_files`."""
+        return self._store.store_files(parts, study_instance_uid)
+
+    def _read(self, read: Callable[[IndexedFile], _Read], file: IndexedFile) -> _Read:
+        try:
+            return read(file)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise explain(file.path, error, self.index.roots) from error
 
     def _series_files(self, study_uid: str, series_uid: str) -> list[IndexedFile]:
         return [file for file in self.index.instances(series_uid) if file.study_uid == study_uid]
@@ -231,13 +245,6 @@ def _instance(file: IndexedFile) -> Dataset:
     meta.TransferSyntaxUID = meta.get("TransferSyntaxUID") or file.transfer_syntax
     meta.MediaStorageSOPClassUID = meta.get("MediaStorageSOPClassUID") or values_of(file.attributes, "00080016")[0]
     return dataset
-
-
-def _file_name(uid: str) -> str:
-    """A UID as a file name; anything that is none (PS3.5 9.1) is refused."""
-    if not UID(uid).is_valid:
-        raise ValueError(f"{uid!r} is not a valid DICOM UID")
-    return str(uid)
 
 
 def _add(dataset: _DicomJson, tag: str, count: int) -> None:

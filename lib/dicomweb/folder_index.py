@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydicom import Dataset
-from pydicom.uid import generate_uid
-
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, pixel_digest, read_index_header
+from lib.dicomweb.folder_walk import FolderWalk, walk
+from lib.dicomweb.header_fields import complete_uids, header_json, place_of
 from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
 from lib.errors import in_one_line
 
-_SCHEMA_VERSION = 3
+logger = logging.getLogger(__name__)
+
+_SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, problem TEXT,
@@ -28,9 +30,10 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE INDEX IF NOT EXISTS files_by_series ON files (series_uid, study_uid, sop_uid);
 CREATE TABLE IF NOT EXISTS images (path TEXT PRIMARY KEY, description TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS series (
-    study_uid TEXT, series_uid TEXT, header TEXT, PRIMARY KEY (study_uid, series_uid)
+    study_uid TEXT, series_uid TEXT, header TEXT, rank INTEGER, PRIMARY KEY (study_uid, series_uid)
 ) WITHOUT ROWID;
 """
+_LOGGED = 5  # unreachable folders and files, of many
 _BATCH = 200
 _NOTHING = (None,) * 6  # in the columns that only a DICOM instance fills
 _COPY = "the same slice once more: same place and pixels under another SOP Instance UID"
@@ -81,21 +84,25 @@ class _Row(NamedTuple):
 class FolderIndex:
     """Which DICOM instance lies in which file.
 
-    Each file is read once, and again only when its size or time changes. A file that cannot be used is kept
-    with the reason; so is one that shows a slice of its series once more. NIfTI, NRRD and MetaImage files are
-    taken as well, as images of their own. Nothing is ever written into the folders. Safe to use from several
-    threads.
+    Each file is read once, and again only when its size or time changes; it is forgotten when it is deleted, not when
+    it cannot be reached. A file that cannot be used is kept with the reason; so is one that shows a slice of its series
+    once more. NIfTI, NRRD and MetaImage files are taken as well, as images of their own. Nothing is ever written into
+    the folders. Safe to use from several threads.
 
     Args:
         database: The SQLite file; may be deleted at any time while no server runs.
-        roots: The folders, any depth, any file names.
+        roots: The folders, any depth, any file names. Where two have the same instance, the first counts.
     """
 
     def __init__(self, database: Path, roots: Sequence[Path]) -> None:
         self.roots = [Path(root).resolve() for root in roots]
+        self._prefixes = [os.path.join(root, "") for root in self.roots]  # noqa: PTH118 - of path names, with a slash
         self._database = database
         self._local = threading.local()
         self._scan_lock = threading.Lock()
+        self._unreachable: list[tuple[Path, str]] = []
+        self._changed_lock = threading.Lock()
+        self._changed_series: set[str] = set()
         database.parent.mkdir(parents=True, exist_ok=True)
         if self._connection.execute("PRAGMA user_version").fetchone()[0] not in (0, _SCHEMA_VERSION):
             self._connection.executescript(
@@ -128,20 +135,36 @@ class FolderIndex:
                 known[path] = (size, mtime)
                 if problem == _COPY:
                     copies.add(path)
-            present = dict(self._walk())
+            found = walk(self.roots, held_files=any(self._rank(path) == 0 for path in known))
+            present = found.files
+            gone = [path for path in known if path not in present and not found.is_away(path)]
             changed = [path for path, state in present.items() if known.get(path) != state]
-            if any(present.get(path) != state for path, state in known.items()):
+            if gone or any(path in known for path in changed):
                 changed += [path for path in copies if path in present]  # their original may be gone
             series_uids: set[str] = set()
             for start in range(0, len(changed), _BATCH):
                 batch = changed[start : start + _BATCH]
-                series_uids |= self._take_in([(path, *present[path]) for path in batch])
+                series_uids |= self._take_in([(path, *present[path]) for path in batch], found)
                 if progress:
                     progress(start + len(batch), len(changed))
-            gone = [path for path in known if path not in present]
+            self._note_changed(path for path in changed if path in known)
             self._forget(gone)
             self._mark_copies(set(changed), series_uids)
+            self._note_unreachable([(Path(path), reason) for path, reason in sorted(found.unreachable.items())])
             return Scan(added=len(changed), removed=len(gone))
+
+    def take_changed_series(self) -> set[str]:
+        """Return the SeriesInstanceUIDs of which files changed, other than by new ones, since this was last asked."""
+        with self._changed_lock:
+            changed, self._changed_series = self._changed_series, set()
+        return changed
+
+    def unreachable(self) -> list[tuple[Path, str]]:
+        """Return each folder and file that the last scan could not look at or read, with the reason.
+
+        What was known of them is kept.
+        """
+        return self._unreachable
 
     def add(self, paths: Sequence[Path]) -> None:
         """Take in these files and look at no others; they lie below the folders. Waits for no scan."""
@@ -149,12 +172,15 @@ class FolderIndex:
         for path in paths:
             status = path.stat()
             files.append((str(path), status.st_size, status.st_mtime_ns))
-        self._mark_copies({str(path) for path in paths}, self._take_in(files))
+        self._mark_copies({str(path) for path in paths}, self._take_in(files, FolderWalk()))
 
     def series(
         self, study_uid: str | None = None, series_uid: str | None = None
     ) -> list[tuple[dict[str, dict[str, Any]], int]]:
-        """Every series, or those asked for: DICOM JSON of study and series attributes, and number of instances."""
+        """Every series, or those asked for: DICOM JSON of study and series attributes, and number of instances.
+
+        Of one study, those of the first folder come first: what they say of the patient counts.
+        """
         wanted = {"s.study_uid": study_uid, "s.series_uid": series_uid}
         wanted = {column: uid for column, uid in wanted.items() if uid is not None}
         # Counted in the index files_by_series alone; the rows of the files are many times as long.
@@ -162,13 +188,13 @@ class FolderIndex:
             "SELECT s.header, (SELECT COUNT(DISTINCT f.sop_uid) FROM files f"
             " WHERE f.series_uid = s.series_uid AND f.study_uid = s.study_uid) AS instances FROM series s"
             f" WHERE {' AND '.join([*(f'{column} = ?' for column in wanted), 'instances > 0'])}"
-            " ORDER BY s.study_uid, s.series_uid",
+            " ORDER BY s.study_uid, s.rank, s.series_uid",
             list(wanted.values()),
         )
         return [(json.loads(header), count) for header, count in rows]
 
     def instances(self, series_uid: str, sop_uid: str | None = None) -> list[IndexedFile]:
-        """The instances of a series, or the one asked for; a duplicate of an instance is left out."""
+        """The instances of a series, or the one asked for; of a duplicate that of the first folder counts."""
         query = (
             "SELECT path, study_uid, series_uid, sop_uid, transfer_syntax, instance, size, mtime_ns"
             " FROM files WHERE series_uid = ?"
@@ -177,12 +203,16 @@ class FolderIndex:
         if sop_uid is not None:
             query, parameters = query + " AND sop_uid = ?", [series_uid, sop_uid]
         found: dict[str, IndexedFile] = {}
-        for path, study, series, sop, syntax, instance, size, mtime in self._connection.execute(
-            query + " ORDER BY path", parameters
-        ):
+        rows = sorted(self._connection.execute(query, parameters), key=lambda row: (self._rank(row[0]), row[0]))
+        for path, study, series, sop, syntax, instance, size, mtime in rows:
             version = f"{size}-{mtime}"
             found.setdefault(sop, IndexedFile(Path(path), study, series, sop, syntax, json.loads(instance), version))
         return list(found.values())
+
+    def has_instance(self, sop_uid: str) -> bool:
+        """Whether there is an instance with this SOPInstanceUID, in any series."""
+        query = "SELECT 1 FROM files WHERE sop_uid = ? LIMIT 1"
+        return self._connection.execute(query, [sop_uid]).fetchone() is not None
 
     def images(self) -> list[ImageFile]:
         """The NIfTI, NRRD and MetaImage files; of several with the same content the first."""
@@ -198,36 +228,41 @@ class FolderIndex:
         rows = self._connection.execute("SELECT path, problem FROM files WHERE problem IS NOT NULL ORDER BY path")
         return [(Path(path), problem) for path, problem in rows]
 
-    def _walk(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """Yield (path, (size, mtime)) of every file; links are followed, each folder once."""
-        visited: set[str] = set()
-        for root in self.roots:
-            for folder, subfolders, names in os.walk(root, followlinks=True):
-                real = os.path.realpath(folder)
-                if real in visited:
-                    subfolders.clear()
-                    continue
-                visited.add(real)
-                for name in names:
-                    path = os.path.join(folder, name)  # noqa: PTH118 - pathlib is 3 times slower here
-                    try:
-                        status = os.stat(path)  # noqa: PTH116
-                    except OSError:
-                        continue
-                    if not name.startswith(".part-"):
-                        yield path, (status.st_size, status.st_mtime_ns)
+    def _note_changed(self, paths: Iterable[str]) -> None:
+        query = "SELECT series_uid FROM files WHERE path = ? AND series_uid IS NOT NULL"
+        found = {uid for path in paths for (uid,) in self._connection.execute(query, [path])}
+        with self._changed_lock:
+            self._changed_series |= found
 
-    def _take_in(self, files: list[tuple[str, int, int]]) -> set[str]:
-        """Read files, (path, size, mtime) of each, and keep what they say; returns the series that they belong to."""
-        rows = [self._row(*file) for file in files]
+    def _note_unreachable(self, unreachable: list[tuple[Path, str]]) -> None:
+        if unreachable != self._unreachable:
+            for path, reason in unreachable[:_LOGGED]:
+                logger.warning("%s cannot be reached (%s); what is known of it is kept", path, reason)
+        self._unreachable = unreachable
+
+    def _take_in(self, files: list[tuple[str, int, int]], found: FolderWalk) -> set[str]:
+        """Read files, (path, size, mtime) of each, and keep what they say; returns the series that they belong to.
+
+        Of one that the disk or network does not hand out, what was known is kept; it is read again by the next scan.
+        """
+        rows = []
+        for file in files:
+            try:
+                rows.append(self._row(*file))
+            except OSError as error:
+                found.unreachable[file[0]] = error.strerror or str(error)
         self._store(rows)
         return {row.series[1] for row in rows if row.series}
 
     def _row(self, path: str, size: int, mtime_ns: int) -> _Row:
         try:
             return self._read(path, size, mtime_ns)
-        except (NotUsableError, OSError) as error:
+        except NotUsableError as error:
             reason = str(error)
+        except OSError as error:
+            if error.errno is not None:  # the system's; pydicom raises some of its own on damaged files
+                raise
+            reason = f"damaged DICOM file ({in_one_line(error)})"
         except Exception as error:  # pydicom raises many kinds; no file may end the scan of the others
             reason = f"damaged DICOM file ({in_one_line(error)})"
         return _Row((path, size, mtime_ns, reason, *_NOTHING))
@@ -239,16 +274,21 @@ class FolderIndex:
         if is_image_file(Path(path)):
             return _Row((path, size, mtime_ns, None, *_NOTHING), image=read_image_file(Path(path)).to_json())
         dataset, transfer_syntax = read_index_header(Path(path))
-        _complete_uids(dataset, self._relative(Path(path)))
+        complete_uids(dataset, self._relative(Path(path)))
         study, series, sop = (
             str(dataset[keyword].value) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
         )
-        header = _json(dataset, (*attributes.STUDY, *attributes.SERIES))
-        instance = _json(dataset, attributes.INSTANCE)
-        place = _place(json.loads(instance))
+        header = header_json(dataset, (*attributes.STUDY, *attributes.SERIES))
+        instance = header_json(dataset, attributes.INSTANCE)
+        place = place_of(json.loads(instance))
         return _Row(
-            (path, size, mtime_ns, None, study, series, sop, transfer_syntax, instance, place), (study, series, header)
+            (path, size, mtime_ns, None, study, series, sop, transfer_syntax, instance, place),
+            (study, series, header, self._rank(path)),
         )
+
+    def _rank(self, path: str) -> int:
+        """The place of the folder that a file lies in, among the roots."""
+        return next((rank for rank, prefix in enumerate(self._prefixes) if path.startswith(prefix)), len(self.roots))
 
     def _relative(self, path: Path) -> Path:
         return next((path.relative_to(root) for root in self.roots if path.is_relative_to(root)), path)
@@ -273,10 +313,10 @@ class FolderIndex:
     def _copies(self, series_uid: str, changed: set[str]) -> list[str]:
         """Paths of a series that show a slice once more, where one of the two is among ``changed``."""
         places: dict[str, list[tuple[str, str]]] = {}
-        for path, sop_uid, place in self._connection.execute(
-            "SELECT path, sop_uid, place FROM files WHERE series_uid = ? AND place IS NOT NULL ORDER BY path",
-            [series_uid],
-        ):
+        rows = self._connection.execute(
+            "SELECT path, sop_uid, place FROM files WHERE series_uid = ? AND place IS NOT NULL", [series_uid]
+        )
+        for path, sop_uid, place in sorted(rows, key=lambda row: (self._rank(row[0]), row[0])):
             places.setdefault(place, []).append((path, sop_uid))
         copies = []
         for files in places.values():
@@ -297,7 +337,9 @@ class FolderIndex:
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [row.file for row in rows]
             )
             connection.executemany(
-                "INSERT OR REPLACE INTO series VALUES (?, ?, ?)", [row.series for row in rows if row.series]
+                "INSERT INTO series VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET header = excluded.header,"
+                " rank = excluded.rank WHERE excluded.rank <= rank",
+                [row.series for row in rows if row.series],
             )
             connection.executemany("DELETE FROM images WHERE path = ?", [row.file[:1] for row in rows])
             connection.executemany(
@@ -314,32 +356,3 @@ class FolderIndex:
                     "DELETE FROM series WHERE series_uid NOT IN"
                     " (SELECT series_uid FROM files WHERE series_uid IS NOT NULL)"
                 )
-
-
-def _complete_uids(dataset: Dataset, relative: Path) -> None:
-    """Give an instance without UIDs stable ones, made of where it lies and what its header says."""
-    folder = str(relative.parent)
-    patient = str(dataset.get("PatientID", ""))
-    study = [folder, patient, str(dataset.get("StudyDate", "")), str(dataset.get("StudyID", ""))]
-    series = [*study, str(dataset.get("SeriesNumber", "")), str(dataset.get("SeriesDescription", ""))]
-    for keyword, sources in (
-        ("StudyInstanceUID", ["study", *study]),
-        ("SeriesInstanceUID", ["series", *series]),
-        ("SOPInstanceUID", ["instance", str(relative)]),
-    ):
-        if not str(dataset.get(keyword) or ""):
-            setattr(dataset, keyword, generate_uid(entropy_srcs=sources))
-
-
-def _place(instance: dict[str, Any]) -> str | None:
-    """Where a slice lies, as a text that is the same for two at one place; None where it does not say."""
-    numbers = [value for tag in ("00200032", "00200037") for value in instance.get(tag, {}).get("Value", ())]
-    return json.dumps([round(value, 4) for value in numbers]) if numbers and None not in numbers else None
-
-
-def _json(dataset: Dataset, keywords: tuple[str, ...]) -> str:
-    kept = Dataset()
-    for keyword in keywords:
-        if keyword in dataset:
-            kept[keyword] = dataset[keyword]
-    return json.dumps(kept.to_json_dict(suppress_invalid_tags=True))

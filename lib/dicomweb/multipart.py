@@ -1,11 +1,9 @@
-"""Multipart bodies of WADO-RS answers and STOW-RS requests (PS3.18 8.6.1, RFC 2387)."""
+"""Multipart bodies of WADO-RS answers (PS3.18 8.6.1, RFC 2387)."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from email.parser import BytesParser
-from email.policy import HTTP
 
 
 def encode(parts: Iterable[bytes], content_type: str) -> tuple[bytes, str]:
@@ -25,15 +23,3 @@ def encode(parts: Iterable[bytes], content_type: str) -> tuple[bytes, str]:
     chunks.append(f"--{boundary}--\r\n".encode())
     media_type = content_type.split(";", 1)[0]
     return b"".join(chunks), f'multipart/related; type="{media_type}"; boundary={boundary}'
-
-
-def decode(body: bytes, content_type: str) -> list[bytes]:
-    """Split a multipart body into the contents of its parts.
-
-    Raises:
-        ValueError: It is no multipart body.
-    """
-    message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
-    if not message.is_multipart():
-        raise ValueError(f"a multipart/related body is needed, not {content_type or 'one without a type'}")
-    return [part.get_payload(decode=True) for part in message.iter_parts()]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import requests
 from dicomweb_client import DICOMwebClient
@@ -17,6 +18,9 @@ from monailabel.datastore.dicom import DICOMwebClientX
 from monailabel.endpoints.user.auth import RBAC
 from requests.adapters import HTTPAdapter
 
+from lib.dicomweb.login import Login
+from lib.dicomweb.resources import SERVICES, check_query, decoded_path, find_resource
+from lib.dicomweb.stow import received_instances
 from lib.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +30,7 @@ _PREFIXES = {
     "wado": "MONAI_LABEL_WADO_PREFIX",
     "stow": "MONAI_LABEL_STOW_PREFIX",
 }
-_FORWARDED = ("accept", "content-type")
+_FORWARDED = ("accept", "accept-encoding", "content-type")
 _RETURNED = ("content-type", "content-length", "content-encoding", "transfer-encoding", "warning")
 _CONNECT_SECONDS = 10
 
@@ -39,20 +43,28 @@ class _ImpatientAdapter(HTTPAdapter):
         return super().send(request, **options)
 
 
-def pacs_session() -> requests.Session:
-    """A session with the credentials of MONAI Label's settings (``MONAI_LABEL_DICOMWEB_USERNAME`` …)."""
-    user, password = settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD
+def pacs_session(login: Login | None = None) -> requests.Session:
+    """Return a session that logs in.
+
+    Args:
+        login: User and password; by default those of MONAI Label's settings
+            (``MONAI_LABEL_DICOMWEB_USERNAME`` and ``MONAI_LABEL_DICOMWEB_PASSWORD``).
+    """
+    user, password = login or (
+        settings.MONAI_LABEL_DICOMWEB_USERNAME,
+        settings.MONAI_LABEL_DICOMWEB_PASSWORD,
+    )
     session = create_session_from_user_pass(user, password) if user and password else requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, _ImpatientAdapter())
     return session
 
 
-def pacs_client(url: str) -> DICOMwebClient:
-    """MONAI Label's DICOMweb client for ``url``."""
+def pacs_client(url: str, login: Login | None = None) -> DICOMwebClient:
+    """Return MONAI Label's DICOMweb client for ``url``; login as in :func:`pacs_session`."""
     client = DICOMwebClientX(
         url=url.rstrip("/"),
-        session=pacs_session(),
+        session=pacs_session(login),
         qido_url_prefix=settings.MONAI_LABEL_QIDO_PREFIX,
         wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
         stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
@@ -62,20 +74,32 @@ def pacs_client(url: str) -> DICOMwebClient:
     return client
 
 
-def pacs_router(url: str) -> APIRouter:
-    """Pass what OHIF asks under ``/proxy/dicom`` on to the PACS: method, path, query, headers and body."""
+def pacs_router(url: str, uploads: Path, *, writable: bool, login: Login | None = None) -> APIRouter:
+    """Pass what viewers ask under ``/proxy/dicom`` on to the PACS, and nothing else.
+
+    The address that the PACS is asked under is made of :mod:`lib.dicomweb.resources`, never of what the path says
+    besides: the PACS may have other services on the same port, open to whoever has its password.
+
+    Args:
+        url: DICOMweb root of the PACS.
+        uploads: Where the bodies of STOW-RS requests wait.
+        writable: Whether STOW-RS requests are passed on (``store_in_pacs``).
+        login: User and password, where they are not in MONAI Label's settings.
+    """
     url = url.rstrip("/")
-    session = pacs_session()
+    session = pacs_session(login)
     router = APIRouter(
         prefix="/proxy/dicom",
         include_in_schema=False,
         dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     )
 
-    def ask(method: str, target: str, headers: dict[str, str], body: bytes) -> requests.Response:
-        return session.request(method, target, headers=headers, data=body or None, stream=True)
+    def ask(method: str, target: str, headers: dict[str, str], body: BinaryIO | None) -> requests.Response:
+        return session.request(method, target, headers=headers, data=body, stream=True)
 
-    def forward(method: str, target: str, query: str, headers: dict[str, str], body: bytes) -> Response:
+    def forward(
+        method: str, target: str, query: str, headers: dict[str, str], body: BinaryIO | None = None
+    ) -> Response:
         asked = (method, f"{target}?{query}" if query else target, headers, body)
         try:
             try:
@@ -98,14 +122,42 @@ def pacs_router(url: str) -> APIRouter:
             headers={k: v for k, v in answer.headers.items() if k.lower() in _RETURNED},
         )
 
-    @router.api_route("/{service}/{path:path}", methods=["GET", "POST"])
-    async def proxy(request: Request, service: str, path: str) -> Response:
-        # Some versions of OHIF ask for metadata under qido, where only wado has it.
-        kind = "wado" if path.endswith("metadata") else service
-        prefix = getattr(settings, _PREFIXES[kind]) if kind in _PREFIXES else service
-        target = "/".join(part for part in (url, prefix, path) if part)
-        headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
-        body = await request.body()
-        return await run_in_threadpool(forward, request.method, target, request.url.query, headers, body)
+    @router.get("/{service}/{path:path}")
+    def retrieve(request: Request, service: str) -> Response:
+        target, query, headers = _checked(request, url)
+        return forward("GET", target, query, headers)
+
+    @router.post("/{service}/{path:path}")
+    async def store(request: Request, service: str) -> Response:
+        target, query, headers = _checked(request, url)
+        if not writable:
+            raise UserError(
+                "This server does not write to the PACS. Whoever runs it may allow so with --conf store_in_pacs true.",
+                HTTPStatus.FORBIDDEN,
+            )
+        async with received_instances(request, uploads) as received:
+
+            def send() -> Response:
+                received.check_classes()
+                with received.body.open("rb") as body:
+                    return forward("POST", target, query, headers, body)
+
+            return await run_in_threadpool(send)
 
     return router
+
+
+def _checked(request: Request, url: str) -> tuple[str, str, dict[str, str]]:
+    """Return the address at the PACS, the query string and the headers of a request that may be passed on."""
+    paths = {decoded_path(raw) for raw in (request.scope.get("raw_path") or b"", request.scope["path"].encode()) if raw}
+    query = request.scope.get("query_string", b"")
+    check_query(query)
+    service, _, path = paths.pop().partition("/proxy/dicom/")[2].partition("/")
+    if paths or service not in SERVICES:
+        raise UserError(f"DICOMweb is under /proxy/dicom/{{{','.join(SERVICES)}}}.", HTTPStatus.NOT_FOUND)
+    resource = find_resource(request.method, path)
+    prefix = getattr(settings, _PREFIXES[resource.service])
+    target = "/".join(part for part in (url, prefix, path) if part)
+    headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
+    # The answer is passed on as it comes, so it may be compressed only where the viewer takes it so.
+    return target, query.decode("utf-8", "replace"), {"accept-encoding": "identity", **headers}

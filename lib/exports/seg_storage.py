@@ -4,23 +4,48 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import requests
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.label_store import LabelRecord
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.stow import DUPLICATE
 from lib.exports.label_exports import LabelExports
 from lib.exports.provenance import Provenance
 
 logger = logging.getLogger(__name__)
 
-_RETRY_SECONDS = 60
+_LOOK_SECONDS = 60
+_LONGEST_WAIT = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A DICOM SEG that could not be stored.
+
+    Attributes:
+        image_id: SeriesInstanceUID of the image.
+        number: Of the label.
+        reason: What went wrong last.
+        tries: How often it was tried.
+        retry_at: When it is tried again, seconds of the clock.
+    """
+
+    image_id: str
+    number: int
+    reason: str
+    tries: int
+    retry_at: float
 
 
 class SegStorage(threading.Thread):
-    """Stores what is missing when woken, and tries again what failed.
+    """Stores what is missing when woken, and tries again what failed, after waits that double up to a day.
 
     A label is accepted before any of this begins: no failure here delays or loses one. What was stored is noted with
     the label, so that nothing is done twice after a restart; and what a kill left un-noted is found by its UID.
@@ -29,14 +54,23 @@ class SegStorage(threading.Thread):
         datastore: Of the images and labels; its client stores.
         exports: Makes the objects.
         to_pacs: Whether a PACS is written to. For a folder they are always stored, in the workspace.
+        clock: Seconds since 1970.
     """
 
-    def __init__(self, datastore: SeriesDatastore, exports: LabelExports, to_pacs: bool) -> None:
+    def __init__(
+        self,
+        datastore: SeriesDatastore,
+        exports: LabelExports,
+        to_pacs: bool,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__(name="segs", daemon=True)
         self._wanted = to_pacs or isinstance(datastore.client, FolderClient)
         self._datastore = datastore
         self._exports = exports
+        self._clock = clock
         self._wake = threading.Event()
+        self._failures: dict[tuple[str, int], Failure] = {}
 
     def run(self) -> None:
         """Store, pause, look again, until the server ends."""
@@ -45,12 +79,16 @@ class SegStorage(threading.Thread):
                 self.store_missing()
             except Exception:  # a full disk, say: it may have room at the next look
                 logger.exception("Could not look for labels without a DICOM SEG")
-            self._wake.wait(_RETRY_SECONDS)
+            self._wake.wait(_LOOK_SECONDS)
             self._wake.clear()
 
     def wake(self) -> None:
         """Look now: there is a new label."""
         self._wake.set()
+
+    def failures(self) -> list[Failure]:
+        """What is not stored, and why, the next to be tried first."""
+        return sorted(self._failures.copy().values(), key=lambda failure: failure.retry_at)
 
     def store_missing(self) -> None:
         """Store the object of every final label that has none; former versions too, each as an object of its own."""
@@ -58,20 +96,34 @@ class SegStorage(threading.Thread):
         for image_id in self._datastore.get_labeled_images():
             for record in labels.history(image_id):
                 final = record.tag == DefaultLabelTag.FINAL.value and record.sha256
-                if final and "sop_instance_uid" not in record.dicom_seg:
-                    self._try(record)
+                if not final or "sop_instance_uid" in record.dicom_seg or not self._is_due(record):
+                    continue
+                if not self._try(record):
+                    return
 
-    def _try(self, record: LabelRecord) -> None:
+    def _is_due(self, record: LabelRecord) -> bool:
+        failure = self._failures.get((record.image_id, record.number))
+        return failure is None or self._clock() >= failure.retry_at
+
+    def _try(self, record: LabelRecord) -> bool:
+        """Store the object of a label, or remember why not; False where the PACS is away, so that all would fail."""
+        key, answers = (record.image_id, record.number), True
         try:
             stored = {"sop_instance_uid": self._store(record)}
+            self._failures.pop(key, None)
         except Exception as error:  # whatever a PACS answers: the label is safe, and this is tried again
+            answers = not isinstance(error, (requests.ConnectionError, requests.Timeout))
             stored = {"error": f"{type(error).__name__}: {error}"}
+            tries = self._failures[key].tries + 1 if key in self._failures else 1
+            wait = min(_LOOK_SECONDS * 2.0 ** min(tries - 1, 20), _LONGEST_WAIT)
+            self._failures[key] = Failure(*key, stored["error"], tries, self._clock() + wait)
             if stored == record.dicom_seg:
-                return
+                return answers
             logger.warning(
                 "No DICOM SEG of label %d of %s yet, it is tried again: %s", record.number, record.image_id, error
             )
         self._datastore.labels.note_dicom_seg(record, stored)
+        return answers
 
     def _store(self, record: LabelRecord) -> str:
         """Returns the SOPInstanceUID."""
@@ -81,7 +133,8 @@ class SegStorage(threading.Thread):
         filters = {"SeriesInstanceUID": provenance.seg_series_uid}
         if not client.search_for_series(study_instance_uid=series.study_uid, search_filters=filters):
             answer = client.store_instances([self._exports.dicom_seg(record)])
-            if refused := answer.get("FailedSOPSequence"):
-                raise OSError(f"the PACS refused it with reason {refused[0].get('FailureReason', 'unknown')}")
+            refused = [failed.get("FailureReason") for failed in answer.get("FailedSOPSequence") or []]
+            if refused and refused[0] != DUPLICATE:
+                raise OSError(f"it was refused with reason {'unknown' if refused[0] is None else refused[0]}")
             logger.info("DICOM SEG of label %d of %s stored", record.number, record.image_id)
         return provenance.seg_uid

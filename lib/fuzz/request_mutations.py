@@ -14,6 +14,7 @@ from lib.fuzz.byte_damage import DAMAGES
 from lib.fuzz.exchange import Exchange
 from lib.fuzz.foreign_requests import of_somebody_else
 from lib.fuzz.odd_values import NUMBERS, TEXTS, one_of
+from lib.fuzz.proxy_paths import escaping_paths
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Route:
     body: str = ""
 
 
+_PROXY_PATHS = 0.05  # share of the requests whose path leads out of DICOMweb
 _ALL = "all", "check_if_running"
 _QIDO = (
     "limit",
@@ -207,6 +209,8 @@ def mutated_request(names: Names, uploads: Sequence[bytes], rng: np.random.Gener
         uploads: Files to send along.
         rng: Decides all.
     """
+    if rng.random() < _PROXY_PATHS:
+        return Exchange(one_of(rng, ["GET", "POST"]), f"/proxy/dicom/{escaping_paths(rng)}", {}, b"")
     route = one_of(rng, ROUTES)
     path = "/".join(
         quote(_value(part[1:-1], names, rng), safe="/") if part.startswith("{") else part

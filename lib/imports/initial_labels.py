@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 
 import numpy as np
 import SimpleITK as sitk
@@ -12,11 +13,13 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.datastore.volume import write_mask
 from lib.exports.provenance import Provenance
+from lib.imports.marked_objects import MarkedObjects
 from lib.imports.marked_series import Finding, Source, look
 
 logger = logging.getLogger(__name__)
 
 INITIAL = "initial"
+_MOST_TRIES = 3  # to fetch an object from a PACS
 _FINAL = DefaultLabelTag.FINAL.value
 
 
@@ -35,8 +38,10 @@ class InitialLabels(threading.Thread):
         super().__init__(name="initial labels", daemon=True)
         self._datastore = datastore
         self._rules = rules
+        self._objects = MarkedObjects(datastore.client)
         self._wake = threading.Event()
         self._done: set[str] = set()
+        self._tries: Counter[str] = Counter()
         self._named: dict[str, frozenset[str]] = {}  # which series an object was seen to be about
 
     def run(self) -> None:
@@ -60,14 +65,20 @@ class InitialLabels(threading.Thread):
             self._datastore.client,
             self._datastore.catalog,
             self._rules,
+            objects=self._objects,
             skip=lambda source: source.uid in known or self._is_settled(source),
             wanted=self._lacks_label,
         ):
-            self._named[finding.source.uid] = finding.named
+            uid = finding.source.uid
+            self._tries[uid] += 1
+            if finding.retry and self._tries[uid] < _MOST_TRIES:
+                logger.warning("%s It is tried again.", finding.problem)
+                continue
+            self._named[uid] = finding.named
             if finding.mask is not None:
                 self._keep(finding)
             elif finding.problem:
-                self._done.add(finding.source.uid)
+                self._done.add(uid)
                 for image_id in finding.image_ids:
                     self._datastore.catalog.note(image_id, finding.problem)
                 logger.warning("%s %s: %s", finding.source.kind, finding.source.uid, finding.problem)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import requests
 import SimpleITK as sitk
 from pydicom import Dataset, dcmread
 
@@ -20,32 +19,14 @@ from lib.datastore.frames import is_multi_frame, slices_of
 from lib.datastore.slice_geometry import slice_stack
 from lib.datastore.volume import on_stack
 from lib.dicomweb import attributes
-from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.folder_walk import FolderAwayError
 from lib.dicomweb.matching import first_value
 from lib.errors import UserError
 from lib.imports import dicom_seg, lidc_xml, rtstruct
+from lib.imports.marked_objects import LIDC_XML, RTSTRUCT, SEG, MarkedObjects, Source
 from lib.imports.regions import select, union
 
-SEG, RTSTRUCT, LIDC_XML = "SEG", "RTSTRUCT", "LIDC XML"
 _READERS = {SEG: dicom_seg.read_regions, RTSTRUCT: rtstruct.read_regions, LIDC_XML: lidc_xml.read_regions}
-
-
-@dataclass(frozen=True)
-class Source:
-    """An object that marks something.
-
-    Attributes:
-        kind: SEG, RTSTRUCT or LIDC XML.
-        uid: SOPInstanceUID; of an XML file its checksum.
-        study_uid, series_uid: Its own, of a DICOM object.
-        path: Of an XML file.
-    """
-
-    kind: str
-    uid: str
-    study_uid: str = ""
-    series_uid: str = ""
-    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +40,7 @@ class Finding:
         mask: The label on the grid of the one image; None if there is none.
         info: What is kept with the label: source, regions, creator, time, warnings.
         problem: A sentence; why there is no mask.
+        retry: Whether the problem may be that of the connection, not of the source.
     """
 
     source: Source
@@ -67,6 +49,7 @@ class Finding:
     mask: sitk.Image | None = None
     info: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
+    retry: bool = False
 
 
 def look(
@@ -74,6 +57,7 @@ def look(
     catalog: SeriesCatalog,
     rules: Mapping,
     *,
+    objects: MarkedObjects | None = None,
     skip: Callable[[Source], bool] = lambda source: False,
     wanted: Callable[[str], bool] = lambda image_id: True,
 ) -> Iterator[Finding]:
@@ -83,10 +67,11 @@ def look(
         client: Of the folder or PACS.
         catalog: Its series.
         rules: ``imports`` of ``info.yaml``.
+        objects: Lists the sources; given again, it asks a PACS only for what is new.
         skip: Asked before a source is fetched.
         wanted: Whether an image is to be labelled.
     """
-    for source in _sources(client):
+    for source in (objects or MarkedObjects(client)).sources():
         if skip(source):
             continue
         named: frozenset[str] = frozenset()
@@ -103,33 +88,12 @@ def look(
                     raise UserError(f"It refers to {len(known)} series, and may be of any.")
                 mask, info = _draw(client, known[0], path, source, rules)
                 yield Finding(source, named, image_ids, mask, info)
+        except FolderAwayError:  # which says nothing of the object: a later look may reach it
+            continue
         except Exception as error:  # one broken object must not hide the others
             sentence = str(error) if isinstance(error, UserError) else f"It cannot be read ({error})."
             problem = f"{source.kind} {source.uid} became no initial label. {sentence}"
-            yield Finding(source, named, image_ids, problem=problem)
-
-
-def _sources(client: Any) -> Iterator[Source]:
-    for kind in (SEG, RTSTRUCT):
-        found = client.search_for_series(search_filters={"Modality": kind})
-        found.sort(key=lambda one: (first_value(one, "SeriesDate"), first_value(one, "SeriesTime")))
-        for header in found:
-            if first_value(header, "Modality") != kind:  # a PACS may ignore what it cannot search for
-                continue
-            study, series = first_value(header, "StudyInstanceUID"), first_value(header, "SeriesInstanceUID")
-            for instance in client.search_for_instances(study, series):
-                yield Source(kind, first_value(instance, "SOPInstanceUID"), study, series)
-    if isinstance(client, FolderClient):
-        for path, _ in client.index.problems():
-            if path.suffix.lower() == ".xml" and path.exists() and (uid := _reading(path, path.stat().st_mtime_ns)):
-                yield Source(LIDC_XML, uid, path=path)
-
-
-@lru_cache(maxsize=4096)
-def _reading(path: Path, changed: int) -> str | None:
-    """Checksum of an XML file that is of LIDC-IDRI's CT readings, else None."""
-    content = path.read_bytes()
-    return hashlib.sha256(content).hexdigest() if b"<LidcReadMessage" in content[:4096] else None
+            yield Finding(source, named, image_ids, problem=problem, retry=isinstance(error, requests.RequestException))
 
 
 @contextlib.contextmanager

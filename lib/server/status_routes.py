@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def status_router(app: Any) -> APIRouter:
             "datastore": datastore.status(),
             "cases": [{**case, "doubt": doubts.get(case["series"])} for case in cases],
             "left_out": [_case(one, None) for one in series if one.left_out],
+            "segs_not_stored": [asdict(failure) for failure in app.segs.failures()],
             "serving": app.models.serving_version(),
             "versions": app.models.manifests()[::-1],
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,

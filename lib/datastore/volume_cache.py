@@ -1,0 +1,177 @@
+"""The volumes made of series, on disk, in bounded space."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lib.atomic import write_json
+
+logger = logging.getLogger(__name__)
+
+_SUFFIX = ".nrrd"
+_IN_USE = ".in-use"
+_JUST_USED_SECONDS = 600  # who was given a path reads it within this time, or says for how long it needs it
+_LEFT_BEHIND_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class _Volume:
+    path: Path
+    size: int
+    made: int
+    used: int
+
+
+class VolumeCache:
+    """Volumes as files ``<fingerprint>/<image id>.nrrd``; those that were used least recently make room.
+
+    Of an image with several fingerprints all but the newest go first. A volume that any process uses is never removed,
+    even where that takes more space than is allowed.
+
+    Args:
+        folder: In the cache; may be deleted at any time while no server runs.
+        max_bytes: Disk space for all.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._uses: Counter[Path] = Counter()
+        self._kept: set[Path] = set()
+        self._name = uuid.uuid4().hex
+        self._alive: FileLock | None = None
+
+    def path(self, image_id: str, fingerprint: str) -> Path:
+        """Return where a volume is, or is to be made."""
+        return self._folder / fingerprint / f"{image_id}{_SUFFIX}"
+
+    def get(self, image_id: str, fingerprint: str, make: Callable[[Path], object]) -> Path:
+        """Return the path of a volume.
+
+        Args:
+            image_id: SeriesInstanceUID.
+            fingerprint: Of the files that it is made of.
+            make: Writes it, atomically, where it is not there yet.
+        """
+        path = self.path(image_id, fingerprint)
+        if not self._touch(path):
+            make(path)
+            self._touch(path)
+            self.make_room()
+        return path
+
+    def newest(self, image_id: str) -> Path | None:
+        """Return the volume of an image that was made last, of whatever fingerprint; None where there is none."""
+        volumes = [volume for volume in self._volumes() if volume.path.name == f"{image_id}{_SUFFIX}"]
+        newest = max(volumes, key=lambda volume: volume.made, default=None)
+        return newest.path if newest and self._touch(newest.path) else None
+
+    @contextlib.contextmanager
+    def in_use(self, path: Path) -> Iterator[None]:
+        """Keep a volume for as long as the block lasts."""
+        self._change(self._uses, path, 1)
+        try:
+            yield
+        finally:
+            self._change(self._uses, path, -1)
+
+    def keep(self, paths: Iterable[Path]) -> None:
+        """Keep these volumes until this process ends or names others: what a training reads again and again."""
+        with self._lock:
+            self._kept = set(paths)
+            self._tell()
+
+    def make_room(self) -> None:
+        """Remove volumes until the space is enough."""
+        volumes = self._volumes()
+        excess = sum(volume.size for volume in volumes) - self._max_bytes
+        if excess <= 0:
+            return
+        newest = {volume.path.name: volume for volume in sorted(volumes, key=lambda volume: volume.made)}
+        used = self._used_anywhere()
+        for volume in sorted(volumes, key=lambda volume: (newest[volume.path.name] is volume, volume.used)):
+            if excess <= 0:
+                return
+            try:
+                just_used = self._clock() - volume.path.stat().st_atime < _JUST_USED_SECONDS
+                if volume.path in used or just_used:
+                    continue
+                volume.path.unlink()
+                excess -= volume.size
+                with contextlib.suppress(OSError):  # there are others in it
+                    volume.path.parent.rmdir()
+            except FileNotFoundError:  # another process was faster
+                excess -= volume.size
+        logger.warning(
+            "The cached volumes take %.1f GiB more than they may: all are in use. --conf volumes_gb allows more.",
+            excess / (1 << 30),
+        )
+
+    def _volumes(self) -> list[_Volume]:
+        found = []
+        for path in self._folder.glob("*/*"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                if path.name.startswith(".part-"):
+                    if self._clock() - status.st_mtime > _LEFT_BEHIND_SECONDS:  # by a process that was killed
+                        path.unlink()
+                elif path.suffix == _SUFFIX:
+                    found.append(_Volume(path, status.st_size, status.st_mtime_ns, status.st_atime_ns))
+        return found
+
+    def _touch(self, path: Path) -> bool:
+        """Note that a volume is used, in its access time; whether it is there."""
+        try:
+            os.utime(path, ns=(int(self._clock() * 1e9), path.stat().st_mtime_ns))
+        except FileNotFoundError:
+            return False
+        except OSError:  # read-only, or of another user
+            return path.exists()
+        return True
+
+    def _change(self, uses: Counter[Path], path: Path, step: int) -> None:
+        with self._lock:
+            uses[path] += step
+            if not uses[path]:
+                del uses[path]
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell other processes what this one uses; a lock that ends with the process says whether it still holds."""
+        folder = self._folder / _IN_USE
+        if self._alive is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._alive = FileLock(folder / f"{self._name}.lock", thread_local=False)
+            self._alive.acquire(timeout=10)
+        paths = sorted(str(path) for path in {*self._uses, *self._kept})
+        write_json(folder / f"{self._name}.json", paths)
+
+    def _used_anywhere(self) -> set[Path]:
+        used = {*self._uses, *self._kept}
+        for told in (self._folder / _IN_USE).glob("*.json"):
+            if told.stem == self._name or told.name.startswith("."):
+                continue
+            lock = FileLock(told.with_suffix(".lock"), thread_local=False)
+            try:
+                with lock.acquire(timeout=0):
+                    told.unlink(missing_ok=True)
+                told.with_suffix(".lock").unlink(missing_ok=True)
+            except Timeout:
+                with contextlib.suppress(OSError, ValueError):
+                    used |= {Path(path) for path in json.loads(told.read_text(encoding="utf-8"))}
+        return used

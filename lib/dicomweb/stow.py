@@ -1,0 +1,230 @@
+"""STOW-RS (PS3.18 10.5): what a request brings is spooled to disk, and only what viewers make of images is taken."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import BinaryIO
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from pydicom import Dataset
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag
+from pydicom.uid import (
+    UID,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    ExtensibleSRStorage,
+    RTStructureSetStorage,
+    SegmentationStorage,
+)
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
+
+from lib.errors import UserError, in_one_line
+
+ACCEPTED_CLASSES = (
+    SegmentationStorage,
+    RTStructureSetStorage,
+    BasicTextSRStorage,
+    EnhancedSRStorage,
+    ComprehensiveSRStorage,
+    Comprehensive3DSRStorage,
+    ExtensibleSRStorage,
+)
+MAX_BYTES = 1 << 30  # of a body; a mask of 2,400 slices of 512×512 has 80 MB
+_BLOCK = 1 << 20
+_MOST_PARTS = 1000
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_LAST_UID = 0x0020000E  # Series Instance UID, the highest tag of these
+
+# Failure Reason (0008,1197), PS3.18 I.2.2 and PS3.7 C.
+DUPLICATE, CLASS_NOT_SUPPORTED, DOES_NOT_FIT, NOT_UNDERSTOOD = 0x0111, 0x0122, 0xA900, 0xC000
+
+
+class NotStoredError(Exception):
+    """An instance that is not stored.
+
+    Args:
+        reason: Failure Reason (0008,1197).
+        sentence: Why, and what to do.
+        header: The UIDs of the instance, as far as they are known.
+    """
+
+    def __init__(self, reason: int, sentence: str, header: Dataset | None = None) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        self.header = header if header is not None else Dataset()
+
+
+@dataclass(frozen=True)
+class Received:
+    """The body of a STOW-RS request, on disk.
+
+    Attributes:
+        body: All of it.
+        parts: The content of each part.
+    """
+
+    body: Path
+    parts: list[Path]
+
+    def check_classes(self) -> None:
+        """Refuse the request if any of its instances is of a class that is not taken.
+
+        Raises:
+            UserError: So it is, or a part is no DICOM instance.
+        """
+        for part in self.parts:
+            try:
+                read_uids(part)
+            except NotStoredError as error:
+                raise UserError(str(error), HTTPStatus.CONFLICT) from error
+
+
+@contextlib.asynccontextmanager
+async def received_instances(request: Request, folder: Path) -> AsyncIterator[Received]:
+    """Spool a STOW-RS request below ``folder`` for as long as it is needed.
+
+    Raises:
+        UserError: It is not ``multipart/related; type="application/dicom"`` (415), too large (413), or damaged.
+    """
+    boundary = _boundary(request.headers.get("content-type", ""))
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="stow-") as spool:
+        body = Path(spool) / "body"
+        with body.open("wb") as file:
+            await _spool(request, file)
+        yield Received(body, await run_in_threadpool(_split, body, boundary))
+
+
+def read_uids(path: Path) -> Dataset:
+    """Read the UIDs of an instance that is to be stored.
+
+    Raises:
+        NotStoredError: It is no DICOM file, lacks a UID, or is of a class that is not taken.
+    """
+    try:
+        with path.open("rb") as file:
+            found = read_partial(file, _after_the_uids(), specific_tags=list(_UIDS))
+        header = Dataset()
+        for keyword in _UIDS:
+            setattr(header, keyword, str(found.get(keyword) or ""))
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise NotStoredError(NOT_UNDERSTOOD, f"A part of the body is damaged ({in_one_line(error)}).") from error
+    except Exception as error:  # pydicom raises many kinds on what is none
+        told = in_one_line(error)
+        raise NotStoredError(
+            NOT_UNDERSTOOD, f"A part of the body is no DICOM file that can be stored ({told})."
+        ) from error
+    for keyword in _UIDS:
+        if not UID(header[keyword].value).is_valid:
+            raise NotStoredError(NOT_UNDERSTOOD, f"An instance has no valid {keyword}, so it cannot be stored.", header)
+    if header.SOPClassUID not in ACCEPTED_CLASSES:
+        raise NotStoredError(
+            CLASS_NOT_SUPPORTED,
+            f"Instance {header.SOPInstanceUID} is of the class {header.SOPClassUID.name}. Only what is made of images "
+            "is stored: DICOM SEG, SR and RTSTRUCT. Images come from the folder or PACS itself.",
+            header,
+        )
+    return header
+
+
+def _after_the_uids() -> Callable[[BaseTag, str | None, int], bool]:
+    """Return what tells pydicom to read no farther: past the UIDs, or where tags no longer ascend, as in garbage."""
+    last = -1
+
+    def passed(tag: BaseTag, vr: str | None, length: int) -> bool:
+        nonlocal last
+        ascending, last = tag > last, tag
+        return not ascending or tag > _LAST_UID
+
+    return passed
+
+
+async def _spool(request: Request, file: BinaryIO) -> None:
+    """Write a body to disk, off the event loop, a block at a time."""
+    too_large = UserError(
+        f"The body is larger than {MAX_BYTES >> 20} MiB; send the instances in several requests.",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    )
+    if int(request.headers.get("content-length") or 0) > MAX_BYTES:
+        raise too_large
+    block, size = bytearray(), 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_BYTES:
+                raise too_large
+            block += chunk
+            if len(block) >= _BLOCK:
+                await run_in_threadpool(file.write, bytes(block))
+                block.clear()
+    except ClientDisconnect:
+        raise UserError("The body was broken off before its end.") from None
+    await run_in_threadpool(file.write, bytes(block))
+
+
+def _boundary(content_type: str) -> bytes:
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/related" or options.get(b"type", b"").lower() != b"application/dicom":
+        raise UserError(
+            'Instances are stored as multipart/related; type="application/dicom" (PS3.18 10.5), '
+            f"not as {content_type[:100] or 'a body without a type'!r}.",
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        )
+    if not options.get(b"boundary"):
+        raise UserError("The Content-Type of a multipart body must name its boundary.")
+    return options[b"boundary"]
+
+
+def _split(body: Path, boundary: bytes) -> list[Path]:
+    """Write the content of each part of a multipart body (RFC 2046) into a file beside it."""
+    parts: list[Path] = []
+    ended = False
+
+    def begin() -> None:
+        if len(parts) >= _MOST_PARTS:
+            raise UserError(f"The body has more than {_MOST_PARTS} parts; send the instances in several requests.")
+        nonlocal file
+        parts.append(body.with_name(f"{len(parts)}.dcm"))
+        file = stack.enter_context(parts[-1].open("wb"))
+
+    def data(content: bytes, start: int, end: int) -> None:
+        file.write(memoryview(content)[start:end])
+
+    def finish() -> None:
+        nonlocal ended
+        ended = True
+
+    file: BinaryIO
+    damaged = UserError(
+        "The body is no multipart body with the boundary that its Content-Type names, or it is cut off."
+    )
+    with contextlib.ExitStack() as stack, body.open("rb") as source:
+        callbacks = {
+            "on_part_begin": begin,
+            "on_part_data": data,
+            "on_part_end": lambda: file.close(),
+            "on_end": finish,
+        }
+        try:
+            parser = MultipartParser(boundary, callbacks)
+            while block := source.read(_BLOCK):
+                parser.write(block)
+            parser.finalize()
+        except FormParserError as error:
+            raise damaged from error
+    if not ended or not parts:
+        raise damaged
+    return parts

@@ -1,0 +1,36 @@
+"""Routes of this app served alone: without MONAI Label, a start takes no time."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import APIRouter, FastAPI
+
+from lib.benchmark.processes import free_port
+from lib.errors import UserError
+from lib.server import install
+
+
+@contextlib.contextmanager
+def served(router: APIRouter) -> Iterator[str]:
+    """Serve a router, with the error answers of the app; yields its address."""
+    app = FastAPI(redirect_slashes=False)  # the whole app has a route for all the rest
+    app.include_router(router)
+    app.add_exception_handler(UserError, install._answer_user_error)
+    app.add_exception_handler(OSError, install._answer_os_error)
+    app.add_exception_handler(Exception, install._answer_unforeseen)
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started:
+        assert time.monotonic() < deadline, "the routes are not served"
+        time.sleep(0.02)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)

@@ -1,0 +1,263 @@
+"""STOW-RS to a folder: what is taken, what is refused, and whose instance counts."""
+
+import errno
+import io
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedSRStorage,
+    ExplicitVRLittleEndian,
+    RTStructureSetStorage,
+    SegmentationStorage,
+    generate_uid,
+)
+
+from lib.dicomweb import multipart, stow
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.folder_routes import folder_router
+from lib.phantoms import Acquisition, write_dicom_series
+from tests.support.client import detail
+from tests.support.routes import served
+
+SMALL = Acquisition(shape=(5, 16, 24), spacing=(2.5, 1.0, 1.0))
+CLASSES = {
+    "seg": SegmentationStorage,
+    "sr": EnhancedSRStorage,
+    "rtstruct": RTStructureSetStorage,
+    "ct": CTImageStorage,
+}
+
+
+def instance(kind: str, **values: str) -> Dataset:
+    """A small instance, of which only what STOW-RS looks at is true."""
+    dataset = Dataset()
+    dataset.SOPClassUID = CLASSES[kind]
+    dataset.PatientID, dataset.PatientName, dataset.Modality = "P1", "Stored", kind.upper()
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        setattr(dataset, keyword, values.get(keyword) or generate_uid())
+    dataset.ensure_file_meta()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.is_little_endian, dataset.is_implicit_VR = True, False
+    return dataset
+
+
+def encoded(dataset: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, write_like_original=False)
+    return buffer.getvalue()
+
+
+def instance_bytes(kind: str, **values: str) -> bytes:
+    return encoded(instance(kind, **values))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    # "workspace" sorts before "~dicom": the user's files count all the same.
+    write_dicom_series(tmp_path / "~dicom", np.zeros(SMALL.shape, np.int16), SMALL.affine, patient_id="P1")
+    return tmp_path / "~dicom"
+
+
+@pytest.fixture
+def client(folder: Path, tmp_path: Path) -> FolderClient:
+    client = FolderClient(folder, tmp_path / "workspace" / "segs", tmp_path / "workspace" / "index.sqlite")
+    client.scan()
+    return client
+
+
+@pytest.fixture
+def server(client, tmp_path):
+    with served(folder_router(client, tmp_path / "workspace" / "uploads")) as url:
+        yield f"{url}/proxy/dicom"
+
+
+def post(server: str, *parts: bytes, study: str = "", kind: str | None = None) -> requests.Response:
+    body, content_type = multipart.encode(parts, "application/dicom")
+    where = f"{server}/stow/studies" + (f"/{study}" if study else "")
+    return requests.post(where, data=body, headers={"Content-Type": kind or content_type}, timeout=60)
+
+
+def stored_files(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "workspace" / "segs").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("kind", ["seg", "sr", "rtstruct"])
+def test_what_is_made_of_images_is_stored_byte_by_byte(server, tmp_path, kind):
+    """S3"""
+    sent = instance_bytes(kind)
+    answer = post(server, sent)
+    assert answer.status_code == 200
+    (uid,) = answer.json()["00081199"]["Value"][0]["00081155"]["Value"]
+    (stored,) = stored_files(tmp_path)
+    assert stored.name == f"{uid}.dcm"
+    assert stored.read_bytes() == sent
+    assert not list((tmp_path / "workspace" / "uploads").iterdir())
+
+
+def test_an_image_is_not_stored(server, client, folder, tmp_path):
+    """S3: an extra slice of a series of the user's would make its labels useless."""
+    extra = dcmread(next(folder.iterdir()))
+    extra.SOPInstanceUID = extra.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    answer = post(server, encoded(extra))
+    assert answer.status_code == 409
+    assert "CT Image Storage" in detail(answer)
+    assert stored_files(tmp_path) == []
+    assert client.index.series()[0][1] == 5
+
+
+def test_an_existing_uid_is_refused(server, folder, tmp_path):
+    """S3"""
+    image = dcmread(next(folder.iterdir()))
+    for _ in range(2):  # of the user's, whatever it is sent as; then once more
+        answer = post(server, instance_bytes("seg", SOPInstanceUID=image.SOPInstanceUID))
+        assert answer.status_code == 409
+        assert "already" in detail(answer)
+    mine = instance_bytes("seg")
+    assert post(server, mine).status_code == 200
+    assert post(server, mine).status_code == 409
+    assert len(stored_files(tmp_path)) == 1
+
+
+def test_each_instance_of_several_has_its_own_answer(server, tmp_path):
+    """S3: PS3.18 10.5.3"""
+    twice, image = instance_bytes("seg"), instance_bytes("ct")
+    answer = post(server, twice, twice, image, b"no DICOM")
+    assert answer.status_code == 202
+    assert len(answer.json()["00081199"]["Value"]) == 1
+    reasons = [failed["00081197"]["Value"][0] for failed in answer.json()["00081198"]["Value"]]
+    assert reasons == [0x0111, 0x0122, 0xC000]
+    assert len(stored_files(tmp_path)) == 1
+    assert post(server, twice, image).status_code == 409
+
+
+@pytest.mark.parametrize("other", ["series", "study"])
+def test_a_series_does_not_become_a_mixture(server, client, folder, other):
+    """S3: a SEG under the Series Instance UID of a CT would add an instance to it."""
+    image = dcmread(next(folder.iterdir()))
+    uids = {"SeriesInstanceUID": image.SeriesInstanceUID}
+    uids |= {"StudyInstanceUID": image.StudyInstanceUID} if other == "series" else {}
+    answer = post(server, instance_bytes("seg", **uids))
+    assert answer.status_code == 409
+    assert "needs a Series Instance UID of its own" in detail(answer)
+    assert len(client.index.series()) == 1
+
+
+@pytest.mark.parametrize("sorts", ["~dicom", "dicom"])
+def test_the_users_folder_always_counts(tmp_path, sorts):
+    """S3: whichever path sorts first, and whichever was there first."""
+    folder, store = tmp_path / sorts, tmp_path / "segs"
+    write_dicom_series(folder, np.zeros(SMALL.shape, np.int16), SMALL.affine, patient_id="P1")
+    (store / "old").mkdir(parents=True)
+    for path in folder.iterdir():  # as a former version of this app stored them
+        dataset = dcmread(path)
+        own = dataset.PixelData
+        dataset.PatientName, dataset.PixelData = "Renamed", bytes([1]) * len(dataset.PixelData)
+        dataset.save_as(store / "old" / path.name)
+    client = FolderClient(folder, store, tmp_path / "index.sqlite")
+    for late in (False, True):
+        if late:
+            for path in folder.iterdir():
+                path.touch()
+        client.scan()
+        ((header, count),) = client.index.series()
+        assert count == 5
+        assert header["00100010"]["Value"][0]["Alphabetic"] != "Renamed"
+        study, series = dataset.StudyInstanceUID, dataset.SeriesInstanceUID
+        assert all(path.is_relative_to(folder) for path in client.series_paths(study, series))
+        assert client.retrieve_frames(study, series, dataset.SOPInstanceUID, [1])[1][0] == own
+
+
+def test_a_stored_seg_does_not_rename_the_patient(server, client, folder):
+    """S3"""
+    image = dcmread(next(folder.iterdir()))
+    seg = instance("seg", StudyInstanceUID=image.StudyInstanceUID, SeriesInstanceUID="1.2")  # sorts first
+    assert post(server, encoded(seg)).status_code == 200
+    (study,) = client.search_for_studies()
+    assert study["00100010"]["Value"][0]["Alphabetic"] == str(image.PatientName)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/dicom", "multipart/form-data; boundary=x", "x", ""])
+def test_other_content_types_are_refused(server, tmp_path, kind):
+    """S2, S3: what a foreign page can send without asking is none of these."""
+    headers = {"Content-Type": kind} if kind else {}
+    answer = requests.post(f"{server}/stow/studies", data=instance_bytes("seg"), headers=headers, timeout=60)
+    assert answer.status_code == 415
+    assert "multipart/related" in detail(answer)
+    assert stored_files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "boundary"),
+    [
+        (b"", "x"),
+        (b"--x--\r\n", "x"),
+        (b"--x\r\n\r\nabc", "x"),
+        (b"--y\r\n\r\nabc\r\n--y--\r\n", "x"),
+        (b"\0" * 99, "x"),
+    ],
+)
+def test_a_damaged_body_is_told(server, body, boundary):
+    """C5"""
+    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+    answer = requests.post(f"{server}/stow/studies", data=body, headers={"Content-Type": kind}, timeout=60)
+    assert answer.status_code == 400
+    assert "boundary" in detail(answer)
+
+
+def test_a_study_that_an_instance_is_not_of(server):
+    sent = instance("seg")
+    assert post(server, encoded(sent), study="1.2.3").status_code == 400
+    assert post(server, encoded(sent), study=sent.StudyInstanceUID).status_code == 200
+
+
+def test_a_full_disk_is_no_fault_of_the_body(client, tmp_path, monkeypatch):
+    """C5: ENOSPC, while the body is spooled and while an instance is stored."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for place in ("lib.dicomweb.stow._split", "lib.dicomweb.folder_store.shutil.copyfile"):
+        with monkeypatch.context() as broken, served(folder_router(client, tmp_path / "uploads")) as url:
+            broken.setattr(place, full)
+            answer = post(f"{url}/proxy/dicom", instance_bytes("seg"))
+            assert answer.status_code == 507
+            assert "Make room" in detail(answer)
+    assert not list((tmp_path / "uploads").iterdir())
+
+
+def test_a_large_body_is_spooled_and_has_a_limit(server, tmp_path, monkeypatch):
+    """S9, C5: memory does not grow with the body."""
+    size = 200 << 20
+
+    def chunks():
+        yield b"--x\r\nContent-Type: application/dicom\r\n\r\n" + instance_bytes("ct")
+        for _ in range(size >> 20):
+            yield bytes(1 << 20)
+        yield b"\r\n--x--\r\n"
+
+    headers = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=x'}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    answer = requests.post(f"{server}/stow/studies", data=chunks(), headers=headers, timeout=120)
+    assert answer.status_code == 409, answer.text
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
+    monkeypatch.setattr(stow, "MAX_BYTES", 10 << 20)
+    answer = requests.post(f"{server}/stow/studies", data=chunks(), headers=headers, timeout=120)
+    assert answer.status_code == 413
+    assert not list((tmp_path / "workspace" / "uploads").iterdir())
+
+
+@pytest.mark.parametrize("frames", ["²", "9" * 5000, "1,", "-1", "x", "1,1", "1e3", "٣"])
+def test_frames_that_are_no_numbers_are_told(server, folder, frames):
+    """C5"""
+    image = dcmread(next(folder.iterdir()))
+    where = f"studies/{image.StudyInstanceUID}/series/{image.SeriesInstanceUID}/instances/{image.SOPInstanceUID}"
+    answer = requests.get(f"{server}/wado/{where}/frames/{frames}", timeout=60)
+    assert answer.status_code == 400
+    assert len(detail(answer)) < 200
+    assert requests.get(f"{server}/wado/{where}/frames/1", timeout=60).status_code == 200

@@ -1,0 +1,61 @@
+"""S11: user and password in the address of a PACS."""
+
+import pytest
+
+from lib.cli import main
+from lib.dicomweb.login import mask_login, split_login
+from lib.dicomweb.pacs import pacs_session
+from lib.errors import UserError
+from lib.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://pacs/dicom-web", ("http://pacs/dicom-web", None)),
+        ("http://reader:secret@pacs/dicom-web", ("http://pacs/dicom-web", ("reader", "secret"))),
+        ("https://a%40b:s%2F%3A@pacs:8042/x", ("https://pacs:8042/x", ("a@b", "s/:"))),
+        ("http://reader:a@b@[::1]:80/x?y=1", ("http://[::1]:80/x?y=1", ("reader", "a@b"))),
+        ("http://reader@pacs", ("http://pacs", ("reader", ""))),
+    ],
+)
+def test_user_and_password_are_taken_out(url, expected):
+    """S11"""
+    assert split_login(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url", ["http://reader:se/cret@pacs", "http://:secret@pacs", "http://reader:secret@", "http://[x"]
+)
+def test_what_is_no_address_is_told_without_it(url):
+    """S11"""
+    with pytest.raises(UserError, match="address of the PACS") as raised:
+        split_login(url)
+    assert "se" + "cret" not in str(raised.value)
+
+
+def test_settings_neither_print_nor_name_a_folder_by_them():
+    """S11: nor does a new password lead to another workspace."""
+    one, other = (Settings.from_conf(f"http://reader:{word}@pacs/dicom-web") for word in ("secret", "changed"))
+    assert one.login == ("reader", "secret")
+    assert "secret" not in repr(one)
+    assert one.studies == "http://pacs/dicom-web"
+    assert one.workspace == other.workspace == Settings.from_conf("http://pacs/dicom-web").workspace
+    assert pacs_session(one.login).auth is not None
+
+
+def test_the_log_is_covered_in_place(tmp_path):
+    """S11: what MONAI Label wrote before the app was loaded."""
+    log = tmp_path / "app.log"
+    log.write_text("studies: http://reader:secret@pacs/x; reader\nhttp://reader:secret@pacs")
+    mask_login("http://reader:secret@pacs/x", tmp_path)
+    assert log.read_text() == "studies: http://*************@pacs/x; reader\nhttp://*************@pacs"
+    mask_login("http://pacs/x", tmp_path)
+
+
+def test_the_doctor_does_not_print_it(capsys):
+    """S11"""
+    main(["doctor", "http://reader:secret@127.0.0.1:9/dicom-web"])
+    told = capsys.readouterr()
+    assert "127.0.0.1:9" in told.out
+    assert "secret" not in told.out + told.err
