@@ -11,6 +11,7 @@ from lib.chaos.campaign import Campaign
 from lib.chaos.stage import GRID, Stage
 from lib.chaos.submissions import Submissions
 from lib.datastore.label_store import LabelStore
+from lib.integrity import DamagedFileError
 from lib.phantoms import write_volume
 
 
@@ -42,8 +43,10 @@ def submissions(stage, monkeypatch):
         return SimpleNamespace(status_code=200)
 
     def get(url, *, params, timeout):
-        path = store.path(store.latest(params["label"], "final"))
-        return SimpleNamespace(status_code=200, content=path.read_bytes())
+        try:
+            return SimpleNamespace(status_code=200, content=store.content(store.latest(params["label"], "final")))
+        except DamagedFileError:
+            return SimpleNamespace(status_code=409, content=b"")
 
     monkeypatch.setattr(requests, "put", put)
     monkeypatch.setattr(requests, "get", get)

@@ -110,13 +110,13 @@ def measured_lesions(
         labels: Label values by name.
 
     Returns:
-        The lesions, and uint16 voxels like ``mask``: 1 in the first of them, 2 in the second …, 0 elsewhere.
+        The lesions, and uint32 voxels like ``mask``: 1 in the first of them, 2 in the second …, 0 elsewhere.
     """
     grid = _Grid.of(volume)
     hu = sitk.GetArrayViewFromImage(volume)
     midline = _midline(volume) if mask.any() else None
     lesions: list[Lesion] = []
-    places = np.zeros(mask.shape, np.uint16)
+    places = np.zeros(mask.shape, np.uint32)
     for name, value in labels.items():
         components, _ = ndimage.label(mask == value, structure=_EVERY_NEIGHBOUR)
         found = []

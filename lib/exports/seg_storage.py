@@ -8,7 +8,7 @@ from typing import Any
 
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from lib.datastore.label_store import LabelRecord
+from lib.datastore.label_record import LabelRecord
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.exports.label_exports import LabelExports
