@@ -171,6 +171,7 @@ class MyApp(MONAILabelApp):
     def on_save_label(self, image_id: str, label_id: str) -> None:
         """Called after each submission."""
         super().on_save_label(image_id, label_id)
+        self._leases.release(image_id)
         self.retraining.wake()
         self._segs.wake()
 

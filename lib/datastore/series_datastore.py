@@ -213,7 +213,8 @@ class SeriesDatastore(Datastore):
             if version or "model_version" not in info:
                 found = self.predictions.find(image_id, grid, model_version=version, client_id=client)
         except (OSError, RuntimeError, ValueError, TypeError) as error:  # a damaged cache must not cost a label
-            logger.warning("The prediction that the label of %s began from cannot be read: %s", image_id, error)
+            told = str(error).splitlines()[0]
+            logger.warning("The prediction that the label of %s began from cannot be read: %s", image_id, told)
         if found is None:
             return {"model_version": version, "changes": None}
         prediction, mask = found
