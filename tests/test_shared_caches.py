@@ -24,6 +24,15 @@ def threads_take_turns_all_the_time():
     sys.setswitchinterval(before)
 
 
+class Slow(dict):
+    """A dict that lets other threads go on between a look and what is done with it."""
+
+    def get(self, *key):
+        found = super().get(*key)
+        time.sleep(0.0005)
+        return found
+
+
 def together(write, *reads) -> list[BaseException]:
     """Call all of them again and again, each in a thread of its own; what they raised."""
     failures: list[BaseException] = []
@@ -49,6 +58,7 @@ def test_c3_labels_are_read_while_one_is_submitted(tmp_path, monkeypatch):
     store = LabelStore(tmp_path)
     store.save("1.2", "final", lambda path: path.write_text("x"), {})
     monkeypatch.setattr(time, "time_ns", lambda: 2**62)  # so that all is cached at once
+    store._read = Slow()
 
     def note() -> None:
         store.note_dicom_seg(store.history("1.2")[0], {})
