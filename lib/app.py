@@ -34,12 +34,14 @@ from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
 from lib.imports.initial_labels import InitialLabels
 from lib.infers.lung_tumor import ATTENTION
+from lib.integrity import Damage
 from lib.parent_process import expect_children
 from lib.publishing import ModelStore
 from lib.server.install import install
 from lib.settings import Settings
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
+from lib.verification import Remembered, damage_of_models
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,7 @@ class MyApp(MONAILabelApp):
             before_each_batch=self._courtesy.stand_aside,
         )
         self._review = Review(self._scoring.disagreements)
+        self._damage = Remembered(lambda: [*self.datastore().damage(), *damage_of_models(self.models)])
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
         self.task_config.init(
@@ -138,6 +141,10 @@ class MyApp(MONAILabelApp):
     def doubts(self) -> dict[str, float]:
         """How much the model doubts each image that is scored, 0 to 1: what the strategy ``uncertainty`` chooses by."""
         return self._scoring.doubts()
+
+    def damage(self) -> list[Damage]:
+        """What is damaged of all that is stored, but for labels that newer ones have replaced."""
+        return self._damage()
 
     def on_init_complete(self) -> None:
         """Called in the server only: put our routes in front, watch the studies, wait for a first look."""

@@ -287,6 +287,11 @@ class SeriesDatastore(Datastore):
                 continue
         return found
 
+    def damage(self) -> list[Damage]:
+        """What is damaged of the labels in use and of the DICOM objects in the workspace."""
+        objects = self.client.objects.damage() if isinstance(self.client, FolderClient) else []
+        return [*self.labels.damage(former=False), *objects]
+
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Ids of the images that nobody has labelled yet."""
         labelled = set(self.get_labeled_images(label_tag, labels))

@@ -17,12 +17,14 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.uid import UID, generate_uid
 
-from lib.atomic import write_atomically
+from lib.atomic import make_folder
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_metadata
 from lib.dicomweb.folder_index import FolderIndex, IndexedFile, Scan
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import matches, tag_of, values_of
+from lib.dicomweb.stored_objects import StoredObjects
+from lib.integrity import DamagedFileError
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,8 @@ class FolderClient:
     def __init__(self, studies: Path, store_dir: Path, database: Path) -> None:
         self.base_url = Path(studies).resolve().as_uri()
         self._store_dir = store_dir
-        store_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(store_dir)
+        self.objects = StoredObjects(store_dir)
         self.index = FolderIndex(database, [studies, store_dir])
         self._store_lock = threading.Lock()
 
@@ -116,13 +119,13 @@ class FolderClient:
         for header in self.search_for_series(study_instance_uid):
             try:
                 found += self.retrieve_series_metadata(study_instance_uid, values_of(header, "0020000E")[0])
-            except NotUsableError as error:  # one damaged series must not hide the others
+            except (NotUsableError, DamagedFileError) as error:  # one damaged series must not hide the others
                 logger.warning("A series of study %s is left out of its metadata: %s", study_instance_uid, error)
         return found
 
     def retrieve_series_metadata(self, study_instance_uid: str, series_instance_uid: str) -> list[_DicomJson]:
         """WADO-RS metadata of every instance of a series."""
-        return [_metadata(file) for file in self._series_files(study_instance_uid, series_instance_uid)]
+        return [_metadata(self._whole(file)) for file in self._series_files(study_instance_uid, series_instance_uid)]
 
     def retrieve_instance_metadata(
         self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
@@ -132,11 +135,11 @@ class FolderClient:
         Raises:
             LookupError: There is no such instance.
         """
-        return _metadata(self._file(study_instance_uid, series_instance_uid, sop_instance_uid))
+        return _metadata(self._whole(self._file(study_instance_uid, series_instance_uid, sop_instance_uid)))
 
     def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> list[Dataset]:
         """WADO-RS: the instances of a series, with pixel data."""
-        return [_instance(file) for file in self._series_files(study_instance_uid, series_instance_uid)]
+        return [_instance(self._whole(file)) for file in self._series_files(study_instance_uid, series_instance_uid)]
 
     def retrieve_instance(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset:
         """WADO-RS: an instance, with pixel data.
@@ -144,7 +147,7 @@ class FolderClient:
         Raises:
             LookupError: There is no such instance.
         """
-        return _instance(self._file(study_instance_uid, series_instance_uid, sop_instance_uid))
+        return _instance(self._whole(self._file(study_instance_uid, series_instance_uid, sop_instance_uid)))
 
     def retrieve_frames(
         self,
@@ -158,12 +161,12 @@ class FolderClient:
         Raises:
             LookupError: There is no such instance or frame.
         """
-        file = self._file(study_instance_uid, series_instance_uid, sop_instance_uid)
+        file = self._whole(self._file(study_instance_uid, series_instance_uid, sop_instance_uid))
         return read_frames(file.path, frame_numbers)
 
     def series_paths(self, study_instance_uid: str, series_instance_uid: str) -> list[Path]:
         """The files of a series; what a PACS has to send first, a folder has at hand."""
-        return [file.path for file in self._series_files(study_instance_uid, series_instance_uid)]
+        return [self._whole(file).path for file in self._series_files(study_instance_uid, series_instance_uid)]
 
     def images(self) -> list[ImageFile]:
         """The NIfTI, NRRD and MetaImage files; no DICOMweb query finds them."""
@@ -184,7 +187,7 @@ class FolderClient:
                 path = folder / f"{_file_name(dataset.SOPInstanceUID)}.dcm"
                 if path.exists():
                     path = folder / f"{path.stem}-{generate_uid(None).rpartition('.')[2]}.dcm"
-                write_atomically(path, lambda part, ds=dataset: ds.save_as(part, write_like_original=False))
+                self.objects.write(path, lambda part, ds=dataset: ds.save_as(part, write_like_original=False))
             stored.append(path.resolve())
             item = Dataset()
             item.ReferencedSOPClassUID = dataset.SOPClassUID
@@ -199,6 +202,11 @@ class FolderClient:
 
     def _series_files(self, study_uid: str, series_uid: str) -> list[IndexedFile]:
         return [file for file in self.index.instances(series_uid) if file.study_uid == study_uid]
+
+    def _whole(self, file: IndexedFile) -> IndexedFile:
+        """The file, if it is not one of the workspace that is damaged."""
+        self.objects.check(file.path)
+        return file
 
     def _file(self, study_uid: str, series_uid: str, sop_uid: str) -> IndexedFile:
         for file in self.index.instances(series_uid, sop_uid):

@@ -23,7 +23,8 @@ class SegStorage(threading.Thread):
     """Stores what is missing when woken, and tries again what failed.
 
     A label is accepted before any of this begins: no failure here delays or loses one. What was stored is noted with
-    the label, so that nothing is done twice after a restart; and what a kill left un-noted is found by its UID.
+    the label, so that nothing is done twice after a restart; and what a kill left un-noted is found by its UID. One
+    that was damaged since is made again; the damaged file is kept aside.
 
     Args:
         datastore: Of the images and labels; its client stores.
@@ -42,6 +43,7 @@ class SegStorage(threading.Thread):
         """Store, pause, look again, until the server ends."""
         while self._wanted:
             try:
+                self._adopt()
                 self.store_missing()
             except Exception:  # a full disk, say: it may have room at the next look
                 logger.exception("Could not look for labels without a DICOM SEG")
@@ -53,12 +55,12 @@ class SegStorage(threading.Thread):
         self._wake.set()
 
     def store_missing(self) -> None:
-        """Store the object of every final label that has none; former versions too, each as an object of its own."""
+        """Store the object of every final label that has none, or a damaged one; former versions too, each its own."""
         labels = self._datastore.labels
         for image_id in self._datastore.get_labeled_images():
             for record in labels.history(image_id):
                 final = record.tag == DefaultLabelTag.FINAL.value and record.sha256
-                if final and "sop_instance_uid" not in record.dicom_seg:
+                if final and ("sop_instance_uid" not in record.dicom_seg or self._is_damaged(record)):
                     self._try(record)
 
     def _try(self, record: LabelRecord) -> None:
@@ -79,9 +81,26 @@ class SegStorage(threading.Thread):
         client: Any = self._datastore.client
         provenance = Provenance.of_label(record)
         filters = {"SeriesInstanceUID": provenance.seg_series_uid}
-        if not client.search_for_series(study_instance_uid=series.study_uid, search_filters=filters):
-            answer = client.store_instances([self._exports.dicom_seg(record)])
+        damaged = self._is_damaged(record)
+        if damaged or not client.search_for_series(study_instance_uid=series.study_uid, search_filters=filters):
+            made = self._exports.dicom_seg(record)
+            if damaged:
+                client.objects.set_aside(client.objects.place(series.study_uid, provenance.seg_uid))
+                logger.warning("The DICOM SEG of label %d of %s is made again", record.number, record.image_id)
+            answer = client.store_instances([made])
             if refused := answer.get("FailedSOPSequence"):
                 raise OSError(f"the PACS refused it with reason {refused[0].get('FailureReason', 'unknown')}")
             logger.info("DICOM SEG of label %d of %s stored", record.number, record.image_id)
         return provenance.seg_uid
+
+    def _is_damaged(self, record: LabelRecord) -> bool:
+        """Whether the object in the workspace is not what was stored; a PACS looks after its own."""
+        client, series = self._datastore.client, self._datastore.catalog.get(record.image_id)
+        if series is None or not isinstance(client, FolderClient):
+            return False
+        place = client.objects.place(series.study_uid, Provenance.of_label(record).seg_uid)
+        return client.objects.damage_of(place) is not None
+
+    def _adopt(self) -> None:
+        if isinstance(self._datastore.client, FolderClient) and (count := self._datastore.client.objects.adopt()):
+            logger.info("%d DICOM objects of the workspace had no checksum; they have one now", count)

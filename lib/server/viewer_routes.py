@@ -41,6 +41,7 @@ def viewer_router(app: Any) -> APIRouter:
             "labelled": info["datastore"]["completed"],
             "model_version": info["model_version"],
             "training": _progress(stats) if len(ended) < len(trainings) else None,
+            "damaged": len(app.damage()),
             "verdict": (ended and _failure(ended[-1])) or stats.get("verdict", {}).get("reason"),
         }
 
