@@ -15,7 +15,7 @@ from lib.dicomweb.stored_objects import StoredObjects
 from lib.integrity import Damage
 from lib.publishing import ModelStore
 from lib.settings import Settings
-from lib.state_files import read_state
+from lib.state_file import StateFile
 
 
 class Remembered:
@@ -63,13 +63,8 @@ def damage_of_workspace(settings: Settings) -> list[Damage]:
 def _damage_of_state(settings: Settings) -> Iterator[Damage]:
     notes = sorted((settings.workspace / "image_info").glob("*.json"))
     for path in (*notes, settings.workspace / "training.json"):
-        try:
-            read_state(path)
-        except (ValueError, OSError) as error:
-            told = (
-                f"{path} is damaged ({str(error).splitlines()[0]}). The app goes on without it; no label is affected."
-            )
-            yield Damage("state", path, told)
+        if damage := StateFile(path, dict, "The app goes on without it.").damage():
+            yield damage
     if problem := _problem_of_index(settings.cache_dir / "index.sqlite"):
         path = settings.cache_dir / "index.sqlite"
         yield Damage("state", path, f"The index {path} is damaged ({problem}). The server makes it anew at its start.")

@@ -26,7 +26,7 @@ from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
 from lib.networks.weights import load_weights
 from lib.publishing import ModelStore
-from lib.state_files import set_aside
+from lib.state_file import move_aside
 from lib.transforms import image_transforms
 
 logger = logging.getLogger(__name__)
@@ -196,7 +196,7 @@ def _read(path: Path) -> Score | None:
         return None
     except (ValueError, TypeError, OSError):
         if path.is_dir():
-            set_aside(path)
+            move_aside(path)
         logger.warning("The score %s is damaged and is made again", path)
         return None
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import write_json
-from lib.state_files import read_state, set_aside
-
-logger = logging.getLogger(__name__)
+from lib.state_file import StateFile
 
 _STRATEGY = "strategy"  # MONAI Label's; it writes into what stands there
 
 
 class ImageInfo:
-    """One JSON file for each image.
+    """One JSON file for each image; a damaged one is set aside when something new is noted.
 
     Args:
         folder: Where they are kept.
@@ -28,25 +24,18 @@ class ImageInfo:
 
     def get(self, image_id: str) -> dict[str, Any]:
         """The notes of an image; empty if there are none, or they are damaged."""
-        try:
-            return self._read(image_id)
-        except (ValueError, OSError) as error:
-            logger.warning("The notes %s are damaged and are left out: %s", self._path(image_id), error)
-            return {}
+        return self._file(image_id).read() or {}
 
     def update(self, image_id: str, notes: dict[str, Any]) -> None:
-        """Add to the notes of an image, or change them; damaged ones are set aside."""
+        """Add to the notes of an image, or change them."""
         with self._lock:
-            try:
-                known = self._read(image_id)
-            except (ValueError, OSError):
-                set_aside(self._path(image_id))
-                known = {}
-            write_json(self._path(image_id), {**known, **notes})
+            self._file(image_id).write({**self.get(image_id), **notes})
 
-    def _read(self, image_id: str) -> dict[str, Any]:
-        notes = read_state(self._path(image_id))
-        return {name: value for name, value in notes.items() if name != _STRATEGY or isinstance(value, dict)}
+    def _file(self, image_id: str) -> StateFile[dict[str, Any]]:
+        return StateFile(self._folder / f"{image_id}.json", _parsed, "The notes of that image are left out.")
 
-    def _path(self, image_id: str) -> Path:
-        return self._folder / f"{image_id}.json"
+
+def _parsed(notes: Any) -> dict[str, Any]:
+    if not isinstance(notes, dict):
+        raise TypeError(f"it holds {type(notes).__name__}")
+    return {name: value for name, value in notes.items() if name != _STRATEGY or isinstance(value, dict)}

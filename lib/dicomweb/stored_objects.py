@@ -10,7 +10,7 @@ from typing import Any
 
 from lib.atomic import make_folder, write_atomically
 from lib.integrity import Damage, DamagedFileError, sha256_of
-from lib.state_files import set_aside
+from lib.state_file import move_aside
 from lib.watched_files import CHANGED, WatchedFiles
 
 logger = logging.getLogger(__name__)
@@ -76,11 +76,13 @@ class StoredObjects:
         """Move a damaged object out of the folder, to ``damaged/segs``; nothing is lost, and its place is free."""
         path = path.resolve()
         if path.exists():
-            aside = set_aside(path)
-            target = self._folder.parent / "damaged" / self._folder.name / path.parent.name / aside.name
-            make_folder(target.parent)
-            aside.rename(target)
-            logger.warning("It lies in %s now", target)
+            folder = self._folder.parent / "damaged" / self._folder.name / path.parent.name
+            make_folder(folder)
+            number = 1
+            while (aside := folder / f"{path.name}.damaged-{number}").exists():
+                number += 1
+            path.rename(aside)
+            logger.warning("%s was damaged; it is kept as %s", path, aside)
 
     def _noted(self) -> Iterator[Path]:
         for file in sorted(self._checksums.rglob("*.sha256")):
@@ -111,7 +113,7 @@ class StoredObjects:
             line = f"{sha256_of(path)}  {path.name}\n"
             target = self._checksum_file(path)
             if target.is_dir():
-                set_aside(target)
+                move_aside(target)
             write_atomically(target, lambda part: part.write_text(line, encoding="ascii"))
         except OSError as error:  # the object is there, and gets its checksum when it is seen next
             logger.warning("No checksum of %s could be written: %s", path, error)
