@@ -38,10 +38,13 @@ from lib.integrity import Damage
 from lib.parent_process import expect_children
 from lib.publishing import ModelStore
 from lib.server.install import install
+from lib.server.log_file import move_log
+from lib.server.sessions import TolerantSessions
 from lib.settings import Settings
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
 from lib.verification import Remembered, damage_of_models
+from lib.workspace import is_server, open_workspace, refusing_to_start
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +68,12 @@ class MyApp(MONAILabelApp):
             # Raised, it would end in a page of traceback of the server's start-up.
             print(f"\nLungLabel cannot start: {error}\n", file=sys.stderr, flush=True)
             os._exit(2)
-        _prepare_server_settings(self.settings)
+        with refusing_to_start():
+            self._claim = open_workspace(self.settings)
+            if is_server():
+                os.umask(0o077)  # for what MONAI Label, SQLite and the training process write
+                move_log(self.settings.workspace)
+            _prepare_server_settings(self.settings)
         self.models = ModelStore(self.settings.model_dir)
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
@@ -92,14 +100,19 @@ class MyApp(MONAILabelApp):
             unfinished=self._unfinished,
         )
         info = self.settings.info
-        super().__init__(
-            app_dir=app_dir,
-            studies=self.settings.studies,
-            conf=conf,
-            name=info["name"],
-            description=info["description"],
-            version=info["version"],
-        )
+        with refusing_to_start():
+            super().__init__(
+                app_dir=app_dir,
+                studies=self.settings.studies,
+                conf=conf,
+                name=info["name"],
+                description=info["description"],
+                version=info["version"],
+            )
+
+    def _load_sessions(self, load: bool = False) -> TolerantSessions | None:
+        stock = super()._load_sessions(load)
+        return None if stock is None else TolerantSessions(stock.store_path, stock.expiry)
 
     def init_datastore(self) -> Datastore:
         """The series of the folder or PACS."""

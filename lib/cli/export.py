@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from lib.atomic import write_atomically
+from lib.atomic import make_folder, write_atomically
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.opening import open_datastore
 from lib.datastore.series_datastore import SeriesDatastore
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _datastore(settings: Settings) -> SeriesDatastore:
-    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.cache_dir)
     datastore = open_datastore(settings)
     if isinstance(datastore.client, FolderClient):
         datastore.client.scan()

@@ -19,6 +19,7 @@ import requests
 import SimpleITK as sitk
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
+from lib.atomic import make_folder
 from lib.datastore.catalog import CatalogWatcher, DicomwebClient, Series, SeriesCatalog
 from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_facts import said_later, shown
@@ -415,7 +416,7 @@ class SeriesDatastore(Datastore):
             elif isinstance(self.client, FolderClient):
                 write_volume(read_volume(self.client.series_paths(series.study_uid, series.uid)), path)
             else:
-                self._settings.cache_dir.mkdir(parents=True, exist_ok=True)
+                make_folder(self._settings.cache_dir)
                 with tempfile.TemporaryDirectory(dir=self._settings.cache_dir) as folder:
                     files = []
                     for number, instance in enumerate(self.client.retrieve_series(series.study_uid, series.uid)):

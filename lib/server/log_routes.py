@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from http import HTTPStatus
-from pathlib import Path
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
@@ -13,6 +12,7 @@ from monailabel.endpoints import logs as stock
 from monailabel.endpoints.user.auth import RBAC
 
 from lib.errors import UserError
+from lib.server.log_file import log_path
 
 _MOST_LINES = 100_000
 
@@ -29,7 +29,7 @@ def log_router() -> APIRouter:
         text: bool = False,
         refresh: int = Query(0, ge=0, le=86_400),
     ) -> Response:
-        return stock.get_logs(str(Path(settings.MONAI_LABEL_APP_DIR) / "logs" / "app.log"), lines, html, text, refresh)
+        return stock.get_logs(str(log_path()), lines, html, text, refresh)
 
     @router.get("/gpu", summary="What nvidia-smi says")
     def gpu() -> Response:
