@@ -9,6 +9,7 @@ import requests
 
 from lib.chaos.campaign import Campaign
 from lib.chaos.stage import GRID, Stage
+from lib.chaos.state_damage import damage_state, problems_of_damage
 from lib.chaos.submissions import Submissions
 from lib.datastore.label_store import LabelStore
 from lib.integrity import DamagedFileError
@@ -23,6 +24,7 @@ def test_six_kills_lose_nothing(tmp_path):
     assert "labels on their way" in summary["kills_by_phase"]
     assert any(phase.startswith("a training") for phase in summary["kills_by_phase"])
     assert any(phase.startswith("a version") for phase in summary["kills_by_phase"])
+    assert sum(summary["files_damaged"].values()) > 0
     assert json.loads((tmp_path / "chaos" / "summary.json").read_text())["violations"] == []
 
 
@@ -76,3 +78,19 @@ def test_another_label_in_its_place_is_noticed(stage, submissions):
     (folder / "1.nii.gz").write_bytes((folder / "2.nii.gz").read_bytes())
     (problem,) = submissions.problems("")
     assert "label 1 of 1.2.3 is not what was sent" in problem
+
+
+def test_damage_that_nobody_names_is_noticed(stage, submissions):
+    rng = np.random.default_rng(0)
+    damaged = damage_state(stage, rng)
+    labels = [one for one in damaged if one.is_label]
+    assert labels
+    store = LabelStore(stage.workspace / "labels")
+    named = {str(one.path) for one in store.damage(former=False)}
+    assert [*problems_of_damage(stage, damaged, named)] == []
+    assert len([*problems_of_damage(stage, damaged, set())]) == len(named) > 0
+    for one in labels:
+        one.put_back()
+    assert all("nobody noticed" in problem for problem in problems_of_damage(stage, damaged, named))
+    assert len([*problems_of_damage(stage, damaged, named)]) == len(labels)
+    assert [*submissions.problems("")] == []

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from lib.chaos.damage import DAMAGES, damage
+from lib.chaos.damage import DAMAGES, damage, restore
 from lib.cli import main
 from lib.datastore.label_record import read_voxels
 from lib.datastore.label_store import LabelStore
@@ -104,6 +104,21 @@ def test_a_former_label_is_restored_and_the_damaged_one_stays(damaged, place, ca
     if path.name.endswith(".nii.gz"):
         assert main([*command, "--image", image, "--restore", "2"]) == 1
         assert "is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["2.nii.gz", "2.json"])
+@pytest.mark.parametrize("kind", ["truncated", "directory"])
+def test_a_file_put_back_from_a_backup_is_used_again(place, name, kind):
+    folder, images = place
+    path = folder / "workspace" / "labels" / images["A"] / name
+    content = path.read_bytes()
+    damage(path, kind)
+    store = LabelStore(folder / "workspace" / "labels")
+    with pytest.raises(DamagedFileError):
+        store.latest(images["A"], "final")
+    restore(path, content)
+    assert store.content(store.latest(images["A"], "final"))
+    assert store.damage() == []
 
 
 def test_a_damaged_label_is_withdrawn_or_submitted_again(place):

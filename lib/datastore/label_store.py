@@ -243,7 +243,7 @@ class LabelStore:
             changed = folder.stat().st_mtime_ns
         except FileNotFoundError:
             return _Folder()
-        if known and known[0] == changed:
+        if known and known[0] == changed and not known[1].damaged:  # a person may mend those in place
             return known[1]
         entries = _read_folder(folder)
         for damage in entries.damaged.values():
