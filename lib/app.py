@@ -37,15 +37,20 @@ from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
 from lib.imports.initial_labels import InitialLabels
 from lib.infers.lung_tumor import ATTENTION
+from lib.integrity import Damage
 from lib.parent_process import expect_children
 from lib.publishing import ModelStore
 from lib.server.access.rules import rules_at_start
 from lib.server.install import install
+from lib.server.log_file import move_log
 from lib.server.log_rules import apply_log_rules
+from lib.server.sessions import TolerantSessions
 from lib.server.surroundings import work_in
 from lib.settings import APP_DIR, Settings
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
+from lib.verification import Remembered, damage_of_models
+from lib.workspace import is_server, open_workspace, refusing_to_start
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +78,12 @@ class MyApp(MONAILabelApp):
         if self.settings.login:
             mask_login(studies, Path(app_dir) / "logs")
             apps[f"{app_dir}{self.settings.studies}"] = self  # by which MONAI Label finds it from now on
-        _prepare_server_settings(self.settings)
+        with refusing_to_start():
+            self._claim = open_workspace(self.settings)
+            if is_server():
+                os.umask(0o077)  # for what MONAI Label, SQLite and the training process write
+                move_log(self.settings.workspace)
+            _prepare_server_settings(self.settings)
         self.models = ModelStore(self.settings.model_dir)
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
@@ -87,6 +97,7 @@ class MyApp(MONAILabelApp):
             before_each_batch=self._courtesy.stand_aside,
         )
         self._review = Review(self._scoring.disagreements)
+        self._damage = Remembered(lambda: [*self.datastore().damage(), *damage_of_models(self.models)])
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
         self.task_config.init(
@@ -99,14 +110,19 @@ class MyApp(MONAILabelApp):
             unfinished=self._unfinished,
         )
         info = self.settings.info
-        super().__init__(
-            app_dir=app_dir,
-            studies=self.settings.studies,
-            conf=conf,
-            name=info["name"],
-            description=info["description"],
-            version=info["version"],
-        )
+        with refusing_to_start():
+            super().__init__(
+                app_dir=app_dir,
+                studies=self.settings.studies,
+                conf=conf,
+                name=info["name"],
+                description=info["description"],
+                version=info["version"],
+            )
+
+    def _load_sessions(self, load: bool = False) -> TolerantSessions | None:
+        stock = super()._load_sessions(load)
+        return None if stock is None else TolerantSessions(stock.store_path, stock.expiry)
 
     def init_datastore(self) -> Datastore:
         """The series of the folder or PACS."""
@@ -148,6 +164,10 @@ class MyApp(MONAILabelApp):
     def doubts(self) -> dict[str, float]:
         """How much the model doubts each image that is scored, 0 to 1: what the strategy ``uncertainty`` chooses by."""
         return self._scoring.doubts()
+
+    def damage(self) -> list[Damage]:
+        """What is damaged of all that is stored, but for labels that newer ones have replaced."""
+        return self._damage()
 
     def on_init_complete(self) -> None:
         """Called in the server only: put our routes in front, watch the studies, wait for a first look."""
@@ -193,6 +213,7 @@ class MyApp(MONAILabelApp):
     def on_save_label(self, image_id: str, label_id: str) -> None:
         """Called after each submission."""
         super().on_save_label(image_id, label_id)
+        self._leases.release(image_id)
         self.retraining.wake()
         self.segs.wake()
 

@@ -1,4 +1,4 @@
-"""Files that are either wholly there or not there at all, whenever the process is killed."""
+"""Files that are either wholly there or not there at all, whenever the process is killed; readable by their owner."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from typing import Any
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then move it into place.
 
-    The temporary name keeps the suffixes of ``path``, because image writers choose their format by them.
+    The temporary name keeps the suffixes of ``path``, because image writers choose their format by them. The file is
+    for its owner alone (mode 0600): nearly all that this app writes is about patients.
 
     Args:
         path: Where the file shall be. Its folder is made if need be; a former file is replaced.
         write: Called with the temporary path.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=".part-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -27,9 +28,9 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(0o600)  # whatever the writer made of it
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -40,8 +41,25 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, mode 0700; a new one survives a power cut.
+
+    Raises:
+        OSError: It cannot be made; FileExistsError where something else has its name.
+    """
+    if not folder.is_dir():
+        if folder.parent != folder:
+            make_folder(folder.parent)
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:  # another thread or process was faster, or it is no folder
+            if not folder.is_dir():
+                raise
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -62,6 +62,41 @@ def test_two_people_get_different_images_until_the_lease_ends():
     assert ask("eve") == "a"
 
 
+def test_readers_with_the_same_client_id_or_none_do_not_share_a_lease():
+    """C11 and the low row on leases: Slicer's clients all call themselves the same, others give no id at all."""
+    for client in ({}, {"client_id": "user-xyz"}):
+        leases, images = Leases(60), Images("a", "b")
+        readers = [{**client, "asker": f"@10.0.0.{number}"} for number in (1, 2)]
+        assert [leases.choose(First(), reader, images)["id"] for reader in readers] == ["a", "b"]
+        assert leases.choose(First(), readers[0], images)["id"] == "a"
+
+
+def test_leases_are_dropped_when_they_end_and_when_the_label_comes():
+    """C11: they were kept for ever."""
+    now = [0.0]
+    leases = Leases(60, clock=lambda: now[0])
+    images = Images("a", "b")
+    leases.choose(First(), {"client_id": "ada"}, images)
+    leases.release("a")
+    assert len(leases) == 0
+    assert leases.choose(First(), {"client_id": "bob"}, images)["id"] == "a"
+    leases.release("never offered")
+    now[0] = 61
+    assert leases.choose(First(), {"client_id": "eve"}, Images("z"))["id"] == "z"
+    assert len(leases) == 1
+
+
+def test_who_skips_through_the_cases_leaves_them_to_others():
+    """C11: the number of leases is bounded."""
+    leases = Leases(60)
+    names = [f"{number:03}" for number in range(100)]
+    for name in names:
+        leases.choose(First(), {"client_id": "ada"}, Images(name))
+    assert len(leases) == 8
+    assert leases.choose(First(), {"client_id": "bob"}, Images(*names[90:]))["id"] == "090"
+    assert leases.choose(First(), {"client_id": "bob"}, Images(*names[92:])) is None
+
+
 def test_a_labelled_image_is_not_offered_again():
     leases = Leases(60)
     images = Images("a", "b")

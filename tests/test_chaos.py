@@ -9,8 +9,10 @@ import requests
 
 from lib.chaos.campaign import Campaign
 from lib.chaos.stage import GRID, Stage
+from lib.chaos.state_damage import damage_state, problems_of_damage
 from lib.chaos.submissions import Submissions
 from lib.datastore.label_store import LabelStore
+from lib.integrity import DamagedFileError
 from lib.phantoms import write_volume
 
 
@@ -22,6 +24,7 @@ def test_six_kills_lose_nothing(tmp_path):
     assert "labels on their way" in summary["kills_by_phase"]
     assert any(phase.startswith("a training") for phase in summary["kills_by_phase"])
     assert any(phase.startswith("a version") for phase in summary["kills_by_phase"])
+    assert sum(summary["files_damaged"].values()) > 0
     assert json.loads((tmp_path / "chaos" / "summary.json").read_text())["violations"] == []
 
 
@@ -42,8 +45,10 @@ def submissions(stage, monkeypatch):
         return SimpleNamespace(status_code=200)
 
     def get(url, *, params, timeout):
-        path = store.path(store.latest(params["label"], "final"))
-        return SimpleNamespace(status_code=200, content=path.read_bytes())
+        try:
+            return SimpleNamespace(status_code=200, content=store.content(store.latest(params["label"], "final")))
+        except DamagedFileError:
+            return SimpleNamespace(status_code=409, content=b"")
 
     monkeypatch.setattr(requests, "put", put)
     monkeypatch.setattr(requests, "get", get)
@@ -73,3 +78,19 @@ def test_another_label_in_its_place_is_noticed(stage, submissions):
     (folder / "1.nii.gz").write_bytes((folder / "2.nii.gz").read_bytes())
     (problem,) = submissions.problems("")
     assert "label 1 of 1.2.3 is not what was sent" in problem
+
+
+def test_damage_that_nobody_names_is_noticed(stage, submissions):
+    rng = np.random.default_rng(0)
+    damaged = damage_state(stage, rng)
+    labels = [one for one in damaged if one.is_label]
+    assert labels
+    store = LabelStore(stage.workspace / "labels")
+    named = {str(one.path) for one in store.damage(former=False)}
+    assert [*problems_of_damage(stage, damaged, named)] == []
+    assert len([*problems_of_damage(stage, damaged, set())]) == len(named) > 0
+    for one in labels:
+        one.put_back()
+    assert all("nobody noticed" in problem for problem in problems_of_damage(stage, damaged, named))
+    assert len([*problems_of_damage(stage, damaged, named)]) == len(labels)
+    assert [*submissions.problems("")] == []

@@ -9,7 +9,11 @@ import pytest
 import SimpleITK as sitk
 
 from lib.datastore.slice_geometry import SLICE_POSITIONS
-from lib.exports.lesion_table import as_csv, as_json, lesion_table
+from lib.errors import UserError
+from lib.exports import lesion_table as module
+from lib.exports.dicom_seg import lesion_segmentation
+from lib.exports.lesion_table import Lesion as Row
+from lib.exports.lesion_table import as_csv, as_json, lesion_table, measured_lesions
 from lib.phantoms import Acquisition, Lesion, chest_volume
 
 SHAPE, SPACING = (12, 20, 28), (2.5, 0.8, 0.7)  # slice, row, column
@@ -122,3 +126,32 @@ def test_csv_and_json_say_the_same():
     volumes = [lesion["volume_mm3"] for mask in content["masks"] for lesion in mask["lesions"]]
     assert [float(row["volume_mm3"]) for row in rows] == volumes
     assert "longest_diameter_mm" in content["definitions"]
+
+
+def test_more_lesions_than_16_bits_count(monkeypatch):
+    """C14: number 65,537 was taken for number 1."""
+    mask = np.zeros((80, 82, 84), np.uint8)
+    mask[::2, ::2, ::2] = 1
+    count = int(mask.sum())
+    assert count > 65_535
+    number = iter(range(count))
+    row = dict.fromkeys(("volume_ml", "longest_diameter_mm", "perpendicular_diameter_mm", "mean_hu"), 0.0)
+    row |= {"label": "lung_tumor", "voxels": 1, "x_mm": 0.0, "y_mm": 0.0, "z_mm": 0.0, "side": ""}
+    monkeypatch.setattr(module, "_measure", lambda *_: {**row, "volume_mm3": float(next(number))})
+    monkeypatch.setattr(module, "_midline", lambda volume: None)
+    volume = image_of(np.zeros(mask.shape, np.int16), np.eye(4))
+    lesions, places = measured_lesions(mask, volume, LABELS)
+    assert len(lesions) == places.max() == count
+    assert len(np.unique(places)) == count + 1
+    with pytest.raises(UserError, match=f"{count} separate lesions"):
+        lesion_segmentation(places, lesions, None, None, {})
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_text_is_no_formula_in_a_spreadsheet(text):
+    """Low: a PatientID such as =HYPERLINK(…) would be calculated by who opens the table."""
+    lesion = Row("lung_tumor", 1, 1, 1.0, 0.001, 1.0, 1.0, -42.5, -1.0, 2.0, 3.0, "left")
+    (row,) = csv.DictReader(io.StringIO(as_csv([({"patient_id": text, "plain": "LUNG-1"}, [lesion])]), newline=""))
+    assert row["patient_id"] == f"'{text}"
+    assert (row["plain"], row["mean_hu"], row["x_mm"]) == ("LUNG-1", "-42.5", "-1.0")
+    assert json.loads(as_json([({"patient_id": text}, [lesion])]))["masks"][0]["patient_id"] == text

@@ -1,9 +1,12 @@
 """What a person changed of the prediction is counted against that very prediction, or not at all."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from lib.chaos.damage import DAMAGES, damage
 from lib.cli.labels import _line
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
 from lib.datastore.series_datastore import SeriesDatastore
@@ -123,6 +126,26 @@ def test_a_damaged_prediction_costs_no_label(datastore, predict, submit):
     for path in (datastore.predictions._folder).rglob("*.nrrd"):
         path.write_bytes(b"junk")
     assert submit(mask(A), model_version="v1")["changes"] is None
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_prediction_hides_no_other_and_is_never_counted(datastore, image, predict, submit, kind):
+    """S15: of a file of the cache in any state, nothing wrong is said."""
+    rng = np.random.default_rng(0)
+    damaged, whole = ((rng.random(GRID.shape) < 0.5).astype(np.uint8) for _ in range(2))
+    predict(damaged, "v1")
+    (path,) = datastore.predictions._folder.rglob("*.nrrd")
+    damage(path, kind)
+    predict(whole, "v2")
+    assert submit(whole, model_version="v2")["changes"] == asdict(Changes.between(whole, whole))
+    assert submit(whole, model_version="v1")["changes"] in (None, asdict(Changes.between(damaged, whole)))
+    predict(damaged, "v1")
+
+
+def test_keeping_a_prediction_never_fails(datastore, image, tmp_path):
+    """C12: a UserError passed through: the image had gone meanwhile."""
+    datastore.keep_prediction("1.2.3", tmp_path / "no.nrrd", model_version="v1", client_id=None, settings={})
+    datastore.keep_prediction(image, tmp_path / "no.nrrd", model_version="v1", client_id=None, settings={})
 
 
 def test_a_prediction_on_other_slices_does_not_count(tmp_path):

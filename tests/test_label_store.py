@@ -11,6 +11,7 @@ import pytest
 
 from lib.datastore.label_store import LabelStore
 from lib.errors import UserError
+from lib.integrity import DamagedFileError
 
 
 def save(store: LabelStore, text: str, image_id: str = "1.2.3", tag: str = "final", **info):
@@ -76,13 +77,15 @@ def test_a_label_that_cannot_be_written_leaves_no_trace(tmp_path):
     assert not list(tmp_path.rglob(".part-*"))
 
 
-def test_a_damaged_record_hides_only_itself_and_is_never_overwritten(tmp_path):
+def test_a_damaged_record_is_named_and_never_overwritten_nor_replaced_in_silence(tmp_path):
     store = LabelStore(tmp_path)
     save(store, "first")
     save(store, "second")
     (tmp_path / "1.2.3" / "2.json").write_text("{")
     again = LabelStore(tmp_path)
-    assert again.path(again.latest("1.2.3", "final")).read_text() == "first"
+    assert [again.path(record).read_text() for record in again.history("1.2.3")] == ["first"]
+    with pytest.raises(DamagedFileError, match=r"2\.json"):  # whatever tag it had, it was the latest
+        again.latest("1.2.3", "final")
     save(again, "third")
     assert (tmp_path / "1.2.3" / "2.nii.gz").read_text() == "second"
     assert again.path(again.latest("1.2.3", "final")).read_text() == "third"

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 
+ASKER = "asker"  # in a request, set by the server: user and address of who asks
+_MOST = 8  # leases of one asker; who skips through the cases leaves them to others
+
 
 class Leases:
     """Who was offered which image, and until when.
+
+    An asker is told by the id that the client gives itself, by its user and by its address: all readers of Slicer have
+    the same id unless they change it, and clients without an id must not share one lease.
 
     Args:
         seconds: How long an offer holds.
@@ -21,7 +27,7 @@ class Leases:
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._held: dict[str, tuple[str, float]] = {}
+        self._held: dict[str, tuple[Hashable, float]] = {}  # the oldest first
         self._lock = threading.Lock()
 
     def choose(
@@ -34,17 +40,31 @@ class Leases:
 
         Args:
             strategy: MONAI Label's.
-            request: With ``client_id``, who asks; who asks again may get the same image again.
+            request: With ``client_id`` and ``asker``, who asks; who asks again may get the same image again.
             datastore: Where the images are.
         """
-        client = str(request.get("client_id") or "")
+        asker = str(request.get("client_id") or ""), str(request.get(ASKER) or "")
         with self._lock:
             now = self._clock()
-            others = {image for image, (who, until) in self._held.items() if who != client and until > now}
+            self._held = {image: held for image, held in self._held.items() if held[1] > now}
+            others = {image for image, (who, _) in self._held.items() if who != asker}
             chosen = strategy(request, _Unleased(datastore, others))
             if chosen and chosen.get("id"):
-                self._held[chosen["id"]] = (client, now + self._seconds)
+                self._held.pop(chosen["id"], None)
+                self._held[chosen["id"]] = (asker, now + self._seconds)
+                own = [image for image, (who, _) in self._held.items() if who == asker]
+                for image in own[:-_MOST]:
+                    del self._held[image]
             return chosen
+
+    def release(self, image_id: str) -> None:
+        """Free an image: its label was submitted."""
+        with self._lock:
+            self._held.pop(image_id, None)
+
+    def __len__(self) -> int:
+        """Number of leases that are kept, expired ones included until somebody asks."""
+        return len(self._held)
 
 
 class _Unleased:

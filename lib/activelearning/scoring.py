@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
 from lib.networks.weights import load_weights
 from lib.publishing import ModelStore
+from lib.state_file import move_aside
 from lib.transforms import image_transforms
 
 logger = logging.getLogger(__name__)
@@ -82,6 +84,7 @@ class DoubtScoring(ScoringMethod):
         self._folder = folder
         self._at_most = at_most
         self._before_each_batch = before_each_batch
+        self._lock = threading.Lock()  # of the two below: one thread scores while others ask
         self._scores: dict[str, Score] = {}
         self._settled: dict[str, tuple[str, int, str | None]] = {}
 
@@ -103,7 +106,9 @@ class DoubtScoring(ScoringMethod):
             return []
         images = datastore.get_unlabeled_images() or datastore.get_labeled_images()
         images = sorted(images, key=lambda image_id: hashlib.sha256(image_id.encode()).digest())[: self._at_most]
-        return [image_id for image_id in images if self._settled.get(image_id) != self._state(image_id, datastore)]
+        with self._lock:
+            settled = self._settled.copy()
+        return [image_id for image_id in images if settled.get(image_id) != self._state(image_id, datastore)]
 
     def score(self, image_id: str, datastore: SeriesDatastore) -> None:
         """Score an image, or read its score if it was made before.
@@ -122,19 +127,25 @@ class DoubtScoring(ScoringMethod):
                 if self._state(image_id, datastore) != state:
                     return  # published or labelled meanwhile: it is due again
                 write_json(path, asdict(score))
-            self._scores[image_id] = score
+            with self._lock:
+                self._scores[image_id] = score
         except (UserError, RuntimeError, OSError, ValueError) as error:
             logger.warning("Image %s cannot be scored: %s", image_id, error)
-        self._settled[image_id] = state
+        with self._lock:
+            self._settled[image_id] = state
 
     def doubts(self) -> dict[str, float]:
         """The doubt of each image that has a score."""
-        return {image_id: score.doubt for image_id, score in self._scores.items()}
+        return {image_id: score.doubt for image_id, score in self._known().items()}
 
     def disagreements(self) -> dict[str, float]:
         """One minus the Dice of the model's mask and the label, of each image for which it is known."""
-        found = {image_id: score.disagreement for image_id, score in self._scores.items()}
+        found = {image_id: score.disagreement for image_id, score in self._known().items()}
         return {image_id: value for image_id, value in found.items() if value is not None}
+
+    def _known(self) -> dict[str, Score]:
+        with self._lock:
+            return self._scores.copy()
 
     def _state(self, image_id: str, datastore: SeriesDatastore) -> tuple[str, int, str | None]:
         """What a score depends on, without asking a PACS: weights, number of slices, label."""
@@ -177,9 +188,18 @@ def _sha256(path: Path, changed: int) -> str:
 
 def _read(path: Path) -> Score | None:
     try:
-        return Score(**json.loads(path.read_text(encoding="utf-8")))
+        score = Score(**json.loads(path.read_text(encoding="utf-8")))
+        if not _is_share(score.doubt) or not (score.disagreement is None or _is_share(score.disagreement)):
+            raise ValueError("no number from 0 to 1")
+        return score
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OSError):
+        if path.is_dir():
+            move_aside(path)
         logger.warning("The score %s is damaged and is made again", path)
         return None
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1

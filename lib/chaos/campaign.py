@@ -20,6 +20,7 @@ from lib.benchmark.processes import ServerProcess
 from lib.chaos import works
 from lib.chaos.kills import Kill, kill
 from lib.chaos.stage import GRID, Stage
+from lib.chaos.state_damage import Damaged, damage_state, problems_of_damage
 from lib.chaos.submissions import Submissions
 from lib.publishing.model_store import PRETRAINED
 
@@ -31,6 +32,7 @@ _WORKS = (  # with those who do it
     (works.publishing_an_upload, _SERVER),
 )
 _NOTICE_SECONDS = 300
+_SHARE_DAMAGED = 0.4  # of the starts
 _TOLD = "was interrupted"
 
 
@@ -56,6 +58,7 @@ class Campaign:
         self._told = 0
         self._kills: list[dict[str, Any]] = []
         self._starts: list[float] = []
+        self._damaged: Counter[str] = Counter()
         self._violations: list[str] = []
         self._begun = time.monotonic()
 
@@ -71,10 +74,12 @@ class Campaign:
         last: Kill | None = None
         checked = False
         while not (checked and self._is_over()):
+            damaged = self._damage()
             begun = time.monotonic()
             with self._stage.server(len(self._starts)) as server:
                 self._starts.append(time.monotonic() - begun)
                 self._told = 0
+                self._look_at(server, damaged)
                 self._check(server, last)
                 checked = True
                 while not self._is_over():
@@ -83,6 +88,26 @@ class Campaign:
                     if not checked:
                         break
                     self._check(server, last)
+
+    def _damage(self) -> list[Damaged]:
+        """Damage files before every third start or so."""
+        rng = np.random.default_rng([self._seed, len(self._starts), 1])
+        if not self._starts or rng.random() > _SHARE_DAMAGED:
+            return []
+        damaged = damage_state(self._stage, rng)
+        self._damaged.update(one.kind for one in damaged)
+        self._tell(f"{len(damaged)} files damaged: {', '.join(f'{one.path.name} ({one.kind})' for one in damaged)}")
+        return damaged
+
+    def _look_at(self, server: ServerProcess, damaged: list[Damaged]) -> None:
+        """See that the server names what was damaged, then put the labels back as a person would from a backup."""
+        if damaged:
+            told = requests.get(f"{server.url}/status/data", timeout=600).json()["damaged"]
+            for problem in problems_of_damage(self._stage, damaged, {one["file"] for one in told}):
+                self._violate(f"{problem}; log: {server.log}")
+            for one in damaged:
+                if one.is_label:
+                    one.put_back()
 
     def _is_over(self) -> bool:
         return len(self._kills) >= self._count or bool(self._violations)
@@ -161,6 +186,7 @@ class Campaign:
             "restarts": len(self._starts) - 1,
             "longest_start_seconds": round(max(self._starts, default=0), 1),
             "leftover_files": self._stage.leftovers(),
+            "files_damaged": self._damaged,
             "violations": self._violations,
             "seconds": round(time.monotonic() - self._begun),
             "machine": f"{platform.system()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}",

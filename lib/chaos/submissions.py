@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import requests
-import SimpleITK as sitk
+from nibabel.filebasedimages import ImageFileError
 
 from lib.chaos.stage import GRID, Stage
+from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.label_store import LabelStore
+from lib.integrity import DamagedFileError
 
 
 class Submissions:
@@ -69,12 +69,12 @@ class Submissions:
             for record in history:
                 note = record.info.get("note", "")
                 kept.add(note)
-                if _voxels_of(store.path(record).read_bytes()) != self._sent.get(note):
+                if _voxels_of(store, record) != self._sent.get(note):
                     yield f"label {record.number} of {image} is not what was sent"
             if history:
                 answer = requests.get(f"{url}/datastore/label", params={"label": image, "tag": "final"}, timeout=600)
                 latest = self._sent.get(history[-1].info.get("note", ""))
-                if answer.status_code != 200 or _voxels_of(answer.content) != latest:
+                if answer.status_code != 200 or _served(answer.content) != latest:
                     yield f"the label served for {image} is not the latest ({answer.status_code})"
         yield from (f"an accepted label is missing: {note}" for note in self.accepted - kept)
 
@@ -84,14 +84,20 @@ class Submissions:
         return sum(len(store.history(image)) for image in self._stage.images)
 
 
-def _voxels_of(nifti: bytes) -> str | None:
-    """Checksum of the voxels of a .nii.gz; None if it cannot be read."""
-    with tempfile.NamedTemporaryFile(suffix=".nii.gz") as file:
-        Path(file.name).write_bytes(nifti)
-        try:
-            return _checksum(sitk.GetArrayFromImage(sitk.ReadImage(file.name, sitk.sitkUInt8)))
-        except RuntimeError:
-            return None
+def _voxels_of(store: LabelStore, record: LabelRecord) -> str | None:
+    """Checksum of the voxels of a stored label; None if it is damaged."""
+    try:
+        return _checksum(read_voxels(store.content(record)))
+    except DamagedFileError:
+        return None
+
+
+def _served(content: bytes) -> str | None:
+    """Checksum of the voxels that the server sent; None if they cannot be read."""
+    try:
+        return _checksum(read_voxels(content))
+    except (OSError, EOFError, ValueError, ImageFileError):
+        return None
 
 
 def _checksum(voxels: np.ndarray) -> str:

@@ -27,15 +27,42 @@ _EXAMPLES = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("studies", nargs="?", help="DICOM folder or DICOMweb URL to look at as well")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare every label, DICOM SEG and model version of the workspace with its checksum, and do nothing else",
+    )
+    parser.add_argument("--workspace", help="as --conf workspace of the server; that of STUDIES if not given")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; 0 if all is well."""
+    if args.verify:
+        return _verify(args.studies, args.workspace)
     wrong = [finding for finding in (_python(), _packages(), _compiler(), _crf(), _gpu(), _weights()) if finding]
     if args.studies:
         wrong += _studies(args.studies)
     print("\nAll is well." if not wrong else "\nTo be mended:\n" + "\n".join(f"  - {line}" for line in wrong))
     return 1 if wrong else 0
+
+
+def _verify(studies: str | None, workspace: str | None) -> int:
+    """Name everything of a workspace that is not what was stored; 1 if there is any."""
+    from lib.settings import Settings
+    from lib.verification import damage_of_workspace  # it needs packages that may be missing
+
+    if not studies and not workspace:
+        raise UserError("Say which workspace: give STUDIES as the server was given, or --workspace DIR.")
+    studies = studies or str(Path(str(workspace)).resolve() / "no-studies")
+    settings = Settings.from_conf(studies, {"workspace": workspace} if workspace else {})
+    if not settings.workspace.is_dir():
+        raise UserError(f"There is no workspace {settings.workspace}.")
+    print(f"{settings.workspace}")
+    damaged = damage_of_workspace(settings)
+    for damage in damaged:
+        print(f"  {damage.kind}: {damage.problem}")
+    print(f"\n{len(damaged)} damaged." if damaged else "\nAll is as it was stored.")
+    return 1 if damaged else 0
 
 
 def _say(what: str, state: str) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from pydicom import Dataset
 
-from lib.atomic import write_atomically
-from lib.datastore.label_store import LabelRecord
+from lib.atomic import make_folder, write_atomically
+from lib.datastore.label_record import LabelRecord
 from lib.datastore.opening import open_datastore
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
@@ -48,18 +47,19 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"There are no labels in {settings.workspace}. Is --workspace that of the server?")
     datastore = _datastore(settings)
     records = [datastore.labels.latest(image_id, _FINAL) for image_id in datastore.get_labeled_images()]
-    if not records:
+    damaged = datastore.damaged_labels(_FINAL)
+    for damage in damaged:
+        print(f"not exported: {damage.problem}", file=sys.stderr)
+    if not records and not damaged:
         raise UserError(f"No image of {settings.studies} has a final label in {settings.workspace}.")
     exports = LabelExports(datastore, settings.info)
     args.output.mkdir(parents=True, exist_ok=True)
-    failed, tables = 0, []
+    failed, tables = len(damaged), []
     writers: dict[str, Callable[[LabelRecord], object]] = {
         _SEG: lambda record: _write(args.output, record, ".seg.dcm", exports.dicom_seg(record)),
         _SR: lambda record: _write_report(args.output, record, exports),
         _RTSTRUCT: lambda record: _write(args.output, record, ".rtstruct.dcm", exports.rtstruct(record)),
-        _NIFTI: lambda record: write_atomically(
-            _path(args.output, record, ".nii.gz"), lambda part: shutil.copyfile(datastore.labels.path(record), part)
-        ),
+        _NIFTI: lambda record: _write_bytes(_path(args.output, record, ".nii.gz"), datastore.labels.content(record)),
         _TABLE: lambda record: tables.append(exports.lesions(record)),
     }
     for number, record in enumerate(records, 1):
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _datastore(settings: Settings) -> SeriesDatastore:
-    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.cache_dir)
     datastore = open_datastore(settings)
     if isinstance(datastore.client, FolderClient):
         datastore.client.scan()
@@ -87,6 +87,10 @@ def _datastore(settings: Settings) -> SeriesDatastore:
 
 def _write(folder: Path, record: LabelRecord, suffix: str, dataset: Dataset) -> None:
     write_atomically(_path(folder, record, suffix), lambda part: dataset.save_as(part, write_like_original=False))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def _write_report(folder: Path, record: LabelRecord, exports: LabelExports) -> None:

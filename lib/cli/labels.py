@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
-from pathlib import Path
 from typing import Any
 
-from lib.datastore.label_store import LabelRecord, LabelStore
+from lib.datastore.label_facts import author_of, changes_of, model_version_of
+from lib.datastore.label_record import LabelRecord
+from lib.datastore.label_store import LabelStore
 from lib.errors import UserError
 from lib.settings import Settings
 
@@ -22,27 +22,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the submissions, or restore one."""
+    """List the submissions, or restore one; 1 if a label is damaged that is in use."""
     settings = Settings.from_conf(args.studies, {"workspace": args.workspace} if args.workspace else {})
     if not settings.labels_dir.is_dir():
         raise UserError(f"There are no labels in {settings.workspace}.")
     store = LabelStore(settings.labels_dir)
     if args.restore is not None:
         _restore(store, args.image, args.restore)
-    for image_id in [args.image] if args.image else store.labelled_images():
+    damaged = False
+    for image_id in [args.image] if args.image else store.images():
+        in_use, problems = store.in_use(image_id), store.damage(image_id)
+        if not (args.image or in_use or problems):
+            continue
         print(image_id)
-        current = store.current(image_id)
         for record in store.history(image_id):
-            print(_line(record, in_use=current.get(record.tag) == record))
-    return 0
+            print(_line(record, in_use=in_use.get(record.tag) == record))
+        for damage in problems:
+            print(f"   DAMAGED: {damage.problem}")
+        damaged |= bool(store.damage(image_id, former=False))
+    return 1 if damaged else 0
 
 
 def _restore(store: LabelStore, image_id: str | None, number: int) -> None:
     former = next((record for record in store.history(image_id or "-") if record.number == number), None)
     if former is None or not former.sha256:
         raise UserError(f"Image {image_id} has no label number {number}; name one of its labels with --image UID.")
-    source: Path = store.path(former)
-    store.save(image_id, former.tag, lambda part: shutil.copyfile(source, part), {**former.info, "restored": number})
+    content = store.content(former)
+    store.save(image_id, former.tag, lambda part: part.write_bytes(content), {**former.info, "restored": number})
 
 
 def _line(record: LabelRecord, in_use: bool) -> str:
@@ -50,7 +56,7 @@ def _line(record: LabelRecord, in_use: bool) -> str:
     if not record.sha256:
         return f"   {record.number:>4}  {when}  {record.tag:<10} withdrawn"
     info = record.info
-    who = info.get("annotator") or info.get("client_id") or info.get("user") or ""
+    who = author_of(info) or ""
     notes = [f"{info.get('voxels', '?')} voxels", _origin(info), str(info.get("viewer", "")), str(info.get("note", ""))]
     if "error" in record.dicom_seg:
         notes.append(f"no DICOM SEG yet: {record.dicom_seg['error']}")
@@ -62,9 +68,9 @@ def _line(record: LabelRecord, in_use: bool) -> str:
 
 def _origin(info: dict[str, Any]) -> str:
     """What the label began from, and what was changed."""
-    version, changes = info.get("model_version"), info.get("changes")
+    version, changes = model_version_of(info), changes_of(info)
     if not version:
         return "no prediction known"
     if not changes:
         return f"from {version}, its prediction is not known"
-    return f"+{changes['added']} -{changes['removed']} against {version}"
+    return f"+{changes.added} -{changes.removed} against {version}"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import threading
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import write_json
+from lib.state_file import StateFile
 
-logger = logging.getLogger(__name__)
+_STRATEGY = "strategy"  # MONAI Label's; it writes into what stands there
 
 
 class ImageInfo:
-    """One JSON file for each image.
+    """One JSON file for each image; a damaged one is set aside when something new is noted.
 
     Args:
         folder: Where they are kept.
@@ -25,17 +23,19 @@ class ImageInfo:
         self._lock = threading.Lock()
 
     def get(self, image_id: str) -> dict[str, Any]:
-        """The notes of an image; empty if there are none."""
-        path = self._folder / f"{image_id}.json"
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError:
-            logger.warning("The notes %s are damaged and are left out", path)
-            return {}
+        """The notes of an image; empty if there are none, or they are damaged."""
+        return self._file(image_id).read() or {}
 
     def update(self, image_id: str, notes: dict[str, Any]) -> None:
         """Add to the notes of an image, or change them."""
         with self._lock:
-            write_json(self._folder / f"{image_id}.json", {**self.get(image_id), **notes})
+            self._file(image_id).write({**self.get(image_id), **notes})
+
+    def _file(self, image_id: str) -> StateFile[dict[str, Any]]:
+        return StateFile(self._folder / f"{image_id}.json", _parsed, "The notes of that image are left out.")
+
+
+def _parsed(notes: Any) -> dict[str, Any]:
+    if not isinstance(notes, dict):
+        raise TypeError(f"it holds {type(notes).__name__}")
+    return {name: value for name, value in notes.items() if name != _STRATEGY or isinstance(value, dict)}

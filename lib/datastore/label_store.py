@@ -3,64 +3,66 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from lib.atomic import write_atomically, write_json
+from lib.atomic import make_folder, write_atomically, write_json
+from lib.datastore.label_record import LabelRecord, read_record
 from lib.errors import UserError
+from lib.integrity import Damage, DamagedFileError, sha256_of
+from lib.watched_files import CHANGED, WatchedFiles, unreadable
+
+__all__ = ["IMAGE_ID", "LabelRecord", "LabelStore"]
 
 logger = logging.getLogger(__name__)
 
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_UID = re.compile(r"[0-9.]+")
 _LABEL_SUFFIX = ".nii.gz"
+_SETTLED_NS = 200_000_000  # file systems count time in ticks: a younger folder may change again under the same time
 
 
 @dataclass(frozen=True)
-class LabelRecord:
-    """One submission.
+class _Folder:
+    """What the folder of an image holds: its records, oldest first, and by number those that are damaged."""
 
-    Attributes:
-        image_id: SeriesInstanceUID of its image.
-        number: 1 for the first submission of this image, counting up.
-        tag: MONAI Label's tag: ``final`` for a person's label, ``original`` for a model's.
-        time: Seconds since 1970.
-        sha256: Checksum of the label file; empty where the record says that the label was withdrawn.
-        info: What came with it (viewer, client id, parameters), and what was found (grid, voxel count).
-        dicom_seg: Of the DICOM SEG stored of it the ``sop_instance_uid``, or the ``error`` why there is none yet.
-    """
-
-    image_id: str
-    number: int
-    tag: str
-    time: float
-    sha256: str
-    info: dict[str, Any] = field(default_factory=dict)
-    dicom_seg: dict[str, str] = field(default_factory=dict)
+    records: tuple[LabelRecord, ...] = ()
+    damaged: dict[int, Damage] = field(default_factory=dict)
 
 
 class LabelStore:
     """Labels as files ``<image id>/<n>.nii.gz`` with their record ``<n>.json``.
 
-    The record is written last: a label without one was never accepted. Safe for several processes.
+    The record is written last: a label without one was never accepted. It holds the checksum of the label, which is
+    compared whenever the label is read: what is damaged is named and never used, nor is an older label in its place
+    before a person says so. Safe for several processes and threads.
 
     Args:
         folder: Where they are kept.
+
+    Raises:
+        OSError: The folder cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / ".lock")
-        self._read: dict[str, tuple[int, list[LabelRecord]]] = {}
+        make_folder(folder)
+        self._lock = FileLock(folder / ".lock", mode=0o600)
+        self._files = WatchedFiles()
+        self._guard = threading.Lock()  # of the two below
+        self._read: dict[str, tuple[int, _Folder]] = {}
+        self._writes = 0
+        self._told: set[Path] = set()
 
     def save(self, image_id: str, tag: str, write: Callable[[Path], Any], info: dict[str, Any]) -> LabelRecord:
         """Keep a new submission.
@@ -73,106 +75,216 @@ class LabelStore:
 
         Raises:
             UserError: The image id or tag is no plain name.
+            DamagedFileError: Something else is in the place of the image's folder.
         """
         if not _TAG.fullmatch(tag):
             raise UserError(f"A tag is made of letters, digits, - and _, not {tag!r}.")
+        if damage := self._misplaced(self._image_folder(image_id)):
+            raise DamagedFileError(damage)
         with self._lock:
             number = self._next_number(image_id)
-            path = self._label_path(image_id, number)
+            path = self._place(image_id, number)
             write_atomically(path, write)
-            record = LabelRecord(image_id, number, tag, time.time(), _sha256(path), info)
+            record = LabelRecord(image_id, number, tag, time.time(), sha256_of(path), info)
             self._write_record(record)
         return record
 
     def withdraw(self, image_id: str, tag: str) -> None:
-        """Take a label out of use. Its file and history stay.
+        """Take a label out of use, be it damaged or not. Its file and history stay.
 
         Raises:
             UserError: There is no such label.
         """
         with self._lock:
-            self.latest(image_id, tag)
+            self._standing(image_id, tag)
             self._write_record(LabelRecord(image_id, self._next_number(image_id), tag, time.time(), ""))
 
-    def update_info(self, image_id: str, tag: str, info: dict[str, Any]) -> None:
-        """Add to the info of the latest label of a tag.
+    def update_info(self, image_id: str, tag: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Add to the info of the latest label of a tag what ``change`` makes of it.
 
         Raises:
             UserError: There is no such label.
         """
         with self._lock:
-            record = self.latest(image_id, tag)
-            self._write_record(replace(record, info={**record.info, **info}))
+            record = self._standing(image_id, tag)
+            self._write_record(replace(record, info={**record.info, **change(record.info)}))
 
     def note_dicom_seg(self, record: LabelRecord, dicom_seg: dict[str, str]) -> None:
         """Note what became of the DICOM SEG of a submission, be it the latest or not."""
         with self._lock:
-            now = next(one for one in self.history(record.image_id) if one.number == record.number)
-            self._write_record(replace(now, dicom_seg=dicom_seg))
+            now = next((one for one in self.history(record.image_id) if one.number == record.number), None)
+            if now is not None:  # else its record was damaged meanwhile, which is never overwritten
+                self._write_record(replace(now, dicom_seg=dicom_seg))
 
     def history(self, image_id: str) -> list[LabelRecord]:
-        """All submissions of an image, oldest first."""
-        folder = self._image_folder(image_id)
-        try:
-            changed = folder.stat().st_mtime_ns
-        except FileNotFoundError:
-            return []
-        if self._read.get(image_id, (0, []))[0] != changed:
-            records = [_read_record(path) for path in folder.glob("[0-9]*.json")]
-            found = sorted((record for record in records if record), key=lambda record: record.number)
-            self._read[image_id] = (changed, found)
-        return self._read[image_id][1]
+        """All submissions of an image whose records are whole, oldest first."""
+        return [*self._entries(image_id).records]
+
+    def in_use(self, image_id: str) -> dict[str, LabelRecord]:
+        """The latest label of each tag that was not withdrawn, be it damaged or not."""
+        latest = {record.tag: record for record in self._entries(image_id).records}
+        return {tag: record for tag, record in latest.items() if record.sha256}
 
     def current(self, image_id: str) -> dict[str, LabelRecord]:
-        """The latest label of each tag that is in use."""
-        latest = {record.tag: record for record in self.history(image_id)}
-        return {tag: record for tag, record in latest.items() if record.sha256}
+        """The latest label of each tag that is in use and whole."""
+        return {tag: record for tag, record in self.in_use(image_id).items() if not self.damage_of(record)}
 
     def latest(self, image_id: str, tag: str) -> LabelRecord:
         """The latest label of a tag.
 
         Raises:
             UserError: There is none.
+            DamagedFileError: It is damaged, or may be that of a damaged record.
         """
-        record = self.current(image_id).get(tag)
-        if record is None:
-            raise UserError(f"There is no label {tag!r} of image {image_id}.", status=404)
+        record = self._standing(image_id, tag)
+        if damage := self.damage_of(record):
+            raise DamagedFileError(damage)
         return record
 
     def path(self, record: LabelRecord) -> Path:
-        """The label file of a submission."""
-        return self._label_path(record.image_id, record.number)
+        """The label file of a submission, whose content was just compared with its checksum.
+
+        Raises:
+            DamagedFileError: It is not what was stored.
+        """
+        self.content(record)
+        return self._place(record.image_id, record.number)
+
+    def content(self, record: LabelRecord) -> bytes:
+        """The content of the label file of a submission, these very bytes compared with its checksum.
+
+        Raises:
+            DamagedFileError: It is not what was stored.
+        """
+        path = self._place(record.image_id, record.number)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DamagedFileError(self._damage(record, unreadable(error))) from error
+        if hashlib.sha256(content).hexdigest() != record.sha256:
+            self._files.forget(path)
+            raise DamagedFileError(self._damage(record, CHANGED))
+        return content
+
+    def file_name(self, record: LabelRecord) -> str:
+        """Name of the label file of a submission."""
+        return self._place(record.image_id, record.number).name
+
+    def damage_of(self, record: LabelRecord) -> Damage | None:
+        """Why a label cannot be used; None if it can. Its file is read again only after it changed."""
+        newer = [number for number in self._entries(record.image_id).damaged if number > record.number]
+        return self._entries(record.image_id).damaged.get(max(newer)) if newer else self._damage_of_file(record)
+
+    def damage(self, image_id: str | None = None, *, former: bool = True) -> list[Damage]:
+        """What is damaged.
+
+        Args:
+            image_id: Of this image; of all if None.
+            former: Also the labels that newer ones have replaced.
+        """
+        ids = [image_id] if image_id else self.images()
+        return [damage for one in ids for damage in self._damage_of_image(one, former)]
+
+    def images(self) -> list[str]:
+        """Ids of all images that ever had a label."""
+        found = (path.name for path in self._folder.iterdir() if IMAGE_ID.fullmatch(path.name))
+        return sorted(found)
 
     def labelled_images(self) -> list[str]:
-        """Ids of all images that have a label in use."""
-        names = (folder.name for folder in self._folder.iterdir() if folder.is_dir())
-        return sorted(name for name in names if self.current(name))
+        """Ids of all images that have a label in use that is whole."""
+        return [image_id for image_id in self.images() if self.current(image_id)]
+
+    def _standing(self, image_id: str, tag: str) -> LabelRecord:
+        """The latest label of a tag, be it damaged or not."""
+        record = self.in_use(image_id).get(tag)
+        if record is not None:
+            return record
+        if damaged := self._entries(image_id).damaged:
+            raise DamagedFileError(damaged[max(damaged)])
+        raise UserError(f"There is no label {tag!r} of image {image_id}.", HTTPStatus.NOT_FOUND)
+
+    def _damage_of_image(self, image_id: str, former: bool) -> Iterator[Damage]:
+        if damage := self._misplaced(self._image_folder(image_id)):
+            yield damage
+            return
+        entries, in_use = self._entries(image_id), self.in_use(image_id)
+        newest = max((record.number for record in entries.records), default=0)
+        yield from (damage for number, damage in sorted(entries.damaged.items()) if former or number > newest)
+        for record in entries.records:
+            wanted = record.sha256 and (former or in_use.get(record.tag) == record)
+            if wanted and (damage := self._damage_of_file(record)):
+                yield damage
+
+    def _damage_of_file(self, record: LabelRecord) -> Damage | None:
+        problem = self._files.problem(self._place(record.image_id, record.number), record.sha256)
+        return self._damage(record, problem) if problem else None
+
+    def _damage(self, record: LabelRecord, what: str) -> Damage:
+        path = self._place(record.image_id, record.number)
+        return Damage(
+            "label",
+            path,
+            f"Label {record.number} ({record.tag}) of image {record.image_id} is damaged: {what} ({path}). It is not "
+            "used. Put the file back from a backup, bring a former label back (`python main.py labels STUDIES --image "
+            "UID --restore NUMBER`), or submit it again.",
+        )
+
+    def _misplaced(self, folder: Path) -> Damage | None:
+        if not folder.exists() or folder.is_dir() or not _UID.fullmatch(folder.name):  # or a person's notes
+            return None
+        told = f"Where the labels of image {folder.name} should lie, there is a file: {folder}. Move it away."
+        return Damage("label", folder, told)
+
+    def _entries(self, image_id: str) -> _Folder:
+        folder = self._image_folder(image_id)
+        with self._guard:
+            known, writes = self._read.get(image_id), self._writes
+        try:
+            changed = folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return _Folder()
+        if known and known[0] == changed and not known[1].damaged:  # a person may mend those in place
+            return known[1]
+        entries = _read_folder(folder)
+        for damage in entries.damaged.values():
+            if damage.path not in self._told:
+                self._told.add(damage.path)
+                logger.error("%s", damage.problem)
+        with self._guard:
+            if self._writes == writes and time.time_ns() - changed > _SETTLED_NS:
+                self._read[image_id] = (changed, entries)
+        return entries
 
     def _write_record(self, record: LabelRecord) -> None:
-        write_json(self._image_folder(record.image_id) / f"{record.number}.json", asdict(record))
-        self._read.pop(record.image_id, None)
+        write_json(self._image_folder(record.image_id) / f"{record.number}.json", record.to_json())
+        with self._guard:
+            self._writes += 1
+            self._read.pop(record.image_id, None)
 
     def _next_number(self, image_id: str) -> int:
         """One more than any number in use, be its record whole or not."""
         names = (path.name.partition(".")[0] for path in self._image_folder(image_id).glob("[0-9]*"))
-        return max((int(name) for name in names if name.isdigit()), default=0) + 1
+        return max((int(name) for name in names if name.isdecimal()), default=0) + 1
 
     def _image_folder(self, image_id: str) -> Path:
         if not IMAGE_ID.fullmatch(image_id):
             raise UserError(f"{image_id!r} is no image id: it must be a SeriesInstanceUID.")
         return self._folder / image_id
 
-    def _label_path(self, image_id: str, number: int) -> Path:
+    def _place(self, image_id: str, number: int) -> Path:
         return self._image_folder(image_id) / f"{number}{_LABEL_SUFFIX}"
 
 
-def _read_record(path: Path) -> LabelRecord | None:
-    try:
-        return LabelRecord(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        logger.error("Label record %s is damaged and is left out: %s", path, error)
-        return None
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _read_folder(folder: Path) -> _Folder:
+    """Read all records of an image."""
+    records, damaged = [], {}
+    for path in folder.glob("[0-9]*.json"):
+        if not path.stem.isdecimal():  # a person's copy
+            continue
+        try:
+            records.append(read_record(path))
+        except FileNotFoundError:
+            continue
+        except DamagedFileError as error:
+            damaged[int(path.stem)] = error.damage
+    return _Folder(tuple(sorted(records, key=lambda record: record.number)), damaged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ import SimpleITK as sitk
 from lib.atomic import write_atomically
 from lib.datastore.volume import read_grid
 
+logger = logging.getLogger(__name__)
+
 _KEY = "prediction"
+_CHECKSUM = "voxels_sha256"  # SimpleITK may fill a file that was cut off with zeros
 _MAX_BYTES = 512 << 20
 
 
@@ -82,6 +86,7 @@ class PredictionStore:
         origin = json.dumps(asdict(prediction), sort_keys=True)
         mask = sitk.Cast(mask, sitk.sitkUInt8)
         mask.SetMetaData(_KEY, origin)
+        mask.SetMetaData(_CHECKSUM, _checksum(sitk.GetArrayViewFromImage(mask)))
         name = hashlib.sha256(origin.encode()).hexdigest()[:16]
         path = self._folder / prediction.image_id / f"{name}.nrrd"
         write_atomically(path, lambda part: sitk.WriteImage(mask, str(part), True, 1))
@@ -110,20 +115,33 @@ class PredictionStore:
         if not found or not (model_version or client_id):
             return None
         prediction, path = next((one for one in found if one[0].client_id == client_id), found[0])
-        return prediction, sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        image = sitk.ReadImage(str(path))
+        mask = sitk.GetArrayFromImage(image)
+        if not image.HasMetaDataKey(_CHECKSUM) or image.GetMetaData(_CHECKSUM) != _checksum(mask):
+            raise ValueError(f"{path} is not what was written")
+        return prediction, mask
 
     def _newest_first(self, image_id: str) -> Iterator[tuple[Prediction, Path]]:
         for path in sorted((self._folder / image_id).glob("[0-9a-f]*.nrrd"), key=_time, reverse=True):
-            yield Prediction(**json.loads(read_grid(path).GetMetaData(_KEY))), path
+            try:
+                prediction = Prediction(**json.loads(read_grid(path).GetMetaData(_KEY)))
+            except (OSError, RuntimeError, ValueError, TypeError) as error:  # one that is damaged hides no other
+                logger.warning("The prediction %s is damaged and is left out: %s", path, str(error).splitlines()[0])
+                continue
+            yield prediction, path
 
     def _make_room(self) -> None:
-        files = sorted(self._folder.glob("*/[0-9a-f]*.nrrd"), key=_time)
+        files = sorted((path for path in self._folder.glob("*/[0-9a-f]*.nrrd") if path.is_file()), key=_time)
         used = sum(path.stat().st_size for path in files)
         for path in files[:-1]:
             if used <= self._max_bytes:
                 return
             used -= path.stat().st_size
             path.unlink(missing_ok=True)
+
+
+def _checksum(mask: np.ndarray) -> str:
+    return hashlib.sha256(mask.tobytes()).hexdigest()
 
 
 def _time(path: Path) -> int:

@@ -19,9 +19,11 @@ import requests
 import SimpleITK as sitk
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
+from lib.atomic import make_folder
 from lib.datastore.catalog import CatalogWatcher, DicomwebClient, Series, SeriesCatalog
 from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
+from lib.datastore.label_facts import said_later, shown
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
@@ -31,6 +33,7 @@ from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_header import check_image_header
 from lib.errors import UserError
+from lib.integrity import Damage, DamagedFileError
 from lib.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -200,7 +203,7 @@ class SeriesDatastore(Datastore):
                 image_id, grid_of(Path(self.get_image_uri(image_id))), model_version, client_id, settings
             )
             self.predictions.keep(prediction, sitk.ReadImage(str(mask)))
-        except (OSError, RuntimeError, UserError) as error:  # a full disk: SimpleITK raises RuntimeError
+        except Exception as error:  # a full disk, a PACS that is away: the mask that was asked for is there
             logger.warning("The prediction of %s could not be kept for comparison: %s", image_id, error)
 
     def _origin(self, image_id: str, grid: str, voxels: np.ndarray, info: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +219,8 @@ class SeriesDatastore(Datastore):
             if version or "model_version" not in info:
                 found = self.predictions.find(image_id, grid, model_version=version, client_id=client)
         except (OSError, RuntimeError, ValueError, TypeError) as error:  # a damaged cache must not cost a label
-            logger.warning("The prediction that the label of %s began from cannot be read: %s", image_id, error)
+            told = str(error).splitlines()[0]
+            logger.warning("The prediction that the label of %s began from cannot be read: %s", image_id, told)
         if found is None:
             return {"model_version": version, "changes": None}
         prediction, mask = found
@@ -228,27 +232,32 @@ class SeriesDatastore(Datastore):
 
         Raises:
             UserError: There is none.
+            DamagedFileError: It is not what was stored.
         """
         return str(self.labels.path(self.labels.latest(label_id, label_tag)))
 
     def get_label(self, label_id: str, label_tag: str, params: Any = None) -> io.BytesIO:
         """Content of the latest label."""
-        return io.BytesIO(Path(self.get_label_uri(label_id, label_tag)).read_bytes())
+        return io.BytesIO(self.labels.content(self.labels.latest(label_id, label_tag)))
 
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
         """What is known of the latest label."""
         record = self.labels.latest(label_id, label_tag)
         return {
-            **record.info,
+            **shown(record.info),
             "number": record.number,
             "ts": int(record.time),
             "sha256": record.sha256,
-            "name": self.labels.path(record).name,
+            "name": self.labels.file_name(record),
         }
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        """Add to what is known of the latest label."""
-        self.labels.update_info(label_id, label_tag, info)
+        """Add what somebody says to what is known of the latest label; what this app knows stays."""
+        self.labels.update_info(label_id, label_tag, lambda known: said_later(info, known))
+
+    def note_label(self, label_id: str, label_tag: str, said: dict[str, Any], user: str | None) -> None:
+        """Add what a client's user says of the latest label, with who it was."""
+        self.labels.update_info(label_id, label_tag, lambda known: {**said_later(said, known), "noted_by": user})
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Take a label out of use; it stays in the history."""
@@ -263,7 +272,7 @@ class SeriesDatastore(Datastore):
         return self.get_labels_by_image_id(image_id).get(tag, "")
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        """Ids of the images that a person has labelled."""
+        """Ids of the images that a person has labelled; one whose label is damaged is not among them."""
         tag = label_tag or _FINAL
         present = set(self.list_images())
         return [
@@ -271,6 +280,23 @@ class SeriesDatastore(Datastore):
             for image_id in self.labels.labelled_images()
             if image_id in present and tag in self.labels.current(image_id)
         ]
+
+    def damaged_labels(self, tag: str = _FINAL) -> list[Damage]:
+        """What is wrong with the images here whose label of this tag is damaged, so that they count as unlabelled."""
+        found = []
+        for image_id in sorted(set(self.list_images()) & set(self.labels.images())):
+            try:
+                self.labels.latest(image_id, tag)
+            except DamagedFileError as error:
+                found.append(error.damage)
+            except UserError:
+                continue
+        return found
+
+    def damage(self) -> list[Damage]:
+        """What is damaged of the labels in use and of the DICOM objects in the workspace."""
+        objects = self.client.objects.damage() if isinstance(self.client, FolderClient) else []
+        return [*self.labels.damage(former=False), *objects]
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Ids of the images that nobody has labelled yet."""
@@ -287,7 +313,8 @@ class SeriesDatastore(Datastore):
         pairs = []
         for image_id in self.get_labeled_images():
             try:
-                image, label = self.get_image_uri(image_id), self.get_label_uri(image_id, _FINAL)
+                record = self.labels.latest(image_id, _FINAL)
+                image, label = self.get_image_uri(image_id), str(self.labels.path(record))
             except (UserError, OSError) as error:
                 logger.warning("Image %s is left out of training: %s", image_id, error)
                 continue
@@ -300,7 +327,7 @@ class SeriesDatastore(Datastore):
                     "label": label,
                     "image_id": image_id,
                     "patient_id": self.series(image_id).value("PatientID"),
-                    "label_sha256": self.labels.latest(image_id, _FINAL).sha256,
+                    "label_sha256": record.sha256,
                 }
             )
             self.volumes.keep(Path(pair["image"]) for pair in pairs)  # before the next one may need room
@@ -315,7 +342,8 @@ class SeriesDatastore(Datastore):
             with zipfile.ZipFile(file, "w") as archive:
                 for pair in pairs:
                     archive.write(pair["image"], f"image/{pair['image_id']}.nrrd")
-                    archive.write(pair["label"], f"label/{pair['image_id']}.nii.gz")
+                    content = self.labels.content(self.labels.latest(pair["image_id"], _FINAL))
+                    archive.writestr(f"label/{pair['image_id']}.nii.gz", content)
                 archive.writestr("metadata.json", json.dumps(self.json(), default=str, indent=2))
             return file.name
 
@@ -400,7 +428,7 @@ class SeriesDatastore(Datastore):
             elif isinstance(self.client, FolderClient):
                 write_volume(read_volume(self.client.series_paths(series.study_uid, series.uid)), path)
             else:
-                self._settings.cache_dir.mkdir(parents=True, exist_ok=True)
+                make_folder(self._settings.cache_dir)
                 with tempfile.TemporaryDirectory(dir=self._settings.cache_dir) as folder:
                     files = []
                     for number, instance in enumerate(self.client.retrieve_series(series.study_uid, series.uid)):

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from lib.atomic import make_folder
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_metadata
 from lib.dicomweb.folder_index import FolderIndex, IndexedFile, Scan
@@ -23,6 +24,7 @@ from lib.dicomweb.folder_store import FolderStore
 from lib.dicomweb.folder_walk import explain
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import matches, tag_of, values_of
+from lib.dicomweb.stored_objects import StoredObjects
 from lib.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -44,8 +46,10 @@ class FolderClient:
 
     def __init__(self, studies: Path, store_dir: Path, database: Path) -> None:
         self.base_url = Path(studies).resolve().as_uri()
+        make_folder(store_dir)
+        self.objects = StoredObjects(store_dir)
         self.index = FolderIndex(database, [studies, store_dir])
-        self._store = FolderStore(self.index, store_dir, self.base_url)
+        self._store = FolderStore(self.index, self.objects, self.base_url)
 
     def scan(self, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Take in what changed in the folder since the last time."""
@@ -172,7 +176,7 @@ class FolderClient:
             UserError: One was deleted.
         """
         files = self._series_files(study_instance_uid, series_instance_uid)
-        return [self.check_readable(file.path) for file in files]
+        return [self.check_readable(self._whole(file).path) for file in files]
 
     def check_readable(self, path: Path) -> Path:
         """Return the path of a file of the index.
@@ -205,7 +209,7 @@ class FolderClient:
 
     def _read(self, read: Callable[[IndexedFile], _Read], file: IndexedFile) -> _Read:
         try:
-            return read(file)
+            return read(self._whole(file))
         except OSError as error:
             if error.errno is None:
                 raise
@@ -213,6 +217,11 @@ class FolderClient:
 
     def _series_files(self, study_uid: str, series_uid: str) -> list[IndexedFile]:
         return [file for file in self.index.instances(series_uid) if file.study_uid == study_uid]
+
+    def _whole(self, file: IndexedFile) -> IndexedFile:
+        """The file, if it is not one of the workspace that is damaged."""
+        self.objects.check(file.path)
+        return file
 
     def _file(self, study_uid: str, series_uid: str, sop_uid: str) -> IndexedFile:
         for file in self.index.instances(series_uid, sop_uid):

@@ -17,6 +17,7 @@ from lib.dicomweb.dicom_file import NotUsableError, pixel_digest, read_index_hea
 from lib.dicomweb.folder_walk import FolderWalk, walk
 from lib.dicomweb.header_fields import complete_uids, header_json, place_of
 from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
+from lib.dicomweb.index_database import IndexDatabase, mending_damage, telling_damage
 from lib.errors import in_one_line
 
 logger = logging.getLogger(__name__)
@@ -90,37 +91,25 @@ class FolderIndex:
     the folders. Safe to use from several threads.
 
     Args:
-        database: The SQLite file; may be deleted at any time while no server runs.
+        database: The SQLite file; may be deleted at any time while no server runs, and is made anew if damaged.
         roots: The folders, any depth, any file names. Where two have the same instance, the first counts.
     """
 
     def __init__(self, database: Path, roots: Sequence[Path]) -> None:
         self.roots = [Path(root).resolve() for root in roots]
         self._prefixes = [os.path.join(root, "") for root in self.roots]  # noqa: PTH118 - of path names, with a slash
-        self._database = database
-        self._local = threading.local()
+        self._database = IndexDatabase(database, _SCHEMA, _SCHEMA_VERSION)
         self._scan_lock = threading.Lock()
         self._unreachable: list[tuple[Path, str]] = []
         self._changed_lock = threading.Lock()
         self._changed_series: set[str] = set()
-        database.parent.mkdir(parents=True, exist_ok=True)
-        if self._connection.execute("PRAGMA user_version").fetchone()[0] not in (0, _SCHEMA_VERSION):
-            self._connection.executescript(
-                "DROP TABLE IF EXISTS files; DROP TABLE IF EXISTS series; DROP TABLE IF EXISTS images;"
-            )
-        self._connection.executescript(_SCHEMA)
-        self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        """One connection for each thread: SQLite's may not be shared."""
-        if not hasattr(self._local, "connection"):
-            connection = sqlite3.connect(self._database, timeout=60, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            self._local.connection = connection
-        return self._local.connection
+        """That of this thread."""
+        return self._database.connection
 
+    @mending_damage
     def scan(self, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Look at the folders and take in what changed. Answers go on meanwhile.
 
@@ -174,6 +163,11 @@ class FolderIndex:
             files.append((str(path), status.st_size, status.st_mtime_ns))
         self._mark_copies({str(path) for path in paths}, self._take_in(files, FolderWalk()))
 
+    def forget(self, paths: Sequence[Path]) -> None:
+        """Forget files of the workspace that were moved away; waits for no scan."""
+        self._forget([str(path) for path in paths])
+
+    @telling_damage
     def series(
         self, study_uid: str | None = None, series_uid: str | None = None
     ) -> list[tuple[dict[str, dict[str, Any]], int]]:
@@ -193,6 +187,7 @@ class FolderIndex:
         )
         return [(json.loads(header), count) for header, count in rows]
 
+    @telling_damage
     def instances(self, series_uid: str, sop_uid: str | None = None) -> list[IndexedFile]:
         """The instances of a series, or the one asked for; of a duplicate that of the first folder counts."""
         query = (
@@ -209,20 +204,24 @@ class FolderIndex:
             found.setdefault(sop, IndexedFile(Path(path), study, series, sop, syntax, json.loads(instance), version))
         return list(found.values())
 
+    @telling_damage
     def has_instance(self, sop_uid: str) -> bool:
         """Whether there is an instance with this SOPInstanceUID, in any series."""
         query = "SELECT 1 FROM files WHERE sop_uid = ? LIMIT 1"
         return self._connection.execute(query, [sop_uid]).fetchone() is not None
 
+    @telling_damage
     def images(self) -> list[ImageFile]:
         """The NIfTI, NRRD and MetaImage files; of several with the same content the first."""
         rows = self._connection.execute("SELECT path, description FROM images ORDER BY path DESC")
         return list({image.uid: image for image in (ImageFile.from_json(*row) for row in rows)}.values())[::-1]
 
+    @telling_damage
     def paths(self) -> set[Path]:
         """Every file that was looked at, usable or not."""
         return {Path(path) for (path,) in self._connection.execute("SELECT path FROM files")}
 
+    @telling_damage
     def problems(self) -> list[tuple[Path, str]]:
         """Every file that cannot be used, with the reason."""
         rows = self._connection.execute("SELECT path, problem FROM files WHERE problem IS NOT NULL ORDER BY path")

@@ -13,9 +13,9 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from lib.atomic import write_atomically
 from lib.dicomweb.folder_index import FolderIndex
 from lib.dicomweb.matching import values_of
+from lib.dicomweb.stored_objects import StoredObjects
 from lib.dicomweb.stow import DOES_NOT_FIT, DUPLICATE, NOT_UNDERSTOOD, NotStoredError, read_uids
 from lib.errors import UserError
 
@@ -26,17 +26,16 @@ class FolderStore:
     """Keeps instances below a folder of the workspace and takes them into the index.
 
     Args:
-        index: Of the user's folder and of ``store_dir``.
-        store_dir: Where instances are kept.
+        index: Of the user's folder and of the workspace.
+        objects: The instances that are kept, each with its checksum.
         base_url: Of the folder, for the Retrieve URL of the answer.
     """
 
-    def __init__(self, index: FolderIndex, store_dir: Path, base_url: str) -> None:
+    def __init__(self, index: FolderIndex, objects: StoredObjects, base_url: str) -> None:
         self._index = index
-        self._store_dir = store_dir
+        self._objects = objects
         self._base_url = base_url
         self._lock = threading.Lock()
-        store_dir.mkdir(parents=True, exist_ok=True)
 
     def store_files(self, parts: Sequence[Path], study_uid: str | None = None) -> Dataset:
         """Store DICOM files byte by byte, as STOW-RS does.
@@ -98,7 +97,7 @@ class FolderStore:
         return response, failures
 
     def _keep(self, header: Dataset, write: Callable[[Path], Any]) -> Path:
-        path = self._store_dir / str(header.StudyInstanceUID) / f"{header.SOPInstanceUID}.dcm"
+        path = self._objects.place(str(header.StudyInstanceUID), str(header.SOPInstanceUID))
         with self._lock:
             if path.exists() or self._index.has_instance(header.SOPInstanceUID):
                 told = f"There is an instance {header.SOPInstanceUID} already; it stays as it is."
@@ -112,7 +111,7 @@ class FolderStore:
                     f"{header.SOPInstanceUID} needs a Series Instance UID of its own."
                 )
                 raise NotStoredError(DOES_NOT_FIT, told, header)
-            write_atomically(path, write)
+            self._objects.write(path, write)
             self._index.add([path.resolve()])
         return path
 

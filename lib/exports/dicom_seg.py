@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import highdicom as hd
@@ -17,10 +19,13 @@ from lib.exports.source_images import SourceImages
 
 # It logs each module that it copies.
 logging.getLogger("highdicom").setLevel(logging.WARNING)
+# It warns of names that it finds unlikely, and repeats them: the server's log is no place for patients' names.
+warnings.filterwarnings("ignore", module=r"highdicom\b")
 
 _ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 _FIRST_SERIES_NUMBER = 9000
 _FIRST_LESION_SERIES_NUMBER = 10000  # those of RTSTRUCT begin at 9500
+_MOST_SEGMENTS = 65_535
 _LONGEST_NAME = 64  # characters of a component of a person's name (PS3.5 6.2)
 
 
@@ -61,20 +66,27 @@ def lesion_segmentation(
     """Make a Segmentation with a binary segment for each lesion, so that others can refer to one of them.
 
     Args:
-        places: (slice, row, column), uint16: the number of the lesion in ``lesions``, counted from 1; 0 elsewhere.
+        places: (slice, row, column): the number of the lesion in ``lesions``, counted from 1; 0 elsewhere.
         lesions: One at least; tracking identifier and UID of each segment are the lesion's.
         sources: The images that they lie on.
         provenance: Where the mask comes from. The same one makes the same instance, bit for bit.
         info: ``info.yaml``: the labels' codes under ``segments``, name and version of this app.
 
     Raises:
-        UserError: The mask does not fit the series, or the series lacks what a Segmentation must have.
+        UserError: The mask does not fit the series, the series lacks what a Segmentation must have, or there are more
+            lesions than a Segmentation can number (Segment Number is US, PS3.3 C.8.20.4).
     """
+    if len(lesions) > _MOST_SEGMENTS:
+        raise UserError(
+            f"The label has {len(lesions)} separate lesions; a DICOM SEG can number {_MOST_SEGMENTS}. Remove the "
+            "specks, or ask for the table of lesions.",
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        )
     descriptions = [
         _description(number, lesion.label, *provenance.tracking(lesion.label, lesion.number), provenance, info)
         for number, lesion in enumerate(lesions, 1)
     ]
-    return _segmentation(places, descriptions, sources, provenance, info, of_lesions=True)
+    return _segmentation(places.astype(np.uint16), descriptions, sources, provenance, info, of_lesions=True)
 
 
 def _segmentation(

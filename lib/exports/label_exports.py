@@ -13,7 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 from pydicom.dataset import FileDataset
 
-from lib.datastore.label_store import LabelRecord
+from lib.datastore.label_facts import model_version_of
+from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.exports.dicom_seg import lesion_segmentation, segmentation
@@ -66,7 +67,7 @@ class LabelExports:
             "series_instance_uid": record.image_id,
             "label_number": record.number,
             "algorithm_type": algorithm_type(record.info),
-            "model_version": record.info.get("model_version"),
+            "model_version": model_version_of(record.info),
         }
         return about, self._measured(record)[0]
 
@@ -111,6 +112,9 @@ class LabelExports:
         return measured_lesions(mask, volume, self._info["labels"])
 
     def _mask(self, record: LabelRecord) -> np.ndarray:
-        """Voxels (slice, row, column) of a label."""
-        path = self._datastore.labels.path(record)
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkUInt8))
+        """Voxels (slice, row, column) of a label.
+
+        Raises:
+            DamagedFileError: It is not what was stored.
+        """
+        return read_voxels(self._datastore.labels.content(record))

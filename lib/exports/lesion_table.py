@@ -28,6 +28,7 @@ DEFINITIONS = {
 }
 _EVERY_NEIGHBOUR = np.ones((3, 3, 3), bool)
 _MIDLINE_MM = 10.0
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet program calculates
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,13 @@ def measured_lesions(
         labels: Label values by name.
 
     Returns:
-        The lesions, and uint16 voxels like ``mask``: 1 in the first of them, 2 in the second …, 0 elsewhere.
+        The lesions, and uint32 voxels like ``mask``: 1 in the first of them, 2 in the second …, 0 elsewhere.
     """
     grid = _Grid.of(volume)
     hu = sitk.GetArrayViewFromImage(volume)
     midline = _midline(volume) if mask.any() else None
     lesions: list[Lesion] = []
-    places = np.zeros(mask.shape, np.uint16)
+    places = np.zeros(mask.shape, np.uint32)
     for name, value in labels.items():
         components, _ = ndimage.label(mask == value, structure=_EVERY_NEIGHBOUR)
         found = []
@@ -138,10 +139,16 @@ def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[Lesion]]]) -> s
     """
     text = io.StringIO()
     rows = [{**about, **asdict(lesion)} for about, lesions in tables for lesion in lesions]
+    rows = [{name: _harmless(value) for name, value in row.items()} for row in rows]
     writer = csv.DictWriter(text, [*tables[0][0], *(field.name for field in fields(Lesion))])
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _harmless(value: object) -> object:
+    """Keep spreadsheet programs from taking a text for a formula, by an apostrophe in front; numbers stay numbers."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def as_json(tables: Sequence[tuple[Mapping[str, object], Sequence[Lesion]]]) -> str:

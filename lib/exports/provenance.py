@@ -9,7 +9,8 @@ from typing import Any
 
 from pydicom.uid import generate_uid
 
-from lib.datastore.label_store import LabelRecord
+from lib.datastore.label_facts import author_of, changes_of, model_version_of
+from lib.datastore.label_record import LabelRecord
 
 RESEARCH_USE = "research use only"
 
@@ -43,8 +44,8 @@ class Provenance:
             number=record.number,
             time=record.time,
             algorithm_type=algorithm_type(info),
-            model_version=info.get("model_version"),
-            author=info.get("annotator") or info.get("client_id") or info.get("user") or None,
+            model_version=model_version_of(info),
+            author=author_of(info),
         )
 
     @classmethod
@@ -96,7 +97,7 @@ def algorithm_type(info: dict[str, Any]) -> str:
     A prediction that a person submitted as it was stays AUTOMATIC. Where the version is known that it began from,
     but not how many voxels changed, it is SEMIAUTOMATIC: a person had it in hand.
     """
-    changes = info.get("changes")
-    if not info.get("model_version"):
+    changes = changes_of(info)
+    if not model_version_of(info):
         return "MANUAL"
-    return "AUTOMATIC" if changes and not changes["added"] and not changes["removed"] else "SEMIAUTOMATIC"
+    return "AUTOMATIC" if changes and not changes.added and not changes.removed else "SEMIAUTOMATIC"

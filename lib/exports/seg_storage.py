@@ -12,7 +12,7 @@ from typing import Any
 import requests
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from lib.datastore.label_store import LabelRecord
+from lib.datastore.label_record import LabelRecord
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.stow import DUPLICATE
@@ -48,7 +48,8 @@ class SegStorage(threading.Thread):
     """Stores what is missing when woken, and tries again what failed, after waits that double up to a day.
 
     A label is accepted before any of this begins: no failure here delays or loses one. What was stored is noted with
-    the label, so that nothing is done twice after a restart; and what a kill left un-noted is found by its UID.
+    the label, so that nothing is done twice after a restart; and what a kill left un-noted is found by its UID. One
+    that was damaged since is made again; the damaged file is kept aside.
 
     Args:
         datastore: Of the images and labels; its client stores.
@@ -76,6 +77,7 @@ class SegStorage(threading.Thread):
         """Store, pause, look again, until the server ends."""
         while self._wanted:
             try:
+                self._adopt()
                 self.store_missing()
             except Exception:  # a full disk, say: it may have room at the next look
                 logger.exception("Could not look for labels without a DICOM SEG")
@@ -91,14 +93,14 @@ class SegStorage(threading.Thread):
         return sorted(self._failures.copy().values(), key=lambda failure: failure.retry_at)
 
     def store_missing(self) -> None:
-        """Store the object of every final label that has none; former versions too, each as an object of its own."""
+        """Store the object of every final label that has none, or a damaged one; former versions too, each its own."""
         labels = self._datastore.labels
         for image_id in self._datastore.get_labeled_images():
             for record in labels.history(image_id):
                 final = record.tag == DefaultLabelTag.FINAL.value and record.sha256
-                if not final or "sop_instance_uid" in record.dicom_seg or not self._is_due(record):
+                if not final or not self._is_due(record):
                     continue
-                if not self._try(record):
+                if ("sop_instance_uid" not in record.dicom_seg or self._is_damaged(record)) and not self._try(record):
                     return
 
     def _is_due(self, record: LabelRecord) -> bool:
@@ -131,10 +133,29 @@ class SegStorage(threading.Thread):
         client: Any = self._datastore.client
         provenance = Provenance.of_label(record)
         filters = {"SeriesInstanceUID": provenance.seg_series_uid}
-        if not client.search_for_series(study_instance_uid=series.study_uid, search_filters=filters):
-            answer = client.store_instances([self._exports.dicom_seg(record)])
+        damaged = self._is_damaged(record)
+        if damaged or not client.search_for_series(study_instance_uid=series.study_uid, search_filters=filters):
+            made = self._exports.dicom_seg(record)
+            if damaged:
+                place = client.objects.place(series.study_uid, provenance.seg_uid)
+                client.objects.set_aside(place)
+                client.index.forget([place])
+                logger.warning("The DICOM SEG of label %d of %s is made again", record.number, record.image_id)
+            answer = client.store_instances([made])
             refused = [failed.get("FailureReason") for failed in answer.get("FailedSOPSequence") or []]
             if refused and refused[0] != DUPLICATE:
                 raise OSError(f"it was refused with reason {'unknown' if refused[0] is None else refused[0]}")
             logger.info("DICOM SEG of label %d of %s stored", record.number, record.image_id)
         return provenance.seg_uid
+
+    def _is_damaged(self, record: LabelRecord) -> bool:
+        """Whether the object in the workspace is not what was stored; a PACS looks after its own."""
+        client, series = self._datastore.client, self._datastore.catalog.get(record.image_id)
+        if series is None or not isinstance(client, FolderClient):
+            return False
+        place = client.objects.place(series.study_uid, Provenance.of_label(record).seg_uid)
+        return client.objects.damage_of(place) is not None
+
+    def _adopt(self) -> None:
+        if isinstance(self._datastore.client, FolderClient) and (count := self._datastore.client.objects.adopt()):
+            logger.info("%d DICOM objects of the workspace had no checksum; they have one now", count)

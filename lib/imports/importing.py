@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from lib.datastore.label_store import LabelRecord
+from lib.datastore.label_record import LabelRecord
 from lib.errors import UserError, in_one_line
 from lib.imports.case import Case, Found
 from lib.imports.workplace import Workplace

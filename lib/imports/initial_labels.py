@@ -87,7 +87,7 @@ class InitialLabels(threading.Thread):
         (image_id,) = finding.image_ids
         mask = finding.mask
         voxels = int(np.count_nonzero(sitk.GetArrayViewFromImage(mask)))
-        former = self._datastore.labels.current(image_id).get(INITIAL)
+        former = self._datastore.labels.in_use(image_id).get(INITIAL)
         info = {
             **finding.info,
             "size": mask.GetSize(),
@@ -107,7 +107,8 @@ class InitialLabels(threading.Thread):
         logger.info("Initial label %d of %s from %s: %d voxels", record.number, image_id, finding.source.kind, voxels)
 
     def _lacks_label(self, image_id: str) -> bool:
-        return _FINAL not in self._datastore.labels.current(image_id)
+        labels = self._datastore.labels  # a damaged label is one: nothing takes its place but what a person restores
+        return _FINAL not in labels.in_use(image_id) and not labels.damage(image_id, former=False)
 
     def _is_settled(self, source: Source) -> bool:
         named = self._named.get(source.uid)

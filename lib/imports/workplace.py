@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from lib.atomic import make_folder
 from lib.datastore.catalog import Series
 from lib.datastore.label_store import LabelRecord, LabelStore
 from lib.datastore.opening import open_datastore
@@ -52,7 +53,7 @@ class Workplace:
             settings = replace(settings, workspace=Path(self._scratch))
             settings.cache_dir.mkdir()
             _copy_index(self.settings.cache_dir, settings.cache_dir)
-        settings.cache_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.cache_dir)
         self.datastore = open_datastore(settings)
         if self.settings.labels_dir.is_dir():
             self._labels = LabelStore(self.settings.labels_dir)

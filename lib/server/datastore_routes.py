@@ -14,6 +14,7 @@ from monailabel.endpoints import datastore as stock
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 
+from lib.datastore.label_facts import said_with_label
 from lib.errors import UserError
 from lib.exports.lesion_table import as_csv, as_json
 from lib.server.dicom_response import dicom_response
@@ -52,7 +53,7 @@ def datastore_router(app: Any) -> APIRouter:
         label: UploadFile = File(...),
         user: User = Depends(_ANNOTATOR),
     ) -> dict[str, Any]:
-        info = {**json_object(params), "user": user.username}
+        info = {**said_with_label(json_object(params)), "user": user.username}
         app.datastore().series(image)
         with kept_upload(label, app.uploads_dir) as path:
             label_id = app.datastore().save_label(image, str(path), tag or DefaultLabelTag.FINAL.value, info)
@@ -64,8 +65,9 @@ def datastore_router(app: Any) -> APIRouter:
     ) -> Response:
         record = app.datastore().labels.latest(label, tag)
         if output == LabelOutput.image:
-            path = app.datastore().labels.path(record)
-            return FileResponse(path, media_type="application/octet-stream", filename=f"{label}.nii.gz")
+            headers = {"Content-Disposition": f'attachment; filename="{label}.nii.gz"'}
+            content = app.datastore().labels.content(record)
+            return Response(content, media_type="application/octet-stream", headers=headers)
         if output == LabelOutput.dicom_seg:
             return dicom_response(app.exports.dicom_seg(record))
         if output == LabelOutput.rtstruct:
@@ -111,11 +113,11 @@ def datastore_router(app: Any) -> APIRouter:
 
     @router.put("/label/info", summary="Note something about a label")
     def note_label(label: str, tag: str, info: str = Form("{}"), user: User = Depends(_ANNOTATOR)) -> None:
-        app.datastore().update_label_info(label, tag, {**json_object(info, "info"), "user": user.username})
+        app.datastore().note_label(label, tag, json_object(info, "info"), user.username)
 
     @router.put("/updatelabelinfo", include_in_schema=False)
     def note_label_formerly(label: str, tag: str, params: str = Form("{}"), user: User = Depends(_ANNOTATOR)) -> None:
-        app.datastore().update_label_info(label, tag, {**json_object(params), "user": user.username})
+        app.datastore().note_label(label, tag, json_object(params), user.username)
 
     @router.get(
         "/dataset",

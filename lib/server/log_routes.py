@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from http import HTTPStatus
-from pathlib import Path
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
@@ -13,6 +12,7 @@ from monailabel.endpoints import logs as stock
 from monailabel.endpoints.user.auth import RBAC
 
 from lib.errors import UserError
+from lib.server.log_file import log_path
 
 _MOST_LINES = 100_000
 
@@ -25,7 +25,7 @@ def log_router() -> APIRouter:
     @router.get("/", summary="The last lines of the server's log")
     def logs(lines: int = Query(300, ge=1, le=_MOST_LINES)) -> Response:
         # MONAI Label's page around the lines loads scripts from public hosts.
-        return stock.get_logs(str(Path(settings.MONAI_LABEL_APP_DIR) / "logs" / "app.log"), lines, False, True, 0)
+        return stock.get_logs(str(log_path()), lines, False, True, 0)
 
     @router.get("/gpu", summary="What nvidia-smi says")
     def gpu() -> Response:

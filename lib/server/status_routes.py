@@ -57,6 +57,7 @@ def status_router(app: Any) -> APIRouter:
             "versions": app.models.manifests()[::-1],
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
             "training": {"task": _task(), "stats": app.info()["train_stats"]},
+            "damaged": [{"kind": one.kind, "file": str(one.path), "problem": one.problem} for one in app.damage()],
             "errors": errors.list(),
         }
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from monailabel.config import settings
 from monailabel.endpoints import activelearning, batch_infer, scoring
 from monailabel.endpoints import train as stock_train
 from monailabel.endpoints.user.auth import RBAC, User
 from pydantic import AfterValidator
 
+from lib.activelearning.leases import ASKER
 from lib.errors import UserError
 from lib.json_values import check_sendable
 
@@ -40,8 +41,11 @@ def task_router(app: Any) -> APIRouter:
         return app.info()
 
     @router.post("/activelearning/{strategy}", tags=["ActiveLearning"], summary="The next image to label")
-    def next_sample(strategy: str, params: _Params | None = None, user: User = Depends(_USER)) -> dict[str, Any]:
-        return activelearning.sample(strategy, params, user.username)
+    def next_sample(
+        request: Request, strategy: str, params: _Params | None = None, user: User = Depends(_USER)
+    ) -> dict[str, Any]:
+        asker = f"{user.username}@{request.client.host if request.client else ''}"
+        return activelearning.sample(strategy, {**(params or {}), ASKER: asker}, user.username)
 
     @router.post("/train/{model}", tags=["Train"], summary="Train a model", dependencies=[Depends(_ADMIN)])
     def train(model: str, params: _Params | None = None, run_sync: bool = False, enqueue: bool = False) -> Any:

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from monailabel.config import settings
@@ -15,7 +14,7 @@ from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.async_tasks.utils import tasks
 
-from lib.datastore.label_store import LabelRecord
+from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.volume import read_grid
 from lib.errors import UserError
 from lib.imports.initial_labels import INITIAL
@@ -42,15 +41,19 @@ def viewer_router(app: Any) -> APIRouter:
             "labelled": info["datastore"]["completed"],
             "model_version": info["model_version"],
             "training": _progress(stats) if len(ended) < len(trainings) else None,
+            "damaged": len(app.damage()),
             "verdict": (ended and _failure(ended[-1])) or stats.get("verdict", {}).get("reason"),
         }
 
     @router.get("/case", summary="The latest final label of an image, else the initial one, or null")
     def case(image: str) -> dict[str, Any]:
         app.datastore().series(image)
-        current = app.datastore().labels.current(image)
+        labels = app.datastore().labels
+        if damaged := labels.damage(image, former=False):  # an older label in its place would go unnoticed
+            return {"image": image, "label": None, "damaged": [damage.problem for damage in damaged]}
+        current = labels.current(image)
         record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
-        return {"image": image, "label": record and _described(record)}
+        return {"image": image, "label": record and _described(record), "damaged": []}
 
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
     def label(image: str, number: int) -> Response:
@@ -59,14 +62,13 @@ def viewer_router(app: Any) -> APIRouter:
         record = next((r for r in datastore.labels.history(image) if r.number == number and r.sha256), None)
         if record is None:
             raise UserError(f"There is no label {number} of image {image}.", HTTPStatus.NOT_FOUND)
-        stored = sitk.ReadImage(str(datastore.labels.path(record)), sitk.sitkUInt8)
-        if stored.GetSize() != grid.GetSize():
+        stored = read_voxels(datastore.labels.content(record))
+        if stored.shape[::-1] != grid.GetSize():
             raise UserError(
-                f"Label {number} was made when the series had {stored.GetSize()[2]} slices; it has "
-                f"{grid.GetSize()[2]} now.",
+                f"Label {number} was made when the series had {len(stored)} slices; it has {grid.GetSize()[2]} now.",
                 HTTPStatus.CONFLICT,
             )
-        voxels = gzip.compress(sitk.GetArrayViewFromImage(stored).tobytes(), compresslevel=1)
+        voxels = gzip.compress(stored.tobytes(), compresslevel=1)
         return Response(voxels, media_type="application/octet-stream", headers={"Content-Encoding": "gzip"})
 
     return router

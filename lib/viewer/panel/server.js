@@ -29,9 +29,11 @@ export async function fetchStatus() {
   return (await request('/viewer/status')).json();
 }
 
-/** @returns {Promise<object | null>} number, time, annotator and so on of the latest label of a series */
+/** @returns {Promise<object | null>} number, time, annotator and so on of the latest label of a series, if it is whole */
 export async function fetchStoredLabel(series) {
-  return (await (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json()).label;
+  const found = await (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json();
+  if (found.damaged?.length) throw new Error(found.damaged[0]);
+  return found.label;
 }
 
 /** @returns {Promise<Uint8Array>} voxels of a stored label, in the order of the series' volume */

@@ -9,6 +9,7 @@ const TEMPLATE = `
 <div data-status="model"></div>
 <div data-status="training" hidden><span></span> <progress></progress></div>
 <div data-status="verdict" hidden></div>
+<div data-status="damaged" class="problem" hidden></div>
 <div class="lunglabel-row">
   <button data-status="train" title="Train a new version of the model on what is labelled">Train now</button>
   <button data-status="stop" title="Nothing of this training is kept" hidden>Stop training</button>
@@ -58,7 +59,7 @@ export class StatusView {
     return 'The training is stopped; the model in use stays.';
   }
 
-  #show({ cases, labelled, model_version, training, verdict }) {
+  #show({ cases, labelled, model_version, training, verdict, damaged }) {
     const { lines } = this;
     lines.cases.textContent = `${labelled} of ${cases} cases labelled`;
     lines.model.textContent = model_version
@@ -73,6 +74,8 @@ export class StatusView {
       bar.max = total || 1;
       bar.value = epoch || 0;
     }
+    lines.damaged.hidden = !damaged;
+    lines.damaged.textContent = `${damaged} stored ${damaged === 1 ? 'file is' : 'files are'} damaged; see the status page.`;
     lines.verdict.hidden = !verdict;
     lines.verdict.textContent = `Last training: ${verdict}`;
   }

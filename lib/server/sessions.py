@@ -1,0 +1,45 @@
+"""MONAI Label's sessions, whatever state their files are in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from monailabel.utils.sessions import SessionInfo, Sessions
+
+logger = logging.getLogger(__name__)
+
+_DAMAGED = (OSError, ValueError, TypeError, AttributeError, RecursionError)
+
+
+class TolerantSessions(Sessions):
+    """Sessions of which a damaged one is removed: MONAI Label's own end the server's start with a traceback.
+
+    They are copies of images that a client sent, for an hour.
+    """
+
+    def get_session(self, session_id: str, update_ts: bool = True, fetch_cache: bool = True) -> SessionInfo | None:
+        """A session by its id; None if there is none, or it is damaged."""
+        try:
+            return super().get_session(session_id, update_ts, fetch_cache)
+        except _DAMAGED as error:
+            logger.warning("Session %s is damaged and is removed: %s", session_id, type(error).__name__)
+            self.remove_session(session_id)
+            return None
+
+    def remove_expired(self) -> int:
+        """Remove what has expired or is damaged; how many."""
+        folders = Path(self.store_path).glob("*/") if Path(self.store_path).is_dir() else ()
+        gone = [folder.name for folder in folders if folder.is_dir() and not self._lasts(folder.name)]
+        for session_id in gone:
+            self.remove_session(session_id)
+        return len(gone)
+
+    def _lasts(self, session_id: str) -> bool:
+        session: Any = self.get_session(session_id, update_ts=False, fetch_cache=False)
+        try:
+            return session is not None and session.last_access_ts + session.expiry >= time.time()
+        except TypeError:
+            return False

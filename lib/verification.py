@@ -1,0 +1,81 @@
+"""Whether what the app stored is still what it wrote: labels, DICOM objects, model versions, files of its state."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lib.datastore.label_store import LabelStore
+from lib.dicomweb.stored_objects import StoredObjects
+from lib.integrity import Damage
+from lib.publishing import ModelStore
+from lib.settings import Settings
+from lib.state_file import StateFile
+
+
+class Remembered:
+    """An answer that is made anew only after a while, the longer it takes to make the later.
+
+    Args:
+        make: Makes it.
+        seconds: For so long it counts, at least.
+    """
+
+    def __init__(self, make: Callable[[], list[Damage]], seconds: float = 5.0) -> None:
+        self._make = make
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._answer: list[Damage] = []
+        self._until = 0.0
+
+    def __call__(self) -> list[Damage]:
+        """The answer as it was a few seconds ago, or now."""
+        with self._lock:
+            begun = time.monotonic()
+            if begun >= self._until:
+                self._answer = self._make()
+                now = time.monotonic()
+                self._until = now + max(self._seconds, 20 * (now - begun))
+            return self._answer
+
+
+def damage_of_models(models: Any) -> list[Damage]:
+    """What is damaged of the model's versions."""
+    return models.damage() if hasattr(models, "damage") else []
+
+
+def damage_of_workspace(settings: Settings) -> list[Damage]:
+    """Compare everything in a workspace with its checksums; nothing is written. Former labels count too."""
+    found = damage_of_models(ModelStore(settings.model_dir))
+    if settings.labels_dir.is_dir():
+        found += LabelStore(settings.labels_dir).damage()
+    elif settings.labels_dir.exists():
+        found.append(Damage("state", settings.labels_dir, f"{settings.labels_dir} is no folder. Move it away."))
+    found += StoredObjects(settings.segs_dir).damage()
+    return [*found, *_damage_of_state(settings)]
+
+
+def _damage_of_state(settings: Settings) -> Iterator[Damage]:
+    notes = sorted((settings.workspace / "image_info").glob("*.json"))
+    for path in (*notes, settings.workspace / "training.json"):
+        if damage := StateFile(path, dict, "The app goes on without it.").damage():
+            yield damage
+    if problem := _problem_of_index(settings.cache_dir / "index.sqlite"):
+        path = settings.cache_dir / "index.sqlite"
+        yield Damage("state", path, f"The index {path} is damaged ({problem}). The server makes it anew at its start.")
+
+
+def _problem_of_index(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
+            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        return str(error)
+    return None if answer == "ok" else str(answer)

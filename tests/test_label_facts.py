@@ -1,0 +1,108 @@
+"""C4: what a client says of a label never overwrites what the server found, and breaks nothing that reads it."""
+
+import numpy as np
+import pytest
+
+from lib.cli.labels import _line
+from lib.datastore.label_facts import said_later, said_with_label, shown
+from lib.datastore.label_record import LabelRecord
+from lib.datastore.opening import open_datastore
+from lib.exports.label_exports import LabelExports
+from lib.exports.provenance import Provenance
+from lib.exports.seg_storage import SegStorage
+from lib.imports.initial_labels import InitialLabels
+from lib.phantoms import Acquisition, write_dicom_series
+from lib.settings import Settings
+
+GRID = Acquisition(shape=(4, 16, 16), spacing=(2.5, 1, 1))
+FACTS = {
+    "changes": {"x": 1},
+    "sha256": "0" * 64,
+    "voxels": -1,
+    "grid": "other",
+    "size": [1],
+    "settings": "none",
+    "number": 99,
+    "time": 0,
+    "user": "somebody else",
+    "source": {"uid": "1.2"},
+    "slices": 3,
+    "restored": 1,
+    "dicom_seg": {},
+    "noted_by": "somebody else",
+}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("facts")
+    write_dicom_series(folder / "dicom", np.zeros(GRID.shape, np.int16), GRID.affine, patient_id="P")
+    return Settings.from_conf(str(folder / "dicom"), {"workspace": str(folder / "workspace")})
+
+
+@pytest.fixture
+def labelled(settings, tmp_path):
+    datastore = open_datastore(settings)
+    datastore.client.scan()
+    mask = np.zeros(GRID.shape, np.uint8)
+    mask[1, 2, 3] = 1
+    mask.tofile(tmp_path / "label.bin")
+    (image,) = datastore.list_images()
+    info = {**said_with_label({**FACTS, "note": "n", "seen": "yes"}), "user": "ada"}
+    datastore.save_label(image, str(tmp_path / "label.bin"), "final", info)
+    return datastore, image
+
+
+def test_c4_params_sent_with_a_label_do_not_overwrite_facts(labelled):
+    datastore, image = labelled
+    info = datastore.labels.latest(image, "final").info
+    assert (info["voxels"], info["changes"], info["user"], info["note"]) == (1, None, "ada", "n")
+    assert info["grid"] != "other"
+    assert not {"source", "slices", "restored", "settings", "number", "time"} & info.keys()
+    assert info["client"]["changes"] == {"x": 1}, "what was sent is not lost"
+    assert shown(info)["seen"] == "yes"
+    assert shown(info)["voxels"] == 1
+
+
+@pytest.mark.parametrize("name", [*FACTS, "model_version", "client"])
+def test_c4_a_note_does_not_overwrite_facts(labelled, name):
+    datastore, image = labelled
+    before = datastore.labels.latest(image, "final").info
+    datastore.note_label(image, "final", {name: FACTS.get(name, "x"), "annotator": "Bob"}, "bob")
+    after = datastore.labels.latest(image, "final").info
+    differing = {key for key in after.keys() | before.keys() if after.get(key) != before.get(key)}
+    assert differing <= {"annotator", "noted_by", "client"}
+    assert (after["annotator"], after["noted_by"]) == ("Bob", "bob")
+    datastore.update_label_info(image, "final", {"second": 2})
+    assert {name, "second"} <= datastore.labels.latest(image, "final").info["client"].keys()
+
+
+def test_c4_wrong_types_are_not_taken_for_what_is_known():
+    said = said_with_label({"annotator": {"a": 1}, "note": 5, "model_version": ["v"], "client_id": "x" * 10**5})
+    assert said.keys() == {"client"}
+    assert said_later({"client": {"client": 1}}, {"client": "junk"}) == {"client": {"client": {"client": 1}}}
+
+
+BAD = [{"x": 1}, [], "text", 7, {"added": "1", "removed": 0, "kept": 0}, {"added": -1, "removed": 0, "kept": 0}, None]
+
+
+@pytest.mark.parametrize("changes", BAD, ids=str)
+def test_c4_records_of_before_do_not_break_what_reads_them(labelled, changes):
+    datastore, image = labelled
+    bad = {"changes": changes, "model_version": 5, "annotator": ["x"], "source": [], "voxels": None}
+    datastore.labels.update_info(image, "final", lambda known: bad)
+    record = datastore.labels.latest(image, "final")
+    provenance = Provenance.of_label(record)
+    assert (provenance.algorithm_type, provenance.model_version, provenance.author) == ("SEMIAUTOMATIC", "5", "ada")
+    assert "its prediction is not known" in _line(record, in_use=True)
+    exports = LabelExports(datastore, datastore._settings.info)
+    SegStorage(datastore, exports, to_pacs=False).store_missing()
+    assert "sop_instance_uid" in datastore.labels.latest(image, "final").dicom_seg
+    assert exports.lesions(record)[0]["algorithm_type"] == "SEMIAUTOMATIC"
+    InitialLabels(datastore, datastore._settings.info["imports"]).look_now()
+
+
+def test_a_record_without_a_model_is_manual():
+    assert (
+        Provenance.of_label(LabelRecord("1.2", 1, "final", 0.0, "a", {"changes": {"x": 1}})).algorithm_type == "MANUAL"
+    )

@@ -1,0 +1,79 @@
+"""S8: ``doctor --verify`` compares all that is stored with what was written, names what is not, and changes nothing."""
+
+import gc
+
+import pytest
+
+from lib.chaos.damage import DAMAGES, damage, restore
+from lib.cli import main
+from lib.datastore.image_info import ImageInfo
+from lib.datastore.label_store import LabelStore
+from lib.dicomweb.folder_index import FolderIndex
+from lib.dicomweb.stored_objects import StoredObjects
+from lib.integrity import Damage
+from lib.publishing import ModelStore
+from lib.verification import Remembered
+
+FILES = ("labels/1.2.3/1.nii.gz", "labels/1.2.3/2.nii.gz", "labels/1.2.3/1.json", "segs/1.2/3.4.dcm")
+STATE = ("image_info/1.2.3.json", "cache/index.sqlite")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("verified")
+    store = LabelStore(folder / "labels")
+    for text in ("first", "second"):
+        store.save("1.2.3", "final", lambda path, text=text: path.write_text(text), {})
+    objects = StoredObjects(folder / "segs")
+    objects.write(objects.place("1.2", "3.4"), lambda part: part.write_bytes(b"DICOM" * 50))
+    ImageInfo(folder / "image_info").update("1.2.3", {"strategy": {}})
+    FolderIndex(folder / "cache" / "index.sqlite", [folder / "segs"]).scan()
+    gc.collect()  # closes it
+    return folder
+
+
+def content(folder):
+    files = [path for path in folder.rglob("*") if path.is_file() and "sqlite-" not in path.name]
+    return {path: path.read_bytes() for path in files}
+
+
+def test_all_is_as_it_was_stored(workspace, capsys):
+    before = content(workspace)
+    assert main(["doctor", "--verify", "--workspace", str(workspace)]) == 0
+    assert "All is as it was stored" in capsys.readouterr().out
+    assert content(workspace) == before
+    assert main(["doctor", "--verify"]) == 1
+    assert main(["doctor", "--verify", "--workspace", str(workspace / "none")]) == 1
+    assert "There is no workspace" in capsys.readouterr().err
+
+
+CASES = [(name, kind) for name in FILES for kind in DAMAGES if (name, kind) != (FILES[2], "missing")]
+CASES += [(name, kind) for name in STATE for kind in ("truncated", "garbage", "directory")]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES, ids=[f"S8-{name}-{kind}" for name, kind in CASES])
+def test_what_is_damaged_is_named(workspace, name, kind, capsys):
+    path = workspace / name
+    before = path.read_bytes()
+    damage(path, kind)
+    try:
+        assert main(["doctor", "--verify", "--workspace", str(workspace)]) == 1
+        said = capsys.readouterr().out
+        assert str(path) in said
+        assert "1 damaged." in said
+    finally:
+        restore(path, before)
+
+
+def test_model_versions_are_asked_for_theirs(workspace, monkeypatch, capsys):
+    found = Damage("model version", workspace / "model.pt", "Version 1 is damaged.")
+    monkeypatch.setattr(ModelStore, "damage", lambda self: [found], raising=False)
+    assert main(["doctor", "--verify", "--workspace", str(workspace)]) == 1
+    assert "Version 1 is damaged." in capsys.readouterr().out
+
+
+def test_the_same_question_is_not_answered_anew_each_time():
+    asked = []
+    answer = Remembered(lambda: asked.append(1) or [], seconds=60)
+    assert answer() is answer()
+    assert asked == [1]
