@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import playwright
 import pytest
 import SimpleITK as sitk
 
@@ -32,7 +33,8 @@ def noise() -> np.ndarray:
 
 def in_viewer(mask: np.ndarray, folder: Path) -> list[list[int]]:
     """Voxel indices of each finding as the panel lists them."""
-    node = find_program("node", sentence="there is no Node.js to run the panel's functions in: apt-get install nodejs")
+    bundled = str(Path(playwright.__file__).parent / "driver" / "node")
+    node = find_program("node", bundled, sentence="there is no Node.js to run the panel's functions: install nodejs")
     (folder / "findings.mjs").write_text(PANEL.read_text(encoding="utf-8"), encoding="utf-8")
     script = (
         "import { listFindings, separateFinding } from './findings.mjs';\n"

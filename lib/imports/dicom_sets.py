@@ -21,7 +21,7 @@ from lib.imports.references import (
     lidc_annotations,
     series_of,
 )
-from lib.imports.regions import Region, select, union
+from lib.imports.regions import NothingMarkedError, Region, check_drawn, select, union
 from lib.imports.workplace import Workplace
 
 
@@ -127,7 +127,7 @@ def _case(
         regions = {one.path: _READERS[one.kind](one.path, somewhere) for one in annotations}
         if unmarked(regions):
             return False
-        _selected(regions, rules, wanted)
+        check_drawn(_selected(regions, rules, wanted))
         return True
 
     def draw(volume: Path) -> Drawing | None:
@@ -136,9 +136,12 @@ def _case(
         if unmarked(regions):
             return None
         chosen = _selected(regions, rules, wanted)
-        mask = union(chosen)
-        if annotations[0].kind == LIDC_XML and not sitk.GetArrayViewFromImage(mask).any():
-            return None
+        try:
+            mask = union(chosen)
+        except NothingMarkedError:
+            if annotations[0].kind == LIDC_XML:  # two readers drew nodules, but not the same
+                return None
+            raise
         warnings = [warning for region in chosen for warning in region.warnings]
         return Drawing(mask, tuple(region.name for region in chosen), "; ".join(warnings))
 

@@ -188,8 +188,6 @@ def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mappin
     size = (len(slices), int(first_value(slices[0], "Rows")), int(first_value(slices[0], "Columns")))
     regions = select(_READERS[source.kind](path, on_stack(size, stack)), rules)
     mask = union(regions)
-    if not sitk.GetArrayViewFromImage(mask).any():
-        raise UserError("It marks no voxel.")
     info["source"]["regions"] = [region.name for region in regions]
     info["warnings"] = [warning for region in regions for warning in region.warnings]
     info["annotator"] = info["source"].get("creator") or source.kind
