@@ -13,7 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import SimpleITK as sitk
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 
 from lib.datastore.catalog import Series, SeriesCatalog
 from lib.datastore.frames import is_multi_frame, slices_of
@@ -25,6 +25,7 @@ from lib.dicomweb.matching import first_value
 from lib.errors import UserError
 from lib.imports import dicom_seg, lidc_xml, rtstruct
 from lib.imports.regions import select, union
+from lib.imports.series_references import References, frame_of_reference
 
 SEG, RTSTRUCT, LIDC_XML = "SEG", "RTSTRUCT", "LIDC XML"
 _READERS = {SEG: dicom_seg.read_regions, RTSTRUCT: rtstruct.read_regions, LIDC_XML: lidc_xml.read_regions}
@@ -54,7 +55,7 @@ class Finding:
 
     Attributes:
         source: Which.
-        named: SeriesInstanceUIDs that it refers to.
+        named: SeriesInstanceUIDs that it refers to, by name or by images.
         image_ids: Those of them that are images here.
         mask: The label on the grid of the one image; None if there is none.
         info: What is kept with the label: source, regions, creator, time, warnings.
@@ -93,14 +94,17 @@ def look(
         image_ids: tuple[str, ...] = ()
         try:
             with _fetched(client, source) as path:
-                named = frozenset(_named_series(path, source.kind))
-                known = [series for uid in sorted(named) if (series := catalog.get(uid)) and series.problem is None]
+                references = _references(path, source.kind)
+                meant = references.meant(catalog, client)
+                named = references.series | {series.uid for series in meant}
+                known = [series for series in meant if series.problem is None]
                 image_ids = tuple(series.uid for series in known if wanted(series.uid))
                 if not image_ids:
                     yield Finding(source, named)
                     continue
                 if len(known) > 1:
                     raise UserError(f"It refers to {len(known)} series, and may be of any.")
+                references.check_frame(frame_of_reference(client, known[0]))
                 mask, info = _draw(client, known[0], path, source, rules)
                 yield Finding(source, named, image_ids, mask, info)
         except Exception as error:  # one broken object must not hide the others
@@ -144,21 +148,11 @@ def _fetched(client: Any, source: Source) -> Iterator[Path]:
         yield path
 
 
-def _named_series(path: Path, kind: str) -> Iterator[str]:
-    """SeriesInstanceUIDs that an object refers to."""
+def _references(path: Path, kind: str) -> References:
     if kind == LIDC_XML:
-        for element in ElementTree.parse(path).iter("{http://www.nih.gov}SeriesInstanceUid"):
-            yield (element.text or "").strip()
-        return
-    yield from (str(one.SeriesInstanceUID) for one in referenced_series(dcmread(path, stop_before_pixels=True)))
-
-
-def referenced_series(header: Dataset) -> Iterator[Dataset]:
-    """The items of a SEG (PS3.3 C.12.2.1) or RTSTRUCT (C.8.8.5) that name the series it refers to."""
-    yield from header.get("ReferencedSeriesSequence") or []
-    for frame in header.get("ReferencedFrameOfReferenceSequence") or []:
-        for study in frame.get("RTReferencedStudySequence") or []:
-            yield from study.get("RTReferencedSeriesSequence") or []
+        elements = ElementTree.parse(path).iter("{http://www.nih.gov}SeriesInstanceUid")
+        return References(frozenset((element.text or "").strip() for element in elements))
+    return References.of(dcmread(path, stop_before_pixels=True))
 
 
 def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mapping) -> tuple[sitk.Image, dict[str, Any]]:
@@ -176,12 +170,6 @@ def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mappin
         info["source"]["file"] = path.name
     else:
         header = dcmread(path, stop_before_pixels=True)
-        sop = first_value(instances[0], "SOPInstanceUID")
-        image = client.retrieve_instance_metadata(series.study_uid, series.uid, sop)
-        frames = [header, *(header.get("ReferencedFrameOfReferenceSequence") or [])]
-        mine, theirs = first_value(image, "FrameOfReferenceUID"), {one.get("FrameOfReferenceUID") for one in frames}
-        if mine and theirs - {None, ""} and mine not in theirs:
-            raise UserError("It lies in another frame of reference than the series, so where is not known.")
         for name, keywords in _TOLD.items():
             info["source"][name] = next((str(header.get(word)) for word in keywords if header.get(word)), None)
     stack = slice_stack(slices)
