@@ -138,6 +138,7 @@ def test_where_no_series_is_named_the_frame_of_reference_decides(run_import, tmp
 
 
 def test_several_tumours_are_asked_about(run_import, tmp_path):
+    """C17: the command says which files mark a series, and takes the one that is chosen."""
     source, workspace = tmp_path / "set", tmp_path / "w"
     one, two = write_ct(source / "P1/ct", "P1"), write_ct(source / "P2/ct", "P2")
     write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR, "GTV-2": OTHER})
@@ -146,11 +147,16 @@ def test_several_tumours_are_asked_about(run_import, tmp_path):
     for dry_run in (["--dry-run"], []):
         said = run_import("rtstruct", source, "--workspace", workspace, *dry_run, status=1)
         assert "2 failed" in said and "'GTV-1'" in said and "'GTV-2'" in said
-        assert "2 files mark a tumour on it: reader1.dcm has GTV-1; reader2.dcm has GTV-1" in said
-    assert "2 labelled; 0 failed" in run_import("rtstruct", source, "--workspace", workspace, "--roi", "gtv-1")
+        assert "2 files mark a tumour on it: P2/reader1.dcm has GTV-1; P2/reader2.dcm has GTV-1" in said
+        assert "Choose the file with --files PATTERN" in said
+    said = run_import("rtstruct", source, "--workspace", workspace, "--roi", "gtv-1", status=1)
+    assert "1 labelled; 1 failed" in said and "2 files mark a tumour on it" in said  # the name chooses neither
+    chosen = ("rtstruct", source, "--workspace", workspace, "--files", "*reader2.dcm")
+    assert "1 labelled; 0 failed" in run_import(*chosen)
     labels = labels_by_series(source, workspace)
     np.testing.assert_allclose(marked_places(labels[one]), places(TUMOUR), atol=2e-3)
-    np.testing.assert_allclose(marked_places(labels[two]), places(sorted(TUMOUR + OTHER, key=str)), atol=2e-3)
+    np.testing.assert_allclose(marked_places(labels[two]), places(OTHER), atol=2e-3)
+    assert "None of the 3 files" in run_import(*chosen[:-1], "*reader3.dcm", status=1)
     said = run_import("rtstruct", source, "--workspace", workspace, "--roi", "GTV-2", status=1)
     assert "1 labelled; 1 failed" in said
     np.testing.assert_allclose(marked_places(labels_by_series(source, workspace)[one]), places(OTHER), atol=2e-3)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import SimpleITK as sitk
 from pydicom import dcmread
 
@@ -58,7 +59,7 @@ class Finding:
         named: SeriesInstanceUIDs that it refers to, by name or by images.
         image_ids: Those of them that are images here.
         mask: The label on the grid of the one image; None if there is none.
-        info: What is kept with the label: source, regions, creator, time, warnings.
+        info: What is kept with the label: source, regions, creator, time, volume (ml), warnings.
         problem: A sentence; why there is no mask.
     """
 
@@ -68,6 +69,11 @@ class Finding:
     mask: sitk.Image | None = None
     info: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
+
+    @property
+    def checksum(self) -> str:
+        """Of the voxels of the mask."""
+        return hashlib.sha256(np.packbits(sitk.GetArrayViewFromImage(self.mask))).hexdigest()
 
 
 def look(
@@ -178,13 +184,20 @@ def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mappin
     mask = union(regions)
     info["source"]["regions"] = [region.name for region in regions]
     info["warnings"] = [warning for region in regions for warning in region.warnings]
+    info["millilitres"] = round(np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * _millilitres(mask), 4)
     info["annotator"] = info["source"].get("creator") or source.kind
     info["note"] = f"from {source.kind}: {', '.join(info['source']['regions'])}"
     return mask, info
+
+
+def _millilitres(mask: sitk.Image) -> float:
+    """Of one voxel."""
+    return float(np.prod(mask.GetSpacing())) / 1000
 
 
 _TOLD = {
     "creator": ("ContentCreatorName", "OperatorsName", "Manufacturer"),
     "date": ("ContentDate", "StructureSetDate", "SeriesDate"),
     "time": ("ContentTime", "StructureSetTime", "SeriesTime"),
+    "description": ("ContentDescription", "StructureSetLabel", "SeriesDescription"),
 }

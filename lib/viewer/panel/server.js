@@ -29,9 +29,12 @@ export async function fetchStatus() {
   return (await request('/viewer/status')).json();
 }
 
-/** @returns {Promise<object | null>} number, time, annotator and so on of the latest label of a series */
-export async function fetchStoredLabel(series) {
-  return (await (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json()).label;
+/**
+ * @returns {Promise<{label: object | null, candidates: object[]}>} number, time, annotator and so on of the label of a
+ *   series, and what others have marked where that is several things
+ */
+export async function fetchStored(series) {
+  return (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json();
 }
 
 /** @returns {Promise<Uint8Array>} voxels of a stored label, in the order of the series' volume */
