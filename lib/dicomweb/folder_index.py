@@ -19,7 +19,7 @@ from lib.dicomweb.dicom_file import NotUsableError, pixel_digest, read_index_hea
 from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
 from lib.errors import in_one_line
 
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, problem TEXT,
