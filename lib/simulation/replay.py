@@ -156,7 +156,7 @@ def _around_tumour(scan: Scan) -> Scan:
     box = ndimage.find_objects(components)[largest]
     window = tuple(slice(max(side.start - _MARGIN_PX, 0), side.stop + _MARGIN_PX) for side in box)
     label = scan.label[window]
-    return Scan(scan.name, scan.image[window], label, scan.spacing, tuple(range(label.shape[2])))
+    return Scan(scan.name, scan.image[window], label, scan.spacing, tuple(range(label.shape[2])), scan.patient_id)
 
 
 def _strategy(name: str, scores: Mapping[str, float], seed: int) -> Strategy:
