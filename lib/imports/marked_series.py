@@ -26,7 +26,7 @@ from lib.dicomweb.matching import first_value
 from lib.errors import UserError
 from lib.imports import dicom_seg, lidc_xml, rtstruct
 from lib.imports.regions import select, union
-from lib.imports.series_references import References, frame_of_reference
+from lib.imports.series_references import References
 
 SEG, RTSTRUCT, LIDC_XML = "SEG", "RTSTRUCT", "LIDC XML"
 _READERS = {SEG: dicom_seg.read_regions, RTSTRUCT: rtstruct.read_regions, LIDC_XML: lidc_xml.read_regions}
@@ -110,7 +110,7 @@ def look(
                     continue
                 if len(known) > 1:
                     raise UserError(f"It refers to {len(known)} series, and may be of any.")
-                references.check_frame(frame_of_reference(client, known[0]))
+                references.check_frame(known[0], client)
                 mask, info = _draw(client, known[0], path, source, rules)
                 yield Finding(source, named, image_ids, mask, info)
         except Exception as error:  # one broken object must not hide the others

@@ -10,7 +10,7 @@ from pydicom import dcmread
 
 from lib.errors import UserError, in_one_line
 from lib.imports.marked_series import LIDC_XML, RTSTRUCT, SEG
-from lib.imports.series_references import References, frame_of_reference
+from lib.imports.series_references import References
 from lib.imports.workplace import Workplace
 
 
@@ -70,7 +70,7 @@ def series_of(annotation: Annotation, workplace: Workplace) -> str:
     if not meant:
         wanted = ", ".join(sorted(references.series)) or "that it does not name"
         raise UserError(f"the series {wanted} is not in the folder; was it not downloaded?")
-    references.check_frame(frame_of_reference(workplace.client, meant[0]))
+    references.check_frame(meant[0], workplace.client)
     return meant[0].uid
 
 

@@ -60,22 +60,19 @@ class References:
         ]
         if self.instances:
             return [series for series in study if not self.instances.isdisjoint(_instances(client, series))]
-        return [series for series in study if frame_of_reference(client, series) in self.frames]
+        return [series for series in study if _frame_of_reference(client, series) in self.frames]
 
-    def check_frame(self, frame: str) -> None:
+    def check_frame(self, series: Series, client: Any) -> None:
         """Refuse an object that lies in another frame of reference than its series.
-
-        Args:
-            frame: FrameOfReferenceUID of the series; empty where it has none.
 
         Raises:
             UserError: It does.
         """
-        if frame and self.frames and frame not in self.frames:
+        if self.frames and (_frame_of_reference(client, series) or None) not in {None, *self.frames}:
             raise UserError("It lies in another frame of reference than the series, so where is not known.")
 
 
-def frame_of_reference(client: Any, series: Series) -> str:
+def _frame_of_reference(client: Any, series: Series) -> str:
     """FrameOfReferenceUID of a series, empty where it has none."""
     for instance in client.search_for_instances(series.study_uid, series.uid):
         sop = first_value(instance, "SOPInstanceUID")

@@ -266,7 +266,7 @@ export class Panel {
     this.series = series;
     this.stored = null;
     this.candidates = [];
-    const { label, candidates } = series ? await fetchStored(series) : { label: null, candidates: [] };
+    const { label = null, candidates = [] } = series ? await fetchStored(series) : {};
     if (this.series !== series) return;
     this.stored = label;
     this.candidates = candidates;
