@@ -138,6 +138,7 @@ def test_where_no_series_is_named_the_frame_of_reference_decides(run_import, tmp
 
 
 def test_several_tumours_are_asked_about(run_import, tmp_path):
+    """C17: the command says which files mark a series, and takes the one that is chosen."""
     source, workspace = tmp_path / "set", tmp_path / "w"
     one, two = write_ct(source / "P1/ct", "P1"), write_ct(source / "P2/ct", "P2")
     write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR, "GTV-2": OTHER})
@@ -146,14 +147,60 @@ def test_several_tumours_are_asked_about(run_import, tmp_path):
     for dry_run in (["--dry-run"], []):
         said = run_import("rtstruct", source, "--workspace", workspace, *dry_run, status=1)
         assert "2 failed" in said and "'GTV-1'" in said and "'GTV-2'" in said
-        assert "2 files mark a tumour on it: reader1.dcm has GTV-1; reader2.dcm has GTV-1" in said
-    assert "2 labelled; 0 failed" in run_import("rtstruct", source, "--workspace", workspace, "--roi", "gtv-1")
+        assert "2 files mark a tumour on it: P2/reader1.dcm has GTV-1; P2/reader2.dcm has GTV-1" in said
+        assert "Choose the file with --files PATTERN" in said
+    said = run_import("rtstruct", source, "--workspace", workspace, "--roi", "gtv-1", status=1)
+    assert "1 labelled; 1 failed" in said and "2 files mark a tumour on it" in said  # the name chooses neither
+    chosen = ("rtstruct", source, "--workspace", workspace, "--files", "*reader2.dcm")
+    assert "1 labelled; 0 failed" in run_import(*chosen)
     labels = labels_by_series(source, workspace)
     np.testing.assert_allclose(marked_places(labels[one]), places(TUMOUR), atol=2e-3)
-    np.testing.assert_allclose(marked_places(labels[two]), places(sorted(TUMOUR + OTHER, key=str)), atol=2e-3)
+    np.testing.assert_allclose(marked_places(labels[two]), places(OTHER), atol=2e-3)
+    assert "None of the 3 files" in run_import(*chosen[:-1], "*reader3.dcm", status=1)
     said = run_import("rtstruct", source, "--workspace", workspace, "--roi", "GTV-2", status=1)
     assert "1 labelled; 1 failed" in said
     np.testing.assert_allclose(marked_places(labels_by_series(source, workspace)[one]), places(OTHER), atol=2e-3)
+
+
+def reshape_contours(path: Path, kind: str, repeat_first_point: bool = False) -> None:
+    """Call all contours of a file something else."""
+    dataset = dcmread(path)
+    for contour in dataset.ROIContourSequence[0].ContourSequence:
+        contour.ContourGeometricType = kind
+        if repeat_first_point:
+            contour.ContourData = [*contour.ContourData, *contour.ContourData[:3]]
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize(("kind", "repeat"), [("INTERPOLATED_PLANAR", False), ("OPEN_PLANAR", True)])
+def test_contours_that_enclose_something_are_filled_whatever_their_type(kind, repeat, run_import, tmp_path):
+    """R4: they were left out, and the import made an empty final label."""
+    source, workspace = tmp_path / "set", tmp_path / "w"
+    uid = write_ct(source / "P1/ct", "P1")
+    write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR})
+    reshape_contours(source / "P1/rt.dcm", kind, repeat)
+    assert "1 labelled; 0 failed" in run_import("rtstruct", source, "--workspace", workspace)
+    np.testing.assert_allclose(marked_places(labels_by_series(source, workspace)[uid]), places(TUMOUR), atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["OPEN_PLANAR", "POINT", "OPEN_NONPLANAR"])
+def test_contours_that_enclose_nothing_make_no_label(kind, run_import, tmp_path):
+    """R4: an import never makes a final label without voxels."""
+    source, workspace = tmp_path / "set", tmp_path / "w"
+    write_ct(source / "P1/ct", "P1")
+    write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR})
+    reshape_contours(source / "P1/rt.dcm", kind)
+    for dry_run in (["--dry-run"], []):
+        said = run_import("rtstruct", source, "--workspace", workspace, *dry_run, status=1)
+        assert "'GTV-1' marks no voxel: 3 contour(s) of type " + kind in said and "1 failed" in said
+    assert labels_by_series(source, workspace) == {}
+
+
+def test_the_reported_structure_sets_are_filled(shared_data, run_import, tmp_path):
+    """R4: the files of the bug report."""
+    source = shared_data / "reports/rtstruct-interpolated-planar/studies"
+    said = run_import("rtstruct", source, "--workspace", tmp_path / "w")
+    assert "2 labelled; 0 failed" in said and said.count("GTV-1: 180 voxels, 14.2 ml") == 2
 
 
 def test_the_app_s_own_seg_is_read_but_not_that_of_its_workspace(run_import, tmp_path):

@@ -28,6 +28,23 @@ def test_the_cases_are_in_the_list_for_training_at_their_places_in_mm(run_import
     assert len(datastore.get_unlabeled_images()) == 1  # that of imagesTs
 
 
+def test_a_mask_without_voxels_is_no_statement_that_there_is_no_tumour(run_import, tmp_path):
+    """R4: an import never makes a final label without voxels; one that an earlier version made is replaced."""
+    source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
+    path = source / "labelsTr/lung_002.nii.gz"
+    label = sitk.ReadImage(str(path))
+    sitk.WriteImage(label * 0, str(path))
+    said = run_import("msd", source, "--workspace", workspace)
+    assert "2 labelled; 1 nothing marked, left without a label; 0 failed" in said
+    assert sorted(labels_of(source, workspace)) == ["lung_001", "lung_003"]
+    sitk.WriteImage(label, str(path))
+    assert "2 there already; 1 labelled" in run_import("msd", source, "--workspace", workspace)
+    datastore, image = opened(source, workspace), labels_of(source, workspace)["lung_002"]["image_id"]
+    record = datastore.labels.latest(image, "final")
+    datastore.labels.update_info(image, "final", {**record.info, "voxels": 0})
+    assert "2 there already; 1 labelled" in run_import("msd", source, "--workspace", workspace)
+
+
 def test_the_server_shows_them_as_labelled(run_import, start_server, tmp_path):
     source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
     run_import("msd", source, "--workspace", workspace)

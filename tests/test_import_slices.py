@@ -179,6 +179,17 @@ def test_a_patient_without_any_mask_stays_without_a_label(run_import, tmp_path):
     assert list(labels_of(studies, tmp_path / "w")) == ["P1"]
 
 
+def test_masks_that_are_all_black_make_no_label(run_import, tmp_path):
+    """R4: an import never makes a final label without voxels."""
+    source, studies = write_patients(tmp_path / "set"), tmp_path / "studies"
+    for path in (source / "P2").glob("*mask*"):
+        black = sitk.ReadImage(str(path)) * 0
+        sitk.WriteImage(black, str(path))
+    said = run_import("slices", source, "--studies", studies, *SCALE, "--workspace", tmp_path / "w")
+    assert "1 nothing marked, left without a label; 0 failed" in said
+    assert list(labels_of(studies, tmp_path / "w")) == ["P1"]
+
+
 @pytest.mark.parametrize("place", ["dicom/{p}/{n}.dcm masks/{p}/{n}.png", "{p}/{n}.dcm {p}/{n}.png"])
 def test_dicom_slices_with_mask_pictures_stay_as_they_are(place, run_import, tmp_path):
     source = tmp_path / "set"

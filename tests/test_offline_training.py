@@ -3,21 +3,25 @@
 import argparse
 import hashlib
 import json
+import shutil
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from pydicom import dcmread
 
-from lib.cli import train
+from lib.cli import evaluate, train
 from lib.errors import UserError
 from lib.evaluation.prediction import Predictor
-from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_series, write_volume
 from lib.settings import load_info
 from lib.trainers.data_split import held_out
-from lib.trainers.scans import find_pairs, load_scan
+from lib.trainers.dicom_volumes import dicom_volume
+from lib.trainers.scans import Case, Scan, find_cases, find_pairs, load_scan, patient_of
 from lib.trainers.training_curve import training_curve
+from lib.trainers.training_data import TrainingData
 
 PREPROCESSING = load_info()["preprocessing"]
 
@@ -130,8 +134,89 @@ def test_a_dicom_series_and_its_annotated_slices(tmp_path, phantom_studies):
     folder = next(path for path in phantom_studies.directory.rglob("*.dcm")).parent
     scan = load_scan(folder, None, PREPROCESSING, tmp_path)
     assert scan.image.shape[:2] == (256, 256)
-    assert (tmp_path / f"{folder.name}.nrrd").exists()
     assert not scan.label.any()
+    assert scan.patient == dcmread(next(folder.iterdir())).PatientID
+
+
+def test_two_folders_of_one_name_are_two_volumes_of_their_patients(tmp_path):
+    """C2: `a/CT` and `b/CT` became one volume, and their patient was what stood before an underscore."""
+    for folder, patient, value in (("a", "P_1", -700), ("b", "P_2", 40)):
+        hu = np.full((4, 32, 32), value, np.int16)
+        write_dicom_series(tmp_path / folder / "CT", hu, np.diag([1.0, 1, 2, 1]), patient_id=patient)
+        mask = sitk.GetImageFromArray(np.zeros((4, 32, 32), np.uint8))
+        sitk.WriteImage(mask, str(tmp_path / f"{folder}.nii.gz"))
+    images, masks = ([tmp_path / name for name in names] for names in (("a/CT", "b/CT"), ("a.nii.gz", "b.nii.gz")))
+    cases = find_cases(images, masks, tmp_path / "cache")
+    assert [(case.name, case.patient) for case in cases] == [("a-CT", "P_1"), ("b-CT", "P_2")]
+    values = [np.unique(sitk.GetArrayFromImage(sitk.ReadImage(str(case.image)))).tolist() for case in cases]
+    assert values == [[-700], [40]]
+
+
+def test_a_series_is_read_as_the_server_reads_it(tmp_path, shared_data):
+    """C2: compressed slices without UIDs, and the annotated slices of another set."""
+    volume = dicom_volume(shared_data / "totalseg-example-ct-dicom", tmp_path)
+    assert sitk.ReadImage(str(volume.path)).GetSize()[2] == 20 and volume.patient == ""
+    set_of_dx = shared_data / "lung-pet-ct-dx-a0002"
+    series = next(path for path in set_of_dx.iterdir() if "B70f" in path.name)
+    volume = dicom_volume(series, tmp_path)
+    marked = {xml.stem for xml in (set_of_dx / "Annotation").glob("*.xml")}
+    headers = [dcmread(path, stop_before_pixels=True) for path in series.iterdir()]
+    headers.sort(key=lambda header: float(header.ImagePositionPatient[2]))
+    expected = {z + step for z, one in enumerate(headers) if one.SOPInstanceUID in marked for step in (-1, 0, 1)}
+    assert volume.unmarked == expected and expected
+    assert volume.patient == headers[0].PatientID
+
+
+def test_what_cannot_be_used_is_refused_with_the_reason(tmp_path):
+    """C2: GDCM stacked slices that the server leaves out."""
+    write_dicom_series(tmp_path / "CT", np.zeros((2, 8, 8), np.int16), np.diag([1.0, 1, 2, 1]), patient_id="P")
+    with pytest.raises(UserError, match=r"CT holds neither volumes .* at least 3 are needed"):
+        dicom_volume(tmp_path / "CT", tmp_path / "cache")
+
+
+def test_no_patient_is_on_both_sides(data, tmp_path, small_network):
+    """C1: whole scans of held-out patients were trained on as hosts, and `evaluate --held-out` measured them."""
+    patient = next(name for name in (f"Q{number}" for number in range(1000)) if held_out(name))
+    for kind in ("images", "masks"):
+        folder = tmp_path / kind
+        shutil.copytree(data / kind, folder)
+        shutil.copy(data / kind / "P1_whole.nii.gz", folder / f"{patient}_whole.nii.gz")
+        shutil.copy(data / kind / "P2_R.nii.gz", folder / f"{patient}_R.nii.gz")
+    folders = ["--images", tmp_path / "images", "--masks", tmp_path / "masks"]
+    train.run(arguments(data, tmp_path / "run", "--steps", 2, *folders))
+    kept = json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]
+    assert kept["held_out_whole_scans"] == [f"{patient}_whole"] and f"{patient}_R" in kept["held_out_crops"]
+    assert set(kept["whole_scans"]) == {"P1_whole", "healthy"}
+    trained = {name.split("_")[0] for name in (*kept["crops"], *kept["whole_scans"])}
+    tested = {name.split("_")[0] for name in (*kept["held_out_crops"], *kept["held_out_whole_scans"])}
+    assert not trained & tested and trained == set(kept["patients"])
+    assert all(map(held_out, tested)) and not any(map(held_out, trained))
+
+
+def test_a_split_with_a_patient_on_both_sides_cannot_be_made():
+    """C1"""
+    voxels = torch.zeros(4, 4, 4)
+    crop = Scan("P1_R", voxels, voxels > 0, 1.0, ())
+    with pytest.raises(ValueError, match="both trained on and held out: P1"):
+        TrainingData([], [crop], [crop])
+
+
+def test_crops_are_split_as_they_always_were(shared_data):
+    """C1: the shipped weights and their figures rest on this split of the crops of LIDC-IDRI."""
+    names = sorted(path.name.split(".nii")[0] for path in (shared_data / "lidc-nodules" / "images").iterdir())
+    test = {name for name in names if held_out(patient_of(name))}
+    assert (len(test), len({patient_of(name) for name in test})) == (106, 64)
+
+
+def test_evaluate_leaves_out_whom_a_run_was_trained_on(tmp_path):
+    """C1: the manifest of an earlier run may name whole scans of held-out patients."""
+    patient, other = [name for name in (f"Q{number}" for number in range(1000)) if held_out(name)][:2]
+    (tmp_path / "run").mkdir()
+    manifest = {"data": {"crops": [], "whole_scans": {f"{patient}_whole": 5}}}
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    cases = [Case(f"{name}_R", tmp_path, tmp_path, name, False) for name in (patient, other, "P1")]
+    kept = evaluate._never_trained_on(cases, {"m": tmp_path / "run" / "model.pt"})
+    assert [case.patient for case in kept] == [other]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ def get(server: ServerProcess, path: str, **query) -> requests.Response:
 
 def test_a_label_comes_back_as_raw_voxels_by_its_number(server, phantom_studies):
     series = phantom_studies.of_patient("LUNG-003")
-    assert get(server, "case", image=series.series_uid).json() == {"image": series.series_uid, "label": None}
+    nothing = {"image": series.series_uid, "label": None, "candidates": []}
+    assert get(server, "case", image=series.series_uid).json() == nothing
     status = {"cases": 1, "labelled": 0, "model_version": None, "training": None, "verdict": None}
     assert get(server, "status").json() == status
 

@@ -17,12 +17,12 @@ from lib.evaluation.summary import summarize
 from lib.settings import load_info
 from lib.trainers.data_split import held_out
 from lib.trainers.fitting import fit
-from lib.trainers.scans import find_cases, patient_of
+from lib.trainers.scans import Case, find_cases
 from lib.trainers.training_data import TrainingData, read_training_data
 
 logger = logging.getLogger(__name__)
 
-Cases = list[tuple[str, Path, Path]]
+Cases = list[Case]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +107,7 @@ def _measured(
         )
     predictor = Predictor(weights, info)
     summaries = {
-        test: summarize([evaluate_case(*case, predictor, not args.no_robustness)[0] for case in cases])
+        test: summarize([evaluate_case(*case[:3], predictor, not args.no_robustness)[0] for case in cases])
         for test, cases in tests.items()
     }
     write_json(done, summaries)
@@ -120,8 +120,7 @@ def _measured(
 def _test_sets(args: argparse.Namespace) -> dict[str, Cases]:
     """Crops of the patients that train leaves out, and whole scans."""
     cases = find_cases(args.images, args.masks, args.output / "volumes")
-    whole = {path.name for path in args.images}
-    crops = [case for case in cases if case[0] not in whole and held_out(patient_of(case[0]))]
+    crops = [case for case in cases if not case.is_dicom and held_out(case.patient)]
     sets = {
         "crops": crops[:: max(1, len(crops) // args.test_crops)] if args.test_crops else crops,
         "scans": find_cases(args.test_images, args.test_masks, args.output / "volumes"),

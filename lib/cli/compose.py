@@ -12,7 +12,7 @@ from lib.cli.train import begin_long_work
 from lib.errors import UserError
 from lib.evaluation.composed_scans import Volume, compose, find_lung, is_in_lung, read_volume
 from lib.trainers.data_split import held_out
-from lib.trainers.scans import find_cases, patient_of
+from lib.trainers.scans import find_cases
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,12 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--nodules is 1 or more, got {args.nodules}.")
     crops = find_cases(args.images, args.masks, args.output / "volumes")
     if args.held_out:
-        crops = [crop for crop in crops if held_out(patient_of(crop[0]))]
-    crops = [crop for crop in crops if is_in_lung(read_volume(*crop))]
+        crops = [crop for crop in crops if held_out(crop.patient)]
+    crops = [crop for crop in crops if is_in_lung(read_volume(*crop[:3]))]
     if not crops:
         raise UserError("None of the nodules lies in lung and belongs to a held-out patient; is --held-out meant?")
     logger.info("%d nodules lie in lung.", len(crops))
-    scans = [read_volume(*case) for case in find_cases(args.scans, args.scan_masks, args.output / "volumes")]
+    scans = [read_volume(*case[:3]) for case in find_cases(args.scans, args.scan_masks, args.output / "volumes")]
     rng = np.random.default_rng(args.seed)
     parts = [crops[index] for index in rng.permutation(len(crops))]
     parts = [parts[start : start + args.nodules] for start in range(0, len(parts), args.nodules)]
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     made = {}
     for number, part in enumerate(parts):
         scan = scans[number % len(scans)]
-        nodules = [read_volume(*crop, spacing=scan.spacing) for crop in part]
+        nodules = [read_volume(*crop[:3], spacing=scan.spacing) for crop in part]
         volume, placed = compose(scan, lungs[number % len(scans)], nodules, rng)
         name = f"{scan.name}_{number}"
         _save(volume, name, args.output)

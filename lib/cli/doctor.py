@@ -184,15 +184,28 @@ def _studies(studies: str) -> list[str]:
 
 def _look_at_marked(catalog: SeriesCatalog) -> None:
     """Note with each series what would become of the DICOM SEG, RTSTRUCT and LIDC-IDRI readings of it."""
+    from lib.imports.candidates import SEVERAL, in_words
     from lib.imports.marked_series import look
     from lib.settings import load_info
 
+    marks: dict[str, dict[str, list[dict]]] = {}  # by image and checksum of the mask: what is told of each object
     try:
         for finding in look(catalog.client, catalog, load_info()["imports"]):
             for image_id in finding.image_ids:
-                catalog.note(image_id, finding.problem or f"initial label {finding.info['note']}")
+                if finding.problem:
+                    catalog.note(image_id, finding.problem)
+                else:
+                    marks.setdefault(image_id, {}).setdefault(finding.checksum, []).append(finding.info)
             if finding.problem and not finding.image_ids:
                 print(f"  {finding.problem}")
+        for image_id, masks in marks.items():
+            objects = [info for infos in masks.values() for info in infos]
+            if len(masks) == 1:
+                catalog.note(image_id, f"initial label {objects[0]['note']}")
+                continue
+            catalog.note(image_id, SEVERAL)
+            for info in objects:
+                catalog.note(image_id, f"  {in_words(info)}")
     except Exception as error:  # a PACS that cannot search by modality
         print(f"  DICOM SEG and RTSTRUCT could not be listed: {error}")
 

@@ -22,7 +22,7 @@ from lib.evaluation.report import render
 from lib.evaluation.summary import summarize
 from lib.settings import APP_DIR, load_info
 from lib.trainers.data_split import held_out
-from lib.trainers.scans import find_cases, patient_of
+from lib.trainers.scans import Case, find_cases, patient_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure each model on each image and write ``metrics.json`` and ``report.html``."""
     begin_long_work(args.threads)
+    models = dict(map(_named, args.models))
     pairs = find_cases(args.images, args.masks, args.output / "volumes")
     if args.held_out:
-        pairs = [pair for pair in pairs if held_out(patient_of(pair[0]))]
+        pairs = _never_trained_on(pairs, models)
     if not pairs:
         raise UserError("None of the images belongs to a held-out patient: leave --held-out away.")
-    predictors = {name: Predictor(path, _settings(path, args.crf)) for name, path in map(_named, args.models)}
+    predictors = {name: Predictor(path, _settings(path, args.crf)) for name, path in models.items()}
     results: dict[str, list[CaseResult]] = {name: [] for name in predictors}
     shown: list[dict[str, Any]] = []
-    for number, (name, image, mask) in enumerate(pairs, start=1):
+    for number, (name, image, mask, *_) in enumerate(pairs, start=1):
         masks = {}
         for model, predictor in predictors.items():
             result, masks[model] = evaluate_case(
@@ -92,6 +93,24 @@ def _named(text: str) -> tuple[str, Path]:
     if not separator:
         raise UserError(f"--models takes NAME=FILE, not {text!r}.")
     return name, Path(path)
+
+
+def _never_trained_on(cases: list[Case], models: dict[str, Path]) -> list[Case]:
+    """The cases of patients that train keeps for testing, but for those that the manifest of a run names as trained on.
+
+    Earlier versions trained on whole scans of such patients.
+    """
+    trained: set[str] = set()
+    for weights in models.values():
+        manifest = weights.parent / "manifest.json"
+        data = json.loads(manifest.read_text(encoding="utf-8")).get("data", {}) if manifest.exists() else {}
+        names = {*data.get("crops", ()), *data.get("whole_scans", ())}
+        trained |= {*data.get("patients", ()), *map(patient_of, names)}
+    kept = [case for case in cases if held_out(case.patient)]
+    known = sorted({case.patient for case in kept} & trained)
+    if known:
+        logger.warning("Left out, since a model was trained on them: %s", ", ".join(known))
+    return [case for case in kept if case.patient not in trained]
 
 
 def _settings(weights: Path, crf: bool) -> dict[str, Any]:

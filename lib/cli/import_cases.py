@@ -33,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="read headers, say what would happen, write nothing")
     parser.add_argument("--limit", type=_whole, metavar="N", help="only the first N cases")
     parser.add_argument("--roi", nargs="+", default=[], metavar="NAME", help="what is the tumour, as the set calls it")
+    parser.add_argument(
+        "--files",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="only SEG, RTSTRUCT and XML files whose path in the set matches, such as 'P1/*reader2*'",
+    )
     parser.add_argument("--annotations", type=Path, metavar="DIR", help="where LIDC-IDRI's XML files are, if elsewhere")
     parser.add_argument("--mask-value", type=int, metavar="N", help="slices: grey level of the tumour in the masks")
     pictures = parser.add_argument_group("slices that are pictures, which tell neither millimetres nor HU")
@@ -80,7 +87,8 @@ def _find_dicom(args: argparse.Namespace, source: Path, workplace: Workplace) ->
     annotations = args.annotations.resolve() if args.annotations else None
     if annotations and not annotations.is_dir():
         raise UserError(f"There is no folder {args.annotations}.")
-    return find_dicom_set(args.kind, source, workplace, workplace.settings.info["imports"], args.roi, annotations)
+    rules = workplace.settings.info["imports"]
+    return find_dicom_set(args.kind, source, workplace, rules, args.roi, annotations, args.files)
 
 
 def _refuse_what_does_not_apply(args: argparse.Namespace) -> None:
@@ -89,6 +97,7 @@ def _refuse_what_does_not_apply(args: argparse.Namespace) -> None:
         raise UserError(f"--studies is for slices that are pictures; a {args.kind} set is served from where it lies.")
     applies = {
         "--roi": (args.roi, args.kind not in ("luna16", "slices")),
+        "--files": (args.files, args.kind not in ("msd", "luna16", "slices")),
         "--annotations": (args.annotations, args.kind == "lidc-idri"),
         "--mask-value": (args.mask_value is not None, args.kind == "slices"),
         "--pixel-spacing, --slice-spacing and --window": (

@@ -10,6 +10,7 @@ from lib.datastore.label_facts import author_of, changes_of, model_version_of
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.label_store import LabelStore
 from lib.errors import UserError
+from lib.imports.candidates import CANDIDATE, INITIAL
 from lib.settings import Settings
 
 
@@ -48,7 +49,8 @@ def _restore(store: LabelStore, image_id: str | None, number: int) -> None:
     if former is None or not former.sha256:
         raise UserError(f"Image {image_id} has no label number {number}; name one of its labels with --image UID.")
     content = store.content(former)
-    store.save(image_id, former.tag, lambda part: part.write_bytes(content), {**former.info, "restored": number})
+    tag = INITIAL if former.tag == CANDIDATE else former.tag  # chosen among what others have marked
+    store.save(image_id, tag, lambda part: part.write_bytes(content), {**former.info, "restored": number})
 
 
 def _line(record: LabelRecord, in_use: bool) -> str:

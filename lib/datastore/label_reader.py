@@ -17,6 +17,7 @@ from lib.dicomweb.image_header import SUFFIXES, check_image_header
 from lib.errors import UserError
 
 _VOXEL_TOLERANCE = 0.05
+_WHOLE = 1e-3  # so near to a whole number a value is one
 
 
 def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_info: Any = None) -> sitk.Image:
@@ -131,6 +132,10 @@ def _place(label: sitk.Image, reference: sitk.ImageFileReader) -> np.ndarray:
 
 
 def _as_labels(array: np.ndarray, labels: Mapping[str, int], label_info: Any) -> np.ndarray:
+    if np.issubdtype(array.dtype, np.floating):  # slope and intercept leave a value such as 0.99999994
+        whole = np.rint(array)
+        with np.errstate(invalid="ignore"):  # infinities, which are refused below
+            array = np.where(np.abs(array - whole) < _WHOLE, whole, array)
     found = [value for value in np.unique(array).tolist() if value != 0]
     if label_info and found:
         named = np.zeros(array.shape, np.uint8)

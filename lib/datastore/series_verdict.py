@@ -81,7 +81,7 @@ def judge_image_file(image: ImageFile) -> Verdict:
         check_voxel_size(image.spacing[:3])
     except ValueError as error:
         return Verdict(str(error))
-    warnings = ["an image file, not DICOM: OHIF cannot show it; 3D Slicer can"]
+    warnings = ["an image file, not DICOM: OHIF cannot show it; 3D Slicer can", *image.warnings]
     if image.lowest > _AIR_HU:
         warnings.append(f"values from {image.lowest:g}: without the air around a patient, they may not be HU")
     return Verdict(warnings=(*warnings, *thick_warning(max(image.spacing[:3]))))

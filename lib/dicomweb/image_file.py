@@ -12,6 +12,7 @@ from pydicom.uid import generate_uid
 
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_header import SUFFIXES, check_image_header
+from lib.dicomweb.nifti_place import two_places
 
 _DETACHED = (".raw", ".zraw")  # voxels of a .mhd
 _CHUNK = 1 << 20
@@ -28,6 +29,7 @@ class ImageFile:
         size: Voxels along column, row and slice index.
         spacing: Of voxels, mm.
         lowest, highest: Of its values.
+        warnings: What to beware of, a sentence each.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class ImageFile:
     spacing: tuple[float, ...]
     lowest: float
     highest: float
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -50,7 +53,8 @@ class ImageFile:
     def from_json(cls, path: str, text: str) -> ImageFile:
         """What :meth:`to_json` wrote."""
         fields = json.loads(text)
-        return cls(**fields | {"path": Path(path), **{name: tuple(fields[name]) for name in ("size", "spacing")}})
+        lists = {name: tuple(fields[name]) for name in ("size", "spacing", "warnings")}
+        return cls(**fields | {"path": Path(path), **lists})
 
 
 def is_image_file(path: Path) -> bool:
@@ -83,7 +87,9 @@ def read_image_file(path: Path) -> ImageFile:
     lowest, highest = float(values.min()), float(values.max())
     if highest - lowest < _LEAST_RANGE_HU or (lowest >= 0 and highest <= 255):
         raise NotUsableError("an image file of a mask or a picture, whose values are no HU")
-    return ImageFile(path, generate_uid(entropy_srcs=["image", _digest(path, voxels)]), size, spacing, lowest, highest)
+    uid = generate_uid(entropy_srcs=["image", _digest(path, voxels)])
+    place = two_places(path, image) if _ends(path, ".nii") or _ends(path, ".nii.gz") else None
+    return ImageFile(path, uid, size, spacing, lowest, highest, (place,) if place else ())
 
 
 def _digest(path: Path, voxels: Path) -> str:

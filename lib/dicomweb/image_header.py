@@ -10,6 +10,7 @@ import mmap
 import re
 from pathlib import Path
 
+import nibabel
 import SimpleITK as sitk
 
 from lib.dicomweb.dicom_file import NotUsableError
@@ -18,6 +19,7 @@ SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 MOST_UNPACKED = 2 << 30  # bytes of voxels of a compressed file
 _MOST_RATIO = 1032  # deflate packs no tighter
 _HEADER_BYTES = 1 << 20
+_NIFTI = (".nii", ".nii.gz")
 _GZIP, _NRRD = b"\x1f\x8b", b"NRRD"
 _NIFTI_SIZES = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # 348 or 540, either endian
 _DATA_FILE = b"ElementDataFile"
@@ -118,12 +120,22 @@ def _check_claim(path: Path, available: int, compressed: bool) -> None:
         raise NotUsableError(f"an image of {kind}")
     values = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * (2 if "complex" in kind else 1)
     claimed = values * int(bits[1]) // 8
-    if claimed > available * (_MOST_RATIO if compressed else 1):
-        raise NotUsableError(f"its header claims {_readable(claimed)} of voxels, more than its file can hold")
+    stored = _stored_by_nifti(reader) if path.name.lower().endswith(_NIFTI) else claimed
+    if stored > available * (_MOST_RATIO if compressed else 1):
+        raise NotUsableError(f"its header claims {_readable(stored)} of voxels, more than its file can hold")
     if compressed and claimed > MOST_UNPACKED:
         raise NotUsableError(
             f"its header claims {_readable(claimed)} of voxels; compressed it may hold {_readable(MOST_UNPACKED)}"
         )
+
+
+def _stored_by_nifti(reader: sitk.ImageFileReader) -> int:
+    """Bytes of the voxels as the file has them: ITK tells the type after scaling by slope and intercept."""
+    try:
+        width = nibabel.nifti1.data_type_codes.dtype[int(reader.GetMetaData("datatype"))].itemsize
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise NotUsableError("its header names no type of voxels that NIfTI has") from error
+    return math.prod(reader.GetSize()) * width
 
 
 def _readable(size: int) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from lib.transforms.candidates import label_findings
+
 PANEL_PX = 320
 BAR_PX = 26
 _ROWS = 4
@@ -49,7 +51,7 @@ def attention_picture(
 
 def _places(mask: np.ndarray, attention: np.ndarray) -> list[tuple[tuple[int, int, int], int]]:
     """Voxel amid the largest section of each of the largest lesions, and the lesion's voxels; from feet to head."""
-    lesions, count = ndimage.label(mask)
+    lesions, count = label_findings(mask)
     if count == 0:
         return [(np.unravel_index(attention.argmax(), attention.shape), 0)]
     sizes = np.bincount(lesions.ravel())[1:]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-_EVERY_NEIGHBOUR = ndimage.generate_binary_structure(3, 3)
+from lib.transforms.candidates import label_findings
+
 HIT_IOU = 0.3
 SMALL_MM = 10.0
 
@@ -90,8 +91,8 @@ def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tup
         truth: True mask, same shape.
         voxel_mm3: Volume of a voxel.
     """
-    components, count = ndimage.label(found, structure=_EVERY_NEIGHBOUR)
-    targets, _ = ndimage.label(truth, structure=_EVERY_NEIGHBOUR)
+    components, count = label_findings(found)
+    targets, _ = label_findings(truth)
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     touching: set[int] = set()
     lesions = []

@@ -15,6 +15,7 @@ from scipy.spatial import ConvexHull, distance
 
 from lib.datastore.slice_geometry import SLICE_POSITIONS
 from lib.datastore.volume import affine_of
+from lib.transforms.candidates import label_findings
 from lib.transforms.lungs import find_lungs
 
 DEFINITIONS = {
@@ -26,7 +27,6 @@ DEFINITIONS = {
     "side": "of the patient, by the middle of the body around the lungs, over 10 mm from it; else midline. Empty where "
     "no lungs are seen.",
 }
-_EVERY_NEIGHBOUR = np.ones((3, 3, 3), bool)
 _MIDLINE_MM = 10.0
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet program calculates
 
@@ -119,7 +119,7 @@ def measured_lesions(
     lesions: list[Lesion] = []
     places = np.zeros(mask.shape, np.uint32)
     for name, value in labels.items():
-        components, _ = ndimage.label(mask == value, structure=_EVERY_NEIGHBOUR)
+        components, _ = label_findings(mask == value)
         found = []
         for component, box in enumerate(ndimage.find_objects(components), 1):
             inside = components[box] == component

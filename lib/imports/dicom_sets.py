@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import fnmatch
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from lib.imports.references import (
     lidc_annotations,
     series_of,
 )
-from lib.imports.regions import Region, select, union
+from lib.imports.regions import NothingMarkedError, Region, check_drawn, select, union
 from lib.imports.workplace import Workplace
 
 
@@ -62,6 +63,7 @@ def find_dicom_set(
     rules: Mapping,
     wanted: Sequence[str],
     annotations: Path | None = None,
+    files: Sequence[str] = (),
 ) -> Found:
     """The series of a set, each with the annotations that refer to it.
 
@@ -72,9 +74,10 @@ def find_dicom_set(
         rules: ``imports`` of ``info.yaml``: which regions are the tumour.
         wanted: Names of the regions to take instead.
         annotations: Where the XML files lie, if not in ``source``.
+        files: Patterns as in a shell: only annotations are read whose path within ``source`` matches one.
 
     Raises:
-        UserError: There are no annotations.
+        UserError: There are no annotations, or none that match.
     """
     described = SETS[kind]
     found, failures = dicom_annotations(source, workplace)
@@ -86,6 +89,8 @@ def find_dicom_set(
         raise UserError(
             f"There is no {' or '.join(described.kinds)} file in {where}; was it downloaded with the images?"
         )
+    if files:
+        found = _matching(found, files, source)
     by_series: dict[str, list[Annotation]] = defaultdict(list)
     for one in found:
         try:
@@ -127,7 +132,7 @@ def _case(
         regions = {one.path: _READERS[one.kind](one.path, somewhere) for one in annotations}
         if unmarked(regions):
             return False
-        _selected(regions, rules, wanted)
+        check_drawn(_selected(regions, rules, wanted, source))
         return True
 
     def draw(volume: Path) -> Drawing | None:
@@ -135,10 +140,13 @@ def _case(
         regions = {one.path: _READERS[one.kind](one.path, image) for one in annotations}
         if unmarked(regions):
             return None
-        chosen = _selected(regions, rules, wanted)
-        mask = union(chosen)
-        if annotations[0].kind == LIDC_XML and not sitk.GetArrayViewFromImage(mask).any():
-            return None
+        chosen = _selected(regions, rules, wanted, source)
+        try:
+            mask = union(chosen)
+        except NothingMarkedError:
+            if annotations[0].kind == LIDC_XML:  # two readers drew nodules, but not the same
+                return None
+            raise
         warnings = [warning for region in chosen for warning in region.warnings]
         return Drawing(mask, tuple(region.name for region in chosen), "; ".join(warnings))
 
@@ -154,26 +162,48 @@ def _case(
     return Case(f"{patient} {uid}".strip(), uid, where, digest(paths, *choice), check, draw)
 
 
-def _selected(regions: Mapping[Path, list[Region]], rules: Mapping, wanted: Sequence[str]) -> list[Region]:
+def _selected(
+    regions: Mapping[Path, list[Region]], rules: Mapping, wanted: Sequence[str], source: Path
+) -> list[Region]:
     """The regions of the one object that has any that is accepted; those that are wanted, wherever they are.
 
     Raises:
-        UserError: None has, or several have: they may be several readers', and their union nobody's.
+        UserError: None has, or several have, or several have one of the same name: they may be several readers', and
+            their union nobody's.
     """
-    if wanted or len(regions) == 1:
-        return select([region for some in regions.values() for region in some], rules, wanted)
     accepted, reasons = {}, []
-    for path, some in regions.items():
-        try:
-            accepted[path] = select(some, rules)
-        except UserError as error:
-            reasons.append(f"{path.name}: {error}")
+    if wanted:
+        every = select([region for some in regions.values() for region in some], rules, wanted)
+        for path, some in regions.items():
+            if here := [region for region in some if any(region is one for one in every)]:
+                accepted[path] = here
+        names = Counter(region.name.lower() for some in accepted.values() for region in some)
+        if max(names.values()) == 1 or len(accepted) == 1:
+            return every
+    else:
+        for path, some in regions.items():
+            try:
+                accepted[path] = select(some, rules)
+            except UserError as error:
+                reasons.append(f"{_where(path, source)}: {error}" if len(regions) > 1 else str(error))
     if len(accepted) == 1:
         return next(iter(accepted.values()))
     if not accepted:
         raise UserError(" ".join(reasons))
-    named = "; ".join(f"{path.name} has {', '.join(region.name for region in some)}" for path, some in accepted.items())
-    raise UserError(f"{len(accepted)} files mark a tumour on it: {named}. Choose by name with --roi.")
+    named = "; ".join(
+        f"{_where(path, source)} has {', '.join(region.name for region in some)}" for path, some in accepted.items()
+    )
+    raise UserError(
+        f"{len(accepted)} files mark a tumour on it: {named}. Choose the file with --files PATTERN, or the region "
+        "with --roi NAME."
+    )
+
+
+def _matching(found: list[Annotation], patterns: Sequence[str], source: Path) -> list[Annotation]:
+    kept = [one for one in found if any(fnmatch.fnmatchcase(_where(one.path, source), pattern) for pattern in patterns)]
+    if not kept:
+        raise UserError(f"None of the {len(found)} files with regions matches --files {' '.join(patterns)}.")
+    return kept
 
 
 def _where(path: Path, source: Path) -> str:

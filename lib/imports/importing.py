@@ -92,8 +92,8 @@ def _label(found: Found, case: Case, workplace: Workplace) -> tuple[str, str, st
         return series.uid, standing, ""
     volume = Path(workplace.datastore.get_image_uri(series.uid))
     drawing = case.draw(volume)
-    if drawing is None:
-        return series.uid, EMPTY, ""
+    if drawing is None or not sitk.GetArrayViewFromImage(drawing.mask).any():
+        return series.uid, EMPTY, ""  # that there is no tumour is for a person to say
     info = {
         "viewer": VIEWER,
         "annotator": found.title,
@@ -135,6 +135,8 @@ def _standing(history: list[LabelRecord], case: Case, slices: int | None) -> str
     if not last.sha256:
         return WITHDRAWN
     former = last.info.get("import") or {}
+    if former and not last.info.get("voxels"):
+        return None  # earlier versions made empty labels of what they could not fill
     if former.get("sha256") == case.sha256 and slices in (None, former.get("slices")):
         return THERE
     return KEPT if not former or "restored" in last.info else None

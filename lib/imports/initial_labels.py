@@ -1,4 +1,7 @@
-"""What others have marked on the series of a folder or PACS becomes their initial label, in the background."""
+"""What others have marked on the series of a folder or PACS becomes their initial label, in the background.
+
+Where several objects mark one series, see :mod:`lib.imports.candidates`.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.datastore.volume import write_mask
 from lib.exports.provenance import Provenance
+from lib.imports.candidates import CANDIDATE, INITIAL, SEVERAL, candidates, settle
 from lib.imports.marked_objects import MarkedObjects
 from lib.imports.marked_series import Finding, Source, look
 
 logger = logging.getLogger(__name__)
 
-INITIAL = "initial"
 _MOST_TRIES = 3  # to fetch an object from a PACS
 _FINAL = DefaultLabelTag.FINAL.value
 
@@ -26,8 +29,9 @@ _FINAL = DefaultLabelTag.FINAL.value
 class InitialLabels(threading.Thread):
     """Looks for objects that are new, each time it is woken.
 
-    Each becomes a label once, told by its SOPInstanceUID. A series with a final label gets none, and what this app made
-    of its own labels is none either. What is wrong with an object is noted with its series and costs no other.
+    Each becomes a label once, told by its SOPInstanceUID: the initial one, or a candidate where there are others. A
+    series with a final label gets none, and what this app made of its own labels is none either. What is wrong with an
+    object is noted with its series and costs no other.
 
     Args:
         datastore: Of the images and labels.
@@ -43,6 +47,7 @@ class InitialLabels(threading.Thread):
         self._done: set[str] = set()
         self._tries: Counter[str] = Counter()
         self._named: dict[str, frozenset[str]] = {}  # which series an object was seen to be about
+        self._homeless: dict[str, frozenset[str]] = {}  # the images that there were when an object was about none
 
     def run(self) -> None:
         """Wait, look, wait again, until the server ends."""
@@ -60,13 +65,13 @@ class InitialLabels(threading.Thread):
 
     def look_now(self) -> None:
         """Make labels of all that is new."""
-        known = self._known()
+        known, images = self._known(), frozenset(self._datastore.list_images())
         for finding in look(
             self._datastore.client,
             self._datastore.catalog,
             self._rules,
             objects=self._objects,
-            skip=lambda source: source.uid in known or self._is_settled(source),
+            skip=lambda source: source.uid in known or self._is_settled(source, images),
             wanted=self._lacks_label,
         ):
             uid = finding.source.uid
@@ -75,6 +80,8 @@ class InitialLabels(threading.Thread):
                 logger.warning("%s It is tried again.", finding.problem)
                 continue
             self._named[uid] = finding.named
+            if not finding.named:
+                self._homeless[uid] = images
             if finding.mask is not None:
                 self._keep(finding)
             elif finding.problem:
@@ -82,40 +89,42 @@ class InitialLabels(threading.Thread):
                 for image_id in finding.image_ids:
                     self._datastore.catalog.note(image_id, finding.problem)
                 logger.warning("%s %s: %s", finding.source.kind, finding.source.uid, finding.problem)
+        for image_id in images:
+            slices = self._datastore.series(image_id).instance_count
+            if settle(self._datastore.labels, image_id, slices) and self._lacks_label(image_id):
+                self._datastore.catalog.note(image_id, SEVERAL)
 
     def _keep(self, finding: Finding) -> None:
         (image_id,) = finding.image_ids
         mask = finding.mask
         voxels = int(np.count_nonzero(sitk.GetArrayViewFromImage(mask)))
-        former = self._datastore.labels.in_use(image_id).get(INITIAL)
+        slices = self._datastore.series(image_id).instance_count
+        others = candidates(self._datastore.labels, image_id, slices)
         info = {
             **finding.info,
             "size": mask.GetSize(),
             "voxels": voxels,
-            "slices": self._datastore.series(image_id).instance_count,
+            "slices": slices,
+            "checksum": finding.checksum,
         }
-        record = self._datastore.labels.save(image_id, INITIAL, lambda part: write_mask(mask, part, True), info)
+        tag = CANDIDATE if others else INITIAL
+        record = self._datastore.labels.save(image_id, tag, lambda part: write_mask(mask, part, True), info)
         self._done.add(finding.source.uid)
-        if former:
-            self._datastore.catalog.note(
-                image_id,
-                f"several objects mark it; the initial label is that of {finding.source.kind} {finding.source.uid}, "
-                "the others are in its history",
-            )
         for warning in finding.info["warnings"]:
             self._datastore.catalog.note(image_id, warning)
-        logger.info("Initial label %d of %s from %s: %d voxels", record.number, image_id, finding.source.kind, voxels)
+        logger.info("Label %d (%s) of %s from %s: %d voxels", record.number, tag, image_id, finding.source.kind, voxels)
 
     def _lacks_label(self, image_id: str) -> bool:
         labels = self._datastore.labels  # a damaged label is one: nothing takes its place but what a person restores
         return _FINAL not in labels.in_use(image_id) and not labels.damage(image_id, former=False)
 
-    def _is_settled(self, source: Source) -> bool:
+    def _is_settled(self, source: Source, images: frozenset[str]) -> bool:
         named = self._named.get(source.uid)
         if source.uid in self._done or named is None:
             return source.uid in self._done
-        images = named.intersection(self._datastore.list_images())
-        return not any(self._lacks_label(image_id) for image_id in images)
+        if not named:
+            return self._homeless.get(source.uid) == images
+        return not any(self._lacks_label(image_id) for image_id in named & images)
 
     def _known(self) -> set[str]:
         """UIDs of objects that are labels already, or were made of one."""
@@ -124,7 +133,8 @@ class InitialLabels(threading.Thread):
             slices = self._datastore.series(image_id).instance_count
             for record in self._datastore.labels.history(image_id):
                 source = record.info.get("source")
-                if record.tag == INITIAL and isinstance(source, dict) and record.info.get("slices") == slices:
+                made = record.tag in (INITIAL, CANDIDATE) and isinstance(source, dict)
+                if made and record.info.get("slices") == slices:
                     known.add(source.get("uid"))
                 if record.sha256:
                     made = Provenance.of_label(record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from lib.datastore.label_reader import on_grid
 from lib.datastore.volume import affine_of, read_grid
 from lib.errors import UserError
 from lib.imports.case import Case, Drawing, Found, digest
+from lib.imports.text_tables import read_rows
 
 KIND = "luna16"
 TITLE = "LUNA16"
@@ -64,19 +64,18 @@ def read_nodules(table: Path) -> dict[str, list[Nodule]]:
         UserError: It is no such table.
     """
     nodules: dict[str, list[Nodule]] = defaultdict(list)
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or [])]
-        if missing:
-            raise UserError(f"{table} has no column {', '.join(missing)}; it is not the annotations.csv of LUNA16.")
-        for row in reader:
-            try:
-                nodule = Nodule(*(float(row[column]) for column in _COLUMNS[1:]))
-            except (TypeError, ValueError):
-                nodule = Nodule(*[np.nan] * 4)
-            if not (np.isfinite(nodule).all() and nodule.diameter > 0):
-                raise UserError(f"Line {reader.line_num} of {table} is damaged: {', '.join(map(str, row.values()))}.")
-            nodules[row["seriesuid"].strip()].append(nodule)
+    columns, rows = read_rows(table)
+    missing = [column for column in _COLUMNS if column not in columns]
+    if missing:
+        raise UserError(f"{table} has no column {', '.join(missing)}; it is not the annotations.csv of LUNA16.")
+    for line, row in rows:
+        try:
+            nodule = Nodule(*(float(row[column]) for column in _COLUMNS[1:]))
+        except (KeyError, ValueError):
+            nodule = Nodule(*[np.nan] * 4)
+        if not (np.isfinite(nodule).all() and nodule.diameter > 0):
+            raise UserError(f"Line {line} of {table} is damaged: {', '.join(row.values())}.")
+        nodules[row["seriesuid"].strip()].append(nodule)
     return dict(nodules)
 
 

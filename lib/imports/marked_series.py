@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import requests
 import SimpleITK as sitk
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 
 from lib.datastore.catalog import Series, SeriesCatalog
 from lib.datastore.frames import is_multi_frame, slices_of
@@ -25,6 +27,7 @@ from lib.errors import UserError
 from lib.imports import dicom_seg, lidc_xml, rtstruct
 from lib.imports.marked_objects import LIDC_XML, RTSTRUCT, SEG, MarkedObjects, Source
 from lib.imports.regions import select, union
+from lib.imports.series_references import References
 
 _READERS = {SEG: dicom_seg.read_regions, RTSTRUCT: rtstruct.read_regions, LIDC_XML: lidc_xml.read_regions}
 
@@ -35,10 +38,10 @@ class Finding:
 
     Attributes:
         source: Which.
-        named: SeriesInstanceUIDs that it refers to.
+        named: SeriesInstanceUIDs that it refers to, by name or by images.
         image_ids: Those of them that are images here.
         mask: The label on the grid of the one image; None if there is none.
-        info: What is kept with the label: source, regions, creator, time, warnings.
+        info: What is kept with the label: source, regions, creator, time, volume (ml), warnings.
         problem: A sentence; why there is no mask.
         retry: Whether the problem may be that of the connection, not of the source.
     """
@@ -50,6 +53,11 @@ class Finding:
     info: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
     retry: bool = False
+
+    @property
+    def checksum(self) -> str:
+        """Of the voxels of the mask."""
+        return hashlib.sha256(np.packbits(sitk.GetArrayViewFromImage(self.mask))).hexdigest()
 
 
 def look(
@@ -78,14 +86,17 @@ def look(
         image_ids: tuple[str, ...] = ()
         try:
             with _fetched(client, source) as path:
-                named = frozenset(_named_series(path, source.kind))
-                known = [series for uid in sorted(named) if (series := catalog.get(uid)) and series.problem is None]
+                references = _references(path, source.kind)
+                meant = references.meant(catalog, client)
+                named = references.series | {series.uid for series in meant}
+                known = [series for series in meant if series.problem is None]
                 image_ids = tuple(series.uid for series in known if wanted(series.uid))
                 if not image_ids:
                     yield Finding(source, named)
                     continue
                 if len(known) > 1:
                     raise UserError(f"It refers to {len(known)} series, and may be of any.")
+                references.check_frame(known[0], client)
                 mask, info = _draw(client, known[0], path, source, rules)
                 yield Finding(source, named, image_ids, mask, info)
         except FolderAwayError:  # which says nothing of the object: a later look may reach it
@@ -108,21 +119,11 @@ def _fetched(client: Any, source: Source) -> Iterator[Path]:
         yield path
 
 
-def _named_series(path: Path, kind: str) -> Iterator[str]:
-    """SeriesInstanceUIDs that an object refers to."""
+def _references(path: Path, kind: str) -> References:
     if kind == LIDC_XML:
-        for element in ElementTree.parse(path).iter("{http://www.nih.gov}SeriesInstanceUid"):
-            yield (element.text or "").strip()
-        return
-    yield from (str(one.SeriesInstanceUID) for one in referenced_series(dcmread(path, stop_before_pixels=True)))
-
-
-def referenced_series(header: Dataset) -> Iterator[Dataset]:
-    """The items of a SEG (PS3.3 C.12.2.1) or RTSTRUCT (C.8.8.5) that name the series it refers to."""
-    yield from header.get("ReferencedSeriesSequence") or []
-    for frame in header.get("ReferencedFrameOfReferenceSequence") or []:
-        for study in frame.get("RTReferencedStudySequence") or []:
-            yield from study.get("RTReferencedSeriesSequence") or []
+        elements = ElementTree.parse(path).iter("{http://www.nih.gov}SeriesInstanceUid")
+        return References(frozenset((element.text or "").strip() for element in elements))
+    return References.of(dcmread(path, stop_before_pixels=True))
 
 
 def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mapping) -> tuple[sitk.Image, dict[str, Any]]:
@@ -140,29 +141,28 @@ def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mappin
         info["source"]["file"] = path.name
     else:
         header = dcmread(path, stop_before_pixels=True)
-        sop = first_value(instances[0], "SOPInstanceUID")
-        image = client.retrieve_instance_metadata(series.study_uid, series.uid, sop)
-        frames = [header, *(header.get("ReferencedFrameOfReferenceSequence") or [])]
-        mine, theirs = first_value(image, "FrameOfReferenceUID"), {one.get("FrameOfReferenceUID") for one in frames}
-        if mine and theirs - {None, ""} and mine not in theirs:
-            raise UserError("It lies in another frame of reference than the series, so where is not known.")
         for name, keywords in _TOLD.items():
             info["source"][name] = next((str(header.get(word)) for word in keywords if header.get(word)), None)
     stack = slice_stack(slices)
     size = (len(slices), int(first_value(slices[0], "Rows")), int(first_value(slices[0], "Columns")))
     regions = select(_READERS[source.kind](path, on_stack(size, stack)), rules)
     mask = union(regions)
-    if not sitk.GetArrayViewFromImage(mask).any():
-        raise UserError("It marks no voxel.")
     info["source"]["regions"] = [region.name for region in regions]
     info["warnings"] = [warning for region in regions for warning in region.warnings]
+    info["millilitres"] = round(np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * _millilitres(mask), 4)
     info["annotator"] = info["source"].get("creator") or source.kind
     info["note"] = f"from {source.kind}: {', '.join(info['source']['regions'])}"
     return mask, info
+
+
+def _millilitres(mask: sitk.Image) -> float:
+    """Of one voxel."""
+    return float(np.prod(mask.GetSpacing())) / 1000
 
 
 _TOLD = {
     "creator": ("ContentCreatorName", "OperatorsName", "Manufacturer"),
     "date": ("ContentDate", "StructureSetDate", "SeriesDate"),
     "time": ("ContentTime", "StructureSetTime", "SeriesTime"),
+    "description": ("ContentDescription", "StructureSetLabel", "SeriesDescription"),
 }

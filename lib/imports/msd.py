@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from lib.datastore.volume import affine_of, read_grid
 from lib.errors import UserError
 from lib.imports.case import Case, Drawing, Found, digest
+from lib.imports.text_tables import read_text
 
 KIND = "msd"
 TITLE = "Medical Segmentation Decathlon"
@@ -85,7 +86,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             "dataset.json, imagesTr and labelsTr (Task06_Lung)."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}. Download it again.") from None
     if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):

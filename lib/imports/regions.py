@@ -13,6 +13,15 @@ from pydicom.sr.coding import Code
 from lib.errors import UserError
 
 
+class NothingMarkedError(UserError):
+    """Regions without a voxel. An empty mask would say that there is no tumour, which nobody has said."""
+
+    def __init__(self, regions: Sequence[Region]) -> None:
+        names = " and ".join(repr(region.name) for region in regions)
+        reasons = "; ".join(warning for region in regions for warning in region.warnings)
+        super().__init__(f"{names} marks no voxel{f': {reasons}' if reasons else ''}.")
+
+
 @dataclass(frozen=True)
 class Region:
     """A segment of a DICOM SEG, an ROI of an RTSTRUCT, or what readers agree on.
@@ -22,12 +31,14 @@ class Region:
         codes: What its maker said it is, each ``scheme:value``, such as ``SCT:27925004``.
         mask: Makes the mask: uint8, 1 inside, on the grid of the image. Raises UserError where that is not possible.
         warnings: What of it is left out, a sentence each.
+        drawn: Whether anything is drawn of it, as far as headers tell: contours that enclose something, or frames.
     """
 
     name: str
     codes: tuple[str, ...]
     mask: Callable[[], sitk.Image]
     warnings: tuple[str, ...] = ()
+    drawn: bool = True
 
     def __str__(self) -> str:
         return f"{self.name!r}" + (f" ({', '.join(self.codes)})" if self.codes else "")
@@ -46,11 +57,29 @@ def choose(regions: Sequence[Region], rules: Mapping, wanted: Sequence[str] = ()
 
 
 def union(regions: Sequence[Region]) -> sitk.Image:
-    """The voxels of any of the regions, of which there is at least one."""
+    """Join regions, of which there is at least one.
+
+    Raises:
+        NothingMarkedError: They mark no voxel.
+        UserError: One of them has no mask.
+    """
+    check_drawn(regions)
     whole = regions[0].mask()
     for region in regions[1:]:
         whole = whole | region.mask()
+    if not sitk.GetArrayViewFromImage(whole).any():
+        raise NothingMarkedError(regions)
     return whole
+
+
+def check_drawn(regions: Sequence[Region]) -> None:
+    """Refuse regions of which headers tell already that they mark nothing.
+
+    Raises:
+        NothingMarkedError: With what of them is left out.
+    """
+    if not any(region.drawn for region in regions):
+        raise NothingMarkedError(regions)
 
 
 def select(regions: Sequence[Region], rules: Mapping, wanted: Sequence[str] = ()) -> list[Region]:

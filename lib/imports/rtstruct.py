@@ -17,14 +17,18 @@ from lib.imports.image_grid import ImageGrid
 from lib.imports.polygons import fill
 from lib.imports.regions import Region, code_of
 
-_FILLED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+# PS3.3 C.8.8.6.3. OsiriX calls its closed contours INTERPOLATED_PLANAR where it interpolated them between slices.
+_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "INTERPOLATED_PLANAR")
+_SAME_POINT_MM = 0.01
 
 
 def read_regions(path: Path, image: sitk.Image) -> list[Region]:
-    """The regions that have a closed contour; where none has, all of them, empty.
+    """Read the regions that have a closed contour; where none has, all of them, which are not drawn.
 
     A voxel is in a region if its centre is within an odd number of the contours of its slice, so that a contour
-    within another is a hole. Points and open contours are left out, with a warning.
+    within another is a hole. An OPEN_PLANAR contour is filled where it ends at its first point; another encloses
+    nothing, as a POINT does: programs write so what is one or two pixels wide, or a line. It is left out with a
+    warning.
 
     Args:
         path: The DICOM file.
@@ -44,26 +48,35 @@ def read_regions(path: Path, image: sitk.Image) -> list[Region]:
         raise
     except Exception as error:  # pydicom raises many kinds on damaged files
         raise UserError(f"The RT Structure Set is damaged or breaks the standard ({error}).") from error
-    return [region for region, drawn in found if drawn] or [region for region, _ in found]
+    return [region for region in found if region.drawn] or found
 
 
-def _roi(dataset: Dataset, roi: Dataset, grid: ImageGrid) -> tuple[Region, bool]:
-    """A region, and whether anything is drawn of it."""
+def _roi(dataset: Dataset, roi: Dataset, grid: ImageGrid) -> Region:
     contours = [
         contour
         for item in dataset.get("ROIContourSequence") or []
         if item.ReferencedROINumber == roi.ROINumber
         for contour in item.get("ContourSequence") or []
     ]
-    kinds = Counter(str(contour.ContourGeometricType) for contour in contours)
-    closed = [_points(contour) for contour in contours if contour.ContourGeometricType in _FILLED]
+    name = str(roi.get("ROIName", ""))
+    closed, left_out = [], Counter()
+    for contour in contours:
+        kind = str(contour.ContourGeometricType)
+        if kind in (*_CLOSED, "OPEN_PLANAR") and _encloses(kind, points := _points(contour)):
+            closed.append(points)
+        else:
+            left_out[kind] += 1
     warnings = tuple(
-        f"{count} contour(s) of type {kind} of {str(roi.ROIName)!r} enclose nothing and are left out"
-        for kind, count in kinds.items()
-        if kind not in _FILLED
+        f"{count} contour(s) of type {kind} of {name!r} enclose nothing and are left out"
+        for kind, count in left_out.items()
     )
     codes = tuple(dict.fromkeys(code for item in _observations(dataset, roi) for code in _codes(item)))
-    return Region(str(roi.get("ROIName", "")), codes, partial(_mask, closed, grid), warnings), bool(closed)
+    return Region(name, codes, partial(_mask, closed, grid), warnings, drawn=bool(closed))
+
+
+def _encloses(kind: str, points: np.ndarray) -> bool:
+    """Tell whether a planar contour (n, 3) has an inside."""
+    return len(points) > 2 and (kind in _CLOSED or np.abs(points[0] - points[-1]).max() <= _SAME_POINT_MM)
 
 
 def _observations(dataset: Dataset, roi: Dataset) -> list[Dataset]:

@@ -17,7 +17,7 @@ from monailabel.utils.async_tasks.utils import tasks
 from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.volume import read_grid
 from lib.errors import UserError
-from lib.imports.initial_labels import INITIAL
+from lib.imports.candidates import INITIAL, candidates, described
 
 _TOLD = ("annotator", "note", "viewer", "model_version", "voxels")
 
@@ -45,15 +45,21 @@ def viewer_router(app: Any) -> APIRouter:
             "verdict": (ended and _failure(ended[-1])) or stats.get("verdict", {}).get("reason"),
         }
 
-    @router.get("/case", summary="The latest final label of an image, else the initial one, or null")
+    @router.get("/case", summary="The latest final label of an image, else the initial one, and what others marked")
     def case(image: str) -> dict[str, Any]:
-        app.datastore().series(image)
+        slices = app.datastore().series(image).instance_count
         labels = app.datastore().labels
         if damaged := labels.damage(image, former=False):  # an older label in its place would go unnoticed
-            return {"image": image, "label": None, "damaged": [damage.problem for damage in damaged]}
+            return {"image": image, "label": None, "candidates": [], "damaged": [one.problem for one in damaged]}
         current = labels.current(image)
         record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
-        return {"image": image, "label": record and _described(record), "damaged": []}
+        others = candidates(labels, image, slices)
+        return {
+            "image": image,
+            "label": record and _described(record),
+            "candidates": [described(one) for one in others] if len(others) > 1 else [],
+            "damaged": [],
+        }
 
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
     def label(image: str, number: int) -> Response:

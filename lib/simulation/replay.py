@@ -22,6 +22,7 @@ from lib.networks import AttentionResidualUNet
 from lib.simulation.prediction import maps_of
 from lib.trainers.patches import PatchSampler
 from lib.trainers.scans import Scan, is_whole
+from lib.transforms.candidates import label_findings
 
 STRATEGIES = ("random", *MEASURES)
 
@@ -150,12 +151,12 @@ def replay(start: Start, strategy: str, report: Callable[[str, int, int, float],
 
 def _around_tumour(scan: Scan) -> Scan:
     """The box around the largest lesion of a whole scan, with a margin, as a crop of its own."""
-    components, _ = ndimage.label(scan.label.numpy())
+    components, _ = label_findings(scan.label.numpy())
     largest = np.bincount(components.ravel())[1:].argmax()
     box = ndimage.find_objects(components)[largest]
     window = tuple(slice(max(side.start - _MARGIN_PX, 0), side.stop + _MARGIN_PX) for side in box)
     label = scan.label[window]
-    return Scan(scan.name, scan.image[window], label, scan.spacing, tuple(range(label.shape[2])))
+    return Scan(scan.name, scan.image[window], label, scan.spacing, tuple(range(label.shape[2])), scan.patient_id)
 
 
 def _strategy(name: str, scores: Mapping[str, float], seed: int) -> Strategy:

@@ -3,17 +3,34 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import pydicom
-import SimpleITK as sitk
 import torch
 from monai.transforms import Compose
 
 from lib.errors import UserError
+from lib.trainers.dicom_volumes import dicom_volume
 from lib.transforms import image_transforms
 
 _NIFTI = (".nii.gz", ".nii", ".nrrd")
+
+
+class Case(NamedTuple):
+    """An image with its mask.
+
+    Attributes:
+        name: Of the file, or as much of the path of a DICOM folder as tells it from the others.
+        image: Volume.
+        mask: Volume on the same grid.
+        patient: Of whom it is: the PatientID of a DICOM series, else what the name says.
+        is_dicom: Whether it is a DICOM series.
+    """
+
+    name: str
+    image: Path
+    mask: Path
+    patient: str
+    is_dicom: bool
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,7 @@ class Scan:
         label: Tumour, same shape, bool; all False where there is no mask.
         spacing: Distance of slices in mm.
         usable: Slices with lung and without unmarked tumour.
+        patient_id: Of a DICOM series; empty where the name tells of whom it is.
     """
 
     name: str
@@ -34,11 +52,12 @@ class Scan:
     label: torch.Tensor
     spacing: float
     usable: tuple[int, ...]
+    patient_id: str = ""
 
     @property
     def patient(self) -> str:
         """Of whom it is."""
-        return patient_of(self.name)
+        return self.patient_id or patient_of(self.name)
 
 
 def is_whole(scan: Scan, info: Mapping[str, Any]) -> bool:
@@ -74,8 +93,27 @@ def find_pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None
     return pairs
 
 
-def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> list[tuple[str, Path, Path]]:
-    """Name, volume and mask of each case.
+def case_names(images: Sequence[Path]) -> list[str]:
+    """Name files by themselves, and folders by as much of the end of their path as tells them apart.
+
+    Example:
+        >>> case_names([Path("crops/P1_R.nii.gz")])
+        ['P1_R']
+    """
+    folders = {path.resolve() for path in images if path.is_dir()}
+
+    def name(path: Path) -> str:
+        if not path.is_dir():
+            return path.name.split(".nii")[0].split(".nrrd")[0]
+        parts = path.resolve().parts
+        ends = (parts[-count:] for count in range(1, len(parts) + 1))
+        return "-".join(next(end for end in ends if sum(one.parts[-len(end) :] == end for one in folders) == 1))
+
+    return [name(path) for path in images]
+
+
+def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> list[Case]:
+    """Find images with their masks, and make volumes of DICOM series.
 
     Args:
         images: Folders of volumes, or of one DICOM series each.
@@ -87,14 +125,20 @@ def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> li
     """
     if len(images) != len(masks):
         raise UserError(f"Give as many folders of masks as of images: got {len(masks)} for {len(images)}.")
-    return [
-        (image.name.split(".nii")[0], dicom_volume(image, cache)[0] if image.is_dir() else image, mask)
-        for folder, truth in zip(images, masks, strict=True)
-        for image, mask in find_pairs(folder, truth)
-    ]
+    pairs = [pair for folder, truth in zip(images, masks, strict=True) for pair in find_pairs(folder, truth)]
+    cases = []
+    for name, (image, mask) in zip(case_names([image for image, _ in pairs]), pairs, strict=True):
+        if image.is_dir():
+            volume = dicom_volume(image, cache)
+            cases.append(Case(name, volume.path, mask, volume.patient or name, True))
+        else:
+            cases.append(Case(name, image, mask, patient_of(name), False))
+    return cases
 
 
-def load_scan(image: Path, mask: Path | None, preprocessing: Mapping[str, Any], cache: Path) -> Scan:
+def load_scan(
+    image: Path, mask: Path | None, preprocessing: Mapping[str, Any], cache: Path, name: str | None = None
+) -> Scan:
     """Run the transforms of inference on one volume, but for the neighbouring slices.
 
     Args:
@@ -102,12 +146,14 @@ def load_scan(image: Path, mask: Path | None, preprocessing: Mapping[str, Any], 
         mask: Volume on the same grid, or None.
         preprocessing: Section of info.yaml.
         cache: Folder for the volumes made of DICOM series.
+        name: As :func:`case_names` gives it, where there are several.
     """
-    name = image.name.split(".nii")[0].split(".nrrd")[0]
-    unmarked: set[int] = set()
-    files = {"image": image}
+    name = name or case_names([image])[0]
+    unmarked: frozenset[int] = frozenset()
+    patient, files = "", {"image": image}
     if image.is_dir():
-        files["image"], unmarked = dicom_volume(image, cache)
+        dicom = dicom_volume(image, cache)
+        files["image"], unmarked, patient = dicom.path, dicom.unmarked, dicom.patient or name
     if mask is not None:
         files["label"] = mask
     plain = dict(preprocessing) | {"slice_offsets_mm": [0]}
@@ -121,32 +167,8 @@ def load_scan(image: Path, mask: Path | None, preprocessing: Mapping[str, Any], 
         label=label[window].contiguous(),
         spacing=float(data["image"].pixdim[2]),
         usable=tuple(z for z in range(*data["lung_slices"]) if z not in unmarked),
+        patient_id=patient,
     )
-
-
-def dicom_volume(folder: Path, cache: Path) -> tuple[Path, set[int]]:
-    """Write the largest DICOM series below a folder as a volume, once.
-
-    Returns:
-        The .nrrd file in ``cache``, and the slices not to be used as free of tumour: those for which the
-        folder beside it, ``Annotation``, has a file named by the SOP Instance UID (as Lung-PET-CT-Dx does),
-        and their neighbours.
-    """
-    series = [
-        sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(place), uid)
-        for place in (folder, *(path for path in folder.rglob("*") if path.is_dir()))
-        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(place))
-    ]
-    if not series:
-        raise UserError(f"{folder} holds neither volumes (.nii, .nii.gz, .nrrd) nor a DICOM series.")
-    files = max(series, key=len)
-    target = cache / f"{folder.name}.nrrd"
-    if not target.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        sitk.WriteImage(sitk.ReadImage(files), str(target))
-    marked = {path.stem for path in (folder.parent / "Annotation").glob("*.xml")}
-    uids = [pydicom.dcmread(file, specific_tags=["SOPInstanceUID"]).get("SOPInstanceUID") for file in files]
-    return target, {z + step for z, uid in enumerate(uids) if uid in marked for step in (-1, 0, 1)}
 
 
 def _content(image: Any) -> tuple[slice, ...]:

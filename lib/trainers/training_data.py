@@ -9,24 +9,36 @@ from typing import Any
 from lib.errors import UserError
 from lib.publishing.hold_out import share_of
 from lib.trainers.data_split import held_out
-from lib.trainers.scans import Scan, find_pairs, is_whole, load_scan
+from lib.trainers.scans import Scan, case_names, find_pairs, is_whole, load_scan
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Scans in memory.
+    """Scans in memory. No patient is both trained on and held out.
 
     Attributes:
         crops: With a nodule each, to train on.
         hosts: Whole scans to set them into.
         test_crops: Crops of the patients that are held out.
+        test_scans: Names of the whole scans of the patients that are held out.
     """
 
     crops: Sequence[Scan]
     hosts: Sequence[Scan]
     test_crops: Sequence[Scan]
+    test_scans: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        both = self.patients & {scan.patient for scan in self.test_crops}
+        if both:
+            raise ValueError(f"Patients both trained on and held out: {', '.join(sorted(both))}.")
+
+    @property
+    def patients(self) -> set[str]:
+        """Those that are trained on."""
+        return {scan.patient for scan in (*self.crops, *self.hosts)}
 
     def of_patients(self, number: int) -> "TrainingData":
         """The same with the crops of only so many patients to train on; fewer are always among more.
@@ -46,13 +58,15 @@ class TrainingData:
             "crops": [scan.name for scan in self.crops],
             "held_out_crops": [scan.name for scan in self.test_crops],
             "whole_scans": {scan.name: int(scan.label.sum()) for scan in self.hosts},
+            "held_out_whole_scans": list(self.test_scans),
+            "patients": sorted(self.patients),
         }
 
 
 def read_training_data(
     images: Sequence[Path], masks: Sequence[Path], negatives: Sequence[Path], info: Mapping[str, Any], cache: Path
 ) -> TrainingData:
-    """Read all images and split the crops by patient.
+    """Read all images and split them by patient, crops and whole scans alike.
 
     Args:
         images: Folders of volumes, or of one DICOM series each.
@@ -69,17 +83,23 @@ def read_training_data(
     pairs = [pair for image, mask in zip(images, masks, strict=True) for pair in find_pairs(image, mask)]
     pairs += [pair for folder in negatives for pair in find_pairs(folder, None)]
     logger.info("Reading %d volumes.", len(pairs))
-    scans = [load_scan(image, mask, info["preprocessing"], cache) for image, mask in pairs]
+    names = case_names([image for image, _ in pairs])
+    scans = [
+        load_scan(image, mask, info["preprocessing"], cache, name)
+        for name, (image, mask) in zip(names, pairs, strict=True)
+    ]
+    whole = [scan for scan in scans if is_whole(scan, info)]
     crops = [scan for scan in scans if not is_whole(scan, info)]
     data = TrainingData(
         crops=[scan for scan in crops if not held_out(scan.patient)],
-        hosts=[scan for scan in scans if is_whole(scan, info)],
+        hosts=[scan for scan in whole if not held_out(scan.patient)],
         test_crops=[scan for scan in crops if held_out(scan.patient)],
+        test_scans=[scan.name for scan in whole if held_out(scan.patient)],
     )
     logger.info(
-        "%d crops of %d patients to train on, %d of %d held out; %d whole scans.",
+        "%d crops of %d patients to train on, %d of %d held out; %d whole scans to train on, %d held out.",
         *(len(data.crops), len({scan.patient for scan in data.crops})),
         *(len(data.test_crops), len({scan.patient for scan in data.test_crops})),
-        len(data.hosts),
+        *(len(data.hosts), len(data.test_scans)),
     )
     return data

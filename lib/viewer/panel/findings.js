@@ -1,4 +1,7 @@
-/** Findings: parts of the mask whose voxels touch face to face. A weak model marks many that are vessels. */
+/**
+ * Findings: parts of the mask whose voxels touch, corners included (26 neighbours), as the server's table of lesions has
+ * them (lib/transforms/candidates.py). A weak model marks many that are vessels.
+ */
 
 /**
  * Take one finding out of a mask, or everything else.
@@ -36,22 +39,21 @@ export function listFindings(voxels, size) {
 function collect(voxels, [columns, rows, slices], start) {
   const found = [start];
   voxels[start] = 0;
-  const visit = index => {
-    if (!voxels[index]) return;
-    voxels[index] = 0;
-    found.push(index);
-  };
   for (let next = 0; next < found.length; next++) {
     const index = found[next];
     const column = index % columns;
     const row = Math.floor(index / columns) % rows;
     const slice = Math.floor(index / (columns * rows));
-    if (column > 0) visit(index - 1);
-    if (column < columns - 1) visit(index + 1);
-    if (row > 0) visit(index - columns);
-    if (row < rows - 1) visit(index + columns);
-    if (slice > 0) visit(index - columns * rows);
-    if (slice < slices - 1) visit(index + columns * rows);
+    for (let z = Math.max(slice - 1, 0); z <= Math.min(slice + 1, slices - 1); z++) {
+      for (let y = Math.max(row - 1, 0); y <= Math.min(row + 1, rows - 1); y++) {
+        for (let x = Math.max(column - 1, 0); x <= Math.min(column + 1, columns - 1); x++) {
+          const neighbour = (z * rows + y) * columns + x;
+          if (!voxels[neighbour]) continue;
+          voxels[neighbour] = 0;
+          found.push(neighbour);
+        }
+      }
+    }
   }
   return found;
 }

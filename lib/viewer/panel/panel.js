@@ -1,12 +1,13 @@
 /** The panel: tools to correct the mask, and what brings it to the server and back. */
 
 import { showAttention } from './attention.js';
+import { offerCandidates } from './candidates.js';
 import { openSample, takeNotice } from './next_sample.js';
 import {
   fetchAttentionPicture,
   fetchLabelVoxels,
   fetchNextSample,
-  fetchStoredLabel,
+  fetchStored,
   fetchStrategies,
   putLabel,
 } from './server.js';
@@ -25,6 +26,7 @@ const TEMPLATE = `
   </div>
   <div class="lunglabel-stored" data-part="stored" hidden>
     <span data-part="storedText"></span>
+    <select data-part="candidates" title="Which of the labels to load" hidden></select>
     <button data-part="load">Load label</button>
   </div>
   <h2>Correct</h2>
@@ -81,6 +83,7 @@ export class Panel {
     this.editor = editor;
     this.series = null;
     this.stored = null;
+    this.candidates = [];
     this.pointer = [0, 0];
     this.closing = new AbortController();
     place.insertAdjacentHTML('beforeend', TEMPLATE);
@@ -207,7 +210,8 @@ export class Panel {
   async #load() {
     const { history } = this.editor;
     if (this.editor.unsaved && !confirm('The mask has changes that are not submitted. Replace it?')) return '';
-    const { number, model_version } = this.stored;
+    const number = Number(this.parts.candidates.value || this.stored.number);
+    const model_version = number === this.stored?.number ? this.stored.model_version : null;
     const voxels = await fetchLabelVoxels(history.labelmap.series, number);
     if (history !== this.editor.history) return '';
     this.editor.load(voxels, model_version);
@@ -261,9 +265,12 @@ export class Panel {
   async #lookUpStored(series) {
     this.series = series;
     this.stored = null;
-    const stored = series && (await fetchStoredLabel(series));
+    this.candidates = [];
+    const { label = null, candidates = [] } = series ? await fetchStored(series) : {};
     if (this.series !== series) return;
-    this.stored = stored;
+    this.stored = label;
+    this.candidates = candidates;
+    offerCandidates(this.parts.candidates, label, candidates);
     this.#show();
   }
 
@@ -288,8 +295,10 @@ export class Panel {
     const millilitres = history ? (history.labelled * history.labelmap.voxelVolume) / 1000 : 0;
     parts.volume.textContent = `Mask: ${millilitres.toFixed(2)} ml${editor.unsaved ? ', changes not submitted' : ''}`;
     parts.volume.classList.toggle('unsaved', editor.unsaved);
-    parts.stored.hidden = !this.stored;
-    if (this.stored) parts.storedText.textContent = describe(this.stored);
+    parts.stored.hidden = !this.stored && !this.candidates.length;
+    parts.storedText.textContent = this.stored
+      ? describe(this.stored)
+      : `Others have marked this scan in ${this.candidates.length} ways, not checked here:`;
   }
 }
 

@@ -29,11 +29,14 @@ export async function fetchStatus() {
   return (await request('/viewer/status')).json();
 }
 
-/** @returns {Promise<object | null>} number, time, annotator and so on of the latest label of a series, if it is whole */
-export async function fetchStoredLabel(series) {
+/**
+ * @returns {Promise<{label: object | null, candidates: object[]}>} number, time, annotator and so on of the label of a
+ *   series, if it is not damaged, and what others have marked where that is several things
+ */
+export async function fetchStored(series) {
   const found = await (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json();
   if (found.damaged?.length) throw new Error(found.damaged[0]);
-  return found.label;
+  return found;
 }
 
 /** @returns {Promise<Uint8Array>} voxels of a stored label, in the order of the series' volume */

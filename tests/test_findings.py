@@ -1,0 +1,77 @@
+"""C15: what one finding is, in the table, in the figures and in the viewer."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import playwright
+import pytest
+import SimpleITK as sitk
+
+from lib.evaluation.attention_picture import _places
+from lib.evaluation.metrics import match_lesions
+from lib.exports.lesion_table import lesion_table
+from lib.transforms.candidates import label_candidates, label_findings
+from tests.support.requirement import find_program
+
+PANEL = Path(__file__).parents[1] / "lib" / "viewer" / "panel" / "findings.js"
+
+
+def diagonal() -> np.ndarray:
+    """One finding along each kind of diagonal, of an edge and of a corner, and one apart; (slice, row, column)."""
+    mask = np.zeros((7, 9, 11), np.uint8)
+    mask[1, 1, 1] = mask[2, 2, 2] = mask[3, 2, 3] = mask[3, 3, 3] = 1
+    mask[5, 6:8, 8:10] = 1
+    return mask
+
+
+def noise() -> np.ndarray:
+    """Voxels up to every side of the volume, so that nothing may wrap around."""
+    return (np.random.default_rng(4).random((7, 9, 11)) < 0.12).astype(np.uint8)
+
+
+def in_viewer(mask: np.ndarray, folder: Path) -> list[list[int]]:
+    """Voxel indices of each finding as the panel lists them."""
+    bundled = str(Path(playwright.__file__).parent / "driver" / "node")
+    node = find_program("node", bundled, sentence="there is no Node.js to run the panel's functions: install nodejs")
+    (folder / "findings.mjs").write_text(PANEL.read_text(encoding="utf-8"), encoding="utf-8")
+    script = (
+        "import { listFindings, separateFinding } from './findings.mjs';\n"
+        f"const voxels = Uint8Array.from({mask.ravel().tolist()});\n"
+        f"const size = {list(mask.shape[::-1])};\n"
+        "const found = listFindings(voxels, size);\n"
+        "for (const finding of found) {\n"
+        "  const kept = separateFinding(voxels, size, finding[0], true);\n"
+        "  const left = separateFinding(voxels, size, finding[0], false);\n"
+        "  const [inside, outside] = [kept, left].map(v => v.reduce((sum, one) => sum + one, 0));\n"
+        "  if (inside !== finding.length || inside + outside !== voxels.reduce((sum, one) => sum + one, 0)) throw 1;\n"
+        "}\n"
+        "console.log(JSON.stringify(found));\n"
+    )
+    (folder / "list.mjs").write_text(script, encoding="utf-8")
+    done = subprocess.run([node, folder / "list.mjs"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("mask", [diagonal(), noise()], ids=["diagonal", "noise"])
+def test_the_viewer_and_the_server_count_the_same_findings(mask, tmp_path):
+    """C15: the viewer counted by faces, the table by 26 neighbours."""
+    components, count = label_findings(mask)
+    expected = {frozenset(np.flatnonzero(components.ravel() == number).tolist()) for number in range(1, count + 1)}
+    found = in_viewer(mask, tmp_path)
+    assert {frozenset(finding) for finding in found} == expected
+    assert [len(finding) for finding in found] == sorted(map(len, expected), reverse=True)
+
+
+def test_every_part_of_the_server_counts_them_by_one_rule():
+    """C15: the picture of the attention counted by faces, too."""
+    mask = diagonal()
+    volume = sitk.GetImageFromArray(np.where(mask, 40, -800).astype(np.int16))
+    assert [lesion.voxels for lesion in lesion_table(mask, volume, {"lung_tumor": 1})] == [4, 4]
+    turned = mask.transpose()
+    assert label_candidates(turned > 0)[2] == label_findings(mask)[1] == 2
+    lesions, false_positives = match_lesions(turned > 0, turned > 0, 1.0)
+    assert (len(lesions), false_positives) == (2, 0)
+    assert sorted(voxels for _, voxels in _places(turned, np.zeros(turned.shape))) == [4, 4]
