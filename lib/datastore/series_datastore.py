@@ -24,7 +24,7 @@ from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
-from lib.datastore.volume import read_file, read_grid, read_volume, write_mask, write_volume
+from lib.datastore.volume import read_file, read_grid, read_volume, warnings_of, write_mask, write_volume
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_header import check_image_header
@@ -129,6 +129,8 @@ class SeriesDatastore(Datastore):
         path = self._volumes_dir / fingerprint / f"{image_id}.nrrd"
         if not path.exists():
             self._make_volume(series, path)
+        for warning in warnings_of(path):
+            self.catalog.note(image_id, warning)
         return str(path)
 
     def get_image(self, image_id: str, params: Any = None) -> io.BytesIO:
