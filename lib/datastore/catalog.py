@@ -15,6 +15,7 @@ from pydicom.uid import generate_uid
 
 from lib.datastore.frames import is_multi_frame
 from lib.datastore.label_store import IMAGE_ID
+from lib.datastore.series_remarks import series_remarks
 from lib.datastore.series_verdict import Verdict, judge_image_file, judge_series
 from lib.dicomweb import attributes
 from lib.dicomweb.folder_client import FolderClient
@@ -88,6 +89,7 @@ class SeriesCatalog:
         self._search_filters = search_filters
         self._series: dict[str, Series] = {}
         self._notes: dict[str, tuple[str, ...]] = {}
+        self._remarks: dict[str, Verdict] = {}
         self._refresh_lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -95,7 +97,10 @@ class SeriesCatalog:
         with self._refresh_lock:
             known, published = self._series, time.monotonic()
             series: dict[str, Series] = {}
-            for header in self.client.search_for_series(search_filters=self._search_filters):
+            headers = self.client.search_for_series(search_filters=self._search_filters)
+            left_out = self.client.left_out() if isinstance(self.client, FolderClient) else {}
+            self._remarks = series_remarks(headers, left_out)
+            for header in headers:
                 uid, study_uid = first_value(header, "SeriesInstanceUID"), first_value(header, "StudyInstanceUID")
                 count = int(first_value(header, "NumberOfSeriesRelatedInstances") or 0)
                 former = known.get(uid)
@@ -116,12 +121,16 @@ class SeriesCatalog:
 
     def images(self) -> list[str]:
         """Ids of the series that can be segmented."""
-        return [series.uid for series in self._series.values() if series.problem is None]
+        return [series.uid for series in self.all() if series.problem is None]
 
     def get(self, uid: str) -> Series | None:
         """A series by its SeriesInstanceUID."""
         series = self._series.get(uid)
         return series and self._noted(series)
+
+    def unclear(self) -> dict[str, str]:
+        """Series that are left out because it is not clear whose or which images they are, with the reason."""
+        return {uid: remark.problem for uid, remark in self._remarks.items() if remark.problem}
 
     def note(self, uid: str, sentence: str) -> None:
         """Say something of a series, once."""
@@ -129,7 +138,10 @@ class SeriesCatalog:
         self._notes[uid] = notes if sentence in notes else (*notes, sentence)
 
     def _noted(self, series: Series) -> Series:
-        notes = self._notes.get(series.uid)
+        notes, remark = self._notes.get(series.uid, ()), self._remarks.get(series.uid)
+        if remark:
+            problem, warnings = remark.problem or series.problem, (*series.warnings, *remark.warnings)
+            series = replace(series, problem=problem, warnings=warnings)
         return replace(series, notes=notes) if notes else series
 
     def _judge(self, header: _DicomJson, study_uid: str, uid: str) -> Verdict:
