@@ -192,6 +192,22 @@ def test_missing_uids_are_made_up_and_stay_the_same(client, folder, tmp_path):
         assert client.retrieve_frames(study, series, values_of(metadata, "00080018")[0], [1])[1]
 
 
+@pytest.mark.parametrize(
+    ("charset", "name"), [("ISO_IR 100", "Müller^Jörg"), ("ISO_IR 192", "山田^太郎"), ("ISO_IR 144", "Иванов^Иван")]
+)
+def test_names_in_any_character_set_are_found(client, folder, charset, name):
+    write_series(folder)
+
+    def edit(dataset) -> None:
+        dataset.SpecificCharacterSet = charset
+        dataset.PatientName = name
+
+    change(list(folder.iterdir()), edit)
+    client.scan()
+    (study,) = client.search_for_studies(search_filters={"PatientName": name})
+    assert values_of(study, "00100010") == [name]
+
+
 def test_links_are_followed_but_not_in_circles(client, folder, tmp_path):
     series = write_series(tmp_path / "elsewhere")
     (folder / "link").symlink_to(tmp_path / "elsewhere")

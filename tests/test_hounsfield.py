@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom import Dataset, dcmread
 
+from lib.datastore.opening import open_datastore
 from lib.datastore.series_verdict import judge_series
 from lib.datastore.volume import WARNINGS, read_volume, warnings_of, write_volume
 from lib.dicomweb.dicom_file import read_metadata
@@ -15,6 +16,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.matching import values_of
 from lib.exports.source_images import SourceImages
 from lib.phantoms import Acquisition, write_dicom_series
+from lib.settings import Settings
 from tests.support.dicom_variants import (
     SYNTAXES,
     as_multi_frame,
@@ -234,6 +236,19 @@ def test_padding_read_as_unsigned_is_air(tmp_path, bits, syntax):
     write_volume(image, tmp_path / "image.nrrd")
     (warning,) = warnings_of(tmp_path / "image.nrrd")
     assert warning.startswith("72 pixels above 32767 HU")
+
+
+def test_guessed_padding_is_told_with_the_image(tmp_path):
+    """R12: again after a restart, when the volume lies in the cache."""
+    padded(tmp_path / "dicom", 63536)
+    settings = Settings.from_conf(str(tmp_path / "dicom"), {"workspace": str(tmp_path / "workspace")})
+    for _ in range(2):
+        datastore = open_datastore(settings)
+        datastore.client.scan()
+        (image_id,) = datastore.list_images()
+        assert not any("32767" in warning for warning in datastore.get_image_info(image_id)["warnings"])
+        datastore.get_image_uri(image_id)
+        assert any("32767" in warning for warning in datastore.get_image_info(image_id)["warnings"])
 
 
 def test_named_padding_is_air_without_a_warning(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,6 +90,7 @@ class SeriesCatalog:
         self._series: dict[str, Series] = {}
         self._notes: dict[str, tuple[str, ...]] = {}
         self._remarks: dict[str, Verdict] = {}
+        self._of_voxels: dict[str, tuple[str, ...]] = {}
         self._refresh_lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -137,12 +138,19 @@ class SeriesCatalog:
         notes = self._notes.get(uid, ())
         self._notes[uid] = notes if sentence in notes else (*notes, sentence)
 
+    def set_warnings(self, uid: str, warnings: Sequence[str]) -> None:
+        """Say what its voxels made known; a series is listed before they are read."""
+        if warnings or uid in self._of_voxels:
+            self._of_voxels[uid] = tuple(warnings)
+
     def _noted(self, series: Series) -> Series:
-        notes, remark = self._notes.get(series.uid, ()), self._remarks.get(series.uid)
-        if remark:
-            problem, warnings = remark.problem or series.problem, (*series.warnings, *remark.warnings)
-            series = replace(series, problem=problem, warnings=warnings)
-        return replace(series, notes=notes) if notes else series
+        remark = self._remarks.get(series.uid, Verdict())
+        return replace(
+            series,
+            problem=remark.problem or series.problem,
+            warnings=(*series.warnings, *remark.warnings, *self._of_voxels.get(series.uid, ())),
+            notes=self._notes.get(series.uid, ()),
+        )
 
     def _judge(self, header: _DicomJson, study_uid: str, uid: str) -> Verdict:
         if not IMAGE_ID.fullmatch(uid):  # it becomes part of file names

@@ -24,7 +24,7 @@ from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
-from lib.datastore.volume import read_file, read_grid, read_volume, warnings_of, write_mask, write_volume
+from lib.datastore.volume import READING, read_file, read_grid, read_volume, warnings_of, write_mask, write_volume
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_header import check_image_header
@@ -125,12 +125,11 @@ class SeriesDatastore(Datastore):
             logger.warning("The PACS did not answer (%s); the volume made of %s before is used", error, image_id)
             return str(made[-1])
         uids = sorted(uid for instance in instances for uid in values_of(instance, "00080018"))
-        fingerprint = hashlib.sha256("\n".join(uids).encode()).hexdigest()[:16]
+        fingerprint = hashlib.sha256("\n".join([READING, *uids]).encode()).hexdigest()[:16]
         path = self._volumes_dir / fingerprint / f"{image_id}.nrrd"
         if not path.exists():
             self._make_volume(series, path)
-        for warning in warnings_of(path):
-            self.catalog.note(image_id, warning)
+        self.catalog.set_warnings(image_id, warnings_of(path))
         return str(path)
 
     def get_image(self, image_id: str, params: Any = None) -> io.BytesIO:

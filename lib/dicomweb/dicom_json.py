@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 
 _MAX_INLINE_BYTES = 1024
 _DicomJson = dict[str, dict[str, Any]]
 
 
-def to_json(dataset: Dataset) -> _DicomJson:
+def to_json(dataset: Dataset, keywords: Sequence[str] | None = None) -> _DicomJson:
     """Convert a dataset element by element.
 
     pydicom's ``to_json_dict`` cuts the decimals off an integer string, and fails as a whole (or switches the whole
     process to strict reading for a while) where one element cannot be parsed. Here such an element keeps its text if
     it should be a number, so that a message can name it, and is left out if not. Binary values over 1 KiB (private
     blocks, lookup tables, overlays, pixels) are left out: no viewer here asks for them.
+
+    Args:
+        dataset: Any dataset.
+        keywords: Which attributes are wanted; all by default.
     """
     found: _DicomJson = {}
-    for tag in list(dataset.keys()):
+    tags = list(dataset.keys()) if keywords is None else [tag for word in keywords if (tag := Tag(word)) in dataset]
+    for tag in tags:
         try:
             element = dataset[tag]
         except Exception:  # pydicom raises many kinds on values that are none

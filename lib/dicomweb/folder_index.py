@@ -11,15 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydicom import Dataset
-from pydicom.tag import Tag
-from pydicom.uid import generate_uid
-
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, damaged, read_index_header, text_of
-from lib.dicomweb.dicom_json import to_json
 from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
 from lib.dicomweb.image_kind import ImageKind
+from lib.dicomweb.index_header import complete_uids, json_of, place_of, series_header
 from lib.dicomweb.matching import first_value
 from lib.dicomweb.set_aside import SeriesKey, SetAside
 
@@ -33,6 +29,7 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE INDEX IF NOT EXISTS files_by_series ON files (series_uid, study_uid, patient_id, left_out, sop_uid);
 CREATE INDEX IF NOT EXISTS files_by_instance ON files (series_uid, sop_uid);
 CREATE INDEX IF NOT EXISTS files_by_kind ON files (series_uid, study_uid, patient_id, kind, frames);
+CREATE INDEX IF NOT EXISTS files_with_problem ON files (problem) WHERE problem IS NOT NULL;
 CREATE INDEX IF NOT EXISTS files_left_out ON files (series_uid, left_out) WHERE left_out IS NOT NULL;
 CREATE TABLE IF NOT EXISTS images (path TEXT PRIMARY KEY, description TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS series (
@@ -111,7 +108,7 @@ class FolderIndex:
         self._database = database
         self._local = threading.local()
         self._scan_lock = threading.Lock()
-        self._set_aside = SetAside(self.roots[0], lambda path: _series_header(read_index_header(path)[0]))
+        self._set_aside = SetAside(self.roots[0], lambda path: series_header(read_index_header(path)[0]))
         self._unreadable: dict[str, str] = {}
         database.parent.mkdir(parents=True, exist_ok=True)
         if self._connection.execute("PRAGMA user_version").fetchone()[0] not in (0, _SCHEMA_VERSION):
@@ -204,10 +201,10 @@ class FolderIndex:
         """The files that are left out of each series, by SeriesInstanceUID, with the reason."""
         found: dict[str, list[tuple[Path, str]]] = {}
         for series_uid, path, reason in self._connection.execute(
-            "SELECT series_uid, path, left_out FROM files WHERE left_out IS NOT NULL ORDER BY path"
+            "SELECT series_uid, path, left_out FROM files INDEXED BY files_left_out WHERE left_out IS NOT NULL"
         ):
             found.setdefault(series_uid, []).append((Path(path), reason))
-        return found
+        return {series_uid: sorted(files) for series_uid, files in found.items()}
 
     def images(self) -> list[ImageFile]:
         """The NIfTI, NRRD and MetaImage files; of several with the same content the first."""
@@ -221,10 +218,10 @@ class FolderIndex:
     def problems(self) -> list[tuple[Path, str]]:
         """Every file and folder that cannot be used, and every file that is left out of its series, with the reason."""
         rows = self._connection.execute(
-            "SELECT path, COALESCE(problem, left_out) FROM files"
-            " WHERE problem IS NOT NULL OR left_out IS NOT NULL ORDER BY path"
+            "SELECT path, problem FROM files INDEXED BY files_with_problem WHERE problem IS NOT NULL"
+            " UNION ALL SELECT path, left_out FROM files INDEXED BY files_left_out WHERE left_out IS NOT NULL"
         )
-        return [(Path(path), problem) for path, problem in (*rows, *sorted(self._unreadable.items()))]
+        return sorted((Path(path), problem) for path, problem in (*rows, *self._unreadable.items()))
 
     def _walk(self) -> Iterator[tuple[str, tuple[int, int]]]:
         """Yield (path, (size, mtime)) of every file; links are followed, each folder once."""
@@ -281,20 +278,20 @@ class FolderIndex:
         if is_image_file(Path(path)):
             return _Row((path, size, mtime_ns, None, *_NOTHING), image=read_image_file(Path(path)).to_json())
         dataset, transfer_syntax = read_index_header(Path(path))
-        _complete_uids(dataset, self._relative(Path(path)))
+        complete_uids(dataset, self._relative(Path(path)))
         study, series, sop = (
             str(dataset[keyword].value) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
         )
         key = SeriesKey(study, series, text_of(dataset, "PatientID").strip())
-        instance = _json(dataset, attributes.INSTANCE)
+        instance = json_of(dataset, attributes.INSTANCE)
         described = json.loads(instance)
         kind = ImageKind.of(text_of(dataset, "Modality"), described).to_json()
         frames = first_value(described, "NumberOfFrames")
         frames = int(frames) if frames.isdecimal() else 1
         return _Row(
-            (path, size, mtime_ns, None, *key, sop, transfer_syntax, instance, _place(described), kind, frames, None),
+            (path, size, mtime_ns, None, *key, sop, transfer_syntax, instance, place_of(described), kind, frames, None),
             key,
-            _series_header(dataset),
+            series_header(dataset),
         )
 
     def _relative(self, path: Path) -> Path:
@@ -336,34 +333,3 @@ class FolderIndex:
                     "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM files f WHERE f.series_uid = series.series_uid"
                     " AND f.study_uid = series.study_uid AND f.patient_id = series.patient_id)"
                 )
-
-
-def _complete_uids(dataset: Dataset, relative: Path) -> None:
-    """Give an instance without UIDs stable ones, made of where it lies and what its header says."""
-    folder = str(relative.parent)
-    patient = text_of(dataset, "PatientID")
-    study = [folder, patient, text_of(dataset, "StudyDate"), text_of(dataset, "StudyID")]
-    series = [*study, text_of(dataset, "SeriesNumber"), text_of(dataset, "SeriesDescription")]
-    for keyword, sources in (
-        ("StudyInstanceUID", ["study", *study]),
-        ("SeriesInstanceUID", ["series", *series]),
-        ("SOPInstanceUID", ["instance", str(relative)]),
-    ):
-        if not text_of(dataset, keyword):
-            setattr(dataset, keyword, generate_uid(entropy_srcs=sources))
-
-
-def _place(instance: dict[str, Any]) -> str | None:
-    """Where a slice lies, as a text that is the same for two at one place; None where it does not say."""
-    numbers = [value for tag in ("00200032", "00200037") for value in instance.get(tag, {}).get("Value", ())]
-    numeric = numbers and all(isinstance(value, (int, float)) for value in numbers)
-    return json.dumps([round(value, 4) for value in numbers]) if numeric else None
-
-
-def _series_header(dataset: Dataset) -> str:
-    return _json(dataset, (*attributes.STUDY, *attributes.SERIES))
-
-
-def _json(dataset: Dataset, keywords: tuple[str, ...]) -> str:
-    wanted = Dataset({tag: dataset.get_item(tag) for keyword in keywords if (tag := Tag(keyword)) in dataset})
-    return json.dumps(to_json(wanted))
