@@ -229,10 +229,13 @@ class MyApp(MONAILabelApp):
         """
         image = request.get("image")
         uploaded = self._was_uploaded(image)
-        warnings = () if uploaded else self.datastore().series(str(image)).warnings
+        if not uploaded:
+            self.datastore().series(str(image))
         volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
         with self._courtesy.somebody_waits(), volume:
             result = super().infer(request, datastore)
+        # Some are known only once the voxels have been read.
+        warnings = () if uploaded else self.datastore().series(str(image)).warnings
         result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
         if not uploaded:
             self._keep_prediction(request, result)

@@ -17,7 +17,14 @@ from pydicom.uid import (
 
 from lib.datastore.volume import read_volume
 from lib.dicomweb import dicom_file
-from lib.dicomweb.dicom_file import NotUsableError, check_elements, read_dicom, read_frames, read_index_header
+from lib.dicomweb.dicom_file import (
+    NotUsableError,
+    check_elements,
+    read_dicom,
+    read_frames,
+    read_index_header,
+    read_metadata,
+)
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.folder_routes import _dicom_files
 from lib.fuzz import bombs
@@ -131,6 +138,53 @@ def test_an_instance_without_its_file_meta_is_still_sent(slice_path, tmp_path):
     sent = dcmread(tmp_path / "sent.dcm")
     assert sent.file_meta.MediaStorageSOPClassUID == sent.SOPClassUID
     assert sent.file_meta.MediaStorageSOPInstanceUID == sent.SOPInstanceUID == uids[2]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "vr"),
+    [
+        ("PatientWeight", b"DOE^JOHN", "DS"),  # no number
+        ("NumberOfFrames", b"DOE^JOHN", "IS"),
+        ("Rows", b"\0\1\0", "US"),  # half a number too many
+        ("SmallestImagePixelValue", b"\0\1\0\0", "FD"),
+        ("InstanceNumber", b"1" * 400, "IS"),
+        ("WindowCenter", b"DOE^JOHN\\-500", "DS"),
+        ("StudyDate", b"DOE^JOHN", "DA"),
+        ("PatientName", bytes(range(128, 200)), "PN"),
+        ("SpecificCharacterSet", b"DOE_JOHN", "CS"),
+    ],
+)
+def test_an_element_that_cannot_be_parsed_costs_no_file(slice_path, tmp_path, caplog, capfd, keyword, value, vr):
+    """R16: only what is needed is parsed, and what stands in a file is in no message."""
+    file = RawDicom.read(slice_path)
+    file.set(keyword, value, vr=vr)
+    slice_path.write_bytes(file.encoded())
+    client = FolderClient(slice_path.parent, tmp_path / "store", tmp_path / "index.sqlite")
+    client.scan()
+    assert client.index.problems() == []
+    (header,) = client.search_for_series()
+    study, series = header["0020000D"]["Value"][0], header["0020000E"]["Value"][0]
+    (metadata,) = client.retrieve_series_metadata(study, series)
+    assert metadata["00280030"]["Value"]
+    assert client.retrieve_frames(study, series, metadata["00080018"]["Value"][0], [1])[1]
+    said = caplog.text + "".join(capfd.readouterr())
+    assert "DOE" not in said
+    assert len(said) < 200
+
+
+def test_a_damaged_file_is_told_in_a_few_words_without_its_values(slice_path, monkeypatch):
+    """R16: pydicom's messages quote the file."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError(f"could not convert 'DOE^JOHN' to b\"DOE^JOHN\" {'and so on ' * 100}'DOE\nmore lines")
+
+    monkeypatch.setattr(dicom_file, "dcmread", fail)
+    for read in (read_index_header, read_metadata):
+        with pytest.raises(NotUsableError) as raised:
+            read(slice_path)
+        assert "DOE" not in str(raised.value)
+        assert len(str(raised.value)) < 160
+        assert "\n" not in str(raised.value)
 
 
 def test_a_refusal_holds_no_traceback_of_pydicom():

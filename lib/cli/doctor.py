@@ -144,6 +144,7 @@ def _studies(studies: str) -> list[str]:
     """List the series of a folder or PACS: which are usable, and why the others are not."""
     from lib.datastore.catalog import SeriesCatalog  # these need the packages that were just checked
     from lib.dicomweb.folder_client import FolderClient
+    from lib.dicomweb.folder_index import UNREADABLE
 
     if not is_url(studies) and not Path(studies).is_dir():
         raise UserError(f"{studies} is no folder, nor a URL.")
@@ -153,12 +154,12 @@ def _studies(studies: str) -> list[str]:
         if is_url(studies):
             from lib.dicomweb.pacs import pacs_client
 
-            catalog, problems = SeriesCatalog(pacs_client(studies, login)), []
+            catalog, problems, left_out = SeriesCatalog(pacs_client(studies, login)), [], {}
         else:
             client = FolderClient(Path(studies), Path(scratch) / "segs", Path(scratch) / "index.sqlite")
             client.scan(lambda done, total: print(f"\r  read {done} of {total} files", end="", flush=True))
             print()
-            catalog, problems = SeriesCatalog(client), client.index.problems()
+            catalog, problems, left_out = SeriesCatalog(client), client.index.problems(), client.left_out()
         try:
             catalog.refresh()
         except Exception as error:  # whatever the network or the PACS did
@@ -166,9 +167,10 @@ def _studies(studies: str) -> list[str]:
         _look_at_marked(catalog)
     for series in sorted(catalog.all(), key=lambda s: (s.problem is not None, s.value("PatientID"))):
         about = " ".join(filter(None, (series.value("StudyDate"), series.value("SeriesDescription"))))
+        without = f" (and {len(left_out[series.uid])} left out)" if series.uid in left_out else ""
         print(
             f"  {'usable ' if series.problem is None else 'left out'}  {series.value('PatientID') or '(no id)'}"
-            f"  {series.instance_count} × {series.value('Modality')}  {about}  {series.uid}"
+            f"  {series.instance_count} × {series.value('Modality')}{without}  {about}  {series.uid}"
         )
         for line in (series.problem,) if series.problem else (*series.warnings, *series.notes):
             print(f"            {line}")
@@ -179,7 +181,10 @@ def _studies(studies: str) -> list[str]:
         f"  {len(usable)} usable CT series ({warned} with a warning), {len(catalog.all()) - len(usable)} left out, "
         f"{len(problems)} other files"
     )
-    return [] if usable else [f"{studies} has no CT series that can be used"]
+    wrong = [f"series {uid}: {problem}" for uid, problem in catalog.unclear().items()]
+    if unreadable := [path for path, reason in problems if reason.startswith(UNREADABLE)]:
+        wrong.append(f"{len(unreadable)} files or folders cannot be read: {_named(unreadable)}")
+    return wrong if usable else [*wrong, f"{studies} has no CT series that can be used"]
 
 
 def _look_at_marked(catalog: SeriesCatalog) -> None:
@@ -212,6 +217,10 @@ def _look_at_marked(catalog: SeriesCatalog) -> None:
 
 def _print_problems(problems: list[tuple[Path, str]]) -> None:
     for reason, count in Counter(reason for _, reason in problems).most_common():
-        names = [str(path) for path, found in problems if found == reason][:_EXAMPLES]
-        more = f" and {count - len(names)} more" if count > len(names) else ""
-        print(f"  {count} file(s): {reason}\n            {', '.join(names)}{more}")
+        paths = [path for path, found in problems if found == reason]
+        print(f"  {count} file(s): {reason}\n            {_named(paths)}")
+
+
+def _named(paths: list[Path]) -> str:
+    names = ", ".join(str(path) for path in paths[:_EXAMPLES])
+    return names + (f" and {len(paths) - _EXAMPLES} more" if len(paths) > _EXAMPLES else "")

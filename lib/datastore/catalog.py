@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from pydicom.uid import generate_uid
 
 from lib.datastore.frames import is_multi_frame
 from lib.datastore.label_store import IMAGE_ID
+from lib.datastore.series_remarks import series_remarks
 from lib.datastore.series_verdict import Verdict, judge_image_file, judge_series
 from lib.dicomweb import attributes
 from lib.dicomweb.folder_client import FolderClient
@@ -99,6 +100,8 @@ class SeriesCatalog:
         self._notes: dict[str, tuple[str, ...]] = {}
         self._clock = clock
         self._judge_again: dict[str, float] = {}  # when, of what is not settled
+        self._remarks: dict[str, Verdict] = {}
+        self._of_voxels: dict[str, tuple[str, ...]] = {}
         self._refresh_lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -107,9 +110,12 @@ class SeriesCatalog:
             known, published = self._series, time.monotonic()
             series: dict[str, Series] = {}
             changed = self.client.index.take_changed_series() if isinstance(self.client, FolderClient) else set()
-            for header in self.client.search_for_series(
+            headers = self.client.search_for_series(
                 fields=["NumberOfSeriesRelatedInstances"], search_filters=self._search_filters
-            ):
+            )
+            left_out = self.client.left_out() if isinstance(self.client, FolderClient) else {}
+            self._remarks = series_remarks(headers, left_out)
+            for header in headers:
                 uid, study_uid = first_value(header, "SeriesInstanceUID"), first_value(header, "StudyInstanceUID")
                 count = int(first_value(header, "NumberOfSeriesRelatedInstances") or 0)
                 former = known.get(uid)
@@ -134,21 +140,35 @@ class SeriesCatalog:
 
     def images(self) -> list[str]:
         """Ids of the series that can be segmented."""
-        return [series.uid for series in self._series.values() if series.problem is None]
+        return [series.uid for series in self.all() if series.problem is None]
 
     def get(self, uid: str) -> Series | None:
         """A series by its SeriesInstanceUID."""
         series = self._series.get(uid)
         return series and self._noted(series)
 
+    def unclear(self) -> dict[str, str]:
+        """Series that are left out because it is not clear whose or which images they are, with the reason."""
+        return {uid: remark.problem for uid, remark in self._remarks.items() if remark.problem}
+
     def note(self, uid: str, sentence: str) -> None:
         """Say something of a series, once."""
         notes = self._notes.get(uid, ())
         self._notes[uid] = notes if sentence in notes else (*notes, sentence)
 
+    def set_warnings(self, uid: str, warnings: Sequence[str]) -> None:
+        """Say what its voxels made known; a series is listed before they are read."""
+        if warnings or uid in self._of_voxels:
+            self._of_voxels[uid] = tuple(warnings)
+
     def _noted(self, series: Series) -> Series:
-        notes = self._notes.get(series.uid)
-        return replace(series, notes=notes) if notes else series
+        remark = self._remarks.get(series.uid, Verdict())
+        return replace(
+            series,
+            problem=remark.problem or series.problem,
+            warnings=(*series.warnings, *remark.warnings, *self._of_voxels.get(series.uid, ())),
+            notes=self._notes.get(series.uid, ()),
+        )
 
     def _judge(self, header: _DicomJson, study_uid: str, uid: str) -> Verdict:
         if not IMAGE_ID.fullmatch(uid):  # it becomes part of file names

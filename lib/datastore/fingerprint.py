@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from lib.datastore.catalog import DicomwebClient, Series
+from lib.datastore.volume import READING
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.matching import first_value, tag_of
 
@@ -46,7 +47,7 @@ def fingerprint_of(series: Series, client: DicomwebClient) -> str:
             told = {tag: instance[tag].get("Value") for tag in _CONTENT_TAGS if tag in instance}
             content[first_value(instance, "SOPInstanceUID")] = json.dumps(told, sort_keys=True)
     uids = sorted(content)
-    return f"{_hash(uids)}-{_hash([content[uid] for uid in uids])}"
+    return f"{_hash(uids)}-{_hash([READING, *(content[uid] for uid in uids)])}"
 
 
 def grid_of(volume: Path) -> str:

@@ -27,7 +27,7 @@ from lib.datastore.label_facts import said_later, shown
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
-from lib.datastore.volume import read_file, read_grid, read_volume, write_mask, write_volume
+from lib.datastore.volume import read_file, read_grid, read_volume, warnings_of, write_mask, write_volume
 from lib.datastore.volume_cache import VolumeCache
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
@@ -130,7 +130,9 @@ class SeriesDatastore(Datastore):
                 raise self._away(image_id, error) from error
             logger.warning("The PACS did not answer (%s); the volume made of %s before is used", error, image_id)
             return str(made)
-        return str(self.volumes.get(image_id, fingerprint, lambda path: self._make_volume(series, path)))
+        path = self.volumes.get(image_id, fingerprint, lambda target: self._make_volume(series, target))
+        self.catalog.set_warnings(image_id, warnings_of(path))
+        return str(path)
 
     @contextlib.contextmanager
     def volume_in_use(self, image_id: str) -> Iterator[None]:

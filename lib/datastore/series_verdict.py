@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydicom.datadict import dictionary_description
 from pydicom.uid import UID
 
 from lib.datastore.frames import CT_IMAGE_STORAGE, MULTI_FRAME_CT, is_multi_frame, slices_of
 from lib.datastore.slice_geometry import SliceStack, between, check_voxel_size, slice_stack
 from lib.dicomweb.image_file import ImageFile
+from lib.dicomweb.image_kind import REFORMATTED
+from lib.dicomweb.lenient_numbers import number
 from lib.dicomweb.matching import tag_of, values_of
 
 MIN_SLICES = 3
@@ -20,19 +23,6 @@ _MIN_FRAMES = 2  # a multi-frame instance says itself that its frames are one st
 _FEW_SLICES = 10
 _THICK_MM = 5.0
 _AIR_HU = -500.0
-# Third and further values of Image Type (PS3.3 C.8.2.1.1.1, C.8.16.1.3), as vendors write them.
-_REFORMATTED = (
-    "MPR",
-    "REFORMATTED",
-    "RESAMPLED",
-    "MIP",
-    "MINIP",
-    "PROJECTION IMAGE",
-    "MAX_IP",
-    "MIN_IP",
-    "VOLREN",
-    "VRT",
-)
 _USUAL_INTERCEPTS = (-1024.0, -1000.0, 0.0, -8192.0)
 _DicomJson = dict[str, dict[str, Any]]
 
@@ -98,7 +88,7 @@ def _no_scan(modality: str, instances: Sequence[_DicomJson]) -> str | None:
     if "LOCALIZER" in types:
         scouts = sum("LOCALIZER" in _get(one, "ImageType") for one in instances)
         return f"a localizer (scout), not a scan: {scouts} of {len(instances)} images are one"
-    reformatted = sorted(value for value in types if any(value.startswith(word) for word in _REFORMATTED))
+    reformatted = sorted(value for value in types if value.startswith(REFORMATTED))
     if reformatted:
         return f"computed from another series (Image Type {', '.join(reformatted)}), not a scan of its own"
     return None
@@ -119,6 +109,10 @@ def _no_stack(instances: Sequence[_DicomJson]) -> str | None:
     placed = [bool(_get(one, "ImagePositionPatient")) for one in slices]
     if any(placed) and not all(placed):
         return f"{placed.count(False)} of {len(placed)} slices have no Image Position (Patient)"
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        unreadable = {text for one in slices for text in _get(one, keyword)[:1] if text and _parsed(text) is None}
+        if unreadable:
+            return f"{dictionary_description(keyword)} is no number: {min(unreadable)[:40]!r}"
     if any(_number(one, "RescaleSlope") == 0 for one in slices):
         return "Rescale Slope is 0, so that all values would be the same"
     return None
@@ -178,9 +172,12 @@ def _scan_warnings(slices: Sequence[_DicomJson], gap: float) -> list[str]:
 
 
 def _number(one: _DicomJson, keyword: str) -> float | None:
-    value = next(iter(_get(one, keyword)), "")
+    return _parsed(next(iter(_get(one, keyword)), ""))
+
+
+def _parsed(text: str) -> float | None:
     try:
-        return float(value)
+        return number(text)
     except ValueError:
         return None
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydicom.datadict import dictionary_description
 
+from lib.dicomweb.lenient_numbers import number
 from lib.dicomweb.matching import tag_of, values_of
 
 LARGEST_GAP_MM = 10.0
@@ -174,8 +176,15 @@ def between(stack: SliceStack, place: int) -> str:
 def _numbers(slices: Sequence[_DicomJson], keyword: str, length: int) -> np.ndarray:
     rows = [values_of(one, tag_of(keyword) or "") for one in slices]
     if any(len(row) != length for row in rows):
-        raise ValueError(f"{keyword} is missing or incomplete")
-    numbers = np.array(rows, dtype=float)
+        raise ValueError(f"{dictionary_description(keyword)} is missing or incomplete")
+    numbers = np.array([[_number(text, keyword) for text in row] for row in rows])
     if not np.isfinite(numbers).all():
-        raise ValueError(f"{keyword} is no number")
+        raise ValueError(f"{dictionary_description(keyword)} is no number")
     return numbers
+
+
+def _number(text: str, keyword: str) -> float:
+    try:
+        return number(text)
+    except ValueError:
+        raise ValueError(f"{dictionary_description(keyword)} is no number: {text[:40]!r}") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -13,14 +12,16 @@ import SimpleITK as sitk
 
 from lib.atomic import write_atomically
 from lib.datastore.frames import is_multi_frame, slices_of
+from lib.datastore.hounsfield import as_hu, read_hu
 from lib.datastore.slice_geometry import SLICE_POSITIONS, SliceStack, check_voxel_size, slice_stack
 from lib.dicomweb.dicom_file import check_elements, read_index_header, read_metadata
-from lib.dicomweb.matching import first_value
+from lib.dicomweb.dicom_json import to_json
 
+READING = "2"  # counted up where the same files give other voxels than before: cached volumes are made anew
+WARNINGS = "warnings"  # metadata of a volume: JSON of sentences
 _NIFTI = (".nii", ".nii.gz")
 _SHEAR = 1e-4
 _FARTHEST_MM = 1e5  # from the origin of the patient's coordinates; farther off, 32 bits cannot tell voxels apart
-_RESCALE = (("RescaleSlope", 1), ("RescaleIntercept", 0))
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI's patient axes are RAS
 
 
@@ -31,9 +32,9 @@ def read_volume(paths: Sequence[Path]) -> sitk.Image:
         paths: One file for each slice, or files of enhanced multi-frame CT.
 
     Returns:
-        HU (rescale slope and intercept applied) as int16 where they fit, else float32. Index order is column,
-        row, slice; origin, spacing and direction are in patient coordinates (LPS, mm). The direction is sheared
-        for a tilted gantry. Where the slices are not evenly spaced or tilted, the metadata ``slice_positions``
+        HU as :func:`lib.datastore.hounsfield.read_hu` has them. Index order is column, row, slice; origin, spacing and
+        direction are in patient coordinates (LPS, mm). The direction is sheared for a tilted gantry. Where the slices
+        are not evenly spaced or tilted, the metadata ``slice_positions``
         has the true position of each; see :mod:`lib.datastore.slice_geometry`.
 
     Raises:
@@ -42,19 +43,24 @@ def read_volume(paths: Sequence[Path]) -> sitk.Image:
     """
     for path in paths:
         check_elements(path)
-    headers = [read_index_header(path)[0].to_json_dict() for path in paths]
+    headers = [to_json(read_index_header(path)[0]) for path in paths]
     multi_frame = is_multi_frame(headers)
     slices = slices_of([read_metadata(path) for path in paths]) if multi_frame else headers
     stack = slice_stack(slices)
-    if multi_frame:
-        voxels = _read_frames(paths, slices)[stack.order]
-    else:
-        # Slices may differ in slope and intercept; in the type of the first, the others would be cut off.
-        reader = sitk.ImageSeriesReader()
-        reader.SetOutputPixelType(sitk.sitkFloat32)
-        reader.SetFileNames([str(paths[place]) for place in stack.order])
-        voxels = sitk.GetArrayFromImage(reader.Execute())
-    return _placed(sitk.GetImageFromArray(as_hu(voxels)), stack)
+    values = read_hu(paths, slices, stack.order)
+    image = _placed(sitk.GetImageFromArray(values.voxels), stack)
+    if values.warnings:
+        image.SetMetaData(WARNINGS, json.dumps(values.warnings))
+    return image
+
+
+def warnings_of(path: Path) -> list[str]:
+    """What :func:`read_volume` found to beware of in the values of a volume that was written, a sentence each."""
+    try:
+        header = read_grid(path)
+    except RuntimeError:  # who reads its voxels says what is wrong with it
+        return []
+    return json.loads(header.GetMetaData(WARNINGS)) if header.HasMetaDataKey(WARNINGS) else []
 
 
 def on_stack(shape: tuple[int, int, int], stack: SliceStack) -> sitk.Image:
@@ -144,37 +150,3 @@ def is_sheared(image: sitk.Image | sitk.ImageFileReader) -> bool:
     """Tell whether the axes of a grid are not at right angles, as those of a tilted gantry."""
     direction = np.array(image.GetDirection()).reshape(3, 3)
     return bool(np.abs(direction.T @ direction - np.eye(3)).max() > _SHEAR)
-
-
-def as_hu(voxels: np.ndarray) -> np.ndarray:
-    """HU as int16 where they are whole numbers that fit, else as float32."""
-    if not np.isfinite(voxels).all():
-        voxels = np.nan_to_num(voxels, nan=-1024, posinf=-1024, neginf=-1024)
-    whole = np.issubdtype(voxels.dtype, np.integer) or np.array_equal(voxels, np.rint(voxels))
-    fits = voxels.min() >= -32768 and voxels.max() <= 32767
-    return voxels.astype(np.int16 if whole and fits else np.float32)
-
-
-def _read_frames(paths: Sequence[Path], frames: list[dict[str, Any]]) -> np.ndarray:
-    """Frames of multi-frame files (frame, row, column) in HU, in the order stored.
-
-    GDCM applies the slope and intercept of a file's first frame to all of them.
-    """
-    rescale = [
-        tuple(float(first_value(frame, keyword) or default) for keyword, default in _RESCALE) for frame in frames
-    ]
-    volumes = []
-    for path in paths:
-        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkFloat32))
-        mine = rescale[: len(voxels)]
-        rescale = rescale[len(voxels) :]
-        if len(mine) < len(voxels):
-            raise ValueError(f"{len(voxels)} frames of pixels, but {len(mine)} in the functional groups")
-        first_slope, first_intercept = mine[0]
-        for frame, (slope, intercept) in zip(voxels, mine, strict=True):
-            if (slope, intercept) != mine[0]:
-                frame[:] = (frame - first_intercept) / first_slope * slope + intercept
-        volumes.append(voxels)
-    if rescale:
-        raise ValueError(f"the functional groups name {len(rescale)} frames more than there are pixels for")
-    return np.concatenate(volumes)

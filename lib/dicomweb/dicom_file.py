@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
+import re
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,16 +24,20 @@ from pydicom.uid import (
 )
 
 from lib.dicomweb import attributes
+from lib.dicomweb.dicom_json import to_json
+from lib.dicomweb.lenient_numbers import read_leniently
 from lib.errors import in_one_line
 
+read_leniently()
+
 _TAGS = [*attributes.STUDY, *attributes.SERIES, *attributes.INSTANCE]
-_MAX_INLINE_BYTES = 1024
 _MOST_INFLATED = 1 << 30  # bytes of a deflated dataset, pixels included
 _MOST_RATIO = 1032  # of compressed pixels; blank slices are packed tighter, so small images are not judged by it
 _SMALL_IMAGE = 64 << 20  # bytes
 _CHUNK = 1 << 20
-_PIXEL_MEANING = ("Rows", "Columns", "BitsAllocated", "PixelRepresentation", "RescaleSlope", "RescaleIntercept")
 _AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
+_QUOTED = re.compile(r"""b?(['"]).*?\1|['"].*""")
+_LONGEST_REASON = 120
 
 
 class NotUsableError(Exception):
@@ -57,24 +61,51 @@ def read_index_header(path: Path) -> tuple[Dataset, str]:
         raise NotUsableError("empty file")
     try:
         dataset, pixels_at = _read(path, specific_tags=_TAGS)
-        sop_class = str(dataset.get("SOPClassUID", ""))
-        transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or "1.2.840.10008.1.2"
-        media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     except InvalidDicomError:
         raise NotUsableError("not a DICOM file") from None
     except NotUsableError:
         raise
     except Exception as error:  # pydicom raises many kinds on damaged files; one must not stop the scan
         _check_system(error)
-        raise NotUsableError(f"damaged DICOM file ({in_one_line(error)})") from error
+        raise damaged(error) from error
+    transfer_syntax = text_of(dataset.file_meta, "TransferSyntaxUID") or "1.2.840.10008.1.2"
+    media_class = text_of(dataset.file_meta, "MediaStorageSOPClassUID")
     if media_class == MediaStorageDirectoryStorage:
         raise NotUsableError("DICOMDIR, a table of contents; the files it names are read themselves")
-    if not sop_class:
-        if dataset.get("Modality") != "CT" or "Rows" not in dataset:
+    if not text_of(dataset, "SOPClassUID"):
+        if text_of(dataset, "Modality") != "CT" or "Rows" not in dataset:
             raise NotUsableError("no SOP Class UID, and not recognisable as a CT image without it")
         dataset.SOPClassUID = media_class or CTImageStorage
     _check_length(dataset, transfer_syntax, size - min(pixels_at, size))
     return dataset, transfer_syntax
+
+
+def damaged(error: Exception) -> NotUsableError:
+    """What to raise of a file in which pydicom found an error."""
+    return NotUsableError(f"damaged DICOM file ({in_few_words(error)})")
+
+
+def in_few_words(error: Exception) -> str:
+    """What pydicom found, without the values that its messages quote: they may be names of patients."""
+    reason = _QUOTED.sub("…", in_one_line(error))
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
+
+
+def text_of(dataset: Dataset, keyword: str) -> str:
+    """The value of an element as text; empty where there is none, or none that can be parsed."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # pydicom raises many kinds on values that are none
+        return ""
+    return "" if value is None else str(value)
+
+
+def count_of(dataset: Dataset, keyword: str, default: int) -> int:
+    """The value of an element as a whole number; the default where there is none, or none that can be parsed."""
+    try:
+        return int(dataset.get(keyword) or default)
+    except Exception:  # pydicom raises many kinds on values that are none
+        return default
 
 
 def check_elements(path: Path) -> None:
@@ -96,35 +127,26 @@ def check_elements(path: Path) -> None:
 def read_metadata(path: Path) -> dict[str, Any]:
     """Read the whole header as DICOM JSON (PS3.18 F) without pixel data.
 
-    Binary values over 1 KiB (private blocks, lookup tables, overlays) are left out: no viewer here asks for
-    them, and inlined they would make the answer many times as long.
+    An element that cannot be parsed is left out; see :func:`lib.dicomweb.dicom_json.to_json`.
 
     Raises:
-        NotUsableError: The header is damaged beyond what the index keeps of it.
+        NotUsableError: The file is damaged beyond what the index keeps of it.
     """
     try:
-        return _metadata(_read(path)[0])
+        dataset = _read(path)[0]
     except NotUsableError:
         raise
     except Exception as error:  # pydicom raises many kinds on damaged files
         _check_system(error)
-        raise NotUsableError(f"damaged DICOM file ({in_one_line(error)})") from error
+        raise damaged(error) from error
+    transfer_syntax = text_of(dataset.file_meta, "TransferSyntaxUID") or "1.2.840.10008.1.2"
+    return {**to_json(dataset), _AVAILABLE_TRANSFER_SYNTAX_UID: {"vr": "UI", "Value": [transfer_syntax]}}
 
 
 def _check_system(error: Exception) -> None:
     """Raise an error that says nothing of the file: the disk or network does not hand it out."""
     if isinstance(error, OSError) and error.errno is not None:
         raise error
-
-
-def _metadata(dataset: Dataset) -> dict[str, Any]:
-    transfer_syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or "1.2.840.10008.1.2"
-    for element in list(dataset):
-        if isinstance(element.value, bytes) and len(element.value) > _MAX_INLINE_BYTES:
-            del dataset[element.tag]
-    metadata = dataset.to_json_dict(suppress_invalid_tags=True)
-    metadata[_AVAILABLE_TRANSFER_SYNTAX_UID] = {"vr": "UI", "Value": [transfer_syntax]}
-    return metadata
 
 
 def read_frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]:
@@ -147,14 +169,14 @@ def read_frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]
         raise
     except Exception as error:  # pydicom raises many kinds on damaged items and offset tables (PS3.5 A.4)
         _check_system(error)
-        raise NotUsableError(f"the pixel data of the instance is damaged ({in_one_line(error)})") from error
+        raise NotUsableError(f"the pixel data of the instance is damaged ({in_few_words(error)})") from error
 
 
 def _frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]:
     dataset = read_dicom(path, force=True, specific_tags=["PixelData", "NumberOfFrames", "BitsAllocated"])
     if not dataset.get("PixelData"):
         raise NotUsableError("the instance has no pixel data")
-    count = int(dataset.get("NumberOfFrames") or 1)
+    count = count_of(dataset, "NumberOfFrames", 1)
     for number in frame_numbers:
         if not 1 <= number <= count:
             raise IndexError(f"frame {number} was asked for; the instance has frames 1 to {count}")
@@ -168,16 +190,6 @@ def _frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]:
     length = len(pixels) // count
     frames = [pixels[(number - 1) * length : number * length] for number in frame_numbers]
     return ExplicitVRLittleEndian, frames
-
-
-def pixel_digest(path: Path) -> str:
-    """A checksum of the pixels of a file and of what they mean, but not of its UIDs; its own where it has none."""
-    try:
-        dataset = read_dicom(path, force=True, specific_tags=["PixelData", *_PIXEL_MEANING])
-        meaning = [str(dataset.get(keyword)) for keyword in _PIXEL_MEANING]
-        return hashlib.sha256("|".join(meaning).encode() + dataset.PixelData).hexdigest()
-    except Exception:  # no pixels, or damaged in one of pydicom's many ways: it is a copy of nothing
-        return str(path)
 
 
 def read_dicom(source: Path | bytes, **options: Any) -> Dataset:
@@ -227,8 +239,10 @@ def _check_length(dataset: Dataset, transfer_syntax: str, available: int) -> Non
     """Refuse an image whose file ends before its pixels do, or is too small for what it claims."""
     if "Rows" not in dataset or "Columns" not in dataset:
         return
-    expected = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("BitsAllocated") or 16) // 8
-    expected *= int(dataset.get("SamplesPerPixel") or 1) * int(dataset.get("NumberOfFrames") or 1)
+    expected = (
+        count_of(dataset, "Rows", 0) * count_of(dataset, "Columns", 0) * count_of(dataset, "BitsAllocated", 16) // 8
+    )
+    expected *= count_of(dataset, "SamplesPerPixel", 1) * count_of(dataset, "NumberOfFrames", 1)
     uid = UID(transfer_syntax)
     if uid.is_compressed or uid.is_deflated:
         if expected > max(_SMALL_IMAGE, _MOST_RATIO * available):

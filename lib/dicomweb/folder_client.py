@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +24,8 @@ from lib.dicomweb.folder_index import FolderIndex, IndexedFile, Scan
 from lib.dicomweb.folder_store import FolderStore
 from lib.dicomweb.folder_walk import explain
 from lib.dicomweb.image_file import ImageFile
-from lib.dicomweb.matching import matches, tag_of, values_of
+from lib.dicomweb.matching import first_value, matches, tag_of, values_of
+from lib.dicomweb.shared_uids import shared_uids
 from lib.dicomweb.stored_objects import StoredObjects
 from lib.errors import UserError
 
@@ -65,8 +67,14 @@ class FolderClient:
     ) -> list[_DicomJson]:
         """QIDO-RS search for studies, newest first; DICOM JSON of each."""
         studies: dict[str, _DicomJson] = {}
-        for header, count in self.index.series():
-            uid = values_of(header, "0020000D")[0]
+        hidden: dict[str, dict[str, str]] = {}
+        series = self.index.series()
+        for uid, members in groupby((header for header, _ in series), _study_uid):
+            hidden[uid] = shared_uids(members)
+        for header, count in series:
+            uid = _study_uid(header)
+            if not count or first_value(header, "SeriesInstanceUID") in hidden[uid]:
+                continue
             study = studies.setdefault(uid, {tag: header[tag] for tag in _STUDY_TAGS if tag in header})
             modalities = study.setdefault("00080061", {"vr": "CS", "Value": []})["Value"]
             modalities.extend(m for m in values_of(header, "00080060") if m not in modalities)
@@ -108,7 +116,11 @@ class FolderClient:
         found = []
         for header, count in self.index.series(study_instance_uid, series_instance_uid):
             _add(header, "00201209", count)
-            for file in self._series_files(values_of(header, "0020000D")[0], values_of(header, "0020000E")[0]):
+            study, series = first_value(header, "StudyInstanceUID"), first_value(header, "SeriesInstanceUID")
+            patient_id = first_value(header, "PatientID").strip()
+            for file in self._series_files(study, series):
+                if file.patient_id != patient_id:
+                    continue
                 instance = {**header, **file.attributes}
                 if matches(instance, _searchable(search_filters, tuple(instance))):
                     found.append(instance)
@@ -128,8 +140,14 @@ class FolderClient:
         return found
 
     def retrieve_series_metadata(self, study_instance_uid: str, series_instance_uid: str) -> list[_DicomJson]:
-        """WADO-RS metadata of every instance of a series."""
+        """WADO-RS metadata of every instance of a series; of none where it is not clear whose images they are."""
+        if series_instance_uid in self._hidden(study_instance_uid):
+            return []
         return [self._read(_metadata, file) for file in self._series_files(study_instance_uid, series_instance_uid)]
+
+    def left_out(self) -> dict[str, list[tuple[Path, str]]]:
+        """The files that are left out of each series, by SeriesInstanceUID, with the reason."""
+        return self.index.left_out()
 
     def retrieve_instance_metadata(
         self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
@@ -215,6 +233,9 @@ class FolderClient:
                 raise
             raise explain(file.path, error, self.index.roots) from error
 
+    def _hidden(self, study_uid: str) -> dict[str, str]:
+        return shared_uids(header for header, _ in self.index.series(study_uid))
+
     def _series_files(self, study_uid: str, series_uid: str) -> list[IndexedFile]:
         return [file for file in self.index.instances(series_uid) if file.study_uid == study_uid]
 
@@ -224,10 +245,14 @@ class FolderClient:
         return file
 
     def _file(self, study_uid: str, series_uid: str, sop_uid: str) -> IndexedFile:
-        for file in self.index.instances(series_uid, sop_uid):
-            if file.study_uid == study_uid:
-                return file
+        found = [file for file in self.index.instances(series_uid, sop_uid) if file.study_uid == study_uid]
+        if len(found) == 1:
+            return found[0]
         raise LookupError(f"There is no instance {sop_uid} in series {series_uid} of study {study_uid}.")
+
+
+def _study_uid(header: _DicomJson) -> str:
+    return first_value(header, "StudyInstanceUID")
 
 
 def _metadata(file: IndexedFile) -> _DicomJson:

@@ -13,31 +13,44 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lib.dicomweb import attributes
-from lib.dicomweb.dicom_file import NotUsableError, pixel_digest, read_index_header
+from lib.dicomweb.dicom_file import NotUsableError, damaged, read_index_header, text_of
 from lib.dicomweb.folder_walk import FolderWalk, walk
-from lib.dicomweb.header_fields import complete_uids, header_json, place_of
 from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
+from lib.dicomweb.image_kind import ImageKind
 from lib.dicomweb.index_database import IndexDatabase, mending_damage, telling_damage
-from lib.errors import in_one_line
+from lib.dicomweb.index_header import complete_uids, json_of, place_of, series_header
+from lib.dicomweb.matching import first_value
+from lib.dicomweb.set_aside import SeriesKey, SetAside
 
 logger = logging.getLogger(__name__)
 
-_SCHEMA_VERSION = 4
+_SCHEMA_VERSION = 5
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, problem TEXT,
-    study_uid TEXT, series_uid TEXT, sop_uid TEXT, transfer_syntax TEXT, instance TEXT, place TEXT
+    study_uid TEXT, series_uid TEXT, patient_id TEXT, sop_uid TEXT, transfer_syntax TEXT, instance TEXT,
+    place TEXT, kind TEXT, frames INTEGER, left_out TEXT
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS files_by_series ON files (series_uid, study_uid, sop_uid);
+CREATE INDEX IF NOT EXISTS files_by_series ON files (series_uid, study_uid, patient_id, left_out, sop_uid);
+CREATE INDEX IF NOT EXISTS files_by_instance ON files (series_uid, sop_uid);
+CREATE INDEX IF NOT EXISTS files_by_kind ON files (series_uid, study_uid, patient_id, kind, frames);
+CREATE INDEX IF NOT EXISTS files_with_problem ON files (problem) WHERE problem IS NOT NULL;
+CREATE INDEX IF NOT EXISTS files_left_out ON files (series_uid, left_out) WHERE left_out IS NOT NULL;
 CREATE TABLE IF NOT EXISTS images (path TEXT PRIMARY KEY, description TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS series (
-    study_uid TEXT, series_uid TEXT, header TEXT, rank INTEGER, PRIMARY KEY (study_uid, series_uid)
+    study_uid TEXT, series_uid TEXT, patient_id TEXT, header TEXT, rank INTEGER,
+    PRIMARY KEY (study_uid, series_uid, patient_id)
 ) WITHOUT ROWID;
 """
-_LOGGED = 5  # unreachable folders and files, of many
 _BATCH = 200
-_NOTHING = (None,) * 6  # in the columns that only a DICOM instance fills
-_COPY = "the same slice once more: same place and pixels under another SOP Instance UID"
+_NOTHING = (None,) * 10  # in the columns that only a DICOM instance fills
+UNREADABLE = "cannot be read"  # begins the reason for a file or folder that the system does not let us read
+_SOP_UID = 7  # its place in a row of ``files``
+_FILES_OF_SERIES = (
+    "FROM files f WHERE f.series_uid = s.series_uid AND f.study_uid = s.study_uid AND f.patient_id = s.patient_id"
+)
+_SERIES_OF = "SELECT series_uid FROM files WHERE path = ?"
+_LOGGED = 5  # unreachable folders and files, of many
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,7 @@ class IndexedFile:
     Attributes:
         path: Where it is.
         study_uid, series_uid, sop_uid: Its UIDs; made up, but stable, where the file has none.
+        patient_id: PatientID, empty where it has none.
         transfer_syntax: Transfer syntax UID of the file.
         attributes: DICOM JSON of the attributes at instance level.
         version: Changes when the file does (size and modification time).
@@ -55,6 +69,7 @@ class IndexedFile:
     path: Path
     study_uid: str
     series_uid: str
+    patient_id: str
     sop_uid: str
     transfer_syntax: str
     attributes: dict[str, dict[str, Any]]
@@ -75,10 +90,12 @@ class Scan:
 
 
 class _Row(NamedTuple):
-    """A file's row of ``files``, and its row of ``series`` or its description in ``images``."""
+    """A file's row of ``files``, the series that it belongs to with its header, or its description in ``images``."""
 
     file: tuple
-    series: tuple | None = None
+    key: SeriesKey | None = None
+    header: str = ""
+    rank: int = 0  # place among the roots of the folder that the file lies in
     image: str | None = None
 
 
@@ -86,12 +103,12 @@ class FolderIndex:
     """Which DICOM instance lies in which file.
 
     Each file is read once, and again only when its size or time changes; it is forgotten when it is deleted, not when
-    it cannot be reached. A file that cannot be used is kept with the reason; so is one that shows a slice of its series
-    once more. NIfTI, NRRD and MetaImage files are taken as well, as images of their own. Nothing is ever written into
-    the folders. Safe to use from several threads.
+    it cannot be reached. A file that cannot be used is kept with the reason; so is one that is left out of its series
+    (:mod:`lib.dicomweb.set_aside`). NIfTI, NRRD and MetaImage files are taken as well, as images of their own. Nothing
+    is ever written into the folders. Safe to use from several threads.
 
     Args:
-        database: The SQLite file; may be deleted at any time while no server runs, and is made anew if damaged.
+        database: The SQLite file; may be deleted at any time while no server runs, and is rebuilt if damaged.
         roots: The folders, any depth, any file names. Where two have the same instance, the first counts.
     """
 
@@ -100,6 +117,7 @@ class FolderIndex:
         self._prefixes = [os.path.join(root, "") for root in self.roots]  # noqa: PTH118 - of path names, with a slash
         self._database = IndexDatabase(database, _SCHEMA, _SCHEMA_VERSION)
         self._scan_lock = threading.Lock()
+        self._set_aside = SetAside(self.roots[0], lambda path: series_header(read_index_header(path)[0]))
         self._unreachable: list[tuple[Path, str]] = []
         self._changed_lock = threading.Lock()
         self._changed_series: set[str] = set()
@@ -117,28 +135,25 @@ class FolderIndex:
             progress: Called with (files read, files to read) after each batch.
         """
         with self._scan_lock:
-            known, copies = {}, set()
-            for path, size, mtime, problem in self._connection.execute(
-                "SELECT path, size, mtime_ns, problem FROM files"
-            ):
-                known[path] = (size, mtime)
-                if problem == _COPY:
-                    copies.add(path)
+            known = {
+                path: (size, mtime)
+                for path, size, mtime in self._connection.execute("SELECT path, size, mtime_ns FROM files")
+            }
             found = walk(self.roots, held_files=any(self._rank(path) == 0 for path in known))
             present = found.files
             gone = [path for path in known if path not in present and not found.is_away(path)]
             changed = [path for path, state in present.items() if known.get(path) != state]
-            if gone or any(path in known for path in changed):
-                changed += [path for path in copies if path in present]  # their original may be gone
-            series_uids: set[str] = set()
+            again = [path for path in changed if path in known]
+            stale = self._series_of((*again, *gone))
+            series: set[SeriesKey] = set()
             for start in range(0, len(changed), _BATCH):
                 batch = changed[start : start + _BATCH]
-                series_uids |= self._take_in([(path, *present[path]) for path in batch], found)
+                series |= self._take_in([(path, *present[path]) for path in batch], found)
                 if progress:
                     progress(start + len(batch), len(changed))
-            self._note_changed(path for path in changed if path in known)
             self._forget(gone)
-            self._mark_copies(set(changed), series_uids)
+            self._mark_copies(set(changed), series, stale)
+            self._note_changed(stale | self._series_of(again))
             self._note_unreachable([(Path(path), reason) for path, reason in sorted(found.unreachable.items())])
             return Scan(added=len(changed), removed=len(gone))
 
@@ -161,7 +176,9 @@ class FolderIndex:
         for path in paths:
             status = path.stat()
             files.append((str(path), status.st_size, status.st_mtime_ns))
-        self._mark_copies({str(path) for path in paths}, self._take_in(files, FolderWalk()))
+        paths_added = {str(path) for path in paths}
+        stale = self._series_of(paths_added)
+        self._mark_copies(paths_added, self._take_in(files, FolderWalk()), stale)
 
     def forget(self, paths: Sequence[Path]) -> None:
         """Forget files of the workspace that were moved away; waits for no scan."""
@@ -173,42 +190,52 @@ class FolderIndex:
     ) -> list[tuple[dict[str, dict[str, Any]], int]]:
         """Every series, or those asked for: DICOM JSON of study and series attributes, and number of instances.
 
-        Of one study, those of the first folder come first: what they say of the patient counts.
+        Images of several patients that share a Series Instance UID are as many series here. Of one study, those of the
+        first folder come first: what they say of the patient counts.
         """
         wanted = {"s.study_uid": study_uid, "s.series_uid": series_uid}
         wanted = {column: uid for column, uid in wanted.items() if uid is not None}
         # Counted in the index files_by_series alone; the rows of the files are many times as long.
         rows = self._connection.execute(
-            "SELECT s.header, (SELECT COUNT(DISTINCT f.sop_uid) FROM files f"
-            " WHERE f.series_uid = s.series_uid AND f.study_uid = s.study_uid) AS instances FROM series s"
-            f" WHERE {' AND '.join([*(f'{column} = ?' for column in wanted), 'instances > 0'])}"
-            " ORDER BY s.study_uid, s.rank, s.series_uid",
+            f"SELECT s.header, (SELECT COUNT(DISTINCT f.sop_uid) {_FILES_OF_SERIES} AND f.left_out IS NULL)"
+            f" FROM series s WHERE EXISTS (SELECT 1 {_FILES_OF_SERIES})"
+            f"{''.join(f' AND {column} = ?' for column in wanted)}"
+            " ORDER BY s.study_uid, s.rank, s.series_uid, s.patient_id",
             list(wanted.values()),
         )
         return [(json.loads(header), count) for header, count in rows]
 
     @telling_damage
     def instances(self, series_uid: str, sop_uid: str | None = None) -> list[IndexedFile]:
-        """The instances of a series, or the one asked for; of a duplicate that of the first folder counts."""
+        """The instances of a series, or the one asked for, without those that are left out of it."""
         query = (
-            "SELECT path, study_uid, series_uid, sop_uid, transfer_syntax, instance, size, mtime_ns"
-            " FROM files WHERE series_uid = ?"
+            "SELECT path, study_uid, series_uid, patient_id, sop_uid, transfer_syntax, instance, size, mtime_ns"
+            " FROM files WHERE series_uid = ? AND left_out IS NULL"
         )
         parameters = [series_uid]
         if sop_uid is not None:
             query, parameters = query + " AND sop_uid = ?", [series_uid, sop_uid]
-        found: dict[str, IndexedFile] = {}
         rows = sorted(self._connection.execute(query, parameters), key=lambda row: (self._rank(row[0]), row[0]))
-        for path, study, series, sop, syntax, instance, size, mtime in rows:
-            version = f"{size}-{mtime}"
-            found.setdefault(sop, IndexedFile(Path(path), study, series, sop, syntax, json.loads(instance), version))
-        return list(found.values())
+        return [
+            IndexedFile(Path(path), *names, json.loads(instance), f"{size}-{mtime}")
+            for path, *names, instance, size, mtime in rows
+        ]
 
     @telling_damage
     def has_instance(self, sop_uid: str) -> bool:
         """Whether there is an instance with this SOPInstanceUID, in any series."""
         query = "SELECT 1 FROM files WHERE sop_uid = ? LIMIT 1"
         return self._connection.execute(query, [sop_uid]).fetchone() is not None
+
+    @telling_damage
+    def left_out(self) -> dict[str, list[tuple[Path, str]]]:
+        """The files that are left out of each series, by SeriesInstanceUID, with the reason."""
+        found: dict[str, list[tuple[Path, str]]] = {}
+        for series_uid, path, reason in self._connection.execute(
+            "SELECT series_uid, path, left_out FROM files INDEXED BY files_left_out WHERE left_out IS NOT NULL"
+        ):
+            found.setdefault(series_uid, []).append((Path(path), reason))
+        return {series_uid: sorted(files) for series_uid, files in found.items()}
 
     @telling_damage
     def images(self) -> list[ImageFile]:
@@ -223,15 +250,17 @@ class FolderIndex:
 
     @telling_damage
     def problems(self) -> list[tuple[Path, str]]:
-        """Every file that cannot be used, with the reason."""
-        rows = self._connection.execute("SELECT path, problem FROM files WHERE problem IS NOT NULL ORDER BY path")
-        return [(Path(path), problem) for path, problem in rows]
+        """Every file and folder that cannot be used, and every file that is left out of its series, with the reason."""
+        rows = self._connection.execute(
+            "SELECT path, problem FROM files INDEXED BY files_with_problem WHERE problem IS NOT NULL"
+            " UNION ALL SELECT path, left_out FROM files INDEXED BY files_left_out WHERE left_out IS NOT NULL"
+        )
+        away = ((path, f"{UNREADABLE} ({_kind(path)}): {reason}") for path, reason in self._unreachable)
+        return sorted((Path(path), problem) for path, problem in (*rows, *away))
 
-    def _note_changed(self, paths: Iterable[str]) -> None:
-        query = "SELECT series_uid FROM files WHERE path = ? AND series_uid IS NOT NULL"
-        found = {uid for path in paths for (uid,) in self._connection.execute(query, [path])}
+    def _note_changed(self, series_uids: set[str]) -> None:
         with self._changed_lock:
-            self._changed_series |= found
+            self._changed_series |= series_uids
 
     def _note_unreachable(self, unreachable: list[tuple[Path, str]]) -> None:
         if unreachable != self._unreachable:
@@ -239,7 +268,7 @@ class FolderIndex:
                 logger.warning("%s cannot be reached (%s); what is known of it is kept", path, reason)
         self._unreachable = unreachable
 
-    def _take_in(self, files: list[tuple[str, int, int]], found: FolderWalk) -> set[str]:
+    def _take_in(self, files: list[tuple[str, int, int]], found: FolderWalk) -> set[SeriesKey]:
         """Read files, (path, size, mtime) of each, and keep what they say; returns the series that they belong to.
 
         Of one that the disk or network does not hand out, what was known is kept; it is read again by the next scan.
@@ -251,7 +280,14 @@ class FolderIndex:
             except OSError as error:
                 found.unreachable[file[0]] = error.strerror or str(error)
         self._store(rows)
-        return {row.series[1] for row in rows if row.series}
+        return {row.key for row in rows if row.key}
+
+    def _series_of(self, paths: Iterable[str]) -> set[str]:
+        """SeriesInstanceUIDs that files have in the index."""
+        found = set()
+        for path in paths:
+            found.update(uid for (uid,) in self._connection.execute(_SERIES_OF, [path]) if uid)
+        return found
 
     def _row(self, path: str, size: int, mtime_ns: int) -> _Row:
         try:
@@ -261,13 +297,13 @@ class FolderIndex:
         except OSError as error:
             if error.errno is not None:  # the system's; pydicom raises some of its own on damaged files
                 raise
-            reason = f"damaged DICOM file ({in_one_line(error)})"
+            reason = str(damaged(error))
         except Exception as error:  # pydicom raises many kinds; no file may end the scan of the others
-            reason = f"damaged DICOM file ({in_one_line(error)})"
+            reason = str(damaged(error))
         return _Row((path, size, mtime_ns, reason, *_NOTHING))
 
     def _read(self, path: str, size: int, mtime_ns: int) -> _Row:
-        """Read a file into its row of ``files`` and, if it can be used, its row of ``series`` or of ``images``."""
+        """Read a file into its row of ``files`` and, if it can be used, of ``series`` or ``images``."""
         if is_part_of_image_file(Path(path)):
             return _Row((path, size, mtime_ns, None, *_NOTHING))
         if is_image_file(Path(path)):
@@ -277,12 +313,17 @@ class FolderIndex:
         study, series, sop = (
             str(dataset[keyword].value) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
         )
-        header = header_json(dataset, (*attributes.STUDY, *attributes.SERIES))
-        instance = header_json(dataset, attributes.INSTANCE)
-        place = place_of(json.loads(instance))
+        key = SeriesKey(study, series, text_of(dataset, "PatientID").strip())
+        instance = json_of(dataset, attributes.INSTANCE)
+        described = json.loads(instance)
+        kind = ImageKind.of(text_of(dataset, "Modality"), described).to_json()
+        frames = first_value(described, "NumberOfFrames")
+        frames = int(frames) if frames.isdecimal() else 1
         return _Row(
-            (path, size, mtime_ns, None, study, series, sop, transfer_syntax, instance, place),
-            (study, series, header, self._rank(path)),
+            (path, size, mtime_ns, None, *key, sop, transfer_syntax, instance, place_of(described), kind, frames, None),
+            key,
+            series_header(dataset),
+            self._rank(path),
         )
 
     def _rank(self, path: str) -> int:
@@ -292,54 +333,29 @@ class FolderIndex:
     def _relative(self, path: Path) -> Path:
         return next((path.relative_to(root) for root in self.roots if path.is_relative_to(root)), path)
 
-    def _mark_copies(self, changed: set[str], series_uids: set[str]) -> None:
-        """Keep each slice once: OHIF would stack a copy under another SOP Instance UID as a slice of its own.
-
-        Args:
-            changed: Paths that are new or have changed.
-            series_uids: The series that they belong to.
-        """
-        copies = []
-        for series_uid in series_uids:
-            copies += self._copies(series_uid, changed)
-        with self._connection as connection:
-            connection.execute("BEGIN")
-            connection.executemany(
-                "UPDATE files SET problem = ?, study_uid = NULL, series_uid = NULL, sop_uid = NULL WHERE path = ?",
-                [(_COPY, path) for path in copies],
-            )
-
-    def _copies(self, series_uid: str, changed: set[str]) -> list[str]:
-        """Paths of a series that show a slice once more, where one of the two is among ``changed``."""
-        places: dict[str, list[tuple[str, str]]] = {}
-        rows = self._connection.execute(
-            "SELECT path, sop_uid, place FROM files WHERE series_uid = ? AND place IS NOT NULL", [series_uid]
-        )
-        for path, sop_uid, place in sorted(rows, key=lambda row: (self._rank(row[0]), row[0])):
-            places.setdefault(place, []).append((path, sop_uid))
-        copies = []
-        for files in places.values():
-            paths = [path for path, _ in files]
-            if len({sop_uid for _, sop_uid in files}) == 1 or changed.isdisjoint(paths):
-                continue
-            originals: set[str] = set()
-            for path in paths:
-                digest = pixel_digest(Path(path))
-                copies += [path] if digest in originals else []
-                originals.add(digest)
-        return copies
+    def _mark_copies(self, changed: set[str], series: set[SeriesKey], stale: set[str]) -> None:
+        """Leave copies out of the series of changed files; judge anew those of which files have changed or gone."""
+        for uid in stale:
+            with self._connection as connection:
+                connection.execute("BEGIN")
+                self._set_aside.renew(connection, uid)
+        for key in series:
+            with self._connection as connection:
+                connection.execute("BEGIN")
+                self._set_aside.mark_copies(connection, key, changed)
 
     def _store(self, rows: list[_Row]) -> None:
         with self._connection as connection:
             connection.execute("BEGIN")
             connection.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [row.file for row in rows]
+                f"INSERT OR REPLACE INTO files VALUES ({', '.join('?' * 14)})", [row.file for row in rows]
             )
             connection.executemany(
-                "INSERT INTO series VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET header = excluded.header,"
+                "INSERT INTO series VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET header = excluded.header,"
                 " rank = excluded.rank WHERE excluded.rank <= rank",
-                [row.series for row in rows if row.series],
+                [(*row.key, row.header, row.rank) for row in rows if row.key],
             )
+            self._set_aside.mark_taken_in(connection, [(row.key, row.file[_SOP_UID]) for row in rows if row.key])
             connection.executemany("DELETE FROM images WHERE path = ?", [row.file[:1] for row in rows])
             connection.executemany(
                 "INSERT INTO images VALUES (?, ?)", [(row.file[0], row.image) for row in rows if row.image]
@@ -352,6 +368,10 @@ class FolderIndex:
                 connection.executemany(f"DELETE FROM {table} WHERE path = ?", [(path,) for path in paths])
             if paths:
                 connection.execute(
-                    "DELETE FROM series WHERE series_uid NOT IN"
-                    " (SELECT series_uid FROM files WHERE series_uid IS NOT NULL)"
+                    "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM files f WHERE f.series_uid = series.series_uid"
+                    " AND f.study_uid = series.study_uid AND f.patient_id = series.patient_id)"
                 )
+
+
+def _kind(path: Path) -> str:
+    return "folder" if path.is_dir() else "file"

@@ -14,6 +14,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from lib.fuzz.raw_dicom import RawDicom
+
 SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless)
 
 
@@ -74,3 +76,21 @@ def as_multi_frame(folder: Path, target: Path) -> str:
     target.mkdir(parents=True, exist_ok=True)
     image.save_as(target / "multi-frame.dcm")
     return series_uid
+
+
+def set_text(paths: Sequence[Path], keyword: str, text: str) -> None:
+    """Write this text as the value of an element, whatever the standard says of it."""
+    for path in paths:
+        file = RawDicom.read(path)
+        file.set(keyword, text.encode() + b" " * (len(text) % 2))
+        path.write_bytes(file.encoded())
+
+
+def with_decimal_commas(folder: Path) -> None:
+    """Geometry and rescale of a series as programs print them in a German locale."""
+    for path in folder.iterdir():
+        header = dcmread(path, stop_before_pixels=True)
+        for keyword in ("PixelSpacing", "ImagePositionPatient", "RescaleIntercept", "RescaleSlope", "SliceThickness"):
+            values = header[keyword].value
+            values = values if header[keyword].VM > 1 else [values]
+            set_text([path], keyword, "\\".join(f"{float(value):.4f}" for value in values).replace(".", ","))

@@ -1,0 +1,183 @@
+"""Which readable files of a folder are left out of their series: copies, twins under one UID, images of another kind.
+
+Decided by the index, so that everything made of a series is made of the same slices: the list of instances and the
+metadata that viewers get, the volume, the label on it, the images that a DICOM SEG refers to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lib.dicomweb.dicom_file import NotUsableError
+from lib.dicomweb.image_kind import ImageKind, odd_ones
+from lib.dicomweb.stored_values import StoredImage
+
+_COPY = "the same slice once more: same place and pixels under another SOP Instance UID"
+_SAME = "the same image once more: same SOP Instance UID and pixels"
+TWINS = (
+    "has the SOP Instance UID of another file, but other pixels",
+    "has the SOP Instance UID of another file, but another PatientID",
+)
+ODD = "not of the same kind as the other images of its series: "
+
+
+class SeriesKey(NamedTuple):
+    """A series of one patient; headers of two that share a UID are kept apart."""
+
+    study_uid: str
+    series_uid: str
+    patient_id: str
+
+
+_OF_SERIES = "study_uid = ? AND series_uid = ? AND patient_id = ?"
+
+
+class SetAside:
+    """Marks files in the index (column ``left_out`` of ``files``).
+
+    Args:
+        studies: The user's folder: what is stored elsewhere under the UID of one of its files does not displace it.
+        read_header: Called with the path of a file: the DICOM JSON of its study and series attributes, as text.
+    """
+
+    def __init__(self, studies: Path, read_header: Callable[[Path], str]) -> None:
+        self._studies = studies
+        self._read_header = read_header
+
+    def mark_taken_in(self, connection: sqlite3.Connection, instances: Iterable[tuple[SeriesKey, str]]) -> None:
+        """Mark twins and odd images among what was just taken in, before anything is made of it.
+
+        Args:
+            connection: In a transaction.
+            instances: Series and SOP Instance UID of each.
+        """
+        instances = set(instances)
+        for key, sop_uid in instances:
+            self._mark_twins(connection, key, sop_uid)
+        for key in {key for key, _ in instances}:
+            self._mark_odd(connection, key)
+
+    def mark_copies(self, connection: sqlite3.Connection, key: SeriesKey, changed: set[str]) -> None:
+        """Keep each slice once: OHIF would stack a copy under another SOP Instance UID as a slice of its own.
+
+        Args:
+            connection: In a transaction.
+            key: The series.
+            changed: Paths that are new, have changed or are to be looked at again.
+        """
+        places: dict[str, dict[str, str]] = defaultdict(dict)
+        rows = connection.execute(
+            f"SELECT path, sop_uid, place FROM files WHERE {_OF_SERIES} AND left_out IS NULL AND place IS NOT NULL", key
+        )
+        for path, sop_uid, place in sorted(rows, key=lambda row: (not self._is_users(row[0]), row[0])):
+            places[place][path] = sop_uid
+        for files in places.values():
+            if len(set(files.values())) == 1 or changed.isdisjoint(files):
+                continue
+            originals: set[str] = set()
+            for path in files:
+                digest = image_digest(Path(path))
+                if digest in originals:
+                    _leave_out(connection, path, _COPY)
+                originals.add(digest)
+
+    def renew(self, connection: sqlite3.Connection, series_uid: str) -> None:
+        """Judge anew what was left out of a series of which files have gone or changed: an original may be gone."""
+        found = connection.execute(
+            "SELECT path, sop_uid, study_uid, series_uid, patient_id FROM files"
+            " WHERE series_uid = ? AND left_out IS NOT NULL",
+            [series_uid],
+        ).fetchall()
+        connection.executemany("UPDATE files SET left_out = NULL WHERE path = ?", [(row[0],) for row in found])
+        instances = {(SeriesKey(*row[2:]), row[1]) for row in found}
+        self.mark_taken_in(connection, instances)
+        for key in {key for key, _ in instances}:
+            self.mark_copies(connection, key, {row[0] for row in found})
+
+    def _mark_twins(self, connection: sqlite3.Connection, key: SeriesKey, sop_uid: str) -> None:
+        """Keep one of several files with the same content; none where their pixels differ."""
+        files = connection.execute(
+            "SELECT path, mtime_ns, patient_id FROM files INDEXED BY files_by_instance"  # not through all of the series
+            " WHERE series_uid = ? AND sop_uid = ? AND study_uid = ? ORDER BY path",
+            [key.series_uid, sop_uid, key.study_uid],
+        ).fetchall()
+        if len(files) < 2:
+            return
+        studies = [file for file in files if self._is_users(file[0])]
+        rivals = studies or [min(files, key=lambda file: file[1])]  # of what was stored: what came first
+        digests = {path: image_digest(Path(path)) for path, *_ in files}
+        patients = {path: patient_id for path, _, patient_id in files}
+        first = rivals[0][0]
+        unclear = any((digests[path], patients[path]) != (digests[first], patients[first]) for path, *_ in rivals)
+        several_patients = len({patients[path] for path, *_ in rivals}) > 1
+        for path in patients:
+            if unclear or (digests[path], patients[path]) != (digests[first], patients[first]):
+                _leave_out(connection, path, TWINS[several_patients or patients[path] != patients[first]])
+            else:
+                _leave_out(connection, path, None if path == first else _SAME)
+
+    def _is_users(self, path: str) -> bool:
+        return Path(path).is_relative_to(self._studies)
+
+    def _mark_odd(self, connection: sqlite3.Connection, key: SeriesKey) -> None:
+        """Leave out what is no slice of a scan that the rest of the series clearly is."""
+        counts = {
+            text: (count, frames)
+            for text, count, frames in connection.execute(
+                f"SELECT kind, COUNT(*), SUM(frames) FROM files WHERE {_OF_SERIES} GROUP BY kind", key
+            )
+        }
+        if len(counts) < 2:
+            return
+        kinds = {text: ImageKind.from_json(text) for text in counts}
+        odd = odd_ones({kinds[text]: frames for text, (_, frames) in counts.items()})
+        for text, kind in kinds.items():
+            if kind in odd:
+                connection.execute(
+                    f"UPDATE files SET left_out = ? WHERE {_OF_SERIES} AND kind = ? AND left_out IS NULL",
+                    [ODD + odd[kind], *key, text],
+                )
+            else:
+                connection.execute(
+                    f"UPDATE files SET left_out = NULL WHERE {_OF_SERIES} AND kind = ? AND left_out LIKE ?",
+                    [*key, text, f"{ODD}%"],
+                )
+        if odd:  # the header of the series may be that of a dose sheet
+            (path,) = connection.execute(
+                f"SELECT path FROM files WHERE {_OF_SERIES} AND kind = ? LIMIT 1",
+                [*key, next(text for text, kind in kinds.items() if kind not in odd)],
+            ).fetchone()
+            with contextlib.suppress(NotUsableError, OSError):  # it has gone just now: the next scan notices
+                header = self._read_header(Path(path))
+                connection.execute(f"UPDATE series SET header = ? WHERE {_OF_SERIES}", [header, *key])
+
+
+def image_digest(path: Path) -> str:
+    """A checksum of the pixels of an image and of what they mean, in any transfer syntax; of the file without pixels.
+
+    UIDs and the patient's name do not count. It is the path's own where the file cannot be read.
+    """
+    try:
+        image = StoredImage(path)
+        digest = hashlib.sha256(repr(image.meaning).encode())
+        for frame in image.frames():
+            digest.update(repr(frame.shape).encode())
+            digest.update(np.ascontiguousarray(frame, np.int64))
+        return digest.hexdigest()
+    except Exception:  # no pixels, or damaged in one of pydicom's many ways
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            return str(path)
+
+
+def _leave_out(connection: sqlite3.Connection, path: str, reason: str | None) -> None:
+    connection.execute("UPDATE files SET left_out = ? WHERE path = ?", [reason, path])

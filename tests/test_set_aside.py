@@ -1,0 +1,406 @@
+"""Files that are readable and yet no slice of their series: twins under one UID, other patients' images, scouts."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from pydicom import Dataset, dcmread
+from pydicom.uid import RLELossless, SecondaryCaptureImageStorage, generate_uid
+
+from lib.cli import doctor
+from lib.datastore.catalog import Series, SeriesCatalog
+from lib.datastore.volume import read_volume
+from lib.dicomweb import folder_index
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.image_kind import ImageKind, odd_ones
+from lib.dicomweb.matching import values_of
+from lib.dicomweb.shared_uids import shared_uids
+from lib.exports.source_images import SourceImages
+from lib.phantoms import Acquisition, write_dicom_series
+from lib.phantoms.dicom_series import study_instance_uid
+from tests.support.dicom_variants import as_multi_frame, change, sorted_slices, transcode
+
+GRID = Acquisition(shape=(12, 16, 24), spacing=(2.5, 1.0, 1.0))
+HU = np.random.default_rng(0).integers(-1000, 400, GRID.shape).astype(np.int16)
+
+
+class Folder:
+    """A folder of DICOM files and what the app makes of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "dicom"
+        self.root.mkdir()
+        self.client = FolderClient(self.root, root / "segs", root / "index.sqlite")
+        self.catalog = SeriesCatalog(self.client)
+
+    def write(self, name: str, patient_id: str = "P", grid: Acquisition = GRID, **options) -> str:
+        return write_dicom_series(self.root / name, HU, grid.affine, patient_id=patient_id, **options)
+
+    def look(self) -> dict[str, Series]:
+        """By SeriesInstanceUID."""
+        self.client.scan()
+        self.catalog.refresh()
+        return {series.uid: series for series in self.catalog.all()}
+
+    def named(self) -> dict[str, str]:
+        return {path.name: reason for path, reason in self.client.index.problems()}
+
+    def shown(self, study: str) -> set[str]:
+        """SeriesInstanceUIDs that OHIF gets the images of."""
+        listed = {uid for one in self.client.search_for_studies() for uid in values_of(one, "0020000D")}
+        shown = {uid for one in self.client.retrieve_study_metadata(study) for uid in values_of(one, "0020000E")}
+        assert bool(shown) == (study in listed)
+        return shown
+
+
+@pytest.fixture
+def folder(tmp_path) -> Folder:
+    return Folder(tmp_path)
+
+
+def mirror(dataset: Dataset) -> None:
+    pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(dataset.Rows, dataset.Columns)
+    dataset.PixelData = pixels[:, ::-1].tobytes()
+
+
+# --- R2
+
+
+def test_two_patients_under_the_same_uids_are_never_mixed(folder, capsys):
+    """R2: twin-sop-uid, with names that say nothing of the patient."""
+    uid = folder.write("one")
+    shutil.copytree(folder.root / "one", folder.root / "two")
+    change(list((folder.root / "two").iterdir()), lambda dataset: (mirror(dataset), setattr(dataset, "PatientID", "Q")))
+    for number, path in enumerate(sorted(folder.root.rglob("*.dcm"), key=lambda path: path.name[::-1])):
+        path.rename(folder.root / f"{number:03d}")
+    good = folder.write("good", "GOOD")
+    found = folder.look()
+    assert "images of several patients share its Series Instance UID: PatientID 'P', 'Q'" in found[uid].problem
+    assert "24 files have the SOP Instance UID of another file" in found[uid].problem
+    assert found[good].problem is None
+    assert set(folder.named().values()) == {"has the SOP Instance UID of another file, but another PatientID"}
+    assert len(folder.named()) == 24
+    assert folder.shown(study_instance_uid("P")) == set()
+    assert folder.shown(study_instance_uid("GOOD")) == {good}
+    (wrong,) = doctor._studies(str(folder.root))
+    assert uid in wrong
+    assert "another PatientID" in capsys.readouterr().out
+
+
+def test_other_pixels_under_a_known_sop_instance_uid_are_named(folder):
+    """R2: of the same patient."""
+    uid = folder.write("one")
+    original = sorted(folder.root.rglob("*.dcm"))[3]
+    shutil.copyfile(original, folder.root / "changed")
+    change([folder.root / "changed"], mirror)
+    problem = folder.look()[uid].problem
+    assert problem.startswith("2 files have the SOP Instance UID of another file, but other pixels")
+    assert "changed" in problem
+    assert folder.named().keys() == {original.name, "changed"}
+
+    (folder.root / "changed").unlink()
+    assert folder.look()[uid].problem is None
+    assert folder.named() == {}
+    assert len(folder.client.index.instances(uid)) == 12
+
+
+def test_twins_that_come_one_after_the_other_are_named(folder):
+    """R2: what was usable is so no longer."""
+    uid = folder.write("one")
+    assert folder.look()[uid].problem is None
+    shutil.copyfile(min(folder.root.rglob("*.dcm")), folder.root / "later")
+    change([folder.root / "later"], mirror)
+    assert "other pixels" in folder.look()[uid].problem
+
+
+@pytest.mark.parametrize("syntax", [None, RLELossless])
+def test_the_same_image_twice_is_kept_once_and_costs_nothing(folder, syntax):
+    """R2: the same pixels, in another transfer syntax too."""
+    uid = folder.write("one")
+    shutil.copytree(folder.root / "one", folder.root / "two")
+    if syntax:
+        transcode(folder.root / "two", syntax)
+    series = folder.look()[uid]
+    assert (series.problem, series.warnings, series.instance_count) == (None, (), 12)
+    assert set(folder.named().values()) == {"the same image once more: same SOP Instance UID and pixels"}
+    assert np.array_equal(sitk.GetArrayFromImage(read_volume(folder.client.series_paths(series.study_uid, uid))), HU)
+
+    shutil.rmtree(folder.root / "one")
+    series = folder.look()[uid]
+    assert (series.problem, series.instance_count) == (None, 12)
+    assert folder.named() == {}
+
+
+def test_slices_of_two_patients_in_one_series_are_never_mixed(folder):
+    """R2: other SOP Instance UIDs, one Series Instance UID."""
+    uid = folder.write("one")
+
+    def edit(dataset: Dataset) -> None:
+        dataset.PatientID = "Q"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+
+    change(sorted(folder.root.rglob("*.dcm"))[5:], edit)
+    assert "PatientID 'P', 'Q'" in folder.look()[uid].problem
+    assert folder.shown(study_instance_uid("P")) == set()
+
+
+def test_one_series_uid_in_two_studies_is_left_out(folder):
+    """R2: which of the two an image id means cannot be told."""
+    uid = folder.write("one")
+    shutil.copytree(folder.root / "one", folder.root / "two")
+    change(list((folder.root / "two").iterdir()), lambda dataset: setattr(dataset, "StudyInstanceUID", "1.2.3"))
+    assert "stands in 2 studies" in folder.look()[uid].problem
+
+
+def test_what_is_stored_under_a_known_uid_does_not_displace_the_users_file(folder):
+    """R2: STOW-RS must not make a good series unusable."""
+    uid = folder.write("one")
+    folder.look()
+    dataset = dcmread(min(folder.root.rglob("*.dcm")))
+    mirror(dataset)
+    folder.client.store_instances([dataset])
+    assert len(folder.client.index.instances(uid)) == 12
+    ((path, reason),) = folder.client.index.problems()
+    assert not path.is_relative_to(folder.root)
+    assert reason == "has the SOP Instance UID of another file, but other pixels"
+
+
+def test_reported_twins_are_left_out(tmp_path, shared_data):
+    """R2: the input of the report."""
+    client = FolderClient(
+        shared_data / "reports" / "twin-sop-uid" / "studies", tmp_path / "segs", tmp_path / "index.sqlite"
+    )
+    client.scan()
+    catalog = SeriesCatalog(client)
+    catalog.refresh()
+    (series,) = catalog.all()
+    assert "'twin', 'twin-other'" in series.problem
+    assert len(client.index.problems()) == 24
+    assert client.search_for_studies() == []
+
+
+# --- R7
+
+
+def test_a_study_of_two_patients_is_told_and_not_shown(folder, capsys):
+    """R7: OHIF would show the second patient's images under the first's name."""
+    first, second = folder.write("one"), folder.write("two", "Q")
+    study = study_instance_uid("P")
+    change(list((folder.root / "two").iterdir()), lambda dataset: setattr(dataset, "StudyInstanceUID", study))
+    good = folder.write("good", "GOOD")
+    found = folder.look()
+    for uid in (first, second):
+        assert "images of several patients, PatientIDs 'P' (1 series), 'Q' (1 series)" in found[uid].problem
+    assert found[good].problem is None
+    assert folder.catalog.images() == [good]
+    assert folder.shown(study) == set()
+    assert len(doctor._studies(str(folder.root))) == 2
+    assert "Give each patient's study a UID of its own" in capsys.readouterr().out
+
+    shutil.rmtree(folder.root / "two")
+    assert folder.look()[first].problem is None
+    assert folder.shown(study) == {first}
+
+
+def test_an_object_of_another_patient_is_left_out_alone():
+    """R7: a report or DICOM SEG with another PatientID must not hide the images of its study."""
+
+    def header(uid: str, modality: str, patient: str) -> dict:
+        dataset = Dataset()
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2", uid
+        dataset.Modality, dataset.PatientID = modality, patient
+        return dataset.to_json_dict()
+
+    found = shared_uids(
+        [header("1", "CT", "P"), header("2", "SEG", "Q"), header("3", "SR", ""), header("4", "SR", "P ")]
+    )
+    assert found == {"2": "it names PatientID 'Q', but lies in a study of 'P'"}
+
+
+def test_a_pacs_that_mixes_patients_is_told(folder):
+    """R7: by what its QIDO-RS answers say."""
+
+    class Pacs:
+        base_url = "http://pacs"
+
+        def search_for_series(self, **query):
+            return folder.client.search_for_series()
+
+        def search_for_instances(self, study, series, **query):
+            return folder.client.search_for_instances(study, series)
+
+    folder.write("one")
+    folder.write("two", "Q")
+    change(list((folder.root / "two").iterdir()), lambda d: setattr(d, "StudyInstanceUID", study_instance_uid("P")))
+    folder.client.scan()
+    catalog = SeriesCatalog(Pacs())
+    catalog.refresh()
+    assert all("images of several patients" in series.problem for series in catalog.all())
+
+
+def test_reported_study_of_two_patients_is_told(tmp_path, shared_data):
+    """R7: the input of the report."""
+    client = FolderClient(
+        shared_data / "reports" / "shared-study-uid" / "studies", tmp_path / "segs", tmp_path / "index.sqlite"
+    )
+    client.scan()
+    catalog = SeriesCatalog(client)
+    catalog.refresh()
+    assert len(catalog.all()) == 2
+    assert all("'shared-study' (1 series), 'somebody-else' (1 series)" in series.problem for series in catalog.all())
+    assert client.search_for_studies() == []
+
+
+# --- R11
+
+
+def scout(dataset: Dataset) -> None:
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+
+
+def dose_sheet(dataset: Dataset) -> None:
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    dataset.Modality = "OT"
+    dataset.SeriesDescription = "Dose"
+    del dataset.ImagePositionPatient, dataset.ImageOrientationPatient
+
+
+def cropped(dataset: Dataset) -> None:
+    dataset.PixelData = dataset.PixelData[: 8 * dataset.Columns * 2]
+    dataset.Rows = 8
+
+
+def sagittal(dataset: Dataset) -> None:
+    dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+
+
+@pytest.mark.parametrize("plane", ["head_first_supine", "feet_first_supine", "coronal"])
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (scout, "a localizer (scout)"),
+        (dose_sheet, "modality OT"),
+        (cropped, "8×24 pixels, where the others are 16×24 pixels"),
+        (sagittal, "in another plane than the others"),
+    ],
+)
+def test_an_odd_image_is_left_out_and_the_series_used(folder, edit, reason, plane):
+    """R11: volume, viewer and what a DICOM SEG refers to have the same slices."""
+    grid = Acquisition(shape=GRID.shape, spacing=GRID.spacing, plane=plane)
+    uid = folder.write("one", grid=grid, shuffle_files=True)
+    for name in ("0-first", "z-last"):
+        shutil.copyfile(min((folder.root / "one").iterdir()), folder.root / name)
+    (folder.root / "z-last").unlink()
+
+    def other(dataset: Dataset) -> None:
+        edit(dataset)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+
+    change([folder.root / "0-first"], other)
+    series = folder.look()[uid]
+    assert (series.problem, series.instance_count, series.value("SeriesDescription")) == (None, 12, "Chest")
+    assert series.warnings == (f"1 image(s) of the series are left out, {reason}: 0-first",)
+    assert folder.named() == {"0-first": f"not of the same kind as the other images of its series: {reason}"}
+    image = read_volume(folder.client.series_paths(series.study_uid, uid))
+    assert np.array_equal(sitk.GetArrayFromImage(image), HU)
+    metadata = folder.client.retrieve_series_metadata(series.study_uid, uid)
+    assert metadata == folder.client.retrieve_study_metadata(series.study_uid)
+    sources = SourceImages.of(metadata)
+    assert len(sources.headers) == 12
+    for number, header in enumerate(sources.headers):
+        position = image.TransformIndexToPhysicalPoint((0, 0, number))
+        np.testing.assert_allclose(position, header.ImagePositionPatient, atol=1e-4)
+    np.testing.assert_allclose(
+        image.TransformIndexToPhysicalPoint((5, 4, 3)), (grid.affine @ [5, 4, 3, 1])[:3], atol=1e-4
+    )
+
+
+def test_a_multi_frame_scan_is_used_without_its_scout(folder, tmp_path):
+    """R11: one file of twelve frames, and one of one."""
+    folder.write("plain")
+    uid = as_multi_frame(folder.root / "plain", folder.root / "frames")
+    shutil.copyfile(min((folder.root / "plain").iterdir()), folder.root / "scout")
+    shutil.rmtree(folder.root / "plain")
+    change([folder.root / "scout"], lambda dataset: (scout(dataset), setattr(dataset, "SeriesInstanceUID", uid)))
+    series = folder.look()[uid]
+    assert series.problem is None
+    image = read_volume(folder.client.series_paths(series.study_uid, uid))
+    assert image.GetSize() == GRID.shape[::-1]
+
+
+def test_an_odd_image_that_comes_first_hides_nothing_later(folder):
+    """R11: what is odd is decided anew with each slice that comes and goes."""
+    uid = folder.write("one")
+    paths = sorted_slices(folder.root / "one")
+    change(paths[:1], scout)
+    away = folder.root.parent / "away"
+    away.mkdir()
+    for path in paths[1:]:
+        path.rename(away / path.name)
+    assert "scout" in folder.look()[uid].problem
+    for path in sorted(away.iterdir()):
+        path.rename(folder.root / path.name)
+    series = folder.look()[uid]
+    assert (series.problem, series.instance_count) == (None, 11)
+    paths[0].unlink()
+    assert folder.look()[uid].warnings == ()
+
+
+def test_where_it_is_not_clear_what_the_scan_is_nothing_is_left_out_of_it():
+    """R11: nine of ten slices have to be alike; what is no slice at all does not count."""
+
+    def kind(size: str = "512", **changed) -> ImageKind:
+        plain = ImageKind(
+            "CT", "1.2.840.10008.5.1.4.1.1.2", (size, size), "1", "", (0.7, 0.7), (1, 0, 0, 0, 1, 0), True
+        )
+        return ImageKind(**{**plain.__dict__, **changed})
+
+    whole, small, tilted = kind(), kind("256"), kind(orientation=(1, 0, 0, 0, 0.9999, 0.0004))
+    screen = kind(sop_class=SecondaryCaptureImageStorage)
+    assert odd_ones({whole: 90, small: 10}).keys() == {small}
+    assert odd_ones({whole: 89, small: 11}) == {}
+    assert odd_ones({whole: 60, tilted: 40}) == {}
+    assert odd_ones({whole: 12, screen: 10}).keys() == {screen}
+    assert odd_ones({whole: 2, screen: 1}) == {}
+    assert odd_ones({whole: 9, screen: 10}) == {}
+    assert odd_ones({screen: 3}) == {}
+
+
+# --- R16
+
+
+def test_what_the_system_does_not_let_us_read_is_named_and_tried_again(folder, monkeypatch):
+    """R16: folders and files; as root no permission is ever refused, so the refusal is put in."""
+    uid = folder.write("one")
+    folder.write("locked", "Q")
+    bad = min((folder.root / "one").iterdir())
+    scandir, read = os.scandir, folder_index.read_index_header
+
+    def refuse_folder(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    def refuse_file(path):
+        if path == bad:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(os, "scandir", refuse_folder)
+    monkeypatch.setattr(folder_index, "read_index_header", refuse_file)
+    assert folder.look()[uid].instance_count == 11
+    assert folder.named() == {
+        "locked": "cannot be read (folder): Permission denied",
+        bad.name: "cannot be read (file): Permission denied",
+    }
+    (wrong,) = [line for line in doctor._studies(str(folder.root)) if "locked" in line]
+    assert wrong.startswith("2 files or folders cannot be read")
+    monkeypatch.undo()
+    found = folder.look()
+    assert found[uid].instance_count == 12
+    assert len(found) == 2
+    assert folder.named() == {}
