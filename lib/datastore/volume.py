@@ -19,6 +19,7 @@ from lib.dicomweb.matching import first_value
 
 _NIFTI = (".nii", ".nii.gz")
 _SHEAR = 1e-4
+_BLOCK = 64  # slices read at a time
 _FARTHEST_MM = 1e5  # from the origin of the patient's coordinates; farther off, 32 bits cannot tell voxels apart
 _RESCALE = (("RescaleSlope", 1), ("RescaleIntercept", 0))
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI's patient axes are RAS
@@ -49,12 +50,28 @@ def read_volume(paths: Sequence[Path]) -> sitk.Image:
     if multi_frame:
         voxels = _read_frames(paths, slices)[stack.order]
     else:
+        return _placed(_read_slices([str(paths[place]) for place in stack.order]), stack)
+    return _placed(sitk.GetImageFromArray(as_hu(voxels)), stack)
+
+
+def _read_slices(files: Sequence[str]) -> sitk.Image:
+    """HU of one file for each slice, a block of them at a time: all as float32 would be twice the volume, and more."""
+    volume = None
+    for start in range(0, len(files), _BLOCK):
         # Slices may differ in slope and intercept; in the type of the first, the others would be cut off.
         reader = sitk.ImageSeriesReader()
         reader.SetOutputPixelType(sitk.sitkFloat32)
-        reader.SetFileNames([str(paths[place]) for place in stack.order])
-        voxels = sitk.GetArrayFromImage(reader.Execute())
-    return _placed(sitk.GetImageFromArray(as_hu(voxels)), stack)
+        reader.SetFileNames(files[start : start + _BLOCK])
+        read = reader.Execute()
+        block = sitk.GetImageFromArray(as_hu(sitk.GetArrayViewFromImage(read)))
+        if volume is None:
+            volume = sitk.Image((*block.GetSize()[:2], len(files)), block.GetPixelID())
+        if volume.GetSize()[:2] != block.GetSize()[:2]:
+            raise ValueError(f"slices are of {volume.GetSize()[:2]} and of {block.GetSize()[:2]} pixels")
+        if volume.GetPixelID() != block.GetPixelID():  # one of them has HU that are not whole numbers, or too large
+            volume, block = (sitk.Cast(image, sitk.sitkFloat32) for image in (volume, block))
+        volume[:, :, start : start + block.GetSize()[2]] = block
+    return volume
 
 
 def on_stack(shape: tuple[int, int, int], stack: SliceStack) -> sitk.Image:
@@ -87,6 +104,10 @@ def read_file(path: Path) -> sitk.Image:
             "voxel, not one three-dimensional volume"
         )
     _check_grid(image)
+    if image.GetPixelID() == sitk.sitkInt16:  # as it is, but for what its header says besides
+        for name in image.GetMetaDataKeys():
+            image.EraseMetaData(name)
+        return image
     volume = sitk.GetImageFromArray(as_hu(sitk.GetArrayViewFromImage(image)))
     volume.CopyInformation(image)
     return volume
@@ -148,9 +169,10 @@ def is_sheared(image: sitk.Image | sitk.ImageFileReader) -> bool:
 
 def as_hu(voxels: np.ndarray) -> np.ndarray:
     """HU as int16 where they are whole numbers that fit, else as float32."""
-    if not np.isfinite(voxels).all():
+    integers = np.issubdtype(voxels.dtype, np.integer)
+    if not integers and not all(np.isfinite(part).all() for part in voxels):
         voxels = np.nan_to_num(voxels, nan=-1024, posinf=-1024, neginf=-1024)
-    whole = np.issubdtype(voxels.dtype, np.integer) or np.array_equal(voxels, np.rint(voxels))
+    whole = integers or all(np.array_equal(part, np.rint(part)) for part in voxels)
     fits = voxels.min() >= -32768 and voxels.max() <= 32767
     return voxels.astype(np.int16 if whole and fits else np.float32)
 

@@ -12,6 +12,7 @@ from monai.transforms import Compose
 
 from lib.errors import UserError
 from lib.transforms import image_transforms
+from lib.transforms.axial_field import field_of
 
 _NIFTI = (".nii.gz", ".nii", ".nrrd")
 
@@ -110,11 +111,10 @@ def load_scan(image: Path, mask: Path | None, preprocessing: Mapping[str, Any], 
         files["image"], unmarked = dicom_volume(image, cache)
     if mask is not None:
         files["label"] = mask
-    plain = dict(preprocessing) | {"slice_offsets_mm": [0]}
-    data = Compose(image_transforms(plain, keys=tuple(files)))(files)
+    data = Compose(image_transforms(preprocessing, keys=tuple(files), neighbours=False))(files)
     volume = data["image"][0]
     label = data["label"][0].as_tensor() > 0.5 if mask is not None else torch.zeros(volume.shape, dtype=torch.bool)
-    window = _content(data["image"])
+    window = field_of(data["image"]).filled
     return Scan(
         name=name,
         image=volume.as_tensor()[window].contiguous(),
@@ -147,17 +147,3 @@ def dicom_volume(folder: Path, cache: Path) -> tuple[Path, set[int]]:
     marked = {path.stem for path in (folder.parent / "Annotation").glob("*.xml")}
     uids = [pydicom.dcmread(file, specific_tags=["SOPInstanceUID"]).get("SOPInstanceUID") for file in files]
     return target, {z + step for z, uid in enumerate(uids) if uid in marked for step in (-1, 0, 1)}
-
-
-def _content(image: Any) -> tuple[slice, ...]:
-    """Part of the field that the image itself fills, from what was padded."""
-    window = [slice(0, length) for length in image.shape[1:]]
-    for operation in image.applied_operations:
-        padded = operation.get("extra_info", {}).get("padded")
-        if padded is None:
-            continue
-        for axis, (before, after) in enumerate(padded[1:]):
-            full = operation["orig_size"][axis] + before + after
-            scale = image.shape[axis + 1] / full
-            window[axis] = slice(round(before * scale), image.shape[axis + 1] - round(after * scale))
-    return tuple(window)
