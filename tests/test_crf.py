@@ -6,8 +6,6 @@ import tracemalloc
 import numpy as np
 import pydensecrf.densecrf as pydensecrf
 import pytest
-import torch
-from monai.data import MetaTensor
 from pydensecrf.utils import create_pairwise_bilateral, create_pairwise_gaussian, unary_from_softmax
 from scipy import ndimage
 
@@ -24,12 +22,10 @@ def crf(**changes):
 
 
 def refine(transform, probability, hu):
-    affine = torch.diag(torch.tensor([*SPACING, 1.0]))
-    data = {
-        "pred": MetaTensor(torch.from_numpy(probability[None].astype(np.float32)), affine=affine),
-        "hu": MetaTensor(torch.from_numpy(hu[None].astype(np.float32)), affine=affine),
-    }
-    return transform(data)["pred"][0].numpy()
+    """The mask of a probability, refined."""
+    mask = (probability >= 0.5).astype(np.uint8)
+    transform.refine(mask, lambda boxes: [probability[box].astype(np.float32) for box in boxes], hu, SPACING)
+    return mask.astype(bool)
 
 
 @pytest.fixture
@@ -59,9 +55,11 @@ def test_equals_pydensecrf_on_the_box(lesion):
         create_pairwise_bilateral(OPTIONS["bilateral_mm"] / SPACING, (OPTIONS["bilateral_hu"],), hu[box]),
         compat=OPTIONS["bilateral_weight"],
     )
-    expected = probability.copy()
-    expected[box] = np.array(reference.inference(OPTIONS["iterations"]))[1].reshape(p.shape)
-    np.testing.assert_allclose(refine(crf(), probability, hu), expected, atol=1e-6)
+    expected = np.array(reference.inference(OPTIONS["iterations"]))[1].reshape(p.shape)
+    np.testing.assert_allclose(crf().marginal(p, hu[box], SPACING), expected, atol=1e-6)
+    mask = np.zeros(probability.shape, bool)
+    mask[box] = expected >= 0.5
+    np.testing.assert_array_equal(refine(crf(), probability, hu), mask)
 
 
 def test_outline_moves_to_the_edge_in_the_image(lesion):
@@ -70,14 +68,16 @@ def test_outline_moves_to_the_edge_in_the_image(lesion):
     def dice(mask):
         return 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
 
-    assert dice(refine(crf(), probability, hu) >= 0.5) > dice(probability >= 0.5) + 0.02
+    assert dice(refine(crf(), probability, hu)) > dice(probability >= 0.5) + 0.02
 
 
-def test_outside_the_boxes_nothing_changes(lesion):
-    probability, hu, _ = lesion
-    probability[:8, :8, :3] = 0.3
-    refined = refine(crf(), probability, hu)
-    np.testing.assert_array_equal(refined[:8, :8, :3], probability[:8, :8, :3])
+def test_outside_the_boxes_nothing_is_marked(lesion, monkeypatch):
+    probability, hu, truth = lesion
+    transform = crf(margin_mm=0)
+    monkeypatch.setattr(transform, "marginal", lambda box, *_: np.ones_like(box))
+    inside = np.zeros(truth.shape, bool)
+    inside[ndimage.find_objects(probability >= 0.5)[0]] = True
+    np.testing.assert_array_equal(refine(transform, probability, hu), inside)
 
 
 def test_a_lesion_the_crf_would_erase_is_kept(lesion):
@@ -87,23 +87,34 @@ def test_a_lesion_the_crf_would_erase_is_kept(lesion):
     transform = crf(gaussian_weight=20)
     assert transform.marginal(probability, hu, SPACING)[5, 5, 5] < 0.5
     refined = refine(transform, probability, hu)
-    assert refined[5, 5, 5] == np.float32(0.51)
-    assert (refined >= 0.5).sum() == 1
+    assert refined[5, 5, 5]
+    assert refined.sum() == 1
 
 
 def test_two_lesions_are_both_refined(lesion):
     probability, hu, _ = lesion
     twice = np.concatenate([probability, probability])
-    refined = refine(crf(), twice, np.concatenate([hu, hu]))
-    changed = np.abs(refined - twice) > 0.05
+    changed = refine(crf(), twice, np.concatenate([hu, hu])) != (twice >= 0.5)
     assert changed[:60].any() and changed[60:].any()
+
+
+def test_where_boxes_overlap_the_smaller_one_decides(monkeypatch):
+    probability = np.zeros((30, 10, 10), np.float32)
+    probability[4:6, 4:6, 4:6] = probability[10:20, 2:8, 2:8] = 0.9
+    transform = crf(margin_mm=8)
+    monkeypatch.setattr(transform, "marginal", lambda box, *_: np.full_like(box, box.size < 2000))
+    refined = refine(transform, probability, np.zeros(probability.shape))
+    small = np.zeros(refined.shape, bool)
+    small[:16] = True  # 10 voxels around it
+    assert refined[small].all()
+    assert not refined[20:].any()
 
 
 def test_what_exceeds_the_budget_is_left_to_the_network(lesion, caplog):
     probability, hu, _ = lesion
     with caplog.at_level(logging.WARNING):
         refined = refine(crf(max_voxels=1000), probability, hu)
-    np.testing.assert_array_equal(refined, probability)
+    np.testing.assert_array_equal(refined, probability >= 0.5)
     assert "CRF left out for the 1 largest of 1" in caplog.text
 
 
@@ -112,8 +123,8 @@ def test_a_small_lesion_is_refined_even_beside_one_too_large(lesion):
     wide = np.concatenate([probability, np.full((200, 60, 20), 0.9, np.float32)])
     wide[60:100] = 0.0
     refined = refine(crf(max_voxels=60 * 60 * 20), wide, np.concatenate([hu, np.zeros((200, 60, 20))]))
-    assert np.abs(refined[:60] - probability).max() > 0.05
-    np.testing.assert_array_equal(refined[100:], wide[100:])
+    assert (refined[:60] != (probability >= 0.5)).any()
+    np.testing.assert_array_equal(refined[100:], wide[100:] >= 0.5)
 
 
 @pytest.mark.parametrize("pattern", ["whole lung", "many specks"])
@@ -139,9 +150,9 @@ def test_time_and_memory_are_bounded_for_any_mask(pattern, monkeypatch):
     assert sum(refined_voxels) <= 50_000
     assert bool(refined_voxels) == (pattern == "many specks")
     assert peak < 24 * probability.nbytes
-    np.testing.assert_array_equal(refined, probability)
+    np.testing.assert_array_equal(refined, probability >= 0.5)
 
 
 def test_no_candidate_no_change():
     probability = np.full((10, 10, 10), 0.2, np.float32)
-    np.testing.assert_array_equal(refine(crf(), probability, np.zeros((10, 10, 10))), probability)
+    assert not refine(crf(), probability, np.zeros((10, 10, 10))).any()

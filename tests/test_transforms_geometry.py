@@ -92,7 +92,7 @@ def test_object_comes_back_where_it_was(stored, suffix, field, tmp_path):
     # Half way between lung and tumour, in normalised HU, as the logits' zero.
     middle = (-380 - PREPROCESSING["hu_mean"]) / PREPROCESSING["hu_std"]
     data["pred"] = (data["image"][ITSELF] - middle).as_tensor() * 20
-    mask = Compose(mask_transforms(INFER, forward))(data)["pred"]
+    mask = Compose(mask_transforms(INFER))(data)["pred"]
 
     assert mask.dtype == torch.uint8
     assert tuple(mask.shape) == shape
@@ -138,9 +138,9 @@ def test_nothing_in_the_logits_is_nothing_in_the_mask(tmp_path):
     forward = Compose(image_transforms(PREPROCESSING))
     data = forward({"image": tmp_path / "image.nrrd"})
     data["pred"] = torch.full((1, *data["image"].shape[1:]), -10.0)
-    assert Compose(mask_transforms(INFER, forward))(data)["pred"].sum() == 0
+    assert Compose(mask_transforms(INFER))(data)["pred"].sum() == 0
 
 
 def test_a_threshold_that_is_no_probability_is_refused():
     with pytest.raises(ValueError, match="threshold is a probability"):
-        mask_transforms(INFER | {"threshold": 50}, image_transforms(PREPROCESSING))
+        mask_transforms(INFER | {"threshold": 50})

@@ -135,6 +135,6 @@ def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match="'dataset' or 'scan', not 'global'"):
         image_transforms(PREPROCESSING | {"normalise": "global"})
     with pytest.raises(ValueError, match="'lungs' or 'slice', not 'chest'"):
-        AxialFieldd(keys="image", field_mm=300, mode="chest")
+        AxialFieldd(keys="image", field_mm=300, mode="chest", normalise=None, size=(256, 256))
     with pytest.raises(ValueError, match="above 0, got 0"):
-        AxialFieldd(keys="image", field_mm=0)
+        AxialFieldd(keys="image", field_mm=0, normalise=None, size=(256, 256))

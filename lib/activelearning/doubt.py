@@ -25,7 +25,7 @@ def probability_maps(measure: str, predict: Predict, volume: torch.Tensor) -> li
 
     Args:
         measure: One of ``MEASURES``.
-        predict: From what ``image_transforms`` make, shape (C, X, Y, Z), to the probability of tumour, (X, Y, Z).
+        predict: From what ``image_transforms`` make, shape (1, X, Y, Z), to the probability of tumour, (X, Y, Z).
         volume: What it is given.
 
     Returns:

@@ -28,6 +28,7 @@ from lib.networks.weights import load_weights
 from lib.publishing import ModelStore
 from lib.state_file import move_aside
 from lib.transforms import image_transforms
+from lib.transforms.adjacent_slices import in_slices
 
 logger = logging.getLogger(__name__)
 
@@ -164,12 +165,14 @@ class DoubtScoring(ScoringMethod):
         network.eval().to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
         network.register_forward_pre_hook(lambda *_: self._before_each_batch())
         files = {"image": image} | ({"label": label} if label else {})
-        data = Compose(image_transforms(self._info["preprocessing"], keys=tuple(files)))(files)
+        data = Compose(image_transforms(self._info["preprocessing"], keys=tuple(files), neighbours=False))(files)
+        offsets = in_slices(self._info["preprocessing"]["slice_offsets_mm"], data["image"])
         voxel_mm3 = float(np.abs(np.linalg.det(np.asarray(data["image"].affine)[:3, :3])))
         options = self._info["config"]["infer"]
 
         def predict(seen: torch.Tensor) -> torch.Tensor:
-            return infer_slices(network, seen, data["lung_slices"], options["batch_size"])[0][0].sigmoid()
+            logits, _ = infer_slices(network, seen, data["lung_slices"], options["batch_size"], offsets=offsets)
+            return logits[0].sigmoid()
 
         maps = probability_maps(self._measure, predict, data["image"].as_tensor())
         value = doubt(self._measure, maps, voxel_mm3)

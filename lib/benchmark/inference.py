@@ -130,7 +130,7 @@ def crf_slice_by_slice_seconds(volume: Path, info: dict[str, Any]) -> float:
     rule = info["config"]["infer"]
     crf = DenseCRFd(
         keys="pred",
-        image_key="hu",
+        image_key="image",
         threshold=rule["threshold"],
         **{name: rule[f"crf_{name}"] for name in DenseCRFd.OPTIONS},
     )

@@ -21,6 +21,8 @@ from lib.benchmark.inference import (
     write_phantom,
     write_repeated,
 )
+from lib.benchmark.memory import MEGABYTE
+from lib.benchmark.memory import measure as measure_memory
 from lib.benchmark.processes import ServerProcess, free_port, serving
 from lib.benchmark.scale import measure as measure_scale
 from lib.benchmark.server import first_volume, info_during_inference
@@ -42,7 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[2000],
         help="sizes of folder to index, small instances made for it (default 2000; 0: an empty folder)",
     )
-    parser.add_argument("--only-scale", action="store_true", help="measure the sizes of --instances and nothing else")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--only-scale", action="store_true", help="measure the sizes of --instances and nothing else")
+    only.add_argument("--only-memory", action="store_true", help="measure the memory of --slices and nothing else")
+    parser.add_argument(
+        "--slices",
+        type=int,
+        nargs="+",
+        default=[300, 600, 1200, 2400],
+        help="with --only-memory: slices of 512x512 pixels, from few to many, of the scans it infers on (default "
+        "%(default)s; the longest needs 1.3 GB of disk for its DICOM files and as much for its volume)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="lunglabel-benchmark-") as name:
         scratch = Path(name)
         studies = args.studies or scratch / "phantoms"
+        if args.only_memory:
+            _print_memory(args.slices, scratch)
+            return 0
         if args.studies is None and not args.only_scale:
             write_demo_studies(studies)
         if not studies.is_dir() and not args.only_scale:
@@ -90,6 +105,23 @@ def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
         seconds = (cost.first_seconds, cost.first_cpu_seconds, cost.restart_seconds, cost.noticed_seconds)
         values += [f"{one:.1f} s" for one in seconds]
         values += [f"{cost.memory_mib:.0f} MiB", f"{cost.idle_cores:.2f} cores", *answers]
+        print("".join(f"{value:>{width}}" for value, width in zip(values, titles.values(), strict=True)), flush=True)
+
+
+def _print_memory(sizes: list[int], scratch: Path) -> None:
+    """A line for each scan, as soon as it is measured."""
+    print("Peak memory of one inference, slices of 512x512 pixels (resident memory of the server; a slice more than")
+    print("the first has)")
+    titles = {"slices": 8, "idle": 10, "peak": 10, "above idle": 12, "a slice": 10, "time": 9}
+    print("".join(f"{title:>{width}}" for title, width in titles.items()))
+    models = _models(scratch / "model")
+    first = None
+    for count in sizes:
+        used = measure_memory(count, scratch, lambda *folders: _server(folders[0], models, folders[1], scored_images=0))
+        first = first or used
+        grown = f"{used.megabytes_a_slice(first):.2f} MB" if used.slices > first.slices else "-"
+        values = [str(count), *(f"{one / MEGABYTE:.0f} MB" for one in (used.idle, used.peak, used.above_idle)), grown]
+        values.append(f"{used.seconds:.0f} s")
         print("".join(f"{value:>{width}}" for value, width in zip(values, titles.values(), strict=True)), flush=True)
 
 

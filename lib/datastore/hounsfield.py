@@ -74,9 +74,12 @@ def as_hu(voxels: np.ndarray) -> np.ndarray:
     """HU as int16 where they are whole numbers that fit, else as float32."""
     if voxels.dtype == np.int16:
         return voxels
-    if not np.isfinite(voxels).all():
+    parts = list(voxels) if voxels.ndim == 3 else [voxels]  # what is computed of one slice at a time takes no memory
+    integers = np.issubdtype(voxels.dtype, np.integer)
+    if not integers and not all(np.isfinite(part).all() for part in parts):
         voxels = np.nan_to_num(voxels, nan=AIR_HU, posinf=AIR_HU, neginf=AIR_HU)
-    whole = np.issubdtype(voxels.dtype, np.integer) or np.array_equal(voxels, np.rint(voxels))
+        parts = list(voxels) if voxels.ndim == 3 else [voxels]
+    whole = integers or all(np.array_equal(part, np.rint(part)) for part in parts)
     fits = voxels.min() >= -32768 and voxels.max() <= 32767
     return voxels.astype(np.int16 if whole and fits else np.float32)
 

@@ -93,6 +93,10 @@ def read_file(path: Path) -> sitk.Image:
             "voxel, not one three-dimensional volume"
         )
     _check_grid(image)
+    if image.GetPixelID() == sitk.sitkInt16:  # as it is, but for what its header says besides
+        for name in image.GetMetaDataKeys():
+            image.EraseMetaData(name)
+        return image
     volume = sitk.GetImageFromArray(as_hu(sitk.GetArrayViewFromImage(image)))
     volume.CopyInformation(image)
     return volume

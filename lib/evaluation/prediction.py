@@ -12,6 +12,7 @@ from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
 from lib.networks.weights import load_weights
 from lib.transforms import image_transforms, mask_transforms
+from lib.transforms.adjacent_slices import in_slices
 
 
 class Predictor:
@@ -53,12 +54,17 @@ class Predictor:
         self, image: Path, confidences: Sequence[float], change: Callable[[torch.Tensor], torch.Tensor] | None = None
     ) -> list[np.ndarray]:
         """A mask, as above, for each ``min_confidence``, from one run of the network."""
-        transforms = Compose(image_transforms(self._preprocessing, keep_hu=self._options["crf"]))
-        data = transforms({"image": image})
+        whole = change is not None  # it works on all channels of the whole volume
+        transforms = image_transforms(self._preprocessing, keep_hu=self._options["crf"], neighbours=whole)
+        data = Compose(transforms)({"image": image})
         volume = data["image"].as_tensor()
-        seen = change(volume) if change else volume
         data["pred"], _ = infer_slices(
-            self._network, seen, data["lung_slices"], self._options["batch_size"], views=self._options["views"]
+            self._network,
+            change(volume) if change else volume,
+            data["lung_slices"],
+            self._options["batch_size"],
+            offsets=None if whole else in_slices(self._preprocessing["slice_offsets_mm"], data["image"]),
+            views=self._options["views"],
         )
         options = (self._options | {"min_confidence": confidence} for confidence in confidences)
-        return [np.asarray(Compose(mask_transforms(one, transforms))(dict(data))["pred"]) for one in options]
+        return [np.asarray(Compose(mask_transforms(one))(dict(data))["pred"]) for one in options]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 import SimpleITK as sitk
@@ -47,7 +47,7 @@ class InitialLabels(threading.Thread):
         self._done: set[str] = set()
         self._tries: Counter[str] = Counter()
         self._named: dict[str, frozenset[str]] = {}  # which series an object was seen to be about
-        self._homeless: dict[str, frozenset[str]] = {}  # the images that there were when an object was about none
+        self._homeless: dict[str, frozenset[str]] = {}  # the images of its study when an object was about none
 
     def run(self) -> None:
         """Wait, look, wait again, until the server ends."""
@@ -66,12 +66,13 @@ class InitialLabels(threading.Thread):
     def look_now(self) -> None:
         """Make labels of all that is new."""
         known, images = self._known(), frozenset(self._datastore.list_images())
+        of_study = self._images_by_study(images)
         for finding in look(
             self._datastore.client,
             self._datastore.catalog,
             self._rules,
             objects=self._objects,
-            skip=lambda source: source.uid in known or self._is_settled(source, images),
+            skip=lambda source: source.uid in known or self._is_settled(source, images, of_study[source.study_uid]),
             wanted=self._lacks_label,
         ):
             uid = finding.source.uid
@@ -81,7 +82,7 @@ class InitialLabels(threading.Thread):
                 continue
             self._named[uid] = finding.named
             if not finding.named:
-                self._homeless[uid] = images
+                self._homeless[uid] = of_study[finding.source.study_uid]
             if finding.mask is not None:
                 self._keep(finding)
             elif finding.problem:
@@ -118,13 +119,19 @@ class InitialLabels(threading.Thread):
         labels = self._datastore.labels  # a damaged label is one: nothing takes its place but what a person restores
         return _FINAL not in labels.in_use(image_id) and not labels.damage(image_id, former=False)
 
-    def _is_settled(self, source: Source, images: frozenset[str]) -> bool:
+    def _is_settled(self, source: Source, images: frozenset[str], of_study: frozenset[str]) -> bool:
         named = self._named.get(source.uid)
         if source.uid in self._done or named is None:
             return source.uid in self._done
         if not named:
-            return self._homeless.get(source.uid) == images
+            return self._homeless.get(source.uid) == of_study
         return not any(self._lacks_label(image_id) for image_id in named & images)
+
+    def _images_by_study(self, images: frozenset[str]) -> defaultdict[str, frozenset[str]]:
+        found: defaultdict[str, frozenset[str]] = defaultdict(frozenset)
+        for image_id in images:
+            found[self._datastore.series(image_id).study_uid] |= {image_id}
+        return found
 
     def _known(self) -> set[str]:
         """UIDs of objects that are labels already, or were made of one."""

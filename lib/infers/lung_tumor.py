@@ -22,6 +22,7 @@ from lib.errors import UserError
 from lib.networks.slice_inference import MIRRORED, infer_slices
 from lib.publishing import ModelStore
 from lib.transforms import image_transforms, mask_transforms
+from lib.transforms.adjacent_slices import in_slices
 from lib.transforms.voxel_order import contiguous
 
 ATTENTION = "attention_map"
@@ -74,7 +75,7 @@ class LungTumorInferTask(BasicInferTask):
 
     def pre_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
         """The transforms shared with training; kept in ``data``, because the way back needs these very ones."""
-        data["_pre_transforms"] = image_transforms(self._info["preprocessing"], keep_hu=data["crf"])
+        data["_pre_transforms"] = image_transforms(self._info["preprocessing"], keep_hu=data["crf"], neighbours=False)
         return data["_pre_transforms"]
 
     def run_inferer(self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "cuda") -> dict[str, Any]:
@@ -87,17 +88,19 @@ class LungTumorInferTask(BasicInferTask):
             image.as_tensor(),
             data["lung_slices"],
             int(data["batch_size"]),
+            offsets=in_slices(self._info["preprocessing"]["slice_offsets_mm"], image),
             views=int(data["views"]),
             attention=data["attention"],
         )
         data[self.output_label_key] = logits
+        data[self.input_key] = _without_voxels(image)
         if weights is not None:
             data[ATTENTION] = MetaTensor(weights)
         return data
 
     def post_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
         """Back to the grid of the loaded volume, CRF where it is on, threshold."""
-        transforms = mask_transforms(data, data["_pre_transforms"])
+        transforms = mask_transforms(data)
         if data["attention"]:
             forward = Compose(data["_pre_transforms"])
             transforms.append(Invertd(ATTENTION, forward, orig_keys=self.input_key, nearest_interp=False))
@@ -138,6 +141,12 @@ class LungTumorInferTask(BasicInferTask):
             return self._get_network(device, data)
         # Convolutions on CPU are faster on this layout; on a GPU it does no harm.
         return network.to(memory_format=torch.channels_last)
+
+
+def _without_voxels(image: MetaTensor) -> MetaTensor:
+    """The geometry of an image, and the trace of its transforms; its voxels are let go."""
+    empty = torch.zeros(1, dtype=image.dtype).expand(image.shape)
+    return MetaTensor(empty, meta=dict(image.meta), applied_operations=image.applied_operations)
 
 
 def _check(request: dict[str, Any], defaults: dict[str, Any]) -> None:

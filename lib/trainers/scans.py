@@ -11,6 +11,7 @@ from monai.transforms import Compose
 from lib.errors import UserError
 from lib.trainers.dicom_volumes import dicom_volume
 from lib.transforms import image_transforms
+from lib.transforms.axial_field import field_of
 
 _NIFTI = (".nii.gz", ".nii", ".nrrd")
 
@@ -156,11 +157,10 @@ def load_scan(
         files["image"], unmarked, patient = dicom.path, dicom.unmarked, dicom.patient or name
     if mask is not None:
         files["label"] = mask
-    plain = dict(preprocessing) | {"slice_offsets_mm": [0]}
-    data = Compose(image_transforms(plain, keys=tuple(files)))(files)
+    data = Compose(image_transforms(preprocessing, keys=tuple(files), neighbours=False))(files)
     volume = data["image"][0]
     label = data["label"][0].as_tensor() > 0.5 if mask is not None else torch.zeros(volume.shape, dtype=torch.bool)
-    window = _content(data["image"])
+    window = field_of(data["image"]).filled
     return Scan(
         name=name,
         image=volume.as_tensor()[window].contiguous(),
@@ -169,17 +169,3 @@ def load_scan(
         usable=tuple(z for z in range(*data["lung_slices"]) if z not in unmarked),
         patient_id=patient,
     )
-
-
-def _content(image: Any) -> tuple[slice, ...]:
-    """Part of the field that the image itself fills, from what was padded."""
-    window = [slice(0, length) for length in image.shape[1:]]
-    for operation in image.applied_operations:
-        padded = operation.get("extra_info", {}).get("padded")
-        if padded is None:
-            continue
-        for axis, (before, after) in enumerate(padded[1:]):
-            full = operation["orig_size"][axis] + before + after
-            scale = image.shape[axis + 1] / full
-            window[axis] = slice(round(before * scale), image.shape[axis + 1] - round(after * scale))
-    return tuple(window)

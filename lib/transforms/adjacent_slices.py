@@ -33,9 +33,9 @@ class AdjacentSlicesd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             volume: MetaTensor = d[key]
-            spacing = float(volume.pixdim[-1])
+            offsets = in_slices(self.offsets_mm, volume)
             plain = volume.as_tensor()
-            stacked = torch.cat([_shifted(plain, offset / spacing) for offset in self.offsets_mm])
+            stacked = adjacent_slices(plain, offsets, 0, plain.shape[-1], plain.min())
             d[key] = MetaTensor(stacked, meta=volume.meta, applied_operations=volume.applied_operations)
         return d
 
@@ -45,17 +45,39 @@ def lie_alike(offsets_mm: Sequence[float]) -> bool:
     return tuple(offsets_mm) == tuple(-offset for offset in reversed(offsets_mm))
 
 
-def _shifted(volume: torch.Tensor, slices: float) -> torch.Tensor:
-    """The volume as seen from ``slices`` further along its last axis, a fraction of a slice allowed.
+def in_slices(offsets_mm: Sequence[float], volume: MetaTensor) -> list[float]:
+    """Distances along the last axis of a volume in slices instead of mm."""
+    spacing = float(volume.pixdim[-1])
+    return [offset / spacing for offset in offsets_mm]
 
-    Its lowest value is air: that is what surrounds a chest, and what a smaller image was padded with.
+
+def adjacent_slices(
+    volume: torch.Tensor, offsets: Sequence[float], start: int, stop: int, air: torch.Tensor
+) -> torch.Tensor:
+    """What ``AdjacentSlicesd`` makes of a volume, for a range of its slices.
+
+    Args:
+        volume: Shape (1, X, Y, Z).
+        offsets: One channel for each, in slices.
+        start: First slice.
+        stop: One past the last.
+        air: What lies beyond the ends: the lowest value of the volume, for that is what surrounds a chest, and what a
+            smaller image was padded with.
+
+    Returns:
+        Shape (channels, X, Y, stop - start).
     """
+    return torch.cat([_shifted(volume, offset, start, stop, air) for offset in offsets])
+
+
+def _shifted(volume: torch.Tensor, slices: float, start: int, stop: int, air: torch.Tensor) -> torch.Tensor:
+    """Some slices as seen from ``slices`` further along the last axis, a fraction of a slice allowed."""
     if slices == 0:
-        return volume
+        return volume[..., start:stop]
     last = volume.shape[-1] - 1
-    wanted = torch.arange(last + 1) + slices
+    wanted = torch.arange(start, stop) + slices
     position = wanted.clamp(0, last)
     below = position.floor().long()
     seen = torch.lerp(volume[..., below], volume[..., (below + 1).clamp(max=last)], (position - below).to(volume))
-    seen[..., (wanted < -0.5) | (wanted > last + 0.5)] = volume.min()
+    seen[..., (wanted < -0.5) | (wanted > last + 0.5)] = air
     return seen

@@ -24,7 +24,7 @@ class DropDoubtfuld(MapTransform):
     is judged by its size alone: so it is in a crop, whose place somebody has chosen.
 
     Args:
-        keys: Probability of tumour in the network's field, shape (1, X, Y, D).
+        keys: Probability of tumour in the network's field, shape (1, X, Y, D); changed in place.
         image_key: What the network saw, a MetaTensor of the same field; it tells the size of the voxels.
         lungs_key: What ``AxialFieldd`` leaves of the lungs, or None.
         threshold: Probability from which a voxel counts as tumour.
@@ -58,11 +58,9 @@ class DropDoubtfuld(MapTransform):
         d = dict(data)
         axes = np.asarray(d[self.image_key].affine, float)[:3, :3]
         for key in self.key_iterator(d):
-            probability = d[key].clone()
-            values = torch.as_tensor(probability[0]).cpu().numpy().copy()
-            self._drop(values, axes, size_alone=d[self.lungs_key] is None)
-            probability[0] = torch.from_numpy(values)
-            d[key] = probability
+            values = torch.as_tensor(d[key])[0].cpu()  # on the CPU, as the network's answers are, it is no copy
+            self._drop(values.numpy(), axes, size_alone=d[self.lungs_key] is None)
+            d[key][0] = values
         return d
 
     def _drop(self, probability: np.ndarray, axes: np.ndarray, size_alone: bool) -> None:
@@ -87,7 +85,7 @@ class DropDoubtfuld(MapTransform):
             if self.max_elongation:
                 doubtful |= _elongation(np.stack(inside), candidate, voxels, axes) > self.max_elongation
         doubtful[0] = False
-        probability[window][doubtful[components]] = 0
+        probability[window][tuple(line[doubtful[candidate]] for line in inside)] = 0
         if doubtful.any():
             logger.info("%d of %d findings left out: too small, doubtful or drawn out.", doubtful.sum(), count)
 

@@ -1,11 +1,10 @@
 """Fully connected CRF on each candidate lesion (paper eq. 10), by pydensecrf (Kraehenbuehl & Koltun 2011)."""
 
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -14,25 +13,27 @@ from pydensecrf.utils import create_pairwise_bilateral, create_pairwise_gaussian
 from scipy import ndimage
 
 from lib.transforms.candidates import label_candidates
+from lib.transforms.stored_grid import Box, StoredProbability
 
 logger = logging.getLogger(__name__)
 
 
 class DenseCRFd(MapTransform):
-    """Replace the probability by the CRF's marginal, in a box around each candidate lesion.
+    """From a probability to a mask, of the CRF's marginal in a box around each candidate lesion.
 
     A candidate is a connected component (26 neighbours) of the probability at or over the threshold; its box
     has a margin around it. Small boxes come first. Where boxes overlap, a voxel keeps the marginal of its
     first box.
 
-    No lesion is ever lost: where none of a component's voxels stays at or over the threshold, the network's
-    probability is put back for them. Time and memory are bounded whatever the mask: boxes are refined until
-    ``max_voxels`` of them have been, about 2 s and 250 MB for each million; larger boxes are left to the
-    network.
+    No lesion is ever lost: where none of a component's voxels stays at or over the threshold, they are all put back.
+    Time and memory are bounded whatever the mask: boxes are refined until ``max_voxels`` of them have been, about 2 s
+    and 250 MB for each million; larger boxes are left to the network.
 
     Args:
-        keys: Probability of tumour, shape (1, X, Y, Z), values in [0, 1].
-        image_key: CT in HU on the same grid, shape (1, X, Y, Z).
+        keys: Probability of tumour in the network's field, shape (1, X, Y, D), values in [0, 1]; becomes a mask on the
+            grid of the loaded image, uint8 (X, Y, Z), where it is refined.
+        image_key: What the network saw, a MetaTensor of the same field.
+        hu_key: CT in HU as it was loaded, shape (1, X, Y, Z).
         threshold: Probability from which a voxel counts as tumour.
         margin_mm: Width of the margin around a component.
         gaussian_mm: Reach of the smoothness term (position only).
@@ -60,6 +61,7 @@ class DenseCRFd(MapTransform):
         keys: KeysCollection,
         *,
         image_key: str,
+        hu_key: str = "hu",
         threshold: float,
         margin_mm: float,
         gaussian_mm: float,
@@ -73,6 +75,7 @@ class DenseCRFd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
+        self.hu_key = hu_key
         self.threshold = threshold
         self.margin_mm = margin_mm
         self.gaussian_mm = gaussian_mm
@@ -85,19 +88,13 @@ class DenseCRFd(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
+        hu: MetaTensor = d[self.hu_key]
+        spacing = np.array([float(length) for length in hu.pixdim])
         for key in self.key_iterator(d):
-            probability: MetaTensor = d[key]
-            spacing = np.array([float(length) for length in probability.pixdim])
-            refined = self._refine(
-                torch.as_tensor(probability[0]).cpu().numpy(),
-                torch.as_tensor(d[self.image_key][0]).cpu().numpy(),
-                spacing,
-            )
-            d[key] = MetaTensor(
-                torch.from_numpy(refined[None]),
-                meta=probability.meta,
-                applied_operations=probability.applied_operations,
-            )
+            probability = StoredProbability(d[key], d[self.image_key])
+            mask = probability.mask(self.threshold)
+            self.refine(mask, probability.boxes, hu.numpy()[0], spacing)
+            d[key] = probability.as_mask(mask)
         return d
 
     def marginal(self, probability: np.ndarray, hu: np.ndarray, spacing: np.ndarray) -> np.ndarray:
@@ -116,31 +113,45 @@ class DenseCRFd(MapTransform):
         crf.addPairwiseEnergy(appearance, compat=self.bilateral_weight)
         return np.array(crf.inference(self.iterations))[1].reshape(probability.shape)
 
-    def _refine(self, probability: np.ndarray, hu: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-        window, components, count = label_candidates(probability >= self.threshold)
+    def refine(
+        self, mask: np.ndarray, read: Callable[[list[Box]], list[np.ndarray]], hu: np.ndarray, spacing: np.ndarray
+    ) -> None:
+        """Refine a mask in place.
+
+        Args:
+            mask: Where the probability reaches the threshold, uint8 (X, Y, Z).
+            read: Gives the probability in some boxes.
+            hu: Same shape, of any type.
+            spacing: Voxel size in mm.
+        """
+        window, components, _ = label_candidates(mask)
         margin = np.ceil(self.margin_mm / spacing).astype(int)
         within = ndimage.find_objects(components)
         tight = [_moved(box, window) for box in within]
-        boxes = [_widened(box, margin, probability.shape) for box in tight]
-        order = sorted(range(count), key=lambda index: _volume(boxes[index]))
-        refined = probability.copy()
-        done = np.zeros(probability.shape, bool)
-        budget = self.max_voxels
-        for rank, index in enumerate(order):
-            box = boxes[index]
-            budget -= _volume(box)
-            if budget < 0:
-                logger.warning("CRF left out for the %d largest of %d candidate lesions.", count - rank, count)
-                break
-            marginal = self.marginal(probability[box], hu[box], spacing)
-            refined[box] = np.where(done[box], refined[box], marginal)
+        boxes = self._affordable([_widened(box, margin, mask.shape) for box in tight])
+        done = np.zeros(mask.shape, bool)
+        for box, probability in zip(boxes, read(boxes), strict=True):
+            marginal = self.marginal(probability, hu[box].astype(np.float32), spacing)
+            mask[box] = np.where(done[box], mask[box], marginal >= self.threshold)
             done[box] = True
         for index, box in enumerate(tight, start=1):
             lesion = components[within[index - 1]] == index
-            if not (refined[box][lesion] >= self.threshold).any():
-                refined[box][lesion] = probability[box][lesion]
+            if not mask[box][lesion].any():
+                mask[box][lesion] = 1
                 logger.info("The CRF erased a lesion of %d voxels; the network's outline is kept.", lesion.sum())
-        return refined
+
+    def _affordable(self, boxes: list[Box]) -> list[Box]:
+        """Boxes from small to large, as many as the budget allows."""
+        chosen = []
+        budget = self.max_voxels
+        for box in sorted(boxes, key=_volume):
+            budget -= _volume(box)
+            if budget < 0:
+                left = len(boxes) - len(chosen)
+                logger.warning("CRF left out for the %d largest of %d candidate lesions.", left, len(boxes))
+                break
+            chosen.append(box)
+        return chosen
 
 
 def _moved(box: tuple[slice, ...], window: tuple[slice, ...]) -> tuple[slice, ...]:

@@ -27,7 +27,7 @@ class DropFarFromLungsd(MapTransform):
     found, everything stays.
 
     Args:
-        keys: Probability of tumour in the network's field, shape (1, X, Y, D).
+        keys: Probability of tumour in the network's field, shape (1, X, Y, D); changed in place.
         image_key: What the network saw, a MetaTensor of the same field; it tells the size of the voxels.
         lungs_key: What ``AxialFieldd`` leaves of the lungs: bool, the same field on a grid of its own, or None.
         threshold: Probability from which a voxel counts as tumour.
@@ -57,17 +57,19 @@ class DropFarFromLungsd(MapTransform):
             return d
         spacing = d[self.image_key].pixdim.tolist()
         for key in self.key_iterator(d):
-            probability = d[key].clone()
-            inside = torch.as_tensor(probability[0] >= self.threshold).cpu().numpy()
-            window, candidates, count = label_candidates(inside)
-            near = candidates[self._near(lungs, inside.shape, spacing, window)]
-            voxels = np.bincount(candidates.ravel(), minlength=count + 1)
+            probability = torch.as_tensor(d[key])[0]
+            inside = (probability >= self.threshold).cpu().numpy()
+            window, components, count = label_candidates(inside)
+            place = np.nonzero(components)
+            candidates = components[place]
+            near = candidates[self._near(lungs, inside.shape, spacing, window)[place]]
+            voxels = np.bincount(candidates, minlength=count + 1)
             share = np.bincount(near, minlength=count + 1) / np.maximum(voxels, 1)
             large = voxels * np.prod(spacing[:3]) >= np.pi / 6 * _LARGE_MM**3
             keep = (share >= _LEAST_SHARE) | (large & (share > 0))
             keep[0] = True
-            probability[(0, *window)] *= torch.from_numpy(keep[candidates]).to(probability.device)
-            d[key] = probability
+            gone = tuple(torch.from_numpy(line[~keep[candidates]]).to(probability.device) for line in place)
+            probability[window][gone] = 0
             if not keep.all():
                 logger.info("%d of %d findings left out: far from the lungs.", (~keep).sum(), count)
         return d

@@ -42,8 +42,24 @@ def find_lungs(hu: np.ndarray, spacing: tuple[float, float, float]) -> LungBox |
         What ``inner_air`` finds, or None where there is none: no chest, or a field of view so tight that the lungs
         are open to its border.
     """
-    steps = tuple(max(1, round(_GRID_MM / length)) for length in spacing)
-    air = hu[tuple(slice(None, None, step) for step in steps)] < AIR_HU
+    steps = lung_steps(spacing)
+    return lungs_of(hu[tuple(slice(None, None, step) for step in steps)] < AIR_HU, hu.shape, spacing)
+
+
+def lung_steps(spacing: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Every how many voxels of each axis the lungs are looked for."""
+    return tuple(max(1, round(_GRID_MM / length)) for length in spacing)
+
+
+def lungs_of(air: np.ndarray, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> LungBox | None:
+    """Find the lungs as above, in what is less dense than ``AIR_HU``.
+
+    Args:
+        air: Of every ``lung_steps``-th voxel of each axis.
+        shape: Of the full grid.
+        spacing: Of its voxels in mm.
+    """
+    steps = lung_steps(spacing)
     voxel_ml = np.prod([length * step for length, step in zip(spacing, steps, strict=True)]) / 1000
     inner = inner_air(air, voxel_ml)
     if not inner.any():
@@ -55,7 +71,7 @@ def find_lungs(hu: np.ndarray, spacing: tuple[float, float, float]) -> LungBox |
         mask=inner,
         steps=steps,
         start=tuple(low * step for low, step in zip(start, steps, strict=True)),
-        stop=tuple(min(high * step, length) for high, step, length in zip(stop, steps, hu.shape, strict=True)),
+        stop=tuple(min(high * step, length) for high, step, length in zip(stop, steps, shape, strict=True)),
         body_centre=tuple(
             (low + high) / 2 * step for low, high, step in zip(body_start, body_stop, steps[:2], strict=False)
         ),

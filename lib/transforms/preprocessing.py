@@ -2,34 +2,25 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
-import numpy as np
-import torch
-from monai.transforms import (
-    CopyItemsd,
-    EnsureChannelFirstd,
-    Lambdad,
-    LoadImaged,
-    NormalizeIntensityd,
-    Orientationd,
-    Resized,
-)
+from monai.transforms import EnsureChannelFirstd, LoadImaged
 
 from lib.transforms.adjacent_slices import AdjacentSlicesd
 from lib.transforms.axial_field import AxialFieldd
-from lib.transforms.straight_grid import StraightGridd
 from lib.transforms.voxel_order import ContiguousNrrdReader
 
 # Each LoadImaged would warn that a GPU codec for DICOM is missing, which is not used here.
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
-_AXES = "LPS"  # axial slices along the last axis, as a radiologist reads them; closest canonical, not resampled
-_AXIS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))  # MONAI's affines are RAS whatever the file said
 
-
-def image_transforms(preprocessing: Mapping[str, Any], keys: Sequence[str] = ("image",), keep_hu: bool = False) -> list:
+def image_transforms(
+    preprocessing: Mapping[str, Any],
+    keys: Sequence[str] = ("image",),
+    *,
+    keep_hu: bool = False,
+    neighbours: bool = True,
+) -> list:
     """Transforms of the paper's pipeline: HU clip, normalise (eq. 1), 256x256.
 
     ``data[keys[0]]`` goes from a path (.nrrd, .nii, .nii.gz; HU; any orientation, tilted or with gaps) to a
@@ -44,41 +35,42 @@ def image_transforms(preprocessing: Mapping[str, Any], keys: Sequence[str] = ("i
         keys: The image, then masks.
         keep_hu: Keep the loaded volume, (1, X, Y, Z) in HU on its own grid, as ``data["hu"]``. The CRF needs
             it.
+        neighbours: Without, ``data[keys[0]]`` has one channel, (1, 256, 256, D): ``AdjacentSlicesd`` is then run on a
+            few slices at a time by ``infer_slices``, because all channels of a long scan would fill the memory.
     """
-    image, *masks = keys
+    image = keys[0]
     low, high = preprocessing["hu_window"]
     if not low < high:
         raise ValueError(f"hu_window is [lower, upper] in HU, got {preprocessing['hu_window']}.")
-    size = tuple(preprocessing["size"])
-    transforms = [
+    return [
         _load(keys),
         EnsureChannelFirstd(keys=keys, channel_dim="no_channel"),
-        StraightGridd(keys=keys, air=low),
-        Orientationd(keys=keys, axcodes=_AXES, labels=_AXIS_LABELS),
-        Lambdad(keys=image, func=partial(torch.clamp, min=low, max=high)),
-        AxialFieldd(keys=keys, field_mm=preprocessing["field_mm"], mode=preprocessing["field"], air=low),
-        _normalise(image, preprocessing),
-        Resized(keys=keys, spatial_size=(*size, -1), mode=["trilinear"] + ["nearest-exact"] * len(masks)),
-        AdjacentSlicesd(keys=image, offsets_mm=preprocessing["slice_offsets_mm"]),
+        AxialFieldd(
+            keys=keys,
+            field_mm=preprocessing["field_mm"],
+            mode=preprocessing["field"],
+            hu_window=(low, high),
+            normalise=_normalise(preprocessing),
+            size=preprocessing["size"],
+            hu_key="hu" if keep_hu else None,
+        ),
+        *([AdjacentSlicesd(keys=image, offsets_mm=preprocessing["slice_offsets_mm"])] if neighbours else []),
     ]
-    if keep_hu:
-        transforms.insert(2, CopyItemsd(keys=image, names="hu"))
-    return transforms
 
 
 def _load(keys: Sequence[str]) -> LoadImaged:
     """MONAI's readers, but a faster one for what the server reads."""
-    load = LoadImaged(keys=keys, dtype=np.float32, image_only=True)
+    load = LoadImaged(keys=keys, dtype=None, image_only=True)
     load.register(ContiguousNrrdReader())
     return load
 
 
-def _normalise(image: str, preprocessing: Mapping[str, Any]) -> NormalizeIntensityd:
-    """Eq. 1 with the data set's mean and deviation, or with the scan's own."""
+def _normalise(preprocessing: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Mean and deviation of eq. 1: the data set's; None for the scan's own."""
     match preprocessing["normalise"]:
         case "dataset":
-            return NormalizeIntensityd(keys=image, subtrahend=preprocessing["hu_mean"], divisor=preprocessing["hu_std"])
+            return preprocessing["hu_mean"], preprocessing["hu_std"]
         case "scan":
-            return NormalizeIntensityd(keys=image)
+            return None
         case other:
             raise ValueError(f"preprocessing: normalise is 'dataset' or 'scan', not {other!r}.")

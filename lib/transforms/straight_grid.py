@@ -1,18 +1,14 @@
-"""Slices that are tilted or unevenly spaced, brought onto a straight and even grid, and a mask brought back."""
+"""Slices that are tilted or unevenly spaced, brought onto a straight and even grid, and back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import InvertibleTransform, MapTransform
 
 from lib.datastore.slice_geometry import SLICE_POSITIONS
 
@@ -20,69 +16,29 @@ _EVEN = 0.02  # of a gap, and of a pixel sideways from end to end: less is left 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-class StraightGridd(MapTransform, InvertibleTransform):
-    """Interpolate linearly between the slices, at right angles to them, where they lie in the patient.
-
-    Where a slice lies is taken from the image's metadata ``slice_positions`` (see
-    :mod:`lib.datastore.slice_geometry`), else from its affine, which is sheared for a tilted gantry. The new grid
-    keeps pixels and orientation; it has the first and the last slice, and between them the number of slices that
-    makes their distance the typical one. For a tilted gantry it is widened. Slices that are straight and even
-    already are left as they are.
-
-    The first key is the image that decides; the others are masks on the same slices and get the nearest slice's
-    values. ``inverse`` brings a map onto the real slices, one by one.
-
-    Args:
-        keys: Image first. Tensors of shape (C, X, Y, Z) with the slices along Z.
-        air: What the image is widened with, in HU. Masks are widened with 0.
-    """
-
-    def __init__(self, keys: KeysCollection, *, air: float = -1000.0, allow_missing_keys: bool = False) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        self.air = air
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        grid = _Slices.of(d[self.keys[0]])
-        for key in self.key_iterator(d):
-            volume: MetaTensor = d[key]
-            fill, order = (self.air, 1) if key == self.keys[0] else (0.0, 0)
-            straight = volume if grid is None else _rebuilt(volume, grid.straighten(_array(volume), fill, order))
-            if grid is not None:
-                straight.affine = torch.as_tensor(_LPS @ grid.straight_affine(_LPS @ np.asarray(volume.affine)))
-            info = {"grid": grid and asdict(grid), "original_affine": np.asarray(volume.affine).tolist()}
-            self.push_transform(straight, orig_size=tuple(volume.shape[1:]), extra_info=info)
-            d[key] = straight
-        return d
-
-    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            operation = self.pop_transform(d[key])
-            info = operation["extra_info"]
-            if info["grid"] is None:
-                continue
-            grid = _Slices(**info["grid"])
-            d[key] = _rebuilt(d[key], grid.restore(_array(d[key]), tuple(operation["orig_size"])))
-            d[key].affine = torch.as_tensor(info["original_affine"], dtype=torch.float64)
-        return d
-
-
 @dataclass(frozen=True)
-class _Slices:
-    """Where the slices lie relative to the first.
+class StraightGrid:
+    """A straight and even grid through slices that are neither, and where those lie relative to the first.
+
+    Values are interpolated linearly between the slices, at right angles to them, where they lie in the patient. The
+    grid keeps pixels and orientation; it has the first and the last slice, and between them the number of slices that
+    makes their distance the typical one. For a tilted gantry it is widened.
 
     Attributes:
-        distances: Of each along the normal, mm.
-        shifts: Of each sideways, (columns, rows), in pixels.
+        distances: Of each slice along the normal, mm.
+        shifts: Of each slice sideways, (columns, rows), in pixels.
     """
 
     distances: list[float]
     shifts: list[list[float]]
 
     @classmethod
-    def of(cls, image: MetaTensor) -> _Slices | None:
-        """Those of an image; None if they are straight and even."""
+    def of(cls, image: MetaTensor) -> StraightGrid | None:
+        """That of an image (C, X, Y, slices); None if its slices are straight and even already.
+
+        Where a slice lies is taken from the image's metadata ``slice_positions`` (see
+        :mod:`lib.datastore.slice_geometry`), else from its affine, which is sheared for a tilted gantry.
+        """
         affine = _LPS @ np.asarray(image.affine)
         noted = image.meta.get(SLICE_POSITIONS)
         indices = np.arange(image.shape[-1])[:, None]
@@ -99,48 +55,89 @@ class _Slices:
 
     @property
     def step(self) -> float:
-        """Distance of slices of the straight grid, mm."""
+        """Distance of its slices, mm."""
         gaps = np.diff(self.distances)
         typical = max(np.median(gaps), gaps.mean() / 2)
         return self.distances[-1] / round(self.distances[-1] / typical)
 
     @property
     def start(self) -> np.ndarray:
-        """Column and row of the first slice where the straight grid begins; not above 0."""
+        """Column and row of the first slice where the grid begins; not above 0."""
         return np.floor(np.min(self.shifts, axis=0) + 1e-6)
 
-    def straight_affine(self, affine: np.ndarray) -> np.ndarray:
-        """Of the straight grid (LPS), from that of the slices."""
+    @property
+    def depth(self) -> int:
+        """Number of its slices."""
+        return round(self.distances[-1] / self.step) + 1
+
+    def plane(self, shape: tuple[int, int]) -> np.ndarray:
+        """Columns and rows of its slices, for slices of ``shape``."""
+        highest = np.max(np.array(self.shifts) - self.start, axis=0)
+        return np.array(shape) + np.ceil(highest - 1e-6).astype(int)
+
+    def affine(self, affine: np.ndarray) -> np.ndarray:
+        """Of the grid (RAS), from that of the slices."""
+        affine = _LPS @ affine
         straight = affine.copy()
         straight[:3, 2] = _normal(affine) * self.step
         straight[:3, 3] += affine[:3, :2] @ self.start
-        return straight
+        return _LPS @ straight
 
-    def straighten(self, slices: np.ndarray, fill: float, order: int) -> np.ndarray:
-        """From (C, X, Y, slices) to the straight grid."""
+    def straighten(self, slices: np.ndarray, fill: float, order: int, start: int, stop: int) -> np.ndarray:
+        """Interpolate some slices of the grid.
+
+        Args:
+            slices: All that there are, shape (C, X, Y, slices).
+            fill: What lies beside them.
+            order: 1 interpolates linearly, 0 takes the nearest slice.
+            start: First slice of the grid that is wanted.
+            stop: One past the last.
+
+        Returns:
+            Shape (C, *plane, stop - start), float32.
+        """
         shifts = np.array(self.shifts) - self.start
-        plane = np.array(slices.shape[1:3]) + np.ceil(shifts.max(axis=0) - 1e-6).astype(int)
+        plane = self.plane(slices.shape[1:3])
 
         @lru_cache(maxsize=2)
         def placed(index: int) -> np.ndarray:
-            return _shifted(slices[..., index], -shifts[index], plane, fill, order)
+            return _shifted(slices[..., index].astype(np.float32), -shifts[index], plane, fill, order)
 
-        count = round(self.distances[-1] / self.step) + 1
-        straight = np.empty((len(slices), *plane, count), np.float32)
-        for place, distance in enumerate(np.linspace(0, self.distances[-1], count)):
+        straight = np.empty((len(slices), *plane, stop - start), np.float32)
+        for place, distance in enumerate(np.linspace(0, self.distances[-1], self.depth)[start:stop]):
             below = int(np.clip(np.searchsorted(self.distances, distance, "right") - 1, 0, len(self.distances) - 2))
             gap = self.distances[below + 1] - self.distances[below]
             straight[..., place] = _between(placed, below, (distance - self.distances[below]) / gap, order)
         return straight
 
-    def restore(self, straight: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """From the straight grid (C, X, Y, Z) back to slices of ``shape`` (X, Y, slices)."""
-        slices = np.empty((len(straight), *shape), np.float32)
-        for index, (distance, shift) in enumerate(zip(self.distances, self.shifts, strict=True)):
-            below = min(int(distance / self.step), straight.shape[-1] - 2)
-            plane = _between(lambda place: straight[..., place], below, distance / self.step - below, 1)
-            slices[..., index] = _shifted(plane, shift - self.start, shape[:2], 0.0, 1)
+    def needed(self, start: int, stop: int) -> tuple[int, int]:
+        """First slice of the grid, and one past the last, that ``restore`` needs for slices from start to stop."""
+        return self._below(self.distances[start]), self._below(self.distances[stop - 1]) + 2
+
+    def restore(self, straight: np.ndarray, start: int, stop: int, shape: tuple[int, int]) -> np.ndarray:
+        """Bring values back onto the slices.
+
+        Args:
+            straight: The ``needed`` slices of the grid, shape (C, *plane, n).
+            start: First slice that is wanted.
+            stop: One past the last.
+            shape: Columns and rows of the slices.
+
+        Returns:
+            Shape (C, *shape, stop - start), float32.
+        """
+        first, _ = self.needed(start, stop)
+        slices = np.empty((len(straight), *shape, stop - start), np.float32)
+        for index in range(start, stop):
+            below = self._below(self.distances[index])
+            part = self.distances[index] / self.step - below
+            plane = _between(lambda place: straight[..., place - first], below, part, 1)
+            slices[..., index - start] = _shifted(plane, np.array(self.shifts[index]) - self.start, shape, 0.0, 1)
         return slices
+
+    def _below(self, distance: float) -> int:
+        """The slice of the grid below a distance; never the last one."""
+        return min(int(distance / self.step), self.depth - 2)
 
 
 def _normal(affine: np.ndarray) -> np.ndarray:
@@ -176,13 +173,3 @@ def _part(planes: np.ndarray, axis: int, start: int, length: int, fill: float) -
     border = [(0, 0)] * planes.ndim
     border[axis] = (min(max(-start, 0), length), min(max(start + length - end, 0), length))
     return np.pad(inside, border, constant_values=fill)
-
-
-def _array(volume: MetaTensor) -> np.ndarray:
-    return volume.as_tensor().cpu().numpy()
-
-
-def _rebuilt(volume: MetaTensor, voxels: np.ndarray) -> MetaTensor:
-    """A volume with other voxels, on the same device."""
-    tensor = torch.from_numpy(voxels).to(volume.device)
-    return MetaTensor(tensor, meta=dict(volume.meta), applied_operations=list(volume.applied_operations))

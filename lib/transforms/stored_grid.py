@@ -1,0 +1,91 @@
+"""The probability that a network gave in its field, on the voxels of the file, and the mask of it."""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from lib.transforms.axial_field import field_of
+
+_BLOCK = 32  # slices
+
+Box = tuple[slice, slice, slice]
+
+
+class StoredProbability:
+    """The probability on the grid of the loaded image, never all of it at once: as float32 it may be gigabytes.
+
+    Args:
+        probability: In the network's field, shape (1, X, Y, D).
+        image: What the network saw, a MetaTensor with the trace of its transforms; its voxels are not needed.
+    """
+
+    def __init__(self, probability: torch.Tensor, image: MetaTensor) -> None:
+        self._probability = probability
+        self._image = image
+        self._field = field_of(image)
+        self.shape = self._field.slices.stored_shape
+
+    def blocks(self) -> Iterator[tuple[Box, np.ndarray]]:
+        """Windows that together are the grid, and the probability (X, Y, Z) in each."""
+        for window, values in self._field.restore(torch.as_tensor(self._probability).cpu(), _BLOCK):
+            yield window, values[0]
+
+    def boxes(self, boxes: Sequence[Box]) -> list[np.ndarray]:
+        """The probability in some boxes of the grid, each with a start and a stop along every axis."""
+        found = [np.empty([side.stop - side.start for side in box], np.float32) for box in boxes]
+        for window, values in self.blocks():
+            low = [side.start or 0 for side in window]
+            high = [start + length for start, length in zip(low, values.shape, strict=True)]
+            for box, part in zip(boxes, found, strict=True):
+                both = [
+                    slice(max(side.start, first), min(side.stop, last))
+                    for side, first, last in zip(box, low, high, strict=True)
+                ]
+                if all(side.start < side.stop for side in both):
+                    of = tuple(slice(side.start - n, side.stop - n) for side, n in zip(both, low, strict=True))
+                    to = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(both, box, strict=True))
+                    part[to] = values[of]
+        return found
+
+    def mask(self, threshold: float) -> np.ndarray:
+        """Where it reaches the threshold: uint8 (X, Y, Z)."""
+        mask = np.empty(self.shape, np.uint8)
+        for window, values in self.blocks():
+            mask[window] = values >= threshold
+        return mask
+
+    def as_mask(self, mask: np.ndarray) -> MetaTensor:
+        """A mask of the grid with the affine of the loaded image."""
+        affine = torch.tensor(self._field.slices.stored_affine, dtype=torch.float64)
+        return MetaTensor(torch.from_numpy(mask), meta=dict(self._image.meta) | {"affine": affine})
+
+
+class StoredMaskd(MapTransform):
+    """From the probability in the network's field to a mask on the grid of the loaded image.
+
+    The probability, not the mask, is brought back, linearly: the outline is then as fine as the image's own pixels.
+
+    Args:
+        keys: Probability of tumour in the network's field, shape (1, X, Y, D); becomes uint8, (X, Y, Z).
+        image_key: What the network saw, a MetaTensor of the same field.
+        threshold: Probability from which a voxel counts as tumour.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, *, image_key: str, threshold: float, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+        self.threshold = threshold
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            probability = StoredProbability(d[key], d[self.image_key])
+            d[key] = probability.as_mask(probability.mask(self.threshold))
+        return d
