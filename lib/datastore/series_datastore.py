@@ -27,6 +27,7 @@ from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
 from lib.datastore.volume import read_file, read_grid, read_volume, write_mask, write_volume
+from lib.datastore.volume_seal import VolumeSeals
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_header import check_image_header
@@ -34,6 +35,7 @@ from lib.dicomweb.matching import values_of
 from lib.errors import UserError
 from lib.integrity import Damage, DamagedFileError
 from lib.settings import Settings
+from lib.state_file import move_aside
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ class SeriesDatastore(Datastore):
         self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None
         self._settings = settings
+        self._seals = VolumeSeals()
         self._volumes_dir = settings.cache_dir / "volumes"
         self._info = ImageInfo(settings.workspace / "image_info")
         self._label_values: dict[str, int] = settings.info["labels"]
@@ -130,7 +133,9 @@ class SeriesDatastore(Datastore):
         uids = sorted(uid for instance in instances for uid in values_of(instance, "00080018"))
         fingerprint = hashlib.sha256("\n".join(uids).encode()).hexdigest()[:16]
         path = self._volumes_dir / fingerprint / f"{image_id}.nrrd"
-        if not path.exists():
+        if not self._seals.is_whole(path):
+            if path.is_dir():
+                move_aside(path)
             self._make_volume(series, path)
         return str(path)
 
