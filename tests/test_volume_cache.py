@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def cache(tmp_path, clock) -> VolumeCache:
-    return VolumeCache(tmp_path / "volumes", 3000, clock)
+    return VolumeCache(tmp_path / "volumes", 3000, clock=clock)
 
 
 def make(cache: VolumeCache, clock: Clock, image_id: str, fingerprint: str = "a", size: int = 1000) -> Path:

@@ -29,6 +29,7 @@ from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
 from lib.datastore.volume import read_file, read_grid, read_volume, warnings_of, write_mask, write_volume
 from lib.datastore.volume_cache import VolumeCache
+from lib.datastore.volume_seal import VolumeSeals
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_header import check_image_header
@@ -77,7 +78,7 @@ class SeriesDatastore(Datastore):
         self.watcher: CatalogWatcher | None = None
         self._settings = settings
         max_bytes = int(settings.info["config"]["cache"]["volumes_gb"] * (1 << 30))
-        self.volumes = VolumeCache(settings.cache_dir / "volumes", max_bytes)
+        self.volumes = VolumeCache(settings.cache_dir / "volumes", max_bytes, is_whole=VolumeSeals().is_whole)
         self._info = ImageInfo(settings.workspace / "image_info")
         self._label_values: dict[str, int] = settings.info["labels"]
         self._listed = False

@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.atomic import write_atomically
+from lib.datastore import volume_seal
 from lib.datastore.frames import is_multi_frame, slices_of
 from lib.datastore.hounsfield import as_hu, read_hu
 from lib.datastore.slice_geometry import SLICE_POSITIONS, SliceStack, check_voxel_size, slice_stack
@@ -113,8 +114,20 @@ def _check_grid(image: sitk.Image) -> None:
 
 
 def write_volume(image: sitk.Image, target: Path) -> None:
-    """Write a volume as an uncompressed NRRD: the fastest to write and to read, and it can hold a sheared grid."""
-    write_atomically(target, lambda part: sitk.WriteImage(image, str(part), useCompression=False))
+    """Write a volume as an uncompressed NRRD: the fastest to write and to read, and it can hold a sheared grid.
+
+    Its header gets a checksum, see :mod:`lib.datastore.volume_seal`.
+    """
+
+    def write(part: Path) -> None:
+        image.SetMetaData(volume_seal.KEY, volume_seal.BLANK)  # on a copy, the voxels would be copied too
+        try:
+            sitk.WriteImage(image, str(part), useCompression=False)
+        finally:
+            image.EraseMetaData(volume_seal.KEY)
+        volume_seal.seal(part)
+
+    write_atomically(target, write)
 
 
 def write_mask(image: sitk.Image, target: Path, compress: bool) -> None:

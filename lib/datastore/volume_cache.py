@@ -17,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lib.atomic import write_json
+from lib.state_file import move_aside
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +44,21 @@ class VolumeCache:
     Args:
         folder: In the cache; may be deleted at any time while no server runs.
         max_bytes: Disk space for all.
+        is_whole: Whether a volume is there and as it was written; one that is not is made again.
         clock: Seconds since 1970.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        *,
+        is_whole: Callable[[Path], bool] = Path.is_file,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self._is_whole = is_whole
         self._clock = clock
         self._lock = threading.Lock()
         self._uses: Counter[Path] = Counter()
@@ -66,20 +76,25 @@ class VolumeCache:
         Args:
             image_id: SeriesInstanceUID.
             fingerprint: Of the files that it is made of.
-            make: Writes it, atomically, where it is not there yet.
+            make: Writes it, atomically, where it is not there yet or is damaged.
         """
         path = self.path(image_id, fingerprint)
-        if not self._touch(path):
-            make(path)
-            self._touch(path)
-            self.make_room()
+        if self._is_whole(path) and self._touch(path):
+            return path
+        if path.is_dir():
+            move_aside(path)
+        make(path)
+        self._touch(path)
+        self.make_room()
         return path
 
     def newest(self, image_id: str) -> Path | None:
         """Return the volume of an image that was made last, of whatever fingerprint; None where there is none."""
         volumes = [volume for volume in self._volumes() if volume.path.name == f"{image_id}{_SUFFIX}"]
-        newest = max(volumes, key=lambda volume: volume.made, default=None)
-        return newest.path if newest and self._touch(newest.path) else None
+        for volume in sorted(volumes, key=lambda volume: volume.made, reverse=True):
+            if self._is_whole(volume.path) and self._touch(volume.path):
+                return volume.path
+        return None
 
     @contextlib.contextmanager
     def in_use(self, path: Path) -> Iterator[None]:

@@ -1,0 +1,61 @@
+"""S15: a volume of the cache that is not what was written is made anew, never segmented."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from lib.chaos.damage import DAMAGES
+from lib.datastore.opening import open_datastore
+from lib.datastore.volume import write_volume
+from lib.datastore.volume_seal import KEY, VolumeSeals
+from lib.phantoms import Acquisition, write_dicom_series
+from lib.settings import Settings
+
+GRID = Acquisition(shape=(4, 16, 16), spacing=(2.5, 1, 1))
+
+
+@pytest.fixture
+def datastore(tmp_path):
+    voxels = np.random.default_rng(0).integers(-1000, 400, GRID.shape).astype(np.int16)
+    write_dicom_series(tmp_path / "dicom", voxels, GRID.affine, patient_id="P")
+    datastore = open_datastore(Settings.from_conf(str(tmp_path / "dicom"), {"workspace": str(tmp_path / "workspace")}))
+    datastore.client.scan()
+    return datastore
+
+
+def flipped_in_header(path):
+    content = path.read_bytes().replace(b"space directions: (1", b"space directions: (3")
+    assert content != path.read_bytes()
+    path.write_bytes(content)
+
+
+def from_before(path):
+    path.write_bytes(path.read_bytes().replace(KEY.encode(), b"x" * len(KEY)))
+
+
+STATES = {**DAMAGES, "header": flipped_in_header, "older version": from_before}
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_s15_a_damaged_volume_is_made_anew(datastore, tmp_path, kind):
+    (image,) = datastore.list_images()
+    path = Path(datastore.get_image_uri(image))
+    whole, voxels = path.read_bytes(), sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    STATES[kind](path)
+    again = open_datastore(datastore._settings)
+    for store in (datastore, again):
+        assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(store.get_image_uri(image))), voxels)
+    assert path.read_bytes() == whole
+    written = path.stat().st_mtime_ns
+    again.get_image_uri(image)
+    assert path.stat().st_mtime_ns == written, "a whole one is not made again"
+
+
+def test_the_image_that_is_written_stays_as_it_was(tmp_path):
+    image = sitk.GetImageFromArray(np.zeros((2, 3, 4), np.int16))
+    write_volume(image, tmp_path / "volume.nrrd")
+    assert not image.HasMetaDataKey(KEY)
+    assert VolumeSeals().is_whole(tmp_path / "volume.nrrd")
+    assert not VolumeSeals().is_whole(tmp_path / "none.nrrd")
