@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from lib.infers.lung_tumor import ATTENTION
 from lib.parent_process import expect_children
 from lib.publishing import ModelStore
 from lib.server.install import install
-from lib.settings import Settings
+from lib.settings import Settings, check_request
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
 
@@ -61,7 +61,8 @@ class MyApp(MONAILabelApp):
             self.settings = Settings.from_conf(studies, conf)
         except UserError as error:
             # Raised, it would end in a page of traceback of the server's start-up.
-            print(f"\nLungLabel cannot start: {error}\n", file=sys.stderr, flush=True)
+            problems = "\n".join(f"  {problem}" for problem in str(error).splitlines())
+            print(f"\nLungLabel cannot start:\n{problems}\n", file=sys.stderr, flush=True)
             os._exit(2)
         _prepare_server_settings(self.settings)
         self.models = ModelStore(self.settings.model_dir)
@@ -206,11 +207,12 @@ class MyApp(MONAILabelApp):
         Raises:
             UserError: Nothing is labelled yet.
         """
-        self.check_trainable()
+        self.check_trainable(request)
         return super().train(request)
 
-    def check_trainable(self) -> None:
-        """Raise a UserError when there is nothing to train on."""
+    def check_trainable(self, request: Mapping[str, Any] | None = None) -> None:
+        """Raise a UserError when there is nothing to train on, or with values that cannot be used."""
+        check_request(self.settings.info, "train", request or {})
         if not self.datastore().get_labeled_images():
             raise UserError(
                 "There is nothing to train on: no image is labelled yet. Open one, correct the mask, submit it, "

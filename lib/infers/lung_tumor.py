@@ -19,8 +19,9 @@ from torch import nn
 from lib.datastore.label_reader import on_grid
 from lib.datastore.volume import read_grid, write_mask
 from lib.errors import UserError
-from lib.networks.slice_inference import MIRRORED, infer_slices
+from lib.networks.slice_inference import infer_slices
 from lib.publishing import ModelStore
+from lib.settings import check_request
 from lib.transforms import image_transforms, mask_transforms
 from lib.transforms.voxel_order import contiguous
 
@@ -69,7 +70,8 @@ class LungTumorInferTask(BasicInferTask):
                 "or put weights at model/pretrained_lung_tumor.pt.",
                 HTTPStatus.CONFLICT,
             )
-        _check(request, self._config)
+        check_request(self._info, "infer", request)
+        _check(request, self._config["device"])
         return super().__call__(request, callbacks)
 
     def pre_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
@@ -140,24 +142,11 @@ class LungTumorInferTask(BasicInferTask):
         return network.to(memory_format=torch.channels_last)
 
 
-def _check(request: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Refuse values of a request that cannot be used."""
-    for name, default in defaults.items():
-        value = request.get(name)
-        if value is None or isinstance(default, list):
-            continue
-        wanted = (int, float) if isinstance(default, float) else type(default)
-        if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool)):
-            raise UserError(f"{name} must look like {default!r}, not {value!r}.")
-    if "threshold" in request and not 0 < request["threshold"] < 1:
-        raise UserError(f"threshold is a probability between 0 and 1, not {request['threshold']}.")
-    if "batch_size" in request and not 1 <= request["batch_size"] <= 256:
-        raise UserError(f"batch_size is a number of slices from 1 to 256, not {request['batch_size']}.")
-    if "views" in request and not 1 <= request["views"] <= len(MIRRORED):
-        raise UserError(f"views is a number from 1 to {len(MIRRORED)}, not {request['views']}.")
+def _check(request: dict[str, Any], devices: Sequence[str]) -> None:
+    """Refuse values that are no settings of ours but MONAI Label's."""
     device = request.get("device")
-    if device is not None and device not in ("cpu", "cuda", *defaults["device"]):
-        raise UserError(f"device is one of {', '.join(defaults['device'])}, not {device!r}.")
+    if device is not None and device not in ("cpu", "cuda", *devices):
+        raise UserError(f"device is one of {', '.join(devices)}, not {device!r}.")
     extension = request.get("result_extension")
     if extension and extension not in _EXTENSIONS:
         raise UserError(f"result_extension is one of {', '.join(_EXTENSIONS)}, not {extension!r}.")

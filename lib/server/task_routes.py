@@ -48,13 +48,16 @@ def task_router(app: Any) -> APIRouter:
         trainers = app.info()["trainers"]
         if model not in trainers:
             raise UserError(f"There is no model {model!r}; there is {', '.join(trainers)}.", _NOT_FOUND)
-        app.check_trainable()
+        app.check_trainable(params)
         return stock_train.run_model(model, params, run_sync, enqueue)
 
     @router.post("/train/", tags=["Train"], summary="Train all models", dependencies=[Depends(_ADMIN)])
     def train_all(params: _Params | None = None, run_sync: bool = False) -> Any:
-        app.check_trainable()
-        return stock_train.run(_by_name(params, app.info()["trainers"]), run_sync)
+        trainers = app.info()["trainers"]
+        by_name = _by_name(params, trainers)
+        for name in trainers:
+            app.check_trainable((params or {}).get(name))
+        return stock_train.run(by_name, run_sync)
 
     @router.post("/scoring/", tags=["Scoring"], include_in_schema=False, dependencies=[Depends(_ANNOTATOR)])
     def score_all(params: _Params | None = None, run_sync: bool = False) -> Any:
