@@ -62,7 +62,8 @@ clean:
 	@echo "Installing MONAI Label and the rest; pydensecrf is compiled ..."
 	@$(PIP) --no-deps -r requirements.txt
 	@# The launcher in the wheel runs whatever `python` is first in PATH and breaks at spaces in paths.
-	@printf '%s\n' '#!/bin/sh' 'exec "$$(dirname "$$(readlink -f "$$0")")/python" -m monailabel.main "$$@"' > $(BIN)/monailabel
+	@# OpenMP's threads must sleep while they wait (lib/priority.py); set here, the server need not start itself again.
+	@printf '%s\n' '#!/bin/sh' 'export OMP_WAIT_POLICY="$${OMP_WAIT_POLICY:-PASSIVE}"' 'exec "$$(dirname "$$(readlink -f "$$0")")/python" -m monailabel.main "$$@"' > $(BIN)/monailabel
 	@touch $@
 
 .venv/installed-test: .venv/installed requirements-test.txt

@@ -35,6 +35,7 @@ from lib.exports.seg_storage import SegStorage
 from lib.imports.initial_labels import InitialLabels
 from lib.infers.lung_tumor import ATTENTION
 from lib.parent_process import expect_children
+from lib.priority import start_shared_threads
 from lib.publishing import ModelStore
 from lib.server.install import install
 from lib.settings import Settings, check_request
@@ -146,6 +147,7 @@ class MyApp(MONAILabelApp):
         from monailabel.app import app as server  # the training process has no server to import
 
         expect_children()
+        start_shared_threads()
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)

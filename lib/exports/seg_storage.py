@@ -13,6 +13,7 @@ from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.exports.label_exports import LabelExports
 from lib.exports.provenance import Provenance
+from lib.priority import work_in_background
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class SegStorage(threading.Thread):
 
     def run(self) -> None:
         """Store, pause, look again, until the server ends."""
+        work_in_background()
         while self._wanted:
             try:
                 self.store_missing()

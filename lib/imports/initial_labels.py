@@ -13,6 +13,7 @@ from lib.datastore.series_datastore import SeriesDatastore
 from lib.datastore.volume import write_mask
 from lib.exports.provenance import Provenance
 from lib.imports.marked_series import Finding, Source, look
+from lib.priority import work_in_background
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class InitialLabels(threading.Thread):
 
     def run(self) -> None:
         """Wait, look, wait again, until the server ends."""
+        work_in_background()
         while True:
             self._wake.wait()
             self._wake.clear()
