@@ -13,6 +13,7 @@ import SimpleITK as sitk
 
 from lib.atomic import write_atomically
 from lib.datastore.frames import is_multi_frame, slices_of
+from lib.datastore.image_writing import write_image
 from lib.datastore.slice_geometry import SLICE_POSITIONS, SliceStack, check_voxel_size, slice_stack
 from lib.dicomweb.dicom_file import check_elements, read_index_header, read_metadata
 from lib.dicomweb.matching import first_value
@@ -104,7 +105,7 @@ def _check_grid(image: sitk.Image) -> None:
 
 def write_volume(image: sitk.Image, target: Path) -> None:
     """Write a volume as an uncompressed NRRD: the fastest to write and to read, and it can hold a sheared grid."""
-    write_atomically(target, lambda part: sitk.WriteImage(image, str(part), useCompression=False))
+    write_atomically(target, lambda part: write_image(image, part))
 
 
 def write_mask(image: sitk.Image, target: Path, compress: bool) -> None:
@@ -115,7 +116,7 @@ def write_mask(image: sitk.Image, target: Path, compress: bool) -> None:
     refuses it, still finds the box in its qform.
     """
     if not target.name.lower().endswith(_NIFTI) or not is_sheared(image):
-        sitk.WriteImage(image, str(target), compress, 1)
+        write_image(image, target, compress)
         return
     affine = _LPS @ affine_of(image)
     nifti = nibabel.Nifti1Image(sitk.GetArrayFromImage(image).transpose(), affine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -37,9 +38,12 @@ class LungTumorInferTask(BasicInferTask):
         network: The untrained network; weights are loaded from ``store`` and again whenever another version serves.
         info: ``info.yaml``.
         store: Which weights serve.
+        results: Folder for the files of results until they are sent; the system's one for temporary files if None.
     """
 
-    def __init__(self, network: nn.Module, info: dict[str, Any], store: ModelStore) -> None:
+    def __init__(
+        self, network: nn.Module, info: dict[str, Any], store: ModelStore, results: Path | None = None
+    ) -> None:
         super().__init__(
             path=None,
             network=network,
@@ -51,6 +55,7 @@ class LungTumorInferTask(BasicInferTask):
         )
         self._info = info
         self._store = store
+        self._results = results
         self._loaded: str | None = None
 
     def get_path(self, validate: bool = True) -> str | None:
@@ -115,10 +120,21 @@ class LungTumorInferTask(BasicInferTask):
         mask = np.asarray(data[self.output_label_key], np.uint8)
         result = np.asarray(data[ATTENTION], np.float32) if data["attention"] else mask
         image = on_grid(contiguous(result.transpose()), read_grid(Path(data["image_path"])))
-        with tempfile.NamedTemporaryFile(suffix=extension, delete=False) as file:
-            write_mask(image, Path(file.name), bool(data.get("result_compress", extension == ".nii.gz")))
+        file = self._result_file(extension)
+        try:
+            write_mask(image, file, bool(data.get("result_compress", extension == ".nii.gz")))
+        except BaseException:
+            file.unlink()
+            raise
         warnings = [] if data["lungs_found"] else [_NO_LUNGS]
-        return file.name, {"voxels": int(mask.sum()), "model_version": data["model_version"], "warnings": warnings}
+        return str(file), {"voxels": int(mask.sum()), "model_version": data["model_version"], "warnings": warnings}
+
+    def _result_file(self, extension: str) -> Path:
+        if self._results:
+            self._results.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(suffix=extension, dir=self._results)
+        os.close(handle)
+        return Path(name)
 
     def _get_network(self, device: str, data: dict[str, Any] | None) -> nn.Module:
         """The network with the weights that serve; another version is loaded even if it is as old to the second."""

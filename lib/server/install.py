@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +15,7 @@ from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 
+from lib.datastore.image_writing import NO_ROOM
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.errors import UserError
 from lib.json_values import finite
@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 # routes; the proxy asks what is no PACS. This app has no use for any.
 _CLOSED = ("/infer/wsi/{path:path}", "/infer/wsi_v2/{path:path}", "/reload", "/proxy/{path:path}")
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CLIENT_ERRORS = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
 
 
@@ -121,7 +120,7 @@ async def _answer_pacs_away(request: Request, error: Any) -> JSONResponse:
 
 
 async def _answer_os_error(request: Request, error: Any) -> JSONResponse:
-    if error.errno not in _NO_ROOM:
+    if error.errno not in NO_ROOM:
         return await _answer_unforeseen(request, error)
     logger.error("%s %s: %s", request.method, request.url.path, error)
     detail = (

@@ -81,6 +81,11 @@ class Settings:
         """Index, volumes, uploads. May be deleted at any time."""
         return self.workspace / "cache"
 
+    @property
+    def results_dir(self) -> Path:
+        """Masks on their way to a client. Not in the system's temporary folder, which may be small, or memory."""
+        return self.cache_dir / "results"
+
 
 def is_url(studies: str) -> bool:
     """Tell a DICOMweb URL from a folder."""
