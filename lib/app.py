@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -38,6 +39,7 @@ from lib.parent_process import expect_children
 from lib.priority import start_shared_threads
 from lib.publishing import ModelStore
 from lib.server.install import install
+from lib.server.work_queue import WorkQueue
 from lib.settings import Settings, check_request
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
@@ -69,6 +71,7 @@ class MyApp(MONAILabelApp):
         self.models = ModelStore(self.settings.model_dir)
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
+        self.inferences = WorkQueue("inferences")
         self._courtesy = Courtesy(lambda: _running("train") or _running("scoring"))
         self._scoring = DoubtScoring(
             _UNCERTAINTY,
@@ -148,6 +151,7 @@ class MyApp(MONAILabelApp):
 
         expect_children()
         start_shared_threads()
+        shutil.rmtree(self.settings.results_dir, ignore_errors=True)  # left by a server that was killed
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)

@@ -50,6 +50,7 @@ def status_router(app: Any) -> APIRouter:
             "versions": app.models.manifests()[::-1],
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
             "training": {"task": _task(), "stats": app.info()["train_stats"]},
+            "inferences": {"running": app.inferences.running, "waiting": app.inferences.waiting},
             "settings": app.settings.changed,
             "errors": errors.list(),
         }
