@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import psutil
 import pytest
@@ -12,7 +11,10 @@ import requests
 import torch
 
 from lib import priority
-from tests.support.client import put_label
+from lib.benchmark import busy
+from lib.networks import AttentionResidualUNet
+from lib.phantoms import Acquisition, DemoSeries, chest_volume, draw_lesions, write_dicom_series, write_volume
+from lib.settings import load_info
 from tests.support.server import REPOSITORY
 
 
@@ -21,12 +23,25 @@ def niceness(process: psutil.Process) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def server(start_module_server, phantom_studies):
+def series(tmp_path_factory) -> list[DemoSeries]:
+    """Two small patients, with a mask each."""
+    grid, root = Acquisition(shape=(12, 64, 64), spacing=(6.0, 5.0, 5.2)), tmp_path_factory.mktemp("small")
+    made = []
+    for seed, patient in enumerate(("P1", "P2")):
+        hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 3, diameters=(20, 40)), acquisition=grid)
+        uid = write_dicom_series(root / "dicom" / patient, hu, affine, patient_id=patient)
+        truth = write_volume(root / f"{patient}.nii.gz", mask, affine)
+        made.append(DemoSeries(patient, "", uid, root / "dicom", grid, (), truth))
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(start_module_server, series, tmp_path_factory):
     """Started as by plain ``monailabel start_server``: PyTorch is loaded before the app has a say."""
-    server = start_module_server(phantom_studies.directory, environment={"OMP_WAIT_POLICY": None})
-    series = phantom_studies.of_patient("LUNG-003")
-    assert put_label(server, series.series_uid, series.truth).status_code == 200
-    return server
+    models = tmp_path_factory.mktemp("models")
+    torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), models / "pretrained_lung_tumor.pt")
+    options = {"model_dir": models, "scored_images": 0, "environment": {"OMP_WAIT_POLICY": None}}
+    return start_module_server(series[0].directory, **options)
 
 
 def test_the_server_waits_passively_however_it_was_started(server):
@@ -43,20 +58,24 @@ def test_the_servers_own_background_is_of_low_priority(server):
     assert set(found) == {0, 10}
 
 
-def test_a_training_comes_last(server):
-    answer = requests.post(f"{server.url}/train/lung_tumor", json={"max_epochs": 1000, "patches_per_volume": 8})
-    assert answer.status_code == 200
-    try:
-        end = time.monotonic() + 120
-        found = [0]
-        while set(found) != {19} and time.monotonic() < end:
-            time.sleep(0.5)
-            (training,) = psutil.Process(server.process.pid).children()
-            found = niceness(training)
-        assert set(found) == {19}
-        assert training.environ()["OMP_WAIT_POLICY"] == "PASSIVE"
-    finally:
-        requests.delete(f"{server.url}/train/")
+def test_an_inference_is_timed_alone_and_beside_a_training_that_comes_last(server, series, monkeypatch):
+    """The benchmark's figure, and that the training behind it is of lowest priority and waits passively."""
+    trainings, infer = [], busy._infer
+
+    def watched(*arguments):
+        trainings.append([(set(niceness(one)), one.environ()) for one in psutil.Process(server.process.pid).children()])
+        return infer(*arguments)
+
+    monkeypatch.setattr(busy, "_infer", watched)
+    measured = busy.measure(server, series, rounds=1, patches_per_volume=2, patch_size=32)
+    assert min(*measured.alone, *measured.during) > 0
+    assert measured.ratio == measured.during[0] / measured.alone[0]
+    assert min(measured.epochs, measured.cores) >= 0
+    first, alone, ((found, environment),) = trainings
+    assert first == alone == []
+    assert found == {19}
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert requests.get(f"{server.url}/train/").json()["status"] == "STOPPED"
 
 
 @pytest.mark.parametrize(("threads", "left"), [(1, 1), (2, 1), (8, 7)])

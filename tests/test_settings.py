@@ -110,6 +110,17 @@ def test_wrong_info_is_one_sentence(tmp_path, before, after, sentence):
     assert any(sentence in line for line in told), told
 
 
+def test_values_that_do_not_fit_together_are_all_named(tmp_path):
+    """S17"""
+    text = TEXT.replace("in_channels: 9", "in_channels: 3").replace("size: [256, 256]", "size: [56, 56]")
+    path = tmp_path / "info.yaml"
+    path.write_text(text, encoding="utf-8")
+    told = refusal(lambda: load_info(path))
+    assert [line.split()[1] for line in told] == ["network.in_channels", "preprocessing.size", "patch_size"]
+    small = {"patch_size": 16, "patches_per_volume": 1}
+    assert refusal(lambda: check_request(load_info(), "train", small))[0].startswith("patches_per_volume must be at")
+
+
 def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path):
     """S17"""
     assert "info.yaml cannot be read: No such file" in refusal(lambda: load_info(tmp_path / "info.yaml"))[0]

@@ -25,7 +25,7 @@ _COMMANDS = {
     "chaos": "kill the server at random moments and see that nothing is lost",
     "fuzz": "send the server mutated DICOM files, requests and labels and see that it stands",
     "simulate": "replay labelled data: what each way of choosing the next case is worth",
-    "benchmark": "measure indexing, frames and answers during an inference",
+    "benchmark": "measure indexing, frames, inference, and inference during a training",
 }
 _MODULES = {"import": "import_cases"}  # a command that no module can be named after
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from lib.benchmark.busy import measure as measure_busy
 from lib.benchmark.folder import frames_per_second, orthanc_frames_per_second
 from lib.benchmark.inference import (
     InferenceCost,
@@ -31,6 +34,8 @@ from lib.phantoms import write_demo_studies
 from lib.publishing import ModelStore
 from lib.settings import APP_DIR, load_info
 
+_LABELLED = ("LUNG-003", "LUNG-001", "LUNG-006")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -43,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sizes of folder to index, small instances made for it (default 2000; 0: an empty folder)",
     )
     parser.add_argument("--only-scale", action="store_true", help="measure the sizes of --instances and nothing else")
+    parser.add_argument(
+        "--only-busy", action="store_true", help="measure an inference during a training and nothing else"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="lunglabel-benchmark-") as name:
         scratch = Path(name)
         studies = args.studies or scratch / "phantoms"
+        if args.only_busy:
+            _print_busy(scratch)
+            return 0
         if args.studies is None and not args.only_scale:
             write_demo_studies(studies)
         if not studies.is_dir() and not args.only_scale:
@@ -74,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"That inference                  {inference:8.1f} s")
         scan = write_repeated(volume or write_phantom(scratch / "phantom.nrrd"), scratch / "scan.nrrd")
         _print_inference(scan, models)
+        _print_busy(scratch)
     return 0
 
 
@@ -91,6 +103,21 @@ def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
         values += [f"{one:.1f} s" for one in seconds]
         values += [f"{cost.memory_mib:.0f} MiB", f"{cost.idle_cores:.2f} cores", *answers]
         print("".join(f"{value:>{width}}" for value, width in zip(values, titles.values(), strict=True)), flush=True)
+
+
+def _print_busy(scratch: Path) -> None:
+    """An inference alone and during a training of the same server, on phantoms: they have labels."""
+    folder = scratch / "busy"
+    series = write_demo_studies(folder / "studies", truth=folder / "truth")
+    labelled = [one for one in series if one.patient_id in _LABELLED]
+    with _server(folder / "studies", _models(folder / "model"), folder / "workspace", scored_images=0) as server:
+        busy = measure_busy(server, labelled)
+    print(
+        f"One inference alone {statistics.median(busy.alone):.2f} s, during a training "
+        f"{statistics.median(busy.during):.2f} s, ratio {busy.ratio:.2f} (medians of {len(busy.alone)}; the training "
+        f"used {busy.cores:.2f} cores meanwhile and finished {busy.epochs} epochs; this machine has {os.cpu_count()} "
+        f"cores and its load over the last minute is {os.getloadavg()[0]:.1f})"
+    )
 
 
 def _print_inference(scan: Path, models: Path) -> None:

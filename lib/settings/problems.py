@@ -30,7 +30,7 @@ class SettingsError(UserError):
 
 
 def sentences(error: ValidationError, model: type[BaseModel]) -> dict[str, str]:
-    """Return a sentence for each setting that pydantic refused, by its dotted path; "" for what does not fit together.
+    """Return a sentence for each setting that pydantic refused, by its dotted path.
 
     Args:
         error: What pydantic raised.
@@ -43,8 +43,11 @@ def sentences(error: ValidationError, model: type[BaseModel]) -> dict[str, str]:
         if one["type"] == "extra_forbidden":
             within = f" in {path}" if path else ""
             path, sentence = f"{path}.{rest}", unknown(f"{rest}{within}", str(rest), kind.model_fields)
+        elif field is None and reason:  # of values that do not fit together, a line each
+            told.update({f"{number}": line for number, line in enumerate(str(reason).splitlines())})
+            continue
         elif field is None:
-            sentence = str(reason) if reason else f"It must consist of sections, not {shown(given)}."
+            sentence = f"It must consist of sections, not {shown(given)}."
         elif one["type"] == "missing":
             sentence = f"{path} is missing; it must be {allowed(field)}."
         else:

@@ -227,29 +227,35 @@ class Info(Section):
     @model_validator(mode="after")
     def _fit_together(self) -> Info:
         """Values that are right by themselves but not together."""
-        offsets, stride = self.preprocessing.slice_offsets_mm, 2 ** (len(self.network.channels) - 1)
+        offsets, size, train = self.preprocessing.slice_offsets_mm, self.preprocessing.size, self.config.train
+        halvings = len(self.network.channels) - 1
+        stride, problems = 2**halvings, []
         if missing := self.labels.keys() - self.segments.keys():
-            raise ValueError(f"segments must describe every label; {', '.join(sorted(missing))} is missing.")
+            problems.append(f"segments must describe every label; {', '.join(sorted(missing))} is missing.")
         if self.network.in_channels != len(offsets):
-            raise ValueError(
+            problems.append(
                 f"network.in_channels is {self.network.in_channels}, but preprocessing.slice_offsets_mm has "
                 f"{len(offsets)} values; the two must agree."
             )
-        if any(side % stride for side in self.preprocessing.size):
-            raise ValueError(
-                f"preprocessing.size must be multiples of {stride}, because the network halves them "
-                f"{len(self.network.channels) - 1} times, not {self.preprocessing.size}."
+        if any(side % stride for side in size):
+            problems.append(
+                f"preprocessing.size must be multiples of {stride}, because the network halves them {halvings} times, "
+                f"not {size}."
             )
-        if self.config.train.patch_size % stride or self.config.train.patch_size > min(self.preprocessing.size):
-            raise ValueError(
-                f"patch_size must be a multiple of {stride} and at most {min(self.preprocessing.size)}, the "
-                f"preprocessing.size of a slice, not {self.config.train.patch_size}."
+        if train.patch_size % stride or train.patch_size > min(size):
+            problems.append(
+                f"patch_size must be a multiple of {stride} and at most {min(size)}, the preprocessing.size of a "
+                f"slice, not {train.patch_size}."
             )
+        if train.patch_size == stride and train.patches_per_volume == 1:
+            problems.append(f"patches_per_volume must be at least 2 where patch_size is {stride}, not 1.")
         if self.config.infer.views > 1 and offsets != [-offset for offset in reversed(offsets)]:
-            raise ValueError(
+            problems.append(
                 f"views must be 1, not {self.config.infer.views}: views are mirrored, but "
                 "preprocessing.slice_offsets_mm are not the same above as below."
             )
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
 
