@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from lib.imports.initial_labels import InitialLabels
 from lib.infers.lung_tumor import ATTENTION
 from lib.integrity import Damage
 from lib.parent_process import expect_children
+from lib.priority import start_shared_threads
 from lib.publishing import ModelStore
 from lib.server.access.rules import rules_at_start
 from lib.server.install import install
@@ -46,7 +48,8 @@ from lib.server.log_file import move_log
 from lib.server.log_rules import apply_log_rules
 from lib.server.sessions import TolerantSessions
 from lib.server.surroundings import work_in
-from lib.settings import APP_DIR, Settings
+from lib.server.work_queue import WorkQueue
+from lib.settings import APP_DIR, Settings, check_request
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
 from lib.verification import Remembered, damage_of_models
@@ -73,7 +76,8 @@ class MyApp(MONAILabelApp):
             self._access = rules_at_start(self.settings.info["config"]["server"])
         except UserError as error:
             # Raised, it would end in a page of traceback of the server's start-up.
-            print(f"\nLungLabel cannot start: {error}\n", file=sys.stderr, flush=True)
+            problems = "\n".join(f"  {problem}" for problem in str(error).splitlines())
+            print(f"\nLungLabel cannot start:\n{problems}\n", file=sys.stderr, flush=True)
             os._exit(2)
         if self.settings.login:
             mask_login(studies, Path(app_dir) / "logs")
@@ -87,6 +91,7 @@ class MyApp(MONAILabelApp):
         self.models = ModelStore(self.settings.model_dir)
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
+        self.inferences = WorkQueue("inferences")
         self._courtesy = Courtesy(lambda: _running("train") or _running("scoring"))
         self._scoring = DoubtScoring(
             _UNCERTAINTY,
@@ -175,6 +180,8 @@ class MyApp(MONAILabelApp):
         from monailabel.app import app as server  # the training process has no server to import
 
         expect_children()
+        start_shared_threads()
+        shutil.rmtree(self.settings.results_dir, ignore_errors=True)  # left by a server that was killed
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
@@ -253,11 +260,12 @@ class MyApp(MONAILabelApp):
         Raises:
             UserError: Nothing is labelled yet.
         """
-        self.check_trainable()
+        self.check_trainable(request)
         return super().train(request)
 
-    def check_trainable(self) -> None:
-        """Raise a UserError when there is nothing to train on."""
+    def check_trainable(self, request: Mapping[str, Any] | None = None) -> None:
+        """Raise a UserError when there is nothing to train on, or with values that cannot be used."""
+        check_request(self.settings.info, "train", request or {})
         if not self.datastore().get_labeled_images():
             raise UserError(
                 "There is nothing to train on: no image is labelled yet. Open one, correct the mask, submit it, "

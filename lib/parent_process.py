@@ -15,19 +15,23 @@ def expect_children() -> None:
     os.environ[_SERVER] = str(os.getpid())
 
 
-def end_with_server() -> None:
+def end_with_server() -> bool:
     """Let the kernel kill this process at the moment the server ends that started it, however that ends.
 
     In a process that no server started, nothing happens.
+
+    Returns:
+        Whether a server started this process.
 
     Raises:
         OSError: The kernel refuses.
     """
     server = os.environ.get(_SERVER, str(os.getpid()))
     if server == str(os.getpid()):
-        return
+        return False
     kernel = ctypes.CDLL(None, use_errno=True)
     if kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl refuses to bind this process to its server")
     if os.getppid() != int(server):  # it ended before
         os._exit(3)
+    return True

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lib.phantoms import DemoSeries, write_demo_studies
+from lib.priority import wait_passively
+
+wait_passively()  # before PyTorch is loaded; servers that tests start inherit it, and need not start twice
+
+from lib.phantoms import DemoSeries, write_demo_studies  # noqa: E402
 
 pytest_plugins = [
     "tests.support.server",

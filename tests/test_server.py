@@ -1,6 +1,7 @@
 """The main job against the real server: a folder in, a mask out, labels in, a retrained model."""
 
 import hashlib
+import resource
 import time
 from pathlib import Path
 
@@ -48,6 +49,19 @@ def test_without_weights_there_is_a_sentence_and_no_mask(server, phantom_studies
     response = infer(server, phantom_studies.series[0].series_uid)
     assert response.status_code == 409
     assert "no trained model" in detail(response)
+
+
+def test_a_full_disk_is_not_blamed_on_the_series(server, phantom_studies):
+    """R15: no room for the volume in the cache is 507, as it is for a label."""
+    uid = phantom_studies.of_patient("LUNG-004").series_uid
+    full = (100_000, resource.RLIM_INFINITY)  # bytes that a file may have
+    before = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, full)
+    try:
+        response = infer(server, uid)
+    finally:
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
+    assert response.status_code == 507
+    assert "disk takes no more" in detail(response)
 
 
 def test_without_labels_training_is_refused(start_server, phantom_studies):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +12,10 @@ import torch
 
 from lib.activelearning.scoring import DoubtScoring
 from lib.datastore.series_datastore import SeriesDatastore
+from lib.priority import work_in_background
 
 logger = logging.getLogger(__name__)
 
-_NICENESS = 10
 _SECONDS_OF_A_PAUSE = 0.2
 
 
@@ -76,7 +75,7 @@ class BackgroundScoring(threading.Thread):
 
     def run(self) -> None:
         """Look, score, look again, until the server ends."""
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)  # on Linux, of this thread alone
+        work_in_background()
         compute_on_one_core()
         while True:
             try:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lib.errors import UserError
+from lib.settings import SettingsError
 
 _COMMANDS = {
     "doctor": "say what is wrong with the installation and what a folder or PACS holds",
@@ -24,7 +25,7 @@ _COMMANDS = {
     "chaos": "kill the server at random moments and see that nothing is lost",
     "fuzz": "send the server mutated DICOM files, requests and labels and see that it stands",
     "simulate": "replay labelled data: what each way of choosing the next case is worth",
-    "benchmark": "measure indexing, frames and answers during an inference",
+    "benchmark": "measure indexing, frames, inference, and inference during a training",
 }
 _MODULES = {"import": "import_cases"}  # a command that no module can be named after
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; those of the process if None.
 
     Returns:
-        Exit status: 0 if all is well, 1 if not, 2 for a wrong call.
+        Exit status: 0 if all is well, 1 if not, 2 for a wrong call or wrong settings.
     """
     parser = argparse.ArgumentParser(
         prog="python main.py", description="LungLabel. Research use only, not a medical device."
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     try:
         return parsed.run(parsed)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

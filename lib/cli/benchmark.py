@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
+import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from lib.benchmark.busy import measure as measure_busy
 from lib.benchmark.folder import frames_per_second, orthanc_frames_per_second
 from lib.benchmark.inference import (
     InferenceCost,
@@ -33,6 +36,8 @@ from lib.phantoms import write_demo_studies
 from lib.publishing import ModelStore
 from lib.settings import APP_DIR, load_info
 
+_LABELLED = ("LUNG-003", "LUNG-001", "LUNG-006")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -47,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--only-scale", action="store_true", help="measure the sizes of --instances and nothing else")
     only.add_argument("--only-memory", action="store_true", help="measure the memory of --slices and nothing else")
+    only.add_argument(
+        "--only-busy", action="store_true", help="measure an inference during a training and nothing else"
+    )
     parser.add_argument(
         "--slices",
         type=int,
@@ -64,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
         studies = args.studies or scratch / "phantoms"
         if args.only_memory:
             _print_memory(args.slices, scratch)
+            return 0
+        if args.only_busy:
+            _print_busy(scratch)
             return 0
         if args.studies is None and not args.only_scale:
             write_demo_studies(studies)
@@ -89,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"That inference                  {inference:8.1f} s")
         scan = write_repeated(volume or write_phantom(scratch / "phantom.nrrd"), scratch / "scan.nrrd")
         _print_inference(scan, models)
+        _print_busy(scratch)
     return 0
 
 
@@ -123,6 +135,21 @@ def _print_memory(sizes: list[int], scratch: Path) -> None:
         values = [str(count), *(f"{one / MEGABYTE:.0f} MB" for one in (used.idle, used.peak, used.above_idle)), grown]
         values.append(f"{used.seconds:.0f} s")
         print("".join(f"{value:>{width}}" for value, width in zip(values, titles.values(), strict=True)), flush=True)
+
+
+def _print_busy(scratch: Path) -> None:
+    """An inference alone and during a training of the same server, on phantoms: they have labels."""
+    folder = scratch / "busy"
+    series = write_demo_studies(folder / "studies", truth=folder / "truth")
+    labelled = [one for one in series if one.patient_id in _LABELLED]
+    with _server(folder / "studies", _models(folder / "model"), folder / "workspace", scored_images=0) as server:
+        busy = measure_busy(server, labelled)
+    print(
+        f"One inference alone {statistics.median(busy.alone):.2f} s, during a training "
+        f"{statistics.median(busy.during):.2f} s, ratio {busy.ratio:.2f} (medians of {len(busy.alone)}; the training "
+        f"used {busy.cores:.2f} cores meanwhile and finished {busy.epochs} epochs; this machine has {os.cpu_count()} "
+        f"cores and its load over the last minute is {os.getloadavg()[0]:.1f})"
+    )
 
 
 def _print_inference(scan: Path, models: Path) -> None:

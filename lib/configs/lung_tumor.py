@@ -51,10 +51,11 @@ class LungTumor(TaskConfig):
         self._store = store
         self._unfinished = unfinished
         self._workspace = app.workspace
+        self._results = app.results_dir
 
     def infer(self) -> InferTask:
         """The infer task."""
-        return LungTumorInferTask(self.network, self._info, self._store)
+        return LungTumorInferTask(self.network, self._info, self._store, self._results)
 
     def trainer(self) -> TrainTask:
         """The train task."""

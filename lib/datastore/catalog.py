@@ -22,6 +22,7 @@ from lib.dicomweb import attributes
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import first_value
+from lib.priority import work_in_background
 
 logger = logging.getLogger(__name__)
 
@@ -230,6 +231,7 @@ class CatalogWatcher(threading.Thread):
 
     def run(self) -> None:
         """Look, pause, look again, until the server ends."""
+        work_in_background()
         while True:
             try:
                 if self._scan:

@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.atomic import write_atomically
+from lib.datastore.image_writing import write_image
 from lib.datastore.volume import read_grid
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class PredictionStore:
         mask.SetMetaData(_CHECKSUM, _checksum(sitk.GetArrayViewFromImage(mask)))
         name = hashlib.sha256(origin.encode()).hexdigest()[:16]
         path = self._folder / prediction.image_id / f"{name}.nrrd"
-        write_atomically(path, lambda part: sitk.WriteImage(mask, str(part), True, 1))
+        write_atomically(path, lambda part: write_image(mask, part, True))
         self._make_room()
 
     def find(

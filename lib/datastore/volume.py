@@ -14,6 +14,7 @@ from lib.atomic import write_atomically
 from lib.datastore import volume_seal
 from lib.datastore.frames import is_multi_frame, slices_of
 from lib.datastore.hounsfield import as_hu, read_hu
+from lib.datastore.image_writing import write_image
 from lib.datastore.slice_geometry import SLICE_POSITIONS, SliceStack, check_voxel_size, slice_stack
 from lib.dicomweb.dicom_file import check_elements, read_index_header, read_metadata
 from lib.dicomweb.dicom_json import to_json
@@ -122,7 +123,7 @@ def write_volume(image: sitk.Image, target: Path) -> None:
     def write(part: Path) -> None:
         image.SetMetaData(volume_seal.KEY, volume_seal.BLANK)  # on a copy, the voxels would be copied too
         try:
-            sitk.WriteImage(image, str(part), useCompression=False)
+            write_image(image, part)
         finally:
             image.EraseMetaData(volume_seal.KEY)
         volume_seal.seal(part)
@@ -138,7 +139,7 @@ def write_mask(image: sitk.Image, target: Path, compress: bool) -> None:
     refuses it, still finds the box in its qform.
     """
     if not target.name.lower().endswith(_NIFTI) or not is_sheared(image):
-        sitk.WriteImage(image, str(target), compress, 1)
+        write_image(image, target, compress)
         return
     affine = _LPS @ affine_of(image)
     nifti = nibabel.Nifti1Image(sitk.GetArrayFromImage(image).transpose(), affine)

@@ -18,6 +18,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.stow import DUPLICATE
 from lib.exports.label_exports import LabelExports
 from lib.exports.provenance import Provenance
+from lib.priority import work_in_background
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class SegStorage(threading.Thread):
 
     def run(self) -> None:
         """Store, pause, look again, until the server ends."""
+        work_in_background()
         while self._wanted:
             try:
                 self._adopt()

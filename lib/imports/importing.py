@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 from monailabel.interfaces.datastore import DefaultLabelTag
 
+from lib.datastore.image_writing import write_image
 from lib.datastore.label_record import LabelRecord
 from lib.errors import UserError, in_one_line
 from lib.imports.case import Case, Found
@@ -110,7 +111,7 @@ def _label(found: Found, case: Case, workplace: Workplace) -> tuple[str, str, st
     }
     with tempfile.TemporaryDirectory(dir=workplace.settings.cache_dir) as folder:
         path = Path(folder) / "label.nrrd"
-        sitk.WriteImage(drawing.mask, str(path))
+        write_image(drawing.mask, path)
         workplace.datastore.save_label(series.uid, str(path), _FINAL, info)
     voxels = int(np.count_nonzero(sitk.GetArrayViewFromImage(drawing.mask)))
     volume_ml = voxels * float(np.prod(drawing.mask.GetSpacing())) / 1000

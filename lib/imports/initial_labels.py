@@ -19,6 +19,7 @@ from lib.exports.provenance import Provenance
 from lib.imports.candidates import CANDIDATE, INITIAL, SEVERAL, candidates, settle
 from lib.imports.marked_objects import MarkedObjects
 from lib.imports.marked_series import Finding, Source, look
+from lib.priority import work_in_background
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class InitialLabels(threading.Thread):
 
     def run(self) -> None:
         """Wait, look, wait again, until the server ends."""
+        work_in_background()
         while True:
             self._wake.wait()
             self._wake.clear()

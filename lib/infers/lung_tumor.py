@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -19,8 +20,9 @@ from torch import nn
 from lib.datastore.label_reader import on_grid
 from lib.datastore.volume import read_grid, write_mask
 from lib.errors import UserError
-from lib.networks.slice_inference import MIRRORED, infer_slices
+from lib.networks.slice_inference import infer_slices
 from lib.publishing import ModelStore
+from lib.settings import check_request
 from lib.transforms import image_transforms, mask_transforms
 from lib.transforms.adjacent_slices import in_slices
 from lib.transforms.voxel_order import contiguous
@@ -37,9 +39,12 @@ class LungTumorInferTask(BasicInferTask):
         network: The untrained network; weights are loaded from ``store`` and again whenever another version serves.
         info: ``info.yaml``.
         store: Which weights serve.
+        results: Folder for the files of results until they are sent; the system's one for temporary files if None.
     """
 
-    def __init__(self, network: nn.Module, info: dict[str, Any], store: ModelStore) -> None:
+    def __init__(
+        self, network: nn.Module, info: dict[str, Any], store: ModelStore, results: Path | None = None
+    ) -> None:
         super().__init__(
             path=None,
             network=network,
@@ -51,6 +56,7 @@ class LungTumorInferTask(BasicInferTask):
         )
         self._info = info
         self._store = store
+        self._results = results
         self._loaded: str | None = None
 
     def get_path(self, validate: bool = True) -> str | None:
@@ -70,7 +76,8 @@ class LungTumorInferTask(BasicInferTask):
                 "or put weights at model/pretrained_lung_tumor.pt.",
                 HTTPStatus.CONFLICT,
             )
-        _check(request, self._config)
+        check_request(self._info, "infer", request)
+        _check(request, self._config["device"])
         return super().__call__(request, callbacks)
 
     def pre_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
@@ -116,10 +123,21 @@ class LungTumorInferTask(BasicInferTask):
         mask = np.asarray(data[self.output_label_key], np.uint8)
         result = np.asarray(data[ATTENTION], np.float32) if data["attention"] else mask
         image = on_grid(contiguous(result.transpose()), read_grid(Path(data["image_path"])))
-        with tempfile.NamedTemporaryFile(suffix=extension, delete=False) as file:
-            write_mask(image, Path(file.name), bool(data.get("result_compress", extension == ".nii.gz")))
+        file = self._result_file(extension)
+        try:
+            write_mask(image, file, bool(data.get("result_compress", extension == ".nii.gz")))
+        except BaseException:
+            file.unlink()
+            raise
         warnings = [] if data["lungs_found"] else [_NO_LUNGS]
-        return file.name, {"voxels": int(mask.sum()), "model_version": data["model_version"], "warnings": warnings}
+        return str(file), {"voxels": int(mask.sum()), "model_version": data["model_version"], "warnings": warnings}
+
+    def _result_file(self, extension: str) -> Path:
+        if self._results:
+            self._results.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(suffix=extension, dir=self._results)
+        os.close(handle)
+        return Path(name)
 
     def _get_network(self, device: str, data: dict[str, Any] | None) -> nn.Module:
         """The network with the weights that serve; another version is loaded even if it is as old to the second."""
@@ -149,24 +167,11 @@ def _without_voxels(image: MetaTensor) -> MetaTensor:
     return MetaTensor(empty, meta=dict(image.meta), applied_operations=image.applied_operations)
 
 
-def _check(request: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Refuse values of a request that cannot be used."""
-    for name, default in defaults.items():
-        value = request.get(name)
-        if value is None or isinstance(default, list):
-            continue
-        wanted = (int, float) if isinstance(default, float) else type(default)
-        if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool)):
-            raise UserError(f"{name} must look like {default!r}, not {value!r}.")
-    if "threshold" in request and not 0 < request["threshold"] < 1:
-        raise UserError(f"threshold is a probability between 0 and 1, not {request['threshold']}.")
-    if "batch_size" in request and not 1 <= request["batch_size"] <= 256:
-        raise UserError(f"batch_size is a number of slices from 1 to 256, not {request['batch_size']}.")
-    if "views" in request and not 1 <= request["views"] <= len(MIRRORED):
-        raise UserError(f"views is a number from 1 to {len(MIRRORED)}, not {request['views']}.")
+def _check(request: dict[str, Any], devices: Sequence[str]) -> None:
+    """Refuse values that are no settings of ours but MONAI Label's."""
     device = request.get("device")
-    if device is not None and device not in ("cpu", "cuda", *defaults["device"]):
-        raise UserError(f"device is one of {', '.join(defaults['device'])}, not {device!r}.")
+    if device is not None and device not in ("cpu", "cuda", *devices):
+        raise UserError(f"device is one of {', '.join(devices)}, not {device!r}.")
     extension = request.get("result_extension")
     if extension and extension not in _EXTENSIONS:
         raise UserError(f"result_extension is one of {', '.join(_EXTENSIONS)}, not {extension!r}.")

@@ -1,4 +1,4 @@
-"""``POST /infer``: as OHIF and Slicer send it, off the server's event loop.
+"""``POST /infer``: as OHIF and Slicer send it, in a queue of its own.
 
 The answer names the version of the model that made the mask and says what to be wary of: ``model_version`` and
 ``warnings`` in its JSON. An answer that is only an image, as OHIF wants it, has them in a header.
@@ -11,7 +11,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Response, UploadFile
+from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Request, Response, UploadFile
+from fastapi.concurrency import run_in_threadpool
 from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC
@@ -20,6 +21,7 @@ from lib.errors import UserError
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, uploaded_volume
 from lib.server.session_routes import session_of
+from lib.settings import check_request
 
 _TOLD_HEADER = "Infer-Params"
 _TOLD = ("model_version", "warnings")
@@ -33,7 +35,8 @@ def infer_router(app: Any) -> APIRouter:
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 
     @router.post("/infer/{model}", summary="Run inference")
-    def infer(
+    async def infer(
+        http: Request,
         background_tasks: BackgroundTasks,
         model: str,
         image: str = "",
@@ -43,29 +46,49 @@ def infer_router(app: Any) -> APIRouter:
         label: UploadFile = File(None),
         output: ResultType | None = None,
     ) -> Response:
-        if model not in app.info()["models"]:
-            raise UserError(
-                f"There is no model {model!r}; there is {', '.join(app.info()['models'])}.",
-                HTTPStatus.NOT_FOUND,
-            )
-        if output == ResultType.dicom_seg and (file or session_id):
-            raise UserError("A DICOM SEG refers to the images of a series; an uploaded file has none. Ask for image.")
-        known = {*app.settings.info["config"]["infer"], *_PARAMETERS}
-        request = {name: value for name, value in json_object(params).items() if name in known}
-        request["model"] = model
-        if file:
+        def accept() -> dict[str, Any]:
+            if output == ResultType.dicom_seg and (file or session_id):
+                raise UserError(
+                    "A DICOM SEG refers to the images of a series; an uploaded file has none. Ask for image."
+                )
+            return _accepted(app, model, json_object(params), image, session_id, uploaded=bool(file))
+
+        request = await run_in_threadpool(accept)  # what is wrong is told at once
+
+        def respond() -> Any:
+            if not file:
+                return _respond(app, request, output, background_tasks)
             with uploaded_volume(file, app.uploads_dir) as volume:
                 return _respond(app, request | {"image": str(volume)}, output, background_tasks)
-        if session_id:
-            request["image"] = session_of(app, session_id).image
-        elif image:
-            app.datastore().series(image)
-            request["image"] = image
-        else:
-            raise UserError("Say which image: ?image=<SeriesInstanceUID>, a session_id, or a file.")
-        return _respond(app, request, output, background_tasks)
+
+        return await app.inferences.run(http, respond)
 
     return router
+
+
+def _accepted(
+    app: Any, model: str, params: dict[str, Any], image: str, session_id: str, *, uploaded: bool
+) -> dict[str, Any]:
+    """The request as MONAI Label knows it.
+
+    Raises:
+        UserError: There is no such model or image, or a value cannot be used.
+    """
+    models = app.info()["models"]
+    if model not in models:
+        raise UserError(f"There is no model {model!r}; there is {', '.join(models)}.", HTTPStatus.NOT_FOUND)
+    known = {*app.settings.info["config"]["infer"], *_PARAMETERS}
+    request = {name: value for name, value in params.items() if name in known}
+    check_request(app.settings.info, "infer", request)
+    request["model"] = model
+    if uploaded:
+        return request
+    if session_id:
+        return request | {"image": session_of(app, session_id).image}
+    if not image:
+        raise UserError("Say which image: ?image=<SeriesInstanceUID>, a session_id, or a file.")
+    app.datastore().series(image)
+    return request | {"image": image}
 
 
 def _respond(app: Any, request: dict[str, Any], output: ResultType | None, tasks: BackgroundTasks) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +17,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from starlette.exceptions import HTTPException
 
+from lib.datastore.image_writing import NO_ROOM
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.errors import UserError
 from lib.json_values import finite
@@ -36,7 +36,6 @@ from lib.viewer.ohif_routes import ohif_router
 
 logger = logging.getLogger(__name__)
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _CLIENT_ERRORS = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
 
 
@@ -134,7 +133,7 @@ async def _answer_pacs_away(request: Request, error: Any) -> JSONResponse:
 
 
 async def _answer_os_error(request: Request, error: Any) -> JSONResponse:
-    if error.errno not in _NO_ROOM:
+    if error.errno not in NO_ROOM:
         return await _answer_unforeseen(request, error)
     logger.error("%s %s: %s", request.method, request.url.path, error)
     detail = (

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
@@ -20,14 +21,18 @@ def picture_router(app: Any) -> APIRouter:
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 
     @router.get("/attention/{image}", summary="Slices with mask and attention map side by side, PNG")
-    def attention(image: str) -> Response:
-        volume = sitk.ReadImage(app.datastore().get_image_uri(image))
-        mask, weights = app.mask_and_attention(image)
-        parts = [sitk.DICOMOrient(part, "LPS") for part in (volume, _like(mask, volume), _like(weights, volume))]
-        picture = attention_picture(*map(_voxels, parts), parts[0].GetSpacing())
-        return Response(picture, media_type="image/png")
+    async def attention(image: str, http: Request) -> Response:
+        await run_in_threadpool(app.datastore().series, image)  # what is wrong is told at once
+        return Response(await app.inferences.run(http, lambda: _picture(app, image)), media_type="image/png")
 
     return router
+
+
+def _picture(app: Any, image: str) -> bytes:
+    volume = sitk.ReadImage(app.datastore().get_image_uri(image))
+    mask, weights = app.mask_and_attention(image)
+    parts = [sitk.DICOMOrient(part, "LPS") for part in (volume, _like(mask, volume), _like(weights, volume))]
+    return attention_picture(*map(_voxels, parts), parts[0].GetSpacing())
 
 
 def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:

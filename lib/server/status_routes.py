@@ -58,6 +58,8 @@ def status_router(app: Any) -> APIRouter:
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
             "training": {"task": _task(), "stats": app.info()["train_stats"]},
             "damaged": [{"kind": one.kind, "file": str(one.path), "problem": one.problem} for one in app.damage()],
+            "inferences": {"running": app.inferences.running, "waiting": app.inferences.waiting},
+            "settings": app.settings.changed,
             "errors": errors.list(),
         }
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator
 from lib.activelearning.leases import ASKER
 from lib.errors import UserError
 from lib.json_values import check_sendable
+from lib.settings import check_request
 
 _NOT_FOUND = HTTPStatus.NOT_FOUND
 _BATCH_DEFAULTS = {"device": "cuda", "save_label": True, "label_tag": "original", "max_workers": 1}
@@ -30,6 +31,18 @@ def _sendable(params: dict[str, Any]) -> dict[str, Any]:
 
 # They are told again with the state of the task: what JSON cannot hold would break every such answer.
 _Params = Annotated[dict[str, Any], AfterValidator(_sendable)]
+
+
+def _not_sync(run_sync: bool) -> bool:
+    if run_sync:
+        raise UserError(
+            "run_sync is not offered: it would take one of the threads that answer everybody for as long as the task "
+            "runs. Start it without, and ask GET /train/, /scoring/ or /batch/infer/ how it goes."
+        )
+    return run_sync
+
+
+_NeverSync = Annotated[bool, AfterValidator(_not_sync)]
 
 
 def task_router(app: Any) -> APIRouter:
@@ -48,40 +61,44 @@ def task_router(app: Any) -> APIRouter:
         return activelearning.sample(strategy, {**(params or {}), ASKER: asker}, user.username)
 
     @router.post("/train/{model}", tags=["Train"], summary="Train a model", dependencies=[Depends(_ADMIN)])
-    def train(model: str, params: _Params | None = None, run_sync: bool = False, enqueue: bool = False) -> Any:
+    def train(model: str, params: _Params | None = None, run_sync: _NeverSync = False, enqueue: bool = False) -> Any:
         trainers = app.info()["trainers"]
         if model not in trainers:
             raise UserError(f"There is no model {model!r}; there is {', '.join(trainers)}.", _NOT_FOUND)
-        app.check_trainable()
-        return stock_train.run_model(model, params, run_sync, enqueue)
+        app.check_trainable(params)
+        return stock_train.run_model(model, params, False, enqueue)
 
     @router.post("/train/", tags=["Train"], summary="Train all models", dependencies=[Depends(_ADMIN)])
-    def train_all(params: _Params | None = None, run_sync: bool = False) -> Any:
-        app.check_trainable()
-        return stock_train.run(_by_name(params, app.info()["trainers"]), run_sync)
+    def train_all(params: _Params | None = None, run_sync: _NeverSync = False) -> Any:
+        trainers = app.info()["trainers"]
+        by_name = _by_name(params, trainers)
+        for one in (params, *((params or {}).get(name) for name in trainers)):
+            app.check_trainable(one)
+        return stock_train.run(by_name)
 
     @router.post("/scoring/", tags=["Scoring"], include_in_schema=False, dependencies=[Depends(_ANNOTATOR)])
-    def score_all(params: _Params | None = None, run_sync: bool = False) -> Any:
-        return scoring.run(_by_name(params, app.info()["scoring"]), run_sync)
+    def score_all(params: _Params | None = None, run_sync: _NeverSync = False) -> Any:
+        return scoring.run(_by_name(params, app.info()["scoring"]))
 
     @router.post("/scoring/{method}", tags=["Scoring"], summary="Score", dependencies=[Depends(_ANNOTATOR)])
-    def score(method: str, params: _Params | None = None, run_sync: bool = False) -> Any:
+    def score(method: str, params: _Params | None = None, run_sync: _NeverSync = False) -> Any:
         methods = app.info()["scoring"]
         if method not in methods:
             raise UserError(f"There is no scoring method {method!r}; there is {', '.join(methods)}.", _NOT_FOUND)
-        return scoring.run_method(method, params, run_sync)
+        return scoring.run_method(method, params)
 
     @router.post("/batch/infer/{model}", tags=["Batch"], summary="Segment all", dependencies=[Depends(_ADMIN)])
     def infer_all(
         model: str,
         images: batch_infer.BatchInferImageType = batch_infer.BatchInferImageType.IMAGES_ALL,
         params: _Params | None = None,
-        run_sync: bool = False,
+        run_sync: _NeverSync = False,
     ) -> Any:
         models = app.info()["models"]
         if model not in models:
             raise UserError(f"There is no model {model!r}; there is {', '.join(models)}.", _NOT_FOUND)
-        return batch_infer.run(model, images, _BATCH_DEFAULTS if params is None else params, run_sync)
+        check_request(app.settings.info, "infer", params or {})
+        return batch_infer.run(model, images, _BATCH_DEFAULTS if params is None else params)
 
     return router
 

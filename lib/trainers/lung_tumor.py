@@ -22,12 +22,12 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.train.basic_train import BasicTrainTask, Context
 from torch import nn
 
-from lib.errors import UserError
 from lib.losses import HybridLoss
 from lib.publishing import ModelStore
 from lib.publishing.gate import judge
 from lib.publishing.hold_out import HoldOut
 from lib.publishing.scoring import score
+from lib.settings import check_request
 from lib.trainers.retraining import INTERRUPTIONS
 from lib.trainers.training_progress import TrainingProgress
 from lib.trainers.unfinished_run import Run, UnfinishedRun
@@ -99,7 +99,7 @@ class LungTumorTrainTask(BasicTrainTask):
         Raises:
             UserError: A value of the request makes no sense.
         """
-        _check(request, self._config)
+        check_request(self._info, "train", request)
         name = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         set_determinism(seed=int(request.get("seed", self._config["seed"])))
         run = Run(name, str(Path(self._model_dir) / name), request, request.get(INTERRUPTIONS, 0))
@@ -229,19 +229,3 @@ class LungTumorTrainTask(BasicTrainTask):
 def _patient(case: dict[str, Any]) -> str:
     """The patient of a case; one without PatientID stands for itself."""
     return case.get("patient_id") or case.get("image_id") or case["image"]
-
-
-def _check(request: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Refuse values that cannot be trained with."""
-    for name, default in defaults.items():
-        value = request.get(name, default)
-        if isinstance(default, bool) or not isinstance(default, int | float):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < min(default, 0):
-            raise UserError(f"{name} must be a number like {default!r}, not {value!r}.")
-    for name in ("max_epochs", "patch_size", "patches_per_volume", "val_interval"):
-        value = request.get(name, defaults[name])
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{name} must be a whole number from 1, not {value!r}.")
-    if request.get("patch_size", defaults["patch_size"]) % 16:
-        raise UserError(f"patch_size must be a multiple of 16, not {request['patch_size']}.")

@@ -15,14 +15,14 @@ REPOSITORY = Path(__file__).parents[2]
 
 @contextlib.contextmanager
 def monailabel_server(
-    studies: Path | str, directory: Path, *, environment: Mapping[str, str] | None = None, **conf: object
+    studies: Path | str, directory: Path, *, environment: Mapping[str, str | None] | None = None, **conf: object
 ) -> Iterator[ServerProcess]:
     """``monailabel start_server`` on ``studies``, from a working directory that is not the repository's.
 
     Args:
         studies: DICOM folder or DICOMweb URL.
         directory: new folder for the working directory, workspace and models.
-        environment: variables to set; a user needs none but for the password of a PACS.
+        environment: variables to set, or with None to leave out; a user needs none but for the password of a PACS.
         conf: each becomes ``--conf NAME VALUE``; ``workspace`` and ``model_dir`` lie in ``directory`` unless
             given.
     """
@@ -39,12 +39,13 @@ def monailabel_server(
         for name, value in os.environ.items()
         if not name.startswith(("MONAI_", "LUNGLABEL_", "PYTHON", "VIRTUAL_ENV"))
     }
+    variables |= environment or {}
     with serving(
         command,
         url=f"http://127.0.0.1:{port}",
         ready="/info/",
         directory=directory / "cwd",
-        environment={**variables, **(environment or {})},
+        environment={name: value for name, value in variables.items() if value is not None},
     ) as server:
         yield server
 

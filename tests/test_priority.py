@@ -1,0 +1,122 @@
+"""A busy machine stays usable: OpenMP's threads sleep while they wait, and what nobody waits for comes last."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+import requests
+import torch
+
+from lib import priority
+from lib.benchmark import busy
+from lib.networks import AttentionResidualUNet
+from lib.phantoms import Acquisition, DemoSeries, chest_volume, draw_lesions, write_dicom_series, write_volume
+from lib.settings import load_info
+from tests.support.server import REPOSITORY
+
+
+def niceness(process: psutil.Process) -> list[int]:
+    return sorted(os.getpriority(os.PRIO_PROCESS, thread.id) for thread in process.threads())
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory) -> list[DemoSeries]:
+    """Two small patients, with a mask each."""
+    grid, root = Acquisition(shape=(12, 64, 64), spacing=(6.0, 5.0, 5.2)), tmp_path_factory.mktemp("small")
+    made = []
+    for seed, patient in enumerate(("P1", "P2")):
+        hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 3, diameters=(20, 40)), acquisition=grid)
+        uid = write_dicom_series(root / "dicom" / patient, hu, affine, patient_id=patient)
+        truth = write_volume(root / f"{patient}.nii.gz", mask, affine)
+        made.append(DemoSeries(patient, "", uid, root / "dicom", grid, (), truth))
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(start_module_server, series, tmp_path_factory):
+    """Started as by plain ``monailabel start_server``: PyTorch is loaded before the app has a say."""
+    models = tmp_path_factory.mktemp("models")
+    torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), models / "pretrained_lung_tumor.pt")
+    options = {"model_dir": models, "scored_images": 0, "environment": {"OMP_WAIT_POLICY": None}}
+    return start_module_server(series[0].directory, **options)
+
+
+def test_the_server_waits_passively_however_it_was_started(server):
+    """R15/C13: the process is the one that was started, with its own environment and one variable more."""
+    environment = psutil.Process(server.process.pid).environ()
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert "MONAI_LABEL_APP_DIR" not in environment
+    assert server.log_text().count("Starting again with OMP_WAIT_POLICY=PASSIVE") == 1
+
+
+def test_the_servers_own_background_is_of_low_priority(server):
+    found = niceness(psutil.Process(server.process.pid))
+    assert found.count(10) == 4, "index, SEGs, initial labels, scoring"
+    assert set(found) == {0, 10}
+
+
+def test_an_inference_is_timed_alone_and_beside_a_training_that_comes_last(server, series, monkeypatch):
+    """The benchmark's figure, and that the training behind it is of lowest priority and waits passively."""
+    trainings, infer = [], busy._infer
+
+    def watched(*arguments):
+        trainings.append([(set(niceness(one)), one.environ()) for one in psutil.Process(server.process.pid).children()])
+        return infer(*arguments)
+
+    monkeypatch.setattr(busy, "_infer", watched)
+    measured = busy.measure(server, series, rounds=1, patches_per_volume=2, patch_size=32)
+    assert min(*measured.alone, *measured.during) > 0
+    assert measured.ratio == measured.during[0] / measured.alone[0]
+    assert min(measured.epochs, measured.cores) >= 0
+    first, alone, ((found, environment),) = trainings
+    assert first == alone == []
+    assert found == {19}
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert requests.get(f"{server.url}/train/").json()["status"] == "STOPPED"
+
+
+@pytest.mark.parametrize(("threads", "left"), [(1, 1), (2, 1), (8, 7)])
+def test_a_training_leaves_one_core_to_the_others(monkeypatch, threads, left):
+    lowered, kept = {}, []
+    monkeypatch.setattr(os, "setpriority", lambda kind, thread, niceness: lowered.update({thread: niceness}))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch, "set_num_threads", kept.append)
+    priority.give_way()
+    assert kept == [left]
+    assert lowered[threading.get_native_id()] == 19
+    assert set(lowered.values()) == {19}
+
+
+def test_a_thread_in_the_background_lowers_no_other():
+    seen = []
+
+    def work():
+        priority.work_in_background()
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    thread = threading.Thread(target=work)
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    thread.start()
+    thread.join(timeout=60)
+    assert seen == [10]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+
+
+def test_commands_wait_passively_and_a_users_own_value_stays():
+    code = "import runpy, os, sys; sys.argv = ['main.py']\ntry: runpy.run_path('main.py', run_name='__main__')\n"
+    code += "except SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
+    for given, used in (("", "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = {**os.environ, "OMP_WAIT_POLICY": given}
+        call = [sys.executable, "-c", code]
+        told = subprocess.run(call, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+        assert told.stdout.split() == [used], told.stderr
+
+
+def test_only_a_server_starts_again(monkeypatch):
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started again"))
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.delitem(sys.modules, "monailabel.app", raising=False)
+    priority.restart_waiting_passively()

@@ -1,0 +1,185 @@
+"""C13: inferences wait in a queue of their own, not in the threads that answer all routes."""
+
+import asyncio
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import requests
+import uvicorn
+from fastapi import FastAPI, HTTPException
+
+from lib.benchmark.processes import free_port
+from lib.errors import UserError
+from lib.server.infer_routes import infer_router
+from lib.server.install import _answer_os_error, _answer_user_error
+from lib.server.picture_routes import picture_router
+from lib.server.task_routes import task_router
+from lib.server.work_queue import WorkQueue
+from lib.settings import load_info
+
+WAITING = 60
+
+
+class SlowApp:
+    """The part of the app that these routes ask for; an inference ends when told to."""
+
+    def __init__(self):
+        self.settings = SimpleNamespace(info=load_info())
+        self.inferences = WorkQueue("inferences")
+        self.go_on = threading.Event()
+        self.began = []
+        self.error = None
+
+    def info(self):
+        return {"models": ["lung_tumor"], "trainers": ["lung_tumor"]}
+
+    def datastore(self):
+        return SimpleNamespace(series=lambda image: None)
+
+    def infer(self, request):
+        self.began.append(request["image"])
+        assert self.go_on.wait(timeout=60)
+        if self.error:
+            raise self.error
+        return {"label": None, "file": None, "params": {"model_version": "v1", "warnings": []}}
+
+    def mask_and_attention(self, image):
+        self.infer({"image": image})
+        return np.zeros((1, 1, 1)), np.zeros((1, 1, 1))
+
+
+@pytest.fixture
+def app():
+    return SlowApp()
+
+
+@pytest.fixture
+def url(app):
+    server = FastAPI()
+    for router in (infer_router(app), picture_router(app), task_router(app)):
+        server.include_router(router)
+    server.add_exception_handler(UserError, _answer_user_error)
+    server.add_exception_handler(OSError, _answer_os_error)
+    port = free_port()
+    running = uvicorn.Server(uvicorn.Config(server, port=port, log_level="error"))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    until(lambda: running.started)
+    yield f"http://127.0.0.1:{port}"
+    app.go_on.set()
+    running.should_exit = True
+    thread.join(timeout=60)
+
+
+def until(condition) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def infer(url: str, image: str, **query) -> requests.Response:
+    return requests.post(f"{url}/infer/lung_tumor", params={"image": image, "output": "json", **query}, timeout=120)
+
+
+def test_other_routes_answer_while_many_inferences_wait(app, url):
+    """C13"""
+    with ThreadPoolExecutor(WAITING) as clients:
+        answers = [clients.submit(infer, url, str(number)) for number in range(WAITING)]
+        until(lambda: app.inferences.waiting == WAITING - 1)
+        assert requests.get(f"{url}/info/", timeout=30).json()["models"] == ["lung_tumor"]
+        assert len(app.began) == 1
+        assert infer(url, "x", output="sideways").status_code == 422, "what is wrong is told at once"
+        assert requests.post(f"{url}/infer/other", params={"image": "x"}, timeout=30).status_code == 404
+        app.go_on.set()
+        wait(answers, timeout=60)
+        assert [answer.result().status_code for answer in answers] == [200] * WAITING
+    assert sorted(app.began, key=int) == [str(number) for number in range(WAITING)]
+    assert not app.inferences.running
+
+
+def test_where_too_many_wait_one_is_told_when_to_come_again(app, url):
+    """C13: bounded, for masks and for attention maps."""
+    app.inferences._at_most = 2
+    with ThreadPoolExecutor(3) as clients:
+        answers = [clients.submit(infer, url, str(number)) for number in range(3)]
+        until(lambda: app.inferences.waiting == 2)
+        for refused in (infer(url, "one more"), requests.get(f"{url}/attention/1.2", timeout=30)):
+            assert refused.status_code == 503
+            assert refused.json()["detail"].startswith("2 inferences wait already")
+            assert int(refused.headers["Retry-After"]) >= 1
+        app.go_on.set()
+        wait(answers, timeout=60)
+        assert [answer.result().status_code for answer in answers] == [200] * 3
+
+
+def test_who_went_away_while_waiting_is_not_served(app, url):
+    """C13"""
+    with ThreadPoolExecutor(2) as clients:
+        first = clients.submit(infer, url, "first")
+        until(lambda: app.began)
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as gone:
+            gone.sendall(b"POST /infer/lung_tumor?image=gone HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            until(lambda: app.inferences.waiting == 1)
+        until(lambda: app.inferences.waiting == 0)
+        last = clients.submit(infer, url, "last")
+        app.go_on.set()
+        assert (first.result(60).status_code, last.result(60).status_code) == (200, 200)
+    assert app.began == ["first", "last"]
+
+
+def test_a_failed_inference_does_not_stop_the_queue(app, url):
+    """R15: a full disk is 507; the next one in the queue is served."""
+    app.go_on.set()
+    app.error = OSError(28, "No space left on device")
+    answer = infer(url, "1")
+    assert answer.status_code == 507
+    assert "disk takes no more" in answer.json()["detail"]
+    app.error = None
+    assert infer(url, "2").status_code == 200
+
+
+def test_what_would_hold_a_thread_for_hours_is_refused(url):
+    """C13: run_sync"""
+    for path in ("train/lung_tumor", "train/", "scoring/", "scoring/uncertainty", "batch/infer/lung_tumor"):
+        answer = requests.post(f"{url}/{path}", params={"run_sync": True}, timeout=30)
+        assert answer.status_code == 400
+        assert "run_sync is not offered" in answer.json()["detail"]
+
+
+def test_wrong_values_are_refused_before_they_wait(app, url):
+    """S17"""
+    wrong = {"params": '{"threshold": "0,5"}'}
+    answer = requests.post(f"{url}/infer/lung_tumor", params={"image": "1"}, data=wrong, timeout=30)
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith("threshold must be a number above 0 and below 1, not '0,5'.")
+    assert not app.began
+
+
+def test_the_order_is_that_of_the_requests():
+    queue, done = WorkQueue("things"), []
+
+    class Patient:
+        async def is_disconnected(self):
+            return False
+
+    class Gone:
+        async def is_disconnected(self):
+            return True
+
+    async def all_of_them():
+        jobs = [asyncio.ensure_future(queue.run(Patient(), lambda n=n: done.append(n))) for n in range(9)]
+        jobs.append(asyncio.ensure_future(queue.run(Gone(), lambda: done.append("gone"))))
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    *_, last = asyncio.run(all_of_them())
+    assert done == list(range(9))
+    assert isinstance(last, HTTPException)
+    assert not queue.running
+    assert queue.waiting == 0
