@@ -19,7 +19,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         path: Where the file shall be. Its folder is made if need be; a former file is replaced.
         write: Called with the temporary path.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=".part-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -29,7 +29,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -40,8 +40,16 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it so that they survive a power cut: an entry lasts once its folder is synced."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        sync_folder(one.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed or made in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
