@@ -36,6 +36,8 @@ from lib.imports.initial_labels import InitialLabels
 from lib.infers.lung_tumor import ATTENTION
 from lib.parent_process import expect_children
 from lib.publishing import ModelStore
+from lib.publishing.adoption import left_behind
+from lib.publishing.model_store import PRETRAINED_FILE
 from lib.server.install import install
 from lib.settings import Settings
 from lib.trainers.retraining import Retraining
@@ -64,7 +66,7 @@ class MyApp(MONAILabelApp):
             print(f"\nLungLabel cannot start: {error}\n", file=sys.stderr, flush=True)
             os._exit(2)
         _prepare_server_settings(self.settings)
-        self.models = ModelStore(self.settings.model_dir)
+        self.models = ModelStore(self.settings.models_dir, self.settings.model_dir / PRETRAINED_FILE)
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
         self._courtesy = Courtesy(lambda: _running("train") or _running("scoring"))
@@ -81,7 +83,7 @@ class MyApp(MONAILabelApp):
         self.task_config = LungTumor()
         self.task_config.init(
             LungTumor.NAME,
-            str(self.settings.model_dir),
+            str(self.settings.models_dir),
             conf,
             planner=None,
             app=self.settings,
@@ -145,6 +147,8 @@ class MyApp(MONAILabelApp):
         from monailabel.app import app as server  # the training process has no server to import
 
         expect_children()
+        self.models.recover()
+        self._tell_of_versions_left_behind()
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
@@ -175,8 +179,9 @@ class MyApp(MONAILabelApp):
         self._segs.wake()
 
     def info(self) -> dict[str, Any]:
-        """What clients are told about this app, with the version of the model that serves."""
-        return {**super().info(), "model_version": self.models.serving_version()}
+        """What clients are told about this app, with the version of the model in use and what is wrong with it."""
+        serving = self.models.serving()
+        return {**super().info(), "model_version": serving.version, "model_problem": serving.problem}
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Segment an image of the datastore, or a file that was uploaded with the request.
@@ -236,6 +241,16 @@ class MyApp(MONAILabelApp):
             status=status,
             start=lambda params: self.async_training(LungTumor.NAME, params),
         )
+
+    def _tell_of_versions_left_behind(self) -> None:
+        """Earlier releases kept versions in the app's folder."""
+        folder = self.settings.model_dir
+        if left := left_behind(self.models, folder):
+            logger.warning(
+                "%s has %d model version(s) of an earlier release, which are not used. Take them over: "
+                "python main.py models --workspace %s --adopt %s",
+                *(folder, len(left), self.settings.workspace, folder),
+            )
 
     def _keep_prediction(self, request: dict[str, Any], result: dict[str, Any]) -> None:
         settings = {**self.settings.info["config"]["infer"], **request}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -76,7 +77,7 @@ class StateFile(Generic[T]):
 def move_aside(path: Path) -> Path:
     """Rename what is damaged to the first free ``<name>.damaged-<number>`` beside it; return that path."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+    while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
         number += 1
     path.rename(aside)
     sync_folder(path.parent)

@@ -23,7 +23,7 @@ from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
-from lib.networks.weights import load_weights
+from lib.networks.weights import check_finite
 from lib.publishing import ModelStore
 from lib.transforms import image_transforms
 
@@ -147,9 +147,8 @@ class DoubtScoring(ScoringMethod):
         )
 
     def _made(self, image: Path, label: Path | None, label_sha256: str | None) -> Score:
-        weights = self._models.serving_weights()
         network = AttentionResidualUNet(**self._info["network"])
-        load_weights(network, weights)
+        version = self._models.load_serving(network).version
         network.eval().to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
         network.register_forward_pre_hook(lambda *_: self._before_each_batch())
         files = {"image": image} | ({"label": label} if label else {})
@@ -158,7 +157,9 @@ class DoubtScoring(ScoringMethod):
         options = self._info["config"]["infer"]
 
         def predict(seen: torch.Tensor) -> torch.Tensor:
-            return infer_slices(network, seen, data["lung_slices"], options["batch_size"])[0][0].sigmoid()
+            logits, _ = infer_slices(network, seen, data["lung_slices"], options["batch_size"])
+            check_finite(logits, f"version {version} of the model")
+            return logits[0].sigmoid()
 
         maps = probability_maps(self._measure, predict, data["image"].as_tensor())
         value = doubt(self._measure, maps, voxel_mm3)

@@ -10,7 +10,7 @@ from monai.transforms import Compose
 
 from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
-from lib.networks.weights import load_weights
+from lib.networks.weights import check_finite, load_weights
 from lib.transforms import image_transforms, mask_transforms
 
 
@@ -60,5 +60,6 @@ class Predictor:
         data["pred"], _ = infer_slices(
             self._network, seen, data["lung_slices"], self._options["batch_size"], views=self._options["views"]
         )
+        check_finite(data["pred"], "the network")
         options = (self._options | {"min_confidence": confidence} for confidence in confidences)
         return [np.asarray(Compose(mask_transforms(one, transforms))(dict(data))["pred"]) for one in options]

@@ -47,6 +47,7 @@ def status_router(app: Any) -> APIRouter:
             "cases": [{**case, "doubt": doubts.get(case["series"])} for case in cases],
             "left_out": [_case(one, None) for one in series if one.left_out],
             "serving": app.models.serving_version(),
+            "serving_problem": app.models.serving().problem,
             "versions": app.models.manifests()[::-1],
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
             "training": {"task": _task(), "stats": app.info()["train_stats"]},
