@@ -155,7 +155,7 @@ class MyApp(MONAILabelApp):
         self._segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
         install(server, self, self._dicomweb_router())
         logger.info("Studies: %s", self.settings.studies)
-        logger.info("Workspace (labels and segs are precious, cache is not): %s", self.settings.workspace)
+        logger.info("Workspace (labels, segs and models are precious, cache is not): %s", self.settings.workspace)
         initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         initial_labels.start()
         if not datastore.watch(initial_labels.wake).first_look.wait(_FIRST_LOOK_SECONDS):

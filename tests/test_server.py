@@ -22,6 +22,7 @@ from tests.support.client import (
     same_grid,
     serve,
     train,
+    train_stats,
     use_kept,
     volume_of,
 )
@@ -288,3 +289,22 @@ def test_uploaded_weights_are_kept_and_serve_when_told(server, phantom_studies, 
     workspace = server.log.parents[1] / "workspace"
     assert ModelStore(workspace / "models").history()[-1]["by"] == "Dr. Reader"
     assert not (server.log.parents[1] / "model").exists(), "the folder of the shipped weights is only read"
+
+
+def test_damaged_state_answers_no_500_and_training_goes_on(server, phantom_studies):
+    """S15: serving.json empty was 500 everywhere; training.json damaged made every training fail."""
+    trained_server(server, phantom_studies)
+    workspace = server.log.parents[1] / "workspace"
+    version = requests.get(f"{server.url}/info/").json()["model_version"]
+    for name in ("models/serving.json", "models/train_stats.json", "training.json", "hold_out.json"):
+        (workspace / name).write_text("")
+    for path in ("/info/", "/viewer/status", "/status/data", "/model/info/lung_tumor"):
+        assert requests.get(f"{server.url}{path}").status_code == 200, path
+    info = requests.get(f"{server.url}/info/").json()
+    assert info["model_version"] == version
+    assert "serving.json is damaged" in info["model_problem"]
+    train(server, max_epochs=1, val_split=0.2)
+    assert train_stats(server)["version"] == use_kept(server)
+    assert requests.get(f"{server.url}/info/").json()["model_problem"] is None
+    for name in ("models/serving.json", "models/train_stats.json", "training.json"):
+        assert (workspace / f"{name}.damaged-1").exists(), name

@@ -232,6 +232,20 @@ def test_a_version_is_compared_when_somebody_asks(info, cases, tmp_path):
     assert store.serving_version() == "pretrained"
 
 
+def test_what_cannot_be_measured_is_not_judged_better_than_anything(info, cases, tmp_path):
+    """C9: a model in use whose output is no number; the new one is kept, and people decide."""
+    train = task(info, tmp_path)
+    torch.nn.init.constant_(train._network.head.conv.bias, float("nan"))
+    torch.save({"model": train._network.state_dict()}, tmp_path / "pretrained_lung_tumor.pt")
+    torch.nn.init.constant_(train._network.head.conv.bias, 0)
+    request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 1, "pretrained": False}
+    stats = train(request, Labelled(cases))
+    assert stats["verdict"]["publish"] is False
+    assert "scores of the model in use are no numbers" in stats["verdict"]["reason"]
+    assert stats["verdict"]["published"]["dice"] is None
+    assert len(ModelStore(tmp_path).manifests()) == 1
+
+
 @pytest.mark.parametrize(
     ("dice", "patience", "ended", "best"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -102,5 +103,5 @@ class NotFiniteError(UserError):
         super().__init__(
             f"There is no mask: {made_by} gave values that are no numbers. Either its weights are not usable (let "
             "another version serve: python main.py models), or the image has voxels that are no numbers.",
-            422,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
         )

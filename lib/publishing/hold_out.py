@@ -15,6 +15,11 @@ def share_of(name: str) -> float:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100 / 100
 
 
+def patient_of(case: dict[str, Any]) -> str:
+    """The patient of a labelled case; one without PatientID stands for itself."""
+    return case.get("patient_id") or case.get("image_id") or case["image"]
+
+
 class HoldOut:
     """Patients held out, by a hash of their PatientID: the same ones however many are labelled later.
 

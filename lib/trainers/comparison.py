@@ -12,7 +12,8 @@ from typing import Any
 from lib.errors import UserError
 from lib.publishing import ModelStore
 from lib.publishing.gate import Verdict, judge
-from lib.publishing.scoring import score
+from lib.publishing.hold_out import patient_of
+from lib.publishing.scoring import score_kept
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def compare(store: ModelStore, version: object, held_out: Sequence[dict[str, Any
     if known is None:
         raise UserError(f"There is no model version {version!r} to compare.", HTTPStatus.NOT_FOUND)
     trained_on = set(known.get("trained_on", []))
-    cases = [case for case in held_out if case.get("patient_id") not in trained_on]
+    cases = [case for case in held_out if patient_of(case) not in trained_on]
     if not cases:
         raise UserError(
             "There is nothing to compare on: no labelled patient is held out that this version was not trained on. "
@@ -52,8 +53,8 @@ def compare(store: ModelStore, version: object, held_out: Sequence[dict[str, Any
             used, content = store.read_serving()
             serving = used.version
             in_use.write_bytes(content)
-        scores = score(candidate, cases, info)
-        published = score(in_use, cases, info) if serving else None
+        scores = score_kept(candidate, cases, info)
+        published = score_kept(in_use, cases, info) if serving else None
     verdict = judge(scores, published, **info["publish"], accepted="Kept, not in use")
     store.note_verdict(str(version), verdict.as_dict() | {"compared_with": serving})
     logger.info("Version %s compared with %s: %s", version, serving, verdict.reason)

@@ -28,8 +28,8 @@ from lib.losses import HybridLoss
 from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.gate import Scores, judge
-from lib.publishing.hold_out import HoldOut
-from lib.publishing.scoring import score
+from lib.publishing.hold_out import HoldOut, patient_of
+from lib.publishing.scoring import score_kept
 from lib.trainers.comparison import COMPARE, compare
 from lib.trainers.retraining import INTERRUPTIONS
 from lib.trainers.training_progress import TrainingProgress, stats_file
@@ -190,11 +190,11 @@ class LungTumorTrainTask(BasicTrainTask):
         manifests = self._store.manifests()
         trained_on = {patient for manifest in manifests for patient in manifest.get("trained_on", [])}
         compared_on = {patient for manifest in manifests for patient in manifest.get("held_out", [])}
-        labelled = {_patient(case) for case in cases}
+        labelled = {patient_of(case) for case in cases}
         held = self._hold_out.patients(labelled, trained_on, compared_on) if wanted else set()
         return (
-            [case for case in cases if _patient(case) not in held],
-            [case for case in cases if _patient(case) in held],
+            [case for case in cases if patient_of(case) not in held],
+            [case for case in cases if patient_of(case) in held],
         )
 
     def finalize(self, context: Context) -> None:
@@ -237,8 +237,8 @@ class LungTumorTrainTask(BasicTrainTask):
             "run": context.request["name"],
             "parent": self._parent,
             "compared_with": compared_with,
-            "trained_on": sorted({_patient(case) for case in context.train_datalist}),
-            "held_out": sorted({_patient(case) for case in held_out}),
+            "trained_on": sorted({patient_of(case) for case in context.train_datalist}),
+            "held_out": sorted({patient_of(case) for case in held_out}),
             "labels": {case.get("image_id", case["image"]): case.get("label_sha256") for case in context.datalist},
             "settings": {name: context.request[name] for name in self._info["config"]["train"]},
             "validations": validation.history,
@@ -259,7 +259,7 @@ class LungTumorTrainTask(BasicTrainTask):
         serving, content = self._store.read_serving()
         in_use = folder / "in_use.pt"
         in_use.write_bytes(content)
-        return serving.version, score(in_use, cases, self._info)
+        return serving.version, score_kept(in_use, cases, self._info)
 
     def _why_nobody(self, request: dict[str, Any]) -> str:
         """Why nobody is held out, where that is so."""
@@ -272,11 +272,6 @@ class LungTumorTrainTask(BasicTrainTask):
         verdict = compare(self._store, request[COMPARE], held_out, self._info)
         conclusion = {"version": request[COMPARE], "verdict": verdict.as_dict()}
         self._stats_file.write({**self.stats(), **conclusion})
-
-
-def _patient(case: dict[str, Any]) -> str:
-    """The patient of a case; one without PatientID stands for itself."""
-    return case.get("patient_id") or case.get("image_id") or case["image"]
 
 
 def _check(request: dict[str, Any], defaults: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ def test_what_was_not_compared_is_kept_and_used_and_left_again_by_a_click(
         sitk.WriteImage(sitk.ReadImage(str(tmp_path / "image.nrrd")) > 0, str(tmp_path / "label.nii.gz"))
         assert put_label(server, series, tmp_path / "label.nii.gz").status_code == 200
     ohif = Ohif(page, server.url)
-    open_patient(ohif, [*STORED][0])
+    open_patient(ohif, next(iter(STORED)))
     for button in ("use", "back"):
         expect(ohif.button(button)).to_be_hidden()
     ohif.button("train").click()
