@@ -24,6 +24,7 @@ from monailabel.utils.async_tasks.utils import tasks
 from lib.activelearning import Last, Leases, MostDoubtful, Random, Review
 from lib.activelearning.background import BackgroundScoring, Courtesy
 from lib.activelearning.scoring import DoubtScoring
+from lib.atomic import remove_leftovers
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.opening import open_datastore
 from lib.dicomweb.folder_client import FolderClient
@@ -147,6 +148,7 @@ class MyApp(MONAILabelApp):
         from monailabel.app import app as server  # the training process has no server to import
 
         expect_children()
+        remove_leftovers(self.settings.workspace)
         self.models.recover()
         self._tell_of_versions_left_behind()
         datastore = self.datastore()

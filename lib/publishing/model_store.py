@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock
 from torch import nn
 
-from lib.atomic import make_folder
+from lib.atomic import make_folder, remove_leftovers
 from lib.errors import UserError, in_one_line
 from lib.integrity import Damage, DamagedFileError
 from lib.networks.weights import load_state, state_of
@@ -244,8 +244,8 @@ class ModelStore:
                 logger.warning("%s is no folder. It is kept as %s.", folder, move_aside(folder).name)
             make_folder(folder)
         with self._lock:
-            for leftover in (*self.folder.glob(".part-*"), *self._versions.folder.glob(".part-*")):
-                _remove(leftover)
+            remove_leftovers(self.folder)
+            remove_leftovers(self._versions.folder)
             chosen, _ = self._chosen()
             if self._choice.move_damaged_aside():
                 self._choice.write({"version": chosen, "since": time.time()})
@@ -311,10 +311,3 @@ def _choice(content: Any) -> dict[str, Any]:
     if entry is not None and (entry["to"] != version or not isinstance(entry["from"], str | None)):
         raise ValueError("its entry is of another version")
     return content
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
