@@ -15,7 +15,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 DEMO := workspace/demo-studies
 
-.PHONY: run test install doctor weights clean
+.PHONY: run test install doctor weights weights-hash clean
 
 run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@case "$(STUDIES)" in ""|http://*|https://*) ;; *) test -d "$(STUDIES)" || \
@@ -48,6 +48,10 @@ weights: .venv/installed
 	$(BIN)/python main.py train --steps 3500 --cycles 1 --bfloat16 --learning-rate 0.001 --threads 1 --crops-first 0 \
 		--decoys 10 --initial $(WEIGHTS)/first/model.pt \
 		--images $(LIDC)/images $(TUMOUR) --masks $(MASKS) --negatives $(LUNGS) --output $(WEIGHTS)/second
+
+# After the shipped weights were replaced: the hash that is compared whenever they are loaded.
+weights-hash:
+	cd model && sha256sum pretrained_lung_tumor.pt > pretrained_lung_tumor.pt.sha256
 
 clean:
 	rm -rf .venv $(DEMO)

@@ -27,6 +27,7 @@ from monailabel.utils.async_tasks.utils import tasks
 from lib.activelearning import Last, Leases, MostDoubtful, Random, Review
 from lib.activelearning.background import BackgroundScoring, Courtesy
 from lib.activelearning.scoring import DoubtScoring
+from lib.atomic import remove_leftovers
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.opening import open_datastore
 from lib.dicomweb.folder_client import FolderClient
@@ -42,6 +43,8 @@ from lib.integrity import Damage
 from lib.parent_process import expect_children
 from lib.priority import start_shared_threads
 from lib.publishing import ModelStore
+from lib.publishing.adoption import left_behind
+from lib.publishing.model_store import PRETRAINED_FILE
 from lib.server.access.rules import rules_at_start
 from lib.server.install import install
 from lib.server.log_file import move_log
@@ -52,7 +55,7 @@ from lib.server.work_queue import WorkQueue
 from lib.settings import APP_DIR, Settings, check_request
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
-from lib.verification import Remembered, damage_of_models
+from lib.verification import Remembered
 from lib.workspace import is_server, open_workspace, refusing_to_start
 
 logger = logging.getLogger(__name__)
@@ -88,7 +91,7 @@ class MyApp(MONAILabelApp):
                 os.umask(0o077)  # for what MONAI Label, SQLite and the training process write
                 move_log(self.settings.workspace)
             _prepare_server_settings(self.settings)
-        self.models = ModelStore(self.settings.model_dir)
+        self.models = ModelStore(self.settings.models_dir, self.settings.model_dir / PRETRAINED_FILE)
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
         self.inferences = WorkQueue("inferences")
@@ -102,12 +105,12 @@ class MyApp(MONAILabelApp):
             before_each_batch=self._courtesy.stand_aside,
         )
         self._review = Review(self._scoring.disagreements)
-        self._damage = Remembered(lambda: [*self.datastore().damage(), *damage_of_models(self.models)])
+        self._damage = Remembered(lambda: [*self.datastore().damage(), *self.models.damage()])
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
         self.task_config.init(
             LungTumor.NAME,
-            str(self.settings.model_dir),
+            str(self.settings.models_dir),
             conf,
             planner=None,
             app=self.settings,
@@ -182,6 +185,9 @@ class MyApp(MONAILabelApp):
         expect_children()
         start_shared_threads()
         shutil.rmtree(self.settings.results_dir, ignore_errors=True)  # left by a server that was killed
+        remove_leftovers(self.settings.workspace)
+        self.models.recover()
+        self._tell_of_versions_left_behind()
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
@@ -190,7 +196,7 @@ class MyApp(MONAILabelApp):
         work_in(APP_DIR, self.settings.cache_dir / "temporary")
         install(server, self, self._dicomweb_router(), self._access)
         logger.info("Studies: %s", self.settings.studies)
-        logger.info("Workspace (labels and segs are precious, cache is not): %s", self.settings.workspace)
+        logger.info("Workspace (labels, segs and models are precious, cache is not): %s", self.settings.workspace)
         initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         initial_labels.start()
         if not datastore.watch(initial_labels.wake).first_look.wait(_FIRST_LOOK_SECONDS):
@@ -225,8 +231,9 @@ class MyApp(MONAILabelApp):
         self.segs.wake()
 
     def info(self) -> dict[str, Any]:
-        """What clients are told about this app, with the version of the model that serves."""
-        return {**super().info(), "model_version": self.models.serving_version()}
+        """What clients are told about this app, with the version of the model in use and what is wrong with it."""
+        serving = self.models.serving()
+        return {**super().info(), "model_version": serving.version, "model_problem": serving.problem}
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Segment an image of the datastore, or a file that was uploaded with the request.
@@ -291,6 +298,16 @@ class MyApp(MONAILabelApp):
             status=status,
             start=lambda params: self.async_training(LungTumor.NAME, params),
         )
+
+    def _tell_of_versions_left_behind(self) -> None:
+        """Earlier releases kept versions in the app's folder."""
+        folder = self.settings.model_dir
+        if left := left_behind(self.models, folder):
+            logger.warning(
+                "%s has %d model version(s) of an earlier release, which are not used. Take them over: "
+                "python main.py models --workspace %s --adopt %s",
+                *(folder, len(left), self.settings.workspace, folder),
+            )
 
     def _keep_prediction(self, request: dict[str, Any], result: dict[str, Any]) -> None:
         settings = {**self.settings.info["config"]["infer"], **request}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+_PREFIX = ".part-"
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -21,7 +24,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         write: Called with the temporary path.
     """
     make_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=_PREFIX, suffix="".join(path.suffixes[-2:]), dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -39,6 +42,15 @@ def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically."""
     text = json.dumps(content, indent=2, default=str)
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in ``folder``, not below it."""
+    for leftover in folder.glob(f"{_PREFIX}*"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

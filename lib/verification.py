@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from lib.datastore.label_store import LabelStore
 from lib.dicomweb.stored_objects import StoredObjects
 from lib.integrity import Damage
 from lib.publishing import ModelStore
+from lib.publishing.model_store import PRETRAINED_FILE
 from lib.settings import Settings
 from lib.state_file import StateFile
 
@@ -44,14 +44,9 @@ class Remembered:
             return self._answer
 
 
-def damage_of_models(models: Any) -> list[Damage]:
-    """What is damaged of the model's versions."""
-    return models.damage() if hasattr(models, "damage") else []
-
-
 def damage_of_workspace(settings: Settings) -> list[Damage]:
     """Compare everything in a workspace with its checksums; nothing is written. Former labels count too."""
-    found = damage_of_models(ModelStore(settings.model_dir))
+    found = ModelStore(settings.models_dir, settings.model_dir / PRETRAINED_FILE).damage()
     if settings.labels_dir.is_dir():
         found += LabelStore(settings.labels_dir).damage()
     elif settings.labels_dir.exists():
@@ -62,7 +57,8 @@ def damage_of_workspace(settings: Settings) -> list[Damage]:
 
 def _damage_of_state(settings: Settings) -> Iterator[Damage]:
     notes = sorted((settings.workspace / "image_info").glob("*.json"))
-    for path in (*notes, settings.workspace / "training.json"):
+    single = (settings.workspace / "training.json", settings.workspace / "hold_out.json")
+    for path in (*notes, *single, settings.models_dir / "train_stats.json"):
         if damage := StateFile(path, dict, "The app goes on without it.").damage():
             yield damage
     if problem := _problem_of_index(settings.cache_dir / "index.sqlite"):

@@ -16,6 +16,7 @@ from lib import app as app_module
 from lib.app import MyApp
 from lib.cli import main
 from lib.phantoms import Acquisition, write_dicom_series, write_volume
+from lib.publishing import ModelStore
 from tests.support.client import same_grid
 from tests.support.dicom_variants import change
 from tests.support.flawed_pacs import flawed_pacs
@@ -119,6 +120,34 @@ def test_what_is_finished_is_not_repeated_but_what_another_model_made_is(batch):
     assert batch.run(status=0) == {batch.broken}
 
 
+def test_one_version_makes_all_masks_of_a_run(batch, monkeypatch, tmp_path):
+    """C16: the model changed in the middle of a run when another one was published."""
+    workspace = tmp_path / "workspace"
+    store = ModelStore(workspace / "models")
+    (tmp_path / "w.pt").write_text("weights of a version")
+    first, second = (store.keep(tmp_path / "w.pt", {}) for _ in range(2))
+    store.serve(first)
+    infer, versions = batch._infer, []
+
+    def publishing(app: MyApp, request: dict) -> dict:
+        serving, content = app.models.read_serving()
+        versions.append((serving.version, content))
+        store.serve(second)
+        batch.serve("other shipped weights")
+        result = infer(request)
+        return {**result, "params": {**result["params"], "model_version": serving.version}}
+
+    monkeypatch.setattr(MyApp, "infer", publishing)
+    assert batch.run("--workspace", workspace) == {batch.first, batch.last}
+    assert versions == [(first, b"weights of a version")] * 2
+    assert f"Model version {first}, {workspace}" in batch.said
+    records = [json.loads((batch.output / f"{uid}.json").read_text()) for uid in (batch.first, batch.last)]
+    assert {record["made_by"]["model_version"] for record in records} == {first}
+    assert store.serving_version() == second
+    assert batch.run("--workspace", workspace) == {batch.first, batch.last}
+    assert f"Model version {second}" in batch.said
+
+
 def test_a_killed_run_goes_on_where_it_was(batch, monkeypatch):
     infer = MyApp.infer
 
@@ -192,7 +221,7 @@ def test_what_cannot_begin_says_why(batch, capsys):
         (("--studies", batch.folder / "none"), "is no folder"),
         (("--studies", "http://127.0.0.1:9/dicom-web"), "does not answer as DICOMweb"),
         (("--conf", "workspace", "w"), "keeps all under --output"),
-        (("--conf", "model_dir", batch.folder), "There is no trained model"),
+        (("--conf", "model_dir", batch.folder), "There is no trained model in use"),
     ):
         assert batch.run(*options) == set()
         assert reason in batch.said

@@ -54,7 +54,7 @@ def test_a_worse_candidate_is_refused(start_server, phantom_studies, phantom_wei
     assert stats["verdict"]["candidate"]["cases"] == [series.series_uid]
     assert serving(server) == "pretrained"
     assert np.array_equal(before, mask(server, series, tmp_path / "after.nrrd"))
-    assert (model_dir / "versions" / stats["version"] / "model.pt").exists()
+    assert (server.log.parents[1] / "workspace" / "models" / "versions" / stats["version"] / "model.pt").exists()
     assert "Refused" in server.log_text()
 
 
@@ -81,11 +81,12 @@ def test_a_better_one_is_published_by_itself_and_rolled_back(start_server, phant
     assert serving(server) == stats["version"]
     assert not np.array_equal(before, mask(server, series, tmp_path / "trained.nrrd"))
 
-    command = [sys.executable, "main.py", "models", "--model-dir", str(model_dir)]
+    workspace = server.log.parents[1] / "workspace"
+    command = [sys.executable, "main.py", "models", "--workspace", str(workspace), "--model-dir", str(model_dir)]
     root = Path(__file__).parents[1]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     assert f"* {stats['version']}" in listed
-    subprocess.run([*command, "--serve", "pretrained"], cwd=root, check=True, capture_output=True)
+    subprocess.run([*command, "--back"], cwd=root, check=True, capture_output=True)
     assert serving(server) == "pretrained"
     assert np.array_equal(before, mask(server, series, tmp_path / "rolled-back.nrrd"))
     refused = subprocess.run([*command, "--serve", "nonsense"], cwd=root, capture_output=True, text=True)
@@ -103,7 +104,7 @@ def test_training_ends_with_its_server_and_the_next_server_starts_it_again(
     answer = requests.post(f"{server.url}/train/lung_tumor", json={**TRAINING, "max_epochs": 30})
     assert answer.status_code == 200, detail(answer)
     wait_for(lambda: train_stats(server).get("total_epochs") == 30)
-    runs = tmp_path / "model" / "runs"
+    runs = where["workspace"] / "models" / "runs"
     wait_for(lambda: runs.exists() and any(runs.iterdir()))
     (training,) = psutil.Process(server.process.pid).children(recursive=True)
     os.kill(server.process.pid, signal.SIGKILL)

@@ -10,9 +10,11 @@ from PIL import Image
 
 from lib.errors import UserError
 from lib.evaluation.attention_picture import BAR_PX, PANEL_PX, attention_picture
+from lib.evaluation.prediction import Predictor
 from lib.infers import LungTumorInferTask
 from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
+from lib.networks.weights import check_usable
 from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
 
@@ -78,6 +80,53 @@ def test_weights_of_another_network_are_told(info, store, chest):
     store.serve(version)
     with pytest.raises(UserError, match=f"{version} has the weights of another network"):
         task({**REQUEST, "image": str(chest)})
+
+
+def test_a_network_that_gives_no_numbers_is_an_error_and_no_empty_mask(task, store, chest, info, tmp_path):
+    """S7: NaN weights gave 0 voxels, 200, no warning."""
+    network = AttentionResidualUNet(**info["network"])
+    torch.nn.init.constant_(network.head.conv.bias, float("nan"))
+    torch.save({"model": network.state_dict()}, tmp_path / "nan.pt")
+    version = store.keep(tmp_path / "nan.pt", {})
+    store.serve(version)
+    with pytest.raises(UserError, match=f"no mask: version {version} of the model gave values that are no") as told:
+        task({**REQUEST, "image": str(chest)})
+    assert told.value.status == 422
+    with pytest.raises(UserError, match="no mask"):
+        Predictor(tmp_path / "nan.pt", info)(chest)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(info, tmp_path, value):
+    """S7: for an upload and for what a training made."""
+    network = AttentionResidualUNet(**info["network"])
+    torch.save(network.state_dict(), tmp_path / "good.pt")
+    check_usable(network, tmp_path / "good.pt")
+    state = {name: tensor.double() for name, tensor in network.state_dict().items()}
+    state["head.conv.bias"] += value if np.isnan(value) else 1e300  # infinite in single precision only
+    torch.save(state, tmp_path / "bad.pt")
+    with pytest.raises(UserError, match=r"head\.conv\.bias hold values"):
+        check_usable(network, tmp_path / "bad.pt")
+    for content in ([1], {"model": {"head": "x"}}, {"model": 1}):
+        torch.save(content, tmp_path / "bad.pt")
+        with pytest.raises(UserError, match=r"cannot be read|another network"):
+            check_usable(network, tmp_path / "bad.pt")
+
+
+def test_damaged_weights_are_replaced_by_their_parent_and_the_answer_says_which(task, store, chest):
+    """S14: flipped bits were served unnoticed."""
+    first, second = (manifest["version"] for manifest in store.manifests())
+    store.serve(first)
+    child = store.keep(store.weights(second), {})
+    store.serve(child)
+    _, params = task({**REQUEST, "image": str(chest)})
+    assert params["model_version"] == child
+    content = bytearray(store.weights(child).read_bytes())
+    content[len(content) // 2] ^= 1
+    store.weights(child).write_bytes(content)
+    _, params = task({**REQUEST, "image": str(chest)})
+    assert params["model_version"] == first == store.serving().version
+    assert child in store.serving().problem
 
 
 def test_slices_without_lung_cost_nothing():

@@ -1,11 +1,18 @@
 """Versions are kept whole and for good; only what is not worse serves."""
 
 import json
+import math
+import os
+import time
+from pathlib import Path
 
 import pytest
 
+from lib.cli import main
 from lib.publishing import ModelStore
+from lib.publishing.adoption import left_behind
 from lib.publishing.gate import Scores, judge
+from lib.settings import APP_DIR
 
 RULE = {"dice_margin": 0.01, "false_positive_margin": 0.5}
 
@@ -29,7 +36,11 @@ def scores(dice: float, false_positives: float) -> Scores:
         ),
         (scores(0.7, 1.5), scores(0.7, 1), True, "not worse"),
         (scores(0.1, 9), None, True, "no model before"),
-        (None, scores(0.7, 1), True, "without a comparison"),
+        (None, scores(0.7, 1), False, "not compared"),  # C9
+        (None, None, False, "not compared"),  # C9
+        (scores(math.nan, 1), scores(0.7, 1), False, "new model are no numbers"),  # C9
+        (scores(0.7, math.inf), None, False, "new model are no numbers"),  # C9
+        (scores(0.7, 1), scores(math.nan, 1), False, "model in use are no numbers"),  # C9
     ],
 )
 def test_the_rule(candidate, published, publish, word):
@@ -84,7 +95,7 @@ def test_shipped_weights_serve_first(tmp_path):
     assert store.serving_weights().read_bytes() == b"shipped"
 
 
-@pytest.mark.parametrize("version", ["nonsense", "../../etc", "", "."])
+@pytest.mark.parametrize("version", ["nonsense", "../../etc", "", ".", "pretrained"])
 def test_what_is_no_version_cannot_serve(tmp_path, version):
     store = ModelStore(tmp_path)
     with pytest.raises(LookupError, match="no model version"):
@@ -92,10 +103,156 @@ def test_what_is_no_version_cannot_serve(tmp_path, version):
     assert not (tmp_path / "serving.json").exists()
 
 
-def test_a_version_that_vanished_does_not_serve(tmp_path, weights):
-    store = ModelStore(tmp_path)
+def keep_three(store, weights):
+    """Versions of which each was trained from the one before; the last one serves."""
+    for number in range(3):
+        weights.write_bytes(f"weights {number}".encode())
+        store.serve(store.keep(weights, {"note": number}), by="somebody", why="a test")
+    return [manifest["version"] for manifest in store.manifests()]
+
+
+def test_versions_follow_each_other_when_the_clock_goes_backwards(tmp_path, weights, monkeypatch):
+    """Low: versions were ordered by the wall clock."""
+    store = ModelStore(tmp_path / "model")
+    clock = iter([3e9, 2e9, 1e9])
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    kept = [store.keep(weights, {}) for _ in range(3)]
+    assert [manifest["version"] for manifest in store.manifests()] == kept == sorted(kept)
+
+
+def test_going_back_is_to_what_served_before_and_is_noted(tmp_path, weights):
+    """C9: a history of what served when and why."""
+    (tmp_path / "shipped.pt").write_bytes(b"shipped")
+    store = ModelStore(tmp_path / "models", tmp_path / "shipped.pt")
+    assert store.previous_version() is None
+    first, second, third = keep_three(store, weights)
+    assert store.previous_version() == second
+    store.serve(second, by="ada", why="worse")
+    store.serve(second)
+    assert store.previous_version() == third
+    assert [(entry["from"], entry["to"]) for entry in store.history()] == [
+        ("pretrained", first),
+        (first, second),
+        (second, third),
+        (third, second),
+    ]
+    assert (store.history()[-1]["by"], store.history()[-1]["why"]) == ("ada", "worse")
+
+
+def test_a_kill_between_the_choice_and_its_line_of_history_loses_neither(tmp_path, weights, monkeypatch):
+    store = ModelStore(tmp_path / "models")
+    first, second, third = keep_three(store, weights)
+    monkeypatch.setattr("lib.publishing.history.History.append", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        store.serve(first)
+    monkeypatch.undo()
+    (tmp_path / "models" / "history.jsonl").open("ab").write(b'{"to": "000')  # torn by another kill
+    store = ModelStore(tmp_path / "models")
+    store.recover()
+    assert (store.serving_version(), store.previous_version()) == (first, third)
+    store.serve(second)
+    assert (store.serving_version(), store.previous_version()) == (second, first)
+
+
+def test_two_workspaces_share_nothing_and_the_app_folder_is_only_read(tmp_path, weights):
+    """S13, U28: versions belong to the workspace."""
+    app = tmp_path / "app"
+    app.mkdir()
+    (app / "shipped.pt").write_bytes(b"shipped")
+    one, other = (ModelStore(tmp_path / name / "models", app / "shipped.pt") for name in ("one", "other"))
+    app.chmod(0o555)
+    version = one.keep(weights, {})
+    one.serve(version)
+    other.recover()
+    assert other.serving_version() == "pretrained"
+    assert other.manifests() == []
+    assert other.keep(weights, {}) == other.manifests()[0]["version"]
+    assert other.manifests()[0]["parent"] == "pretrained"
+    assert [path.name for path in app.iterdir()] == ["shipped.pt"]
+    app.chmod(0o755)
+
+
+def test_a_rename_is_synced_with_each_folder_that_was_made_for_it(tmp_path, weights, monkeypatch):
+    """Low: the parent folder was not synced after a version's rename, nor that of a new folder."""
+    calls = []
+    rename, fsync = Path.rename, os.fsync
+    monkeypatch.setattr(Path, "rename", lambda path, to: calls.append(("rename", Path(to))) or rename(path, to))
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: calls.append(("sync", Path(f"/proc/self/fd/{handle}").readlink())) or fsync(handle)
+    )
+    version = ModelStore(tmp_path / "workspace" / "models").keep(weights, {})
+    versions = tmp_path / "workspace" / "models" / "versions"
+    for folder in (tmp_path, tmp_path / "workspace", tmp_path / "workspace" / "models"):
+        assert ("sync", folder) in calls
+    assert ("sync", versions) in calls[calls.index(("rename", versions / version)) :]
+
+
+def test_what_a_killed_process_left_is_removed_at_the_start(tmp_path, weights):
+    """Low: .part- files were left."""
+    store = ModelStore(tmp_path / "models")
     version = store.keep(weights, {})
-    store.serve(version)
-    store.weights(version).unlink()
-    assert store.serving_weights() is None
-    assert json.loads((tmp_path / "serving.json").read_text())["version"] == version
+    (tmp_path / "models" / "versions" / ".part-version").mkdir()
+    (tmp_path / "models" / ".part-x.json").write_text("{")
+    store.recover()
+    assert not list(tmp_path.rglob(".part-*"))
+    assert [manifest["version"] for manifest in store.manifests()] == [version]
+
+
+def earlier_release(folder, weights):
+    """A model folder as earlier releases left it: manifests without hash and number."""
+    store = ModelStore(folder)
+    versions = keep_three(store, weights)
+    for number, version in enumerate(versions):
+        old = folder / "versions" / f"2025010{number}-120000-000"
+        (folder / "versions" / version).rename(old)
+        manifest = json.loads((old / "manifest.json").read_text())
+        manifest = {**manifest, "version": old.name, "parent": None}
+        del manifest["sha256"], manifest["sequence"]
+        (old / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "serving.json").write_text(json.dumps({"version": old.name, "since": 1}))
+    (folder / "history.jsonl").unlink()
+    return [manifest["version"] for manifest in ModelStore(folder).manifests()]
+
+
+def test_versions_of_an_earlier_release_are_adopted_with_a_hash_and_none_serves(tmp_path, weights, capsys):
+    """U28, S14: versions without a hash get one when they are taken over."""
+    (tmp_path / "app").mkdir()
+    old = earlier_release(tmp_path / "app", weights)
+    (tmp_path / "app" / "versions" / old[1] / "manifest.json").write_text("{")
+    workspace = tmp_path / "workspace"
+    store = ModelStore(workspace / "models")
+    newer = store.keep(weights, {})
+    assert left_behind(store, tmp_path / "app") == old
+    command = ["models", "--workspace", str(workspace), "--model-dir", str(tmp_path / "none")]
+    assert main([*command, "--adopt", str(tmp_path / "app")]) == 0
+    said = capsys.readouterr().out
+    assert "2 version(s) copied" in said
+    assert f"{old[1]} is left out" in said
+    assert f"--serve {old[2]}" in said
+    assert [manifest["version"] for manifest in store.manifests()] == [old[0], old[2], newer]
+    assert all(manifest["sha256"] for manifest in store.manifests())
+    assert store.serving_version() is None
+    assert main([*command, "--adopt", str(tmp_path / "app" / "versions")]) == 0
+    assert "0 version(s) copied" in capsys.readouterr().out
+    assert main([*command, "--serve", old[0]]) == 0
+    assert f"* {old[0]}" in capsys.readouterr().out
+    assert main([*command, "--back"]) == 1
+    assert "none to go back to" in capsys.readouterr().err
+    assert main([*command, "--adopt", str(tmp_path / "none")]) == 1
+
+
+def test_versions_without_a_hash_serve_and_are_called_not_verified(tmp_path, weights, capsys):
+    """S14: those of an earlier release in a workspace."""
+    old = earlier_release(tmp_path / "w" / "models", weights)
+    store = ModelStore(tmp_path / "w" / "models")
+    assert (store.serving().version, store.serving().sha256, store.serving().problem) == (old[2], None, None)
+    assert store.read_serving()[1] == b"weights 2"
+    assert main(["models", "--workspace", str(tmp_path / "w")]) == 0
+    assert capsys.readouterr().out.count("Not verified") == 3
+
+
+def test_the_hash_of_the_shipped_weights_is_theirs():
+    """S14: `make weights-hash` writes it."""
+    store = ModelStore(Path("/nowhere"), APP_DIR / "model" / "pretrained_lung_tumor.pt")
+    assert store.serving().sha256
+    assert store.damage() == []

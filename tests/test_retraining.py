@@ -79,6 +79,27 @@ def test_a_training_starts_after_enough_new_or_changed_labels(tmp_path):
     assert server.look()
 
 
+def test_a_version_that_is_kept_and_not_used_starts_no_other_training(tmp_path):
+    """C9: nor does a restart of the server."""
+    server = Server(tmp_path, after=2)
+    server.labels = {"a": "1", "b": "1"}
+    assert server.look()
+    server.finish({"a": "1", "b": "1"}, verdict={"publish": False, "reason": "Kept, not in use."})
+    assert not server.look()
+    restarted = Server(tmp_path, after=2)
+    restarted.labels = server.labels
+    assert not restarted.look()
+    assert restarted.store.serving_version() is None
+
+
+def test_an_uploaded_version_does_not_hide_what_the_last_training_knew(tmp_path):
+    server = Server(tmp_path, after=1)
+    server.labels = {"a": "1"}
+    server.finish({"a": "1"})
+    server.store.keep(tmp_path / "candidate.pt", {"uploaded_by": "ada"})
+    assert not server.look()
+
+
 def test_a_label_that_comes_while_a_training_runs_counts_for_the_next(tmp_path):
     server = Server(tmp_path, after=2)
     server.labels = {"a": "1", "b": "1"}

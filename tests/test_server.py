@@ -1,6 +1,7 @@
 """The main job against the real server: a folder in, a mask out, labels in, a retrained model."""
 
 import hashlib
+import io
 import resource
 import time
 from pathlib import Path
@@ -9,10 +10,23 @@ import numpy as np
 import pytest
 import requests
 import SimpleITK as sitk
+import torch
 
 from lib.benchmark.processes import ServerProcess
+from lib.publishing import ModelStore
 from tests.conftest import PhantomStudies
-from tests.support.client import FAST_TRAINING, detail, infer, put_label, same_grid, train, volume_of
+from tests.support.client import (
+    FAST_TRAINING,
+    detail,
+    infer,
+    put_label,
+    same_grid,
+    serve,
+    train,
+    train_stats,
+    use_kept,
+    volume_of,
+)
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -158,6 +172,7 @@ def trained_server(server: ServerProcess, studies: PhantomStudies) -> ServerProc
             series = studies.of_patient(patient)
             assert put_label(server, series.series_uid, series.truth).status_code == 200
         train(server)
+        use_kept(server)
         _trained.add(server.url)
     return server
 
@@ -178,6 +193,8 @@ def test_training_is_used_by_the_next_inference_without_a_restart(server, phanto
     version, before = requests.get(f"{server.url}/info/").json()["model_version"], attention()
     assert np.array_equal(before, attention())
     train(server, max_epochs=3)
+    assert requests.get(f"{server.url}/info/").json()["model_version"] == version, "C9: nothing unmeasured serves"
+    use_kept(server)
     assert requests.get(f"{server.url}/info/").json()["model_version"] != version
     assert not np.array_equal(before, attention())
 
@@ -258,16 +275,50 @@ def test_other_web_pages_may_not_read(server):
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_uploaded_weights_become_a_version_and_junk_does_not(server, phantom_studies, tmp_path):
+def test_uploaded_weights_are_kept_and_serve_when_told(server, phantom_studies, tmp_path):
+    """S7: an upload is checked and kept; U28: it lands in the workspace and not in the app's folder."""
     trained_server(server, phantom_studies)
     version = requests.get(f"{server.url}/info/").json()["model_version"]
-    junk = requests.put(f"{server.url}/model/lung_tumor", files={"file": ("model.pt", b"junk")})
-    assert junk.status_code == 400
-    assert "no weights of this network" in detail(junk)
-    assert requests.get(f"{server.url}/info/").json()["model_version"] == version
     weights = requests.get(f"{server.url}/model/lung_tumor").content
+    state = torch.load(io.BytesIO(weights), weights_only=True)["model"]
+    state["head.conv.bias"] *= float("nan")
+    torch.save(state, tmp_path / "nan.pt")
+    for content, reason in ((b"junk", "cannot be read"), ((tmp_path / "nan.pt").read_bytes(), "no finite numbers")):
+        answer = requests.put(f"{server.url}/model/lung_tumor", files={"file": ("model.pt", content)})
+        assert answer.status_code == 400
+        assert "no weights of this network" in detail(answer)
+        assert reason in detail(answer)
     answer = requests.put(f"{server.url}/model/lung_tumor", files={"file": ("model.pt", weights)})
     assert answer.status_code == 200, answer.text
-    assert requests.get(f"{server.url}/info/").json()["model_version"] == answer.json()["version"] != version
+    kept = answer.json()["version"]
+    assert f"serve?version={kept}" in detail(answer)
+    status = requests.get(f"{server.url}/viewer/status").json()
+    assert status["model_version"] == version
+    assert status["kept"] == {"version": kept, "verdict": "not compared"}
+    assert serve(server, "nonsense").status_code == 404
+    assert serve(server, kept, "Dr. Reader").json() == {"model_version": kept, "previous": version}
     assert 400 <= requests.delete(f"{server.url}/model/lung_tumor").status_code < 500
-    assert requests.get(f"{server.url}/info/").json()["model_version"] == answer.json()["version"]
+    status = requests.get(f"{server.url}/viewer/status").json()
+    assert (status["model_version"], status["previous"], status["kept"]) == (kept, version, None)
+    workspace = server.log.parents[1] / "workspace"
+    assert ModelStore(workspace / "models").history()[-1]["by"] == "Dr. Reader"
+    assert not (server.log.parents[1] / "model").exists(), "the folder of the shipped weights is only read"
+
+
+def test_damaged_state_answers_no_500_and_training_goes_on(server, phantom_studies):
+    """S15: serving.json empty was 500 everywhere; training.json damaged made every training fail."""
+    trained_server(server, phantom_studies)
+    workspace = server.log.parents[1] / "workspace"
+    version = requests.get(f"{server.url}/info/").json()["model_version"]
+    for name in ("models/serving.json", "models/train_stats.json", "training.json", "hold_out.json"):
+        (workspace / name).write_text("")
+    for path in ("/info/", "/viewer/status", "/status/data", "/model/info/lung_tumor"):
+        assert requests.get(f"{server.url}{path}").status_code == 200, path
+    info = requests.get(f"{server.url}/info/").json()
+    assert info["model_version"] == version
+    assert "serving.json is damaged" in info["model_problem"]
+    train(server, max_epochs=1, val_split=0.2)
+    assert train_stats(server)["version"] == use_kept(server)
+    assert requests.get(f"{server.url}/info/").json()["model_problem"] is None
+    for name in ("models/serving.json", "models/train_stats.json", "training.json"):
+        assert (workspace / f"{name}.damaged-1").exists(), name

@@ -83,6 +83,9 @@ def test_the_whole_loop(client, slicer_client, phantom_studies, tmp_path):
     training = {"max_epochs": 1, "patches_per_volume": 4, "patch_size": 64, "val_split": 0.0}
     assert client.train_start("lung_tumor", training)["status"] in ("SUBMITTED", "RUNNING")
     assert wait_for_training(client)["status"] == "DONE"
+    url = client.get_server_url()
+    kept = requests.get(f"{url}/viewer/status").json()["kept"]["version"]
+    assert requests.post(f"{url}/model/lung_tumor/serve", params={"version": kept}).status_code == 200
 
     file, params = client.infer("lung_tumor", sample["id"], {"result_extension": ".nrrd"})
     mask = sitk.ReadImage(file)
@@ -94,7 +97,6 @@ def test_the_whole_loop(client, slicer_client, phantom_studies, tmp_path):
     stored = client.datastore()["objects"][sample["id"]]["labels"]["final"]["info"]
     assert stored["changes"] == {"added": 0, "removed": 0, "kept": params["voxels"]}
     assert stored["model_version"] == params["model_version"]
-    url = client.get_server_url()
     query = {"label": sample["id"], "tag": "final", "output": "dicom_seg"}
     seg = dcmread(io.BytesIO(requests.get(f"{url}/datastore/label", params=query).content))
     assert seg.SegmentSequence[0].SegmentAlgorithmType == "AUTOMATIC"

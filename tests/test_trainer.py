@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.transforms import Compose, RandFlipd, RandLambdad
 
+from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
@@ -79,8 +80,13 @@ def test_two_cases_train_validate_and_publish(info, cases, tmp_path):
     assert not any(name.split(".")[0] in ("tensorboard", "mlflow") for name in sys.modules)
 
 
-def test_one_case_trains_without_validation(info, cases, tmp_path):
+def test_one_case_trains_without_validation_and_what_is_not_measured_does_not_serve(info, cases, tmp_path):
+    """C9: without patients held out a model is kept and not used."""
     stats = task(info, tmp_path)({"model": "lung_tumor", "device": "cpu", "max_epochs": 1}, Labelled(cases[:1]))
+    store = ModelStore(tmp_path)
+    assert store.serving_version() is None
+    assert stats["version"] == store.manifests()[-1]["version"]
+    assert "fewer than 4 patients are labelled" in stats["verdict"]["reason"]
     assert stats["epoch"] == 1
     assert "eval" not in stats
     assert 0 <= stats["train"]["metrics"]["train_mean_dice"] <= 1
@@ -107,7 +113,8 @@ def test_the_same_seed_gives_the_same_weights(info, cases, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         task(info, tmp_path / name)({"model": "lung_tumor", "device": "cpu", "max_epochs": 1}, Labelled(cases[:1]))
-        weights = torch.load(ModelStore(tmp_path / name).serving_weights(), weights_only=True)
+        store = ModelStore(tmp_path / name)
+        weights = torch.load(store.weights(store.manifests()[-1]["version"]), weights_only=True)
         states.append(weights.get("model", weights))
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
@@ -183,6 +190,68 @@ def test_every_labelled_case_is_in_the_mix_but_those_held_out(info, cases, tmp_p
     for manifest in ModelStore(tmp_path).manifests():
         assert sorted(manifest["trained_on"] + manifest["held_out"]) == [case["image_id"] for case in cases]
         assert len(manifest["held_out"]) == 1
+
+
+def test_a_training_that_diverges_fails_with_a_sentence_and_keeps_nothing(info, cases, tmp_path, monkeypatch):
+    """C9, S7: weights that are no numbers are never kept."""
+    no_number = lambda prediction, label: prediction.sum() * float("nan")  # noqa: E731
+    monkeypatch.setattr(LungTumorTrainTask, "loss_function", lambda self, context: no_number)
+    request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 1}
+    for labelled in (cases[:1], cases):
+        with pytest.raises(UserError, match="diverged"):
+            task(info, tmp_path)(request, Labelled(labelled))
+    assert ModelStore(tmp_path).manifests() == []
+
+
+def test_training_goes_on_from_the_parent_where_the_model_in_use_is_damaged(info, cases, tmp_path):
+    """S14, S15: also where every file of state is damaged and a killed run left its folder."""
+    train = task(info, tmp_path)
+    store = ModelStore(tmp_path)
+    torch.save({"model": train._network.state_dict()}, tmp_path / "pretrained_lung_tumor.pt")
+    version = store.keep(tmp_path / "pretrained_lung_tumor.pt", {"held_out": ["1.2.1"]})
+    store.serve(version)
+    store.weights(version).write_bytes(b"damaged")
+    for name in ("training.json", "hold_out.json", "train_stats.json", "serving.json"):
+        (tmp_path / name).write_text("[")
+    (tmp_path / "runs" / "killed").mkdir(parents=True)
+    stats = train({"model": "lung_tumor", "device": "cpu", "max_epochs": 1}, Labelled(cases))
+    manifest = ModelStore(tmp_path).manifests()[-1]
+    assert stats["version"] == manifest["version"]
+    assert (manifest["parent"], manifest["compared_with"]) == ("pretrained", "pretrained")
+    assert "1.2.1" in manifest["held_out"]
+    assert not (tmp_path / "runs" / "killed").exists()
+
+
+def test_a_version_is_compared_when_somebody_asks(info, cases, tmp_path):
+    """S7: an upload is compared like any candidate, and does not serve by that."""
+    train = task(info, tmp_path)
+    torch.save({"model": train._network.state_dict()}, tmp_path / "pretrained_lung_tumor.pt")
+    store = ModelStore(tmp_path)
+    version = store.keep(tmp_path / "pretrained_lung_tumor.pt", {"uploaded_by": "ada"})
+    with pytest.raises(UserError, match="nothing to compare on"):
+        train({"compare": version}, Labelled(cases[:1]))
+    with pytest.raises(UserError, match="no model version 'other'"):
+        train({"compare": "other"}, Labelled(cases))
+    stats = train({"compare": version}, Labelled(cases))
+    verdict = store.manifests()[-1]["verdict"]
+    assert verdict["reason"] == stats["verdict"]["reason"]
+    assert "Kept, not in use: it is not worse" in verdict["reason"]
+    assert verdict["candidate"] == verdict["published"]
+    assert store.serving_version() == "pretrained"
+
+
+def test_what_cannot_be_measured_is_not_judged_better_than_anything(info, cases, tmp_path):
+    """C9: a model in use whose output is no number; the new one is kept, and people decide."""
+    train = task(info, tmp_path)
+    torch.nn.init.constant_(train._network.head.conv.bias, float("nan"))
+    torch.save({"model": train._network.state_dict()}, tmp_path / "pretrained_lung_tumor.pt")
+    torch.nn.init.constant_(train._network.head.conv.bias, 0)
+    request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 1, "pretrained": False}
+    stats = train(request, Labelled(cases))
+    assert stats["verdict"]["publish"] is False
+    assert "scores of the model in use are no numbers" in stats["verdict"]["reason"]
+    assert stats["verdict"]["published"]["dice"] is None
+    assert len(ModelStore(tmp_path).manifests()) == 1
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
-from lib.networks.weights import load_weights
+from lib.networks.weights import check_finite
 from lib.publishing import ModelStore
 from lib.state_file import move_aside
 from lib.transforms import image_transforms
@@ -159,9 +159,8 @@ class DoubtScoring(ScoringMethod):
         )
 
     def _made(self, image: Path, label: Path | None, label_sha256: str | None) -> Score:
-        weights = self._models.serving_weights()
         network = AttentionResidualUNet(**self._info["network"])
-        load_weights(network, weights)
+        version = self._models.load_serving(network).version
         network.eval().to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
         network.register_forward_pre_hook(lambda *_: self._before_each_batch())
         files = {"image": image} | ({"label": label} if label else {})
@@ -172,6 +171,7 @@ class DoubtScoring(ScoringMethod):
 
         def predict(seen: torch.Tensor) -> torch.Tensor:
             logits, _ = infer_slices(network, seen, data["lung_slices"], options["batch_size"], offsets=offsets)
+            check_finite(logits, f"version {version} of the model")
             return logits[0].sigmoid()
 
         maps = probability_maps(self._measure, predict, data["image"].as_tensor())

@@ -58,7 +58,7 @@ class Stage:
     @property
     def models(self) -> ModelStore:
         """Of the server, read from the outside."""
-        return ModelStore(self.weights.parent)
+        return ModelStore(self.workspace / "models", self.weights)
 
     @property
     def weights(self) -> Path:
@@ -68,7 +68,7 @@ class Stage:
     @property
     def draft(self) -> Path:
         """A version while it is written."""
-        return self.weights.parent / "versions" / ".part-version"
+        return self.workspace / "models" / "versions" / ".part-version"
 
     @property
     def note(self) -> Path:

@@ -50,7 +50,7 @@ def training(stage: Stage, server: ServerProcess, submissions: Submissions, rng:
 def publishing_a_training(
     stage: Stage, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
 ) -> None:
-    """A training comes to its end and its version is kept and served."""
+    """A training comes to its end and its version is kept."""
     while _is_training(server):
         requests.delete(f"{server.url}/train/", timeout=_PATIENCE_SECONDS)
         time.sleep(0.2)
@@ -61,12 +61,14 @@ def publishing_a_training(
 def publishing_an_upload(
     stage: Stage, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
 ) -> None:
-    """Weights sent by a user are kept and served."""
+    """Weights sent by a user are kept, and somebody lets them serve."""
 
     def upload() -> None:
         with contextlib.suppress(requests.RequestException), stage.weights.open("rb") as file:
             files = {"file": ("model.pt", file)}
-            requests.put(f"{server.url}/model/lung_tumor", files=files, timeout=_PATIENCE_SECONDS)
+            kept = requests.put(f"{server.url}/model/lung_tumor", files=files, timeout=_PATIENCE_SECONDS).json()
+            version = {"version": kept["version"]}
+            requests.post(f"{server.url}/model/lung_tumor/serve", params=version, timeout=_PATIENCE_SECONDS)
             done.set()
 
     done = threading.Event()

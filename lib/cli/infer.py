@@ -1,4 +1,7 @@
-"""``python main.py infer``: the model that serves, over every usable series of a folder or PACS."""
+"""``python main.py infer``: the model that serves, over every usable series of a folder or PACS.
+
+A run works with a copy of that model's weights: whatever is published meanwhile, one version makes all masks.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError, in_one_line
 from lib.exports.label_exports import LabelExports
 from lib.exports.lesion_table import Lesion, as_csv, as_json, lesion_table
+from lib.publishing import ModelStore
+from lib.publishing.model_store import PRETRAINED, PRETRAINED_FILE
 from lib.settings import APP_DIR, Settings, is_url
 
 _SEG, _NIFTI, _TABLE = "seg", "nifti", "table"
@@ -41,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="DICOM SEG, NIfTI: a file for each series; a table of all lesions, CSV and JSON (default: seg table)",
     )
     parser.add_argument(
+        "--workspace",
+        help="of the server whose model in use is taken; only read (default: the server's own default for these "
+        "studies; without one, the shipped weights)",
+    )
+    parser.add_argument(
         "--conf", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a setting, as of the server"
     )
 
@@ -49,18 +59,42 @@ def run(args: argparse.Namespace) -> int:
     """Segment what is not finished yet; 1 if anything could not be made."""
     conf, work = dict(args.conf), args.output / ".lunglabel"
     if "workspace" in conf:
-        raise UserError("--conf workspace is for the server and its labels; this command keeps all under --output.")
+        raise UserError(
+            "--conf workspace is for the server and its labels; this command keeps all under --output. To take the "
+            "model of a server's workspace: --workspace DIR."
+        )
     if not is_url(args.studies):
         if not Path(args.studies).is_dir():
             raise UserError(f"{args.studies} is no folder, nor a URL.")
         if args.output.resolve().is_relative_to(Path(args.studies).resolve()):
             raise UserError(f"{args.output} lies inside the DICOM folder, which is never written to. Choose another.")
-    conf["workspace"] = str(work)
-    Settings.from_conf(args.studies, conf)  # the app ends the process where it cannot start
+    # The app ends the process where it cannot start, so the settings are tried first.
+    server = Settings.from_conf(args.studies, conf | ({"workspace": args.workspace} if args.workspace else {}))
+    conf |= {"workspace": str(work), "model_dir": str(work / "model")}
     try:
+        _pin(ModelStore(server.models_dir, server.model_dir / PRETRAINED_FILE), work)
         return _Batch(MyApp(str(APP_DIR), args.studies, conf), args).run()
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _pin(store: ModelStore, work: Path) -> None:
+    """Copy the weights in use into the workspace of this run, and say which they are.
+
+    Raises:
+        UserError: There are none.
+    """
+    serving, content = store.read_serving()
+    if serving.problem:
+        print(serving.problem)
+    print(f"Model version {serving.version}, {serving.path}", flush=True)
+    copy = work / "model" / (PRETRAINED_FILE if serving.version == PRETRAINED else "pinned.pt")
+    write_atomically(copy, lambda part: part.write_bytes(content))
+    if serving.version != PRETRAINED:
+        origin = next(one for one in store.manifests() if one["version"] == serving.version)
+        run = ModelStore(work / "models")
+        run.adopt(copy, origin)
+        run.serve(str(serving.version), why="pinned")
 
 
 class _Batch:
@@ -146,8 +180,6 @@ class _Batch:
 
     def _results(self, series: Series, volume: Path, mask: Path, params: dict[str, Any]) -> dict[str, Any]:
         """Write what can be made of a mask; returns the record."""
-        if params["model_version"] != self._made_by["model_version"]:  # published since
-            self._made_by = _made_by(self._app)
         lesions: list[dict[str, Any]] = []
         makers: dict[str, Callable[[], object]] = {
             _SEG: lambda: self._write_seg(series, mask, params["model_version"]),
@@ -208,13 +240,12 @@ def _made_by(app: MyApp) -> dict[str, Any]:
     Raises:
         UserError: There are no weights.
     """
-    weights, info = app.models.serving_weights(), app.settings.info
-    if weights is None:
-        raise UserError(f"There is no trained model in {app.settings.model_dir}: nothing can be segmented yet.")
+    info = app.settings.info
+    serving, content = app.models.read_serving()
     decides = {
         "app_version": info["version"],
-        "model_version": app.models.serving_version(),
-        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "model_version": serving.version,
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
         "infer": {name: value for name, value in info["config"]["infer"].items() if name not in _INDIFFERENT},
         "preprocessing": info["preprocessing"],
     }

@@ -1,48 +1,107 @@
-"""``python main.py models``: the versions of the model, and which one serves."""
+"""``python main.py models``: the versions of the model, which one serves, and letting another one serve."""
 
 from __future__ import annotations
 
 import argparse
+import getpass
 import time
 from pathlib import Path
+from typing import Any
 
 from lib.errors import UserError
 from lib.publishing import ModelStore
-from lib.publishing.model_store import PRETRAINED
-from lib.settings import APP_DIR
+from lib.publishing.adoption import adopt
+from lib.publishing.manifest import outcome
+from lib.publishing.model_store import PRETRAINED, PRETRAINED_FILE
+from lib.settings import Settings
+
+_NOTHING = "Nothing that can be used is left, so no version serves."
+_WHY = "chosen on the command line"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--model-dir", type=Path, default=APP_DIR / "model", help="as --conf model_dir of the server")
-    parser.add_argument("--serve", metavar="VERSION", help="let this version serve from now on (roll back)")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--workspace", help="as --conf workspace of the server")
+    where.add_argument("--studies", help="DICOM folder or DICOMweb URL of a server that has its workspace by default")
+    parser.add_argument("--model-dir", help="as --conf model_dir of the server: folder of the shipped weights")
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--serve", metavar="VERSION", help="let this version serve from now on")
+    change.add_argument("--back", action="store_true", help="let the version serve that served before")
+    change.add_argument(
+        "--adopt",
+        metavar="FOLDER",
+        type=Path,
+        help="copy the versions of an earlier release (its model/ folder) or of another workspace (its models/)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the versions, or let another one serve."""
-    store = ModelStore(args.model_dir)
-    if args.serve:
-        try:
-            store.serve(args.serve)
-        except LookupError as error:
-            raise UserError(str(error)) from error
-    serving = store.serving_version()
+    """List the versions, after the change that was asked for."""
+    given = {"workspace": args.workspace, "model_dir": args.model_dir}
+    # With a workspace, the studies decide about nothing here.
+    settings = Settings.from_conf(args.studies or "http://localhost", {name: at for name, at in given.items() if at})
+    store = ModelStore(settings.models_dir, settings.model_dir / PRETRAINED_FILE)
+    if args.serve or args.back:
+        _serve(store, args.serve)
+    if args.adopt:
+        _adopt(store, args.adopt)
+    _list(store)
+    return 0
+
+
+def _serve(store: ModelStore, version: str | None) -> None:
+    version = version or store.previous_version()
+    if version is None:
+        raise UserError("No other version served before, so there is none to go back to.")
+    try:
+        store.serve(version, by=_user(), why=_WHY)
+    except LookupError as error:
+        raise UserError(str(error)) from error
+
+
+def _adopt(store: ModelStore, folder: Path) -> None:
+    adoption = adopt(store, folder)
+    print(f"{len(adoption.adopted)} version(s) copied from {folder}, {len(adoption.known)} were here before.")
+    for reason in adoption.left_out:
+        print(reason)
+    if adoption.serving in adoption.adopted:
+        print(f"Version {adoption.serving} was in use there. To use it here: --serve {adoption.serving}")
+
+
+def _list(store: ModelStore) -> None:
+    serving = store.serving()
     print(f"{'':2}{'version':<22}{'trained':<18}{'labels':>7}  {'Dice':>6}  {'FP/scan':>7}  what became of it")
     if store.weights(PRETRAINED).exists():
-        print(f"{_mark(PRETRAINED, serving)}{PRETRAINED:<22}{'shipped':<18}")
+        print(f"{_mark(PRETRAINED, serving.version)}{PRETRAINED:<22}{'shipped':<18}")
     for manifest in store.manifests():
-        verdict = manifest.get("verdict") or {}
-        scores = verdict.get("candidate") or {}
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest["time"]))
-        dice = f"{scores['dice']:.3f}" if scores else "-"
-        false_positives = f"{scores['false_positives']:.1f}" if scores else "-"
-        reason = verdict.get("reason") or f"uploaded by {manifest.get('uploaded_by', 'a user')}"
-        print(
-            f"{_mark(manifest['version'], serving)}{manifest['version']:<22}{when:<18}"
-            f"{len(manifest.get('labels', {})):>7}  {dice:>6}  {false_positives:>7}  {reason}"
-        )
-    return 0
+        print(_mark(manifest["version"], serving.version) + _line(manifest))
+    for one in store.damage():
+        print(f"Damaged: {one.problem}")
+    if serving.problem:
+        print(f"Version {serving.version} serves, which is not the one chosen." if serving.version else _NOTHING)
+
+
+def _line(manifest: dict[str, Any]) -> str:
+    verdict = manifest.get("verdict") or {}
+    scores = verdict.get("candidate") or {}
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest["time"]))
+    dice, false_positives = scores.get("dice"), scores.get("false_positives")
+    reason = verdict.get("reason") or f"uploaded by {manifest.get('uploaded_by', 'a user')}, {outcome(manifest)}"
+    return (
+        f"{manifest['version']:<22}{when:<18}{len(manifest.get('labels', {})):>7}  "
+        f"{'-' if dice is None else f'{dice:.3f}':>6}  "
+        f"{'-' if false_positives is None else f'{false_positives:.1f}':>7}  {reason}"
+        f"{'' if manifest.get('sha256') else ' Not verified: it has no hash.'}"
+    )
 
 
 def _mark(version: str, serving: str | None) -> str:
     return "* " if version == serving else "  "
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "command line"

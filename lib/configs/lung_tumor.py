@@ -37,7 +37,7 @@ class LungTumor(TaskConfig):
 
         Args:
             name: Of the model.
-            model_dir: Folder of its weights.
+            model_dir: ``models/`` of the workspace.
             conf: Pairs of ``--conf``.
             planner: Unused; the network's size does not depend on the data.
             app: Parsed settings.

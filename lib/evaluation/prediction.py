@@ -10,7 +10,7 @@ from monai.transforms import Compose
 
 from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
-from lib.networks.weights import load_weights
+from lib.networks.weights import check_finite, load_weights
 from lib.transforms import image_transforms, mask_transforms
 from lib.transforms.adjacent_slices import in_slices
 
@@ -66,5 +66,6 @@ class Predictor:
             offsets=None if whole else in_slices(self._preprocessing["slice_offsets_mm"], data["image"]),
             views=self._options["views"],
         )
+        check_finite(data["pred"], "the network")
         options = (self._options | {"min_confidence": confidence} for confidence in confidences)
         return [np.asarray(Compose(mask_transforms(one))(dict(data))["pred"]) for one in options]

@@ -94,6 +94,7 @@ ROUTES = (
     Route("GET", "/model/{model}"),
     Route("GET", "/model/info/{model}"),
     Route("PUT", "/model/{model}", (), "form"),
+    Route("POST", "/model/{model}/serve", ("version", "by")),
     Route("DELETE", "/model/{model}"),
     Route("GET", "/logs/", ("lines",)),
     Route("GET", "/logs/gpu"),

@@ -48,7 +48,7 @@ def settle(labels: LabelStore, image_id: str, slices: int) -> bool:
     found = candidates(labels, image_id, slices)
     if len({record.info.get("checksum") or record.sha256 for record in found}) < 2:
         return False
-    current = labels.current(image_id).get(INITIAL)
+    current = labels.in_use(image_id).get(INITIAL)
     if current and "restored" in current.info:
         return False
     if current:

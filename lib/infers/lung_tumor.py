@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from lib.datastore.label_reader import on_grid
 from lib.datastore.volume import read_grid, write_mask
 from lib.errors import UserError
 from lib.networks.slice_inference import infer_slices
-from lib.publishing import ModelStore
+from lib.networks.weights import check_finite
+from lib.publishing import ModelStore, Serving
 from lib.settings import check_request
 from lib.transforms import image_transforms, mask_transforms
 from lib.transforms.adjacent_slices import in_slices
@@ -57,7 +58,6 @@ class LungTumorInferTask(BasicInferTask):
         self._info = info
         self._store = store
         self._results = results
-        self._loaded: str | None = None
 
     def get_path(self, validate: bool = True) -> str | None:
         """Weights file of the version that serves."""
@@ -68,14 +68,10 @@ class LungTumorInferTask(BasicInferTask):
         """Segment ``request["image"]``, a path; see ``BasicInferTask``.
 
         Raises:
-            UserError: There are no weights, or a value of the request makes no sense.
+            UserError: There are no weights, they give no numbers, or a value of the request makes no sense.
         """
         if self.get_path() is None:
-            raise UserError(
-                "There is no trained model yet, so there is nothing to predict with. Label some images and train, "
-                "or put weights at model/pretrained_lung_tumor.pt.",
-                HTTPStatus.CONFLICT,
-            )
+            self._store.read_serving()  # says why
         check_request(self._info, "infer", request)
         _check(request, self._config["device"])
         return super().__call__(request, callbacks)
@@ -89,7 +85,6 @@ class LungTumorInferTask(BasicInferTask):
         """Run the network on the slices that show lung."""
         image = data[self.input_key]
         network = self._get_network(device, data)
-        data["model_version"] = self._loaded  # another version may serve before this run ends
         logits, weights = infer_slices(
             network,
             image.as_tensor(),
@@ -99,6 +94,7 @@ class LungTumorInferTask(BasicInferTask):
             views=int(data["views"]),
             attention=data["attention"],
         )
+        check_finite(logits, f"version {data['model_version']} of the model")
         data[self.output_label_key] = logits
         data[self.input_key] = _without_voxels(image)
         if weights is not None:
@@ -140,25 +136,28 @@ class LungTumorInferTask(BasicInferTask):
         return Path(name)
 
     def _get_network(self, device: str, data: dict[str, Any] | None) -> nn.Module:
-        """The network with the weights that serve; another version is loaded even if it is as old to the second."""
-        version = self._store.serving_version()
-        if version != self._loaded:
+        """The network with the weights that serve, which ``data`` notes: others may serve before its run ends.
+
+        They are loaded by the store, which compares their hash, and not by MONAI Label, which would open the file.
+        """
+        serving = self._store.serving()
+        network, loaded, version = self._networks.get(device, (None, None, None))
+        if network is None or loaded != _state_of(serving):
+            network = copy.deepcopy(self.network)
+            serving = self._store.load_serving(network)
+            version = serving.version
+            # Convolutions on CPU are faster on this layout; on a GPU it does no harm.
+            network.eval().to(torch.device(device), memory_format=torch.channels_last)
             self._networks.clear()
-            self._loaded = version
-        try:
-            network = super()._get_network(device, data)
-        except RuntimeError as error:
-            if "loading state_dict" not in str(error):
-                raise
-            raise UserError(
-                f"Version {version} has the weights of another network than this app's: it is of another release, or "
-                "`network` in info.yaml was changed. Let another one serve: python main.py models --serve pretrained",
-                HTTPStatus.CONFLICT,
-            ) from error
-        if self._store.serving_version() != version:  # published between the two looks
-            return self._get_network(device, data)
-        # Convolutions on CPU are faster on this layout; on a GPU it does no harm.
-        return network.to(memory_format=torch.channels_last)
+            self._networks[device] = (network, _state_of(serving), version)
+        if data is not None:
+            data["model_version"] = version
+        return network
+
+
+def _state_of(serving: Serving) -> tuple[str | None, int]:
+    """Changes with the version in use, and when the shipped weights are replaced under their name."""
+    return serving.version, serving.path.stat().st_mtime_ns if serving.path else 0
 
 
 def _without_voxels(image: MetaTensor) -> MetaTensor:

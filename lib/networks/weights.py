@@ -1,11 +1,17 @@
 """Weights from a file into a network."""
 
+from __future__ import annotations
+
+import copy
+import io
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -16,15 +22,86 @@ def load_weights(network: nn.Module, path: Path) -> None:
         path: File with a ``state_dict``, by itself or under ``model``.
 
     Raises:
-        UserError: There is no such file, or its weights are of another network.
+        UserError: There is no such file, it is damaged, or its weights are of another network.
     """
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        state = state_of(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"There are no weights at {path}.") from None
+    except ValueError as error:
+        raise UserError(f"The weights at {path} cannot be read: {error}.") from error
     try:
-        network.load_state_dict(state.get("model", state))
-    except RuntimeError as error:
+        load_state(network, state)
+    except ValueError as error:
+        raise UserError(f"The weights at {path} are of another network: {error}.") from error
+
+
+def state_of(content: bytes) -> dict[str, Any]:
+    """Return the ``state_dict`` in the bytes of a weights file.
+
+    Raises:
+        ValueError: There is none.
+    """
+    try:
+        content = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        return content.get("model", content)
+    except Exception as error:  # torch raises whatever foreign bytes make of it
+        raise ValueError(in_one_line(error)) from error
+
+
+def load_state(network: nn.Module, state: dict[str, Any]) -> None:
+    """Put a ``state_dict`` into ``network``, in place.
+
+    Raises:
+        ValueError: It is of another network.
+    """
+    try:
+        network.load_state_dict(state)
+    except Exception as error:  # RuntimeError for names and shapes; others where its values are no tensors
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(lines[min(1, len(lines) - 1)].strip().rstrip(".")) from error
+
+
+def check_usable(network: nn.Module, path: Path) -> None:
+    """See that a file holds weights that ``network``, which stays as it is, can work with.
+
+    Raises:
+        UserError: They are of another network, or a value is not a finite number.
+    """
+    trial = copy.deepcopy(network)
+    load_weights(trial, path)
+    broken = [name for name, values in trial.state_dict().items() if not torch.isfinite(values).all()]
+    if broken:
         raise UserError(
-            f"The weights at {path} are of another network: {str(error).splitlines()[1].strip()}"
-        ) from error
+            f"The weights are not usable: {broken[0]}{' and others' if len(broken) > 1 else ''} hold values that are "
+            "no finite numbers. The training that made them diverged; a lower learning rate may help."
+        )
+
+
+def check_finite(logits: torch.Tensor, made_by: str) -> None:
+    """Refuse the output of a network that is no number: cut at a threshold, it would be an empty mask.
+
+    Args:
+        logits: Of a whole volume.
+        made_by: Whose output it is, for the sentence.
+
+    Raises:
+        NotFiniteError: A value is NaN or infinite.
+    """
+    if not torch.isfinite(logits).all():
+        raise NotFiniteError(made_by)
+
+
+class NotFiniteError(UserError):
+    """A network's output is not a number, so there is no mask.
+
+    Args:
+        made_by: Which network's.
+    """
+
+    def __init__(self, made_by: str) -> None:
+        super().__init__(
+            f"There is no mask: {made_by} gave values that are no numbers. Either its weights are not usable (let "
+            "another version serve: python main.py models), or the image has voxels that are no numbers.",
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        )

@@ -1,5 +1,5 @@
 """Model versions: kept for good, published whole, and which one serves."""
 
-from lib.publishing.model_store import ModelStore
+from lib.publishing.model_store import ModelStore, Serving
 
-__all__ = ["ModelStore"]
+__all__ = ["ModelStore", "Serving"]

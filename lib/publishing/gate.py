@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from lib.json_values import finite
 
 
 @dataclass(frozen=True)
@@ -44,29 +47,43 @@ class Verdict:
     published: Scores | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For manifests and ``/info``."""
-        return asdict(self)
+        """For manifests and ``/info``; a score that is no number is None, for JSON has none."""
+        return finite(asdict(self))
 
 
 def judge(
-    candidate: Scores | None, published: Scores | None, *, dice_margin: float, false_positive_margin: float
+    candidate: Scores | None,
+    published: Scores | None,
+    *,
+    dice_margin: float,
+    false_positive_margin: float,
+    nobody_held_out: str = "no patient is held out",
+    accepted: str = "Published",
 ) -> Verdict:
     """The rule: Dice at most ``dice_margin`` lower, and at most ``false_positive_margin`` more false positives.
+
+    What was not measured, or came to no number, is kept and does not serve.
 
     Args:
         candidate: Scores of the new model; None where no patient is held out yet.
         published: Scores of the model that serves on the same cases; None where there is none.
         dice_margin: Loss of Dice that is taken for noise.
         false_positive_margin: Gain of false positives per scan that is taken for noise.
+        nobody_held_out: Why there are no scores of the candidate.
+        accepted: What becomes of one that is not worse, for the reason.
     """
     if candidate is None:
-        return Verdict(True, "Published without a comparison: too few patients are labelled to hold one out.")
+        return Verdict(False, f"Kept, not in use: it is not compared, because {nobody_held_out}.")
     measured = (
         f"On {len(candidate.cases)} scan(s) of patients that no model is trained on, "
         f"mean Dice {candidate.dice:.3f}{{}}, false positives per scan {candidate.false_positives:.1f}{{}}."
     )
+    if not _are_numbers(candidate) or (published and not _are_numbers(published)):
+        whose = "the new model" if not _are_numbers(candidate) else "the model in use"
+        reason = f"Refused: the scores of {whose} are no numbers. It is kept, and the model in use stays."
+        return Verdict(False, reason, candidate, published)
     if published is None:
-        return Verdict(True, f"Published: there was no model before. {measured.format('', '')}", candidate)
+        return Verdict(True, f"{accepted}: there was no model before. {measured.format('', '')}", candidate)
     before = f" (model in use {published.dice:.3f})", f" (model in use {published.false_positives:.1f})"
     compared = measured.format(*before)
     reasons = []
@@ -77,4 +94,8 @@ def judge(
     if reasons:
         reason = f"Refused: {', and '.join(reasons)}. {compared} It is kept, and the model in use stays."
         return Verdict(False, reason, candidate, published)
-    return Verdict(True, f"Published: it is not worse than the model before. {compared}", candidate, published)
+    return Verdict(True, f"{accepted}: it is not worse than the model in use before. {compared}", candidate, published)
+
+
+def _are_numbers(scores: Scores) -> bool:
+    return math.isfinite(scores.dice) and math.isfinite(scores.false_positives)

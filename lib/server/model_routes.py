@@ -1,38 +1,57 @@
-"""``/model``: weights sent by a user become a version of their own; none is ever overwritten or removed."""
+"""``/model``: weights sent by a user are kept as a version, and a version serves when somebody says so.
+
+None is ever overwritten or removed.
+"""
 
 from __future__ import annotations
 
-import copy
 from http import HTTPStatus
 from typing import Any
 
-import torch
 from fastapi import APIRouter, Depends, File, UploadFile
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC, User
 
-from lib.errors import UserError, in_one_line
+from lib.errors import UserError
+from lib.networks.weights import check_usable
 from lib.server.requests import kept_upload
 
 _ADMIN = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
+_LONGEST_NAME = 100
 
 
 def model_router(app: Any) -> APIRouter:
     """The routes over the model versions of ``app``, this app. Downloads stay MONAI Label's."""
     router = APIRouter(prefix="/model", tags=["Model"])
 
-    @router.put("/{model}", summary="Publish weights")
+    @router.put("/{model}", summary="Keep weights as a version, which does not serve yet")
     def upload(model: str, file: UploadFile = File(...), user: User = Depends(_ADMIN)) -> dict[str, Any]:
         _known(app, model)
         with kept_upload(file, app.uploads_dir) as path:
             try:
-                weights = torch.load(path, map_location="cpu", weights_only=True)
-                copy.deepcopy(app.task_config.network).load_state_dict(weights.get("model", weights))
-            except Exception as error:  # torch raises whatever foreign bytes make of it
-                raise UserError(f"The file holds no weights of this network ({in_one_line(error)}).") from error
+                check_usable(app.task_config.network, path)
+            except UserError as error:
+                raise UserError(f"The file holds no weights of this network that can be used. {error}") from error
             version = app.models.keep(path, {"uploaded_by": user.username, "file": file.filename})
-            app.models.serve(version)
-        return {**app.model_info(model), "version": version}
+        return {
+            "version": version,
+            "model_version": app.models.serving_version(),
+            "detail": f"The weights are kept as version {version}, which is not in use. To compare it with the one in "
+            f'use: POST /train/{model} with {{"compare": "{version}"}}. To use it: Use it in OHIF\'s panel, or '
+            f"POST /model/{model}/serve?version={version}.",
+        }
+
+    @router.post("/{model}/serve", summary="Let a kept version serve")
+    def serve(model: str, version: str, by: str = "", user: User = Depends(_ADMIN)) -> dict[str, Any]:
+        _known(app, model)
+        who = (
+            user.username if settings.MONAI_LABEL_AUTH_ENABLE else " ".join(by.split())[:_LONGEST_NAME] or user.username
+        )
+        try:
+            app.models.serve(version, by=who, why="chosen in the viewer or by request")
+        except LookupError as error:
+            raise UserError(str(error), HTTPStatus.NOT_FOUND) from error
+        return {"model_version": app.models.serving_version(), "previous": app.models.previous_version()}
 
     @router.delete("/{model}", summary="Refused", dependencies=[Depends(_ADMIN)])
     def delete(model: str) -> None:

@@ -54,6 +54,7 @@ def status_router(app: Any) -> APIRouter:
             "left_out": [_case(one, None) for one in series if one.left_out],
             "segs_not_stored": [asdict(failure) for failure in app.segs.failures()],
             "serving": app.models.serving_version(),
+            "serving_problem": app.models.serving().problem,
             "versions": app.models.manifests()[::-1],
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
             "training": {"task": _task(), "stats": app.info()["train_stats"]},

@@ -18,6 +18,8 @@ from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.volume import read_grid
 from lib.errors import UserError
 from lib.imports.candidates import INITIAL, candidates, described
+from lib.publishing import ModelStore
+from lib.publishing.manifest import outcome
 
 _TOLD = ("annotator", "note", "viewer", "model_version", "voxels")
 
@@ -30,7 +32,10 @@ def viewer_router(app: Any) -> APIRouter:
         dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     )
 
-    @router.get("/status", summary="Cases labelled, model in use, training that runs, what became of the last")
+    @router.get(
+        "/status",
+        summary="Cases labelled, model in use, others that can be, training that runs, what became of the last",
+    )
     def status() -> dict[str, Any]:
         info = app.info()
         stats = next((stats for stats in info["train_stats"].values() if stats), {})
@@ -40,6 +45,8 @@ def viewer_router(app: Any) -> APIRouter:
             "cases": info["datastore"]["total"],
             "labelled": info["datastore"]["completed"],
             "model_version": info["model_version"],
+            "model_problem": info["model_problem"],
+            **_other_versions(app.models, info["model_version"]),
             "training": _progress(stats) if len(ended) < len(trainings) else None,
             "damaged": len(app.damage()),
             "verdict": (ended and _failure(ended[-1])) or stats.get("verdict", {}).get("reason"),
@@ -78,6 +85,14 @@ def viewer_router(app: Any) -> APIRouter:
         return Response(voxels, media_type="application/octet-stream", headers={"Content-Encoding": "gzip"})
 
     return router
+
+
+def _other_versions(models: ModelStore, in_use: str | None) -> dict[str, Any]:
+    """The version kept last, if it is not in use, with what its comparison came to; and the one in use before."""
+    last = next(iter(models.manifests()[-1:]), None)
+    kept = {"version": last["version"], "verdict": outcome(last)} if last and last["version"] != in_use else None
+    previous = models.previous_version()
+    return {"kept": kept, "previous": previous if previous != in_use else None}
 
 
 def _progress(stats: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Settings:
     Attributes:
         studies: DICOM folder (absolute path) or DICOMweb URL, without user and password.
         workspace: Folder for labels, DICOM SEG and cache; never inside the user's DICOM folder.
-        model_dir: Folder of the weights and of their versions.
+        model_dir: Folder of the weights that the app begins with, ``pretrained_lung_tumor.pt``; only read.
         rescan_seconds: Pause between two looks for new series.
         info: ``info.yaml`` with the changes of ``--conf`` applied to its ``config``.
         changed: What differs from the defaults: ``name``, ``value``, ``default``, ``meaning`` and ``source`` of each.
@@ -77,6 +77,11 @@ class Settings:
     def labels_dir(self) -> Path:
         """Every label ever submitted. Precious."""
         return self.workspace / "labels"
+
+    @property
+    def models_dir(self) -> Path:
+        """Every model version, which one serves, and the history of that. Precious."""
+        return self.workspace / "models"
 
     @property
     def segs_dir(self) -> Path:

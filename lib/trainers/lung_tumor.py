@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,14 +23,17 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.train.basic_train import BasicTrainTask, Context
 from torch import nn
 
+from lib.errors import UserError
 from lib.losses import HybridLoss
+from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
-from lib.publishing.gate import judge
-from lib.publishing.hold_out import HoldOut
-from lib.publishing.scoring import score
+from lib.publishing.gate import Scores, judge
+from lib.publishing.hold_out import HoldOut, patient_of
+from lib.publishing.scoring import score_kept
 from lib.settings import check_request
+from lib.trainers.comparison import COMPARE, compare
 from lib.trainers.retraining import INTERRUPTIONS
-from lib.trainers.training_progress import TrainingProgress
+from lib.trainers.training_progress import TrainingProgress, stats_file
 from lib.trainers.unfinished_run import Run, UnfinishedRun
 from lib.trainers.validation import Validation
 from lib.transforms import image_transforms
@@ -47,10 +51,11 @@ class LungTumorTrainTask(BasicTrainTask):
 
     It starts from the version that serves. Its candidate is the epoch that was best on the whole volumes of the
     patients held out (the last epoch where there are none); the version that serves is scored on them too, and
-    only if the candidate is not worse, it serves. It is kept in any case.
+    only if the candidate is not worse, it serves. It is kept in any case. Without patients held out it is kept and
+    does not serve until somebody says so.
 
     Args:
-        model_dir: Folder of the weights; runs work in ``runs/`` below it.
+        model_dir: ``models/`` of the workspace; runs work in ``runs/`` below it.
         network: The untrained network.
         info: ``info.yaml``.
         store: Where versions are kept.
@@ -69,7 +74,7 @@ class LungTumorTrainTask(BasicTrainTask):
     ) -> None:
         folder = Path(model_dir)
         super().__init__(
-            str(folder / "runs"),
+            str(store.runs),
             description=info["description"],
             config={
                 **info["config"]["train"],
@@ -92,33 +97,44 @@ class LungTumorTrainTask(BasicTrainTask):
         self._store = store
         self._hold_out = hold_out
         self._unfinished = unfinished
+        self._stats_file = stats_file(Path(self._stats_path))
+        self._parent: str | None = None
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train on what is labelled in ``datastore``; see ``BasicTrainTask``.
+        """Train on what is labelled in ``datastore``; see ``BasicTrainTask``. Or compare a version: see `compare`.
 
         Raises:
-            UserError: A value of the request makes no sense.
+            UserError: A value of the request makes no sense, or the training diverged.
         """
         check_request(self._info, "train", request)
         name = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         set_determinism(seed=int(request.get("seed", self._config["seed"])))
         run = Run(name, str(Path(self._model_dir) / name), request, request.get(INTERRUPTIONS, 0))
         with self._unfinished.noted(run):
-            super().__call__({**request, "name": name, "tracking": "None"}, datastore)
+            shutil.rmtree(self._model_dir, ignore_errors=True)  # of runs whose note was lost
+            if COMPARE in request:
+                self._compare(request, datastore)
+            else:
+                super().__call__({**request, "name": name, "tracking": "None"}, datastore)
         return self.stats()
 
     def stats(self) -> dict[str, Any]:
         """Progress of the training now, or of the last one: epoch, total_epochs, best_metric …"""
-        return TrainingProgress.read(Path(self._stats_path))
+        return self._stats_file.read() or {}
 
     def network(self, context: Context) -> nn.Module:
         """A network to train."""
         return copy.deepcopy(self._network)
 
     def load_path(self, output_dir: str, pretrained: bool = True) -> str | None:
-        """Weights to start from: those that serve."""
-        weights = self._store.serving_weights() if pretrained else None
-        return str(weights) if weights else None
+        """Weights to start from: a copy of those that serve, made from what was compared with their hash."""
+        if not pretrained or self._store.serving_version() is None:
+            return None
+        network = copy.deepcopy(self._network)
+        self._parent = self._store.load_serving(network).version
+        start = Path(output_dir) / "start.pt"
+        torch.save({"model": network.state_dict()}, start)
+        return str(start)
 
     def optimizer(self, context: Context) -> torch.optim.Optimizer:
         """Adam (eq. 5)."""
@@ -166,13 +182,20 @@ class LungTumorTrainTask(BasicTrainTask):
 
     def partition_datalist(self, context: Context, shuffle: bool = False) -> tuple[list, list]:
         """Cases to train on, and those of the patients held out."""
-        trained_on = {patient for manifest in self._store.manifests() for patient in manifest.get("trained_on", [])}
-        wanted = float(context.request["val_split"]) > 0
-        labelled = {_patient(case) for case in context.datalist}
-        held = self._hold_out.patients(labelled, trained_on) if wanted else set()
+        train, held_out = self._split(context.datalist, float(context.request["val_split"]) > 0)
+        if not train:
+            raise UserError("There is nothing to train on: every labelled patient is held out. Label more patients.")
+        return train, held_out
+
+    def _split(self, cases: list[dict[str, Any]], wanted: bool) -> tuple[list, list]:
+        manifests = self._store.manifests()
+        trained_on = {patient for manifest in manifests for patient in manifest.get("trained_on", [])}
+        compared_on = {patient for manifest in manifests for patient in manifest.get("held_out", [])}
+        labelled = {patient_of(case) for case in cases}
+        held = self._hold_out.patients(labelled, trained_on, compared_on) if wanted else set()
         return (
-            [case for case in context.datalist if _patient(case) not in held],
-            [case for case in context.datalist if _patient(case) in held],
+            [case for case in cases if patient_of(case) not in held],
+            [case for case in cases if patient_of(case) in held],
         )
 
     def finalize(self, context: Context) -> None:
@@ -185,7 +208,7 @@ class LungTumorTrainTask(BasicTrainTask):
             interval=int(context.request["val_interval"]),
             patience=int(context.request["early_stop_patience"]),
         )
-        progress = TrainingProgress(Path(self._stats_path), context, validation)
+        progress = TrainingProgress(self._stats_file, context, validation)
         progress.write()
         context.trainer.add_event_handler(Events.EPOCH_COMPLETED, validation)
         context.trainer.add_event_handler(Events.EPOCH_COMPLETED, progress.write)
@@ -206,13 +229,17 @@ class LungTumorTrainTask(BasicTrainTask):
         """Compare the candidate with what serves, keep it, and let it serve if it is not worse."""
         held_out, rule = context.val_datalist, self._info["publish"]
         candidate = validation.weights if held_out else Path(context.output_dir) / self._final_filename
-        serving = self._store.serving_weights()
-        published = score(serving, held_out, self._info) if held_out and serving else None
-        verdict = judge(validation.best, published, **rule)
+        if held_out and validation.best is None:
+            raise UserError("The training diverged: the network gives no numbers. A lower learning rate may help.")
+        check_usable(self._network, candidate)
+        compared_with, published = self._score_serving(Path(context.output_dir), held_out)
+        verdict = judge(validation.best, published, **rule, nobody_held_out=self._why_nobody(context.request))
         manifest = {
             "run": context.request["name"],
-            "trained_on": sorted({_patient(case) for case in context.train_datalist}),
-            "held_out": sorted({_patient(case) for case in held_out}),
+            "parent": self._parent,
+            "compared_with": compared_with,
+            "trained_on": sorted({patient_of(case) for case in context.train_datalist}),
+            "held_out": sorted({patient_of(case) for case in held_out}),
             "labels": {case.get("image_id", case["image"]): case.get("label_sha256") for case in context.datalist},
             "settings": {name: context.request[name] for name in self._info["config"]["train"]},
             "validations": validation.history,
@@ -221,11 +248,28 @@ class LungTumorTrainTask(BasicTrainTask):
         }
         version = self._store.keep(candidate, manifest)
         if verdict.publish:
-            self._store.serve(version)
+            self._store.serve(version, by=f"training {context.request['name']}", why=verdict.reason)
         logger.info("Version %s: %s", version, verdict.reason)
         progress.write(version=version, verdict=verdict.as_dict())
 
+    def _score_serving(self, folder: Path, cases: list[dict[str, Any]]) -> tuple[str | None, Scores | None]:
+        """The version in use, and its scores; neither where there is none, no scores where nobody is held out."""
+        version = self._store.serving_version()
+        if version is None or not cases:
+            return version, None
+        serving, content = self._store.read_serving()
+        in_use = folder / "in_use.pt"
+        in_use.write_bytes(content)
+        return serving.version, score_kept(in_use, cases, self._info)
 
-def _patient(case: dict[str, Any]) -> str:
-    """The patient of a case; one without PatientID stands for itself."""
-    return case.get("patient_id") or case.get("image_id") or case["image"]
+    def _why_nobody(self, request: dict[str, Any]) -> str:
+        """Why nobody is held out, where that is so."""
+        if float(request["val_split"]) <= 0:
+            return "val_split is 0, so that no patient is held out"
+        return f"fewer than {self._config['hold_out_from_patients']} patients are labelled, so that none is held out"
+
+    def _compare(self, request: dict[str, Any], datastore: Datastore) -> None:
+        _, held_out = self._split(self.pre_process(request, datastore), wanted=True)
+        verdict = compare(self._store, request[COMPARE], held_out, self._info)
+        conclusion = {"version": request[COMPARE], "verdict": verdict.as_dict()}
+        self._stats_file.write({**self.stats(), **conclusion})

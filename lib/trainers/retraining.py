@@ -103,9 +103,10 @@ class Retraining(threading.Thread):
         if self._status() == "STOPPED":
             self._unfinished.drop(run)
         elif made:
-            if made["verdict"]["publish"] and self._store.serving_version() == made["parent"]:
-                self._store.serve(made["version"])
-            logger.warning("%s after its end. Version %s: %s", told, made["version"], made["verdict"]["reason"])
+            verdict = made.get("verdict") or {"publish": False, "reason": "Kept, not in use."}
+            if verdict["publish"] and self._store.serving_version() == made.get("compared_with", made["parent"]):
+                self._store.serve(made["version"], by=f"training {run.name}", why=verdict["reason"])
+            logger.warning("%s after its end. Version %s: %s", told, made["version"], verdict["reason"])
             self._unfinished.drop(run)
         elif run.interruptions >= _MAX_INTERRUPTIONS:
             self._attempted = self._labels()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 from monailabel.tasks.train.basic_train import Context
 from monailabel.tasks.train.handler import prepare_stats
+from pydantic import BaseModel
 
-from lib.atomic import write_json
+from lib.json_values import finite
+from lib.state_file import StateFile
 from lib.trainers.validation import Validation
 
 
@@ -19,13 +19,13 @@ class TrainingProgress:
     """MONAI Label's training statistics, written whole or not at all.
 
     Args:
-        path: Of the file.
+        file: Of ``stats_file``.
         context: Of the training, with its trainer.
         validation: Of the training.
     """
 
-    def __init__(self, path: Path, context: Context, validation: Validation) -> None:
-        self._path = path
+    def __init__(self, file: StateFile[dict[str, Any]], context: Context, validation: Validation) -> None:
+        self._file = file
         self._context = context
         self._validation = validation
 
@@ -35,21 +35,27 @@ class TrainingProgress:
         stats = prepare_stats(context.start_ts, context.trainer, None) | self._validation.stats()
         stats["total_epochs"] = context.max_epochs
         stats["updated"] = time.time()
-        write_json(self._path, _without_nan({**stats, **conclusion}))
-
-    @staticmethod
-    def read(path: Path) -> dict[str, Any]:
-        """What was written last; empty if nothing was."""
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
+        self._file.write(finite({**stats, **conclusion}))
 
 
-def _without_nan(value: Any) -> Any:
-    """JSON knows no NaN; a metric that there is not yet is null."""
-    if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def stats_file(path: Path) -> StateFile[dict[str, Any]]:
+    """The file of the statistics: what it says is shown, nothing depends on it."""
+    return StateFile(path, _stats, "What became of the last training is not shown; the versions it kept are there.")
+
+
+class _Verdict(BaseModel):
+    reason: str
+
+
+class _Stats(BaseModel):
+    """What viewers and the status page rely on."""
+
+    epoch: int | None = None
+    total_epochs: int | None = None
+    version: str | None = None
+    verdict: _Verdict | None = None
+
+
+def _stats(content: Any) -> dict[str, Any]:
+    _Stats.model_validate(content, strict=True)
+    return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lib.atomic import write_json
+from lib.atomic import make_folder
 from lib.errors import UserError
+from lib.state_file import StateFile
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Run:
 class UnfinishedRun:
     """The note, one for each workspace.
 
+    A note that cannot be read is moved aside: what it told of is not started again, and the next training starts.
+
     The process that trains holds a lock, which the system releases however that process ends. A note without
     a holder is an interrupted training.
 
@@ -44,7 +46,9 @@ class UnfinishedRun:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = StateFile(
+            path, _run, "A training that was interrupted is not started again by itself: train by hand."
+        )
         self._lock = FileLock(path.with_suffix(".lock"))
 
     @contextmanager
@@ -54,7 +58,7 @@ class UnfinishedRun:
         Raises:
             UserError: Another training of this workspace runs, of another server perhaps.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._file.path.parent)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -69,11 +73,12 @@ class UnfinishedRun:
 
     def interrupted(self) -> Run | None:
         """The training that was cut off; None if there is none, or it still runs."""
-        if not self._path.exists():
+        if not self._file.path.exists() and not self._file.damage():
             return None
         try:
             with self._lock.acquire(timeout=0):
-                return self._read()
+                self._file.move_damaged_aside()
+                return self._file.read()
         except Timeout:
             return None
 
@@ -87,17 +92,24 @@ class UnfinishedRun:
     def drop(self, run: Run) -> None:
         """Remove the files of ``run`` and the note of it."""
         shutil.rmtree(run.folder, ignore_errors=True)
-        self._path.unlink(missing_ok=True)
+        self._file.path.unlink(missing_ok=True)
 
     def _clear(self) -> None:
-        if run := self._read():
+        self._file.move_damaged_aside()
+        if run := self._file.read():
             self.drop(run)
 
     def _write(self, run: Run) -> None:
-        write_json(self._path, asdict(run))
+        self._file.write(asdict(run))
 
-    def _read(self) -> Run | None:
-        try:
-            return Run(**json.loads(self._path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
+
+def _run(content: Any) -> Run:
+    """Check what the note says."""
+    run = Run(**content)
+    if not isinstance(run.name, str) or not isinstance(run.folder, str) or not isinstance(run.request, dict):
+        raise ValueError("it names no training")
+    if not run.name or Path(run.folder).name != run.name:  # it is removed with all that is in it
+        raise ValueError("its folder is none of a training")
+    if type(run.interruptions) is not int:
+        raise ValueError(f"interruptions is {run.interruptions!r}")
+    return run

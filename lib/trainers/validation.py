@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
+from lib.networks.weights import NotFiniteError
 from lib.publishing.gate import Scores
 from lib.publishing.scoring import score
 
@@ -61,11 +63,16 @@ class Validation:
             return
         now = self._folder / "now.pt"
         torch.save({"model": self._network.state_dict()}, now)
-        scores = score(now, self._cases, self._info)
+        try:
+            scores = score(now, self._cases, self._info)
+        except NotFiniteError:
+            logger.warning("Epoch %d: the network gives no numbers any more; the training ends here.", epoch)
+            trainer.terminate()
+            return
         self.history.append({"epoch": epoch, "dice": scores.dice, "false_positives": scores.false_positives})
         logger.info("Epoch %d of %d, patients held out: %s", epoch, epochs, self.history[-1])
         self._looks_since_better += 1
-        if self.best is None or scores.dice > self.best.dice:
+        if math.isfinite(scores.dice) and (self.best is None or scores.dice > self.best.dice):
             self._looks_since_better = 0
             self.best = scores
             now.replace(self.weights)

@@ -67,10 +67,12 @@ def test_from_run_to_the_next_sample_until_all_is_labelled(page, server, tmp_pat
             expect(ohif.status("training")).to_be_visible()
             screenshot(page, "loop-training")
             expect(ohif.status("verdict")).to_have_text(
-                "Last training: Published without a comparison: too few patients are labelled to hold one out."
+                "Last training: Kept, not in use: it is not compared, because fewer than 4 patients are labelled, "
+                "so that none is held out."
             )
-            version = requests.get(f"{server.url}/info/").json()["model_version"]
-            assert version != "pretrained"
+            expect(ohif.status("model")).to_have_text("Model in use: pretrained")
+            version = requests.get(f"{server.url}/viewer/status").json()["kept"]["version"]
+            assert ohif.press("use") == f"Model in use from now on: {version}."
             expect(ohif.status("model")).to_have_text(f"Model in use: {version}")
             screenshot(page, "loop-verdict")
         with page.expect_navigation():

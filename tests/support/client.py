@@ -59,6 +59,18 @@ def train(server: ServerProcess, **params) -> dict:
     return task
 
 
+def use_kept(server: ServerProcess) -> str:
+    """Let the version kept last serve, as Use it in the panel does; returns it."""
+    kept = requests.get(f"{server.url}/viewer/status").json()["kept"]
+    answer = serve(server, kept["version"])
+    assert answer.status_code == 200, answer.text
+    return answer.json()["model_version"]
+
+
+def serve(server: ServerProcess, version: str, by: str = "") -> requests.Response:
+    return requests.post(f"{server.url}/model/lung_tumor/serve", params={"version": version, "by": by})
+
+
 def train_stats(server: ServerProcess) -> dict:
     """What the server says of the training that runs or ran last."""
     return requests.get(f"{server.url}/info/").json()["train_stats"]["lung_tumor"]

@@ -121,6 +121,7 @@ OFFERS = (
     Offer("GET", "/model/info/{model}", "scripts ask for their checksum"),
     Offer("PUT", "/model/{model}", "scripts send weights", Body.UPLOAD),
     Offer("DELETE", "/model/{model}", "refused with a sentence"),
+    Offer("POST", "/model/{model}/serve", "panel: Use it, Go back"),
 )
 
 _NOT_OFFERED = Offer("", "", "not in the table")

@@ -93,7 +93,8 @@ export class Panel {
     this.parts.ball.checked = chosen.ball;
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     const attempt = (...what) => this.#attempt(...what);
-    this.status = new StatusView(place.querySelector('.lunglabel-status'), () => editor.follow(), attempt);
+    const annotator = () => this.parts.annotator.value.trim();
+    this.status = new StatusView(place.querySelector('.lunglabel-status'), () => editor.follow(), attempt, annotator);
     this.#listen();
     this.#show();
     this.#offerStrategies().catch(error => this.#say(error.message, 'problem'));

@@ -24,7 +24,10 @@ function sentence(body, status) {
   return `The server refused (HTTP ${status}) without saying why; its log, logs/app.log, may tell.`;
 }
 
-/** @returns {Promise<object>} cases, labelled, model_version, training, verdict */
+/**
+ * @returns {Promise<object>} cases, labelled, model_version, model_problem, training, verdict; kept: the version kept
+ *   last with its verdict, if it is not in use; previous: the version that was in use before
+ */
 export async function fetchStatus() {
   return (await request('/viewer/status')).json();
 }
@@ -90,6 +93,11 @@ export async function startTraining() {
 
 export async function stopTraining() {
   await request('/train/', { method: 'DELETE' });
+}
+
+/** Let a version of the model serve. */
+export async function serveVersion(version, by) {
+  await request(`/model/lung_tumor/serve?${new URLSearchParams({ version, by })}`, { method: 'POST' });
 }
 
 function json(content) {

@@ -1,12 +1,18 @@
 /** Shows how the app is doing: cases labelled, the model in use, the training that runs, what became of the last. */
 
-import { fetchStatus, startTraining, stopTraining } from './server.js';
+import { fetchStatus, serveVersion, startTraining, stopTraining } from './server.js';
 
 const INTERVAL_MS = 4000;
 
 const TEMPLATE = `
 <div data-status="cases"></div>
 <div data-status="model"></div>
+<div data-status="problem" class="problem" hidden></div>
+<div data-status="kept" hidden></div>
+<div class="lunglabel-row" data-status="versions" hidden>
+  <button data-status="use" hidden>Use it</button>
+  <button data-status="back" hidden>Go back</button>
+</div>
 <div data-status="training" hidden><span></span> <progress></progress></div>
 <div data-status="verdict" hidden></div>
 <div data-status="damaged" class="problem" hidden></div>
@@ -22,14 +28,19 @@ export class StatusView {
    * @param {() => void} onAnswer called after each answer of the server
    * @param {(button: HTMLButtonElement, waiting: string, action: () => Promise<string>) => void} attempt runs what a
    *   button is for
+   * @param {() => string} annotator name of the person, for the history of the versions
    */
-  constructor(element, onAnswer, attempt) {
+  constructor(element, onAnswer, attempt, annotator) {
     element.innerHTML = TEMPLATE;
     this.onAnswer = onAnswer;
+    this.annotator = annotator;
     this.lines = Object.fromEntries([...element.querySelectorAll('[data-status]')].map(e => [e.dataset.status, e]));
-    const { train, stop } = this.lines;
+    const { train, stop, use, back } = this.lines;
     train.onclick = () => attempt(train, 'Starting the training…', () => this.#train());
     stop.onclick = () => attempt(stop, 'Stopping the training…', () => this.#stop());
+    for (const button of [use, back]) {
+      button.onclick = () => attempt(button, 'Changing the model…', () => this.#serve(button.value));
+    }
     this.timer = setInterval(() => document.visibilityState === 'visible' && this.refresh(), INTERVAL_MS);
     this.refresh();
   }
@@ -53,18 +64,32 @@ export class StatusView {
     return 'A training was started; you can go on meanwhile.';
   }
 
+  async #serve(version) {
+    await serveVersion(version, this.annotator());
+    await this.refresh();
+    return `Model in use from now on: ${version}.`;
+  }
+
   async #stop() {
     await stopTraining();
     await this.refresh();
     return 'The training is stopped; the model in use stays.';
   }
 
-  #show({ cases, labelled, model_version, training, verdict, damaged }) {
+  #show({ cases, labelled, model_version, model_problem, kept, previous, training, verdict, damaged }) {
     const { lines } = this;
     lines.cases.textContent = `${labelled} of ${cases} cases labelled`;
     lines.model.textContent = model_version
       ? `Model in use: ${model_version}`
       : 'No model yet: draw by hand, submit, train.';
+    lines.problem.hidden = !model_problem;
+    lines.problem.textContent = model_problem ?? '';
+    lines.kept.hidden = lines.use.hidden = !kept;
+    lines.back.hidden = !previous;
+    lines.versions.hidden = !kept && !previous;
+    if (kept) lines.kept.textContent = `Kept, not in use: ${kept.version} (${kept.verdict})`;
+    offer(lines.use, kept?.version);
+    offer(lines.back, previous);
     lines.training.hidden = lines.stop.hidden = !training;
     lines.train.hidden = !!training;
     if (training) {
@@ -79,6 +104,11 @@ export class StatusView {
     lines.verdict.hidden = !verdict;
     lines.verdict.textContent = `Last training: ${verdict}`;
   }
+}
+
+function offer(button, version) {
+  button.value = version ?? '';
+  button.title = version ? `Let version ${version} be the model in use` : '';
 }
 
 function progress(epoch, total) {
