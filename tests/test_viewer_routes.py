@@ -46,11 +46,15 @@ def test_a_label_comes_back_as_raw_voxels_by_its_number(server, phantom_studies)
 def test_why_a_training_failed_is_told(server, phantom_studies):
     series = phantom_studies.of_patient("LUNG-003")
     assert put_label(server, series.series_uid, series.truth).status_code == 200
-    requests.post(f"{server.url}/train/lung_tumor", json={"learning_rate": "fast"}).raise_for_status()
+    refused = requests.post(f"{server.url}/train/lung_tumor", json={"learning_rate": "fast"})
+    assert refused.status_code == 400
+    assert refused.json()["detail"] == "learning_rate must be a number above 0 and up to 1, not 'fast'."
+    requests.post(f"{server.url}/train/lung_tumor", json={"train_batch_size": -7}).raise_for_status()
     while (status := get(server, "status").json())["training"]:
         assert status["training"] == {"epoch": None, "total_epochs": None}
         time.sleep(0.2)
-    assert status["verdict"].startswith("Failed: learning_rate must be a number like 0.001, not 'fast'.")
+    assert status["verdict"].startswith("Failed: ")
+    assert "batch_size=-7" in status["verdict"]
 
 
 def test_what_there_is_not_is_said_in_a_sentence(server, phantom_studies):
