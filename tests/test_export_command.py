@@ -82,7 +82,7 @@ def test_a_label_that_cannot_be_exported_is_named_and_holds_up_no_other(labelled
     studies, workspace, images = labelled
     (workspace / "labels" / images[0] / "2.nii.gz").write_bytes(b"junk")
     said = call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
-    assert "no seg:" in said
+    assert f"not exported: Label 2 (final) of image {images[0]} is damaged" in said
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{images[1]}-1.seg.dcm"]
 
 

@@ -39,9 +39,12 @@ class Damaged:
 
 def damage_state(stage: Stage, rng: np.random.Generator) -> list[Damaged]:
     """Damage one file of each kind that there is, while no server runs."""
-    done = []
+    done: list[Damaged] = []
+    touched: set[Path] = set()
     for pattern in (*_MENDED, *_NAMED):
         files = [path for path in sorted(stage.workspace.glob(pattern)) if path.is_file() and path.stat().st_size > 1]
+        if pattern.startswith("labels"):  # without its record, a label was never accepted: nothing tells its damage
+            files = [path for path in files if _record(path).is_file() and _record(path) not in touched]
         if not files:
             continue
         path = files[rng.integers(len(files))]
@@ -50,6 +53,7 @@ def damage_state(stage: Stage, rng: np.random.Generator) -> list[Damaged]:
         kind = str(rng.choice(kinds))
         done.append(Damaged(path, kind, path.read_bytes(), is_label))
         damage(path, kind)
+        touched.add(_record(path))
     return done
 
 
@@ -67,3 +71,8 @@ def problems_of_damage(stage: Stage, damaged: list[Damaged], told: Collection[st
     for one in damaged:
         if one.is_label and one.path not in all_of_them:
             yield f"{one.path} was damaged ({one.kind}) and nobody noticed"
+
+
+def _record(path: Path) -> Path:
+    """The record of a label, by its own file or that of its voxels."""
+    return path.with_name(f"{path.name.partition('.')[0]}.json")
