@@ -1,6 +1,7 @@
 """The table of routes is all that the application has."""
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -24,7 +25,7 @@ def application() -> FastAPI:
 
     rules = AccessRules.of(Listening(("127.0.0.1",), 8000), load_info()["config"]["server"])
     before = [*server.router.routes], server.middleware_stack
-    install(server, SimpleNamespace(), folder_router(SimpleNamespace()), rules)
+    install(server, SimpleNamespace(), folder_router(SimpleNamespace(), Path("uploads")), rules)
     yield server
     server.router.routes[:], server.middleware_stack = before
 

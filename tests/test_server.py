@@ -1,7 +1,6 @@
 """The main job against the real server: a folder in, a mask out, labels in, a retrained model."""
 
 import hashlib
-import io
 import resource
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import SimpleITK as sitk
 import torch
 
 from lib.benchmark.processes import ServerProcess
+from lib.networks.weights import state_of
 from lib.publishing import ModelStore
 from tests.conftest import PhantomStudies
 from tests.support.client import (
@@ -280,7 +280,7 @@ def test_uploaded_weights_are_kept_and_serve_when_told(server, phantom_studies, 
     trained_server(server, phantom_studies)
     version = requests.get(f"{server.url}/info/").json()["model_version"]
     weights = requests.get(f"{server.url}/model/lung_tumor").content
-    state = torch.load(io.BytesIO(weights), weights_only=True)["model"]
+    state = state_of(weights)
     state["head.conv.bias"] *= float("nan")
     torch.save(state, tmp_path / "nan.pt")
     for content, reason in ((b"junk", "cannot be read"), ((tmp_path / "nan.pt").read_bytes(), "no finite numbers")):
