@@ -71,7 +71,7 @@ def write_chest(path, slices):
 
 def test_memory_grows_by_less_than_a_megabyte_a_slice(tmp_path):
     """R1: it was 4.3 MB. The field of the network and its answer are 0.26 MB each."""
-    few, many = 60, 360
+    few, many = 40, 240
     paths = [write_chest(tmp_path / f"{count}.nrrd", count) for count in (few, many)]
     command = [sys.executable, "-c", PEAKS, str(tmp_path), *paths]
     environment = os.environ | {"PYTHONPATH": str(APP_DIR)}

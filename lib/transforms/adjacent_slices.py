@@ -35,7 +35,7 @@ class AdjacentSlicesd(MapTransform):
             volume: MetaTensor = d[key]
             offsets = in_slices(self.offsets_mm, volume)
             plain = volume.as_tensor()
-            stacked = adjacent_slices(plain, offsets, 0, plain.shape[-1], plain.min())
+            stacked = adjacent_slices(plain, offsets, 0, plain.shape[-1], plain.min()).contiguous()
             d[key] = MetaTensor(stacked, meta=volume.meta, applied_operations=volume.applied_operations)
         return d
 
@@ -67,17 +67,19 @@ def adjacent_slices(
     Returns:
         Shape (channels, X, Y, stop - start).
     """
-    return torch.cat([_shifted(volume, offset, start, stop, air) for offset in offsets])
+    slices = volume.permute(3, 0, 1, 2)
+    return torch.cat([_shifted(slices, offset, start, stop, air) for offset in offsets], dim=1).permute(1, 2, 3, 0)
 
 
-def _shifted(volume: torch.Tensor, slices: float, start: int, stop: int, air: torch.Tensor) -> torch.Tensor:
-    """Some slices as seen from ``slices`` further along the last axis, a fraction of a slice allowed."""
-    if slices == 0:
-        return volume[..., start:stop]
-    last = volume.shape[-1] - 1
-    wanted = torch.arange(start, stop) + slices
+def _shifted(slices: torch.Tensor, offset: float, start: int, stop: int, air: torch.Tensor) -> torch.Tensor:
+    """Some of the slices, (Z, 1, X, Y), as seen from ``offset`` slices further on, a fraction of one allowed."""
+    if offset == 0:
+        return slices[start:stop]
+    last = len(slices) - 1
+    wanted = torch.arange(start, stop) + offset
     position = wanted.clamp(0, last)
     below = position.floor().long()
-    seen = torch.lerp(volume[..., below], volume[..., (below + 1).clamp(max=last)], (position - below).to(volume))
-    seen[..., (wanted < -0.5) | (wanted > last + 0.5)] = air
+    part = (position - below).to(slices)[:, None, None, None]
+    seen = torch.lerp(slices[below], slices[(below + 1).clamp(max=last)], part)
+    seen[(wanted < -0.5) | (wanted > last + 0.5)] = air
     return seen

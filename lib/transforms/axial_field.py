@@ -75,7 +75,8 @@ class AxialFieldd(MapTransform, InvertibleTransform):
         geometry = self._survey(image, d)
         for key in self.key_iterator(d):
             blocks = self._image_blocks(image, geometry) if key == self.keys[0] else _label_blocks(d[key], geometry)
-            seen = torch.empty(1, *geometry.shape)
+            # In memory each slice is in one piece: that is how the network asks for them.
+            seen = torch.empty(geometry.shape[2], 1, *geometry.size).permute(1, 2, 3, 0)
             for start, stop, block in blocks:
                 seen[..., start:stop] = block
             d[key] = MetaTensor(seen, meta=dict(d[key].meta) | {"affine": torch.from_numpy(geometry.affine)})
