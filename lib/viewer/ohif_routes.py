@@ -25,7 +25,8 @@ _HASHED_NAME = re.compile(r"[0-9a-f]{16,}")
 # The bundle takes fonts from public hosts, and has pages and workers for services of others.
 _ELSEWHERE = re.compile(r"<link\b[^>]*\bhttps?://[^>]*>|@import\s+url\([\"']?https?://[^)]*\)[^;]*;")
 _UNUSED = ("_headers", "_redirects", "google.js", "serve.json", "silent-refresh.html", "sw.js")
-_WASM = "'wasm-unsafe-eval'"  # decoders of compressed pixels
+# OHIF's decoders of compressed pixels are WebAssembly whose bindings are made by `new Function`; so is what loads a SEG.
+_EVALUATED = ("'wasm-unsafe-eval'", "'unsafe-eval'")
 
 
 def ohif_router() -> APIRouter:
@@ -37,7 +38,7 @@ def ohif_router() -> APIRouter:
     )
 
     # Workers take the policy of their own file, so every file has that of the page.
-    policy = {"Content-Security-Policy": page_policy(_without_elsewhere(_INDEX), scripts=[_WASM])}
+    policy = {"Content-Security-Policy": page_policy(_without_elsewhere(_INDEX), scripts=_EVALUATED)}
 
     @router.get("/app-config.js")
     def config() -> FileResponse:
