@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -353,6 +354,10 @@ def _prepare_server_settings(settings: Settings) -> None:
     server_settings.MONAI_LABEL_INFER_CONCURRENCY = 1  # one network on one device at a time
     server_settings.MONAI_LABEL_INFER_TIMEOUT = 3600  # a large scan on a slow CPU is no error
     server_settings.MONAI_LABEL_SESSION_PATH = str(settings.cache_dir / "sessions")
+    if is_server():  # its tasks' processes read the paths again, from another current folder
+        paths = {"workspace": str(settings.workspace), "model_dir": str(settings.model_dir)}
+        server_settings.MONAI_LABEL_APP_CONF = {**server_settings.MONAI_LABEL_APP_CONF, **paths}
+        os.environ["MONAI_LABEL_APP_CONF"] = json.dumps(server_settings.MONAI_LABEL_APP_CONF)
     if settings.login:
         server_settings.MONAI_LABEL_STUDIES = settings.studies
         server_settings.MONAI_LABEL_DICOMWEB_USERNAME, server_settings.MONAI_LABEL_DICOMWEB_PASSWORD = settings.login

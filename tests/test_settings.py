@@ -1,5 +1,7 @@
 """Settings: every value of info.yaml, --conf and requests is parsed and checked in one place."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -220,3 +222,33 @@ def test_the_server_ends_at_once_with_the_sentences_and_status_2(tmp_path):
         assert "Traceback" not in told
         assert "--conf threshold must be a number" in told
         assert "Did you mean batch_size?" in told
+
+
+def test_the_processes_of_tasks_find_the_same_workspace(tmp_path, monkeypatch):
+    """S13: the server leaves the folder in which --conf workspace was relative."""
+    from monailabel.config import settings as server_settings
+
+    from lib import app
+
+    conf = {"workspace": "ws", "model_dir": "weights", "threshold": "0.4"}
+    monkeypatch.setattr(app, "is_server", lambda: True)
+    for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "INFER_TIMEOUT", "SESSION_PATH"):
+        name = f"MONAI_LABEL_{name}"
+        monkeypatch.setattr(server_settings, name, getattr(server_settings, name))  # put back at the end
+    monkeypatch.setattr(server_settings, "MONAI_LABEL_APP_CONF", conf)
+    monkeypatch.setenv("MONAI_LABEL_APP_CONF", json.dumps(conf))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.from_conf("studies", conf)
+    app._prepare_server_settings(settings)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = Settings.from_conf(settings.studies, json.loads(os.environ["MONAI_LABEL_APP_CONF"]))
+    assert (
+        (again.workspace, again.model_dir)
+        == (settings.workspace, settings.model_dir)
+        == (
+            tmp_path / "ws",
+            tmp_path / "weights",
+        )
+    )
+    assert again.info == settings.info

@@ -29,6 +29,15 @@ def test_the_page_shows_cases_labels_and_what_is_left_out(start_server, phantom_
     assert "pretrained" not in page.locator("#versions").inner_text()
     screenshot(page, "status")
 
+    verdict = {"publish": False, "reason": "No numbers.", "candidate": {"dice": None, "false_positives": None}}
+    diverged = {"version": "00001", "parent": None, "time": 0, "labels": {}, "verdict": verdict}
+    page.route("**/status/data", lambda route: route.fulfill(json={**data, "versions": [diverged, diverged]}))
+    page.reload()
+    page.wait_for_selector("#cases tr td")  # C9: what has no score hides nothing
+    assert "No numbers." in page.locator("#versions").inner_text()
+    assert not page.locator("#problem").inner_text()
+    page.unroute("**/status/data")
+
     page.locator("#cases tr", has_text="Chest 5 mm").get_by_role("link").click()
     ohif = Ohif(page, server.url)
     ohif.wait_until_connected()

@@ -16,7 +16,7 @@ from fastapi import FastAPI, HTTPException
 from lib.benchmark.processes import free_port
 from lib.errors import UserError
 from lib.server.infer_routes import infer_router
-from lib.server.install import _answer_os_error, _answer_user_error
+from lib.server.install import _answer_http_error, _answer_os_error, _answer_user_error
 from lib.server.picture_routes import picture_router
 from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
@@ -183,3 +183,9 @@ def test_the_order_is_that_of_the_requests():
     assert isinstance(last, HTTPException)
     assert not queue.running
     assert queue.waiting == 0
+
+
+def test_whoever_left_the_queue_is_no_error():
+    """C13: 499 is no status that http.HTTPStatus knows."""
+    answer = asyncio.run(_answer_http_error(SimpleNamespace(), HTTPException(499, "gone")))
+    assert answer.status_code == 499

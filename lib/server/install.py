@@ -106,7 +106,7 @@ async def _answer_http_error(request: Request, error: Any) -> Response:
     """Starlette's and MONAI Label's own refusals, those without a word said in a sentence."""
     if isinstance(error.__cause__, OSError):  # while a body was kept on disk
         return await _answer_os_error(request, error.__cause__)
-    if error.detail == HTTPStatus(error.status_code).phrase and error.status_code in (404, 405):
+    if error.status_code in (404, 405) and error.detail == HTTPStatus(error.status_code).phrase:
         what = request.url.path if error.status_code == 404 else f"{request.method} {request.url.path}"
         error = HTTPException(error.status_code, f"This app has no {what}.", error.headers)
     return await http_exception_handler(request, error)

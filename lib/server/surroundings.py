@@ -14,7 +14,7 @@ def work_in(app_dir: Path, temporary: Path) -> None:
     folder of downloads would run. And /tmp may be memory, in which an uploaded image has no place.
 
     Args:
-        app_dir: This app; every other path is absolute by now.
+        app_dir: This app; every other path, those of the tasks' processes too, is absolute by now.
         temporary: New or existing folder.
     """
     os.chdir(app_dir)

@@ -293,6 +293,6 @@ class Start(Section):
     workspace: str | None = None
     """Folder for labels, DICOM SEG and cache; by default one of the user's, named after the studies."""
     model_dir: str | None = None
-    """Folder of the weights and of their versions."""
+    """Folder of the weights that the app begins with; only read."""
     rescan_seconds: Annotated[float, Field(ge=0.1, le=86400)] = 10.0
     """Pause between two looks for new series, seconds."""

@@ -25,7 +25,7 @@ _HASHED_NAME = re.compile(r"[0-9a-f]{16,}")
 # The bundle takes fonts from public hosts, and has pages and workers for services of others.
 _ELSEWHERE = re.compile(r"<link\b[^>]*\bhttps?://[^>]*>|@import\s+url\([\"']?https?://[^)]*\)[^;]*;")
 _UNUSED = ("_headers", "_redirects", "google.js", "serve.json", "silent-refresh.html", "sw.js")
-# OHIF's decoders of compressed pixels are WebAssembly whose bindings are made by `new Function`; so is what loads a SEG.
+# OHIF's decoders of pixels are WebAssembly with bindings made by `new Function`; so is what loads a SEG.
 _EVALUATED = ("'wasm-unsafe-eval'", "'unsafe-eval'")
 
 
