@@ -232,20 +232,29 @@ class CatalogWatcher(threading.Thread):
     def run(self) -> None:
         """Look, pause, look again, until the server ends."""
         work_in_background()
+        failures = 0
         while True:
-            try:
-                if self._scan:
-                    self._scan(self._on_progress)
-                self._catalog.refresh()
-                self.error = None
-                self._after()
-            except Exception as error:  # a PACS that is away now may be back at the next look
-                self.error = f"{type(error).__name__}: {error}"
-                logger.warning("Could not list the series: %s", self.error)
+            failures = 0 if self._look() else failures + 1
             self.progress = {}
+            if failures == 1:  # the scan of the next look rebuilds a damaged index: nobody should wait for that
+                continue
             self.first_look.set()
             self._wake.wait(self._seconds)
             self._wake.clear()
+
+    def _look(self) -> bool:
+        """Look once; whether it succeeded."""
+        try:
+            if self._scan:
+                self._scan(self._on_progress)
+            self._catalog.refresh()
+            self.error = None
+            self._after()
+        except Exception as error:  # a PACS that is away now may be back at the next look
+            self.error = f"{type(error).__name__}: {error}"
+            logger.warning("Could not list the series: %s", self.error)
+            return False
+        return True
 
     def wake(self) -> None:
         """Look now."""
