@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydicom.uid import generate_uid
 
+from lib.datastore.catalog import SeriesCatalog
 from lib.dicomweb import image_digest, index_database
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.set_aside import SetAside
@@ -189,6 +190,24 @@ def test_s18_what_passes_is_no_damage(client, folder, monkeypatch, failure):
     folder.rename(folder.with_name("away"))
     client.scan()
     assert count(client) == GRID.shape[0]
+
+
+@pytest.mark.parametrize("method", ["search_for_series", "left_out", "images"])
+def test_c7_a_failed_refresh_judges_what_changed_at_the_next(client, folder, monkeypatch, method):
+    """C7: the number of instances is the same, so that nothing else says so."""
+    client.scan()
+    catalog = SeriesCatalog(client)
+    catalog.refresh()
+    (before,) = catalog.all()
+    assert before.problem is None
+    change(list(folder.iterdir()), lambda dataset: setattr(dataset, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]))
+    client.scan()
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="failed"):
+        broken.setattr(client, method, lambda **_: (_ for _ in ()).throw(OSError("failed")))
+        catalog.refresh()
+    catalog.refresh()
+    (after,) = catalog.all()
+    assert after.problem is not None
 
 
 def test_s15_sql_is_what_older_sqlite_understands(client):
