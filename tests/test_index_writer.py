@@ -4,19 +4,25 @@ import contextlib
 import shutil
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 from lib.datastore.catalog import SeriesCatalog
 from lib.dicomweb import image_digest, index_database
 from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.folder_routes import folder_router
 from lib.dicomweb.set_aside import SetAside
 from lib.errors import UserError
 from lib.phantoms import Acquisition, write_dicom_series
+from tests.support.client import detail
 from tests.support.dicom_variants import change
+from tests.support.routes import served
+from tests.test_folder_stow import encoded, instance, post
 
 GRID = Acquisition(shape=(4, 16, 20), spacing=(2.5, 1, 1))
 HU = np.random.default_rng(0).integers(-1000, 400, GRID.shape).astype(np.int16)
@@ -53,6 +59,14 @@ def write_copy(folder: Path) -> Path:
 def count(client: FolderClient) -> int:
     ((_, number),) = client.index.series()
     return number
+
+
+@contextlib.contextmanager
+def writing(database: Path) -> Iterator[None]:
+    """Another connection that is in the middle of a transaction."""
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
 
 
 @pytest.mark.parametrize("twin", [False, True])
@@ -219,6 +233,48 @@ def test_s15_sql_is_what_older_sqlite_understands(client):
     assert any("INTO series" in one for one in upserts)
     assert not [one for one in upserts if "ON CONFLICT (" not in one]
     assert not [one for one in statements if "RETURNING" in one or (one.startswith("UPDATE") and " FROM " in one)]
+
+
+def test_c5_an_instance_that_is_stored_while_the_index_is_locked_is_told(client, database, tmp_path, monkeypatch):
+    """C5: it was a bare sqlite3 error, 500, though the file was stored."""
+    monkeypatch.setattr(index_database, "_SECONDS", 0.2)
+    with served(folder_router(client, tmp_path / "uploads")) as url:
+        with writing(database):
+            answer = post(f"{url}/proxy/dicom", encoded(instance("seg", SOPInstanceUID="1.2.3")))
+        assert answer.status_code == 503
+        assert "Instance 1.2.3 is stored, but not listed yet" in detail(answer)
+        assert "locked" in detail(answer)
+        client.scan()
+        assert client.index.has_instance("1.2.3")
+        assert post(f"{url}/proxy/dicom", encoded(instance("seg"))).status_code == 200
+
+
+def large() -> Dataset:
+    dataset = instance("seg", SOPInstanceUID="1.2.3")
+    dataset.SeriesDescription = "x" * 60000  # too long for its VR, and taken all the same
+    return dataset
+
+
+@pytest.mark.parametrize(("harm", "status"), [("full", 507), ("damaged", 503)])
+def test_c5_an_instance_that_the_index_cannot_take_in_is_told(client, harm, status):
+    """C5: the disk is full, or the index damaged; it is taken in when that is over."""
+    client.scan()
+    connection = client.index._connection
+    if harm == "full":
+        connection.execute("PRAGMA max_page_count = 1")
+    else:
+        connection.execute("DROP TABLE images")
+    with pytest.raises(UserError, match=r"Instance 1\.2\.3 is stored") as told:
+        client.store_instances([large()])
+    assert told.value.status == status
+    assert not connection.in_transaction
+    connection.execute("PRAGMA max_page_count = 1000000")
+    client.scan()
+    assert client.index.has_instance("1.2.3")
+    if harm == "damaged":
+        client.index._connection.execute("DROP TABLE images")
+        with pytest.raises(UserError, match="made anew"):
+            client.index.forget([client.index.instances(client.index.series()[0][0]["0020000E"]["Value"][0])[0].path])
 
 
 def test_s3_whether_an_instance_is_there_is_looked_up(client):
