@@ -1,6 +1,8 @@
 """The index of a folder: what it finds, what it names as unusable, what it notices later."""
 
+import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -64,6 +66,22 @@ def test_each_unusable_file_is_named_once_and_hides_nothing(client, folder):
     assert problems["notes.txt"] == "not a DICOM file"
     assert problems["empty.dcm"] == "empty file"
     assert problems["truncated.dcm"].startswith("truncated")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf8_is_told_and_hides_nothing(client, folder):
+    """R16: such names come from old Windows archives; one of them made every scan fail."""
+    series = write_series(folder)
+    for name in (b"M\xfcller", b"J\xf6rg.dcm"):
+        shutil.copyfile(min(folder.glob("*.dcm")), folder / "copy")
+        (folder / "copy").rename(folder / os.fsdecode(name))
+    (folder / os.fsdecode(b"Gro\xdf")).mkdir()
+    for _ in range(2):
+        client.scan()
+        assert counts(client) == {series: 5}
+        told = {path.name: reason for path, reason in client.index.problems()}
+        assert sorted(told) == ["Gro\\udcdf", "J\\udcf6rg.dcm", "M\\udcfcller"]
+        assert all("its name is not UTF-8; rename it" in reason for reason in told.values())
 
 
 def test_new_changed_and_removed_files_are_noticed(client, folder):

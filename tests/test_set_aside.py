@@ -156,12 +156,14 @@ def test_one_series_uid_in_two_studies_is_left_out(folder):
 
 
 def test_what_is_stored_under_a_known_uid_does_not_displace_the_users_file(folder):
-    """R2: STOW-RS must not make a good series unusable."""
+    """R2: what a former version of this app stored must not make a good series unusable; today it is refused."""
     uid = folder.write("one")
     folder.look()
     dataset = dcmread(min(folder.root.rglob("*.dcm")))
     mirror(dataset)
-    folder.client.store_instances([dataset])
+    assert folder.client.store_instances([dataset]).FailedSOPSequence[0].FailureReason == 0x0111
+    dataset.save_as(folder.root.parent / "segs" / "stored.dcm")
+    folder.client.scan()
     assert len(folder.client.index.instances(uid)) == 12
     ((path, reason),) = folder.client.index.problems()
     assert not path.is_relative_to(folder.root)

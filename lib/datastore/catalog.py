@@ -108,32 +108,40 @@ class SeriesCatalog:
     def refresh(self) -> None:
         """Ask the client what there is now. A series that cannot be judged keeps no other from being listed."""
         with self._refresh_lock:
-            known, published = self._series, time.monotonic()
-            series: dict[str, Series] = {}
             changed = self.client.index.take_changed_series() if isinstance(self.client, FolderClient) else set()
-            headers = self.client.search_for_series(
-                fields=["NumberOfSeriesRelatedInstances"], search_filters=self._search_filters
-            )
-            left_out = self.client.left_out() if isinstance(self.client, FolderClient) else {}
-            self._remarks = series_remarks(headers, left_out)
-            for header in headers:
-                uid, study_uid = first_value(header, "SeriesInstanceUID"), first_value(header, "StudyInstanceUID")
-                count = int(first_value(header, "NumberOfSeriesRelatedInstances") or 0)
-                former = known.get(uid)
-                same = former and former.instance_count == count and uid not in changed
-                if former and same and self._clock() < self._judge_again.get(uid, math.inf):
-                    series[uid] = former if former.header == header else replace(former, header=header)
-                else:
-                    self._judge_again.pop(uid, None)
-                    if not count:
-                        self._judge_again[uid] = self._clock() + _JUDGE_AGAIN_SECONDS
-                    verdict = self._judge(header, study_uid, uid)
-                    series[uid] = Series(uid, study_uid, header, count, verdict.problem, verdict.warnings)
-                    if time.monotonic() - published > _PUBLISH_SECONDS:  # each time copies the whole list
-                        self._series, published = {**known, **series}, time.monotonic()
-            if isinstance(self.client, FolderClient):
-                series.update((image.uid, _as_series(image)) for image in self.client.images())
-            self._series = series
+            try:
+                self._refresh(changed)
+            except BaseException:  # what changed is judged at the next look
+                if isinstance(self.client, FolderClient):
+                    self.client.index.note_changed_series(changed)
+                raise
+
+    def _refresh(self, changed: set[str]) -> None:
+        known, published = self._series, time.monotonic()
+        series: dict[str, Series] = {}
+        headers = self.client.search_for_series(
+            fields=["NumberOfSeriesRelatedInstances"], search_filters=self._search_filters
+        )
+        left_out = self.client.left_out() if isinstance(self.client, FolderClient) else {}
+        self._remarks = series_remarks(headers, left_out)
+        for header in headers:
+            uid, study_uid = first_value(header, "SeriesInstanceUID"), first_value(header, "StudyInstanceUID")
+            count = int(first_value(header, "NumberOfSeriesRelatedInstances") or 0)
+            former = known.get(uid)
+            same = former and former.instance_count == count and uid not in changed
+            if former and same and self._clock() < self._judge_again.get(uid, math.inf):
+                series[uid] = former if former.header == header else replace(former, header=header)
+            else:
+                self._judge_again.pop(uid, None)
+                if not count:
+                    self._judge_again[uid] = self._clock() + _JUDGE_AGAIN_SECONDS
+                verdict = self._judge(header, study_uid, uid)
+                series[uid] = Series(uid, study_uid, header, count, verdict.problem, verdict.warnings)
+                if time.monotonic() - published > _PUBLISH_SECONDS:  # each time copies the whole list
+                    self._series, published = {**known, **series}, time.monotonic()
+        if isinstance(self.client, FolderClient):
+            series.update((image.uid, _as_series(image)) for image in self.client.images())
+        self._series = series
 
     def all(self) -> list[Series]:
         """Every series, usable or not."""

@@ -7,10 +7,10 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, damaged, read_index_header, text_of
@@ -19,37 +19,18 @@ from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_f
 from lib.dicomweb.image_kind import ImageKind
 from lib.dicomweb.index_database import IndexDatabase, mending_damage, telling_damage
 from lib.dicomweb.index_header import complete_uids, json_of, place_of, series_header
+from lib.dicomweb.index_writer import SCHEMA, SCHEMA_VERSION, IndexRow, IndexWriter
 from lib.dicomweb.matching import first_value
 from lib.dicomweb.set_aside import SeriesKey, SetAside
 
 logger = logging.getLogger(__name__)
 
-_SCHEMA_VERSION = 5
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS files (
-    path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, problem TEXT,
-    study_uid TEXT, series_uid TEXT, patient_id TEXT, sop_uid TEXT, transfer_syntax TEXT, instance TEXT,
-    place TEXT, kind TEXT, frames INTEGER, left_out TEXT
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS files_by_series ON files (series_uid, study_uid, patient_id, left_out, sop_uid);
-CREATE INDEX IF NOT EXISTS files_by_instance ON files (series_uid, sop_uid);
-CREATE INDEX IF NOT EXISTS files_by_kind ON files (series_uid, study_uid, patient_id, kind, frames);
-CREATE INDEX IF NOT EXISTS files_with_problem ON files (problem) WHERE problem IS NOT NULL;
-CREATE INDEX IF NOT EXISTS files_left_out ON files (series_uid, left_out) WHERE left_out IS NOT NULL;
-CREATE TABLE IF NOT EXISTS images (path TEXT PRIMARY KEY, description TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS series (
-    study_uid TEXT, series_uid TEXT, patient_id TEXT, header TEXT, rank INTEGER,
-    PRIMARY KEY (study_uid, series_uid, patient_id)
-) WITHOUT ROWID;
-"""
 _BATCH = 200
 _NOTHING = (None,) * 10  # in the columns that only a DICOM instance fills
 UNREADABLE = "cannot be read"  # begins the reason for a file or folder that the system does not let us read
-_SOP_UID = 7  # its place in a row of ``files``
 _FILES_OF_SERIES = (
     "FROM files f WHERE f.series_uid = s.series_uid AND f.study_uid = s.study_uid AND f.patient_id = s.patient_id"
 )
-_SERIES_OF = "SELECT series_uid FROM files WHERE path = ?"
 _LOGGED = 5  # unreachable folders and files, of many
 
 
@@ -89,16 +70,6 @@ class Scan:
     removed: int
 
 
-class _Row(NamedTuple):
-    """A file's row of ``files``, the series that it belongs to with its header, or its description in ``images``."""
-
-    file: tuple
-    key: SeriesKey | None = None
-    header: str = ""
-    rank: int = 0  # place among the roots of the folder that the file lies in
-    image: str | None = None
-
-
 class FolderIndex:
     """Which DICOM instance lies in which file.
 
@@ -115,9 +86,10 @@ class FolderIndex:
     def __init__(self, database: Path, roots: Sequence[Path]) -> None:
         self.roots = [Path(root).resolve() for root in roots]
         self._prefixes = [os.path.join(root, "") for root in self.roots]  # noqa: PTH118 - of path names, with a slash
-        self._database = IndexDatabase(database, _SCHEMA, _SCHEMA_VERSION)
+        self._database = IndexDatabase(database, SCHEMA, SCHEMA_VERSION)
         self._scan_lock = threading.Lock()
-        self._set_aside = SetAside(self.roots[0], lambda path: series_header(read_index_header(path)[0]))
+        set_aside = SetAside(self.roots[0], lambda path: series_header(read_index_header(path)[0]))
+        self._writer = IndexWriter(self._database, set_aside)
         self._unreachable: list[tuple[Path, str]] = []
         self._changed_lock = threading.Lock()
         self._changed_series: set[str] = set()
@@ -143,17 +115,13 @@ class FolderIndex:
             present = found.files
             gone = [path for path in known if path not in present and not found.is_away(path)]
             changed = [path for path, state in present.items() if known.get(path) != state]
-            again = [path for path in changed if path in known]
-            stale = self._series_of((*again, *gone))
-            series: set[SeriesKey] = set()
             for start in range(0, len(changed), _BATCH):
                 batch = changed[start : start + _BATCH]
-                series |= self._take_in([(path, *present[path]) for path in batch], found)
+                self._take_in([(path, *present[path]) for path in batch], found)
                 if progress:
                     progress(start + len(batch), len(changed))
-            self._forget(gone)
-            self._mark_copies(set(changed), series, stale)
-            self._note_changed(stale | self._series_of(again))
+            self._writer.forget(gone)
+            self._judge(self._writer.unjudged())
             self._note_unreachable([(Path(path), reason) for path, reason in sorted(found.unreachable.items())])
             return Scan(added=len(changed), removed=len(gone))
 
@@ -163,6 +131,11 @@ class FolderIndex:
             changed, self._changed_series = self._changed_series, set()
         return changed
 
+    def note_changed_series(self, series_uids: set[str]) -> None:
+        """Have SeriesInstanceUIDs in the next answer of :meth:`take_changed_series`."""
+        with self._changed_lock:
+            self._changed_series |= series_uids
+
     def unreachable(self) -> list[tuple[Path, str]]:
         """Return each folder and file that the last scan could not look at or read, with the reason.
 
@@ -170,19 +143,19 @@ class FolderIndex:
         """
         return self._unreachable
 
+    @telling_damage
     def add(self, paths: Sequence[Path]) -> None:
         """Take in these files and look at no others; they lie below the folders. Waits for no scan."""
         files = []
         for path in paths:
             status = path.stat()
             files.append((str(path), status.st_size, status.st_mtime_ns))
-        paths_added = {str(path) for path in paths}
-        stale = self._series_of(paths_added)
-        self._mark_copies(paths_added, self._take_in(files, FolderWalk()), stale)
+        self._judge(self._take_in(files, FolderWalk()))
 
+    @telling_damage
     def forget(self, paths: Sequence[Path]) -> None:
         """Forget files of the workspace that were moved away; waits for no scan."""
-        self._forget([str(path) for path in paths])
+        self._judge(self._writer.forget([str(path) for path in paths]))
 
     @telling_damage
     def series(
@@ -258,18 +231,14 @@ class FolderIndex:
         away = ((path, f"{UNREADABLE} ({_kind(path)}): {reason}") for path, reason in self._unreachable)
         return sorted((Path(path), problem) for path, problem in (*rows, *away))
 
-    def _note_changed(self, series_uids: set[str]) -> None:
-        with self._changed_lock:
-            self._changed_series |= series_uids
-
     def _note_unreachable(self, unreachable: list[tuple[Path, str]]) -> None:
         if unreachable != self._unreachable:
             for path, reason in unreachable[:_LOGGED]:
                 logger.warning("%s cannot be reached (%s); what is known of it is kept", path, reason)
         self._unreachable = unreachable
 
-    def _take_in(self, files: list[tuple[str, int, int]], found: FolderWalk) -> set[SeriesKey]:
-        """Read files, (path, size, mtime) of each, and keep what they say; returns the series that they belong to.
+    def _take_in(self, files: list[tuple[str, int, int]], found: FolderWalk) -> set[str]:
+        """Read files, (path, size, mtime) of each, and keep what they say; returns the series that are to be judged.
 
         Of one that the disk or network does not hand out, what was known is kept; it is read again by the next scan.
         """
@@ -279,17 +248,14 @@ class FolderIndex:
                 rows.append(self._row(*file))
             except OSError as error:
                 found.unreachable[file[0]] = error.strerror or str(error)
-        self._store(rows)
-        return {row.key for row in rows if row.key}
+        return self._writer.store(rows)
 
-    def _series_of(self, paths: Iterable[str]) -> set[str]:
-        """SeriesInstanceUIDs that files have in the index."""
-        found = set()
-        for path in paths:
-            found.update(uid for (uid,) in self._connection.execute(_SERIES_OF, [path]) if uid)
-        return found
+    def _judge(self, series_uids: set[str]) -> None:
+        for uid in sorted(series_uids):
+            if self._writer.judge(uid):
+                self.note_changed_series({uid})
 
-    def _row(self, path: str, size: int, mtime_ns: int) -> _Row:
+    def _row(self, path: str, size: int, mtime_ns: int) -> IndexRow:
         try:
             return self._read(path, size, mtime_ns)
         except NotUsableError as error:
@@ -300,14 +266,14 @@ class FolderIndex:
             reason = str(damaged(error))
         except Exception as error:  # pydicom raises many kinds; no file may end the scan of the others
             reason = str(damaged(error))
-        return _Row((path, size, mtime_ns, reason, *_NOTHING))
+        return IndexRow((path, size, mtime_ns, reason, *_NOTHING))
 
-    def _read(self, path: str, size: int, mtime_ns: int) -> _Row:
+    def _read(self, path: str, size: int, mtime_ns: int) -> IndexRow:
         """Read a file into its row of ``files`` and, if it can be used, of ``series`` or ``images``."""
         if is_part_of_image_file(Path(path)):
-            return _Row((path, size, mtime_ns, None, *_NOTHING))
+            return IndexRow((path, size, mtime_ns, None, *_NOTHING))
         if is_image_file(Path(path)):
-            return _Row((path, size, mtime_ns, None, *_NOTHING), image=read_image_file(Path(path)).to_json())
+            return IndexRow((path, size, mtime_ns, None, *_NOTHING), image=read_image_file(Path(path)).to_json())
         dataset, transfer_syntax = read_index_header(Path(path))
         complete_uids(dataset, self._relative(Path(path)))
         study, series, sop = (
@@ -319,7 +285,7 @@ class FolderIndex:
         kind = ImageKind.of(text_of(dataset, "Modality"), described).to_json()
         frames = first_value(described, "NumberOfFrames")
         frames = int(frames) if frames.isdecimal() else 1
-        return _Row(
+        return IndexRow(
             (path, size, mtime_ns, None, *key, sop, transfer_syntax, instance, place_of(described), kind, frames, None),
             key,
             series_header(dataset),
@@ -332,45 +298,6 @@ class FolderIndex:
 
     def _relative(self, path: Path) -> Path:
         return next((path.relative_to(root) for root in self.roots if path.is_relative_to(root)), path)
-
-    def _mark_copies(self, changed: set[str], series: set[SeriesKey], stale: set[str]) -> None:
-        """Leave copies out of the series of changed files; judge anew those of which files have changed or gone."""
-        for uid in stale:
-            with self._connection as connection:
-                connection.execute("BEGIN")
-                self._set_aside.renew(connection, uid)
-        for key in series:
-            with self._connection as connection:
-                connection.execute("BEGIN")
-                self._set_aside.mark_copies(connection, key, changed)
-
-    def _store(self, rows: list[_Row]) -> None:
-        with self._connection as connection:
-            connection.execute("BEGIN")
-            connection.executemany(
-                f"INSERT OR REPLACE INTO files VALUES ({', '.join('?' * 14)})", [row.file for row in rows]
-            )
-            connection.executemany(
-                "INSERT INTO series VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET header = excluded.header,"
-                " rank = excluded.rank WHERE excluded.rank <= rank",
-                [(*row.key, row.header, row.rank) for row in rows if row.key],
-            )
-            self._set_aside.mark_taken_in(connection, [(row.key, row.file[_SOP_UID]) for row in rows if row.key])
-            connection.executemany("DELETE FROM images WHERE path = ?", [row.file[:1] for row in rows])
-            connection.executemany(
-                "INSERT INTO images VALUES (?, ?)", [(row.file[0], row.image) for row in rows if row.image]
-            )
-
-    def _forget(self, paths: list[str]) -> None:
-        with self._connection as connection:
-            connection.execute("BEGIN")
-            for table in ("files", "images"):
-                connection.executemany(f"DELETE FROM {table} WHERE path = ?", [(path,) for path in paths])
-            if paths:
-                connection.execute(
-                    "DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM files f WHERE f.series_uid = series.series_uid"
-                    " AND f.study_uid = series.study_uid AND f.patient_id = series.patient_id)"
-                )
 
 
 def _kind(path: Path) -> str:

@@ -112,7 +112,14 @@ class FolderStore:
                 )
                 raise NotStoredError(DOES_NOT_FIT, told, header)
             self._objects.write(path, write)
-            self._index.add([path.resolve()])
+            try:
+                self._index.add([path.resolve()])
+            except UserError as error:
+                told = (
+                    f"Instance {header.SOPInstanceUID} is stored, but not listed yet. The next look at the folder "
+                    f"takes it in; there is no need to send it again. {error}"
+                )
+                raise UserError(told, error.status) from error
         return path
 
 

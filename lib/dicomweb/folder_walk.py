@@ -12,6 +12,7 @@ from pathlib import Path
 from lib.errors import UserError
 
 _GONE = (errno.ENOENT, errno.ENOTDIR)
+_NOT_UTF8 = "its name is not UTF-8; rename it"
 
 
 class FolderAwayError(UserError):
@@ -116,9 +117,22 @@ def _files(root: str, visited: set[str], found: FolderWalk) -> Iterator[str]:
             subfolders.clear()
             continue
         visited.add(real)
+        for kind in (subfolders, names):  # neither SQLite nor JSON has such a name
+            for name in [name for name in kind if not _is_utf8(name)]:
+                kind.remove(name)
+                shown = f"{folder}/{name}".encode("utf-8", "backslashreplace").decode()
+                found.unreachable[shown] = _NOT_UTF8
         for name in names:
             if not name.startswith(".part-"):
                 yield os.path.join(folder, name)  # noqa: PTH118 - pathlib is 3 times slower here
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_deleted(path: str, error: OSError) -> bool:

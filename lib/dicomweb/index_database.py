@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,10 @@ _T = TypeVar("_T")
 _PARTS = ("", "-wal", "-shm", "-journal")
 _SECONDS = 60  # that a thread waits for another's transaction
 _SECONDS_AT_START = 10  # after that, who holds the file is taken for dead, and a new one is made
+# What SQLite says (https://sqlite.org/rescode.html): result codes are known to Python from 3.11 on only.
+_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "could not decode to utf-8")
+_NO_ROOM = ("is full", "readonly")
+_PASSING = ("locked", "busy", "unable to open", "out of memory", "disk i/o", "interrupted")
 
 
 class IndexDatabase:
@@ -58,11 +63,30 @@ class IndexDatabase:
     @property
     def connection(self) -> sqlite3.Connection:
         """That of this thread."""
-        generation = self._generation
-        if getattr(self._local, "generation", None) != generation:
+        if getattr(self._local, "generation", None) != self._generation:
+            with self._lock:  # while a new file is made, there are no tables in it
+                generation = self._generation
             self._local.connection = self._connect(_SECONDS)
             self._local.generation = generation
         return self._local.connection
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write in one transaction; other writers wait for it, readers do not. It may be rolled back within.
+
+        It takes the write lock at once: a transaction that reads first fails, without waiting, if another connection
+        commits before its first write (https://sqlite.org/isolation.html).
+        """
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            if connection.in_transaction:
+                connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
     def make_anew(self, reason: str) -> None:
         """Remove the file and make an empty one; all threads take that from now on.
@@ -112,20 +136,35 @@ class IndexDatabase:
 
 
 def telling_damage(query: Callable[..., _T]) -> Callable[..., _T]:
-    """Let a query of the index that meets damage say so; the next scan makes a new one."""
+    """Let a query of the index that fails tell why, in a sentence; if it meets damage, the next scan makes a new one.
+
+    Raises:
+        UserError: The index is damaged or cannot be used at the moment (503), or its disk takes no more (507).
+    """
 
     @functools.wraps(query)
     def told(self: Any, *args: Any, **options: Any) -> _T:
         try:
             return query(self, *args, **options)
         except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-            if not _is_damage(error):
-                raise
-            self._database.is_damaged = True
-            raise UserError(
-                "The index of the studies is damaged. It is made anew; try again in a moment.",
-                HTTPStatus.SERVICE_UNAVAILABLE,
-            ) from error
+            if _is_damage(error):
+                self._database.is_damaged = True
+                raise UserError(
+                    "The index of the studies is damaged. It is made anew; try again in a moment.",
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                ) from error
+            if _says(error, _NO_ROOM):
+                raise UserError(
+                    f"The index of the studies cannot be written ({error}). Make room on the server's disk and try "
+                    "again.",
+                    HTTPStatus.INSUFFICIENT_STORAGE,
+                ) from error
+            if _says(error, _PASSING):
+                raise UserError(
+                    f"The index of the studies cannot be used at the moment ({error}). Try again in a moment.",
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                ) from error
+            raise
 
     return told
 
@@ -149,9 +188,14 @@ def mending_damage(scan: Callable[..., _T]) -> Callable[..., _T]:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Whether an error of a query says that the file is damaged, and not that the disk is full or somebody writes."""
-    busy = ("locked", "busy", "full", "disk I/O", "readonly")
-    return not isinstance(error, sqlite3.Error) or not any(word in str(error) for word in busy)
+    """Whether an error of a query says that the file is damaged, in its pages, its tables or the JSON in them."""
+    if isinstance(error, sqlite3.Error):
+        return _says(error, _DAMAGE)
+    return isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, TypeError))
+
+
+def _says(error: Exception, words: tuple[str, ...]) -> bool:
+    return any(word in str(error).lower() for word in words)
 
 
 def _tables(connection: sqlite3.Connection) -> set[tuple[str, str]]:

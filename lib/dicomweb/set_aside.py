@@ -7,18 +7,14 @@ metadata that viewers get, the volume, the label on it, the images that a DICOM 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_kind import ImageKind, odd_ones
-from lib.dicomweb.stored_values import StoredImage
 
 _COPY = "the same slice once more: same place and pixels under another SOP Instance UID"
 _SAME = "the same image once more: same SOP Instance UID and pixels"
@@ -37,6 +33,7 @@ class SeriesKey(NamedTuple):
     patient_id: str
 
 
+Digest = Callable[[str], str]  # of the image in the file at a path, as ImageDigests has it
 _OF_SERIES = "study_uid = ? AND series_uid = ? AND patient_id = ?"
 
 
@@ -52,26 +49,30 @@ class SetAside:
         self._studies = studies
         self._read_header = read_header
 
-    def mark_taken_in(self, connection: sqlite3.Connection, instances: Iterable[tuple[SeriesKey, str]]) -> None:
+    def mark_taken_in(
+        self, connection: sqlite3.Connection, instances: Iterable[tuple[SeriesKey, str]], digest: Digest
+    ) -> None:
         """Mark twins and odd images among what was just taken in, before anything is made of it.
 
         Args:
             connection: In a transaction.
             instances: Series and SOP Instance UID of each.
+            digest: Of the image in a file.
         """
         instances = set(instances)
         for key, sop_uid in instances:
-            self._mark_twins(connection, key, sop_uid)
+            self._mark_twins(connection, key, sop_uid, digest)
         for key in {key for key, _ in instances}:
             self._mark_odd(connection, key)
 
-    def mark_copies(self, connection: sqlite3.Connection, key: SeriesKey, changed: set[str]) -> None:
+    def mark_copies(self, connection: sqlite3.Connection, key: SeriesKey, changed: set[str], digest: Digest) -> None:
         """Keep each slice once: OHIF would stack a copy under another SOP Instance UID as a slice of its own.
 
         Args:
             connection: In a transaction.
             key: The series.
             changed: Paths that are new, have changed or are to be looked at again.
+            digest: Of the image in a file.
         """
         places: dict[str, dict[str, str]] = defaultdict(dict)
         rows = connection.execute(
@@ -84,12 +85,11 @@ class SetAside:
                 continue
             originals: set[str] = set()
             for path in files:
-                digest = image_digest(Path(path))
-                if digest in originals:
+                if digest(path) in originals:
                     _leave_out(connection, path, _COPY)
-                originals.add(digest)
+                originals.add(digest(path))
 
-    def renew(self, connection: sqlite3.Connection, series_uid: str) -> None:
+    def renew(self, connection: sqlite3.Connection, series_uid: str, digest: Digest) -> None:
         """Judge anew what was left out of a series of which files have gone or changed: an original may be gone."""
         found = connection.execute(
             "SELECT path, sop_uid, study_uid, series_uid, patient_id FROM files"
@@ -98,11 +98,11 @@ class SetAside:
         ).fetchall()
         connection.executemany("UPDATE files SET left_out = NULL WHERE path = ?", [(row[0],) for row in found])
         instances = {(SeriesKey(*row[2:]), row[1]) for row in found}
-        self.mark_taken_in(connection, instances)
+        self.mark_taken_in(connection, instances, digest)
         for key in {key for key, _ in instances}:
-            self.mark_copies(connection, key, {row[0] for row in found})
+            self.mark_copies(connection, key, {row[0] for row in found}, digest)
 
-    def _mark_twins(self, connection: sqlite3.Connection, key: SeriesKey, sop_uid: str) -> None:
+    def _mark_twins(self, connection: sqlite3.Connection, key: SeriesKey, sop_uid: str, digest: Digest) -> None:
         """Keep one of several files with the same content; none where their pixels differ."""
         files = connection.execute(
             "SELECT path, mtime_ns, patient_id FROM files INDEXED BY files_by_instance"  # not through all of the series
@@ -113,7 +113,7 @@ class SetAside:
             return
         studies = [file for file in files if self._is_users(file[0])]
         rivals = studies or [min(files, key=lambda file: file[1])]  # of what was stored: what came first
-        digests = {path: image_digest(Path(path)) for path, *_ in files}
+        digests = {path: digest(path) for path, *_ in files}
         patients = {path: patient_id for path, _, patient_id in files}
         first = rivals[0][0]
         unclear = any((digests[path], patients[path]) != (digests[first], patients[first]) for path, *_ in rivals)
@@ -158,25 +158,6 @@ class SetAside:
             with contextlib.suppress(NotUsableError, OSError):  # it has gone just now: the next scan notices
                 header = self._read_header(Path(path))
                 connection.execute(f"UPDATE series SET header = ? WHERE {_OF_SERIES}", [header, *key])
-
-
-def image_digest(path: Path) -> str:
-    """A checksum of the pixels of an image and of what they mean, in any transfer syntax; of the file without pixels.
-
-    UIDs and the patient's name do not count. It is the path's own where the file cannot be read.
-    """
-    try:
-        image = StoredImage(path)
-        digest = hashlib.sha256(repr(image.meaning).encode())
-        for frame in image.frames():
-            digest.update(repr(frame.shape).encode())
-            digest.update(np.ascontiguousarray(frame, np.int64))
-        return digest.hexdigest()
-    except Exception:  # no pixels, or damaged in one of pydicom's many ways
-        try:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError:
-            return str(path)
 
 
 def _leave_out(connection: sqlite3.Connection, path: str, reason: str | None) -> None:
