@@ -18,6 +18,7 @@ from lib.dicomweb.image_kind import ImageKind, odd_ones
 
 _COPY = "the same slice once more: same place and pixels under another SOP Instance UID"
 _SAME = "the same image once more: same SOP Instance UID and pixels"
+_DISPLACED = "has the SOP Instance UID of another file, which came first: that one is used"
 TWINS = (
     "has the SOP Instance UID of another file, but other pixels",
     "has the SOP Instance UID of another file, but another PatientID",
@@ -119,8 +120,10 @@ class SetAside:
         unclear = any((digests[path], patients[path]) != (digests[first], patients[first]) for path, *_ in rivals)
         several_patients = len({patients[path] for path, *_ in rivals}) > 1
         for path in patients:
-            if unclear or (digests[path], patients[path]) != (digests[first], patients[first]):
+            if unclear:
                 _leave_out(connection, path, TWINS[several_patients or patients[path] != patients[first]])
+            elif (digests[path], patients[path]) != (digests[first], patients[first]):
+                _leave_out(connection, path, _DISPLACED)
             else:
                 _leave_out(connection, path, None if path == first else _SAME)
 
