@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -184,16 +183,16 @@ class MyApp(MONAILabelApp):
 
         expect_children()
         start_shared_threads()
-        shutil.rmtree(self.settings.results_dir, ignore_errors=True)  # left by a server that was killed
-        remove_leftovers(self.settings.workspace)
-        self.models.recover()
+        with refusing_to_start():
+            remove_leftovers(self.settings.workspace)
+            self.models.recover()
         self._tell_of_versions_left_behind()
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
         self.segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
         apply_log_rules()
-        work_in(APP_DIR, self.settings.cache_dir / "temporary")
+        work_in(APP_DIR, self.settings.temporary_dir)
         install(server, self, self._dicomweb_router(), self._access)
         logger.info("Studies: %s", self.settings.studies)
         logger.info("Workspace (labels, segs and models are precious, cache is not): %s", self.settings.workspace)
