@@ -200,6 +200,7 @@ class MyApp(MONAILabelApp):
         initial_labels.start()
         if not datastore.watch(initial_labels.wake).first_look.wait(_FIRST_LOOK_SECONDS):
             logger.info("Indexing goes on; the list grows meanwhile.")
+        self._damage.renew()  # hashes all that is stored: what is asked for later is compared with this
         self.retraining.start()
         self.segs.start()
         BackgroundScoring(self._scoring, datastore, self._courtesy).start()
