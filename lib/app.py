@@ -73,6 +73,7 @@ class MyApp(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        mask_login(studies, Path(app_dir) / "logs")  # also where the start is refused
         try:
             self.settings = Settings.from_conf(studies, conf)
             self._access = rules_at_start(self.settings.info["config"]["server"])
@@ -82,7 +83,6 @@ class MyApp(MONAILabelApp):
             print(f"\nLungLabel cannot start:\n{problems}\n", file=sys.stderr, flush=True)
             os._exit(2)
         if self.settings.login:
-            mask_login(studies, Path(app_dir) / "logs")
             apps[f"{app_dir}{self.settings.studies}"] = self  # by which MONAI Label finds it from now on
         with refusing_to_start():
             self._claim = open_workspace(self.settings)
