@@ -247,9 +247,10 @@ class MyApp(MONAILabelApp):
             self.datastore().series(str(image))
         volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
         with self._courtesy.somebody_waits(), volume:
+            # Some are known only once the voxels have been read, as they were just now. After the run it would be
+            # too late to ask: the series may have become unusable, which must not lose its mask.
+            warnings = () if uploaded else self.datastore().series(str(image)).warnings
             result = super().infer(request, datastore)
-        # Some are known only once the voxels have been read.
-        warnings = () if uploaded else self.datastore().series(str(image)).warnings
         result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
         if not uploaded:
             self._keep_prediction(request, result)
