@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -75,6 +74,7 @@ class MyApp(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        mask_login(studies, Path(app_dir) / "logs")  # also where the start is refused
         try:
             self.settings = Settings.from_conf(studies, conf)
             self._access = rules_at_start(self.settings.info["config"]["server"])
@@ -84,7 +84,6 @@ class MyApp(MONAILabelApp):
             print(f"\nLungLabel cannot start:\n{problems}\n", file=sys.stderr, flush=True)
             os._exit(2)
         if self.settings.login:
-            mask_login(studies, Path(app_dir) / "logs")
             apps[f"{app_dir}{self.settings.studies}"] = self  # by which MONAI Label finds it from now on
         with refusing_to_start():
             self._claim = open_workspace(self.settings)
@@ -185,16 +184,16 @@ class MyApp(MONAILabelApp):
 
         expect_children()
         start_shared_threads()
-        shutil.rmtree(self.settings.results_dir, ignore_errors=True)  # left by a server that was killed
-        remove_leftovers(self.settings.workspace)
-        self.models.recover()
+        with refusing_to_start():
+            remove_leftovers(self.settings.workspace)
+            self.models.recover()
         self._tell_of_versions_left_behind()
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
         self.segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
         apply_log_rules()
-        work_in(APP_DIR, self.settings.cache_dir / "temporary")
+        work_in(APP_DIR, self.settings.temporary_dir)
         install(server, self, self._dicomweb_router(), self._access)
         logger.info("Studies: %s", self.settings.studies)
         logger.info("Workspace (labels, segs and models are precious, cache is not): %s", self.settings.workspace)
@@ -202,6 +201,7 @@ class MyApp(MONAILabelApp):
         initial_labels.start()
         if not datastore.watch(initial_labels.wake).first_look.wait(_FIRST_LOOK_SECONDS):
             logger.info("Indexing goes on; the list grows meanwhile.")
+        self._damage.renew()  # hashes all that is stored: what is asked for later is compared with this
         self.retraining.start()
         self.segs.start()
         BackgroundScoring(self._scoring, datastore, self._courtesy).start()
@@ -248,9 +248,10 @@ class MyApp(MONAILabelApp):
             self.datastore().series(str(image))
         volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
         with self._courtesy.somebody_waits(), volume:
+            # Some are known only once the voxels have been read, as they were just now. After the run it would be
+            # too late to ask: the series may have become unusable, which must not lose its mask.
+            warnings = () if uploaded else self.datastore().series(str(image)).warnings
             result = super().infer(request, datastore)
-        # Some are known only once the voxels have been read.
-        warnings = () if uploaded else self.datastore().series(str(image)).warnings
         result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
         if not uploaded:
             self._keep_prediction(request, result)

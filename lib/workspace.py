@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -21,8 +22,9 @@ from lib.state_file import move_aside
 
 logger = logging.getLogger(__name__)
 
-_CACHED = ("uploads", "sessions", "predictions", "volumes", "scores")
-_LOCKS = ("server.lock", "training.lock", "labels/.lock")
+_CACHED = ("uploads", "temporary", "results", "sessions", "predictions", "volumes", "scores")
+_LEFT = ("uploads/*", "temporary/*", "results/*", "tmp*")  # in the cache by requests that were killed; tmp* formerly
+_LOCKS = ("server.lock", "training.lock", "labels/.lock", "models/.lock")
 _SECONDS_OF_A_KILLED_SERVER = 3.0  # until the system has released its lock
 _PROBE_BYTES = 1 << 16
 
@@ -44,15 +46,16 @@ def open_workspace(settings: Settings) -> FileLock | None:
                 move_aside(settings.workspace / name)
         serving = is_server()
         claim = _claimed(settings.workspace) if serving else None
-        for folder in (settings.cache_dir, settings.workspace / "image_info"):  # nobody's work
+        for folder in (settings.cache_dir, settings.workspace / "image_info", settings.models_dir):  # nobody's work
             _free(folder)
-        for folder in (settings.workspace, settings.labels_dir, settings.segs_dir, settings.cache_dir):
+        stored = (settings.labels_dir, settings.segs_dir, settings.models_dir)
+        for folder in (settings.workspace, *stored, settings.cache_dir):
             make_folder(folder)
             _probe(folder)
         for name in _CACHED:
             _free(settings.cache_dir / name)
         if serving:
-            _clear(settings.cache_dir / "uploads")
+            _clear(settings.cache_dir)
     return claim
 
 
@@ -145,8 +148,13 @@ def _probe(folder: Path) -> None:
         raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
-def _clear(uploads: Path) -> None:
+def _clear(cache: Path) -> None:
     """Remove what requests left that were killed: patients' images."""
-    for path in uploads.glob("*"):
-        if path.is_file():
-            path.unlink()
+    for path in [path for pattern in _LEFT for path in cache.glob(pattern)]:
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("%s, left by a request that was killed, cannot be removed: %s", path, error)

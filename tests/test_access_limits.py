@@ -43,7 +43,7 @@ def serving(connections: int = 64, head: float = 30, patience: float = 30) -> It
         return Response(b"x" * 50_000_000)
 
     sizes = {Body.SMALL: 1000, Body.UPLOAD: UPLOAD_LIMIT, Body.DICOM: 10_000}
-    limits = BodyLimits(sizes, {Body.UPLOAD: "max_upload_mb"}, patience)
+    limits = BodyLimits(sizes, {Body.UPLOAD: "max_upload_mb", Body.DICOM: "max_stow_mb"}, patience)
     access = Access(app, AllowedHosts(Listening(("127.0.0.1",), 0)), limits)
     config = uvicorn.Config(access, port=0, lifespan="off", log_config=None, timeout_keep_alive=WAIT)
     config.load()
@@ -109,6 +109,9 @@ def test_a_body_above_the_limit_is_413(address, method, path, size, chunked, con
     reply = requests.request(method, url(address, path), data=parts if chunked else body, headers=headers, timeout=WAIT)
     assert reply.status_code == 413, reply.text
     assert "larger than" in reply.json()["detail"]
+    settings = {"/datastore/label": "max_upload_mb", "/proxy/dicom/wado/studies": "max_stow_mb"}
+    if path in settings:  # whether claimed or counted
+        assert f"--conf {settings[path]}" in reply.json()["detail"]
 
 
 def test_what_is_claimed_is_enough_for_a_refusal(address):

@@ -10,6 +10,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount, Route
 
 from lib.dicomweb.folder_routes import folder_router
+from lib.server.access import route_table
 from lib.server.access.listening import Listening
 from lib.server.access.route_table import OFFERS, Body, keep_offered, offer_of
 from lib.server.access.rules import AccessRules
@@ -93,3 +94,19 @@ def test_a_route_that_an_upgrade_brings_is_left_out():
 def test_what_may_be_sent_depends_on_the_route(method, path, body):
     """S9: parameters are small; images and DICOM objects are not."""
     assert offer_of(method, path).body == body
+
+
+def test_c8_a_list_that_makes_volumes_costs():
+    assert offer_of("GET", "/datastore/").costs
+
+
+def test_s10_long_paths_are_not_remembered():
+    remembered = route_table._remembered_offer
+    remembered.cache_clear()
+    for number in range(100):
+        assert offer_of("GET", f"/ohif/{number}{'x' * 60_000}").page
+        assert offer_of("GET" + "X" * 60_000, "/").reason == "not in the table"
+    assert remembered.cache_info().currsize == 0
+    assert offer_of("GET", "/status").page
+    assert remembered.cache_info().currsize == 1
+    assert remembered.cache_info().maxsize <= 1024

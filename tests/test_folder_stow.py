@@ -18,7 +18,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from lib.dicomweb import multipart, stow
+from lib.dicomweb import multipart
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.folder_routes import folder_router
 from lib.phantoms import Acquisition, write_dicom_series
@@ -231,7 +231,7 @@ def test_a_full_disk_is_no_fault_of_the_body(client, tmp_path, monkeypatch):
     assert not list((tmp_path / "uploads").iterdir())
 
 
-def test_a_large_body_is_spooled_and_has_a_limit(server, tmp_path, monkeypatch):
+def test_a_large_body_is_spooled_and_has_a_limit(server, client, tmp_path):
     """S9, C5: memory does not grow with the body."""
     size = 200 << 20
 
@@ -246,9 +246,11 @@ def test_a_large_body_is_spooled_and_has_a_limit(server, tmp_path, monkeypatch):
     answer = requests.post(f"{server}/stow/studies", data=chunks(), headers=headers, timeout=120)
     assert answer.status_code == 409, answer.text
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
-    monkeypatch.setattr(stow, "MAX_BYTES", 10 << 20)
-    answer = requests.post(f"{server}/stow/studies", data=chunks(), headers=headers, timeout=120)
+    with served(folder_router(client, tmp_path / "workspace" / "uploads"), limit=10 << 20) as url:
+        answer = requests.post(f"{url}/proxy/dicom/stow/studies", data=chunks(), headers=headers, timeout=120)
     assert answer.status_code == 413
+    assert "10 MiB" in detail(answer)
+    assert "--conf max_stow_mb" in detail(answer)
     assert not list((tmp_path / "workspace" / "uploads").iterdir())
 
 

@@ -1,13 +1,18 @@
 """The infer task: mask and attention map on the image's own grid, with the weights that serve."""
 
+import contextlib
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from monailabel.interfaces.app import MONAILabelApp
 from PIL import Image
 
+from lib.activelearning.background import Courtesy
+from lib.app import MyApp
 from lib.errors import UserError
 from lib.evaluation.attention_picture import BAR_PX, PANEL_PX, attention_picture
 from lib.evaluation.prediction import Predictor
@@ -234,3 +239,36 @@ def test_the_picture_keeps_millimetres_and_sides():
     half = PANEL_PX // 2
     found = rows.min(), rows.max(), columns.min(), columns.max()
     assert np.abs(np.subtract(found, (0, half, half, PANEL_PX))).max() <= 8
+
+
+@pytest.mark.parametrize("usable_before", [True, False])
+def test_c5_a_series_that_becomes_unusable_meanwhile_does_not_lose_its_mask(monkeypatch, usable_before):
+    """C5: another file was copied into the folder while the model ran: 422, and the mask stayed on the disk."""
+    usable = [usable_before]
+
+    class Store:
+        def series(self, image: str) -> SimpleNamespace:
+            if not usable[0]:
+                raise UserError("Series 1.2 cannot be used.", 422)
+            return SimpleNamespace(warnings=("tilted",))
+
+        volume_in_use = contextlib.nullcontext
+
+    def run(app: MONAILabelApp, request: dict, datastore: object = None) -> dict:
+        ran.append(request)
+        usable[0] = False
+        return {"file": "mask.nrrd", "params": {"warnings": ["no lungs"]}}
+
+    ran = []
+    app = object.__new__(MyApp)
+    app._courtesy = Courtesy(lambda: False)
+    monkeypatch.setattr(app, "datastore", Store)
+    monkeypatch.setattr(app, "_was_uploaded", lambda image: False)
+    monkeypatch.setattr(app, "_keep_prediction", lambda request, result: None)
+    monkeypatch.setattr(MONAILabelApp, "infer", run)
+    if usable_before:
+        assert app.infer({"image": "1.2"})["params"]["warnings"] == ["tilted", "no lungs"]
+    else:
+        with pytest.raises(UserError, match="cannot be used"):
+            app.infer({"image": "1.2"})
+    assert len(ran) == usable_before

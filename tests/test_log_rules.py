@@ -3,9 +3,12 @@
 import io
 import logging
 import logging.handlers
+import threading
 
 import pytest
 
+from lib.dicomweb.shared_uids import shared_uids
+from lib.errors import UserError
 from lib.server.log_rules import OneLineFormatter, SparingFilter, apply_log_rules
 
 
@@ -74,3 +77,64 @@ def test_one_handler_rotates_the_log_file(tmp_path):
     finally:
         for one, handlers, propagate in before:
             one.handlers, one.propagate = handlers, propagate
+
+
+def test_s10_another_thread_never_empties_the_counts_between(monkeypatch):
+    """S10: it was a KeyError out of logger.warning()."""
+    sparing = SparingFilter()
+
+    class Counts(dict):
+        def __setitem__(self, key: str, value: int) -> None:
+            super().__setitem__(key, value)
+            if value == 0 and len(others) < 1:  # between this line and the next of the first thread
+                others.append(threading.Thread(target=admit, args=("other",)))
+                others[0].start()
+                others[0].join(0.3)
+
+    def admit(text: str) -> None:
+        sparing.filter(logging.LogRecord("lib", logging.INFO, "", 0, text, None, None))
+
+    others: list[threading.Thread] = []
+    sparing._count = Counts()
+    sparing._since = dict.fromkeys(map(str, range(1000)), -1e9)
+    admit("first")  # 1001 texts: the next one empties both
+    others[0].join(30)
+    assert not others[0].is_alive()
+
+
+PATIENTS = [("DOE^JANE", "O'Neil, 5"), ("4711", 'the "other"')]
+
+
+@pytest.mark.parametrize("names", PATIENTS)
+@pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
+def test_s11_patients_are_not_named(log, names, level):
+    """S11: in sentences that say whose images cannot be told apart, nor in tracebacks."""
+    logger, stream = log
+    keywords = {"StudyInstanceUID": "0020000D", "SeriesInstanceUID": "0020000E", "PatientID": "00100020"}
+
+    def header(study: str, series: str, patient: str, modality: str = "CT") -> dict:
+        values = zip((*keywords.values(), "00080060"), (study, series, patient, modality), strict=True)
+        return {tag: {"vr": "LO", "Value": [value]} for tag, value in values}
+
+    first, second = names
+    problems = [
+        *shared_uids([header("1", "1.1", first), header("2", "1.1", second)]).values(),
+        *shared_uids([header("1", "1.1", first), header("1", "1.2", second)]).values(),
+        *shared_uids([header("1", "1.1", first), header("1", "1.2", second, "SEG")]).values(),
+    ]
+    assert len(problems) == 4
+    for problem in problems:
+        try:
+            raise UserError(f"Series 1.1 cannot be used: {problem}.")
+        except UserError as error:
+            logger.log(level, "GET %s refused: %s", "/x", error, exc_info=level == logging.ERROR)
+    told = stream.getvalue()
+    assert "cannot be used: images of several patients share its Series Instance UID" in told
+    assert not [name for name in (*names, repr(first)[1:-1], repr(second)[1:-1]) if name in told]
+
+
+def test_s11_whom_a_search_was_for_is_not_told(log):
+    """S11: in the address within an error of requests."""
+    logger, stream = log
+    logger.warning("Max retries exceeded with url: /studies?limit=1&PatientName=DOE%5EJ*&00100020=4711 (Caused by x)")
+    assert stream.getvalue().rstrip().endswith("/studies?limit=1&PatientName=…&00100020=… (Caused by x)")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lib.app import MyApp
 from lib.cli import main
 from lib.dicomweb.login import mask_login, split_login
 from lib.dicomweb.pacs import pacs_session
@@ -59,3 +60,18 @@ def test_the_doctor_does_not_print_it(capsys):
     told = capsys.readouterr()
     assert "127.0.0.1:9" in told.out
     assert "secret" not in told.out + told.err
+
+
+def test_the_log_is_covered_where_the_start_is_refused(tmp_path, monkeypatch):
+    """S11: by an address that is no URL, or by rules on who may connect."""
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "app.log"
+    log.write_text("studies: http://reader:secret@[pacs/x")
+
+    def end(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr("lib.app.os._exit", end)
+    with pytest.raises(SystemExit):
+        MyApp(str(tmp_path), "http://reader:secret@[pacs/x", {})
+    assert log.read_text() == "studies: http://*************@[pacs/x"

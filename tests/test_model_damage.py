@@ -3,9 +3,11 @@
 Unreadable is a symbolic link to itself: it cannot be opened, and unlike a file without permissions not by root either.
 """
 
+import errno
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -154,6 +156,27 @@ def test_bits_that_flip_while_the_file_looks_unchanged_are_found_when_it_is_load
     serving, content = kept.read_serving()
     assert (serving.version, content) == (second, b"weights 1")
     assert kept.serving().version == second
+
+
+def test_s14_an_error_that_passes_keeps_the_chosen_version_out_for_a_while_only(kept, monkeypatch):
+    """S14: a network drive was away for the moment in which the weights were loaded."""
+    _, second, third = versions(kept)
+    now, read = [time.monotonic()], Path.read_bytes
+    monkeypatch.setattr("lib.publishing.kept_versions.time.monotonic", lambda: now[0])
+    assert kept.serving().version == third
+
+    def fail_once(path: Path) -> bytes:
+        if path == kept.weights(third) and not failed:
+            failed.append(path)
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    failed: list[Path] = []
+    monkeypatch.setattr(Path, "read_bytes", fail_once)
+    assert kept.read_serving()[0].version == second
+    assert failed
+    now[0] += 31
+    assert kept.read_serving()[0].version == third
 
 
 def test_every_ancestor_damaged_leaves_the_shipped_weights_and_then_a_sentence(kept):

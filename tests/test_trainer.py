@@ -30,7 +30,7 @@ class Labelled:
     def __init__(self, cases):
         self.cases = cases
 
-    def datalist(self):
+    def kept_datalist(self):
         return self.cases
 
 

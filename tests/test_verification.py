@@ -1,6 +1,10 @@
 """S8: ``doctor --verify`` compares all that is stored with what was written, names what is not, and changes nothing."""
 
 import gc
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +81,46 @@ def test_the_same_question_is_not_answered_anew_each_time():
     answer = Remembered(lambda: asked.append(1) or [], seconds=60)
     assert answer() is answer()
     assert asked == [1]
+
+
+def wait_until(met, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_s8_nobody_waits_for_long_while_all_is_compared():
+    """S8: many panels asked while a large workspace was hashed, and took all threads of the server."""
+    go, begun, found = threading.Event(), [], [Damage("label", Path("x"), "It is damaged.")]
+
+    def make() -> list[Damage]:
+        begun.append(threading.get_ident())
+        assert go.wait(60)
+        return found
+
+    answer = Remembered(make, seconds=0, patience=0.05)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: answer(), range(8))) == [[]] * 8
+    assert len(begun) == 1
+    assert begun[0] != threading.get_ident()
+    go.set()
+    wait_until(lambda: answer() == found)
+    go.clear()
+    wait_until(lambda: answer.renew() is not None)
+    assert answer() == found, "the former answer, while the next one is made"
+    go.set()
+
+
+def test_s8_a_comparison_that_fails_is_logged_and_tried_again(caplog):
+    failures = [OSError("gone"), None]
+
+    def make() -> list[Damage]:
+        if failure := failures.pop(0):
+            raise failure
+        return [Damage("label", Path("x"), "It is damaged.")]
+
+    answer = Remembered(make, seconds=0)
+    assert answer() == []
+    assert "could not be compared" in caplog.text
+    wait_until(lambda: len(answer()) == 1)

@@ -1,8 +1,11 @@
 """C8: the volume of an image is that of its files as they are now, and the cache has a limit."""
 
+import errno
 import os
 import subprocess
 import sys
+import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from pydicom import dcmread
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.datastore.volume_cache import VolumeCache
 from lib.dicomweb.folder_client import FolderClient
+from lib.errors import UserError
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
 from tests.test_pacs_looks import CountingPacs, ct
@@ -213,3 +217,88 @@ def test_a_pacs_that_tells_another_creation_time_is_asked_again(tmp_path, monkey
     second = datastore.get_image_uri(image)
     assert second != first
     assert Path(second).parent.name.split("-")[0] == Path(first).parent.name.split("-")[0]
+
+
+def test_c8_what_is_in_use_is_read_under_the_lock(cache, clock):
+    """C8: while another thread's request began or ended it was "dictionary changed size during iteration"."""
+
+    class Uses(Counter):
+        def __iter__(self):
+            assert cache._lock.locked()
+            return super().__iter__()
+
+    cache._uses = Uses()
+    with cache.in_use(make(cache, clock, "1")):
+        for image_id in ("2", "3", "4", "5"):
+            make(cache, clock, image_id)
+    assert "a/1.nrrd" in left(cache)
+
+
+def test_c8_a_disk_that_is_full_at_the_end_of_a_use_fails_nothing(cache, clock, monkeypatch, caplog):
+    """C8: the mask that was made of the volume is there."""
+
+    def full(path: Path, content: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    volume = make(cache, clock, "1")
+    with monkeypatch.context() as later, cache.in_use(volume):
+        later.setattr("lib.datastore.volume_cache.write_json", full)
+    assert not cache._uses
+    assert "could not be noted" in caplog.text
+    monkeypatch.setattr("lib.datastore.volume_cache.write_json", full)
+    with pytest.raises(OSError, match="No space"), cache.in_use(volume):
+        pass
+    assert not cache._uses
+
+
+def labelled(datastore: SeriesDatastore, tmp_path: Path) -> Path:
+    (image,) = datastore.list_images()
+    volume = Path(datastore.get_image_uri(image))
+    np.ones(GRID.shape, np.uint8).tofile(tmp_path / "label.bin")
+    datastore.save_label(image, str(tmp_path / "label.bin"), "final", {})
+    return volume
+
+
+def test_c8_only_a_training_keeps_its_volumes(datastore, tmp_path):
+    """C8: GET /datastore/?output=train and the archive pinned all labelled volumes in the server for ever."""
+    volume = labelled(datastore, tmp_path)
+    in_use = []
+    write = zipfile.ZipFile.write
+
+    def writing(archive: zipfile.ZipFile, path: str, name: str) -> None:
+        in_use.extend(datastore.volumes._uses)
+        write(archive, path, name)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(zipfile.ZipFile, "write", writing)
+        archive = Path(datastore.get_dataset_archive(None))
+    assert in_use == [volume]
+    assert archive.parent == tmp_path / "workspace" / "cache" / "temporary"
+    assert len(datastore.datalist()) == 1
+    assert not {*datastore.volumes._uses, *datastore.volumes._kept}
+    assert datastore.kept_datalist() == datastore.datalist()
+    assert datastore.volumes._kept == {volume}
+
+
+@pytest.mark.parametrize("limit", [0, -1, 10**30])
+def test_an_archive_of_an_impossible_number_of_cases_is_told(datastore, tmp_path, limit):
+    labelled(datastore, tmp_path)
+    with pytest.raises(UserError, match="limit_cases"):
+        datastore.get_dataset_archive(limit)
+
+
+def test_low_an_archive_that_fails_leaves_nothing(datastore, tmp_path, monkeypatch):
+    """Low: it is all of the patients' images."""
+    temporary = tmp_path / "workspace" / "cache" / "temporary"
+    with pytest.raises(UserError, match="no image is labelled"):
+        datastore.get_dataset_archive(None)
+    assert list(temporary.iterdir()) == []
+    labelled(datastore, tmp_path)
+
+    def fail() -> dict:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(datastore, "json", fail)
+    with pytest.raises(RuntimeError, match="odd"):
+        datastore.get_dataset_archive(1)
+    assert list(temporary.iterdir()) == []

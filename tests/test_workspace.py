@@ -55,7 +55,34 @@ def test_s12_commands_do_not_claim(settings):
     held.release()
 
 
-IN_THE_WAY = ["image_info", "cache", "cache/uploads", "cache/sessions", "cache/predictions", "cache/volumes"]
+LEFT = ["uploads/a.nrrd", "uploads/stow-1/body", "temporary/tmp1/0.dcm", "temporary/x.zip", "results/tmp.nrrd"]
+LEFT += ["tmpabc/0.dcm", "tmpabc.zip"]  # of earlier releases
+KEPT = ["index.sqlite", "volumes/f/1.2.nrrd", "sessions/1/meta.info", "predictions/x"]
+
+
+def test_low_what_killed_requests_left_of_patients_is_removed(settings, monkeypatch):
+    """Low: by a server alone, since a command may be working beside one."""
+    paths = {name: settings.cache_dir / name for name in (*LEFT, *KEPT)}
+    for path in paths.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    elsewhere = settings.workspace.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("x")
+    (settings.cache_dir / "temporary" / "link").symlink_to(elsewhere)
+    open_workspace(settings)
+    assert [name for name, path in paths.items() if not path.exists()] == []
+    monkeypatch.setattr("lib.workspace.is_server", lambda: True)
+    open_workspace(settings).release()
+    assert [name for name, path in paths.items() if path.exists()] == KEPT
+    assert sorted(path.name for path in settings.cache_dir.iterdir() if path.name.startswith("tmp")) == []
+    for name in ("uploads", "temporary", "results"):
+        assert list((settings.cache_dir / name).glob("*")) == []
+    assert (elsewhere / "precious").exists()
+
+
+IN_THE_WAY = ["image_info", "models", "cache", "cache/uploads", "cache/temporary", "cache/results", "cache/sessions"]
+IN_THE_WAY += ["cache/predictions", "cache/volumes"]
 
 
 @pytest.mark.parametrize("name", IN_THE_WAY)
@@ -68,7 +95,7 @@ def test_s16_a_file_in_the_place_of_a_folder_gives_way(settings, name):
     assert path.with_name(f"{path.name}.damaged-1").read_text() == "junk"
 
 
-@pytest.mark.parametrize("name", ["server.lock", "training.lock", "labels/.lock"])
+@pytest.mark.parametrize("name", ["server.lock", "training.lock", "labels/.lock", "models/.lock"])
 def test_s16_a_folder_in_the_place_of_a_lock_gives_way(settings, name):
     (settings.workspace / name).mkdir(parents=True)
     open_workspace(settings)
@@ -89,6 +116,7 @@ MOUNTS = {
     "full disk": ("mount -t tmpfs -o size=32k none W && mkdir W/labels && head -c 1M /dev/zero > W/fill", "is full"),
     "full cache": ("mkdir W/cache && mount -t tmpfs -o size=4k none W/cache", r"disk is full .*W/cache"),
     "read-only workspace": ("mount -t tmpfs none W && mount -o remount,ro W", "cannot be written to .Read-only"),
+    "read-only models": ("mkdir W/models && mount -t tmpfs -o ro none W/models", r"Read-only file system: .*W/models"),
     "read-only labels": ("mkdir W/labels && mount -t tmpfs -o ro none W/labels", r"Read-only file system: .*W/labels"),
 }
 

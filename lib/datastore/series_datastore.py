@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import logging
+import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -39,6 +41,7 @@ from lib.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_MOST_CASES = 10**9
 _TOLD = 20  # unreachable folders and files in the status
 _FINAL = DefaultLabelTag.FINAL.value
 _INFO_KEYWORDS = (
@@ -313,42 +316,60 @@ class SeriesDatastore(Datastore):
 
         A label of a series that has since got more slices is left out, with a warning.
         """
-        pairs = []
+        return list(self._labelled_pairs())
+
+    def kept_datalist(self) -> list[dict[str, Any]]:
+        """As `datalist`; the volumes stay in the cache until this process ends: for trainings, which have their own."""
+        pairs: list[dict[str, Any]] = []
+        for pair in self._labelled_pairs():
+            pairs.append(pair)
+            self.volumes.keep(Path(pair["image"]) for pair in pairs)  # before the next one may need room
+        return pairs
+
+    def _labelled_pairs(self) -> Iterator[dict[str, Any]]:
         for image_id in self.get_labeled_images():
             try:
                 record = self.labels.latest(image_id, _FINAL)
                 image, label = self.get_image_uri(image_id), str(self.labels.path(record))
+                patient = self.series(image_id).value("PatientID")
             except (UserError, OSError) as error:
                 logger.warning("Image %s is left out of training: %s", image_id, error)
                 continue
             if read_grid(Path(image)).GetSize() != read_grid(Path(label)).GetSize():
                 logger.warning("Image %s is left out of training: it changed after it was labelled", image_id)
                 continue
-            pairs.append(
-                {
-                    "image": image,
-                    "label": label,
-                    "image_id": image_id,
-                    "patient_id": self.series(image_id).value("PatientID"),
-                    "label_sha256": record.sha256,
-                }
-            )
-            self.volumes.keep(Path(pair["image"]) for pair in pairs)  # before the next one may need room
-        return pairs
+            yield {
+                "image": image,
+                "label": label,
+                "image_id": image_id,
+                "patient_id": patient,
+                "label_sha256": record.sha256,
+            }
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
-        """Path of a ZIP of labelled images and their labels."""
-        pairs = self.datalist()[:limit_cases]
-        if not pairs:
-            raise UserError("There is nothing to put into an archive: no image is labelled yet.")
-        with tempfile.NamedTemporaryFile(dir=self._settings.cache_dir, suffix=".zip", delete=False) as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for pair in pairs:
-                    archive.write(pair["image"], f"image/{pair['image_id']}.nrrd")
+        """Path of a ZIP of labelled images and their labels, for the caller to remove.
+
+        Raises:
+            UserError: No image is labelled, or none is wanted.
+        """
+        if limit_cases is not None and not 1 <= limit_cases < _MOST_CASES:
+            raise UserError(f"limit_cases is a number from 1 to {_MOST_CASES - 1}.")
+        make_folder(self._settings.temporary_dir)
+        handle, name = tempfile.mkstemp(dir=self._settings.temporary_dir, suffix=".zip")
+        try:
+            with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+                for pair in itertools.islice(self._labelled_pairs(), limit_cases):
+                    with self.volumes.in_use(Path(pair["image"])):
+                        archive.write(pair["image"], f"image/{pair['image_id']}.nrrd")
                     content = self.labels.content(self.labels.latest(pair["image_id"], _FINAL))
                     archive.writestr(f"label/{pair['image_id']}.nii.gz", content)
+                if not archive.namelist():
+                    raise UserError("There is nothing to put into an archive: no image is labelled yet.")
                 archive.writestr("metadata.json", json.dumps(self.json(), default=str, indent=2))
-            return file.name
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        return name
 
     def status(self) -> dict[str, Any]:
         """Counts for ``/info``: images, labelled ones, labels by tag, series left out, indexing going on."""
@@ -431,8 +452,8 @@ class SeriesDatastore(Datastore):
             elif isinstance(self.client, FolderClient):
                 write_volume(read_volume(self.client.series_paths(series.study_uid, series.uid)), path)
             else:
-                make_folder(self._settings.cache_dir)
-                with tempfile.TemporaryDirectory(dir=self._settings.cache_dir) as folder:
+                make_folder(self._settings.temporary_dir)
+                with tempfile.TemporaryDirectory(dir=self._settings.temporary_dir) as folder:
                     files = []
                     for number, instance in enumerate(self.client.retrieve_series(series.study_uid, series.uid)):
                         files.append(Path(folder) / f"{number}.dcm")

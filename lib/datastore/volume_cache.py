@@ -99,11 +99,11 @@ class VolumeCache:
     @contextlib.contextmanager
     def in_use(self, path: Path) -> Iterator[None]:
         """Keep a volume for as long as the block lasts."""
-        self._change(self._uses, path, 1)
         try:
+            self._change(path, 1)
             yield
         finally:
-            self._change(self._uses, path, -1)
+            self._change(path, -1)
 
     def keep(self, paths: Iterable[Path]) -> None:
         """Keep these volumes until this process ends or names others: what a training reads again and again."""
@@ -159,12 +159,18 @@ class VolumeCache:
             return path.exists()
         return True
 
-    def _change(self, uses: Counter[Path], path: Path, step: int) -> None:
+    def _change(self, path: Path, step: int) -> None:
         with self._lock:
-            uses[path] += step
-            if not uses[path]:
-                del uses[path]
-            self._tell()
+            self._uses[path] += step
+            if not self._uses[path]:
+                del self._uses[path]
+            try:
+                self._tell()
+            except (OSError, Timeout) as error:
+                if step > 0:
+                    raise
+                # What was done with the volume is done; at worst other processes keep it longer than they need.
+                logger.warning("That %s is no longer in use could not be noted: %s", path, error)
 
     def _tell(self) -> None:
         """Tell other processes what this one uses; a lock that ends with the process says whether it still holds."""
@@ -177,7 +183,8 @@ class VolumeCache:
         write_json(folder / f"{self._name}.json", paths)
 
     def _used_anywhere(self) -> set[Path]:
-        used = {*self._uses, *self._kept}
+        with self._lock:
+            used = {*self._uses, *self._kept}
         for told in (self._folder / _IN_USE).glob("*.json"):
             if told.stem == self._name or told.name.startswith("."):
                 continue

@@ -50,7 +50,7 @@ def mask_login(studies: str, logs: Path) -> None:
         studies: The address as it was given.
         logs: Folder of ``app.log`` and of its former files.
     """
-    login = urlsplit(studies).netloc.rpartition("@")[0].encode()
+    login = studies.partition("://")[2].rpartition("@")[0].encode()  # also of what is no valid URL
     for path in logs.glob("app.log*") if login else ():
         with contextlib.suppress(OSError), path.open("r+b") as file:  # in place: the server goes on appending
             content, start = file.read(), -1

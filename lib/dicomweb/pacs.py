@@ -111,7 +111,8 @@ def pacs_router(url: str, uploads: Path, *, writable: bool, login: Login | None 
                 # A PACS closes idle connections, and may do so just while the next request is on its way.
                 answer = ask(*asked)
         except requests.RequestException as error:
-            logger.warning("PACS did not answer %s %s: %s", method, target, error)
+            # What the error says has the whole address, with whom was searched for.
+            logger.warning("PACS did not answer %s %s: %s", method, target, type(error).__name__)
             raise UserError(
                 f"The PACS at {url} does not answer ({type(error).__name__}). Is it running, and reachable from here?",
                 HTTPStatus.BAD_GATEWAY,

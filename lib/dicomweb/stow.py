@@ -40,7 +40,6 @@ ACCEPTED_CLASSES = (
     Comprehensive3DSRStorage,
     ExtensibleSRStorage,
 )
-MAX_BYTES = 1 << 30  # of a body; a mask of 2,400 slices of 512×512 has 80 MB
 _BLOCK = 1 << 20
 _MOST_PARTS = 1000
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -95,7 +94,8 @@ async def received_instances(request: Request, folder: Path) -> AsyncIterator[Re
     """Spool a STOW-RS request below ``folder`` for as long as it is needed.
 
     Raises:
-        UserError: It is not ``multipart/related; type="application/dicom"`` (415), too large (413), or damaged.
+        UserError: It is not ``multipart/related; type="application/dicom"`` (415), or damaged.
+        HTTPException: It is too large (413) or too slow (408), as `lib.server.access` limits each body.
     """
     boundary = _boundary(request.headers.get("content-type", ""))
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,18 +154,9 @@ def _after_the_uids() -> Callable[[BaseTag, str | None, int], bool]:
 
 async def _spool(request: Request, file: BinaryIO) -> None:
     """Write a body to disk, off the event loop, a block at a time."""
-    too_large = UserError(
-        f"The body is larger than {MAX_BYTES >> 20} MiB; send the instances in several requests.",
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    )
-    if int(request.headers.get("content-length") or 0) > MAX_BYTES:
-        raise too_large
-    block, size = bytearray(), 0
+    block = bytearray()
     try:
         async for chunk in request.stream():
-            size += len(chunk)
-            if size > MAX_BYTES:
-                raise too_large
             block += chunk
             if len(block) >= _BLOCK:
                 await run_in_threadpool(file.write, bytes(block))

@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 from monailabel.interfaces.datastore import DefaultLabelTag
 
+from lib.atomic import make_folder
 from lib.datastore.image_writing import write_image
 from lib.datastore.label_record import LabelRecord
 from lib.errors import UserError, in_one_line
@@ -109,7 +110,8 @@ def _label(found: Found, case: Case, workplace: Workplace) -> tuple[str, str, st
             "slices": series.instance_count,
         },
     }
-    with tempfile.TemporaryDirectory(dir=workplace.settings.cache_dir) as folder:
+    make_folder(workplace.settings.temporary_dir)
+    with tempfile.TemporaryDirectory(dir=workplace.settings.temporary_dir) as folder:
         path = Path(folder) / "label.nrrd"
         write_image(drawing.mask, path)
         workplace.datastore.save_label(series.uid, str(path), _FINAL, info)

@@ -86,11 +86,15 @@ class KeptVersions:
         try:
             return self._remember(version, self._examine(version))
         except OSError as error:
-            return self._remember(version, f"its weights cannot be read ({in_one_line(error)})", _RETRY_SECONDS)
+            return self.refuse_unreadable(version, error)
 
     def refuse(self, version: str, problem: str) -> str | None:
         """Count a version as damaged until its files change; return that as a sentence."""
         return self._remember(version, problem)
+
+    def refuse_unreadable(self, version: str, error: OSError) -> str | None:
+        """Count a version as damaged for a while: an I/O error may pass; return that as a sentence."""
+        return self._remember(version, f"its weights cannot be read ({in_one_line(error)})", _RETRY_SECONDS)
 
     def damage(self) -> list[Damage]:
         """Return what is wrong with each version that cannot be used."""

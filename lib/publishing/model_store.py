@@ -16,7 +16,7 @@ from filelock import FileLock
 from torch import nn
 
 from lib.atomic import make_folder, remove_leftovers
-from lib.errors import UserError, in_one_line
+from lib.errors import UserError
 from lib.integrity import Damage, DamagedFileError
 from lib.networks.weights import load_state, state_of
 from lib.publishing import manifest
@@ -134,7 +134,7 @@ class ModelStore:
             try:
                 content = self.weights(serving.version).read_bytes()
             except OSError as error:
-                self._versions.refuse(serving.version, f"its weights cannot be read ({in_one_line(error)})")
+                self._versions.refuse_unreadable(serving.version, error)
                 continue
             if serving.sha256 in (None, hashlib.sha256(content).hexdigest()):
                 return serving, content

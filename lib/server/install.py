@@ -144,5 +144,5 @@ async def _answer_os_error(request: Request, error: Any) -> JSONResponse:
 
 async def _answer_unforeseen(request: Request, error: Exception) -> JSONResponse:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    detail = f"The server failed at this request ({type(error).__name__}). Its log, logs/app.log, says where."
+    detail = f"The server failed at this request ({type(error).__name__}). logs/app.log in the workspace says where."
     return JSONResponse({"detail": detail}, status_code=500)

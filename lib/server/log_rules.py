@@ -5,10 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import re
+import threading
 import time
 from logging.handlers import RotatingFileHandler
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+# Who a patient is: what is quoted in a line about PatientIDs, and what a search by DICOMweb asks for.
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
+_SEARCHED = re.compile(r"((?:Patient\w+|0010[0-9A-Fa-f]{4})=)[^&\s]*")
 _TASK = "task_"  # the loggers in which MONAI Label repeats what a training prints
 _AT_ONCE = 20
 _WINDOW_SECONDS = 60
@@ -16,6 +20,8 @@ _WINDOW_SECONDS = 60
 
 class OneLineFormatter(logging.Formatter):
     """Write control characters of a message as escapes, so that no client can forge a line; indent tracebacks.
+
+    PatientIDs and what a client searched patients by are masked: logs are sent to others for help.
 
     Args:
         inner: Puts time, level and so on before the message.
@@ -29,10 +35,16 @@ class OneLineFormatter(logging.Formatter):
         """Return the text of a record."""
         message = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), record.getMessage())
         if record.name.startswith(_TASK):
-            return message
+            return _without_patients(message)
         safe = copy.copy(record)
         safe.msg, safe.args = message, None
-        return self._inner.format(safe).replace("\n", "\n    ")
+        return "\n    ".join(_without_patients(line) for line in self._inner.format(safe).split("\n"))
+
+
+def _without_patients(line: str) -> str:
+    if "PatientID" in line:
+        line = _QUOTED.sub("'…'", line)
+    return _SEARCHED.sub(r"\1…", line)
 
 
 class SparingFilter(logging.Filter):
@@ -42,9 +54,14 @@ class SparingFilter(logging.Filter):
         super().__init__()
         self._since: dict[str, float] = {}
         self._count: dict[str, int] = {}
+        self._lock = threading.RLock()  # a value of a message may log while it is formatted
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is logged."""
+        with self._lock:
+            return self._admit(record)
+
+    def _admit(self, record: logging.LogRecord) -> bool:
         key, now = str(record.msg)[:200], time.monotonic()
         if now - self._since.get(key, -_WINDOW_SECONDS) >= _WINDOW_SECONDS:
             left_out = self._count.get(key, 0) - _AT_ONCE

@@ -107,7 +107,9 @@ def _failure(task: dict[str, Any]) -> str | None:
     if task["status"] != "ERROR":
         return None
     last_line = next(iter([*task.get("details", [])][-1:]), "it ended without a word")
-    return f"Failed: {last_line.rpartition('Error: ')[2]} The model in use stays; logs/app.log has more."
+    return (
+        f"Failed: {last_line.rpartition('Error: ')[2]} The model in use stays; logs/app.log in the workspace has more."
+    )
 
 
 def _described(record: LabelRecord) -> dict[str, Any]:

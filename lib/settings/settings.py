@@ -98,6 +98,11 @@ class Settings:
         """Masks on their way to a client. Not in the system's temporary folder, which may be small, or memory."""
         return self.cache_dir / "results"
 
+    @property
+    def temporary_dir(self) -> Path:
+        """What a request or command needs while it lasts. A server empties it when it starts."""
+        return self.cache_dir / "temporary"
+
 
 def is_url(studies: str) -> bool:
     """Tell a DICOMweb URL from a folder."""

@@ -23,6 +23,7 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.train.basic_train import BasicTrainTask, Context
 from torch import nn
 
+from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.losses import HybridLoss
 from lib.networks.weights import check_usable
@@ -179,6 +180,10 @@ class LungTumorTrainTask(BasicTrainTask):
     def train_handlers(self, context: Context) -> list[Any]:
         """Log and learning rate; the base class's would import TensorBoard."""
         return [self.lr_scheduler_handler(context), StatsHandler(iteration_log=False)]
+
+    def pre_process(self, request: dict[str, Any], datastore: SeriesDatastore) -> list[dict[str, Any]]:
+        """What is labelled; its volumes stay in the cache, since each epoch reads them again."""
+        return datastore.kept_datalist()
 
     def partition_datalist(self, context: Context, shuffle: bool = False) -> tuple[list, list]:
         """Cases to train on, and those of the patients held out."""

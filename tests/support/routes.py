@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -11,18 +12,24 @@ from fastapi import APIRouter, FastAPI
 from lib.benchmark.processes import free_port
 from lib.errors import UserError
 from lib.server import install
+from lib.server.access.bodies import LimitedBody, Receive, Send
 
 
 @contextlib.contextmanager
-def served(router: APIRouter) -> Iterator[str]:
-    """Serve a router, with the error answers of the app; yields its address."""
+def served(router: APIRouter, limit: int | None = None) -> Iterator[str]:
+    """Serve a router, with the error answers of the app and a limit on bodies in bytes; yields its address."""
     app = FastAPI(redirect_slashes=False)  # the whole app has a route for all the rest
     app.include_router(router)
     app.add_exception_handler(UserError, install._answer_user_error)
     app.add_exception_handler(OSError, install._answer_os_error)
     app.add_exception_handler(Exception, install._answer_unforeseen)
+
+    async def limited(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        bounded = limit is not None and scope["type"] == "http"
+        await app(scope, LimitedBody(receive, limit, 60, "max_stow_mb") if bounded else receive, send)
+
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(limited, port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 30

@@ -28,12 +28,14 @@ class LimitedBody:
         receive: Of the server.
         limit: Bytes.
         patience: Seconds that are waited for the client in all, beyond those that its bytes earn it.
+        setting: What sets the limit, for the sentence that refuses.
     """
 
-    def __init__(self, receive: Receive, limit: int, patience: float) -> None:
+    def __init__(self, receive: Receive, limit: int, patience: float, setting: str | None = None) -> None:
         self._receive = receive
         self._limit = limit
         self._patience = patience
+        self._setting = setting
         self._size = 0
         self._waited = 0.0  # for the client; while the server is busy nobody waits
         self._complete = False
@@ -61,7 +63,7 @@ class LimitedBody:
             self._size += len(message.get("body", b""))
             self._complete = not message.get("more_body", False)
             if self._size > self._limit:
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large(self._limit))
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large(self._limit, self._setting))
         return message
 
 

@@ -72,7 +72,8 @@ class Access:
             logger.info("%s %s refused: %s", scope["method"], scope["path"], sentence)
             await refuse(receive, send_with_headers, status, sentence)
             return
-        limited = LimitedBody(receive, self._limits.sizes[offer.body], self._limits.patience)
+        limits, kind = self._limits, offer.body
+        limited = LimitedBody(receive, limits.sizes[kind], limits.patience, limits.settings.get(kind))
         await self._app(scope, limited, send_with_headers)
 
     def _refusal(self, scope: dict[str, Any], headers: dict[str, str], offer: Offer) -> tuple[int, str] | None:

@@ -100,7 +100,7 @@ OFFERS = (
     Offer("POST", "/scoring/", "the same, older"),
     Offer("GET", "/scoring/", "how far it is"),
     Offer("DELETE", "/scoring/", "stop it"),
-    Offer("GET", "/datastore/", "Slicer and scripts list the images"),
+    Offer("GET", "/datastore/", "Slicer and scripts list the images; output=train makes volumes", costs=True),
     Offer("PUT", "/datastore/", "Slicer sends an image: refused with a sentence", Body.UPLOAD),
     Offer("PUT", "/datastore/image", "Slicer sends an image: refused with a sentence", Body.UPLOAD),
     Offer("GET", "/datastore/image", "Slicer loads an image", costs=True),
@@ -124,6 +124,7 @@ OFFERS = (
     Offer("POST", "/model/{model}/serve", "panel: Use it, Go back"),
 )
 
+_LONGEST_REMEMBERED = 512
 _NOT_OFFERED = Offer("", "", "not in the table")
 
 
@@ -147,9 +148,13 @@ def keep_offered(routes: Iterable[BaseRoute]) -> list[Route]:
     return kept
 
 
-@functools.lru_cache(maxsize=4096)
 def offer_of(method: str, path: str) -> Offer:
     """Return what the table says of a request; of one that it does not have, an offer of nothing."""
+    # A path may have 64 KiB: only those that a viewer asks for by the hundred are remembered.
+    return (_remembered_offer if len(method) + len(path) <= _LONGEST_REMEMBERED else _find_offer)(method, path)
+
+
+def _find_offer(method: str, path: str) -> Offer:
     return next((offer for offer, regex in _COMPILED if offer.method == method and regex.fullmatch(path)), _NOT_OFFERED)
 
 
@@ -158,4 +163,5 @@ def _pattern(path: str) -> str:
     return _PARAMETER.sub(r"{\1}", path)
 
 
+_remembered_offer = functools.lru_cache(maxsize=1024)(_find_offer)
 _COMPILED = [(offer, compile_path(offer.path)[0]) for offer in OFFERS]

@@ -21,7 +21,7 @@ function sentence(body, status) {
   } catch {
     // A proxy in between answers in HTML.
   }
-  return `The server refused (HTTP ${status}) without saying why; its log, logs/app.log, may tell.`;
+  return `The server refused (HTTP ${status}) without saying why; logs/app.log in the workspace may tell.`;
 }
 
 /**
