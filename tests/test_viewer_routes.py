@@ -22,10 +22,10 @@ def get(server: ServerProcess, path: str, **query) -> requests.Response:
 
 def test_a_label_comes_back_as_raw_voxels_by_its_number(server, phantom_studies):
     series = phantom_studies.of_patient("LUNG-003")
-    nothing = {"image": series.series_uid, "label": None, "candidates": []}
+    nothing = {"image": series.series_uid, "label": None, "candidates": [], "damaged": []}
     assert get(server, "case", image=series.series_uid).json() == nothing
-    status = {"cases": 1, "labelled": 0, "model_version": None, "training": None, "verdict": None}
-    assert get(server, "status").json() == status
+    none_of = dict.fromkeys(("model_version", "model_problem", "kept", "previous", "training", "verdict"))
+    assert get(server, "status").json() == {"cases": 1, "labelled": 0, "damaged": 0, **none_of}
 
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(series.truth), sitk.sitkUInt8))
     for number, voxels in enumerate((truth, np.zeros_like(truth)), start=1):
@@ -50,7 +50,9 @@ def test_why_a_training_failed_is_told(server, phantom_studies):
     assert refused.status_code == 400
     assert refused.json()["detail"] == "learning_rate must be a number above 0 and up to 1, not 'fast'."
     requests.post(f"{server.url}/train/lung_tumor", json={"train_batch_size": -7}).raise_for_status()
+    deadline = time.monotonic() + 120
     while (status := get(server, "status").json())["training"]:
+        assert time.monotonic() < deadline
         assert status["training"] == {"epoch": None, "total_epochs": None}
         time.sleep(0.2)
     assert status["verdict"].startswith("Failed: ")
