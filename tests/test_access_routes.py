@@ -1,6 +1,7 @@
 """The table of routes is all that the application has."""
 
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,6 +30,7 @@ def application() -> FastAPI:
     install(server, SimpleNamespace(), folder_router(SimpleNamespace(), Path("uploads")), rules)
     yield server
     server.router.routes[:], server.middleware_stack = before
+    del sys.modules["monailabel.app"]  # by which a process is known to be a server
 
 
 def pairs(routes) -> list[tuple[str, str]]:

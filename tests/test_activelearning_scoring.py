@@ -13,6 +13,7 @@ from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
+from lib.publishing.model_store import PRETRAINED
 
 GRID = Acquisition(shape=(8, 48, 48), spacing=(10.0, 7.0, 7.0))
 
@@ -124,10 +125,13 @@ def test_another_model_scores_again_and_the_former_scores_count_meanwhile(start,
 
 
 def test_weights_replaced_under_their_name_score_again(start, datastore, models, info, tmp_path):
+    shipped = models.weights(PRETRAINED)
+    shipped.write_bytes(models.serving_weights().read_bytes())
+    models.serve(PRETRAINED)
     scoring = start()
     score_all(scoring, datastore)
     torch.manual_seed(2)
-    torch.save(AttentionResidualUNet(**info["network"]).state_dict(), models.serving_weights())
+    torch.save(AttentionResidualUNet(**info["network"]).state_dict(), shipped)
     assert set(scoring.due(datastore)) == {"a", "b"}
 
 

@@ -41,6 +41,7 @@ def server(start_module_server, series, tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
     torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), models / "pretrained_lung_tumor.pt")
     options = {"model_dir": models, "scored_images": 0, "environment": {"OMP_WAIT_POLICY": None}}
+    options["launcher"] = [sys.executable, "-m", "monailabel.main"]
     return start_module_server(series[0].directory, **options)
 
 

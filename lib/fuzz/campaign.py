@@ -183,7 +183,7 @@ class Campaign:
                 self._fail(case, f"not indexed in {_INDEX_SECONDS} s: {named}")
 
     def _index(self) -> FolderIndex:
-        return FolderIndex(self._stage.workspace / "cache" / "index.sqlite", [])
+        return FolderIndex(self._stage.workspace / "cache" / "index.sqlite", [self._stage.folder / "studies"])
 
     def _questions(self, folder: Path) -> list[Exchange]:
         """What a viewer asks of the series of a case."""

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,12 @@ REPOSITORY = Path(__file__).parents[2]
 
 @contextlib.contextmanager
 def monailabel_server(
-    studies: Path | str, directory: Path, *, environment: Mapping[str, str | None] | None = None, **conf: object
+    studies: Path | str,
+    directory: Path,
+    *,
+    environment: Mapping[str, str | None] | None = None,
+    launcher: Sequence[str] = (str(Path(sys.executable).parent / "monailabel"),),
+    **conf: object,
 ) -> Iterator[ServerProcess]:
     """``monailabel start_server`` on ``studies``, from a working directory that is not the repository's.
 
@@ -23,12 +28,13 @@ def monailabel_server(
         studies: DICOM folder or DICOMweb URL.
         directory: new folder for the working directory, workspace and models.
         environment: variables to set, or with None to leave out; a user needs none but for the password of a PACS.
+        launcher: command that ``start_server`` and what follows are added to.
         conf: each becomes ``--conf NAME VALUE``; ``workspace`` and ``model_dir`` lie in ``directory`` unless
             given.
     """
     settings = {"workspace": directory / "workspace", "model_dir": directory / "model", **conf}
     port = free_port()
-    command = [str(Path(sys.executable).parent / "monailabel"), "start_server"]
+    command = [*launcher, "start_server"]
     command += ["--app", str(REPOSITORY), "--studies", str(studies)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     for name, value in settings.items():
