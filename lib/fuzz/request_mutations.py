@@ -214,7 +214,7 @@ def mutated_request(names: Names, uploads: Sequence[bytes], rng: np.random.Gener
         return Exchange(one_of(rng, ["GET", "POST"]), f"/proxy/dicom/{escaping_paths(rng)}", {}, b"")
     route = one_of(rng, ROUTES)
     path = "/".join(
-        quote(_value(part[1:-1], names, rng), safe="/") if part.startswith("{") else part
+        quote(_value(part[1:-1], names, rng), safe="/", errors="replace") if part.startswith("{") else part
         for part in route.path.split("/")
     )
     query = [(name, _value(name, names, rng)) for name in route.query if rng.random() < 0.8]
