@@ -210,3 +210,10 @@ def test_a_damaged_instance_is_told_and_hides_no_other(server, damaged, series):
     assert answers[0].status_code == 404
     metadata = requests.get(f"{server.url}/proxy/dicom/wado/studies/{study}/metadata").json()
     assert series.series_uid in {one["0020000E"]["Value"][0] for one in metadata}
+
+
+@pytest.mark.parametrize("target", ["train/lung_tumor", "scoring/", "batch/infer/lung_tumor", "activelearning/random"])
+@pytest.mark.parametrize("value", [{}, [1], 5])
+def test_a_name_that_is_no_text_is_refused(server, target, value):
+    answer = requests.post(f"{server.url}/{target}", json={"model": value})
+    assert "model must be a name" in refused(answer)

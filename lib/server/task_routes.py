@@ -19,6 +19,7 @@ from lib.settings import check_request
 
 _NOT_FOUND = HTTPStatus.NOT_FOUND
 _BATCH_DEFAULTS = {"device": "cuda", "save_label": True, "label_tag": "original", "max_workers": 1}
+_NAMES = ("model", "method", "strategy", "client_id")  # MONAI Label looks things up by them
 _USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
 _ADMIN = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
 _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
@@ -26,6 +27,9 @@ _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
 
 def _sendable(params: dict[str, Any]) -> dict[str, Any]:
     check_sendable(params)
+    for name in _NAMES:
+        if not isinstance(params.get(name, ""), str | None):
+            raise UserError(f"{name} must be a name, not {params[name]!r}.")
     return params
 
 
