@@ -68,10 +68,10 @@ def _number(value: Any, vr: str) -> float | int | str | None:
 
 def _text(dataset: Dataset, tag: int) -> dict[str, Any] | None:
     """What stands where a number should."""
-    raw = dataset.get_item(tag)
     try:
+        raw = dataset.get_item(tag)
         vr = raw.VR or dictionary_VR(tag)
-    except KeyError:
+    except Exception:  # of an unknown VR, or of no known tag
         return None
     if vr not in ("DS", "IS") or not isinstance(raw.value, bytes):
         return None
