@@ -107,6 +107,7 @@ def mutated_series(template: Sequence[RawDicom], rng: np.random.Generator) -> tu
     """
     slices, series_uid = copy.deepcopy([*template]), generate_uid(entropy_srcs=[str(rng.integers(2**63))])
     for number, one in enumerate(slices):
+        one.set("StudyInstanceUID", f"{series_uid[:60]}.0")  # of another patient, it would rightly hide a whole study
         one.set("SeriesInstanceUID", series_uid)
         one.set("SOPInstanceUID", f"{series_uid[:60]}.{number}")
         one.set("MediaStorageSOPInstanceUID", f"{series_uid[:60]}.{number}")
