@@ -34,6 +34,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.folder_routes import folder_router
 from lib.dicomweb.login import mask_login
 from lib.dicomweb.pacs import pacs_router
+from lib.dicomweb.pacs_hidden import Hidden
 from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
@@ -340,7 +341,10 @@ class MyApp(MONAILabelApp):
         if isinstance(client, FolderClient):
             return folder_router(client, self.uploads_dir)
         writable = self.settings.info["config"]["export"]["store_in_pacs"]
-        return pacs_router(self.settings.studies, self.uploads_dir, writable=writable, login=self.settings.login)
+        hidden = Hidden(client, self.datastore().catalog)
+        return pacs_router(
+            self.settings.studies, self.uploads_dir, writable=writable, login=self.settings.login, hidden=hidden
+        )
 
 
 def _running(method: str) -> bool:

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from lib.dicomweb import attributes
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import first_value
+from lib.dicomweb.pacs_hidden import PacsClient
 from lib.priority import work_in_background
 
 logger = logging.getLogger(__name__)
@@ -122,8 +123,7 @@ class SeriesCatalog:
         headers = self.client.search_for_series(
             fields=["NumberOfSeriesRelatedInstances"], search_filters=self._search_filters
         )
-        left_out = self.client.left_out() if isinstance(self.client, FolderClient) else {}
-        self._remarks = series_remarks(headers, left_out)
+        self._remarks = series_remarks(headers, self._left_out())
         for header in headers:
             uid, study_uid = first_value(header, "SeriesInstanceUID"), first_value(header, "StudyInstanceUID")
             count = int(first_value(header, "NumberOfSeriesRelatedInstances") or 0)
@@ -141,7 +141,12 @@ class SeriesCatalog:
                     self._series, published = {**known, **series}, time.monotonic()
         if isinstance(self.client, FolderClient):
             series.update((image.uid, _as_series(image)) for image in self.client.images())
+        else:  # what a PACS's series have besides slices is known only now
+            self._remarks = series_remarks(headers, self._left_out())
         self._series = series
+
+    def _left_out(self) -> Mapping[str, Sequence[tuple[Path, str]]]:
+        return self.client.left_out() if isinstance(self.client, FolderClient | PacsClient) else {}
 
     def all(self) -> list[Series]:
         """Every series, usable or not."""

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import requests
-from dicomweb_client import DICOMwebClient
 from dicomweb_client.session_utils import create_session_from_user_pass
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from monailabel.config import settings
-from monailabel.datastore.dicom import DICOMwebClientX
 from monailabel.endpoints.user.auth import RBAC
 from requests.adapters import HTTPAdapter
 
 from lib.dicomweb.login import Login
-from lib.dicomweb.resources import SERVICES, check_query, decoded_path, find_resource
+from lib.dicomweb.pacs_hidden import Hidden, PacsClient
+from lib.dicomweb.resources import JSON_RESOURCES, SERVICES, Resource, check_query, decoded_path, find_resource
 from lib.dicomweb.stow import received_instances
 from lib.errors import UserError
 
@@ -60,9 +59,9 @@ def pacs_session(login: Login | None = None) -> requests.Session:
     return session
 
 
-def pacs_client(url: str, login: Login | None = None) -> DICOMwebClient:
-    """Return MONAI Label's DICOMweb client for ``url``; login as in :func:`pacs_session`."""
-    client = DICOMwebClientX(
+def pacs_client(url: str, login: Login | None = None) -> PacsClient:
+    """Return a DICOMweb client for ``url``; login as in :func:`pacs_session`."""
+    client = PacsClient(
         url=url.rstrip("/"),
         session=pacs_session(login),
         qido_url_prefix=settings.MONAI_LABEL_QIDO_PREFIX,
@@ -74,7 +73,9 @@ def pacs_client(url: str, login: Login | None = None) -> DICOMwebClient:
     return client
 
 
-def pacs_router(url: str, uploads: Path, *, writable: bool, login: Login | None = None) -> APIRouter:
+def pacs_router(
+    url: str, uploads: Path, *, writable: bool, login: Login | None = None, hidden: Hidden | None = None
+) -> APIRouter:
     """Pass what viewers ask under ``/proxy/dicom`` on to the PACS, and nothing else.
 
     The address that the PACS is asked under is made of :mod:`lib.dicomweb.resources`, never of what the path says
@@ -85,6 +86,7 @@ def pacs_router(url: str, uploads: Path, *, writable: bool, login: Login | None 
         uploads: Where the bodies of STOW-RS requests wait.
         writable: Whether STOW-RS requests are passed on (``store_in_pacs``).
         login: User and password, where they are not in MONAI Label's settings.
+        hidden: What is not passed on.
     """
     url = url.rstrip("/")
     session = pacs_session(login)
@@ -99,7 +101,7 @@ def pacs_router(url: str, uploads: Path, *, writable: bool, login: Login | None 
 
     def forward(
         method: str, target: str, query: str, headers: dict[str, str], body: BinaryIO | None = None
-    ) -> Response:
+    ) -> requests.Response:
         asked = (method, f"{target}?{query}" if query else target, headers, body)
         try:
             try:
@@ -117,6 +119,9 @@ def pacs_router(url: str, uploads: Path, *, writable: bool, login: Login | None 
                 f"The PACS at {url} does not answer ({type(error).__name__}). Is it running, and reachable from here?",
                 HTTPStatus.BAD_GATEWAY,
             ) from error
+        return answer
+
+    def passed_on(answer: requests.Response) -> Response:
         return StreamingResponse(
             answer.raw.stream(1 << 20, decode_content=False),
             status_code=answer.status_code,
@@ -125,12 +130,21 @@ def pacs_router(url: str, uploads: Path, *, writable: bool, login: Login | None 
 
     @router.get("/{service}/{path:path}")
     def retrieve(request: Request, service: str) -> Response:
-        target, query, headers = _checked(request, url)
-        return forward("GET", target, query, headers)
+        resource, target, query, headers = _checked(request, url)
+        study = resource.pattern.fullmatch(decoded_path(request.scope["path"].encode()).partition(f"/{service}/")[2])
+        studies = hidden.studies() if hidden else {}
+        if study and (reason := studies.get(study.groupdict().get("study", ""))):
+            raise UserError(f"This study is not shown: {reason}.", HTTPStatus.NOT_FOUND)
+        if hidden and resource in JSON_RESOURCES and hidden.anything():
+            answer = forward("GET", target, query, {**headers, "accept": "application/dicom+json"})
+            if answer.status_code != HTTPStatus.OK:
+                return passed_on(answer)
+            return JSONResponse(hidden.without(answer.json()), media_type="application/dicom+json")
+        return passed_on(forward("GET", target, query, headers))
 
     @router.post("/{service}/{path:path}")
     async def store(request: Request, service: str) -> Response:
-        target, query, headers = _checked(request, url)
+        _, target, query, headers = _checked(request, url)
         if not writable:
             raise UserError(
                 "This server does not write to the PACS. Whoever runs it may allow so with --conf store_in_pacs true.",
@@ -141,15 +155,15 @@ def pacs_router(url: str, uploads: Path, *, writable: bool, login: Login | None 
             def send() -> Response:
                 received.check_classes()
                 with received.body.open("rb") as body:
-                    return forward("POST", target, query, headers, body)
+                    return passed_on(forward("POST", target, query, headers, body))
 
             return await run_in_threadpool(send)
 
     return router
 
 
-def _checked(request: Request, url: str) -> tuple[str, str, dict[str, str]]:
-    """Return the address at the PACS, the query string and the headers of a request that may be passed on."""
+def _checked(request: Request, url: str) -> tuple[Resource, str, str, dict[str, str]]:
+    """Return the resource, its address at the PACS, the query string and the headers of what may be passed on."""
     paths = {decoded_path(raw) for raw in (request.scope.get("raw_path") or b"", request.scope["path"].encode()) if raw}
     query = request.scope.get("query_string", b"")
     check_query(query)
@@ -161,4 +175,4 @@ def _checked(request: Request, url: str) -> tuple[str, str, dict[str, str]]:
     target = "/".join(part for part in (url, prefix, path) if part)
     headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
     # The answer is passed on as it comes, so it may be compressed only where the viewer takes it so.
-    return target, query.decode("utf-8", "replace"), {"accept-encoding": "identity", **headers}
+    return resource, target, query.decode("utf-8", "replace"), {"accept-encoding": "identity", **headers}

@@ -41,7 +41,10 @@ class Resource:
     def pattern(self) -> re.Pattern[str]:
         """What its paths match."""
         parts = re.split(r"\{(\w+)\}", self.path)
-        named = [_PARTS.get(part, _UID) if place % 2 else re.escape(part) for place, part in enumerate(parts)]
+        named = [
+            f"(?P<{part}>{_PARTS.get(part, _UID)})" if place % 2 else re.escape(part)
+            for place, part in enumerate(parts)
+        ]
         return re.compile("".join(named))
 
 
@@ -75,6 +78,19 @@ RESOURCES = (
     RETRIEVE_FRAMES,
     STORE,
     STORE_IN_STUDY,
+)
+
+
+# Those whose answers are lists of DICOM JSON objects.
+JSON_RESOURCES = (
+    STUDIES,
+    ALL_SERIES,
+    ALL_INSTANCES,
+    SERIES,
+    STUDY_INSTANCES,
+    SERIES_INSTANCES,
+    STUDY_METADATA,
+    SERIES_METADATA,
 )
 
 
