@@ -1,5 +1,6 @@
 """R15: a disk without room is told as such at each place that writes an image, and nothing cut off is left."""
 
+import contextlib
 import resource
 
 import numpy as np
@@ -17,13 +18,15 @@ from tests.support.imports import opened
 LIMIT = 50_000
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk():
-    """Files may have so many bytes: as on a disk with no room for more."""
+    """Let files have so many bytes, as on a disk with no room for more; not while pytest writes to a log of its own."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def noise(kind=np.uint8) -> sitk.Image:
@@ -32,7 +35,8 @@ def noise(kind=np.uint8) -> sitk.Image:
 
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("suffix", [".nrrd", ".nii", ".nii.gz", ".mha"])
-def test_an_image_is_written_whole_or_told(full_disk, tmp_path, suffix, compress):
+@full_disk()
+def test_an_image_is_written_whole_or_told(tmp_path, suffix, compress):
     """R15; ITK writes the first part of a NIfTI file and says nothing."""
     with pytest.raises(OSError) as error:
         write_image(noise(), tmp_path / f"a{suffix}", compress)
@@ -49,7 +53,8 @@ def test_what_fits_is_written(tmp_path, kind):
         write_image(noise(kind), tmp_path / f"a{suffix}", suffix == ".nii.gz")
 
 
-def test_volumes_and_masks_are_told_and_not_left(full_disk, tmp_path):
+@full_disk()
+def test_volumes_and_masks_are_told_and_not_left(tmp_path):
     """R15: of a mask (label, result) and of a volume (cache, upload)."""
     for write in (
         lambda: write_volume(noise(), tmp_path / "v.nrrd"),
@@ -61,7 +66,7 @@ def test_volumes_and_masks_are_told_and_not_left(full_disk, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.stat().st_size]
 
 
-def test_a_series_is_not_blamed_for_a_full_disk(tmp_path, request):
+def test_a_series_is_not_blamed_for_a_full_disk(tmp_path):
     """R15: 507, not 422 with ITK's internals."""
     grid = Acquisition(shape=(12, 64, 64), spacing=(6.0, 5.0, 5.2))
     hu, _, _ = chest_volume(3, acquisition=grid)
@@ -69,14 +74,13 @@ def test_a_series_is_not_blamed_for_a_full_disk(tmp_path, request):
     datastore = opened(tmp_path / "dicom", tmp_path / "workspace")
     datastore.client.scan()
     assert datastore.list_images() == [uid]
-    request.getfixturevalue("full_disk")
-    with pytest.raises(OSError) as error:
+    with full_disk(), pytest.raises(OSError) as error:
         datastore.get_image_uri(uid)
     assert error.value.errno in NO_ROOM
     assert not list((tmp_path / "workspace" / "cache" / "volumes").rglob("*.nrrd"))
 
 
-def test_the_result_of_an_inference_is_told_and_not_left(info, store, tmp_path, request):
+def test_the_result_of_an_inference_is_told_and_not_left(info, store, tmp_path):
     """R15: written in the workspace, not in the system's folder for temporary files."""
     hu, _, affine = chest_volume(3, acquisition=Acquisition(shape=(24, 64, 72), spacing=(6.0, 5.0, 5.2)))
     chest = write_phantom(tmp_path / "chest.nrrd", hu, affine)
@@ -85,14 +89,14 @@ def test_the_result_of_an_inference_is_told_and_not_left(info, store, tmp_path, 
     asked = {"image": str(chest), "device": "cpu", "logging": "WARNING", "result_extension": ".nrrd"}
     file, _ = task(asked)
     assert [str(path) for path in (tmp_path / "results").iterdir()] == [file]
-    request.getfixturevalue("full_disk")
-    with pytest.raises(OSError) as error:
+    with full_disk(), pytest.raises(OSError) as error:
         task(asked | {"result_compress": False})
     assert error.value.errno in NO_ROOM
     assert [str(path) for path in (tmp_path / "results").iterdir()] == [file]
 
 
-def test_room_is_looked_for_where_it_is_needed(full_disk, tmp_path):
+@full_disk()
+def test_room_is_looked_for_where_it_is_needed(tmp_path):
     check_room(tmp_path, LIMIT // 2)
     with pytest.raises(OSError):
         check_room(tmp_path, 2 * LIMIT)
