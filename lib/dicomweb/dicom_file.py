@@ -31,7 +31,7 @@ from lib.errors import in_one_line
 read_leniently()
 
 _TAGS = [*attributes.STUDY, *attributes.SERIES, *attributes.INSTANCE]
-_MOST_INFLATED = 1 << 30  # bytes of a deflated dataset, pixels included
+_MOST_INFLATED = 1 << 28  # bytes of a deflated dataset, pixels included: five hundred slices of 512x512
 _MOST_RATIO = 1032  # of compressed pixels; blank slices are packed tighter, so small images are not judged by it
 _SMALL_IMAGE = 64 << 20  # bytes
 _CHUNK = 1 << 20
