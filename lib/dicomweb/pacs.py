@@ -130,10 +130,8 @@ def pacs_router(
 
     @router.get("/{service}/{path:path}")
     def retrieve(request: Request, service: str) -> Response:
-        resource, target, query, headers = _checked(request, url)
-        study = resource.pattern.fullmatch(decoded_path(request.scope["path"].encode()).partition(f"/{service}/")[2])
-        studies = hidden.studies() if hidden else {}
-        if study and (reason := studies.get(study.groupdict().get("study", ""))):
+        resource, study, target, query, headers = _checked(request, url)
+        if hidden and (reason := hidden.studies().get(study)):
             raise UserError(f"This study is not shown: {reason}.", HTTPStatus.NOT_FOUND)
         if hidden and resource in JSON_RESOURCES and hidden.anything():
             answer = forward("GET", target, query, {**headers, "accept": "application/dicom+json"})
@@ -144,7 +142,7 @@ def pacs_router(
 
     @router.post("/{service}/{path:path}")
     async def store(request: Request, service: str) -> Response:
-        _, target, query, headers = _checked(request, url)
+        _, _, target, query, headers = _checked(request, url)
         if not writable:
             raise UserError(
                 "This server does not write to the PACS. Whoever runs it may allow so with --conf store_in_pacs true.",
@@ -162,8 +160,8 @@ def pacs_router(
     return router
 
 
-def _checked(request: Request, url: str) -> tuple[Resource, str, str, dict[str, str]]:
-    """Return the resource, its address at the PACS, the query string and the headers of what may be passed on."""
+def _checked(request: Request, url: str) -> tuple[Resource, str, str, str, dict[str, str]]:
+    """Return resource, study or "", address at the PACS, query string and headers of what may be passed on."""
     paths = {decoded_path(raw) for raw in (request.scope.get("raw_path") or b"", request.scope["path"].encode()) if raw}
     query = request.scope.get("query_string", b"")
     check_query(query)
@@ -171,8 +169,10 @@ def _checked(request: Request, url: str) -> tuple[Resource, str, str, dict[str, 
     if paths or service not in SERVICES:
         raise UserError(f"DICOMweb is under /proxy/dicom/{{{','.join(SERVICES)}}}.", HTTPStatus.NOT_FOUND)
     resource = find_resource(request.method, path)
+    named = resource.pattern.fullmatch(path)
+    study = named.groupdict().get("study", "") if named else ""
     prefix = getattr(settings, _PREFIXES[resource.service])
     target = "/".join(part for part in (url, prefix, path) if part)
     headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
     # The answer is passed on as it comes, so it may be compressed only where the viewer takes it so.
-    return resource, target, query.decode("utf-8", "replace"), {"accept-encoding": "identity", **headers}
+    return resource, study, target, query.decode("utf-8", "replace"), {"accept-encoding": "identity", **headers}
