@@ -135,7 +135,7 @@ def test_an_interrupted_training_is_told_and_starts_again_with_what_was_asked(tm
     assert not folder.exists()
     (record,) = caplog.records
     assert record.levelname == "ERROR"
-    assert "interrupted" in record.message
+    assert "interrupted" in record.getMessage()
     assert server.store.manifests() == []
     assert not server.look(), "it runs now"
 
