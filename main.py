@@ -3,15 +3,12 @@
 import sys
 
 if __name__ == "__main__":
-    from lib.priority import wait_passively
-
-    wait_passively()  # before anything loads PyTorch
     from lib.cli import main
 
     sys.exit(main())
 else:
-    from lib.parent_process import end_with_server
-    from lib.priority import give_way, restart_waiting_passively
+    from lib.processes.parent_process import end_with_server
+    from lib.processes.priority import give_way, restart_waiting_passively
 
     if end_with_server():  # first: the imports below take seconds, in which the server may end
         give_way()

@@ -26,34 +26,34 @@ from monailabel.utils.async_tasks.utils import tasks
 
 from lib.activelearning import Last, Leases, MostDoubtful, Random, Review
 from lib.activelearning.background import BackgroundScoring, Courtesy
-from lib.activelearning.scoring import DoubtScoring
-from lib.atomic import remove_leftovers
+from lib.activelearning.uncertainty_scoring import DoubtScoring
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.opening import open_datastore
 from lib.dicomweb.folder_client import FolderClient
-from lib.dicomweb.folder_routes import folder_router
 from lib.dicomweb.login import mask_login
-from lib.dicomweb.pacs import pacs_router
 from lib.dicomweb.pacs_hidden import Hidden
 from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
-from lib.imports.initial_labels import InitialLabels
 from lib.infers.lung_tumor import ATTENTION
-from lib.integrity import Damage
-from lib.parent_process import expect_children
-from lib.priority import start_shared_threads
+from lib.initial_labels.initial_labels import InitialLabels
+from lib.processes.parent_process import expect_children
+from lib.processes.priority import start_shared_threads
 from lib.publishing import ModelStore
 from lib.publishing.adoption import left_behind
 from lib.publishing.model_store import PRETRAINED_FILE
 from lib.server.access.rules import rules_at_start
+from lib.server.folder_routes import folder_router
 from lib.server.install import install
 from lib.server.log_file import move_log
 from lib.server.log_rules import apply_log_rules
+from lib.server.pacs_routes import pacs_router
 from lib.server.sessions import TolerantSessions
 from lib.server.surroundings import work_in
 from lib.server.work_queue import WorkQueue
 from lib.settings import APP_DIR, Settings, check_request
+from lib.storage.atomic import remove_leftovers
+from lib.storage.integrity import Damage
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
 from lib.verification import Remembered

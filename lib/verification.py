@@ -13,12 +13,12 @@ from pathlib import Path
 
 from lib.datastore.label_store import LabelStore
 from lib.dicomweb.stored_objects import StoredObjects
-from lib.integrity import Damage
-from lib.priority import work_in_background
+from lib.processes.priority import work_in_background
 from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED_FILE
 from lib.settings import Settings
-from lib.state_file import StateFile
+from lib.storage.integrity import Damage
+from lib.storage.state_file import StateFile
 
 logger = logging.getLogger(__name__)
 

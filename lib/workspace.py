@@ -15,10 +15,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lib.atomic import make_folder, write_atomically
 from lib.errors import UserError
 from lib.settings import Settings
-from lib.state_file import move_aside
+from lib.storage.atomic import make_folder, write_atomically
+from lib.storage.state_file import move_aside
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.priority import wait_passively
+from lib.processes.priority import wait_passively
 
 wait_passively()  # before PyTorch is loaded; servers that tests start inherit it, and need not start twice
 

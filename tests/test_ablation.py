@@ -10,7 +10,7 @@ import pytest
 from lib.cli import ablation
 from lib.evaluation.ablation import VARIANTS, markdown
 from lib.settings import load_info
-from lib.trainers.data_split import held_out
+from lib.training.data_split import held_out
 
 
 def test_each_row_has_one_part_more():

@@ -10,11 +10,11 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount, Route
 
-from lib.dicomweb.folder_routes import folder_router
 from lib.server.access import route_table
 from lib.server.access.listening import Listening
 from lib.server.access.route_table import OFFERS, Body, keep_offered, offer_of
 from lib.server.access.rules import AccessRules
+from lib.server.folder_routes import folder_router
 from lib.settings import load_info
 
 

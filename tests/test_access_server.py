@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from lib.benchmark.processes import ServerProcess, free_port, serving
 from tests.support.server import REPOSITORY
+from tools.benchmark.processes import ServerProcess, free_port, serving
 
 PLANTED = "from pathlib import Path; Path('planted-was-run').touch()\n"
 

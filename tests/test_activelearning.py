@@ -5,7 +5,7 @@ import torch
 from monailabel.tasks.activelearning.first import First
 
 from lib.activelearning import Last, Leases, MostDoubtful, Random, Review
-from lib.activelearning.doubt import MEASURES, doubt, probability_maps
+from lib.activelearning.uncertainty import MEASURES, doubt, probability_maps
 
 
 class Images:

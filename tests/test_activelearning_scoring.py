@@ -8,7 +8,7 @@ import SimpleITK as sitk
 import torch
 
 from lib.activelearning.background import BackgroundScoring, Courtesy, compute_on_one_core
-from lib.activelearning.scoring import DoubtScoring
+from lib.activelearning.uncertainty_scoring import DoubtScoring
 from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume

@@ -5,14 +5,6 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from lib.benchmark.inference import (
-    crf_slice_by_slice_seconds,
-    inference_cost,
-    peak_flops,
-    training_slices_per_second,
-    write_repeated,
-)
-from lib.benchmark.scale import SLICES, measure, write_instances
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.matching import values_of
 from lib.networks import AttentionResidualUNet
@@ -20,6 +12,14 @@ from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
 from lib.settings import load_info
 from tests.support.server import monailabel_server
+from tools.benchmark.inference import (
+    crf_slice_by_slice_seconds,
+    inference_cost,
+    peak_flops,
+    training_slices_per_second,
+    write_repeated,
+)
+from tools.benchmark.scale import SLICES, measure, write_instances
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import requests
 
-from lib.chaos.campaign import Campaign
-from lib.chaos.stage import GRID, Stage
-from lib.chaos.state_damage import damage_state, problems_of_damage
-from lib.chaos.submissions import Submissions
 from lib.datastore.label_store import LabelStore
-from lib.integrity import DamagedFileError
 from lib.phantoms import write_volume
+from lib.storage.integrity import DamagedFileError
+from tools.chaos.campaign import Campaign
+from tools.chaos.stage import GRID, Stage
+from tools.chaos.state_damage import damage_state, problems_of_damage
+from tools.chaos.submissions import Submissions
 
 
 def test_six_kills_lose_nothing(tmp_path):

@@ -8,7 +8,6 @@ import zipfile
 import numpy as np
 import pytest
 
-from lib.chaos.damage import DAMAGES, damage, restore
 from lib.cli import main
 from lib.datastore.label_record import read_voxels
 from lib.datastore.label_store import LabelStore
@@ -16,9 +15,10 @@ from lib.datastore.opening import open_datastore
 from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
-from lib.integrity import DamagedFileError
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
+from lib.storage.integrity import DamagedFileError
+from tools.chaos.damage import DAMAGES, damage, restore
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from lib.chaos.damage import DAMAGES, damage
 from lib.datastore.opening import open_datastore
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
-from lib.integrity import DamagedFileError
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
+from lib.storage.integrity import DamagedFileError
+from tools.chaos.damage import DAMAGES, damage
 
 GRID = Acquisition(shape=(4, 16, 16), spacing=(2.5, 1, 1))
 

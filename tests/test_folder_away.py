@@ -14,9 +14,9 @@ from pydicom import dcmread
 
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
-from lib.dicomweb.folder_routes import folder_router
 from lib.errors import UserError
 from lib.phantoms import Acquisition, write_dicom_series
+from lib.server.folder_routes import folder_router
 from lib.settings import Settings
 from tests.support.client import detail
 from tests.support.routes import served

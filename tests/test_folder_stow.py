@@ -20,8 +20,8 @@ from pydicom.uid import (
 
 from lib.dicomweb import multipart
 from lib.dicomweb.folder_client import FolderClient
-from lib.dicomweb.folder_routes import folder_router
 from lib.phantoms import Acquisition, write_dicom_series
+from lib.server.folder_routes import folder_router
 from tests.support.client import detail
 from tests.support.routes import served
 

@@ -10,10 +10,10 @@ import SimpleITK as sitk
 
 from lib.datastore.label_reader import read_label
 from lib.errors import UserError
-from lib.fuzz.exchange import Exchange, problem_of, send
-from lib.fuzz.foreign_requests import of_somebody_else
-from lib.fuzz.image_mutations import mutated_image
-from lib.fuzz.request_mutations import Names, mutated_request
+from tools.fuzz.exchange import Exchange, problem_of, send
+from tools.fuzz.foreign_requests import of_somebody_else
+from tools.fuzz.image_mutations import mutated_image
+from tools.fuzz.request_mutations import Names, mutated_request
 
 
 @pytest.fixture

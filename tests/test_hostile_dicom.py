@@ -26,10 +26,10 @@ from lib.dicomweb.dicom_file import (
     read_metadata,
 )
 from lib.dicomweb.folder_client import FolderClient
-from lib.dicomweb.folder_routes import _dicom_files
-from lib.fuzz import bombs
-from lib.fuzz.raw_dicom import RawDicom
+from lib.server.folder_routes import _dicom_files
 from tests.support.dicom_variants import transcode
+from tools.fuzz import bombs
+from tools.fuzz.raw_dicom import RawDicom
 
 ITEM = b"\xfe\xff\x00\xe0"
 END = b"\xfe\xff\xdd\xe0\0\0\0\0"

@@ -11,15 +11,15 @@ import SimpleITK as sitk
 from fastapi import UploadFile
 from monai.transforms import Compose
 
-from lib.benchmark.processes import ServerProcess
 from lib.errors import UserError
-from lib.fuzz.raw_dicom import RawDicom
 from lib.server.log_routes import log_router
 from lib.server.requests import uploaded_volume
 from lib.settings import load_info
 from lib.transforms import image_transforms
 from tests.support.client import detail, put_label, same_grid
 from tests.test_hostile_files import META, NRRD
+from tools.benchmark.processes import ServerProcess
+from tools.fuzz.raw_dicom import RawDicom
 
 
 @pytest.fixture(scope="module")

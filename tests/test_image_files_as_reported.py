@@ -14,8 +14,8 @@ from lib.datastore.volume import read_file, write_volume
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_file import read_image_file
 from lib.dicomweb.image_header import check_image_header
-from lib.imports.luna16 import read_nodules
-from lib.imports.text_tables import read_text
+from lib.public_sets.luna16 import read_nodules
+from lib.public_sets.text_tables import read_text
 from tests.support.imports import labels_of, write_msd
 
 AFFINE = np.diag([-0.7, -0.8, 2.5, 1.0])

@@ -8,9 +8,9 @@ import pytest
 import SimpleITK as sitk
 
 from lib.errors import UserError
-from lib.imports.pictures import read_grey, read_mask
-from lib.imports.slice_folders import find_stacks
 from lib.phantoms import Acquisition, write_dicom_series
+from lib.public_sets.pictures import read_grey, read_mask
+from lib.public_sets.slice_folders import find_stacks
 from tests.support.imports import content, labels_of, marked_places
 
 SHAPE = (5, 16, 20)

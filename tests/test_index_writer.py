@@ -15,10 +15,10 @@ from pydicom.uid import generate_uid
 from lib.datastore.catalog import SeriesCatalog
 from lib.dicomweb import image_digest, index_database
 from lib.dicomweb.folder_client import FolderClient
-from lib.dicomweb.folder_routes import folder_router
 from lib.dicomweb.set_aside import SetAside
 from lib.errors import UserError
 from lib.phantoms import Acquisition, write_dicom_series
+from lib.server.folder_routes import folder_router
 from tests.support.client import detail
 from tests.support.dicom_variants import change
 from tests.support.routes import served

@@ -8,6 +8,8 @@ import SimpleITK as sitk
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
+from lib.annotations import dicom_seg, lidc_xml, rtstruct
+from lib.annotations.regions import Region, choose, select
 from lib.datastore.opening import open_datastore
 from lib.datastore.volume import read_volume
 from lib.errors import UserError
@@ -15,9 +17,7 @@ from lib.exports.dicom_seg import segmentation
 from lib.exports.label_exports import LabelExports
 from lib.exports.rtstruct import structure_set
 from lib.exports.seg_storage import SegStorage
-from lib.imports import dicom_seg, lidc_xml, rtstruct
-from lib.imports.initial_labels import InitialLabels
-from lib.imports.regions import Region, choose, select
+from lib.initial_labels.initial_labels import InitialLabels
 from lib.settings import Settings
 from tests.support.dicom_variants import change, sorted_slices
 from tests.support.marked_scan import INFO, SHAPE, Scan, corner, voxels

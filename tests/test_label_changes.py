@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lib.chaos.damage import DAMAGES, damage
 from lib.cli.labels import _line
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
+from tools.chaos.damage import DAMAGES, damage
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
 

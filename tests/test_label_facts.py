@@ -10,7 +10,7 @@ from lib.datastore.opening import open_datastore
 from lib.exports.label_exports import LabelExports
 from lib.exports.provenance import Provenance
 from lib.exports.seg_storage import SegStorage
-from lib.imports.initial_labels import InitialLabels
+from lib.initial_labels.initial_labels import InitialLabels
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
 

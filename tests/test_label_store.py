@@ -11,7 +11,7 @@ import pytest
 
 from lib.datastore.label_store import LabelStore
 from lib.errors import UserError
-from lib.integrity import DamagedFileError
+from lib.storage.integrity import DamagedFileError
 
 
 def save(store: LabelStore, text: str, image_id: str = "1.2.3", tag: str = "final", **info):

@@ -13,7 +13,6 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
-from lib.benchmark.memory import _peak_resident, write_long_scan
 from lib.datastore.volume import read_volume, write_volume
 from lib.networks import AttentionResidualUNet
 from lib.networks.slice_inference import infer_slices
@@ -23,6 +22,7 @@ from lib.transforms import axial_field, image_transforms, mask_transforms, store
 from lib.transforms.adjacent_slices import AdjacentSlicesd, adjacent_slices, in_slices
 from lib.transforms.axial_field import field_of
 from tests.support.dicom_variants import sorted_slices
+from tools.benchmark.memory import _peak_resident, write_long_scan
 
 INFO = load_info()
 SMALL = INFO["preprocessing"] | {"size": [64, 64]}

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from lib.errors import UserError
-from lib.integrity import DamagedFileError
 from lib.networks import AttentionResidualUNet
 from lib.publishing import ModelStore
 from lib.publishing.hold_out import HoldOut
-from lib.state_file import StateFile
+from lib.storage.integrity import DamagedFileError
+from lib.storage.state_file import StateFile
 from lib.trainers.training_progress import stats_file
 from lib.trainers.unfinished_run import Run, UnfinishedRun
 

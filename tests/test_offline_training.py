@@ -17,11 +17,11 @@ from lib.errors import UserError
 from lib.evaluation.prediction import Predictor
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_series, write_volume
 from lib.settings import load_info
-from lib.trainers.data_split import held_out
-from lib.trainers.dicom_volumes import dicom_volume
-from lib.trainers.scans import Case, Scan, find_cases, find_pairs, load_scan, patient_of
-from lib.trainers.training_curve import training_curve
-from lib.trainers.training_data import TrainingData
+from lib.training.data_split import held_out
+from lib.training.dicom_volumes import dicom_volume
+from lib.training.scans import Case, Scan, find_cases, find_pairs, load_scan, patient_of
+from lib.training.training_curve import training_curve
+from lib.training.training_data import TrainingData
 
 PREPROCESSING = load_info()["preprocessing"]
 

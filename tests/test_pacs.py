@@ -11,8 +11,6 @@ import requests
 import SimpleITK as sitk
 from pydicom import dcmread
 
-from lib.benchmark.orthanc import INSTALL, orthanc_is_installed, orthanc_server
-from lib.benchmark.processes import free_port
 from lib.datastore.catalog import Series
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
@@ -23,6 +21,8 @@ from lib.settings import Settings, load_info
 from tests.support.client import detail, infer, put_label, same_grid, train, volume_of
 from tests.support.requirement import lacking
 from tests.support.server import REPOSITORY
+from tools.benchmark.orthanc import INSTALL, orthanc_is_installed, orthanc_server
+from tools.benchmark.processes import free_port
 
 
 @pytest.mark.pacs

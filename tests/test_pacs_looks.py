@@ -12,8 +12,8 @@ from lib.dicomweb.matching import matches
 from lib.exports.dicom_seg import segmentation
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
-from lib.imports.initial_labels import InitialLabels
-from lib.imports.marked_objects import MarkedObjects
+from lib.initial_labels.initial_labels import InitialLabels
+from lib.initial_labels.marked_objects import MarkedObjects
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings, load_info
 from tests.test_folder_stow import instance

@@ -11,13 +11,13 @@ import requests
 from pydicom import dcmread
 
 from lib.dicomweb import multipart, resources
-from lib.dicomweb.pacs import pacs_router
 from lib.errors import UserError
-from lib.fuzz.proxy_paths import escaping_paths
 from lib.phantoms import write_dicom_series
+from lib.server.pacs_routes import pacs_router
 from tests.support.flawed_pacs import flawed_pacs
 from tests.support.routes import served
 from tests.test_folder_stow import instance_bytes
+from tools.fuzz.proxy_paths import escaping_paths
 
 UID = "1.2.840.10008.1"
 STUDY = f"wado/studies/{UID}"

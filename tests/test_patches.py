@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lib.settings import load_info
-from lib.trainers.patches import PatchSampler
-from lib.trainers.scans import Scan
+from lib.training.patches import PatchSampler
+from lib.training.scans import Scan
 
 PREPROCESSING = load_info()["preprocessing"] | {"slice_offsets_mm": [-2.5, 0, 2.5]}
 LUNG, TISSUE = -0.45, 1.8  # -800 and 30 HU, normalised

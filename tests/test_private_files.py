@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.atomic import make_folder, write_atomically, write_json
 from lib.settings import APP_DIR
+from lib.storage.atomic import make_folder, write_atomically, write_json
 
 
 @pytest.fixture(autouse=True)

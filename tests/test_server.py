@@ -11,7 +11,6 @@ import requests
 import SimpleITK as sitk
 import torch
 
-from lib.benchmark.processes import ServerProcess
 from lib.networks.weights import state_of
 from lib.publishing import ModelStore
 from tests.conftest import PhantomStudies
@@ -27,6 +26,7 @@ from tests.support.client import (
     use_kept,
     volume_of,
 )
+from tools.benchmark.processes import ServerProcess
 
 
 def fingerprint(folder: Path) -> dict[str, str]:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib.activelearning import scoring
-from lib.activelearning.scoring import DoubtScoring, Score
+from lib.activelearning import uncertainty_scoring as scoring
+from lib.activelearning.uncertainty_scoring import DoubtScoring, Score
 from lib.datastore.label_store import LabelStore
 from lib.publishing import ModelStore
 from lib.settings import load_info

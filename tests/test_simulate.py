@@ -13,8 +13,8 @@ from lib.errors import UserError
 from lib.settings import load_info
 from lib.simulation.comparison import beats_random, compare
 from lib.simulation.report import sentences, table
-from lib.trainers.data_split import held_out
-from lib.trainers.scans import patient_of
+from lib.training.data_split import held_out
+from lib.training.scans import patient_of
 
 
 @pytest.fixture(autouse=True)

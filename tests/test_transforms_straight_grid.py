@@ -8,10 +8,10 @@ import SimpleITK as sitk
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
 from lib.datastore.volume import read_volume, write_volume
+from lib.geometry.axial_slices import AxialSlices
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import load_info
 from lib.transforms import image_transforms, mask_transforms
-from lib.transforms.axial_slices import AxialSlices
 from tests.support.dicom_variants import sorted_slices
 
 INFO = load_info()

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from lib.chaos.damage import DAMAGES, damage, restore
 from lib.cli import main
 from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_store import LabelStore
 from lib.dicomweb.folder_index import FolderIndex
 from lib.dicomweb.stored_objects import StoredObjects
-from lib.integrity import Damage
 from lib.publishing import ModelStore
+from lib.storage.integrity import Damage
 from lib.verification import Remembered
+from tools.chaos.damage import DAMAGES, damage, restore
 
 FILES = ("labels/1.2.3/1.nii.gz", "labels/1.2.3/2.nii.gz", "labels/1.2.3/1.json", "segs/1.2/3.4.dcm")
 STATE = ("image_info/1.2.3.json", "cache/index.sqlite")

@@ -7,8 +7,8 @@ import pytest
 import requests
 import SimpleITK as sitk
 
-from lib.benchmark.processes import ServerProcess
 from tests.support.client import put_label
+from tools.benchmark.processes import ServerProcess
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from monai.transforms import LoadImage
 from pydicom import dcmread
 
 from lib.datastore.series_verdict import Verdict, judge_series
-from lib.datastore.slice_geometry import slice_stack
 from lib.datastore.volume import read_file, read_volume, write_mask
 from lib.dicomweb.dicom_file import read_index_header, read_metadata
+from lib.geometry.slice_stack import slice_stack
 from lib.phantoms import Acquisition, write_dicom_series
 from tests.support.dicom_variants import SYNTAXES, as_multi_frame, change, sorted_slices, transcode
 

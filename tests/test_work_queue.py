@@ -13,7 +13,6 @@ import requests
 import uvicorn
 from fastapi import FastAPI, HTTPException
 
-from lib.benchmark.processes import free_port
 from lib.errors import UserError
 from lib.server.infer_routes import infer_router
 from lib.server.install import _answer_http_error, _answer_os_error, _answer_user_error
@@ -21,6 +20,7 @@ from lib.server.picture_routes import picture_router
 from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
 from lib.settings import load_info
+from tools.benchmark.processes import free_port
 
 WAITING = 60
 

@@ -17,7 +17,6 @@ import pytest
 import requests
 import SimpleITK as sitk
 
-from lib.chaos.damage import DAMAGES, damage
 from lib.datastore.opening import open_datastore
 from lib.datastore.predictions import Prediction, PredictionStore
 from lib.dicomweb.folder_index import FolderIndex
@@ -29,6 +28,7 @@ from lib.settings import APP_DIR, Settings
 from lib.workspace import _claimed, open_workspace, refusing_to_start
 from tests.support.client import detail, put_label
 from tests.support.server import monailabel_server
+from tools.chaos.damage import DAMAGES, damage
 
 GRID = Acquisition(shape=(4, 16, 16), spacing=(2.5, 1, 1))
 

@@ -2,7 +2,7 @@
 
 from lib.activelearning.last import Last
 from lib.activelearning.leases import Leases
-from lib.activelearning.most_doubtful import MostDoubtful
+from lib.activelearning.most_uncertain import MostDoubtful
 from lib.activelearning.random_image import Random
 from lib.activelearning.review import Review
 

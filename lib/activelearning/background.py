@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import torch
 
-from lib.activelearning.scoring import DoubtScoring
+from lib.activelearning.uncertainty_scoring import DoubtScoring
 from lib.datastore.series_datastore import SeriesDatastore
-from lib.priority import work_in_background
+from lib.processes.priority import work_in_background
 
 logger = logging.getLogger(__name__)
 

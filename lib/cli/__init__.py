@@ -1,4 +1,7 @@
-"""The command line: ``python main.py <command>``. One file for each command, imported when it is called."""
+"""The command line: ``python main.py COMMAND`` or ``lunglabel COMMAND``.
+
+Each command is one file with ``add_arguments`` and ``run``, imported only when it is called.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,44 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from lib.errors import UserError
-from lib.settings import SettingsError
+from lib.processes.priority import wait_passively
+from lib.settings import APP_DIR, SettingsError
 
-_COMMANDS = {
-    "doctor": "say what is wrong with the installation and what a folder or PACS holds",
-    "phantoms": "make a small set of chest CT phantoms as DICOM",
-    "train": "train offline on images and masks",
-    "evaluate": "measure weights on images with masks: metrics.json and report.html",
-    "compose": "set nodules into whole scans: volumes with known lesions to measure on",
-    "ablation": "measure what each part of the method is worth",
-    "models": "list the versions of the model; let another one serve",
-    "labels": "list every label submitted; bring a former one back",
-    "infer": "segment every series of a folder or PACS: DICOM SEG, NIfTI, table of lesions",
-    "import": "take in the labels of a public set: LIDC-IDRI, NSCLC-Radiomics, MSD, LUNA16, slices with masks ...",
-    "export": "write the final labels as DICOM SEG, SR, RTSTRUCT, NIfTI or a table of lesions",
-    "chaos": "kill the server at random moments and see that nothing is lost",
-    "fuzz": "send the server mutated DICOM files, requests and labels and see that it stands",
-    "simulate": "replay labelled data: what each way of choosing the next case is worth",
-    "benchmark": "measure indexing, frames, inference, and inference during a training",
+
+class Command(NamedTuple):
+    """A command of the command line.
+
+    Attributes:
+        module: Module with ``add_arguments`` and ``run``.
+        summary: What it does, in one line for ``--help``.
+    """
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "doctor": Command("lib.cli.doctor", "say what is wrong with the installation and what a folder or PACS holds"),
+    "phantoms": Command("lib.cli.phantoms", "make a small set of chest CT phantoms as DICOM"),
+    "train": Command("lib.cli.train", "train offline on images and masks"),
+    "evaluate": Command("lib.cli.evaluate", "measure weights on images with masks: metrics.json and report.html"),
+    "compose": Command("lib.cli.compose", "set nodules into whole scans: volumes with known lesions to measure on"),
+    "ablation": Command("lib.cli.ablation", "measure what each part of the method is worth"),
+    "models": Command("lib.cli.models", "list the versions of the model; let another one serve"),
+    "labels": Command("lib.cli.labels", "list every label submitted; bring a former one back"),
+    "infer": Command("lib.cli.infer", "segment every series of a folder or PACS: DICOM SEG, NIfTI, table of lesions"),
+    "import": Command(
+        "lib.cli.import_cases",
+        "take in the labels of a public set: LIDC-IDRI, NSCLC-Radiomics, MSD, LUNA16, slices with masks ...",
+    ),
+    "export": Command(
+        "lib.cli.export", "write the final labels as DICOM SEG, SR, RTSTRUCT, NIfTI or a table of lesions"
+    ),
+    "simulate": Command("lib.cli.simulate", "replay labelled data: what each way of choosing the next case is worth"),
 }
-_MODULES = {"import": "import_cases"}  # a command that no module can be named after
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,17 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 if all is well, 1 if not, 2 for a wrong call or wrong settings.
     """
+    wait_passively()  # before a command loads PyTorch
     parser = argparse.ArgumentParser(
         prog="python main.py", description="LungLabel. Research use only, not a medical device."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    for name, summary in _COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
+    for name, command in _all_commands().items():
+        subparser = commands.add_parser(name, help=command.summary, description=command.summary)
         if arguments[:1] == [name]:
-            module = importlib.import_module(f"lib.cli.{_MODULES.get(name, name)}")
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            module = importlib.import_module(command.module)
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
     parsed = parser.parse_args(arguments)
     try:
         return parsed.run(parsed)
@@ -59,3 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _all_commands() -> dict[str, Command]:
+    """Return the commands, with those of the maintainers where the checkout has ``tools/``."""
+    if not (APP_DIR / "tools" / "commands").is_dir():
+        return COMMANDS
+    return {**COMMANDS, **importlib.import_module("tools.commands").COMMANDS}

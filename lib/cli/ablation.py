@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import write_atomically, write_json
 from lib.cli.train import add_crops_first, add_data_arguments, begin_long_work
 from lib.errors import UserError
 from lib.evaluation.ablation import VARIANTS, Variant, markdown
@@ -15,10 +14,11 @@ from lib.evaluation.cases import evaluate_case
 from lib.evaluation.prediction import Predictor
 from lib.evaluation.summary import summarize
 from lib.settings import load_info
-from lib.trainers.data_split import held_out
-from lib.trainers.fitting import fit
-from lib.trainers.scans import Case, find_cases
-from lib.trainers.training_data import TrainingData, read_training_data
+from lib.storage.atomic import write_atomically, write_json
+from lib.training.data_split import held_out
+from lib.training.fitting import fit
+from lib.training.scans import Case, find_cases
+from lib.training.training_data import TrainingData, read_training_data
 
 logger = logging.getLogger(__name__)
 

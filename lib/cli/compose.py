@@ -7,12 +7,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from lib.atomic import write_json
 from lib.cli.train import begin_long_work
 from lib.errors import UserError
 from lib.evaluation.composed_scans import Volume, compose, find_lung, is_in_lung, read_volume
-from lib.trainers.data_split import held_out
-from lib.trainers.scans import find_cases
+from lib.storage.atomic import write_json
+from lib.training.data_split import held_out
+from lib.training.scans import find_cases
 
 logger = logging.getLogger(__name__)
 

@@ -152,7 +152,7 @@ def _studies(studies: str) -> list[str]:
     print(f"\n{studies}")
     with tempfile.TemporaryDirectory() as scratch:
         if is_url(studies):
-            from lib.dicomweb.pacs import pacs_client
+            from lib.server.pacs_routes import pacs_client
 
             catalog, problems, left_out = SeriesCatalog(pacs_client(studies, login)), [], {}
         else:
@@ -189,8 +189,8 @@ def _studies(studies: str) -> list[str]:
 
 def _look_at_marked(catalog: SeriesCatalog) -> None:
     """Note with each series what would become of the DICOM SEG, RTSTRUCT and LIDC-IDRI readings of it."""
-    from lib.imports.candidates import SEVERAL, in_words
-    from lib.imports.marked_series import look
+    from lib.initial_labels.candidates import SEVERAL, in_words
+    from lib.initial_labels.marked_series import look
     from lib.settings import load_info
 
     marks: dict[str, dict[str, list[dict]]] = {}  # by image and checksum of the mask: what is told of each object

@@ -11,7 +11,6 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, Orientation
 
-from lib.atomic import write_atomically, write_json
 from lib.cli.train import begin_long_work
 from lib.errors import UserError
 from lib.evaluation.cases import CaseResult, evaluate_case
@@ -21,8 +20,9 @@ from lib.evaluation.prediction import Predictor
 from lib.evaluation.report import render
 from lib.evaluation.summary import summarize
 from lib.settings import APP_DIR, load_info
-from lib.trainers.data_split import held_out
-from lib.trainers.scans import Case, find_cases, patient_of
+from lib.storage.atomic import write_atomically, write_json
+from lib.training.data_split import held_out
+from lib.training.scans import Case, find_cases, patient_of
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from lib.atomic import make_folder, write_atomically
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.opening import open_datastore
 from lib.datastore.series_datastore import SeriesDatastore
@@ -18,6 +17,7 @@ from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
 from lib.exports.lesion_table import as_csv, as_json
 from lib.settings import Settings, is_url
+from lib.storage.atomic import make_folder, write_atomically
 
 _FINAL = "final"
 _SEG, _SR, _RTSTRUCT, _NIFTI, _TABLE = "seg", "sr", "rtstruct", "nifti", "table"

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib.errors import UserError
-from lib.imports.case import Found
-from lib.imports.importing import Tally, import_cases, spoken
-from lib.imports.luna16 import find_luna16
-from lib.imports.msd import find_msd
-from lib.imports.slices import Scale, find_dicom_slices, find_picture_slices
-from lib.imports.workplace import Workplace
+from lib.public_sets.case import Found
+from lib.public_sets.importing import Tally, import_cases, spoken
+from lib.public_sets.luna16 import find_luna16
+from lib.public_sets.msd import find_msd
+from lib.public_sets.slices import Scale, find_dicom_slices, find_picture_slices
+from lib.public_sets.workplace import Workplace
 
 _KINDS = {
     "lidc-idri": "LIDC-IDRI: CT series and the XML files of the readings",
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 def _find_dicom(args: argparse.Namespace, source: Path, workplace: Workplace) -> Found:
     if args.kind == "slices":
         return find_dicom_slices(source, workplace, args.mask_value)
-    from lib.imports.dicom_sets import find_dicom_set  # its readers are of no use to the others
+    from lib.public_sets.dicom_sets import find_dicom_set  # its readers are of no use to the others
 
     annotations = args.annotations.resolve() if args.annotations else None
     if annotations and not annotations.is_dir():

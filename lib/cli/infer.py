@@ -18,7 +18,6 @@ from typing import Any
 import SimpleITK as sitk
 
 from lib.app import MyApp
-from lib.atomic import write_atomically, write_json
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.catalog import Series
 from lib.dicomweb.folder_client import FolderClient
@@ -28,6 +27,7 @@ from lib.exports.lesion_table import Lesion, as_csv, as_json, lesion_table
 from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED, PRETRAINED_FILE
 from lib.settings import APP_DIR, Settings, is_url
+from lib.storage.atomic import write_atomically, write_json
 
 _SEG, _NIFTI, _TABLE = "seg", "nifti", "table"
 _INDIFFERENT = ("attention", "batch_size")  # settings that change no mask

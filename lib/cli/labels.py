@@ -10,7 +10,7 @@ from lib.datastore.label_facts import author_of, changes_of, model_version_of
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.label_store import LabelStore
 from lib.errors import UserError
-from lib.imports.candidates import CANDIDATE, INITIAL
+from lib.initial_labels.candidates import CANDIDATE, INITIAL
 from lib.settings import Settings
 
 

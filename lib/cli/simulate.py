@@ -8,15 +8,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import write_atomically, write_json
 from lib.cli.train import begin_long_work
 from lib.errors import UserError
 from lib.settings import load_info
 from lib.simulation.comparison import compare
 from lib.simulation.replay import STRATEGIES, Plan, Start, replay
 from lib.simulation.report import sentences, table, write_plot
-from lib.trainers.data_split import held_out
-from lib.trainers.scans import find_pairs, load_scan
+from lib.storage.atomic import write_atomically, write_json
+from lib.training.data_split import held_out
+from lib.training.scans import find_pairs, load_scan
 
 logger = logging.getLogger(__name__)
 

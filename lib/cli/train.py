@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from lib.settings import load_info
-from lib.trainers.fitting import fit
-from lib.trainers.training_data import read_training_data
+from lib.training.fitting import fit
+from lib.training.training_data import read_training_data
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import first_value
 from lib.dicomweb.pacs_hidden import PacsClient
-from lib.priority import work_in_background
+from lib.processes.priority import work_in_background
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from lib.state_file import StateFile
+from lib.storage.state_file import StateFile
 
 _STRATEGY = "strategy"  # MONAI Label's; it writes into what stands there
 

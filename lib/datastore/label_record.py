@@ -13,7 +13,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from lib.integrity import Damage, DamagedFileError
+from lib.storage.integrity import Damage, DamagedFileError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}|")
 _CHECKSUM = "record_sha256"

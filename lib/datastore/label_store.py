@@ -15,11 +15,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from lib.atomic import make_folder, write_atomically, write_json
 from lib.datastore.label_record import LabelRecord, read_record
 from lib.errors import UserError
-from lib.integrity import Damage, DamagedFileError, sha256_of
-from lib.watched_files import CHANGED, WatchedFiles, unreadable
+from lib.storage.atomic import make_folder, write_atomically, write_json
+from lib.storage.integrity import Damage, DamagedFileError, sha256_of
+from lib.storage.watched_files import CHANGED, WatchedFiles, unreadable
 
 __all__ = ["IMAGE_ID", "LabelRecord", "LabelStore"]
 

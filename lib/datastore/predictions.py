@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from lib.atomic import write_atomically
 from lib.datastore.image_writing import write_image
 from lib.datastore.volume import read_grid
+from lib.storage.atomic import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,6 @@ import requests
 import SimpleITK as sitk
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
-from lib.atomic import make_folder
 from lib.datastore.catalog import CatalogWatcher, DicomwebClient, Series, SeriesCatalog
 from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
@@ -36,8 +35,9 @@ from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_header import check_image_header
 from lib.errors import UserError
-from lib.integrity import Damage, DamagedFileError
 from lib.settings import Settings
+from lib.storage.atomic import make_folder
+from lib.storage.integrity import Damage, DamagedFileError
 
 logger = logging.getLogger(__name__)
 

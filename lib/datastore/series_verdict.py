@@ -12,11 +12,11 @@ from pydicom.datadict import dictionary_description
 from pydicom.uid import UID
 
 from lib.datastore.frames import CT_IMAGE_STORAGE, MULTI_FRAME_CT, is_multi_frame, slices_of
-from lib.datastore.slice_geometry import SliceStack, between, check_voxel_size, slice_stack
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.image_kind import REFORMATTED
 from lib.dicomweb.lenient_numbers import number
 from lib.dicomweb.matching import tag_of, values_of
+from lib.geometry.slice_stack import SliceStack, between, check_voxel_size, slice_stack
 
 MIN_SLICES = 3
 _MIN_FRAMES = 2  # a multi-frame instance says itself that its frames are one stack

@@ -10,14 +10,14 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 
-from lib.atomic import write_atomically
 from lib.datastore import volume_seal
 from lib.datastore.frames import is_multi_frame, slices_of
 from lib.datastore.hounsfield import as_hu, read_hu
 from lib.datastore.image_writing import write_image
-from lib.datastore.slice_geometry import SLICE_POSITIONS, SliceStack, check_voxel_size, slice_stack
 from lib.dicomweb.dicom_file import check_elements, read_index_header, read_metadata
 from lib.dicomweb.dicom_json import to_json
+from lib.geometry.slice_stack import SLICE_POSITIONS, SliceStack, check_voxel_size, slice_stack
+from lib.storage.atomic import write_atomically
 
 READING = "2"  # counted up where the same files give other voxels than before: cached volumes are made anew
 WARNINGS = "warnings"  # metadata of a volume: JSON of sentences
@@ -37,7 +37,7 @@ def read_volume(paths: Sequence[Path]) -> sitk.Image:
         HU as :func:`lib.datastore.hounsfield.read_hu` has them. Index order is column, row, slice; origin, spacing and
         direction are in patient coordinates (LPS, mm). The direction is sheared for a tilted gantry. Where the slices
         are not evenly spaced or tilted, the metadata ``slice_positions``
-        has the true position of each; see :mod:`lib.datastore.slice_geometry`.
+        has the true position of each; see :mod:`lib.geometry.slice_stack`.
 
     Raises:
         ValueError: The slices cannot be stacked.

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lib.atomic import write_json
-from lib.state_file import move_aside
+from lib.storage.atomic import write_json
+from lib.storage.state_file import move_aside
 
 logger = logging.getLogger(__name__)
 

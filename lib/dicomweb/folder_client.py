@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from lib.atomic import make_folder
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_metadata
 from lib.dicomweb.folder_index import FolderIndex, IndexedFile, Scan
@@ -28,6 +27,7 @@ from lib.dicomweb.matching import first_value, matches, tag_of, values_of
 from lib.dicomweb.shared_uids import shared_uids
 from lib.dicomweb.stored_objects import StoredObjects
 from lib.errors import UserError
+from lib.storage.atomic import make_folder
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lib.atomic import make_folder
 from lib.errors import UserError
-from lib.state_file import move_aside
+from lib.storage.atomic import make_folder
+from lib.storage.state_file import move_aside
 
 logger = logging.getLogger(__name__)
 

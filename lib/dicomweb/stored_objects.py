@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import make_folder, write_atomically
-from lib.integrity import Damage, DamagedFileError, sha256_of
-from lib.state_file import move_aside
-from lib.watched_files import CHANGED, WatchedFiles
+from lib.storage.atomic import make_folder, write_atomically
+from lib.storage.integrity import Damage, DamagedFileError, sha256_of
+from lib.storage.state_file import move_aside
+from lib.storage.watched_files import CHANGED, WatchedFiles
 
 logger = logging.getLogger(__name__)
 

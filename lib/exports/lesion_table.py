@@ -13,8 +13,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.spatial import ConvexHull, distance
 
-from lib.datastore.slice_geometry import SLICE_POSITIONS
 from lib.datastore.volume import affine_of
+from lib.geometry.slice_stack import SLICE_POSITIONS
 from lib.transforms.candidates import label_findings
 from lib.transforms.lungs import find_lungs
 

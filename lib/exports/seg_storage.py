@@ -18,7 +18,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.stow import DUPLICATE
 from lib.exports.label_exports import LabelExports
 from lib.exports.provenance import Provenance
-from lib.priority import work_in_background
+from lib.processes.priority import work_in_background
 
 logger = logging.getLogger(__name__)
 

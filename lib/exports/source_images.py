@@ -12,8 +12,8 @@ from pydicom import DataElement, Dataset
 from pydicom.valuerep import DA, TM, DSfloat
 
 from lib.datastore.frames import is_multi_frame, slices_of
-from lib.datastore.slice_geometry import SliceStack, slice_stack
 from lib.errors import UserError
+from lib.geometry.slice_stack import SliceStack, slice_stack
 
 # Patient, study, series, identification and geometry: what objects made of an image take over from it.
 _GROUPS = ("0008", "0010", "0020", "0028", "5200")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.errors import UserError, in_one_line
-from lib.integrity import sha256_of
 from lib.publishing import manifest
 from lib.publishing.model_store import ModelStore
-from lib.state_file import UNREADABLE
+from lib.storage.integrity import sha256_of
+from lib.storage.state_file import UNREADABLE
 
 
 @dataclass(frozen=True)

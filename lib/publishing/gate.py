@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lib.json_values import finite
+from lib.storage.json_values import finite
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import make_folder
 from lib.errors import in_one_line
-from lib.integrity import Damage
-from lib.json_values import finite
-from lib.state_file import UNREADABLE, move_aside
+from lib.storage.atomic import make_folder
+from lib.storage.integrity import Damage
+from lib.storage.json_values import finite
+from lib.storage.state_file import UNREADABLE, move_aside
 
 logger = logging.getLogger(__name__)
 

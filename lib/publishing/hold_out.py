@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from lib.state_file import StateFile
+from lib.storage.state_file import StateFile
 
 
 def share_of(name: str) -> float:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lib.atomic import sync_folder, write_atomically, write_json
 from lib.errors import in_one_line
-from lib.integrity import Damage, sha256_of
 from lib.publishing import manifest
-from lib.state_file import UNREADABLE
+from lib.storage.atomic import sync_folder, write_atomically, write_json
+from lib.storage.integrity import Damage, sha256_of
+from lib.storage.state_file import UNREADABLE
 
 PRETRAINED = "pretrained"
 PRETRAINED_FILE = "pretrained_lung_tumor.pt"

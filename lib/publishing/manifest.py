@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from lib.json_values import finite
-from lib.state_file import StateFile
+from lib.storage.json_values import finite
+from lib.storage.state_file import StateFile
 
 FILE = "manifest.json"
 VERDICT_FILE = "verdict.json"  # of a comparison that somebody asked for later; a manifest never changes

@@ -15,14 +15,14 @@ from typing import Any
 from filelock import FileLock
 from torch import nn
 
-from lib.atomic import make_folder, remove_leftovers
 from lib.errors import UserError
-from lib.integrity import Damage, DamagedFileError
 from lib.networks.weights import load_state, state_of
 from lib.publishing import manifest
 from lib.publishing.history import History
 from lib.publishing.kept_versions import DRAFT, PRETRAINED, PRETRAINED_FILE, KeptVersions
-from lib.state_file import UNREADABLE, StateFile, move_aside
+from lib.storage.atomic import make_folder, remove_leftovers
+from lib.storage.integrity import Damage, DamagedFileError
+from lib.storage.state_file import UNREADABLE, StateFile, move_aside
 
 logger = logging.getLogger(__name__)
 

@@ -20,19 +20,19 @@ from starlette.exceptions import HTTPException
 from lib.datastore.image_writing import NO_ROOM
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.errors import UserError
-from lib.json_values import finite
 from lib.server.access.route_table import keep_offered
 from lib.server.access.rules import AccessRules
 from lib.server.datastore_routes import datastore_router
 from lib.server.infer_routes import infer_router
 from lib.server.log_routes import log_router
 from lib.server.model_routes import model_router
+from lib.server.ohif_routes import ohif_router
 from lib.server.picture_routes import picture_router
 from lib.server.session_routes import session_router
 from lib.server.status_routes import status_router
 from lib.server.task_routes import task_router
 from lib.server.viewer_routes import viewer_router
-from lib.viewer.ohif_routes import ohif_router
+from lib.storage.json_values import finite
 
 logger = logging.getLogger(__name__)
 

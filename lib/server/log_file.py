@@ -7,8 +7,8 @@ from pathlib import Path
 
 from monailabel.config import settings
 
-from lib.atomic import make_folder
-from lib.state_file import move_aside
+from lib.storage.atomic import make_folder
+from lib.storage.state_file import move_aside
 
 _NAME = Path("logs", "app.log")
 

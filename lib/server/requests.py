@@ -18,7 +18,7 @@ from lib.datastore.volume import read_file, write_volume
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_header import SUFFIXES, check_image_header
 from lib.errors import UserError
-from lib.json_values import check_sendable
+from lib.storage.json_values import check_sendable
 
 _SUFFIX = re.compile(r"[a-z0-9._-]{0,16}")
 

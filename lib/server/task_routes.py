@@ -14,8 +14,8 @@ from pydantic import AfterValidator
 
 from lib.activelearning.leases import ASKER
 from lib.errors import UserError
-from lib.json_values import check_sendable
 from lib.settings import check_request
+from lib.storage.json_values import check_sendable
 
 _NOT_FOUND = HTTPStatus.NOT_FOUND
 _BATCH_DEFAULTS = {"device": "cuda", "save_label": True, "label_tag": "original", "max_workers": 1}

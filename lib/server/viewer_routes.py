@@ -17,7 +17,7 @@ from monailabel.utils.async_tasks.utils import tasks
 from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.volume import read_grid
 from lib.errors import UserError
-from lib.imports.candidates import INITIAL, candidates, described
+from lib.initial_labels.candidates import INITIAL, candidates, described
 from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
 

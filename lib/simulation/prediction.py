@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from monai.data import MetaTensor
 from torch import nn
 
-from lib.activelearning.doubt import probability_maps
-from lib.trainers.scans import Scan
+from lib.activelearning.uncertainty import probability_maps
+from lib.training.scans import Scan
 from lib.transforms.adjacent_slices import AdjacentSlicesd
 
 _BORDER_PX = 2  # of air around each image, at least

@@ -15,13 +15,13 @@ from scipy import ndimage
 from torch import nn
 
 from lib.activelearning import MostDoubtful, Random
-from lib.activelearning.doubt import MEASURES, doubt
+from lib.activelearning.uncertainty import MEASURES, doubt
 from lib.evaluation.metrics import VoxelCounts
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
 from lib.simulation.prediction import maps_of
-from lib.trainers.patches import PatchSampler
-from lib.trainers.scans import Scan, is_whole
+from lib.training.patches import PatchSampler
+from lib.training.scans import Scan, is_whole
 from lib.transforms.candidates import label_findings
 
 STRATEGIES = ("random", *MEASURES)

@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lib.atomic import write_atomically
 from lib.simulation.comparison import BASELINE, beats_random
+from lib.storage.atomic import write_atomically
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 420, 70, 20, 40, 50
 _SCALE = 2  # drawn larger and shrunk, for smooth lines

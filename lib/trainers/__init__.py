@@ -1,4 +1,4 @@
-"""Training: the MONAI Label task, and the offline training behind the shipped weights."""
+"""MONAI Label's train task, and what decides when it runs."""
 
 from lib.trainers.lung_tumor import LungTumorTrainTask
 

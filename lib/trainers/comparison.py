@@ -12,8 +12,8 @@ from typing import Any
 from lib.errors import UserError
 from lib.publishing import ModelStore
 from lib.publishing.gate import Verdict, judge
+from lib.publishing.held_out_scores import score_kept
 from lib.publishing.hold_out import patient_of
-from lib.publishing.scoring import score_kept
 
 logger = logging.getLogger(__name__)
 

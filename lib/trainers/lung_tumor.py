@@ -29,8 +29,8 @@ from lib.losses import HybridLoss
 from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.gate import Scores, judge
+from lib.publishing.held_out_scores import score_kept
 from lib.publishing.hold_out import HoldOut, patient_of
-from lib.publishing.scoring import score_kept
 from lib.settings import check_request
 from lib.trainers.comparison import COMPARE, compare
 from lib.trainers.retraining import INTERRUPTIONS

@@ -10,8 +10,8 @@ from monailabel.tasks.train.basic_train import Context
 from monailabel.tasks.train.handler import prepare_stats
 from pydantic import BaseModel
 
-from lib.json_values import finite
-from lib.state_file import StateFile
+from lib.storage.json_values import finite
+from lib.storage.state_file import StateFile
 from lib.trainers.validation import Validation
 
 

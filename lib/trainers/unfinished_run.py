@@ -11,9 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lib.atomic import make_folder
 from lib.errors import UserError
-from lib.state_file import StateFile
+from lib.storage.atomic import make_folder
+from lib.storage.state_file import StateFile
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import nn
 
 from lib.networks.weights import NotFiniteError
 from lib.publishing.gate import Scores
-from lib.publishing.scoring import score
+from lib.publishing.held_out_scores import score
 
 logger = logging.getLogger(__name__)
 

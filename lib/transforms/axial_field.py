@@ -9,8 +9,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform, NormalizeIntensity
 
-from lib.transforms.axial_slices import AxialSlices
-from lib.transforms.field_geometry import FieldGeometry
+from lib.geometry.axial_slices import AxialSlices
+from lib.geometry.field_geometry import FieldGeometry
 from lib.transforms.lungs import AIR_HU, LungBox, find_lungs, lung_steps, lungs_of
 
 _MARGIN_MM = 10.0  # around the lungs, in the plane and beyond their first and last slice

@@ -14,7 +14,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from lib.fuzz.raw_dicom import RawDicom
+from tools.fuzz.raw_dicom import RawDicom
 
 SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless)
 

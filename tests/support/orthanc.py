@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.benchmark.orthanc import INSTALL, Orthanc, orthanc_is_installed, orthanc_server
 from tests.support.requirement import lacking
+from tools.benchmark.orthanc import INSTALL, Orthanc, orthanc_is_installed, orthanc_server
 
 
 @pytest.fixture(scope="module")

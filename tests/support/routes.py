@@ -9,10 +9,10 @@ from typing import Any
 import uvicorn
 from fastapi import APIRouter, FastAPI
 
-from lib.benchmark.processes import free_port
 from lib.errors import UserError
 from lib.server import install
 from lib.server.access.bodies import LimitedBody, Receive, Send
+from tools.benchmark.processes import free_port
 
 
 @contextlib.contextmanager

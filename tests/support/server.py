@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.benchmark.processes import ServerProcess, free_port, serving
+from tools.benchmark.processes import ServerProcess, free_port, serving
 
 REPOSITORY = Path(__file__).parents[2]
 

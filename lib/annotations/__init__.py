@@ -1,0 +1,1 @@
+"""Read segmentations made by other programs: DICOM SEG, RT Structure Sets, LIDC-IDRI readings."""

@@ -1,0 +1,157 @@
+"""A stored volume as axial slices, as a radiologist reads them, without a copy of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import nibabel
+import numpy as np
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
+
+from lib.geometry.straight_grid import StraightGrid
+
+_AXES = nibabel.orientations.axcodes2ornt("LPS")  # closest canonical, not resampled
+
+
+@dataclass(frozen=True)
+class AxialSlices:
+    """How the voxels of a file become axial slices: on a straight and even grid, axes L, P, S.
+
+    Attributes:
+        stored_shape: Of the volume in the file, (X, Y, slices).
+        stored_affine: Of the volume in the file; RAS, mm.
+        grid: The straight grid; None where the slices are straight and even already.
+    """
+
+    stored_shape: tuple[int, int, int]
+    stored_affine: list[list[float]]
+    grid: StraightGrid | None
+
+    @classmethod
+    def of(cls, image: MetaTensor) -> AxialSlices:
+        """Those of a volume as it was loaded, (1, X, Y, slices)."""
+        return cls(tuple(image.shape[1:]), np.asarray(image.affine, float).tolist(), StraightGrid.of(image))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Columns, rows and number of the axial slices."""
+        return tuple(self._straight_shape[axis] for axis in self._order)
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Of the axial slices; RAS, mm."""
+        return self._straight_affine @ nibabel.orientations.inv_ornt_aff(self._orientation, self._straight_shape)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Of the axial slices, mm."""
+        return tuple(float(length) for length in affine_to_spacing(self.affine))
+
+    def take(
+        self, volume: np.ndarray, start: int, stop: int, *, fill: float = 0.0, nearest: bool = False
+    ) -> np.ndarray:
+        """Make some axial slices of the stored volume, (1, X, Y, slices).
+
+        Args:
+            volume: As it was loaded.
+            start: First slice.
+            stop: One past the last.
+            fill: What lies beside slices that are not straight.
+            nearest: Take the nearest slice instead of interpolating between two.
+
+        Returns:
+            Shape (1, columns, rows, stop - start). A view of the volume where its slices are straight.
+        """
+        if self.grid is None:
+            return self._turned(volume)[..., start:stop]
+        order = 0 if nearest else 1
+        if not self._straight_is_axial:
+            whole = self.grid.straighten(volume, fill, order, 0, self.grid.depth)
+            return self._turned(whole)[..., start:stop]
+        return self._turned(self.grid.straighten(volume, fill, order, *self._mirrored(start, stop)))
+
+    def blocks(self, length: int) -> Iterator[tuple[int, int]]:
+        """Ranges of axial slices to take one after the other; a single one where only the whole can be made."""
+        depth = self.shape[2]
+        if self.grid is not None and not self._straight_is_axial:
+            length = depth
+        for start in range(0, depth, length):
+            yield start, min(start + length, depth)
+
+    def stored_blocks(
+        self, axial: Callable[[int, int], np.ndarray], length: int
+    ) -> Iterator[tuple[tuple[slice, slice, slice], np.ndarray]]:
+        """Bring values on the axial slices back onto the voxels of the file, block by block.
+
+        Args:
+            axial: Makes the slices from a first one up to another, (C, columns, rows, slices), float32.
+            length: Slices at a time.
+
+        Yields:
+            A window of the stored volume and the values there, (C, X, Y, slices).
+        """
+        width, height, slices = self.stored_shape
+        if self.grid is None:
+            along = self._order[2]
+            for start, stop in self.blocks(length):
+                window = [slice(None)] * 3
+                window[along] = slice(*self._mirrored(start, stop))
+                yield tuple(window), self._turned_back(axial(start, stop))
+            return
+        length = length if self._straight_is_axial else slices
+        for start in range(0, slices, length):
+            stop = min(start + length, slices)
+            wanted = self.grid.needed(start, stop)
+            if self._straight_is_axial:
+                straight = self._turned_back(axial(*self._mirrored(*wanted)))
+            else:
+                straight = self._turned_back(axial(0, self.shape[2]))[..., slice(*wanted)]
+            restored = self.grid.restore(straight, start, stop, (width, height))
+            yield (slice(None), slice(None), slice(start, stop)), restored
+
+    @property
+    def _straight_shape(self) -> tuple[int, ...]:
+        if self.grid is None:
+            return self.stored_shape
+        return (*(int(length) for length in self.grid.plane(self.stored_shape[:2])), self.grid.depth)
+
+    @property
+    def _straight_affine(self) -> np.ndarray:
+        affine = np.array(self.stored_affine)
+        return affine if self.grid is None else self.grid.affine(affine)
+
+    @property
+    def _orientation(self) -> np.ndarray:
+        """For each straight axis the axial one, and -1 where it is flipped."""
+        return nibabel.orientations.ornt_transform(nibabel.io_orientation(self._straight_affine), _AXES)
+
+    @property
+    def _order(self) -> list[int]:
+        """For each axial axis the straight one."""
+        return np.argsort(self._orientation[:, 0]).tolist()
+
+    @property
+    def _flipped(self) -> list[int]:
+        """Straight axes that are flipped."""
+        return np.flatnonzero(self._orientation[:, 1] < 0).tolist()
+
+    @property
+    def _straight_is_axial(self) -> bool:
+        return self._order[2] == 2
+
+    def _mirrored(self, start: int, stop: int) -> tuple[int, int]:
+        """A range of axial slices as one along the straight axis, and the other way round."""
+        depth = self.shape[2]
+        return (depth - stop, depth - start) if self._order[2] in self._flipped else (start, stop)
+
+    def _turned(self, straight: np.ndarray) -> np.ndarray:
+        """View of (C, *straight) as (C, columns, rows, slices)."""
+        flipped = np.flip(straight, [axis + 1 for axis in self._flipped])
+        return flipped.transpose(0, *(axis + 1 for axis in self._order))
+
+    def _turned_back(self, axial: np.ndarray) -> np.ndarray:
+        """The reverse of ``_turned``."""
+        straight = axial.transpose(0, *(axis + 1 for axis in np.argsort(self._order)))
+        return np.flip(straight, [axis + 1 for axis in self._flipped])

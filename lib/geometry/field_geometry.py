@@ -1,0 +1,119 @@
+"""Where the square field that the network sees lies in a stored volume, and the way back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Resize
+from monai.transforms.utils import create_translate, scale_affine
+
+from lib.geometry.axial_slices import AxialSlices
+from lib.geometry.straight_grid import StraightGrid
+
+
+@dataclass(frozen=True)
+class FieldGeometry:
+    """A square field of axial slices, the same for the whole volume.
+
+    Attributes:
+        slices: The axial slices.
+        starts: Column and row where the field begins; may lie outside of the slices.
+        stops: One past its last column and row.
+        size: Pixels that it is resampled to.
+    """
+
+    slices: AxialSlices
+    starts: tuple[int, int]
+    stops: tuple[int, int]
+    size: tuple[int, int]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FieldGeometry:
+        """The reverse of ``as_dict``."""
+        slices = dict(values["slices"])
+        grid = StraightGrid(**slices.pop("grid")) if slices["grid"] else slices.pop("grid")
+        slices["stored_shape"] = tuple(int(length) for length in slices["stored_shape"])
+        pairs = (tuple(int(n) for n in values[name]) for name in ("starts", "stops", "size"))
+        return cls(AxialSlices(**slices, grid=grid), *pairs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the trace of a MetaTensor."""
+        return asdict(self)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of what the network sees of each channel."""
+        return (*self.size, self.slices.shape[2])
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Of what the network sees; RAS, mm."""
+        field = self.slices.affine @ create_translate(3, (*self.starts, 0))
+        return field @ scale_affine((*self._sides, 1), (*self.size, 1))
+
+    @property
+    def filled(self) -> tuple[slice, slice]:
+        """The part of what the network sees that the image itself fills; around it is what was padded."""
+        window = []
+        for side, size, (before, after) in zip(self._sides, self.size, self._border, strict=True):
+            scale = size / side
+            window.append(slice(round(before * scale), size - round(after * scale)))
+        return tuple(window)
+
+    def cut(self, slices: np.ndarray, fill: float) -> torch.Tensor:
+        """Cut and pad axial slices (1, columns, rows, n) to the field; float32, before it is resampled."""
+        field = torch.full((1, *self._sides, slices.shape[3]), fill, dtype=torch.float32)
+        to, of = self._windows
+        field[(0, *to)] = torch.from_numpy(slices[(0, *of)].astype(np.float32, order="C"))
+        return field
+
+    def resample(self, field: torch.Tensor, mode: str) -> torch.Tensor:
+        """Resample a cut field to what the network sees."""
+        return Resize((*self.size, field.shape[3]), mode=mode)(field)
+
+    def restore(self, seen: torch.Tensor, length: int) -> Iterator[tuple[tuple[slice, slice, slice], np.ndarray]]:
+        """Bring values of what the network sees back onto the voxels of the file, linearly, block by block.
+
+        Args:
+            seen: Shape (1, *self.shape).
+            length: Slices at a time.
+
+        Yields:
+            A window of the stored volume, and its values, (1, X, Y, slices); 0 outside of the field.
+        """
+        to, of = self._windows
+
+        def axial(start: int, stop: int) -> np.ndarray:
+            block = seen[..., start:stop].contiguous()
+            field = Resize((*self._sides, stop - start), mode="trilinear")(block)
+            slices = np.zeros((1, *self.slices.shape[:2], stop - start), np.float32)
+            slices[(0, *of)] = torch.as_tensor(field).numpy()[(0, *to)]
+            return slices
+
+        return self.slices.stored_blocks(axial, length)
+
+    @property
+    def _sides(self) -> tuple[int, int]:
+        return tuple(stop - start for start, stop in zip(self.starts, self.stops, strict=True))
+
+    @property
+    def _border(self) -> list[tuple[int, int]]:
+        """Pixels that are padded before and after the slices, for both axes."""
+        return [
+            (max(-start, 0), max(stop - length, 0))
+            for start, stop, length in zip(self.starts, self.stops, self.slices.shape, strict=False)
+        ]
+
+    @property
+    def _windows(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """The part that both have, in the field and in the slices."""
+        inside = [
+            (max(start, 0), min(stop, length))
+            for start, stop, length in zip(self.starts, self.stops, self.slices.shape, strict=False)
+        ]
+        field = [slice(low - start, high - start) for (low, high), start in zip(inside, self.starts, strict=True)]
+        return tuple(field), tuple(slice(low, high) for low, high in inside)

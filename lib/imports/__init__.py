@@ -1,1 +1,0 @@
-"""Labels that others have made, in the forms in which they come."""

@@ -1,0 +1,1 @@
+"""Turn the segmentations found beside a series into its initial label."""

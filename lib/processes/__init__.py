@@ -1,0 +1,1 @@
+"""Processes and threads: priorities, background workers, the parent process."""

@@ -1,0 +1,1 @@
+"""Import the labels of public data sets."""

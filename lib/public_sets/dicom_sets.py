@@ -1,0 +1,210 @@
+"""Sets of DICOM series with RTSTRUCT or SEG objects, or with the XML files of LIDC-IDRI."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from lib.annotations import dicom_seg, lidc_xml, rtstruct
+from lib.annotations.regions import NothingMarkedError, Region, check_drawn, select, union
+from lib.errors import UserError
+from lib.public_sets.case import Case, Drawing, Found, digest
+from lib.public_sets.references import (
+    LIDC_XML,
+    RTSTRUCT,
+    SEG,
+    Annotation,
+    dicom_annotations,
+    lidc_annotations,
+    series_of,
+)
+from lib.public_sets.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class DicomSet:
+    """A set as it is published.
+
+    Attributes:
+        title: Its name.
+        kinds: Of annotations that it has; where a series has several kinds, the first counts.
+        published: How many there are, of what.
+        unit: ``series`` or ``patients``.
+    """
+
+    title: str
+    kinds: tuple[str, ...]
+    published: int | None = None
+    unit: str = "series"
+
+
+SETS = {
+    "lidc-idri": DicomSet("LIDC-IDRI", (LIDC_XML, SEG), 1018),
+    "nsclc-radiomics": DicomSet("NSCLC-Radiomics", (RTSTRUCT, SEG), 422, "patients"),
+    "4d-lung": DicomSet("4D-Lung", (RTSTRUCT,), 20, "patients"),
+    "rtstruct": DicomSet("RTSTRUCT or SEG of a DICOM set", (RTSTRUCT, SEG)),
+}
+_READERS: dict[str, Callable[[Path, sitk.Image], list[Region]]] = {
+    RTSTRUCT: rtstruct.read_regions,
+    SEG: dicom_seg.read_regions,
+    LIDC_XML: lidc_xml.read_regions,
+}
+
+
+def find_dicom_set(
+    kind: str,
+    source: Path,
+    workplace: Workplace,
+    rules: Mapping,
+    wanted: Sequence[str],
+    annotations: Path | None = None,
+    files: Sequence[str] = (),
+) -> Found:
+    """The series of a set, each with the annotations that refer to it.
+
+    Args:
+        kind: One of :data:`SETS`.
+        source: The set, which is the studies folder as well; absolute.
+        workplace: Opened on it, and scanned.
+        rules: ``imports`` of ``info.yaml``: which regions are the tumour.
+        wanted: Names of the regions to take instead.
+        annotations: Where the XML files lie, if not in ``source``.
+        files: Patterns as in a shell: only annotations are read whose path within ``source`` matches one.
+
+    Raises:
+        UserError: There are no annotations, or none that match.
+    """
+    described = SETS[kind]
+    found, failures = dicom_annotations(source, workplace)
+    if LIDC_XML in described.kinds:
+        found += lidc_annotations(annotations or source)
+    found = [one for one in found if one.kind in described.kinds]
+    if not found and not failures:
+        where = annotations or source
+        raise UserError(
+            f"There is no {' or '.join(described.kinds)} file in {where}; was it downloaded with the images?"
+        )
+    if files:
+        found = _matching(found, files, source)
+    by_series: dict[str, list[Annotation]] = defaultdict(list)
+    for one in found:
+        try:
+            by_series[series_of(one, workplace)].append(one)
+        except UserError as error:
+            failures.append((_where(one.path, source), str(error)))
+    cases = [
+        _case(uid, _preferred(by_series[uid], described.kinds), source, workplace, rules, wanted)
+        for uid in sorted(by_series)
+    ]
+    return Found(kind, described.title, cases, failures, _counts(described, by_series, workplace))
+
+
+def _counts(described: DicomSet, by_series: Mapping[str, object], workplace: Workplace) -> list[str]:
+    usable = [series for series in workplace.datastore.catalog.all() if series.problem is None]
+    patients = {series.value("PatientID") for series in usable}
+    here = len(patients) if described.unit == "patients" else len(usable)
+    published = f"{here} of {described.published} published {described.unit} are here. " if described.published else ""
+    marked = sum(series.uid in by_series for series in usable)
+    return [f"{published}{len(usable)} usable CT series of {len(patients)} patients, {marked} of them marked."]
+
+
+def _preferred(annotations: list[Annotation], kinds: Sequence[str]) -> list[Annotation]:
+    """Those of the first kind there is: a set may hold the same outlines as RTSTRUCT and as SEG."""
+    first = min((one.kind for one in annotations), key=kinds.index)
+    return [one for one in annotations if one.kind == first]
+
+
+def _case(
+    uid: str,
+    annotations: list[Annotation],
+    source: Path,
+    workplace: Workplace,
+    rules: Mapping,
+    wanted: Sequence[str],
+) -> Case:
+    def check() -> bool:
+        somewhere = sitk.Image([1, 1, 1], sitk.sitkUInt8)  # what regions are called does not depend on the image
+        regions = {one.path: _READERS[one.kind](one.path, somewhere) for one in annotations}
+        if unmarked(regions):
+            return False
+        check_drawn(_selected(regions, rules, wanted, source))
+        return True
+
+    def draw(volume: Path) -> Drawing | None:
+        image = sitk.ReadImage(str(volume))
+        regions = {one.path: _READERS[one.kind](one.path, image) for one in annotations}
+        if unmarked(regions):
+            return None
+        chosen = _selected(regions, rules, wanted, source)
+        try:
+            mask = union(chosen)
+        except NothingMarkedError:
+            if annotations[0].kind == LIDC_XML:  # two readers drew nodules, but not the same
+                return None
+            raise
+        warnings = [warning for region in chosen for warning in region.warnings]
+        return Drawing(mask, tuple(region.name for region in chosen), "; ".join(warnings))
+
+    def unmarked(regions: Mapping[Path, list[Region]]) -> bool:
+        """Whether too few readers of LIDC-IDRI saw anything."""
+        return annotations[0].kind == LIDC_XML and not any(regions.values())
+
+    series = workplace.datastore.catalog.get(uid)
+    patient = series.value("PatientID") if series else ""
+    paths = [one.path for one in annotations]
+    choice = (sorted(wanted), sorted((name, str(rule)) for name, rule in rules.items()))
+    where = ", ".join(_where(path, source) for path in paths)
+    return Case(f"{patient} {uid}".strip(), uid, where, digest(paths, *choice), check, draw)
+
+
+def _selected(
+    regions: Mapping[Path, list[Region]], rules: Mapping, wanted: Sequence[str], source: Path
+) -> list[Region]:
+    """The regions of the one object that has any that is accepted; those that are wanted, wherever they are.
+
+    Raises:
+        UserError: None has, or several have, or several have one of the same name: they may be several readers', and
+            their union nobody's.
+    """
+    accepted, reasons = {}, []
+    if wanted:
+        every = select([region for some in regions.values() for region in some], rules, wanted)
+        for path, some in regions.items():
+            if here := [region for region in some if any(region is one for one in every)]:
+                accepted[path] = here
+        names = Counter(region.name.lower() for some in accepted.values() for region in some)
+        if max(names.values()) == 1 or len(accepted) == 1:
+            return every
+    else:
+        for path, some in regions.items():
+            try:
+                accepted[path] = select(some, rules)
+            except UserError as error:
+                reasons.append(f"{_where(path, source)}: {error}" if len(regions) > 1 else str(error))
+    if len(accepted) == 1:
+        return next(iter(accepted.values()))
+    if not accepted:
+        raise UserError(" ".join(reasons))
+    named = "; ".join(
+        f"{_where(path, source)} has {', '.join(region.name for region in some)}" for path, some in accepted.items()
+    )
+    raise UserError(
+        f"{len(accepted)} files mark a tumour on it: {named}. Choose the file with --files PATTERN, or the region "
+        "with --roi NAME."
+    )
+
+
+def _matching(found: list[Annotation], patterns: Sequence[str], source: Path) -> list[Annotation]:
+    kept = [one for one in found if any(fnmatch.fnmatchcase(_where(one.path, source), pattern) for pattern in patterns)]
+    if not kept:
+        raise UserError(f"None of the {len(found)} files with regions matches --files {' '.join(patterns)}.")
+    return kept
+
+
+def _where(path: Path, source: Path) -> str:
+    return str(path.relative_to(source)) if path.is_relative_to(source) else path.name

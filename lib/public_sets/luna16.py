@@ -1,0 +1,138 @@
+"""LUNA16: nodules as centre and diameter. A sphere about each is where a nodule is, not its outline."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from lib.datastore.label_reader import on_grid
+from lib.datastore.volume import affine_of, read_grid
+from lib.errors import UserError
+from lib.public_sets.case import Case, Drawing, Found, digest
+from lib.public_sets.text_tables import read_rows
+
+KIND = "luna16"
+TITLE = "LUNA16"
+PUBLISHED_SCANS = 888
+SPHERES = "spheres of the stated diameters about the stated centres: they show where nodules are, and are no outlines"
+_COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
+_LUNG_MASKS = "seg-lungs"  # a folder beside the subsets, whose files have the names of the scans
+
+
+class Nodule(NamedTuple):
+    """Centre in patient coordinates (LPS, mm), and diameter, mm."""
+
+    x: float
+    y: float
+    z: float
+    diameter: float
+
+
+def find_luna16(source: Path) -> Found:
+    """Read ``annotations.csv`` and look for the scans ``<SeriesInstanceUID>.mhd``.
+
+    Args:
+        source: The folder with ``subset0`` … ``subset9`` and, at any depth, ``annotations.csv``; absolute.
+
+    Raises:
+        UserError: There is no ``annotations.csv``, or it is something else.
+    """
+    table = _table(source)
+    nodules = read_nodules(table)
+    scans = {path.stem: path for path in sorted(source.rglob("*.mhd")) if not _is_lung_mask(path.relative_to(source))}
+    where = str(table.relative_to(source))
+    cases = [_case(scans[uid], where, nodules[uid]) for uid in sorted(nodules) if uid in scans]
+    absent, without = len(nodules) - len(cases), len(scans) - len(cases)
+    remarks = [
+        f"{where} has {sum(map(len, nodules.values()))} nodules in {len(nodules)} scans; {len(cases)} of these scans "
+        f"are here{f', {absent} are not (subsets not downloaded?)' if absent else ''}.",
+        f"{len(scans)} of the {PUBLISHED_SCANS} published scans are here. {without} have no nodule in the table; they "
+        "stay without a label, since nodules that fewer than three readers saw are not in it.",
+        f"The labels are {SPHERES}.",
+    ]
+    return Found(KIND, TITLE, cases, remarks=remarks)
+
+
+def read_nodules(table: Path) -> dict[str, list[Nodule]]:
+    """The nodules of each scan by its SeriesInstanceUID.
+
+    Raises:
+        UserError: It is no such table.
+    """
+    nodules: dict[str, list[Nodule]] = defaultdict(list)
+    columns, rows = read_rows(table)
+    missing = [column for column in _COLUMNS if column not in columns]
+    if missing:
+        raise UserError(f"{table} has no column {', '.join(missing)}; it is not the annotations.csv of LUNA16.")
+    for line, row in rows:
+        try:
+            nodule = Nodule(*(float(row[column]) for column in _COLUMNS[1:]))
+        except (KeyError, ValueError):
+            nodule = Nodule(*[np.nan] * 4)
+        if not (np.isfinite(nodule).all() and nodule.diameter > 0):
+            raise UserError(f"Line {line} of {table} is damaged: {', '.join(row.values())}.")
+        nodules[row["seriesuid"].strip()].append(nodule)
+    return dict(nodules)
+
+
+def draw_spheres(volume: Path, nodules: list[Nodule]) -> sitk.Image:
+    """Balls on the grid of a volume: the voxels whose centres lie inside, and always the one nearest to the centre.
+
+    Raises:
+        UserError: A centre lies outside the volume.
+    """
+    grid = read_grid(volume)
+    size, affine = np.array(grid.GetSize()), affine_of(grid)
+    to_index = np.linalg.inv(affine)
+    mask = np.zeros(size, np.uint8)  # column, row, slice
+    for nodule in nodules:
+        center, radius = np.array(nodule[:3]), nodule.diameter / 2
+        nearest = _nearest_voxel(to_index, center, size)
+        reach = np.ceil(radius * np.linalg.norm(to_index[:3, :3], axis=1)).astype(int) + 1
+        low, high = np.maximum(nearest - reach, 0), np.minimum(nearest + reach + 1, size)
+        box = tuple(slice(*ends) for ends in zip(low, high, strict=True))
+        index = np.stack(np.meshgrid(*(np.arange(*ends) for ends in zip(low, high, strict=True)), indexing="ij"), -1)
+        distance = np.linalg.norm(index @ affine[:3, :3].T + affine[:3, 3] - center, axis=-1)
+        mask[box] |= distance <= radius
+        mask[tuple(nearest)] = 1
+    return on_grid(mask.transpose(), grid)
+
+
+def _case(scan: Path, where: str, nodules: list[Nodule]) -> Case:
+    def check() -> bool:
+        grid = read_grid(scan)
+        to_index = np.linalg.inv(affine_of(grid))
+        for nodule in nodules:
+            _nearest_voxel(to_index, np.array(nodule[:3]), np.array(grid.GetSize()))
+        return True
+
+    def draw(volume: Path) -> Drawing:
+        count = len(nodules)
+        return Drawing(draw_spheres(volume, nodules), (f"{count} nodule{'s' if count > 1 else ''}",), SPHERES)
+
+    return Case(scan.stem, scan, where, digest([], sorted(nodules)), check, draw)
+
+
+def _nearest_voxel(to_index: np.ndarray, center: np.ndarray, size: np.ndarray) -> np.ndarray:
+    nearest = np.rint(to_index[:3, :3] @ center + to_index[:3, 3]).astype(int)
+    if (nearest < 0).any() or (nearest >= size).any():
+        place = ", ".join(f"{value:.1f}" for value in center)
+        raise UserError(f"a nodule at ({place}) mm lies outside the scan; does this annotations.csv belong to it?")
+    return nearest
+
+
+def _table(source: Path) -> Path:
+    tables = sorted(source.rglob("annotations.csv"), key=lambda path: len(path.parts))
+    if not tables:
+        raise UserError(
+            f"There is no annotations.csv in {source} or below. Put LUNA16's annotations.csv beside its subset folders."
+        )
+    return tables[0]
+
+
+def _is_lung_mask(path: Path) -> bool:
+    return path.name.startswith(".") or any(part.startswith(_LUNG_MASKS) for part in path.parts)

@@ -1,0 +1,170 @@
+"""DICOMweb under ``/proxy/dicom`` for a folder: what OHIF asks of a PACS, answered by the folder's client."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
+from monailabel.config import settings
+from monailabel.endpoints.user.auth import RBAC
+from pydicom import Dataset
+
+from lib.dicomweb import multipart, resources
+from lib.dicomweb.dicom_file import NotUsableError
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.stow import received_instances
+from lib.errors import UserError, in_one_line
+from lib.storage.json_values import finite
+
+_DICOM_JSON = "application/dicom+json"
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_QUERY_WORDS = ("limit", "offset", "includefield", "fuzzymatching")
+
+
+def folder_router(client: FolderClient, uploads: Path) -> APIRouter:
+    """QIDO-RS, WADO-RS and STOW-RS (PS3.18 chapter 10) over ``client``.
+
+    OHIF asks under ``/proxy/dicom/qido`` and ``/proxy/dicom/wado``; both reach the same resources.
+
+    Args:
+        client: Of the folder.
+        uploads: Where the bodies of STOW-RS requests wait.
+    """
+    router = APIRouter(
+        prefix="/proxy/dicom/{service}",
+        include_in_schema=False,
+        dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
+    )
+
+    def route(resource: resources.Resource) -> Callable[[Callable], Callable]:
+        return router.api_route(f"/{resource.path}", methods=[resource.method])
+
+    @route(resources.STUDIES)
+    def studies(request: Request) -> Response:
+        return _dicom_json(client.search_for_studies(**_query(request)))
+
+    @route(resources.ALL_SERIES)
+    def all_series(request: Request) -> Response:
+        return _dicom_json(client.search_for_series(**_query(request)))
+
+    @route(resources.ALL_INSTANCES)
+    def all_instances(request: Request) -> Response:
+        return _dicom_json(client.search_for_instances(**_query(request)))
+
+    @route(resources.SERIES)
+    def series(request: Request, study: str) -> Response:
+        return _dicom_json(client.search_for_series(study, **_query(request)))
+
+    @route(resources.STUDY_INSTANCES)
+    def study_instances(request: Request, study: str) -> Response:
+        return _dicom_json(client.search_for_instances(study, **_query(request)))
+
+    @route(resources.SERIES_INSTANCES)
+    def series_instances(request: Request, study: str, series: str) -> Response:
+        return _dicom_json(client.search_for_instances(study, series, **_query(request)))
+
+    @route(resources.STUDY_METADATA)
+    def study_metadata(study: str) -> Response:
+        return _dicom_json(_known(client.retrieve_study_metadata(study), f"study {study}"))
+
+    @route(resources.SERIES_METADATA)
+    def series_metadata(study: str, series: str) -> Response:
+        return _dicom_json(_known(client.retrieve_series_metadata(study, series), f"series {series}"))
+
+    @route(resources.INSTANCE_METADATA)
+    def instance_metadata(study: str, series: str, instance: str) -> Response:
+        return _dicom_json([_found(client.retrieve_instance_metadata, study, series, instance)])
+
+    @route(resources.RETRIEVE_SERIES)
+    def retrieve_series(study: str, series: str) -> Response:
+        return _dicom_files(_known(client.retrieve_series(study, series), f"series {series}"))
+
+    @route(resources.RETRIEVE_INSTANCE)
+    def retrieve_instance(study: str, series: str, instance: str) -> Response:
+        return _dicom_files([_found(client.retrieve_instance, study, series, instance)])
+
+    @route(resources.RETRIEVE_FRAMES)
+    def retrieve_frames(request: Request, study: str, series: str, instance: str, frames: str) -> Response:
+        numbers = _frame_numbers(frames)
+        syntax, contents = _found(client.retrieve_frames, study, series, instance, numbers)
+        content_type = f"application/octet-stream; transfer-syntax={syntax}"
+        if len(contents) == 1 and request.headers.get("accept", "").startswith("application/octet-stream"):
+            return Response(contents[0], media_type=content_type)
+        body, media_type = multipart.encode(contents, content_type)
+        return Response(body, media_type=media_type)
+
+    @route(resources.STORE)
+    @route(resources.STORE_IN_STUDY)
+    async def store(request: Request, study: str | None = None) -> Response:
+        async with received_instances(request, uploads) as received:
+            return await run_in_threadpool(_store, client, received.parts, study)
+
+    return router
+
+
+def _store(client: FolderClient, parts: list[Path], study: str | None) -> Response:
+    """Store each part; the answer is the store response, or a sentence where the only instance is refused."""
+    response = client.store_files(parts, study)
+    failures, stored = response.get("FailedSOPSequence") or [], response.get("ReferencedSOPSequence") or []
+    status = HTTPStatus.OK if not failures else HTTPStatus.ACCEPTED if stored else HTTPStatus.CONFLICT
+    return JSONResponse(finite(response.to_json_dict()), status, media_type=_DICOM_JSON)
+
+
+def _frame_numbers(text: str) -> list[int]:
+    numbers = text.split(",")
+    if not all(_NUMBER.fullmatch(number) for number in numbers):
+        raise UserError(f"Frames are numbers from 1, separated by commas, not {text[:40]!r}.")
+    if len(set(numbers)) < len(numbers):
+        raise UserError("Each frame is asked for once.")
+    return [int(number) for number in numbers]
+
+
+def _query(request: Request) -> dict[str, Any]:
+    """Turn a QIDO-RS query string into the arguments of a client's search."""
+    parameters = request.query_params
+    for name in ("limit", "offset"):
+        if name in parameters and not _NUMBER.fullmatch(parameters[name]):
+            raise UserError(f"{name} must be a number of up to nine digits, not {parameters[name][:40]!r}.")
+    return {
+        "limit": int(parameters["limit"]) if "limit" in parameters else None,
+        "offset": int(parameters["offset"]) if "offset" in parameters else None,
+        "fuzzymatching": parameters.get("fuzzymatching") == "true",
+        "search_filters": {name: value for name, value in parameters.items() if name not in _QUERY_WORDS},
+    }
+
+
+def _found(retrieve: Any, *arguments: Any) -> Any:
+    try:
+        return retrieve(*arguments)
+    except (LookupError, NotUsableError) as error:
+        raise UserError(str(error), HTTPStatus.NOT_FOUND) from error
+
+
+def _known(instances: list[Any], what: str) -> list[Any]:
+    if not instances:
+        raise UserError(f"There is no {what}.", HTTPStatus.NOT_FOUND)
+    return instances
+
+
+def _dicom_json(content: Any) -> Response:
+    return JSONResponse(finite(content), media_type=_DICOM_JSON)
+
+
+def _dicom_files(datasets: list[Dataset]) -> Response:
+    contents = []
+    for dataset in datasets:
+        buffer = io.BytesIO()
+        try:
+            dataset.save_as(buffer, write_like_original=False)
+        except Exception as error:  # pydicom raises many kinds on values that are none
+            raise NotUsableError(f"the instance cannot be sent ({in_one_line(error)})") from error
+        contents.append(buffer.getvalue())
+    body, media_type = multipart.encode(contents, "application/dicom")
+    return Response(body, media_type=media_type)

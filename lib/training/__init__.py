@@ -1,0 +1,1 @@
+"""Offline training behind the shipped weights."""

@@ -1,0 +1,213 @@
+"""Offline training on patches: seeded, resumable, each run with a manifest beside its weights."""
+
+import copy
+import hashlib
+import json
+import logging
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from lib.errors import UserError
+from lib.losses import HybridLoss
+from lib.networks import AttentionResidualUNet
+from lib.networks.weights import load_weights
+from lib.storage.atomic import write_atomically, write_json
+from lib.training.patches import PatchSampler
+from lib.training.scans import Scan
+from lib.training.training_curve import training_curve
+from lib.training.training_data import TrainingData
+from lib.transforms.adjacent_slices import AdjacentSlicesd
+
+logger = logging.getLogger(__name__)
+
+_EMA_DECAY = 0.998
+_WARM_UP_STEPS = 100
+
+
+def fit(
+    data: TrainingData,
+    *,
+    info: Mapping[str, Any],
+    output: Path,
+    steps: int,
+    cycles: int,
+    batch_size: int,
+    patch_size: int,
+    learning_rate: float,
+    seed: int,
+    save_every: int,
+    bfloat16: bool,
+    crops_first: float,
+    decoys: int = 2,
+    initial: Path | None = None,
+) -> Path:
+    """Train and return the weights, ``output/model.pt``.
+
+    The weights are the running mean of the last steps (EMA). Nothing is chosen by the test crops: they are
+    only watched, beside as many crops that are trained on. A run that was stopped goes on from ``output/resume.pt``.
+
+    Args:
+        data: What to learn from, and the crops to watch.
+        info: info.yaml.
+        output: Folder of the run.
+        steps: Optimiser steps.
+        cycles: How often the learning rate falls to zero over them; the weights are good at the end of each.
+        batch_size: Patches for each step.
+        patch_size: Pixels of their sides, a multiple of the network's stride.
+        learning_rate: Of Adam, at its highest.
+        seed: Of weights and patches.
+        save_every: Steps between two checkpoints.
+        bfloat16: Let the network work in half precision; faster where the processor can do it.
+        crops_first: Share of the steps over which the patches go from crops alone to the whole mixture.
+        decoys: See ``PatchSampler``.
+        initial: Weights to begin with, instead of random ones.
+    """
+    if not 1 <= cycles <= steps:
+        raise UserError(f"{steps} steps cannot have {cycles} cycles; give at least one step for each.")
+    torch.manual_seed(seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loss = {name: info["config"]["train"][name] for name in ("loss_lambda", "focal_gamma", "focal_alpha")}
+    network = AttentionResidualUNet(**info["network"])
+    if initial:
+        load_weights(network, initial)
+    network = network.to(device, memory_format=torch.channels_last)
+    average = AveragedModel(network, avg_fn=_running_mean, use_buffers=True)
+    optimizer = torch.optim.Adam(network.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _rate(step % (steps // cycles), steps // cycles)
+    )
+    loss_function = HybridLoss(*loss.values())
+    parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
+    manifest = {
+        "data": data.names(),
+        "settings": {
+            "network": info["network"],
+            "preprocessing": info["preprocessing"],
+            "loss": loss,
+            "steps": steps,
+            "cycles": cycles,
+            "batch_size": batch_size,
+            "patch_size": patch_size,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "bfloat16": bfloat16,
+            "crops_first": crops_first,
+            "decoys": decoys,
+            "initial": hashlib.sha256(initial.read_bytes()).hexdigest() if initial else None,
+        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "monai": monai.__version__},
+        "history": [],
+    }
+    first = _resume(output, parts, manifest)
+    sampler = PatchSampler(
+        data.crops,
+        data.hosts,
+        preprocessing=info["preprocessing"],
+        size=patch_size,
+        seed=seed + first,
+        batch_size=batch_size,
+        warm_up=round(steps * crops_first),
+        first=first,
+        decoys=decoys,
+    )
+    # One process beside this one draws, so that the order of the patches is that of the seed.
+    batches = DataLoader(sampler, batch_size=None, num_workers=1, prefetch_factor=8)
+    # As many of the crops that are trained on, to tell what is missing: fit, or other patients.
+    every = max(1, len(data.crops) // max(1, len(data.test_crops)))
+    watched = {"test_crop_dice": data.test_crops, "trained_crop_dice": data.crops[::every]}
+    network.train()
+    running = 0.0
+    for step, (image, label) in zip(range(first + 1, steps + 1), batches, strict=False):
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            logits = network(image.to(device, memory_format=torch.channels_last))
+        cost = loss_function(logits.float(), label.to(device))
+        cost.backward()
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(network)
+        running = cost.item() if step == first + 1 else 0.98 * running + 0.02 * cost.item()
+        if step % save_every == 0 or step == steps:
+            dice = {
+                name: _mean(crop_dice(average.module, crops, info["preprocessing"]["slice_offsets_mm"], sampler.air))
+                for name, crops in watched.items()
+            }
+            manifest["history"].append({"step": step, "loss": round(running, 4), **dice})
+            logger.info("Step %d of %d: loss %.3f, %s", step, steps, running, dice)
+            _save(output, parts, manifest, step)
+    return output / "model.pt"
+
+
+@torch.inference_mode()
+def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], offsets_mm: Sequence[float], air: float) -> list[float]:
+    """Dice over all voxels of each crop, at a probability of 0.5, on the grid of the network.
+
+    Args:
+        network: Left as it is.
+        crops: With their labels.
+        offsets_mm: Of the slices that the network sees.
+        air: What surrounds them, normalised.
+    """
+    device = next(network.parameters()).device
+    network = copy.deepcopy(network).eval()
+    stack = AdjacentSlicesd(keys="image", offsets_mm=offsets_mm)
+    result = []
+    for crop in crops:
+        height, width = crop.image.shape[:2]
+        border = [0, 0, *(pad for n in (width, height) for pad in (16, 16 + -n % 16))]
+        padded = torch.nn.functional.pad(crop.image[None], border, value=air)
+        volume = monai.data.MetaTensor(padded, affine=np.diag([1, 1, crop.spacing, 1]))
+        image = stack({"image": volume})["image"].as_tensor().permute(3, 0, 1, 2)
+        found = (network(image.to(device)) > 0).cpu()[:, 0, 16 : 16 + height, 16 : 16 + width]
+        truth = crop.label.permute(2, 0, 1)
+        result.append(2 * (found & truth).sum().item() / max(found.sum().item() + truth.sum().item(), 1))
+    return result
+
+
+def _rate(step: int, cycle: int) -> float:
+    """Share of the learning rate at a step of a cycle: a short rise, then half a cosine down to zero."""
+    return min(1.0, (step + 1) / _WARM_UP_STEPS) * (1 + math.cos(math.pi * step / cycle)) / 2
+
+
+def _running_mean(mean: torch.Tensor, value: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+    """Mean of the last steps; over fewer of them at the beginning, so that the first weights are soon forgotten."""
+    return torch.lerp(mean, value, max(1 - _EMA_DECAY, 9 / (10 + int(count)))) if mean.is_floating_point() else value
+
+
+def _resume(output: Path, parts: Mapping[str, Any], manifest: dict[str, Any]) -> int:
+    """Load the last checkpoint of the same settings, if there is one, and return its step."""
+    path = output / "resume.pt"
+    if not path.exists():
+        return 0
+    before = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
+    if before["settings"] != json.loads(json.dumps(manifest["settings"])) or before["data"] != manifest["data"]:
+        raise UserError(f"{output} holds a run with other settings or data. Give another --output, or delete it.")
+    checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    for name, part in parts.items():
+        part.load_state_dict(checkpoint[name])
+    manifest["history"] = before["history"]
+    logger.info("Going on from step %d.", checkpoint["step"])
+    return checkpoint["step"]
+
+
+def _save(output: Path, parts: Mapping[str, Any], manifest: Mapping[str, Any], step: int) -> None:
+    state = {name: part.state_dict() for name, part in parts.items()} | {"step": step}
+    write_atomically(output / "resume.pt", lambda path: torch.save(state, path))
+    weights = {"model": parts["average"].module.state_dict()}
+    write_atomically(output / "model.pt", lambda path: torch.save(weights, path))
+    write_json(output / "manifest.json", manifest)
+    curve = training_curve(manifest["history"])
+    write_atomically(output / "curve.svg", lambda path: path.write_text(curve, encoding="utf-8"))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(float(np.mean(values)), 4) if values else None

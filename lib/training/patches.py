@@ -1,0 +1,290 @@
+"""Training patches: nodules at their true scale set into other lungs, and lungs without nodules."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch.utils.data import IterableDataset
+
+from lib.training.scans import Scan
+from lib.transforms.adjacent_slices import lie_alike
+from lib.transforms.lungs import AIR_HU, inner_air
+
+_FEATHER_PX = 3.0  # width of the soft border of what is set into a lung
+_HALO_PX = 4.0  # lung set in around a nodule without its other surroundings
+_SHARE_BARE = 0.25  # a crop in padding, as the network sees a crop alone
+_SHARE_EMPTY = 0.40  # lung with nothing set in but other lung
+_SHARE_TUMOUR = 0.06  # the whole scans' own tumours
+_SHARE_ANY_SLICE = 0.25  # of a crop, also above and below its nodule
+
+
+class PatchSampler(IterableDataset):
+    """Draws patches of the network's input at the scale of the whole field.
+
+    A crop is set into a lung, at most three in one patch, either with all its own surroundings or with a
+    narrow halo around the nodule; edges are soft. So that the edge itself tells nothing, squares and discs of
+    lung without a nodule are set in as well, and what surrounds the nodules without them: the vessels of as
+    many patients as there are crops. Along the scan axis a channel that leads out of the crop shows the lung
+    around it.
+
+    Args:
+        crops: Scans smaller than the field, with a nodule.
+        hosts: Whole scans; where they have a label, it is learned too.
+        preprocessing: Section of info.yaml.
+        size: Pixels of the square patch.
+        seed: Of the random numbers.
+        batch_size: Patches in each batch when it is iterated, without end, by one process.
+        warm_up: Batches until the mixture is whole. It begins with crops alone: a network that sees mostly lung
+            without nodules from the start is long content with finding nothing.
+        first: Batches that were drawn before, by a run that goes on.
+        decoys: At most so many pieces without a nodule, of scans and crops alike, are set into a window of a scan.
+    """
+
+    def __init__(
+        self,
+        crops: Sequence[Scan],
+        hosts: Sequence[Scan],
+        *,
+        preprocessing: Mapping[str, Any],
+        size: int,
+        seed: int,
+        batch_size: int = 1,
+        warm_up: int = 0,
+        first: int = 0,
+        decoys: int = 2,
+    ) -> None:
+        self.warm_up = warm_up
+        self.first = first
+        self.decoys = decoys
+        self.crops = crops
+        self.hosts = hosts
+        self.offsets = tuple(preprocessing["slice_offsets_mm"])
+        self.size = size
+        self.batch_size = batch_size
+        self.rng = np.random.default_rng(seed)
+        self.hu_mean, self.hu_std = preprocessing["hu_mean"], preprocessing["hu_std"]
+        self.pixel_mm = preprocessing["field_mm"] / preprocessing["size"][0]
+        self.air, self.ceiling = map(self._normalised, preprocessing["hu_window"])
+        self.lung = self._normalised(AIR_HU)
+        self._places = [self._find_places(host) for host in hosts]
+        self._with_tumour = [index for index, places in enumerate(self._places) if len(places["tumour"])]
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for number in count(self.first):
+            yield self.batch(self.batch_size, min(1.0, number / self.warm_up) if self.warm_up else 1.0)
+
+    def batch(self, patches: int, mixed: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (patches, channels, size, size) and labels (patches, 1, size, size), both float32.
+
+        Args:
+            patches: Number of them.
+            mixed: Share drawn from the whole mixture; the others are crops alone.
+        """
+        images, labels = zip(*(self._patch(mixed) for _ in range(patches)), strict=True)
+        return torch.stack(images), torch.stack(labels)
+
+    def _normalised(self, hu: float) -> float:
+        return (hu - self.hu_mean) / self.hu_std
+
+    def _find_places(self, host: Scan) -> dict[str, np.ndarray]:
+        """Voxels (N, 3) in the usable slices: lung, vessels in it, all that is denser than lung, and tumour."""
+        usable = np.zeros(host.image.shape[2], bool)
+        usable[list(host.usable)] = True
+        air = host.image.numpy() < self.lung
+        lung = inner_air(air, self.pixel_mm**2 * host.spacing / 1000)
+        tumour = host.label.numpy()
+        in_plane = ndimage.generate_binary_structure(2, 1)[..., None]
+        vessel = ndimage.binary_closing(lung, in_plane, iterations=4) & ~air & ~tumour
+        places = {"lung": lung, "vessel": vessel, "tissue": ~air, "tumour": tumour}
+        return {name: np.argwhere(mask & usable) for name, mask in places.items()}
+
+    def _anywhere(self) -> str:
+        return "lung" if self.rng.random() < 0.75 else "tissue"
+
+    def _enhanced(self, stack: torch.Tensor) -> torch.Tensor:
+        """Half of the time, soft tissue up to 250 HU brighter, as blood is after contrast medium."""
+        if self.rng.random() < 0.5:
+            return stack
+        low, high = self._normalised(-100), self._normalised(50)
+        share = ((stack[:-1] - low) / (high - low)).clamp(0, 1)
+        return torch.cat([stack[:-1] + share * self.rng.uniform(0, 250) / self.hu_std, stack[-1:]])
+
+    def _patch(self, mixed: float) -> tuple[torch.Tensor, torch.Tensor]:
+        kind = self.rng.random() if self.rng.random() < mixed or not self.crops else 0.0
+        if kind < _SHARE_BARE or not self.hosts:
+            stack = self._padding()
+            nodule, within = self._nodule()
+            self._set_in(stack, nodule, within, torch.ones(nodule.shape[1:]))
+        elif kind < _SHARE_BARE + _SHARE_TUMOUR and self._with_tumour:
+            stack, _ = self._host_window(self.size, self.rng.choice(self._with_tumour), around="tumour")
+        else:
+            stack, _ = self._host_window(self.size, self.rng.integers(len(self.hosts)))
+            for _ in range(self.rng.integers(0, self.decoys + 1)):
+                self._set_in(stack, *self._decoy())
+            empty = kind > 1 - _SHARE_EMPTY or not self.crops
+            for _ in range(0 if empty else self.rng.integers(1, 4)):
+                nodule, within = self._nodule()
+                halo = self.rng.random() < 0.5
+                self._set_in(stack, nodule, within, _halo(nodule[-1]) if halo else _soft_square(*nodule.shape[1:]))
+        return self._vary(stack)
+
+    def _decoy(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What is no nodule, to be set in: (channels + label, h, w), which channels mean something, and weights."""
+        if self.crops and self.rng.random() < 0.5:
+            crop, within = self._nodule()
+            return crop, within, _soft_square(*crop.shape[1:]) * (1 - _halo(crop[-1]))
+        side = int(self.rng.integers(10, 40))
+        window, within = self._host_window(side, self.rng.integers(len(self.hosts)), around="vessel")
+        shape = _soft_square if self.rng.random() < 0.5 else _soft_disc
+        return window, within, shape(side, side)
+
+    def _padding(self) -> torch.Tensor:
+        stack = torch.full((len(self.offsets) + 1, self.size, self.size), self.air)
+        stack[-1] = 0
+        return stack
+
+    def _nodule(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """One slice of a random crop, (channels + label, h, w), and which channels lie within the crop."""
+        crop = self.crops[self.rng.integers(len(self.crops))]
+        if self.rng.random() < _SHARE_ANY_SLICE:
+            index = int(self.rng.integers(crop.image.shape[2]))
+        else:
+            slices = torch.nonzero(crop.label.any(0).any(0))[:, 0]
+            index = int(slices[self.rng.integers(len(slices))])
+        # One in twelve becomes a large tumour; the others vary by a quarter.
+        zoom = self.rng.uniform(1.3, 3.0) if self.rng.random() < 1 / 12 else self.rng.uniform(0.8, 1.25)
+        stack, within = _slice_stack(crop, index, [offset / zoom for offset in self.offsets])
+        size = [max(1, round(length * zoom)) for length in stack.shape[1:]]
+        stack = F.interpolate(stack[None], size=size, mode="bilinear")[0]
+        stack[-1] = (stack[-1] >= 0.5).float()
+        return self._turned(stack, within)
+
+    def _host_window(self, side: int, index: int, around: str = "anything") -> tuple[torch.Tensor, torch.Tensor]:
+        """A window of a whole scan as (channels + label, side, side), and which channels lie within the scan.
+
+        Args:
+            side: Pixels.
+            index: Of the scan.
+            around: ``vessel`` puts a vessel in the middle, ``tumour`` has some tumour in it, ``anything`` is mostly
+                in the lungs.
+        """
+        host = self.hosts[index]
+        voxels = self._places[index][around if around != "anything" else self._anywhere()]
+        if not len(voxels):
+            voxels = self._places[index]["tissue"]
+        x, y, z = voxels[self.rng.integers(len(voxels))]
+        reach = round(side / self.rng.uniform(0.8, 1.25))
+        jitter = 0 if around == "vessel" else reach // 4
+        low = [int(centre - reach // 2 + self.rng.integers(-jitter, jitter + 1)) for centre in (x, y)]
+        window, within = _slice_stack(host, int(z), self.offsets, low, reach, self.air)
+        window = self._enhanced(F.interpolate(window[None], size=(side, side), mode="bilinear")[0])
+        window[-1] = (window[-1] >= 0.5).float()
+        window[:-1][~within] = self.air
+        return self._turned(window, within)
+
+    def _set_in(self, stack: torch.Tensor, square: torch.Tensor, within: torch.Tensor, weight: torch.Tensor) -> None:
+        """Blend a square into the patch at a random place in lung, in place."""
+        height, width = square.shape[1:]
+        places = torch.nonzero(stack[len(self.offsets) // 2] < self.lung)
+        if not len(places):
+            return
+        middle = places[self.rng.integers(len(places))].tolist()
+        row, column = middle[0] - height // 2, middle[1] - width // 2
+        rows = slice(max(row, 0), min(row + height, self.size))
+        columns = slice(max(column, 0), min(column + width, self.size))
+        inner = (slice(rows.start - row, rows.stop - row), slice(columns.start - column, columns.stop - column))
+        weight = weight[inner]
+        for channel in torch.nonzero(within)[:, 0].tolist():
+            place = stack[channel, rows, columns]
+            place += weight * (square[channel][inner] - place)
+        stack[-1, rows, columns] = torch.where(weight >= 0.5, square[-1][inner], stack[-1, rows, columns])
+
+    def _turned(self, stack: torch.Tensor, within: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Flips and quarter turns; also along the scan axis, where the offsets are symmetric."""
+        if self.rng.random() < 0.5:
+            stack = stack.flip(1)
+        stack = torch.rot90(stack, int(self.rng.integers(4)), (1, 2))
+        if self.rng.random() < 0.5 and lie_alike(self.offsets):
+            return torch.cat([stack[:-1].flip(0), stack[-1:]]), within.flip(0)
+        return stack, within
+
+    def _vary(self, stack: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Other scanners: shift (sd 25 HU), contrast (sd 5 %), noise and smoothing by the kernel."""
+        image, label = stack[:-1], stack[-1:]
+        if self.rng.random() < 0.3:
+            share = self.rng.uniform(0.1, 0.5)
+            image = torch.lerp(image, F.avg_pool2d(image[None], 3, 1, 1, count_include_pad=False)[0], share)
+        image = image * self.rng.normal(1, 0.05) + self.rng.normal(0, 25) / self.hu_std
+        if self.rng.random() < 0.4:
+            sd = self.rng.uniform(5, 50) / self.hu_std
+            image = image + torch.from_numpy(self.rng.normal(0, sd, image.shape).astype(np.float32))
+        return image.clamp(self.air, self.ceiling), label
+
+
+def _slice_stack(
+    scan: Scan,
+    index: int,
+    offsets_mm: Sequence[float],
+    low: Sequence[int] = (0, 0),
+    side: int | None = None,
+    air: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Slices at distances from one slice, then the label of that slice; and which lie within the scan.
+
+    The last slice reaches half a slice further, as in AdjacentSlicesd; what is shown beyond means nothing.
+
+    Args:
+        scan: Where they are.
+        index: Of the slice.
+        offsets_mm: Distances.
+        low: First pixel of a window along both axes; may lie outside of the scan.
+        side: Pixels of its sides; None is the whole slice.
+        air: What lies outside of the scan in the plane.
+    """
+    high = [length if side is None else start + side for start, length in zip(low, scan.image.shape, strict=False)]
+    rows, columns = (slice(max(start, 0), max(stop, 0)) for start, stop in zip(low, high, strict=True))
+    image, label = scan.image[rows, columns], scan.label[rows, columns, index]
+    last = image.shape[2] - 1
+    layers = []
+    within = []
+    for offset in offsets_mm:
+        wanted = index + offset / scan.spacing
+        position = min(max(wanted, 0), last)
+        below = int(position)
+        layers.append(torch.lerp(image[..., below], image[..., min(below + 1, last)], position - below))
+        within.append(-0.5 <= wanted <= last + 0.5)
+    border = [
+        pad
+        for start, stop, length in reversed(list(zip(low, high, scan.image.shape, strict=False)))
+        for pad in (max(-start, 0), max(stop - length, 0))
+    ]
+    stack = torch.cat([F.pad(torch.stack(layers), border, value=air), F.pad(label[None].float(), border)])
+    return stack, torch.tensor(within)
+
+
+def _soft_square(height: int, width: int) -> torch.Tensor:
+    """Weights that rise to 1 from the border of a square inwards."""
+    sides = []
+    for length in (height, width):
+        along = torch.arange(length, dtype=torch.float32)
+        sides.append(torch.minimum(along + 0.5, length - along - 0.5))
+    return torch.minimum(sides[0][:, None], sides[1][None]).div(_FEATHER_PX).clamp(max=1)
+
+
+def _soft_disc(height: int, width: int) -> torch.Tensor:
+    """Weights that rise to 1 from the border of a disc inwards."""
+    rows, columns = (torch.arange(n) - (n - 1) / 2 for n in (height, width))
+    radius = torch.hypot(rows[:, None], columns[None])
+    return ((min(height, width) / 2 - radius) / _FEATHER_PX).clamp(0, 1)
+
+
+def _halo(label: torch.Tensor) -> torch.Tensor:
+    """Weights of 1 on the nodule and beside it, falling to 0 over the halo; all 0 where there is no nodule."""
+    if not label.any():
+        return torch.zeros_like(label)
+    distance = torch.from_numpy(ndimage.distance_transform_edt(label.numpy() < 0.5)).float()
+    return ((_HALO_PX + _FEATHER_PX - distance) / _FEATHER_PX).clamp(0, 1)

@@ -1,0 +1,171 @@
+"""Images and masks from files into memory, as the network sees them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from monai.transforms import Compose
+
+from lib.errors import UserError
+from lib.training.dicom_volumes import dicom_volume
+from lib.transforms import image_transforms
+from lib.transforms.axial_field import field_of
+
+_NIFTI = (".nii.gz", ".nii", ".nrrd")
+
+
+class Case(NamedTuple):
+    """An image with its mask.
+
+    Attributes:
+        name: Of the file, or as much of the path of a DICOM folder as tells it from the others.
+        image: Volume.
+        mask: Volume on the same grid.
+        patient: Of whom it is: the PatientID of a DICOM series, else what the name says.
+        is_dicom: Whether it is a DICOM series.
+    """
+
+    name: str
+    image: Path
+    mask: Path
+    patient: str
+    is_dicom: bool
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One preprocessed volume.
+
+    Attributes:
+        name: File or folder it came from.
+        image: Normalised, shape (X, Y, Z), float32; without the padding around an image smaller than the
+            field.
+        label: Tumour, same shape, bool; all False where there is no mask.
+        spacing: Distance of slices in mm.
+        usable: Slices with lung and without unmarked tumour.
+        patient_id: Of a DICOM series; empty where the name tells of whom it is.
+    """
+
+    name: str
+    image: torch.Tensor
+    label: torch.Tensor
+    spacing: float
+    usable: tuple[int, ...]
+    patient_id: str = ""
+
+    @property
+    def patient(self) -> str:
+        """Of whom it is."""
+        return self.patient_id or patient_of(self.name)
+
+
+def is_whole(scan: Scan, info: Mapping[str, Any]) -> bool:
+    """A whole scan fills at least half of the field; less is a crop."""
+    return min(scan.image.shape[:2]) >= min(info["preprocessing"]["size"]) / 2
+
+
+def patient_of(name: str) -> str:
+    """What stands before the first underscore of a name: nodules of one patient stay together."""
+    return name.split("_")[0]
+
+
+def find_pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None]]:
+    """Images with their masks: a folder of volumes and one of masks under the same names, or a DICOM series.
+
+    Args:
+        images: Folder of .nii, .nii.gz or .nrrd files, or folder of one DICOM series (subfolders allowed).
+        masks: Folder of masks, or for a DICOM series one mask file, or None where there is no tumour.
+    """
+    if not images.exists():
+        raise UserError(f"There is no {images}.")
+    volumes = sorted(path for path in images.iterdir() if path.name.endswith(_NIFTI)) if images.is_dir() else [images]
+    if not volumes:
+        if masks is not None and not masks.is_file():
+            raise UserError(f"{images} holds no volumes; as a DICOM series it needs one mask file, not {masks}.")
+        return [(images, masks)]
+    if masks is None:
+        return [(path, None) for path in volumes]
+    pairs = [(path, masks / path.name) for path in volumes]
+    missing = [path.name for path, mask in pairs if not mask.is_file()]
+    if missing:
+        raise UserError(f"{len(missing)} images of {images} have no mask in {masks}, the first is {missing[0]}.")
+    return pairs
+
+
+def case_names(images: Sequence[Path]) -> list[str]:
+    """Name files by themselves, and folders by as much of the end of their path as tells them apart.
+
+    Example:
+        >>> case_names([Path("crops/P1_R.nii.gz")])
+        ['P1_R']
+    """
+    folders = {path.resolve() for path in images if path.is_dir()}
+
+    def name(path: Path) -> str:
+        if not path.is_dir():
+            return path.name.split(".nii")[0].split(".nrrd")[0]
+        parts = path.resolve().parts
+        ends = (parts[-count:] for count in range(1, len(parts) + 1))
+        return "-".join(next(end for end in ends if sum(one.parts[-len(end) :] == end for one in folders) == 1))
+
+    return [name(path) for path in images]
+
+
+def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> list[Case]:
+    """Find images with their masks, and make volumes of DICOM series.
+
+    Args:
+        images: Folders of volumes, or of one DICOM series each.
+        masks: For each of them a folder of masks under the same names, or one mask file for a DICOM series.
+        cache: Folder for the volumes made of DICOM series.
+
+    Raises:
+        UserError: Images or masks are missing.
+    """
+    if len(images) != len(masks):
+        raise UserError(f"Give as many folders of masks as of images: got {len(masks)} for {len(images)}.")
+    pairs = [pair for folder, truth in zip(images, masks, strict=True) for pair in find_pairs(folder, truth)]
+    cases = []
+    for name, (image, mask) in zip(case_names([image for image, _ in pairs]), pairs, strict=True):
+        if image.is_dir():
+            volume = dicom_volume(image, cache)
+            cases.append(Case(name, volume.path, mask, volume.patient or name, True))
+        else:
+            cases.append(Case(name, image, mask, patient_of(name), False))
+    return cases
+
+
+def load_scan(
+    image: Path, mask: Path | None, preprocessing: Mapping[str, Any], cache: Path, name: str | None = None
+) -> Scan:
+    """Run the transforms of inference on one volume, but for the neighbouring slices.
+
+    Args:
+        image: Volume, or folder of one DICOM series.
+        mask: Volume on the same grid, or None.
+        preprocessing: Section of info.yaml.
+        cache: Folder for the volumes made of DICOM series.
+        name: As :func:`case_names` gives it, where there are several.
+    """
+    name = name or case_names([image])[0]
+    unmarked: frozenset[int] = frozenset()
+    patient, files = "", {"image": image}
+    if image.is_dir():
+        dicom = dicom_volume(image, cache)
+        files["image"], unmarked, patient = dicom.path, dicom.unmarked, dicom.patient or name
+    if mask is not None:
+        files["label"] = mask
+    data = Compose(image_transforms(preprocessing, keys=tuple(files), neighbours=False))(files)
+    volume = data["image"][0]
+    label = data["label"][0].as_tensor() > 0.5 if mask is not None else torch.zeros(volume.shape, dtype=torch.bool)
+    window = field_of(data["image"]).filled
+    return Scan(
+        name=name,
+        image=volume.as_tensor()[window].contiguous(),
+        label=label[window].contiguous(),
+        spacing=float(data["image"].pixdim[2]),
+        usable=tuple(z for z in range(*data["lung_slices"]) if z not in unmarked),
+        patient_id=patient,
+    )

@@ -1,0 +1,1 @@
+"""Tools of the maintainers: benchmark, chaos and fuzzing. Nothing in lib imports them."""

@@ -1,0 +1,107 @@
+"""What an inference costs while the server trains, beside the same inference alone."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import requests
+
+from lib.phantoms import DemoSeries
+from tools.benchmark.processes import ServerProcess
+
+_TIMEOUT = 1800
+_ENDLESS = {"max_epochs": 100_000, "early_stop_patience": 0, "val_split": 0.0}
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Seconds of the same inference, alone and during a training.
+
+    Attributes:
+        alone: Of each inference while nothing else ran.
+        during: Of each inference while the training computed.
+        epochs: That the training finished meanwhile.
+        cores: Cores that the training used meanwhile, 1 being one core.
+    """
+
+    alone: tuple[float, ...]
+    during: tuple[float, ...]
+    epochs: int
+    cores: float
+
+    @property
+    def ratio(self) -> float:
+        """Median during a training, of the median alone; 1 where the training costs nothing."""
+        return statistics.median(self.during) / statistics.median(self.alone)
+
+
+def measure(server: ServerProcess, series: list[DemoSeries], rounds: int = 5, **training: Any) -> Busy:
+    """Label some series, time an inference alone, train, and time it again.
+
+    Args:
+        server: The real server, which scores nothing in the background.
+        series: Labelled by their truth and trained on; the first is segmented.
+        rounds: Inferences to take the median of, each time.
+        training: Settings of the training, beside what keeps it from ending.
+    """
+    image = series[0].series_uid
+    for one in series:
+        _label(server.url, one)
+    _infer(server.url, image)  # makes the volume, loads the weights
+    alone = tuple(_infer(server.url, image) for _ in range(rounds))
+    with _training(server, training) as (epoch, process):
+        first, began, spent = epoch(), time.perf_counter(), _cpu_seconds(process)
+        during = tuple(_infer(server.url, image) for _ in range(rounds))
+        cores = (_cpu_seconds(process) - spent) / (time.perf_counter() - began)
+        return Busy(alone, during, epoch() - first, cores)
+
+
+@contextlib.contextmanager
+def _training(server: ServerProcess, settings: dict[str, Any]) -> Iterator[tuple[Callable[[], int], psutil.Process]]:
+    """A training that has finished its first epoch, as a function that tells the epoch, and its process."""
+    answer = requests.post(f"{server.url}/train/lung_tumor", json={**_ENDLESS, **settings}, timeout=60)
+    answer.raise_for_status()
+    started = time.time()
+
+    def epoch() -> int:
+        task = requests.get(f"{server.url}/train/", timeout=60).json()
+        if task["status"] not in ("SUBMITTED", "RUNNING"):
+            raise RuntimeError("The training ended:\n" + "\n".join(task.get("details", ())))
+        stats = requests.get(f"{server.url}/info/", timeout=60).json()["train_stats"]["lung_tumor"]
+        return stats.get("epoch", 0) if stats.get("updated", 0) > started else 0
+
+    try:
+        end = time.monotonic() + _TIMEOUT
+        while not epoch():
+            if time.monotonic() > end:
+                raise TimeoutError(f"The training finished no epoch in {_TIMEOUT} s:\n{server.log_text()[-4000:]}")
+            time.sleep(0.5)
+        (process,) = psutil.Process(server.process.pid).children()
+        yield epoch, process
+    finally:
+        requests.delete(f"{server.url}/train/", timeout=60)
+
+
+def _label(url: str, series: DemoSeries) -> None:
+    with series.truth.open("rb") as file:
+        files = {"label": (series.truth.name, file)}
+        answer = requests.put(f"{url}/datastore/label", params={"image": series.series_uid}, files=files, timeout=600)
+    answer.raise_for_status()
+
+
+def _infer(url: str, image: str) -> float:
+    began = time.perf_counter()
+    query = {"image": image, "output": "image"}
+    requests.post(f"{url}/infer/lung_tumor", params=query, timeout=3600).raise_for_status()
+    return time.perf_counter() - began
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    spent = process.cpu_times()
+    return spent.user + spent.system

@@ -1,0 +1,143 @@
+"""The most memory that one inference takes in the real server, for scans of more and more slices."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import requests
+
+from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_series
+from tools.benchmark.processes import ServerProcess
+
+MEGABYTE = 1_000_000
+_CHEST = 100  # slices that show lung; below it lies the rest of the body
+_SPACING = 1.25  # of slices, mm
+_INTERVAL = 0.005
+_TIMEOUT = 7200
+
+StartServer = Callable[[Path, Path], AbstractContextManager[ServerProcess]]
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Resident memory of the server and the processes that it started.
+
+    Attributes:
+        slices: Of the scan.
+        idle: Bytes before the inference.
+        peak: The most bytes during it.
+        seconds: That it took, with making the volume of the DICOM files.
+    """
+
+    slices: int
+    idle: int
+    peak: int
+    seconds: float
+
+    @property
+    def above_idle(self) -> int:
+        """Bytes that the inference took."""
+        return self.peak - self.idle
+
+    def megabytes_a_slice(self, smallest: MemoryUse) -> float:
+        """By how much it grew with each slice more than in a smaller scan."""
+        return (self.above_idle - smallest.above_idle) / (self.slices - smallest.slices) / MEGABYTE
+
+
+def write_long_scan(folder: Path, slices: int, side: int = 512) -> None:
+    """Write a DICOM series of a chest, and as much of the body below it as makes ``slices`` of ``side`` pixels.
+
+    What is below the lungs costs the network nothing, so that the scan of a whole body is measured in minutes.
+    """
+    chest = min(_CHEST, slices)
+    grid = Acquisition(shape=(chest, side, side), spacing=(_SPACING, 360 / side, 360 / side))
+    hu, _, affine = chest_volume(1, lesions=draw_lesions(1, 6), acquisition=grid)
+    body = np.where(_outline(hu[0]), 40, -1000).astype(np.int16)
+    noise = np.random.default_rng(0).integers(-20, 21, body.shape, np.int16)
+    volume = np.empty((slices, side, side), np.int16)
+    volume[: slices - chest] = body + noise
+    volume[slices - chest :] = hu
+    affine = affine.copy()
+    affine[:3, 3] -= (slices - chest) * affine[:3, 2]
+    write_dicom_series(folder, volume, affine, patient_id=f"MEMORY-{slices}")
+
+
+def measure(slices: int, scratch: Path, start: StartServer, *, side: int = 512) -> MemoryUse:
+    """Infer once on a scan of ``slices`` in a server that was just started.
+
+    Args:
+        slices: Of the scan.
+        scratch: Gets the scan and a workspace; both are removed again.
+        start: ``start(studies, workspace)``: the server, until the block ends.
+        side: Pixels of a slice's sides.
+    """
+    studies, workspace = scratch / f"memory-{slices}", scratch / f"memory-{slices}-workspace"
+    write_long_scan(studies, slices, side)
+    try:
+        with start(studies, workspace) as server:
+            image = _image(server.url)
+            idle = _resident(psutil.Process(server.process.pid))
+            began = time.perf_counter()
+            with _peak_resident(server.process.pid) as peak:
+                reply = requests.post(
+                    f"{server.url}/infer/lung_tumor",
+                    params={"image": image, "output": "image"},
+                    data={"params": '{"result_extension": ".nrrd"}'},  # as OHIF asks for it
+                    timeout=_TIMEOUT,
+                )
+            reply.raise_for_status()
+            return MemoryUse(slices, idle, max(peak), time.perf_counter() - began)
+    finally:
+        shutil.rmtree(studies)
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _peak_resident(pid: int) -> Iterator[list[int]]:
+    """The resident bytes of a process and its children while the block runs, one value for each new maximum."""
+    process, seen, over = psutil.Process(pid), [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_INTERVAL):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                resident = _resident(process)
+                if resident > seen[-1]:
+                    seen.append(resident)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _resident(process: psutil.Process) -> int:
+    return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
+
+
+def _image(url: str) -> str:
+    """The server's only image, as soon as it is listed."""
+    deadline = time.monotonic() + _TIMEOUT
+    while time.monotonic() < deadline:
+        found = list(requests.get(f"{url}/datastore/", params={"output": "all"}, timeout=600).json()["objects"])
+        if found:
+            return found[0]
+        time.sleep(0.5)
+    raise TimeoutError(f"{url} listed no image in {_TIMEOUT} s")
+
+
+def _outline(hu: np.ndarray) -> np.ndarray:
+    """The body in a slice, its lungs too: between the first and the last dense pixel of each row."""
+    dense = hu > -300
+    return np.logical_or.accumulate(dense, axis=1) & np.logical_or.accumulate(dense[:, ::-1], axis=1)[:, ::-1]

@@ -1,0 +1,72 @@
+"""Orthanc with its DICOMweb plugin: the PACS to compare and to test with."""
+
+import contextlib
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from tools.benchmark.processes import free_port, serving
+
+_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+INSTALL = "Orthanc is not installed: apt-get install orthanc orthanc-dicomweb"
+
+
+def orthanc_is_installed() -> bool:
+    """Whether Orthanc and its DICOMweb plugin are there."""
+    return shutil.which("Orthanc") is not None and _PLUGIN.exists()
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A running Orthanc.
+
+    Attributes:
+        url: DICOMweb root, as given to ``--studies``.
+        rest_url: root of Orthanc's own API.
+        auth: user and password, where it asks for them.
+    """
+
+    url: str
+    rest_url: str
+    auth: tuple[str, str] | None
+
+    def upload(self, studies: Path) -> int:
+        """Store all files under a folder; returns the number of instances it then holds."""
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as files:
+            for path in sorted(studies.rglob("*")):
+                if path.is_file():
+                    files.write(path, path.relative_to(studies))
+        reply = requests.post(f"{self.rest_url}/instances", archive.getvalue(), auth=self.auth, timeout=300)
+        reply.raise_for_status()
+        return requests.get(f"{self.rest_url}/statistics", auth=self.auth, timeout=60).json()["CountInstances"]
+
+
+@contextlib.contextmanager
+def orthanc_server(directory: Path, auth: tuple[str, str] | None = None, port: int | None = None) -> Iterator[Orthanc]:
+    """An Orthanc on a port of 127.0.0.1, a free one if none is given, its files in ``directory``: at first empty."""
+    port = port or free_port()
+    configuration = {
+        "Name": "TEST",
+        "StorageDirectory": str(directory / "storage"),
+        "IndexDirectory": str(directory / "index"),
+        "HttpPort": port,
+        "DicomServerEnabled": False,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": auth is not None,
+        "RegisteredUsers": dict([auth] if auth else []),
+        "Plugins": [str(_PLUGIN)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "orthanc.json").write_text(json.dumps(configuration))
+    root = f"http://127.0.0.1:{port}"
+    command = ["Orthanc", str(directory / "orthanc.json")]
+    with serving(command, url=root, ready="/system", directory=directory, auth=auth, timeout=60):
+        yield Orthanc(f"{root}/dicom-web", root, auth)

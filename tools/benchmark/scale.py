@@ -1,0 +1,188 @@
+"""How the server copes with a large folder: first index, restart, a new series, memory, and answers meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import requests
+
+from lib.phantoms import Acquisition, write_dicom_series
+from tools.benchmark.processes import ServerProcess
+
+SLICES = 250  # of a series
+_GRID = Acquisition(shape=(SLICES, 16, 16), spacing=(1.25, 20.0, 20.0))
+_PATIENT = "SCALE-{:06d}"
+_UID = re.compile(rb"(1\.2\.826\.0\.1\.3680043\.8\.498\.)\d{7}(?=\d{20})")  # pydicom's root, then a checksum
+_NEW_SERIES = 3
+_IDLE_SECONDS = 30
+_TIMEOUT = 3600
+
+StartServer = Callable[[Path, Path], AbstractContextManager[ServerProcess]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a folder of some size costs.
+
+    Attributes:
+        instances: In the folder.
+        series: In the folder.
+        first_seconds: From the start of the server to the last series listed, without an index.
+        first_cpu_seconds: What the server computed in that time; unlike the time itself it does not grow with what
+            else runs on the machine.
+        restart_seconds: The same time with the index of before.
+        noticed_seconds: From a series moved into the folder to its being listed; the longest of a few.
+        memory_mib: The most that the server held while it indexed (resident set size).
+        idle_cores: What it computes while nobody asks and nothing changes, 1 being one core.
+        studies_ms, info_ms: Median and longest of the answers to the study list (QIDO-RS) and to ``/info/`` while
+            indexing went on; None where it was over before the server answered.
+    """
+
+    instances: int
+    series: int
+    first_seconds: float
+    first_cpu_seconds: float
+    restart_seconds: float
+    noticed_seconds: float
+    memory_mib: float
+    idle_cores: float
+    studies_ms: tuple[float, float] | None
+    info_ms: tuple[float, float] | None
+
+
+def write_instances(folder: Path, count: int, template: Path) -> int:
+    """Write ``count`` CT instances of 16×16 pixels, each with UIDs of its own, in series of 250.
+
+    Links to one file would all have its UIDs, and an index would keep one of them. So one phantom series is written,
+    and again and again with other UIDs of the same length.
+
+    Args:
+        folder: Gets a folder for each series.
+        count: How many; the last series may be shorter.
+        template: Scratch folder for the phantom series.
+
+    Returns:
+        The number of series.
+    """
+    patient = _PATIENT.format(0)
+    write_dicom_series(template, np.full(_GRID.shape, -700, np.int16), _GRID.affine, patient_id=patient)
+    contents = [path.read_bytes() for path in sorted(template.iterdir())]
+    shutil.rmtree(template)
+    number = 0
+    for number, start in enumerate(range(0, count, SLICES), 1):
+        target = folder / _PATIENT.format(number)
+        target.mkdir(parents=True)
+        for index, content in enumerate(contents[: count - start]):
+            (target / f"{index:04d}.dcm").write_bytes(_renamed(content, patient, number))
+    return number
+
+
+def measure(count: int, scratch: Path, start: StartServer, *, idle_seconds: float = _IDLE_SECONDS) -> Scale:
+    """Run the server on a folder of ``count`` instances twice, the second time with the first one's index.
+
+    Args:
+        count: Instances.
+        scratch: Gets the folder and a workspace; both are removed again.
+        start: ``start(studies, workspace)``: the server, until the block ends.
+        idle_seconds: How long it is left alone, to see what it does by itself.
+    """
+    studies, workspace, spare = scratch / f"scale-{count}", scratch / f"scale-{count}-workspace", scratch / "spare"
+    studies.mkdir(parents=True)
+    series = write_instances(studies, count, scratch / "template")
+    try:
+        began = time.perf_counter()
+        with start(studies, workspace) as server:
+            lists, infos, memory = _watch(server, series)
+            first, cpu = time.perf_counter() - began, _cpu_seconds(server)
+        began = time.perf_counter()
+        with start(studies, workspace) as server:
+            _watch(server, series)
+            restart = time.perf_counter() - began
+            idle = _idle_cores(server, idle_seconds)
+            noticed = [_notice(server, studies, spare / str(n), n) for n in range(_NEW_SERIES)]
+        return Scale(
+            instances=count,
+            series=series,
+            first_seconds=first,
+            first_cpu_seconds=cpu,
+            restart_seconds=restart,
+            noticed_seconds=max(noticed),
+            memory_mib=memory,
+            idle_cores=idle,
+            studies_ms=_median_and_longest(lists),
+            info_ms=_median_and_longest(infos),
+        )
+    finally:
+        for folder in (studies, workspace, spare):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _watch(server: ServerProcess, series: int) -> tuple[list[float], list[float], float]:
+    """Ask until all series are listed: seconds of each study list and of each ``/info/``, and the most memory, MiB."""
+    lists, infos, memory = [], [], 0.0
+    process = psutil.Process(server.process.pid)
+    end = time.monotonic() + _TIMEOUT
+    while time.monotonic() < end:
+        memory = max(memory, process.memory_info().rss / 2**20)
+        seconds, info = _ask(f"{server.url}/info/")
+        if info["datastore"]["total"] >= series and "files_to_index" not in info["datastore"]:
+            return lists, infos, memory
+        infos.append(seconds)
+        # As OHIF's study list asks:
+        lists.append(_ask(f"{server.url}/proxy/dicom/qido/studies?limit=101&offset=0&fuzzymatching=true")[0])
+        time.sleep(0.1)
+    raise TimeoutError(f"{server.url} did not list {series} series in {_TIMEOUT} s:\n{server.log_text()[-4000:]}")
+
+
+def _notice(server: ServerProcess, studies: Path, made: Path, number: int) -> float:
+    """Seconds from a series moved into the folder to its being listed."""
+    patient = f"NEW-{number}"
+    uid = write_dicom_series(made, np.full(_GRID.shape, -700, np.int16), _GRID.affine, patient_id=patient)
+    made.rename(studies / patient)
+    began = time.perf_counter()
+    while time.perf_counter() - began < _TIMEOUT:
+        with contextlib.suppress(requests.HTTPError):  # not known yet
+            reply = requests.get(f"{server.url}/datastore/image/info", params={"image": uid}, timeout=_TIMEOUT)
+            reply.raise_for_status()
+            return time.perf_counter() - began
+        time.sleep(0.1)
+    raise TimeoutError(f"{server.url} did not notice a new series in {_TIMEOUT} s")
+
+
+def _idle_cores(server: ServerProcess, seconds: float) -> float:
+    before, began = _cpu_seconds(server), time.perf_counter()
+    time.sleep(seconds)
+    return (_cpu_seconds(server) - before) / (time.perf_counter() - began)
+
+
+def _cpu_seconds(server: ServerProcess) -> float:
+    spent = psutil.Process(server.process.pid).cpu_times()
+    return spent.user + spent.system
+
+
+def _ask(url: str) -> tuple[float, Any]:
+    began = time.perf_counter()
+    reply = requests.get(url, timeout=_TIMEOUT)
+    reply.raise_for_status()
+    return time.perf_counter() - began, reply.json()
+
+
+def _median_and_longest(seconds: list[float]) -> tuple[float, float] | None:
+    return (1000 * statistics.median(seconds), 1000 * max(seconds)) if seconds else None
+
+
+def _renamed(content: bytes, patient: str, number: int) -> bytes:
+    """The file as one of another patient: every UID of its own, of the same length."""
+    others = _UID.sub(rb"\g<1>%d" % (1_000_000 + number), content)
+    return others.replace(patient.encode(), _PATIENT.format(number).encode())

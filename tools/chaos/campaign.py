@@ -1,0 +1,203 @@
+"""Kill, start again, look whether all is there; as often as was asked."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+import SimpleITK as sitk
+import torch
+
+from lib.publishing.model_store import PRETRAINED
+from lib.storage.atomic import write_json
+from tools.benchmark.processes import ServerProcess
+from tools.chaos import works
+from tools.chaos.kills import Kill, kill
+from tools.chaos.stage import GRID, Stage
+from tools.chaos.state_damage import Damaged, damage_state, problems_of_damage
+from tools.chaos.submissions import Submissions
+
+_SERVER = ("server", "group")
+_WORKS = (  # with those who do it
+    (works.saving, _SERVER),
+    (works.training, (*_SERVER, "training")),
+    (works.publishing_a_training, (*_SERVER, "training")),
+    (works.publishing_an_upload, _SERVER),
+)
+_NOTICE_SECONDS = 300
+_SHARE_DAMAGED = 0.4  # of the starts
+_TOLD = "was interrupted"
+
+
+class Campaign:
+    """Kills of one server after the other, all on one workspace and one model folder.
+
+    Args:
+        folder: For everything; ``summary.json`` is the result.
+        kills: How many.
+        seed: Of the order, the victims and the delays.
+        tell: Called with a sentence after each kill.
+    """
+
+    def __init__(self, folder: Path, kills: int, seed: int, tell: Callable[[str], None]) -> None:
+        self._stage = Stage.build(folder)
+        self._submissions = Submissions(self._stage)
+        self._count = kills
+        self._seed = seed
+        self._tell = tell
+        self._order = np.random.default_rng(seed).permutation([i % len(_WORKS) for i in range(kills)])
+        self._fingerprint = self._stage.studies_fingerprint()
+        self._versions: dict[str, Any] = {}
+        self._told = 0
+        self._kills: list[dict[str, Any]] = []
+        self._starts: list[float] = []
+        self._damaged: Counter[str] = Counter()
+        self._violations: list[str] = []
+        self._begun = time.monotonic()
+
+    def run(self) -> dict[str, Any]:
+        """Kill as often as was asked, or until something is not as it must be; return the summary."""
+        try:
+            self._run()
+        except (AssertionError, RuntimeError, TimeoutError, requests.RequestException) as error:
+            self._violate(f"{type(error).__name__}: {error}")
+        return self._write_summary()
+
+    def _run(self) -> None:
+        last: Kill | None = None
+        checked = False
+        while not (checked and self._is_over()):
+            damaged = self._damage()
+            begun = time.monotonic()
+            with self._stage.server(len(self._starts)) as server:
+                self._starts.append(time.monotonic() - begun)
+                self._told = 0
+                self._look_at(server, damaged)
+                self._check(server, last)
+                checked = True
+                while not self._is_over():
+                    last = self._strike(server)
+                    checked = last.victim == "training"
+                    if not checked:
+                        break
+                    self._check(server, last)
+
+    def _damage(self) -> list[Damaged]:
+        """Damage files before every third start or so."""
+        rng = np.random.default_rng([self._seed, len(self._starts), 1])
+        if not self._starts or rng.random() > _SHARE_DAMAGED:
+            return []
+        damaged = damage_state(self._stage, rng)
+        self._damaged.update(one.kind for one in damaged)
+        self._tell(f"{len(damaged)} files damaged: {', '.join(f'{one.path.name} ({one.kind})' for one in damaged)}")
+        return damaged
+
+    def _look_at(self, server: ServerProcess, damaged: list[Damaged]) -> None:
+        """See that the server names what was damaged, then put the labels back as a person would from a backup."""
+        if damaged:
+            told = requests.get(f"{server.url}/status/data", timeout=600).json()["damaged"]
+            for problem in problems_of_damage(self._stage, damaged, {one["file"] for one in told}):
+                self._violate(f"{problem}; log: {server.log}")
+            for one in damaged:
+                if one.is_label:
+                    one.put_back()
+
+    def _is_over(self) -> bool:
+        return len(self._kills) >= self._count or bool(self._violations)
+
+    def _strike(self, server: ServerProcess) -> Kill:
+        number = len(self._kills)
+        rng = np.random.default_rng([self._seed, number])
+        work, victims = _WORKS[self._order[number]]
+        work(self._stage, server, self._submissions, rng)
+        hit = kill(self._stage, server, victims, self._submissions, rng, self._versions.keys())
+        self._submissions.on_their_way.clear()
+        self._kills.append({"work": work.__name__, "victim": hit.victim, "phases": hit.phases})
+        self._tell(f"kill {number + 1} of {self._count}: {hit.victim} killed during {' and '.join(hit.phases)}")
+        return hit
+
+    def _check(self, server: ServerProcess, last: Kill | None) -> None:
+        for problem in self._problems(server, last):
+            self._violate(f"{problem}; log: {server.log}")
+        self._write_summary()
+
+    def _violate(self, problem: str) -> None:
+        hit = f"after kill {len(self._kills)} {self._kills[-1]}" if self._kills else "before the first kill"
+        self._violations.append(f"seed {self._seed}, {hit}: {problem}")
+        self._tell(f"VIOLATION {self._violations[-1]}")
+
+    def _problems(self, server: ServerProcess, last: Kill | None) -> Iterator[str]:
+        """What is not as it must be."""
+        yield from self._submissions.problems(server.url)
+        if self._stage.studies_fingerprint() != self._fingerprint:
+            yield "the DICOM folder was changed"
+        serving = requests.get(f"{server.url}/info/", timeout=600).json()["model_version"]
+        versions = self._stage.versions()
+        new = versions.keys() - self._versions.keys()
+        yield from (
+            f"version {name} is gone or changed" for name, file in self._versions.items() if versions.get(name) != file
+        )
+        yield from (f"version {name} cannot be loaded" for name in new if not _loads(self._stage.models.weights(name)))
+        self._versions = versions
+        if serving not in {PRETRAINED, *versions}:
+            yield f"the model in use is {serving}, which is none"
+        if last and serving != last.serving and serving not in new:
+            yield f"{last.serving} was in use, now {serving} is"
+        if last and last.interrupted:
+            deadline = time.monotonic() + _NOTICE_SECONDS
+            while server.log_text().count(_TOLD) <= self._told and time.monotonic() < deadline:
+                time.sleep(0.2)
+            if server.log_text().count(_TOLD) <= self._told:
+                yield "a training was interrupted and nothing was said of it"
+        self._told = server.log_text().count(_TOLD)
+        yield from self._problems_of_inference(server)
+
+    def _problems_of_inference(self, server: ServerProcess) -> Iterator[str]:
+        answer = requests.post(
+            f"{server.url}/infer/lung_tumor",
+            params={"image": self._stage.images[0], "output": "image"},
+            data={"params": '{"result_extension": ".nrrd"}'},
+            timeout=600,
+        )
+        path = self._stage.folder / "mask.nrrd"
+        path.write_bytes(answer.content)
+        if answer.status_code != 200:
+            yield f"the model in use gives no mask: {answer.text[:300]}"
+        elif sitk.ReadImage(str(path)).GetSize() != GRID.shape[::-1]:
+            yield "the mask is not on the grid of its image"
+
+    def _write_summary(self) -> dict[str, Any]:
+        """What came of it until now; a long run can be read while it runs."""
+        summary = {
+            "seed": self._seed,
+            "kills": len(self._kills),
+            "kills_by_phase": Counter(phase for hit in self._kills for phase in hit["phases"]),
+            "kills_by_victim": Counter(hit["victim"] for hit in self._kills),
+            "labels_accepted": len(self._submissions.accepted),
+            "labels_kept": self._submissions.stored(),
+            "versions": len(self._versions),
+            "restarts": len(self._starts) - 1,
+            "longest_start_seconds": round(max(self._starts, default=0), 1),
+            "leftover_files": self._stage.leftovers(),
+            "files_damaged": self._damaged,
+            "violations": self._violations,
+            "seconds": round(time.monotonic() - self._begun),
+            "machine": f"{platform.system()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}",
+            "each": self._kills,
+        }
+        write_json(self._stage.folder / "summary.json", summary)
+        return summary
+
+
+def _loads(weights: Path) -> bool:
+    try:
+        return bool(torch.load(weights, weights_only=True, map_location="cpu"))
+    except Exception:  # torch raises whatever a broken file makes of it
+        return False

@@ -1,0 +1,88 @@
+"""One kill: who is killed, and what was really going on at that moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tools.benchmark.processes import ServerProcess
+from tools.chaos.stage import Stage, alive, trainings
+from tools.chaos.submissions import Submissions
+
+_ORPHAN_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A process was killed by SIGKILL.
+
+    Attributes:
+        victim: ``server``, ``training``, or ``group``: both at once.
+        phases: What was going on, read from the disk after it.
+        serving: Version that served.
+        interrupted: Whether a training was cut off.
+    """
+
+    victim: str
+    phases: tuple[str, ...]
+    serving: str | None
+    interrupted: bool
+
+
+def kill(
+    stage: Stage,
+    server: ServerProcess,
+    victims: Sequence[str],
+    submissions: Submissions,
+    rng: np.random.Generator,
+    known: Collection[str],
+) -> Kill:
+    """Kill one of the victims there are.
+
+    Args:
+        stage: Of the server.
+        server: That runs.
+        victims: Whom to choose from; ``training`` only where one runs.
+        submissions: To see which are on their way.
+        rng: Chooses the victim.
+        known: Versions that were there before.
+
+    Raises:
+        AssertionError: A training outlived its server, or published after its end.
+    """
+    started = trainings(server)
+    on_their_way = len(submissions.on_their_way)
+    victim = str(rng.choice([victim for victim in victims if started or victim != "training"]))
+    if victim == "training":
+        for process in started:
+            process.kill()
+    else:
+        {"server": os.kill, "group": os.killpg}[victim](server.process.pid, signal.SIGKILL)
+        server.process.wait()
+    before = (stage.models.serving_version(), stage.versions())
+    deadline = time.monotonic() + _ORPHAN_SECONDS
+    while any(alive(process) for process in started):
+        assert time.monotonic() < deadline, f"a training outlived its server by {_ORPHAN_SECONDS} s"
+        time.sleep(0.01)
+    after = (stage.models.serving_version(), stage.versions())
+    assert victim == "training" or before == after, "a training published after its server's end"
+    phases = [*(["labels on their way"] if on_their_way else []), *_phases(stage, known, bool(started))]
+    return Kill(victim, tuple(phases) or ("nothing",), before[0], stage.note.exists())
+
+
+def _phases(stage: Stage, known: Collection[str], was_training: bool) -> list[str]:
+    new = stage.versions().keys() - known
+    if stage.draft.exists():
+        return ["a version half written"]
+    if stage.models.serving_version() in new:
+        return ["a version just served"]
+    if new:
+        return ["a version kept, not serving yet"]
+    if stage.is_training():
+        return ["a training running"]
+    return ["a training starting"] if was_training else []

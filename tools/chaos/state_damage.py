@@ -1,0 +1,78 @@
+"""Between a kill and the next start: files of the workspace are damaged, as a failing disk or an editor would."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib.datastore.label_store import LabelStore
+from tools.chaos.damage import DAMAGES, damage, restore
+from tools.chaos.stage import Stage
+
+_MENDED = ("cache/index.sqlite", "image_info/*.json", "cache/scores/*/*/*/*.json", "cache/predictions/*/*.nrrd")
+_NAMED = ("labels/*/[0-9]*.nii.gz", "labels/*/[0-9]*.json", "segs/*/*.dcm")
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A file that was damaged.
+
+    Attributes:
+        path: Which.
+        kind: How, by the names of ``DAMAGES``.
+        content: What it held before.
+        is_label: Whether it is a label or its record; it is put back after it was named.
+    """
+
+    path: Path
+    kind: str
+    content: bytes
+    is_label: bool
+
+    def put_back(self) -> None:
+        """As from a backup."""
+        restore(self.path, self.content)
+
+
+def damage_state(stage: Stage, rng: np.random.Generator) -> list[Damaged]:
+    """Damage one file of each kind that there is, while no server runs."""
+    done: list[Damaged] = []
+    touched: set[Path] = set()
+    for pattern in (*_MENDED, *_NAMED):
+        files = [path for path in sorted(stage.workspace.glob(pattern)) if path.is_file() and path.stat().st_size > 1]
+        if pattern.startswith("labels"):  # without its record, a label was never accepted: nothing tells its damage
+            files = [path for path in files if _record(path).is_file() and _record(path) not in touched]
+        if not files:
+            continue
+        path = files[rng.integers(len(files))]
+        is_label = pattern.startswith("labels")
+        kinds = [kind for kind in DAMAGES if kind != "missing" or path.suffix == ".gz"]
+        kind = str(rng.choice(kinds))
+        done.append(Damaged(path, kind, path.read_bytes(), is_label))
+        damage(path, kind)
+        touched.add(_record(path))
+    return done
+
+
+def problems_of_damage(stage: Stage, damaged: list[Damaged], told: Collection[str]) -> Iterator[str]:
+    """What is not named of the labels that were damaged.
+
+    Args:
+        stage: Of the server.
+        damaged: What was damaged before its start.
+        told: The files that the server names; of labels those in use.
+    """
+    labels = LabelStore(stage.workspace / "labels")
+    in_use, all_of_them = ({one.path for one in labels.damage(former=former)} for former in (False, True))
+    yield from (f"{path} is damaged and the server does not name it" for path in in_use if str(path) not in told)
+    for one in damaged:
+        if one.is_label and one.path not in all_of_them:
+            yield f"{one.path} was damaged ({one.kind}) and nobody noticed"
+
+
+def _record(path: Path) -> Path:
+    """The record of a label, by its own file or that of its voxels."""
+    return path.with_name(f"{path.name.partition('.')[0]}.json")

@@ -1,0 +1,105 @@
+"""Labels sent to the server, and what must be true of those that it accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+
+import numpy as np
+import requests
+from nibabel.filebasedimages import ImageFileError
+
+from lib.datastore.label_record import LabelRecord, read_voxels
+from lib.datastore.label_store import LabelStore
+from lib.storage.integrity import DamagedFileError
+from tools.chaos.stage import GRID, Stage
+
+
+class Submissions:
+    """What was sent, what of it was accepted, and what is on its way.
+
+    Args:
+        stage: Of the server.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._sent: dict[str, str] = {}  # note to checksum of the voxels
+        self._lock = threading.Lock()
+        self.accepted: set[str] = set()
+        self.on_their_way: set[str] = set()
+        self.refused: list[str] = []
+
+    def send(self, url: str, rng: np.random.Generator) -> None:
+        """Submit a label that nobody sent before.
+
+        Raises:
+            requests.RequestException: The server was killed meanwhile.
+        """
+        image = self._stage.images[rng.integers(len(self._stage.images))]
+        voxels = (rng.random(GRID.shape) < 0.3).astype(np.uint8)
+        note = uuid.uuid4().hex
+        with self._lock:
+            self._sent[note] = _checksum(voxels)
+            self.on_their_way.add(note)
+        answer = requests.put(
+            f"{url}/datastore/label",
+            params={"image": image},
+            data={"params": json.dumps({"note": note})},
+            files={"label": ("label.bin", voxels.tobytes())},
+            timeout=600,
+        )
+        with self._lock:
+            self.on_their_way.discard(note)
+            if answer.status_code == 200:
+                self.accepted.add(note)
+            else:
+                self.refused.append(f"{answer.status_code} {answer.text}")
+
+    def problems(self, url: str) -> Iterator[str]:
+        """What is missing, damaged, or served otherwise than it was sent."""
+        yield from (f"a label was refused: {answer}" for answer in self.refused)
+        store = LabelStore(self._stage.workspace / "labels")
+        kept: set[str] = set()
+        for image in self._stage.images:
+            history = store.history(image)
+            for record in history:
+                note = record.info.get("note", "")
+                kept.add(note)
+                if _voxels_of(store, record) != self._sent.get(note):
+                    yield f"label {record.number} of {image} is not what was sent"
+            if history:
+                answer = requests.get(f"{url}/datastore/label", params={"label": image, "tag": "final"}, timeout=600)
+                latest = self._sent.get(history[-1].info.get("note", ""))
+                if answer.status_code != 200 or _served(answer.content) != latest:
+                    yield f"the label served for {image} is not the latest ({answer.status_code})"
+        yield from (f"an accepted label is missing: {note}" for note in self.accepted - kept)
+
+    def stored(self) -> int:
+        """Number of labels on disk, those included whose sender never got an answer."""
+        store = LabelStore(self._stage.workspace / "labels")
+        return sum(len(store.history(image)) for image in self._stage.images)
+
+
+def _voxels_of(store: LabelStore, record: LabelRecord) -> str | None:
+    """Checksum of the voxels of a stored label; None if it is damaged."""
+    try:
+        return _checksum(read_voxels(store.content(record)))
+    except DamagedFileError:
+        return None
+
+
+def _served(content: bytes) -> str | None:
+    """Checksum of the voxels that the server sent; None if they cannot be read."""
+    try:
+        return _checksum(read_voxels(content))
+    except (OSError, EOFError, ValueError, ImageFileError):
+        return None
+
+
+def _checksum(voxels: np.ndarray) -> str:
+    """Of voxels (slice, row, column), whatever file they came in."""
+    return hashlib.sha256(np.ascontiguousarray(voxels).tobytes()).hexdigest()

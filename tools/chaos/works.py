@@ -1,0 +1,114 @@
+"""What the server does when it is killed: each function keeps it at it and returns at the moment to strike."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import requests
+
+from tools.benchmark.processes import ServerProcess
+from tools.chaos.stage import Stage, trainings
+from tools.chaos.submissions import Submissions
+
+_SUBMITTERS = 3
+_PATIENCE_SECONDS = 600
+# Untrained weights and a handful of patches: it is the writing that matters, not what is learnt.
+_TRAINING = {"patches_per_volume": 2, "patch_size": 32, "val_split": 0.0}
+_SHORT, _LONG = 1, 10_000  # epochs
+
+
+def saving(stage: Stage, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
+    """Three people submit one label after the other."""
+
+    def submit(seed: int) -> None:
+        own = np.random.default_rng(seed)
+        with contextlib.suppress(requests.RequestException):
+            while not submissions.refused:
+                submissions.send(server.url, own)
+
+    for seed in rng.integers(2**32, size=_SUBMITTERS):
+        threading.Thread(target=submit, args=(int(seed),), daemon=True).start()
+    enough = len(submissions.accepted) + rng.integers(4)
+    _wait(lambda: submissions.on_their_way and len(submissions.accepted) >= enough, server)
+    time.sleep(rng.uniform(0, 0.2))
+
+
+def training(stage: Stage, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
+    """A training that would go on for hours: its process starts, or it trains."""
+    if not _is_training(server):
+        _train(server, submissions, rng, _LONG)
+    _wait(lambda: trainings(server), server)
+    if rng.random() < 0.75:
+        _wait(stage.is_training, server)
+    time.sleep(rng.uniform(0, 4))
+
+
+def publishing_a_training(
+    stage: Stage, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
+) -> None:
+    """A training comes to its end and its version is kept."""
+    while _is_training(server):
+        requests.delete(f"{server.url}/train/", timeout=_PATIENCE_SECONDS)
+        time.sleep(0.2)
+    _train(server, submissions, rng, _SHORT)
+    _wait_for_a_version(stage, server, rng, lambda: not trainings(server))
+
+
+def publishing_an_upload(
+    stage: Stage, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
+) -> None:
+    """Weights sent by a user are kept, and somebody lets them serve."""
+
+    def upload() -> None:
+        with contextlib.suppress(requests.RequestException), stage.weights.open("rb") as file:
+            files = {"file": ("model.pt", file)}
+            kept = requests.put(f"{server.url}/model/lung_tumor", files=files, timeout=_PATIENCE_SECONDS).json()
+            version = {"version": kept["version"]}
+            requests.post(f"{server.url}/model/lung_tumor/serve", params=version, timeout=_PATIENCE_SECONDS)
+            done.set()
+
+    done = threading.Event()
+    threading.Thread(target=upload, daemon=True).start()
+    _wait_for_a_version(stage, server, rng, done.is_set)
+
+
+def _is_training(server: ServerProcess) -> bool:
+    """Whether a training runs or is to start at once."""
+    task = requests.get(f"{server.url}/train/", timeout=_PATIENCE_SECONDS).json()
+    return task.get("status") in ("SUBMITTED", "RUNNING")
+
+
+def _train(server: ServerProcess, submissions: Submissions, rng: np.random.Generator, epochs: int) -> None:
+    if not submissions.accepted:
+        submissions.send(server.url, rng)
+    parameters = {**_TRAINING, "max_epochs": epochs}
+    answer = requests.post(f"{server.url}/train/lung_tumor", json=parameters, timeout=_PATIENCE_SECONDS)
+    answer.raise_for_status()
+    _wait(lambda: trainings(server), server)
+
+
+def _wait_for_a_version(
+    stage: Stage, server: ServerProcess, rng: np.random.Generator, ended: Callable[[], bool]
+) -> None:
+    """Half of the time while it is written, else when it is kept: it serves a few milliseconds later."""
+    _wait(lambda: stage.draft.exists() or ended(), server)
+    if rng.random() < 0.5:
+        time.sleep(rng.uniform(0, 0.06))
+    else:
+        _wait(lambda: not stage.draft.exists(), server)
+        time.sleep(rng.uniform(0, 0.006))
+
+
+def _wait(condition: Callable[[], object], server: ServerProcess) -> None:
+    """Look a thousand times a second: what is to be hit takes milliseconds."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        if server.process.poll() is not None:
+            raise RuntimeError(f"the server ended by itself; see {server.log}")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing happened in {_PATIENCE_SECONDS} s; see {server.log}")
+        time.sleep(0.001)

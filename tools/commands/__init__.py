@@ -1,0 +1,13 @@
+"""The commands of the maintainers' tools: ``python main.py benchmark``, ``chaos`` and ``fuzz``."""
+
+from lib.cli import Command
+
+COMMANDS = {
+    "benchmark": Command(
+        "tools.commands.benchmark", "measure indexing, frames, inference, and inference during a training"
+    ),
+    "chaos": Command("tools.commands.chaos", "kill the server at random moments and see that nothing is lost"),
+    "fuzz": Command(
+        "tools.commands.fuzz", "send the server mutated DICOM files, requests and labels and see that it stands"
+    ),
+}

@@ -1,0 +1,222 @@
+"""``python main.py benchmark``: times of this machine, as ratios where they compare."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from lib.datastore.volume import read_grid
+from lib.errors import UserError
+from lib.networks import AttentionResidualUNet
+from lib.phantoms import write_demo_studies
+from lib.publishing import ModelStore
+from lib.settings import APP_DIR, load_info
+from tools.benchmark.busy import measure as measure_busy
+from tools.benchmark.folder import frames_per_second, orthanc_frames_per_second
+from tools.benchmark.inference import (
+    InferenceCost,
+    crf_slice_by_slice_seconds,
+    inference_cost,
+    training_slices_per_second,
+    write_phantom,
+    write_repeated,
+)
+from tools.benchmark.memory import MEGABYTE
+from tools.benchmark.memory import measure as measure_memory
+from tools.benchmark.processes import ServerProcess, free_port, serving
+from tools.benchmark.scale import measure as measure_scale
+from tools.benchmark.server import first_volume, info_during_inference
+
+_LABELLED = ("LUNG-003", "LUNG-001", "LUNG-006")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--studies", type=Path, help="DICOM folder to measure on (default: generated phantoms)")
+    parser.add_argument(
+        "--instances",
+        type=int,
+        nargs="+",
+        default=[2000],
+        help="sizes of folder to index, small instances made for it (default 2000; 0: an empty folder)",
+    )
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--only-scale", action="store_true", help="measure the sizes of --instances and nothing else")
+    only.add_argument("--only-memory", action="store_true", help="measure the memory of --slices and nothing else")
+    only.add_argument(
+        "--only-busy", action="store_true", help="measure an inference during a training and nothing else"
+    )
+    parser.add_argument(
+        "--slices",
+        type=int,
+        nargs="+",
+        default=[300, 600, 1200, 2400],
+        help="with --only-memory: slices of 512x512 pixels, from few to many, of the scans it infers on (default "
+        "%(default)s; the longest needs 1.3 GB of disk for its DICOM files and as much for its volume)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory(prefix="lunglabel-benchmark-") as name:
+        scratch = Path(name)
+        studies = args.studies or scratch / "phantoms"
+        if args.only_memory:
+            _print_memory(args.slices, scratch)
+            return 0
+        if args.only_busy:
+            _print_busy(scratch)
+            return 0
+        if args.studies is None and not args.only_scale:
+            write_demo_studies(studies)
+        if not studies.is_dir() and not args.only_scale:
+            raise UserError(f"{studies} is no folder.")
+        print(
+            f"Measured on {studies if args.studies else 'generated phantoms'}, {torch.get_num_threads()} CPU threads, "
+            f"{torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'no GPU'}"
+        )
+        models = _models(scratch / "model")
+        _print_scale(args.instances, scratch, models)
+        if args.only_scale:
+            return 0
+        with _server(studies, models, scratch / "workspace") as server:
+            ours, frames = frames_per_second(f"{server.url}/proxy/dicom/wado")
+            idle, busy, inference = info_during_inference(server.url)
+            volume = first_volume(server.url, scratch / "volume.nrrd") if args.studies else None
+        theirs = orthanc_frames_per_second(studies, scratch / "orthanc")
+        beside = f"Orthanc {theirs:.0f}, ratio {ours / theirs:.2f}" if theirs else "Orthanc is not installed"
+        print(f"Frames per second ({frames} frames)    {ours:6.0f}, {beside}")
+        print(f"GET /info/ idle                 {1000 * idle:8.1f} ms")
+        print(f"GET /info/ during an inference  {1000 * busy:8.1f} ms, ratio {busy / idle:.1f}")
+        print(f"That inference                  {inference:8.1f} s")
+        scan = write_repeated(volume or write_phantom(scratch / "phantom.nrrd"), scratch / "scan.nrrd")
+        _print_inference(scan, models)
+        _print_busy(scratch)
+    return 0
+
+
+def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
+    """A line for each size of folder, as soon as it is measured."""
+    print("Folder of small instances, in series of 250; start to all listed; answers while it indexes: median, longest")
+    titles = {"instances": 9, "series": 7, "first": 9, "of it CPU": 10, "restart": 9, "new seen": 9, "memory": 10}
+    titles |= {"idle": 11, "study list": 16, "/info/": 16}
+    print("".join(f"{title:>{width}}" for title, width in titles.items()))
+    for count in sizes:
+        cost = measure_scale(count, scratch, lambda *folders: _server(folders[0], models, folders[1], scored_images=0))
+        answers = [f"{one[0]:.0f}, {one[1]:.0f} ms" if one else "-" for one in (cost.studies_ms, cost.info_ms)]
+        values = [str(cost.instances), str(cost.series)]
+        seconds = (cost.first_seconds, cost.first_cpu_seconds, cost.restart_seconds, cost.noticed_seconds)
+        values += [f"{one:.1f} s" for one in seconds]
+        values += [f"{cost.memory_mib:.0f} MiB", f"{cost.idle_cores:.2f} cores", *answers]
+        print("".join(f"{value:>{width}}" for value, width in zip(values, titles.values(), strict=True)), flush=True)
+
+
+def _print_memory(sizes: list[int], scratch: Path) -> None:
+    """A line for each scan, as soon as it is measured."""
+    print("Peak memory of one inference, slices of 512x512 pixels (resident memory of the server; a slice more than")
+    print("the first has)")
+    titles = {"slices": 8, "idle": 10, "peak": 10, "above idle": 12, "a slice": 10, "time": 9}
+    print("".join(f"{title:>{width}}" for title, width in titles.items()))
+    models = _models(scratch / "model")
+    first = None
+    for count in sizes:
+        used = measure_memory(count, scratch, lambda *folders: _server(folders[0], models, folders[1], scored_images=0))
+        first = first or used
+        grown = f"{used.megabytes_a_slice(first):.2f} MB" if used.slices > first.slices else "-"
+        values = [str(count), *(f"{one / MEGABYTE:.0f} MB" for one in (used.idle, used.peak, used.above_idle)), grown]
+        values.append(f"{used.seconds:.0f} s")
+        print("".join(f"{value:>{width}}" for value, width in zip(values, titles.values(), strict=True)), flush=True)
+
+
+def _print_busy(scratch: Path) -> None:
+    """An inference alone and during a training of the same server, on phantoms: they have labels."""
+    folder = scratch / "busy"
+    series = write_demo_studies(folder / "studies", truth=folder / "truth")
+    labelled = [one for one in series if one.patient_id in _LABELLED]
+    with _server(folder / "studies", _models(folder / "model"), folder / "workspace", scored_images=0) as server:
+        busy = measure_busy(server, labelled)
+    print(
+        f"One inference alone {statistics.median(busy.alone):.2f} s, during a training "
+        f"{statistics.median(busy.during):.2f} s, ratio {busy.ratio:.2f} (medians of {len(busy.alone)}; the training "
+        f"used {busy.cores:.2f} cores meanwhile and finished {busy.epochs} epochs; this machine has {os.cpu_count()} "
+        f"cores and its load over the last minute is {os.getloadavg()[0]:.1f})"
+    )
+
+
+def _print_inference(scan: Path, models: Path) -> None:
+    """One inference of a large scan, part by part, and what belongs beside it."""
+    info = load_info()
+    cost = inference_cost(scan, info, ModelStore(models))
+    size = "×".join(str(length) for length in read_grid(scan).GetSize())
+    print(
+        f"One inference of {size} voxels, {cost.seen_slices:.0f} slices through the network, {cost.findings} findings:"
+    )
+    for part, seconds in _parts(cost).items():
+        print(f"  {part:30}{seconds:8.2f} s, {seconds / cost.network:5.2f} of the network alone")
+    print(
+        f"  forward pass {cost.network_flops / 1e9:20.0f} GFLOP/s, matrix product {cost.peak_flops / 1e9:.0f} GFLOP/s, "
+        f"ratio {cost.network_flops / cost.peak_flops:.2f}"
+    )
+    whole = crf_slice_by_slice_seconds(scan, info)
+    beside = f"in boxes {whole / cost.crf:.0f} times faster" if cost.findings else "no finding to compare with"
+    print(f"  CRF slice by slice            {whole:8.0f} s (from 5 slices), {beside}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(f"  training                      {training_slices_per_second(info, device):8.1f} slices per second")
+
+
+def _parts(cost: InferenceCost) -> dict[str, float]:
+    """What is printed of an inference: its parts in their order, then the sums."""
+    return {
+        "reading the volume": cost.reading,
+        "pre-processing": cost.preprocessing,
+        "network alone": cost.network,
+        "slices in, logits out": cost.feeding,
+        "post-processing": cost.postprocessing,
+        "CRF": cost.crf,
+        "writing": cost.writing,
+        "total": cost.total,
+        "total without CRF (default)": cost.total - cost.crf,
+    }
+
+
+def _models(directory: Path) -> Path:
+    """A folder with the shipped weights; where none are shipped, with untrained ones: they are as fast."""
+    directory.mkdir()
+    shipped, weights = APP_DIR / "model" / "pretrained_lung_tumor.pt", directory / "pretrained_lung_tumor.pt"
+    if shipped.exists():
+        shutil.copyfile(shipped, weights)
+    else:
+        torch.save({"model": AttentionResidualUNet(**load_info()["network"]).state_dict()}, weights)
+    return directory
+
+
+@contextlib.contextmanager
+def _server(studies: Path, models: Path, workspace: Path, **conf: object) -> Iterator[ServerProcess]:
+    """The real server."""
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "monailabel.main",
+        "start_server",
+        "--app",
+        str(APP_DIR),
+        "--studies",
+        str(studies.resolve()),
+    ]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--conf", "workspace", str(workspace), "--conf", "model_dir", str(models)]
+    for name, value in conf.items():
+        command += ["--conf", name, str(value)]
+    url = f"http://127.0.0.1:{port}"
+    with serving(command, url=url, ready="/info/", directory=workspace.with_name("server")) as server:
+        yield server

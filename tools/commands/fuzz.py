@@ -1,0 +1,37 @@
+"""``python main.py fuzz``: mutated DICOM files, requests and labels, and a server that has to stand them all."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from lib.cli.output_folder import new_folder
+from lib.errors import UserError
+from tools.fuzz.campaign import Campaign
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--count", type=int, default=2000, help="how many cases (default 2000)")
+    parser.add_argument("--seed", type=int, default=0, help="number of the first case; the next count up (default 0)")
+    parser.add_argument("--cases", type=int, nargs="+", help="just these, to try again what failed")
+    parser.add_argument(
+        "--output", type=Path, help="new folder: all files, summary.json, failures.json (default: temporary)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Try all cases and say what became of them; 1 if any failed."""
+    if args.count < 1 or args.seed < 0 or min(args.cases or [0]) < 0:
+        raise UserError("--count must be at least 1, --seed and --cases at least 0.")
+    folder = new_folder(args.output, "fuzz")
+    cases = args.cases or range(args.seed, args.seed + args.count)
+    summary = Campaign(folder.resolve(), cases, lambda line: print(line, flush=True)).run()
+    for name, value in summary.items():
+        print(f"{name:<30} {value}")
+    if args.output or summary["failures"]:
+        print(f"All files, summary.json and failures.json: {folder}")
+    else:
+        shutil.rmtree(folder)
+    return 1 if summary["failures"] else 0
