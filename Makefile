@@ -15,7 +15,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 DEMO := workspace/demo-studies
 
-.PHONY: run test install doctor weights weights-hash clean
+.PHONY: run test install doctor docs lock check-js weights weights-hash clean
 
 run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@case "$(STUDIES)" in ""|http://*|https://*) ;; *) test -d "$(STUDIES)" || \
@@ -33,6 +33,26 @@ install: .venv/installed
 
 doctor: .venv/installed
 	@$(BIN)/python main.py doctor $(STUDIES)
+
+docs: .venv/installed-test
+	$(BIN)/mkdocs build --quiet --strict
+
+# Write requirements*.txt anew from pyproject.toml; versions stay as they are pinned, unless: make lock UPGRADE=--upgrade
+# or UPGRADE="--upgrade-package NAME".
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-emit-index-url \
+	--custom-compile-command "make lock" $(UPGRADE) pyproject.toml
+lock: .venv/installed-test
+	$(LOCK) --output-file requirements.txt
+	$(LOCK) --output-file requirements-test.txt --extra test --constraints requirements.txt
+
+# eslint, TypeScript's checks and the unit tests of the panel in OHIF. Without node they are skipped, but not in CI.
+check-js:
+ifneq ($(and $(shell command -v node),$(shell command -v npm)),)
+	@test node_modules/installed -nt package-lock.json || { npm ci --no-audit --no-fund --silent && touch node_modules/installed; }
+	npm run --silent check
+else
+	@echo "SKIPPED: the JavaScript is not checked, because node and npm are missing: apt-get install nodejs npm"; test -z "$(CI)"
+endif
 
 # Train the shipped weights anew, as model/MODEL_CARD.md tells: about 45 minutes on one CPU core, then 12.
 WEIGHTS := workspace/weights
@@ -56,7 +76,7 @@ weights-hash:
 clean:
 	rm -rf .venv $(DEMO)
 
-.venv/installed: requirements.txt lib/cli/monailabel.sh
+.venv/installed: requirements.txt pyproject.toml lib/cli/monailabel.sh
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 13) else \
 	  "LungLabel needs Python 3.10, 3.11 or 3.12; %s is %d.%d. Name another one: make PYTHON=python3.12" % (sys.executable, *v))'
 	@command -v c++ >/dev/null || { echo "A C++ compiler is needed to build pydensecrf: apt-get install g++"; exit 1; }
@@ -65,6 +85,7 @@ clean:
 	@$(PIP) -c requirements.txt torch
 	@echo "Installing MONAI Label and the rest; pydensecrf is compiled ..."
 	@$(PIP) --no-deps -r requirements.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@install -m 755 lib/cli/monailabel.sh $(BIN)/monailabel
 	@touch $@
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lib import __version__
 from lib.networks.slice_inference import MIRRORED
 from lib.settings import APP_DIR, Info, Settings, SettingsError, check_request, load_info
 from lib.settings.reading import INFO, read_info
@@ -90,7 +91,7 @@ _OFFSETS = "slice_offsets_mm: [-10, -5, -2.5, -1.25, 0, 1.25, 2.5, 5, 10]"
         ("lung_tumor: 1", "lung_tumor: 300", "labels must be names with a value each: a whole number from 1 to 255"),
         ("lung_tumor: 1", "lung_tumour: 1", "segments must describe every label; lung_tumour is missing."),
         ('["49755003", SCT, Morph', "[49755003, SCT, Morph", "segments.lung_tumor.category must be a list of 3 values"),
-        ("version: 0.1.0", "version: 0.1", "version must be text, not 0.1."),
+        ("name: LungLabel\n", "name: LungLabel\nversion: 0.1\n", "version must be text, not 0.1."),
         ("name: LungLabel\n", "", "name is missing; it must be text."),
         ("dice_margin: 0.01", "dice_margin: 2", "publish.dice_margin must be a number from 0 to 1, not 2."),
         ("dice_margin: 0.01", "dice_margin: 0\n  dice_margin: 1", "is not YAML in line "),
@@ -166,9 +167,9 @@ def test_what_a_request_may_say_is_accepted():
 
 def test_the_defaults_are_those_of_the_file():
     content = yaml.safe_load(TEXT)
-    assert load_info() == content
-    required = {name: content[name] for name in ("name", "version", "description", "labels", "segments")}
-    assert Info.model_validate(required).model_dump() == content
+    assert load_info() == {**content, "version": __version__}
+    required = {name: content[name] for name in ("name", "description", "labels", "segments")}
+    assert Info.model_validate(required).model_dump() == load_info()
     assert Settings.from_conf("/data").changed == ()
 
 

@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from lib.errors import UserError
@@ -59,8 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 if all is well, 1 if not, 2 for a wrong call or wrong settings.
     """
     wait_passively()  # before a command loads PyTorch
+    program = Path(sys.argv[0]).name
     parser = argparse.ArgumentParser(
-        prog="python main.py", description="LungLabel. Research use only, not a medical device."
+        prog="python main.py" if program == "main.py" else program,
+        description="LungLabel. Research use only, not a medical device.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -85,4 +88,6 @@ def _all_commands() -> dict[str, Command]:
     """Return the commands, with those of the maintainers where the checkout has ``tools/``."""
     if not (APP_DIR / "tools" / "commands").is_dir():
         return COMMANDS
+    if str(APP_DIR) not in sys.path:
+        sys.path.append(str(APP_DIR))  # the installed command does not begin with this folder, as main.py does
     return {**COMMANDS, **importlib.import_module("tools.commands").COMMANDS}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import re
 import shutil
 import subprocess
 import sys
@@ -79,10 +78,12 @@ def _python() -> str | None:
 
 def _packages() -> str | None:
     """Compare what is installed with requirements.txt."""
+    try:
+        pins = _pins()
+    except ImportError as error:
+        return f"packages: {error.name} is missing. Run `make install`"
     wrong = []
-    pins = re.findall(r"^([\w.-]+)==([\w.]+)(?:;\s*python_version < \"3\.(\d+)\")?", _requirements(), re.MULTILINE)
-    pins = [(name, version) for name, version, below in pins if not below or sys.version_info[1] < int(below)]
-    for name, version in pins:
+    for name, version in pins.items():
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -94,8 +95,14 @@ def _packages() -> str | None:
     return f"packages: {'; '.join(wrong)}. Run `make install`" if wrong else None
 
 
-def _requirements() -> str:
-    return (APP_DIR / "requirements.txt").read_text(encoding="utf-8")
+def _pins() -> dict[str, str]:
+    """Return the version of each package that requirements.txt pins for this Python and platform."""
+    from packaging.requirements import Requirement  # may be missing
+
+    lines = (APP_DIR / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    applicable = (one for one in requirements if not one.marker or one.marker.evaluate())
+    return {one.name: str(one.specifier).removeprefix("==") for one in applicable}
 
 
 def _compiler() -> str | None:

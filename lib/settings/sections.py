@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from lib import __version__
+
 
 class Section(BaseModel):
     """A group of settings. Nothing is converted silently, and nothing unknown is accepted."""
@@ -240,7 +242,8 @@ class Info(Section):
     """All of ``info.yaml``."""
 
     name: Annotated[str, Field(min_length=1)]
-    version: Annotated[str, Field(min_length=1)]
+    version: Annotated[str, Field(min_length=1)] = __version__
+    """Release of the app, written into DICOM objects."""
     description: str
     dimension: Literal[3] = 3
     labels: Annotated[dict[str, Annotated[int, Field(ge=1, le=255)]], Field(min_length=1), AfterValidator(_different)]
