@@ -15,7 +15,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 DEMO := workspace/demo-studies
 
-.PHONY: run test install doctor docs lock check-js weights weights-hash clean
+.PHONY: run test install doctor weights weights-hash clean
 
 run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@case "$(STUDIES)" in ""|http://*|https://*) ;; *) test -d "$(STUDIES)" || \
@@ -34,6 +34,7 @@ install: .venv/installed
 doctor: .venv/installed
 	@$(BIN)/python main.py doctor $(STUDIES)
 
+.PHONY: docs lock check-js
 docs: .venv/installed-test
 	$(BIN)/mkdocs build --quiet --strict
 
@@ -53,6 +54,9 @@ ifneq ($(and $(shell command -v node),$(shell command -v npm)),)
 else
 	@echo "SKIPPED: the JavaScript is not checked, because node and npm are missing: apt-get install nodejs npm"; test -z "$(CI)"
 endif
+
+.PHONY: check
+check test: check-js docs
 
 # Train the shipped weights anew, as model/MODEL_CARD.md tells: about 45 minutes on one CPU core, then 12.
 WEIGHTS := workspace/weights

@@ -8,7 +8,7 @@ const TEMPLATE = `
 /** @param {Blob} picture */
 export function showAttention(picture) {
   const dialog = Object.assign(document.createElement('dialog'), { className: 'lunglabel', innerHTML: TEMPLATE });
-  const image = dialog.querySelector('img');
+  const image = /** @type {HTMLImageElement} */ (dialog.querySelector('img'));
   image.src = URL.createObjectURL(picture);
   dialog.addEventListener('keydown', event => event.stopPropagation()); // the viewer has shortcuts, too
   dialog.addEventListener('close', () => {

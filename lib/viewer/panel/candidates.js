@@ -1,21 +1,26 @@
-/** Offers what several objects of others mark on a scan, beside the label that is stored: a person chooses. */
+/** The list of masks of other programs for a scan, and of the stored label, from which the user chooses. */
 
 /**
- * Fill a list with what can be loaded; it is hidden where there is no choice.
+ * Fill a list with what can be loaded; hide it where there is no choice.
  *
  * @param {HTMLSelectElement} list
- * @param {{number: number} | null} stored the label in use
- * @param {object[]} candidates as `/viewer/case` lists them
+ * @param {import('./server.js').StoredLabel | null} stored the label in use
+ * @param {import('./server.js').Candidate[]} candidates
  */
 export function offerCandidates(list, stored, candidates) {
   const others = candidates.filter(one => one.number !== stored?.number);
   list.replaceChildren();
-  if (stored) list.add(new Option(`Label ${stored.number}, in use`, stored.number));
-  for (const one of others) list.add(new Option(describeCandidate(one), one.number));
+  if (stored) list.add(new Option(`Label ${stored.number}, in use`, String(stored.number)));
+  for (const one of others) list.add(new Option(describeCandidate(one), String(one.number)));
   list.hidden = !others.length;
 }
 
-/** @returns {string} region, volume, who made it of what and when, what its maker says */
+/**
+ * Describe a candidate: regions, volume in ml, kind of object and its creator, date, description.
+ *
+ * @param {Omit<import('./server.js').Candidate, 'number'>} candidate
+ * @returns {string} what is known of it, separated by commas
+ */
 export function describeCandidate({ kind, creator, when, description, regions, ml }) {
   const volume = ml === null || ml === undefined ? '' : `${ml.toFixed(2)} ml`;
   return [regions?.join(' + '), volume, [kind, creator].filter(Boolean).join(' of '), when, description]

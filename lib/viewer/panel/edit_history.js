@@ -3,20 +3,24 @@
 const MOST_STATES = 100;
 
 /**
+ * @typedef {object} Change voxel by voxel
+ * @property {Uint32Array} index of each voxel that changed
+ * @property {Uint8Array} before
+ * @property {Uint8Array} after
+ *
  * @typedef {object} State
- * @property {{index: Uint32Array, before: Uint8Array, after: Uint8Array} | null} change that led here, voxel by voxel
- * @property {boolean} unsaved holds a person's work that the server has not got
- * @property {string | null} modelVersion version of the model that the mask began with
+ * @property {Change | null} change that led here; null for the oldest state
+ * @property {boolean} unsaved holds edits that the server does not have
+ * @property {string | null} modelVersion version of the model whose mask was edited
  */
 
 export class EditHistory {
-  /** @param {import('./labelmap.js').Labelmap} labelmap as it is now: what undo ends at */
+  /** @param {import('./labelmap.js').Labelmap} labelmap as it is now: where undo ends */
   constructor(labelmap) {
     this.labelmap = labelmap;
     this.known = labelmap.read();
     /** voxels that are labelled */
-    this.labelled = 0;
-    for (const value of this.known) if (value) this.labelled += 1;
+    this.labelled = this.known.reduce((count, value) => count + Number(value > 0), 0);
     /** @type {State[]} */
     this.states = [{ change: null, unsaved: false, modelVersion: null }];
     this.position = 0;
@@ -34,7 +38,11 @@ export class EditHistory {
     return this.position < this.states.length - 1;
   }
 
-  /** Note what changed in the labelmap since the last time as one step. Without a change, there is no step. */
+  /**
+   * Record what changed in the labelmap since the last call as one step. Without a change, there is no step.
+   *
+   * @param {{unsaved: boolean, modelVersion?: string | null}} step
+   */
   commit({ unsaved, modelVersion = this.state.modelVersion }) {
     const change = this.#difference();
     if (!change.index.length) {
@@ -52,27 +60,30 @@ export class EditHistory {
   }
 
   undo() {
-    if (!this.canUndo) return;
-    const { index, before } = this.state.change;
+    const { change } = this.state;
+    if (!this.canUndo || !change) return;
     this.position -= 1;
-    this.#apply(index, before);
+    this.#apply(change.index, change.before);
   }
 
   redo() {
     if (!this.canRedo) return;
     this.position += 1;
-    const { index, after } = this.state.change;
-    this.#apply(index, after);
+    const { change } = this.state;
+    if (change) this.#apply(change.index, change.after);
   }
 
+  /** @returns {Change} */
   #difference() {
     const { labelmap, known } = this;
+    /** @type {number[]} */
     const index = [];
     for (let number = 0; number < labelmap.imageIds.length; number++) {
       const slice = labelmap.slice(number);
       const start = number * labelmap.sliceLength;
       for (let i = 0; i < slice.length; i++) if (slice[i] !== known[start + i]) index.push(start + i);
     }
+    /** @param {number} i */
     const now = i => labelmap.slice(Math.floor(i / labelmap.sliceLength))[i % labelmap.sliceLength];
     return {
       index: Uint32Array.from(index),
@@ -81,20 +92,31 @@ export class EditHistory {
     };
   }
 
+  /**
+   * @param {Uint32Array} index
+   * @param {Uint8Array} values
+   */
   #apply(index, values) {
+    const { labelmap } = this;
+    /** @type {Map<number, Uint8Array>} */
     const slices = new Map();
     index.forEach((i, n) => {
-      const number = Math.floor(i / this.labelmap.sliceLength);
-      if (!slices.has(number)) slices.set(number, this.labelmap.slice(number));
-      slices.get(number)[i % this.labelmap.sliceLength] = values[n];
+      const number = Math.floor(i / labelmap.sliceLength);
+      const slice = slices.get(number) ?? labelmap.slice(number);
+      slices.set(number, slice);
+      slice[i % labelmap.sliceLength] = values[n];
     });
     this.#remember(index, values);
-    this.labelmap.redraw([...slices.keys()]);
+    labelmap.redraw([...slices.keys()]);
   }
 
+  /**
+   * @param {Uint32Array} index
+   * @param {Uint8Array} values
+   */
   #remember(index, values) {
     index.forEach((i, n) => {
-      this.labelled += (values[n] > 0) - (this.known[i] > 0);
+      this.labelled += Number(values[n] > 0) - Number(this.known[i] > 0);
       this.known[i] = values[n];
     });
   }

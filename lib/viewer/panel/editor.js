@@ -1,7 +1,7 @@
-/** Keeps hold of the mask that is being corrected, whatever OHIF does with its panel and viewports. */
+/** Tracks the mask that is being corrected, whatever OHIF does with its panel and viewports. */
 
 import { EditHistory } from './edit_history.js';
-import { listFindings, separateFinding } from './findings.js';
+import { indexAfter, listFindings, separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
 import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
 import { watchInference } from './server.js';
@@ -10,12 +10,12 @@ import { watchInference } from './server.js';
 export class Editor extends EventTarget {
   /** @type {EditHistory | null} of the series on the screen; null until there is a mask to paint on */
   history = null;
-  /** Is the model at work? */
+  /** Whether the model is running. */
   running = false;
   #pointerDown = false;
   #maskArrives = false;
   #connectedAt = -Infinity;
-  /** The finding that was shown last. */
+  /** @type {number[] | null} The finding that was shown last. */
   #shown = null;
 
   constructor() {
@@ -24,8 +24,12 @@ export class Editor extends EventTarget {
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_DATA_MODIFIED, () => this.#onModified());
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_REPRESENTATION_ADDED, () => this.follow());
     onCapture('pointerdown', () => (this.#pointerDown = true));
-    for (const type of ['pointerup', 'pointercancel']) onCapture(type, () => this.#onPointerUp());
-    this.abortRuns = watchInference(() => this.#onRunStarted(), (...end) => this.#onRunEnded(...end));
+    onCapture('pointerup', () => this.#onPointerUp());
+    onCapture('pointercancel', () => this.#onPointerUp());
+    this.abortRuns = watchInference(
+      () => this.#onRunStarted(),
+      (problem, params) => this.#onRunEnded(problem, params),
+    );
   }
 
   get unsaved() {
@@ -46,7 +50,11 @@ export class Editor extends EventTarget {
     }
   }
 
-  /** Note what was painted as one step to undo. */
+  /**
+   * Record what was painted as one step to undo.
+   *
+   * @param {{unsaved: boolean, modelVersion?: string | null}} step
+   */
   commit(step = { unsaved: true }) {
     this.history?.commit(step);
     this.#changed();
@@ -62,9 +70,14 @@ export class Editor extends EventTarget {
     this.#changed();
   }
 
-  /** Put a stored label into the mask; one step to undo. */
+  /**
+   * Put a stored label into the mask as one step to undo.
+   *
+   * @param {Uint8Array} voxels
+   * @param {string | null} [modelVersion] version of the model whose mask was edited
+   */
   load(voxels, modelVersion) {
-    this.history.labelmap.write(voxels);
+    this.history?.labelmap.write(voxels);
     this.commit({ unsaved: false, modelVersion });
     this.showLargestFinding();
   }
@@ -75,29 +88,31 @@ export class Editor extends EventTarget {
     this.showNextFinding();
   }
 
-  /** Move all planes to the finding next in size to the one shown last, be that one still there or not. */
+  /** Move all planes to the finding next in size to the one shown last, even if that one is gone. */
   showNextFinding() {
+    if (!this.history) return;
     const { labelmap, known } = this.history;
     const findings = listFindings(known, labelmap.size);
     if (!findings.length) return;
-    const follows = one => one.length < this.#shown.length || (one.length === this.#shown.length && one[0] > this.#shown[0]);
-    const number = Math.max(this.#shown ? findings.findIndex(follows) : 0, 0);
-    this.#shown = findings[number];
-    const point = labelmap.middleOf(this.#shown);
+    const number = indexAfter(findings, this.#shown);
+    const finding = findings[number];
+    this.#shown = finding;
+    const point = labelmap.middleOf(finding);
     for (const viewportId of cornerstoneTools.segmentation.state.getViewportIdsWithSegmentation(SEGMENTATION_ID)) {
       services.cornerstoneViewportService.getCornerstoneViewport(viewportId).jumpToWorld(point);
     }
-    const millilitres = ((this.#shown.length * labelmap.voxelVolume) / 1000).toFixed(2);
+    const millilitres = ((finding.length * labelmap.voxelVolume) / 1000).toFixed(2);
     this.say(`Finding ${number + 1} of ${findings.length}, by size: ${millilitres} ml.`, '');
   }
 
   /**
    * Remove one finding, or all others.
    *
-   * @param {[number, number, number] | null} point in it, LPS mm
+   * @param {Point3 | null} point in it, LPS mm
    * @param {boolean} keep removes all others
    */
   separate(point, keep) {
+    if (!this.history) return;
     const { labelmap, known } = this.history;
     const index = point && labelmap.labelledAt(point);
     if (index === null) {
@@ -114,12 +129,16 @@ export class Editor extends EventTarget {
     this.#changed();
   }
 
-  /** @param {string} sentence for the user @param {'problem' | ''} kind */
+  /**
+   * @param {string} sentence for the user
+   * @param {'problem' | ''} kind
+   */
   say(sentence, kind = 'problem') {
     this.dispatchEvent(new CustomEvent('message', { detail: { sentence, kind } }));
   }
 
   #connect() {
+    /** @type {HTMLElement | null} */
     const button = document.querySelector('.settingsTable button');
     if (!button || performance.now() - this.#connectedAt < 5000) return;
     this.#connectedAt = performance.now();
@@ -150,7 +169,11 @@ export class Editor extends EventTarget {
     this.say('The model is at work…', '');
   }
 
-  #onRunEnded(problem, told) {
+  /**
+   * @param {string | null} problem
+   * @param {import('./server.js').InferParams | null} params
+   */
+  #onRunEnded(problem, params) {
     this.running = false;
     if (problem) {
       this.#changed();
@@ -160,10 +183,10 @@ export class Editor extends EventTarget {
     this.#maskArrives = true;
     setTimeout(() => {
       this.#maskArrives = false; // OHIF's panel puts the answer into the mask at once
-      this.commit({ unsaved: false, modelVersion: told.model_version });
-      if (this.history.labelled) this.showLargestFinding();
+      this.commit({ unsaved: false, modelVersion: params?.model_version });
+      if (this.history?.labelled) this.showLargestFinding();
       else this.say('The model found nothing in this scan.', '');
-      if (told.warnings?.length) this.say(`Beware: ${told.warnings.join('; ')}.`);
+      if (params?.warnings?.length) this.say(`Beware: ${params.warnings.join('; ')}.`);
     });
   }
 
@@ -172,7 +195,7 @@ export class Editor extends EventTarget {
   }
 }
 
-/** @returns {string | null} SeriesInstanceUID on the screen, once it is there as a volume */
+/** @returns {string | null} SeriesInstanceUID on the screen, once it is loaded as a volume */
 function activeSeries() {
   const { viewports, activeViewportId } = services.viewportGridService.getState();
   const uid = viewports.get(activeViewportId)?.displaySetInstanceUIDs?.[0];

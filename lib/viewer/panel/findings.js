@@ -1,15 +1,17 @@
 /**
- * Findings: parts of the mask whose voxels touch, corners included (26 neighbours), as the server's table of lesions has
- * them (lib/transforms/candidates.py). A weak model marks many that are vessels.
+ * Findings: 26-connected components of the mask (voxels that share a face, an edge or a corner), as in
+ * lib/geometry/connected_components.py; both are tested against tests/fixtures/connected_components.json.
  */
 
+/** @typedef {[columns: number, rows: number, slices: number]} Size of a volume, in voxels */
+
 /**
- * Take one finding out of a mask, or everything else.
+ * Remove one finding from a mask, or everything else.
  *
  * @param {Uint8Array} voxels column fastest, then row, then slice
- * @param {[number, number, number]} size columns, rows, slices
- * @param {number} start a labelled voxel of the finding
- * @param {boolean} keep keeps only the finding
+ * @param {Size} size
+ * @param {number} start index of a labelled voxel of the finding
+ * @param {boolean} keep whether to keep only the finding
  * @returns {Uint8Array} the mask that is left
  */
 export function separateFinding(voxels, size, start, keep) {
@@ -22,8 +24,10 @@ export function separateFinding(voxels, size, start, keep) {
 }
 
 /**
- * @param {Uint8Array} voxels as above
- * @param {[number, number, number]} size columns, rows, slices
+ * List the findings of a mask.
+ *
+ * @param {Uint8Array} voxels column fastest, then row, then slice
+ * @param {Size} size
  * @returns {number[][]} voxel indices of each finding, the largest first
  */
 export function listFindings(voxels, size) {
@@ -35,7 +39,27 @@ export function listFindings(voxels, size) {
   return findings.sort((one, other) => other.length - one.length || one[0] - other[0]);
 }
 
-/** Zero the voxels that hang together with `start`; returns their indices. */
+/**
+ * Return the index of the finding that follows one in size, or 0 after the smallest.
+ *
+ * @param {number[][]} findings the largest first
+ * @param {number[] | null} shown
+ */
+export function indexAfter(findings, shown) {
+  if (!shown) return 0;
+  const follows = findings.findIndex(
+    one => one.length < shown.length || (one.length === shown.length && one[0] > shown[0]),
+  );
+  return Math.max(follows, 0);
+}
+
+/**
+ * Set the voxels of the connected component of `start` to 0, and return their indices.
+ *
+ * @param {Uint8Array} voxels changed in place
+ * @param {Size} size
+ * @param {number} start index of a labelled voxel
+ */
 function collect(voxels, [columns, rows, slices], start) {
   const found = [start];
   voxels[start] = 0;

@@ -13,7 +13,7 @@ const NEIGHBOURS = [-1, 0, 1]
  * then row, then slice).
  */
 export class Labelmap {
-  /** @param {object} volume cornerstone's labelmap volume; its slices outlive it when viewports change. */
+  /** @param {LabelmapVolume} volume cornerstone's labelmap volume; its slices outlive it when viewports change. */
   constructor(volume) {
     this.imageIds = [...volume.imageIds];
     /** mm³ of one voxel */
@@ -21,7 +21,7 @@ export class Labelmap {
     /** SeriesInstanceUID of the image that it belongs to */
     this.series = seriesOf(this.imageIds[0]);
     this.sliceLength = this.slice(0).length;
-    /** columns, rows, slices */
+    /** @type {import('./findings.js').Size} */
     this.size = [...volume.dimensions];
     this.imageData = volume.imageData;
   }
@@ -37,12 +37,17 @@ export class Labelmap {
     return this.sliceLength * this.imageIds.length;
   }
 
-  /** @returns {Uint8Array} the voxels themselves, no copy */
+  /**
+   * @param {number} number of the slice
+   * @returns {Uint8Array} the voxels themselves, not a copy
+   */
   slice(number) {
-    return cornerstone.cache.getImage(this.imageIds[number]).voxelManager.getScalarData();
+    const image = cornerstone.cache.getImage(this.imageIds[number]);
+    if (!image) throw new Error('The viewer has dropped the mask: open the scan again.');
+    return image.voxelManager.getScalarData();
   }
 
-  /** @returns {Uint8Array} a copy of all voxels */
+  /** @returns {Uint8Array<ArrayBuffer>} a copy of all voxels */
   read() {
     const voxels = new Uint8Array(this.length);
     this.imageIds.forEach((_, number) => voxels.set(this.slice(number), number * this.sliceLength));
@@ -51,10 +56,15 @@ export class Labelmap {
 
   /**
    * @param {number[]} finding indices of voxels
-   * @returns {[number, number, number]} LPS mm of the voxel amid the slice that has most of them
+   * @returns {Point3} LPS mm of the middle voxel of the slice that has most of them
    */
   middleOf(finding) {
-    const slices = Map.groupBy(finding, index => Math.floor(index / this.sliceLength));
+    /** @type {Map<number, number[]>} */
+    const slices = new Map();
+    for (const index of finding) {
+      const number = Math.floor(index / this.sliceLength);
+      slices.set(number, slices.get(number) ?? []).get(number)?.push(index);
+    }
     const [slice, section] = [...slices].reduce((most, one) => (one[1].length > most[1].length ? one : most));
     const middle = section.sort((one, other) => one - other)[Math.floor(section.length / 2)] % this.sliceLength;
     const columns = this.size[0];
@@ -62,7 +72,7 @@ export class Labelmap {
   }
 
   /**
-   * @param {[number, number, number]} point LPS mm
+   * @param {Point3} point LPS mm
    * @returns {number | null} index of a labelled voxel at the point, or next to it: a brush and the pointer may
    *   round a point between two slices to different ones
    */
@@ -86,7 +96,9 @@ export class Labelmap {
     this.redraw();
   }
 
-  /** @param {number[]} slices that changed; none means all */
+  /**
+   * @param {number[]} slices that changed; all if empty
+   */
   redraw(slices = []) {
     cornerstone.triggerEvent(
       cornerstone.eventTarget,

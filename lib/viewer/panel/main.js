@@ -5,7 +5,9 @@ import { guardUnsaved } from './guard.js';
 import { Panel } from './panel.js';
 import { guardRun } from './run.js';
 
+/** @type {Editor | null} */
 let editor = null;
+/** @type {Panel | null} */
 let panel = null;
 
 /** OHIF builds its side panel anew when a study is opened and when the panel is unfolded. */

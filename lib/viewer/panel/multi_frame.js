@@ -13,13 +13,13 @@ export function register() {
 
 /**
  * @param {string} type of metadata
- * @param {string} imageId
+ * @param {unknown} imageId a string, unless another extension asks
  * @returns {object | undefined} undefined lets OHIF answer by itself
  */
 function ofFirstFrame(type, imageId) {
   if (typeof imageId !== 'string' || !imageId.startsWith('wadors:') || !imageId.endsWith('/frames/1')) return undefined;
   // The same frame by a name under which OHIF keeps no record, so that it reads the frame's number from the name.
   const spelledOut = imageId.replace(/1$/, '01');
-  const isMultiFrame = cornerstone.metaData.get('instance', spelledOut)?.NumberOfFrames > 1;
+  const isMultiFrame = Number(cornerstone.metaData.get('instance', spelledOut)?.NumberOfFrames) > 1;
   return isMultiFrame ? cornerstone.metaData.get(type, spelledOut) : undefined;
 }

@@ -1,8 +1,8 @@
-/** Opens the sample that is offered, and says there if it is offered for review. */
+/** Opens the next sample, with a notice if it is offered for review. */
 
 const NOTICE_KEY = 'lunglabel.notice';
 
-/** @param {object} sample as the server offers it */
+/** @param {import('./server.js').Sample} sample */
 export function openSample(sample) {
   const { StudyInstanceUID, SeriesInstanceUID } = sample;
   const notice = sample.review ? reviewNotice(sample) : '';
@@ -10,12 +10,17 @@ export function openSample(sample) {
   location.search = new URLSearchParams({
     StudyInstanceUIDs: StudyInstanceUID,
     SeriesInstanceUIDs: SeriesInstanceUID, // without it, OHIF shows the first of the study
-  });
+  }).toString();
 }
 
-/** @returns {string} what is to be said of a series that was just opened */
+/**
+ * Return the notice for a series that was just opened, once.
+ *
+ * @param {string | null} series SeriesInstanceUID
+ * @returns {string} empty where there is none
+ */
 export function takeNotice(series) {
-  const kept = JSON.parse(sessionStorage.getItem(NOTICE_KEY));
+  const kept = JSON.parse(sessionStorage.getItem(NOTICE_KEY) ?? 'null');
   if (!kept || kept.series !== series) return '';
   sessionStorage.removeItem(NOTICE_KEY);
   return kept.notice;
@@ -23,6 +28,6 @@ export function takeNotice(series) {
 
 /** @param {{disagreement?: number}} sample one minus the Dice of label and model, where that is known */
 function reviewNotice({ disagreement }) {
-  const doubt = disagreement === undefined ? '' : ` Dice of label and model: ${(1 - disagreement).toFixed(2)}.`;
-  return `Every scan is labelled; this one is offered for review.${doubt} Load its label, and submit it if you change it.`;
+  const agreement = disagreement === undefined ? '' : ` Dice of label and model: ${(1 - disagreement).toFixed(2)}.`;
+  return `Every scan is labelled; this one is offered for review.${agreement} Load its label, and submit it if you change it.`;
 }

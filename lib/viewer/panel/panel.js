@@ -2,7 +2,9 @@
 
 import { showAttention } from './attention.js';
 import { offerCandidates } from './candidates.js';
+import { elementsBy, messageOf } from './dom.js';
 import { openSample, takeNotice } from './next_sample.js';
+import { TEMPLATE } from './panel_template.js';
 import {
   fetchAttentionPicture,
   fetchLabelVoxels,
@@ -17,60 +19,9 @@ import * as tools from './tools.js';
 
 const NAME_KEY = 'lunglabel.annotator';
 const STRATEGY_KEY = 'lunglabel.strategy';
+const TOOLS = /** @type {const} */ (['brush', 'eraser', 'threshold']);
 
-const TEMPLATE = `
-<section class="lunglabel lunglabel-status"></section>
-<section class="lunglabel lunglabel-correct">
-  <div class="lunglabel-row">
-    <button data-part="attention" title="Where the model looks, as a picture">Attention map</button>
-  </div>
-  <div class="lunglabel-stored" data-part="stored" hidden>
-    <span data-part="storedText"></span>
-    <select data-part="candidates" title="Which of the labels to load" hidden></select>
-    <button data-part="load">Load label</button>
-  </div>
-  <h2>Correct</h2>
-  <fieldset data-part="tools" disabled>
-    <div class="lunglabel-row">
-      <button data-tool="brush" title="Paint tumour (B)">Brush</button>
-      <button data-tool="eraser" title="Remove from the mask (E)">Eraser</button>
-      <button data-tool="threshold" title="Paint only what lies in the HU range (T)">Threshold</button>
-    </div>
-    <label class="lunglabel-row" title="Diameter; smaller with [, larger with ]">
-      Size <input type="range" data-part="size" min="2" max="60" step="1">
-      <output data-part="sizeText"></output>
-    </label>
-    <label class="lunglabel-row" data-part="range">
-      HU <input type="number" data-part="low" step="50" aria-label="lowest HU">
-      to <input type="number" data-part="high" step="50" aria-label="highest HU">
-    </label>
-    <label class="lunglabel-row">
-      <input type="checkbox" data-part="ball"> Ball: through several slices at once
-    </label>
-    <div class="lunglabel-row">
-      <button data-part="undo" title="Ctrl+Z">Undo</button>
-      <button data-part="redo" title="Ctrl+Y">Redo</button>
-      <button data-part="find" title="Move all planes to the next finding, the largest first (F)">Next finding</button>
-    </div>
-    <div class="lunglabel-row" data-part="volume"></div>
-    <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
-  </fieldset>
-  <h2>Submit</h2>
-  <input data-part="annotator" placeholder="Your name" autocomplete="name" maxlength="100">
-  <input data-part="note" placeholder="Note (optional)" maxlength="1000">
-  <div class="lunglabel-foot">
-    <div class="lunglabel-row">
-      <button data-part="submit" class="lunglabel-main">Submit Label</button>
-      <button data-part="next" title="Open the scan that is to be labelled next">Next Sample</button>
-    </div>
-    <label class="lunglabel-row" data-part="strategies" title="How the next sample is chosen" hidden>
-      Next by <select data-part="strategy"></select>
-    </label>
-    <p data-part="message" role="status"></p>
-  </div>
-</section>`;
-
-/** As chosen last; OHIF builds the panel anew each time it is unfolded. */
+/** Settings of the tools; they outlive the panel, which OHIF builds anew each time it is unfolded. */
 const chosen = { size: '10', low: '-400', high: '400', ball: false };
 
 export class Panel {
@@ -81,20 +32,27 @@ export class Panel {
   constructor(place, editor) {
     this.place = place;
     this.editor = editor;
+    /** @type {string | null} */
     this.series = null;
+    /** @type {import('./server.js').StoredLabel | null} */
     this.stored = null;
+    /** @type {import('./server.js').Candidate[]} */
     this.candidates = [];
+    /** @type {[number, number]} */
     this.pointer = [0, 0];
     this.closing = new AbortController();
     place.insertAdjacentHTML('beforeend', TEMPLATE);
-    this.parts = Object.fromEntries([...place.querySelectorAll('[data-part]')].map(e => [e.dataset.part, e]));
-    this.toolButtons = [...place.querySelectorAll('[data-tool]')];
-    for (const name of ['size', 'low', 'high']) this.parts[name].value = chosen[name];
+    this.parts = /** @type {import('./panel_template.js').Parts} */ (elementsBy(place, 'part'));
+    this.toolButtons = /** @type {Record<tools.Tool, HTMLElement>} */ (elementsBy(place, 'tool'));
+    for (const name of /** @type {const} */ (['size', 'low', 'high'])) this.parts[name].value = chosen[name];
     this.parts.ball.checked = chosen.ball;
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
-    const attempt = (...what) => this.#attempt(...what);
-    const annotator = () => this.parts.annotator.value.trim();
-    this.status = new StatusView(place.querySelector('.lunglabel-status'), () => editor.follow(), attempt, annotator);
+    this.status = new StatusView(
+      /** @type {Element} */ (place.querySelector('.lunglabel-status')),
+      () => editor.follow(),
+      (button, waiting, action) => void this.#attempt(button, waiting, action),
+      () => this.parts.annotator.value.trim(),
+    );
     this.#listen();
     this.#show();
     this.#offerStrategies().catch(error => this.#say(error.message, 'problem'));
@@ -110,7 +68,11 @@ export class Panel {
     const { parts, editor } = this;
     const { signal } = this.closing;
     editor.addEventListener('change', () => this.#show(), { signal });
-    editor.addEventListener('message', ({ detail }) => this.#say(detail.sentence, detail.kind), { signal });
+    const onMessage = (/** @type {Event} */ event) => {
+      const { sentence, kind } = /** @type {CustomEvent} */ (event).detail;
+      this.#say(sentence, kind);
+    };
+    editor.addEventListener('message', onMessage, { signal });
     listenToKeys(this.#shortcuts(), () => !!editor.history && !editor.running, signal);
     window.addEventListener('pointermove', event => this.#onPointerMove(event), { signal, capture: true });
     window.addEventListener('pointerdown', event => tools.leaveTextFor(event), { signal, capture: true });
@@ -123,7 +85,7 @@ export class Panel {
     const following = viewports.subscribe(viewports.EVENTS.VIEWPORT_DATA_CHANGED, () => editor.follow());
     signal.addEventListener('abort', () => following.unsubscribe());
 
-    for (const button of this.toolButtons) button.onclick = () => this.#choose(button.dataset.tool);
+    for (const tool of TOOLS) this.toolButtons[tool].onclick = () => this.#choose(tool);
     parts.ball.onchange = () => this.#reshape();
     parts.size.oninput = () => this.#configureTools();
     parts.low.onchange = parts.high.onchange = () => this.#configureTools();
@@ -137,7 +99,11 @@ export class Panel {
     parts.strategy.onchange = () => localStorage.setItem(STRATEGY_KEY, parts.strategy.value);
   }
 
-  /** A click on the tool in use puts it away. */
+  /**
+   * Activate a tool, or deactivate the active one.
+   *
+   * @param {tools.Tool} tool
+   */
   #choose(tool) {
     if (tools.activeTool() === tool) tools.deactivate();
     else tools.activate(tool, this.parts.ball.checked);
@@ -158,6 +124,7 @@ export class Panel {
     this.#show();
   }
 
+  /** @param {PointerEvent} event */
   #onPointerMove(event) {
     this.pointer = [event.clientX, event.clientY];
     tools.selectViewportUnder(event);
@@ -165,11 +132,11 @@ export class Panel {
 
   #shortcuts() {
     const { editor } = this;
-    const resize = step => () => {
+    const resize = (/** @type {number} */ step) => () => {
       this.parts.size.valueAsNumber += step;
       this.#configureTools();
     };
-    const separate = keep => () => editor.separate(tools.pointAt(...this.pointer), keep);
+    const separate = (/** @type {boolean} */ keep) => () => editor.separate(tools.pointAt(...this.pointer), keep);
     return {
       b: () => this.#choose('brush'),
       e: () => this.#choose('eraser'),
@@ -192,10 +159,11 @@ export class Panel {
       annotator.focus();
       throw new Error('Your name is missing: enter it above, it is kept with the label.');
     }
+    if (!history) return '';
     if (!history.labelled && !confirm('The mask is empty. Submit that there is no tumour in this scan?')) return '';
     localStorage.setItem(NAME_KEY, annotator.value.trim());
     const { labelmap, state } = history;
-    await putLabel(labelmap.series, labelmap.read(), {
+    await putLabel(String(labelmap.series), labelmap.read(), {
       annotator: annotator.value.trim(),
       note: note.value.trim(),
       viewer: 'ohif',
@@ -205,17 +173,18 @@ export class Panel {
     note.value = '';
     await this.#lookUpStored(labelmap.series);
     this.status.refresh();
-    return `Label ${this.stored.number} is stored.`;
+    return `Label ${this.stored?.number} is stored.`;
   }
 
   async #load() {
     const { history } = this.editor;
+    if (!history) return '';
     if (this.editor.unsaved && !confirm('The mask has changes that are not submitted. Replace it?')) return '';
-    const number = Number(this.parts.candidates.value || this.stored.number);
-    const model_version = number === this.stored?.number ? this.stored.model_version : null;
-    const voxels = await fetchLabelVoxels(history.labelmap.series, number);
+    const number = Number(this.parts.candidates.value || this.stored?.number);
+    const modelVersion = number === this.stored?.number ? this.stored.model_version : null;
+    const voxels = await fetchLabelVoxels(String(history.labelmap.series), number);
     if (history !== this.editor.history) return '';
-    this.editor.load(voxels, model_version);
+    this.editor.load(voxels, modelVersion);
     return `Label ${number} is loaded.`;
   }
 
@@ -229,6 +198,7 @@ export class Panel {
 
   async #attention() {
     const { series } = this;
+    if (!series) return '';
     const picture = await fetchAttentionPicture(series);
     if (series === this.series) showAttention(picture);
     return '';
@@ -241,28 +211,39 @@ export class Panel {
       strategy.add(Object.assign(new Option(name), { title: description }));
     }
     const last = localStorage.getItem(STRATEGY_KEY);
-    if (last in offered) strategy.value = last;
+    if (last !== null && last in offered) strategy.value = last;
     strategies.hidden = strategy.length < 2;
   }
 
-  /** Run what a button is for; what goes wrong is said. */
+  /**
+   * Run the action of a button, and show its result or its error.
+   *
+   * @param {HTMLButtonElement} button
+   * @param {string} waiting shown meanwhile
+   * @param {() => Promise<string>} action
+   */
   async #attempt(button, waiting, action) {
     button.disabled = true;
     this.#say(waiting);
     try {
       this.#say(await action(), 'success');
     } catch (error) {
-      this.#say(error.message, 'problem');
+      this.#say(messageOf(error), 'problem');
     }
     button.disabled = false;
     this.#show();
   }
 
+  /**
+   * @param {string} text
+   * @param {'problem' | 'success' | ''} [kind]
+   */
   #say(text, kind = '') {
     this.parts.message.textContent = text;
     this.parts.message.className = kind;
   }
 
+  /** @param {string | null} series SeriesInstanceUID */
   async #lookUpStored(series) {
     this.series = series;
     this.stored = null;
@@ -290,7 +271,7 @@ export class Panel {
     parts.redo.disabled = !history?.canRedo;
     parts.find.disabled = !history?.labelled;
     const active = ready ? tools.activeTool() : undefined;
-    for (const button of this.toolButtons) button.setAttribute('aria-pressed', button.dataset.tool === active);
+    for (const tool of TOOLS) this.toolButtons[tool].setAttribute('aria-pressed', String(tool === active));
     parts.range.hidden = active !== 'threshold';
     parts.sizeText.textContent = `${parts.size.value} mm`;
     const millilitres = history ? (history.labelled * history.labelmap.voxelVolume) / 1000 : 0;
@@ -303,7 +284,11 @@ export class Panel {
   }
 }
 
-/** @returns {string} which label it is: number, who, when, note */
+/**
+ * Describe a label: number, annotator, time, note.
+ *
+ * @param {import('./server.js').StoredLabel} label
+ */
 function describe({ number, tag, annotator, time, note }) {
   const when = new Date(time * 1000).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
   const what = tag === 'initial' ? 'Initial, not checked here: label' : 'Stored: label';

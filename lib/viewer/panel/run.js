@@ -1,17 +1,21 @@
-/** Stands before the Run button of MONAI Label's panel. */
+/** Guards the Run button of MONAI Label's panel. */
 
+import { closest } from './dom.js';
 import { onCapture, stop } from './guard.js';
 
 const BUTTON = 'button[title="Run Segmentation"]';
 const QUESTION =
   'The mask has changes that are not submitted, and Run replaces it. Undo would bring them back. Run the model?';
 
-/** Run waits until there is a mask to put its result in, and asks before it replaces a person's work. */
+/**
+ * Let Run wait until there is a mask for its result, and ask before it replaces edits.
+ *
+ * @param {import('./editor.js').Editor} editor
+ */
 export function guardRun(editor) {
   let waiting = false;
   onCapture('click', event => {
-    const button = event.target.closest(BUTTON);
-    if (!button) return;
+    if (!closest(event, BUTTON)) return;
     if (!editor.history) {
       stop(event);
       waiting = true;
@@ -23,6 +27,6 @@ export function guardRun(editor) {
   editor.addEventListener('change', () => {
     if (!waiting || !editor.history) return;
     waiting = false;
-    document.querySelector(BUTTON)?.click();
+    /** @type {HTMLElement | null} */ (document.querySelector(BUTTON))?.click();
   });
 }

@@ -1,7 +1,49 @@
-/** What is asked of the server. Every failure is an Error whose message is a sentence for the user. */
+/** Requests to the server. Every failure is an Error whose message is a sentence for the user. */
+
+/**
+ * @typedef {object} StoredLabel label in use of a series
+ * @property {number} number
+ * @property {string} tag "final" or "initial"
+ * @property {string} [annotator]
+ * @property {string} [note]
+ * @property {number} time seconds since 1970
+ * @property {string | null} [model_version] version of the model whose mask was edited
+ *
+ * @typedef {object} Candidate mask of another program that could become the label
+ * @property {number} number
+ * @property {string} [kind] of the object, such as "RTSTRUCT"
+ * @property {string | null} [creator]
+ * @property {string | null} [when]
+ * @property {string | null} [description]
+ * @property {string[]} [regions]
+ * @property {number | null} [ml] volume
+ *
+ * @typedef {object} Sample image to label next
+ * @property {string} StudyInstanceUID
+ * @property {string} SeriesInstanceUID
+ * @property {boolean} [review] whether it is labelled already
+ * @property {number} [disagreement] one minus the Dice of label and model
+ *
+ * @typedef {object} Status
+ * @property {number} cases
+ * @property {number} labelled
+ * @property {string | null} model_version
+ * @property {string | null} model_problem
+ * @property {{version: string, verdict: string} | null} kept the latest version, if it is not in use
+ * @property {string | null} previous version that was in use before
+ * @property {{epoch?: number, total_epochs?: number} | null} training
+ * @property {string | null} verdict on the last training
+ * @property {number} damaged number of damaged files
+ *
+ * @typedef {{model_version: string, warnings?: string[] | null}} InferParams
+ */
 
 const CLIENT_KEY = 'lunglabel.client';
 
+/**
+ * @param {string} path
+ * @param {RequestInit} [options]
+ */
 async function request(path, options) {
   let response;
   try {
@@ -13,7 +55,13 @@ async function request(path, options) {
   return response;
 }
 
-/** The sentence in a refusal. */
+/**
+ * Return the sentence of an error response.
+ *
+ * @param {string} body
+ * @param {number} status of HTTP
+ * @returns {string}
+ */
 function sentence(body, status) {
   try {
     const { detail } = JSON.parse(body);
@@ -24,17 +72,17 @@ function sentence(body, status) {
   return `The server refused (HTTP ${status}) without saying why; logs/app.log in the workspace may tell.`;
 }
 
-/**
- * @returns {Promise<object>} cases, labelled, model_version, model_problem, training, verdict; kept: the version kept
- *   last with its verdict, if it is not in use; previous: the version that was in use before
- */
+/** @returns {Promise<Status>} */
 export async function fetchStatus() {
   return (await request('/viewer/status')).json();
 }
 
 /**
- * @returns {Promise<{label: object | null, candidates: object[]}>} number, time, annotator and so on of the label of a
- *   series, if it is not damaged, and what others have marked where that is several things
+ * Fetch the label in use of a series, and the masks of other programs where there are several.
+ *
+ * @param {string} series SeriesInstanceUID
+ * @returns {Promise<{label: StoredLabel | null, candidates: Candidate[]}>}
+ * @throws {Error} the label is damaged
  */
 export async function fetchStored(series) {
   const found = await (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json();
@@ -42,15 +90,19 @@ export async function fetchStored(series) {
   return found;
 }
 
-/** @returns {Promise<Uint8Array>} voxels of a stored label, in the order of the series' volume */
+/**
+ * @param {string} series SeriesInstanceUID
+ * @param {number} number of the label
+ * @returns {Promise<Uint8Array>} voxels of a stored label, in the order of the series' volume
+ */
 export async function fetchLabelVoxels(series, number) {
-  const response = await request(`/viewer/label?${new URLSearchParams({ image: series, number })}`);
+  const response = await request(`/viewer/label?${new URLSearchParams({ image: series, number: String(number) })}`);
   return new Uint8Array(await response.arrayBuffer());
 }
 
 /**
  * @param {string} series SeriesInstanceUID
- * @param {Uint8Array} voxels of the whole image
+ * @param {Uint8Array<ArrayBuffer>} voxels of the whole image
  * @param {object} params kept with the label
  */
 export async function putLabel(series, voxels, params) {
@@ -68,21 +120,23 @@ export async function fetchStrategies() {
 
 /**
  * @param {string} strategy
- * @returns {Promise<object>} the image to do next: StudyInstanceUID, SeriesInstanceUID …, and "review" if it is labelled
- *   already; empty when there is none
+ * @returns {Promise<Sample | {StudyInstanceUID?: undefined}>} empty when there is none
  */
 export async function fetchNextSample(strategy) {
   const asker = json({ client_id: clientId() });
   return (await request(`/activelearning/${encodeURIComponent(strategy)}`, asker)).json();
 }
 
-/** Tells this browser from others, so that no image is offered to two people. */
+/** Return an identifier of this browser, so that no image is offered to two people. */
 function clientId() {
   localStorage[CLIENT_KEY] ??= `ohif-${Math.random().toString(36).slice(2)}`;
   return localStorage[CLIENT_KEY];
 }
 
-/** @returns {Promise<Blob>} picture of slices with the model's mask and its attention map */
+/**
+ * @param {string} series SeriesInstanceUID
+ * @returns {Promise<Blob>} picture of slices with the model's mask and its attention map
+ */
 export async function fetchAttentionPicture(series) {
   return (await request(`/attention/${encodeURIComponent(series)}`)).blob();
 }
@@ -95,35 +149,50 @@ export async function stopTraining() {
   await request('/train/', { method: 'DELETE' });
 }
 
-/** Let a version of the model serve. */
+/**
+ * Use a version of the model from now on.
+ *
+ * @param {string} version
+ * @param {string} by name of the user, for the history of the versions
+ */
 export async function serveVersion(version, by) {
   await request(`/model/lung_tumor/serve?${new URLSearchParams({ version, by })}`, { method: 'POST' });
 }
 
+/**
+ * @param {object} content
+ * @returns {RequestInit}
+ */
 function json(content) {
   return { method: 'POST', body: JSON.stringify(content), headers: { 'Content-Type': 'application/json' } };
 }
 
 /**
- * Watch the inference requests of MONAI Label's own panel, which says nothing but "failed" when one fails.
+ * Watch the inference requests of MONAI Label's own panel, which only says "failed" when one fails.
  *
  * @param {() => void} started
- * @param {(problem: string | null, told: {model_version: string, warnings: string[] | null} | null) => void} ended
- *   with what went wrong, if anything, or with what the server tells of the mask
- * @returns {() => void} aborts what runs: its mask would be put on whatever is open when it comes
+ * @param {(problem: string | null, params: InferParams | null) => void} ended with the problem or the mask's parameters
+ * @returns {() => void} aborts the running requests: their masks would be put on whatever is open when they arrive
  */
 export function watchInference(started, ended) {
+  /** @type {Set<XMLHttpRequest>} */
   const running = new Set();
-  const { open } = XMLHttpRequest.prototype;
+  const open = /** @type {(...call: unknown[]) => void} */ (XMLHttpRequest.prototype.open);
+  /**
+   * @this {XMLHttpRequest}
+   * @param {string} method
+   * @param {string | URL} url
+   * @param {unknown[]} rest
+   */
   XMLHttpRequest.prototype.open = function (method, url, ...rest) {
-    if (method.toUpperCase() === 'POST' && new URL(url, location).pathname.startsWith('/infer/')) {
+    if (method.toUpperCase() === 'POST' && new URL(url, location.href).pathname.startsWith('/infer/')) {
       this.addEventListener('loadstart', () => {
         running.add(this);
         started();
       });
       this.addEventListener('loadend', () => {
         running.delete(this);
-        ended(this.status === 200 ? null : problemOf(this), JSON.parse(this.getResponseHeader('Infer-Params')));
+        ended(this.status === 200 ? null : problemOf(this), JSON.parse(this.getResponseHeader('Infer-Params') ?? 'null'));
       });
     }
     return open.call(this, method, url, ...rest);
@@ -131,6 +200,10 @@ export function watchInference(started, ended) {
   return () => running.forEach(xhr => xhr.abort());
 }
 
+/**
+ * @param {XMLHttpRequest} xhr that failed
+ * @returns {string}
+ */
 function problemOf(xhr) {
   if (!xhr.status) return 'The run was interrupted, or the server does not answer.';
   return sentence(new TextDecoder().decode(xhr.response), xhr.status);

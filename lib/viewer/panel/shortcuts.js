@@ -1,5 +1,7 @@
 /** The panel's keys. */
 
+import { closest } from './dom.js';
+
 const TYPED_INTO = 'input:not([type="range"], [type="checkbox"]), textarea, select, dialog';
 
 /**
@@ -10,10 +12,11 @@ const TYPED_INTO = 'input:not([type="range"], [type="checkbox"]), textarea, sele
  * @param {AbortSignal} signal ends it
  */
 export function listenToKeys(actions, enabled, signal) {
+  /** @param {KeyboardEvent} event */
   const onKey = event => {
     const control = event.ctrlKey || event.metaKey;
     const key = `${control ? 'ctrl+' : ''}${control && event.shiftKey ? 'shift+' : ''}${event.key.toLowerCase()}`;
-    if (!actions[key] || event.target.closest?.(TYPED_INTO) || !enabled()) return;
+    if (!actions[key] || closest(event, TYPED_INTO) || !enabled()) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     actions[key]();

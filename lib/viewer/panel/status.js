@@ -1,4 +1,6 @@
-/** Shows how the app is doing: cases labelled, the model in use, the training that runs, what became of the last. */
+/** Shows the status of the app: cases labelled, the model in use, the running training, the verdict on the last. */
+
+import { elementsBy, messageOf } from './dom.js';
 
 import { fetchStatus, serveVersion, startTraining, stopTraining } from './server.js';
 
@@ -22,19 +24,24 @@ const TEMPLATE = `
   <a href="/status" target="_blank">Status page</a>
 </div>`;
 
+/**
+ * @typedef {Record<'cases' | 'model' | 'problem' | 'kept' | 'versions' | 'training' | 'verdict' | 'damaged', HTMLElement>
+ *   & Record<'use' | 'back' | 'train' | 'stop', HTMLButtonElement>} Lines
+ */
+
 export class StatusView {
   /**
    * @param {Element} element to fill
    * @param {() => void} onAnswer called after each answer of the server
-   * @param {(button: HTMLButtonElement, waiting: string, action: () => Promise<string>) => void} attempt runs what a
-   *   button is for
-   * @param {() => string} annotator name of the person, for the history of the versions
+   * @param {(button: HTMLButtonElement, waiting: string, action: () => Promise<string>) => void} attempt runs the
+   *   action of a button and shows its result or its error
+   * @param {() => string} annotator name of the user, for the history of the versions
    */
   constructor(element, onAnswer, attempt, annotator) {
     element.innerHTML = TEMPLATE;
     this.onAnswer = onAnswer;
     this.annotator = annotator;
-    this.lines = Object.fromEntries([...element.querySelectorAll('[data-status]')].map(e => [e.dataset.status, e]));
+    this.lines = /** @type {Lines} */ (elementsBy(element, 'status'));
     const { train, stop, use, back } = this.lines;
     train.onclick = () => attempt(train, 'Starting the training…', () => this.#train());
     stop.onclick = () => attempt(stop, 'Stopping the training…', () => this.#stop());
@@ -54,7 +61,7 @@ export class StatusView {
       this.#show(await fetchStatus());
       this.onAnswer();
     } catch (error) {
-      this.lines.cases.textContent = error.message;
+      this.lines.cases.textContent = messageOf(error);
     }
   }
 
@@ -64,6 +71,7 @@ export class StatusView {
     return 'A training was started; you can go on meanwhile.';
   }
 
+  /** @param {string} version */
   async #serve(version) {
     await serveVersion(version, this.annotator());
     await this.refresh();
@@ -76,6 +84,7 @@ export class StatusView {
     return 'The training is stopped; the model in use stays.';
   }
 
+  /** @param {import('./server.js').Status} status */
   #show({ cases, labelled, model_version, model_problem, kept, previous, training, verdict, damaged }) {
     const { lines } = this;
     lines.cases.textContent = `${labelled} of ${cases} cases labelled`;
@@ -93,7 +102,7 @@ export class StatusView {
     lines.training.hidden = lines.stop.hidden = !training;
     lines.train.hidden = !!training;
     if (training) {
-      const [text, bar] = lines.training.children;
+      const [text, bar] = /** @type {[HTMLElement, HTMLProgressElement]} */ ([...lines.training.children]);
       const { epoch, total_epochs: total } = training;
       text.textContent = progress(epoch, total);
       bar.max = total || 1;
@@ -106,13 +115,21 @@ export class StatusView {
   }
 }
 
+/**
+ * @param {HTMLButtonElement} button
+ * @param {string | null} [version] that it would put in use
+ */
 function offer(button, version) {
   button.value = version ?? '';
   button.title = version ? `Let version ${version} be the model in use` : '';
 }
 
+/**
+ * @param {number} [epoch] that is done
+ * @param {number} [total]
+ */
 function progress(epoch, total) {
   if (!epoch) return 'A training runs';
-  if (epoch < total) return `Training: epoch ${epoch} of ${total} done`;
+  if (epoch < (total ?? 0)) return `Training: epoch ${epoch} of ${total} done`;
   return 'Training: the new model is compared with the one in use';
 }

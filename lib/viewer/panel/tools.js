@@ -1,13 +1,24 @@
 /** The brushes that MONAI Label mode has but shows no button for. */
 
-/** Name of each tool in a flat and in a ball form. */
+import { closest } from './dom.js';
+
+/** @typedef {'brush' | 'eraser' | 'threshold'} Tool */
+
+/**
+ * Name of each tool in a flat and in a ball form.
+ *
+ * @type {Record<Tool, [string, string]>}
+ */
 const TOOLS = {
   brush: ['CircularBrush', 'SphereBrush'],
   eraser: ['CircularEraser', 'SphereEraser'],
   threshold: ['ThresholdCircularBrush', 'ThresholdSphereBrush'],
 };
 
-/** @param {'brush' | 'eraser' | 'threshold'} tool @param {boolean} ball paints several slices at once */
+/**
+ * @param {Tool} tool
+ * @param {boolean} ball paints several slices at once
+ */
 export function activate(tool, ball) {
   commandsManager.runCommand('setToolActiveToolbar', { toolName: TOOLS[tool][Number(ball)] });
 }
@@ -17,11 +28,12 @@ export function deactivate() {
   commandsManager.runCommand('setToolActiveToolbar', { toolName: 'WindowLevel' });
 }
 
-/** @returns {string | undefined} which of the tools above the left mouse button has */
+/** @returns {Tool | undefined} the tool of the left mouse button, if it is one of those above */
 export function activeTool() {
   const group = services.toolGroupService.getToolGroup('mpr');
   const name = group?.getActivePrimaryMouseButtonTool();
-  return Object.keys(TOOLS).find(tool => TOOLS[tool].includes(name));
+  const all = /** @type {Tool[]} */ (Object.keys(TOOLS));
+  return all.find(tool => name && TOOLS[tool].includes(name));
 }
 
 /** @param {number} diameter mm */
@@ -36,21 +48,37 @@ export function setThreshold(range) {
   commandsManager.runCommand('setThresholdRange', { value: range });
 }
 
-/** OHIF takes the first click into another plane to select it; with a brush in hand, pointing at it is enough. */
+/**
+ * Select the plane under the pointer while a brush is active: OHIF needs a click for that.
+ *
+ * @param {PointerEvent} event
+ */
 export function selectViewportUnder(event) {
   if (event.buttons || !activeTool()) return;
-  const viewports = event.target.querySelectorAll?.('[data-viewport-uid]'); // below what OHIF lays over the others
+  const target = /** @type {HTMLElement} */ (event.target);
+  /** @type {NodeListOf<HTMLElement> | undefined} */
+  const viewports = target.querySelectorAll?.('[data-viewport-uid]'); // the target is OHIF's overlay around one viewport
   if (viewports?.length === 1) services.viewportGridService.setActiveViewportId(viewports[0].dataset.viewportUid);
 }
 
-/** OHIF leaves the cursor in a field of text when a stroke is drawn; the keys are meant for the stroke then. */
+/**
+ * Take the focus from a text field when a stroke begins: OHIF leaves it there, and the keys would go to the field.
+ *
+ * @param {PointerEvent} event
+ */
 export function leaveTextFor(event) {
-  if (event.target.closest('[data-viewport-uid]')) document.activeElement?.blur();
+  if (closest(event, '[data-viewport-uid]')) /** @type {HTMLElement | null} */ (document.activeElement)?.blur();
 }
 
-/** @returns {[number, number, number] | null} LPS mm of what is drawn at a place of the page */
+/**
+ * @param {number} x pixels of the page
+ * @param {number} y
+ * @returns {Point3 | null} LPS mm of what is drawn there; null outside of the viewports
+ */
 export function pointAt(x, y) {
-  for (const element of document.querySelectorAll('[data-viewport-uid]')) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const viewports = document.querySelectorAll('[data-viewport-uid]');
+  for (const element of viewports) {
     const { left, right, top, bottom } = element.getBoundingClientRect();
     if (x < left || x > right || y < top || y > bottom) continue;
     const viewport = services.cornerstoneViewportService.getCornerstoneViewport(element.dataset.viewportUid);

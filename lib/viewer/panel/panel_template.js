@@ -1,0 +1,63 @@
+/** The panel's elements. */
+
+export const TEMPLATE = `
+<section class="lunglabel lunglabel-status"></section>
+<section class="lunglabel lunglabel-correct">
+  <div class="lunglabel-row">
+    <button data-part="attention" title="Where the model looks, as a picture">Attention map</button>
+  </div>
+  <div class="lunglabel-stored" data-part="stored" hidden>
+    <span data-part="storedText"></span>
+    <select data-part="candidates" title="Which of the labels to load" hidden></select>
+    <button data-part="load">Load label</button>
+  </div>
+  <h2>Correct</h2>
+  <fieldset data-part="tools" disabled>
+    <div class="lunglabel-row">
+      <button data-tool="brush" title="Paint tumour (B)">Brush</button>
+      <button data-tool="eraser" title="Remove from the mask (E)">Eraser</button>
+      <button data-tool="threshold" title="Paint only what lies in the HU range (T)">Threshold</button>
+    </div>
+    <label class="lunglabel-row" title="Diameter; smaller with [, larger with ]">
+      Size <input type="range" data-part="size" min="2" max="60" step="1">
+      <output data-part="sizeText"></output>
+    </label>
+    <label class="lunglabel-row" data-part="range">
+      HU <input type="number" data-part="low" step="50" aria-label="lowest HU">
+      to <input type="number" data-part="high" step="50" aria-label="highest HU">
+    </label>
+    <label class="lunglabel-row">
+      <input type="checkbox" data-part="ball"> Ball: through several slices at once
+    </label>
+    <div class="lunglabel-row">
+      <button data-part="undo" title="Ctrl+Z">Undo</button>
+      <button data-part="redo" title="Ctrl+Y">Redo</button>
+      <button data-part="find" title="Move all planes to the next finding, the largest first (F)">Next finding</button>
+    </div>
+    <div class="lunglabel-row" data-part="volume"></div>
+    <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
+  </fieldset>
+  <h2>Submit</h2>
+  <input data-part="annotator" placeholder="Your name" autocomplete="name" maxlength="100">
+  <input data-part="note" placeholder="Note (optional)" maxlength="1000">
+  <div class="lunglabel-foot">
+    <div class="lunglabel-row">
+      <button data-part="submit" class="lunglabel-main">Submit Label</button>
+      <button data-part="next" title="Open the scan that is to be labelled next">Next Sample</button>
+    </div>
+    <label class="lunglabel-row" data-part="strategies" title="How the next sample is chosen" hidden>
+      Next by <select data-part="strategy"></select>
+    </label>
+    <p data-part="message" role="status"></p>
+  </div>
+</section>`;
+
+/**
+ * Elements of the template by their `data-part`.
+ *
+ * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
+ *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next', HTMLButtonElement>
+ *   & Record<'candidates' | 'strategy', HTMLSelectElement>
+ *   & Record<'stored' | 'storedText' | 'sizeText' | 'range' | 'volume' | 'strategies' | 'message', HTMLElement>
+ *   & {tools: HTMLFieldSetElement}} Parts
+ */

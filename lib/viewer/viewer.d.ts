@@ -1,0 +1,91 @@
+/** What the panel uses of OHIF and of MONAI Label's page around it; the names are OHIF 3.10's and cornerstone 3D's. */
+
+type Point3 = [number, number, number];
+
+interface Subscription {
+  unsubscribe(): void;
+}
+
+/** Metadata of an image or a display set, by DICOM keyword. */
+interface DicomRecord {
+  SeriesInstanceUID?: string;
+  NumberOfFrames?: number;
+}
+
+interface LabelmapVolume {
+  imageIds: string[];
+  spacing: Point3;
+  dimensions: Point3;
+  imageData: {
+    indexToWorld(index: Point3): Point3;
+    worldToIndex(point: Point3): Point3;
+  };
+}
+
+interface CornerstoneViewport {
+  getVolumeId?(): string | undefined;
+  jumpToWorld(point: Point3): void;
+  canvasToWorld(point: [number, number]): Point3;
+}
+
+declare const cornerstone: {
+  eventTarget: EventTarget;
+  triggerEvent(target: EventTarget, type: string, detail: object): void;
+  cache: {
+    getImage(imageId: string): { referencedImageId?: string; voxelManager: { getScalarData(): Uint8Array } } | undefined;
+    getVolume(volumeId: string): object | undefined;
+  };
+  metaData: {
+    get(type: string, imageId: string | undefined): DicomRecord | undefined;
+    addProvider(provider: (type: string, imageId: unknown) => object | undefined, priority: number): void;
+  };
+};
+
+declare const cornerstoneTools: {
+  Enums: {
+    Events: {
+      SEGMENTATION_DATA_MODIFIED: string;
+      SEGMENTATION_REPRESENTATION_ADDED: string;
+      TOOL_ACTIVATED: string;
+    };
+  };
+  segmentation: {
+    state: {
+      getSegmentation(
+        segmentationId: string,
+      ): { representationData?: { Labelmap?: { imageIds?: string[] } } } | undefined;
+      getViewportIdsWithSegmentation(segmentationId: string): string[];
+    };
+  };
+  utilities: { segmentation: { setBrushSizeForToolGroup(toolGroupId: string, radius: number): void } };
+};
+
+declare const commandsManager: { runCommand(name: string, options: object): void };
+
+declare const services: {
+  segmentationService: {
+    getSegmentations(): { segmentationId: string }[];
+    getLabelmapVolume(segmentationId: string): LabelmapVolume | undefined;
+    remove(segmentationId: string): void;
+  };
+  viewportGridService: {
+    getState(): { viewports: Map<string, { displaySetInstanceUIDs?: string[] }>; activeViewportId: string };
+    setActiveViewportId(viewportId: string | undefined): void;
+  };
+  cornerstoneViewportService: {
+    EVENTS: { VIEWPORT_DATA_CHANGED: string };
+    subscribe(event: string, listener: () => void): Subscription;
+    getCornerstoneViewport(viewportId: string | undefined): CornerstoneViewport;
+  };
+  displaySetService: { getDisplaySetByUID(uid: string): DicomRecord | undefined };
+  toolGroupService: {
+    getToolGroup(id: string): { getActivePrimaryMouseButtonTool(): string | undefined } | undefined;
+    getToolGroupIds(): string[];
+  };
+};
+
+interface Window {
+  config: object;
+  /** The panel's part in the browser's Back button; app-config.js calls it. */
+  lunglabel?: { onBack(event: Event): void };
+}

@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+
+import { EditHistory } from '../../lib/viewer/panel/edit_history.js';
+import { Labelmap } from '../../lib/viewer/panel/labelmap.js';
+import { holdVolume, mask } from './volume.js';
+
+const SIZE = [4, 3, 2];
+const EMPTY = mask(SIZE, []);
+const FIRST = mask(SIZE, [[3, 0, 0], [0, 2, 1]]);
+const SECOND = mask(SIZE, [[0, 2, 1], [1, 1, 1]]);
+
+let labelmap;
+let redrawn;
+let history;
+
+beforeEach(() => {
+  const held = holdVolume(SIZE, EMPTY);
+  redrawn = held.redrawn;
+  labelmap = new Labelmap(held.volume);
+  history = new EditHistory(labelmap);
+});
+
+function paint(voxels, step = { unsaved: true }) {
+  labelmap.write(voxels);
+  history.commit(step);
+}
+
+test('undo and redo restore every voxel and count the labelled ones', () => {
+  paint(FIRST);
+  paint(SECOND);
+  history.undo();
+  assert.deepEqual(labelmap.read(), FIRST);
+  history.undo();
+  assert.deepEqual(labelmap.read(), EMPTY);
+  assert.equal(history.labelled, 0);
+  history.redo();
+  history.redo();
+  assert.deepEqual(labelmap.read(), SECOND);
+  assert.equal(history.labelled, 2);
+});
+
+test('only the slices that change are redrawn', () => {
+  paint(FIRST);
+  paint(SECOND);
+  paint(mask(SIZE, [[0, 2, 1]]));
+  redrawn.length = 0;
+  history.undo();
+  assert.deepEqual(redrawn, [[1]]);
+});
+
+test('there is nothing to undo at first, and nothing to redo at the end', () => {
+  assert.equal(history.canUndo || history.canRedo, false);
+  history.undo();
+  history.redo();
+  assert.deepEqual(labelmap.read(), EMPTY);
+});
+
+test('a step without a change is none, but takes the version of the model', () => {
+  history.commit({ unsaved: true, modelVersion: 'v1' });
+  assert.equal(history.canUndo, false);
+  assert.deepEqual(history.state, { change: null, unsaved: false, modelVersion: 'v1' });
+});
+
+test('a new step drops what could be redone', () => {
+  paint(FIRST);
+  history.undo();
+  paint(SECOND);
+  assert.equal(history.canRedo, false);
+  history.undo();
+  assert.deepEqual(labelmap.read(), EMPTY);
+});
+
+test('each state knows whether it is unsaved and which model it began with', () => {
+  paint(FIRST, { unsaved: false, modelVersion: 'v1' });
+  paint(SECOND);
+  assert.deepEqual([history.state.unsaved, history.state.modelVersion], [true, 'v1']);
+  history.undo();
+  assert.deepEqual([history.state.unsaved, history.state.modelVersion], [false, 'v1']);
+  history.undo();
+  assert.deepEqual([history.state.unsaved, history.state.modelVersion], [false, null]);
+});
+
+test('the oldest of more than a hundred states are dropped, and the rest can be undone', () => {
+  for (let n = 0; n < 150; n++) paint(n % 2 ? FIRST : SECOND);
+  let steps = 0;
+  for (; history.canUndo; steps++) history.undo();
+  assert.equal(steps, 99);
+  assert.deepEqual(labelmap.read(), SECOND);
+});
