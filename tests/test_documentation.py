@@ -1,4 +1,4 @@
-"""The documentation's links lead somewhere."""
+"""The documentation: links lead somewhere, and the map of rooms is complete."""
 
 import re
 from pathlib import Path
@@ -26,3 +26,29 @@ def test_relative_links_and_anchors_exist(page):
 def _anchors(page: Path) -> set[str]:
     headings = _HEADING.findall(page.read_text(encoding="utf-8"))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+DEVELOPMENT = (REPOSITORY / "docs" / "development.md").read_text(encoding="utf-8")
+
+
+def test_every_path_in_the_development_guide_exists():
+    named = re.findall(r"`((?:lib|tools|tests|docs|model)/[\w./-]*|[\w.]+\.(?:py|toml|txt|yaml))`", DEVELOPMENT)
+    assert len(named) > 50
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
+
+
+def test_every_room_is_on_the_map():
+    packages = {f"lib/{init.parent.name}" for init in (REPOSITORY / "lib").glob("*/__init__.py")}
+    modules = {f"lib/{module.name}" for module in (REPOSITORY / "lib").glob("*.py")}
+    assert [room for room in sorted(packages | modules) if f"`{room}`" not in DEVELOPMENT] == []
+
+
+def test_the_map_is_in_the_order_of_the_layers():
+    """The contract in pyproject.toml and the table of rooms tell the same order."""
+    contract = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8").partition("layers = [")[2].partition("]")[0]
+    layers = [set(re.findall(r"\w+", line)) for line in re.findall(r'"(.+)"', contract)]
+    table = DEVELOPMENT.partition("| room |")[2].partition("\n\n")[0]
+    rooms = [room for row in table.splitlines() for room in re.findall(r"`lib/(\w+)(?:\.py)?`", row.split(" | ")[0])]
+    depths = [next(depth for depth, layer in enumerate(layers) if room in layer) for room in rooms]
+    assert depths == sorted(depths)
+    assert set(rooms) == set.union(*layers)
