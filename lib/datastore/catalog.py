@@ -37,11 +37,14 @@ class DicomwebClient(Protocol):
 
     base_url: str
 
-    def search_for_series(self, **query: Any) -> list[_DicomJson]: ...
+    def search_for_series(self, **query: Any) -> list[_DicomJson]:
+        """Search for series (QIDO-RS, PS3.18 10.6)."""
 
-    def search_for_instances(self, study: str, series: str, **query: Any) -> list[_DicomJson]: ...
+    def search_for_instances(self, study: str, series: str, **query: Any) -> list[_DicomJson]:
+        """Search for the instances of a series (QIDO-RS, PS3.18 10.6)."""
 
-    def retrieve_series_metadata(self, study: str, series: str) -> list[_DicomJson]: ...
+    def retrieve_series_metadata(self, study: str, series: str) -> list[_DicomJson]:
+        """Retrieve the attributes of all instances of a series (WADO-RS, PS3.18 10.4)."""
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ def _frames(path: Path, frame_numbers: list[int]) -> tuple[UID, list[bytes]]:
 
 
 def read_dicom(source: Path | bytes, **options: Any) -> Dataset:
-    """pydicom's ``dcmread`` of a file or its content, after a look at how much a deflated one (PS3.5 A.5) inflates to.
+    """Return pydicom's ``dcmread`` of a file or its content, after a check of the inflated size (PS3.5 A.5).
 
     Raises:
         NotUsableError: It inflates to more than is taken into memory.

@@ -38,11 +38,11 @@ def first_value(dataset: _DicomJson, keyword: str) -> str:
 
 
 def matches(dataset: _DicomJson, filters: Mapping[str, str], *, fuzzy: bool = False) -> bool:
-    """Tell whether a dataset answers all filters.
+    r"""Tell whether a dataset answers all filters.
 
     Args:
         dataset: DICOM JSON.
-        filters: Keyword or tag to the wanted value: a single value, a list (``,`` or ``\\``) of UIDs, a range
+        filters: Keyword or tag to the wanted value: a single value, a list (``,`` or ``\``) of UIDs, a range
             of dates or times (``20240101-20241231``), or a pattern with ``*`` and ``?``. Empty matches all.
         fuzzy: Person names match when they contain the value anywhere.
     """

@@ -37,7 +37,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+012345
 
 
 def load_info(path: Path = INFO) -> dict[str, Any]:
-    """Return ``info.yaml`` as validated plain values: name, labels, network, preprocessing, ``config`` …
+    """Return ``info.yaml`` as validated plain values.
 
     Raises:
         SettingsError: It cannot be read, or a key or value is wrong; all of them are named.

@@ -120,7 +120,7 @@ class LungTumorTrainTask(BasicTrainTask):
         return self.stats()
 
     def stats(self) -> dict[str, Any]:
-        """Progress of the training now, or of the last one: epoch, total_epochs, best_metric …"""
+        """Return the progress of the running or the last training: epoch, total_epochs, best_metric and so on."""
         return self._stats_file.read() or {}
 
     def network(self, context: Context) -> nn.Module:

@@ -30,6 +30,7 @@ class AdjacentSlicesd(MapTransform):
         self.offsets_mm = tuple(offsets_mm)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with each volume stacked, one channel for each offset."""
         d = dict(data)
         for key in self.key_iterator(d):
             volume: MetaTensor = d[key]

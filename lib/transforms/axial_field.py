@@ -70,6 +70,7 @@ class AxialFieldd(MapTransform, InvertibleTransform):
         self.hu_key = hu_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with each volume resampled to the field, (1, X, Y, Z)."""
         d = dict(data)
         image: MetaTensor = d[self.keys[0]]
         geometry = self._survey(image, d)
@@ -86,6 +87,7 @@ class AxialFieldd(MapTransform, InvertibleTransform):
         return d
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with each volume back on the grid of its image."""
         d = dict(data)
         for key in self.key_iterator(d):
             volume: MetaTensor = d[key]

@@ -55,6 +55,7 @@ class DropDoubtfuld(MapTransform):
         self.max_elongation = max_elongation
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data without the findings that are dropped."""
         d = dict(data)
         axes = np.asarray(d[self.image_key].affine, float)[:3, :3]
         for key in self.key_iterator(d):

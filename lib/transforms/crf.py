@@ -87,6 +87,7 @@ class DenseCRFd(MapTransform):
         self.max_voxels = max_voxels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with the probabilities refined."""
         d = dict(data)
         hu: MetaTensor = d[self.hu_key]
         spacing = np.array([float(length) for length in hu.pixdim])

@@ -51,6 +51,7 @@ class DropFarFromLungsd(MapTransform):
         self.reach_mm = reach_mm
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data without the candidates far from the lungs."""
         d = dict(data)
         lungs = d[self.lungs_key]
         if lungs is None:

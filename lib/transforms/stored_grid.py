@@ -84,6 +84,7 @@ class StoredMaskd(MapTransform):
         self.threshold = threshold
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with each probability as a mask on the stored grid."""
         d = dict(data)
         for key in self.key_iterator(d):
             probability = StoredProbability(d[key], d[self.image_key])
