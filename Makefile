@@ -36,7 +36,7 @@ doctor: .venv/installed
 
 .PHONY: docs lock check-js
 docs: .venv/installed-test
-	$(BIN)/mkdocs build --quiet --strict
+	$(BIN)/mkdocs build --strict   # with --quiet, it ignores warnings
 
 # Write requirements*.txt anew from pyproject.toml; versions stay as they are pinned, unless: make lock UPGRADE=--upgrade
 # or UPGRADE="--upgrade-package NAME".
