@@ -20,7 +20,25 @@ pytest_plugins = [
     "tests.support.small_network",
 ]
 
+KIND_BY_FIXTURE = {
+    "chromium": "browser",
+    "orthanc": "pacs",
+    "start_server": "server",
+    "start_module_server": "server",
+    "phantom_weights": "slow",
+}
+NOT_UNIT = {*KIND_BY_FIXTURE.values()}
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test by what its fixtures start; a test that starts something itself carries the marker already."""
+    kinds = {KIND_BY_FIXTURE[name] for name in getattr(item, "fixturenames", ()) if name in KIND_BY_FIXTURE}
+    if not kinds and not NOT_UNIT & {marker.name for marker in item.iter_markers()}:
+        kinds = {"unit"}
+    for kind in kinds:
+        item.add_marker(kind)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
 from lib.settings import load_info
-from tests.support.server import monailabel_server
 from tools.benchmark.inference import (
     crf_slice_by_slice_seconds,
     inference_cost,
@@ -20,6 +19,7 @@ from tools.benchmark.inference import (
     write_repeated,
 )
 from tools.benchmark.scale import SLICES, measure, write_instances
+from tools.support.app_server import monailabel_server
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from lib.settings import load_info
 from lib.transforms import image_transforms
 from tests.support.client import detail, put_label, same_grid
 from tests.test_hostile_files import META, NRRD
-from tools.benchmark.processes import ServerProcess
 from tools.fuzz.raw_dicom import RawDicom
+from tools.support.processes import ServerProcess
 
 
 @pytest.fixture(scope="module")

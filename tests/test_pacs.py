@@ -17,12 +17,11 @@ from lib.errors import UserError
 from lib.exports.dicom_seg import segmentation
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
-from lib.settings import Settings, load_info
+from lib.settings import APP_DIR, Settings, load_info
 from tests.support.client import detail, infer, put_label, same_grid, train, volume_of
 from tests.support.requirement import lacking
-from tests.support.server import REPOSITORY
-from tools.benchmark.orthanc import INSTALL, orthanc_is_installed, orthanc_server
-from tools.benchmark.processes import free_port
+from tools.support.orthanc import INSTALL, orthanc_is_installed, orthanc_server
+from tools.support.processes import free_port
 
 
 @pytest.mark.pacs
@@ -57,7 +56,7 @@ def test_images_and_labels_are_those_of_the_folder(start_server, orthanc, phanto
     # On the console MONAI Label repeats its arguments before it loads the app.
     lines = [line for line in server.log_text().splitlines() if secret[2:] in line]
     assert all("USING:: studies" in line or "Initializing App from" in line for line in lines), lines
-    assert secret[2:] not in (REPOSITORY / "logs" / "app.log").read_text(errors="replace")
+    assert secret[2:] not in (APP_DIR / "logs" / "app.log").read_text(errors="replace")
 
 
 @pytest.mark.pacs

@@ -10,11 +10,10 @@ import pytest
 import requests
 import torch
 
-from lib.processes import priority
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, DemoSeries, chest_volume, draw_lesions, write_dicom_series, write_volume
-from lib.settings import load_info
-from tests.support.server import REPOSITORY
+from lib.processes import priority
+from lib.settings import APP_DIR, load_info
 from tools.benchmark import busy
 
 
@@ -112,7 +111,7 @@ def test_commands_wait_passively_and_a_users_own_value_stays():
     for given, used in (("", "PASSIVE"), ("ACTIVE", "ACTIVE")):
         environment = {**os.environ, "OMP_WAIT_POLICY": given}
         call = [sys.executable, "-c", code]
-        told = subprocess.run(call, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+        told = subprocess.run(call, cwd=APP_DIR, env=environment, capture_output=True, text=True, timeout=120)
         assert told.stdout.split() == [used], told.stderr
 
 

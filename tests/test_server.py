@@ -26,7 +26,7 @@ from tests.support.client import (
     use_kept,
     volume_of,
 )
-from tools.benchmark.processes import ServerProcess
+from tools.support.processes import ServerProcess
 
 
 def fingerprint(folder: Path) -> dict[str, str]:

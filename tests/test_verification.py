@@ -16,7 +16,7 @@ from lib.dicomweb.stored_objects import StoredObjects
 from lib.publishing import ModelStore
 from lib.storage.integrity import Damage
 from lib.verification import Remembered
-from tools.chaos.damage import DAMAGES, damage, restore
+from tools.support.damage import DAMAGES, damage, restore
 
 FILES = ("labels/1.2.3/1.nii.gz", "labels/1.2.3/2.nii.gz", "labels/1.2.3/1.json", "segs/1.2/3.4.dcm")
 STATE = ("image_info/1.2.3.json", "cache/index.sqlite")

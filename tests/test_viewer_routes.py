@@ -8,7 +8,7 @@ import requests
 import SimpleITK as sitk
 
 from tests.support.client import put_label
-from tools.benchmark.processes import ServerProcess
+from tools.support.processes import ServerProcess
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from lib.server.picture_routes import picture_router
 from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
 from lib.settings import load_info
-from tools.benchmark.processes import free_port
+from tools.support.processes import free_port
 
 WAITING = 60
 

@@ -27,8 +27,8 @@ from lib.server.sessions import TolerantSessions
 from lib.settings import APP_DIR, Settings
 from lib.workspace import _claimed, open_workspace, refusing_to_start
 from tests.support.client import detail, put_label
-from tests.support.server import monailabel_server
-from tools.chaos.damage import DAMAGES, damage
+from tools.support.app_server import monailabel_server
+from tools.support.damage import DAMAGES, damage
 
 GRID = Acquisition(shape=(4, 16, 16), spacing=(2.5, 1, 1))
 

@@ -8,7 +8,7 @@ import numpy as np
 import requests
 import SimpleITK as sitk
 
-from tools.benchmark.processes import ServerProcess
+from tools.support.processes import ServerProcess
 
 FAST_TRAINING = {"max_epochs": 2, "patches_per_volume": 8, "patch_size": 64, "val_split": 0.0}
 

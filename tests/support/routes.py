@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 from lib.errors import UserError
 from lib.server import install
 from lib.server.access.bodies import LimitedBody, Receive, Send
-from tools.benchmark.processes import free_port
+from tools.support.processes import free_port
 
 
 @contextlib.contextmanager

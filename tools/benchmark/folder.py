@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 
 from lib.dicomweb.matching import values_of
-from tools.benchmark.orthanc import orthanc_is_installed, orthanc_server
+from tools.support.orthanc import orthanc_is_installed, orthanc_server
 
 _WORKERS = 6  # as many requests as a browser keeps open to one host
 

@@ -7,9 +7,7 @@ import contextlib
 import os
 import shutil
 import statistics
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -32,9 +30,10 @@ from tools.benchmark.inference import (
 )
 from tools.benchmark.memory import MEGABYTE
 from tools.benchmark.memory import measure as measure_memory
-from tools.benchmark.processes import ServerProcess, free_port, serving
+from tools.benchmark.responsiveness import first_volume, info_during_inference
 from tools.benchmark.scale import measure as measure_scale
-from tools.benchmark.server import first_volume, info_during_inference
+from tools.support.app_server import monailabel_server
+from tools.support.processes import ServerProcess
 
 _LABELLED = ("LUNG-003", "LUNG-001", "LUNG-006")
 
@@ -199,24 +198,9 @@ def _models(directory: Path) -> Path:
     return directory
 
 
-@contextlib.contextmanager
-def _server(studies: Path, models: Path, workspace: Path, **conf: object) -> Iterator[ServerProcess]:
-    """The real server."""
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "monailabel.main",
-        "start_server",
-        "--app",
-        str(APP_DIR),
-        "--studies",
-        str(studies.resolve()),
-    ]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    command += ["--conf", "workspace", str(workspace), "--conf", "model_dir", str(models)]
-    for name, value in conf.items():
-        command += ["--conf", name, str(value)]
-    url = f"http://127.0.0.1:{port}"
-    with serving(command, url=url, ready="/info/", directory=workspace.with_name("server")) as server:
-        yield server
+def _server(
+    studies: Path, models: Path, workspace: Path, **conf: object
+) -> contextlib.AbstractContextManager[ServerProcess]:
+    return monailabel_server(
+        studies.resolve(), workspace.with_name("server"), workspace=workspace, model_dir=models, **conf
+    )

@@ -6,7 +6,7 @@ import contextlib
 import re
 from pathlib import Path
 
-from tools.benchmark.processes import ServerProcess
+from tools.support.processes import ServerProcess
 
 MOST_EXTRA_BYTES = 3 << 30
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from tools.benchmark.processes import free_port, serving
+from tools.support.processes import free_port, serving
 
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 INSTALL = "Orthanc is not installed: apt-get install orthanc orthanc-dicomweb"
