@@ -15,6 +15,7 @@ import requests
 from lib.settings import APP_DIR
 from tools.support.processes import ServerProcess, free_port, serving
 
+pytestmark = pytest.mark.server
 PLANTED = "from pathlib import Path; Path('planted-was-run').touch()\n"
 
 

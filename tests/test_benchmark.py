@@ -78,6 +78,7 @@ def test_the_instances_of_a_large_folder_are_all_different(tmp_path):
     assert not (tmp_path / "template").exists()
 
 
+@pytest.mark.server
 def test_a_folder_is_measured_with_the_real_server_and_cleared_away(tmp_path):
     def start(studies, workspace):
         return monailabel_server(studies, tmp_path / "server", workspace=workspace, scored_images=0, rescan_seconds=0.2)

@@ -97,6 +97,7 @@ def _submit(folder: Path, who: int, count: int) -> None:
         save(store, f"{who}-{number}", who=who)
 
 
+@pytest.mark.server
 def test_several_processes_at_once_lose_nothing(tmp_path):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_submit, args=(tmp_path, who, 10)) for who in range(3)]
@@ -109,6 +110,7 @@ def test_several_processes_at_once_lose_nothing(tmp_path):
     assert texts == {f"{who}-{number}" for who in range(3) for number in range(10)}
 
 
+@pytest.mark.server
 def test_kill_at_any_moment_leaves_only_whole_labels(tmp_path):
     context = multiprocessing.get_context("spawn")
     for attempt in range(4):

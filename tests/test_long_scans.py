@@ -70,6 +70,7 @@ def write_chest(path, slices):
     return str(path)
 
 
+@pytest.mark.server
 def test_memory_grows_by_less_than_a_megabyte_a_slice(tmp_path):
     """R1: it was 4.3 MB. The field of the network and its answer are 0.26 MB each."""
     few, many = 40, 240

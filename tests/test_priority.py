@@ -105,6 +105,7 @@ def test_a_thread_in_the_background_lowers_no_other():
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
+@pytest.mark.server
 def test_commands_wait_passively_and_a_users_own_value_stays():
     code = "import runpy, os, sys; sys.argv = ['main.py']\ntry: runpy.run_path('main.py', run_name='__main__')\n"
     code += "except SystemExit: print(os.environ['OMP_WAIT_POLICY'])"

@@ -104,6 +104,7 @@ def test_what_was_just_handed_out_stays(cache, clock, caplog):
     assert "more than they may" in caplog.text
 
 
+@pytest.mark.server
 def test_a_volume_that_another_process_uses_is_never_removed(cache, clock, tmp_path):
     """C8: a training reads its volumes again in each epoch; once it has ended, however, they go like others."""
     used = make(cache, clock, "1")

@@ -22,7 +22,7 @@ from tools.chaos.kills import Kill, kill
 from tools.chaos.state_damage import Damaged, damage_state, problems_of_damage
 from tools.chaos.submissions import Submissions
 from tools.support.processes import ServerProcess
-from tools.support.testbed import GRID, Testbed
+from tools.support.sandbox import GRID, Sandbox
 from tools.support.waiting import wait_for
 
 _SERVER = ("server", "group")
@@ -48,13 +48,13 @@ class KillCampaign:
     """
 
     def __init__(self, folder: Path, kills: int, seed: int, tell: Callable[[str], None]) -> None:
-        self._testbed = Testbed.build(folder)
-        self._submissions = Submissions(self._testbed)
+        self._sandbox = Sandbox.build(folder)
+        self._submissions = Submissions(self._sandbox)
         self._count = kills
         self._seed = seed
         self._tell = tell
         self._order = np.random.default_rng(seed).permutation([i % len(_WORKS) for i in range(kills)])
-        self._fingerprint = self._testbed.studies_fingerprint()
+        self._fingerprint = self._sandbox.studies_fingerprint()
         self._versions: dict[str, Any] = {}
         self._interruptions_logged = 0
         self._kills: list[dict[str, Any]] = []
@@ -77,7 +77,7 @@ class KillCampaign:
         while not (checked and self._is_over()):
             damaged = self._damage()
             begun = time.monotonic()
-            with self._testbed.server(len(self._starts)) as server:
+            with self._sandbox.server(len(self._starts)) as server:
                 self._starts.append(time.monotonic() - begun)
                 self._interruptions_logged = 0
                 self._look_at(server, damaged)
@@ -95,7 +95,7 @@ class KillCampaign:
         rng = np.random.default_rng([self._seed, len(self._starts), 1])
         if not self._starts or rng.random() > _SHARE_DAMAGED:
             return []
-        damaged = damage_state(self._testbed, rng)
+        damaged = damage_state(self._sandbox, rng)
         self._damaged.update(one.kind for one in damaged)
         self._tell(f"{len(damaged)} files damaged: {', '.join(f'{one.path.name} ({one.kind})' for one in damaged)}")
         return damaged
@@ -104,7 +104,7 @@ class KillCampaign:
         """See that the server names what was damaged, then put the labels back as a person would from a backup."""
         if damaged:
             told = requests.get(f"{server.url}/status/data", timeout=600).json()["damaged"]
-            for problem in problems_of_damage(self._testbed, damaged, {one["file"] for one in told}):
+            for problem in problems_of_damage(self._sandbox, damaged, {one["file"] for one in told}):
                 self._violate(f"{problem}; log: {server.log}")
             for one in damaged:
                 if one.is_label:
@@ -117,8 +117,8 @@ class KillCampaign:
         number = len(self._kills)
         rng = np.random.default_rng([self._seed, number])
         work, victims = _WORKS[self._order[number]]
-        work(self._testbed, server, self._submissions, rng)
-        hit = kill(self._testbed, server, victims, self._submissions, rng, self._versions.keys())
+        work(self._sandbox, server, self._submissions, rng)
+        hit = kill(self._sandbox, server, victims, self._submissions, rng, self._versions.keys())
         self._submissions.on_their_way.clear()
         self._kills.append({"work": work.__name__, "victim": hit.victim, "phases": hit.phases})
         self._tell(f"kill {number + 1} of {self._count}: {hit.victim} killed during {' and '.join(hit.phases)}")
@@ -137,16 +137,16 @@ class KillCampaign:
     def _problems(self, server: ServerProcess, last: Kill | None) -> Iterator[str]:
         """What is not as it must be."""
         yield from self._submissions.problems(server.url)
-        if self._testbed.studies_fingerprint() != self._fingerprint:
+        if self._sandbox.studies_fingerprint() != self._fingerprint:
             yield "the DICOM folder was changed"
         serving = requests.get(f"{server.url}/info/", timeout=600).json()["model_version"]
-        versions = self._testbed.versions()
+        versions = self._sandbox.versions()
         new = versions.keys() - self._versions.keys()
         yield from (
             f"version {name} is gone or changed" for name, file in self._versions.items() if versions.get(name) != file
         )
         yield from (
-            f"version {name} cannot be loaded" for name in new if not _loads(self._testbed.models.weights(name))
+            f"version {name} cannot be loaded" for name in new if not _loads(self._sandbox.models.weights(name))
         )
         self._versions = versions
         if serving not in {PRETRAINED, *versions}:
@@ -168,11 +168,11 @@ class KillCampaign:
     def _problems_of_inference(self, server: ServerProcess) -> Iterator[str]:
         answer = requests.post(
             f"{server.url}/infer/lung_tumor",
-            params={"image": self._testbed.images[0], "output": "image"},
+            params={"image": self._sandbox.images[0], "output": "image"},
             data={"params": '{"result_extension": ".nrrd"}'},
             timeout=600,
         )
-        path = self._testbed.folder / "mask.nrrd"
+        path = self._sandbox.folder / "mask.nrrd"
         path.write_bytes(answer.content)
         if answer.status_code != 200:
             yield f"the model in use gives no mask: {answer.text[:300]}"
@@ -191,14 +191,14 @@ class KillCampaign:
             "versions": len(self._versions),
             "restarts": len(self._starts) - 1,
             "longest_start_seconds": round(max(self._starts, default=0), 1),
-            "leftover_files": self._testbed.leftovers(),
+            "leftover_files": self._sandbox.leftovers(),
             "files_damaged": self._damaged,
             "violations": self._violations,
             "seconds": round(time.monotonic() - self._begun),
             "machine": f"{platform.system()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}",
             "each": self._kills,
         }
-        write_json(self._testbed.folder / "summary.json", summary)
+        write_json(self._sandbox.folder / "summary.json", summary)
         return summary
 
 

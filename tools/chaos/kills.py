@@ -11,7 +11,7 @@ import numpy as np
 
 from tools.chaos.submissions import Submissions
 from tools.support.processes import ServerProcess
-from tools.support.testbed import Testbed, alive, trainings
+from tools.support.sandbox import Sandbox, alive, trainings
 from tools.support.waiting import wait_for
 
 _ORPHAN_SECONDS = 60
@@ -35,7 +35,7 @@ class Kill:
 
 
 def kill(
-    testbed: Testbed,
+    sandbox: Sandbox,
     server: ServerProcess,
     victims: Sequence[str],
     submissions: Submissions,
@@ -45,7 +45,7 @@ def kill(
     """Kill one of the victims there are.
 
     Args:
-        testbed: Of the server.
+        sandbox: Of the server.
         server: That runs.
         victims: Whom to choose from; ``training`` only where one runs.
         submissions: To see which are on their way.
@@ -65,27 +65,27 @@ def kill(
     else:
         {"server": os.kill, "group": os.killpg}[victim](server.process.pid, signal.SIGKILL)
         server.process.wait()
-    before = (testbed.models.serving_version(), testbed.versions())
+    before = (sandbox.models.serving_version(), sandbox.versions())
     wait_for(
         lambda: not any(alive(process) for process in started),
         "the end of a training whose server was killed",
         seconds=_ORPHAN_SECONDS,
         interval=0.01,
     )
-    after = (testbed.models.serving_version(), testbed.versions())
+    after = (sandbox.models.serving_version(), sandbox.versions())
     assert victim == "training" or before == after, "a training published after its server's end"
-    phases = [*(["labels on their way"] if on_their_way else []), *_phases(testbed, known, bool(started))]
-    return Kill(victim, tuple(phases) or ("nothing",), before[0], testbed.note.exists())
+    phases = [*(["labels on their way"] if on_their_way else []), *_phases(sandbox, known, bool(started))]
+    return Kill(victim, tuple(phases) or ("nothing",), before[0], sandbox.note.exists())
 
 
-def _phases(testbed: Testbed, known: Collection[str], was_training: bool) -> list[str]:
-    new = testbed.versions().keys() - known
-    if testbed.draft.exists():
+def _phases(sandbox: Sandbox, known: Collection[str], was_training: bool) -> list[str]:
+    new = sandbox.versions().keys() - known
+    if sandbox.draft.exists():
         return ["a version half written"]
-    if testbed.models.serving_version() in new:
+    if sandbox.models.serving_version() in new:
         return ["a version just served"]
     if new:
         return ["a version kept, not serving yet"]
-    if testbed.is_training():
+    if sandbox.is_training():
         return ["a training running"]
     return ["a training starting"] if was_training else []

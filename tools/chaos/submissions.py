@@ -15,18 +15,18 @@ from nibabel.filebasedimages import ImageFileError
 from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.label_store import LabelStore
 from lib.storage.integrity import DamagedFileError
-from tools.support.testbed import GRID, Testbed
+from tools.support.sandbox import GRID, Sandbox
 
 
 class Submissions:
     """What was sent, what of it was accepted, and what is on its way.
 
     Args:
-        testbed: Of the server.
+        sandbox: Of the server.
     """
 
-    def __init__(self, testbed: Testbed) -> None:
-        self._testbed = testbed
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
         self._sent: dict[str, str] = {}  # note to checksum of the voxels
         self._lock = threading.Lock()
         self.accepted: set[str] = set()
@@ -39,7 +39,7 @@ class Submissions:
         Raises:
             requests.RequestException: The server was killed meanwhile.
         """
-        image = self._testbed.images[rng.integers(len(self._testbed.images))]
+        image = self._sandbox.images[rng.integers(len(self._sandbox.images))]
         voxels = (rng.random(GRID.shape) < 0.3).astype(np.uint8)
         note = uuid.uuid4().hex
         with self._lock:
@@ -62,9 +62,9 @@ class Submissions:
     def problems(self, url: str) -> Iterator[str]:
         """What is missing, damaged, or served otherwise than it was sent."""
         yield from (f"a label was refused: {answer}" for answer in self.refused)
-        store = LabelStore(self._testbed.workspace / "labels")
+        store = LabelStore(self._sandbox.workspace / "labels")
         kept: set[str] = set()
-        for image in self._testbed.images:
+        for image in self._sandbox.images:
             history = store.history(image)
             for record in history:
                 note = record.info.get("note", "")
@@ -80,8 +80,8 @@ class Submissions:
 
     def stored(self) -> int:
         """Number of labels on disk, those included whose sender never got an answer."""
-        store = LabelStore(self._testbed.workspace / "labels")
-        return sum(len(store.history(image)) for image in self._testbed.images)
+        store = LabelStore(self._sandbox.workspace / "labels")
+        return sum(len(store.history(image)) for image in self._sandbox.images)
 
 
 def _voxels_of(store: LabelStore, record: LabelRecord) -> str | None:

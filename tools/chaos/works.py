@@ -12,7 +12,7 @@ import requests
 
 from tools.chaos.submissions import Submissions
 from tools.support.processes import ServerProcess
-from tools.support.testbed import Testbed, trainings
+from tools.support.sandbox import Sandbox, trainings
 from tools.support.waiting import wait_for
 
 _SUBMITTERS = 3
@@ -22,7 +22,7 @@ _TRAINING = {"patches_per_volume": 2, "patch_size": 32, "val_split": 0.0}
 _SHORT, _LONG = 1, 10_000  # epochs
 
 
-def saving(testbed: Testbed, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
+def saving(sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
     """Three people submit one label after the other."""
 
     def submit(seed: int) -> None:
@@ -38,32 +38,32 @@ def saving(testbed: Testbed, server: ServerProcess, submissions: Submissions, rn
     time.sleep(rng.uniform(0, 0.2))
 
 
-def training(testbed: Testbed, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
+def training(sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
     """A training that would go on for hours: its process starts, or it trains."""
     if not _is_training(server):
         _train(server, submissions, rng, _LONG)
     _wait(lambda: trainings(server), server)
     if rng.random() < 0.75:
-        _wait(testbed.is_training, server)
+        _wait(sandbox.is_training, server)
     time.sleep(rng.uniform(0, 4))
 
 
 def publishing_a_training(
-    testbed: Testbed, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
+    sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
 ) -> None:
     """A training comes to its end and its version is kept."""
     wait_for(lambda: _has_stopped_training(server), "the end of a training", seconds=_PATIENCE_SECONDS, interval=0.2)
     _train(server, submissions, rng, _SHORT)
-    _wait_for_a_version(testbed, server, rng, lambda: not trainings(server))
+    _wait_for_a_version(sandbox, server, rng, lambda: not trainings(server))
 
 
 def publishing_an_upload(
-    testbed: Testbed, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
+    sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
 ) -> None:
     """Weights sent by a user are kept, and somebody lets them serve."""
 
     def upload() -> None:
-        with contextlib.suppress(requests.RequestException), testbed.weights.open("rb") as file:
+        with contextlib.suppress(requests.RequestException), sandbox.weights.open("rb") as file:
             files = {"file": ("model.pt", file)}
             kept = requests.put(f"{server.url}/model/lung_tumor", files=files, timeout=_PATIENCE_SECONDS).json()
             version = {"version": kept["version"]}
@@ -72,7 +72,7 @@ def publishing_an_upload(
 
     done = threading.Event()
     threading.Thread(target=upload, daemon=True).start()
-    _wait_for_a_version(testbed, server, rng, done.is_set)
+    _wait_for_a_version(sandbox, server, rng, done.is_set)
 
 
 def _is_training(server: ServerProcess) -> bool:
@@ -99,14 +99,14 @@ def _train(server: ServerProcess, submissions: Submissions, rng: np.random.Gener
 
 
 def _wait_for_a_version(
-    testbed: Testbed, server: ServerProcess, rng: np.random.Generator, ended: Callable[[], bool]
+    sandbox: Sandbox, server: ServerProcess, rng: np.random.Generator, ended: Callable[[], bool]
 ) -> None:
     """Half of the time while it is written, else when it is kept: it serves a few milliseconds later."""
-    _wait(lambda: testbed.draft.exists() or ended(), server)
+    _wait(lambda: sandbox.draft.exists() or ended(), server)
     if rng.random() < 0.5:
         time.sleep(rng.uniform(0, 0.06))
     else:
-        _wait(lambda: not testbed.draft.exists(), server)
+        _wait(lambda: not sandbox.draft.exists(), server)
         time.sleep(rng.uniform(0, 0.006))
 
 

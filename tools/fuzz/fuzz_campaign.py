@@ -24,7 +24,7 @@ from tools.fuzz.odd_values import one_of
 from tools.fuzz.raw_dicom import RawDicom
 from tools.fuzz.request_mutations import Names, multipart, mutated_request
 from tools.fuzz.watch import MemoryWatch, vital_problem
-from tools.support.testbed import GRID, Testbed
+from tools.support.sandbox import GRID, Sandbox
 
 KINDS = ("dicom", "request", "image")
 _ANSWER_SECONDS = 30
@@ -44,13 +44,13 @@ class FuzzCampaign:
     """
 
     def __init__(self, folder: Path, cases: Iterable[int], tell: Callable[[str], None]) -> None:
-        self._testbed = Testbed.build(folder)
+        self._sandbox = Sandbox.build(folder)
         self._cases = list(cases)
         self._tell = tell
         slices = [RawDicom.read(path) for path in sorted((folder / "studies" / "CHAOS-1").glob("*.dcm"))]
         self._template = slices[:4]
         self._names = Names(
-            self._testbed.images[0], slices[0].text("StudyInstanceUID"), slices[0].text("SOPInstanceUID")
+            self._sandbox.images[0], slices[0].text("StudyInstanceUID"), slices[0].text("SOPInstanceUID")
         )
         self._grid = sitk.Image(*GRID.shape[::-1], sitk.sitkUInt8)
         self._failures: list[dict[str, Any]] = []
@@ -65,7 +65,7 @@ class FuzzCampaign:
         """Try all cases, with a new server wherever one ended; return the summary."""
         waiting = [self._cases[start : start + 3 * _BATCH] for start in range(0, len(self._cases), 3 * _BATCH)]
         while waiting:
-            with self._testbed.server(self._starts, **_CONF) as server:
+            with self._sandbox.server(self._starts, **_CONF) as server:
                 self._starts += 1
                 self._server, self._memory = server, MemoryWatch(server.process.pid)
                 self._learn_grid()
@@ -75,7 +75,7 @@ class FuzzCampaign:
 
     def _learn_grid(self) -> None:
         answer = self._ask(Exchange("GET", f"/datastore/image?image={self._names.image}"))
-        path = self._testbed.folder / "image.nrrd"
+        path = self._sandbox.folder / "image.nrrd"
         path.write_bytes(answer.body)
         self._grid = sitk.ReadImage(str(path))
         self._good_volume = answer.body
@@ -146,7 +146,7 @@ class FuzzCampaign:
 
     def _dicom(self, cases: Sequence[int]) -> None:
         """Put series of all cases into the folder at once, wait until they are indexed, and ask for each."""
-        inbox = self._testbed.folder / "inbox"
+        inbox = self._sandbox.folder / "inbox"
         what = {}
         for case in cases:
             rng = np.random.default_rng(case)
@@ -159,7 +159,7 @@ class FuzzCampaign:
                 name, suffix, content = mutated_image(self._grid, rng)
                 what[case] += f" and {name}{suffix}"
                 (folder / f"image{suffix}").write_bytes(content)
-        watched = self._testbed.folder / "studies" / f"batch-{cases[0]}"
+        watched = self._sandbox.folder / "studies" / f"batch-{cases[0]}"
         inbox.rename(watched)
         try:
             self._wait_for(watched, cases)
@@ -185,7 +185,7 @@ class FuzzCampaign:
                 self._fail(case, f"not indexed in {_INDEX_SECONDS} s: {named}")
 
     def _index(self) -> FolderIndex:
-        return FolderIndex(self._testbed.workspace / "cache" / "index.sqlite", [self._testbed.folder / "studies"])
+        return FolderIndex(self._sandbox.workspace / "cache" / "index.sqlite", [self._sandbox.folder / "studies"])
 
     def _questions(self, folder: Path) -> list[Exchange]:
         """What a viewer asks of the series of a case."""
@@ -220,7 +220,7 @@ class FuzzCampaign:
         """The good series is still listed, and its volume is what it was."""
         answer = self._ask(Exchange("GET", "/status/data"))
         listed = {case["series"] for case in answer.json()["cases"]} if answer.status == 200 else set()
-        if not set(self._testbed.images) <= listed:
+        if not set(self._sandbox.images) <= listed:
             self._fail(cases[0], f"a good series is no longer listed beside cases {[*cases]}")
         if self._ask(Exchange("GET", f"/datastore/image?image={self._names.image}")).body != self._good_volume:
             self._fail(cases[0], f"the volume of a good series is not what it was beside cases {[*cases]}")
@@ -238,8 +238,8 @@ class FuzzCampaign:
             "seconds": round(time.monotonic() - self._begun),
             "machine": f"{platform.system()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}",
         }
-        write_json(self._testbed.folder / "summary.json", summary)
-        write_json(self._testbed.folder / "failures.json", self._failures)
+        write_json(self._sandbox.folder / "summary.json", summary)
+        write_json(self._sandbox.folder / "failures.json", self._failures)
         return summary
 
 

@@ -24,7 +24,7 @@ _START_SECONDS = 600  # on a busy machine; how long it took is reported
 
 
 @dataclass(frozen=True)
-class Testbed:
+class Sandbox:
     """Folders of one chaos or fuzz run.
 
     Attributes:
@@ -36,18 +36,18 @@ class Testbed:
     images: tuple[str, ...]
 
     @classmethod
-    def build(cls, folder: Path) -> Testbed:
+    def build(cls, folder: Path) -> Sandbox:
         """Write small chests of three patients, and untrained weights: they are as easily damaged as good ones."""
         images = []
         for seed in range(1, _PATIENTS + 1):
             hu, _, affine = chest_volume(seed, lesions=draw_lesions(seed, 3, diameters=(20, 40)), acquisition=GRID)
             name = f"CHAOS-{seed}"
             images.append(write_dicom_series(folder / "studies" / name, hu, affine, patient_id=name))
-        testbed = cls(folder, tuple(images))
-        testbed.weights.parent.mkdir()
+        sandbox = cls(folder, tuple(images))
+        sandbox.weights.parent.mkdir()
         torch.manual_seed(0)
-        torch.save({"model": AttentionResidualUNet(**load_info()["network"]).state_dict()}, testbed.weights)
-        return testbed
+        torch.save({"model": AttentionResidualUNet(**load_info()["network"]).state_dict()}, sandbox.weights)
+        return sandbox
 
     @property
     def workspace(self) -> Path:
