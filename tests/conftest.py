@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lib.processes.priority import wait_passively
 
@@ -19,6 +20,10 @@ pytest_plugins = [
     "tests.support.imports",
     "tests.support.small_network",
 ]
+
+# The same examples in each run: a failure on CI is a failure here. No deadline: machines are busy.
+settings.register_profile("lunglabel", derandomize=True, database=None, deadline=None)
+settings.load_profile("lunglabel")
 
 KIND_BY_FIXTURE = {
     "chromium": "browser",

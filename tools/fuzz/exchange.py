@@ -8,7 +8,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -112,3 +112,13 @@ def problem_of(exchange: Exchange, answer: Answer) -> str | None:
     if _TRACEBACK in answer.body and not exchange.target.startswith("/logs"):  # those show what was logged
         return f"{exchange}: a traceback in the answer"
     return None
+
+
+def multipart(fields: Sequence[tuple[str, str | None, bytes]], boundary: str = "b0undary") -> tuple[str, bytes]:
+    """Content type and body of a form with (name, file name or None, content) of each field."""
+    body = b""
+    for name, file, content in fields:
+        attribute = "" if file is None else f'; filename="{file}"'
+        line = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{attribute}\r\n\r\n'
+        body += line.encode("utf-8", "replace") + content + b"\r\n"
+    return f"multipart/form-data; boundary={boundary}", body + f"--{boundary}--\r\n".encode()
