@@ -1,6 +1,5 @@
 """Scores in the real server: made by themselves, used for the next sample and for reviews."""
 
-import time
 from pathlib import Path
 
 import requests
@@ -8,15 +7,14 @@ import torch
 
 from lib.networks import AttentionResidualUNet
 from lib.settings import load_info
-from tests.support.client import put_label
+from tests.support.client import ended_task, put_label
 from tests.support.weights import model_dir_with
+from tools.support.waiting import wait_for
 
 
 def wait_for_scores(workspace: Path, count: int) -> None:
-    until = time.monotonic() + 600
-    while len(files := list((workspace / "cache" / "scores").rglob("*.json"))) < count:
-        assert time.monotonic() < until, f"{len(files)} of {count} scores are there"
-        time.sleep(0.5)
+    scores = workspace / "cache" / "scores"
+    wait_for(lambda: len([*scores.rglob("*.json")]) >= count, f"{count} scores in {scores}", seconds=600)
 
 
 def next_sample(server, strategy="uncertainty", **params) -> dict:
@@ -37,8 +35,7 @@ def test_the_server_scores_by_itself_and_offers_labels_for_review_at_the_end(sta
     assert "review" not in offered[0]
 
     assert requests.post(f"{server.url}/scoring/uncertainty").status_code == 200
-    while (task := requests.get(f"{server.url}/scoring/").json())["status"] in ("SUBMITTED", "RUNNING"):
-        time.sleep(0.5)
+    task = wait_for(lambda: ended_task(server, "scoring"), "the end of the scoring", seconds=600)
     assert task["status"] == "DONE", "\n".join(task["details"])
 
     for one in series:
