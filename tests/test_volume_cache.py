@@ -19,7 +19,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
-from tests.test_pacs_looks import CountingPacs, ct
+from tests.support.counting_pacs import CountingPacs, ct
 
 GRID = Acquisition(shape=(4, 16, 20), spacing=(2.5, 1, 1))
 
