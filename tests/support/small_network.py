@@ -14,6 +14,7 @@ def info():
     info = load_info()
     info["network"]["channels"] = [4, 8]
     info["preprocessing"]["size"] = [64, 64]
+    info["config"]["train"]["patch_size"] = 32
     return info
 
 
