@@ -1,6 +1,6 @@
 # make run   sets everything up and serves    make run STUDIES=<DICOM folder or DICOMweb URL> HOST=… PORT=…
 # make check sets everything up, checks without running and runs the unit tests: under two minutes
-# make test  sets everything up and runs all checks and tests, with coverage   make test PYTEST="-k name"
+# make test  sets everything up and runs all checks and tests, with coverage   make test PYTEST="-k name --no-cov"
 # make weights DATA=<folder>   trains the shipped weights anew
 
 STUDIES ?=
@@ -16,7 +16,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 DEMO := workspace/demo-studies
 
-.PHONY: run test check static install doctor weights weights-hash clean
+.PHONY: run test check unit static install doctor weights weights-hash clean
 
 run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@case "$(STUDIES)" in ""|http://*|https://*) ;; *) test -d "$(STUDIES)" || \
@@ -25,8 +25,11 @@ run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@$(BIN)/monailabel start_server --app "$(CURDIR)" --studies "$(or $(STUDIES),$(DEMO))" \
 		--host $(HOST) --port $(PORT) $(CONF)
 
-check: static
-	$(BIN)/python -m pytest -q -m unit $(PYTEST)
+check: .venv/installed-test
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target static unit
+
+unit: .venv/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m unit $(PYTEST)
 
 test: static
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST)

@@ -31,6 +31,7 @@ KIND_BY_FIXTURE = {
     "start_server": "server",
     "start_module_server": "server",
     "phantom_weights": "slow",
+    "shared_data": "slow",
 }
 NOT_UNIT = {*KIND_BY_FIXTURE.values()}
 

@@ -8,6 +8,7 @@ import torch
 from lib.networks import AttentionResidualUNet
 from lib.settings import load_info
 from tests.support.client import ended_task, put_label
+from tests.support.small_patients import write_small_patients
 from tests.support.weights import model_dir_with
 from tools.support.waiting import wait_for
 
@@ -23,11 +24,11 @@ def next_sample(server, strategy="uncertainty", **params) -> dict:
     return answer.json()
 
 
-def test_the_server_scores_by_itself_and_offers_labels_for_review_at_the_end(start_server, phantom_studies, tmp_path):
+def test_the_server_scores_by_itself_and_offers_labels_for_review_at_the_end(start_server, tmp_path):
     torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), tmp_path / "weights.pt")
     model_dir, workspace = model_dir_with(tmp_path / "weights.pt", tmp_path / "model"), tmp_path / "workspace"
-    server = start_server(phantom_studies.directory, workspace=workspace, model_dir=model_dir, scored_images=2)
-    series = phantom_studies.series
+    series = write_small_patients(tmp_path, 4)
+    server = start_server(tmp_path / "dicom", workspace=workspace, model_dir=model_dir, scored_images=2)
     wait_for_scores(workspace, 2)
     offered = [next_sample(server, client_id=who) for who in ("ada", "bob")]
     assert offered[0]["id"] != offered[1]["id"]

@@ -40,7 +40,7 @@ def mask(server, series, path: Path) -> np.ndarray:
 
 def test_a_worse_candidate_is_refused(start_server, phantom_studies, phantom_weights, held_out, tmp_path):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
-    server = start_server(phantom_studies.directory, model_dir=model_dir)
+    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0)
     for patient in PATIENTS:
         series = phantom_studies.of_patient(patient)
         label = series.truth if patient == held_out else noise(series.truth, tmp_path / f"{patient}.nii.gz")
@@ -64,7 +64,7 @@ def test_a_better_one_is_published_by_itself_and_rolled_back(start_server, phant
     torch.manual_seed(0)
     untrained = AttentionResidualUNet(**load_info()["network"])
     torch.save({"model": untrained.state_dict()}, model_dir / "pretrained_lung_tumor.pt")
-    server = start_server(phantom_studies.directory, model_dir=model_dir, retrain_after=4, **TRAINING)
+    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0, retrain_after=4, **TRAINING)
     series = phantom_studies.of_patient(held_out)
     before = mask(server, series, tmp_path / "before.nrrd")
     for patient in PATIENTS[:3]:
@@ -97,7 +97,8 @@ def test_a_better_one_is_published_by_itself_and_rolled_back(start_server, phant
 def test_training_ends_with_its_server_and_the_next_server_starts_it_again(
     start_server, phantom_studies, phantom_weights, tmp_path
 ):
-    where = {"workspace": tmp_path / "workspace", "model_dir": model_dir_with(phantom_weights, tmp_path / "model")}
+    model_dir = model_dir_with(phantom_weights, tmp_path / "model")
+    where = {"workspace": tmp_path / "workspace", "model_dir": model_dir, "scored_images": 0}
     server = start_server(phantom_studies.directory, **where)
     series = phantom_studies.series[0]
     assert put_label(server, series.series_uid, series.truth).status_code == 200

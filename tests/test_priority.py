@@ -11,9 +11,10 @@ import requests
 import torch
 
 from lib.networks import AttentionResidualUNet
-from lib.phantoms import Acquisition, DemoSeries, chest_volume, draw_lesions, write_dicom_series, write_volume
+from lib.phantoms import DemoSeries
 from lib.processes import priority
 from lib.settings import APP_DIR, load_info
+from tests.support.small_patients import write_small_patients
 from tools.benchmark import busy
 
 
@@ -23,15 +24,7 @@ def niceness(process: psutil.Process) -> list[int]:
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory) -> list[DemoSeries]:
-    """Two small patients, with a mask each."""
-    grid, root = Acquisition(shape=(12, 64, 64), spacing=(6.0, 5.0, 5.2)), tmp_path_factory.mktemp("small")
-    made = []
-    for seed, patient in enumerate(("P1", "P2")):
-        hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 3, diameters=(20, 40)), acquisition=grid)
-        uid = write_dicom_series(root / "dicom" / patient, hu, affine, patient_id=patient)
-        truth = write_volume(root / f"{patient}.nii.gz", mask, affine)
-        made.append(DemoSeries(patient, "", uid, root / "dicom", grid, (), truth))
-    return made
+    return write_small_patients(tmp_path_factory.mktemp("small"), 2)
 
 
 @pytest.fixture(scope="module")

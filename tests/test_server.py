@@ -39,7 +39,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def server(start_module_server, phantom_studies) -> ServerProcess:
-    return start_module_server(phantom_studies.directory, rescan_seconds=1)
+    return start_module_server(phantom_studies.directory, rescan_seconds=1, scored_images=0)
 
 
 def test_every_series_of_the_folder_is_an_image(server, phantom_studies):
