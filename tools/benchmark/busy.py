@@ -1,4 +1,4 @@
-"""What an inference costs while the server trains, beside the same inference alone."""
+"""Time of an inference during a training, compared with the same inference alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Busy:
 
     @property
     def ratio(self) -> float:
-        """Median during a training, of the median alone; 1 where the training costs nothing."""
+        """Return the median during a training divided by the median alone; 1 where the training costs nothing."""
         return statistics.median(self.during) / statistics.median(self.alone)
 
 
@@ -66,7 +66,7 @@ def measure(server: ServerProcess, series: list[DemoSeries], rounds: int = 5, **
 
 @contextlib.contextmanager
 def _training(server: ServerProcess, settings: dict[str, Any]) -> Iterator[tuple[Callable[[], int], psutil.Process]]:
-    """A training that has finished its first epoch, as a function that tells the epoch, and its process."""
+    """Run a training; yield a function that returns its epoch, and its process, once the first epoch is over."""
     answer = requests.post(f"{server.url}/train/lung_tumor", json={**_ENDLESS, **settings}, timeout=60)
     answer.raise_for_status()
     started = time.time()

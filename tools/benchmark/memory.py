@@ -1,4 +1,4 @@
-"""The most memory that one inference takes in the real server, for scans of more and more slices."""
+"""Peak memory of one inference in the real server, for scans of increasing length."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class MemoryUse:
 
     @property
     def above_idle(self) -> int:
-        """Bytes that the inference took."""
+        """Return the bytes that the inference took."""
         return self.peak - self.idle
 
     def megabytes_a_slice(self, smallest: MemoryUse) -> float:
-        """By how much it grew with each slice more than in a smaller scan."""
+        """Return the growth per additional slice over a smaller scan, in MB."""
         return (self.above_idle - smallest.above_idle) / (self.slices - smallest.slices) / MEGABYTE
 
 

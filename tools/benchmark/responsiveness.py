@@ -13,7 +13,7 @@ from tools.benchmark.server import wait_for_images
 
 
 def info_seconds(url: str, seconds: float) -> list[float]:
-    """Ask for ``/info/`` again and again for a while; how long each answer took."""
+    """Request ``/info/`` repeatedly for some seconds; return the seconds of each answer."""
     taken = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -25,7 +25,7 @@ def info_seconds(url: str, seconds: float) -> list[float]:
 
 
 def info_during_inference(url: str) -> tuple[float, float, float]:
-    """Median seconds of ``/info/`` idle, during an inference, and seconds of that inference."""
+    """Return median seconds of ``/info/`` while idle and during an inference, and seconds of that inference."""
     image = wait_for_images(url)[0]
     requests.get(f"{url}/datastore/image", params={"image": image}, timeout=600)
     idle = statistics.median(info_seconds(url, 3))
@@ -45,7 +45,7 @@ def info_during_inference(url: str) -> tuple[float, float, float]:
 
 
 def first_volume(url: str, path: Path) -> Path:
-    """Save the volume of the server's first image."""
+    """Save the volume of the server's first image; return ``path``."""
     reply = requests.get(f"{url}/datastore/image", params={"image": wait_for_images(url)[0]}, timeout=600)
     reply.raise_for_status()
     path.write_bytes(reply.content)

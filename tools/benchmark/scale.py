@@ -1,4 +1,4 @@
-"""How the server copes with a large folder: first index, restart, a new series, memory, and answers meanwhile."""
+"""Cost of a large folder: first index, restart, a new series, memory, and response times while indexing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TIMEOUT = 3600
 
 @dataclass(frozen=True)
 class Scale:
-    """What a folder of some size costs.
+    """Cost of a folder of some size.
 
     Attributes:
         instances: In the folder.
@@ -127,7 +127,7 @@ def measure(count: int, scratch: Path, start: StartServer, *, idle_seconds: floa
 
 
 def _watch(server: ServerProcess, series: int) -> tuple[list[float], list[float], float]:
-    """Ask until all series are listed: seconds of each study list and of each ``/info/``, and the most memory, MiB."""
+    """Poll until all series are listed; return seconds of each study list and ``/info/``, and the peak MiB."""
     lists, infos, memory = [], [], 0.0
     process = psutil.Process(server.process.pid)
 
@@ -147,7 +147,7 @@ def _watch(server: ServerProcess, series: int) -> tuple[list[float], list[float]
 
 
 def _notice(server: ServerProcess, studies: Path, made: Path, number: int) -> float:
-    """Seconds from a series moved into the folder to its being listed."""
+    """Return the seconds between moving a series into the folder and its being listed."""
     patient = f"NEW-{number}"
     uid = write_dicom_series(made, np.full(_GRID.shape, -700, np.int16), _GRID.affine, patient_id=patient)
     made.rename(studies / patient)

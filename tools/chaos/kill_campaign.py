@@ -1,4 +1,4 @@
-"""Kill, start again, look whether all is there; as often as was asked."""
+"""Kill the server, start it again, and check that nothing is lost; repeatedly."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _INTERRUPTED = "was interrupted"
 
 
 class KillCampaign:
-    """Kills of one server after the other, all on one workspace and one model folder.
+    """A series of kills, all on one workspace and one model folder.
 
     Args:
         folder: For everything; ``summary.json`` is the result.
@@ -64,7 +64,7 @@ class KillCampaign:
         self._begun = time.monotonic()
 
     def run(self) -> dict[str, Any]:
-        """Kill as often as was asked, or until something is not as it must be; return the summary."""
+        """Kill until the count is reached or an invariant is violated; return the summary."""
         try:
             self._run()
         except (AssertionError, RuntimeError, TimeoutError, requests.RequestException) as error:
@@ -91,7 +91,7 @@ class KillCampaign:
                     self._check(server, last)
 
     def _damage(self) -> list[Damaged]:
-        """Damage files before every third start or so."""
+        """Damage files before some of the starts."""
         rng = np.random.default_rng([self._seed, len(self._starts), 1])
         if not self._starts or rng.random() > _SHARE_DAMAGED:
             return []
@@ -101,7 +101,7 @@ class KillCampaign:
         return damaged
 
     def _look_at(self, server: ServerProcess, damaged: list[Damaged]) -> None:
-        """See that the server names what was damaged, then put the labels back as a person would from a backup."""
+        """Check that the server reports what was damaged, then restore the labels as from a backup."""
         if damaged:
             told = requests.get(f"{server.url}/status/data", timeout=600).json()["damaged"]
             for problem in problems_of_damage(self._sandbox, damaged, {one["file"] for one in told}):
@@ -135,7 +135,7 @@ class KillCampaign:
         self._tell(f"VIOLATION {self._violations[-1]}")
 
     def _problems(self, server: ServerProcess, last: Kill | None) -> Iterator[str]:
-        """What is not as it must be."""
+        """Yield the violated invariants."""
         yield from self._submissions.problems(server.url)
         if self._sandbox.studies_fingerprint() != self._fingerprint:
             yield "the DICOM folder was changed"
@@ -180,7 +180,7 @@ class KillCampaign:
             yield "the mask is not on the grid of its image"
 
     def _write_summary(self) -> dict[str, Any]:
-        """What came of it until now; a long run can be read while it runs."""
+        """Write the summary so far, so that a long run can be followed; return it."""
         summary = {
             "seed": self._seed,
             "kills": len(self._kills),

@@ -1,4 +1,4 @@
-"""One kill: who is killed, and what was really going on at that moment."""
+"""A kill, and what the server was doing at that moment."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def kill(
     rng: np.random.Generator,
     known: Collection[str],
 ) -> Kill:
-    """Kill one of the victims there are.
+    """Kill one of the running victims.
 
     Args:
         sandbox: Of the server.

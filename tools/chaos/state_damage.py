@@ -1,4 +1,4 @@
-"""Between a kill and the next start: files of the workspace are damaged, as a failing disk or an editor would."""
+"""Damage to files of the workspace between a kill and the next start, as by a failing disk or an editor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Damaged:
     is_label: bool
 
     def put_back(self) -> None:
-        """As from a backup."""
+        """Restore the file, as from a backup."""
         restore(self.path, self.content)
 
 
@@ -58,7 +58,7 @@ def damage_state(sandbox: Sandbox, rng: np.random.Generator) -> list[Damaged]:
 
 
 def problems_of_damage(sandbox: Sandbox, damaged: list[Damaged], told: Collection[str]) -> Iterator[str]:
-    """What is not named of the labels that were damaged.
+    """Yield the damaged labels that the server did not report.
 
     Args:
         sandbox: Of the server.

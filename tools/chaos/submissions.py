@@ -1,4 +1,4 @@
-"""Labels sent to the server, and what must be true of those that it accepted."""
+"""Labels submitted to the server, and the invariants of those it accepted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tools.support.sandbox import GRID, Sandbox
 
 
 class Submissions:
-    """What was sent, what of it was accepted, and what is on its way.
+    """The labels that were sent, accepted, and in flight.
 
     Args:
         sandbox: Of the server.
@@ -34,7 +34,7 @@ class Submissions:
         self.refused: list[str] = []
 
     def send(self, url: str, rng: np.random.Generator) -> None:
-        """Submit a label that nobody sent before.
+        """Submit a new random label.
 
         Raises:
             requests.RequestException: The server was killed meanwhile.
@@ -60,7 +60,7 @@ class Submissions:
                 self.refused.append(f"{answer.status_code} {answer.text}")
 
     def problems(self, url: str) -> Iterator[str]:
-        """What is missing, damaged, or served otherwise than it was sent."""
+        """Yield what is missing, damaged, or served differently from what was sent."""
         yield from (f"a label was refused: {answer}" for answer in self.refused)
         store = LabelStore(self._sandbox.workspace / "labels")
         kept: set[str] = set()
@@ -79,13 +79,13 @@ class Submissions:
         yield from (f"an accepted label is missing: {note}" for note in self.accepted - kept)
 
     def stored(self) -> int:
-        """Number of labels on disk, those included whose sender never got an answer."""
+        """Return the number of labels on disk, including those whose sender got no answer."""
         store = LabelStore(self._sandbox.workspace / "labels")
         return sum(len(store.history(image)) for image in self._sandbox.images)
 
 
 def _voxels_of(store: LabelStore, record: LabelRecord) -> str | None:
-    """Checksum of the voxels of a stored label; None if it is damaged."""
+    """Return the checksum of the voxels of a stored label; None if it is damaged."""
     try:
         return _checksum(read_voxels(store.content(record)))
     except DamagedFileError:
@@ -93,7 +93,7 @@ def _voxels_of(store: LabelStore, record: LabelRecord) -> str | None:
 
 
 def _served(content: bytes) -> str | None:
-    """Checksum of the voxels that the server sent; None if they cannot be read."""
+    """Return the checksum of the voxels that the server sent; None if they cannot be read."""
     try:
         return _checksum(read_voxels(content))
     except (OSError, EOFError, ValueError, ImageFileError):
@@ -101,5 +101,5 @@ def _served(content: bytes) -> str | None:
 
 
 def _checksum(voxels: np.ndarray) -> str:
-    """Of voxels (slice, row, column), whatever file they came in."""
+    """Return the checksum of voxels (slice, row, column), independent of the file format."""
     return hashlib.sha256(np.ascontiguousarray(voxels).tobytes()).hexdigest()

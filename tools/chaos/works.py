@@ -23,7 +23,7 @@ _SHORT, _LONG = 1, 10_000  # epochs
 
 
 def saving(sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
-    """Three people submit one label after the other."""
+    """Submit labels from three threads until the server is killed."""
 
     def submit(seed: int) -> None:
         own = np.random.default_rng(seed)
@@ -39,7 +39,7 @@ def saving(sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rn
 
 
 def training(sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
-    """A training that would go on for hours: its process starts, or it trains."""
+    """Start a training of many epochs; return while its process starts or while it trains."""
     if not _is_training(server):
         _train(server, submissions, rng, _LONG)
     _wait(lambda: trainings(server), server)
@@ -51,7 +51,7 @@ def training(sandbox: Sandbox, server: ServerProcess, submissions: Submissions, 
 def publishing_a_training(
     sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
 ) -> None:
-    """A training comes to its end and its version is kept."""
+    """Let a training finish and its version be kept."""
     wait_for(lambda: _has_stopped_training(server), "the end of a training", seconds=_PATIENCE_SECONDS, interval=0.2)
     _train(server, submissions, rng, _SHORT)
     _wait_for_a_version(sandbox, server, rng, lambda: not trainings(server))
@@ -60,7 +60,7 @@ def publishing_a_training(
 def publishing_an_upload(
     sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
 ) -> None:
-    """Weights sent by a user are kept, and somebody lets them serve."""
+    """Upload weights and let them serve."""
 
     def upload() -> None:
         with contextlib.suppress(requests.RequestException), sandbox.weights.open("rb") as file:
@@ -101,7 +101,7 @@ def _train(server: ServerProcess, submissions: Submissions, rng: np.random.Gener
 def _wait_for_a_version(
     sandbox: Sandbox, server: ServerProcess, rng: np.random.Generator, ended: Callable[[], bool]
 ) -> None:
-    """Half of the time while it is written, else when it is kept: it serves a few milliseconds later."""
+    """Wait for the moment in which a version is written, or in which it was just kept and is about to serve."""
     _wait(lambda: sandbox.draft.exists() or ended(), server)
     if rng.random() < 0.5:
         time.sleep(rng.uniform(0, 0.06))

@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
-    """A line for each size of folder, as soon as it is measured."""
+    """Print a line for each size of folder as soon as it is measured."""
     print("Folder of small instances, in series of 250; start to all listed; answers while it indexes: median, longest")
     titles = {"instances": 9, "series": 7, "first": 9, "of it CPU": 10, "restart": 9, "new seen": 9, "memory": 10}
     titles |= {"idle": 11, "study list": 16, "/info/": 16}
@@ -120,7 +120,7 @@ def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
 
 
 def _print_memory(sizes: list[int], scratch: Path) -> None:
-    """A line for each scan, as soon as it is measured."""
+    """Print a line for each scan as soon as it is measured."""
     print("Peak memory of one inference, slices of 512x512 pixels (resident memory of the server; a slice more than")
     print("the first has)")
     titles = {"slices": 8, "idle": 10, "peak": 10, "above idle": 12, "a slice": 10, "time": 9}
@@ -137,7 +137,7 @@ def _print_memory(sizes: list[int], scratch: Path) -> None:
 
 
 def _print_busy(scratch: Path) -> None:
-    """An inference alone and during a training of the same server, on phantoms: they have labels."""
+    """Print the time of an inference alone and during a training of the same server, on labelled phantoms."""
     folder = scratch / "busy"
     series = write_demo_studies(folder / "studies", truth=folder / "truth")
     labelled = [one for one in series if one.patient_id in _LABELLED]
@@ -152,7 +152,7 @@ def _print_busy(scratch: Path) -> None:
 
 
 def _print_inference(scan: Path, models: Path) -> None:
-    """One inference of a large scan, part by part, and what belongs beside it."""
+    """Print the parts of one inference of a large scan, and what to compare them with."""
     info = load_info()
     cost = inference_cost(scan, info, ModelStore(models))
     size = "×".join(str(length) for length in read_grid(scan).GetSize())
@@ -173,7 +173,7 @@ def _print_inference(scan: Path, models: Path) -> None:
 
 
 def _parts(cost: InferenceCost) -> dict[str, float]:
-    """What is printed of an inference: its parts in their order, then the sums."""
+    """Return the printed parts of an inference in order, then the sums."""
     return {
         "reading the volume": cost.reading,
         "pre-processing": cost.preprocessing,
@@ -188,7 +188,7 @@ def _parts(cost: InferenceCost) -> dict[str, float]:
 
 
 def _models(directory: Path) -> Path:
-    """A folder with the shipped weights; where none are shipped, with untrained ones: they are as fast."""
+    """Return a folder with the shipped weights, or untrained ones if none are shipped: they are as fast."""
     directory.mkdir()
     shipped, weights = APP_DIR / "model" / "pretrained_lung_tumor.pt", directory / "pretrained_lung_tumor.pt"
     if shipped.exists():

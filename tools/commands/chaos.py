@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Kill, and say what became of it; 1 if anything was lost or damaged."""
+    """Run the campaign and print its summary; return 1 if anything was lost or damaged."""
     if args.kills < 1:
         raise UserError(f"--kills must be at least 1, not {args.kills}.")
     folder = new_folder(args.output, "chaos")

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Try all cases and say what became of them; 1 if any failed."""
+    """Run all cases and print a summary; return 1 if any failed."""
     if args.count < 1 or args.seed < 0 or min(args.cases or [0]) < 0:
         raise UserError("--count must be at least 1, --seed and --cases at least 0.")
     folder = new_folder(args.output, "fuzz")

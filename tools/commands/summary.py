@@ -1,4 +1,4 @@
-"""What a campaign prints at its end."""
+"""The printed summary of a campaign."""
 
 from __future__ import annotations
 

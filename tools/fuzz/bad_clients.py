@@ -1,4 +1,4 @@
-"""What badly behaved clients make of a request."""
+"""Requests as badly behaved clients send them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One case after the other against the real server, and what it made of each."""
+"""A fuzzing run: numbered cases against the real server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STARTS_A_TASK = ("/train/", "/batch/", "/scoring/")
 
 
 class FuzzCampaign:
-    """Cases by their number, which alone decides what is done; the kinds take turns.
+    """Fuzzing cases by number; a number determines its case, and the kinds alternate.
 
     Args:
         folder: For everything; ``summary.json`` and ``failures.json`` are the result.
@@ -68,7 +68,7 @@ class FuzzCampaign:
         self._begun = time.monotonic()
 
     def run(self) -> dict[str, Any]:
-        """Try all cases, with a new server wherever one ended; return the summary."""
+        """Run all cases, with a new server whenever one ended; return the summary."""
         waiting = [
             self._cases[start : start + len(KINDS) * _BATCH]
             for start in range(0, len(self._cases), len(KINDS) * _BATCH)
@@ -129,7 +129,7 @@ class FuzzCampaign:
         return Exchange("PUT", f"/datastore/label?image={self._image_uid}", {"Content-Type": kind}, body)
 
     def _judge(self, case: int, exchanges: Sequence[Exchange], what: str = "") -> None:
-        """Send what belongs to a case; note what went wrong, and whether the server still answers."""
+        """Send the requests of a case; record failures, and check that the server is alive."""
         for exchange in exchanges:
             try:
                 answer = self._ask(exchange)
@@ -160,7 +160,7 @@ class FuzzCampaign:
         self._tell(f"FAILURE case {case} ({kind_of(case)}): {problem.strip()[:500]}")
 
     def _dicom(self, cases: Sequence[int]) -> None:
-        """Put series of all cases into the folder at once, wait until they are indexed, and ask for each."""
+        """Put series of all cases into the folder at once, wait until they are indexed, and request each."""
         inbox = self._sandbox.folder / "inbox"
         what = {}
         for case in cases:
@@ -185,7 +185,7 @@ class FuzzCampaign:
             shutil.rmtree(watched)
 
     def _wait_for(self, watched: Path, cases: Sequence[int]) -> None:
-        """Until every file is in the index, be it as an instance or by its problem, and the catalog was refreshed."""
+        """Wait until every file is indexed, as an instance or with its problem, and the catalog is refreshed."""
         files = {path.resolve() for path in watched.rglob("*") if path.is_file()}
 
         def are_indexed() -> bool:
@@ -205,7 +205,7 @@ class FuzzCampaign:
         return FolderIndex(self._sandbox.workspace / "cache" / "index.sqlite", [self._sandbox.folder / "studies"])
 
     def _questions(self, folder: Path) -> list[Exchange]:
-        """What a viewer asks of the series of a case."""
+        """Return the requests of a viewer for the series of a case."""
         index = self._index()
         uids = {
             (file.study_uid, file.series_uid, file.sop_uid)
@@ -234,7 +234,7 @@ class FuzzCampaign:
         ]
 
     def _check_good_series(self, cases: Sequence[int]) -> None:
-        """The good series is still listed, and its volume is what it was."""
+        """Check that the valid series is still listed and its volume unchanged."""
         answer = self._ask(Exchange("GET", "/status/data"))
         listed = {case["series"] for case in answer.json()["cases"]} if answer.status == 200 else set()
         if not set(self._sandbox.images) <= listed:

@@ -1,4 +1,4 @@
-"""Values that programs seldom expect."""
+"""Edge-case values."""
 
 from __future__ import annotations
 
@@ -102,5 +102,5 @@ _T = TypeVar("_T")
 
 
 def one_of(rng: np.random.Generator, values: tuple[_T, ...] | list[_T]) -> _T:
-    """One of some values, as it is (NumPy's own choice would turn it into its own types)."""
+    """Return a random value in its own type; NumPy's ``choice`` would convert it."""
     return values[rng.integers(len(values))]

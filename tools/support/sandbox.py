@@ -51,27 +51,27 @@ class Sandbox:
 
     @property
     def workspace(self) -> Path:
-        """Of the server."""
+        """Return the server's workspace."""
         return self.folder / "workspace"
 
     @property
     def models(self) -> ModelStore:
-        """Of the server, read from the outside."""
+        """Return the server's model store, read from outside the server."""
         return ModelStore(self.workspace / "models", self.weights)
 
     @property
     def weights(self) -> Path:
-        """The shipped weights, as far as the server knows."""
+        """Return the path that the server takes the shipped weights from."""
         return self.folder / "model" / "pretrained_lung_tumor.pt"
 
     @property
     def draft(self) -> Path:
-        """A version while it is written."""
+        """Return the folder of a version while it is being written."""
         return self.workspace / "models" / "versions" / ".part-version"
 
     @property
     def note(self) -> Path:
-        """There while a training runs, and after it was interrupted."""
+        """Return the file that exists while a training runs, and after it was interrupted."""
         return self.workspace / "training.json"
 
     def is_training(self) -> bool:
@@ -82,7 +82,7 @@ class Sandbox:
             return False
 
     def studies_fingerprint(self) -> str:
-        """Changes with any name, time or content in the DICOM folder."""
+        """Return a digest of all names, times and contents in the DICOM folder."""
         digest = hashlib.sha256()
         for path in sorted((self.folder / "studies").rglob("*")):
             digest.update(f"{path} {path.stat().st_mtime_ns}".encode())
@@ -90,13 +90,13 @@ class Sandbox:
         return digest.hexdigest()
 
     def versions(self) -> dict[str, tuple[int, int]]:
-        """Size and time of the weights of every version."""
+        """Return size and modification time of the weights of every version."""
         names = [manifest["version"] for manifest in self.models.manifests()]
         files = {name: self.models.weights(name).stat() for name in names}
         return {name: (file.st_size, file.st_mtime_ns) for name, file in files.items()}
 
     def leftovers(self) -> int:
-        """Number of temporary files that killed processes left."""
+        """Return the number of temporary files left by killed processes."""
         places = (self.workspace, self.weights.parent)
         uploads = self.workspace / "cache" / "uploads"
         return sum(len([*place.rglob(".part-*")]) for place in places) + len([*uploads.glob("*")])
@@ -114,7 +114,7 @@ class Sandbox:
 
 
 def trainings(server: ServerProcess) -> list[psutil.Process]:
-    """The training processes of a server: all that it starts."""
+    """Return the training processes of a server: all its descendants."""
     try:
         return psutil.Process(server.process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
