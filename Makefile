@@ -1,5 +1,6 @@
 # make run   sets everything up and serves    make run STUDIES=<DICOM folder or DICOMweb URL> HOST=… PORT=…
-# make test  sets everything up and tests
+# make check sets everything up, checks without running and runs the unit tests: under two minutes
+# make test  sets everything up and runs all checks and tests, with coverage   make test PYTEST="-k name --no-cov"
 # make weights DATA=<folder>   trains the shipped weights anew
 
 STUDIES ?=
@@ -15,7 +16,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 DEMO := workspace/demo-studies
 
-.PHONY: run test install doctor weights weights-hash clean
+.PHONY: run test check unit static install doctor weights weights-hash clean
 
 run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@case "$(STUDIES)" in ""|http://*|https://*) ;; *) test -d "$(STUDIES)" || \
@@ -24,10 +25,20 @@ run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@$(BIN)/monailabel start_server --app "$(CURDIR)" --studies "$(or $(STUDIES),$(DEMO))" \
 		--host $(HOST) --port $(PORT) $(CONF)
 
-test: .venv/installed-test
+check: .venv/installed-test
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target static unit
+
+unit: .venv/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m unit $(PYTEST)
+
+test: static
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST)
+
+static: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/mypy lib
+	$(BIN)/lint-imports
 
 install: .venv/installed
 

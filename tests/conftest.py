@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lib.processes.priority import wait_passively
 
@@ -20,7 +21,30 @@ pytest_plugins = [
     "tests.support.small_network",
 ]
 
+# The same examples in each run: a failure on CI is a failure here. No deadline: machines are busy.
+settings.register_profile("lunglabel", derandomize=True, database=None, deadline=None)
+settings.load_profile("lunglabel")
+
+KIND_BY_FIXTURE = {
+    "chromium": "browser",
+    "orthanc": "pacs",
+    "start_server": "server",
+    "start_module_server": "server",
+    "phantom_weights": "slow",
+    "shared_data": "slow",
+}
+NOT_UNIT = {*KIND_BY_FIXTURE.values()}
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test by what its fixtures start; a test that starts something itself carries the marker already."""
+    kinds = {KIND_BY_FIXTURE[name] for name in getattr(item, "fixturenames", ()) if name in KIND_BY_FIXTURE}
+    if not kinds and not NOT_UNIT & {marker.name for marker in item.iter_markers()}:
+        kinds = {"unit"}
+    for kind in kinds:
+        item.add_marker(kind)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def crops(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_variant_is_trained_once_for_each_seed_and_measured(crops, monkeypatch):
     parser = argparse.ArgumentParser()
     ablation.add_arguments(parser)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.server import REPOSITORY
-from tools.benchmark.processes import ServerProcess, free_port, serving
+from lib.settings import APP_DIR
+from tools.support.processes import ServerProcess, free_port, serving
 
+pytestmark = pytest.mark.server
 PLANTED = "from pathlib import Path; Path('planted-was-run').touch()\n"
 
 
@@ -27,7 +28,7 @@ def launcher(tmp_path_factory) -> Path:
     (copy / "bin" / "python").symlink_to(environment / "bin" / "python")
     (copy / "lib").symlink_to(environment / "lib")
     shutil.copy(environment / "pyvenv.cfg", copy)
-    shutil.copy(REPOSITORY / "lib" / "cli" / "monailabel.sh", copy / "bin" / "monailabel")
+    shutil.copy(APP_DIR / "lib" / "cli" / "monailabel.sh", copy / "bin" / "monailabel")
     return copy / "bin" / "monailabel"
 
 
@@ -36,7 +37,7 @@ def start(launcher, phantom_studies, tmp_path_factory) -> list[str]:
     """A start without --host, which MONAI Label takes for every address."""
     workspace = tmp_path_factory.mktemp("workspace")
     studies = phantom_studies.of_patient("LUNG-003").directory
-    command = ["sh", str(launcher), "start_server", "--app", str(REPOSITORY), "--studies", str(studies)]
+    command = ["sh", str(launcher), "start_server", "--app", str(APP_DIR), "--studies", str(studies)]
     return [*command, "--conf", "workspace", str(workspace), "--conf", "model_dir", str(workspace / "model")]
 
 
@@ -129,19 +130,19 @@ def test_a_module_in_the_current_folder_is_not_run(server, tmp_path):
     assert not list(server.log.parent.glob("planted*"))
     (tmp_path / "xml.py").write_text(PLANTED)
     code = (
-        f"import sys; sys.path[0] = {str(REPOSITORY)!r}\n"
+        f"import sys; sys.path[0] = {str(APP_DIR)!r}\n"
         "import subprocess; from pathlib import Path; from lib.server.surroundings import work_in\n"
-        f"work_in(Path({str(REPOSITORY)!r}), Path({str(tmp_path / 'new')!r}))\n"
+        f"work_in(Path({str(APP_DIR)!r}), Path({str(tmp_path / 'new')!r}))\n"
         "subprocess.run([sys.executable, '-m', 'timeit', '-n', '1', 'import xml'], check=True)\n"
         "import tempfile; print(tempfile.mkdtemp())\n"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{os.pathsep}{REPOSITORY}"}  # as MONAI Label leaves it
+    environment = {**os.environ, "PYTHONPATH": f"{os.pathsep}{APP_DIR}"}  # as MONAI Label leaves it
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
     assert ended.returncode == 0, ended.stderr
     assert Path(ended.stdout.split()[-1]).parent == tmp_path / "new"
     with contextlib.suppress(FileNotFoundError):
-        (REPOSITORY / "planted-was-run").unlink()
+        (APP_DIR / "planted-was-run").unlink()
         pytest.fail("the planted module was run")
     assert not (tmp_path / "planted-was-run").exists()

@@ -1,6 +1,5 @@
 """Scores in the real server: made by themselves, used for the next sample and for reviews."""
 
-import time
 from pathlib import Path
 
 import requests
@@ -8,15 +7,15 @@ import torch
 
 from lib.networks import AttentionResidualUNet
 from lib.settings import load_info
-from tests.support.client import put_label
+from tests.support.client import ended_task, put_label
+from tests.support.small_patients import write_small_patients
 from tests.support.weights import model_dir_with
+from tools.support.waiting import wait_for
 
 
 def wait_for_scores(workspace: Path, count: int) -> None:
-    until = time.monotonic() + 600
-    while len(files := list((workspace / "cache" / "scores").rglob("*.json"))) < count:
-        assert time.monotonic() < until, f"{len(files)} of {count} scores are there"
-        time.sleep(0.5)
+    scores = workspace / "cache" / "scores"
+    wait_for(lambda: len([*scores.rglob("*.json")]) >= count, f"{count} scores in {scores}", seconds=600)
 
 
 def next_sample(server, strategy="uncertainty", **params) -> dict:
@@ -25,11 +24,11 @@ def next_sample(server, strategy="uncertainty", **params) -> dict:
     return answer.json()
 
 
-def test_the_server_scores_by_itself_and_offers_labels_for_review_at_the_end(start_server, phantom_studies, tmp_path):
+def test_the_server_scores_by_itself_and_offers_labels_for_review_at_the_end(start_server, tmp_path):
     torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), tmp_path / "weights.pt")
     model_dir, workspace = model_dir_with(tmp_path / "weights.pt", tmp_path / "model"), tmp_path / "workspace"
-    server = start_server(phantom_studies.directory, workspace=workspace, model_dir=model_dir, scored_images=2)
-    series = phantom_studies.series
+    series = write_small_patients(tmp_path, 4)
+    server = start_server(tmp_path / "dicom", workspace=workspace, model_dir=model_dir, scored_images=2)
     wait_for_scores(workspace, 2)
     offered = [next_sample(server, client_id=who) for who in ("ada", "bob")]
     assert offered[0]["id"] != offered[1]["id"]
@@ -37,8 +36,7 @@ def test_the_server_scores_by_itself_and_offers_labels_for_review_at_the_end(sta
     assert "review" not in offered[0]
 
     assert requests.post(f"{server.url}/scoring/uncertainty").status_code == 200
-    while (task := requests.get(f"{server.url}/scoring/").json())["status"] in ("SUBMITTED", "RUNNING"):
-        time.sleep(0.5)
+    task = wait_for(lambda: ended_task(server, "scoring"), "the end of the scoring", seconds=600)
     assert task["status"] == "DONE", "\n".join(task["details"])
 
     for one in series:

@@ -11,7 +11,6 @@ from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
 from lib.settings import load_info
-from tests.support.server import monailabel_server
 from tools.benchmark.inference import (
     crf_slice_by_slice_seconds,
     inference_cost,
@@ -20,6 +19,7 @@ from tools.benchmark.inference import (
     write_repeated,
 )
 from tools.benchmark.scale import SLICES, measure, write_instances
+from tools.support.app_server import monailabel_server
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def scan(tmp_path):
     return write_repeated(write_volume(tmp_path / "chest.nrrd", hu, affine), tmp_path / "scan.nrrd", slices=30)
 
 
+@pytest.mark.slow
 def test_the_parts_of_an_inference_are_its_whole(info, scan, tmp_path):
     network = AttentionResidualUNet(**info["network"])
     torch.nn.init.constant_(network.head.conv.weight, 0)
@@ -61,12 +62,14 @@ def test_a_scan_is_repeated_on_its_own_grid(scan, tmp_path):
     np.testing.assert_array_equal(voxels[24:], voxels[:6])
 
 
+@pytest.mark.slow
 def test_what_is_put_beside_an_inference_is_measured(info, scan):
     assert crf_slice_by_slice_seconds(scan, info) > 0
     assert peak_flops(torch.device("cpu")) > 1e8
     assert training_slices_per_second(info, torch.device("cpu"), batch_size=2) > 0
 
 
+@pytest.mark.slow
 def test_the_instances_of_a_large_folder_are_all_different(tmp_path):
     assert write_instances(tmp_path / "many", 2 * SLICES + 5, tmp_path / "template") == 3
     client = FolderClient(tmp_path / "many", tmp_path / "segs", tmp_path / "index.sqlite")
@@ -78,6 +81,7 @@ def test_the_instances_of_a_large_folder_are_all_different(tmp_path):
     assert not (tmp_path / "template").exists()
 
 
+@pytest.mark.server
 def test_a_folder_is_measured_with_the_real_server_and_cleared_away(tmp_path):
     def start(studies, workspace):
         return monailabel_server(studies, tmp_path / "server", workspace=workspace, scored_images=0, rescan_seconds=0.2)

@@ -10,14 +10,15 @@ import requests
 from lib.datastore.label_store import LabelStore
 from lib.phantoms import write_volume
 from lib.storage.integrity import DamagedFileError
-from tools.chaos.campaign import Campaign
-from tools.chaos.stage import GRID, Stage
+from tools.chaos.kill_campaign import KillCampaign
 from tools.chaos.state_damage import damage_state, problems_of_damage
 from tools.chaos.submissions import Submissions
+from tools.support.sandbox import GRID, Sandbox
 
 
+@pytest.mark.server
 def test_six_kills_lose_nothing(tmp_path):
-    summary = Campaign(tmp_path / "chaos", kills=6, seed=0, tell=print).run()
+    summary = KillCampaign(tmp_path / "chaos", kills=6, seed=0, tell=print).run()
     assert summary["violations"] == []
     assert summary["kills"] == 6
     assert summary["labels_accepted"] > 0
@@ -29,14 +30,14 @@ def test_six_kills_lose_nothing(tmp_path):
 
 
 @pytest.fixture
-def stage(tmp_path):
-    return Stage(tmp_path, ("1.2.3",))
+def sandbox(tmp_path):
+    return Sandbox(tmp_path, ("1.2.3",))
 
 
 @pytest.fixture
-def submissions(stage, monkeypatch):
+def submissions(sandbox, monkeypatch):
     """Three labels accepted by a server that is only a label store."""
-    store = LabelStore(stage.workspace / "labels")
+    store = LabelStore(sandbox.workspace / "labels")
 
     def put(url, *, params, data, files, timeout):
         voxels = np.frombuffer(files["label"][1], np.uint8).reshape(GRID.shape)
@@ -52,45 +53,45 @@ def submissions(stage, monkeypatch):
 
     monkeypatch.setattr(requests, "put", put)
     monkeypatch.setattr(requests, "get", get)
-    sent = Submissions(stage)
+    sent = Submissions(sandbox)
     for seed in range(3):
         sent.send("", np.random.default_rng(seed))
     assert [*sent.problems("")] == []
     return sent
 
 
-def test_a_label_that_vanished_is_noticed(stage, submissions):
-    (stage.workspace / "labels" / "1.2.3" / "2.json").unlink()
+def test_a_label_that_vanished_is_noticed(sandbox, submissions):
+    (sandbox.workspace / "labels" / "1.2.3" / "2.json").unlink()
     (problem,) = submissions.problems("")
     assert "an accepted label is missing" in problem
 
 
-def test_a_label_that_is_half_there_is_noticed(stage, submissions):
-    path = stage.workspace / "labels" / "1.2.3" / "3.nii.gz"
+def test_a_label_that_is_half_there_is_noticed(sandbox, submissions):
+    path = sandbox.workspace / "labels" / "1.2.3" / "3.nii.gz"
     path.write_bytes(path.read_bytes()[:100])
     problems = [*submissions.problems("")]
     assert any("label 3 of 1.2.3 is not what was sent" in problem for problem in problems)
     assert any("served for 1.2.3 is not the latest" in problem for problem in problems)
 
 
-def test_another_label_in_its_place_is_noticed(stage, submissions):
-    folder = stage.workspace / "labels" / "1.2.3"
+def test_another_label_in_its_place_is_noticed(sandbox, submissions):
+    folder = sandbox.workspace / "labels" / "1.2.3"
     (folder / "1.nii.gz").write_bytes((folder / "2.nii.gz").read_bytes())
     (problem,) = submissions.problems("")
     assert "label 1 of 1.2.3 is not what was sent" in problem
 
 
-def test_damage_that_nobody_names_is_noticed(stage, submissions):
+def test_damage_that_nobody_names_is_noticed(sandbox, submissions):
     rng = np.random.default_rng(0)
-    damaged = damage_state(stage, rng)
+    damaged = damage_state(sandbox, rng)
     labels = [one for one in damaged if one.is_label]
     assert labels
-    store = LabelStore(stage.workspace / "labels")
+    store = LabelStore(sandbox.workspace / "labels")
     named = {str(one.path) for one in store.damage(former=False)}
-    assert [*problems_of_damage(stage, damaged, named)] == []
-    assert len([*problems_of_damage(stage, damaged, set())]) == len(named) > 0
+    assert [*problems_of_damage(sandbox, damaged, named)] == []
+    assert len([*problems_of_damage(sandbox, damaged, set())]) == len(named) > 0
     for one in labels:
         one.put_back()
-    assert all("nobody noticed" in problem for problem in problems_of_damage(stage, damaged, named))
-    assert len([*problems_of_damage(stage, damaged, named)]) == len(labels)
+    assert all("nobody noticed" in problem for problem in problems_of_damage(sandbox, damaged, named))
+    assert len([*problems_of_damage(sandbox, damaged, named)]) == len(labels)
     assert [*submissions.problems("")] == []

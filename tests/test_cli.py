@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lib.datastore.label_store import LabelStore
 from lib.phantoms import Acquisition, write_dicom_series
 
+pytestmark = pytest.mark.server
 ROOT = Path(__file__).parents[1]
 
 

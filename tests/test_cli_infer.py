@@ -99,6 +99,7 @@ def test_a_broken_series_stops_no_other_and_all_that_is_left_out_is_named(batch)
     ]
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_repeated_but_what_another_model_made_is(batch):
     batch.run()
     first_seg = batch.output / f"{batch.first}.seg.dcm"

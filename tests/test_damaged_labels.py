@@ -18,7 +18,7 @@ from lib.exports.seg_storage import SegStorage
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
 from lib.storage.integrity import DamagedFileError
-from tools.chaos.damage import DAMAGES, damage, restore
+from tools.support.damage import DAMAGES, damage, restore
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
 

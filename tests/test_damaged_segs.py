@@ -10,7 +10,7 @@ from lib.exports.seg_storage import SegStorage
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
 from lib.storage.integrity import DamagedFileError
-from tools.chaos.damage import DAMAGES, damage
+from tools.support.damage import DAMAGES, damage
 
 GRID = Acquisition(shape=(4, 16, 16), spacing=(2.5, 1, 1))
 

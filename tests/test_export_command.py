@@ -20,6 +20,7 @@ from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.datastore_routes import LabelOutput, datastore_router
 from lib.settings import Settings
 
+pytestmark = pytest.mark.server
 ROOT = Path(__file__).parents[1]
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
 

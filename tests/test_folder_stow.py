@@ -1,60 +1,25 @@
 """STOW-RS to a folder: what is taken, what is refused, and whose instance counts."""
 
 import errno
-import io
 import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 from pydicom.uid import (
-    CTImageStorage,
-    EnhancedSRStorage,
-    ExplicitVRLittleEndian,
-    RTStructureSetStorage,
-    SegmentationStorage,
     generate_uid,
 )
 
-from lib.dicomweb import multipart
 from lib.dicomweb.folder_client import FolderClient
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.folder_routes import folder_router
 from tests.support.client import detail
 from tests.support.routes import served
+from tests.support.stow import encoded, instance, instance_bytes, post
 
 SMALL = Acquisition(shape=(5, 16, 24), spacing=(2.5, 1.0, 1.0))
-CLASSES = {
-    "seg": SegmentationStorage,
-    "sr": EnhancedSRStorage,
-    "rtstruct": RTStructureSetStorage,
-    "ct": CTImageStorage,
-}
-
-
-def instance(kind: str, **values: str) -> Dataset:
-    """A small instance, of which only what STOW-RS looks at is true."""
-    dataset = Dataset()
-    dataset.SOPClassUID = CLASSES[kind]
-    dataset.PatientID, dataset.PatientName, dataset.Modality = "P1", "Stored", kind.upper()
-    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        setattr(dataset, keyword, values.get(keyword) or generate_uid())
-    dataset.ensure_file_meta()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.is_little_endian, dataset.is_implicit_VR = True, False
-    return dataset
-
-
-def encoded(dataset: Dataset) -> bytes:
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, write_like_original=False)
-    return buffer.getvalue()
-
-
-def instance_bytes(kind: str, **values: str) -> bytes:
-    return encoded(instance(kind, **values))
 
 
 @pytest.fixture
@@ -75,12 +40,6 @@ def client(folder: Path, tmp_path: Path) -> FolderClient:
 def server(client, tmp_path):
     with served(folder_router(client, tmp_path / "workspace" / "uploads")) as url:
         yield f"{url}/proxy/dicom"
-
-
-def post(server: str, *parts: bytes, study: str = "", kind: str | None = None) -> requests.Response:
-    body, content_type = multipart.encode(parts, "application/dicom")
-    where = f"{server}/stow/studies" + (f"/{study}" if study else "")
-    return requests.post(where, data=body, headers={"Content-Type": kind or content_type}, timeout=60)
 
 
 def stored_files(tmp_path: Path) -> list[Path]:

@@ -80,6 +80,7 @@ def test_a_series_is_not_blamed_for_a_full_disk(tmp_path):
     assert not list((tmp_path / "workspace" / "cache" / "volumes").rglob("*.nrrd"))
 
 
+@pytest.mark.slow
 def test_the_result_of_an_inference_is_told_and_not_left(info, store, tmp_path):
     """R15: written in the workspace, not in the system's folder for temporary files."""
     hu, _, affine = chest_volume(3, acquisition=Acquisition(shape=(24, 64, 72), spacing=(6.0, 5.0, 5.2)))

@@ -3,17 +3,21 @@
 import socket
 import threading
 from http import HTTPStatus
+from typing import Annotated
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from fastapi import FastAPI, Form, UploadFile
 
 from lib.datastore.label_reader import read_label
 from lib.errors import UserError
+from tools.fuzz.api_requests import ApiRequests
+from tools.fuzz.bad_clients import as_a_bad_client
+from tools.fuzz.dicomweb_requests import dicomweb_request
 from tools.fuzz.exchange import Exchange, problem_of, send
 from tools.fuzz.foreign_requests import of_somebody_else
 from tools.fuzz.image_mutations import mutated_image
-from tools.fuzz.request_mutations import Names, mutated_request
 
 
 @pytest.fixture
@@ -84,10 +88,33 @@ def test_what_is_no_http_may_be_hung_up_on(answering, headers):
 @pytest.mark.parametrize("case", range(20))
 def test_a_case_is_the_same_each_time(case):
     grid = sitk.Image(8, 7, 6, sitk.sitkUInt8)
-    names = Names("1.2", "1.3", "1.4")
+    known = {"study": "1.2", "series": "1.3", "instance": "1.4"}
     first, second = (np.random.default_rng(case) for _ in range(2))
     assert mutated_image(grid, first)[1:] == mutated_image(grid, second)[1:]
-    assert mutated_request(names, [b"x"], first) == mutated_request(names, [b"x"], second)
+    request, same = (dicomweb_request(known, [b"x"], rng) for rng in (first, second))
+    assert request == same
+    assert as_a_bad_client(request, first) == as_a_bad_client(request, second)
+
+
+def test_requests_from_the_openapi_document_are_the_same_each_time_and_use_known_values():
+    app = FastAPI()
+
+    @app.put("/datastore/label")
+    def label(image: str, label: UploadFile, params: Annotated[str, Form()] = "{}") -> None: ...
+
+    @app.post("/train/{model}")
+    def train(model: str, params: dict | None = None) -> None: ...
+
+    def examples() -> list[list[Exchange]]:
+        api = ApiRequests(app.openapi(), {"image": "1.2.3", "model": "lung_tumor"})
+        return [api.examples(number, 5) for number in range(4)]
+
+    first = examples()
+    assert first == examples()
+    requests = [exchange for case in first for exchange in case]
+    assert {exchange.method for exchange in requests} == {"PUT", "POST"}
+    assert any("image=1.2.3" in exchange.target for exchange in requests)
+    assert any(exchange.target.startswith("/train/lung_tumor") for exchange in requests)
 
 
 def test_a_label_that_claims_ten_gigabytes_is_refused_before_it_is_read(tmp_path):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from lib.settings import load_info
 from tests.support.client import detail, infer, put_label, train, train_stats, volume_of
 from tests.support.labels import PATIENTS, noise, patient_held_out
 from tests.support.weights import model_dir_with
+from tools.support.waiting import wait_for
 
 TRAINING = {"max_epochs": 2, "patches_per_volume": 16, "patch_size": 64, "val_interval": 10}
 
@@ -40,7 +40,7 @@ def mask(server, series, path: Path) -> np.ndarray:
 
 def test_a_worse_candidate_is_refused(start_server, phantom_studies, phantom_weights, held_out, tmp_path):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
-    server = start_server(phantom_studies.directory, model_dir=model_dir)
+    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0)
     for patient in PATIENTS:
         series = phantom_studies.of_patient(patient)
         label = series.truth if patient == held_out else noise(series.truth, tmp_path / f"{patient}.nii.gz")
@@ -64,7 +64,7 @@ def test_a_better_one_is_published_by_itself_and_rolled_back(start_server, phant
     torch.manual_seed(0)
     untrained = AttentionResidualUNet(**load_info()["network"])
     torch.save({"model": untrained.state_dict()}, model_dir / "pretrained_lung_tumor.pt")
-    server = start_server(phantom_studies.directory, model_dir=model_dir, retrain_after=4, **TRAINING)
+    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0, retrain_after=4, **TRAINING)
     series = phantom_studies.of_patient(held_out)
     before = mask(server, series, tmp_path / "before.nrrd")
     for patient in PATIENTS[:3]:
@@ -74,7 +74,7 @@ def test_a_better_one_is_published_by_itself_and_rolled_back(start_server, phant
     last = phantom_studies.of_patient(PATIENTS[3])
     assert put_label(server, last.series_uid, last.truth).status_code == 200
 
-    wait_for(lambda: "verdict" in train_stats(server))
+    wait_for(lambda: "verdict" in train_stats(server), "the verdict", seconds=600)
     stats = train_stats(server)
     assert stats["verdict"]["publish"] is True, stats["verdict"]
     assert stats["verdict"]["published"]["cases"] == [series.series_uid]
@@ -97,15 +97,16 @@ def test_a_better_one_is_published_by_itself_and_rolled_back(start_server, phant
 def test_training_ends_with_its_server_and_the_next_server_starts_it_again(
     start_server, phantom_studies, phantom_weights, tmp_path
 ):
-    where = {"workspace": tmp_path / "workspace", "model_dir": model_dir_with(phantom_weights, tmp_path / "model")}
+    model_dir = model_dir_with(phantom_weights, tmp_path / "model")
+    where = {"workspace": tmp_path / "workspace", "model_dir": model_dir, "scored_images": 0}
     server = start_server(phantom_studies.directory, **where)
     series = phantom_studies.series[0]
     assert put_label(server, series.series_uid, series.truth).status_code == 200
     answer = requests.post(f"{server.url}/train/lung_tumor", json={**TRAINING, "max_epochs": 30})
     assert answer.status_code == 200, detail(answer)
-    wait_for(lambda: train_stats(server).get("total_epochs") == 30)
+    wait_for(lambda: train_stats(server).get("total_epochs") == 30, "the training", seconds=600)
     runs = where["workspace"] / "models" / "runs"
-    wait_for(lambda: runs.exists() and any(runs.iterdir()))
+    wait_for(lambda: runs.exists() and any(runs.iterdir()), "the folder of the training", seconds=600)
     (training,) = psutil.Process(server.process.pid).children(recursive=True)
     os.kill(server.process.pid, signal.SIGKILL)
     training.wait(timeout=15)
@@ -113,17 +114,10 @@ def test_training_ends_with_its_server_and_the_next_server_starts_it_again(
     (run,) = runs.iterdir()
 
     server = start_server(phantom_studies.directory, **where)
-    wait_for(lambda: requests.get(f"{server.url}/train/").status_code == 200)
+    wait_for(lambda: requests.get(f"{server.url}/train/").ok, "the training started again", seconds=600)
     assert requests.get(f"{server.url}/train/").json()["request"]["max_epochs"] == 30
     errors = requests.get(f"{server.url}/status/data").json()["errors"]
     assert any("was interrupted" in error["message"] for error in errors)
     assert serving(server) == "pretrained"
     assert not run.exists()
     requests.delete(f"{server.url}/train/")
-
-
-def wait_for(condition, seconds: float = 600) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)

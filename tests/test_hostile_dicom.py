@@ -26,6 +26,7 @@ from lib.dicomweb.dicom_file import (
     read_metadata,
 )
 from lib.dicomweb.folder_client import FolderClient
+from lib.phantoms import Acquisition, chest_volume, write_dicom_series
 from lib.server.folder_routes import _dicom_files
 from tests.support.dicom_variants import transcode
 from tools.fuzz import bombs
@@ -36,12 +37,13 @@ END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
 @pytest.fixture
-def slice_path(phantom_studies, tmp_path) -> Path:
-    source = sorted(phantom_studies.series[0].directory.rglob("*.dcm"))[0]
+def slice_path(tmp_path) -> Path:
+    """A good slice, alone in its folder."""
+    hu, _, affine = chest_volume(1, acquisition=Acquisition(shape=(3, 64, 72), spacing=(5.0, 5.0, 5.0)))
+    write_dicom_series(tmp_path / "series", hu, affine, patient_id="HOSTILE")
     folder = tmp_path / "dicom"
     folder.mkdir()
-    (folder / "slice.dcm").write_bytes(source.read_bytes())
-    return folder / "slice.dcm"
+    return sorted((tmp_path / "series").iterdir())[0].rename(folder / "slice.dcm")
 
 
 def deflated(slice_path: Path, zeros: int) -> bytes:

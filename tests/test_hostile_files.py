@@ -13,13 +13,9 @@ from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_file import read_image_file
 from lib.dicomweb.image_header import SUFFIXES, check_image_header
 from lib.errors import UserError
+from tests.support.image_headers import META, NRRD
 
 SECRET = bytes(range(8)) * 42  # as many bytes as the image has voxels
-NRRD = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 8 7 6\nencoding: raw\n{}\n\n"
-META = (
-    "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n{}DimSize = 8 7 6\n"
-    "ElementType = MET_UCHAR\nElementDataFile = {}\n"
-)
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from lib.server.requests import uploaded_volume
 from lib.settings import load_info
 from lib.transforms import image_transforms
 from tests.support.client import detail, put_label, same_grid
-from tests.test_hostile_files import META, NRRD
-from tools.benchmark.processes import ServerProcess
+from tests.support.image_headers import META, NRRD
 from tools.fuzz.raw_dicom import RawDicom
+from tools.support.processes import ServerProcess
 
 
 @pytest.fixture(scope="module")

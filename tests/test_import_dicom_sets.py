@@ -13,6 +13,8 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_
 from lib.phantoms import Acquisition, write_dicom_series
 from tests.support.imports import content, labels_of, marked_places, opened
 
+pytestmark = pytest.mark.slow
+
 GRID = Acquisition(shape=(6, 24, 30), spacing=(2.5, 0.8, 0.7), center=(20, -15, 60))
 # Voxels (slice, row, column): an L that no mirror or turn maps onto itself.
 TUMOUR = [(1, range(5, 8), range(4, 12)), (2, range(5, 15), range(4, 6)), (3, range(5, 6), range(4, 5))]

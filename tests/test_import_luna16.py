@@ -8,6 +8,8 @@ from lib.errors import UserError
 from lib.public_sets.luna16 import Nodule, draw_spheres, read_nodules
 from tests.support.imports import content, ct, labels_of, marked_places, opened
 
+pytestmark = pytest.mark.slow
+
 UIDS = [f"1.3.6.1.4.1.14519.5.2.1.6279.6001.{number}" for number in (100, 200, 300, 400)]
 HEADER = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
 

@@ -3,10 +3,13 @@
 import json
 
 import numpy as np
+import pytest
 import requests
 import SimpleITK as sitk
 
 from tests.support.imports import content, corner, ct, labels_of, marked_places, opened, write_msd
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_cases_are_in_the_list_for_training_at_their_places_in_mm(run_import, tmp_path):

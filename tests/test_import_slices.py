@@ -13,6 +13,8 @@ from lib.public_sets.pictures import read_grey, read_mask
 from lib.public_sets.slice_folders import find_stacks
 from tests.support.imports import content, labels_of, marked_places
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (5, 16, 20)
 SCALE = ("--pixel-spacing", 0.8, 0.7, "--slice-spacing", 2.5, "--window", -400, 1200)
 LAYOUTS = {

@@ -22,7 +22,7 @@ from lib.server.folder_routes import folder_router
 from tests.support.client import detail
 from tests.support.dicom_variants import change
 from tests.support.routes import served
-from tests.test_folder_stow import encoded, instance, post
+from tests.support.stow import encoded, instance, post
 
 GRID = Acquisition(shape=(4, 16, 20), spacing=(2.5, 1, 1))
 HU = np.random.default_rng(0).integers(-1000, 400, GRID.shape).astype(np.int16)

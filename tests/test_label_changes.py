@@ -12,7 +12,7 @@ from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
-from tools.chaos.damage import DAMAGES, damage
+from tools.support.damage import DAMAGES, damage
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
 

@@ -12,6 +12,7 @@ import pytest
 from lib.datastore.label_store import LabelStore
 from lib.errors import UserError
 from lib.storage.integrity import DamagedFileError
+from tools.support.waiting import wait_for
 
 
 def save(store: LabelStore, text: str, image_id: str = "1.2.3", tag: str = "final", **info):
@@ -97,6 +98,7 @@ def _submit(folder: Path, who: int, count: int) -> None:
         save(store, f"{who}-{number}", who=who)
 
 
+@pytest.mark.server
 def test_several_processes_at_once_lose_nothing(tmp_path):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_submit, args=(tmp_path, who, 10)) for who in range(3)]
@@ -109,14 +111,13 @@ def test_several_processes_at_once_lose_nothing(tmp_path):
     assert texts == {f"{who}-{number}" for who in range(3) for number in range(10)}
 
 
+@pytest.mark.server
 def test_kill_at_any_moment_leaves_only_whole_labels(tmp_path):
     context = multiprocessing.get_context("spawn")
     for attempt in range(4):
         worker = context.Process(target=_submit, args=(tmp_path, attempt, 100_000))
         worker.start()
-        deadline = time.monotonic() + 30
-        while not LabelStore(tmp_path).history("1.2.3") and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(lambda: LabelStore(tmp_path).history("1.2.3"), "the first label", seconds=120, interval=0.01)
         time.sleep(0.05 * attempt)
         os.kill(worker.pid, signal.SIGKILL)
         worker.join()

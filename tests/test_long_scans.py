@@ -22,7 +22,8 @@ from lib.transforms import axial_field, image_transforms, mask_transforms, store
 from lib.transforms.adjacent_slices import AdjacentSlicesd, adjacent_slices, in_slices
 from lib.transforms.axial_field import field_of
 from tests.support.dicom_variants import sorted_slices
-from tools.benchmark.memory import _peak_resident, write_long_scan
+from tools.benchmark.memory import write_long_scan
+from tools.support.usage import peak_resident_bytes
 
 INFO = load_info()
 SMALL = INFO["preprocessing"] | {"size": [64, 64]}
@@ -69,6 +70,7 @@ def write_chest(path, slices):
     return str(path)
 
 
+@pytest.mark.server
 def test_memory_grows_by_less_than_a_megabyte_a_slice(tmp_path):
     """R1: it was 4.3 MB. The field of the network and its answer are 0.26 MB each."""
     few, many = 40, 240
@@ -196,7 +198,7 @@ def test_the_benchmark_s_scan_is_a_chest_and_a_body_below_it(tmp_path):
 
 
 def test_the_peak_of_a_process_is_seen():
-    with _peak_resident(os.getpid()) as peak:
+    with peak_resident_bytes(os.getpid()) as peak:
         before = peak.copy()
         for _ in range(200):  # until the watcher has looked
             block = np.ones(200_000_000, np.uint8)

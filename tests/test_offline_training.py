@@ -65,6 +65,7 @@ def arguments(data, output, *extra):
     return parser.parse_args([str(word) for word in line])
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_and_leaves_weights_with_a_manifest(data, tmp_path, small_network):
     assert train.run(arguments(data, tmp_path / "run", "--steps", 4)) == 0
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
@@ -93,6 +94,7 @@ def test_a_stopped_run_goes_on_and_leaves_weights_with_a_manifest(data, tmp_path
         train.run(arguments(data, tmp_path / "run", "--steps", 6))
 
 
+@pytest.mark.slow
 def test_fewer_patients_are_among_more(data, tmp_path, small_network):
     crops = {}
     for number in (1, 2):
@@ -104,6 +106,7 @@ def test_fewer_patients_are_among_more(data, tmp_path, small_network):
         train.run(arguments(data, tmp_path / "many", "--steps", 2, "--patients", 70))
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_weights(data, tmp_path, small_network):
     train.run(arguments(data, tmp_path / "first", "--steps", 2))
     weights = tmp_path / "first" / "model.pt"
@@ -130,6 +133,7 @@ def test_a_crop_is_kept_without_its_padding(data, tmp_path):
     assert scan.patient == "P0"
 
 
+@pytest.mark.slow
 def test_a_dicom_series_and_its_annotated_slices(tmp_path, phantom_studies):
     folder = next(path for path in phantom_studies.directory.rglob("*.dcm")).parent
     scan = load_scan(folder, None, PREPROCESSING, tmp_path)

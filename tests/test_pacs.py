@@ -1,7 +1,6 @@
 """A PACS as the studies: the same datastore over DICOMweb, and a server that outlives the PACS."""
 
 import shutil
-import time
 import uuid
 from urllib.parse import quote
 
@@ -17,12 +16,12 @@ from lib.errors import UserError
 from lib.exports.dicom_seg import segmentation
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
-from lib.settings import Settings, load_info
+from lib.settings import APP_DIR, Settings, load_info
 from tests.support.client import detail, infer, put_label, same_grid, train, volume_of
 from tests.support.requirement import lacking
-from tests.support.server import REPOSITORY
-from tools.benchmark.orthanc import INSTALL, orthanc_is_installed, orthanc_server
-from tools.benchmark.processes import free_port
+from tools.support.orthanc import INSTALL, orthanc_is_installed, orthanc_server
+from tools.support.processes import free_port
+from tools.support.waiting import wait_for
 
 
 @pytest.mark.pacs
@@ -57,7 +56,7 @@ def test_images_and_labels_are_those_of_the_folder(start_server, orthanc, phanto
     # On the console MONAI Label repeats its arguments before it loads the app.
     lines = [line for line in server.log_text().splitlines() if secret[2:] in line]
     assert all("USING:: studies" in line or "Initializing App from" in line for line in lines), lines
-    assert secret[2:] not in (REPOSITORY / "logs" / "app.log").read_text(errors="replace")
+    assert secret[2:] not in (APP_DIR / "logs" / "app.log").read_text(errors="replace")
 
 
 @pytest.mark.pacs
@@ -82,10 +81,12 @@ def test_query_and_headers_reach_the_pacs(start_server, orthanc, phantom_studies
 
 def test_a_pacs_that_is_away_is_said_and_does_not_end_the_server(start_server):
     server = start_server("http://127.0.0.1:9/dicom-web")
-    deadline = time.monotonic() + 30
-    while "error" not in requests.get(f"{server.url}/info/").json()["datastore"] and time.monotonic() < deadline:
-        time.sleep(0.2)
-    status = requests.get(f"{server.url}/info/").json()["datastore"]
+
+    def failed() -> dict | None:
+        status = requests.get(f"{server.url}/info/").json()["datastore"]
+        return status if "error" in status else None
+
+    status = wait_for(failed, "the error of the PACS", seconds=120)
     assert status["total"] == 0
     assert "ConnectionError" in status["error"]
     answer = requests.get(f"{server.url}/proxy/dicom/qido/studies")
@@ -152,11 +153,12 @@ def test_a_seg_in_the_pacs_becomes_the_initial_label(start_server, orthanc, phan
     segmentation(truth, SourceImages.of(metadata), made, load_info()).save_as(studies / "seg.dcm")
     server = start_server(orthanc(studies).url)
     where = {"label": series.series_uid, "tag": "initial"}
-    deadline = time.monotonic() + 60
-    while (back := requests.get(f"{server.url}/datastore/label", params=where)).status_code == 404:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    label = volume_of(back, tmp_path / "label.nii.gz")
+
+    def label_found() -> requests.Response | None:
+        found = requests.get(f"{server.url}/datastore/label", params=where)
+        return None if found.status_code == 404 else found
+
+    label = volume_of(wait_for(label_found, "the initial label", seconds=120), tmp_path / "label.nii.gz")
     assert np.array_equal(sitk.GetArrayFromImage(label), truth)
     assert same_grid(label, sitk.ReadImage(str(series.truth)))
     status = requests.get(f"{server.url}/info/").json()["datastore"]

@@ -4,74 +4,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import requests
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 
 from lib.datastore.series_datastore import SeriesDatastore
-from lib.dicomweb.matching import matches
 from lib.exports.dicom_seg import segmentation
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.initial_labels.marked_objects import MarkedObjects
-from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings, load_info
-from tests.test_folder_stow import instance
-
-GRID = Acquisition(shape=(4, 16, 20), spacing=(2.5, 1, 1))
-
-
-class CountingPacs:
-    """A DICOMweb client over datasets in memory, which counts what it is asked.
-
-    Attributes:
-        datasets: What the PACS holds.
-        counts_instances: Whether it tells the number of instances of a series.
-        asked: How often each method was called.
-    """
-
-    base_url = "http://pacs/dicom-web"
-
-    def __init__(self) -> None:
-        self.datasets: list[Dataset] = []
-        self.counts_instances = True
-        self.asked: Counter[str] = Counter()
-        self.failing: set[str] = set()
-
-    def search_for_series(self, search_filters=None, **_: object) -> list[dict]:
-        self.asked["search_for_series"] += 1
-        found: dict[str, dict] = {}
-        for dataset in self.datasets:
-            header = found.setdefault(dataset.SeriesInstanceUID, self._json(dataset))
-            if self.counts_instances:
-                count = header.setdefault("00201209", {"vr": "IS", "Value": [0]})
-                count["Value"][0] += 1
-        return [header for header in found.values() if matches(header, search_filters or {})]
-
-    def search_for_instances(self, study, series, **_: object) -> list[dict]:
-        self.asked["search_for_instances"] += 1
-        return [self._json(one) for one in self._of(study, series)]
-
-    def retrieve_series_metadata(self, study, series) -> list[dict]:
-        self.asked["retrieve_series_metadata"] += 1
-        return [self._json(one) for one in self._of(study, series)]
-
-    def retrieve_instance_metadata(self, study, series, sop) -> dict:
-        self.asked["retrieve_instance_metadata"] += 1
-        return next(self._json(one) for one in self._of(study, series) if one.SOPInstanceUID == sop)
-
-    def retrieve_instance(self, study, series, sop) -> Dataset:
-        self.asked["retrieve_instance"] += 1
-        if sop in self.failing:
-            raise requests.ConnectionError("broken off")
-        return next(one for one in self._of(study, series) if one.SOPInstanceUID == sop)
-
-    def _of(self, study, series) -> list[Dataset]:
-        return [one for one in self.datasets if (one.StudyInstanceUID, one.SeriesInstanceUID) == (study, series)]
-
-    @staticmethod
-    def _json(dataset: Dataset) -> dict:
-        return {tag: value for tag, value in dataset.to_json_dict().items() if tag != "7FE00010"}
+from tests.support.counting_pacs import GRID, CountingPacs, ct
+from tests.support.stow import instance
 
 
 @pytest.fixture
@@ -83,13 +26,6 @@ def pacs() -> CountingPacs:
 def datastore(pacs, tmp_path) -> SeriesDatastore:
     settings = Settings.from_conf(pacs.base_url, {"workspace": str(tmp_path / "workspace")})
     return SeriesDatastore(pacs, settings, {"Modality": "CT"})
-
-
-def ct(pacs: CountingPacs, tmp_path, patient_id: str = "P1") -> str:
-    folder = tmp_path / patient_id
-    uid = write_dicom_series(folder, np.zeros(GRID.shape, np.int16), GRID.affine, patient_id=patient_id)
-    pacs.datasets += [dcmread(path) for path in sorted(folder.iterdir())]
-    return uid
 
 
 def seg_of(pacs: CountingPacs, uid: str) -> Dataset:

@@ -16,7 +16,7 @@ from lib.phantoms import write_dicom_series
 from lib.server.pacs_routes import pacs_router
 from tests.support.flawed_pacs import flawed_pacs
 from tests.support.routes import served
-from tests.test_folder_stow import instance_bytes
+from tests.support.stow import instance_bytes
 from tools.fuzz.proxy_paths import escaping_paths
 
 UID = "1.2.840.10008.1"

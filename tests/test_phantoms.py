@@ -140,6 +140,7 @@ def test_drawn_lesions_lie_in_the_lung():
     assert np.mean(healthy[mask == 1] < -500) > 0.75
 
 
+@pytest.mark.slow
 def test_demo_studies(tmp_path):
     series = write_demo_studies(tmp_path / "dicom", truth=tmp_path / "truth")
     assert len({s.patient_id for s in series}) == 6

@@ -10,11 +10,11 @@ import pytest
 import requests
 import torch
 
-from lib.processes import priority
 from lib.networks import AttentionResidualUNet
-from lib.phantoms import Acquisition, DemoSeries, chest_volume, draw_lesions, write_dicom_series, write_volume
-from lib.settings import load_info
-from tests.support.server import REPOSITORY
+from lib.phantoms import DemoSeries
+from lib.processes import priority
+from lib.settings import APP_DIR, load_info
+from tests.support.small_patients import write_small_patients
 from tools.benchmark import busy
 
 
@@ -24,15 +24,7 @@ def niceness(process: psutil.Process) -> list[int]:
 
 @pytest.fixture(scope="module")
 def series(tmp_path_factory) -> list[DemoSeries]:
-    """Two small patients, with a mask each."""
-    grid, root = Acquisition(shape=(12, 64, 64), spacing=(6.0, 5.0, 5.2)), tmp_path_factory.mktemp("small")
-    made = []
-    for seed, patient in enumerate(("P1", "P2")):
-        hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 3, diameters=(20, 40)), acquisition=grid)
-        uid = write_dicom_series(root / "dicom" / patient, hu, affine, patient_id=patient)
-        truth = write_volume(root / f"{patient}.nii.gz", mask, affine)
-        made.append(DemoSeries(patient, "", uid, root / "dicom", grid, (), truth))
-    return made
+    return write_small_patients(tmp_path_factory.mktemp("small"), 2)
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +98,14 @@ def test_a_thread_in_the_background_lowers_no_other():
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
+@pytest.mark.server
 def test_commands_wait_passively_and_a_users_own_value_stays():
     code = "import runpy, os, sys; sys.argv = ['main.py']\ntry: runpy.run_path('main.py', run_name='__main__')\n"
     code += "except SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
     for given, used in (("", "PASSIVE"), ("ACTIVE", "ACTIVE")):
         environment = {**os.environ, "OMP_WAIT_POLICY": given}
         call = [sys.executable, "-c", code]
-        told = subprocess.run(call, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+        told = subprocess.run(call, cwd=APP_DIR, env=environment, capture_output=True, text=True, timeout=120)
         assert told.stdout.split() == [used], told.stderr
 
 

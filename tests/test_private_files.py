@@ -44,6 +44,7 @@ def test_a_file_in_the_place_of_a_folder_is_told(tmp_path):
             make_folder(folder)
 
 
+@pytest.mark.server
 def test_low_highdicom_warns_nobody_of_a_patients_name():
     program = (
         "import lib.exports.dicom_seg\n"

@@ -2,7 +2,6 @@
 
 import hashlib
 import resource
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,8 @@ from tests.support.client import (
     use_kept,
     volume_of,
 )
-from tools.benchmark.processes import ServerProcess
+from tools.support.processes import ServerProcess
+from tools.support.waiting import wait_for
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -39,7 +39,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def server(start_module_server, phantom_studies) -> ServerProcess:
-    return start_module_server(phantom_studies.directory, rescan_seconds=1)
+    return start_module_server(phantom_studies.directory, rescan_seconds=1, scored_images=0)
 
 
 def test_every_series_of_the_folder_is_an_image(server, phantom_studies):
@@ -227,8 +227,8 @@ def test_stopped_training_publishes_nothing(server, phantom_studies):
     trained_server(server, phantom_studies)
     version = requests.get(f"{server.url}/info/").json()["model_version"]
     requests.post(f"{server.url}/train/lung_tumor", json={**FAST_TRAINING, "max_epochs": 1000})
-    while requests.get(f"{server.url}/train/").json()["status"] == "SUBMITTED":
-        time.sleep(0.1)
+    task = f"{server.url}/train/"
+    wait_for(lambda: requests.get(task).json()["status"] != "SUBMITTED", "the start of the training", seconds=300)
     again = requests.post(f"{server.url}/train/lung_tumor", json=FAST_TRAINING)
     assert again.status_code == 429
     requests.delete(f"{server.url}/train/")
@@ -262,10 +262,8 @@ def test_new_series_shows_up_and_the_folder_stays_as_it_was(start_server, phanto
     shutil.copytree(second.directory, folder / "two")
     # Half copied, a series is there with a warning; whole, without.
     both = {"total": 2, "completed": 1, "label_tags": {"final": 1}, "left_out": 0, "with_warnings": 0}
-    deadline = time.monotonic() + 20
-    while (found := requests.get(f"{server.url}/info/").json()["datastore"]) != both and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert found == both
+    info = f"{server.url}/info/"
+    wait_for(lambda: requests.get(info).json()["datastore"] == both, f"{both} in /info/", seconds=120)
     studies = requests.get(f"{server.url}/proxy/dicom/qido/studies").json()
     assert len(studies) == 2
 

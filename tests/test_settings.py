@@ -208,6 +208,7 @@ def test_default_workspace_is_the_users_and_differs_by_studies(monkeypatch, tmp_
     assert not Path(one).exists()
 
 
+@pytest.mark.server
 def test_the_server_ends_at_once_with_the_sentences_and_status_2(tmp_path):
     """S17: no traceback, for the server and for a command."""
     (tmp_path / "dicom").mkdir()

@@ -52,6 +52,7 @@ def arguments(data, output, *extra):
     return parser.parse_args([str(word) for word in line])
 
 
+@pytest.mark.slow
 def test_every_strategy_is_played_from_the_same_start_and_no_held_out_case_is_picked(data, tmp_path, monkeypatch):
     assert simulate.run(arguments(data, tmp_path)) == 0
     result = json.loads((tmp_path / "simulation.json").read_text())
@@ -89,6 +90,7 @@ def test_every_strategy_is_played_from_the_same_start_and_no_held_out_case_is_pi
         simulate.run(arguments(data, tmp_path, "--steps", 3))
 
 
+@pytest.mark.slow
 def test_whole_scans_can_be_played_too(data, tmp_path):
     line = ["--strategies", "disagreement", "--seeds", 1, "--rounds", 1, "--pool", 30, "--start", 15, "--per-round", 15]
     simulate.run(arguments(data, tmp_path, *line))

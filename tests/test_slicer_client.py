@@ -3,7 +3,6 @@
 import importlib.util
 import io
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ import pytest
 import requests
 import SimpleITK as sitk
 from pydicom import dcmread
+
+from tools.support.waiting import wait_for
 
 _CLIENT = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel" / "MONAILabelLib" / "client.py"
 
@@ -26,14 +27,16 @@ def slicer_client():
 
 @pytest.fixture(scope="module")
 def client(slicer_client, start_module_server, phantom_studies, tmp_path_factory):
-    server = start_module_server(phantom_studies.directory)
+    server = start_module_server(phantom_studies.directory, scored_images=0)
     return slicer_client.MONAILabelClient(server.url, str(tmp_path_factory.mktemp("slicer")), client_id="reader")
 
 
 def wait_for_training(client) -> dict:
-    while (task := client.train_status())["status"] in ("SUBMITTED", "RUNNING"):
-        time.sleep(0.2)
-    return task
+    def ended() -> dict | None:
+        task = client.train_status()
+        return None if task["status"] in ("SUBMITTED", "RUNNING") else task
+
+    return wait_for(ended, "the end of a training", seconds=1800)
 
 
 def with_segment(mask: sitk.Image, name: str, value: int) -> sitk.Image:
@@ -101,16 +104,18 @@ def test_the_whole_loop(client, slicer_client, phantom_studies, tmp_path):
     seg = dcmread(io.BytesIO(requests.get(f"{url}/datastore/label", params=query).content))
     assert seg.SegmentSequence[0].SegmentAlgorithmType == "AUTOMATIC"
     proxy = f"{url}/proxy/dicom/qido/studies/{seg.StudyInstanceUID}/series"
-    while len(found := requests.get(proxy, params={"Modality": "SEG"}).json()) < stored["number"]:
-        time.sleep(0.2)
-    assert seg.SeriesInstanceUID in {one["0020000E"]["Value"][0] for one in found}
+
+    def segs() -> list[str]:
+        return [one["0020000E"]["Value"][0] for one in requests.get(proxy, params={"Modality": "SEG"}).json()]
+
+    wait_for(lambda: len(segs()) >= stored["number"], "the DICOM SEG of the label", seconds=300)
+    assert seg.SeriesInstanceUID in segs()
     query = {"image": sample["id"], "output": "dicom_seg"}
     predicted = dcmread(io.BytesIO(requests.post(f"{url}/infer/lung_tumor", params=query).content))
     assert predicted.PixelData == seg.PixelData
     assert predicted.SOPInstanceUID != seg.SOPInstanceUID
 
     client.train_start("lung_tumor", {**training, "max_epochs": 1000})
-    while client.train_status()["status"] == "SUBMITTED":
-        time.sleep(0.1)
+    wait_for(lambda: client.train_status()["status"] != "SUBMITTED", "the start of a training", seconds=300)
     client.train_stop()
     assert client.train_status()["status"] == "STOPPED"

@@ -6,7 +6,7 @@ import psutil
 import pytest
 import requests
 
-from tools.benchmark.processes import free_port, serving
+from tools.support.processes import free_port, serving
 
 
 def test_a_program_that_dies_at_start_shows_its_log(tmp_path):

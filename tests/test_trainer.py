@@ -70,6 +70,7 @@ def task(info, folder):
     )
 
 
+@pytest.mark.slow
 def test_two_cases_train_validate_and_publish(info, cases, tmp_path):
     stats = task(info, tmp_path)({"model": "lung_tumor", "device": "cpu"}, Labelled(cases))
     assert stats["epoch"] == 2
@@ -92,6 +93,7 @@ def test_one_case_trains_without_validation_and_what_is_not_measured_does_not_se
     assert 0 <= stats["train"]["metrics"]["train_mean_dice"] <= 1
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(info, cases, tmp_path):
     losses = []
     trainer = task(info, tmp_path)
@@ -108,6 +110,7 @@ def test_training_lowers_the_loss(info, cases, tmp_path):
     assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:4])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(info, cases, tmp_path):
     states = []
     for name in ("a", "b"):
@@ -119,6 +122,7 @@ def test_the_same_seed_gives_the_same_weights(info, cases, tmp_path):
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+@pytest.mark.slow
 def test_half_of_the_patches_hold_tumour(info, cases):
     preprocessing = info["preprocessing"]
     draw = Compose(
@@ -161,6 +165,7 @@ def test_a_volume_without_tumour_still_gives_patches(info, cases, tmp_path):
     assert all(patch["label"].sum() == 0 for patch in patches)
 
 
+@pytest.mark.slow
 def test_it_starts_from_the_model_that_serves_and_stops_when_it_gets_no_better(info, cases, tmp_path):
     torch.manual_seed(1)
     served = AttentionResidualUNet(**info["network"])
@@ -184,6 +189,7 @@ def test_it_starts_from_the_model_that_serves_and_stops_when_it_gets_no_better(i
     assert all(torch.allclose(kept[name], value, 0, 1e-20) for name, value in served.named_parameters())
 
 
+@pytest.mark.slow
 def test_every_labelled_case_is_in_the_mix_but_those_held_out(info, cases, tmp_path):
     for _ in range(2):
         task(info, tmp_path)({"model": "lung_tumor", "device": "cpu", "max_epochs": 1}, Labelled(cases))
@@ -203,6 +209,7 @@ def test_a_training_that_diverges_fails_with_a_sentence_and_keeps_nothing(info, 
     assert ModelStore(tmp_path).manifests() == []
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_the_parent_where_the_model_in_use_is_damaged(info, cases, tmp_path):
     """S14, S15: also where every file of state is damaged and a killed run left its folder."""
     train = task(info, tmp_path)

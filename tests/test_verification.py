@@ -2,7 +2,6 @@
 
 import gc
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from lib.dicomweb.stored_objects import StoredObjects
 from lib.publishing import ModelStore
 from lib.storage.integrity import Damage
 from lib.verification import Remembered
-from tools.chaos.damage import DAMAGES, damage, restore
+from tools.support.damage import DAMAGES, damage, restore
+from tools.support.waiting import wait_for
 
 FILES = ("labels/1.2.3/1.nii.gz", "labels/1.2.3/2.nii.gz", "labels/1.2.3/1.json", "segs/1.2/3.4.dcm")
 STATE = ("image_info/1.2.3.json", "cache/index.sqlite")
@@ -83,13 +83,6 @@ def test_the_same_question_is_not_answered_anew_each_time():
     assert asked == [1]
 
 
-def wait_until(met, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_s8_nobody_waits_for_long_while_all_is_compared():
     """S8: many panels asked while a large workspace was hashed, and took all threads of the server."""
     go, begun, found = threading.Event(), [], [Damage("label", Path("x"), "It is damaged.")]
@@ -105,9 +98,9 @@ def test_s8_nobody_waits_for_long_while_all_is_compared():
     assert len(begun) == 1
     assert begun[0] != threading.get_ident()
     go.set()
-    wait_until(lambda: answer() == found)
+    wait_for(lambda: answer() == found, "the answer", seconds=60, interval=0.01)
     go.clear()
-    wait_until(lambda: answer.renew() is not None)
+    wait_for(lambda: answer.renew() is not None, "the answer", seconds=60, interval=0.01)
     assert answer() == found, "the former answer, while the next one is made"
     go.set()
 
@@ -123,4 +116,4 @@ def test_s8_a_comparison_that_fails_is_logged_and_tried_again(caplog):
     answer = Remembered(make, seconds=0)
     assert answer() == []
     assert "could not be compared" in caplog.text
-    wait_until(lambda: len(answer()) == 1)
+    wait_for(lambda: len(answer()) == 1, "the answer", seconds=60, interval=0.01)

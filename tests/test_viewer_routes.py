@@ -1,14 +1,13 @@
 """What the panel in OHIF asks the server."""
 
-import time
-
 import numpy as np
 import pytest
 import requests
 import SimpleITK as sitk
 
 from tests.support.client import put_label
-from tools.benchmark.processes import ServerProcess
+from tools.support.processes import ServerProcess
+from tools.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +49,13 @@ def test_why_a_training_failed_is_told(server, phantom_studies):
     assert refused.status_code == 400
     assert refused.json()["detail"] == "learning_rate must be a number above 0 and up to 1, not 'fast'."
     requests.post(f"{server.url}/train/lung_tumor", json={"train_batch_size": -7}).raise_for_status()
-    deadline = time.monotonic() + 120
-    while (status := get(server, "status").json())["training"]:
-        assert time.monotonic() < deadline
-        assert status["training"] == {"epoch": None, "total_epochs": None}
-        time.sleep(0.2)
+
+    def ended() -> dict | None:
+        status = get(server, "status").json()
+        assert status["training"] in (None, {"epoch": None, "total_epochs": None})
+        return None if status["training"] else status
+
+    status = wait_for(ended, "the end of the training", seconds=300)
     assert status["verdict"].startswith("Failed: ")
     assert "batch_size=-7" in status["verdict"]
 

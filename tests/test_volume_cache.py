@@ -19,7 +19,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
-from tests.test_pacs_looks import CountingPacs, ct
+from tests.support.counting_pacs import CountingPacs, ct
 
 GRID = Acquisition(shape=(4, 16, 20), spacing=(2.5, 1, 1))
 
@@ -104,6 +104,7 @@ def test_what_was_just_handed_out_stays(cache, clock, caplog):
     assert "more than they may" in caplog.text
 
 
+@pytest.mark.server
 def test_a_volume_that_another_process_uses_is_never_removed(cache, clock, tmp_path):
     """C8: a training reads its volumes again in each epoch; once it has ended, however, they go like others."""
     used = make(cache, clock, "1")

@@ -11,7 +11,7 @@ from lib.datastore.volume import write_volume
 from lib.datastore.volume_seal import KEY, VolumeSeals
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
-from tools.chaos.damage import DAMAGES
+from tools.support.damage import DAMAGES
 
 GRID = Acquisition(shape=(4, 16, 16), spacing=(2.5, 1, 1))
 

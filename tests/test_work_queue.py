@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import SimpleNamespace
 
@@ -20,7 +19,8 @@ from lib.server.picture_routes import picture_router
 from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
 from lib.settings import load_info
-from tools.benchmark.processes import free_port
+from tools.support.processes import free_port
+from tools.support.waiting import wait_for
 
 WAITING = 60
 
@@ -77,10 +77,7 @@ def url(app):
 
 
 def until(condition) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_for(condition, "the queue", seconds=60, interval=0.02)
 
 
 def infer(url: str, image: str, **query) -> requests.Response:

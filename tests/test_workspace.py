@@ -27,8 +27,8 @@ from lib.server.sessions import TolerantSessions
 from lib.settings import APP_DIR, Settings
 from lib.workspace import _claimed, open_workspace, refusing_to_start
 from tests.support.client import detail, put_label
-from tests.support.server import monailabel_server
-from tools.chaos.damage import DAMAGES, damage
+from tools.support.app_server import monailabel_server
+from tools.support.damage import DAMAGES, damage
 
 GRID = Acquisition(shape=(4, 16, 16), spacing=(2.5, 1, 1))
 
@@ -121,6 +121,7 @@ MOUNTS = {
 }
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("kind", MOUNTS)
 def test_s16_a_disk_that_takes_nothing_is_told_in_one_sentence(tmp_path, kind):
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
@@ -298,6 +299,7 @@ def files(workspace):
     return [path for path in sorted(workspace.rglob("*")) if path.is_file() and "lock" not in path.name]
 
 
+@pytest.mark.server
 def test_s12_s15_a_second_server_is_refused_and_one_starts_from_damage_of_every_kind(place, tmp_path):
     workspace = place / "workspace"
     with monailabel_server(place / "dicom", tmp_path / "first", workspace=workspace) as first:
@@ -353,6 +355,7 @@ def test_s12_s15_a_second_server_is_refused_and_one_starts_from_damage_of_every_
         assert "Traceback" not in third.log_text()
 
 
+@pytest.mark.server
 def test_s16_the_app_folder_is_never_written_to(place, tmp_path):
     """S16: MONAI Label makes logs/ and bin/ there and writes logs/app.log; the repository has them, as nothing."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:

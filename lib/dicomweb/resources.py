@@ -63,25 +63,7 @@ RETRIEVE_FRAMES = Resource(f"{_INSTANCE}/frames/{{frames}}", "wado")
 STORE = Resource("studies", "stow", "POST")
 STORE_IN_STUDY = Resource(_STUDY, "stow", "POST")
 
-RESOURCES = (
-    STUDIES,
-    ALL_SERIES,
-    ALL_INSTANCES,
-    SERIES,
-    STUDY_INSTANCES,
-    SERIES_INSTANCES,
-    STUDY_METADATA,
-    SERIES_METADATA,
-    INSTANCE_METADATA,
-    RETRIEVE_SERIES,
-    RETRIEVE_INSTANCE,
-    RETRIEVE_FRAMES,
-    STORE,
-    STORE_IN_STUDY,
-)
-
-
-# Those whose answers are lists of DICOM JSON objects.
+# Resources whose answers are lists of DICOM JSON objects.
 JSON_RESOURCES = (
     STUDIES,
     ALL_SERIES,
@@ -91,6 +73,15 @@ JSON_RESOURCES = (
     SERIES_INSTANCES,
     STUDY_METADATA,
     SERIES_METADATA,
+)
+RESOURCES = (
+    *JSON_RESOURCES,
+    INSTANCE_METADATA,
+    RETRIEVE_SERIES,
+    RETRIEVE_INSTANCE,
+    RETRIEVE_FRAMES,
+    STORE,
+    STORE_IN_STUDY,
 )
 
 

@@ -47,7 +47,7 @@ def studies(phantom_studies, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def server(start_module_server, studies, phantom_weights, tmp_path_factory):
     model_dir = model_dir_with(phantom_weights, tmp_path_factory.mktemp("folder") / "model")
-    return start_module_server(studies, model_dir=model_dir)
+    return start_module_server(studies, model_dir=model_dir, scored_images=0)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def server(start_module_server, orthanc, phantom_studies, phantom_weights, tmp_p
     pacs = orthanc(phantom_studies.directory, user="reader", password="secret")
     model_dir = model_dir_with(phantom_weights, tmp_path_factory.mktemp("pacs") / "model")
     password = {"MONAI_LABEL_DICOMWEB_USERNAME": "reader", "MONAI_LABEL_DICOMWEB_PASSWORD": "secret"}
-    return start_module_server(pacs.url, environment=password, model_dir=model_dir)
+    return start_module_server(pacs.url, environment=password, model_dir=model_dir, scored_images=0)
 
 
 def test_from_the_study_list_to_a_mask_on_the_lesion(

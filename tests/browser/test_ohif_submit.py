@@ -227,7 +227,7 @@ def test_what_fails_is_said_and_the_mask_stays(page, start_server, studies, phan
     folder, model_dir = tmp_path / "dicom", tmp_path / "model"
     shutil.copytree(studies, folder)
     model_dir.mkdir()
-    server = start_server(folder, rescan_seconds=0.5, model_dir=model_dir)
+    server = start_server(folder, rescan_seconds=0.5, model_dir=model_dir, scored_images=0)
     ohif = Ohif(page, server.url)
     # Left by a server on another port of this machine.
     old = {"name": "MONAILABEL_SERVER_URL", "value": "http%3A//127.0.0.1%3A1", "domain": "127.0.0.1", "path": "/ohif"}

@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from tests.browser.ohif import PATIENCE_MS
 from tests.conftest import SHARED_DATA
 from tests.support.client import put_label
 from tests.support.dicom_variants import SYNTAXES, change, sorted_slices, transcode
+from tools.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -84,11 +84,9 @@ def results(start_module_server, case) -> tuple[str, list]:
     body, kind = multipart.encode([rtstruct], "application/dicom")
     stow = requests.post(f"{server.url}/proxy/dicom/stow/studies", data=body, headers={"Content-Type": kind})
     assert stow.status_code == 200, stow.text
-    deadline = time.monotonic() + 60
     series = f"{server.url}/proxy/dicom/qido/studies/{case.study_uid}/series"
-    while len(requests.get(series).json()) < 3:  # the SEG is stored by itself, after the label
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    # The SEG is stored in the background, after the label.
+    wait_for(lambda: len(requests.get(series).json()) >= 3, "the DICOM SEG of the label", seconds=120)
     contours = dcmread(io.BytesIO(rtstruct)).ROIContourSequence[0].ContourSequence
     return server.url, [np.array(one.ContourData, float).reshape(-1, 3) for one in contours]
 

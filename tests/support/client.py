@@ -1,14 +1,14 @@
 """What viewers ask of the server."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import requests
 import SimpleITK as sitk
 
-from tools.benchmark.processes import ServerProcess
+from tools.support.processes import ServerProcess
+from tools.support.waiting import wait_for
 
 FAST_TRAINING = {"max_epochs": 2, "patches_per_volume": 8, "patch_size": 64, "val_split": 0.0}
 
@@ -51,12 +51,17 @@ def train(server: ServerProcess, **params) -> dict:
     settings = {**FAST_TRAINING, **params}
     answer = requests.post(f"{server.url}/train/lung_tumor", json=settings)
     assert answer.status_code == 200, answer.text
-    while (task := requests.get(f"{server.url}/train/").json())["status"] in ("SUBMITTED", "RUNNING"):
-        time.sleep(0.2)
+    task = wait_for(lambda: ended_task(server, "train"), "the end of a training", seconds=1800)
     assert task["status"] == "DONE", "\n".join(task["details"])
     stats = train_stats(server)
     assert 1 <= stats["epoch"] <= stats["total_epochs"] == settings["max_epochs"]
     return task
+
+
+def ended_task(server: ServerProcess, kind: str) -> dict | None:
+    """Return the task that ran last, None while it runs."""
+    task = requests.get(f"{server.url}/{kind}/").json()
+    return None if task["status"] in ("SUBMITTED", "RUNNING") else task
 
 
 def use_kept(server: ServerProcess) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.requirement import lacking
-from tools.benchmark.orthanc import INSTALL, Orthanc, orthanc_is_installed, orthanc_server
+from tools.support.orthanc import INSTALL, Orthanc, orthanc_is_installed, orthanc_server
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,8 @@ from fastapi import APIRouter, FastAPI
 from lib.errors import UserError
 from lib.server import install
 from lib.server.access.bodies import LimitedBody, Receive, Send
-from tools.benchmark.processes import free_port
+from tools.support.processes import free_port
+from tools.support.waiting import wait_for
 
 
 @contextlib.contextmanager
@@ -32,10 +32,7 @@ def served(router: APIRouter, limit: int | None = None) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(limited, port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 30
-    while not server.started:
-        assert time.monotonic() < deadline, "the routes are not served"
-        time.sleep(0.02)
+    wait_for(lambda: server.started, "the routes", seconds=60, interval=0.02)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -10,8 +10,11 @@ from lib.settings import load_info
 
 @pytest.fixture
 def info():
+    """Settings of the app with a quarter of the resolution and a narrow network."""
     info = load_info()
     info["network"]["channels"] = [4, 8]
+    info["preprocessing"]["size"] = [64, 64]
+    info["config"]["train"]["patch_size"] = 32
     return info
 
 

@@ -1,1 +1,1 @@
-"""What ``python main.py benchmark`` measures. Ratios within one run; the machine's noise is its own."""
+"""Measurements of ``python main.py benchmark``. Compare ratios within one run, not times of two machines."""

@@ -1,4 +1,4 @@
-"""What an inference costs while the server trains, beside the same inference alone."""
+"""Time of an inference during a training, compared with the same inference alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import psutil
 import requests
 
 from lib.phantoms import DemoSeries
-from tools.benchmark.processes import ServerProcess
+from tools.support.processes import ServerProcess
+from tools.support.usage import cpu_seconds
+from tools.support.waiting import wait_for
 
 _TIMEOUT = 1800
 _ENDLESS = {"max_epochs": 100_000, "early_stop_patience": 0, "val_split": 0.0}
@@ -37,7 +39,7 @@ class Busy:
 
     @property
     def ratio(self) -> float:
-        """Median during a training, of the median alone; 1 where the training costs nothing."""
+        """Return the median during a training divided by the median alone; 1 where the training costs nothing."""
         return statistics.median(self.during) / statistics.median(self.alone)
 
 
@@ -56,15 +58,15 @@ def measure(server: ServerProcess, series: list[DemoSeries], rounds: int = 5, **
     _infer(server.url, image)  # makes the volume, loads the weights
     alone = tuple(_infer(server.url, image) for _ in range(rounds))
     with _training(server, training) as (epoch, process):
-        first, began, spent = epoch(), time.perf_counter(), _cpu_seconds(process)
+        first, began, spent = epoch(), time.perf_counter(), cpu_seconds(process.pid)
         during = tuple(_infer(server.url, image) for _ in range(rounds))
-        cores = (_cpu_seconds(process) - spent) / (time.perf_counter() - began)
+        cores = (cpu_seconds(process.pid) - spent) / (time.perf_counter() - began)
         return Busy(alone, during, epoch() - first, cores)
 
 
 @contextlib.contextmanager
 def _training(server: ServerProcess, settings: dict[str, Any]) -> Iterator[tuple[Callable[[], int], psutil.Process]]:
-    """A training that has finished its first epoch, as a function that tells the epoch, and its process."""
+    """Run a training; yield a function that returns its epoch, and its process, once the first epoch is over."""
     answer = requests.post(f"{server.url}/train/lung_tumor", json={**_ENDLESS, **settings}, timeout=60)
     answer.raise_for_status()
     started = time.time()
@@ -77,11 +79,7 @@ def _training(server: ServerProcess, settings: dict[str, Any]) -> Iterator[tuple
         return stats.get("epoch", 0) if stats.get("updated", 0) > started else 0
 
     try:
-        end = time.monotonic() + _TIMEOUT
-        while not epoch():
-            if time.monotonic() > end:
-                raise TimeoutError(f"The training finished no epoch in {_TIMEOUT} s:\n{server.log_text()[-4000:]}")
-            time.sleep(0.5)
+        wait_for(epoch, f"the first epoch; log: {server.log}", seconds=_TIMEOUT, interval=0.5)
         (process,) = psutil.Process(server.process.pid).children()
         yield epoch, process
     finally:
@@ -100,8 +98,3 @@ def _infer(url: str, image: str) -> float:
     query = {"image": image, "output": "image"}
     requests.post(f"{url}/infer/lung_tumor", params=query, timeout=3600).raise_for_status()
     return time.perf_counter() - began
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    spent = process.cpu_times()
-    return spent.user + spent.system

@@ -1,4 +1,4 @@
-"""How fast frames of a folder are handed out, beside Orthanc with the same files."""
+"""Frames per second from a folder, compared with Orthanc on the same files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 
 from lib.dicomweb.matching import values_of
-from tools.benchmark.orthanc import orthanc_is_installed, orthanc_server
+from tools.support.orthanc import orthanc_is_installed, orthanc_server
 
 _WORKERS = 6  # as many requests as a browser keeps open to one host
 
@@ -47,7 +47,7 @@ def frames_per_second(dicomweb: str) -> tuple[float, int]:
 
 
 def orthanc_frames_per_second(studies: Path, scratch: Path) -> float | None:
-    """Frames per second of an Orthanc that holds the same files; None where it is not installed."""
+    """Return frames per second of an Orthanc that holds the same files; None where it is not installed."""
     if not orthanc_is_installed():
         return None
     with orthanc_server(scratch) as orthanc:

@@ -124,7 +124,7 @@ def inference_cost(volume: Path, info: dict[str, Any], store: ModelStore, rounds
 
 
 def crf_slice_by_slice_seconds(volume: Path, info: dict[str, Any]) -> float:
-    """Seconds of the CRF on every slice of a volume by itself: a few are timed, and the mean taken for the rest."""
+    """Return the seconds of the CRF slice by slice over a volume, extrapolated from a few slices."""
     image = sitk.ReadImage(str(volume))
     hu = sitk.GetArrayViewFromImage(image)
     rule = info["config"]["infer"]
@@ -147,7 +147,7 @@ def crf_slice_by_slice_seconds(volume: Path, info: dict[str, Any]) -> float:
 
 
 def peak_flops(device: torch.device) -> float:
-    """Operations per second of a large single-precision matrix product, the best of a few."""
+    """Return operations per second of a large single-precision matrix product, the best of five."""
     side = _MATRIX[device.type]
     matrix = torch.rand(side, side, device=device)
     # Convolutions on a GPU may use TF32 by default; the peak to compare them with must, too.
@@ -181,7 +181,7 @@ def training_slices_per_second(info: dict[str, Any], device: torch.device, batch
 
 
 def _timed(network: nn.Module, device: torch.device, passes: list[tuple[float, float]], slice_pixels: int) -> nn.Module:
-    """Have a network note slices and seconds of each forward pass; copies of it note in the same list."""
+    """Record slices and seconds of each forward pass of a network and its copies in ``passes``."""
     synchronize = torch.get_device_module(device).synchronize
     started = [0.0]
 

@@ -1,30 +1,23 @@
-"""The most memory that one inference takes in the real server, for scans of more and more slices."""
+"""Peak memory of one inference in the real server, for scans of increasing length."""
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import requests
 
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_series
-from tools.benchmark.processes import ServerProcess
+from tools.benchmark.server import StartServer, wait_for_images
+from tools.support.usage import peak_resident_bytes, resident_bytes
 
 MEGABYTE = 1_000_000
 _CHEST = 100  # slices that show lung; below it lies the rest of the body
 _SPACING = 1.25  # of slices, mm
-_INTERVAL = 0.005
 _TIMEOUT = 7200
-
-StartServer = Callable[[Path, Path], AbstractContextManager[ServerProcess]]
 
 
 @dataclass(frozen=True)
@@ -45,11 +38,11 @@ class MemoryUse:
 
     @property
     def above_idle(self) -> int:
-        """Bytes that the inference took."""
+        """Return the bytes that the inference took."""
         return self.peak - self.idle
 
     def megabytes_a_slice(self, smallest: MemoryUse) -> float:
-        """By how much it grew with each slice more than in a smaller scan."""
+        """Return the growth per additional slice over a smaller scan, in MB."""
         return (self.above_idle - smallest.above_idle) / (self.slices - smallest.slices) / MEGABYTE
 
 
@@ -84,10 +77,10 @@ def measure(slices: int, scratch: Path, start: StartServer, *, side: int = 512) 
     write_long_scan(studies, slices, side)
     try:
         with start(studies, workspace) as server:
-            image = _image(server.url)
-            idle = _resident(psutil.Process(server.process.pid))
+            image = wait_for_images(server.url)[0]
+            idle = resident_bytes(server.process.pid)
             began = time.perf_counter()
-            with _peak_resident(server.process.pid) as peak:
+            with peak_resident_bytes(server.process.pid) as peak:
                 reply = requests.post(
                     f"{server.url}/infer/lung_tumor",
                     params={"image": image, "output": "image"},
@@ -99,42 +92,6 @@ def measure(slices: int, scratch: Path, start: StartServer, *, side: int = 512) 
     finally:
         shutil.rmtree(studies)
         shutil.rmtree(workspace, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _peak_resident(pid: int) -> Iterator[list[int]]:
-    """The resident bytes of a process and its children while the block runs, one value for each new maximum."""
-    process, seen, over = psutil.Process(pid), [0], threading.Event()
-
-    def watch() -> None:
-        while not over.wait(_INTERVAL):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                resident = _resident(process)
-                if resident > seen[-1]:
-                    seen.append(resident)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        watcher.join()
-
-
-def _resident(process: psutil.Process) -> int:
-    return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
-
-
-def _image(url: str) -> str:
-    """The server's only image, as soon as it is listed."""
-    deadline = time.monotonic() + _TIMEOUT
-    while time.monotonic() < deadline:
-        found = list(requests.get(f"{url}/datastore/", params={"output": "all"}, timeout=600).json()["objects"])
-        if found:
-            return found[0]
-        time.sleep(0.5)
-    raise TimeoutError(f"{url} listed no image in {_TIMEOUT} s")
 
 
 def _outline(hu: np.ndarray) -> np.ndarray:

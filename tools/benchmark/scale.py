@@ -1,14 +1,11 @@
-"""How the server copes with a large folder: first index, restart, a new series, memory, and answers meanwhile."""
+"""Cost of a large folder: first index, restart, a new series, memory, and response times while indexing."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,10 @@ import psutil
 import requests
 
 from lib.phantoms import Acquisition, write_dicom_series
-from tools.benchmark.processes import ServerProcess
+from tools.benchmark.server import StartServer
+from tools.support.processes import ServerProcess
+from tools.support.usage import cpu_seconds
+from tools.support.waiting import wait_for
 
 SLICES = 250  # of a series
 _GRID = Acquisition(shape=(SLICES, 16, 16), spacing=(1.25, 20.0, 20.0))
@@ -28,12 +28,10 @@ _NEW_SERIES = 3
 _IDLE_SECONDS = 30
 _TIMEOUT = 3600
 
-StartServer = Callable[[Path, Path], AbstractContextManager[ServerProcess]]
-
 
 @dataclass(frozen=True)
 class Scale:
-    """What a folder of some size costs.
+    """Cost of a folder of some size.
 
     Attributes:
         instances: In the folder.
@@ -104,7 +102,7 @@ def measure(count: int, scratch: Path, start: StartServer, *, idle_seconds: floa
         began = time.perf_counter()
         with start(studies, workspace) as server:
             lists, infos, memory = _watch(server, series)
-            first, cpu = time.perf_counter() - began, _cpu_seconds(server)
+            first, cpu = time.perf_counter() - began, cpu_seconds(server.process.pid)
         began = time.perf_counter()
         with start(studies, workspace) as server:
             _watch(server, series)
@@ -129,46 +127,44 @@ def measure(count: int, scratch: Path, start: StartServer, *, idle_seconds: floa
 
 
 def _watch(server: ServerProcess, series: int) -> tuple[list[float], list[float], float]:
-    """Ask until all series are listed: seconds of each study list and of each ``/info/``, and the most memory, MiB."""
+    """Poll until all series are listed; return seconds of each study list and ``/info/``, and the peak MiB."""
     lists, infos, memory = [], [], 0.0
     process = psutil.Process(server.process.pid)
-    end = time.monotonic() + _TIMEOUT
-    while time.monotonic() < end:
+
+    def all_listed() -> bool:
+        nonlocal memory
         memory = max(memory, process.memory_info().rss / 2**20)
         seconds, info = _ask(f"{server.url}/info/")
         if info["datastore"]["total"] >= series and "files_to_index" not in info["datastore"]:
-            return lists, infos, memory
+            return True
         infos.append(seconds)
-        # As OHIF's study list asks:
+        # The query of OHIF's study list:
         lists.append(_ask(f"{server.url}/proxy/dicom/qido/studies?limit=101&offset=0&fuzzymatching=true")[0])
-        time.sleep(0.1)
-    raise TimeoutError(f"{server.url} did not list {series} series in {_TIMEOUT} s:\n{server.log_text()[-4000:]}")
+        return False
+
+    wait_for(all_listed, f"{series} series in the list of {server.url}; log: {server.log}", seconds=_TIMEOUT)
+    return lists, infos, memory
 
 
 def _notice(server: ServerProcess, studies: Path, made: Path, number: int) -> float:
-    """Seconds from a series moved into the folder to its being listed."""
+    """Return the seconds between moving a series into the folder and its being listed."""
     patient = f"NEW-{number}"
     uid = write_dicom_series(made, np.full(_GRID.shape, -700, np.int16), _GRID.affine, patient_id=patient)
     made.rename(studies / patient)
     began = time.perf_counter()
-    while time.perf_counter() - began < _TIMEOUT:
-        with contextlib.suppress(requests.HTTPError):  # not known yet
-            reply = requests.get(f"{server.url}/datastore/image/info", params={"image": uid}, timeout=_TIMEOUT)
-            reply.raise_for_status()
-            return time.perf_counter() - began
-        time.sleep(0.1)
-    raise TimeoutError(f"{server.url} did not notice a new series in {_TIMEOUT} s")
+
+    def is_listed() -> bool:
+        query = {"image": uid}
+        return requests.get(f"{server.url}/datastore/image/info", params=query, timeout=_TIMEOUT).ok
+
+    wait_for(is_listed, f"a new series in the list of {server.url}", seconds=_TIMEOUT)
+    return time.perf_counter() - began
 
 
 def _idle_cores(server: ServerProcess, seconds: float) -> float:
-    before, began = _cpu_seconds(server), time.perf_counter()
+    before, began = cpu_seconds(server.process.pid), time.perf_counter()
     time.sleep(seconds)
-    return (_cpu_seconds(server) - before) / (time.perf_counter() - began)
-
-
-def _cpu_seconds(server: ServerProcess) -> float:
-    spent = psutil.Process(server.process.pid).cpu_times()
-    return spent.user + spent.system
+    return (cpu_seconds(server.process.pid) - before) / (time.perf_counter() - began)
 
 
 def _ask(url: str) -> tuple[float, Any]:

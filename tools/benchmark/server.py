@@ -1,54 +1,26 @@
-"""Whether the server answers while it infers."""
+"""The server that is measured, and its images."""
 
 from __future__ import annotations
 
-import statistics
-import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import requests
 
+from tools.support.processes import ServerProcess
+from tools.support.waiting import wait_for
 
-def info_seconds(url: str, seconds: float) -> list[float]:
-    """Ask for ``/info/`` again and again for a while; how long each answer took."""
-    taken = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        requests.get(f"{url}/info/", timeout=60).raise_for_status()
-        taken.append(time.perf_counter() - start)
-        time.sleep(0.02)
-    return taken
+StartServer = Callable[[Path, Path], AbstractContextManager[ServerProcess]]
+_LISTING_SECONDS = 7200  # for the longest scans
 
 
-def info_during_inference(url: str) -> tuple[float, float, float]:
-    """Median seconds of ``/info/`` idle, during an inference, and seconds of that inference."""
-    image = _first_image(url)
-    requests.get(f"{url}/datastore/image", params={"image": image}, timeout=600)
-    idle = statistics.median(info_seconds(url, 3))
+def wait_for_images(url: str) -> list[str]:
+    """Return the SeriesInstanceUIDs of the server's images, once there is at least one."""
 
-    def infer() -> float:
-        start = time.perf_counter()
-        requests.post(f"{url}/infer/lung_tumor", params={"image": image}, timeout=3600).raise_for_status()
-        return time.perf_counter() - start
+    def images() -> list[str]:
+        reply = requests.get(f"{url}/datastore/", params={"output": "all"}, timeout=600)
+        reply.raise_for_status()
+        return list(reply.json()["objects"])
 
-    infer()  # loads the weights
-    busy: list[float] = []
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(infer)
-        while not running.done():
-            busy += info_seconds(url, 0.2)
-    return idle, statistics.median(busy), running.result()
-
-
-def first_volume(url: str, path: Path) -> Path:
-    """Save the volume of the server's first image."""
-    reply = requests.get(f"{url}/datastore/image", params={"image": _first_image(url)}, timeout=600)
-    reply.raise_for_status()
-    path.write_bytes(reply.content)
-    return path
-
-
-def _first_image(url: str) -> str:
-    return next(iter(requests.get(f"{url}/datastore/", params={"output": "all"}, timeout=60).json()["objects"]))
+    return wait_for(images, f"the first image of {url}", seconds=_LISTING_SECONDS, interval=0.5)

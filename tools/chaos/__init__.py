@@ -1,1 +1,1 @@
-"""Killing the real server at random moments, and seeing that nothing is lost: ``python main.py chaos``."""
+"""Chaos testing: kill the real server at random moments and check that nothing is lost."""

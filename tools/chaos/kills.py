@@ -1,18 +1,18 @@
-"""One kill: who is killed, and what was really going on at that moment."""
+"""A kill, and what the server was doing at that moment."""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tools.benchmark.processes import ServerProcess
-from tools.chaos.stage import Stage, alive, trainings
 from tools.chaos.submissions import Submissions
+from tools.support.processes import ServerProcess
+from tools.support.sandbox import Sandbox, alive, trainings
+from tools.support.waiting import wait_for
 
 _ORPHAN_SECONDS = 60
 
@@ -35,17 +35,17 @@ class Kill:
 
 
 def kill(
-    stage: Stage,
+    sandbox: Sandbox,
     server: ServerProcess,
     victims: Sequence[str],
     submissions: Submissions,
     rng: np.random.Generator,
     known: Collection[str],
 ) -> Kill:
-    """Kill one of the victims there are.
+    """Kill one of the running victims.
 
     Args:
-        stage: Of the server.
+        sandbox: Of the server.
         server: That runs.
         victims: Whom to choose from; ``training`` only where one runs.
         submissions: To see which are on their way.
@@ -53,7 +53,8 @@ def kill(
         known: Versions that were there before.
 
     Raises:
-        AssertionError: A training outlived its server, or published after its end.
+        TimeoutError: A training outlived its server.
+        AssertionError: A training published after its server's end.
     """
     started = trainings(server)
     on_their_way = len(submissions.on_their_way)
@@ -64,25 +65,27 @@ def kill(
     else:
         {"server": os.kill, "group": os.killpg}[victim](server.process.pid, signal.SIGKILL)
         server.process.wait()
-    before = (stage.models.serving_version(), stage.versions())
-    deadline = time.monotonic() + _ORPHAN_SECONDS
-    while any(alive(process) for process in started):
-        assert time.monotonic() < deadline, f"a training outlived its server by {_ORPHAN_SECONDS} s"
-        time.sleep(0.01)
-    after = (stage.models.serving_version(), stage.versions())
+    before = (sandbox.models.serving_version(), sandbox.versions())
+    wait_for(
+        lambda: not any(alive(process) for process in started),
+        "the end of a training whose server was killed",
+        seconds=_ORPHAN_SECONDS,
+        interval=0.01,
+    )
+    after = (sandbox.models.serving_version(), sandbox.versions())
     assert victim == "training" or before == after, "a training published after its server's end"
-    phases = [*(["labels on their way"] if on_their_way else []), *_phases(stage, known, bool(started))]
-    return Kill(victim, tuple(phases) or ("nothing",), before[0], stage.note.exists())
+    phases = [*(["labels on their way"] if on_their_way else []), *_phases(sandbox, known, bool(started))]
+    return Kill(victim, tuple(phases) or ("nothing",), before[0], sandbox.note.exists())
 
 
-def _phases(stage: Stage, known: Collection[str], was_training: bool) -> list[str]:
-    new = stage.versions().keys() - known
-    if stage.draft.exists():
+def _phases(sandbox: Sandbox, known: Collection[str], was_training: bool) -> list[str]:
+    new = sandbox.versions().keys() - known
+    if sandbox.draft.exists():
         return ["a version half written"]
-    if stage.models.serving_version() in new:
+    if sandbox.models.serving_version() in new:
         return ["a version just served"]
     if new:
         return ["a version kept, not serving yet"]
-    if stage.is_training():
+    if sandbox.is_training():
         return ["a training running"]
     return ["a training starting"] if was_training else []

@@ -1,4 +1,4 @@
-"""Between a kill and the next start: files of the workspace are damaged, as a failing disk or an editor would."""
+"""Damage to files of the workspace between a kill and the next start, as by a failing disk or an editor."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from lib.datastore.label_store import LabelStore
-from tools.chaos.damage import DAMAGES, damage, restore
-from tools.chaos.stage import Stage
+from tools.support.damage import DAMAGES, damage, restore
+from tools.support.sandbox import Sandbox
 
 _MENDED = ("cache/index.sqlite", "image_info/*.json", "cache/scores/*/*/*/*.json", "cache/predictions/*/*.nrrd")
 _NAMED = ("labels/*/[0-9]*.nii.gz", "labels/*/[0-9]*.json", "segs/*/*.dcm")
@@ -33,16 +33,16 @@ class Damaged:
     is_label: bool
 
     def put_back(self) -> None:
-        """As from a backup."""
+        """Restore the file, as from a backup."""
         restore(self.path, self.content)
 
 
-def damage_state(stage: Stage, rng: np.random.Generator) -> list[Damaged]:
+def damage_state(sandbox: Sandbox, rng: np.random.Generator) -> list[Damaged]:
     """Damage one file of each kind that there is, while no server runs."""
     done: list[Damaged] = []
     touched: set[Path] = set()
     for pattern in (*_MENDED, *_NAMED):
-        files = [path for path in sorted(stage.workspace.glob(pattern)) if path.is_file() and path.stat().st_size > 1]
+        files = [path for path in sorted(sandbox.workspace.glob(pattern)) if path.is_file() and path.stat().st_size > 1]
         if pattern.startswith("labels"):  # without its record, a label was never accepted: nothing tells its damage
             files = [path for path in files if _record(path).is_file() and _record(path) not in touched]
         if not files:
@@ -57,15 +57,15 @@ def damage_state(stage: Stage, rng: np.random.Generator) -> list[Damaged]:
     return done
 
 
-def problems_of_damage(stage: Stage, damaged: list[Damaged], told: Collection[str]) -> Iterator[str]:
-    """What is not named of the labels that were damaged.
+def problems_of_damage(sandbox: Sandbox, damaged: list[Damaged], told: Collection[str]) -> Iterator[str]:
+    """Yield the damaged labels that the server did not report.
 
     Args:
-        stage: Of the server.
+        sandbox: Of the server.
         damaged: What was damaged before its start.
         told: The files that the server names; of labels those in use.
     """
-    labels = LabelStore(stage.workspace / "labels")
+    labels = LabelStore(sandbox.workspace / "labels")
     in_use, all_of_them = ({one.path for one in labels.damage(former=former)} for former in (False, True))
     yield from (f"{path} is damaged and the server does not name it" for path in in_use if str(path) not in told)
     for one in damaged:

@@ -1,4 +1,4 @@
-"""Labels sent to the server, and what must be true of those that it accepted."""
+"""Labels submitted to the server, and the invariants of those it accepted."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from nibabel.filebasedimages import ImageFileError
 from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.label_store import LabelStore
 from lib.storage.integrity import DamagedFileError
-from tools.chaos.stage import GRID, Stage
+from tools.support.sandbox import GRID, Sandbox
 
 
 class Submissions:
-    """What was sent, what of it was accepted, and what is on its way.
+    """The labels that were sent, accepted, and in flight.
 
     Args:
-        stage: Of the server.
+        sandbox: Of the server.
     """
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
         self._sent: dict[str, str] = {}  # note to checksum of the voxels
         self._lock = threading.Lock()
         self.accepted: set[str] = set()
@@ -34,12 +34,12 @@ class Submissions:
         self.refused: list[str] = []
 
     def send(self, url: str, rng: np.random.Generator) -> None:
-        """Submit a label that nobody sent before.
+        """Submit a new random label.
 
         Raises:
             requests.RequestException: The server was killed meanwhile.
         """
-        image = self._stage.images[rng.integers(len(self._stage.images))]
+        image = self._sandbox.images[rng.integers(len(self._sandbox.images))]
         voxels = (rng.random(GRID.shape) < 0.3).astype(np.uint8)
         note = uuid.uuid4().hex
         with self._lock:
@@ -60,11 +60,11 @@ class Submissions:
                 self.refused.append(f"{answer.status_code} {answer.text}")
 
     def problems(self, url: str) -> Iterator[str]:
-        """What is missing, damaged, or served otherwise than it was sent."""
+        """Yield what is missing, damaged, or served differently from what was sent."""
         yield from (f"a label was refused: {answer}" for answer in self.refused)
-        store = LabelStore(self._stage.workspace / "labels")
+        store = LabelStore(self._sandbox.workspace / "labels")
         kept: set[str] = set()
-        for image in self._stage.images:
+        for image in self._sandbox.images:
             history = store.history(image)
             for record in history:
                 note = record.info.get("note", "")
@@ -79,13 +79,13 @@ class Submissions:
         yield from (f"an accepted label is missing: {note}" for note in self.accepted - kept)
 
     def stored(self) -> int:
-        """Number of labels on disk, those included whose sender never got an answer."""
-        store = LabelStore(self._stage.workspace / "labels")
-        return sum(len(store.history(image)) for image in self._stage.images)
+        """Return the number of labels on disk, including those whose sender got no answer."""
+        store = LabelStore(self._sandbox.workspace / "labels")
+        return sum(len(store.history(image)) for image in self._sandbox.images)
 
 
 def _voxels_of(store: LabelStore, record: LabelRecord) -> str | None:
-    """Checksum of the voxels of a stored label; None if it is damaged."""
+    """Return the checksum of the voxels of a stored label; None if it is damaged."""
     try:
         return _checksum(read_voxels(store.content(record)))
     except DamagedFileError:
@@ -93,7 +93,7 @@ def _voxels_of(store: LabelStore, record: LabelRecord) -> str | None:
 
 
 def _served(content: bytes) -> str | None:
-    """Checksum of the voxels that the server sent; None if they cannot be read."""
+    """Return the checksum of the voxels that the server sent; None if they cannot be read."""
     try:
         return _checksum(read_voxels(content))
     except (OSError, EOFError, ValueError, ImageFileError):
@@ -101,5 +101,5 @@ def _served(content: bytes) -> str | None:
 
 
 def _checksum(voxels: np.ndarray) -> str:
-    """Of voxels (slice, row, column), whatever file they came in."""
+    """Return the checksum of voxels (slice, row, column), independent of the file format."""
     return hashlib.sha256(np.ascontiguousarray(voxels).tobytes()).hexdigest()

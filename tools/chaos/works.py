@@ -10,9 +10,10 @@ from collections.abc import Callable
 import numpy as np
 import requests
 
-from tools.benchmark.processes import ServerProcess
-from tools.chaos.stage import Stage, trainings
 from tools.chaos.submissions import Submissions
+from tools.support.processes import ServerProcess
+from tools.support.sandbox import Sandbox, trainings
+from tools.support.waiting import wait_for
 
 _SUBMITTERS = 3
 _PATIENCE_SECONDS = 600
@@ -21,8 +22,8 @@ _TRAINING = {"patches_per_volume": 2, "patch_size": 32, "val_split": 0.0}
 _SHORT, _LONG = 1, 10_000  # epochs
 
 
-def saving(stage: Stage, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
-    """Three people submit one label after the other."""
+def saving(sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
+    """Submit labels from three threads until the server is killed."""
 
     def submit(seed: int) -> None:
         own = np.random.default_rng(seed)
@@ -37,34 +38,32 @@ def saving(stage: Stage, server: ServerProcess, submissions: Submissions, rng: n
     time.sleep(rng.uniform(0, 0.2))
 
 
-def training(stage: Stage, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
-    """A training that would go on for hours: its process starts, or it trains."""
+def training(sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator) -> None:
+    """Start a training of many epochs; return while its process starts or while it trains."""
     if not _is_training(server):
         _train(server, submissions, rng, _LONG)
     _wait(lambda: trainings(server), server)
     if rng.random() < 0.75:
-        _wait(stage.is_training, server)
+        _wait(sandbox.is_training, server)
     time.sleep(rng.uniform(0, 4))
 
 
 def publishing_a_training(
-    stage: Stage, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
+    sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
 ) -> None:
-    """A training comes to its end and its version is kept."""
-    while _is_training(server):
-        requests.delete(f"{server.url}/train/", timeout=_PATIENCE_SECONDS)
-        time.sleep(0.2)
+    """Let a training finish and its version be kept."""
+    wait_for(lambda: _has_stopped_training(server), "the end of a training", seconds=_PATIENCE_SECONDS, interval=0.2)
     _train(server, submissions, rng, _SHORT)
-    _wait_for_a_version(stage, server, rng, lambda: not trainings(server))
+    _wait_for_a_version(sandbox, server, rng, lambda: not trainings(server))
 
 
 def publishing_an_upload(
-    stage: Stage, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
+    sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
 ) -> None:
-    """Weights sent by a user are kept, and somebody lets them serve."""
+    """Upload weights and let them serve."""
 
     def upload() -> None:
-        with contextlib.suppress(requests.RequestException), stage.weights.open("rb") as file:
+        with contextlib.suppress(requests.RequestException), sandbox.weights.open("rb") as file:
             files = {"file": ("model.pt", file)}
             kept = requests.put(f"{server.url}/model/lung_tumor", files=files, timeout=_PATIENCE_SECONDS).json()
             version = {"version": kept["version"]}
@@ -73,13 +72,21 @@ def publishing_an_upload(
 
     done = threading.Event()
     threading.Thread(target=upload, daemon=True).start()
-    _wait_for_a_version(stage, server, rng, done.is_set)
+    _wait_for_a_version(sandbox, server, rng, done.is_set)
 
 
 def _is_training(server: ServerProcess) -> bool:
     """Whether a training runs or is to start at once."""
     task = requests.get(f"{server.url}/train/", timeout=_PATIENCE_SECONDS).json()
     return task.get("status") in ("SUBMITTED", "RUNNING")
+
+
+def _has_stopped_training(server: ServerProcess) -> bool:
+    """Stop the training if one runs; return whether none did."""
+    running = _is_training(server)
+    if running:
+        requests.delete(f"{server.url}/train/", timeout=_PATIENCE_SECONDS)
+    return not running
 
 
 def _train(server: ServerProcess, submissions: Submissions, rng: np.random.Generator, epochs: int) -> None:
@@ -92,23 +99,23 @@ def _train(server: ServerProcess, submissions: Submissions, rng: np.random.Gener
 
 
 def _wait_for_a_version(
-    stage: Stage, server: ServerProcess, rng: np.random.Generator, ended: Callable[[], bool]
+    sandbox: Sandbox, server: ServerProcess, rng: np.random.Generator, ended: Callable[[], bool]
 ) -> None:
-    """Half of the time while it is written, else when it is kept: it serves a few milliseconds later."""
-    _wait(lambda: stage.draft.exists() or ended(), server)
+    """Wait for the moment in which a version is written, or in which it was just kept and is about to serve."""
+    _wait(lambda: sandbox.draft.exists() or ended(), server)
     if rng.random() < 0.5:
         time.sleep(rng.uniform(0, 0.06))
     else:
-        _wait(lambda: not stage.draft.exists(), server)
+        _wait(lambda: not sandbox.draft.exists(), server)
         time.sleep(rng.uniform(0, 0.006))
 
 
 def _wait(condition: Callable[[], object], server: ServerProcess) -> None:
-    """Look a thousand times a second: what is to be hit takes milliseconds."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not condition():
+    """Check a thousand times a second: the moment to kill lasts milliseconds."""
+
+    def is_met() -> object:
         if server.process.poll() is not None:
             raise RuntimeError(f"the server ended by itself; see {server.log}")
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"nothing happened in {_PATIENCE_SECONDS} s; see {server.log}")
-        time.sleep(0.001)
+        return condition()
+
+    wait_for(is_met, f"the moment to kill; log: {server.log}", seconds=_PATIENCE_SECONDS, interval=0.001)

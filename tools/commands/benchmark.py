@@ -7,9 +7,7 @@ import contextlib
 import os
 import shutil
 import statistics
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -32,9 +30,10 @@ from tools.benchmark.inference import (
 )
 from tools.benchmark.memory import MEGABYTE
 from tools.benchmark.memory import measure as measure_memory
-from tools.benchmark.processes import ServerProcess, free_port, serving
+from tools.benchmark.responsiveness import first_volume, info_during_inference
 from tools.benchmark.scale import measure as measure_scale
-from tools.benchmark.server import first_volume, info_during_inference
+from tools.support.app_server import monailabel_server
+from tools.support.processes import ServerProcess
 
 _LABELLED = ("LUNG-003", "LUNG-001", "LUNG-006")
 
@@ -105,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
-    """A line for each size of folder, as soon as it is measured."""
+    """Print a line for each size of folder as soon as it is measured."""
     print("Folder of small instances, in series of 250; start to all listed; answers while it indexes: median, longest")
     titles = {"instances": 9, "series": 7, "first": 9, "of it CPU": 10, "restart": 9, "new seen": 9, "memory": 10}
     titles |= {"idle": 11, "study list": 16, "/info/": 16}
@@ -121,7 +120,7 @@ def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
 
 
 def _print_memory(sizes: list[int], scratch: Path) -> None:
-    """A line for each scan, as soon as it is measured."""
+    """Print a line for each scan as soon as it is measured."""
     print("Peak memory of one inference, slices of 512x512 pixels (resident memory of the server; a slice more than")
     print("the first has)")
     titles = {"slices": 8, "idle": 10, "peak": 10, "above idle": 12, "a slice": 10, "time": 9}
@@ -138,7 +137,7 @@ def _print_memory(sizes: list[int], scratch: Path) -> None:
 
 
 def _print_busy(scratch: Path) -> None:
-    """An inference alone and during a training of the same server, on phantoms: they have labels."""
+    """Print the time of an inference alone and during a training of the same server, on labelled phantoms."""
     folder = scratch / "busy"
     series = write_demo_studies(folder / "studies", truth=folder / "truth")
     labelled = [one for one in series if one.patient_id in _LABELLED]
@@ -153,7 +152,7 @@ def _print_busy(scratch: Path) -> None:
 
 
 def _print_inference(scan: Path, models: Path) -> None:
-    """One inference of a large scan, part by part, and what belongs beside it."""
+    """Print the parts of one inference of a large scan, and what to compare them with."""
     info = load_info()
     cost = inference_cost(scan, info, ModelStore(models))
     size = "×".join(str(length) for length in read_grid(scan).GetSize())
@@ -174,7 +173,7 @@ def _print_inference(scan: Path, models: Path) -> None:
 
 
 def _parts(cost: InferenceCost) -> dict[str, float]:
-    """What is printed of an inference: its parts in their order, then the sums."""
+    """Return the printed parts of an inference in order, then the sums."""
     return {
         "reading the volume": cost.reading,
         "pre-processing": cost.preprocessing,
@@ -189,7 +188,7 @@ def _parts(cost: InferenceCost) -> dict[str, float]:
 
 
 def _models(directory: Path) -> Path:
-    """A folder with the shipped weights; where none are shipped, with untrained ones: they are as fast."""
+    """Return a folder with the shipped weights, or untrained ones if none are shipped: they are as fast."""
     directory.mkdir()
     shipped, weights = APP_DIR / "model" / "pretrained_lung_tumor.pt", directory / "pretrained_lung_tumor.pt"
     if shipped.exists():
@@ -199,24 +198,9 @@ def _models(directory: Path) -> Path:
     return directory
 
 
-@contextlib.contextmanager
-def _server(studies: Path, models: Path, workspace: Path, **conf: object) -> Iterator[ServerProcess]:
-    """The real server."""
-    port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "monailabel.main",
-        "start_server",
-        "--app",
-        str(APP_DIR),
-        "--studies",
-        str(studies.resolve()),
-    ]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    command += ["--conf", "workspace", str(workspace), "--conf", "model_dir", str(models)]
-    for name, value in conf.items():
-        command += ["--conf", name, str(value)]
-    url = f"http://127.0.0.1:{port}"
-    with serving(command, url=url, ready="/info/", directory=workspace.with_name("server")) as server:
-        yield server
+def _server(
+    studies: Path, models: Path, workspace: Path, **conf: object
+) -> contextlib.AbstractContextManager[ServerProcess]:
+    return monailabel_server(
+        studies.resolve(), workspace.with_name("server"), workspace=workspace, model_dir=models, **conf
+    )

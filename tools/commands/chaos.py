@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 from lib.cli.output_folder import new_folder
 from lib.errors import UserError
-from tools.chaos.campaign import Campaign
+from tools.chaos.kill_campaign import KillCampaign
+from tools.commands.summary import report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,16 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Kill, and say what became of it; 1 if anything was lost or damaged."""
+    """Run the campaign and print its summary; return 1 if anything was lost or damaged."""
     if args.kills < 1:
         raise UserError(f"--kills must be at least 1, not {args.kills}.")
     folder = new_folder(args.output, "chaos")
-    summary = Campaign(folder.resolve(), args.kills, args.seed, lambda line: print(line, flush=True)).run()
-    for name, value in summary.items():
-        if name != "each":
-            print(f"{name:<22} {value}")
-    if args.output or summary["violations"]:
-        print(f"All files and summary.json: {folder}")
-    else:
-        shutil.rmtree(folder)
-    return 1 if summary["violations"] else 0
+    summary = KillCampaign(folder.resolve(), args.kills, args.seed, lambda line: print(line, flush=True)).run()
+    return report(summary, folder, failures="violations", keep=args.output is not None)

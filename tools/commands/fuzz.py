@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 from lib.cli.output_folder import new_folder
 from lib.errors import UserError
-from tools.fuzz.campaign import Campaign
+from tools.commands.summary import report
+from tools.fuzz.fuzz_campaign import FuzzCampaign
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,16 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Try all cases and say what became of them; 1 if any failed."""
+    """Run all cases and print a summary; return 1 if any failed."""
     if args.count < 1 or args.seed < 0 or min(args.cases or [0]) < 0:
         raise UserError("--count must be at least 1, --seed and --cases at least 0.")
     folder = new_folder(args.output, "fuzz")
     cases = args.cases or range(args.seed, args.seed + args.count)
-    summary = Campaign(folder.resolve(), cases, lambda line: print(line, flush=True)).run()
-    for name, value in summary.items():
-        print(f"{name:<30} {value}")
-    if args.output or summary["failures"]:
-        print(f"All files, summary.json and failures.json: {folder}")
-    else:
-        shutil.rmtree(folder)
-    return 1 if summary["failures"] else 0
+    summary = FuzzCampaign(folder.resolve(), cases, lambda line: print(line, flush=True)).run()
+    return report(summary, folder, failures="failures", keep=args.output is not None)

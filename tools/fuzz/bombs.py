@@ -1,4 +1,4 @@
-"""Compressed data that is small until it is read."""
+"""Decompression bombs."""
 
 from __future__ import annotations
 

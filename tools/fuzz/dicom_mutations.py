@@ -96,7 +96,7 @@ _TEN_GIGABYTES = 10_240  # MiB
 
 
 def mutated_series(template: Sequence[RawDicom], rng: np.random.Generator) -> tuple[str, list[bytes]]:
-    """A new series with UIDs of its own, wrong in one way, in one of its slices or in all.
+    """Return a new series with its own UIDs, wrong in one way, in one of its slices or in all.
 
     Args:
         template: Slices of a good series.

@@ -1,4 +1,4 @@
-"""One HTTP request, written byte by byte so that it may be as wrong as it likes, and the judged answer."""
+"""HTTP requests that are written byte by byte, so that they may be malformed, and checks of the responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -58,14 +58,14 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; status 0 where the server hung up."""
+    """A response; status 0 if the server closed the connection without one."""
 
     status: int
     body: bytes
     seconds: float
 
     def json(self) -> object:
-        """The body as JSON."""
+        """Parse the body as JSON."""
         return json.loads(self.body)
 
 
@@ -102,7 +102,7 @@ def send(url: str, exchange: Exchange, timeout: float) -> Answer:
 
 
 def problem_of(exchange: Exchange, answer: Answer) -> str | None:
-    """What is wrong with an answer; None if all is well."""
+    """Return what is wrong with an answer; None if nothing is."""
     if answer.status == 0 and not (exchange.is_broken_off or exchange.is_no_http):
         return f"{exchange}: no answer"
     if answer.status >= 500 and answer.status not in _HONEST:
@@ -112,3 +112,13 @@ def problem_of(exchange: Exchange, answer: Answer) -> str | None:
     if _TRACEBACK in answer.body and not exchange.target.startswith("/logs"):  # those show what was logged
         return f"{exchange}: a traceback in the answer"
     return None
+
+
+def multipart(fields: Sequence[tuple[str, str | None, bytes]], boundary: str = "b0undary") -> tuple[str, bytes]:
+    """Return content type and body of a form with (name, file name or None, content) of each field."""
+    body = b""
+    for name, file, content in fields:
+        attribute = "" if file is None else f'; filename="{file}"'
+        line = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{attribute}\r\n\r\n'
+        body += line.encode("utf-8", "replace") + content + b"\r\n"
+    return f"multipart/form-data; boundary={boundary}", body + f"--{boundary}--\r\n".encode()

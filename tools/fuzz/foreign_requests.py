@@ -1,4 +1,4 @@
-"""Requests that no page or name of the server's own sends: all of them must be refused."""
+"""Cross-site requests and requests for foreign host names: the server must refuse all of them."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ _META_LINES = (
 
 
 def mutated_image(grid: sitk.Image, rng: np.random.Generator) -> tuple[str, str, bytes]:
-    """An image file that claims to be on ``grid`` or something else.
+    """Return an image file that claims to be on ``grid`` or something else.
 
     Args:
         grid: Size, spacing, origin and direction.
@@ -116,7 +116,7 @@ def _good(grid: sitk.Image, rng: np.random.Generator) -> sitk.Image:
 
 
 def _wrong_image(grid: sitk.Image, rng: np.random.Generator) -> tuple[str, sitk.Image]:
-    """A file in order, of what is no label of this image."""
+    """Make a valid file that is not a label of this image."""
     label = _good(grid, rng)
     kind = one_of(rng, ["type", "values", "nan", "shifted", "larger", "smaller", "flat", "four", "segments", "spacing"])
     if kind == "type":

@@ -15,7 +15,7 @@ _META = 0x00030000
 
 @dataclass
 class RawDicom:
-    """Explicit VR Little Endian.
+    """A DICOM file in Explicit VR Little Endian.
 
     Attributes:
         meta: VR and value of the elements of group 0002, by tag.
@@ -35,22 +35,22 @@ class RawDicom:
         return cls(meta, _raw_elements(dataset))
 
     def text(self, keyword: str) -> str:
-        """The value of an element that is a text."""
+        """Return the value of a text element."""
         return self.body[tag_for_keyword(keyword)][1].decode().strip("\0 ")
 
     def set(self, keyword: str, value: str | bytes, *, vr: str | None = None) -> None:
-        """Set an element to any text or bytes, under its own VR or another."""
+        """Set an element to any text or bytes, with its own VR or another."""
         tag = tag_for_keyword(keyword)
         part = self.meta if tag < _META else self.body
         content = value.encode("utf-8", "replace") if isinstance(value, str) else value
         part[tag] = (vr or dictionary_VR(tag)[:2], content)
 
     def remove(self, keyword: str) -> None:
-        """Leave an element out."""
+        """Remove an element."""
         self.body.pop(tag_for_keyword(keyword), None)
 
     def encoded(self) -> bytes:
-        """The file."""
+        """Return the encoded file."""
         return self.encoded_meta() + self.encoded_body()
 
     def encoded_meta(self) -> bytes:
@@ -59,7 +59,7 @@ class RawDicom:
         return bytes(128) + b"DICM" + _element(0x00020000, "UL", struct.pack("<I", len(group))) + group
 
     def encoded_body(self) -> bytes:
-        """The dataset."""
+        """Return the encoded dataset."""
         return _elements(self.body)
 
 

@@ -1,4 +1,4 @@
-"""The server under test: does it live, how much memory did it ever take."""
+"""Liveness and peak memory of the server under test."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import contextlib
 import re
 from pathlib import Path
 
-from tools.benchmark.processes import ServerProcess
+from tools.support.processes import ServerProcess
 
 MOST_EXTRA_BYTES = 3 << 30
 
 
 class MemoryWatch:
-    """The most memory that a process took since it was last asked (Linux: ``VmHWM``).
+    """Peak memory of a process between two calls (Linux: ``VmHWM``).
 
     Args:
         pid: Of the process.
@@ -23,7 +23,7 @@ class MemoryWatch:
         self.at_start = self.peak()
 
     def peak(self) -> int:
-        """Bytes at most since the last call."""
+        """Return the peak in bytes since the last call."""
         status = (self._folder / "status").read_text()
         with contextlib.suppress(OSError):
             (self._folder / "clear_refs").write_text("5")
@@ -31,7 +31,7 @@ class MemoryWatch:
 
 
 def vital_problem(server: ServerProcess, memory: MemoryWatch) -> tuple[str | None, int]:
-    """What is wrong with the process, and the memory above its start that it took since the last call."""
+    """Return what is wrong with the process, and its peak memory above that at its start since the last call."""
     if server.process.poll() is not None:
         return f"the server ended with {server.process.returncode}", 0
     extra = max(memory.peak() - memory.at_start, 0)

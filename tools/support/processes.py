@@ -14,7 +14,7 @@ import requests
 
 
 class ServerProcess:
-    """A program that serves HTTP, and its log."""
+    """A program that serves HTTP, with its log."""
 
     def __init__(self, process: subprocess.Popen, url: str, log: Path) -> None:
         self.process = process
@@ -22,12 +22,12 @@ class ServerProcess:
         self.log = log
 
     def log_text(self) -> str:
-        """All that the program printed so far."""
+        """Return everything the program has printed."""
         return self.log.read_text(errors="replace")
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on."""
+    """Return a free TCP port of 127.0.0.1."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What a crash, a failing disk or a person with an editor makes of a file."""
+"""Damage to a file, as by a crash, a failing disk or an editor."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def damage(path: Path, kind: str) -> None:
 
 
 def restore(path: Path, content: bytes) -> None:
-    """Put a damaged file back as it was."""
+    """Restore a damaged file."""
     if path.is_dir():
         shutil.rmtree(path)
     path.write_bytes(content)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from tools.benchmark.processes import free_port, serving
+from tools.support.processes import free_port, serving
 
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 INSTALL = "Orthanc is not installed: apt-get install orthanc orthanc-dicomweb"
@@ -50,7 +50,7 @@ class Orthanc:
 
 @contextlib.contextmanager
 def orthanc_server(directory: Path, auth: tuple[str, str] | None = None, port: int | None = None) -> Iterator[Orthanc]:
-    """An Orthanc on a port of 127.0.0.1, a free one if none is given, its files in ``directory``: at first empty."""
+    """Run an empty Orthanc on 127.0.0.1, on a free port unless one is given, with its files in ``directory``."""
     port = port or free_port()
     configuration = {
         "Name": "TEST",

@@ -1,7 +1,8 @@
-"""One case after the other against the real server, and what it made of each."""
+"""A fuzzing run: numbered cases against the real server."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -17,25 +18,30 @@ import SimpleITK as sitk
 
 from lib.dicomweb.folder_index import FolderIndex
 from lib.storage.atomic import write_json
-from tools.chaos.stage import GRID, Stage
+from tools.fuzz.api_requests import ApiRequests
+from tools.fuzz.bad_clients import as_a_client_sends_it
 from tools.fuzz.dicom_mutations import mutated_series
-from tools.fuzz.exchange import Answer, Exchange, problem_of, send
+from tools.fuzz.dicomweb_requests import dicomweb_request
+from tools.fuzz.exchange import Answer, Exchange, multipart, problem_of, send
 from tools.fuzz.image_mutations import mutated_image
 from tools.fuzz.odd_values import one_of
 from tools.fuzz.raw_dicom import RawDicom
-from tools.fuzz.request_mutations import Names, multipart, mutated_request
 from tools.fuzz.watch import MemoryWatch, vital_problem
+from tools.support.sandbox import GRID, Sandbox
+from tools.support.waiting import wait_for
 
-KINDS = ("dicom", "request", "image")
+KINDS = ("dicom", "api", "dicomweb", "image")
 _ANSWER_SECONDS = 30
 _INDEX_SECONDS = 120
+_REFRESH_SECONDS = 2  # of the catalog, once the files are indexed
+_REQUESTS = 5  # that schemathesis generates for a case
 _BATCH = 20  # series that are put into the folder at once
 _CONF = {"rescan_seconds": 0.5, "scored_images": 0}
 _STARTS_A_TASK = ("/train/", "/batch/", "/scoring/")
 
 
-class Campaign:
-    """Cases by their number, which alone decides what is done; the kinds take turns.
+class FuzzCampaign:
+    """Fuzzing cases by number; a number determines its case, and the kinds alternate.
 
     Args:
         folder: For everything; ``summary.json`` and ``failures.json`` are the result.
@@ -44,12 +50,14 @@ class Campaign:
     """
 
     def __init__(self, folder: Path, cases: Iterable[int], tell: Callable[[str], None]) -> None:
-        self._stage = Stage.build(folder)
+        self._sandbox = Sandbox.build(folder)
         self._cases = list(cases)
         self._tell = tell
         slices = [RawDicom.read(path) for path in sorted((folder / "studies" / "CHAOS-1").glob("*.dcm"))]
         self._template = slices[:4]
-        self._names = Names(self._stage.images[0], slices[0].text("StudyInstanceUID"), slices[0].text("SOPInstanceUID"))
+        self._image_uid = self._sandbox.images[0]
+        self._known = dict.fromkeys(("series", "image", "label", "id"), self._image_uid)
+        self._known |= {"study": slices[0].text("StudyInstanceUID"), "instance": slices[0].text("SOPInstanceUID")}
         self._grid = sitk.Image(*GRID.shape[::-1], sitk.sitkUInt8)
         self._failures: list[dict[str, Any]] = []
         self._statuses: Counter[int] = Counter()
@@ -60,28 +68,35 @@ class Campaign:
         self._begun = time.monotonic()
 
     def run(self) -> dict[str, Any]:
-        """Try all cases, with a new server wherever one ended; return the summary."""
-        waiting = [self._cases[start : start + 3 * _BATCH] for start in range(0, len(self._cases), 3 * _BATCH)]
+        """Run all cases, with a new server whenever one ended; return the summary."""
+        waiting = [
+            self._cases[start : start + len(KINDS) * _BATCH]
+            for start in range(0, len(self._cases), len(KINDS) * _BATCH)
+        ]
         while waiting:
-            with self._stage.server(self._starts, **_CONF) as server:
+            with self._sandbox.server(self._starts, **_CONF) as server:
                 self._starts += 1
                 self._server, self._memory = server, MemoryWatch(server.process.pid)
-                self._learn_grid()
+                self._learn()
                 while waiting and server.process.poll() is None:
                     self._try(waiting.pop(0))
         return self._write_summary()
 
-    def _learn_grid(self) -> None:
-        answer = self._ask(Exchange("GET", f"/datastore/image?image={self._names.image}"))
-        path = self._stage.folder / "image.nrrd"
+    def _learn(self) -> None:
+        document = self._ask(Exchange("GET", "/openapi.json")).json()
+        self._api = ApiRequests(document, {**self._known, "model": "lung_tumor", "tag": "final"})
+        answer = self._ask(Exchange("GET", f"/datastore/image?image={self._image_uid}"))
+        path = self._sandbox.folder / "image.nrrd"
         path.write_bytes(answer.body)
         self._grid = sitk.ReadImage(str(path))
         self._good_volume = answer.body
 
     def _try(self, cases: Sequence[int]) -> None:
         of_kind = {kind: [case for case in cases if kind_of(case) == kind] for kind in KINDS}
-        for case in of_kind["request"]:
-            self._judge(case, [self._request(case)])
+        for case in of_kind["api"]:
+            self._judge(case, self._api_requests(case))
+        for case in of_kind["dicomweb"]:
+            self._judge(case, [self._dicomweb_request(case)])
         for case in of_kind["image"]:
             self._judge(case, [self._image(case)])
         if of_kind["dicom"]:
@@ -90,12 +105,14 @@ class Campaign:
         self._tell(f"{self._done.total()} of {len(self._cases)} cases, {len(self._failures)} failures")
         self._write_summary()
 
-    def _request(self, case: int) -> Exchange:
+    def _api_requests(self, case: int) -> list[Exchange]:
         rng = np.random.default_rng(case)
-        return mutated_request(self._names, self._uploads(rng), rng)
+        return [as_a_client_sends_it(exchange, rng) for exchange in self._api.examples(case, _REQUESTS)]
 
-    def _uploads(self, rng: np.random.Generator) -> list[bytes]:
-        return [mutated_image(self._grid, rng)[2], *mutated_series(self._template, rng)[1], self._template[0].encoded()]
+    def _dicomweb_request(self, case: int) -> Exchange:
+        rng = np.random.default_rng(case)
+        uploads = [*mutated_series(self._template, rng)[1], self._template[0].encoded()]
+        return as_a_client_sends_it(dicomweb_request(self._known, uploads, rng), rng)
 
     def _image(self, case: int) -> Exchange:
         rng = np.random.default_rng(case)
@@ -109,10 +126,10 @@ class Campaign:
             kind, body = multipart([("file", name, content)])
             return Exchange("POST", "/infer/lung_tumor?output=image", {"Content-Type": kind}, body)
         kind, body = multipart([("label", name, content)])
-        return Exchange("PUT", f"/datastore/label?image={self._names.image}", {"Content-Type": kind}, body)
+        return Exchange("PUT", f"/datastore/label?image={self._image_uid}", {"Content-Type": kind}, body)
 
     def _judge(self, case: int, exchanges: Sequence[Exchange], what: str = "") -> None:
-        """Send what belongs to a case; note what went wrong, and whether the server still answers."""
+        """Send the requests of a case; record failures, and check that the server is alive."""
         for exchange in exchanges:
             try:
                 answer = self._ask(exchange)
@@ -143,8 +160,8 @@ class Campaign:
         self._tell(f"FAILURE case {case} ({kind_of(case)}): {problem.strip()[:500]}")
 
     def _dicom(self, cases: Sequence[int]) -> None:
-        """Put series of all cases into the folder at once, wait until they are indexed, and ask for each."""
-        inbox = self._stage.folder / "inbox"
+        """Put series of all cases into the folder at once, wait until they are indexed, and request each."""
+        inbox = self._sandbox.folder / "inbox"
         what = {}
         for case in cases:
             rng = np.random.default_rng(case)
@@ -157,7 +174,7 @@ class Campaign:
                 name, suffix, content = mutated_image(self._grid, rng)
                 what[case] += f" and {name}{suffix}"
                 (folder / f"image{suffix}").write_bytes(content)
-        watched = self._stage.folder / "studies" / f"batch-{cases[0]}"
+        watched = self._sandbox.folder / "studies" / f"batch-{cases[0]}"
         inbox.rename(watched)
         try:
             self._wait_for(watched, cases)
@@ -168,25 +185,27 @@ class Campaign:
             shutil.rmtree(watched)
 
     def _wait_for(self, watched: Path, cases: Sequence[int]) -> None:
-        """Until every file is in the index, be it as an instance or by its problem, and the catalog was refreshed."""
+        """Wait until every file is indexed, as an instance or with its problem, and the catalog is refreshed."""
         files = {path.resolve() for path in watched.rglob("*") if path.is_file()}
-        deadline = time.monotonic() + _INDEX_SECONDS
-        while missing := files - self._index().paths():
-            if time.monotonic() > deadline or self._server.process.poll() is not None:
-                break
-            time.sleep(0.2)
-        else:
-            time.sleep(2)
+
+        def are_indexed() -> bool:
+            return files <= self._index().paths() or self._server.process.poll() is not None
+
+        with contextlib.suppress(TimeoutError):
+            wait_for(are_indexed, "the index", seconds=_INDEX_SECONDS, interval=0.2)
+        missing = files - self._index().paths()
+        if not missing:
+            time.sleep(_REFRESH_SECONDS)
         for case in cases:
             named = sorted(path.name for path in missing if path.is_relative_to((watched / f"case-{case}").resolve()))
             if named:
                 self._fail(case, f"not indexed in {_INDEX_SECONDS} s: {named}")
 
     def _index(self) -> FolderIndex:
-        return FolderIndex(self._stage.workspace / "cache" / "index.sqlite", [self._stage.folder / "studies"])
+        return FolderIndex(self._sandbox.workspace / "cache" / "index.sqlite", [self._sandbox.folder / "studies"])
 
     def _questions(self, folder: Path) -> list[Exchange]:
-        """What a viewer asks of the series of a case."""
+        """Return the requests of a viewer for the series of a case."""
         index = self._index()
         uids = {
             (file.study_uid, file.series_uid, file.sop_uid)
@@ -215,12 +234,12 @@ class Campaign:
         ]
 
     def _check_good_series(self, cases: Sequence[int]) -> None:
-        """The good series is still listed, and its volume is what it was."""
+        """Check that the valid series is still listed and its volume unchanged."""
         answer = self._ask(Exchange("GET", "/status/data"))
         listed = {case["series"] for case in answer.json()["cases"]} if answer.status == 200 else set()
-        if not set(self._stage.images) <= listed:
+        if not set(self._sandbox.images) <= listed:
             self._fail(cases[0], f"a good series is no longer listed beside cases {[*cases]}")
-        if self._ask(Exchange("GET", f"/datastore/image?image={self._names.image}")).body != self._good_volume:
+        if self._ask(Exchange("GET", f"/datastore/image?image={self._image_uid}")).body != self._good_volume:
             self._fail(cases[0], f"the volume of a good series is not what it was beside cases {[*cases]}")
 
     def _write_summary(self) -> dict[str, Any]:
@@ -236,13 +255,13 @@ class Campaign:
             "seconds": round(time.monotonic() - self._begun),
             "machine": f"{platform.system()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}",
         }
-        write_json(self._stage.folder / "summary.json", summary)
-        write_json(self._stage.folder / "failures.json", self._failures)
+        write_json(self._sandbox.folder / "summary.json", summary)
+        write_json(self._sandbox.folder / "failures.json", self._failures)
         return summary
 
 
 def kind_of(case: int) -> str:
-    """Of a case, by its number."""
+    """Return the kind of a case."""
     return KINDS[case % len(KINDS)]
 
 

@@ -1,12 +1,10 @@
-"""What the kills happen on: phantoms, a workspace and a model folder of their own, and the real server."""
+"""The folders of a chaos or fuzz run, and the server on them: phantoms, a workspace, a model folder."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +14,9 @@ import torch
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_series
 from lib.publishing import ModelStore
-from lib.settings import APP_DIR, load_info
-from tools.benchmark.processes import ServerProcess, free_port, serving
+from lib.settings import load_info
+from tools.support.app_server import monailabel_server
+from tools.support.processes import ServerProcess
 
 GRID = Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
 _PATIENTS = 3
@@ -25,8 +24,8 @@ _START_SECONDS = 600  # on a busy machine; how long it took is reported
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Folders of one chaos run.
+class Sandbox:
+    """Folders of one chaos or fuzz run.
 
     Attributes:
         folder: Of all that follows.
@@ -37,42 +36,42 @@ class Stage:
     images: tuple[str, ...]
 
     @classmethod
-    def build(cls, folder: Path) -> Stage:
+    def build(cls, folder: Path) -> Sandbox:
         """Write small chests of three patients, and untrained weights: they are as easily damaged as good ones."""
         images = []
         for seed in range(1, _PATIENTS + 1):
             hu, _, affine = chest_volume(seed, lesions=draw_lesions(seed, 3, diameters=(20, 40)), acquisition=GRID)
             name = f"CHAOS-{seed}"
             images.append(write_dicom_series(folder / "studies" / name, hu, affine, patient_id=name))
-        stage = cls(folder, tuple(images))
-        stage.weights.parent.mkdir()
+        sandbox = cls(folder, tuple(images))
+        sandbox.weights.parent.mkdir()
         torch.manual_seed(0)
-        torch.save({"model": AttentionResidualUNet(**load_info()["network"]).state_dict()}, stage.weights)
-        return stage
+        torch.save({"model": AttentionResidualUNet(**load_info()["network"]).state_dict()}, sandbox.weights)
+        return sandbox
 
     @property
     def workspace(self) -> Path:
-        """Of the server."""
+        """Return the server's workspace."""
         return self.folder / "workspace"
 
     @property
     def models(self) -> ModelStore:
-        """Of the server, read from the outside."""
+        """Return the server's model store, read from outside the server."""
         return ModelStore(self.workspace / "models", self.weights)
 
     @property
     def weights(self) -> Path:
-        """The shipped weights, as far as the server knows."""
+        """Return the path that the server takes the shipped weights from."""
         return self.folder / "model" / "pretrained_lung_tumor.pt"
 
     @property
     def draft(self) -> Path:
-        """A version while it is written."""
+        """Return the folder of a version while it is being written."""
         return self.workspace / "models" / "versions" / ".part-version"
 
     @property
     def note(self) -> Path:
-        """There while a training runs, and after it was interrupted."""
+        """Return the file that exists while a training runs, and after it was interrupted."""
         return self.workspace / "training.json"
 
     def is_training(self) -> bool:
@@ -83,7 +82,7 @@ class Stage:
             return False
 
     def studies_fingerprint(self) -> str:
-        """Changes with any name, time or content in the DICOM folder."""
+        """Return a digest of all names, times and contents in the DICOM folder."""
         digest = hashlib.sha256()
         for path in sorted((self.folder / "studies").rglob("*")):
             digest.update(f"{path} {path.stat().st_mtime_ns}".encode())
@@ -91,38 +90,31 @@ class Stage:
         return digest.hexdigest()
 
     def versions(self) -> dict[str, tuple[int, int]]:
-        """Size and time of the weights of every version."""
+        """Return size and modification time of the weights of every version."""
         names = [manifest["version"] for manifest in self.models.manifests()]
         files = {name: self.models.weights(name).stat() for name in names}
         return {name: (file.st_size, file.st_mtime_ns) for name, file in files.items()}
 
     def leftovers(self) -> int:
-        """Number of temporary files that killed processes left."""
+        """Return the number of temporary files left by killed processes."""
         places = (self.workspace, self.weights.parent)
         uploads = self.workspace / "cache" / "uploads"
         return sum(len([*place.rglob(".part-*")]) for place in places) + len([*uploads.glob("*")])
 
-    @contextlib.contextmanager
-    def server(self, number: int, **conf: object) -> Iterator[ServerProcess]:
-        """``monailabel start_server`` on these folders; ``number`` tells its log from the others'."""
-        port = free_port()
-        command = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(APP_DIR)]
-        command += ["--studies", str(self.folder / "studies"), "--host", "127.0.0.1", "--port", str(port)]
-        command += ["--conf", "workspace", str(self.workspace), "--conf", "model_dir", str(self.weights.parent)]
-        for name, value in conf.items():
-            command += ["--conf", name, str(value)]
-        with serving(
-            command,
-            url=f"http://127.0.0.1:{port}",
-            ready="/info/",
-            directory=self.folder / f"server-{number}",
+    def server(self, number: int, **conf: object) -> contextlib.AbstractContextManager[ServerProcess]:
+        """Start ``monailabel start_server`` on these folders; ``number`` keeps its log apart from the others'."""
+        return monailabel_server(
+            self.folder / "studies",
+            self.folder / f"server-{number}",
             timeout=_START_SECONDS,
-        ) as server:
-            yield server
+            workspace=self.workspace,
+            model_dir=self.weights.parent,
+            **conf,
+        )
 
 
 def trainings(server: ServerProcess) -> list[psutil.Process]:
-    """The training processes of a server: all that it starts."""
+    """Return the training processes of a server: all its descendants."""
     try:
         return psutil.Process(server.process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

@@ -1,0 +1,52 @@
+"""Whether the server answers while it infers."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import requests
+
+from tools.benchmark.server import wait_for_images
+
+
+def info_seconds(url: str, seconds: float) -> list[float]:
+    """Request ``/info/`` repeatedly for some seconds; return the seconds of each answer."""
+    taken = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        requests.get(f"{url}/info/", timeout=60).raise_for_status()
+        taken.append(time.perf_counter() - start)
+        time.sleep(0.02)
+    return taken
+
+
+def info_during_inference(url: str) -> tuple[float, float, float]:
+    """Return median seconds of ``/info/`` while idle and during an inference, and seconds of that inference."""
+    image = wait_for_images(url)[0]
+    requests.get(f"{url}/datastore/image", params={"image": image}, timeout=600)
+    idle = statistics.median(info_seconds(url, 3))
+
+    def infer() -> float:
+        start = time.perf_counter()
+        requests.post(f"{url}/infer/lung_tumor", params={"image": image}, timeout=3600).raise_for_status()
+        return time.perf_counter() - start
+
+    infer()  # loads the weights
+    busy: list[float] = []
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(infer)
+        while not running.done():  # the request has a timeout of its own
+            busy += info_seconds(url, 0.2)
+    return idle, statistics.median(busy), running.result()
+
+
+def first_volume(url: str, path: Path) -> Path:
+    """Save the volume of the server's first image; return ``path``."""
+    reply = requests.get(f"{url}/datastore/image", params={"image": wait_for_images(url)[0]}, timeout=600)
+    reply.raise_for_status()
+    path.write_bytes(reply.content)
+    return path

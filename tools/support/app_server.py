@@ -1,0 +1,67 @@
+"""LungLabel's own server, started as a user starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lib.settings import APP_DIR
+from tools.support.processes import ServerProcess, free_port, serving
+
+_LAUNCHER = (str(Path(sys.executable).parent / "monailabel"),)
+_DEVELOPER_VARIABLES = ("MONAI_", "LUNGLABEL_", "PYTHON", "VIRTUAL_ENV")
+
+
+@contextlib.contextmanager
+def monailabel_server(
+    studies: Path | str,
+    directory: Path,
+    *,
+    environment: Mapping[str, str | None] | None = None,
+    launcher: Sequence[str] = _LAUNCHER,
+    timeout: float = 120,
+    **conf: object,
+) -> Iterator[ServerProcess]:
+    """Run ``monailabel start_server`` on ``studies`` until the block ends.
+
+    The working directory is not the repository's, and variables that a user has not set are left out, so that a server
+    that needs either of them fails.
+
+    Args:
+        studies: DICOM folder or DICOMweb URL.
+        directory: New folder for the working directory, workspace and models.
+        environment: Variables to set, or with None to leave out.
+        launcher: Command before ``start_server``.
+        timeout: Seconds to wait for the first answer.
+        conf: Each becomes ``--conf NAME VALUE``; ``workspace`` and ``model_dir`` lie in ``directory`` unless given.
+
+    Yields:
+        The server once it answers.
+
+    Raises:
+        RuntimeError: The server ended before it answered.
+        TimeoutError: The server did not answer in ``timeout`` seconds.
+    """
+    port = free_port()
+    command = [*launcher, "start_server", "--app", str(APP_DIR), "--studies", str(studies)]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    for name, value in {"workspace": directory / "workspace", "model_dir": directory / "model", **conf}.items():
+        command += ["--conf", name, str(value)]
+    with serving(
+        command,
+        url=f"http://127.0.0.1:{port}",
+        ready="/info/",
+        directory=directory / "cwd",
+        environment=_user_environment(environment or {}),
+        timeout=timeout,
+    ) as server:
+        yield server
+
+
+def _user_environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Return this process's environment without a developer's variables, changed by ``changes``."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_DEVELOPER_VARIABLES)}
+    return {name: value for name, value in {**kept, **changes}.items() if value is not None}
