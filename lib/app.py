@@ -31,7 +31,7 @@ from lib.configs.lung_tumor import LungTumor
 from lib.datastore.opening import open_datastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.login import mask_login
-from lib.dicomweb.pacs_hidden import Hidden
+from lib.dicomweb.pacs_filter import PacsFilter
 from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
@@ -200,7 +200,7 @@ class MyApp(MONAILabelApp):
         logger.info("Workspace (labels, segs and models are precious, cache is not): %s", self.settings.workspace)
         initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         initial_labels.start()
-        if not datastore.watch(initial_labels.wake).first_look.wait(_FIRST_LOOK_SECONDS):
+        if not datastore.watch(initial_labels.wake).first_round.wait(_FIRST_LOOK_SECONDS):
             logger.info("Indexing goes on; the list grows meanwhile.")
         self._damage.renew()  # hashes all that is stored: what is asked for later is compared with this
         self.retraining.start()
@@ -341,7 +341,7 @@ class MyApp(MONAILabelApp):
         if isinstance(client, FolderClient):
             return folder_router(client, self.uploads_dir)
         writable = self.settings.info["config"]["export"]["store_in_pacs"]
-        hidden = Hidden(client, self.datastore().catalog)
+        hidden = PacsFilter(client, self.datastore().catalog)
         return pacs_router(
             self.settings.studies, self.uploads_dir, writable=writable, login=self.settings.login, hidden=hidden
         )

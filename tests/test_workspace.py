@@ -370,11 +370,11 @@ def test_s16_the_app_folder_is_never_written_to(place, tmp_path):
     assert (APP_DIR / "logs" / "app.log").resolve() == Path("/dev/null")
 
 
-def test_s15_a_damaged_index_costs_no_first_look(dicom, tmp_path):
+def test_s15_a_damaged_index_costs_no_first_round(dicom, tmp_path):
     """The look that meets the damage is followed by another at once: a server must not start with an empty list."""
     conf = {"workspace": str(tmp_path / "workspace"), "rescan_seconds": "3600"}
     datastore = open_datastore(Settings.from_conf(str(dicom), conf))
     datastore.client.scan()
     datastore.client.index._connection.execute("UPDATE series SET header = '{'")
-    assert datastore.watch().first_look.wait(timeout=60)
+    assert datastore.watch().first_round.wait(timeout=60)
     assert len(datastore.list_images()) == 1

@@ -22,8 +22,7 @@ from lib.dicomweb import attributes
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import first_value
-from lib.dicomweb.pacs_hidden import PacsClient
-from lib.processes.priority import work_in_background
+from lib.dicomweb.pacs_client import PacsClient
 
 logger = logging.getLogger(__name__)
 
@@ -211,74 +210,3 @@ def _as_series(image: ImageFile) -> Series:
     return Series(
         image.uid, study_uid, header.to_json_dict(), image.size[-1], verdict.problem, verdict.warnings, image.path
     )
-
-
-class CatalogWatcher(threading.Thread):
-    """Keeps a catalog up to date in the background.
-
-    Args:
-        catalog: What is kept up to date.
-        scan: Takes in what changed in the folder before each refresh; calls back with its progress.
-            None for a PACS, which does so itself.
-        seconds: Pause between two looks.
-        after: Called after each refresh.
-    """
-
-    def __init__(
-        self,
-        catalog: SeriesCatalog,
-        scan: Callable[[Callable[[int, int], None]], Any] | None,
-        seconds: float,
-        after: Callable[[], object] = lambda: None,
-    ) -> None:
-        super().__init__(name="catalog", daemon=True)
-        self._catalog = catalog
-        self._scan = scan
-        self._seconds = seconds
-        self._after = after
-        self._next_refresh = 0.0
-        self._wake = threading.Event()
-        self.first_look = threading.Event()
-        self.progress: dict[str, int] = {}
-        self.error: str | None = None
-
-    def run(self) -> None:
-        """Look, pause, look again, until the server ends."""
-        work_in_background()
-        failures = 0
-        while True:
-            failures = 0 if self._look() else failures + 1
-            self.progress = {}
-            if failures == 1:  # the scan of the next look rebuilds a damaged index: nobody should wait for that
-                continue
-            self.first_look.set()
-            self._wake.wait(self._seconds)
-            self._wake.clear()
-
-    def _look(self) -> bool:
-        """Look once; whether it succeeded."""
-        try:
-            if self._scan:
-                self._scan(self._on_progress)
-            self._catalog.refresh()
-            self.error = None
-            self._after()
-        except Exception as error:  # a PACS that is away now may be back at the next look
-            self.error = f"{type(error).__name__}: {error}"
-            logger.warning("Could not list the series: %s", self.error)
-            return False
-        return True
-
-    def wake(self) -> None:
-        """Look now."""
-        self._wake.set()
-
-    def _on_progress(self, done: int, total: int) -> None:
-        self.progress = {"files_indexed": done, "files_to_index": total}
-        logger.info("Indexing: %d of %d new files", done, total)
-        if time.monotonic() < self._next_refresh:
-            return
-        start = time.monotonic()
-        self._catalog.refresh()
-        # A tenth of the time at most: a refresh takes the longer the more there is, and must not slow indexing down.
-        self._next_refresh = time.monotonic() + 10 * (time.monotonic() - start)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
-from lib.server.pacs_routes import pacs_client
+from lib.dicomweb.pacs_client import pacs_client
 from lib.settings import Settings, is_url
 
 

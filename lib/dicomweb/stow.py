@@ -1,17 +1,14 @@
-"""STOW-RS (PS3.18 10.5): what a request brings is spooled to disk, and only what viewers make of images is taken."""
+"""STOW-RS (PS3.18 10.5): the parts of a request's body on disk; only what viewers make of images is accepted."""
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
 
-from fastapi import Request
-from fastapi.concurrency import run_in_threadpool
 from pydicom import Dataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
@@ -27,7 +24,6 @@ from pydicom.uid import (
 )
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
 
 from lib.errors import UserError, in_one_line
 
@@ -89,23 +85,6 @@ class Received:
                 raise UserError(str(error), HTTPStatus.CONFLICT) from error
 
 
-@contextlib.asynccontextmanager
-async def received_instances(request: Request, folder: Path) -> AsyncIterator[Received]:
-    """Spool a STOW-RS request below ``folder`` for as long as it is needed.
-
-    Raises:
-        UserError: It is not ``multipart/related; type="application/dicom"`` (415), or damaged.
-        HTTPException: It is too large (413) or too slow (408), as `lib.server.access` limits each body.
-    """
-    boundary = _boundary(request.headers.get("content-type", ""))
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="stow-") as spool:
-        body = Path(spool) / "body"
-        with body.open("wb") as file:
-            await _spool(request, file)
-        yield Received(body, await run_in_threadpool(_split, body, boundary))
-
-
 def read_uids(path: Path) -> Dataset:
     """Read the UIDs of an instance that is to be stored.
 
@@ -152,21 +131,12 @@ def _after_the_uids() -> Callable[[BaseTag, str | None, int], bool]:
     return passed
 
 
-async def _spool(request: Request, file: BinaryIO) -> None:
-    """Write a body to disk, off the event loop, a block at a time."""
-    block = bytearray()
-    try:
-        async for chunk in request.stream():
-            block += chunk
-            if len(block) >= _BLOCK:
-                await run_in_threadpool(file.write, bytes(block))
-                block.clear()
-    except ClientDisconnect:
-        raise UserError("The body was broken off before its end.") from None
-    await run_in_threadpool(file.write, bytes(block))
+def boundary_of(content_type: str) -> bytes:
+    """Return the boundary of a STOW-RS body from its Content-Type.
 
-
-def _boundary(content_type: str) -> bytes:
+    Raises:
+        UserError: It is not ``multipart/related; type="application/dicom"`` (415), or names no boundary.
+    """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/related" or options.get(b"type", b"").lower() != b"application/dicom":
         raise UserError(
@@ -179,8 +149,12 @@ def _boundary(content_type: str) -> bytes:
     return options[b"boundary"]
 
 
-def _split(body: Path, boundary: bytes) -> list[Path]:
-    """Write the content of each part of a multipart body (RFC 2046) into a file beside it."""
+def split_parts(body: Path, boundary: bytes) -> list[Path]:
+    """Write the content of each part of a multipart body (RFC 2046) into a file beside it; return these files.
+
+    Raises:
+        UserError: The body is damaged, or has too many parts.
+    """
     parts: list[Path] = []
     ended = False
 
