@@ -32,6 +32,7 @@ def end_with_server() -> bool:
     kernel = ctypes.CDLL(None, use_errno=True)
     if kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl refuses to bind this process to its server")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches both; it is the server that ends both
     if os.getppid() != int(server):  # it ended before
         os._exit(3)
     return True

@@ -17,6 +17,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from lib.datastore.label_facts import said_with_label
 from lib.errors import UserError
 from lib.exports.lesion_table import as_csv, as_json
+from lib.server.app_protocol import LungLabelApp
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, kept_upload
 
@@ -37,7 +38,7 @@ class LabelOutput(str, Enum):
     json = "json"
 
 
-def datastore_router(app: Any) -> APIRouter:
+def datastore_router(app: LungLabelApp) -> APIRouter:
     """The routes over the datastore of ``app``, this app."""
     router = APIRouter(prefix="/datastore", tags=["Datastore"])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import SimpleITK as sitk
 from fastapi import APIRouter, Depends, Request
@@ -14,9 +12,10 @@ from monailabel.endpoints.user.auth import RBAC
 
 from lib.datastore.label_reader import on_grid
 from lib.evaluation.attention_picture import attention_picture
+from lib.server.app_protocol import LungLabelApp
 
 
-def picture_router(app: Any) -> APIRouter:
+def picture_router(app: LungLabelApp) -> APIRouter:
     """The route over ``app``, this app."""
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 
@@ -28,7 +27,7 @@ def picture_router(app: Any) -> APIRouter:
     return router
 
 
-def _picture(app: Any, image: str) -> bytes:
+def _picture(app: LungLabelApp, image: str) -> bytes:
     volume = sitk.ReadImage(app.datastore().get_image_uri(image))
     mask, weights = app.mask_and_attention(image)
     parts = [sitk.DICOMOrient(part, "LPS") for part in (volume, _like(mask, volume), _like(weights, volume))]

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,11 @@ def uploaded_volume(upload: UploadFile, folder: Path) -> Iterator[Path]:
             yield volume
         finally:
             volume.unlink(missing_ok=True)
+
+
+def is_file_below(path: Path, folders: Iterable[Path]) -> bool:
+    """Return whether a file exists below one of these folders, links resolved."""
+    return path.exists() and any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _read_upload(path: Path) -> sitk.Image:

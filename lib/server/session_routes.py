@@ -17,12 +17,13 @@ from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 
 from lib.errors import UserError
+from lib.server.app_protocol import LungLabelApp
 from lib.server.requests import uploaded_volume
 
 _ID = re.compile(r"[0-9a-f-]{36}")
 
 
-def session_router(app: Any) -> APIRouter:
+def session_router(app: LungLabelApp) -> APIRouter:
     """The routes over the sessions of ``app``, this app."""
     router = APIRouter(
         prefix="/session",
@@ -53,7 +54,7 @@ def session_router(app: Any) -> APIRouter:
     return router
 
 
-def session_of(app: Any, session_id: str, update_ts: bool = True) -> Any:
+def session_of(app: LungLabelApp, session_id: str, update_ts: bool = True) -> Any:
     """A session of MONAI Label's by its id.
 
     Raises:
@@ -65,7 +66,7 @@ def session_of(app: Any, session_id: str, update_ts: bool = True) -> Any:
     return session
 
 
-def _sessions(app: Any) -> Any:
+def _sessions(app: LungLabelApp) -> Any:
     if app.sessions() is None:
         raise UserError("Sessions are switched off on this server.", HTTPStatus.NOT_ACCEPTABLE)
     return app.sessions()

@@ -14,6 +14,7 @@ from pydantic import AfterValidator
 
 from lib.activelearning.leases import ASKER
 from lib.errors import UserError
+from lib.server.app_protocol import LungLabelApp
 from lib.settings import check_request
 from lib.storage.json_values import check_sendable
 
@@ -49,7 +50,7 @@ def _not_sync(run_sync: bool) -> bool:
 _NeverSync = Annotated[bool, AfterValidator(_not_sync)]
 
 
-def task_router(app: Any) -> APIRouter:
+def task_router(app: LungLabelApp) -> APIRouter:
     """The routes over ``app``, this app."""
     router = APIRouter()
 

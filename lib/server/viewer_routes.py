@@ -20,11 +20,12 @@ from lib.errors import UserError
 from lib.initial_labels.candidates import INITIAL, candidates, described
 from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
+from lib.server.app_protocol import LungLabelApp
 
-_TOLD = ("annotator", "note", "viewer", "model_version", "voxels")
+_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels")
 
 
-def viewer_router(app: Any) -> APIRouter:
+def viewer_router(app: LungLabelApp) -> APIRouter:
     """The routes over the datastore of ``app``, this app."""
     router = APIRouter(
         prefix="/viewer",
@@ -117,5 +118,5 @@ def _described(record: LabelRecord) -> dict[str, Any]:
         "number": record.number,
         "tag": record.tag,
         "time": record.time,
-        **{name: record.info.get(name) for name in _TOLD},
+        **{name: record.info.get(name) for name in _LABEL_FACTS},
     }

@@ -75,6 +75,7 @@ class Retraining(Worker):
         fresh = changed(labels, self._trained())
         if fresh < self._after or labels == self._attempted:
             return False
+        self.check_stopped()
         logger.info("%d labels are new or changed: retraining", fresh)
         self._attempted = labels
         self._start({BY_ITSELF: True})
@@ -90,7 +91,9 @@ class Retraining(Worker):
         self._store.remove_drafts()
         made = next((m for m in self._store.manifests() if m.get("run") == run.name), None)
         told = f"The training {run.name} was interrupted"
-        if self._status() == "STOPPED":
+        status = self._status()
+        self.check_stopped()  # the end of the server stops a training, too, and that one has to start again
+        if status == "STOPPED":
             self._unfinished.drop(run)
         elif made:
             verdict = made.get("verdict") or {"publish": False, "reason": "Kept, not in use."}

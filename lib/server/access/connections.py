@@ -14,7 +14,8 @@ from typing import Any
 
 import uvicorn
 
-from lib.server.log_rules import SparingFilter
+from lib.server.log_rules import RateLimitFilter
+from lib.server.upstream_patches import replace_protocol
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +47,9 @@ def limit_connections(config: uvicorn.Config, limits: ConnectionLimits) -> None:
     """Make the server of ``config`` keep ``limits``, as far as the process may open as many files."""
     files = _allow_files()
     limits = ConnectionLimits(min(limits.connections, max(files - _FILES_FOR_WORK, files // 2)), limits.head_seconds)
-    config.http_protocol_class = limited(config.http_protocol_class, limits)
-    config.backlog = min(config.backlog, _BACKLOG)  # the socket is opened after the app is loaded
+    replace_protocol(config, lambda base: limited(base, limits), _BACKLOG)
     for name in ("asyncio", "uvicorn.error", __name__):
-        logging.getLogger(name).addFilter(SparingFilter())
+        logging.getLogger(name).addFilter(RateLimitFilter())
 
 
 def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:

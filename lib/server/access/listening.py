@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 from collections.abc import Mapping
@@ -63,25 +62,6 @@ class Listening:
     def _url_of(self, host: str) -> str:
         scheme = "https" if self.https else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
-
-
-def running_server() -> tuple[uvicorn.Server, list[socket.socket] | None] | None:
-    """Return uvicorn's server in whose event loop this is called, with the sockets it was given; None without one.
-
-    uvicorn hands an application no reference to its server, so it is taken from the coroutine that runs it.
-    """
-    try:
-        tasks = asyncio.all_tasks()
-    except RuntimeError:  # no event loop: training process, command line
-        return None
-    for task in tasks:
-        coroutine: Any = task.get_coro()
-        while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-            owner = frame.f_locals.get("self")
-            if isinstance(owner, uvicorn.Server):
-                return owner, frame.f_locals.get("sockets")
-            coroutine = getattr(coroutine, "cr_await", None)
-    return None
 
 
 def listening_of(server: uvicorn.Server, sockets: list[socket.socket] | None) -> Listening:

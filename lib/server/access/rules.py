@@ -13,9 +13,10 @@ from lib.errors import UserError
 from lib.server.access.bodies import MIB
 from lib.server.access.connections import ConnectionLimits, limit_connections
 from lib.server.access.hosts import AllowedHosts, parse_hosts
-from lib.server.access.listening import Listening, check_start, listening_of, open_network_warning, running_server
+from lib.server.access.listening import Listening, check_start, listening_of, open_network_warning
 from lib.server.access.middleware import Access, BodyLimits
 from lib.server.access.route_table import Body
+from lib.server.upstream_patches import running_server
 
 
 @dataclass(frozen=True)
