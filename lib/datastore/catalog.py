@@ -36,11 +36,15 @@ class DicomwebClient(Protocol):
 
     base_url: str
 
-    def search_for_series(self, **query: Any) -> list[_DicomJson]: ...
+    def search_for_series(
+        self, *, fields: Sequence[str] | None = None, search_filters: dict[str, Any] | None = None
+    ) -> list[_DicomJson]: ...
 
-    def search_for_instances(self, study: str, series: str, **query: Any) -> list[_DicomJson]: ...
+    def search_for_instances(
+        self, study_instance_uid: str, series_instance_uid: str, *, fields: Sequence[str] | None = None
+    ) -> list[_DicomJson]: ...
 
-    def retrieve_series_metadata(self, study: str, series: str) -> list[_DicomJson]: ...
+    def retrieve_series_metadata(self, study_instance_uid: str, series_instance_uid: str) -> list[_DicomJson]: ...
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,12 @@ class SeriesCatalog:
     def refresh(self) -> None:
         """Ask the client what there is now. A series that cannot be judged keeps no other from being listed."""
         with self._refresh_lock:
-            changed = self.client.index.take_changed_series() if isinstance(self.client, FolderClient) else set()
+            changed: set[str] = set()
+            if isinstance(self.client, FolderClient):
+                changed = self.client.index.take_changed_series()
             try:
                 self._refresh(changed)
-            except BaseException:  # what changed is judged at the next look
+            except BaseException:  # what changed is judged at the next refresh
                 if isinstance(self.client, FolderClient):
                     self.client.index.note_changed_series(changed)
                 raise

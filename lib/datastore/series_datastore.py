@@ -199,8 +199,8 @@ class SeriesDatastore(FixedImages, StoredLabels):
 
     def damage(self) -> list[Damage]:
         """Return what is damaged of the labels in use and of the DICOM objects in the workspace."""
-        objects = self.client.objects.damage() if isinstance(self.client, FolderClient) else []
-        return [*self.labels.damage(former=False), *objects]
+        damaged = self.labels.damage(former=False)
+        return [*damaged, *self.client.objects.damage()] if isinstance(self.client, FolderClient) else damaged
 
     def datalist(self) -> list[dict[str, Any]]:
         """Return image and label paths of all labelled images, for training.

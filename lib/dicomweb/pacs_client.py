@@ -84,9 +84,12 @@ class PacsClient(DICOMwebClientX):
 class _TimeoutAdapter(HTTPAdapter):
     """Limit the time a PACS is waited for as MONAI Label's settings say; by default requests waits for ever."""
 
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        options["timeout"] = options.get("timeout") or (_CONNECT_SECONDS, settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT)
-        return super().send(request, **options)
+    def send(
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **options: Any
+    ) -> requests.Response:
+        """Send a request, by default with the timeout of MONAI Label's settings."""
+        timeout = timeout or (_CONNECT_SECONDS, settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT)
+        return super().send(request, stream, timeout, *args, **options)
 
 
 def pacs_session(login: Login | None = None) -> requests.Session:

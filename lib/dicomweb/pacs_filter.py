@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from dicomweb_client import DICOMwebClient
-
 from lib.dicomweb.matching import first_value
 from lib.dicomweb.pacs_client import PacsClient
 
@@ -27,7 +25,7 @@ class PacsFilter:
         catalog: Its series; ``unclear`` are those whose patient or images are ambiguous.
     """
 
-    def __init__(self, client: DICOMwebClient, catalog: _Catalog) -> None:
+    def __init__(self, client: object, catalog: _Catalog) -> None:
         self._client = client
         self._catalog = catalog
 

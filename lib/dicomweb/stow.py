@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from pydicom import Dataset
 from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     BasicTextSRStorage,
@@ -93,7 +93,7 @@ def read_uids(path: Path) -> Dataset:
     """
     try:
         with path.open("rb") as file:
-            found = read_partial(file, _after_the_uids(), specific_tags=list(_UIDS))
+            found = read_partial(file, _after_the_uids(), specific_tags=[Tag(keyword) for keyword in _UIDS])
         header = Dataset()
         for keyword in _UIDS:
             setattr(header, keyword, str(found.get(keyword) or ""))
@@ -155,41 +155,52 @@ def split_parts(body: Path, boundary: bytes) -> list[Path]:
     Raises:
         UserError: The body is damaged, or has too many parts.
     """
-    parts: list[Path] = []
-    ended = False
-
-    def begin() -> None:
-        if len(parts) >= _MOST_PARTS:
-            raise UserError(f"The body has more than {_MOST_PARTS} parts; send the instances in several requests.")
-        nonlocal file
-        parts.append(body.with_name(f"{len(parts)}.dcm"))
-        file = stack.enter_context(parts[-1].open("wb"))
-
-    def data(content: bytes, start: int, end: int) -> None:
-        file.write(memoryview(content)[start:end])
-
-    def finish() -> None:
-        nonlocal ended
-        ended = True
-
-    file: BinaryIO
     damaged = UserError(
         "The body is no multipart body with the boundary that its Content-Type names, or it is cut off."
     )
-    with contextlib.ExitStack() as stack, body.open("rb") as source:
-        callbacks = {
-            "on_part_begin": begin,
-            "on_part_data": data,
-            "on_part_end": lambda: file.close(),
-            "on_end": finish,
-        }
+    with contextlib.closing(_PartWriter(body)) as parts, body.open("rb") as source:
         try:
-            parser = MultipartParser(boundary, callbacks)
+            parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": parts.begin,
+                    "on_part_data": parts.write,
+                    "on_part_end": parts.close,
+                    "on_end": parts.finish,
+                },
+            )
             while block := source.read(_BLOCK):
                 parser.write(block)
             parser.finalize()
         except FormParserError as error:
             raise damaged from error
-    if not ended or not parts:
+    if not parts.finished or not parts.paths:
         raise damaged
-    return parts
+    return parts.paths
+
+
+class _PartWriter:
+    """The callbacks of the multipart parser: each part becomes a file beside the body."""
+
+    def __init__(self, body: Path) -> None:
+        self._body = body
+        self._file: BinaryIO | None = None
+        self.paths: list[Path] = []
+        self.finished = False
+
+    def begin(self) -> None:
+        if len(self.paths) >= _MOST_PARTS:
+            raise UserError(f"The body has more than {_MOST_PARTS} parts; send the instances in several requests.")
+        self.paths.append(self._body.with_name(f"{len(self.paths)}.dcm"))
+        self._file = self.paths[-1].open("wb")
+
+    def write(self, content: bytes, start: int, end: int) -> None:
+        assert self._file is not None, "the parser begins a part before it has data"
+        self._file.write(memoryview(content)[start:end])
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def finish(self) -> None:
+        self.finished = True

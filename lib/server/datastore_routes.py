@@ -58,7 +58,8 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         app.datastore().series(image)
         with kept_upload(label, app.uploads_dir) as path:
             label_id = app.datastore().save_label(image, str(path), tag or DefaultLabelTag.FINAL.value, info)
-        return {**(app.on_save_label(image, label_id) or {}), "image": image, "label": label_id}
+        app.on_save_label(image, label_id)
+        return {"image": image, "label": label_id}
 
     @router.get("/label", summary="Download the latest label", dependencies=[Depends(_USER)])
     def download_label(

@@ -58,7 +58,9 @@ async def _answer_invalid(request: Request, error: Any) -> JSONResponse:
 
 
 async def _answer_not_usable(request: Request, error: Any) -> JSONResponse:
-    return await _answer_user_error(request, UserError(f"A file cannot be used: {error}.", 422))
+    return await _answer_user_error(
+        request, UserError(f"A file cannot be used: {error}.", HTTPStatus.UNPROCESSABLE_ENTITY)
+    )
 
 
 async def _answer_monailabel_error(request: Request, error: Any) -> JSONResponse:

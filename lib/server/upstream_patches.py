@@ -227,7 +227,6 @@ def running_server() -> tuple[uvicorn.Server, list[socket.socket] | None] | None
     "uvicorn",
     "0.54.0",
     "uvicorn.server:Server.startup",
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol",
     "uvicorn.protocols.http.h11_impl:H11Protocol",
     reason="uvicorn limits neither the number of connections nor the time for the head of a request.",
 )
@@ -249,7 +248,7 @@ def replace_protocol(config: uvicorn.Config, limited: Callable[[type[Any]], type
     "uvicorn.server:Server.shutdown",
     "uvicorn.server:Server.capture_signals",
     "uvicorn.server:Server.handle_exit",
-    "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol.shutdown",
+    "uvicorn.protocols.http.h11_impl:H11Protocol.shutdown",
     reason="uvicorn waits for open requests without a limit, and tells the application only after that.",
 )
 def stop_at_shutdown(server: uvicorn.Server, stop: Callable[[], bool], grace_seconds: int) -> None:

@@ -39,7 +39,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
     )
     def status() -> dict[str, Any]:
         info = app.info()
-        stats = next((stats for stats in info["train_stats"].values() if stats), {})
+        stats: dict[str, Any] = next((stats for stats in info["train_stats"].values() if stats), {})
         trainings = tasks("train")
         ended = [task for task in trainings if task["status"] not in ("SUBMITTED", "RUNNING")]
         return {
