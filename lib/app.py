@@ -55,7 +55,7 @@ _UNCERTAINTY = "uncertainty"
 
 
 class MyApp(MONAILabelApp):
-    """LungLabel as MONAI Label's server and its training process know it.
+    """The app that MONAI Label's server and its training process load.
 
     Args:
         app_dir: This repository.
@@ -141,11 +141,11 @@ class MyApp(MONAILabelApp):
         return {"random": Random(), "first": First(), "last": Last(), _UNCERTAINTY: doubtful}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        """What the strategies choose by; the server scores by itself, ``POST /scoring`` does all of it at once."""
+        """Return what the strategies choose by; the server scores by itself, ``POST /scoring`` scores all at once."""
         return {_UNCERTAINTY: self._scoring}
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The image that a strategy chooses among those that nobody else was just offered.
+        """Return the image that a strategy chooses among those that nobody else was just offered.
 
         Once all are labelled, a labelled one is offered again, with ``review`` true: see `Review`.
 
@@ -195,18 +195,18 @@ class MyApp(MONAILabelApp):
 
     @property
     def network_warning(self) -> str | None:
-        """What must be said where others can reach this server; None where they cannot."""
+        """Warning where others can reach this server; None where they cannot."""
         return self._access.network_warning if self._access else None
 
     def on_save_label(self, image_id: str, label_id: str) -> None:
-        """Called after each submission."""
+        """Release the lease of the image and wake the threads that use labels; called after each submission."""
         super().on_save_label(image_id, label_id)
         self._leases.release(image_id)
         self.retraining.wake()
         self.segs.wake()
 
     def info(self) -> dict[str, Any]:
-        """What clients are told about this app, with the version of the model in use and what is wrong with it."""
+        """Return what clients are told about this app, with the version of the model in use and its problem."""
         serving = self.models.serving()
         return {**super().info(), "model_version": serving.version, "model_problem": serving.problem}
 
@@ -232,7 +232,7 @@ class MyApp(MONAILabelApp):
         return result
 
     def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mask and attention map (eq. 6) of an image, voxel for voxel (column, row, slice), from one run."""
+        """Return mask and attention map (eq. 6) of an image, voxel for voxel (column, row, slice), from one run."""
         request = {"model": LungTumor.NAME, "image": image, "attention": True, "skip_writer": True}
         data = self.infer(request)["params"]
         return np.asarray(data["pred"]), np.asarray(data[ATTENTION])
@@ -286,7 +286,7 @@ class MyApp(MONAILabelApp):
 
     @property
     def uploads_dir(self) -> Path:
-        """Where files sent with a request wait for their inference."""
+        """Folder for files that are sent with a request."""
         return self.settings.cache_dir / "uploads"
 
     def _was_uploaded(self, image: object) -> bool:

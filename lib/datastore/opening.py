@@ -12,7 +12,7 @@ from lib.settings import Settings, is_url
 
 
 def open_datastore(settings: Settings, pacs_filters: dict[str, Any] | None = None) -> SeriesDatastore:
-    """The series of ``settings.studies``; those of a folder as its index knows them, nothing is read yet.
+    """Return the datastore of ``settings.studies``; of a folder as its index knows it, nothing is read yet.
 
     Args:
         settings: Where studies and workspace are.

@@ -11,7 +11,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def expect_children() -> None:
-    """Called in the server: the processes that it starts from now on can tell who started them."""
+    """Let the processes that this server starts from now on know who started them."""
     os.environ[_SERVER] = str(os.getpid())
 
 

@@ -27,7 +27,7 @@ _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
 
 
 class LabelOutput(str, Enum):
-    """In which form a label is sent, by the word that ``POST /infer`` has for it."""
+    """Formats in which a label is sent, named as in ``POST /infer``."""
 
     image = "image"
     dicom_seg = "dicom_seg"
@@ -39,7 +39,7 @@ class LabelOutput(str, Enum):
 
 
 def datastore_router(app: LungLabelApp) -> APIRouter:
-    """The routes over the datastore of ``app``, this app."""
+    """Return the routes over the datastore of ``app``."""
     router = APIRouter(prefix="/datastore", tags=["Datastore"])
 
     @router.get("/", summary="Images and labels", dependencies=[Depends(_USER)])

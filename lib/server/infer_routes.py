@@ -32,7 +32,7 @@ _PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "l
 
 
 def infer_router(app: LungLabelApp) -> APIRouter:
-    """The route over ``app``, this app."""
+    """Return the route over ``app``."""
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 
     @router.post("/infer/{model}", summary="Run inference")
@@ -54,7 +54,7 @@ def infer_router(app: LungLabelApp) -> APIRouter:
                 )
             return _accepted(app, model, json_object(params), image, session_id, uploaded=bool(file))
 
-        request = await run_in_threadpool(accept)  # what is wrong is told at once
+        request = await run_in_threadpool(accept)  # an invalid request is refused at once
 
         def respond() -> Any:
             if not file:
@@ -70,7 +70,7 @@ def infer_router(app: LungLabelApp) -> APIRouter:
 def _accepted(
     app: LungLabelApp, model: str, params: dict[str, Any], image: str, session_id: str, *, uploaded: bool
 ) -> dict[str, Any]:
-    """The request as MONAI Label knows it.
+    """Return the request as MONAI Label expects it.
 
     Raises:
         UserError: There is no such model or image, or a value cannot be used.

@@ -22,7 +22,7 @@ _LONGEST_NAME = 100
 
 
 def model_router(app: LungLabelApp) -> APIRouter:
-    """The routes over the model versions of ``app``, this app. Downloads stay MONAI Label's."""
+    """Return the routes over the model versions of ``app``; downloads stay MONAI Label's."""
     router = APIRouter(prefix="/model", tags=["Model"])
 
     @router.put("/{model}", summary="Keep weights as a version, which does not serve yet")

@@ -16,7 +16,7 @@ from lib.server.app_protocol import LungLabelApp
 
 
 def picture_router(app: LungLabelApp) -> APIRouter:
-    """The route over ``app``, this app."""
+    """Return the route over ``app``."""
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 
     @router.get("/attention/{image}", summary="Slices with mask and attention map side by side, PNG")
@@ -41,5 +41,5 @@ def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:
 
 
 def _voxels(image: sitk.Image) -> np.ndarray:
-    """Voxels with the axes of the image."""
+    """Return voxels with the axes of the image."""
     return sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)

@@ -24,7 +24,7 @@ _ID = re.compile(r"[0-9a-f-]{36}")
 
 
 def session_router(app: LungLabelApp) -> APIRouter:
-    """The routes over the sessions of ``app``, this app."""
+    """Return the routes over the sessions of ``app``."""
     router = APIRouter(
         prefix="/session",
         tags=["Session"],
@@ -55,7 +55,7 @@ def session_router(app: LungLabelApp) -> APIRouter:
 
 
 def session_of(app: LungLabelApp, session_id: str, update_ts: bool = True) -> Any:
-    """A session of MONAI Label's by its id.
+    """Return a session of MONAI Label by its id.
 
     Raises:
         UserError: There is none.

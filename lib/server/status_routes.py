@@ -1,4 +1,4 @@
-"""``GET /status``: how the work stands, as a page for people; ``/status/data``: the same as JSON."""
+"""``GET /status``: the state of the server as a page for people; ``/status/data``: the same as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAGE = Path(__file__).parent / "status.html"
 
 
 def status_router(app: LungLabelApp) -> APIRouter:
-    """The routes over ``app``, this app."""
+    """Return the routes over ``app``."""
     router = APIRouter(
         prefix="/status", tags=["App"], dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
     )

@@ -34,7 +34,7 @@ def _sendable(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-# They are told again with the state of the task: what JSON cannot hold would break every such answer.
+# They are part of the state of the task: what JSON cannot hold would break every answer that has it.
 _Params = Annotated[dict[str, Any], AfterValidator(_sendable)]
 
 
@@ -51,7 +51,7 @@ _NeverSync = Annotated[bool, AfterValidator(_not_sync)]
 
 
 def task_router(app: LungLabelApp) -> APIRouter:
-    """The routes over ``app``, this app."""
+    """Return the routes over ``app``."""
     router = APIRouter()
 
     @router.get("/info/", tags=["App"], summary="What this app is and how it is doing", dependencies=[Depends(_USER)])
@@ -109,7 +109,7 @@ def task_router(app: LungLabelApp) -> APIRouter:
 
 
 def _by_name(params: dict[str, Any] | None, names: Any) -> dict[str, Any] | None:
-    """Parameters of each task by its name, as MONAI Label merges them."""
+    """Return the parameters of each task by its name, as MONAI Label merges them."""
     for name in names:
         if params and not isinstance(params.get(name, {}), dict):
             raise UserError(f"The parameters of {name} must be a JSON object, not {params[name]!r}.")

@@ -32,7 +32,7 @@ _BUSY = (
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """Of one server.
+    """Limits of one server.
 
     Attributes:
         connections: At one time.
@@ -96,16 +96,16 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
                 super().connection_lost(exc)
 
         def eof_received(self) -> bool | None:
-            """Nothing more comes."""
+            """Take notice that the client sends nothing more."""
             return None if self.refused else super().eof_received()
 
         def pause_writing(self) -> None:
-            """The client does not read as fast as is written."""
+            """Start a timer: the client does not read as fast as is written."""
             super().pause_writing()
             self.unread_timer = self.loop.call_later(_UNREAD_SECONDS, self.transport.abort)
 
         def resume_writing(self) -> None:
-            """It does again."""
+            """Stop the timer: the client reads again."""
             self.stop_timer("unread_timer")
             super().resume_writing()
 

@@ -118,7 +118,7 @@ def open_network_warning(listening: Listening) -> str | None:
 
 
 def is_address(host: str) -> bool:
-    """Whether ``host`` is an IP address, not a name."""
+    """Return whether ``host`` is an IP address, not a name."""
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -131,7 +131,7 @@ def _is_wildcard(host: str) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether all addresses of ``host`` are of the loopback interface; a name that cannot be resolved is not."""
+    """Return whether all addresses of ``host`` are of the loopback interface; a name that cannot be resolved is not."""
     if _is_wildcard(host):
         return False
     if is_address(host):

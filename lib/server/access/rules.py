@@ -61,7 +61,7 @@ class AccessRules:
 
     @property
     def network_warning(self) -> str | None:
-        """What must be said at each start and on the status page; None where nobody else can connect."""
+        """Warning for the start and the status page; None where nobody else can connect."""
         return open_network_warning(self.listening)
 
     def around(self, app: Any, origins: Iterable[Any] = ()) -> Access:
