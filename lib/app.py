@@ -1,16 +1,13 @@
-"""The MONAI Label app: which model, strategies and routes it offers, over which datastore."""
+"""The MONAI Label app: the model, strategies, routes and background threads that it offers over a datastore."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
 import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from monailabel.config import settings as server_settings
@@ -20,53 +17,45 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
-from monailabel.interfaces.utils.app import apps
 from monailabel.tasks.activelearning.first import First
-from monailabel.utils.async_tasks.utils import tasks
 
 from lib.activelearning import Last, Leases, MostDoubtful, Random, Review
 from lib.activelearning.background import BackgroundScoring, Courtesy
 from lib.activelearning.uncertainty_scoring import DoubtScoring
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.opening import open_datastore
-from lib.dicomweb.folder_client import FolderClient
+from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.login import mask_login
-from lib.dicomweb.pacs_hidden import Hidden
 from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
 from lib.infers.lung_tumor import ATTENTION
 from lib.initial_labels.initial_labels import InitialLabels
-from lib.processes.parent_process import expect_children
-from lib.processes.priority import start_shared_threads
 from lib.publishing import ModelStore
-from lib.publishing.adoption import left_behind
 from lib.publishing.model_store import PRETRAINED_FILE
 from lib.server.access.rules import rules_at_start
-from lib.server.folder_routes import folder_router
+from lib.server.background import run_workers
+from lib.server.damage_cache import DamageCache
+from lib.server.dicomweb_routes import dicomweb_router
 from lib.server.install import install
 from lib.server.log_file import move_log
-from lib.server.log_rules import apply_log_rules
-from lib.server.pacs_routes import pacs_router
+from lib.server.requests import is_file_below
 from lib.server.sessions import TolerantSessions
-from lib.server.surroundings import work_in
+from lib.server.start import exit_with_problems, prepare_server, print_welcome
+from lib.server.task_state import is_running, last_status
+from lib.server.upstream_patches import apply_settings, register_app, tolerant_sessions
 from lib.server.work_queue import WorkQueue
-from lib.settings import APP_DIR, Settings, check_request
-from lib.storage.atomic import remove_leftovers
+from lib.settings import Settings, check_request
 from lib.storage.integrity import Damage
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
-from lib.verification import Remembered
 from lib.workspace import is_server, open_workspace, refusing_to_start
 
-logger = logging.getLogger(__name__)
-
-_FIRST_LOOK_SECONDS = 20
 _UNCERTAINTY = "uncertainty"
 
 
 class MyApp(MONAILabelApp):
-    """LungLabel as MONAI Label's server and its training process know it.
+    """The app that MONAI Label's server and its training process load.
 
     Args:
         app_dir: This repository.
@@ -80,23 +69,21 @@ class MyApp(MONAILabelApp):
             self.settings = Settings.from_conf(studies, conf)
             self._access = rules_at_start(self.settings.info["config"]["server"])
         except UserError as error:
-            # Raised, it would end in a page of traceback of the server's start-up.
-            problems = "\n".join(f"  {problem}" for problem in str(error).splitlines())
-            print(f"\nLungLabel cannot start:\n{problems}\n", file=sys.stderr, flush=True)
-            os._exit(2)
+            exit_with_problems(error)
         if self.settings.login:
-            apps[f"{app_dir}{self.settings.studies}"] = self  # by which MONAI Label finds it from now on
+            register_app(app_dir, self.settings.studies, self)
         with refusing_to_start():
-            self._claim = open_workspace(self.settings)
+            self._workspace_lock = open_workspace(self.settings)
             if is_server():
                 os.umask(0o077)  # for what MONAI Label, SQLite and the training process write
                 move_log(self.settings.workspace)
-            _prepare_server_settings(self.settings)
+            apply_settings(self.settings, in_server=is_server())
+            self.uploads_dir.mkdir(parents=True, exist_ok=True)
         self.models = ModelStore(self.settings.models_dir, self.settings.model_dir / PRETRAINED_FILE)
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
         self.inferences = WorkQueue("inferences")
-        self._courtesy = Courtesy(lambda: _running("train") or _running("scoring"))
+        self._courtesy = Courtesy(lambda: is_running("train") or is_running("scoring"))
         self._scoring = DoubtScoring(
             _UNCERTAINTY,
             self.settings.info,
@@ -106,7 +93,7 @@ class MyApp(MONAILabelApp):
             before_each_batch=self._courtesy.stand_aside,
         )
         self._review = Review(self._scoring.disagreements)
-        self._damage = Remembered(lambda: [*self.datastore().damage(), *self.models.damage()])
+        self._damage = DamageCache(lambda: [*self.datastore().damage(), *self.models.damage()])
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
         self.task_config.init(
@@ -130,19 +117,22 @@ class MyApp(MONAILabelApp):
             )
 
     def _load_sessions(self, load: bool = False) -> TolerantSessions | None:
-        stock = super()._load_sessions(load)
-        return None if stock is None else TolerantSessions(stock.store_path, stock.expiry)
+        return tolerant_sessions(super()._load_sessions(load))
 
     def init_datastore(self) -> Datastore:
-        """The series of the folder or PACS."""
+        """Return the series of the folder or PACS."""
         return open_datastore(self.settings, server_settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER)
 
+    def datastore(self) -> SeriesDatastore:
+        """Return the images and labels."""
+        return cast(SeriesDatastore, super().datastore())
+
     def init_infers(self) -> dict[str, InferTask]:
-        """The model's infer task."""
+        """Return the model's infer task."""
         return {LungTumor.NAME: self.task_config.infer()}
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        """The model's train task."""
+        """Return the model's train task."""
         return {LungTumor.NAME: self.task_config.trainer()}
 
     def init_strategies(self) -> dict[str, Strategy]:
@@ -151,11 +141,11 @@ class MyApp(MONAILabelApp):
         return {"random": Random(), "first": First(), "last": Last(), _UNCERTAINTY: doubtful}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        """What the strategies choose by; the server scores by itself, ``POST /scoring`` does all of it at once."""
+        """Return what the strategies choose by; the server scores by itself, ``POST /scoring`` scores all at once."""
         return {_UNCERTAINTY: self._scoring}
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The image that a strategy chooses among those that nobody else was just offered.
+        """Return the image that a strategy chooses among those that nobody else was just offered.
 
         Once all are labelled, a labelled one is offered again, with ``review`` true: see `Review`.
 
@@ -175,65 +165,48 @@ class MyApp(MONAILabelApp):
         return self._scoring.doubts()
 
     def damage(self) -> list[Damage]:
-        """What is damaged of all that is stored, but for labels that newer ones have replaced."""
-        return self._damage()
+        """Return what is damaged of all that is stored, but for labels that newer ones have replaced."""
+        return self._damage.damage()
 
     def on_init_complete(self) -> None:
-        """Called in the server only: put our routes in front, watch the studies, wait for a first look."""
+        """Put this app's routes before MONAI Label's and start the background threads; called in the server only."""
         super().on_init_complete()
         from monailabel.app import app as server  # the training process has no server to import
 
-        expect_children()
-        start_shared_threads()
         with refusing_to_start():
-            remove_leftovers(self.settings.workspace)
-            self.models.recover()
-        self._tell_of_versions_left_behind()
+            prepare_server(self.settings, self.models)
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
         self.segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
-        apply_log_rules()
-        work_in(APP_DIR, self.settings.temporary_dir)
-        install(server, self, self._dicomweb_router(), self._access)
-        logger.info("Studies: %s", self.settings.studies)
-        logger.info("Workspace (labels, segs and models are precious, cache is not): %s", self.settings.workspace)
+        assert self._access is not None, "there are rules for whoever serves"
+        install(server, self, dicomweb_router(datastore, self.settings, self.uploads_dir), self._access)
+        self._start_workers()
+        print_welcome(self.settings, datastore.status(), self._access.listening.url, self.network_warning)
+
+    def _start_workers(self) -> None:
+        datastore = self.datastore()
         initial_labels = InitialLabels(datastore, self.settings.info["imports"])
-        initial_labels.start()
-        if not datastore.watch(initial_labels.wake).first_look.wait(_FIRST_LOOK_SECONDS):
-            logger.info("Indexing goes on; the list grows meanwhile.")
+        scoring = BackgroundScoring(self._scoring, datastore, self._courtesy)
+        watcher = datastore.watch(initial_labels.wake)
+        workers = (initial_labels, self.retraining, self.segs, scoring, self._damage, self.inferences)
+        run_workers(watcher, workers)
         self._damage.renew()  # hashes all that is stored: what is asked for later is compared with this
-        self.retraining.start()
-        self.segs.start()
-        BackgroundScoring(self._scoring, datastore, self._courtesy).start()
-        status = datastore.status()
-        address = self._access.listening.url
-        print(
-            f"\n  LungLabel serves {status['total']} usable CT series ({status['left_out']} left out) of"
-            f" {self.settings.studies}\n  OHIF:    {address}/ohif/\n  Status:  {address}/status\n  Slicer:  {address}"
-            f"\n  Labels:  {self.settings.labels_dir}"
-            '\n  Web pages of other sites may not use this server, whatever "Allow Origins" above says.'
-            "\n  Research use only, not a medical device.\n",
-            flush=True,
-        )
-        if self.network_warning:
-            print(f"  WARNING: {self.network_warning}\n", file=sys.stderr, flush=True)
-            logger.warning("%s", self.network_warning)
 
     @property
     def network_warning(self) -> str | None:
-        """What must be said where others can reach this server; None where they cannot."""
+        """Warning where others can reach this server; None where they cannot."""
         return self._access.network_warning if self._access else None
 
     def on_save_label(self, image_id: str, label_id: str) -> None:
-        """Called after each submission."""
+        """Release the lease of the image and wake the threads that use labels; called after each submission."""
         super().on_save_label(image_id, label_id)
         self._leases.release(image_id)
         self.retraining.wake()
         self.segs.wake()
 
     def info(self) -> dict[str, Any]:
-        """What clients are told about this app, with the version of the model in use and what is wrong with it."""
+        """Return what clients are told about this app, with the version of the model in use and its problem."""
         serving = self.models.serving()
         return {**super().info(), "model_version": serving.version, "model_problem": serving.problem}
 
@@ -259,7 +232,7 @@ class MyApp(MONAILabelApp):
         return result
 
     def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
-        """Mask and attention map (eq. 6) of an image, voxel for voxel (column, row, slice), from one run."""
+        """Return mask and attention map (eq. 6) of an image, voxel for voxel (column, row, slice), from one run."""
         request = {"model": LungTumor.NAME, "image": image, "attention": True, "skip_writer": True}
         data = self.infer(request)["params"]
         return np.asarray(data["pred"]), np.asarray(data[ATTENTION])
@@ -289,28 +262,14 @@ class MyApp(MONAILabelApp):
         def labels() -> dict[str, str]:
             return {uid: store.latest(uid, "final").sha256 for uid in self.datastore().get_labeled_images()}
 
-        def status() -> str | None:
-            started = tasks("train")
-            return started[-1]["status"] if started else None
-
         return Retraining(
             self.settings.info["config"]["train"]["retrain_after"],
             labels=labels,
             store=self.models,
             unfinished=self._unfinished,
-            status=status,
+            status=lambda: last_status("train"),
             start=lambda params: self.async_training(LungTumor.NAME, params),
         )
-
-    def _tell_of_versions_left_behind(self) -> None:
-        """Earlier releases kept versions in the app's folder."""
-        folder = self.settings.model_dir
-        if left := left_behind(self.models, folder):
-            logger.warning(
-                "%s has %d model version(s) of an earlier release, which are not used. Take them over: "
-                "python main.py models --workspace %s --adopt %s",
-                *(folder, len(left), self.settings.workspace, folder),
-            )
 
     def _keep_prediction(self, request: dict[str, Any], result: dict[str, Any]) -> None:
         settings = {**self.settings.info["config"]["infer"], **request}
@@ -327,45 +286,9 @@ class MyApp(MONAILabelApp):
 
     @property
     def uploads_dir(self) -> Path:
-        """Where files sent with a request wait for their inference."""
+        """Folder for files that are sent with a request."""
         return self.settings.cache_dir / "uploads"
 
     def _was_uploaded(self, image: object) -> bool:
         folders = (self.uploads_dir, Path(server_settings.MONAI_LABEL_SESSION_PATH))
-        return isinstance(image, str) and any(
-            Path(image).resolve().is_relative_to(folder.resolve()) and Path(image).exists() for folder in folders
-        )
-
-    def _dicomweb_router(self) -> Callable:
-        client = self.datastore().client
-        if isinstance(client, FolderClient):
-            return folder_router(client, self.uploads_dir)
-        writable = self.settings.info["config"]["export"]["store_in_pacs"]
-        hidden = Hidden(client, self.datastore().catalog)
-        return pacs_router(
-            self.settings.studies, self.uploads_dir, writable=writable, login=self.settings.login, hidden=hidden
-        )
-
-
-def _running(method: str) -> bool:
-    """Whether a task of MONAI Label's runs in a process of its own, or is queued."""
-    return any(task["status"] in ("SUBMITTED", "RUNNING") for task in tasks(method))
-
-
-def _prepare_server_settings(settings: Settings) -> None:
-    """Switch what a user of this app would else have to switch by environment variables."""
-    server_settings.MONAI_LABEL_TRACKING_ENABLED = False  # MLflow refuses its file store: training would fail
-    server_settings.MONAI_LABEL_AUTO_UPDATE_SCORING = False
-    server_settings.MONAI_LABEL_INFER_CONCURRENCY = 1  # one network on one device at a time
-    server_settings.MONAI_LABEL_INFER_TIMEOUT = 3600  # a large scan on a slow CPU is no error
-    server_settings.MONAI_LABEL_SESSION_PATH = str(settings.cache_dir / "sessions")
-    if is_server():  # its tasks' processes read the paths again, from another current folder
-        paths = {"workspace": str(settings.workspace), "model_dir": str(settings.model_dir)}
-        server_settings.MONAI_LABEL_APP_CONF = {**server_settings.MONAI_LABEL_APP_CONF, **paths}
-        os.environ["MONAI_LABEL_APP_CONF"] = json.dumps(server_settings.MONAI_LABEL_APP_CONF)
-    if settings.login:
-        server_settings.MONAI_LABEL_STUDIES = settings.studies
-        server_settings.MONAI_LABEL_DICOMWEB_USERNAME, server_settings.MONAI_LABEL_DICOMWEB_PASSWORD = settings.login
-        for name in ("STUDIES", "DICOMWEB_USERNAME", "DICOMWEB_PASSWORD"):  # of the processes of its tasks
-            os.environ[f"MONAI_LABEL_{name}"] = getattr(server_settings, f"MONAI_LABEL_{name}")
-    (settings.cache_dir / "uploads").mkdir(parents=True, exist_ok=True)
+        return isinstance(image, str) and is_file_below(Path(image), folders)

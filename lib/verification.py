@@ -3,73 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import math
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from lib.datastore.label_store import LabelStore
 from lib.dicomweb.stored_objects import StoredObjects
-from lib.processes.priority import work_in_background
 from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED_FILE
 from lib.settings import Settings
 from lib.storage.integrity import Damage
 from lib.storage.state_file import StateFile
-
-logger = logging.getLogger(__name__)
-
-
-class Remembered:
-    """An answer that is made anew only after a while, the longer it takes to make the later.
-
-    It is made in a thread of low priority. Hashing all of a large workspace for the first time takes minutes, and
-    every open panel asks every few seconds: those requests would fill the server's threads.
-
-    Args:
-        make: Makes it.
-        seconds: For so long it counts, at least.
-        patience: Seconds that are waited for a new answer, or the first one, before the former one is given.
-    """
-
-    def __init__(self, make: Callable[[], list[Damage]], seconds: float = 5.0, patience: float = 2.0) -> None:
-        self._make = make
-        self._seconds = seconds
-        self._patience = patience
-        self._making = threading.Lock()
-        self._first = threading.Event()
-        self._answer: list[Damage] = []
-        self._until = -math.inf
-
-    def __call__(self) -> list[Damage]:
-        """The answer as it was a few seconds ago, or now; empty as long as the first one is not known yet."""
-        (self.renew() or self._first).wait(self._patience)
-        return self._answer
-
-    def renew(self) -> threading.Event | None:
-        """Begin to make the answer anew where it is time for it; return what is set at its end, None otherwise."""
-        if time.monotonic() < self._until or not self._making.acquire(blocking=False):
-            return None
-        done = threading.Event()
-        threading.Thread(target=self._renew, args=(done,), name="verification", daemon=True).start()
-        return done
-
-    def _renew(self, done: threading.Event) -> None:
-        begun = time.monotonic()
-        try:
-            work_in_background()
-            self._answer = self._make()
-        except Exception:  # the former answer stays; the status page shows what is logged
-            logger.exception("What is stored could not be compared with its checksums")
-        finally:
-            now = time.monotonic()
-            self._until = now + max(self._seconds, 20 * (now - begun))
-            self._making.release()
-            self._first.set()
-            done.set()
 
 
 def damage_of_workspace(settings: Settings) -> list[Damage]:

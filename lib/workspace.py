@@ -23,14 +23,19 @@ from lib.storage.state_file import move_aside
 logger = logging.getLogger(__name__)
 
 _CACHED = ("uploads", "temporary", "results", "sessions", "predictions", "volumes", "scores")
-_LEFT = ("uploads/*", "temporary/*", "results/*", "tmp*")  # in the cache by requests that were killed; tmp* formerly
+_LEFTOVERS = (
+    "uploads/*",
+    "temporary/*",
+    "results/*",
+    "tmp*",
+)  # in the cache by requests that were killed; tmp* formerly
 _LOCKS = ("server.lock", "training.lock", "labels/.lock", "models/.lock")
 _SECONDS_OF_A_KILLED_SERVER = 3.0  # until the system has released its lock
 _PROBE_BYTES = 1 << 16
 
 
 def open_workspace(settings: Settings) -> FileLock | None:
-    """Make the folders of a workspace and see that they can be written to; in a server, claim it as well.
+    """Make the folders of a workspace and see that they can be written to; in a server, lock it as well.
 
     Returns:
         In a server the lock that no other server can take for as long as this process lives, however it ends; to be
@@ -45,7 +50,7 @@ def open_workspace(settings: Settings) -> FileLock | None:
             if (settings.workspace / name).is_dir():
                 move_aside(settings.workspace / name)
         serving = is_server()
-        claim = _claimed(settings.workspace) if serving else None
+        lock = _lock_workspace(settings.workspace) if serving else None
         for folder in (settings.cache_dir, settings.workspace / "image_info", settings.models_dir):  # nobody's work
             _free(folder)
         stored = (settings.labels_dir, settings.segs_dir, settings.models_dir)
@@ -56,11 +61,11 @@ def open_workspace(settings: Settings) -> FileLock | None:
             _free(settings.cache_dir / name)
         if serving:
             _clear(settings.cache_dir)
-    return claim
+    return lock
 
 
 def is_server() -> bool:
-    """Whether this process is a server; its training process builds the app too, and so do commands."""
+    """Return whether this process is a server; its training process builds the app too, and so do commands."""
     return "monailabel.app" in sys.modules and os.environ.get("LUNGLABEL_SERVER_PROCESS") in (None, str(os.getpid()))
 
 
@@ -73,15 +78,15 @@ def refusing_to_start() -> Iterator[None]:
     try:
         yield
     except (UserError, OSError, sqlite3.Error) as error:
-        told = sentence(error) if isinstance(error, OSError) else str(error)
+        reason = sentence(error) if isinstance(error, OSError) else str(error)
         if not is_server():
-            raise UserError(told) from error
-        print(f"\nLungLabel cannot start: {told}\n", file=sys.stderr, flush=True)
+            raise UserError(reason) from error
+        print(f"\nLungLabel cannot start: {reason}\n", file=sys.stderr, flush=True)
         os._exit(2)
 
 
 def sentence(error: OSError, workspace: Path | None = None) -> str:
-    """What a person can do about a file or folder that cannot be used."""
+    """Return what a person can do about a file or folder that cannot be used."""
     place = Path(str(error.filename)) if error.filename else workspace
     what = f"{error.strerror or error}: {place}" if place else str(error.strerror or error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -109,7 +114,7 @@ def _make_private(workspace: Path) -> None:
             workspace.chmod(wanted)
 
 
-def _claimed(workspace: Path) -> FileLock:
+def _lock_workspace(workspace: Path) -> FileLock:
     lock = FileLock(workspace / "server.lock", mode=0o600, thread_local=False)
     named = workspace / "server.pid"
     try:
@@ -150,7 +155,7 @@ def _probe(folder: Path) -> None:
 
 def _clear(cache: Path) -> None:
     """Remove what requests left that were killed: patients' images."""
-    for path in [path for pattern in _LEFT for path in cache.glob(pattern)]:
+    for path in [path for pattern in _LEFTOVERS for path in cache.glob(pattern)]:
         try:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

@@ -8,8 +8,9 @@ import uvicorn
 
 from lib.errors import UserError
 from lib.server.access.hosts import AllowedHosts, parse_hosts
-from lib.server.access.listening import Listening, check_start, listening_of, open_network_warning, running_server
+from lib.server.access.listening import Listening, check_start, listening_of, open_network_warning
 from lib.server.access.rules import rules_at_start
+from lib.server.upstream_patches import running_server
 from lib.settings import Settings, load_info
 
 LOCAL = Listening(("127.0.0.1",), 8000)

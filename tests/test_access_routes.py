@@ -103,7 +103,7 @@ def test_c8_a_list_that_makes_volumes_costs():
 
 
 def test_s10_long_paths_are_not_remembered():
-    remembered = route_table._remembered_offer
+    remembered = route_table._cached_offer
     remembered.cache_clear()
     for number in range(100):
         assert offer_of("GET", f"/ohif/{number}{'x' * 60_000}").page

@@ -203,15 +203,15 @@ def test_the_background_scores_one_image_at_a_time_and_stands_still_while_somebo
     scoring = start()
     background = BackgroundScoring(scoring, datastore, courtesy)
     with courtesy.somebody_waits():
-        assert not background.look()
+        assert not background.run_once()
     training.append("runs")
-    assert not background.look()
+    assert not background.run_once()
     assert scoring.doubts() == {}
     training.clear()
-    assert background.look()
+    assert background.run_once()
     assert len(scoring.doubts()) == 1
-    assert background.look()
-    assert not background.look()
+    assert background.run_once()
+    assert not background.run_once()
 
 
 def test_an_image_being_scored_waits_for_the_person(info, models, datastore, tmp_path):

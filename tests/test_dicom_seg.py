@@ -12,12 +12,12 @@ from pydicom import Dataset, dcmread
 
 from lib.datastore.label_store import LabelRecord
 from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.pacs_client import pacs_client
 from lib.errors import UserError
 from lib.exports.dicom_seg import segmentation
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
 from lib.phantoms import Acquisition, write_dicom_series
-from lib.server.pacs_routes import pacs_client
 from lib.settings import load_info
 from tests.support.requirement import find_program
 

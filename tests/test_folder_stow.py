@@ -181,7 +181,7 @@ def test_a_full_disk_is_no_fault_of_the_body(client, tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for place in ("lib.dicomweb.stow._split", "lib.dicomweb.folder_store.shutil.copyfile"):
+    for place in ("lib.server.stow_requests.split_parts", "lib.dicomweb.folder_store.shutil.copyfile"):
         with monkeypatch.context() as broken, served(folder_router(client, tmp_path / "uploads")) as url:
             broken.setattr(place, full)
             answer = post(f"{url}/proxy/dicom", instance_bytes("seg"))

@@ -9,7 +9,7 @@ import pytest
 
 from lib.dicomweb.shared_uids import shared_uids
 from lib.errors import UserError
-from lib.server.log_rules import OneLineFormatter, SparingFilter, apply_log_rules
+from lib.server.log_rules import OneLineFormatter, RateLimitFilter, apply_log_rules
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_same_over_and_over_is_told_a_few_times(log, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("lib.server.log_rules.time.monotonic", lambda: now[0])
     logger, stream = log
-    logger.addFilter(SparingFilter())
+    logger.addFilter(RateLimitFilter())
     for number in range(500):
         logger.warning("Refused %d", number)
     logger.warning("Other")
@@ -81,7 +81,7 @@ def test_one_handler_rotates_the_log_file(tmp_path):
 
 def test_s10_another_thread_never_empties_the_counts_between(monkeypatch):
     """S10: it was a KeyError out of logger.warning()."""
-    sparing = SparingFilter()
+    sparing = RateLimitFilter()
 
     class Counts(dict):
         def __setitem__(self, key: str, value: int) -> None:

@@ -5,8 +5,8 @@ import pytest
 from lib.app import MyApp
 from lib.cli import main
 from lib.dicomweb.login import mask_login, split_login
+from lib.dicomweb.pacs_client import pacs_session
 from lib.errors import UserError
-from lib.server.pacs_routes import pacs_session
 from lib.settings import Settings
 
 

@@ -37,7 +37,7 @@ class Server:
         self.status = "RUNNING"
 
     def look(self) -> bool:
-        return self.retraining.look()
+        return self.retraining.start_if_due()
 
     def finish(self, labels: dict[str, str], **manifest: object) -> str:
         """The training that runs ends with a version; it knew ``labels``."""

@@ -230,10 +230,9 @@ def test_the_processes_of_tasks_find_the_same_workspace(tmp_path, monkeypatch):
     """S13: the server leaves the folder in which --conf workspace was relative."""
     from monailabel.config import settings as server_settings
 
-    from lib import app
+    from lib.server.upstream_patches import apply_settings
 
     conf = {"workspace": "ws", "model_dir": "weights", "threshold": "0.4"}
-    monkeypatch.setattr(app, "is_server", lambda: True)
     for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "INFER_TIMEOUT", "SESSION_PATH"):
         name = f"MONAI_LABEL_{name}"
         monkeypatch.setattr(server_settings, name, getattr(server_settings, name))  # put back at the end
@@ -242,7 +241,7 @@ def test_the_processes_of_tasks_find_the_same_workspace(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     settings = Settings.from_conf("studies", conf)
-    app._prepare_server_settings(settings)
+    apply_settings(settings, in_server=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = Settings.from_conf(settings.studies, json.loads(os.environ["MONAI_LABEL_APP_CONF"]))
     assert (

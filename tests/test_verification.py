@@ -13,8 +13,8 @@ from lib.datastore.label_store import LabelStore
 from lib.dicomweb.folder_index import FolderIndex
 from lib.dicomweb.stored_objects import StoredObjects
 from lib.publishing import ModelStore
+from lib.server.damage_cache import DamageCache
 from lib.storage.integrity import Damage
-from lib.verification import Remembered
 from tools.support.damage import DAMAGES, damage, restore
 from tools.support.waiting import wait_for
 
@@ -78,8 +78,8 @@ def test_model_versions_are_asked_for_theirs(workspace, monkeypatch, capsys):
 
 def test_the_same_question_is_not_answered_anew_each_time():
     asked = []
-    answer = Remembered(lambda: asked.append(1) or [], seconds=60)
-    assert answer() is answer()
+    cache = DamageCache(lambda: asked.append(1) or [], seconds=60)
+    assert cache.damage() is cache.damage()
     assert asked == [1]
 
 
@@ -92,16 +92,16 @@ def test_s8_nobody_waits_for_long_while_all_is_compared():
         assert go.wait(60)
         return found
 
-    answer = Remembered(make, seconds=0, patience=0.05)
+    cache = DamageCache(make, seconds=0, timeout=0.05)
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda _: answer(), range(8))) == [[]] * 8
+        assert list(pool.map(lambda _: cache.damage(), range(8))) == [[]] * 8
     assert len(begun) == 1
     assert begun[0] != threading.get_ident()
     go.set()
-    wait_for(lambda: answer() == found, "the answer", seconds=60, interval=0.01)
+    wait_for(lambda: cache.damage() == found, "the answer", seconds=60, interval=0.01)
     go.clear()
-    wait_for(lambda: answer.renew() is not None, "the answer", seconds=60, interval=0.01)
-    assert answer() == found, "the former answer, while the next one is made"
+    wait_for(lambda: cache.renew() is not None, "the answer", seconds=60, interval=0.01)
+    assert cache.damage() == found, "the former answer, while the next one is made"
     go.set()
 
 
@@ -113,7 +113,7 @@ def test_s8_a_comparison_that_fails_is_logged_and_tried_again(caplog):
             raise failure
         return [Damage("label", Path("x"), "It is damaged.")]
 
-    answer = Remembered(make, seconds=0)
-    assert answer() == []
-    assert "could not be compared" in caplog.text
-    wait_for(lambda: len(answer()) == 1, "the answer", seconds=60, interval=0.01)
+    cache = DamageCache(make, seconds=0)
+    assert cache.damage() == []
+    wait_for(lambda: "could not be compared" in caplog.text, "the log", seconds=60, interval=0.01)
+    wait_for(lambda: len(cache.damage()) == 1, "the answer", seconds=60, interval=0.01)

@@ -12,9 +12,8 @@ import requests
 import uvicorn
 from fastapi import FastAPI, HTTPException
 
-from lib.errors import UserError
+from lib.server.error_answers import add_error_answers, answer_http_error
 from lib.server.infer_routes import infer_router
-from lib.server.install import _answer_http_error, _answer_os_error, _answer_user_error
 from lib.server.picture_routes import picture_router
 from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
@@ -63,8 +62,7 @@ def url(app):
     server = FastAPI()
     for router in (infer_router(app), picture_router(app), task_router(app)):
         server.include_router(router)
-    server.add_exception_handler(UserError, _answer_user_error)
-    server.add_exception_handler(OSError, _answer_os_error)
+    add_error_answers(server)
     port = free_port()
     running = uvicorn.Server(uvicorn.Config(server, port=port, log_level="error"))
     thread = threading.Thread(target=running.run, daemon=True)
@@ -102,7 +100,7 @@ def test_other_routes_answer_while_many_inferences_wait(app, url):
 
 def test_where_too_many_wait_one_is_told_when_to_come_again(app, url):
     """C13: bounded, for masks and for attention maps."""
-    app.inferences._at_most = 2
+    app.inferences._max_waiting = 2
     with ThreadPoolExecutor(3) as clients:
         answers = [clients.submit(infer, url, str(number)) for number in range(3)]
         until(lambda: app.inferences.waiting == 2)
@@ -184,5 +182,5 @@ def test_the_order_is_that_of_the_requests():
 
 def test_whoever_left_the_queue_is_no_error():
     """C13: 499 is no status that http.HTTPStatus knows."""
-    answer = asyncio.run(_answer_http_error(SimpleNamespace(), HTTPException(499, "gone")))
+    answer = asyncio.run(answer_http_error(SimpleNamespace(), HTTPException(499, "gone")))
     assert answer.status_code == 499

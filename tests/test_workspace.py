@@ -25,7 +25,7 @@ from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.log_file import log_path, move_log
 from lib.server.sessions import TolerantSessions
 from lib.settings import APP_DIR, Settings
-from lib.workspace import _claimed, open_workspace, refusing_to_start
+from lib.workspace import _lock_workspace, open_workspace, refusing_to_start
 from tests.support.client import detail, put_label
 from tools.support.app_server import monailabel_server
 from tools.support.damage import DAMAGES, damage
@@ -39,18 +39,18 @@ def settings(tmp_path):
 
 
 def test_s12_a_second_claim_names_the_process_of_the_first(tmp_path):
-    first = _claimed(tmp_path)
+    first = _lock_workspace(tmp_path)
     with pytest.raises(UserError, match=f"process {os.getpid()}"):
-        _claimed(tmp_path)
+        _lock_workspace(tmp_path)
     (tmp_path / "server.pid").write_bytes(b"\xff")
     with pytest.raises(UserError, match="unknown process number"):
-        _claimed(tmp_path)
+        _lock_workspace(tmp_path)
     first.release()
-    _claimed(tmp_path).release()
+    _lock_workspace(tmp_path).release()
 
 
 def test_s12_commands_do_not_claim(settings):
-    held = _claimed(settings.workspace)
+    held = _lock_workspace(settings.workspace)
     assert open_workspace(settings) is None
     held.release()
 
@@ -373,11 +373,11 @@ def test_s16_the_app_folder_is_never_written_to(place, tmp_path):
     assert (APP_DIR / "logs" / "app.log").resolve() == Path("/dev/null")
 
 
-def test_s15_a_damaged_index_costs_no_first_look(dicom, tmp_path):
+def test_s15_a_damaged_index_costs_no_first_round(dicom, tmp_path):
     """The look that meets the damage is followed by another at once: a server must not start with an empty list."""
     conf = {"workspace": str(tmp_path / "workspace"), "rescan_seconds": "3600"}
     datastore = open_datastore(Settings.from_conf(str(dicom), conf))
     datastore.client.scan()
     datastore.client.index._connection.execute("UPDATE series SET header = '{'")
-    assert datastore.watch().first_look.wait(timeout=60)
+    assert datastore.watch().first_round.wait(timeout=60)
     assert len(datastore.list_images()) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +11,7 @@ import torch
 
 from lib.activelearning.uncertainty_scoring import DoubtScoring
 from lib.datastore.series_datastore import SeriesDatastore
-from lib.processes.priority import work_in_background
-
-logger = logging.getLogger(__name__)
+from lib.processes.worker import Worker
 
 _SECONDS_OF_A_PAUSE = 0.2
 
@@ -54,40 +51,30 @@ class Courtesy:
             self._waiting += step
 
 
-class BackgroundScoring(threading.Thread):
-    """Scores one image after the other, at low priority, whenever nobody waits for the machine.
+class BackgroundScoring(Worker):
+    """Score one image after the other, at low priority, whenever nobody waits for the machine.
 
     Args:
         scoring: What scores, and knows which images lack a score.
         datastore: Where the images are.
         courtesy: When to stand still.
-        seconds: Pause between two looks where nothing is to do.
+        seconds: Pause while there is nothing to do.
     """
 
     def __init__(
         self, scoring: DoubtScoring, datastore: SeriesDatastore, courtesy: Courtesy, seconds: float = 5.0
     ) -> None:
-        super().__init__(name="scoring", daemon=True)
+        super().__init__("scoring", failure="Could not score images", pause=seconds)
         self._scoring = scoring
         self._datastore = datastore
         self._courtesy = courtesy
-        self._seconds = seconds
 
-    def run(self) -> None:
-        """Look, score, look again, until the server ends."""
-        work_in_background()
+    def prepare(self) -> None:
+        """Compute on one core."""
         compute_on_one_core()
-        while True:
-            try:
-                worked = self.look()
-            except Exception:
-                logger.exception("Could not score images")
-                worked = False
-            if not worked:
-                time.sleep(self._seconds)
 
-    def look(self) -> bool:
-        """Score one image if one lacks a score and nobody waits; say whether it was so."""
+    def run_once(self) -> bool:
+        """Score one image if one lacks a score and nobody waits; return whether that was the case."""
         due = [] if self._courtesy.needed() else self._scoring.due(self._datastore)
         if due:
             self._scoring.score(due[0], self._datastore)

@@ -159,7 +159,7 @@ def _studies(studies: str) -> list[str]:
     print(f"\n{studies}")
     with tempfile.TemporaryDirectory() as scratch:
         if is_url(studies):
-            from lib.server.pacs_routes import pacs_client
+            from lib.dicomweb.pacs_client import pacs_client
 
             catalog, problems, left_out = SeriesCatalog(pacs_client(studies, login)), [], {}
         else:

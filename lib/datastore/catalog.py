@@ -22,8 +22,7 @@ from lib.dicomweb import attributes
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import first_value
-from lib.dicomweb.pacs_hidden import PacsClient
-from lib.processes.priority import work_in_background
+from lib.dicomweb.pacs_client import PacsClient
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +36,17 @@ class DicomwebClient(Protocol):
 
     base_url: str
 
-    def search_for_series(self, **query: Any) -> list[_DicomJson]:
+    def search_for_series(
+        self, *, fields: Sequence[str] | None = None, search_filters: dict[str, Any] | None = None
+    ) -> list[_DicomJson]:
         """Search for series (QIDO-RS, PS3.18 10.6)."""
 
-    def search_for_instances(self, study: str, series: str, **query: Any) -> list[_DicomJson]:
+    def search_for_instances(
+        self, study_instance_uid: str, series_instance_uid: str, *, fields: Sequence[str] | None = None
+    ) -> list[_DicomJson]:
         """Search for the instances of a series (QIDO-RS, PS3.18 10.6)."""
 
-    def retrieve_series_metadata(self, study: str, series: str) -> list[_DicomJson]:
+    def retrieve_series_metadata(self, study_instance_uid: str, series_instance_uid: str) -> list[_DicomJson]:
         """Retrieve the attributes of all instances of a series (WADO-RS, PS3.18 10.4)."""
 
 
@@ -112,10 +115,12 @@ class SeriesCatalog:
     def refresh(self) -> None:
         """Ask the client what there is now. A series that cannot be judged keeps no other from being listed."""
         with self._refresh_lock:
-            changed = self.client.index.take_changed_series() if isinstance(self.client, FolderClient) else set()
+            changed: set[str] = set()
+            if isinstance(self.client, FolderClient):
+                changed = self.client.index.take_changed_series()
             try:
                 self._refresh(changed)
-            except BaseException:  # what changed is judged at the next look
+            except BaseException:  # what changed is judged at the next refresh
                 if isinstance(self.client, FolderClient):
                     self.client.index.note_changed_series(changed)
                 raise
@@ -214,74 +219,3 @@ def _as_series(image: ImageFile) -> Series:
     return Series(
         image.uid, study_uid, header.to_json_dict(), image.size[-1], verdict.problem, verdict.warnings, image.path
     )
-
-
-class CatalogWatcher(threading.Thread):
-    """Keeps a catalog up to date in the background.
-
-    Args:
-        catalog: What is kept up to date.
-        scan: Takes in what changed in the folder before each refresh; calls back with its progress.
-            None for a PACS, which does so itself.
-        seconds: Pause between two looks.
-        after: Called after each refresh.
-    """
-
-    def __init__(
-        self,
-        catalog: SeriesCatalog,
-        scan: Callable[[Callable[[int, int], None]], Any] | None,
-        seconds: float,
-        after: Callable[[], object] = lambda: None,
-    ) -> None:
-        super().__init__(name="catalog", daemon=True)
-        self._catalog = catalog
-        self._scan = scan
-        self._seconds = seconds
-        self._after = after
-        self._next_refresh = 0.0
-        self._wake = threading.Event()
-        self.first_look = threading.Event()
-        self.progress: dict[str, int] = {}
-        self.error: str | None = None
-
-    def run(self) -> None:
-        """Look, pause, look again, until the server ends."""
-        work_in_background()
-        failures = 0
-        while True:
-            failures = 0 if self._look() else failures + 1
-            self.progress = {}
-            if failures == 1:  # the scan of the next look rebuilds a damaged index: nobody should wait for that
-                continue
-            self.first_look.set()
-            self._wake.wait(self._seconds)
-            self._wake.clear()
-
-    def _look(self) -> bool:
-        """Look once; whether it succeeded."""
-        try:
-            if self._scan:
-                self._scan(self._on_progress)
-            self._catalog.refresh()
-            self.error = None
-            self._after()
-        except Exception as error:  # a PACS that is away now may be back at the next look
-            self.error = f"{type(error).__name__}: {error}"
-            logger.warning("Could not list the series: %s", self.error)
-            return False
-        return True
-
-    def wake(self) -> None:
-        """Look now."""
-        self._wake.set()
-
-    def _on_progress(self, done: int, total: int) -> None:
-        self.progress = {"files_indexed": done, "files_to_index": total}
-        logger.info("Indexing: %d of %d new files", done, total)
-        if time.monotonic() < self._next_refresh:
-            return
-        start = time.monotonic()
-        self._catalog.refresh()
-        # A tenth of the time at most: a refresh takes the longer the more there is, and must not slow indexing down.
-        self._next_refresh = time.monotonic() + 10 * (time.monotonic() - start)

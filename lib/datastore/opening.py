@@ -7,12 +7,12 @@ from typing import Any
 
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
-from lib.server.pacs_routes import pacs_client
+from lib.dicomweb.pacs_client import pacs_client
 from lib.settings import Settings, is_url
 
 
 def open_datastore(settings: Settings, pacs_filters: dict[str, Any] | None = None) -> SeriesDatastore:
-    """The series of ``settings.studies``; those of a folder as its index knows them, nothing is read yet.
+    """Return the datastore of ``settings.studies``; of a folder as its index knows it, nothing is read yet.
 
     Args:
         settings: Where studies and workspace are.

@@ -109,7 +109,7 @@ class VolumeCache:
         """Keep these volumes until this process ends or names others: what a training reads again and again."""
         with self._lock:
             self._kept = set(paths)
-            self._tell()
+            self._publish_uses()
 
     def make_room(self) -> None:
         """Remove volumes until the space is enough."""
@@ -165,15 +165,15 @@ class VolumeCache:
             if not self._uses[path]:
                 del self._uses[path]
             try:
-                self._tell()
+                self._publish_uses()
             except (OSError, Timeout) as error:
                 if step > 0:
                     raise
                 # What was done with the volume is done; at worst other processes keep it longer than they need.
                 logger.warning("That %s is no longer in use could not be noted: %s", path, error)
 
-    def _tell(self) -> None:
-        """Tell other processes what this one uses; a lock that ends with the process says whether it still holds."""
+    def _publish_uses(self) -> None:
+        """Note what this process uses, for others; a lock that ends with the process says whether it still runs."""
         folder = self._folder / _IN_USE
         if self._alive is None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -185,15 +185,15 @@ class VolumeCache:
     def _used_anywhere(self) -> set[Path]:
         with self._lock:
             used = {*self._uses, *self._kept}
-        for told in (self._folder / _IN_USE).glob("*.json"):
-            if told.stem == self._name or told.name.startswith("."):
+        for uses in (self._folder / _IN_USE).glob("*.json"):
+            if uses.stem == self._name or uses.name.startswith("."):
                 continue
-            lock = FileLock(told.with_suffix(".lock"), thread_local=False)
+            lock = FileLock(uses.with_suffix(".lock"), thread_local=False)
             try:
                 with lock.acquire(timeout=0):
-                    told.unlink(missing_ok=True)
-                told.with_suffix(".lock").unlink(missing_ok=True)
+                    uses.unlink(missing_ok=True)
+                uses.with_suffix(".lock").unlink(missing_ok=True)
             except Timeout:
                 with contextlib.suppress(OSError, ValueError):
-                    used |= {Path(path) for path in json.loads(told.read_text(encoding="utf-8"))}
+                    used |= {Path(path) for path in json.loads(uses.read_text(encoding="utf-8"))}
         return used

@@ -1,20 +1,17 @@
-"""STOW-RS (PS3.18 10.5): what a request brings is spooled to disk, and only what viewers make of images is taken."""
+"""STOW-RS (PS3.18 10.5): the parts of a request's body on disk; only what viewers make of images is accepted."""
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
 
-from fastapi import Request
-from fastapi.concurrency import run_in_threadpool
 from pydicom import Dataset
 from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     BasicTextSRStorage,
@@ -27,7 +24,6 @@ from pydicom.uid import (
 )
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
 
 from lib.errors import UserError, in_one_line
 
@@ -89,23 +85,6 @@ class Received:
                 raise UserError(str(error), HTTPStatus.CONFLICT) from error
 
 
-@contextlib.asynccontextmanager
-async def received_instances(request: Request, folder: Path) -> AsyncIterator[Received]:
-    """Spool a STOW-RS request below ``folder`` for as long as it is needed.
-
-    Raises:
-        UserError: It is not ``multipart/related; type="application/dicom"`` (415), or damaged.
-        HTTPException: It is too large (413) or too slow (408), as `lib.server.access` limits each body.
-    """
-    boundary = _boundary(request.headers.get("content-type", ""))
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="stow-") as spool:
-        body = Path(spool) / "body"
-        with body.open("wb") as file:
-            await _spool(request, file)
-        yield Received(body, await run_in_threadpool(_split, body, boundary))
-
-
 def read_uids(path: Path) -> Dataset:
     """Read the UIDs of an instance that is to be stored.
 
@@ -114,7 +93,7 @@ def read_uids(path: Path) -> Dataset:
     """
     try:
         with path.open("rb") as file:
-            found = read_partial(file, _after_the_uids(), specific_tags=list(_UIDS))
+            found = read_partial(file, _after_the_uids(), specific_tags=[Tag(keyword) for keyword in _UIDS])
         header = Dataset()
         for keyword in _UIDS:
             setattr(header, keyword, str(found.get(keyword) or ""))
@@ -152,21 +131,12 @@ def _after_the_uids() -> Callable[[BaseTag, str | None, int], bool]:
     return passed
 
 
-async def _spool(request: Request, file: BinaryIO) -> None:
-    """Write a body to disk, off the event loop, a block at a time."""
-    block = bytearray()
-    try:
-        async for chunk in request.stream():
-            block += chunk
-            if len(block) >= _BLOCK:
-                await run_in_threadpool(file.write, bytes(block))
-                block.clear()
-    except ClientDisconnect:
-        raise UserError("The body was broken off before its end.") from None
-    await run_in_threadpool(file.write, bytes(block))
+def boundary_of(content_type: str) -> bytes:
+    """Return the boundary of a STOW-RS body from its Content-Type.
 
-
-def _boundary(content_type: str) -> bytes:
+    Raises:
+        UserError: It is not ``multipart/related; type="application/dicom"`` (415), or names no boundary.
+    """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/related" or options.get(b"type", b"").lower() != b"application/dicom":
         raise UserError(
@@ -179,43 +149,58 @@ def _boundary(content_type: str) -> bytes:
     return options[b"boundary"]
 
 
-def _split(body: Path, boundary: bytes) -> list[Path]:
-    """Write the content of each part of a multipart body (RFC 2046) into a file beside it."""
-    parts: list[Path] = []
-    ended = False
+def split_parts(body: Path, boundary: bytes) -> list[Path]:
+    """Write the content of each part of a multipart body (RFC 2046) into a file beside it; return these files.
 
-    def begin() -> None:
-        if len(parts) >= _MOST_PARTS:
-            raise UserError(f"The body has more than {_MOST_PARTS} parts; send the instances in several requests.")
-        nonlocal file
-        parts.append(body.with_name(f"{len(parts)}.dcm"))
-        file = stack.enter_context(parts[-1].open("wb"))
-
-    def data(content: bytes, start: int, end: int) -> None:
-        file.write(memoryview(content)[start:end])
-
-    def finish() -> None:
-        nonlocal ended
-        ended = True
-
-    file: BinaryIO
+    Raises:
+        UserError: The body is damaged, or has too many parts.
+    """
     damaged = UserError(
         "The body is no multipart body with the boundary that its Content-Type names, or it is cut off."
     )
-    with contextlib.ExitStack() as stack, body.open("rb") as source:
-        callbacks = {
-            "on_part_begin": begin,
-            "on_part_data": data,
-            "on_part_end": lambda: file.close(),
-            "on_end": finish,
-        }
+    with contextlib.closing(_PartWriter(body)) as parts, body.open("rb") as source:
         try:
-            parser = MultipartParser(boundary, callbacks)
+            parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": parts.begin,
+                    "on_part_data": parts.write,
+                    "on_part_end": parts.close,
+                    "on_end": parts.finish,
+                },
+            )
             while block := source.read(_BLOCK):
                 parser.write(block)
             parser.finalize()
         except FormParserError as error:
             raise damaged from error
-    if not ended or not parts:
+    if not parts.finished or not parts.paths:
         raise damaged
-    return parts
+    return parts.paths
+
+
+class _PartWriter:
+    """The callbacks of the multipart parser: each part becomes a file beside the body."""
+
+    def __init__(self, body: Path) -> None:
+        self._body = body
+        self._file: BinaryIO | None = None
+        self.paths: list[Path] = []
+        self.finished = False
+
+    def begin(self) -> None:
+        if len(self.paths) >= _MOST_PARTS:
+            raise UserError(f"The body has more than {_MOST_PARTS} parts; send the instances in several requests.")
+        self.paths.append(self._body.with_name(f"{len(self.paths)}.dcm"))
+        self._file = self.paths[-1].open("wb")
+
+    def write(self, content: bytes, start: int, end: int) -> None:
+        assert self._file is not None, "the parser begins a part before it has data"
+        self._file.write(memoryview(content)[start:end])
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def finish(self) -> None:
+        self.finished = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.stow import DUPLICATE
 from lib.exports.label_exports import LabelExports
 from lib.exports.provenance import Provenance
-from lib.processes.priority import work_in_background
+from lib.processes.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 60
+_PAUSE_SECONDS = 60
 _LONGEST_WAIT = 24 * 3600.0
 
 
@@ -45,8 +44,8 @@ class Failure:
     retry_at: float
 
 
-class SegStorage(threading.Thread):
-    """Stores what is missing when woken, and tries again what failed, after waits that double up to a day.
+class SegStorage(Worker):
+    """Store what is missing when woken, and tries again what failed, after waits that double up to a day.
 
     A label is accepted before any of this begins: no failure here delays or loses one. What was stored is noted with
     the label, so that nothing is done twice after a restart; and what a kill left un-noted is found by its UID. One
@@ -66,29 +65,22 @@ class SegStorage(threading.Thread):
         to_pacs: bool,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(name="segs", daemon=True)
+        super().__init__("segs", failure="Could not store missing DICOM SEGs", pause=_PAUSE_SECONDS)
         self._wanted = to_pacs or isinstance(datastore.client, FolderClient)
         self._datastore = datastore
         self._exports = exports
         self._clock = clock
-        self._wake = threading.Event()
         self._failures: dict[tuple[str, int], Failure] = {}
 
-    def run(self) -> None:
-        """Store, pause, look again, until the server ends."""
-        work_in_background()
-        while self._wanted:
-            try:
-                self._adopt()
-                self.store_missing()
-            except Exception:  # a full disk, say: it may have room at the next look
-                logger.exception("Could not look for labels without a DICOM SEG")
-            self._wake.wait(_LOOK_SECONDS)
-            self._wake.clear()
+    def start(self) -> None:
+        """Start the thread where DICOM SEGs are stored at all."""
+        if self._wanted:
+            super().start()
 
-    def wake(self) -> None:
-        """Look now: there is a new label."""
-        self._wake.set()
+    def run_once(self) -> None:
+        """Store what is missing."""
+        self._adopt()
+        self.store_missing()
 
     def failures(self) -> list[Failure]:
         """What is not stored, and why, the next to be tried first."""
@@ -100,6 +92,7 @@ class SegStorage(threading.Thread):
         for image_id in self._datastore.get_labeled_images():
             for record in labels.history(image_id):
                 final = record.tag == DefaultLabelTag.FINAL.value and record.sha256
+                self.check_stopped()
                 if not final or not self._is_due(record):
                     continue
                 if ("sop_instance_uid" not in record.dicom_seg or self._is_damaged(record)) and not self._try(record):
@@ -119,7 +112,7 @@ class SegStorage(threading.Thread):
             answers = not isinstance(error, (requests.ConnectionError, requests.Timeout))
             stored = {"error": f"{type(error).__name__}: {error}"}
             tries = self._failures[key].tries + 1 if key in self._failures else 1
-            wait = min(_LOOK_SECONDS * 2.0 ** min(tries - 1, 20), _LONGEST_WAIT)
+            wait = min(_PAUSE_SECONDS * 2.0 ** min(tries - 1, 20), _LONGEST_WAIT)
             self._failures[key] = Failure(*key, stored["error"], tries, self._clock() + wait)
             if stored == record.dicom_seg:
                 return answers

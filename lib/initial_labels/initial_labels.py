@@ -6,7 +6,6 @@ Where several objects mark one series, see :mod:`lib.initial_labels.candidates`.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -19,7 +18,7 @@ from lib.exports.provenance import Provenance
 from lib.initial_labels.candidates import CANDIDATE, INITIAL, SEVERAL, candidates, settle
 from lib.initial_labels.marked_objects import MarkedObjects
 from lib.initial_labels.marked_series import Finding, Source, look
-from lib.processes.priority import work_in_background
+from lib.processes.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +26,8 @@ _MOST_TRIES = 3  # to fetch an object from a PACS
 _FINAL = DefaultLabelTag.FINAL.value
 
 
-class InitialLabels(threading.Thread):
-    """Looks for objects that are new, each time it is woken.
+class InitialLabels(Worker):
+    """Look for objects that are new, each time it is woken.
 
     Each becomes a label once, told by its SOPInstanceUID: the initial one, or a candidate where there are others. A
     series with a final label gets none, and what this app made of its own labels is none either. What is wrong with an
@@ -40,30 +39,18 @@ class InitialLabels(threading.Thread):
     """
 
     def __init__(self, datastore: SeriesDatastore, rules: dict) -> None:
-        super().__init__(name="initial labels", daemon=True)
+        super().__init__("initial labels", failure="Could not look for DICOM SEG and RTSTRUCT", pause=None)
         self._datastore = datastore
         self._rules = rules
         self._objects = MarkedObjects(datastore.client)
-        self._wake = threading.Event()
         self._done: set[str] = set()
         self._tries: Counter[str] = Counter()
         self._named: dict[str, frozenset[str]] = {}  # which series an object was seen to be about
         self._homeless: dict[str, frozenset[str]] = {}  # the images of its study when an object was about none
 
-    def run(self) -> None:
-        """Wait, look, wait again, until the server ends."""
-        work_in_background()
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            try:
-                self.look_now()
-            except Exception as error:  # a PACS that is away, a full disk: the next look may do better
-                logger.warning("Could not look for DICOM SEG and RTSTRUCT: %s: %s", type(error).__name__, error)
-
-    def wake(self) -> None:
-        """Look soon: the catalog is fresh."""
-        self._wake.set()
+    def run_once(self) -> None:
+        """Make labels of all that is new, whenever the catalog was refreshed."""
+        self.look_now()
 
     def look_now(self) -> None:
         """Make labels of all that is new."""
@@ -77,6 +64,7 @@ class InitialLabels(threading.Thread):
             skip=lambda source: source.uid in known or self._is_settled(source, images, of_study[source.study_uid]),
             wanted=self._lacks_label,
         ):
+            self.check_stopped()
             uid = finding.source.uid
             self._tries[uid] += 1
             if finding.retry and self._tries[uid] < _MOST_TRIES:

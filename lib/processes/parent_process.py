@@ -11,7 +11,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def expect_children() -> None:
-    """Called in the server: the processes that it starts from now on can tell who started them."""
+    """Let the processes that this server starts from now on know who started them."""
     os.environ[_SERVER] = str(os.getpid())
 
 
@@ -32,6 +32,7 @@ def end_with_server() -> bool:
     kernel = ctypes.CDLL(None, use_errno=True)
     if kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl refuses to bind this process to its server")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches both; it is the server that ends both
     if os.getppid() != int(server):  # it ended before
         os._exit(3)
     return True

@@ -45,7 +45,7 @@ def restart_waiting_passively() -> None:
 
 
 def _initial_environment() -> dict[str, str]:
-    """The environment that this process was started with; MONAI Label has added its own to that of now."""
+    """Return the environment that this process was started with; MONAI Label has added to it since."""
     with contextlib.suppress(OSError):
         pairs = (pair.partition(b"=") for pair in Path("/proc/self/environ").read_bytes().split(b"\0"))
         return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs if name}

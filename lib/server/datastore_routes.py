@@ -17,6 +17,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from lib.datastore.label_facts import said_with_label
 from lib.errors import UserError
 from lib.exports.lesion_table import as_csv, as_json
+from lib.server.app_protocol import LungLabelApp
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, kept_upload
 
@@ -26,7 +27,7 @@ _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
 
 
 class LabelOutput(str, Enum):
-    """In which form a label is sent, by the word that ``POST /infer`` has for it."""
+    """Formats in which a label is sent, named as in ``POST /infer``."""
 
     image = "image"
     dicom_seg = "dicom_seg"
@@ -37,8 +38,8 @@ class LabelOutput(str, Enum):
     json = "json"
 
 
-def datastore_router(app: Any) -> APIRouter:
-    """The routes over the datastore of ``app``, this app."""
+def datastore_router(app: LungLabelApp) -> APIRouter:
+    """Return the routes over the datastore of ``app``."""
     router = APIRouter(prefix="/datastore", tags=["Datastore"])
 
     @router.get("/", summary="Images and labels", dependencies=[Depends(_USER)])
@@ -57,7 +58,8 @@ def datastore_router(app: Any) -> APIRouter:
         app.datastore().series(image)
         with kept_upload(label, app.uploads_dir) as path:
             label_id = app.datastore().save_label(image, str(path), tag or DefaultLabelTag.FINAL.value, info)
-        return {**(app.on_save_label(image, label_id) or {}), "image": image, "label": label_id}
+        app.on_save_label(image, label_id)
+        return {"image": image, "label": label_id}
 
     @router.get("/label", summary="Download the latest label", dependencies=[Depends(_USER)])
     def download_label(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -19,13 +18,12 @@ from pydicom import Dataset
 from lib.dicomweb import multipart, resources
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
-from lib.dicomweb.stow import received_instances
+from lib.dicomweb.request_parameters import frame_numbers, search_arguments
 from lib.errors import UserError, in_one_line
+from lib.server.stow_requests import received_instances
 from lib.storage.json_values import finite
 
 _DICOM_JSON = "application/dicom+json"
-_NUMBER = re.compile(r"[0-9]{1,9}")
-_QUERY_WORDS = ("limit", "offset", "includefield", "fuzzymatching")
 
 
 def folder_router(client: FolderClient, uploads: Path) -> APIRouter:
@@ -48,27 +46,27 @@ def folder_router(client: FolderClient, uploads: Path) -> APIRouter:
 
     @route(resources.STUDIES)
     def studies(request: Request) -> Response:
-        return _dicom_json(client.search_for_studies(**_query(request)))
+        return _dicom_json(client.search_for_studies(**search_arguments(request.query_params)))
 
     @route(resources.ALL_SERIES)
     def all_series(request: Request) -> Response:
-        return _dicom_json(client.search_for_series(**_query(request)))
+        return _dicom_json(client.search_for_series(**search_arguments(request.query_params)))
 
     @route(resources.ALL_INSTANCES)
     def all_instances(request: Request) -> Response:
-        return _dicom_json(client.search_for_instances(**_query(request)))
+        return _dicom_json(client.search_for_instances(**search_arguments(request.query_params)))
 
     @route(resources.SERIES)
     def series(request: Request, study: str) -> Response:
-        return _dicom_json(client.search_for_series(study, **_query(request)))
+        return _dicom_json(client.search_for_series(study, **search_arguments(request.query_params)))
 
     @route(resources.STUDY_INSTANCES)
     def study_instances(request: Request, study: str) -> Response:
-        return _dicom_json(client.search_for_instances(study, **_query(request)))
+        return _dicom_json(client.search_for_instances(study, **search_arguments(request.query_params)))
 
     @route(resources.SERIES_INSTANCES)
     def series_instances(request: Request, study: str, series: str) -> Response:
-        return _dicom_json(client.search_for_instances(study, series, **_query(request)))
+        return _dicom_json(client.search_for_instances(study, series, **search_arguments(request.query_params)))
 
     @route(resources.STUDY_METADATA)
     def study_metadata(study: str) -> Response:
@@ -92,7 +90,7 @@ def folder_router(client: FolderClient, uploads: Path) -> APIRouter:
 
     @route(resources.RETRIEVE_FRAMES)
     def retrieve_frames(request: Request, study: str, series: str, instance: str, frames: str) -> Response:
-        numbers = _frame_numbers(frames)
+        numbers = frame_numbers(frames)
         syntax, contents = _found(client.retrieve_frames, study, series, instance, numbers)
         content_type = f"application/octet-stream; transfer-syntax={syntax}"
         if len(contents) == 1 and request.headers.get("accept", "").startswith("application/octet-stream"):
@@ -115,29 +113,6 @@ def _store(client: FolderClient, parts: list[Path], study: str | None) -> Respon
     failures, stored = response.get("FailedSOPSequence") or [], response.get("ReferencedSOPSequence") or []
     status = HTTPStatus.OK if not failures else HTTPStatus.ACCEPTED if stored else HTTPStatus.CONFLICT
     return JSONResponse(finite(response.to_json_dict()), status, media_type=_DICOM_JSON)
-
-
-def _frame_numbers(text: str) -> list[int]:
-    numbers = text.split(",")
-    if not all(_NUMBER.fullmatch(number) for number in numbers):
-        raise UserError(f"Frames are numbers from 1, separated by commas, not {text[:40]!r}.")
-    if len(set(numbers)) < len(numbers):
-        raise UserError("Each frame is asked for once.")
-    return [int(number) for number in numbers]
-
-
-def _query(request: Request) -> dict[str, Any]:
-    """Turn a QIDO-RS query string into the arguments of a client's search."""
-    parameters = request.query_params
-    for name in ("limit", "offset"):
-        if name in parameters and not _NUMBER.fullmatch(parameters[name]):
-            raise UserError(f"{name} must be a number of up to nine digits, not {parameters[name][:40]!r}.")
-    return {
-        "limit": int(parameters["limit"]) if "limit" in parameters else None,
-        "offset": int(parameters["offset"]) if "offset" in parameters else None,
-        "fuzzymatching": parameters.get("fuzzymatching") == "true",
-        "search_filters": {name: value for name, value in parameters.items() if name not in _QUERY_WORDS},
-    }
 
 
 def _found(retrieve: Any, *arguments: Any) -> Any:

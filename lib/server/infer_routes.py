@@ -18,20 +18,21 @@ from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC
 
 from lib.errors import UserError
+from lib.server.app_protocol import LungLabelApp
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, uploaded_volume
 from lib.server.session_routes import session_of
 from lib.settings import check_request
 
-_TOLD_HEADER = "Infer-Params"
-_TOLD = ("model_version", "warnings")
+_PARAMS_HEADER = "Infer-Params"
+_HEADER_PARAMS = ("model_version", "warnings")
 
 # What a request may say besides the values of `config.infer`; anything else is ignored.
 _PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id")
 
 
-def infer_router(app: Any) -> APIRouter:
-    """The route over ``app``, this app."""
+def infer_router(app: LungLabelApp) -> APIRouter:
+    """Return the route over ``app``."""
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 
     @router.post("/infer/{model}", summary="Run inference")
@@ -53,7 +54,7 @@ def infer_router(app: Any) -> APIRouter:
                 )
             return _accepted(app, model, json_object(params), image, session_id, uploaded=bool(file))
 
-        request = await run_in_threadpool(accept)  # what is wrong is told at once
+        request = await run_in_threadpool(accept)  # an invalid request is refused at once
 
         def respond() -> Any:
             if not file:
@@ -67,9 +68,9 @@ def infer_router(app: Any) -> APIRouter:
 
 
 def _accepted(
-    app: Any, model: str, params: dict[str, Any], image: str, session_id: str, *, uploaded: bool
+    app: LungLabelApp, model: str, params: dict[str, Any], image: str, session_id: str, *, uploaded: bool
 ) -> dict[str, Any]:
-    """The request as MONAI Label knows it.
+    """Return the request as MONAI Label expects it.
 
     Raises:
         UserError: There is no such model or image, or a value cannot be used.
@@ -91,17 +92,17 @@ def _accepted(
     return request | {"image": image}
 
 
-def _respond(app: Any, request: dict[str, Any], output: ResultType | None, tasks: BackgroundTasks) -> Any:
+def _respond(app: LungLabelApp, request: dict[str, Any], output: ResultType | None, tasks: BackgroundTasks) -> Any:
     if output == ResultType.dicom_seg:
         return _dicom_seg(app, request)
     result = app.infer(request)
     response = send_response(app.datastore(), result, output or ResultType.all, tasks)
     if isinstance(response, Response):
-        response.headers[_TOLD_HEADER] = json.dumps({name: result["params"].get(name) for name in _TOLD})
+        response.headers[_PARAMS_HEADER] = json.dumps({name: result["params"].get(name) for name in _HEADER_PARAMS})
     return response
 
 
-def _dicom_seg(app: Any, request: dict[str, Any]) -> Response:
+def _dicom_seg(app: LungLabelApp, request: dict[str, Any]) -> Response:
     result = app.infer({**request, "attention": False})
     mask = Path(result["file"])
     try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from monailabel.config import settings
 
+from lib.server.upstream_patches import log_file_handlers, redirect_log_files
 from lib.storage.atomic import make_folder
 from lib.storage.state_file import move_aside
 
@@ -22,22 +22,10 @@ def move_log(workspace: Path) -> None:
     if target.is_dir():
         move_aside(target)
     target.touch(mode=0o600)
-    for handler in _handlers():
-        handler.close()  # it opens its file anew with the next message
-        handler.baseFilename = str(target)
+    redirect_log_files(target)
 
 
 def log_path() -> Path:
-    """Where the log is."""
-    return next((Path(handler.baseFilename) for handler in _handlers()), Path(settings.MONAI_LABEL_APP_DIR) / _NAME)
-
-
-def _handlers() -> list[logging.FileHandler]:
-    root = logging.getLogger()
-    loggers = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
-    found = {id(handler): handler for one in loggers for handler in one.handlers}
-    return [
-        handler
-        for handler in found.values()
-        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).name == _NAME.name
-    ]
+    """Return the path of the log."""
+    handlers = log_file_handlers(_NAME.name)
+    return Path(handlers[0].baseFilename) if handlers else Path(settings.MONAI_LABEL_APP_DIR) / _NAME

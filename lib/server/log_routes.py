@@ -1,4 +1,4 @@
-"""``/logs``: MONAI Label's own, off the event loop, and told where there is nothing to tell."""
+"""``/logs``: MONAI Label's own functions, off the event loop, with a sentence where there is nothing to show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_LINES = 100_000
 
 
 def log_router() -> APIRouter:
-    """The routes over the server's log and its GPU."""
+    """Return the routes over the server's log and its GPU."""
     admin = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
     router = APIRouter(prefix="/logs", tags=["Others"], dependencies=[admin])
 
@@ -30,12 +30,12 @@ def log_router() -> APIRouter:
     @router.get("/gpu", summary="What nvidia-smi says")
     def gpu() -> Response:
         try:
-            told = subprocess.run(["nvidia-smi"], capture_output=True, timeout=30, check=True).stdout
+            output = subprocess.run(["nvidia-smi"], capture_output=True, timeout=30, check=True).stdout
         except (OSError, subprocess.SubprocessError) as error:
             raise UserError(
                 f"nvidia-smi does not answer on this machine ({type(error).__name__}): it may have no NVIDIA GPU.",
                 HTTPStatus.NOT_FOUND,
             ) from error
-        return Response(told, media_type="text/plain")
+        return Response(output, media_type="text/plain")
 
     return router

@@ -1,4 +1,4 @@
-"""What gets into the log: one line for each message, whatever a client sent, and nothing over and over."""
+"""Rules of the log: one line for each message, whatever a client sent, and a rate limit for repeated ones."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import logging
 import re
 import threading
 import time
-from logging.handlers import RotatingFileHandler
+
+from lib.server.upstream_patches import replace_log_formatters
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 # Who a patient is: what is quoted in a line about PatientIDs, and what a search by DICOMweb asks for.
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _SEARCHED = re.compile(r"((?:Patient\w+|0010[0-9A-Fa-f]{4})=)[^&\s]*")
 _TASK = "task_"  # the loggers in which MONAI Label repeats what a training prints
-_AT_ONCE = 20
+_MAX_IN_WINDOW = 20
 _WINDOW_SECONDS = 60
 
 
@@ -47,8 +48,8 @@ def _without_patients(line: str) -> str:
     return _SEARCHED.sub(r"\1…", line)
 
 
-class SparingFilter(logging.Filter):
-    """Let a message through a few times a minute only; then say how many were left out."""
+class RateLimitFilter(logging.Filter):
+    """Let the same message through 20 times a minute only; then add how many were left out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,14 +58,14 @@ class SparingFilter(logging.Filter):
         self._lock = threading.RLock()  # a value of a message may log while it is formatted
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is logged."""
+        """Return whether the record is logged."""
         with self._lock:
             return self._admit(record)
 
     def _admit(self, record: logging.LogRecord) -> bool:
         key, now = str(record.msg)[:200], time.monotonic()
         if now - self._since.get(key, -_WINDOW_SECONDS) >= _WINDOW_SECONDS:
-            left_out = self._count.get(key, 0) - _AT_ONCE
+            left_out = self._count.get(key, 0) - _MAX_IN_WINDOW
             if len(self._since) > 1000:
                 self._since.clear()
                 self._count.clear()
@@ -72,25 +73,9 @@ class SparingFilter(logging.Filter):
             if left_out > 0:
                 record.msg, record.args = f"{record.getMessage()} (and {left_out} more like it before)", None
         self._count[key] += 1
-        return self._count[key] <= _AT_ONCE
+        return self._count[key] <= _MAX_IN_WINDOW
 
 
 def apply_log_rules() -> None:
-    """Give all handlers that MONAI Label set up the rules above, and its log file one handler instead of two.
-
-    Each of two handlers of one file renames it when it has grown: they would take it from each other.
-    """
-    files: dict[str, RotatingFileHandler] = {}
-    root = logging.getLogger()
-    loggers = [root, *(one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
-    for one in loggers:
-        for handler in list(one.handlers):
-            if isinstance(handler, RotatingFileHandler):
-                first = files.setdefault(handler.baseFilename, handler)
-                if first is not handler:
-                    one.removeHandler(handler)
-                    one.addHandler(first)
-                    handler.close()
-                    continue
-            if handler.formatter is not None and not isinstance(handler.formatter, OneLineFormatter):
-                handler.setFormatter(OneLineFormatter(handler.formatter))
+    """Apply the rules above to all handlers that MONAI Label set up, and keep one handler for its log file."""
+    replace_log_formatters(lambda inner: inner if isinstance(inner, OneLineFormatter) else OneLineFormatter(inner))

@@ -14,14 +14,15 @@ from monailabel.endpoints.user.auth import RBAC, User
 
 from lib.errors import UserError
 from lib.networks.weights import check_usable
+from lib.server.app_protocol import LungLabelApp
 from lib.server.requests import kept_upload
 
 _ADMIN = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
 _LONGEST_NAME = 100
 
 
-def model_router(app: Any) -> APIRouter:
-    """The routes over the model versions of ``app``, this app. Downloads stay MONAI Label's."""
+def model_router(app: LungLabelApp) -> APIRouter:
+    """Return the routes over the model versions of ``app``; downloads stay MONAI Label's."""
     router = APIRouter(prefix="/model", tags=["Model"])
 
     @router.put("/{model}", summary="Keep weights as a version, which does not serve yet")
@@ -61,6 +62,6 @@ def model_router(app: Any) -> APIRouter:
     return router
 
 
-def _known(app: Any, model: str) -> None:
+def _known(app: LungLabelApp, model: str) -> None:
     if model not in app.info()["models"]:
         raise UserError(f"There is no model {model!r}.", HTTPStatus.NOT_FOUND)

@@ -30,7 +30,7 @@ _EVALUATED = ("'wasm-unsafe-eval'", "'unsafe-eval'")
 
 
 def ohif_router() -> APIRouter:
-    """The route. A path that is no file is a page of the viewer, which its index.html routes by itself."""
+    """Return the routes. A path that is no file is a page of the viewer, which its index.html routes by itself."""
     router = APIRouter(
         prefix="/ohif",
         include_in_schema=False,

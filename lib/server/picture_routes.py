@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import SimpleITK as sitk
 from fastapi import APIRouter, Depends, Request
@@ -14,10 +12,11 @@ from monailabel.endpoints.user.auth import RBAC
 
 from lib.datastore.label_reader import on_grid
 from lib.evaluation.attention_picture import attention_picture
+from lib.server.app_protocol import LungLabelApp
 
 
-def picture_router(app: Any) -> APIRouter:
-    """The route over ``app``, this app."""
+def picture_router(app: LungLabelApp) -> APIRouter:
+    """Return the route over ``app``."""
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 
     @router.get("/attention/{image}", summary="Slices with mask and attention map side by side, PNG")
@@ -28,11 +27,13 @@ def picture_router(app: Any) -> APIRouter:
     return router
 
 
-def _picture(app: Any, image: str) -> bytes:
+def _picture(app: LungLabelApp, image: str) -> bytes:
     volume = sitk.ReadImage(app.datastore().get_image_uri(image))
     mask, weights = app.mask_and_attention(image)
-    parts = [sitk.DICOMOrient(part, "LPS") for part in (volume, _like(mask, volume), _like(weights, volume))]
-    return attention_picture(*map(_voxels, parts), parts[0].GetSpacing())
+    hu, label, attention = (
+        sitk.DICOMOrient(part, "LPS") for part in (volume, _like(mask, volume), _like(weights, volume))
+    )
+    return attention_picture(_voxels(hu), _voxels(label), _voxels(attention), hu.GetSpacing())
 
 
 def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:
@@ -40,5 +41,5 @@ def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:
 
 
 def _voxels(image: sitk.Image) -> np.ndarray:
-    """Voxels with the axes of the image."""
+    """Return voxels with the axes of the image."""
     return sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class RecentErrors(logging.Handler):
-    """Keeps the last warnings and errors of this app and of MONAI Label.
+    """Keep the last warnings and errors of this app and of MONAI Label.
 
     Args:
         count: How many.
@@ -25,5 +25,5 @@ class RecentErrors(logging.Handler):
         self._records.appendleft({"time": when, "level": record.levelname, "message": record.getMessage()})
 
     def list(self) -> list[dict[str, Any]]:
-        """The records, newest first."""
+        """Return the records, newest first."""
         return [*self._records]

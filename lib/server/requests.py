@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ def json_object(text: str | None, name: str = "params") -> dict[str, Any]:
     except RecursionError:
         raise UserError(f"{name} must be a JSON object; it is nested too deeply.") from None
     except ValueError as error:
-        told = str(error).encode(errors="replace").decode()
-        raise UserError(f"{name} must be a JSON object; it is no JSON: {told}.") from None
+        reason = str(error).encode(errors="replace").decode()
+        raise UserError(f"{name} must be a JSON object; it is no JSON: {reason}.") from None
     if not isinstance(value, dict):
         raise UserError(f"{name} must be a JSON object, not {type(value).__name__}.")
     return value
@@ -44,7 +44,7 @@ def json_object(text: str | None, name: str = "params") -> dict[str, Any]:
 
 @contextmanager
 def kept_upload(upload: UploadFile, folder: Path) -> Iterator[Path]:
-    """An uploaded file on disk for as long as it is needed.
+    """Keep an uploaded file on disk within the context.
 
     It gets a name of our own; of the sender's only the suffix is kept.
     """
@@ -64,7 +64,7 @@ def kept_upload(upload: UploadFile, folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def uploaded_volume(upload: UploadFile, folder: Path) -> Iterator[Path]:
-    """An uploaded image as a volume like those of the datastore, for as long as it is needed.
+    """Keep an uploaded image as a volume like those of the datastore within the context.
 
     What comes after reads a file of ours: readers differ in what they make of an odd header.
 
@@ -78,6 +78,11 @@ def uploaded_volume(upload: UploadFile, folder: Path) -> Iterator[Path]:
             yield volume
         finally:
             volume.unlink(missing_ok=True)
+
+
+def is_file_below(path: Path, folders: Iterable[Path]) -> bool:
+    """Return whether a file exists below one of these folders, links resolved."""
+    return path.exists() and any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _read_upload(path: Path) -> sitk.Image:

@@ -17,13 +17,14 @@ from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 
 from lib.errors import UserError
+from lib.server.app_protocol import LungLabelApp
 from lib.server.requests import uploaded_volume
 
 _ID = re.compile(r"[0-9a-f-]{36}")
 
 
-def session_router(app: Any) -> APIRouter:
-    """The routes over the sessions of ``app``, this app."""
+def session_router(app: LungLabelApp) -> APIRouter:
+    """Return the routes over the sessions of ``app``."""
     router = APIRouter(
         prefix="/session",
         tags=["Session"],
@@ -53,8 +54,8 @@ def session_router(app: Any) -> APIRouter:
     return router
 
 
-def session_of(app: Any, session_id: str, update_ts: bool = True) -> Any:
-    """A session of MONAI Label's by its id.
+def session_of(app: LungLabelApp, session_id: str, update_ts: bool = True) -> Any:
+    """Return a session of MONAI Label by its id.
 
     Raises:
         UserError: There is none.
@@ -65,7 +66,7 @@ def session_of(app: Any, session_id: str, update_ts: bool = True) -> Any:
     return session
 
 
-def _sessions(app: Any) -> Any:
+def _sessions(app: LungLabelApp) -> Any:
     if app.sessions() is None:
         raise UserError("Sessions are switched off on this server.", HTTPStatus.NOT_ACCEPTABLE)
     return app.sessions()

@@ -1,4 +1,4 @@
-"""MONAI Label's sessions, whatever state their files are in."""
+"""MONAI Label's sessions, tolerant of damaged files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _DAMAGED = (OSError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 class TolerantSessions(Sessions):
-    """Sessions of which a damaged one is removed: MONAI Label's own end the server's start with a traceback.
+    """Sessions that remove damaged ones; MONAI Label's own end the start of the server with a traceback.
 
     They are copies of images that a client sent, for an hour.
     """
 
     def get_session(self, session_id: str, update_ts: bool = True, fetch_cache: bool = True) -> SessionInfo | None:
-        """A session by its id; None if there is none, or it is damaged."""
+        """Return a session by its id; None if there is none, or it is damaged."""
         try:
             return super().get_session(session_id, update_ts, fetch_cache)
         except _DAMAGED as error:
@@ -30,7 +30,7 @@ class TolerantSessions(Sessions):
             return None
 
     def remove_expired(self) -> int:
-        """Remove what has expired or is damaged; how many."""
+        """Remove what has expired or is damaged; return how many there were."""
         folders = Path(self.store_path).glob("*/") if Path(self.store_path).is_dir() else ()
         gone = [folder.name for folder in folders if folder.is_dir() and not self._lasts(folder.name)]
         for session_id in gone:

@@ -1,4 +1,4 @@
-"""``GET /status``: how the work stands, as a page for people; ``/status/data``: the same as JSON."""
+"""``GET /status``: the state of the server as a page for people; ``/status/data``: the same as JSON."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
-from monailabel.utils.async_tasks.utils import tasks
 
 from lib.datastore.catalog import Series
 from lib.publishing.model_store import PRETRAINED
 from lib.server.access.headers import page_policy
+from lib.server.app_protocol import LungLabelApp
 from lib.server.recent_errors import RecentErrors
+from lib.server.task_state import last_task
 
 _PAGE = Path(__file__).parent / "status.html"
 
 
-def status_router(app: Any) -> APIRouter:
-    """The routes over ``app``, this app."""
+def status_router(app: LungLabelApp) -> APIRouter:
+    """Return the routes over ``app``."""
     router = APIRouter(
         prefix="/status", tags=["App"], dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
     )
@@ -84,5 +85,5 @@ def _case(series: Series, label: Any) -> dict[str, Any]:
 
 
 def _task() -> dict[str, Any] | None:
-    started = tasks("train")
-    return {"status": started[-1]["status"], "since": started[-1]["start_ts"]} if started else None
+    task = last_task("train")
+    return {"status": task["status"], "since": task["start_ts"]} if task else None

@@ -14,6 +14,7 @@ from pydantic import AfterValidator
 
 from lib.activelearning.leases import ASKER
 from lib.errors import UserError
+from lib.server.app_protocol import LungLabelApp
 from lib.settings import check_request
 from lib.storage.json_values import check_sendable
 
@@ -33,7 +34,7 @@ def _sendable(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-# They are told again with the state of the task: what JSON cannot hold would break every such answer.
+# They are part of the state of the task: what JSON cannot hold would break every answer that has it.
 _Params = Annotated[dict[str, Any], AfterValidator(_sendable)]
 
 
@@ -49,8 +50,8 @@ def _not_sync(run_sync: bool) -> bool:
 _NeverSync = Annotated[bool, AfterValidator(_not_sync)]
 
 
-def task_router(app: Any) -> APIRouter:
-    """The routes over ``app``, this app."""
+def task_router(app: LungLabelApp) -> APIRouter:
+    """Return the routes over ``app``."""
     router = APIRouter()
 
     @router.get("/info/", tags=["App"], summary="What this app is and how it is doing", dependencies=[Depends(_USER)])
@@ -108,7 +109,7 @@ def task_router(app: Any) -> APIRouter:
 
 
 def _by_name(params: dict[str, Any] | None, names: Any) -> dict[str, Any] | None:
-    """Parameters of each task by its name, as MONAI Label merges them."""
+    """Return the parameters of each task by its name, as MONAI Label merges them."""
     for name in names:
         if params and not isinstance(params.get(name, {}), dict):
             raise UserError(f"The parameters of {name} must be a JSON object, not {params[name]!r}.")

@@ -20,12 +20,13 @@ from lib.errors import UserError
 from lib.initial_labels.candidates import INITIAL, candidates, described
 from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
+from lib.server.app_protocol import LungLabelApp
 
-_TOLD = ("annotator", "note", "viewer", "model_version", "voxels")
+_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels")
 
 
-def viewer_router(app: Any) -> APIRouter:
-    """The routes over the datastore of ``app``, this app."""
+def viewer_router(app: LungLabelApp) -> APIRouter:
+    """Return the routes over the datastore of ``app``."""
     router = APIRouter(
         prefix="/viewer",
         tags=["Viewer"],
@@ -38,7 +39,7 @@ def viewer_router(app: Any) -> APIRouter:
     )
     def status() -> dict[str, Any]:
         info = app.info()
-        stats = next((stats for stats in info["train_stats"].values() if stats), {})
+        stats: dict[str, Any] = next((stats for stats in info["train_stats"].values() if stats), {})
         trainings = tasks("train")
         ended = [task for task in trainings if task["status"] not in ("SUBMITTED", "RUNNING")]
         return {
@@ -88,7 +89,7 @@ def viewer_router(app: Any) -> APIRouter:
 
 
 def _other_versions(models: ModelStore, in_use: str | None) -> dict[str, Any]:
-    """The version kept last, if it is not in use, with what its comparison came to; and the one in use before."""
+    """Return the version kept last, if it is not in use, with its verdict; and the version in use before."""
     last = next(iter(models.manifests()[-1:]), None)
     kept = {"version": last["version"], "verdict": outcome(last)} if last and last["version"] != in_use else None
     previous = models.previous_version()
@@ -96,12 +97,12 @@ def _other_versions(models: ModelStore, in_use: str | None) -> dict[str, Any]:
 
 
 def _progress(stats: dict[str, Any]) -> dict[str, Any]:
-    """Epochs done of the training that runs; None until it has any, and when it is over but for its process."""
+    """Return the epochs done of the running training; None until it has any, and after the last one."""
     return {name: None if "verdict" in stats else stats.get(name) for name in ("epoch", "total_epochs")}
 
 
 def _failure(task: dict[str, Any]) -> str | None:
-    """Why the last training came to no verdict, if it did not."""
+    """Return why the last training came to no verdict, None if it did."""
     if task["status"] == "STOPPED":
         return "Stopped before its end. The model in use stays."
     if task["status"] != "ERROR":
@@ -117,5 +118,5 @@ def _described(record: LabelRecord) -> dict[str, Any]:
         "number": record.number,
         "tag": record.tag,
         "time": record.time,
-        **{name: record.info.get(name) for name in _TOLD},
+        **{name: record.info.get(name) for name in _LABEL_FACTS},
     }

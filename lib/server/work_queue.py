@@ -1,59 +1,62 @@
-"""A queue for what takes long: one after the other, and none of it in the threads that answer all other requests."""
+"""A queue for requests that compute for long: one at a time, in a thread of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
 
+from lib.processes.worker import Worker
+
 _Result = TypeVar("_Result")
 
-_AT_MOST = 64
-_LOOK_SECONDS = 0.5
-_CLIENT_CLOSED_REQUEST = 499  # nobody reads it; nginx's name for it
+_MAX_WAITING = 64
+_DISCONNECT_CHECK_SECONDS = 0.5
+_CLIENT_CLOSED_REQUEST = 499  # nginx's code; nobody reads the answer
 
 
-class WorkQueue:
-    """Does one piece of work at a time, in the order of the requests.
+class WorkQueue(Worker):
+    """Do one piece of work at a time, in the order of the requests.
 
-    FastAPI answers every route that computes in one of 40 threads. Were inferences to wait there, 40 of them would
-    leave none to list cases or to submit a label.
+    FastAPI answers every route that computes in one of 40 threads. If inferences waited there, 40 of them would leave
+    no thread to list cases or to submit a label.
 
     Args:
         name: What the work is, in plural, for people.
-        at_most: Requests that may wait; further ones are refused.
+        max_waiting: Requests that may wait; further ones are refused.
     """
 
-    def __init__(self, name: str, at_most: int = _AT_MOST) -> None:
-        self._name = name
-        self._at_most = at_most
-        self._turn = asyncio.Lock()  # wakes who waits in their order
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._seconds = 10.0  # that the last one took
+    def __init__(self, name: str, max_waiting: int = _MAX_WAITING) -> None:
+        super().__init__(name, failure=f"The queue of {name} failed", pause=None, low_priority=False)
+        self._max_waiting = max_waiting
+        self._turn = asyncio.Lock()  # wakes the waiting requests in their order
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._seconds = 10.0  # that the last work took
         self.waiting = 0
 
     @property
     def running(self) -> bool:
-        """Whether work is done now."""
+        """Whether work is being done now."""
         return self._turn.locked()
 
     async def run(self, request: Request, work: Callable[[], _Result]) -> _Result:
         """Wait for the turn of this request and return what ``work`` returns, called in the queue's own thread.
 
         Raises:
-            HTTPException: 503 where too many wait already; 499 where the client has gone before its turn, and
+            HTTPException: 503 where too many wait already; 499 where the client has disconnected before its turn, and
                 nothing is done.
         """
-        if self.waiting >= self._at_most:
+        if self.waiting >= self._max_waiting:
             seconds = round(min(max(self._seconds * self.waiting, 1), 600))
             raise HTTPException(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{self.waiting} {self._name} wait already, and no more are accepted. Try again in {seconds} s.",
+                f"{self.waiting} {self.name} wait already, and no more are accepted. Try again in {seconds} s.",
                 {"Retry-After": str(seconds)},
             )
         self.waiting += 1
@@ -63,16 +66,36 @@ class WorkQueue:
             self.waiting -= 1
         began = time.monotonic()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+            return await asyncio.wrap_future(self._submit(work))
         finally:
             self._seconds = time.monotonic() - began
             self._turn.release()
+
+    def run_once(self) -> bool:
+        """Do the next piece of work; return whether there was one."""
+        try:
+            future, work = self._jobs.get_nowait()
+        except queue.Empty:
+            return False
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+        return True
+
+    def _submit(self, work: Callable[[], _Result]) -> Future[_Result]:
+        future: Future[_Result] = Future()
+        self._jobs.put((future, work))
+        self.start()
+        self.wake()
+        return future
 
     async def _wait_for_turn(self, request: Request) -> None:
         mine = asyncio.ensure_future(self._turn.acquire())
         try:
             while not mine.done():
-                await asyncio.wait({mine}, timeout=_LOOK_SECONDS)
+                await asyncio.wait({mine}, timeout=_DISCONNECT_CHECK_SECONDS)
                 if await request.is_disconnected():
                     raise HTTPException(_CLIENT_CLOSED_REQUEST, "The client has gone before its turn.")
         except BaseException:

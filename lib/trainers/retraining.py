@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any
 
+from lib.processes.worker import Worker
 from lib.publishing import ModelStore
 from lib.trainers.unfinished_run import Run, UnfinishedRun
 
@@ -19,8 +19,8 @@ INTERRUPTIONS = "interruptions"  # in the request of one that is started again
 _MAX_INTERRUPTIONS = 3
 
 
-class Retraining(threading.Thread):
-    """Starts a training when ``after`` labels differ from those of the last one; one at a time.
+class Retraining(Worker):
+    """Start a training when ``after`` labels differ from those of the last one; one at a time.
 
     What the last training knew is in the manifest of the version it made, published or not, so nothing is
     forgotten over a restart. A training that failed is not tried again with the same labels. One that was
@@ -34,7 +34,7 @@ class Retraining(threading.Thread):
         unfinished: Note of the training that runs.
         status: MONAI Label's word for the last training since the server started; None if there was none.
         start: Starts one, with parameters.
-        seconds: Pause between two looks.
+        seconds: Pause between two checks.
     """
 
     def __init__(
@@ -48,33 +48,23 @@ class Retraining(threading.Thread):
         start: Callable[[dict[str, Any]], Any],
         seconds: float = 5.0,
     ) -> None:
-        super().__init__(name="retraining", daemon=True)
+        # The process that trains inherits the priority of this thread, and gives way by itself.
+        super().__init__("retraining", failure="Could not check whether to retrain", pause=seconds, low_priority=False)
         self._after = after
         self._labels = labels
         self._store = store
         self._unfinished = unfinished
         self._status = status
         self._start = start
-        self._seconds = seconds
         self._attempted: Labels = {}
-        self._wake = threading.Event()
 
-    def run(self) -> None:
-        """Look, pause, look again, until the server ends."""
-        while True:
-            try:
-                self.look()
-            except Exception:
-                logger.exception("Could not see whether to retrain")
-            self._wake.wait(self._seconds)
-            self._wake.clear()
+    def run_once(self) -> bool:
+        """Check whether it is time for a training, after a pause."""
+        self.start_if_due()
+        return False
 
-    def wake(self) -> None:
-        """Look now: a label was submitted."""
-        self._wake.set()
-
-    def look(self) -> bool:
-        """Start a training if it is time; say whether it was."""
+    def start_if_due(self) -> bool:
+        """Start a training if it is time for one; return whether it was."""
         if self._status() in ("SUBMITTED", "RUNNING"):
             return False
         if run := self._unfinished.interrupted():
@@ -85,6 +75,7 @@ class Retraining(threading.Thread):
         fresh = changed(labels, self._trained())
         if fresh < self._after or labels == self._attempted:
             return False
+        self.check_stopped()
         logger.info("%d labels are new or changed: retraining", fresh)
         self._attempted = labels
         self._start({BY_ITSELF: True})
@@ -100,7 +91,9 @@ class Retraining(threading.Thread):
         self._store.remove_drafts()
         made = next((m for m in self._store.manifests() if m.get("run") == run.name), None)
         told = f"The training {run.name} was interrupted"
-        if self._status() == "STOPPED":
+        status = self._status()
+        self.check_stopped()  # the end of the server stops a training, too, and that one has to start again
+        if status == "STOPPED":
             self._unfinished.drop(run)
         elif made:
             verdict = made.get("verdict") or {"publish": False, "reason": "Kept, not in use."}

@@ -8,9 +8,8 @@ from typing import Any
 import uvicorn
 from fastapi import APIRouter, FastAPI
 
-from lib.errors import UserError
-from lib.server import install
 from lib.server.access.bodies import LimitedBody, Receive, Send
+from lib.server.error_answers import add_error_answers
 from tools.support.processes import free_port
 from tools.support.waiting import wait_for
 
@@ -20,9 +19,7 @@ def served(router: APIRouter, limit: int | None = None) -> Iterator[str]:
     """Serve a router, with the error answers of the app and a limit on bodies in bytes; yields its address."""
     app = FastAPI(redirect_slashes=False)  # the whole app has a route for all the rest
     app.include_router(router)
-    app.add_exception_handler(UserError, install._answer_user_error)
-    app.add_exception_handler(OSError, install._answer_os_error)
-    app.add_exception_handler(Exception, install._answer_unforeseen)
+    add_error_answers(app)
 
     async def limited(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         bounded = limit is not None and scope["type"] == "http"

@@ -74,12 +74,24 @@ def too_large(limit: int, setting: str | None = None) -> str:
     return f"The body of the request is larger than the {allowed} that this server takes here.{more}"
 
 
-async def refuse(receive: Receive, send: Send, status: int, sentence: str) -> None:
-    """Answer at once, then discard what is still coming: closing before would destroy the answer on its way."""
+async def answer(send: Send, status: int, sentence: str, *, complete: bool = True) -> None:
+    """Answer with one sentence.
+
+    Args:
+        send: ASGI channel of the request.
+        status: Of HTTP.
+        sentence: For the client's user.
+        complete: Whether the answer ends here; an empty part has to follow otherwise.
+    """
     body = json.dumps({"detail": sentence}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": body, "more_body": not complete})
+
+
+async def refuse(receive: Receive, send: Send, status: int, sentence: str) -> None:
+    """Answer at once, then discard what is still coming: closing before would destroy the answer on its way."""
+    await answer(send, status, sentence, complete=False)
     deadline = time.monotonic() + _DRAIN_SECONDS
     try:
         while time.monotonic() < deadline:

@@ -14,7 +14,8 @@ from typing import Any
 
 import uvicorn
 
-from lib.server.log_rules import SparingFilter
+from lib.server.log_rules import RateLimitFilter
+from lib.server.upstream_patches import replace_protocol
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ _BUSY = (
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """Of one server.
+    """Limits of one server.
 
     Attributes:
         connections: At one time.
@@ -46,10 +47,9 @@ def limit_connections(config: uvicorn.Config, limits: ConnectionLimits) -> None:
     """Make the server of ``config`` keep ``limits``, as far as the process may open as many files."""
     files = _allow_files()
     limits = ConnectionLimits(min(limits.connections, max(files - _FILES_FOR_WORK, files // 2)), limits.head_seconds)
-    config.http_protocol_class = limited(config.http_protocol_class, limits)
-    config.backlog = min(config.backlog, _BACKLOG)  # the socket is opened after the app is loaded
+    replace_protocol(config, lambda base: limited(base, limits), _BACKLOG)
     for name in ("asyncio", "uvicorn.error", __name__):
-        logging.getLogger(name).addFilter(SparingFilter())
+        logging.getLogger(name).addFilter(RateLimitFilter())
 
 
 def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
@@ -96,16 +96,16 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
                 super().connection_lost(exc)
 
         def eof_received(self) -> bool | None:
-            """Nothing more comes."""
+            """Take notice that the client sends nothing more."""
             return None if self.refused else super().eof_received()
 
         def pause_writing(self) -> None:
-            """The client does not read as fast as is written."""
+            """Start a timer: the client does not read as fast as is written."""
             super().pause_writing()
             self.unread_timer = self.loop.call_later(_UNREAD_SECONDS, self.transport.abort)
 
         def resume_writing(self) -> None:
-            """It does again."""
+            """Stop the timer: the client reads again."""
             self.stop_timer("unread_timer")
             super().resume_writing()
 

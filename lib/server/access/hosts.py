@@ -29,7 +29,7 @@ class AllowedHosts:
         self._names = {_canonical(name) for name in {*listening.names(), *further}}
 
     def allow(self, host: str | None, local_address: str | None = None) -> bool:
-        """Whether a request with this ``Host`` is answered.
+        """Return whether a request with this ``Host`` is answered.
 
         Args:
             host: Value of the header: name or address, and a port, which is not looked at: tunnels change it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 from collections.abc import Mapping
@@ -65,25 +64,6 @@ class Listening:
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
-def running_server() -> tuple[uvicorn.Server, list[socket.socket] | None] | None:
-    """Return uvicorn's server in whose event loop this is called, with the sockets it was given; None without one.
-
-    uvicorn hands an application no reference to its server, so it is taken from the coroutine that runs it.
-    """
-    try:
-        tasks = asyncio.all_tasks()
-    except RuntimeError:  # no event loop: training process, command line
-        return None
-    for task in tasks:
-        coroutine: Any = task.get_coro()
-        while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-            owner = frame.f_locals.get("self")
-            if isinstance(owner, uvicorn.Server):
-                return owner, frame.f_locals.get("sockets")
-            coroutine = getattr(coroutine, "cr_await", None)
-    return None
-
-
 def listening_of(server: uvicorn.Server, sockets: list[socket.socket] | None) -> Listening:
     """Return where ``server`` listens, or will."""
     config = server.config
@@ -138,7 +118,7 @@ def open_network_warning(listening: Listening) -> str | None:
 
 
 def is_address(host: str) -> bool:
-    """Whether ``host`` is an IP address, not a name."""
+    """Return whether ``host`` is an IP address, not a name."""
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -151,7 +131,7 @@ def _is_wildcard(host: str) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether all addresses of ``host`` are of the loopback interface; a name that cannot be resolved is not."""
+    """Return whether all addresses of ``host`` are of the loopback interface; a name that cannot be resolved is not."""
     if _is_wildcard(host):
         return False
     if is_address(host):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from lib.server.access.bodies import LimitedBody, Message, Receive, Send, refuse, too_large
+from lib.server.access.bodies import LimitedBody, Message, Receive, Send, answer, refuse, too_large
 from lib.server.access.headers import with_security_headers
 from lib.server.access.hosts import AllowedHosts
 from lib.server.access.origins import foreign_origin
 from lib.server.access.route_table import Body, Offer, offer_of
-from lib.server.log_rules import SparingFilter
+from lib.server.log_rules import RateLimitFilter
 
 logger = logging.getLogger(__name__)
-logger.addFilter(SparingFilter())
+logger.addFilter(RateLimitFilter())
+
+_ENDING = "The server is being stopped. Try again when it runs again."
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,12 @@ class Access:
             await self._app(scope, receive, send)
             return
 
+        started = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 message = {**message, "headers": with_security_headers(message.get("headers", ()))}
             await send(message)
 
@@ -74,7 +81,12 @@ class Access:
             return
         limits, kind = self._limits, offer.body
         limited = LimitedBody(receive, limits.sizes[kind], limits.patience, limits.settings.get(kind))
-        await self._app(scope, limited, send_with_headers)
+        try:
+            await self._app(scope, limited, send_with_headers)
+        except asyncio.CancelledError:  # by uvicorn, at its end; passed on, it would be logged with a traceback
+            logger.info("%s %s was cancelled: the server ends", scope["method"], scope["path"])
+            if not started:
+                await answer(send_with_headers, HTTPStatus.SERVICE_UNAVAILABLE, _ENDING)
 
     def _refusal(self, scope: dict[str, Any], headers: dict[str, str], offer: Offer) -> tuple[int, str] | None:
         host = headers.get("host")

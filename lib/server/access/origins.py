@@ -43,7 +43,7 @@ def foreign_origin(
 
 
 def _is_opened(headers: Mapping[str, str]) -> bool:
-    """Whether a person follows a link, as against a page that loads a picture or frame."""
+    """Return whether a person follows a link, as against a page that loads a picture or frame."""
     return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
 
 

@@ -19,7 +19,7 @@ _PARAMETER = re.compile(r"{[^}:]*(:path)?}")
 
 
 class Body(Enum):
-    """What a request may bring along, which decides how large it may be."""
+    """Kind of body of a request, which decides how large it may be."""
 
     SMALL = "parameters"
     UPLOAD = "an image, a label or weights"
@@ -124,7 +124,7 @@ OFFERS = (
     Offer("POST", "/model/{model}/serve", "panel: Use it, Go back"),
 )
 
-_LONGEST_REMEMBERED = 512
+_MAX_CACHED_LENGTH = 512
 _NOT_OFFERED = Offer("", "", "not in the table")
 
 
@@ -150,8 +150,8 @@ def keep_offered(routes: Iterable[BaseRoute]) -> list[Route]:
 
 def offer_of(method: str, path: str) -> Offer:
     """Return what the table says of a request; of one that it does not have, an offer of nothing."""
-    # A path may have 64 KiB: only those that a viewer asks for by the hundred are remembered.
-    return (_remembered_offer if len(method) + len(path) <= _LONGEST_REMEMBERED else _find_offer)(method, path)
+    # A path may have 64 KiB: only those that a viewer asks for by the hundred are cached.
+    return (_cached_offer if len(method) + len(path) <= _MAX_CACHED_LENGTH else _find_offer)(method, path)
 
 
 def _find_offer(method: str, path: str) -> Offer:
@@ -163,5 +163,5 @@ def _pattern(path: str) -> str:
     return _PARAMETER.sub(r"{\1}", path)
 
 
-_remembered_offer = functools.lru_cache(maxsize=1024)(_find_offer)
+_cached_offer = functools.lru_cache(maxsize=1024)(_find_offer)
 _COMPILED = [(offer, compile_path(offer.path)[0]) for offer in OFFERS]

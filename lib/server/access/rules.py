@@ -13,9 +13,10 @@ from lib.errors import UserError
 from lib.server.access.bodies import MIB
 from lib.server.access.connections import ConnectionLimits, limit_connections
 from lib.server.access.hosts import AllowedHosts, parse_hosts
-from lib.server.access.listening import Listening, check_start, listening_of, open_network_warning, running_server
+from lib.server.access.listening import Listening, check_start, listening_of, open_network_warning
 from lib.server.access.middleware import Access, BodyLimits
 from lib.server.access.route_table import Body
+from lib.server.upstream_patches import running_server
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class AccessRules:
 
     @property
     def network_warning(self) -> str | None:
-        """What must be said at each start and on the status page; None where nobody else can connect."""
+        """Warning for the start and the status page; None where nobody else can connect."""
         return open_network_warning(self.listening)
 
     def around(self, app: Any, origins: Iterable[Any] = ()) -> Access:

@@ -1,24 +1,29 @@
-"""What a PACS has and viewers are not shown: images that are none of a scan's slices, studies that mix patients."""
+"""The DICOMweb client of a PACS: with a timeout, a login, and without images that are no slices of their series."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from dicomweb_client import DICOMwebClient
+import requests
+from dicomweb_client.session_utils import create_session_from_user_pass
+from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMwebClientX
 from pydicom import Dataset
+from requests.adapters import HTTPAdapter
 
 from lib.dicomweb import attributes
 from lib.dicomweb.image_kind import ImageKind, odd_ones
+from lib.dicomweb.login import Login
 from lib.dicomweb.matching import first_value
 from lib.dicomweb.set_aside import ODD
 
 _DicomJson = dict[str, dict[str, Any]]
 _Instance = TypeVar("_Instance")
+_CONNECT_SECONDS = 10
 
 
 class PacsClient(DICOMwebClientX):
@@ -76,48 +81,43 @@ class PacsClient(DICOMwebClientX):
         return [one for one in instances if uid_of(one) not in odd] if odd else instances
 
 
-class _Catalog(Protocol):
-    def unclear(self) -> Mapping[str, str]: ...
+class _TimeoutAdapter(HTTPAdapter):
+    """Limit the time a PACS is waited for as MONAI Label's settings say; by default requests waits for ever."""
 
-    def all(self) -> Sequence[Any]: ...
+    def send(
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *args: Any, **options: Any
+    ) -> requests.Response:
+        """Send a request, by default with the timeout of MONAI Label's settings."""
+        timeout = timeout or (_CONNECT_SECONDS, settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT)
+        return super().send(request, stream, timeout, *args, **options)
 
 
-class Hidden:
-    """What the proxy does not pass on, as the catalog knows it now.
+def pacs_session(login: Login | None = None) -> requests.Session:
+    """Return a session that logs in.
 
     Args:
-        client: Of the PACS.
-        catalog: Its series; ``unclear`` are those of which it is not clear whose they are.
+        login: User and password; by default those of MONAI Label's settings
+            (``MONAI_LABEL_DICOMWEB_USERNAME`` and ``MONAI_LABEL_DICOMWEB_PASSWORD``).
     """
+    user, password = login or (
+        settings.MONAI_LABEL_DICOMWEB_USERNAME,
+        settings.MONAI_LABEL_DICOMWEB_PASSWORD,
+    )
+    session = create_session_from_user_pass(user, password) if user and password else requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _TimeoutAdapter())
+    return session
 
-    def __init__(self, client: DICOMwebClient, catalog: _Catalog) -> None:
-        self._client = client
-        self._catalog = catalog
 
-    def studies(self) -> dict[str, str]:
-        """Return the studies of which all series are unclear, as those that mix patients, with the reason."""
-        unclear = self._catalog.unclear()
-        if not unclear:
-            return {}
-        series = self._catalog.all()
-        clear = {one.study_uid for one in series if one.uid not in unclear}
-        return {one.study_uid: unclear[one.uid] for one in series if one.uid in unclear and one.study_uid not in clear}
-
-    def anything(self) -> bool:
-        """Whether there is something to hide at all."""
-        return bool(self._catalog.unclear() or self._instances())
-
-    def without(self, items: list[_DicomJson]) -> list[_DicomJson]:
-        """Return what may be shown of an answer in DICOM JSON."""
-        studies, series, instances = self.studies(), self._catalog.unclear(), self._instances()
-        return [
-            item
-            for item in items
-            if first_value(item, "StudyInstanceUID") not in studies
-            and first_value(item, "SeriesInstanceUID") not in series
-            and first_value(item, "SOPInstanceUID") not in instances
-        ]
-
-    def _instances(self) -> set[str]:
-        left_out = self._client.left_out() if isinstance(self._client, PacsClient) else {}
-        return {path.name for files in left_out.values() for path, _ in files}
+def pacs_client(url: str, login: Login | None = None) -> PacsClient:
+    """Return a DICOMweb client for ``url``; login as in :func:`pacs_session`."""
+    client = PacsClient(
+        url=url.rstrip("/"),
+        session=pacs_session(login),
+        qido_url_prefix=settings.MONAI_LABEL_QIDO_PREFIX,
+        wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
+        stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
+    )
+    # By default it retries for 30 s before it reports that a PACS does not answer.
+    client.set_http_retry_params(max_attempts=3, wait_exponential_multiplier=200)
+    return client

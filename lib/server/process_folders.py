@@ -1,4 +1,4 @@
-"""Where the server's process works: in no folder that a stranger may have prepared."""
+"""The folders that the server's process works in: none that a stranger may have prepared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 
-def work_in(app_dir: Path, temporary: Path) -> None:
+def use_safe_folders(app_dir: Path, temporary: Path) -> None:
     """Leave the folder that the server was started in, and keep temporary files out of /tmp.
 
     The training process imports modules from the current folder first, as every ``python -m`` does: an ``xml.py`` in a

@@ -1,0 +1,66 @@
+"""From a series of a folder or PACS to its volume file."""
+
+from __future__ import annotations
+
+import tempfile
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from lib.datastore.catalog import Series
+from lib.datastore.volume import read_file, read_volume, write_volume
+from lib.dicomweb.dicom_file import NotUsableError
+from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.image_header import check_image_header
+from lib.errors import UserError
+from lib.storage.atomic import make_folder
+
+
+def make_volume(series: Series, client: Any, path: Path, temporary_dir: Path) -> None:
+    """Write the volume of a series (NRRD, HU, index order column-row-slice) to ``path``.
+
+    Args:
+        series: A usable series.
+        client: Of its folder or PACS.
+        path: File to write.
+        temporary_dir: Where the instances that a PACS sends are kept meanwhile.
+
+    Raises:
+        UserError: The series is no volume, or the PACS does not answer.
+    """
+    try:
+        if not isinstance(client, FolderClient):
+            _make_from_pacs(series, client, path, temporary_dir)
+        elif series.file:
+            client.check_readable(series.file)
+            check_image_header(series.file, alone=False)  # it may be another file than the index read
+            write_volume(read_file(series.file), path)
+        else:
+            write_volume(read_volume(client.series_paths(series.study_uid, series.uid)), path)
+    except requests.RequestException as error:
+        raise pacs_unreachable(client, series.uid, error) from error
+    except (ValueError, RuntimeError, NotUsableError) as error:
+        raise UserError(
+            f"Series {series.uid} cannot be read as a volume: {error}.", HTTPStatus.UNPROCESSABLE_ENTITY
+        ) from error
+
+
+def pacs_unreachable(client: Any, image_id: str, error: Exception) -> UserError:
+    """Return what to raise where a PACS did not answer for a series."""
+    return UserError(
+        f"The PACS at {client.base_url} did not answer when asked for series {image_id} "
+        f"({type(error).__name__}). Try again when it runs and can be reached from here.",
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    )
+
+
+def _make_from_pacs(series: Series, client: Any, path: Path, temporary_dir: Path) -> None:
+    make_folder(temporary_dir)
+    with tempfile.TemporaryDirectory(dir=temporary_dir) as folder:
+        files = []
+        for number, instance in enumerate(client.retrieve_series(series.study_uid, series.uid)):
+            files.append(Path(folder) / f"{number}.dcm")
+            instance.save_as(files[-1], write_like_original=False)
+        write_volume(read_volume(files), path)

@@ -1,0 +1,90 @@
+"""What the routes use of the app: an interface that tests can fake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from monailabel.utils.sessions import Sessions
+
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.exports.label_exports import LabelExports
+from lib.exports.seg_storage import SegStorage
+from lib.publishing import ModelStore
+from lib.server.work_queue import WorkQueue
+from lib.settings import Settings
+from lib.storage.integrity import Damage
+
+
+class ModelConfig(Protocol):
+    """The configuration of a model."""
+
+    network: Any
+
+
+class LungLabelApp(Protocol):
+    """The app behind the routes: MONAI Label's interface, and what this app adds to it."""
+
+    name: str
+    version: str
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of this run of the server."""
+
+    @property
+    def models(self) -> ModelStore:
+        """Versions of the model."""
+
+    @property
+    def task_config(self) -> ModelConfig:
+        """Network of the model."""
+
+    @property
+    def inferences(self) -> WorkQueue:
+        """Queue of all inferences."""
+
+    @property
+    def exports(self) -> LabelExports:
+        """Labels in other formats."""
+
+    @property
+    def segs(self) -> SegStorage:
+        """Storage of DICOM SEGs."""
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Folder for files that are sent with a request."""
+
+    @property
+    def network_warning(self) -> str | None:
+        """Warning where others can reach this server."""
+
+    def datastore(self) -> SeriesDatastore:
+        """Return images and labels."""
+
+    def sessions(self) -> Sessions | None:
+        """Return MONAI Label's sessions; None where they are switched off."""
+
+    def info(self) -> dict[str, Any]:
+        """Return what clients are told about this app."""
+
+    def infer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Segment an image."""
+
+    def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return mask and attention map of an image."""
+
+    def check_trainable(self, request: Mapping[str, Any] | None = None) -> None:
+        """Raise a UserError where a training cannot start."""
+
+    def on_save_label(self, image_id: str, label_id: str) -> None:
+        """Take notice of a new label."""
+
+    def doubts(self) -> dict[str, float]:
+        """Return the score of each image that has one."""
+
+    def damage(self) -> list[Damage]:
+        """Return what is damaged of all that is stored."""

@@ -1,0 +1,117 @@
+"""A server that is asked to end while it is busy ends cleanly within seconds."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+import torch
+
+from lib.networks import AttentionResidualUNet
+from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_series, write_volume
+from lib.settings import load_info
+from tests.support.client import put_label
+from tests.support.weights import model_dir_with
+from tools.support.processes import ServerProcess
+
+DEADLINE = 30  # seconds to end, on a machine that does much else; alone it takes one to five
+WAIT = 180
+ENDLESS = {"max_epochs": 10_000, "patches_per_volume": 2, "patch_size": 32, "val_split": 0.0}
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory) -> tuple[Path, str, Path]:
+    """A folder with one patient, large enough that its inference takes long; its series and its mask."""
+    root, grid = tmp_path_factory.mktemp("scan"), Acquisition(shape=(160, 256, 256), spacing=(2.0, 1.4, 1.4))
+    hu, mask, affine = chest_volume(3, lesions=draw_lesions(3, 2, diameters=(20, 30)), acquisition=grid)
+    uid = write_dicom_series(root / "dicom" / "P", hu, affine, patient_id="P")
+    return root / "dicom", uid, write_volume(root / "mask.nii.gz", mask, affine)
+
+
+@pytest.fixture
+def started(start_server, scan, tmp_path):
+    """Servers with an untrained model, which computes as long as a trained one."""
+    torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), tmp_path / "weights.pt")
+    model_dir = model_dir_with(tmp_path / "weights.pt", tmp_path / "model")
+
+    def start(**conf) -> ServerProcess:
+        return start_server(scan[0], rescan_seconds=1, model_dir=model_dir, **{"scored_images": 0, **conf})
+
+    return start
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def end(server: ServerProcess, number: int) -> None:
+    """Send a signal, as a service manager (SIGTERM) or Ctrl-C in a terminal (SIGINT) does, and await a clean end."""
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    if number == signal.SIGINT:
+        os.killpg(server.process.pid, number)
+    else:
+        server.process.send_signal(number)
+    assert server.process.wait(DEADLINE) in (0, -number)
+    _, alive = psutil.wait_procs(children, timeout=DEADLINE)
+    assert not alive
+    log = Path(server.log.parents[1], "workspace", "logs", "app.log").read_text()
+    for text in (server.log_text(), log):
+        assert "Traceback" not in text, text[-3000:]
+        assert "Fatal Python error" not in text
+
+
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+
+
+@SIGNALS
+def test_during_an_inference(started, scan, number):
+    server, answers = started(), []
+
+    def infer() -> None:
+        answers.append(requests.post(f"{server.url}/infer/lung_tumor", params={"image": scan[1], "output": "json"}))
+
+    client = threading.Thread(target=infer, daemon=True)
+    client.start()
+    until(lambda: requests.get(f"{server.url}/status/data").json()["inferences"]["running"])
+    time.sleep(1)
+    end(server, number)
+    client.join(WAIT)
+    assert answers[0].status_code == 503
+    assert "is being stopped" in answers[0].json()["detail"]
+
+
+@SIGNALS
+def test_during_a_training_which_the_next_server_starts_again(started, scan, number, tmp_path):
+    workspace = tmp_path / "server-1" / "workspace"
+    server = started()
+    assert put_label(server, scan[1], scan[2]).status_code == 200
+    assert requests.post(f"{server.url}/train/lung_tumor", json=ENDLESS).status_code == 200
+    until(lambda: (workspace / "training.json").exists())
+    until(lambda: requests.get(f"{server.url}/train/").json()["status"] == "RUNNING")
+    end(server, number)
+    assert (workspace / "training.json").exists(), "the note of the interrupted training"
+
+
+def test_while_images_are_scored(started, scan):
+    server = started(scored_images=5)
+    until(lambda: list((server.log.parents[1] / "workspace" / "cache" / "volumes").rglob("*.nrrd")))
+    time.sleep(2)
+    end(server, signal.SIGINT)
+
+
+def test_while_a_folder_is_indexed(started, scan):
+    server = started()
+    source = next((scan[0] / "P").iterdir()).read_bytes()
+    (scan[0] / "copies").mkdir()
+    for number in range(5000):
+        (scan[0] / "copies" / f"{number}.dcm").write_bytes(source)
+    until(lambda: "files_to_index" in requests.get(f"{server.url}/info/").json()["datastore"])
+    end(server, signal.SIGTERM)
