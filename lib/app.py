@@ -24,9 +24,9 @@ from monailabel.interfaces.utils.app import apps
 from monailabel.tasks.activelearning.first import First
 from monailabel.utils.async_tasks.utils import tasks
 
-from lib.activelearning import Last, Leases, MostDoubtful, Random, Review
-from lib.activelearning.background import BackgroundScoring, Courtesy
-from lib.activelearning.uncertainty_scoring import DoubtScoring
+from lib.activelearning import Last, Leases, MostUncertain, Random, Review
+from lib.activelearning.background import BackgroundScoring, YieldToUsers
+from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.opening import open_datastore
 from lib.dicomweb.folder_client import FolderClient
@@ -96,14 +96,14 @@ class MyApp(MONAILabelApp):
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
         self.inferences = WorkQueue("inferences")
-        self._courtesy = Courtesy(lambda: _running("train") or _running("scoring"))
-        self._scoring = DoubtScoring(
+        self._yield_to_users = YieldToUsers(busy=lambda: _running("train") or _running("scoring"))
+        self._scoring = UncertaintyScoring(
             _UNCERTAINTY,
             self.settings.info,
             self.models,
             self.settings.cache_dir / "scores",
             at_most=choice["scored_images"],
-            before_each_batch=self._courtesy.stand_aside,
+            before_each_batch=self._yield_to_users.wait,
         )
         self._review = Review(self._scoring.disagreements)
         self._damage = Remembered(lambda: [*self.datastore().damage(), *self.models.damage()])
@@ -147,8 +147,8 @@ class MyApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Strategy]:
         """How the next case is chosen."""
-        doubtful = MostDoubtful("Get the sample that the model doubts most", self._scoring.doubts)
-        return {"random": Random(), "first": First(), "last": Last(), _UNCERTAINTY: doubtful}
+        uncertain = MostUncertain("Get the sample about which the model is least certain", self._scoring.uncertainties)
+        return {"random": Random(), "first": First(), "last": Last(), _UNCERTAINTY: uncertain}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         """What the strategies choose by; the server scores by itself, ``POST /scoring`` does all of it at once."""
@@ -170,9 +170,9 @@ class MyApp(MONAILabelApp):
             chosen = self._leases.choose(self._review, request, self.datastore())
         return {**chosen, "path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
 
-    def doubts(self) -> dict[str, float]:
-        """How much the model doubts each image that is scored, 0 to 1: what the strategy ``uncertainty`` chooses by."""
-        return self._scoring.doubts()
+    def uncertainties(self) -> dict[str, float]:
+        """Return the uncertainty of each scored image, 0 to 1, by which the strategy ``uncertainty`` chooses."""
+        return self._scoring.uncertainties()
 
     def damage(self) -> list[Damage]:
         """What is damaged of all that is stored, but for labels that newer ones have replaced."""
@@ -205,7 +205,7 @@ class MyApp(MONAILabelApp):
         self._damage.renew()  # hashes all that is stored: what is asked for later is compared with this
         self.retraining.start()
         self.segs.start()
-        BackgroundScoring(self._scoring, datastore, self._courtesy).start()
+        BackgroundScoring(self._scoring, datastore, self._yield_to_users).start()
         status = datastore.status()
         address = self._access.listening.url
         print(
@@ -248,7 +248,7 @@ class MyApp(MONAILabelApp):
         if not uploaded:
             self.datastore().series(str(image))
         volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
-        with self._courtesy.somebody_waits(), volume:
+        with self._yield_to_users.user_waiting(), volume:
             # Some are known only once the voxels have been read, as they were just now. After the run it would be
             # too late to ask: the series may have become unusable, which must not lose its mask.
             warnings = () if uploaded else self.datastore().series(str(image)).warnings

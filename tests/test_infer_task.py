@@ -11,7 +11,7 @@ import torch
 from monailabel.interfaces.app import MONAILabelApp
 from PIL import Image
 
-from lib.activelearning.background import Courtesy
+from lib.activelearning.background import YieldToUsers
 from lib.app import MyApp
 from lib.errors import UserError
 from lib.evaluation.attention_picture import BAR_PX, PANEL_PX, attention_picture
@@ -261,7 +261,7 @@ def test_c5_a_series_that_becomes_unusable_meanwhile_does_not_lose_its_mask(monk
 
     ran = []
     app = object.__new__(MyApp)
-    app._courtesy = Courtesy(lambda: False)
+    app._yield_to_users = YieldToUsers(lambda: False)
     monkeypatch.setattr(app, "datastore", Store)
     monkeypatch.setattr(app, "_was_uploaded", lambda image: False)
     monkeypatch.setattr(app, "_keep_prediction", lambda request, result: None)

@@ -1,4 +1,4 @@
-"""Scores of images: how much the model that serves doubts them, computed once and kept on disk."""
+"""Scores of images: the uncertainty of the model in use about each, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from monai.transforms import Compose
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
-from lib.activelearning.uncertainty import MEASURES, doubt, probability_maps, soft_dice_loss
+from lib.activelearning.uncertainty import MEASURES, probability_maps, soft_dice_loss, uncertainty
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
@@ -35,21 +35,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Score:
-    """What one model thinks of one image.
+    """The score of one image by one model.
 
     Attributes:
-        doubt: From 0 (none) to 1.
+        uncertainty: From 0 (none) to 1.
         label_sha256: Of the label it was compared with; None where there was none.
         disagreement: One minus the Dice of the model's mask and that label; None where there was none.
     """
 
-    doubt: float
+    uncertainty: float
     label_sha256: str | None = None
     disagreement: float | None = None
 
 
-class DoubtScoring(ScoringMethod):
-    """Scores images by how much the model that serves doubts them.
+class UncertaintyScoring(ScoringMethod):
+    """Scores images by the uncertainty of the model in use.
 
     A score belongs to an image, to the slices that the image had, to the weights that made it, and to the label if
     there is one; it is made again when any of them changes, and only then: scores are files in the cache, so that a
@@ -78,7 +78,7 @@ class DoubtScoring(ScoringMethod):
         at_most: int,
         before_each_batch: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(f"How much the model doubts an image: highest where {MEASURES[measure]}")
+        super().__init__(f"Uncertainty of the model about an image: highest where {MEASURES[measure]}")
         self._measure = measure
         self._info = info
         self._models = models
@@ -135,9 +135,9 @@ class DoubtScoring(ScoringMethod):
         with self._lock:
             self._settled[image_id] = state
 
-    def doubts(self) -> dict[str, float]:
-        """The doubt of each image that has a score."""
-        return {image_id: score.doubt for image_id, score in self._known().items()}
+    def uncertainties(self) -> dict[str, float]:
+        """Return the uncertainty of each image that has a score."""
+        return {image_id: score.uncertainty for image_id, score in self._known().items()}
 
     def disagreements(self) -> dict[str, float]:
         """One minus the Dice of the model's mask and the label, of each image for which it is known."""
@@ -175,7 +175,7 @@ class DoubtScoring(ScoringMethod):
             return logits[0].sigmoid()
 
         maps = probability_maps(self._measure, predict, data["image"].as_tensor())
-        value = doubt(self._measure, maps, voxel_mm3)
+        value = uncertainty(self._measure, maps, voxel_mm3)
         if label is None:
             return Score(value)
         mask = (maps[0] >= options["threshold"]).float()
@@ -192,7 +192,7 @@ def _sha256(path: Path, changed: int) -> str:
 def _read(path: Path) -> Score | None:
     try:
         score = Score(**json.loads(path.read_text(encoding="utf-8")))
-        if not _is_share(score.doubt) or not (score.disagreement is None or _is_share(score.disagreement)):
+        if not _is_share(score.uncertainty) or not (score.disagreement is None or _is_share(score.disagreement)):
             raise ValueError("no number from 0 to 1")
         return score
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""FROC: lesions found against false findings in each scan, as the limit on doubtful findings moves."""
+"""FROC: lesions found against false findings in each scan, as the limit on the confidence of a finding moves."""
 
 from collections.abc import Mapping, Sequence
 from html import escape

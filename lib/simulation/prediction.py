@@ -25,7 +25,7 @@ _PIXELS_AT_ONCE = 512**2  # in one forward pass
 def maps_of(
     measure: str, network: nn.Module, cases: Sequence[Scan], info: Mapping[str, Any]
 ) -> Iterator[tuple[Scan, list[torch.Tensor]]]:
-    """What a measure of doubt looks at, for each case: maps of its shape.
+    """What a measure of uncertainty looks at, for each case: maps of its shape.
 
     Args:
         measure: One of ``MEASURES``.

@@ -14,8 +14,8 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from scipy import ndimage
 from torch import nn
 
-from lib.activelearning import MostDoubtful, Random
-from lib.activelearning.uncertainty import MEASURES, doubt
+from lib.activelearning import MostUncertain, Random
+from lib.activelearning.uncertainty import MEASURES, uncertainty
 from lib.evaluation.metrics import VoxelCounts
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
@@ -114,12 +114,12 @@ class Start:
             np.mean([VoxelCounts.of(np.asarray(maps[0] >= 0.5), case.label.numpy()).dice for case, maps in found])
         )
 
-    def doubts(self, measure: str, network: nn.Module, names: Sequence[str]) -> dict[str, float]:
-        """How much a network doubts cases of the pool, by the very code of the server."""
+    def uncertainties(self, measure: str, network: nn.Module, names: Sequence[str]) -> dict[str, float]:
+        """Return the uncertainty of a network about cases of the pool, by the measures of the server."""
         preprocessing = self.info["preprocessing"]
         pixel_mm2 = (preprocessing["field_mm"] / preprocessing["size"][0]) ** 2
         found = maps_of(measure, network, [self.pool[name] for name in names], self.info)
-        return {case.name: doubt(measure, maps, pixel_mm2 * case.spacing) for case, maps in found}
+        return {case.name: uncertainty(measure, maps, pixel_mm2 * case.spacing) for case, maps in found}
 
 
 def replay(start: Start, strategy: str, report: Callable[[str, int, int, float], None]) -> list[dict[str, Any]]:
@@ -139,8 +139,8 @@ def replay(start: Start, strategy: str, report: Callable[[str, int, int, float],
     choose = _strategy(strategy, scores, start.seed)
     for number in range(1, start.plan.rounds + 1):
         pool = _Pool(name for name in start.pool if name not in labelled)
-        if isinstance(choose, MostDoubtful):
-            scores.update(start.doubts(strategy, network, pool.names))
+        if isinstance(choose, MostUncertain):
+            scores.update(start.uncertainties(strategy, network, pool.names))
         picked = [pool.take(choose) for _ in range(start.plan.per_round)]
         labelled += picked
         start.train(network, labelled, start.plan.steps, number)
@@ -160,7 +160,7 @@ def _around_tumour(scan: Scan) -> Scan:
 
 
 def _strategy(name: str, scores: Mapping[str, float], seed: int) -> Strategy:
-    return Random(seed) if name == "random" else MostDoubtful(name, lambda: scores)
+    return Random(seed) if name == "random" else MostUncertain(name, lambda: scores)
 
 
 class _Pool:

@@ -23,6 +23,6 @@ export function takeNotice(series) {
 
 /** @param {{disagreement?: number}} sample one minus the Dice of label and model, where that is known */
 function reviewNotice({ disagreement }) {
-  const doubt = disagreement === undefined ? '' : ` Dice of label and model: ${(1 - disagreement).toFixed(2)}.`;
-  return `Every scan is labelled; this one is offered for review.${doubt} Load its label, and submit it if you change it.`;
+  const agreement = disagreement === undefined ? '' : ` Dice of label and model: ${(1 - disagreement).toFixed(2)}.`;
+  return `Every scan is labelled; this one is offered for review.${agreement} Load its label, and submit it if you change it.`;
 }
