@@ -97,15 +97,6 @@ class MyApp(MONAILabelApp):
         self._leases = Leases(60 * choice["lease_minutes"])
         self.inferences = WorkQueue("inferences")
         self._yield_to_users = YieldToUsers(busy=lambda: _running("train") or _running("scoring"))
-        self._scoring = UncertaintyScoring(
-            _UNCERTAINTY,
-            self.settings.info,
-            self.models,
-            self.settings.cache_dir / "scores",
-            at_most=choice["scored_images"],
-            before_each_batch=self._yield_to_users.wait,
-        )
-        self._review = Review(self._scoring.disagreements)
         self._damage = Remembered(lambda: [*self.datastore().damage(), *self.models.damage()])
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
@@ -118,6 +109,15 @@ class MyApp(MONAILabelApp):
             store=self.models,
             unfinished=self._unfinished,
         )
+        self._scoring = UncertaintyScoring(
+            _UNCERTAINTY,
+            self.task_config.predictor,
+            self.models,
+            self.settings.cache_dir / "scores",
+            at_most=choice["scored_images"],
+            before_each_batch=self._yield_to_users.wait,
+        )
+        self._review = Review(self._scoring.disagreements)
         info = self.settings.info
         with refusing_to_start():
             super().__init__(

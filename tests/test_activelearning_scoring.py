@@ -14,6 +14,7 @@ from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED
+from tests.support.small_network import serving_predictor
 
 GRID = Acquisition(shape=(8, 48, 48), spacing=(10.0, 7.0, 7.0))
 
@@ -80,7 +81,7 @@ def start(info, models, tmp_path):
         batches = []
         scoring = UncertaintyScoring(
             "uncertainty",
-            info,
+            serving_predictor(info, models),
             models,
             tmp_path / "scores",
             at_most=at_most,
@@ -184,7 +185,8 @@ def test_only_so_many_are_scored_and_the_next_as_labels_come(start, datastore):
 
 
 def test_without_weights_nothing_is_scored(info, datastore, tmp_path):
-    scoring = UncertaintyScoring("uncertainty", info, ModelStore(tmp_path / "none"), tmp_path / "scores", at_most=10)
+    none = ModelStore(tmp_path / "none")
+    scoring = UncertaintyScoring("uncertainty", serving_predictor(info, none), none, tmp_path / "scores", at_most=10)
     assert scoring.due(datastore) == []
 
 
@@ -217,7 +219,12 @@ def test_the_background_scores_one_image_at_a_time_and_pauses_while_a_user_waits
 def test_an_image_being_scored_waits_for_the_person(info, models, datastore, tmp_path):
     yield_to_users = YieldToUsers(lambda: False)
     scoring = UncertaintyScoring(
-        "uncertainty", info, models, tmp_path / "scores", at_most=10, before_each_batch=yield_to_users.wait
+        "uncertainty",
+        serving_predictor(info, models),
+        models,
+        tmp_path / "scores",
+        at_most=10,
+        before_each_batch=yield_to_users.wait,
     )
     with yield_to_users.user_waiting():
         thread = threading.Thread(target=scoring.score, args=("a", datastore), daemon=True)

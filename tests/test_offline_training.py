@@ -14,7 +14,7 @@ from pydicom import dcmread
 
 from lib.cli import evaluate, train
 from lib.errors import UserError
-from lib.evaluation.prediction import Predictor
+from lib.inference import ModelDescription, Predictor
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_series, write_volume
 from lib.settings import load_info
 from lib.training.data_split import held_out
@@ -85,7 +85,7 @@ def test_a_stopped_run_goes_on_and_leaves_weights_with_a_manifest(data, tmp_path
     assert torch.load(checkpoint, weights_only=True)["step"] == 4
 
     image = data / "images" / "P1_whole.nii.gz"
-    mask = Predictor(tmp_path / "run" / "model.pt", small_network)(image)
+    mask = Predictor.from_file(tmp_path / "run" / "model.pt", ModelDescription.from_info(small_network)).predict(image)
     assert mask.shape == sitk.ReadImage(str(image)).GetSize()
     assert set(np.unique(mask)) <= {0, 1}
 
@@ -235,7 +235,7 @@ def test_wrong_folders_are_told(data, images, masks, message):
 
 def test_missing_weights_are_told(tmp_path):
     with pytest.raises(UserError, match="no weights at"):
-        Predictor(tmp_path / "none.pt", load_info())
+        Predictor.from_file(tmp_path / "none.pt", ModelDescription.from_info(load_info()))
 
 
 def test_the_curve_goes_up_with_the_dice():

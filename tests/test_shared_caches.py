@@ -12,6 +12,7 @@ from lib.activelearning.uncertainty_scoring import Score, UncertaintyScoring
 from lib.datastore.label_store import LabelStore
 from lib.publishing import ModelStore
 from lib.settings import load_info
+from tests.support.small_network import serving_predictor
 
 SECONDS = 2.0
 
@@ -88,7 +89,10 @@ def test_c3_what_was_written_is_what_is_read_next(tmp_path, monkeypatch):
 def test_c3_scores_are_read_while_one_is_made(tmp_path, monkeypatch):
     names = iter(f"1.{number}" for number in range(10**6))
     (tmp_path / "pretrained_lung_tumor.pt").write_bytes(b"weights")
-    work = UncertaintyScoring("uncertainty", load_info(), ModelStore(tmp_path), tmp_path / "scores", at_most=5)
+    store = ModelStore(tmp_path)
+    work = UncertaintyScoring(
+        "uncertainty", serving_predictor(load_info(), store), store, tmp_path / "scores", at_most=5
+    )
     monkeypatch.setattr(work, "_made", lambda *_: Score(0.5, "x", 0.1))
     monkeypatch.setattr(scoring, "write_json", lambda *_: None)
     datastore = SimpleNamespace(

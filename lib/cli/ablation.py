@@ -11,8 +11,8 @@ from lib.cli.train import add_crops_first, add_data_arguments, begin_long_work
 from lib.errors import UserError
 from lib.evaluation.ablation import VARIANTS, Variant, markdown
 from lib.evaluation.cases import evaluate_case
-from lib.evaluation.prediction import Predictor
 from lib.evaluation.summary import summarize
+from lib.inference import ModelDescription, Predictor
 from lib.settings import load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
@@ -105,7 +105,7 @@ def _measured(
             bfloat16=args.bfloat16,
             crops_first=args.crops_first,
         )
-    predictor = Predictor(weights, info)
+    predictor = Predictor.from_file(weights, ModelDescription.from_info(info))
     summaries = {
         test: summarize([evaluate_case(*case[:3], predictor, not args.no_robustness)[0] for case in cases])
         for test, cases in tests.items()

@@ -19,7 +19,7 @@ from lib.activelearning.uncertainty import MEASURES, uncertainty
 from lib.evaluation.metrics import VoxelCounts
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
-from lib.simulation.prediction import maps_of
+from lib.simulation.prediction import scan_maps
 from lib.training.patches import PatchSampler
 from lib.training.scans import Scan, is_whole
 from lib.transforms.candidates import label_findings
@@ -78,7 +78,8 @@ class Start:
         self.plan = plan
         self.seed = seed
         torch.manual_seed(seed)
-        self.network = AttentionResidualUNet(**info["network"]).to(memory_format=torch.channels_last)
+        self.network = AttentionResidualUNet(**info["network"])
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train(self.network, self.labelled, plan.start_steps, 0)
         self.dice = self.measure(self.network)
 
@@ -109,7 +110,7 @@ class Start:
 
     def measure(self, network: nn.Module) -> float:
         """Mean Dice of the held-out cases, at a probability of 0.5 and on the grid of the network."""
-        found = maps_of("uncertainty", network, self.test, self.info)
+        found = scan_maps("uncertainty", network, self.test, self.info["preprocessing"])
         return float(
             np.mean([VoxelCounts.of(np.asarray(maps[0] >= 0.5), case.label.numpy()).dice for case, maps in found])
         )
@@ -118,7 +119,7 @@ class Start:
         """Return the uncertainty of a network about cases of the pool, by the measures of the server."""
         preprocessing = self.info["preprocessing"]
         pixel_mm2 = (preprocessing["field_mm"] / preprocessing["size"][0]) ** 2
-        found = maps_of(measure, network, [self.pool[name] for name in names], self.info)
+        found = scan_maps(measure, network, [self.pool[name] for name in names], preprocessing)
         return {case.name: uncertainty(measure, maps, pixel_mm2 * case.spacing) for case, maps in found}
 
 
@@ -134,7 +135,7 @@ def replay(start: Start, strategy: str, report: Callable[[str, int, int, float],
         For the start and each round: ``labels``, ``dice`` on the held-out cases, and which cases were ``picked``.
     """
     network, labelled = copy.deepcopy(start.network), list(start.labelled)
-    history = [{"labels": len(labelled), "dice": start.dice, "picked": list(labelled)}]
+    history: list[dict[str, Any]] = [{"labels": len(labelled), "dice": start.dice, "picked": list(labelled)}]
     scores: dict[str, float] = {}
     choose = _strategy(strategy, scores, start.seed)
     for number in range(1, start.plan.rounds + 1):
