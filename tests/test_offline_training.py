@@ -19,7 +19,7 @@ from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_se
 from lib.settings import load_info
 from lib.training.data_split import held_out
 from lib.training.dicom_volumes import dicom_volume
-from lib.training.scans import Case, Scan, find_cases, find_pairs, load_scan, patient_of
+from lib.training.scans import LabelledImage, Scan, find_cases, find_pairs, load_scan, patient_of
 from lib.training.training_curve import training_curve
 from lib.training.training_data import TrainingData
 
@@ -214,7 +214,7 @@ def test_evaluate_leaves_out_whom_a_run_was_trained_on(tmp_path):
     (tmp_path / "run").mkdir()
     manifest = {"data": {"crops": [], "whole_scans": {f"{patient}_whole": 5}}}
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
-    cases = [Case(f"{name}_R", tmp_path, tmp_path, name, False) for name in (patient, other, "P1")]
+    cases = [LabelledImage(f"{name}_R", tmp_path, tmp_path, name, False) for name in (patient, other, "P1")]
     kept = evaluate._never_trained_on(cases, {"m": tmp_path / "run" / "model.pt"})
     assert [case.patient for case in kept] == [other]
 

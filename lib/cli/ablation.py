@@ -17,12 +17,12 @@ from lib.settings import load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
 from lib.training.fitting import fit
-from lib.training.scans import Case, find_cases
+from lib.training.scans import LabelledImage, find_cases
 from lib.training.training_data import TrainingData, read_training_data
 
 logger = logging.getLogger(__name__)
 
-Cases = list[Case]
+Cases = list[LabelledImage]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ from lib.inference import ModelDescription, Predictor
 from lib.settings import APP_DIR, load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
-from lib.training.scans import Case, find_cases, patient_of
+from lib.training.scans import LabelledImage, find_cases, patient_of
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def _named(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _never_trained_on(cases: list[Case], models: dict[str, Path]) -> list[Case]:
+def _never_trained_on(cases: list[LabelledImage], models: dict[str, Path]) -> list[LabelledImage]:
     """The cases of patients that train keeps for testing, but for those that the manifest of a run names as trained on.
 
     Earlier versions trained on whole scans of such patients.

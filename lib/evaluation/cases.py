@@ -10,7 +10,7 @@ from monai.transforms import LoadImage
 
 from lib.errors import UserError
 from lib.evaluation.froc import Findings
-from lib.evaluation.metrics import Lesion, VoxelCounts, match_lesions
+from lib.evaluation.metrics import MatchedLesion, VoxelCounts, match_lesions
 from lib.evaluation.robustness import intensity_changes
 from lib.inference import Predictor
 
@@ -32,7 +32,7 @@ class CaseResult:
 
     name: str
     counts: VoxelCounts
-    lesions: list[Lesion]
+    lesions: list[MatchedLesion]
     false_positives: int
     changed_dice: dict[str, float]
     by_confidence: dict[float, Findings] = field(default_factory=dict)

@@ -56,7 +56,7 @@ class Plan:
     learning_rate: float
 
 
-class Start:
+class StartingPoint:
     """What all strategies of one seed have in common: the pool, the first labels, the weak model and its Dice.
 
     Args:
@@ -123,7 +123,7 @@ class Start:
         return {case.name: uncertainty(measure, maps, pixel_mm2 * case.spacing) for case, maps in found}
 
 
-def replay(start: Start, strategy: str, report: Callable[[str, int, int, float], None]) -> list[dict[str, Any]]:
+def replay(start: StartingPoint, strategy: str, report: Callable[[str, int, int, float], None]) -> list[dict[str, Any]]:
     """Play one strategy from a start.
 
     Args:
