@@ -19,9 +19,9 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 
-from lib.activelearning import Last, Leases, MostDoubtful, Random, Review
-from lib.activelearning.background import BackgroundScoring, Courtesy
-from lib.activelearning.uncertainty_scoring import DoubtScoring
+from lib.activelearning import Last, Leases, MostUncertain, Random, Review
+from lib.activelearning.background import BackgroundScoring, YieldToUsers
+from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.opening import open_datastore
 from lib.datastore.series_datastore import SeriesDatastore
@@ -83,16 +83,7 @@ class MyApp(MONAILabelApp):
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
         self.inferences = WorkQueue("inferences")
-        self._courtesy = Courtesy(lambda: is_running("train") or is_running("scoring"))
-        self._scoring = DoubtScoring(
-            _UNCERTAINTY,
-            self.settings.info,
-            self.models,
-            self.settings.cache_dir / "scores",
-            at_most=choice["scored_images"],
-            before_each_batch=self._courtesy.stand_aside,
-        )
-        self._review = Review(self._scoring.disagreements)
+        self._yield_to_users = YieldToUsers(busy=lambda: is_running("train") or is_running("scoring"))
         self._damage = DamageCache(lambda: [*self.datastore().damage(), *self.models.damage()])
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
@@ -105,6 +96,15 @@ class MyApp(MONAILabelApp):
             store=self.models,
             unfinished=self._unfinished,
         )
+        self._scoring = UncertaintyScoring(
+            _UNCERTAINTY,
+            self.task_config.predictor,
+            self.models,
+            self.settings.cache_dir / "scores",
+            at_most=choice["scored_images"],
+            before_each_batch=self._yield_to_users.wait,
+        )
+        self._review = Review(self._scoring.disagreements)
         info = self.settings.info
         with refusing_to_start():
             super().__init__(
@@ -137,8 +137,8 @@ class MyApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Strategy]:
         """How the next case is chosen."""
-        doubtful = MostDoubtful("Get the sample that the model doubts most", self._scoring.doubts)
-        return {"random": Random(), "first": First(), "last": Last(), _UNCERTAINTY: doubtful}
+        uncertain = MostUncertain("Get the sample about which the model is least certain", self._scoring.uncertainties)
+        return {"random": Random(), "first": First(), "last": Last(), _UNCERTAINTY: uncertain}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         """Return what the strategies choose by; the server scores by itself, ``POST /scoring`` scores all at once."""
@@ -160,9 +160,9 @@ class MyApp(MONAILabelApp):
             chosen = self._leases.choose(self._review, request, self.datastore())
         return {**chosen, "path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
 
-    def doubts(self) -> dict[str, float]:
-        """How much the model doubts each image that is scored, 0 to 1: what the strategy ``uncertainty`` chooses by."""
-        return self._scoring.doubts()
+    def uncertainties(self) -> dict[str, float]:
+        """Return the uncertainty of each scored image, 0 to 1, by which the strategy ``uncertainty`` chooses."""
+        return self._scoring.uncertainties()
 
     def damage(self) -> list[Damage]:
         """Return what is damaged of all that is stored, but for labels that newer ones have replaced."""
@@ -187,7 +187,7 @@ class MyApp(MONAILabelApp):
     def _start_workers(self) -> None:
         datastore = self.datastore()
         initial_labels = InitialLabels(datastore, self.settings.info["imports"])
-        scoring = BackgroundScoring(self._scoring, datastore, self._courtesy)
+        scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
         watcher = datastore.watch(initial_labels.wake)
         workers = (initial_labels, self.retraining, self.segs, scoring, self._damage, self.inferences)
         run_workers(watcher, workers)
@@ -221,7 +221,7 @@ class MyApp(MONAILabelApp):
         if not uploaded:
             self.datastore().series(str(image))
         volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
-        with self._courtesy.somebody_waits(), volume:
+        with self._yield_to_users.user_waiting(), volume:
             # Some are known only once the voxels have been read, as they were just now. After the run it would be
             # too late to ask: the series may have become unusable, which must not lose its mask.
             warnings = () if uploaded else self.datastore().series(str(image)).warnings

@@ -4,8 +4,8 @@ import pytest
 import torch
 from monailabel.tasks.activelearning.first import First
 
-from lib.activelearning import Last, Leases, MostDoubtful, Random, Review
-from lib.activelearning.uncertainty import MEASURES, doubt, probability_maps
+from lib.activelearning import Last, Leases, MostUncertain, Random, Review
+from lib.activelearning.uncertainty import MEASURES, probability_maps, uncertainty
 
 
 class Images:
@@ -105,9 +105,9 @@ def test_a_labelled_image_is_not_offered_again():
     assert leases.choose(First(), {"client_id": "ada"}, images)["id"] == "b"
 
 
-def test_the_most_doubtful_comes_first_and_what_has_no_score_waits():
+def test_the_most_uncertain_comes_first_and_what_has_no_score_waits():
     scores = {"a": 0.2, "b": 0.71234, "labelled": 0.9}
-    strategy = MostDoubtful("", lambda: scores)
+    strategy = MostUncertain("", lambda: scores)
     images = Images("a", "b", "unscored")
     assert strategy({}, images) == {"id": "b", "score": 0.7123}
     scores["unscored"] = 0.8
@@ -117,17 +117,17 @@ def test_the_most_doubtful_comes_first_and_what_has_no_score_waits():
 
 def test_without_any_score_every_image_may_come():
     images = Images("a", "b", "c")
-    assert {MostDoubtful("", dict)({}, images)["id"] for _ in range(200)} == {"a", "b", "c"}
+    assert {MostUncertain("", dict)({}, images)["id"] for _ in range(200)} == {"a", "b", "c"}
 
 
-def test_the_second_person_gets_the_second_most_doubtful():
+def test_the_second_person_gets_the_second_most_uncertain():
     leases = Leases(60)
-    strategy = MostDoubtful("", lambda: {"a": 0.1, "b": 0.9, "c": 0.5})
+    strategy = MostUncertain("", lambda: {"a": 0.1, "b": 0.9, "c": 0.5})
     images = Images("a", "b", "c")
     assert [leases.choose(strategy, {"client_id": who}, images)["id"] for who in ("ada", "bob", "eve")] == [*"bca"]
 
 
-def test_review_goes_round_the_labels_the_most_doubtful_first():
+def test_review_goes_round_the_labels_that_differ_most_first():
     review = Review(lambda: {"a": 0.1, "b": 0.91239})
     images = Images(labelled=("a", "b", "never compared"))
     assert review({}, images) == {"id": "b", "review": True, "disagreement": 0.9124}
@@ -151,23 +151,23 @@ def lesion(confidence: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("measure", ["uncertainty", "entropy"])
-def test_doubt_falls_with_confidence_and_not_with_size(measure):
-    sure, likely, torn = (doubt(measure, [lesion(confidence)], 1.0) for confidence in (0.999, 0.8, 0.55))
+def test_uncertainty_falls_with_confidence_and_not_with_size(measure):
+    sure, likely, torn = (uncertainty(measure, [lesion(confidence)], 1.0) for confidence in (0.999, 0.8, 0.55))
     assert 0 <= sure < 0.05 < likely < torn <= 1
     twice = torch.cat([lesion(0.55), lesion(0.55)])
-    assert doubt(measure, [twice], 1.0) == pytest.approx(torn, abs=0.02)
+    assert uncertainty(measure, [twice], 1.0) == pytest.approx(torn, abs=0.02)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_where_nothing_is_suspected_there_is_no_doubt(measure):
+def test_where_nothing_is_suspected_there_is_no_uncertainty(measure):
     maps = probability_maps(measure, lambda volume: volume[0], lesion(0.04)[None])
-    assert doubt(measure, maps, 1.0) == pytest.approx(0, abs=1e-6)
+    assert uncertainty(measure, maps, 1.0) == pytest.approx(0, abs=1e-6)
 
 
 def test_expected_dice_by_hand():
     # Mask 1000 voxels of 0.8: expected overlap 2 * 800 / (800 + 1000), smoothed by a ball of 4 mm, 33.5 voxels.
     expected = 1 - (1600 + 33.51) / (1800 + 33.51)
-    assert doubt("uncertainty", [lesion(0.8)], 1.0) == pytest.approx(expected, abs=1e-4)
+    assert uncertainty("uncertainty", [lesion(0.8)], 1.0) == pytest.approx(expected, abs=1e-4)
 
 
 def test_disagreement_is_that_of_the_mirror_images():
@@ -183,10 +183,10 @@ def test_disagreement_is_that_of_the_mirror_images():
     for predict, low, high in ((same_everywhere, -1e-6, 1e-6), (left_half_only, 0.05, 1)):
         maps = probability_maps("disagreement", predict, volume)
         assert len(maps) == 3
-        assert low <= doubt("disagreement", maps, 1.0) <= high
+        assert low <= uncertainty("disagreement", maps, 1.0) <= high
     assert len(probability_maps("uncertainty", same_everywhere, volume)) == 1
 
 
 def test_an_unknown_measure_is_told():
     with pytest.raises(ValueError, match="no measure 'x'"):
-        doubt("x", [lesion(0.5)], 1.0)
+        uncertainty("x", [lesion(0.5)], 1.0)

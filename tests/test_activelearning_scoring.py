@@ -7,13 +7,14 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from lib.activelearning.background import BackgroundScoring, Courtesy, compute_on_one_core
-from lib.activelearning.uncertainty_scoring import DoubtScoring
+from lib.activelearning.background import BackgroundScoring, YieldToUsers, compute_on_one_core
+from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED
+from tests.support.small_network import serving_predictor
 
 GRID = Acquisition(shape=(8, 48, 48), spacing=(10.0, 7.0, 7.0))
 
@@ -78,9 +79,9 @@ def start(info, models, tmp_path):
 
     def start(at_most=10):
         batches = []
-        scoring = DoubtScoring(
+        scoring = UncertaintyScoring(
             "uncertainty",
-            info,
+            serving_predictor(info, models),
             models,
             tmp_path / "scores",
             at_most=at_most,
@@ -100,25 +101,25 @@ def test_scores_are_made_once_and_survive_a_restart(start, datastore):
     first = start()
     assert score_all(first, datastore) == 2
     assert first.batches
-    assert set(first.doubts()) == {"a", "b"}
-    assert all(0 <= value <= 1 for value in first.doubts().values())
+    assert set(first.uncertainties()) == {"a", "b"}
+    assert all(0 <= value <= 1 for value in first.uncertainties().values())
     assert score_all(first, datastore) == 0
 
     second = start()
-    assert second.doubts() == {}
+    assert second.uncertainties() == {}
     score_all(second, datastore)
-    assert second.doubts() == first.doubts()
+    assert second.uncertainties() == first.uncertainties()
     assert not second.batches
 
 
 def test_another_model_scores_again_and_the_former_scores_count_meanwhile(start, datastore, models):
     scoring = start()
     score_all(scoring, datastore)
-    before = scoring.doubts()
+    before = scoring.uncertainties()
     models.serve(models.manifests()[1]["version"])
     assert set(scoring.due(datastore)) == {"a", "b"}
     scoring.score("a", datastore)
-    now = scoring.doubts()
+    now = scoring.uncertainties()
     assert now["a"] != before["a"]
     assert now["b"] == before["b"]
     assert scoring.due(datastore) == ["b"]
@@ -138,12 +139,12 @@ def test_weights_replaced_under_their_name_score_again(start, datastore, models,
 def test_a_series_that_grew_is_scored_again(start, datastore):
     scoring = start()
     score_all(scoring, datastore)
-    before = scoring.doubts()
+    before = scoring.uncertainties()
     datastore.slices["a"] = 9
     datastore.write("a", 7)
     assert scoring.due(datastore) == ["a"]
     score_all(scoring, datastore)
-    assert scoring.doubts()["a"] != before["a"]
+    assert scoring.uncertainties()["a"] != before["a"]
 
 
 def test_a_damaged_score_is_made_again(start, datastore, tmp_path):
@@ -152,7 +153,7 @@ def test_a_damaged_score_is_made_again(start, datastore, tmp_path):
         path.write_text("{")
     scoring = start()
     score_all(scoring, datastore)
-    assert set(scoring.doubts()) == {"a", "b"}
+    assert set(scoring.uncertainties()) == {"a", "b"}
     assert scoring.batches
 
 
@@ -184,7 +185,8 @@ def test_only_so_many_are_scored_and_the_next_as_labels_come(start, datastore):
 
 
 def test_without_weights_nothing_is_scored(info, datastore, tmp_path):
-    scoring = DoubtScoring("uncertainty", info, ModelStore(tmp_path / "none"), tmp_path / "scores", at_most=10)
+    none = ModelStore(tmp_path / "none")
+    scoring = UncertaintyScoring("uncertainty", serving_predictor(info, none), none, tmp_path / "scores", at_most=10)
     assert scoring.due(datastore) == []
 
 
@@ -193,39 +195,44 @@ def test_an_image_that_cannot_be_scored_keeps_no_other_from_it(start, datastore,
     datastore.slices["a"] = 9  # of which there is no volume
     score_all(scoring, datastore)
     assert "Image a cannot be scored: There is no a." in caplog.text
-    assert set(scoring.doubts()) == {"b"}
+    assert set(scoring.uncertainties()) == {"b"}
     assert scoring.due(datastore) == []
 
 
-def test_the_background_scores_one_image_at_a_time_and_stands_still_while_somebody_waits(start, datastore):
+def test_the_background_scores_one_image_at_a_time_and_pauses_while_a_user_waits(start, datastore):
     training = []
-    courtesy = Courtesy(lambda: bool(training))
+    yield_to_users = YieldToUsers(lambda: bool(training))
     scoring = start()
-    background = BackgroundScoring(scoring, datastore, courtesy)
-    with courtesy.somebody_waits():
+    background = BackgroundScoring(scoring, datastore, yield_to_users)
+    with yield_to_users.user_waiting():
         assert not background.run_once()
     training.append("runs")
     assert not background.run_once()
-    assert scoring.doubts() == {}
+    assert scoring.uncertainties() == {}
     training.clear()
     assert background.run_once()
-    assert len(scoring.doubts()) == 1
+    assert len(scoring.uncertainties()) == 1
     assert background.run_once()
     assert not background.run_once()
 
 
 def test_an_image_being_scored_waits_for_the_person(info, models, datastore, tmp_path):
-    courtesy = Courtesy(lambda: False)
-    scoring = DoubtScoring(
-        "uncertainty", info, models, tmp_path / "scores", at_most=10, before_each_batch=courtesy.stand_aside
+    yield_to_users = YieldToUsers(lambda: False)
+    scoring = UncertaintyScoring(
+        "uncertainty",
+        serving_predictor(info, models),
+        models,
+        tmp_path / "scores",
+        at_most=10,
+        before_each_batch=yield_to_users.wait,
     )
-    with courtesy.somebody_waits():
+    with yield_to_users.user_waiting():
         thread = threading.Thread(target=scoring.score, args=("a", datastore), daemon=True)
         thread.start()
         thread.join(1)
-        assert scoring.doubts() == {}
+        assert scoring.uncertainties() == {}
     thread.join()
-    assert set(scoring.doubts()) == {"a"}
+    assert set(scoring.uncertainties()) == {"a"}
 
 
 def test_one_thread_computes_on_one_core_and_the_others_as_before():

@@ -10,12 +10,14 @@ from pydicom import dcmread
 
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
-from lib.infers import LungTumorInferTask, lung_tumor
+from lib.inference import predictor
+from lib.infers import LungTumorInferTask
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, write_dicom_series, write_volume
 from lib.publishing import ModelStore
 from lib.settings import Settings
 from tests.support.dicom_variants import as_multi_frame, sorted_slices
+from tests.support.small_network import infer_task
 from tests.support.weights import model_dir_with
 
 SHAPE = (20, 56, 60)
@@ -82,8 +84,8 @@ def task(settings, tmp_path, monkeypatch) -> LungTumorInferTask:
     def denser(network, image, *_, **__):
         return (image * scale["hu_std"] + scale["hu_mean"] + 100) / 20, None
 
-    monkeypatch.setattr(lung_tumor, "infer_slices", denser)
-    return LungTumorInferTask(network, info, ModelStore(model_dir_with(tmp_path / "weights.pt", tmp_path / "model")))
+    monkeypatch.setattr(predictor, "infer_slices", denser)
+    return infer_task(info, ModelStore(model_dir_with(tmp_path / "weights.pt", tmp_path / "model")))
 
 
 def image_id(datastore: SeriesDatastore, kind: str) -> str:

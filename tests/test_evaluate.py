@@ -1,6 +1,7 @@
 """python main.py evaluate on perfect, empty and shifted masks gives the values computed by hand."""
 
 import argparse
+import dataclasses
 import json
 from xml.etree import ElementTree
 
@@ -24,15 +25,18 @@ def ball(centre, radius_mm):
 class Drawn:
     """In place of a trained model: draws what its name says."""
 
-    hu_std = 369.0
-    min_confidence = 0.88
-    info = None
+    model = None
 
-    def __init__(self, weights, info):
+    def __init__(self, weights, model):
         self.kind = weights.name
-        Drawn.info = info
+        options = model.options.model_copy(update={"min_confidence": 0.88})
+        self.model = Drawn.model = dataclasses.replace(model, options=options)
 
-    def __call__(self, image, change=None):
+    @classmethod
+    def from_file(cls, weights, model):
+        return cls(weights, model)
+
+    def _mask(self, image, change):
         truth = nib.load(str(image).replace("images", "masks")).get_fdata() > 0
         if self.kind == "empty" or (change is not None and self.kind == "fragile"):
             return np.zeros(SHAPE, np.uint8)
@@ -42,10 +46,11 @@ class Drawn:
             return (truth | ball((35, 35, 15), 2)).astype(np.uint8)
         return truth.astype(np.uint8)
 
-    def at_confidences(self, image, confidences, change=None):
+    def predict_variants(self, image, variants, change=None):
         """Above 0.88 nothing is sure enough, under 0.7 there is one false finding more."""
         invented = ball((35, 35, 15), 2).astype(np.uint8)
-        drawn = self(image, change)
+        drawn = self._mask(image, change)
+        confidences = [options.min_confidence for options in variants]
         return [drawn * (c <= 0.88) | invented * (c < 0.7) for c in confidences]
 
 
@@ -128,7 +133,7 @@ def test_a_run_s_own_settings_are_used(data, tmp_path):
     evaluate.add_arguments(parser)
     words = ["--images", data / "images", "--masks", data / "masks", "--output", data / "out", "--no-robustness"]
     evaluate.run(parser.parse_args([*map(str, words), "--models", f"baseline={tmp_path / 'baseline'}"]))
-    assert Drawn.info["network"]["attention"] is False
+    assert not Drawn.model.network().gates
 
 
 def test_a_mask_on_another_grid_is_refused(data):

@@ -11,10 +11,9 @@ import SimpleITK as sitk
 from lib.errors import UserError
 from lib.exports import lesion_table as module
 from lib.exports.dicom_seg import lesion_segmentation
-from lib.exports.lesion_table import Lesion as Row
-from lib.exports.lesion_table import as_csv, as_json, lesion_table, measured_lesions
+from lib.exports.lesion_table import MeasuredLesion, as_csv, as_json, lesion_table, measured_lesions
 from lib.geometry.slice_stack import SLICE_POSITIONS
-from lib.phantoms import Acquisition, Lesion, chest_volume
+from lib.phantoms import Acquisition, PhantomLesion, chest_volume
 
 SHAPE, SPACING = (12, 20, 28), (2.5, 0.8, 0.7)  # slice, row, column
 LABELS = {"lung_tumor": 1}
@@ -102,7 +101,7 @@ def test_uneven_slices_count_with_their_own_thickness():
 def test_the_side_is_the_patients(plane):
     axial = Acquisition(shape=(60, 64, 64), spacing=(4, 6, 6), plane=plane)
     stored = {"sagittal": Acquisition(shape=(64, 60, 64), spacing=(6, 4, 6), plane=plane)}
-    lesions = (Lesion((-84, 58, -22), 35), Lesion((84, 44, -18), 27))
+    lesions = (PhantomLesion((-84, 58, -22), 35), PhantomLesion((84, 44, -18), 27))
     hu, mask, affine = chest_volume(3, lesions=lesions, acquisition=stored.get(plane, axial))
     found = lesion_table(mask, image_of(hu, affine), LABELS)
     assert {lesion.side: lesion.x_mm > 0 for lesion in found} == {"right": False, "left": True}
@@ -150,7 +149,7 @@ def test_more_lesions_than_16_bits_count(monkeypatch):
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_a_text_is_no_formula_in_a_spreadsheet(text):
     """Low: a PatientID such as =HYPERLINK(…) would be calculated by who opens the table."""
-    lesion = Row("lung_tumor", 1, 1, 1.0, 0.001, 1.0, 1.0, -42.5, -1.0, 2.0, 3.0, "left")
+    lesion = MeasuredLesion("lung_tumor", 1, 1, 1.0, 0.001, 1.0, 1.0, -42.5, -1.0, 2.0, 3.0, "left")
     (row,) = csv.DictReader(io.StringIO(as_csv([({"patient_id": text, "plain": "LUNG-1"}, [lesion])]), newline=""))
     assert row["patient_id"] == f"'{text}"
     assert (row["plain"], row["mean_hu"], row["x_mm"]) == ("LUNG-1", "-42.5", "-1.0")

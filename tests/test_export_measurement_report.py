@@ -1,5 +1,6 @@
 """The DICOM SR of the lesions: the table's values, each with the segment that is its lesion, read without highdicom."""
 
+import dataclasses
 import subprocess
 from pathlib import Path
 
@@ -10,12 +11,11 @@ from pydicom import Dataset, dcmread
 from lib.datastore.volume import read_volume
 from lib.dicomweb.folder_client import FolderClient
 from lib.exports.dicom_seg import lesion_segmentation
-from lib.exports.lesion_table import Lesion, lesion_table, measured_lesions
+from lib.exports.lesion_table import lesion_table, measured_lesions
 from lib.exports.measurement_report import measurement_report
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
-from lib.phantoms import Acquisition, chest_volume, write_dicom_series
-from lib.phantoms import Lesion as Tumour
+from lib.phantoms import Acquisition, PhantomLesion, chest_volume, write_dicom_series
 from lib.settings import load_info
 from tests.support.requirement import find_program
 
@@ -36,7 +36,7 @@ class Case:
 
     def __init__(self, folder: Path) -> None:
         grid = Acquisition(shape=(60, 64, 72), spacing=(4, 6, 5.5), plane="feet_first_supine")
-        tumours = (Tumour((-84, 58, -22), 35), Tumour((84, 44, -18), 27))
+        tumours = (PhantomLesion((-84, 58, -22), 35), PhantomLesion((84, 44, -18), 27))
         hu, self.mask, affine = chest_volume(3, lesions=tumours, acquisition=grid)
         self.series_uid = write_dicom_series(folder / "ct", hu, affine, patient_id="P", shuffle_files=True)
         client = FolderClient(folder / "ct", folder / "segs", folder / "index.sqlite")
@@ -164,7 +164,8 @@ def test_nothing_found_is_a_report_too(case):
 
 def test_a_side_is_only_said_where_it_is_known(case):
     lesions, places = measured_lesions(case.mask, case.volume, INFO["labels"])
-    unknown = [Lesion(**{**vars(lesion), "side": side}) for lesion, side in zip(lesions, ("midline", ""), strict=True)]
+    sides = zip(lesions, ("midline", ""), strict=True)
+    unknown = [dataclasses.replace(lesion, side=side) for lesion, side in sides]
     seg = lesion_segmentation(places, unknown, case.sources, MANUAL, INFO)
     report = measurement_report(unknown, seg, case.sources, MANUAL, INFO)
     assert len(items(report, "363698007")) == 2

@@ -9,11 +9,10 @@ import SimpleITK as sitk
 
 from lib.datastore.image_writing import NO_ROOM, check_room, write_image
 from lib.datastore.volume import write_mask, write_volume
-from lib.infers import LungTumorInferTask
-from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, write_dicom_series
 from lib.phantoms import write_volume as write_phantom
 from tests.support.imports import opened
+from tests.support.small_network import infer_task
 
 LIMIT = 50_000
 
@@ -86,7 +85,7 @@ def test_the_result_of_an_inference_is_told_and_not_left(info, store, tmp_path):
     hu, _, affine = chest_volume(3, acquisition=Acquisition(shape=(24, 64, 72), spacing=(6.0, 5.0, 5.2)))
     chest = write_phantom(tmp_path / "chest.nrrd", hu, affine)
     store.serve(store.manifests()[0]["version"])
-    task = LungTumorInferTask(AttentionResidualUNet(**info["network"]), info, store, tmp_path / "results")
+    task = infer_task(info, store, tmp_path / "results")
     asked = {"image": str(chest), "device": "cpu", "logging": "WARNING", "result_extension": ".nrrd"}
     file, _ = task(asked)
     assert [str(path) for path in (tmp_path / "results").iterdir()] == [file]

@@ -33,8 +33,8 @@ def serving(server) -> str:
 
 
 def mask(server, series, path: Path) -> np.ndarray:
-    doubtful_too = {"min_confidence": 0.0, "max_elongation": 0.0}  # a short training is sure of nothing
-    answer = infer(server, series.series_uid, result_extension=".nrrd", **doubtful_too)
+    uncertain_too = {"min_confidence": 0.0, "max_elongation": 0.0}  # a short training is sure of nothing
+    answer = infer(server, series.series_uid, result_extension=".nrrd", **uncertain_too)
     return sitk.GetArrayFromImage(volume_of(answer, path))
 
 

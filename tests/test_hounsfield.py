@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from pydicom import Dataset, dcmread
 
 from lib.datastore.opening import open_datastore
-from lib.datastore.series_verdict import judge_series
+from lib.datastore.series_usability import judge_series
 from lib.datastore.volume import WARNINGS, read_volume, warnings_of, write_volume
 from lib.dicomweb.dicom_file import read_metadata
 from lib.dicomweb.folder_client import FolderClient

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from lib.datastore.label_reader import read_label
-from lib.datastore.series_verdict import judge_image_file
+from lib.datastore.series_usability import judge_image_file
 from lib.datastore.volume import read_file, write_volume
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_file import read_image_file

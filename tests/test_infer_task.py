@@ -11,17 +11,16 @@ import torch
 from monailabel.interfaces.app import MONAILabelApp
 from PIL import Image
 
-from lib.activelearning.background import Courtesy
+from lib.activelearning.background import YieldToUsers
 from lib.app import MyApp
 from lib.errors import UserError
 from lib.evaluation.attention_picture import BAR_PX, PANEL_PX, attention_picture
-from lib.evaluation.prediction import Predictor
-from lib.infers import LungTumorInferTask
+from lib.inference import ModelDescription, Predictor
 from lib.networks import AttentionResidualUNet
-from lib.networks.slice_inference import infer_slices
 from lib.networks.weights import check_usable
 from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
+from tests.support.small_network import infer_task
 
 REQUEST = {"device": "cpu", "result_extension": ".nrrd", "logging": "WARNING"}
 
@@ -35,7 +34,7 @@ def chest(request, tmp_path):
 
 @pytest.fixture
 def task(info, store):
-    return LungTumorInferTask(AttentionResidualUNet(**info["network"]), info, store)
+    return infer_task(info, store)
 
 
 def test_attention_map_lies_on_the_grid_of_the_image(task, store, chest):
@@ -73,14 +72,13 @@ def test_the_answer_names_the_version_that_made_the_mask(task, store, chest, mon
 
 
 def test_without_weights_nothing_is_predicted(info, tmp_path, chest):
-    task = LungTumorInferTask(AttentionResidualUNet(**info["network"]), info, ModelStore(tmp_path / "empty"))
+    task = infer_task(info, ModelStore(tmp_path / "empty"))
     with pytest.raises(UserError, match="no trained model"):
         task({**REQUEST, "image": str(chest)})
 
 
 def test_weights_of_another_network_are_told(info, store, chest):
-    other = info["network"] | {"channels": [4, 6]}
-    task = LungTumorInferTask(AttentionResidualUNet(**other), info, store)
+    task = infer_task(info | {"network": info["network"] | {"channels": [4, 6]}}, store)
     version = store.manifests()[0]["version"]
     store.serve(version)
     with pytest.raises(UserError, match=f"{version} has the weights of another network"):
@@ -98,7 +96,7 @@ def test_a_network_that_gives_no_numbers_is_an_error_and_no_empty_mask(task, sto
         task({**REQUEST, "image": str(chest)})
     assert told.value.status == 422
     with pytest.raises(UserError, match="no mask"):
-        Predictor(tmp_path / "nan.pt", info)(chest)
+        Predictor.from_file(tmp_path / "nan.pt", ModelDescription.from_info(info)).predict(chest)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -132,90 +130,6 @@ def test_damaged_weights_are_replaced_by_their_parent_and_the_answer_says_which(
     _, params = task({**REQUEST, "image": str(chest)})
     assert params["model_version"] == first == store.serving().version
     assert child in store.serving().problem
-
-
-def test_slices_without_lung_cost_nothing():
-    class Counting(AttentionResidualUNet):
-        slices = 0
-
-        def forward(self, image, return_attention=False):
-            Counting.slices += len(image)
-            return super().forward(image, return_attention)
-
-    network = Counting(channels=(4, 8)).eval()
-    volume = torch.randn(1, 32, 32, 10)
-    logits, attention = infer_slices(network, volume, (3, 8), batch_size=2, attention=True)
-    assert Counting.slices == 5
-    assert logits.shape == attention.shape == (1, 32, 32, 10)
-    assert (logits[..., [0, 1, 2, 8, 9]] < -10).all()
-    assert (attention[..., [0, 1, 2, 8, 9]] == 0).all()
-    with torch.inference_mode():
-        alone = network(volume[None, ..., 5])[0]
-    torch.testing.assert_close(logits[..., 5], alone, rtol=1e-4, atol=1e-4)
-
-
-def test_views_are_averaged_where_the_first_shows_something():
-    class Lopsided(torch.nn.Module):
-        """Marks the left half of what it sees, as far as there is something."""
-
-        stride = 4
-
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-
-        def forward(self, image, return_attention=False):
-            logits = torch.where(image > 0, torch.where(torch.arange(8) < 4, 3.0, -3.0)[:, None], -9.0)
-            return (logits, []) if return_attention else logits
-
-    volume = torch.zeros(1, 8, 8, 2)
-    volume[..., 1] = 1
-    once, _ = infer_slices(Lopsided(), volume, (0, 2), batch_size=2)
-    twice, _ = infer_slices(Lopsided(), volume, (0, 2), batch_size=2, views=2)
-    assert (once[0, :4, :, 1] == 3).all()
-    torch.testing.assert_close(twice[..., 1], torch.zeros(1, 8, 8), atol=1e-5, rtol=0)  # 0.5 on either side
-    assert torch.equal(twice[..., 0], once[..., 0])
-    beneath = torch.cat([torch.full_like(volume, -1), volume, torch.full_like(volume, 2)])  # seen of three slices
-    seen = []
-
-    class Recording(Lopsided):
-        def forward(self, image, return_attention=False):
-            seen.append(image[:, :, 0, 0].tolist())
-            return super().forward(image[:, 1:2], return_attention)
-
-    infer_slices(Recording(), beneath, (1, 2), batch_size=2, views=2)
-    assert seen == [[[-1, 1, 2]], [[2, 1, -1]]], "what lies above and below is turned over too"
-    four, _ = infer_slices(Lopsided(), volume, (0, 2), batch_size=1, views=4)
-    torch.testing.assert_close(four, twice)
-
-
-def test_only_the_surroundings_of_what_was_found_are_looked_at_again():
-    class Finding(torch.nn.Module):
-        """As sure as the image is bright; notes how much it sees."""
-
-        stride = 8
-
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-            self.seen = []
-
-        def forward(self, image, return_attention=False):
-            self.seen.append(tuple(image.shape[2:]))
-            logits = image[:, :1] * (1 + len(self.seen))  # each look is surer than the last
-            return (logits, []) if return_attention else logits
-
-    volume = torch.full((1, 256, 256, 1), -4.0)
-    volume[0, 40:50, 100:104] = volume[0, 200:210, 30:90] = 3.0
-    volume[0, 0, 255] = 3.0
-    network = Finding()
-    found, _ = infer_slices(network, volume, (0, 1), batch_size=1, views=2)
-    assert network.seen[0] == (256, 256)
-    assert sorted(network.seen[1:]) == [(32, 32), (48, 48), (48, 96)]
-    bright = volume[0] > 0
-    assert (found[0][bright] > 6.5).all()  # the mean with a surer look; the first alone says 6
-    far = torch.nn.functional.max_pool2d(bright[None, ..., 0].float(), 65, 1, 32)[0] == 0
-    assert (found[0, ..., 0][far] == -8).all()  # as the first look left it
 
 
 def test_the_picture_shows_a_row_for_each_of_the_largest_lesions():
@@ -261,7 +175,7 @@ def test_c5_a_series_that_becomes_unusable_meanwhile_does_not_lose_its_mask(monk
 
     ran = []
     app = object.__new__(MyApp)
-    app._courtesy = Courtesy(lambda: False)
+    app._yield_to_users = YieldToUsers(lambda: False)
     monkeypatch.setattr(app, "datastore", Store)
     monkeypatch.setattr(app, "_was_uploaded", lambda image: False)
     monkeypatch.setattr(app, "_keep_prediction", lambda request, result: None)

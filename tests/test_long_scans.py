@@ -14,8 +14,8 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from lib.datastore.volume import read_volume, write_volume
+from lib.inference.slice_inference import infer_slices
 from lib.networks import AttentionResidualUNet
-from lib.networks.slice_inference import infer_slices
 from lib.phantoms import Acquisition, chest_volume, write_dicom_series
 from lib.settings import APP_DIR, load_info
 from lib.transforms import axial_field, image_transforms, mask_transforms, stored_grid
@@ -37,18 +37,19 @@ GRIDS = {
 PEAKS = """
 import json, resource, sys, torch
 from pathlib import Path
+from lib.inference import ModelDescription, Predictor
 from lib.infers import LungTumorInferTask
-from lib.networks import AttentionResidualUNet
 from lib.publishing import ModelStore
+from lib.publishing.serving_weights import ServingWeights
 from lib.settings import load_info
 info = load_info()
 info["network"]["channels"] = [2, 2]
 torch.manual_seed(0)
 folder = Path(sys.argv[1])
 (folder / "model").mkdir()
-network = AttentionResidualUNet(**info["network"])
-torch.save({"model": network.state_dict()}, folder / "model" / "pretrained_lung_tumor.pt")
-task = LungTumorInferTask(network, info, ModelStore(folder / "model"))
+model = ModelDescription.from_info(info)
+torch.save({"model": model.network().state_dict()}, folder / "model" / "pretrained_lung_tumor.pt")
+task = LungTumorInferTask(Predictor(model, ServingWeights(ModelStore(folder / "model"))), info)
 peaks = []
 for path in sys.argv[2:]:
     request = {"device": "cpu", "result_extension": ".nrrd", "result_compress": False, "views": 1}

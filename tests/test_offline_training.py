@@ -14,12 +14,12 @@ from pydicom import dcmread
 
 from lib.cli import evaluate, train
 from lib.errors import UserError
-from lib.evaluation.prediction import Predictor
+from lib.inference import ModelDescription, Predictor
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_series, write_volume
 from lib.settings import load_info
 from lib.training.data_split import held_out
 from lib.training.dicom_volumes import dicom_volume
-from lib.training.scans import Case, Scan, find_cases, find_pairs, load_scan, patient_of
+from lib.training.scans import LabelledImage, Scan, find_cases, find_pairs, load_scan, patient_of
 from lib.training.training_curve import training_curve
 from lib.training.training_data import TrainingData
 
@@ -86,7 +86,7 @@ def test_a_stopped_run_goes_on_and_leaves_weights_with_a_manifest(data, tmp_path
     assert torch.load(checkpoint, weights_only=True)["step"] == 4
 
     image = data / "images" / "P1_whole.nii.gz"
-    mask = Predictor(tmp_path / "run" / "model.pt", small_network)(image)
+    mask = Predictor.from_file(tmp_path / "run" / "model.pt", ModelDescription.from_info(small_network)).predict(image)
     assert mask.shape == sitk.ReadImage(str(image)).GetSize()
     assert set(np.unique(mask)) <= {0, 1}
 
@@ -218,7 +218,7 @@ def test_evaluate_leaves_out_whom_a_run_was_trained_on(tmp_path):
     (tmp_path / "run").mkdir()
     manifest = {"data": {"crops": [], "whole_scans": {f"{patient}_whole": 5}}}
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
-    cases = [Case(f"{name}_R", tmp_path, tmp_path, name, False) for name in (patient, other, "P1")]
+    cases = [LabelledImage(f"{name}_R", tmp_path, tmp_path, name, False) for name in (patient, other, "P1")]
     kept = evaluate._never_trained_on(cases, {"m": tmp_path / "run" / "model.pt"})
     assert [case.patient for case in kept] == [other]
 
@@ -239,7 +239,7 @@ def test_wrong_folders_are_told(data, images, masks, message):
 
 def test_missing_weights_are_told(tmp_path):
     with pytest.raises(UserError, match="no weights at"):
-        Predictor(tmp_path / "none.pt", load_info())
+        Predictor.from_file(tmp_path / "none.pt", ModelDescription.from_info(load_info()))
 
 
 def test_the_curve_goes_up_with_the_dice():

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from lib.phantoms import (
     Acquisition,
-    Lesion,
+    PhantomLesion,
     chest_volume,
     draw_lesions,
     write_demo_studies,
@@ -17,7 +17,7 @@ from lib.phantoms import (
     write_volume,
 )
 
-LESIONS = (Lesion((-78, 28, 22), 22), Lesion((92, 38, -20), 14))
+LESIONS = (PhantomLesion((-78, 28, 22), 22), PhantomLesion((92, 38, -20), 14))
 SMALL = {"shape": (40, 96, 96), "spacing": (4.0, 3.7, 3.7)}
 
 ACQUISITIONS = {

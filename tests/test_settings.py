@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from lib import __version__
-from lib.networks.slice_inference import MIRRORED
+from lib.inference.slice_inference import MIRRORED
 from lib.settings import APP_DIR, Info, Settings, SettingsError, check_request, load_info
 from lib.settings.reading import INFO, read_info
-from lib.settings.sections import Config, Infer, Start
+from lib.settings.sections import Config, InferenceOptions, Start
 
 TEXT = INFO.read_text(encoding="utf-8")
 
@@ -188,7 +188,7 @@ def test_what_was_set_is_told_with_its_default_and_source(tmp_path):
         "value": 0.4,
         "default": 0.5,
         "source": "--conf",
-        "meaning": Infer.model_fields["threshold"].description,
+        "meaning": InferenceOptions.model_fields["threshold"].description,
     }
     assert set(told) == {"infer.threshold", "workspace"}, "views is what it is anyway"
 

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from lib.activelearning import uncertainty_scoring as scoring
-from lib.activelearning.uncertainty_scoring import DoubtScoring, Score
+from lib.activelearning.uncertainty_scoring import Score, UncertaintyScoring
 from lib.datastore.label_store import LabelStore
 from lib.publishing import ModelStore
 from lib.settings import load_info
+from tests.support.small_network import serving_predictor
 
 SECONDS = 2.0
 
@@ -88,7 +89,10 @@ def test_c3_what_was_written_is_what_is_read_next(tmp_path, monkeypatch):
 def test_c3_scores_are_read_while_one_is_made(tmp_path, monkeypatch):
     names = iter(f"1.{number}" for number in range(10**6))
     (tmp_path / "pretrained_lung_tumor.pt").write_bytes(b"weights")
-    work = DoubtScoring("uncertainty", load_info(), ModelStore(tmp_path), tmp_path / "scores", at_most=5)
+    store = ModelStore(tmp_path)
+    work = UncertaintyScoring(
+        "uncertainty", serving_predictor(load_info(), store), store, tmp_path / "scores", at_most=5
+    )
     monkeypatch.setattr(work, "_made", lambda *_: Score(0.5, "x", 0.1))
     monkeypatch.setattr(scoring, "write_json", lambda *_: None)
     datastore = SimpleNamespace(
@@ -99,7 +103,7 @@ def test_c3_scores_are_read_while_one_is_made(tmp_path, monkeypatch):
     )
 
     def ask() -> None:
-        assert set(work.doubts().values()) <= {0.5}
+        assert set(work.uncertainties().values()) <= {0.5}
         assert set(work.disagreements().values()) <= {0.1}
 
     def score() -> None:
@@ -107,4 +111,4 @@ def test_c3_scores_are_read_while_one_is_made(tmp_path, monkeypatch):
             work.score(next(names), datastore)
 
     assert together(score, ask, ask, lambda: work.due(datastore)) == []
-    assert len(work.doubts()) > 50
+    assert len(work.uncertainties()) > 50

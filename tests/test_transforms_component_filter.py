@@ -1,4 +1,4 @@
-"""DropDoubtfuld keeps what is large and confident enough, and nothing else changes."""
+"""FilterComponentsd keeps what is large and confident enough, and nothing else changes."""
 
 import logging
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from lib.transforms.component_filter import DropDoubtfuld
+from lib.transforms.component_filter import FilterComponentsd
 
 KEEP_ALL = {"min_diameter_mm": 0, "min_confidence": 0, "max_elongation": 0}
 
@@ -15,12 +15,12 @@ def drop(probability, lungs=True, **options):
     affine = torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))
     image = MetaTensor(torch.zeros(1, *probability.shape), affine=affine)
     pred = torch.from_numpy(probability[None].astype(np.float32))
-    transform = DropDoubtfuld(keys="pred", image_key="image", threshold=0.5, **(KEEP_ALL | options))
+    transform = FilterComponentsd(keys="pred", image_key="image", threshold=0.5, **(KEEP_ALL | options))
     return transform({"pred": pred, "image": image, "lungs": torch.ones(2, 2, 2) if lungs else None})["pred"]
 
 
 def findings():
-    """20 voxels of 2 mm³ (4.2 mm), sure; 4 voxels (2.5 mm), sure; 20 voxels, doubtful; around them 0.2."""
+    """20 voxels of 2 mm³ (4.2 mm), sure; 4 voxels (2.5 mm), sure; 20 voxels, uncertain; around them 0.2."""
     probability = np.full((30, 30, 10), 0.2)
     probability[2:6, 2:7, 2] = 0.95
     probability[15:17, 2:4, 2] = 0.95
@@ -34,7 +34,7 @@ def test_small_findings_go():
     assert (left[15:17, 2:4, 2] == 0).all()
 
 
-def test_doubtful_findings_go():
+def test_uncertain_findings_are_removed():
     left = drop(findings(), min_confidence=0.8)[0].numpy()
     assert (left >= 0.5).sum() == 24
     assert (left[2:6, 20:25, 5] == 0).all()
@@ -46,7 +46,7 @@ def test_one_sure_voxel_does_not_make_a_finding_sure():
     assert (drop(probability, min_confidence=0.8)[0].numpy() >= 0.5).sum() == 24
 
 
-def test_a_blurred_rim_does_not_make_a_finding_doubtful():
+def test_a_blurred_rim_does_not_make_a_finding_uncertain():
     probability = findings()
     probability[2:6, 2:4, 2] = 0.5  # 8 of 20
     assert (drop(probability, min_confidence=0.9)[0].numpy() >= 0.5).sum() == 24

@@ -1,4 +1,4 @@
-"""Scoring in the background of the server, out of everybody's way."""
+"""Scoring in the background of the server, which yields to users and trainings."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from contextlib import contextmanager
 
 import torch
 
-from lib.activelearning.uncertainty_scoring import DoubtScoring
+from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.processes.worker import Worker
 
-_SECONDS_OF_A_PAUSE = 0.2
+_POLL_SECONDS = 0.2
 
 
-class Courtesy:
-    """Whether somebody waits for the machine, so that the background stands still.
+class YieldToUsers:
+    """Pauses background work while a user waits for the machine.
 
     Args:
-        others: Whether something else runs that is waited for, like a training.
+        busy: Whether other work runs that has priority, such as a training.
     """
 
-    def __init__(self, others: Callable[[], bool]) -> None:
-        self._others = others
+    def __init__(self, busy: Callable[[], bool]) -> None:
+        self._busy = busy
         self._waiting = 0
         self._lock = threading.Lock()
 
     @contextmanager
-    def somebody_waits(self) -> Iterator[None]:
-        """For as long as a person waits for an inference."""
+    def user_waiting(self) -> Iterator[None]:
+        """Pause background work within the context, while a user waits for an inference."""
         self._count(1)
         try:
             yield
         finally:
             self._count(-1)
 
-    def needed(self) -> bool:
-        """Whether to stand still now."""
-        return self._waiting > 0 or self._others()
+    def must_yield(self) -> bool:
+        """Return whether background work must pause now."""
+        return self._waiting > 0 or self._busy()
 
-    def stand_aside(self) -> None:
-        """Return as soon as nobody waits."""
-        while self.needed():
-            time.sleep(_SECONDS_OF_A_PAUSE)
+    def wait(self) -> None:
+        """Return as soon as background work need not pause."""
+        while self.must_yield():
+            time.sleep(_POLL_SECONDS)
 
     def _count(self, step: int) -> None:
         with self._lock:
@@ -52,30 +52,34 @@ class Courtesy:
 
 
 class BackgroundScoring(Worker):
-    """Score one image after the other, at low priority, whenever nobody waits for the machine.
+    """Score one image after the other, at low priority, while no user waits for the machine.
 
     Args:
-        scoring: What scores, and knows which images lack a score.
-        datastore: Where the images are.
-        courtesy: When to stand still.
-        seconds: Pause while there is nothing to do.
+        scoring: The scoring method, which knows which images lack a score.
+        datastore: Of the images.
+        yield_to_users: When to pause.
+        seconds: Interval of polling when no image lacks a score.
     """
 
     def __init__(
-        self, scoring: DoubtScoring, datastore: SeriesDatastore, courtesy: Courtesy, seconds: float = 5.0
+        self,
+        scoring: UncertaintyScoring,
+        datastore: SeriesDatastore,
+        yield_to_users: YieldToUsers,
+        seconds: float = 5.0,
     ) -> None:
         super().__init__("scoring", failure="Could not score images", pause=seconds)
         self._scoring = scoring
         self._datastore = datastore
-        self._courtesy = courtesy
+        self._yield_to_users = yield_to_users
 
     def prepare(self) -> None:
         """Compute on one core."""
         compute_on_one_core()
 
     def run_once(self) -> bool:
-        """Score one image if one lacks a score and nobody waits; return whether that was the case."""
-        due = [] if self._courtesy.needed() else self._scoring.due(self._datastore)
+        """Score one image if one lacks a score and no user waits; return whether one was scored."""
+        due = [] if self._yield_to_users.must_yield() else self._scoring.due(self._datastore)
         if due:
             self._scoring.score(due[0], self._datastore)
         return bool(due)
@@ -87,7 +91,7 @@ def compute_on_one_core() -> None:
     Several threads at low priority wait for each other: on a busy machine one slice took minutes.
     """
     cores = torch.get_num_threads()
-    torch.set_num_threads(1)  # of this thread, and of every thread that begins to compute later ...
-    others = threading.Thread(target=torch.set_num_threads, args=(cores,))  # ... unless it is said anew
+    torch.set_num_threads(1)  # for this thread, and for every thread that first computes later ...
+    others = threading.Thread(target=torch.set_num_threads, args=(cores,))  # ... unless it is set again
     others.start()
     others.join()

@@ -15,6 +15,6 @@ class Last(Strategy):
         super().__init__("Get Last Sample")
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """Choose an image; None if all are labelled."""
+        """Return the chosen image; None if all are labelled."""
         images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
         return {"id": max(images)} if images else None

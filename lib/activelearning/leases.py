@@ -1,4 +1,4 @@
-"""An image that was offered to one person is not offered to another for a while."""
+"""Leases: an image that was offered to one person is not offered to another for a while."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
 
-ASKER = "asker"  # in a request, set by the server: user and address of who asks
-_MOST = 8  # leases of one asker; who skips through the cases leaves them to others
+ASKER = "asker"  # in a request, set by the server: user and address of the requester
+_MAX_LEASES = 8  # of one requester; whoever skips through the cases leaves them to others
 
 
 class Leases:
     """Who was offered which image, and until when.
 
-    An asker is told by the id that the client gives itself, by its user and by its address: all readers of Slicer have
-    the same id unless they change it, and clients without an id must not share one lease.
+    A requester is identified by the client's own id together with its user and address: all installations of Slicer
+    have the same id unless it is changed, and clients without an id must not share one lease.
 
     Args:
         seconds: How long an offer holds.
@@ -36,11 +36,11 @@ class Leases:
         request: dict[str, Any],
         datastore: Datastore,
     ) -> dict[str, Any] | None:
-        """Let a strategy choose among what nobody else holds, and give the asker the lease of its choice.
+        """Let a strategy choose among the images without a lease of another requester, and lease the chosen one.
 
         Args:
             strategy: MONAI Label's.
-            request: With ``client_id`` and ``asker``, who asks; who asks again may get the same image again.
+            request: With ``client_id`` and ``asker``, the requester, who may be offered its own images again.
             datastore: Where the images are.
         """
         asker = str(request.get("client_id") or ""), str(request.get(ASKER) or "")
@@ -53,22 +53,22 @@ class Leases:
                 self._held.pop(chosen["id"], None)
                 self._held[chosen["id"]] = (asker, now + self._seconds)
                 own = [image for image, (who, _) in self._held.items() if who == asker]
-                for image in own[:-_MOST]:
+                for image in own[:-_MAX_LEASES]:
                     del self._held[image]
             return chosen
 
     def release(self, image_id: str) -> None:
-        """Free an image: its label was submitted."""
+        """End the lease of an image, since its label was submitted."""
         with self._lock:
             self._held.pop(image_id, None)
 
     def __len__(self) -> int:
-        """Number of leases that are kept, expired ones included until somebody asks."""
+        """Return the number of leases that are kept, expired ones included until the next choice."""
         return len(self._held)
 
 
 class _Unleased:
-    """A datastore that shows a strategy only the images that are free."""
+    """A view of a datastore that shows a strategy only the images without a lease."""
 
     def __init__(self, datastore: Datastore, taken: set[str]) -> None:
         self._datastore = datastore

@@ -1,4 +1,4 @@
-"""The strategies that offer the image the model doubts most."""
+"""The strategy that offers the image about which the model is least certain."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from lib.activelearning.random_image import Random
 
 
-class MostDoubtful(Strategy):
+class MostUncertain(Strategy):
     """Offers the unlabelled image with the highest score.
 
-    An image that has no score yet waits until it has one: scores are made within minutes, and one guessed in the
-    middle would push aside images that are known to be doubtful. While none has a score, any image is offered.
+    An image without a score is not offered until it has one: scores are made within minutes, and a guessed score
+    would put it before images that are known to be uncertain. While no image has a score, any one is offered.
 
     Args:
         description: What the score measures.
@@ -34,7 +34,7 @@ class MostDoubtful(Strategy):
         self._otherwise = otherwise or Random()
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """Choose an image, with its ``score``; None if all are labelled."""
+        """Return the chosen image with its ``score``; None if all are labelled."""
         images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
         scores = self._scores()
         scored = [image for image in images if image in scores]

@@ -23,6 +23,6 @@ class Random(Strategy):
         self._random = random.Random(seed)
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
-        """Choose an image; None if all are labelled."""
+        """Return the chosen image; None if all are labelled."""
         images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
         return {"id": self._random.choice(images)} if images else None

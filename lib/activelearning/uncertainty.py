@@ -1,4 +1,4 @@
-"""How much a network doubts what it makes of an image: one number, comparable between images."""
+"""The uncertainty of a network about an image: one number, comparable between images."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ MEASURES = {
     "disagreement": "the model's masks of the image and of its mirror images differ most",
 }
 
-_FLOOR = 0.05  # what is less probable is no candidate: the lungs' millions of such voxels would drown the lesions
-_SMALLEST_MM3 = math.pi / 6 * 4.0**3  # a ball of 4 mm; doubt about less than that counts little
+_FLOOR = 0.05  # less probable voxels are left out: the lungs' millions of them would outweigh the lesions
+_SMALLEST_MM3 = math.pi / 6 * 4.0**3  # a ball of 4 mm; uncertainty about less than that counts little
 _FLIPPED_AXES = (1, 2)  # the two in the plane of the slices
 
 
 def probability_maps(measure: str, predict: Predict, volume: torch.Tensor) -> list[torch.Tensor]:
-    """What a measure looks at: the probability of tumour, for ``disagreement`` that of the mirror images too.
+    """Return what a measure looks at: the probability of tumour, for ``disagreement`` also that of mirror images.
 
     Args:
         measure: One of ``MEASURES``.
-        predict: From what ``image_transforms`` make, shape (1, X, Y, Z), to the probability of tumour, (X, Y, Z).
-        volume: What it is given.
+        predict: Returns the probability of tumour, (X, Y, Z), of a volume.
+        volume: What the network sees, shape (C, X, Y, Z).
 
     Returns:
         The maps, all in the orientation of ``volume``, its own first.
@@ -35,8 +35,8 @@ def probability_maps(measure: str, predict: Predict, volume: torch.Tensor) -> li
     return [predict(volume), *(predict(volume.flip(axis)).flip(axis - 1) for axis in axes)]
 
 
-def doubt(measure: str, maps: Sequence[torch.Tensor], voxel_mm3: float) -> float:
-    """The doubt, from 0 (none) to 1.
+def uncertainty(measure: str, maps: Sequence[torch.Tensor], voxel_mm3: float) -> float:
+    """Return the uncertainty, from 0 (none) to 1.
 
     Args:
         measure: One of ``MEASURES``.
@@ -56,10 +56,10 @@ def doubt(measure: str, maps: Sequence[torch.Tensor], voxel_mm3: float) -> float
 
 
 def expected_dice_loss(probability: torch.Tensor, smallest: float) -> float:
-    """One minus the Dice that the network itself expects of its mask, were its probabilities right.
+    """Return one minus the Dice that is to be expected of the mask if the probabilities are calibrated.
 
-    Measured over the candidates, voxels of 0.05 or more, so that it does not grow with the size of the image or of
-    the lesion. An image in which nothing is suspected leaves no doubt.
+    Measured over the voxels of 0.05 or more, so that it does not grow with the size of the image or of the lesion.
+    Without such voxels it is 0.
 
     Args:
         probability: Of tumour.
@@ -69,14 +69,14 @@ def expected_dice_loss(probability: torch.Tensor, smallest: float) -> float:
 
 
 def mean_entropy(probability: torch.Tensor, smallest: float) -> float:
-    """Mean binary entropy in bits over the candidates, voxels of 0.05 or more; arguments as above."""
+    """Return the mean binary entropy in bits over the voxels of 0.05 or more; arguments as above."""
     p = probability[probability >= _FLOOR].double()
     entropy = torch.special.entr(p) + torch.special.entr(1 - p)
     return float(entropy.sum() / math.log(2) / (len(p) + smallest))
 
 
 def soft_dice_loss(one: torch.Tensor, other: torch.Tensor, smallest: float) -> float:
-    """One minus the Dice of two maps of probability, their candidates only; ``smallest`` as above."""
+    """Return one minus the Dice of two probability maps, over their voxels of 0.05 or more; ``smallest`` as above."""
     one, other = (torch.where(p >= _FLOOR, p, 0).double() for p in (one, other))
     both = 2 * torch.minimum(one, other).sum()
     return float(1 - (both + smallest) / (one.sum() + other.sum() + smallest))

@@ -1,4 +1,4 @@
-"""Scores of images: how much the model that serves doubts them, computed once and kept on disk."""
+"""Scores of images: the uncertainty of the model in use about each, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -14,56 +14,53 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
-from lib.activelearning.uncertainty import MEASURES, doubt, probability_maps, soft_dice_loss
+from lib.activelearning.uncertainty import MEASURES, probability_maps, soft_dice_loss, uncertainty
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
-from lib.networks import AttentionResidualUNet
-from lib.networks.slice_inference import infer_slices
-from lib.networks.weights import check_finite
+from lib.inference import Predictor
 from lib.publishing import ModelStore
 from lib.storage.atomic import write_json
 from lib.storage.state_file import move_aside
-from lib.transforms import image_transforms
-from lib.transforms.adjacent_slices import in_slices
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one model thinks of one image.
+    """The score of one image by one model.
 
     Attributes:
-        doubt: From 0 (none) to 1.
+        uncertainty: From 0 (none) to 1.
         label_sha256: Of the label it was compared with; None where there was none.
         disagreement: One minus the Dice of the model's mask and that label; None where there was none.
     """
 
-    doubt: float
+    uncertainty: float
     label_sha256: str | None = None
     disagreement: float | None = None
 
 
-class DoubtScoring(ScoringMethod):
-    """Scores images by how much the model that serves doubts them.
+class UncertaintyScoring(ScoringMethod):
+    """Scores images by the uncertainty of the model in use.
 
-    A score belongs to an image, to the slices that the image had, to the weights that made it, and to the label if
-    there is one; it is made again when any of them changes, and only then: scores are files in the cache, so that a
-    restart repeats none. Until the weights that serve have scored an image, the score of the weights before counts.
+    A score belongs to an image, to the slices that the image had, to the weights and settings that made it, and to
+    the label if there is one; it is made again when any of them changes, and only then: scores are files in the cache,
+    so that a restart repeats none. Until the weights in use have scored an image, the score of the weights before
+    counts.
 
     While images wait for their label, only those are scored; once all are labelled, the labels are compared with the
-    model's masks. On the grid of the network, and without the filter of small findings.
+    model's masks. A score is made with the views and the threshold of inference, on the grid of the network; findings
+    are not filtered by size, confidence or elongation, and the CRF is not run.
 
     Args:
         measure: One of ``MEASURES``.
-        info: ``info.yaml``.
-        models: Which weights serve.
-        folder: Where scores are kept.
-        at_most: So many images are scored, those with the lowest hash of their id: a fair sample that does not
+        predictor: The model, with the weights that serve.
+        models: The store of these weights.
+        folder: Folder of the scores.
+        at_most: Number of images scored, those with the lowest hash of their id: a fair sample that does not
             change. It bounds the work, and the volumes that it leaves in the cache. 0 scores none.
         before_each_batch: Called before each forward pass; may wait.
     """
@@ -71,21 +68,24 @@ class DoubtScoring(ScoringMethod):
     def __init__(
         self,
         measure: str,
-        info: dict[str, Any],
+        predictor: Predictor,
         models: ModelStore,
         folder: Path,
         *,
         at_most: int,
         before_each_batch: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(f"How much the model doubts an image: highest where {MEASURES[measure]}")
+        super().__init__(f"Uncertainty of the model about an image: highest where {MEASURES[measure]}")
         self._measure = measure
-        self._info = info
+        self._predictor = predictor
+        self._options = predictor.model.options.model_copy(update={"attention": False, "crf": False})
+        settings = self._options.model_dump(include={"views", "threshold"})
+        self._settings = json.dumps([settings, predictor.model.preprocessing], sort_keys=True)
         self._models = models
         self._folder = folder
         self._at_most = at_most
         self._before_each_batch = before_each_batch
-        self._lock = threading.Lock()  # of the two below: one thread scores while others ask
+        self._lock = threading.Lock()  # of the two below: one thread scores while others read
         self._scores: dict[str, Score] = {}
         self._settled: dict[str, tuple[str, int, str | None]] = {}
 
@@ -93,7 +93,7 @@ class DoubtScoring(ScoringMethod):
         """Score every image that lacks a score: MONAI Label's ``POST /scoring``.
 
         Returns:
-            How many there were.
+            ``scored``: how many there were.
         """
         due = self.due(datastore)
         for number, image_id in enumerate(due, start=1):
@@ -102,7 +102,7 @@ class DoubtScoring(ScoringMethod):
         return {"scored": len(due)}
 
     def due(self, datastore: SeriesDatastore) -> list[str]:
-        """Images without a score by the weights that serve; none where there are no weights."""
+        """Return the images without a score by the weights in use; none where there are no weights."""
         if self._models.serving_weights() is None:
             return []
         images = datastore.get_unlabeled_images() or datastore.get_labeled_images()
@@ -135,12 +135,12 @@ class DoubtScoring(ScoringMethod):
         with self._lock:
             self._settled[image_id] = state
 
-    def doubts(self) -> dict[str, float]:
-        """The doubt of each image that has a score."""
-        return {image_id: score.doubt for image_id, score in self._known().items()}
+    def uncertainties(self) -> dict[str, float]:
+        """Return the uncertainty of each image that has a score."""
+        return {image_id: score.uncertainty for image_id, score in self._known().items()}
 
     def disagreements(self) -> dict[str, float]:
-        """One minus the Dice of the model's mask and the label, of each image for which it is known."""
+        """Return one minus the Dice of the model's mask and the label, of each image for which it is known."""
         found = {image_id: score.disagreement for image_id, score in self._known().items()}
         return {image_id: value for image_id, value in found.items() if value is not None}
 
@@ -149,50 +149,44 @@ class DoubtScoring(ScoringMethod):
             return self._scores.copy()
 
     def _state(self, image_id: str, datastore: SeriesDatastore) -> tuple[str, int, str | None]:
-        """What a score depends on, without asking a PACS: weights, number of slices, label."""
+        """Return what a score depends on, without asking a PACS: weights and settings, number of slices, label."""
         weights = self._models.serving_weights()
         label = datastore.labels.current(image_id).get(DefaultLabelTag.FINAL.value)
         return (
-            _sha256(weights, weights.stat().st_mtime_ns) if weights else "",
+            _digest(weights, weights.stat().st_mtime_ns, self._settings) if weights else "",
             datastore.series(image_id).instance_count,
             label.sha256 if label else None,
         )
 
     def _made(self, image: Path, label: Path | None, label_sha256: str | None) -> Score:
-        network = AttentionResidualUNet(**self._info["network"])
-        version = self._models.load_serving(network).version
-        network.eval().to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
-        network.register_forward_pre_hook(lambda *_: self._before_each_batch())
-        files = {"image": image} | ({"label": label} if label else {})
-        data = Compose(image_transforms(self._info["preprocessing"], keys=tuple(files), neighbours=False))(files)
-        offsets = in_slices(self._info["preprocessing"]["slice_offsets_mm"], data["image"])
+        data = self._predictor.read({"image": image} | ({"label": label} if label else {}), self._options)
         voxel_mm3 = float(np.abs(np.linalg.det(np.asarray(data["image"].affine)[:3, :3])))
-        options = self._info["config"]["infer"]
 
-        def predict(seen: torch.Tensor) -> torch.Tensor:
-            logits, _ = infer_slices(network, seen, data["lung_slices"], options["batch_size"], offsets=offsets)
-            check_finite(logits, f"version {version} of the model")
-            return logits[0].sigmoid()
+        def predict(volume: torch.Tensor) -> torch.Tensor:
+            output = self._predictor.run(
+                data, self._options, volume=volume, before_pass=lambda done, total: self._before_each_batch()
+            )
+            return output.logits[0].sigmoid()
 
         maps = probability_maps(self._measure, predict, data["image"].as_tensor())
-        value = doubt(self._measure, maps, voxel_mm3)
+        value = uncertainty(self._measure, maps, voxel_mm3)
         if label is None:
             return Score(value)
-        mask = (maps[0] >= options["threshold"]).float()
+        mask = (maps[0] >= self._options.threshold).float()
         truth = (data["label"][0].as_tensor() > 0).float()
         return Score(value, label_sha256, soft_dice_loss(mask, truth, smallest=1))
 
 
 @functools.lru_cache(maxsize=4)
-def _sha256(path: Path, changed: int) -> str:
-    """Checksum of a file, read again when it changed: the shipped weights may be replaced under their name."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def _digest(weights: Path, changed_ns: int, settings: str) -> str:
+    """Return a digest of weights and settings; the file is read again when it changed, as shipped weights may."""
+    return hashlib.sha256(weights.read_bytes() + settings.encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> Score | None:
     try:
         score = Score(**json.loads(path.read_text(encoding="utf-8")))
-        if not _is_share(score.doubt) or not (score.disagreement is None or _is_share(score.disagreement)):
+        if not _is_share(score.uncertainty) or not (score.disagreement is None or _is_share(score.disagreement)):
             raise ValueError("no number from 0 to 1")
         return score
     except FileNotFoundError:
@@ -200,7 +194,7 @@ def _read(path: Path) -> Score | None:
     except (ValueError, TypeError, OSError):
         if path.is_dir():
             move_aside(path)
-        logger.warning("The score %s is damaged and is made again", path)
+        logger.warning("The score %s is damaged and is computed again", path)
         return None
 
 

@@ -11,18 +11,18 @@ from lib.cli.train import add_crops_first, add_data_arguments, begin_long_work
 from lib.errors import UserError
 from lib.evaluation.ablation import VARIANTS, Variant, markdown
 from lib.evaluation.cases import evaluate_case
-from lib.evaluation.prediction import Predictor
 from lib.evaluation.summary import summarize
+from lib.inference import ModelDescription, Predictor
 from lib.settings import load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
 from lib.training.fitting import fit
-from lib.training.scans import Case, find_cases
+from lib.training.scans import LabelledImage, find_cases
 from lib.training.training_data import TrainingData, read_training_data
 
 logger = logging.getLogger(__name__)
 
-Cases = list[Case]
+Cases = list[LabelledImage]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +105,7 @@ def _measured(
             bfloat16=args.bfloat16,
             crops_first=args.crops_first,
         )
-    predictor = Predictor(weights, info)
+    predictor = Predictor.from_file(weights, ModelDescription.from_info(info))
     summaries = {
         test: summarize([evaluate_case(*case[:3], predictor, not args.no_robustness)[0] for case in cases])
         for test, cases in tests.items()

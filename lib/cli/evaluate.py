@@ -16,13 +16,13 @@ from lib.errors import UserError
 from lib.evaluation.cases import CaseResult, evaluate_case
 from lib.evaluation.figures import slice_strip
 from lib.evaluation.froc import CONFIDENCES, operating_points
-from lib.evaluation.prediction import Predictor
 from lib.evaluation.report import render
 from lib.evaluation.summary import summarize
+from lib.inference import ModelDescription, Predictor
 from lib.settings import APP_DIR, load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
-from lib.training.scans import Case, find_cases, patient_of
+from lib.training.scans import LabelledImage, find_cases, patient_of
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         pairs = _never_trained_on(pairs, models)
     if not pairs:
         raise UserError("None of the images belongs to a held-out patient: leave --held-out away.")
-    predictors = {name: Predictor(path, _settings(path, args.crf)) for name, path in models.items()}
+    predictors = {name: Predictor.from_file(path, _model(path, args.crf)) for name, path in models.items()}
     results: dict[str, list[CaseResult]] = {name: [] for name in predictors}
     shown: list[dict[str, Any]] = []
     for number, (name, image, mask, *_) in enumerate(pairs, start=1):
@@ -95,7 +95,7 @@ def _named(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _never_trained_on(cases: list[Case], models: dict[str, Path]) -> list[Case]:
+def _never_trained_on(cases: list[LabelledImage], models: dict[str, Path]) -> list[LabelledImage]:
     """The cases of patients that train keeps for testing, but for those that the manifest of a run names as trained on.
 
     Earlier versions trained on whole scans of such patients.
@@ -113,15 +113,15 @@ def _never_trained_on(cases: list[Case], models: dict[str, Path]) -> list[Case]:
     return [case for case in kept if case.patient not in trained]
 
 
-def _settings(weights: Path, crf: bool) -> dict[str, Any]:
-    """info.yaml, with the network and the preprocessing of the run that made the weights where a manifest tells."""
+def _model(weights: Path, crf: bool) -> ModelDescription:
+    """Return the model of info.yaml, with network and preprocessing of the weights' manifest if they have one."""
     info = load_info()
     manifest = weights.parent / "manifest.json"
     if manifest.exists():
         settings = json.loads(manifest.read_text(encoding="utf-8")).get("settings", {})
         info |= {name: settings[name] for name in ("network", "preprocessing") if name in settings}
     info["config"]["infer"]["crf"] = crf
-    return info
+    return ModelDescription.from_info(info)
 
 
 def _strip(image: Path, mask: Path, found: dict[str, np.ndarray]) -> str:

@@ -23,7 +23,7 @@ from lib.datastore.catalog import Series
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError, in_one_line
 from lib.exports.label_exports import LabelExports
-from lib.exports.lesion_table import Lesion, as_csv, as_json, lesion_table
+from lib.exports.lesion_table import MeasuredLesion, as_csv, as_json, lesion_table
 from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED, PRETRAINED_FILE
 from lib.settings import APP_DIR, Settings, is_url
@@ -129,7 +129,7 @@ class _Batch:
                 print(f"    {warning}")
             failures += [f"{series.uid}: no {kind}: {reason}" for kind, reason in record["not_made"].items()]
             if _TABLE in self._formats:
-                tables.append((record["about"], [Lesion(**lesion) for lesion in record["lesions"]]))
+                tables.append((record["about"], [MeasuredLesion(**lesion) for lesion in record["lesions"]]))
         if tables:
             for name, text in (("lesions.csv", as_csv(tables)), ("lesions.json", as_json(tables))):
                 write_atomically(self._output / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))

@@ -12,7 +12,7 @@ from lib.cli.train import begin_long_work
 from lib.errors import UserError
 from lib.settings import load_info
 from lib.simulation.comparison import compare
-from lib.simulation.replay import STRATEGIES, Plan, Start, replay
+from lib.simulation.replay import STRATEGIES, Plan, StartingPoint, replay
 from lib.simulation.report import sentences, table, write_plot
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         for strategy in args.strategies:
             path = args.output / "runs" / f"{strategy}-{seed}.json"
             if not path.exists():
-                start = start or Start(cases, test, info=info, plan=plan, seed=seed)
+                start = start or StartingPoint(cases, test, info=info, plan=plan, seed=seed)
                 write_json(path, {"settings": settings, "rounds": replay(start, strategy, _progress(args, seed))})
             runs[strategy][seed] = _finished(path, settings)
     curves = compare(runs)

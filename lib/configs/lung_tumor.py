@@ -8,10 +8,11 @@ from monailabel.interfaces.config import TaskConfig
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
 
+from lib.inference import ModelDescription, Predictor
 from lib.infers import LungTumorInferTask
-from lib.networks import AttentionResidualUNet
 from lib.publishing import ModelStore
 from lib.publishing.hold_out import HoldOut
+from lib.publishing.serving_weights import ServingWeights
 from lib.settings import Settings
 from lib.trainers import LungTumorTrainTask
 from lib.trainers.unfinished_run import UnfinishedRun
@@ -46,7 +47,9 @@ class LungTumor(TaskConfig):
         """
         super().init(name, model_dir, conf, planner)
         self.labels = app.info["labels"]
-        self.network = AttentionResidualUNet(**app.info["network"])
+        model = ModelDescription.from_info(app.info)
+        self.network = model.network()
+        self.predictor = Predictor(model, ServingWeights(store))
         self._info: dict[str, Any] = app.info
         self._store = store
         self._unfinished = unfinished
@@ -55,7 +58,7 @@ class LungTumor(TaskConfig):
 
     def infer(self) -> InferTask:
         """The infer task."""
-        return LungTumorInferTask(self.network, self._info, self._store, self._results)
+        return LungTumorInferTask(self.predictor, self._info, self._results)
 
     def trainer(self) -> TrainTask:
         """The train task."""

@@ -17,7 +17,7 @@ from pydicom.uid import generate_uid
 from lib.datastore.frames import is_multi_frame
 from lib.datastore.label_store import IMAGE_ID
 from lib.datastore.series_remarks import series_remarks
-from lib.datastore.series_verdict import Verdict, judge_image_file, judge_series
+from lib.datastore.series_usability import SeriesUsability, judge_image_file, judge_series
 from lib.dicomweb import attributes
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_file import ImageFile
@@ -108,7 +108,7 @@ class SeriesCatalog:
         self._notes: dict[str, tuple[str, ...]] = {}
         self._clock = clock
         self._judge_again: dict[str, float] = {}  # when, of what is not settled
-        self._remarks: dict[str, Verdict] = {}
+        self._remarks: dict[str, SeriesUsability] = {}
         self._of_voxels: dict[str, tuple[str, ...]] = {}
         self._refresh_lock = threading.Lock()
 
@@ -184,7 +184,7 @@ class SeriesCatalog:
             self._of_voxels[uid] = tuple(warnings)
 
     def _noted(self, series: Series) -> Series:
-        remark = self._remarks.get(series.uid, Verdict())
+        remark = self._remarks.get(series.uid, SeriesUsability())
         return replace(
             series,
             problem=remark.problem or series.problem,
@@ -192,9 +192,9 @@ class SeriesCatalog:
             notes=self._notes.get(series.uid, ()),
         )
 
-    def _judge(self, header: _DicomJson, study_uid: str, uid: str) -> Verdict:
+    def _judge(self, header: _DicomJson, study_uid: str, uid: str) -> SeriesUsability:
         if not IMAGE_ID.fullmatch(uid):  # it becomes part of file names
-            return Verdict(f"its Series Instance UID {uid[:64]!r} is none")
+            return SeriesUsability(f"its Series Instance UID {uid[:64]!r} is none")
         modality = first_value(header, "Modality")
         if modality != "CT":
             return judge_series(modality, [])
@@ -206,7 +206,7 @@ class SeriesCatalog:
         except Exception as error:  # one strange series must not hide the others
             logger.warning("Series %s could not be judged: %s", uid, error)
             self._judge_again[uid] = self._clock() + _JUDGE_AGAIN_SECONDS
-            return Verdict(f"its instances could not be listed: {error}")
+            return SeriesUsability(f"its instances could not be listed: {error}")
 
 
 def _as_series(image: ImageFile) -> Series:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lib.datastore.series_verdict import Verdict
+from lib.datastore.series_usability import SeriesUsability
 from lib.dicomweb.set_aside import ODD, TWINS
 from lib.dicomweb.shared_uids import shared_uids
 
@@ -16,7 +16,7 @@ _EXAMPLES = 3
 _LeftOut = Mapping[str, Sequence[tuple[Path, str]]]
 
 
-def series_remarks(headers: Iterable[dict[str, dict[str, Any]]], left_out: _LeftOut) -> dict[str, Verdict]:
+def series_remarks(headers: Iterable[dict[str, dict[str, Any]]], left_out: _LeftOut) -> dict[str, SeriesUsability]:
     """Judge series by what else there is in the folder or PACS.
 
     Args:
@@ -28,21 +28,21 @@ def series_remarks(headers: Iterable[dict[str, dict[str, Any]]], left_out: _Left
     """
     found = {uid: _of_files(files) for uid, files in left_out.items()}
     for uid, problem in shared_uids(headers).items():
-        files = found.get(uid, Verdict())
+        files = found.get(uid, SeriesUsability())
         found[uid] = replace(files, problem="; ".join(filter(None, (problem, files.problem))))
     return found
 
 
-def _of_files(files: Sequence[tuple[Path, str]]) -> Verdict:
+def _of_files(files: Sequence[tuple[Path, str]]) -> SeriesUsability:
     twins = [path.name for path, reason in files if reason in TWINS]
     if twins:
-        return Verdict(
+        return SeriesUsability(
             f"{len(twins)} files have the SOP Instance UID of another file, but other pixels or another PatientID, "
             f"and which are right cannot be told: {_named(twins)}"
         )
     odd = Counter(reason.removeprefix(ODD) for _, reason in files if reason.startswith(ODD))
     names = {kind: [path.name for path, reason in files if reason == ODD + kind] for kind in odd}
-    return Verdict(
+    return SeriesUsability(
         warnings=tuple(
             f"{count} image(s) of the series are left out, {kind}: {_named(names[kind])}" for kind, count in odd.items()
         )

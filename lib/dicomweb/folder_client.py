@@ -19,7 +19,7 @@ from pydicom.uid import UID
 
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_metadata
-from lib.dicomweb.folder_index import FolderIndex, IndexedFile, Scan
+from lib.dicomweb.folder_index import FolderChanges, FolderIndex, IndexedFile
 from lib.dicomweb.folder_store import FolderStore
 from lib.dicomweb.folder_walk import explain
 from lib.dicomweb.image_file import ImageFile
@@ -53,7 +53,7 @@ class FolderClient:
         self.index = FolderIndex(database, [studies, store_dir])
         self._store = FolderStore(self.index, self.objects, self.base_url)
 
-    def scan(self, progress: Callable[[int, int], None] | None = None) -> Scan:
+    def scan(self, progress: Callable[[int, int], None] | None = None) -> FolderChanges:
         """Take in what changed in the folder since the last time."""
         return self.index.scan(progress)
 

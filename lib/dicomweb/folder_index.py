@@ -58,8 +58,8 @@ class IndexedFile:
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What one look at the folders found.
+class FolderChanges:
+    """Changes that one scan of the folders found.
 
     Attributes:
         added: Files that are new or have changed.
@@ -100,7 +100,7 @@ class FolderIndex:
         return self._database.connection
 
     @mending_damage
-    def scan(self, progress: Callable[[int, int], None] | None = None) -> Scan:
+    def scan(self, progress: Callable[[int, int], None] | None = None) -> FolderChanges:
         """Look at the folders and take in what changed. Answers go on meanwhile.
 
         Args:
@@ -123,7 +123,7 @@ class FolderIndex:
             self._writer.forget(gone)
             self._judge(self._writer.unjudged())
             self._note_unreachable([(Path(path), reason) for path, reason in sorted(found.unreachable.items())])
-            return Scan(added=len(changed), removed=len(gone))
+            return FolderChanges(added=len(changed), removed=len(gone))
 
     def take_changed_series(self) -> set[str]:
         """Return the SeriesInstanceUIDs of which files changed, other than by new ones, since this was last asked."""

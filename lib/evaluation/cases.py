@@ -10,9 +10,9 @@ from monai.transforms import LoadImage
 
 from lib.errors import UserError
 from lib.evaluation.froc import Findings
-from lib.evaluation.metrics import Lesion, VoxelCounts, match_lesions
-from lib.evaluation.prediction import Predictor
+from lib.evaluation.metrics import MatchedLesion, VoxelCounts, match_lesions
 from lib.evaluation.robustness import intensity_changes
+from lib.inference import Predictor
 
 _SAME_PLACE_MM = 0.1
 
@@ -32,7 +32,7 @@ class CaseResult:
 
     name: str
     counts: VoxelCounts
-    lesions: list[Lesion]
+    lesions: list[MatchedLesion]
     false_positives: int
     changed_dice: dict[str, float]
     by_confidence: dict[float, Findings] = field(default_factory=dict)
@@ -62,11 +62,13 @@ def evaluate_case(
         confidences: Also judge what would have been found with each of these as ``min_confidence``.
     """
     truth, voxel_mm3 = read_truth(image, mask)
-    found, *others = predictor.at_confidences(image, [predictor.min_confidence, *confidences])
+    options = predictor.model.options
+    variants = [options.model_copy(update={"min_confidence": confidence}) for confidence in confidences]
+    found, *others = predictor.predict_variants(image, [options, *variants])
     lesions, false_positives = match_lesions(found, truth, voxel_mm3)
     changed = {
-        change: VoxelCounts.of(predictor(image, function), truth).dice
-        for change, function in (intensity_changes(predictor.hu_std) if robustness else {}).items()
+        change: VoxelCounts.of(predictor.predict_variants(image, [options], function)[0], truth).dice
+        for change, function in (intensity_changes(predictor.model.hu_std) if robustness else {}).items()
     }
     by_confidence = {
         confidence: match_lesions(other, truth, voxel_mm3)

@@ -1,4 +1,4 @@
-"""FROC: lesions found against false findings in each scan, as the limit on doubtful findings moves."""
+"""FROC: lesions found against false findings in each scan, as the limit on the confidence of a finding moves."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from lib.evaluation.metrics import Lesion
+from lib.evaluation.metrics import MatchedLesion
 
 CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.998)
 _WIDTH, _HEIGHT, _MARGIN = 640, 320, 48
 _COLOURS = ("#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8", "#9aa7b4")
 
-Findings = tuple[list[Lesion], int]
+Findings = tuple[list[MatchedLesion], int]
 
 
 def operating_points(cases: Sequence[Mapping[float, Findings]]) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ class VoxelCounts:
 
 
 @dataclass(frozen=True)
-class Lesion:
+class MatchedLesion:
     """One connected component of the truth.
 
     Attributes:
@@ -81,7 +81,7 @@ class Lesion:
         return self.diameter_mm < SMALL_MM
 
 
-def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tuple[list[Lesion], int]:
+def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tuple[list[MatchedLesion], int]:
     """Lesions of the truth with what was found of them, and the number of components that touch none.
 
     Components are 26-connected, so that a lesion drawn slice by slice stays one.
@@ -106,7 +106,7 @@ def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tup
         ious = [overlaps[label] / (size + sizes[label] - overlaps[label]) for label in candidates]
         best = max(ious, default=0.0)
         diameter = (6 * size * voxel_mm3 / np.pi) ** (1 / 3)
-        lesions.append(Lesion(float(diameter), float(best), float(2 * best / (1 + best))))
+        lesions.append(MatchedLesion(float(diameter), float(best), float(2 * best / (1 + best))))
     return lesions, count - len(touching)
 
 

@@ -118,7 +118,7 @@ def _froc(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         "false findings in a scan",
     )
     return (
-        f"<figure>{froc_curve(models)}<figcaption>FROC: a point for each limit on how doubtful a finding may be "
+        f"<figure>{froc_curve(models)}<figcaption>FROC: a point for each limit on the confidence of a finding "
         "(min_confidence); for whole scans, since crops have no such limit.</figcaption></figure>"
         + _table("What other limits would find", head, rows)
     )

@@ -13,7 +13,7 @@ import numpy as np
 from pydicom.sr.coding import Code
 
 from lib.errors import UserError
-from lib.exports.lesion_table import Lesion
+from lib.exports.lesion_table import MeasuredLesion
 from lib.exports.provenance import RESEARCH_USE, Provenance
 from lib.exports.source_images import SourceImages
 
@@ -58,7 +58,7 @@ def segmentation(
 
 def lesion_segmentation(
     places: np.ndarray,
-    lesions: Sequence[Lesion],
+    lesions: Sequence[MeasuredLesion],
     sources: SourceImages,
     provenance: Provenance,
     info: Mapping[str, Any],

@@ -18,7 +18,7 @@ from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.exports.dicom_seg import lesion_segmentation, segmentation
-from lib.exports.lesion_table import Lesion, measured_lesions
+from lib.exports.lesion_table import MeasuredLesion, measured_lesions
 from lib.exports.measurement_report import measurement_report
 from lib.exports.provenance import Provenance, algorithm_type
 from lib.exports.rtstruct import structure_set
@@ -54,7 +54,7 @@ class LabelExports:
         sources = self._sources(record.image_id)
         return structure_set(self._mask(record), sources, Provenance.of_label(record), self._info)
 
-    def lesions(self, record: LabelRecord) -> tuple[dict[str, Any], list[Lesion]]:
+    def lesions(self, record: LabelRecord) -> tuple[dict[str, Any], list[MeasuredLesion]]:
         """What a table of lesions says of a label, and its lesions.
 
         Raises:
@@ -103,7 +103,7 @@ class LabelExports:
             return SourceImages.of([])
         return SourceImages.of(self._datastore.client.retrieve_series_metadata(series.study_uid, series.uid))
 
-    def _measured(self, record: LabelRecord) -> tuple[list[Lesion], np.ndarray]:
+    def _measured(self, record: LabelRecord) -> tuple[list[MeasuredLesion], np.ndarray]:
         """The lesions of a label, and the voxels of each."""
         volume = sitk.ReadImage(self._datastore.get_image_uri(record.image_id))
         mask = self._mask(record)

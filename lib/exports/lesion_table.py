@@ -32,7 +32,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a sp
 
 
 @dataclass(frozen=True)
-class Lesion:
+class MeasuredLesion:
     """A row; see ``DEFINITIONS``. Ordered by volume within its label, the largest is number 1."""
 
     label: str
@@ -89,7 +89,7 @@ class _Grid:
         )
 
 
-def lesion_table(mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int]) -> list[Lesion]:
+def lesion_table(mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int]) -> list[MeasuredLesion]:
     """Measure every lesion of a mask.
 
     Args:
@@ -102,7 +102,7 @@ def lesion_table(mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int]
 
 def measured_lesions(
     mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int]
-) -> tuple[list[Lesion], np.ndarray]:
+) -> tuple[list[MeasuredLesion], np.ndarray]:
     """Measure every lesion of a mask, and say which voxels are whose.
 
     Args:
@@ -116,7 +116,7 @@ def measured_lesions(
     grid = _Grid.of(volume)
     hu = sitk.GetArrayViewFromImage(volume)
     midline = _midline(volume) if mask.any() else None
-    lesions: list[Lesion] = []
+    lesions: list[MeasuredLesion] = []
     places = np.zeros(mask.shape, np.uint32)
     for name, value in labels.items():
         components, _ = label_findings(mask == value)
@@ -126,12 +126,12 @@ def measured_lesions(
             found.append((_measure(inside, box, hu, grid, midline, name), box, inside))
         found.sort(key=lambda one: one[0]["volume_mm3"], reverse=True)
         for number, (row, box, inside) in enumerate(found, 1):
-            lesions.append(Lesion(number=number, **row))
+            lesions.append(MeasuredLesion(number=number, **row))
             places[box][inside] = len(lesions)
     return lesions, places
 
 
-def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[Lesion]]]) -> str:
+def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[MeasuredLesion]]]) -> str:
     """The lesions of some masks as CSV.
 
     Args:
@@ -140,7 +140,7 @@ def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[Lesion]]]) -> s
     text = io.StringIO()
     rows = [{**about, **asdict(lesion)} for about, lesions in tables for lesion in lesions]
     rows = [{name: _harmless(value) for name, value in row.items()} for row in rows]
-    writer = csv.DictWriter(text, [*tables[0][0], *(field.name for field in fields(Lesion))])
+    writer = csv.DictWriter(text, [*tables[0][0], *(field.name for field in fields(MeasuredLesion))])
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -151,7 +151,7 @@ def _harmless(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def as_json(tables: Sequence[tuple[Mapping[str, object], Sequence[Lesion]]]) -> str:
+def as_json(tables: Sequence[tuple[Mapping[str, object], Sequence[MeasuredLesion]]]) -> str:
     """The same as JSON, with what its words mean. A mask without lesions is in it too."""
     masks = [{**about, "lesions": [asdict(lesion) for lesion in lesions]} for about, lesions in tables]
     return json.dumps({"definitions": DEFINITIONS, "masks": masks}, indent=2) + "\n"

@@ -13,7 +13,7 @@ from pydicom.uid import generate_uid
 
 from lib.errors import UserError
 from lib.exports.dicom_seg import algorithm_name, person_name
-from lib.exports.lesion_table import Lesion
+from lib.exports.lesion_table import MeasuredLesion
 from lib.exports.provenance import RESEARCH_USE, Provenance
 from lib.exports.source_images import SourceImages
 
@@ -22,7 +22,7 @@ _SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}  # PS3.16 CID 244; t
 
 
 def measurement_report(
-    lesions: Sequence[Lesion],
+    lesions: Sequence[MeasuredLesion],
     segmentation: hd.seg.Segmentation | None,
     sources: SourceImages,
     provenance: Provenance,
@@ -101,7 +101,7 @@ def _observers(provenance: Provenance, info: Mapping[str, Any]) -> sr.Observatio
 
 def _group(
     number: int,
-    lesion: Lesion,
+    lesion: MeasuredLesion,
     segmentation: hd.seg.Segmentation,
     sources: SourceImages,
     provenance: Provenance,
@@ -143,7 +143,7 @@ def _group(
     )
 
 
-def _comment(lesions: Sequence[Lesion]) -> sr.TextContentItem:
+def _comment(lesions: Sequence[MeasuredLesion]) -> sr.TextContentItem:
     """TID 1500 is extensible; its own rows have no room for a sentence."""
     found = f"{len(lesions)} lesion(s)" if lesions else "No lesion is marked"
     return sr.TextContentItem(

@@ -1,8 +1,7 @@
-"""Inference: volume → shared pre-processing → network slice by slice → mask on the volume's own grid."""
+"""The infer task of the server: a mask or an attention map as a file, on the grid of the image file."""
 
 from __future__ import annotations
 
-import copy
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,17 +14,12 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, SqueezeDimd
 from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.basic_infer import BasicInferTask
-from torch import nn
 
 from lib.datastore.label_reader import on_grid
 from lib.datastore.volume import read_grid, write_mask
 from lib.errors import UserError
-from lib.networks.slice_inference import infer_slices
-from lib.networks.weights import check_finite
-from lib.publishing import ModelStore, Serving
-from lib.settings import check_request
-from lib.transforms import image_transforms, mask_transforms
-from lib.transforms.adjacent_slices import in_slices
+from lib.inference import Predictor
+from lib.settings import InferenceOptions, check_request
 from lib.transforms.voxel_order import contiguous
 
 ATTENTION = "attention_map"
@@ -34,34 +28,35 @@ _NO_LUNGS = "No lungs were found: is this a chest CT in HU? What the model marke
 
 
 class LungTumorInferTask(BasicInferTask):
-    """Segments lung tumours on a chest CT.
+    """MONAI Label's infer task over a `Predictor`.
 
     Args:
-        network: The untrained network; weights are loaded from ``store`` and again whenever another version serves.
+        predictor: The model, with the weights that serve.
         info: ``info.yaml``.
-        store: Which weights serve.
         results: Folder for the files of results until they are sent; the system's one for temporary files if None.
     """
 
-    def __init__(
-        self, network: nn.Module, info: dict[str, Any], store: ModelStore, results: Path | None = None
-    ) -> None:
+    def __init__(self, predictor: Predictor, info: dict[str, Any], results: Path | None = None) -> None:
         super().__init__(
             path=None,
-            network=network,
+            network=None,
             type=InferType.SEGMENTATION,
             labels=info["labels"],
             dimension=info["dimension"],
             description=info["description"],
-            config=dict(info["config"]["infer"]),
+            config=predictor.model.options.model_dump(),
         )
+        self._predictor = predictor
         self._info = info
-        self._store = store
         self._results = results
 
+    def is_valid(self) -> bool:
+        """Offer the model even where there are no weights yet: a request for a mask then says so."""
+        return True
+
     def get_path(self, validate: bool = True) -> str | None:
-        """Weights file of the version that serves."""
-        path = self._store.serving_weights()
+        """Return the weights file of the version that serves."""
+        path = self._predictor.weights.current().path
         return str(path) if path else None
 
     def __call__(self, request: dict[str, Any], callbacks: dict | None = None) -> tuple[str | None, dict]:
@@ -71,39 +66,29 @@ class LungTumorInferTask(BasicInferTask):
             UserError: There are no weights, they give no numbers, or a value of the request makes no sense.
         """
         if self.get_path() is None:
-            self._store.read_serving()  # says why
+            self._predictor.load()  # raises, and says why
         check_request(self._info, "infer", request)
         _check(request, self._config["device"])
         return super().__call__(request, callbacks)
 
     def pre_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
-        """The transforms shared with training; kept in ``data``, because the way back needs these very ones."""
-        data["_pre_transforms"] = image_transforms(self._info["preprocessing"], keep_hu=data["crf"], neighbours=False)
+        """Return the predictor's transforms; kept in ``data``, because the way back needs these very ones."""
+        data["_pre_transforms"] = self._predictor.image_transforms(_options(data))
         return data["_pre_transforms"]
 
     def run_inferer(self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "cuda") -> dict[str, Any]:
-        """Run the network on the slices that show lung."""
-        image = data[self.input_key]
-        network = self._get_network(device, data)
-        logits, weights = infer_slices(
-            network,
-            image.as_tensor(),
-            data["lung_slices"],
-            int(data["batch_size"]),
-            offsets=in_slices(self._info["preprocessing"]["slice_offsets_mm"], image),
-            views=int(data["views"]),
-            attention=data["attention"],
-        )
-        check_finite(logits, f"version {data['model_version']} of the model")
-        data[self.output_label_key] = logits
-        data[self.input_key] = _without_voxels(image)
-        if weights is not None:
-            data[ATTENTION] = MetaTensor(weights)
+        """Run the network on the slices that show lung, and note which version it was."""
+        output = self._predictor.run(data, _options(data), device=device)
+        data["model_version"] = output.weights.version
+        data[self.output_label_key] = output.logits
+        data[self.input_key] = _without_voxels(data[self.input_key])
+        if output.attention is not None:
+            data[ATTENTION] = MetaTensor(output.attention)
         return data
 
-    def post_transforms(self, data: dict[str, Any] | None = None) -> Sequence[Callable]:
-        """Back to the grid of the loaded volume, CRF where it is on, threshold."""
-        transforms = mask_transforms(data)
+    def post_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
+        """Return the transforms back to the grid of the loaded volume, with CRF where it is on, and threshold."""
+        transforms = self._predictor.mask_transforms(_options(data))
         if data["attention"]:
             forward = Compose(data["_pre_transforms"])
             transforms.append(Invertd(ATTENTION, forward, orig_keys=self.input_key, nearest_interp=False))
@@ -135,33 +120,14 @@ class LungTumorInferTask(BasicInferTask):
         os.close(handle)
         return Path(name)
 
-    def _get_network(self, device: str, data: dict[str, Any] | None) -> nn.Module:
-        """The network with the weights that serve, which ``data`` notes: others may serve before its run ends.
 
-        They are loaded by the store, which compares their hash, and not by MONAI Label, which would open the file.
-        """
-        serving = self._store.serving()
-        network, loaded, version = self._networks.get(device, (None, None, None))
-        if network is None or loaded != _state_of(serving):
-            network = copy.deepcopy(self.network)
-            serving = self._store.load_serving(network)
-            version = serving.version
-            # Convolutions on CPU are faster on this layout; on a GPU it does no harm.
-            network.eval().to(torch.device(device), memory_format=torch.channels_last)
-            self._networks.clear()
-            self._networks[device] = (network, _state_of(serving), version)
-        if data is not None:
-            data["model_version"] = version
-        return network
-
-
-def _state_of(serving: Serving) -> tuple[str | None, int]:
-    """Changes with the version in use, and when the shipped weights are replaced under their name."""
-    return serving.version, serving.path.stat().st_mtime_ns if serving.path else 0
+def _options(data: dict[str, Any]) -> InferenceOptions:
+    """Return the inference options of a request, which were checked when it came."""
+    return InferenceOptions.model_construct(**{name: data[name] for name in InferenceOptions.model_fields})
 
 
 def _without_voxels(image: MetaTensor) -> MetaTensor:
-    """The geometry of an image, and the trace of its transforms; its voxels are let go."""
+    """Return the geometry of an image and the trace of its transforms, so that the memory of its voxels is freed."""
     empty = torch.zeros(1, dtype=image.dtype).expand(image.shape)
     return MetaTensor(empty, meta=dict(image.meta), applied_operations=image.applied_operations)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from lib.errors import UserError, in_one_line
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load what training wrote into ``network``, in place.
+    """Load the weights of a file into ``network``, in place.
 
     Args:
         network: Of the widths that the weights were trained with.
@@ -25,15 +24,31 @@ def load_weights(network: nn.Module, path: Path) -> None:
         UserError: There is no such file, it is damaged, or its weights are of another network.
     """
     try:
-        state = state_of(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"There are no weights at {path}.") from None
+    load_weights_content(network, content, f"at {path}")
+
+
+def load_weights_content(network: nn.Module, content: bytes, origin: str) -> None:
+    """Load the bytes of a weights file into ``network``, in place.
+
+    Args:
+        network: Of the widths that the weights were trained with.
+        content: A ``state_dict``, by itself or under ``model``.
+        origin: Where the weights come from, for the message.
+
+    Raises:
+        UserError: They are damaged, or of another network.
+    """
+    try:
+        state = state_of(content)
     except ValueError as error:
-        raise UserError(f"The weights at {path} cannot be read: {error}.") from error
+        raise UserError(f"The weights {origin} cannot be read: {error}.") from error
     try:
         load_state(network, state)
     except ValueError as error:
-        raise UserError(f"The weights at {path} are of another network: {error}.") from error
+        raise UserError(f"The weights {origin} are of another network: {error}.") from error
 
 
 def state_of(content: bytes) -> dict[str, Any]:
@@ -75,33 +90,4 @@ def check_usable(network: nn.Module, path: Path) -> None:
         raise UserError(
             f"The weights are not usable: {broken[0]}{' and others' if len(broken) > 1 else ''} hold values that are "
             "no finite numbers. The training that made them diverged; a lower learning rate may help."
-        )
-
-
-def check_finite(logits: torch.Tensor, made_by: str) -> None:
-    """Refuse the output of a network that is no number: cut at a threshold, it would be an empty mask.
-
-    Args:
-        logits: Of a whole volume.
-        made_by: Whose output it is, for the sentence.
-
-    Raises:
-        NotFiniteError: A value is NaN or infinite.
-    """
-    if not torch.isfinite(logits).all():
-        raise NotFiniteError(made_by)
-
-
-class NotFiniteError(UserError):
-    """A network's output is not a number, so there is no mask.
-
-    Args:
-        made_by: Which network's.
-    """
-
-    def __init__(self, made_by: str) -> None:
-        super().__init__(
-            f"There is no mask: {made_by} gave values that are no numbers. Either its weights are not usable (let "
-            "another version serve: python main.py models), or the image has voxels that are no numbers.",
-            HTTPStatus.UNPROCESSABLE_ENTITY,
         )

@@ -1,14 +1,14 @@
 """Generated chest CTs with known lesions, for trying the app and for its tests."""
 
 from .acquisition import Acquisition
-from .chest import Lesion, chest_volume, draw_lesions
+from .chest import PhantomLesion, chest_volume, draw_lesions
 from .demo import DemoSeries, write_demo_studies, write_volume
 from .dicom_series import study_instance_uid, write_dicom_series
 
 __all__ = [
     "Acquisition",
     "DemoSeries",
-    "Lesion",
+    "PhantomLesion",
     "chest_volume",
     "draw_lesions",
     "study_instance_uid",

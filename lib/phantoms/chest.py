@@ -18,7 +18,7 @@ RIGHT_HILUM, LEFT_HILUM = (-24.0, 16.0, -2.0), (30.0, 20.0, 4.0)
 
 
 @dataclass(frozen=True)
-class Lesion:
+class PhantomLesion:
     """A solid, slightly lobulated nodule.
 
     Attributes:
@@ -33,7 +33,7 @@ class Lesion:
 def chest_volume(
     seed: int = 0,
     *,
-    lesions: Sequence[Lesion] = (),
+    lesions: Sequence[PhantomLesion] = (),
     acquisition: Acquisition | None = None,
     noise_hu: float = 14.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -73,7 +73,7 @@ def chest_volume(
 
 def draw_lesions(
     seed: int, count: int, *, diameters: tuple[float, float] = (6.0, 32.0), patient: int | None = None
-) -> list[Lesion]:
+) -> list[PhantomLesion]:
     """Lesions at random places in the lungs, not touching each other.
 
     Args:
@@ -84,7 +84,7 @@ def draw_lesions(
     """
     anatomy = Anatomy.from_seed(seed if patient is None else patient)
     rng = np.random.default_rng([seed, 4])
-    lesions: list[Lesion] = []
+    lesions: list[PhantomLesion] = []
     while len(lesions) < count:
         diameter = float(np.exp(rng.uniform(*np.log(diameters))))
         center = rng.uniform((-125, -85, -60), (125, 100, 72))
@@ -92,7 +92,7 @@ def draw_lesions(
         depth = -min(anatomy.right_lung(point)[0], anatomy.left_lung(point)[0])
         apart = all(np.linalg.norm(center - other.center) > (diameter + other.diameter) / 2 + 4 for other in lesions)
         if depth > diameter * 0.35 and apart:
-            lesions.append(Lesion(tuple(float(c) for c in center), diameter))
+            lesions.append(PhantomLesion(tuple(float(c) for c in center), diameter))
     return lesions
 
 
@@ -241,7 +241,7 @@ def _paint_airways(canvas: _Canvas) -> None:
         canvas.fill_tube(tube, AIR)
 
 
-def _paint_lesion(canvas: _Canvas, mask: np.ndarray, lesion: Lesion, rng: np.random.Generator) -> None:
+def _paint_lesion(canvas: _Canvas, mask: np.ndarray, lesion: PhantomLesion, rng: np.random.Generator) -> None:
     """A ball whose radius varies by a tenth with direction, written into HU and mask."""
     center = np.array(lesion.center)
     margin = lesion.diameter * 0.65 + 4

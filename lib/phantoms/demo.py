@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .acquisition import Acquisition
-from .chest import Lesion, chest_volume
+from .chest import PhantomLesion, chest_volume
 from .dicom_series import study_instance_uid, write_dicom_series
 
 THIN = Acquisition()
@@ -34,18 +34,18 @@ class DemoSeries:
     series_uid: str
     directory: Path
     acquisition: Acquisition
-    lesions: tuple[Lesion, ...]
+    lesions: tuple[PhantomLesion, ...]
     truth: Path | None
 
 
 # Patient, lesions, and the series of its study: description with grid.
-PATIENTS: tuple[tuple[str, tuple[Lesion, ...], dict[str, Acquisition]], ...] = (
-    ("LUNG-001", (Lesion((-78, 28, 22), 22),), {"Chest 2.5 mm": THIN}),
-    ("LUNG-002", (Lesion((92, 38, -20), 12),), {"Chest 2.5 mm": THIN}),
-    ("LUNG-003", (Lesion((-84, 58, -22), 35), Lesion((66, -38, 36), 8)), {"Chest 2.5 mm": THIN}),
+PATIENTS: tuple[tuple[str, tuple[PhantomLesion, ...], dict[str, Acquisition]], ...] = (
+    ("LUNG-001", (PhantomLesion((-78, 28, 22), 22),), {"Chest 2.5 mm": THIN}),
+    ("LUNG-002", (PhantomLesion((92, 38, -20), 12),), {"Chest 2.5 mm": THIN}),
+    ("LUNG-003", (PhantomLesion((-84, 58, -22), 35), PhantomLesion((66, -38, 36), 8)), {"Chest 2.5 mm": THIN}),
     ("LUNG-004", (), {"Chest 3 mm": WIDE_FIELD}),
-    ("LUNG-005", (Lesion((62, 50, 34), 17),), {"Chest 2.5 mm": THIN, "Chest 5 mm": THICK}),
-    ("LUNG-006", (Lesion((-52, -34, 30), 6), Lesion((84, 44, -18), 27)), {"Chest 3 mm": WIDE_FIELD}),
+    ("LUNG-005", (PhantomLesion((62, 50, 34), 17),), {"Chest 2.5 mm": THIN, "Chest 5 mm": THICK}),
+    ("LUNG-006", (PhantomLesion((-52, -34, 30), 6), PhantomLesion((84, 44, -18), 27)), {"Chest 3 mm": WIDE_FIELD}),
 )
 
 

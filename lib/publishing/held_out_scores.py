@@ -1,4 +1,4 @@
-"""How good weights are on held-out cases: whole volumes, false positives counted."""
+"""Scores of weights on the hold-out cases: whole volumes, false positives counted."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from lib.evaluation.cases import evaluate_case
-from lib.evaluation.prediction import Predictor
-from lib.networks.weights import NotFiniteError
+from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsSource
+from lib.inference.finite import NotFiniteError
 from lib.publishing.gate import Scores
+from lib.publishing.model_store import ModelStore
 
 
-def score_kept(weights: Path, cases: Sequence[dict[str, Any]], info: dict[str, Any]) -> Scores:
-    """As `score`, but where the network gives no numbers, the scores are none either, for the gate to judge."""
+def score_kept(weights: WeightsSource, cases: Sequence[dict[str, Any]], model: ModelDescription) -> Scores:
+    """Return the scores as `score` does, or scores that are NaN where the network's output is not finite."""
     try:
-        return score(weights, cases, info)
+        return score(weights, cases, model)
     except NotFiniteError:
         return Scores(math.nan, math.nan, tuple(str(case.get("image_id", case["image"])) for case in cases))
 
 
-def score(weights: Path, cases: Sequence[dict[str, Any]], info: dict[str, Any]) -> Scores:
-    """Score weights on cases, by the very transforms of inference.
+def score(weights: WeightsSource, cases: Sequence[dict[str, Any]], model: ModelDescription) -> Scores:
+    """Score weights on cases, with the predictor and the options of the server.
 
     Args:
-        weights: File with a ``state_dict``.
+        weights: Of the network of ``model``.
         cases: With ``image`` and ``label``, paths on one grid.
-        info: ``info.yaml``.
+        model: The model without its weights.
 
     Raises:
-        NotFiniteError: The network gives no numbers.
+        NotFiniteError: The network's output is not finite.
+        UserError: The weights are damaged or of another network.
     """
-    predictor = Predictor(weights, info)
+    predictor = Predictor(model, weights)
     results = [
         evaluate_case(
             str(case.get("image_id", case["image"])), Path(case["image"]), Path(case["label"]), predictor, False
@@ -45,3 +47,20 @@ def score(weights: Path, cases: Sequence[dict[str, Any]], info: dict[str, Any]) 
         [result.counts.dice for result in measured],
         [result.false_positives for result in measured],
     )
+
+
+def score_serving(
+    store: ModelStore, cases: Sequence[dict[str, Any]], model: ModelDescription
+) -> tuple[str | None, Scores | None]:
+    """Return the version in use and its scores as `score_kept` gives them; neither where there is none.
+
+    Args:
+        store: Of the versions.
+        cases: As for `score`; where there are none, the version has no scores.
+        model: The model without its weights.
+    """
+    version = store.serving_version()
+    if version is None or not cases:
+        return version, None
+    serving, content = store.read_serving()
+    return serving.version, score_kept(WeightsContent(content, str(serving.version)), cases, model)

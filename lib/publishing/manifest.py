@@ -25,7 +25,7 @@ class _Scores(BaseModel):
     false_positives: float | None
 
 
-class _Verdict(BaseModel):
+class _StoredVerdict(BaseModel):
     model_config = ConfigDict(extra="allow")
     publish: bool
     reason: str
@@ -46,7 +46,7 @@ class _Manifest(BaseModel):
     trained_on: list[str] = []
     held_out: list[str] = []
     labels: dict[str, str | None] = {}
-    verdict: _Verdict | None = None
+    verdict: _StoredVerdict | None = None
 
     @field_validator("time")
     @classmethod
@@ -92,7 +92,7 @@ def verdict_file(folder: Path) -> StateFile[dict[str, Any]]:
 
 
 def _verdict(content: Any) -> dict[str, Any]:
-    _Verdict.model_validate(content, strict=True)
+    _StoredVerdict.model_validate(content, strict=True)
     return content
 
 

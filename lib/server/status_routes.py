@@ -43,7 +43,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
         datastore = app.datastore()
         labels = datastore.labels
         series = sorted(datastore.catalog.all(), key=lambda one: (one.value("PatientID"), one.uid))
-        doubts = app.doubts()
+        uncertainties = app.uncertainties()
         cases = [_case(one, labels.current(one.uid).get("final")) for one in series if one.problem is None]
         return {
             "name": app.name,
@@ -51,7 +51,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
             "studies": app.settings.studies,
             "network": app.network_warning,
             "datastore": datastore.status(),
-            "cases": [{**case, "doubt": doubts.get(case["series"])} for case in cases],
+            "cases": [{**case, "uncertainty": uncertainties.get(case["series"])} for case in cases],
             "left_out": [_case(one, None) for one in series if one.left_out],
             "segs_not_stored": [asdict(failure) for failure in app.segs.failures()],
             "serving": app.models.serving_version(),

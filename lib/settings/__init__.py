@@ -6,7 +6,17 @@ of `Config` and the same lines in ``info.yaml``. Everything else (``--conf``, me
 
 from lib.settings.problems import SettingsError
 from lib.settings.reading import check_request, load_info
-from lib.settings.sections import Info, Section
+from lib.settings.sections import InferenceOptions, Info, Section
 from lib.settings.settings import APP_DIR, Settings, is_url
 
-__all__ = ["APP_DIR", "Info", "Section", "Settings", "SettingsError", "check_request", "is_url", "load_info"]
+__all__ = [
+    "APP_DIR",
+    "InferenceOptions",
+    "Info",
+    "Section",
+    "Settings",
+    "SettingsError",
+    "check_request",
+    "is_url",
+    "load_info",
+]

@@ -37,7 +37,7 @@ Code = Annotated[list[str], Field(min_length=3, max_length=3)]
 """Value, coding scheme and meaning of a coded concept (PS3.3 section 8)."""
 
 
-class Infer(Section):
+class InferenceOptions(Section):
     """Inference; every value may come with a request, too."""
 
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -150,7 +150,7 @@ class Server(Section):
 class Config(Section):
     """What ``--conf NAME VALUE`` may change. A name occurs in one section only."""
 
-    infer: Infer = Infer()
+    infer: InferenceOptions = InferenceOptions()
     train: Train = Train()
     activelearning: ActiveLearning = ActiveLearning()
     cache: Cache = Cache()

@@ -14,12 +14,12 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from scipy import ndimage
 from torch import nn
 
-from lib.activelearning import MostDoubtful, Random
-from lib.activelearning.uncertainty import MEASURES, doubt
+from lib.activelearning import MostUncertain, Random
+from lib.activelearning.uncertainty import MEASURES, uncertainty
 from lib.evaluation.metrics import VoxelCounts
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
-from lib.simulation.prediction import maps_of
+from lib.simulation.prediction import scan_maps
 from lib.training.patches import PatchSampler
 from lib.training.scans import Scan, is_whole
 from lib.transforms.candidates import label_findings
@@ -56,7 +56,7 @@ class Plan:
     learning_rate: float
 
 
-class Start:
+class StartingPoint:
     """What all strategies of one seed have in common: the pool, the first labels, the weak model and its Dice.
 
     Args:
@@ -78,7 +78,8 @@ class Start:
         self.plan = plan
         self.seed = seed
         torch.manual_seed(seed)
-        self.network = AttentionResidualUNet(**info["network"]).to(memory_format=torch.channels_last)
+        self.network = AttentionResidualUNet(**info["network"])
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train(self.network, self.labelled, plan.start_steps, 0)
         self.dice = self.measure(self.network)
 
@@ -109,20 +110,20 @@ class Start:
 
     def measure(self, network: nn.Module) -> float:
         """Mean Dice of the held-out cases, at a probability of 0.5 and on the grid of the network."""
-        found = maps_of("uncertainty", network, self.test, self.info)
+        found = scan_maps("uncertainty", network, self.test, self.info["preprocessing"])
         return float(
             np.mean([VoxelCounts.of(np.asarray(maps[0] >= 0.5), case.label.numpy()).dice for case, maps in found])
         )
 
-    def doubts(self, measure: str, network: nn.Module, names: Sequence[str]) -> dict[str, float]:
-        """How much a network doubts cases of the pool, by the very code of the server."""
+    def uncertainties(self, measure: str, network: nn.Module, names: Sequence[str]) -> dict[str, float]:
+        """Return the uncertainty of a network about cases of the pool, by the measures of the server."""
         preprocessing = self.info["preprocessing"]
         pixel_mm2 = (preprocessing["field_mm"] / preprocessing["size"][0]) ** 2
-        found = maps_of(measure, network, [self.pool[name] for name in names], self.info)
-        return {case.name: doubt(measure, maps, pixel_mm2 * case.spacing) for case, maps in found}
+        found = scan_maps(measure, network, [self.pool[name] for name in names], preprocessing)
+        return {case.name: uncertainty(measure, maps, pixel_mm2 * case.spacing) for case, maps in found}
 
 
-def replay(start: Start, strategy: str, report: Callable[[str, int, int, float], None]) -> list[dict[str, Any]]:
+def replay(start: StartingPoint, strategy: str, report: Callable[[str, int, int, float], None]) -> list[dict[str, Any]]:
     """Play one strategy from a start.
 
     Args:
@@ -134,13 +135,13 @@ def replay(start: Start, strategy: str, report: Callable[[str, int, int, float],
         For the start and each round: ``labels``, ``dice`` on the held-out cases, and which cases were ``picked``.
     """
     network, labelled = copy.deepcopy(start.network), list(start.labelled)
-    history = [{"labels": len(labelled), "dice": start.dice, "picked": list(labelled)}]
+    history: list[dict[str, Any]] = [{"labels": len(labelled), "dice": start.dice, "picked": list(labelled)}]
     scores: dict[str, float] = {}
     choose = _strategy(strategy, scores, start.seed)
     for number in range(1, start.plan.rounds + 1):
         pool = _Pool(name for name in start.pool if name not in labelled)
-        if isinstance(choose, MostDoubtful):
-            scores.update(start.doubts(strategy, network, pool.names))
+        if isinstance(choose, MostUncertain):
+            scores.update(start.uncertainties(strategy, network, pool.names))
         picked = [pool.take(choose) for _ in range(start.plan.per_round)]
         labelled += picked
         start.train(network, labelled, start.plan.steps, number)
@@ -160,7 +161,7 @@ def _around_tumour(scan: Scan) -> Scan:
 
 
 def _strategy(name: str, scores: Mapping[str, float], seed: int) -> Strategy:
-    return Random(seed) if name == "random" else MostDoubtful(name, lambda: scores)
+    return Random(seed) if name == "random" else MostUncertain(name, lambda: scores)
 
 
 class _Pool:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
+from lib.inference import ModelDescription, WeightsContent
 from lib.publishing import ModelStore
 from lib.publishing.gate import Verdict, judge
-from lib.publishing.held_out_scores import score_kept
+from lib.publishing.held_out_scores import score_kept, score_serving
 from lib.publishing.hold_out import patient_of
 
 logger = logging.getLogger(__name__)
@@ -45,16 +44,9 @@ def compare(store: ModelStore, version: object, held_out: Sequence[dict[str, Any
             "Label more patients.",
             HTTPStatus.CONFLICT,
         )
-    with tempfile.TemporaryDirectory() as name:
-        candidate, in_use = Path(name) / "candidate.pt", Path(name) / "in_use.pt"
-        candidate.write_bytes(store.read(str(version)))
-        serving = store.serving_version()
-        if serving:
-            used, content = store.read_serving()
-            serving = used.version
-            in_use.write_bytes(content)
-        scores = score_kept(candidate, cases, info)
-        published = score_kept(in_use, cases, info) if serving else None
+    model = ModelDescription.from_info(info)
+    scores = score_kept(WeightsContent(store.read(str(version)), str(version)), cases, model)
+    serving, published = score_serving(store, cases, model)
     verdict = judge(scores, published, **info["publish"], accepted="Kept, not in use")
     store.note_verdict(str(version), verdict.as_dict() | {"compared_with": serving})
     logger.info("Version %s compared with %s: %s", version, serving, verdict.reason)

@@ -25,11 +25,12 @@ from torch import nn
 
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
+from lib.inference import ModelDescription
 from lib.losses import HybridLoss
 from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
-from lib.publishing.gate import Scores, judge
-from lib.publishing.held_out_scores import score_kept
+from lib.publishing.gate import judge
+from lib.publishing.held_out_scores import score_serving
 from lib.publishing.hold_out import HoldOut, patient_of
 from lib.settings import check_request
 from lib.trainers.comparison import COMPARE, compare
@@ -95,6 +96,7 @@ class LungTumorTrainTask(BasicTrainTask):
         )
         self._network = network
         self._info = info
+        self._model = ModelDescription.from_info(info)
         self._store = store
         self._hold_out = hold_out
         self._unfinished = unfinished
@@ -208,7 +210,7 @@ class LungTumorTrainTask(BasicTrainTask):
         validation = Validation(
             context.network,
             context.val_datalist,
-            self._info,
+            self._model,
             Path(context.output_dir),
             interval=int(context.request["val_interval"]),
             patience=int(context.request["early_stop_patience"]),
@@ -237,7 +239,7 @@ class LungTumorTrainTask(BasicTrainTask):
         if held_out and validation.best is None:
             raise UserError("The training diverged: the network gives no numbers. A lower learning rate may help.")
         check_usable(self._network, candidate)
-        compared_with, published = self._score_serving(Path(context.output_dir), held_out)
+        compared_with, published = score_serving(self._store, held_out, self._model)
         verdict = judge(validation.best, published, **rule, nobody_held_out=self._why_nobody(context.request))
         manifest = {
             "run": context.request["name"],
@@ -256,16 +258,6 @@ class LungTumorTrainTask(BasicTrainTask):
             self._store.serve(version, by=f"training {context.request['name']}", why=verdict.reason)
         logger.info("Version %s: %s", version, verdict.reason)
         progress.write(version=version, verdict=verdict.as_dict())
-
-    def _score_serving(self, folder: Path, cases: list[dict[str, Any]]) -> tuple[str | None, Scores | None]:
-        """The version in use, and its scores; neither where there is none, no scores where nobody is held out."""
-        version = self._store.serving_version()
-        if version is None or not cases:
-            return version, None
-        serving, content = self._store.read_serving()
-        in_use = folder / "in_use.pt"
-        in_use.write_bytes(content)
-        return serving.version, score_kept(in_use, cases, self._info)
 
     def _why_nobody(self, request: dict[str, Any]) -> str:
         """Why nobody is held out, where that is so."""

@@ -43,7 +43,7 @@ def stats_file(path: Path) -> StateFile[dict[str, Any]]:
     return StateFile(path, _stats, "What became of the last training is not shown; the versions it kept are there.")
 
 
-class _Verdict(BaseModel):
+class _ReportedVerdict(BaseModel):
     reason: str
 
 
@@ -53,7 +53,7 @@ class _Stats(BaseModel):
     epoch: int | None = None
     total_epochs: int | None = None
     version: str | None = None
-    verdict: _Verdict | None = None
+    verdict: _ReportedVerdict | None = None
 
 
 def _stats(content: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from lib.networks.weights import NotFiniteError
+from lib.inference import ModelDescription, WeightsFile
+from lib.inference.finite import NotFiniteError
 from lib.publishing.gate import Scores
 from lib.publishing.held_out_scores import score
 
@@ -25,7 +26,7 @@ class Validation:
     Args:
         network: That trains.
         cases: Of the patients held out; where there are none, nothing happens.
-        info: ``info.yaml``.
+        model: The model without its weights.
         folder: Of the run, for weights.
         interval: Epochs between two looks; the last epoch is looked at too.
         patience: The training ends after so many looks without a better Dice; 0 for never.
@@ -35,7 +36,7 @@ class Validation:
         self,
         network: nn.Module,
         cases: Sequence[dict[str, Any]],
-        info: Mapping[str, Any],
+        model: ModelDescription,
         folder: Path,
         *,
         interval: int,
@@ -43,7 +44,7 @@ class Validation:
     ) -> None:
         self._network = network
         self._cases = cases
-        self._info = info
+        self._model = model
         self._folder = folder
         self._interval = interval
         self._patience = patience
@@ -58,13 +59,14 @@ class Validation:
 
     def __call__(self, trainer: Engine) -> None:
         """Look, if it is time, and end the training if it has not got better for long."""
-        epoch, epochs = trainer.state.epoch, trainer.state.max_epochs
+        epoch = trainer.state.epoch
+        epochs = trainer.state.max_epochs or epoch
         if not self._cases or (epoch % self._interval and epoch < epochs):
             return
         now = self._folder / "now.pt"
         torch.save({"model": self._network.state_dict()}, now)
         try:
-            scores = score(now, self._cases, self._info)
+            scores = score(WeightsFile(now), self._cases, self._model)
         except NotFiniteError:
             logger.warning("Epoch %d: the network gives no numbers any more; the training ends here.", epoch)
             trainer.terminate()

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from lib.errors import UserError
+from lib.inference.crops import crop_batches, tumour_probability
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
 from lib.networks.weights import load_weights
@@ -25,7 +26,6 @@ from lib.training.patches import PatchSampler
 from lib.training.scans import Scan
 from lib.training.training_curve import training_curve
 from lib.training.training_data import TrainingData
-from lib.transforms.adjacent_slices import AdjacentSlicesd
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def fit(
     network = AttentionResidualUNet(**info["network"])
     if initial:
         load_weights(network, initial)
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(network, avg_fn=_running_mean, use_buffers=True)
     optimizer = torch.optim.Adam(network.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -87,7 +87,7 @@ def fit(
     )
     loss_function = HybridLoss(*loss.values())
     parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
-    manifest = {
+    manifest: dict[str, Any] = {
         "data": data.names(),
         "settings": {
             "network": info["network"],
@@ -138,8 +138,7 @@ def fit(
         running = cost.item() if step == first + 1 else 0.98 * running + 0.02 * cost.item()
         if step % save_every == 0 or step == steps:
             dice = {
-                name: _mean(crop_dice(average.module, crops, info["preprocessing"]["slice_offsets_mm"], sampler.air))
-                for name, crops in watched.items()
+                name: _mean(crop_dice(average.module, crops, info["preprocessing"])) for name, crops in watched.items()
             }
             manifest["history"].append({"step": step, "loss": round(running, 4), **dice})
             logger.info("Step %d of %d: loss %.3f, %s", step, steps, running, dice)
@@ -147,29 +146,22 @@ def fit(
     return output / "model.pt"
 
 
-@torch.inference_mode()
-def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], offsets_mm: Sequence[float], air: float) -> list[float]:
-    """Dice over all voxels of each crop, at a probability of 0.5, on the grid of the network.
+def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], preprocessing: Mapping[str, Any]) -> list[float]:
+    """Return Dice over all voxels of each crop, at a probability of 0.5, on the grid of the network.
 
     Args:
         network: Left as it is.
-        crops: With their labels.
-        offsets_mm: Of the slices that the network sees.
-        air: What surrounds them, normalised.
+        crops: With their labels; their Dice comes in another order.
+        preprocessing: Section ``preprocessing`` of info.yaml.
     """
-    device = next(network.parameters()).device
     network = copy.deepcopy(network).eval()
-    stack = AdjacentSlicesd(keys="image", offsets_mm=offsets_mm)
     result = []
-    for crop in crops:
-        height, width = crop.image.shape[:2]
-        border = [0, 0, *(pad for n in (width, height) for pad in (16, 16 + -n % 16))]
-        padded = torch.nn.functional.pad(crop.image[None], border, value=air)
-        volume = monai.data.MetaTensor(padded, affine=np.diag([1, 1, crop.spacing, 1]))
-        image = stack({"image": volume})["image"].as_tensor().permute(3, 0, 1, 2)
-        found = (network(image.to(device)) > 0).cpu()[:, 0, 16 : 16 + height, 16 : 16 + width]
-        truth = crop.label.permute(2, 0, 1)
-        result.append(2 * (found & truth).sum().item() / max(found.sum().item() + truth.sum().item(), 1))
+    for batch in crop_batches(crops, preprocessing, border_px=16):
+        probabilities = batch.split(tumour_probability(network, batch.volume))
+        for crop, probability in zip(batch.crops, probabilities, strict=True):
+            found = probability > 0.5
+            voxels = max(found.sum().item() + crop.label.sum().item(), 1)
+            result.append(2 * (found & crop.label).sum().item() / voxels)
     return result
 
 

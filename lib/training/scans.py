@@ -16,7 +16,7 @@ from lib.transforms.axial_field import field_of
 _NIFTI = (".nii.gz", ".nii", ".nrrd")
 
 
-class Case(NamedTuple):
+class LabelledImage(NamedTuple):
     """An image with its mask.
 
     Attributes:
@@ -113,7 +113,7 @@ def case_names(images: Sequence[Path]) -> list[str]:
     return [name(path) for path in images]
 
 
-def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> list[Case]:
+def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> list[LabelledImage]:
     """Find images with their masks, and make volumes of DICOM series.
 
     Args:
@@ -131,9 +131,9 @@ def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> li
     for name, (image, mask) in zip(case_names([image for image, _ in pairs]), pairs, strict=True):
         if image.is_dir():
             volume = dicom_volume(image, cache)
-            cases.append(Case(name, volume.path, mask, volume.patient or name, True))
+            cases.append(LabelledImage(name, volume.path, mask, volume.patient or name, True))
         else:
-            cases.append(Case(name, image, mask, patient_of(name), False))
+            cases.append(LabelledImage(name, image, mask, patient_of(name), False))
     return cases
 
 

@@ -41,8 +41,8 @@ class AdjacentSlicesd(MapTransform):
         return d
 
 
-def lie_alike(offsets_mm: Sequence[float]) -> bool:
-    """Whether the channels show the same above as below, so that their order may be turned over."""
+def is_symmetric(offsets_mm: Sequence[float]) -> bool:
+    """Return whether the channels show the same above as below, so that their order may be reversed."""
     return tuple(offsets_mm) == tuple(-offset for offset in reversed(offsets_mm))
 
 

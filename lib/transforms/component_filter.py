@@ -1,4 +1,4 @@
-"""Findings too small, too doubtful or too long to show."""
+"""Filter of findings that are too small, too uncertain or too elongated."""
 
 import logging
 from collections.abc import Hashable, Mapping
@@ -15,13 +15,13 @@ from lib.transforms.candidates import label_candidates
 logger = logging.getLogger(__name__)
 
 
-class DropDoubtfuld(MapTransform):
-    """Set the probability of a candidate lesion to 0 that is very small, doubtful, or drawn out as a vessel.
+class FilterComponentsd(MapTransform):
+    """Set the probability of a candidate lesion to 0 that is very small, uncertain, or elongated as a vessel.
 
-    A candidate is a connected component (26 neighbours) of the probability at or over the threshold. It is judged in
-    the field that the network saw, before the way back: there the outline of a small one is not yet blurred, which
-    would make it doubtful for its size alone. What is dropped is logged, never silent. Where no lungs were found, it
-    is judged by its size alone: so it is in a crop, whose place somebody has chosen.
+    A candidate is a connected component (26 neighbours) of the probability at or over the threshold. It is filtered in
+    the field that the network saw, before resampling to the stored grid: that blurs the outline of a small one, which
+    would make it uncertain for its size alone. The number of candidates removed is logged. Where no lungs were found,
+    only the size counts: so it is in a crop, which a person placed on a finding.
 
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D); changed in place.
@@ -60,17 +60,17 @@ class DropDoubtfuld(MapTransform):
         axes = np.asarray(d[self.image_key].affine, float)[:3, :3]
         for key in self.key_iterator(d):
             values = torch.as_tensor(d[key])[0].cpu()  # on the CPU, as the network's answers are, it is no copy
-            self._drop(values.numpy(), axes, size_alone=d[self.lungs_key] is None)
+            self._filter(values.numpy(), axes, size_alone=d[self.lungs_key] is None)
             d[key][0] = values
         return d
 
-    def _drop(self, probability: np.ndarray, axes: np.ndarray, size_alone: bool) -> None:
-        """Work on an array (X, Y, Z) in place, all candidates at once: there may be a great many.
+    def _filter(self, probability: np.ndarray, axes: np.ndarray, size_alone: bool) -> None:
+        """Filter an array (X, Y, Z) in place, all candidates at once: there may be thousands.
 
         Args:
             probability: Of tumour.
             axes: Columns are the steps in mm from one voxel to the next.
-            size_alone: Leave probability and shape out of it.
+            size_alone: Ignore probability and shape.
         """
         window, components, count = label_candidates(probability >= self.threshold)
         if not count:
@@ -79,16 +79,16 @@ class DropDoubtfuld(MapTransform):
         candidate = components[inside]
         voxels = np.bincount(candidate, minlength=count + 1)
         size_mm3 = voxels * np.abs(np.linalg.det(axes))
-        doubtful = size_mm3 < np.pi / 6 * self.min_diameter_mm**3
+        removed = size_mm3 < np.pi / 6 * self.min_diameter_mm**3
         if not size_alone:
             medians = ndimage.median(probability[window][inside], candidate, np.arange(1, count + 1))
-            doubtful[1:] |= medians < self.min_confidence
+            removed[1:] |= medians < self.min_confidence
             if self.max_elongation:
-                doubtful |= _elongation(np.stack(inside), candidate, voxels, axes) > self.max_elongation
-        doubtful[0] = False
-        probability[window][tuple(line[doubtful[candidate]] for line in inside)] = 0
-        if doubtful.any():
-            logger.info("%d of %d findings left out: too small, doubtful or drawn out.", doubtful.sum(), count)
+                removed |= _elongation(np.stack(inside), candidate, voxels, axes) > self.max_elongation
+        removed[0] = False
+        probability[window][tuple(line[removed[candidate]] for line in inside)] = 0
+        if removed.any():
+            logger.info("%d of %d findings left out: too small, uncertain or elongated.", removed.sum(), count)
 
 
 def _mean(values: np.ndarray, candidate: np.ndarray, voxels: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import SimpleITK as sitk
 
-from lib.phantoms import DemoSeries, Lesion
+from lib.phantoms import DemoSeries, PhantomLesion
 from tests.browser.ohif import Labelmap
 
 
@@ -21,7 +21,7 @@ def check_mask_on_lesions(labelmap: Labelmap, series: DemoSeries) -> None:
             assert found_share(labelmap, lesion) > 0.5, lesion
 
 
-def found_share(labelmap: Labelmap, lesion: Lesion) -> float:
+def found_share(labelmap: Labelmap, lesion: PhantomLesion) -> float:
     """Share of a lesion's ball that the mask covers."""
     distance = np.linalg.norm(labelmap.points() - lesion.center, axis=1)
     inside = np.count_nonzero(distance <= lesion.diameter / 2) * abs(np.linalg.det(labelmap.affine[:3, :3]))

@@ -6,7 +6,7 @@ import numpy as np
 import requests
 import SimpleITK as sitk
 
-from lib.phantoms import Acquisition, Lesion, chest_volume, study_instance_uid, write_dicom_series
+from lib.phantoms import Acquisition, PhantomLesion, chest_volume, study_instance_uid, write_dicom_series
 from tests.browser.ohif import Ohif, Point
 
 # Small, so that the scans cost little. Center and lesion leave no mirror image alike.
@@ -16,7 +16,7 @@ STORED = {
     "FEET-FIRST": (Acquisition(**GRID, plane="feet_first_supine"), False),
     "REVERSED": (Acquisition(**GRID), True),
 }
-LESION = Lesion((-78, 28, 22), 26)
+LESION = PhantomLesion((-78, 28, 22), 26)
 # A stroke of the mouse in each plane, LPS in mm, and none through the middle of the volume.
 STROKES = {
     "mpr-axial": ((-78, 28, 22), (-58, 36, 22)),

@@ -7,7 +7,7 @@ import pytest
 import requests
 from pydicom import Dataset
 
-from lib.phantoms import Acquisition, Lesion, chest_volume, write_dicom_series
+from lib.phantoms import Acquisition, PhantomLesion, chest_volume, write_dicom_series
 from tests.browser.ohif import Ohif
 from tests.support.dicom_variants import as_multi_frame, change, sorted_slices
 
@@ -22,7 +22,7 @@ GRIDS = {
     "MULTI-FRAME": GRID,
     "MULTI-FRAME-FEET-FIRST": Acquisition(shape=SHAPE, spacing=(5, 5.6, 5), plane="feet_first_supine"),
 }
-LESION = Lesion((-78, 28, 12), 35)
+LESION = PhantomLesion((-78, 28, 12), 35)
 MISSING = 9
 
 

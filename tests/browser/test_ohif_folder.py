@@ -10,7 +10,7 @@ import requests
 from playwright.sync_api import expect
 
 from lib.evaluation.attention_picture import PANEL_PX
-from lib.phantoms import Acquisition, Lesion, chest_volume, study_instance_uid, write_dicom_series
+from lib.phantoms import Acquisition, PhantomLesion, chest_volume, study_instance_uid, write_dicom_series
 from tests.browser.masks import check_mask_on_lesions, found_share, is_coloured
 from tests.browser.ohif import MPR_VIEWPORTS, Ohif
 from tests.support.weights import model_dir_with
@@ -22,7 +22,7 @@ TURNED = {
     "TURNED-FEET-FIRST": Acquisition(shape=(36, 128, 128), spacing=(4, 2.8, 2.8), plane="feet_first_supine"),
     "TURNED-SAGITTAL": Acquisition(shape=(88, 50, 80), spacing=(4, 3, 3.2), plane="sagittal"),
 }
-TURNED_LESIONS = (Lesion((-78, 28, 22), 26), Lesion((88, 36, -16), 22))
+TURNED_LESIONS = (PhantomLesion((-78, 28, 22), 26), PhantomLesion((88, 36, -16), 22))
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,6 @@ def test_the_mask_of_a_turned_scan_is_not_mirrored(patient_id, ohif, screenshot)
         assert found_share(labelmap, lesion) > 0.5, lesion
     for flip in ((-1, 1, 1), (1, -1, 1), (1, 1, -1)):
         for lesion in TURNED_LESIONS:
-            assert found_share(labelmap, Lesion(tuple(np.multiply(lesion.center, flip)), lesion.diameter)) < 0.2
+            assert found_share(labelmap, PhantomLesion(tuple(np.multiply(lesion.center, flip)), lesion.diameter)) < 0.2
     ohif.show(TURNED_LESIONS[0].center)
     screenshot(ohif.page, f"folder-{patient_id.lower()}")

@@ -1,10 +1,16 @@
 """A network that is built in no time, and two versions of its untrained weights."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
+from lib.inference import ModelDescription, Predictor
+from lib.infers import LungTumorInferTask
 from lib.networks import AttentionResidualUNet
 from lib.publishing import ModelStore
+from lib.publishing.serving_weights import ServingWeights
 from lib.settings import load_info
 
 
@@ -28,3 +34,13 @@ def store(info, tmp_path):
         torch.save({"model": AttentionResidualUNet(**info["network"]).state_dict()}, weights)
         store.keep(weights, {"seed": seed})
     return store
+
+
+def serving_predictor(info: dict[str, Any], store: ModelStore) -> Predictor:
+    """Return a predictor of the weights that a store serves."""
+    return Predictor(ModelDescription.from_info(info), ServingWeights(store))
+
+
+def infer_task(info: dict[str, Any], store: ModelStore, results: Path | None = None) -> LungTumorInferTask:
+    """Return the infer task as the app makes it."""
+    return LungTumorInferTask(serving_predictor(info, store), info, results)

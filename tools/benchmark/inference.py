@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -16,11 +17,13 @@ from monai.networks.utils import eval_mode
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lib.inference import ModelDescription, Predictor
 from lib.infers import LungTumorInferTask
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
+from lib.publishing.serving_weights import ServingWeights
 from lib.transforms import DenseCRFd
 from lib.transforms.candidates import label_candidates
 
@@ -92,10 +95,11 @@ def inference_cost(volume: Path, info: dict[str, Any], store: ModelStore, rounds
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     passes: list[tuple[float, float]] = []
-    network = _timed(AttentionResidualUNet(**info["network"]), device, passes, math.prod(info["preprocessing"]["size"]))
-    task = LungTumorInferTask(network, info, store)
+    model, pixels = ModelDescription.from_info(info), math.prod(info["preprocessing"]["size"])
+    timed = dataclasses.replace(model, network=lambda: _timed(model.network(), device, passes, pixels))
+    task = LungTumorInferTask(Predictor(timed, ServingWeights(store)), info)
     request = {"image": str(volume), "device": device.type, "crf": True, "result_extension": ".nrrd"}
-    flops = _flops_of_a_slice(AttentionResidualUNet(**info["network"]), info)
+    flops = _flops_of_a_slice(model.network(), info)
     best = None
     for _ in range(rounds + 1):
         passes.clear()

@@ -1,10 +1,11 @@
-"""The two-dimensional network over a volume, slice by slice in batches; slices without lung cost nothing."""
+"""Run the two-dimensional network over a volume, slice by slice in batches; slices without lung are skipped."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import torch
 from scipy import ndimage
@@ -12,12 +13,23 @@ from torch import nn
 
 from lib.transforms.adjacent_slices import adjacent_slices
 
-# Axes of (slice, channel, X, Y) along which each view is turned over. Channels are slices above and below.
+# Axes of (slice, channel, X, Y) along which each view is mirrored. Channels are slices above and below.
 MIRRORED = ((), (1, 2), (3,), (1, 2, 3))
 _CHANNEL = 1
 _LOGIT_OF_NO_TUMOUR = -20.0
-_WORTH_A_SECOND_LOOK = 0.1  # probability
-_SURROUNDINGS_PX = 16  # that the network sees around it then
+_SECOND_PASS_PROBABILITY = 0.1
+_SECOND_PASS_MARGIN_PX = 16
+
+
+class BeforePass(Protocol):
+    """A function called before each forward pass: it may wait, report progress, or raise to cancel the run."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Receive how many slices are finished, and how many there are."""
+
+
+def no_wait(done: int, total: int) -> None:
+    """Run the next forward pass at once."""
 
 
 @torch.inference_mode()
@@ -30,8 +42,9 @@ def infer_slices(
     offsets: Sequence[float] | None = None,
     views: int = 1,
     attention: bool = False,
+    before_pass: BeforePass = no_wait,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Run the network on each slice that shows lung.
+    """Return the logits of the network for each slice that shows lung.
 
     Args:
         network: ``AttentionResidualUNet`` in evaluation mode; decides the device.
@@ -39,29 +52,36 @@ def infer_slices(
         lung_slices: First slice with lung and the one after the last.
         batch_size: Slices brought to the device at a time. A GPU takes them all in one forward pass; a CPU one
             by one, because the features of one slice stay in its cache: measured a third faster than eight.
-        offsets: Distances, in slices, of those that the network sees as channels of a slice. They are then made of the
-            volume for a batch at a time; None where they are its channels.
-        views: Of how many of ``MIRRORED`` the probability is averaged; the slices that are channels must then lie
-            alike above and below. Only the surroundings of what the first view shows are looked at again.
+        offsets: Distances, in slices, of those that the network sees as channels of a slice. The channels are then
+            made of the volume for a batch at a time; None where the volume has them.
+        views: Number of ``MIRRORED`` views whose mean probability is taken; the slices that are channels must then be
+            symmetric about the middle one. All but the first are run only around what the first view marks.
         attention: Also return the coefficients of the finest attention gate (eq. 6), of the first view.
+        before_pass: Called before each forward pass.
 
     Returns:
-        Logits, shape (1, 256, 256, D), on the CPU, very negative where the network was not asked; and the
+        Logits, shape (1, 256, 256, D), on the CPU, very negative for slices that were skipped; and the
         coefficients in [0, 1] of the same shape, or None.
     """
+    first, last = lung_slices
+
+    def forward(image: torch.Tensor, **options: bool) -> Any:
+        before_pass(start - first, last - first)
+        return network(image, **options)
+
     device = next(network.parameters()).device
     logits = torch.full((1, *volume.shape[1:]), _LOGIT_OF_NO_TUMOUR)
     weights = torch.zeros_like(logits) if attention else None
-    air = None if offsets is None else volume.min()
+    air = volume.min()
     at_once = 1 if device.type == "cpu" else batch_size
-    for start in range(*lung_slices, batch_size):
-        stop = min(start + batch_size, lung_slices[1])
+    for start in range(first, last, batch_size):
+        stop = min(start + batch_size, last)
         seen = volume[..., start:stop] if offsets is None else adjacent_slices(volume, offsets, start, stop, air)
         batch = seen.permute(3, 0, 1, 2).to(device, memory_format=torch.channels_last)
-        passes = [network(part, return_attention=True) for part in batch.split(at_once)]
+        passes = [forward(part, return_attention=True) for part in batch.split(at_once)]
         found = torch.cat([one for one, _ in passes])
         if views > 1:
-            found = _mean_of_views(network, batch, found, MIRRORED[1:views], at_once)
+            found = _mean_of_views(forward, cast(int, network.stride), batch, found, MIRRORED[1:views], at_once)
         logits[0, ..., start:stop] = found[:, 0].permute(1, 2, 0).cpu()
         if weights is not None and passes[0][1]:
             gates = torch.cat([coefficients[0] for _, coefficients in passes])
@@ -70,34 +90,42 @@ def infer_slices(
 
 
 def _mean_of_views(
-    network: nn.Module, slices: torch.Tensor, first: torch.Tensor, mirrored: tuple[tuple[int, ...], ...], at_once: int
+    forward: Callable[[torch.Tensor], torch.Tensor],
+    stride: int,
+    slices: torch.Tensor,
+    first: torch.Tensor,
+    mirrored: Sequence[tuple[int, ...]],
+    at_once: int,
 ) -> torch.Tensor:
-    """The logits of the first view, replaced near all that it shows by those of the mean probability of all views."""
+    """Return the logits of the first view, replaced near all that it marks by those of the mean of all views."""
     mean = first.clone()
     probability = first.sigmoid()
-    for windows in _windows(probability, network.stride):
+    for windows in _windows(probability, stride):
         parts = torch.stack([slices[window.place] for window in windows])
         as_large = at_once * slices[0, 0].numel() // parts[0, 0].numel()  # together as large as whole slices at once
-        others = sum(_seen(network, parts, axes, as_large) for axes in mirrored)
+        none = torch.zeros((), device=first.device)
+        others = sum((_mirrored_probability(forward, parts, axes, as_large) for axes in mirrored), none)
         for window, other in zip(windows, others, strict=True):
             logits = ((probability[window.place] + other) / (1 + len(mirrored))).logit(eps=1e-6)
             mean[window.place] = torch.where(window.near, logits, mean[window.place])
     return mean
 
 
-def _seen(network: nn.Module, parts: torch.Tensor, axes: tuple[int, ...], at_once: int) -> torch.Tensor:
-    """Probability of a mirrored view, turned back."""
-    seen = torch.cat([network(part.flip(axes)) for part in parts.split(at_once)])
-    return seen.flip([axis for axis in axes if axis != _CHANNEL]).sigmoid()
+def _mirrored_probability(
+    forward: Callable[[torch.Tensor], torch.Tensor], parts: torch.Tensor, axes: tuple[int, ...], at_once: int
+) -> torch.Tensor:
+    """Return the probability of a mirrored view, mirrored back."""
+    found = torch.cat([forward(part.flip(axes)) for part in parts.split(at_once)])
+    return found.flip([axis for axis in axes if axis != _CHANNEL]).sigmoid()
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Part of a slice that is looked at again.
+    """Part of a slice on which the mirrored views are run.
 
     Attributes:
         place: Index into (slice, channel, X, Y).
-        near: Which of its pixels are near something, bool, (X, Y); each belongs to one window.
+        near: Pixels near something marked, bool, (X, Y); each belongs to one window.
     """
 
     place: tuple[int | slice, ...]
@@ -105,15 +133,15 @@ class _Window:
 
 
 def _windows(probability: torch.Tensor, stride: int) -> Iterable[list[_Window]]:
-    """Windows around all that may be something, in lists of those of one shape, which go through the network together.
+    """Return windows around all that may be tumour, in lists of those of one shape, which share forward passes.
 
     Args:
-        probability: Of the first view, (slice, 1, X, Y).
+        probability: Of tumour in the first view, (slice, 1, X, Y).
         stride: Sides are multiples of twice this.
     """
     windows = defaultdict(list)
-    for index, found in enumerate((probability[:, 0] >= _WORTH_A_SECOND_LOOK).cpu().numpy()):
-        areas, _ = ndimage.label(ndimage.maximum_filter(found, 2 * _SURROUNDINGS_PX + 1))
+    for index, found in enumerate((probability[:, 0] >= _SECOND_PASS_PROBABILITY).cpu().numpy()):
+        areas, _ = ndimage.label(ndimage.maximum_filter(found, 2 * _SECOND_PASS_MARGIN_PX + 1))
         for number, box in enumerate(ndimage.find_objects(areas), start=1):
             cuts = tuple(_widened(cut, 2 * stride, length) for cut, length in zip(box, areas.shape, strict=True))
             near = torch.from_numpy(areas[cuts] == number).to(probability.device)
@@ -122,7 +150,7 @@ def _windows(probability: torch.Tensor, stride: int) -> Iterable[list[_Window]]:
 
 
 def _widened(cut: slice, step: int, length: int) -> slice:
-    """A cut whose length is a multiple of ``step``, or the whole length, around another one."""
+    """Return a cut around another one whose length is a multiple of ``step``, or the whole length."""
     side = min(-(-(cut.stop - cut.start) // step) * step, length)
     start = min(max((cut.start + cut.stop - side) // 2, 0), length - side)
     return slice(start, start + side)

@@ -28,19 +28,19 @@ _DicomJson = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is thought of a series.
+class SeriesUsability:
+    """Whether a series can be segmented.
 
     Attributes:
-        problem: Why it is no image of this app; None if it is one.
-        warnings: What to beware of, a sentence each.
+        problem: Why it cannot; None if it can.
+        warnings: What limits the trust in its masks, a sentence each.
     """
 
     problem: str | None = None
     warnings: tuple[str, ...] = ()
 
 
-def judge_series(modality: str, instances: Sequence[_DicomJson]) -> Verdict:
+def judge_series(modality: str, instances: Sequence[_DicomJson]) -> SeriesUsability:
     """Judge a series by its headers.
 
     Args:
@@ -50,31 +50,31 @@ def judge_series(modality: str, instances: Sequence[_DicomJson]) -> Verdict:
     """
     problem = _no_scan(modality, instances) or _no_stack(instances)
     if problem:
-        return Verdict(problem)
+        return SeriesUsability(problem)
     slices = slices_of(instances)
     stack = None
     if all(_get(one, "ImagePositionPatient") for one in slices):
         try:
             stack = slice_stack(slices)
         except ValueError as error:
-            return Verdict(str(error))
+            return SeriesUsability(str(error))
     if stack is None:
-        return Verdict()
-    return Verdict(warnings=(*_geometry_warnings(stack), *_scan_warnings(slices, stack.typical_gap)))
+        return SeriesUsability()
+    return SeriesUsability(warnings=(*_geometry_warnings(stack), *_scan_warnings(slices, stack.typical_gap)))
 
 
-def judge_image_file(image: ImageFile) -> Verdict:
+def judge_image_file(image: ImageFile) -> SeriesUsability:
     """Judge a NIfTI, NRRD or MetaImage file."""
     if image.size[2] < MIN_SLICES:
-        return Verdict(f"{image.size[2]} slice(s); at least {MIN_SLICES} are needed for a volume")
+        return SeriesUsability(f"{image.size[2]} slice(s); at least {MIN_SLICES} are needed for a volume")
     try:
         check_voxel_size(image.spacing[:3])
     except ValueError as error:
-        return Verdict(str(error))
+        return SeriesUsability(str(error))
     warnings = ["an image file, not DICOM: OHIF cannot show it; 3D Slicer can", *image.warnings]
     if image.lowest > _AIR_HU:
         warnings.append(f"values from {image.lowest:g}: without the air around a patient, they may not be HU")
-    return Verdict(warnings=(*warnings, *thick_warning(max(image.spacing[:3]))))
+    return SeriesUsability(warnings=(*warnings, *thick_warning(max(image.spacing[:3]))))
 
 
 def _no_scan(modality: str, instances: Sequence[_DicomJson]) -> str | None:

@@ -1,0 +1,7 @@
+"""The one way from weights and a volume to a mask: for the server, evaluation, scoring, publishing and the commands."""
+
+from lib.inference.model_description import ModelDescription
+from lib.inference.predictor import Predictor
+from lib.inference.weights_source import WeightsContent, WeightsFile, WeightsId, WeightsSource
+
+__all__ = ["ModelDescription", "Predictor", "WeightsContent", "WeightsFile", "WeightsId", "WeightsSource"]

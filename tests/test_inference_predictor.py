@@ -1,0 +1,138 @@
+"""The predictor: one way from weights to a mask, whoever asks, and weights loaded only when they change."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from lib.activelearning.uncertainty_scoring import UncertaintyScoring
+from lib.errors import UserError
+from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile
+from lib.inference.finite import NotFiniteError
+from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from tests.support.small_network import infer_task, serving_predictor
+
+REQUEST = {"device": "cpu", "result_extension": ".nrrd", "logging": "WARNING"}
+KEEP_ALL = {"min_confidence": 0.0, "max_elongation": 0.0, "min_diameter_mm": 0.0}
+
+
+@pytest.fixture
+def chest(tmp_path):
+    grid = Acquisition(shape=(16, 64, 72), spacing=(8.0, 5.0, 5.2))
+    hu, _, affine = chest_volume(3, lesions=draw_lesions(3, 2, diameters=(30, 36)), acquisition=grid)
+    return write_volume(tmp_path / "chest.nrrd", hu, affine)
+
+
+@pytest.fixture
+def serving(store):
+    """The weights file of the version that serves."""
+    store.serve(store.manifests()[0]["version"])
+    return store.serving_weights()
+
+
+@pytest.fixture
+def marking(info, serving, chest):
+    """Settings with which the untrained network marks a part of the chest, and nothing is filtered."""
+    predictor = Predictor.from_file(serving, ModelDescription.from_info(info))
+    data = predictor.read({"image": chest})
+    first, last = data["lung_slices"]
+    probability = predictor.run(data).logits[..., first:last].sigmoid()
+    info["config"]["infer"] |= KEEP_ALL | {"threshold": float(probability.flatten()[::7].quantile(0.9))}
+    return info
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_the_server_and_a_command_make_the_same_mask(marking, store, serving, chest, crf):
+    info = marking
+    info["config"]["infer"] |= {"crf": crf, "crf_max_voxels": 5000}
+    file, _ = infer_task(info, store)({**REQUEST, "image": str(chest)})
+    served = sitk.GetArrayFromImage(sitk.ReadImage(file)).transpose()
+    predictor = Predictor.from_file(serving, ModelDescription.from_info(info))
+    mask = predictor.predict(chest)
+    assert 0 < mask.sum() < mask.size
+    np.testing.assert_array_equal(mask, served)
+    content = Predictor(predictor.model, WeightsContent(serving.read_bytes(), "1"))
+    np.testing.assert_array_equal(content.predict(chest), mask)
+
+
+def test_variants_are_the_masks_of_runs_of_their_own(marking, serving, chest):
+    predictor = Predictor.from_file(serving, ModelDescription.from_info(marking))
+    options = predictor.model.options
+    variants = [options, options.model_copy(update={"min_confidence": 1.0}), options]
+    masks = predictor.predict_variants(chest, variants)
+    for mask, variant in zip(masks, variants, strict=True):
+        np.testing.assert_array_equal(mask, predictor.predict(chest, variant))
+    assert masks[0].any()
+    assert (masks[0] == masks[2]).all()
+
+
+def test_a_change_that_changes_nothing_makes_the_same_mask(marking, serving, chest):
+    predictor = Predictor.from_file(serving, ModelDescription.from_info(marking))
+    options = predictor.model.options
+    assert predictor.predict(chest).any()
+    (changed,) = predictor.predict_variants(chest, [options], lambda volume: volume.clone())
+    np.testing.assert_array_equal(changed, predictor.predict(chest))
+
+
+def test_weights_are_loaded_when_they_change_and_only_then(info, store, serving):
+    predictor = serving_predictor(info, store)
+    first = predictor.load("cpu")
+    assert predictor.load("cpu") is first
+    assert not first.network.training
+    assert str(first.weights) == f"version {store.serving_version()} of the model"
+    store.serve(store.manifests()[1]["version"])
+    second = predictor.load("cpu")
+    assert second.weights.version == store.serving_version()
+    assert not torch.equal(first.network.head.conv.weight, second.network.head.conv.weight)
+
+
+def test_any_network_can_be_described(info, serving, chest):
+    class Dense(torch.nn.Module):
+        """Marks what is denser than -300 HU."""
+
+        stride = 16
+
+        def __init__(self):
+            super().__init__()
+            self.level = torch.nn.Parameter(torch.tensor(-300.0))
+
+        def forward(self, image, return_attention=False):
+            middle = image.shape[1] // 2
+            scale = info["preprocessing"]
+            hu = image[:, middle : middle + 1] * scale["hu_std"] + scale["hu_mean"]
+            logits = (hu - self.level) / 50
+            return (logits, []) if return_attention else logits
+
+    info["config"]["infer"] |= KEEP_ALL
+    model = dataclasses.replace(ModelDescription.from_info(info), network=Dense)
+    weights = serving.with_name("dense.pt")
+    torch.save(Dense().state_dict(), weights)
+    assert Predictor(model, WeightsFile(weights)).predict(chest).any()
+    with pytest.raises(UserError, match="another network"):
+        Predictor.from_file(serving, model)
+
+
+def test_output_that_is_not_finite_is_an_error(info, tmp_path, chest):
+    model = ModelDescription.from_info(info)
+    network = model.network()
+    torch.nn.init.constant_(network.head.conv.bias, float("nan"))
+    torch.save(network.state_dict(), tmp_path / "nan.pt")
+    with pytest.raises(NotFiniteError):
+        Predictor.from_file(tmp_path / "nan.pt", model).predict(chest)
+
+
+def test_scores_are_made_with_the_views_of_inference(info, store, serving, chest, tmp_path):
+    """They were made with one view whatever ``views`` was."""
+    found, passes = {}, {}
+    for views in (1, 4):
+        info["config"]["infer"]["views"] = views
+        predictor, count = serving_predictor(info, store), []
+        scoring = UncertaintyScoring(
+            "uncertainty", predictor, store, tmp_path, at_most=1, before_each_batch=lambda count=count: count.append(1)
+        )
+        found[views] = scoring._made(chest, None, None).uncertainty
+        passes[views] = len(count)
+    assert passes[4] > passes[1]
+    assert found[4] != found[1]
