@@ -14,8 +14,8 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, distance
 
 from lib.datastore.volume import affine_of
+from lib.geometry.connected_components import connected_components
 from lib.geometry.slice_stack import SLICE_POSITIONS
-from lib.transforms.candidates import label_findings
 from lib.transforms.lungs import find_lungs
 
 DEFINITIONS = {
@@ -119,7 +119,7 @@ def measured_lesions(
     lesions: list[Lesion] = []
     places = np.zeros(mask.shape, np.uint32)
     for name, value in labels.items():
-        components, _ = label_findings(mask == value)
+        components, _ = connected_components(mask == value)
         found = []
         for component, box in enumerate(ndimage.find_objects(components), 1):
             inside = components[box] == component

@@ -16,13 +16,13 @@ from monai.networks.utils import eval_mode
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lib.geometry.connected_components import cropped_components
 from lib.infers import LungTumorInferTask
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
 from lib.transforms import DenseCRFd
-from lib.transforms.candidates import label_candidates
 
 SLICES = 300
 _CHEST = Acquisition(shape=(SLICES, 512, 512), spacing=(0.625, 0.7, 0.7))  # little but lung from end to end
@@ -114,7 +114,7 @@ def inference_cost(volume: Path, info: dict[str, Any], store: ModelStore, rounds
             writing=spent["write"],
             total=spent["total"],
             seen_slices=slices,
-            findings=label_candidates(sitk.GetArrayFromImage(sitk.ReadImage(file)) > 0)[2],
+            findings=cropped_components(sitk.GetArrayFromImage(sitk.ReadImage(file)) > 0)[2],
             network_flops=flops * slices / seconds,
             peak_flops=peak,
         )

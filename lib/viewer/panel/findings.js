@@ -1,6 +1,6 @@
 /**
- * Findings: parts of the mask whose voxels touch, corners included (26 neighbours), as the server's table of lesions has
- * them (lib/transforms/candidates.py). A weak model marks many that are vessels.
+ * Findings: 26-connected components of the mask (voxels that share a face, an edge or a corner), as in
+ * lib/geometry/connected_components.py; both are tested against tests/fixtures/connected_components.json.
  */
 
 /**
@@ -35,7 +35,7 @@ export function listFindings(voxels, size) {
   return findings.sort((one, other) => other.length - one.length || one[0] - other[0]);
 }
 
-/** Zero the voxels that hang together with `start`; returns their indices. */
+/** Set the connected component of `start` to 0; returns the indices of its voxels. */
 function collect(voxels, [columns, rows, slices], start) {
   const found = [start];
   voxels[start] = 0;
