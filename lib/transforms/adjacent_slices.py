@@ -40,8 +40,8 @@ class AdjacentSlicesd(MapTransform):
         return d
 
 
-def lie_alike(offsets_mm: Sequence[float]) -> bool:
-    """Whether the channels show the same above as below, so that their order may be turned over."""
+def is_symmetric(offsets_mm: Sequence[float]) -> bool:
+    """Return whether the offsets are the same above as below, so that the channels may be flipped."""
     return tuple(offsets_mm) == tuple(-offset for offset in reversed(offsets_mm))
 
 

@@ -18,7 +18,7 @@ from monai.transforms import (
     SqueezeDimd,
 )
 
-from lib.transforms.adjacent_slices import lie_alike
+from lib.transforms.adjacent_slices import is_symmetric
 
 _KEPT_VOXELS = 20_000  # of tumour and of the rest, spread evenly, from which patch centres are drawn
 
@@ -43,7 +43,7 @@ def patch_transforms(
     """
     image, label = keys
     hu = 1 / preprocessing["hu_std"] if preprocessing["normalise"] == "dataset" else 1 / 400
-    turned_over = 0.5 if lie_alike(preprocessing["slice_offsets_mm"]) else 0.0
+    turned_over = 0.5 if is_symmetric(preprocessing["slice_offsets_mm"]) else 0.0
     return [
         # A data set keeps in memory what stands up to here: half precision halves it, at steps of 0.4 HU.
         CastToTyped(keys=keys, dtype=(torch.float16, torch.uint8)),
