@@ -28,13 +28,14 @@ from lib.datastore.label_facts import said_later, shown
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
-from lib.datastore.volume import read_file, read_grid, read_volume, warnings_of, write_mask, write_volume
+from lib.datastore.volume import read_file, read_volume, warnings_of, write_mask, write_volume
 from lib.datastore.volume_cache import VolumeCache
 from lib.datastore.volume_seal import VolumeSeals
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.image_header import check_image_header
 from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.settings import Settings
 from lib.storage.atomic import make_folder
 from lib.storage.integrity import Damage, DamagedFileError
@@ -335,7 +336,7 @@ class SeriesDatastore(Datastore):
             except (UserError, OSError) as error:
                 logger.warning("Image %s is left out of training: %s", image_id, error)
                 continue
-            if read_grid(Path(image)).GetSize() != read_grid(Path(label)).GetSize():
+            if VoxelGrid.from_file(Path(image)).size != VoxelGrid.from_file(Path(label)).size:
                 logger.warning("Image %s is left out of training: it changed after it was labelled", image_id)
                 continue
             yield {

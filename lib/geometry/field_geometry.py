@@ -1,4 +1,4 @@
-"""Where the square field that the network sees lies in a stored volume, and the way back from it."""
+"""The square field that the network sees: where it lies in a stored volume, and how its values get back there."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class FieldGeometry:
     Attributes:
         slices: The axial slices.
         starts: Column and row where the field begins; may lie outside of the slices.
-        stops: One past its last column and row.
-        size: Pixels that it is resampled to.
+        stops: One past the last column and row.
+        size: Pixels that the field is resampled to.
     """
 
     slices: AxialSlices
@@ -33,7 +33,7 @@ class FieldGeometry:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FieldGeometry:
-        """The reverse of ``as_dict``."""
+        """Return the geometry of which ``values`` is the :meth:`as_dict`."""
         slices = dict(values["slices"])
         grid = StraightGrid(**slices.pop("grid")) if slices["grid"] else slices.pop("grid")
         slices["stored_shape"] = tuple(int(length) for length in slices["stored_shape"])
@@ -41,23 +41,23 @@ class FieldGeometry:
         return cls(AxialSlices(**slices, grid=grid), *pairs)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for the trace of a MetaTensor."""
+        """Return plain values, which MONAI can serialise in the applied operations of a MetaTensor."""
         return asdict(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of what the network sees of each channel."""
+        """Shape of each channel that the network sees."""
         return (*self.size, self.slices.shape[2])
 
     @property
     def affine(self) -> np.ndarray:
-        """Of what the network sees; RAS, mm."""
+        """Affine of what the network sees; RAS, mm."""
         field = self.slices.affine @ create_translate(3, (*self.starts, 0))
         return field @ scale_affine((*self._sides, 1), (*self.size, 1))
 
     @property
     def filled(self) -> tuple[slice, slice]:
-        """The part of what the network sees that the image itself fills; around it is what was padded."""
+        """The part of the field that the image fills; around it is padding."""
         window = []
         for side, size, (before, after) in zip(self._sides, self.size, self._border, strict=True):
             scale = size / side
@@ -83,7 +83,7 @@ class FieldGeometry:
             length: Slices at a time.
 
         Yields:
-            A window of the stored volume, and its values, (1, X, Y, slices); 0 outside of the field.
+            A window of the stored volume, and its values, (1, X, Y, slices); 0 outside the field.
         """
         to, of = self._windows
 
@@ -102,7 +102,7 @@ class FieldGeometry:
 
     @property
     def _border(self) -> list[tuple[int, int]]:
-        """Pixels that are padded before and after the slices, for both axes."""
+        """Pixels of padding before and after the slices, for both axes."""
         return [
             (max(-start, 0), max(stop - length, 0))
             for start, stop, length in zip(self.starts, self.stops, self.slices.shape, strict=False)
@@ -110,7 +110,7 @@ class FieldGeometry:
 
     @property
     def _windows(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """The part that both have, in the field and in the slices."""
+        """The overlap of field and slices, as a window of each."""
         inside = [
             (max(start, 0), min(stop, length))
             for start, stop, length in zip(self.starts, self.stops, self.slices.shape, strict=False)
