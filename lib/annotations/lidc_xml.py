@@ -66,7 +66,7 @@ def _outline(roi: ElementTree.Element) -> _Outline:
         return (roi.findtext(f"{_NAMESPACE}{name}") or "").strip()
 
     edge = [
-        [int(point.findtext(f"{_NAMESPACE}{axis}")) for axis in ("xCoord", "yCoord")]
+        [int(point.findtext(f"{_NAMESPACE}{axis}") or "") for axis in ("xCoord", "yCoord")]
         for point in roi.iter(f"{_NAMESPACE}edgeMap")
     ]
     return text("imageSOP_UID"), float(text("imageZposition")), text("inclusion").upper() != "FALSE", np.array(edge)

@@ -58,7 +58,8 @@ def _roi(dataset: Dataset, roi: Dataset, grid: VoxelGrid) -> Region:
         for contour in item.get("ContourSequence") or []
     ]
     name = str(roi.get("ROIName", ""))
-    closed, left_out = [], Counter()
+    closed: list[np.ndarray] = []
+    left_out: Counter[str] = Counter()
     for contour in contours:
         kind = str(contour.ContourGeometricType)
         if kind in (*_CLOSED, "OPEN_PLANAR") and _encloses(kind, points := _points(contour)):

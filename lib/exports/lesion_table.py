@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -150,7 +151,7 @@ def _measure(
     axes: _Axes,
     midline: float | None,
     label: str,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     index = np.argwhere(inside) + [part.start for part in box]
     weights = np.prod([widths[places] for widths, places in zip(axes.widths, index.T, strict=True)], axis=0)
     centre = np.average(grid.to_mm(index[:, ::-1]), axis=0, weights=weights)

@@ -34,12 +34,14 @@ class AxialSlices:
     def of(cls, image: MetaTensor) -> AxialSlices:
         """Return the axial slices of a volume as it was loaded, (1, X, Y, slices)."""
         straight = StraightGrid.through(VoxelGrid.from_tensor(image))
-        return cls(tuple(image.shape[1:]), np.asarray(image.affine, float).tolist(), straight)
+        columns, rows, slices = image.shape[1:]
+        return cls((columns, rows, slices), np.asarray(image.affine, float).tolist(), straight)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Columns, rows and number of the axial slices."""
-        return tuple(self._straight_shape[axis] for axis in self._order)
+        columns, rows, slices = (self._straight_shape[axis] for axis in self._order)
+        return columns, rows, slices
 
     @property
     def affine(self) -> np.ndarray:
@@ -49,7 +51,8 @@ class AxialSlices:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size of the axial slices, mm."""
-        return tuple(float(length) for length in affine_to_spacing(self.affine))
+        across, down, along = (float(length) for length in affine_to_spacing(self.affine))
+        return across, down, along
 
     def take(
         self, volume: np.ndarray, start: int, stop: int, *, fill: float = 0.0, nearest: bool = False
@@ -98,9 +101,9 @@ class AxialSlices:
         if self.grid is None:
             along = self._order[2]
             for start, stop in self.blocks(length):
-                window = [slice(None)] * 3
-                window[along] = slice(*self._flip_range(start, stop))
-                yield tuple(window), self._from_axial(axial(start, stop))
+                part = slice(*self._flip_range(start, stop))
+                x, y, z = (part if axis == along else slice(None) for axis in range(3))
+                yield (x, y, z), self._from_axial(axial(start, stop))
             return
         length = length if self._straight_is_axial else slices
         for start in range(0, slices, length):

@@ -37,8 +37,8 @@ class FieldGeometry:
         slices = dict(values["slices"])
         grid = StraightGrid(**slices.pop("grid")) if slices["grid"] else slices.pop("grid")
         slices["stored_shape"] = tuple(int(length) for length in slices["stored_shape"])
-        pairs = (tuple(int(n) for n in values[name]) for name in ("starts", "stops", "size"))
-        return cls(AxialSlices(**slices, grid=grid), *pairs)
+        starts, stops, size = ((int(x), int(y)) for x, y in (values[name] for name in ("starts", "stops", "size")))
+        return cls(AxialSlices(**slices, grid=grid), starts, stops, size)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, which MONAI can serialise in the applied operations of a MetaTensor."""
@@ -58,11 +58,12 @@ class FieldGeometry:
     @property
     def filled(self) -> tuple[slice, slice]:
         """The part of the field that the image fills; around it is padding."""
-        window = []
-        for side, size, (before, after) in zip(self._sides, self.size, self._border, strict=True):
-            scale = size / side
-            window.append(slice(round(before * scale), size - round(after * scale)))
-        return tuple(window)
+        scales = [size / side for size, side in zip(self.size, self._sides, strict=True)]
+        columns, rows = (
+            slice(round(before * scale), size - round(after * scale))
+            for size, scale, (before, after) in zip(self.size, scales, self._border, strict=True)
+        )
+        return columns, rows
 
     def cut(self, slices: np.ndarray, fill: float) -> torch.Tensor:
         """Cut and pad axial slices (1, columns, rows, n) to the field; float32, before it is resampled."""
@@ -98,7 +99,8 @@ class FieldGeometry:
 
     @property
     def _sides(self) -> tuple[int, int]:
-        return tuple(stop - start for start, stop in zip(self.starts, self.stops, strict=True))
+        width, height = (stop - start for start, stop in zip(self.starts, self.stops, strict=True))
+        return width, height
 
     @property
     def _border(self) -> list[tuple[int, int]]:
@@ -115,5 +117,6 @@ class FieldGeometry:
             (max(start, 0), min(stop, length))
             for start, stop, length in zip(self.starts, self.stops, self.slices.shape, strict=False)
         ]
-        field = [slice(low - start, high - start) for (low, high), start in zip(inside, self.starts, strict=True)]
-        return tuple(field), tuple(slice(low, high) for low, high in inside)
+        in_field = [slice(low - start, high - start) for (low, high), start in zip(inside, self.starts, strict=True)]
+        in_slices = [slice(low, high) for low, high in inside]
+        return (in_field[0], in_field[1]), (in_slices[0], in_slices[1])

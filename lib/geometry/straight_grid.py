@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class StraightGrid:
         """Number of its slices."""
         return round(self.distances[-1] / self.step) + 1
 
-    def plane(self, shape: tuple[int, int]) -> np.ndarray:
+    def plane(self, shape: Sequence[int]) -> np.ndarray:
         """Return columns and rows of its slices, for stored slices of ``shape``."""
         highest = np.max(np.array(self.shifts) - self.start, axis=0)
         return np.array(shape) + np.ceil(highest - 1e-6).astype(int)
@@ -146,11 +146,11 @@ def _shifted(
     for axis, (first, length) in enumerate(zip(offset, shape, strict=True), start=1):
         below = round(first) if order == 0 else int(np.floor(first + 1e-6))
         part = 0.0 if order == 0 else first - below
-        planes = _interpolated(lambda start, p=planes, a=axis, n=length: _part(p, a, start, n, fill), below, part, 1)
+        planes = _interpolated(partial(_part, planes, axis, length, fill), below, part, 1)
     return planes
 
 
-def _part(planes: np.ndarray, axis: int, start: int, length: int, fill: float) -> np.ndarray:
+def _part(planes: np.ndarray, axis: int, length: int, fill: float, start: int) -> np.ndarray:
     """Return ``length`` pixels along an axis from ``start`` on, with ``fill`` beyond the ends."""
     end = planes.shape[axis]
     inside = planes.take(range(min(max(start, 0), end), min(max(start + length, 0), end)), axis)

@@ -91,8 +91,8 @@ def find_pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None
         return [(images, masks)]
     if masks is None:
         return [(path, None) for path in volumes]
-    pairs = [(path, masks / path.name) for path in volumes]
-    missing = [path.name for path, mask in pairs if not mask.is_file()]
+    pairs: list[tuple[Path, Path | None]] = [(path, masks / path.name) for path in volumes]
+    missing = [path.name for path in volumes if not (masks / path.name).is_file()]
     if missing:
         raise UserError(f"{len(missing)} images of {images} have no mask in {masks}, the first is {missing[0]}.")
     return pairs
@@ -133,6 +133,7 @@ def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> li
     pairs = [pair for folder, truth in zip(images, masks, strict=True) for pair in find_pairs(folder, truth)]
     cases = []
     for name, (image, mask) in zip(case_names([image for image, _ in pairs]), pairs, strict=True):
+        assert mask is not None
         if image.is_dir():
             volume = largest_series_volume(image, cache)
             cases.append(Case(name, volume.path, mask, volume.patient_id or name, True))
