@@ -68,8 +68,8 @@ class FieldGeometry:
     def cut(self, slices: np.ndarray, fill: float) -> torch.Tensor:
         """Cut and pad axial slices (1, columns, rows, n) to the field; float32, before it is resampled."""
         field = torch.full((1, *self._sides, slices.shape[3]), fill, dtype=torch.float32)
-        to, of = self._windows
-        field[(0, *to)] = torch.from_numpy(slices[(0, *of)].astype(np.float32, order="C"))
+        in_field, in_slices = self._windows
+        field[(0, *in_field)] = torch.from_numpy(slices[(0, *in_slices)].astype(np.float32, order="C"))
         return field
 
     def resample(self, field: torch.Tensor, mode: str) -> torch.Tensor:
@@ -86,13 +86,13 @@ class FieldGeometry:
         Yields:
             A window of the stored volume, and its values, (1, X, Y, slices); 0 outside the field.
         """
-        to, of = self._windows
+        in_field, in_slices = self._windows
 
         def axial(start: int, stop: int) -> np.ndarray:
             block = seen[..., start:stop].contiguous()
             field = Resize((*self._sides, stop - start), mode="trilinear")(block)
             slices = np.zeros((1, *self.slices.shape[:2], stop - start), np.float32)
-            slices[(0, *of)] = torch.as_tensor(field).numpy()[(0, *to)]
+            slices[(0, *in_slices)] = torch.as_tensor(field).numpy()[(0, *in_field)]
             return slices
 
         return self.slices.stored_blocks(axial, length)

@@ -55,8 +55,9 @@ class Finding:
 
     @property
     def checksum(self) -> str:
-        """Of the voxels of the mask."""
-        return hashlib.sha256(np.packbits(sitk.GetArrayViewFromImage(self.mask))).hexdigest()
+        """SHA-256 of the voxels of the mask."""
+        assert self.mask is not None
+        return hashlib.sha256(np.packbits(sitk.GetArrayViewFromImage(self.mask)).tobytes()).hexdigest()
 
 
 def look(
