@@ -12,7 +12,7 @@ from lib.errors import UserError
 from lib.exports import lesion_table as module
 from lib.exports.dicom_seg import lesion_segmentation
 from lib.exports.lesion_table import MeasuredLesion, as_csv, as_json, lesion_table, measured_lesions
-from lib.geometry.slice_stack import SLICE_POSITIONS
+from lib.geometry.voxel_grid import SLICE_POSITIONS
 from lib.phantoms import Acquisition, PhantomLesion, chest_volume
 
 SHAPE, SPACING = (12, 20, 28), (2.5, 0.8, 0.7)  # slice, row, column

@@ -17,6 +17,7 @@ from lib.exports.dicom_seg import segmentation
 from lib.exports.label_exports import LabelExports
 from lib.exports.rtstruct import structure_set
 from lib.exports.seg_storage import SegStorage
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.settings import Settings
 from tests.support.dicom_variants import change, sorted_slices
@@ -32,7 +33,7 @@ def scan(request, tmp_path):
 
 @pytest.mark.parametrize(("make", "read"), [(segmentation, dicom_seg), (structure_set, rtstruct)])
 def test_our_own_objects_come_back_voxel_for_voxel(scan, tmp_path, make, read):
-    regions = read.read_regions(scan.store(make, tmp_path / "object.dcm"), scan.image)
+    regions = read.read_regions(scan.store(make, tmp_path / "object.dcm"), scan.grid)
     assert [region.name for region in regions] == ["lung_tumor"]
     found = choose(regions, RULES)
     assert np.array_equal(voxels(found), corner())
@@ -43,7 +44,7 @@ def test_our_own_objects_come_back_voxel_for_voxel(scan, tmp_path, make, read):
 def test_frames_go_where_they_lie_whatever_their_order(scan, tmp_path):
     path = scan.store(segmentation, tmp_path / "seg.dcm")
     change([path], _shuffle)
-    (region,) = dicom_seg.read_regions(path, scan.image)
+    (region,) = dicom_seg.read_regions(path, scan.grid)
     assert np.array_equal(voxels(region.mask()), corner())
 
 
@@ -60,10 +61,10 @@ def _shuffle(seg):
 def test_segments_of_one_kind_are_joined_and_fractions_count_from_half(scan, tmp_path):
     two = np.stack([corner(), np.roll(corner(), 3, axis=1)], axis=-1).astype(np.uint8)
     path = scan.foreign_seg(tmp_path / "seg.dcm", two, ["Segment 1", "Segment 2"])
-    assert np.array_equal(voxels(choose(dicom_seg.read_regions(path, scan.image), RULES)), two.max(-1))
+    assert np.array_equal(voxels(choose(dicom_seg.read_regions(path, scan.grid), RULES)), two.max(-1))
     part = np.where(corner(), 0.6, 0.3).astype(np.float32)[..., None]
     path = scan.foreign_seg(tmp_path / "part.dcm", part, ["Nodule"], "FRACTIONAL")
-    assert np.array_equal(voxels(choose(dicom_seg.read_regions(path, scan.image), RULES)), corner())
+    assert np.array_equal(voxels(choose(dicom_seg.read_regions(path, scan.grid), RULES)), corner())
 
 
 def test_a_seg_on_another_grid_is_refused(scan, tmp_path):
@@ -75,7 +76,7 @@ def test_a_seg_on_another_grid_is_refused(scan, tmp_path):
             groups.PlanePositionSequence[0].ImagePositionPatient = [float(value) + 0.4 for value in position]
 
     change([path], move)
-    (region,) = dicom_seg.read_regions(path, scan.image)
+    (region,) = dicom_seg.read_regions(path, scan.grid)
     with pytest.raises(UserError, match="another grid"):
         region.mask()
 
@@ -90,7 +91,7 @@ def test_a_contour_within_another_is_a_hole_a_point_is_left_out_and_one_off_the_
     point = copy.deepcopy(hole)
     point.ContourGeometricType, point.ContourData = "POINT", hole.ContourData[:3]
     change([outer_file], lambda rt: rt.ROIContourSequence[0].ContourSequence.extend([hole, point, hole]))
-    (region,) = rtstruct.read_regions(outer_file, scan.image)
+    (region,) = rtstruct.read_regions(outer_file, scan.grid)
     assert np.array_equal(voxels(region.mask()), mask - inner)
     assert "1 contour(s) of type POINT" in region.warnings[0]
 
@@ -101,7 +102,7 @@ def test_a_contour_within_another_is_a_hole_a_point_is_left_out_and_one_off_the_
 
     change([outer_file], lift)
     with pytest.raises(UserError, match="lie on no slice"):
-        rtstruct.read_regions(outer_file, scan.image)[0].mask()
+        rtstruct.read_regions(outer_file, scan.grid)[0].mask()
 
 
 def region(name, *codes):
@@ -167,7 +168,7 @@ def test_none_for_a_series_with_a_final_label_and_a_question_is_noted(tmp_path):
     assert not datastore.labels.current(scan.uid)
     assert "GTV-2" in datastore.get_image_info(scan.uid)["warnings"][-1]
     label = tmp_path / "label.nii.gz"
-    sitk.WriteImage(dicom_seg.read_regions(scan.folder / "seg.dcm", scan.image)[0].mask(), str(label))
+    sitk.WriteImage(dicom_seg.read_regions(scan.folder / "seg.dcm", scan.grid)[0].mask(), str(label))
     datastore.save_label(scan.uid, str(label), "final", {})
     scan.store(structure_set, scan.folder / "rt.dcm")
     datastore.client.scan()
@@ -192,12 +193,12 @@ def test_two_of_four_readers(tmp_path):
     sessions = reader(3, 9) + reader(6, 14) + 2 * "<readingSession/>"
     path = tmp_path / "reading.xml"
     path.write_text(f'<LidcReadMessage xmlns="http://www.nih.gov">{sessions}</LidcReadMessage>')
-    (agreed,) = lidc_xml.read_regions(path, scan.image)
+    (agreed,) = lidc_xml.read_regions(path, scan.grid)
     expected = np.zeros(SHAPE, np.uint8)
     expected[4, 7:9, 5:11] = 1
     assert np.array_equal(voxels(agreed.mask()), expected)
     path.write_text(f'<LidcReadMessage xmlns="http://www.nih.gov">{reader(3, 9)}</LidcReadMessage>')
-    assert lidc_xml.read_regions(path, scan.image) == []
+    assert lidc_xml.read_regions(path, scan.grid) == []
 
 
 @pytest.mark.parametrize(
@@ -209,8 +210,8 @@ def test_two_of_four_readers(tmp_path):
 )
 def test_real_ones_as_others_rasterised_them(shared_data, folder, read, file, truth):
     slices = [path for path in sorted((shared_data / folder).rglob("*.dcm")) if "47.35" not in path.parent.name]
-    image = read_volume(slices)
-    found = voxels(choose(read.read_regions(next((shared_data / folder).glob(file)), image), RULES))
+    grid = VoxelGrid.from_image(read_volume(slices))
+    found = voxels(choose(read.read_regions(next((shared_data / folder).glob(file)), grid), RULES))
     assert np.array_equal(found, voxels(sitk.ReadImage(str(shared_data / "masks" / truth))) > 0)
 
 
@@ -219,7 +220,7 @@ def test_what_was_made_of_our_own_label_does_not_come_back(tmp_path):
     datastore = datastore_of(scan.folder, tmp_path)
     label = tmp_path / "label.nii.gz"
     sitk.WriteImage(
-        dicom_seg.read_regions(scan.store(segmentation, tmp_path / "s.dcm"), scan.image)[0].mask(), str(label)
+        dicom_seg.read_regions(scan.store(segmentation, tmp_path / "s.dcm"), scan.grid)[0].mask(), str(label)
     )
     datastore.save_label(scan.uid, str(label), "final", {})
     SegStorage(datastore, LabelExports(datastore, INFO), to_pacs=False).store_missing()

@@ -18,8 +18,7 @@ from lib.inference import ModelDescription, Predictor
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_series, write_volume
 from lib.settings import load_info
 from lib.training.data_split import held_out
-from lib.training.dicom_volumes import dicom_volume
-from lib.training.scans import LabelledImage, Scan, find_cases, find_pairs, load_scan, patient_of
+from lib.training.scans import LabelledImage, Scan, find_cases, find_pairs, load_scan, patient_from_file_name
 from lib.training.training_curve import training_curve
 from lib.training.training_data import TrainingData
 
@@ -156,28 +155,6 @@ def test_two_folders_of_one_name_are_two_volumes_of_their_patients(tmp_path):
     assert values == [[-700], [40]]
 
 
-def test_a_series_is_read_as_the_server_reads_it(tmp_path, shared_data):
-    """C2: compressed slices without UIDs, and the annotated slices of another set."""
-    volume = dicom_volume(shared_data / "totalseg-example-ct-dicom", tmp_path)
-    assert sitk.ReadImage(str(volume.path)).GetSize()[2] == 20 and volume.patient == ""
-    set_of_dx = shared_data / "lung-pet-ct-dx-a0002"
-    series = next(path for path in set_of_dx.iterdir() if "B70f" in path.name)
-    volume = dicom_volume(series, tmp_path)
-    marked = {xml.stem for xml in (set_of_dx / "Annotation").glob("*.xml")}
-    headers = [dcmread(path, stop_before_pixels=True) for path in series.iterdir()]
-    headers.sort(key=lambda header: float(header.ImagePositionPatient[2]))
-    expected = {z + step for z, one in enumerate(headers) if one.SOPInstanceUID in marked for step in (-1, 0, 1)}
-    assert volume.unmarked == expected and expected
-    assert volume.patient == headers[0].PatientID
-
-
-def test_what_cannot_be_used_is_refused_with_the_reason(tmp_path):
-    """C2: GDCM stacked slices that the server leaves out."""
-    write_dicom_series(tmp_path / "CT", np.zeros((2, 8, 8), np.int16), np.diag([1.0, 1, 2, 1]), patient_id="P")
-    with pytest.raises(UserError, match=r"CT holds neither volumes .* at least 3 are needed"):
-        dicom_volume(tmp_path / "CT", tmp_path / "cache")
-
-
 def test_no_patient_is_on_both_sides(data, tmp_path, small_network):
     """C1: whole scans of held-out patients were trained on as hosts, and `evaluate --held-out` measured them."""
     patient = next(name for name in (f"Q{number}" for number in range(1000)) if held_out(name))
@@ -208,8 +185,18 @@ def test_a_split_with_a_patient_on_both_sides_cannot_be_made():
 def test_crops_are_split_as_they_always_were(shared_data):
     """C1: the shipped weights and their figures rest on this split of the crops of LIDC-IDRI."""
     names = sorted(path.name.split(".nii")[0] for path in (shared_data / "lidc-nodules" / "images").iterdir())
-    test = {name for name in names if held_out(patient_of(name))}
-    assert (len(test), len({patient_of(name) for name in test})) == (106, 64)
+    test = {name for name in names if held_out(patient_from_file_name(name))}
+    assert (len(test), len({patient_from_file_name(name) for name in test})) == (106, 64)
+
+
+def test_the_name_of_a_dicom_case_is_no_patient_where_the_run_noted_its_patients(tmp_path):
+    """What stands before an underscore in the name of a DICOM folder may be another patient's PatientID."""
+    patient = next(name for name in (f"Q{number}" for number in range(1000)) if held_out(name))
+    (tmp_path / "run").mkdir()
+    manifest = {"data": {"crops": [], "whole_scans": {f"{patient}_CT": 5}, "patients": ["another"]}}
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    cases = [LabelledImage("scan", tmp_path, tmp_path, patient, True)]
+    assert evaluate._never_trained_on(cases, {"m": tmp_path / "run" / "model.pt"}) == cases
 
 
 def test_evaluate_leaves_out_whom_a_run_was_trained_on(tmp_path):

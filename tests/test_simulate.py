@@ -14,7 +14,7 @@ from lib.settings import load_info
 from lib.simulation.comparison import beats_random, compare
 from lib.simulation.report import sentences, table
 from lib.training.data_split import held_out
-from lib.training.scans import patient_of
+from lib.training.scans import patient_from_file_name
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def test_every_strategy_is_played_from_the_same_start_and_no_held_out_case_is_pi
         for rounds in seeds.values():
             picked = [name for entry in rounds for name in entry["picked"]]
             assert len(picked) == len(set(picked)) == 8
-            assert not any(held_out(patient_of(name)) for name in picked)
+            assert not any(held_out(patient_from_file_name(name)) for name in picked)
             assert [entry["labels"] for entry in rounds] == [2, 5, 8]
     assert result["settings"]["held_out_cases"] == sum(held_out(f"P{index}") for index in range(30)) + held_out("W")
     gain = result["strategies"]["uncertainty"]["mean_gain"]

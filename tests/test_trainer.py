@@ -141,7 +141,7 @@ def test_half_of_the_patches_hold_tumour(info, cases):
 
 
 @pytest.mark.parametrize(("offsets", "sides"), [([-5, 0, 5], {1.0, 3.0}), ([-5, 0, 2.5], {1.0})])
-def test_head_and_feet_change_places_where_the_channels_is_symmetric(info, offsets, sides):
+def test_volumes_are_flipped_along_the_scan_axis_where_the_offsets_are_symmetric(info, offsets, sides):
     transforms = patch_transforms(info["preprocessing"] | {"slice_offsets_mm": offsets}, patch_size=8, count=20)
     turns = [one for one in transforms if isinstance(one, (RandFlipd, RandLambdad))]
     image = torch.tensor([1.0, 2.0, 3.0])[:, None, None].expand(3, 8, 8)

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from lib.datastore.series_usability import SeriesUsability, judge_series
 from lib.datastore.volume import read_file, read_volume, write_mask
 from lib.dicomweb.dicom_file import read_index_header, read_metadata
-from lib.geometry.slice_stack import slice_stack
+from lib.geometry.slice_stack import SliceStack
 from lib.phantoms import Acquisition, write_dicom_series
 from tests.support.dicom_variants import SYNTAXES, as_multi_frame, change, sorted_slices, transcode
 
@@ -281,7 +281,7 @@ def test_the_even_part_of_a_real_tilted_series_lies_where_its_slices_do(shared_d
         corner = np.array(dataset.ImagePositionPatient, float) + 300 * dataset.PixelSpacing[1] * row
         corner += 200 * dataset.PixelSpacing[0] * column
         np.testing.assert_allclose(image.TransformIndexToPhysicalPoint((300, 200, index)), corner, atol=0.05)
-    assert slice_stack(headers(paths)).tilt_degrees == pytest.approx(18.5, abs=0.1)
+    assert SliceStack.from_headers(headers(paths)).tilt_degrees == pytest.approx(18.5, abs=0.1)
 
 
 def test_damaged_slice_is_an_error_not_a_hole(tmp_path):

@@ -15,13 +15,13 @@ from lib.annotations.regions import Region, code_of
 from lib.annotations.seg_frames import SegFrames
 from lib.dicomweb.dicom_file import read_dicom
 from lib.errors import UserError
-from lib.geometry.image_grid import ImageGrid
+from lib.geometry.voxel_grid import VoxelGrid
 
 _STORAGE = (SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7")  # the second: Label Map Segmentation Storage
 _OFF_PIXEL = 0.05  # so far a frame's pixels may lie beside the image's, in pixels
 
 
-def read_regions(path: Path, image: sitk.Image) -> list[Region]:
+def read_regions(path: Path, grid: VoxelGrid) -> list[Region]:
     """Read the segments of a Segmentation; segments without a frame only where there are no others.
 
     Frames are put where their Image Position (Patient) and orientation say, whatever their order is, and pixel on
@@ -29,7 +29,7 @@ def read_regions(path: Path, image: sitk.Image) -> list[Region]:
 
     Args:
         path: The DICOM file.
-        image: Volume of the image, as :func:`lib.datastore.volume.read_volume` makes it.
+        grid: Where the voxels of the image lie.
 
     Raises:
         UserError: It is none, damaged, or of a kind that cannot be read. That a segment lies on another grid
@@ -40,7 +40,7 @@ def read_regions(path: Path, image: sitk.Image) -> list[Region]:
         if dataset.SOPClassUID not in _STORAGE:
             raise UserError(f"It is {dataset.SOPClassUID.name or dataset.SOPClassUID}, not a Segmentation.")
         frames = SegFrames(dataset, path)
-        grid, warnings = ImageGrid.of(image), _warnings(frames, dataset)
+        warnings = _warnings(frames, dataset)
         described = {int(one.SegmentNumber): one for one in dataset.get("SegmentSequence") or []}
         regions = [
             Region(
@@ -83,7 +83,7 @@ def _warnings(frames: SegFrames, dataset: Dataset) -> tuple[str, ...]:
     )
 
 
-def _mask(frames: SegFrames, number: int, grid: ImageGrid) -> sitk.Image:
+def _mask(frames: SegFrames, number: int, grid: VoxelGrid) -> sitk.Image:
     whole = np.zeros(grid.shape, np.uint8)
     try:
         for place, pixels in frames.marked(number):
@@ -96,7 +96,7 @@ def _mask(frames: SegFrames, number: int, grid: ImageGrid) -> sitk.Image:
     return grid.mask(whole)
 
 
-def _put(whole: np.ndarray, frames: SegFrames, place: int, pixels: np.ndarray, grid: ImageGrid) -> None:
+def _put(whole: np.ndarray, frames: SegFrames, place: int, pixels: np.ndarray, grid: VoxelGrid) -> None:
     """Add a frame (row, column) where it lies."""
     orientation = frames.value(place, "PlaneOrientationSequence", "ImageOrientationPatient")
     position = frames.value(place, "PlanePositionSequence", "ImagePositionPatient")
@@ -112,7 +112,7 @@ def _put(whole: np.ndarray, frames: SegFrames, place: int, pixels: np.ndarray, g
             f"It lies on another grid: its frame at ({_mm(first)}) mm lies on no slice of the series; "
             "resample it onto the series in the program that made it."
         )
-    ends = grid.pixels(corners, slice_index)
+    ends = grid.to_pixels(corners, slice_index)
     origin = np.rint(ends[0])
     axes = np.rint([(ends[1] - ends[0]) / across, (ends[2] - ends[0]) / down])
     placed = origin + np.stack([np.zeros(2), across * axes[0], down * axes[1]])

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from lib.annotations.polygons import fill
 from lib.annotations.regions import Region
 from lib.errors import UserError
-from lib.geometry.image_grid import ImageGrid
+from lib.geometry.voxel_grid import VoxelGrid
 
 AGREEING_READERS = 2
 _NAMESPACE = "{http://www.nih.gov}"
@@ -20,7 +20,7 @@ _CODE = "SCT:27925004"  # Nodule
 _NEAR_MM = 0.2
 
 
-def read_regions(path: Path, image: sitk.Image, slice_of: Mapping[str, int] | None = None) -> list[Region]:
+def read_regions(path: Path, grid: VoxelGrid, slice_of: Mapping[str, int] | None = None) -> list[Region]:
     """One region: the voxels that at least two readers have within a nodule; none where fewer than two drew any.
 
     An outline is of the first pixels outside, so they are not in. Nodules under 3 mm, which are marked by one point,
@@ -28,7 +28,7 @@ def read_regions(path: Path, image: sitk.Image, slice_of: Mapping[str, int] | No
 
     Args:
         path: The XML file.
-        image: Volume of the image, axial slices.
+        grid: Where the voxels of the image lie; axial slices.
         slice_of: Slice index of each SOPInstanceUID; where it is not given, outlines go by their z position.
 
     Raises:
@@ -44,7 +44,7 @@ def read_regions(path: Path, image: sitk.Image, slice_of: Mapping[str, int] | No
     if sum(map(bool, readers)) < AGREEING_READERS:
         return []
     name = f"nodules of {AGREEING_READERS} or more of {len(readers)} readers"
-    return [Region(name, (_CODE,), lambda: _agreed(readers, ImageGrid.of(image), slice_of or {}))]
+    return [Region(name, (_CODE,), lambda: _agreed(readers, grid, slice_of or {}))]
 
 
 # Of one outline: SOPInstanceUID, z (mm), whether it encloses a part of the nodule or of what is not; corners (n, 2).
@@ -66,13 +66,13 @@ def _outline(roi: ElementTree.Element) -> _Outline:
         return (roi.findtext(f"{_NAMESPACE}{name}") or "").strip()
 
     edge = [
-        [int(point.findtext(f"{_NAMESPACE}{axis}")) for axis in ("xCoord", "yCoord")]
+        [int(point.findtext(f"{_NAMESPACE}{axis}") or "") for axis in ("xCoord", "yCoord")]
         for point in roi.iter(f"{_NAMESPACE}edgeMap")
     ]
     return text("imageSOP_UID"), float(text("imageZposition")), text("inclusion").upper() != "FALSE", np.array(edge)
 
 
-def _agreed(readers: list[list[list[_Outline]]], grid: ImageGrid, slice_of: Mapping[str, int]) -> sitk.Image:
+def _agreed(readers: list[list[list[_Outline]]], grid: VoxelGrid, slice_of: Mapping[str, int]) -> sitk.Image:
     if abs(grid.normal[2]) < 0.99:
         raise UserError("Readings of LIDC-IDRI are of axial slices; the series has others.")
     votes = np.zeros(grid.shape, np.uint8)
@@ -84,12 +84,12 @@ def _agreed(readers: list[list[list[_Outline]]], grid: ImageGrid, slice_of: Mapp
     return grid.mask(votes >= AGREEING_READERS)
 
 
-def _nodule(outlines: list[_Outline], grid: ImageGrid, slice_of: Mapping[str, int]) -> np.ndarray:
+def _nodule(outlines: list[_Outline], grid: VoxelGrid, slice_of: Mapping[str, int]) -> np.ndarray:
     inside, outside = np.zeros(grid.shape, bool), np.zeros(grid.shape, bool)
     for sop_uid, z, included, edge in outlines:
         place = slice_of.get(sop_uid)
         if place is None:
-            distances = np.abs(grid.positions[:, 2] - z)
+            distances = np.abs(grid.slice_positions[:, 2] - z)
             place = int(distances.argmin())
             if distances[place] > _NEAR_MM:
                 raise UserError(f"An outline at z = {z:g} mm lies on no slice of the series.")

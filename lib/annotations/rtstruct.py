@@ -15,14 +15,14 @@ from pydicom.uid import RTStructureSetStorage
 from lib.annotations.polygons import fill
 from lib.annotations.regions import Region, code_of
 from lib.errors import UserError
-from lib.geometry.image_grid import ImageGrid
+from lib.geometry.voxel_grid import VoxelGrid
 
 # PS3.3 C.8.8.6.3. OsiriX calls its closed contours INTERPOLATED_PLANAR where it interpolated them between slices.
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "INTERPOLATED_PLANAR")
 _SAME_POINT_MM = 0.01
 
 
-def read_regions(path: Path, image: sitk.Image) -> list[Region]:
+def read_regions(path: Path, grid: VoxelGrid) -> list[Region]:
     """Read the regions that have a closed contour; where none has, all of them, which are not drawn.
 
     A voxel is in a region if its centre is within an odd number of the contours of its slice, so that a contour
@@ -32,7 +32,7 @@ def read_regions(path: Path, image: sitk.Image) -> list[Region]:
 
     Args:
         path: The DICOM file.
-        image: Volume of the image, as :func:`lib.datastore.volume.read_volume` makes it.
+        grid: Where the voxels of the image lie.
 
     Raises:
         UserError: It is no structure set, or damaged. That contours lie off the slices is said when the mask is
@@ -42,7 +42,6 @@ def read_regions(path: Path, image: sitk.Image) -> list[Region]:
         dataset = dcmread(path)
         if dataset.SOPClassUID != RTStructureSetStorage:
             raise UserError(f"It is {dataset.SOPClassUID.name or dataset.SOPClassUID}, not an RT Structure Set.")
-        grid = ImageGrid.of(image)
         found = [_roi(dataset, roi, grid) for roi in dataset.StructureSetROISequence]
     except UserError:
         raise
@@ -51,7 +50,7 @@ def read_regions(path: Path, image: sitk.Image) -> list[Region]:
     return [region for region in found if region.drawn] or found
 
 
-def _roi(dataset: Dataset, roi: Dataset, grid: ImageGrid) -> Region:
+def _roi(dataset: Dataset, roi: Dataset, grid: VoxelGrid) -> Region:
     contours = [
         contour
         for item in dataset.get("ROIContourSequence") or []
@@ -59,7 +58,8 @@ def _roi(dataset: Dataset, roi: Dataset, grid: ImageGrid) -> Region:
         for contour in item.get("ContourSequence") or []
     ]
     name = str(roi.get("ROIName", ""))
-    closed, left_out = [], Counter()
+    closed: list[np.ndarray] = []
+    left_out: Counter[str] = Counter()
     for contour in contours:
         kind = str(contour.ContourGeometricType)
         if kind in (*_CLOSED, "OPEN_PLANAR") and _encloses(kind, points := _points(contour)):
@@ -99,7 +99,7 @@ def _points(contour: Dataset) -> np.ndarray:
     return data.reshape(-1, 3)
 
 
-def _mask(contours: list[np.ndarray], grid: ImageGrid) -> sitk.Image:
+def _mask(contours: list[np.ndarray], grid: VoxelGrid) -> sitk.Image:
     on_slices: dict[int, list[np.ndarray]] = {}
     off = []
     for points in contours:
@@ -107,7 +107,7 @@ def _mask(contours: list[np.ndarray], grid: ImageGrid) -> sitk.Image:
         if place is None:
             off.append(points)
         else:
-            on_slices.setdefault(place, []).append(grid.pixels(points, place))
+            on_slices.setdefault(place, []).append(grid.to_pixels(points, place))
     if off:
         middle = ", ".join(f"{value:.5g}" for value in off[0].mean(0))
         raise UserError(

@@ -22,7 +22,7 @@ from lib.inference import ModelDescription, Predictor
 from lib.settings import APP_DIR, load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
-from lib.training.scans import LabelledImage, find_cases, patient_of
+from lib.training.scans import LabelledImage, find_cases, patient_from_file_name
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +104,8 @@ def _never_trained_on(cases: list[LabelledImage], models: dict[str, Path]) -> li
     for weights in models.values():
         manifest = weights.parent / "manifest.json"
         data = json.loads(manifest.read_text(encoding="utf-8")).get("data", {}) if manifest.exists() else {}
-        names = {*data.get("crops", ()), *data.get("whole_scans", ())}
-        trained |= {*data.get("patients", ()), *map(patient_of, names)}
+        names = {*data.get("crops", ()), *data.get("whole_scans", ())}  # earlier versions noted no patients
+        trained |= set(data["patients"]) if "patients" in data else set(map(patient_from_file_name, names))
     kept = [case for case in cases if held_out(case.patient)]
     known = sorted({case.patient for case in kept} & trained)
     if known:

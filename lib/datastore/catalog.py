@@ -14,12 +14,12 @@ from typing import Any, Protocol
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from lib.datastore.frames import is_multi_frame
 from lib.datastore.label_store import IMAGE_ID
 from lib.datastore.series_remarks import series_remarks
 from lib.datastore.series_usability import SeriesUsability, judge_image_file, judge_series
 from lib.dicomweb import attributes
 from lib.dicomweb.folder_client import FolderClient
+from lib.dicomweb.frames import is_multi_frame
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import first_value
 from lib.dicomweb.pacs_client import PacsClient

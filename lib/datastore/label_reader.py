@@ -11,10 +11,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.datastore.label_names import merge_segments, values_by_label_info
-from lib.datastore.volume import affine_of, is_sheared, read_grid
 from lib.dicomweb.dicom_file import NotUsableError
-from lib.dicomweb.image_header import SUFFIXES, check_image_header
+from lib.dicomweb.image_header import SUFFIXES, check_image_header, read_image_header
 from lib.errors import UserError
+from lib.geometry.voxel_grid import SLICE_POSITIONS, VoxelGrid
 
 _VOXEL_TOLERANCE = 0.05
 _WHOLE = 1e-3  # so near to a whole number a value is one
@@ -40,27 +40,18 @@ def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_in
     Raises:
         UserError: It is no label of this image.
     """
-    reference = read_grid(image_path)
+    grid = VoxelGrid.from_file(image_path)
     if path.suffix == ".bin":
-        array = _read_raw(path, reference.GetSize())
+        array = _read_raw(path, grid.size)
     elif path.name.lower().endswith(SUFFIXES):
-        image = _read_image(path, reference.GetSize())
+        image = _read_image(path, grid.size)
         named = merge_segments(image, labels)
         if named is not None:
-            return on_grid(_place(named, reference), reference)
-        array = _place(_one_component(image), reference)
+            return grid.image(_place(named, grid))
+        array = _place(_one_component(image), grid)
     else:
         raise UserError(f"A label must be .nii.gz, .nii, .nrrd or .seg.nrrd, or .bin from OHIF, not {path.suffix!r}.")
-    return on_grid(_as_labels(array, labels, label_info), reference)
-
-
-def on_grid(array: np.ndarray, reference: sitk.ImageFileReader | sitk.Image) -> sitk.Image:
-    """Make an image of ``array`` (slice, row, column) with the geometry of ``reference``."""
-    image = sitk.GetImageFromArray(array)
-    image.SetOrigin(reference.GetOrigin())
-    image.SetSpacing(reference.GetSpacing())
-    image.SetDirection(reference.GetDirection())
-    return image
+    return grid.image(_as_labels(array, labels, label_info))
 
 
 def _read_raw(path: Path, size: tuple[int, ...]) -> np.ndarray:
@@ -76,7 +67,7 @@ def _read_raw(path: Path, size: tuple[int, ...]) -> np.ndarray:
 def _read_image(path: Path, size: tuple[int, ...]) -> sitk.Image:
     try:
         check_image_header(path, alone=True)
-        claimed = read_grid(path).GetSize()
+        claimed = read_image_header(path).GetSize()
         if math.prod(claimed) > math.prod(size):  # before its voxels are read: a kilobyte may claim gigabytes
             raise UserError(f"The label claims {_by(claimed)} voxels, more than its image of {_by(size)} has.")
         image = sitk.ReadImage(str(path))
@@ -88,6 +79,7 @@ def _read_image(path: Path, size: tuple[int, ...]) -> sitk.Image:
         image = image[..., 0]
     if image.GetDimension() != 3:
         raise UserError(f"The label must be one three-dimensional volume, not {image.GetDimension()}-dimensional.")
+    image.EraseMetaData(SLICE_POSITIONS)  # a viewer may copy it from the volume, also where it crops the label
     return image
 
 
@@ -100,27 +92,32 @@ def _one_component(image: sitk.Image) -> sitk.Image:
     return image
 
 
-def _place(label: sitk.Image, reference: sitk.ImageFileReader) -> np.ndarray:
-    """Put the label's voxels where they belong in the image's array (slice, row, column)."""
-    if is_sheared(reference) and _is_box_of(label, reference):
-        return sitk.GetArrayFromImage(label)
-    to_image = np.linalg.inv(affine_of(reference)) @ affine_of(label)
-    axes, first = np.rint(to_image[:3, :3]), to_image[:3, 3]
-    size = np.array(reference.GetSize())
+def _place(image: sitk.Image, grid: VoxelGrid) -> np.ndarray:
+    """Return a label's voxels where they belong in the array (slice, row, column) of its image's grid.
+
+    Raises:
+        UserError: They lie beside the voxels of the grid, or beyond it.
+    """
+    label = VoxelGrid.from_image(image)
+    if grid.is_sheared and _is_box_of(label, grid):
+        return sitk.GetArrayFromImage(image)
+    to_grid = grid.inverse @ label.affine
+    axes, first = np.rint(to_grid[:3, :3]), to_grid[:3, 3]
+    size, label_size = np.array(grid.size), np.array(label.size)
     permuted = np.array_equal(np.abs(axes).sum(0), [1, 1, 1]) and np.array_equal(np.abs(axes).sum(1), [1, 1, 1])
-    drift = np.abs(to_image[:3, :3] - axes) @ np.array(label.GetSize())
+    drift = np.abs(to_grid[:3, :3] - axes) @ label_size
     shift = np.abs(first - np.rint(first))
     if not permuted or max(drift.max(), shift.max()) > _VOXEL_TOLERANCE:
         raise UserError(
             f"The label does not lie on the voxels of the image: label {_describe(label)}; "
-            f"image {_describe(reference)}. Save it on the image's own grid."
+            f"image {_describe(grid)}. Save it on the image's own grid."
         )
     first = np.rint(first).astype(int)
-    last = first + axes.astype(int) @ (np.array(label.GetSize()) - 1)
+    last = first + axes.astype(int) @ (label_size - 1)
     low, high = np.minimum(first, last), np.maximum(first, last)
     if (low < 0).any() or (high >= size).any():
-        raise UserError(f"The label reaches beyond the image: label {_describe(label)}; image {_describe(reference)}.")
-    voxels = sitk.GetArrayFromImage(label).transpose()  # index order: column, row, slice
+        raise UserError(f"The label reaches beyond the image: label {_describe(label)}; image {_describe(grid)}.")
+    voxels = sitk.GetArrayFromImage(image).transpose()  # index order: column, row, slice
     source_axis = np.abs(axes).argmax(1)
     voxels = voxels.transpose(source_axis)
     for axis in range(3):
@@ -148,18 +145,18 @@ def _as_labels(array: np.ndarray, labels: Mapping[str, int], label_info: Any) ->
     return array.astype(np.uint8)
 
 
-def _is_box_of(label: sitk.Image, reference: sitk.ImageFileReader) -> bool:
-    """Tell a label that NIfTI could not give the sheared grid of a tilted series: ITK reads it as the nearest box."""
-    return label.GetSize() == reference.GetSize() and all(
-        np.allclose(getattr(label, what)(), getattr(reference, what)(), atol=_VOXEL_TOLERANCE)
-        for what in ("GetOrigin", "GetSpacing")
+def _is_box_of(label: VoxelGrid, grid: VoxelGrid) -> bool:
+    """Return whether a label is the box that ITK reads where NIfTI cannot hold the sheared grid of a tilted series."""
+    return label.size == grid.size and all(
+        np.allclose(ours, theirs, atol=_VOXEL_TOLERANCE)
+        for ours, theirs in ((label.affine[:3, 3], grid.affine[:3, 3]), (label.spacing, grid.spacing))
     )
 
 
-def _describe(image: sitk.Image | sitk.ImageFileReader) -> str:
-    spacing = " × ".join(f"{value:.4g}" for value in image.GetSpacing())
-    origin = ", ".join(f"{value:.4g}" for value in image.GetOrigin())
-    return f"{_by(image.GetSize())} voxels of {spacing} mm from ({origin})"
+def _describe(grid: VoxelGrid) -> str:
+    spacing = " × ".join(f"{value:.4g}" for value in grid.spacing)
+    origin = ", ".join(f"{value:.4g}" for value in grid.affine[:3, 3])
+    return f"{_by(grid.size)} voxels of {spacing} mm from ({origin})"
 
 
 def _by(size: tuple[int, ...]) -> str:

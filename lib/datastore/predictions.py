@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.datastore.image_writing import write_image
-from lib.datastore.volume import read_grid
+from lib.dicomweb.image_header import read_image_header
 from lib.storage.atomic import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class PredictionStore:
     def _newest_first(self, image_id: str) -> Iterator[tuple[Prediction, Path]]:
         for path in sorted((self._folder / image_id).glob("[0-9a-f]*.nrrd"), key=_time, reverse=True):
             try:
-                prediction = Prediction(**json.loads(read_grid(path).GetMetaData(_KEY)))
+                prediction = Prediction(**json.loads(read_image_header(path).GetMetaData(_KEY)))
             except (OSError, RuntimeError, ValueError, TypeError) as error:  # one that is damaged hides no other
                 logger.warning("The prediction %s is damaged and is left out: %s", path, str(error).splitlines()[0])
                 continue

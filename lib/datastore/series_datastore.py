@@ -29,11 +29,12 @@ from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Prediction, PredictionStore
 from lib.datastore.series_volume import make_volume, pacs_unreachable
 from lib.datastore.stored_labels import StoredLabels
-from lib.datastore.volume import read_grid, warnings_of, write_mask
+from lib.datastore.volume import warnings_of, write_mask
 from lib.datastore.volume_cache import VolumeCache
 from lib.datastore.volume_seal import VolumeSeals
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.settings import Settings
 from lib.storage.integrity import Damage
 
@@ -226,7 +227,7 @@ class SeriesDatastore(FixedImages, StoredLabels):
             except (UserError, OSError) as error:
                 logger.warning("Image %s is left out of training: %s", image_id, error)
                 continue
-            if read_grid(Path(image)).GetSize() != read_grid(Path(label)).GetSize():
+            if VoxelGrid.from_file(Path(image)).size != VoxelGrid.from_file(Path(label)).size:
                 logger.warning("Image %s is left out of training: it changed after it was labelled", image_id)
                 continue
             yield {

@@ -11,12 +11,13 @@ import numpy as np
 from pydicom.datadict import dictionary_description
 from pydicom.uid import UID
 
-from lib.datastore.frames import CT_IMAGE_STORAGE, MULTI_FRAME_CT, is_multi_frame, slices_of
+from lib.dicomweb.frames import CT_IMAGE_STORAGE, MULTI_FRAME_CT, is_multi_frame, slice_headers
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.image_kind import REFORMATTED
 from lib.dicomweb.lenient_numbers import number
 from lib.dicomweb.matching import tag_of, values_of
-from lib.geometry.slice_stack import SliceStack, between, check_voxel_size, slice_stack
+from lib.geometry.slice_stack import SliceStack
+from lib.geometry.voxel_grid import check_voxel_size
 
 MIN_SLICES = 3
 _MIN_FRAMES = 2  # a multi-frame instance says itself that its frames are one stack
@@ -51,11 +52,11 @@ def judge_series(modality: str, instances: Sequence[_DicomJson]) -> SeriesUsabil
     problem = _no_scan(modality, instances) or _no_stack(instances)
     if problem:
         return SeriesUsability(problem)
-    slices = slices_of(instances)
+    slices = slice_headers(instances)
     stack = None
     if all(_get(one, "ImagePositionPatient") for one in slices):
         try:
-            stack = slice_stack(slices)
+            stack = SliceStack.from_headers(slices)
         except ValueError as error:
             return SeriesUsability(str(error))
     if stack is None:
@@ -84,7 +85,7 @@ def _no_scan(modality: str, instances: Sequence[_DicomJson]) -> str | None:
     others = {value for one in instances for value in _get(one, "SOPClassUID")} - {CT_IMAGE_STORAGE, *MULTI_FRAME_CT}
     if others:
         return f"not CT images, but {', '.join(sorted(UID(other).name for other in others))}"
-    types = {value.upper() for one in slices_of(instances) for value in _get(one, "ImageType")}
+    types = {value.upper() for one in slice_headers(instances) for value in _get(one, "ImageType")}
     if "LOCALIZER" in types:
         scouts = sum("LOCALIZER" in _get(one, "ImageType") for one in instances)
         return f"a localizer (scout), not a scan: {scouts} of {len(instances)} images are one"
@@ -96,7 +97,7 @@ def _no_scan(modality: str, instances: Sequence[_DicomJson]) -> str | None:
 
 def _no_stack(instances: Sequence[_DicomJson]) -> str | None:
     """Say why the images are no slices of one volume."""
-    slices, few = slices_of(instances), _MIN_FRAMES if is_multi_frame(instances) else MIN_SLICES
+    slices, few = slice_headers(instances), _MIN_FRAMES if is_multi_frame(instances) else MIN_SLICES
     if len(slices) < few:
         return f"{len(slices)} slice(s); at least {few} are needed for a volume"
     for keyword, what in (("Rows", "image heights"), ("Columns", "image widths"), ("PixelSpacing", "pixel sizes")):
@@ -135,7 +136,7 @@ def _geometry_warnings(stack: SliceStack) -> list[str]:
         where = max(stack.uneven_gaps, key=lambda place: abs(gaps[place] - stack.typical_gap))
         warnings.append(
             f"{len(stack.uneven_gaps)} uneven gap(s) between slices, as of {gaps[where]:.2f} mm where most are "
-            f"{stack.typical_gap:.2f} mm, {between(stack, where)}: bridged for the model; viewers stack the slices "
+            f"{stack.typical_gap:.2f} mm, {stack.describe_gap(where)}: bridged for the model; viewers stack the slices "
             f"evenly, up to {stack.displacement_mm:.1f} mm off their place"
         )
     if stack.tilt_degrees:

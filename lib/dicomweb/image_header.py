@@ -25,6 +25,18 @@ _NIFTI_SIZES = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1
 _DATA_FILE = b"ElementDataFile"
 
 
+def read_image_header(path: Path) -> sitk.ImageFileReader:
+    """Return size, spacing (mm), origin (mm), direction and metadata of an image file, without reading its voxels.
+
+    Raises:
+        RuntimeError: It cannot be read.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader
+
+
 def check_image_header(path: Path, *, alone: bool) -> Path:
     """Refuse an image file by its header: before ITK opens what it names, and before memory is taken for it.
 
@@ -107,10 +119,8 @@ def _beside(path: Path, named: bytes) -> Path:
 
 
 def _check_claim(path: Path, available: int, compressed: bool) -> None:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        reader = read_image_header(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].replace(f"{path.parent}/", "")
         raise NotUsableError(f"damaged, or no image of the kind that its name says ({reason})") from error

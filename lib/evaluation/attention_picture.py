@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from lib.transforms.candidates import label_findings
+from lib.geometry.connected_components import connected_components
 
 PANEL_PX = 320
 BAR_PX = 26
@@ -51,7 +51,7 @@ def attention_picture(
 
 def _places(mask: np.ndarray, attention: np.ndarray) -> list[tuple[tuple[int, int, int], int]]:
     """Voxel amid the largest section of each of the largest lesions, and the lesion's voxels; from feet to head."""
-    lesions, count = label_findings(mask)
+    lesions, count = connected_components(mask)
     if count == 0:
         return [(np.unravel_index(attention.argmax(), attention.shape), 0)]
     sizes = np.bincount(lesions.ravel())[1:]

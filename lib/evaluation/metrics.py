@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from lib.transforms.candidates import label_findings
+from lib.geometry.connected_components import connected_components
 
 HIT_IOU = 0.3
 SMALL_MM = 10.0
@@ -91,8 +91,8 @@ def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tup
         truth: True mask, same shape.
         voxel_mm3: Volume of a voxel.
     """
-    components, count = label_findings(found)
-    targets, _ = label_findings(truth)
+    components, count = connected_components(found)
+    targets, _ = connected_components(truth)
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     touching: set[int] = set()
     lesions = []

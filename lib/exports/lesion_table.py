@@ -7,15 +7,15 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 from scipy.spatial import ConvexHull, distance
 
-from lib.datastore.volume import affine_of
-from lib.geometry.slice_stack import SLICE_POSITIONS
-from lib.transforms.candidates import label_findings
+from lib.geometry.connected_components import connected_components
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.transforms.lungs import find_lungs
 
 DEFINITIONS = {
@@ -50,42 +50,27 @@ class MeasuredLesion:
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """Where the voxels of a volume lie; index order slice, row, column.
+class _Axes:
+    """Positions and widths of the voxels of a grid along each axis of an array: slice, row, column.
 
     Attributes:
         centres: For each axis, positions of the voxels along it, mm.
         widths: For each axis, sizes of the voxels along it, mm.
-        origins: (slices, 3); centre of the first pixel of each slice, LPS mm.
-        row, column: Directions of increasing column and of increasing row index.
         axial: The axis along which the axial sections follow each other: that closest to the patient's long axis.
     """
 
     centres: tuple[np.ndarray, np.ndarray, np.ndarray]
     widths: tuple[np.ndarray, np.ndarray, np.ndarray]
-    origins: np.ndarray
-    row: np.ndarray
-    column: np.ndarray
     axial: int
 
     @classmethod
-    def of(cls, volume: sitk.Image) -> _Grid:
-        affine = affine_of(volume)
-        columns, rows, slices = volume.GetSize()
-        spacing = np.linalg.norm(affine[:3, :2], axis=0)
-        row, column = (affine[:3, :2] / spacing).T
-        normal = np.cross(row, column)
-        origins = affine[:3, 3] + np.arange(slices)[:, None] * affine[:3, 2]
-        if volume.HasMetaDataKey(SLICE_POSITIONS):  # slices that are not evenly spaced
-            origins = np.array(json.loads(volume.GetMetaData(SLICE_POSITIONS)))
-        distances = (origins - origins[0]) @ normal
+    def of(cls, grid: VoxelGrid) -> _Axes:
+        _, rows, columns = grid.shape
+        distances = (grid.slice_positions - grid.slice_positions[0]) @ grid.normal
         return cls(
-            centres=(distances, np.arange(rows) * spacing[1], np.arange(columns) * spacing[0]),
-            widths=(np.abs(np.gradient(distances)), np.full(rows, spacing[1]), np.full(columns, spacing[0])),
-            origins=origins,
-            row=row,
-            column=column,
-            axial=int(np.abs([normal[2], column[2], row[2]]).argmax()),
+            centres=(distances, np.arange(rows) * grid.spacing[1], np.arange(columns) * grid.spacing[0]),
+            widths=(np.gradient(distances), np.full(rows, grid.spacing[1]), np.full(columns, grid.spacing[0])),
+            axial=int(np.abs([grid.normal[2], grid.column[2], grid.row[2]]).argmax()),
         )
 
 
@@ -113,17 +98,18 @@ def measured_lesions(
     Returns:
         The lesions, and uint32 voxels like ``mask``: 1 in the first of them, 2 in the second …, 0 elsewhere.
     """
-    grid = _Grid.of(volume)
+    grid = VoxelGrid.from_image(volume)
+    axes = _Axes.of(grid)
     hu = sitk.GetArrayViewFromImage(volume)
     midline = _midline(volume) if mask.any() else None
     lesions: list[MeasuredLesion] = []
     places = np.zeros(mask.shape, np.uint32)
     for name, value in labels.items():
-        components, _ = label_findings(mask == value)
+        components, _ = connected_components(mask == value)
         found = []
         for component, box in enumerate(ndimage.find_objects(components), 1):
             inside = components[box] == component
-            found.append((_measure(inside, box, hu, grid, midline, name), box, inside))
+            found.append((_measure(inside, box, hu, grid, axes, midline, name), box, inside))
         found.sort(key=lambda one: one[0]["volume_mm3"], reverse=True)
         for number, (row, box, inside) in enumerate(found, 1):
             lesions.append(MeasuredLesion(number=number, **row))
@@ -158,19 +144,19 @@ def as_json(tables: Sequence[tuple[Mapping[str, object], Sequence[MeasuredLesion
 
 
 def _measure(
-    inside: np.ndarray, box: tuple[slice, ...], hu: np.ndarray, grid: _Grid, midline: float | None, label: str
-) -> dict[str, object]:
+    inside: np.ndarray,
+    box: tuple[slice, ...],
+    hu: np.ndarray,
+    grid: VoxelGrid,
+    axes: _Axes,
+    midline: float | None,
+    label: str,
+) -> dict[str, Any]:
     index = np.argwhere(inside) + [part.start for part in box]
-    slices, rows, columns = index.T
-    weights = np.prod([widths[places] for widths, places in zip(grid.widths, index.T, strict=True)], axis=0)
-    places = (
-        grid.origins[slices]
-        + grid.centres[1][rows][:, None] * grid.column
-        + grid.centres[2][columns][:, None] * grid.row
-    )
-    centre = np.average(places, axis=0, weights=weights)
+    weights = np.prod([widths[places] for widths, places in zip(axes.widths, index.T, strict=True)], axis=0)
+    centre = np.average(grid.to_mm(index[:, ::-1]), axis=0, weights=weights)
     longest, perpendicular = max(
-        _diameters(index[index[:, grid.axial] == section], grid) for section in np.unique(index[:, grid.axial])
+        _diameters(index[index[:, axes.axial] == section], axes) for section in np.unique(index[:, axes.axial])
     )
     volume = float(weights.sum())
     return {
@@ -186,11 +172,11 @@ def _measure(
     }
 
 
-def _diameters(index: np.ndarray, grid: _Grid) -> tuple[float, float]:
+def _diameters(index: np.ndarray, axes: _Axes) -> tuple[float, float]:
     """Longest diameter of the pixels of a section and the extent at right angles to it, mm."""
-    one, other = (axis for axis in range(3) if axis != grid.axial)
-    centres = np.column_stack([grid.centres[axis][index[:, axis]] for axis in (one, other)])
-    half = np.column_stack([grid.widths[axis][index[:, axis]] for axis in (one, other)]) / 2
+    one, other = (axis for axis in range(3) if axis != axes.axial)
+    centres = np.column_stack([axes.centres[axis][index[:, axis]] for axis in (one, other)])
+    half = np.column_stack([axes.widths[axis][index[:, axis]] for axis in (one, other)]) / 2
     edges = np.concatenate([centres + half * step for step in ((1, 0), (-1, 0), (0, 1), (0, -1))])
     hull = edges[ConvexHull(edges).vertices]
     apart = distance.cdist(hull, hull)

@@ -11,9 +11,9 @@ import numpy as np
 from pydicom import DataElement, Dataset
 from pydicom.valuerep import DA, TM, DSfloat
 
-from lib.datastore.frames import is_multi_frame, slices_of
+from lib.dicomweb.frames import is_multi_frame, slice_headers
 from lib.errors import UserError
-from lib.geometry.slice_stack import SliceStack, slice_stack
+from lib.geometry.slice_stack import SliceStack
 
 # Patient, study, series, identification and geometry: what objects made of an image take over from it.
 _GROUPS = ("0008", "0010", "0020", "0028", "5200")
@@ -65,7 +65,7 @@ class SourceImages:
                 HTTPStatus.UNPROCESSABLE_ENTITY,
             )
         try:
-            stack = slice_stack(slices_of(metadata))
+            stack = SliceStack.from_headers(slice_headers(metadata))
         except ValueError as error:
             raise UserError(f"The series is no stack of slices: {error}.", HTTPStatus.UNPROCESSABLE_ENTITY) from error
         if multi_frame:

@@ -1,1 +1,1 @@
-"""Where voxels lie in the patient: stacks of slices, voxel grids, and the way from one grid to another."""
+"""Where voxels lie in the patient: slice stacks, voxel grids, resampling between grids, connected components."""

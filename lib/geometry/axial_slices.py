@@ -11,17 +11,18 @@ from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
 
 from lib.geometry.straight_grid import StraightGrid
+from lib.geometry.voxel_grid import VoxelGrid
 
 _AXES = nibabel.orientations.axcodes2ornt("LPS")  # closest canonical, not resampled
 
 
 @dataclass(frozen=True)
 class AxialSlices:
-    """How the voxels of a file become axial slices: on a straight and even grid, axes L, P, S.
+    """Reorders the voxels of a file to axial slices on a straight and even grid, axes L, P, S.
 
     Attributes:
-        stored_shape: Of the volume in the file, (X, Y, slices).
-        stored_affine: Of the volume in the file; RAS, mm.
+        stored_shape: Shape of the volume in the file, (X, Y, slices).
+        stored_affine: Affine of the volume in the file; RAS, mm.
         grid: The straight grid; None where the slices are straight and even already.
     """
 
@@ -31,49 +32,53 @@ class AxialSlices:
 
     @classmethod
     def of(cls, image: MetaTensor) -> AxialSlices:
-        """Those of a volume as it was loaded, (1, X, Y, slices)."""
-        return cls(tuple(image.shape[1:]), np.asarray(image.affine, float).tolist(), StraightGrid.of(image))
+        """Return the axial slices of a volume as it was loaded, (1, X, Y, slices)."""
+        straight = StraightGrid.through(VoxelGrid.from_tensor(image))
+        columns, rows, slices = image.shape[1:]
+        return cls((columns, rows, slices), np.asarray(image.affine, float).tolist(), straight)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Columns, rows and number of the axial slices."""
-        return tuple(self._straight_shape[axis] for axis in self._order)
+        columns, rows, slices = (self._straight_shape[axis] for axis in self._order)
+        return columns, rows, slices
 
     @property
     def affine(self) -> np.ndarray:
-        """Of the axial slices; RAS, mm."""
+        """Affine of the axial slices; RAS, mm."""
         return self._straight_affine @ nibabel.orientations.inv_ornt_aff(self._orientation, self._straight_shape)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Of the axial slices, mm."""
-        return tuple(float(length) for length in affine_to_spacing(self.affine))
+        """Voxel size of the axial slices, mm."""
+        across, down, along = (float(length) for length in affine_to_spacing(self.affine))
+        return across, down, along
 
     def take(
         self, volume: np.ndarray, start: int, stop: int, *, fill: float = 0.0, nearest: bool = False
     ) -> np.ndarray:
-        """Make some axial slices of the stored volume, (1, X, Y, slices).
+        """Return some axial slices of the stored volume.
 
         Args:
-            volume: As it was loaded.
+            volume: As it was loaded, (1, X, Y, slices).
             start: First slice.
             stop: One past the last.
-            fill: What lies beside slices that are not straight.
+            fill: Value beside slices that are not straight.
             nearest: Take the nearest slice instead of interpolating between two.
 
         Returns:
             Shape (1, columns, rows, stop - start). A view of the volume where its slices are straight.
         """
         if self.grid is None:
-            return self._turned(volume)[..., start:stop]
+            return self._to_axial(volume)[..., start:stop]
         order = 0 if nearest else 1
         if not self._straight_is_axial:
             whole = self.grid.straighten(volume, fill, order, 0, self.grid.depth)
-            return self._turned(whole)[..., start:stop]
-        return self._turned(self.grid.straighten(volume, fill, order, *self._mirrored(start, stop)))
+            return self._to_axial(whole)[..., start:stop]
+        return self._to_axial(self.grid.straighten(volume, fill, order, *self._flip_range(start, stop)))
 
     def blocks(self, length: int) -> Iterator[tuple[int, int]]:
-        """Ranges of axial slices to take one after the other; a single one where only the whole can be made."""
+        """Yield ranges of axial slices to take one after the other; a single one where only all can be made at once."""
         depth = self.shape[2]
         if self.grid is not None and not self._straight_is_axial:
             length = depth
@@ -86,7 +91,7 @@ class AxialSlices:
         """Bring values on the axial slices back onto the voxels of the file, block by block.
 
         Args:
-            axial: Makes the slices from a first one up to another, (C, columns, rows, slices), float32.
+            axial: Returns the slices from a first one up to another, (C, columns, rows, slices), float32.
             length: Slices at a time.
 
         Yields:
@@ -96,18 +101,18 @@ class AxialSlices:
         if self.grid is None:
             along = self._order[2]
             for start, stop in self.blocks(length):
-                window = [slice(None)] * 3
-                window[along] = slice(*self._mirrored(start, stop))
-                yield tuple(window), self._turned_back(axial(start, stop))
+                part = slice(*self._flip_range(start, stop))
+                x, y, z = (part if axis == along else slice(None) for axis in range(3))
+                yield (x, y, z), self._from_axial(axial(start, stop))
             return
         length = length if self._straight_is_axial else slices
         for start in range(0, slices, length):
             stop = min(start + length, slices)
             wanted = self.grid.needed(start, stop)
             if self._straight_is_axial:
-                straight = self._turned_back(axial(*self._mirrored(*wanted)))
+                straight = self._from_axial(axial(*self._flip_range(*wanted)))
             else:
-                straight = self._turned_back(axial(0, self.shape[2]))[..., slice(*wanted)]
+                straight = self._from_axial(axial(0, self.shape[2]))[..., slice(*wanted)]
             restored = self.grid.restore(straight, start, stop, (width, height))
             yield (slice(None), slice(None), slice(start, stop)), restored
 
@@ -124,34 +129,34 @@ class AxialSlices:
 
     @property
     def _orientation(self) -> np.ndarray:
-        """For each straight axis the axial one, and -1 where it is flipped."""
+        """The axial axis of each straight axis, and -1 where it is flipped, as NiBabel describes an orientation."""
         return nibabel.orientations.ornt_transform(nibabel.io_orientation(self._straight_affine), _AXES)
 
     @property
     def _order(self) -> list[int]:
-        """For each axial axis the straight one."""
+        """The straight axis of each axial axis."""
         return np.argsort(self._orientation[:, 0]).tolist()
 
     @property
     def _flipped(self) -> list[int]:
-        """Straight axes that are flipped."""
+        """Straight axes that run in the opposite direction."""
         return np.flatnonzero(self._orientation[:, 1] < 0).tolist()
 
     @property
     def _straight_is_axial(self) -> bool:
         return self._order[2] == 2
 
-    def _mirrored(self, start: int, stop: int) -> tuple[int, int]:
-        """A range of axial slices as one along the straight axis, and the other way round."""
+    def _flip_range(self, start: int, stop: int) -> tuple[int, int]:
+        """Convert a range of axial slices to one along the straight axis, or the reverse."""
         depth = self.shape[2]
         return (depth - stop, depth - start) if self._order[2] in self._flipped else (start, stop)
 
-    def _turned(self, straight: np.ndarray) -> np.ndarray:
-        """View of (C, *straight) as (C, columns, rows, slices)."""
+    def _to_axial(self, straight: np.ndarray) -> np.ndarray:
+        """Return a view of (C, *straight) as (C, columns, rows, slices)."""
         flipped = np.flip(straight, [axis + 1 for axis in self._flipped])
         return flipped.transpose(0, *(axis + 1 for axis in self._order))
 
-    def _turned_back(self, axial: np.ndarray) -> np.ndarray:
-        """The reverse of ``_turned``."""
+    def _from_axial(self, axial: np.ndarray) -> np.ndarray:
+        """Reverse ``_to_axial``."""
         straight = axial.transpose(0, *(axis + 1 for axis in np.argsort(self._order)))
         return np.flip(straight, [axis + 1 for axis in self._flipped])

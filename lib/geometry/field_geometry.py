@@ -1,4 +1,4 @@
-"""Where the square field that the network sees lies in a stored volume, and the way back from it."""
+"""The square field that the network sees: where it lies in a stored volume, and how its values get back there."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class FieldGeometry:
     Attributes:
         slices: The axial slices.
         starts: Column and row where the field begins; may lie outside of the slices.
-        stops: One past its last column and row.
-        size: Pixels that it is resampled to.
+        stops: One past the last column and row.
+        size: Pixels that the field is resampled to.
     """
 
     slices: AxialSlices
@@ -33,42 +33,43 @@ class FieldGeometry:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FieldGeometry:
-        """The reverse of ``as_dict``."""
+        """Return the geometry of which ``values`` is the :meth:`as_dict`."""
         slices = dict(values["slices"])
         grid = StraightGrid(**slices.pop("grid")) if slices["grid"] else slices.pop("grid")
         slices["stored_shape"] = tuple(int(length) for length in slices["stored_shape"])
-        pairs = (tuple(int(n) for n in values[name]) for name in ("starts", "stops", "size"))
-        return cls(AxialSlices(**slices, grid=grid), *pairs)
+        starts, stops, size = ((int(x), int(y)) for x, y in (values[name] for name in ("starts", "stops", "size")))
+        return cls(AxialSlices(**slices, grid=grid), starts, stops, size)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for the trace of a MetaTensor."""
+        """Return plain values, which MONAI can serialise in the applied operations of a MetaTensor."""
         return asdict(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of what the network sees of each channel."""
+        """Shape of each channel that the network sees."""
         return (*self.size, self.slices.shape[2])
 
     @property
     def affine(self) -> np.ndarray:
-        """Of what the network sees; RAS, mm."""
+        """Affine of what the network sees; RAS, mm."""
         field = self.slices.affine @ create_translate(3, (*self.starts, 0))
         return field @ scale_affine((*self._sides, 1), (*self.size, 1))
 
     @property
     def filled(self) -> tuple[slice, slice]:
-        """The part of what the network sees that the image itself fills; around it is what was padded."""
-        window = []
-        for side, size, (before, after) in zip(self._sides, self.size, self._border, strict=True):
-            scale = size / side
-            window.append(slice(round(before * scale), size - round(after * scale)))
-        return tuple(window)
+        """The part of the field that the image fills; around it is padding."""
+        scales = [size / side for size, side in zip(self.size, self._sides, strict=True)]
+        columns, rows = (
+            slice(round(before * scale), size - round(after * scale))
+            for size, scale, (before, after) in zip(self.size, scales, self._border, strict=True)
+        )
+        return columns, rows
 
     def cut(self, slices: np.ndarray, fill: float) -> torch.Tensor:
         """Cut and pad axial slices (1, columns, rows, n) to the field; float32, before it is resampled."""
         field = torch.full((1, *self._sides, slices.shape[3]), fill, dtype=torch.float32)
-        to, of = self._windows
-        field[(0, *to)] = torch.from_numpy(slices[(0, *of)].astype(np.float32, order="C"))
+        in_field, in_slices = self._windows
+        field[(0, *in_field)] = torch.from_numpy(slices[(0, *in_slices)].astype(np.float32, order="C"))
         return field
 
     def resample(self, field: torch.Tensor, mode: str) -> torch.Tensor:
@@ -83,26 +84,27 @@ class FieldGeometry:
             length: Slices at a time.
 
         Yields:
-            A window of the stored volume, and its values, (1, X, Y, slices); 0 outside of the field.
+            A window of the stored volume, and its values, (1, X, Y, slices); 0 outside the field.
         """
-        to, of = self._windows
+        in_field, in_slices = self._windows
 
         def axial(start: int, stop: int) -> np.ndarray:
             block = seen[..., start:stop].contiguous()
             field = Resize((*self._sides, stop - start), mode="trilinear")(block)
             slices = np.zeros((1, *self.slices.shape[:2], stop - start), np.float32)
-            slices[(0, *of)] = torch.as_tensor(field).numpy()[(0, *to)]
+            slices[(0, *in_slices)] = torch.as_tensor(field).numpy()[(0, *in_field)]
             return slices
 
         return self.slices.stored_blocks(axial, length)
 
     @property
     def _sides(self) -> tuple[int, int]:
-        return tuple(stop - start for start, stop in zip(self.starts, self.stops, strict=True))
+        width, height = (stop - start for start, stop in zip(self.starts, self.stops, strict=True))
+        return width, height
 
     @property
     def _border(self) -> list[tuple[int, int]]:
-        """Pixels that are padded before and after the slices, for both axes."""
+        """Pixels of padding before and after the slices, for both axes."""
         return [
             (max(-start, 0), max(stop - length, 0))
             for start, stop, length in zip(self.starts, self.stops, self.slices.shape, strict=False)
@@ -110,10 +112,11 @@ class FieldGeometry:
 
     @property
     def _windows(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """The part that both have, in the field and in the slices."""
+        """The overlap of field and slices, as a window of each."""
         inside = [
             (max(start, 0), min(stop, length))
             for start, stop, length in zip(self.starts, self.stops, self.slices.shape, strict=False)
         ]
-        field = [slice(low - start, high - start) for (low, high), start in zip(inside, self.starts, strict=True)]
-        return tuple(field), tuple(slice(low, high) for low, high in inside)
+        in_field = [slice(low - start, high - start) for (low, high), start in zip(inside, self.starts, strict=True)]
+        in_slices = [slice(low, high) for low, high in inside]
+        return (in_field[0], in_field[1]), (in_slices[0], in_slices[1])

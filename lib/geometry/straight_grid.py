@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
 
 import numpy as np
-from monai.data import MetaTensor
 
-from lib.geometry.slice_stack import SLICE_POSITIONS
+from lib.geometry.voxel_grid import LPS_TO_RAS, VoxelGrid, slice_normal
 
-_EVEN = 0.02  # of a gap, and of a pixel sideways from end to end: less is left as it is
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_EVEN = 0.02  # of a gap, and of a pixel sideways from end to end: smaller deviations are left as they are
 
 
 @dataclass(frozen=True)
@@ -22,32 +19,23 @@ class StraightGrid:
 
     Values are interpolated linearly between the slices, at right angles to them, where they lie in the patient. The
     grid keeps pixels and orientation; it has the first and the last slice, and between them the number of slices that
-    makes their distance the typical one. For a tilted gantry it is widened.
+    makes their distance the typical one. For a tilted gantry it is wider than the slices.
 
     Attributes:
-        distances: Of each slice along the normal, mm.
-        shifts: Of each slice sideways, (columns, rows), in pixels.
+        distances: Distance of each slice from the first along the normal, mm.
+        shifts: Sideways offset of each slice, (columns, rows), in pixels.
     """
 
     distances: list[float]
     shifts: list[list[float]]
 
     @classmethod
-    def of(cls, image: MetaTensor) -> StraightGrid | None:
-        """That of an image (C, X, Y, slices); None if its slices are straight and even already.
-
-        Where a slice lies is taken from the image's metadata ``slice_positions`` (see
-        :mod:`lib.geometry.slice_stack`), else from its affine, which is sheared for a tilted gantry.
-        """
-        affine = _LPS @ np.asarray(image.affine)
-        noted = image.meta.get(SLICE_POSITIONS)
-        indices = np.arange(image.shape[-1])[:, None]
-        positions = np.array(json.loads(noted)) if noted else affine[:3, 3] + indices * affine[:3, 2]
-        if len(positions) != image.shape[-1]:
-            raise ValueError(f"the image has {image.shape[-1]} slices, but positions of {len(positions)}")
-        along = positions - positions[0]
-        distances = along @ _normal(affine)
-        shifts = along @ (affine[:3, :2] / (affine[:3, :2] ** 2).sum(0))
+    def through(cls, grid: VoxelGrid) -> StraightGrid | None:
+        """Return the straight grid through the slices of a grid, or None if they are straight and even already."""
+        along = grid.slice_positions - grid.slice_positions[0]
+        distances = along @ grid.normal
+        in_plane = grid.affine[:3, :2]
+        shifts = along @ (in_plane / (in_plane**2).sum(0))
         gaps = np.diff(distances)
         if np.ptp(shifts, axis=0).max() < _EVEN and (len(gaps) < 2 or np.ptp(gaps) < _EVEN * gaps.mean()):
             return None
@@ -55,14 +43,14 @@ class StraightGrid:
 
     @property
     def step(self) -> float:
-        """Distance of its slices, mm."""
+        """Distance between its slices, mm."""
         gaps = np.diff(self.distances)
         typical = max(np.median(gaps), gaps.mean() / 2)
         return self.distances[-1] / round(self.distances[-1] / typical)
 
     @property
     def start(self) -> np.ndarray:
-        """Column and row of the first slice where the grid begins; not above 0."""
+        """Column and row of the first slice where the grid begins; never above 0."""
         return np.floor(np.min(self.shifts, axis=0) + 1e-6)
 
     @property
@@ -70,25 +58,25 @@ class StraightGrid:
         """Number of its slices."""
         return round(self.distances[-1] / self.step) + 1
 
-    def plane(self, shape: tuple[int, int]) -> np.ndarray:
-        """Columns and rows of its slices, for slices of ``shape``."""
+    def plane(self, shape: Sequence[int]) -> np.ndarray:
+        """Return columns and rows of its slices, for stored slices of ``shape``."""
         highest = np.max(np.array(self.shifts) - self.start, axis=0)
         return np.array(shape) + np.ceil(highest - 1e-6).astype(int)
 
     def affine(self, affine: np.ndarray) -> np.ndarray:
-        """Of the grid (RAS), from that of the slices."""
-        affine = _LPS @ affine
+        """Return the affine of the grid (RAS, mm), from that of the stored slices."""
+        affine = LPS_TO_RAS @ affine
         straight = affine.copy()
-        straight[:3, 2] = _normal(affine) * self.step
+        straight[:3, 2] = slice_normal(affine) * self.step
         straight[:3, 3] += affine[:3, :2] @ self.start
-        return _LPS @ straight
+        return LPS_TO_RAS @ straight
 
     def straighten(self, slices: np.ndarray, fill: float, order: int, start: int, stop: int) -> np.ndarray:
         """Interpolate some slices of the grid.
 
         Args:
-            slices: All that there are, shape (C, X, Y, slices).
-            fill: What lies beside them.
+            slices: All stored slices, shape (C, X, Y, slices).
+            fill: Value beside them.
             order: 1 interpolates linearly, 0 takes the nearest slice.
             start: First slice of the grid that is wanted.
             stop: One past the last.
@@ -100,28 +88,28 @@ class StraightGrid:
         plane = self.plane(slices.shape[1:3])
 
         @lru_cache(maxsize=2)
-        def placed(index: int) -> np.ndarray:
+        def shifted_slice(index: int) -> np.ndarray:
             return _shifted(slices[..., index].astype(np.float32), -shifts[index], plane, fill, order)
 
         straight = np.empty((len(slices), *plane, stop - start), np.float32)
         for place, distance in enumerate(np.linspace(0, self.distances[-1], self.depth)[start:stop]):
             below = int(np.clip(np.searchsorted(self.distances, distance, "right") - 1, 0, len(self.distances) - 2))
             gap = self.distances[below + 1] - self.distances[below]
-            straight[..., place] = _between(placed, below, (distance - self.distances[below]) / gap, order)
+            straight[..., place] = _interpolated(shifted_slice, below, (distance - self.distances[below]) / gap, order)
         return straight
 
     def needed(self, start: int, stop: int) -> tuple[int, int]:
-        """First slice of the grid, and one past the last, that ``restore`` needs for slices from start to stop."""
+        """Return the first slice of the grid, and one past the last, that ``restore`` needs for stored slices."""
         return self._below(self.distances[start]), self._below(self.distances[stop - 1]) + 2
 
     def restore(self, straight: np.ndarray, start: int, stop: int, shape: tuple[int, int]) -> np.ndarray:
-        """Bring values back onto the slices.
+        """Bring values back onto the stored slices.
 
         Args:
             straight: The ``needed`` slices of the grid, shape (C, *plane, n).
-            start: First slice that is wanted.
+            start: First stored slice that is wanted.
             stop: One past the last.
-            shape: Columns and rows of the slices.
+            shape: Columns and rows of the stored slices.
 
         Returns:
             Shape (C, *shape, stop - start), float32.
@@ -131,23 +119,17 @@ class StraightGrid:
         for index in range(start, stop):
             below = self._below(self.distances[index])
             part = self.distances[index] / self.step - below
-            plane = _between(lambda place: straight[..., place - first], below, part, 1)
+            plane = _interpolated(lambda place: straight[..., place - first], below, part, 1)
             slices[..., index - start] = _shifted(plane, np.array(self.shifts[index]) - self.start, shape, 0.0, 1)
         return slices
 
     def _below(self, distance: float) -> int:
-        """The slice of the grid below a distance; never the last one."""
+        """Return the slice of the grid below a distance; never the last one."""
         return min(int(distance / self.step), self.depth - 2)
 
 
-def _normal(affine: np.ndarray) -> np.ndarray:
-    """Unit vector at right angles to the slices, from the first to the last."""
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    return normal * np.sign(normal @ affine[:3, 2]) / np.linalg.norm(normal)
-
-
-def _between(plane: Any, below: int, part: float, order: int) -> np.ndarray:
-    """Between a plane and the next; with order 0 the nearer of the two."""
+def _interpolated(plane: Callable[[int], np.ndarray], below: int, part: float, order: int) -> np.ndarray:
+    """Interpolate between a plane and the next; with order 0 return the nearer of the two."""
     if order == 0:
         return plane(below + (part >= 0.5))
     if part < 1e-4:
@@ -157,17 +139,19 @@ def _between(plane: Any, below: int, part: float, order: int) -> np.ndarray:
     return (1 - part) * plane(below) + part * plane(below + 1)
 
 
-def _shifted(planes: np.ndarray, offset: np.ndarray, shape: Any, fill: float, order: int) -> np.ndarray:
-    """The part of (C, X, Y) that begins at ``offset`` pixels, which may lie between pixels or outside."""
+def _shifted(
+    planes: np.ndarray, offset: np.ndarray, shape: Sequence[int] | np.ndarray, fill: float, order: int
+) -> np.ndarray:
+    """Return the part of (C, X, Y) that begins at ``offset`` pixels, which may lie between pixels or outside."""
     for axis, (first, length) in enumerate(zip(offset, shape, strict=True), start=1):
         below = round(first) if order == 0 else int(np.floor(first + 1e-6))
         part = 0.0 if order == 0 else first - below
-        planes = _between(lambda start, p=planes, a=axis, n=length: _part(p, a, start, n, fill), below, part, 1)
+        planes = _interpolated(partial(_part, planes, axis, length, fill), below, part, 1)
     return planes
 
 
-def _part(planes: np.ndarray, axis: int, start: int, length: int, fill: float) -> np.ndarray:
-    """``length`` pixels along an axis from ``start`` on, with ``fill`` beyond the ends."""
+def _part(planes: np.ndarray, axis: int, length: int, fill: float, start: int) -> np.ndarray:
+    """Return ``length`` pixels along an axis from ``start`` on, with ``fill`` beyond the ends."""
     end = planes.shape[axis]
     inside = planes.take(range(min(max(start, 0), end), min(max(start + length, 0), end)), axis)
     border = [(0, 0)] * planes.ndim

@@ -15,9 +15,9 @@ from monai.transforms import Compose, Invertd, SqueezeDimd
 from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.basic_infer import BasicInferTask
 
-from lib.datastore.label_reader import on_grid
-from lib.datastore.volume import read_grid, write_mask
+from lib.datastore.volume import write_mask
 from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import Predictor
 from lib.settings import InferenceOptions, check_request
 from lib.transforms.voxel_order import contiguous
@@ -98,12 +98,12 @@ class LungTumorInferTask(BasicInferTask):
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: object = None) -> tuple[str, dict]:
         """Write the mask, or the attention map where it was asked for.
 
-        Its geometry is the very one of the image file, not one computed on the way.
+        Its geometry is read from the image file, not computed from the transforms.
         """
         extension = data.get("result_extension") or ".nii.gz"
         mask = np.asarray(data[self.output_label_key], np.uint8)
         result = np.asarray(data[ATTENTION], np.float32) if data["attention"] else mask
-        image = on_grid(contiguous(result.transpose()), read_grid(Path(data["image_path"])))
+        image = VoxelGrid.from_file(Path(data["image_path"])).image(contiguous(result.transpose()))
         file = self._result_file(extension)
         try:
             write_mask(image, file, bool(data.get("result_compress", extension == ".nii.gz")))

@@ -20,13 +20,12 @@ from lib.annotations import dicom_seg, lidc_xml, rtstruct
 from lib.annotations.regions import select, union
 from lib.annotations.series_references import References
 from lib.datastore.catalog import Series, SeriesCatalog
-from lib.datastore.frames import is_multi_frame, slices_of
-from lib.datastore.volume import on_stack
 from lib.dicomweb import attributes
 from lib.dicomweb.folder_walk import FolderAwayError
+from lib.dicomweb.frames import is_multi_frame, slice_headers
 from lib.dicomweb.matching import first_value
 from lib.errors import UserError
-from lib.geometry.slice_stack import slice_stack
+from lib.geometry.slice_stack import SliceStack
 from lib.initial_labels.marked_objects import LIDC_XML, RTSTRUCT, SEG, MarkedObjects, Source
 
 _READERS = {SEG: dicom_seg.read_regions, RTSTRUCT: rtstruct.read_regions, LIDC_XML: lidc_xml.read_regions}
@@ -56,8 +55,9 @@ class Finding:
 
     @property
     def checksum(self) -> str:
-        """Of the voxels of the mask."""
-        return hashlib.sha256(np.packbits(sitk.GetArrayViewFromImage(self.mask))).hexdigest()
+        """SHA-256 of the voxels of the mask."""
+        assert self.mask is not None
+        return hashlib.sha256(np.packbits(sitk.GetArrayViewFromImage(self.mask)).tobytes()).hexdigest()
 
 
 def look(
@@ -135,7 +135,7 @@ def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mappin
     instances = client.search_for_instances(series.study_uid, series.uid, fields=attributes.INSTANCE)
     if is_multi_frame(instances) or not first_value(instances[0], "ImagePositionPatient"):
         instances = client.retrieve_series_metadata(series.study_uid, series.uid)
-    slices = slices_of(instances)
+    slices = slice_headers(instances)
     info: dict[str, Any] = {"source": {"kind": source.kind, "uid": source.uid}}
     if source.kind == LIDC_XML:
         info["source"]["file"] = path.name
@@ -143,9 +143,9 @@ def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mappin
         header = dcmread(path, stop_before_pixels=True)
         for name, keywords in _TOLD.items():
             info["source"][name] = next((str(header.get(word)) for word in keywords if header.get(word)), None)
-    stack = slice_stack(slices)
-    size = (len(slices), int(first_value(slices[0], "Rows")), int(first_value(slices[0], "Columns")))
-    regions = select(_READERS[source.kind](path, on_stack(size, stack)), rules)
+    rows, columns = (int(first_value(slices[0], keyword)) for keyword in ("Rows", "Columns"))
+    grid = SliceStack.from_headers(slices).grid(rows, columns)
+    regions = select(_READERS[source.kind](path, grid), rules)
     mask = union(regions)
     info["source"]["regions"] = [region.name for region in regions]
     info["warnings"] = [warning for region in regions for warning in region.warnings]

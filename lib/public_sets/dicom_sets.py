@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import SimpleITK as sitk
+import numpy as np
 
 from lib.annotations import dicom_seg, lidc_xml, rtstruct
 from lib.annotations.regions import NothingMarkedError, Region, check_drawn, select, union
 from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.public_sets.case import Case, Drawing, Found, digest
 from lib.public_sets.references import (
     LIDC_XML,
@@ -49,11 +50,12 @@ SETS = {
     "4d-lung": DicomSet("4D-Lung", (RTSTRUCT,), 20, "patients"),
     "rtstruct": DicomSet("RTSTRUCT or SEG of a DICOM set", (RTSTRUCT, SEG)),
 }
-_READERS: dict[str, Callable[[Path, sitk.Image], list[Region]]] = {
+_READERS: dict[str, Callable[[Path, VoxelGrid], list[Region]]] = {
     RTSTRUCT: rtstruct.read_regions,
     SEG: dicom_seg.read_regions,
     LIDC_XML: lidc_xml.read_regions,
 }
+_ANY_GRID = VoxelGrid.from_geometry((1, 1, 1), (0, 0, 0), (1, 1, 1), np.eye(3))  # names do not depend on the image
 
 
 def find_dicom_set(
@@ -128,16 +130,15 @@ def _case(
     wanted: Sequence[str],
 ) -> Case:
     def check() -> bool:
-        somewhere = sitk.Image([1, 1, 1], sitk.sitkUInt8)  # what regions are called does not depend on the image
-        regions = {one.path: _READERS[one.kind](one.path, somewhere) for one in annotations}
+        regions = {one.path: _READERS[one.kind](one.path, _ANY_GRID) for one in annotations}
         if unmarked(regions):
             return False
         check_drawn(_selected(regions, rules, wanted, source))
         return True
 
     def draw(volume: Path) -> Drawing | None:
-        image = sitk.ReadImage(str(volume))
-        regions = {one.path: _READERS[one.kind](one.path, image) for one in annotations}
+        grid = VoxelGrid.from_file(volume)
+        regions = {one.path: _READERS[one.kind](one.path, grid) for one in annotations}
         if unmarked(regions):
             return None
         chosen = _selected(regions, rules, wanted, source)

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from lib.datastore.label_reader import on_grid
-from lib.datastore.volume import affine_of, read_grid
 from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.public_sets.case import Case, Drawing, Found, digest
 from lib.public_sets.text_tables import read_rows
 
@@ -85,29 +84,27 @@ def draw_spheres(volume: Path, nodules: list[Nodule]) -> sitk.Image:
     Raises:
         UserError: A centre lies outside the volume.
     """
-    grid = read_grid(volume)
-    size, affine = np.array(grid.GetSize()), affine_of(grid)
-    to_index = np.linalg.inv(affine)
-    mask = np.zeros(size, np.uint8)  # column, row, slice
+    grid = VoxelGrid.from_file(volume)
+    mask = np.zeros(grid.size, np.uint8)
+    voxels_per_mm = np.linalg.norm(grid.inverse[:3, :3], axis=1)
     for nodule in nodules:
         center, radius = np.array(nodule[:3]), nodule.diameter / 2
-        nearest = _nearest_voxel(to_index, center, size)
-        reach = np.ceil(radius * np.linalg.norm(to_index[:3, :3], axis=1)).astype(int) + 1
-        low, high = np.maximum(nearest - reach, 0), np.minimum(nearest + reach + 1, size)
+        nearest = _nearest_voxel(grid, center)
+        reach = np.ceil(radius * voxels_per_mm).astype(int) + 1
+        low, high = np.maximum(nearest - reach, 0), np.minimum(nearest + reach + 1, grid.size)
         box = tuple(slice(*ends) for ends in zip(low, high, strict=True))
         index = np.stack(np.meshgrid(*(np.arange(*ends) for ends in zip(low, high, strict=True)), indexing="ij"), -1)
-        distance = np.linalg.norm(index @ affine[:3, :3].T + affine[:3, 3] - center, axis=-1)
+        distance = np.linalg.norm(grid.to_mm(index) - center, axis=-1)
         mask[box] |= distance <= radius
         mask[tuple(nearest)] = 1
-    return on_grid(mask.transpose(), grid)
+    return grid.image(mask.transpose())
 
 
 def _case(scan: Path, where: str, nodules: list[Nodule]) -> Case:
     def check() -> bool:
-        grid = read_grid(scan)
-        to_index = np.linalg.inv(affine_of(grid))
+        grid = VoxelGrid.from_file(scan)
         for nodule in nodules:
-            _nearest_voxel(to_index, np.array(nodule[:3]), np.array(grid.GetSize()))
+            _nearest_voxel(grid, np.array(nodule[:3]))
         return True
 
     def draw(volume: Path) -> Drawing:
@@ -117,9 +114,10 @@ def _case(scan: Path, where: str, nodules: list[Nodule]) -> Case:
     return Case(scan.stem, scan, where, digest([], sorted(nodules)), check, draw)
 
 
-def _nearest_voxel(to_index: np.ndarray, center: np.ndarray, size: np.ndarray) -> np.ndarray:
-    nearest = np.rint(to_index[:3, :3] @ center + to_index[:3, 3]).astype(int)
-    if (nearest < 0).any() or (nearest >= size).any():
+def _nearest_voxel(grid: VoxelGrid, center: np.ndarray) -> np.ndarray:
+    """Return the index of the voxel nearest to a point (mm), or raise a UserError for a point outside."""
+    nearest = np.rint(grid.inverse[:3, :3] @ center + grid.inverse[:3, 3]).astype(int)
+    if (nearest < 0).any() or (nearest >= grid.size).any():
         place = ", ".join(f"{value:.1f}" for value in center)
         raise UserError(f"a nodule at ({place}) mm lies outside the scan; does this annotations.csv belong to it?")
     return nearest

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from lib.datastore.volume import affine_of, read_grid
 from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.public_sets.case import Case, Drawing, Found, digest
 from lib.public_sets.text_tables import read_text
 
@@ -57,7 +57,7 @@ def find_msd(source: Path, wanted: Sequence[str]) -> Found:
 
 def _case(source: Path, image: Path, label: Path, values: Sequence[int], regions: tuple[str, ...]) -> Case:
     def check() -> bool:
-        boxes = [_box(read_grid(path)) for path in (image, label)]
+        boxes = [_box(VoxelGrid.from_file(path)) for path in (image, label)]
         if np.abs(boxes[0] - boxes[1]).max() > _SAME_PLACE_MM:
             raise UserError(f"{label.name} does not lie on the voxels of its image.")
         return True
@@ -72,11 +72,10 @@ def _case(source: Path, image: Path, label: Path, values: Sequence[int], regions
     return Case(_stem(image), image, where, digest([label], regions), check, draw)
 
 
-def _box(grid: sitk.ImageFileReader) -> np.ndarray:
-    """Centres of the voxels furthest out (lowest, highest; LPS, mm), whatever the order of the axes."""
-    corners = np.stack(np.meshgrid(*((0, length - 1) for length in grid.GetSize()[:3])), -1).reshape(-1, 3)
-    places = corners @ affine_of(grid)[:3, :3].T + affine_of(grid)[:3, 3]
-    return np.stack([places.min(0), places.max(0)])
+def _box(grid: VoxelGrid) -> np.ndarray:
+    """Return the lowest and the highest centre of a voxel (LPS, mm), whatever the order of the axes."""
+    corners = grid.to_mm(np.stack(np.meshgrid(*((0, length - 1) for length in grid.size)), -1).reshape(-1, 3))
+    return np.stack([corners.min(0), corners.max(0)])
 
 
 def _read_json(path: Path) -> dict[str, Any]:

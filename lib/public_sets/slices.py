@@ -12,10 +12,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from lib.datastore.catalog import Series
-from lib.datastore.label_reader import on_grid
-from lib.datastore.volume import as_hu, read_grid
+from lib.datastore.hounsfield import as_hu
 from lib.errors import UserError
-from lib.geometry.slice_stack import slice_stack
+from lib.geometry.slice_stack import SliceStack
+from lib.geometry.voxel_grid import LPS_TO_RAS, VoxelGrid
 from lib.public_sets.case import Case, Drawing, Found, digest
 from lib.public_sets.pictures import picture_size, read_grey, read_mask
 from lib.public_sets.slice_folders import Key, Stack, find_pictures, find_stacks, is_mask, key_of
@@ -26,7 +26,6 @@ KIND = "slices"
 TITLE = "axial slices with masks"
 _MARK = "LungLabel import "  # begins the description in the NIfTI header of what is converted here
 _ROWS_AND_COLUMNS = ("00280010", "00280011")
-_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -141,12 +140,12 @@ def _picture_case(stack: Stack, studies: Path, scale: Scale, mask_value: int | N
     def draw(volume: Path) -> Drawing | None:
         if not stack.masks:
             return None
-        grid = read_grid(volume)
-        voxels = np.zeros(grid.GetSize()[::-1], np.uint8)
+        grid = VoxelGrid.from_file(volume)
+        voxels = np.zeros(grid.shape, np.uint8)
         for place, number in enumerate(numbers):
             if number in stack.masks:
                 _put(voxels[place], stack.masks[number], mask_value)
-        return _drawing(on_grid(voxels, grid), len(stack.masks), len(numbers))
+        return _drawing(grid.image(voxels), len(stack.masks), len(numbers))
 
     where = next((path.parent for path in stack.masks.values()), source)
     sha256 = digest(stack.masks.values(), list(stack.masks), numbers, mask_value)
@@ -173,13 +172,13 @@ def _dicom_case(
         return True
 
     def draw(volume: Path) -> Drawing:
-        grid = read_grid(volume)
-        voxels = np.zeros(grid.GetSize()[::-1], np.uint8)
-        order = slice_stack([instance.attributes for instance in instances]).order
+        grid = VoxelGrid.from_file(volume)
+        voxels = np.zeros(grid.shape, np.uint8)
+        order = SliceStack.from_headers([instance.attributes for instance in instances]).order
         for plane, place in zip(voxels, order, strict=True):
             if place in marked:
                 _put(plane, marked[place], mask_value)
-        return _drawing(on_grid(voxels, grid), len(marked), len(voxels))
+        return _drawing(grid.image(voxels), len(marked), len(voxels))
 
     first = next(iter(marked.values())).parent
     sha256 = digest(marked.values(), [instances[place].sop_uid for place in marked], mask_value)
@@ -200,7 +199,7 @@ def _drawing(mask: sitk.Image, masks: int, slices: int) -> Drawing:
 
 def _write(target: Path, hu: np.ndarray, scale: Scale, mark: str) -> None:
     rows, columns = scale.pixel_spacing
-    image = nibabel.Nifti1Image(hu.transpose(), _RAS @ np.diag([columns, rows, scale.slice_spacing, 1.0]))
+    image = nibabel.Nifti1Image(hu.transpose(), LPS_TO_RAS @ np.diag([columns, rows, scale.slice_spacing, 1.0]))
     image.set_qform(image.affine, code=1)
     image.header["descrip"] = mark.encode()
     write_atomically(target, lambda part: nibabel.save(image, part))

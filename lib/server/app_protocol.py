@@ -83,7 +83,7 @@ class LungLabelApp(Protocol):
     def on_save_label(self, image_id: str, label_id: str) -> None:
         """Take notice of a new label."""
 
-    def doubts(self) -> dict[str, float]:
+    def uncertainties(self) -> dict[str, float]:
         """Return the score of each image that has one."""
 
     def damage(self) -> list[Damage]:

@@ -10,8 +10,8 @@ from fastapi.responses import Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 
-from lib.datastore.label_reader import on_grid
 from lib.evaluation.attention_picture import attention_picture
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.server.app_protocol import LungLabelApp
 
 
@@ -37,7 +37,7 @@ def _picture(app: LungLabelApp, image: str) -> bytes:
 
 
 def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:
-    return on_grid(np.ascontiguousarray(voxels.transpose()), volume)
+    return VoxelGrid.from_image(volume).image(np.ascontiguousarray(voxels.transpose()))
 
 
 def _voxels(image: sitk.Image) -> np.ndarray:

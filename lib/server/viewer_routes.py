@@ -15,8 +15,8 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.async_tasks.utils import tasks
 
 from lib.datastore.label_record import LabelRecord, read_voxels
-from lib.datastore.volume import read_grid
 from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.initial_labels.candidates import INITIAL, candidates, described
 from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
@@ -72,14 +72,14 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
     def label(image: str, number: int) -> Response:
         datastore = app.datastore()
-        grid = read_grid(Path(datastore.get_image_uri(image)))
+        grid = VoxelGrid.from_file(Path(datastore.get_image_uri(image)))
         record = next((r for r in datastore.labels.history(image) if r.number == number and r.sha256), None)
         if record is None:
             raise UserError(f"There is no label {number} of image {image}.", HTTPStatus.NOT_FOUND)
         stored = read_voxels(datastore.labels.content(record))
-        if stored.shape[::-1] != grid.GetSize():
+        if stored.shape != grid.shape:
             raise UserError(
-                f"Label {number} was made when the series had {len(stored)} slices; it has {grid.GetSize()[2]} now.",
+                f"Label {number} was made when the series had {len(stored)} slices; it has {grid.size[2]} now.",
                 HTTPStatus.CONFLICT,
             )
         voxels = gzip.compress(stored.tobytes(), compresslevel=1)

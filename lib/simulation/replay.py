@@ -17,12 +17,12 @@ from torch import nn
 from lib.activelearning import MostUncertain, Random
 from lib.activelearning.uncertainty import MEASURES, uncertainty
 from lib.evaluation.metrics import VoxelCounts
+from lib.geometry.connected_components import connected_components
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
 from lib.simulation.prediction import scan_maps
 from lib.training.patches import PatchSampler
 from lib.training.scans import Scan, is_whole
-from lib.transforms.candidates import label_findings
 
 STRATEGIES = ("random", *MEASURES)
 
@@ -152,7 +152,7 @@ def replay(start: StartingPoint, strategy: str, report: Callable[[str, int, int,
 
 def _around_tumour(scan: Scan) -> Scan:
     """The box around the largest lesion of a whole scan, with a margin, as a crop of its own."""
-    components, _ = label_findings(scan.label.numpy())
+    components, _ = connected_components(scan.label.numpy())
     largest = np.bincount(components.ravel())[1:].argmax()
     box = ndimage.find_objects(components)[largest]
     window = tuple(slice(max(side.start - _MARGIN_PX, 0), side.stop + _MARGIN_PX) for side in box)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from monai.transforms import Compose
 
+from lib.datastore.series_folder import largest_series_volume
 from lib.errors import UserError
-from lib.training.dicom_volumes import dicom_volume
+from lib.training.unmarked_slices import unmarked_slices
 from lib.transforms import image_transforms
 from lib.transforms.axial_field import field_of
 
@@ -23,7 +24,7 @@ class LabelledImage(NamedTuple):
         name: Of the file, or as much of the path of a DICOM folder as tells it from the others.
         image: Volume.
         mask: Volume on the same grid.
-        patient: Of whom it is: the PatientID of a DICOM series, else what the name says.
+        patient: PatientID of a DICOM series, its name if it has none; of a file what its name says.
         is_dicom: Whether it is a DICOM series.
     """
 
@@ -45,7 +46,7 @@ class Scan:
         label: Tumour, same shape, bool; all False where there is no mask.
         spacing: Distance of slices in mm.
         usable: Slices with lung and without unmarked tumour.
-        patient_id: Of a DICOM series; empty where the name tells of whom it is.
+        patient_id: PatientID of a DICOM series, its name if it has none; empty for a file, whose name says it.
     """
 
     name: str
@@ -57,8 +58,8 @@ class Scan:
 
     @property
     def patient(self) -> str:
-        """Of whom it is."""
-        return self.patient_id or patient_of(self.name)
+        """PatientID, or what the name of a file says."""
+        return self.patient_id or patient_from_file_name(self.name)
 
 
 def is_whole(scan: Scan, info: Mapping[str, Any]) -> bool:
@@ -66,8 +67,11 @@ def is_whole(scan: Scan, info: Mapping[str, Any]) -> bool:
     return min(scan.image.shape[:2]) >= min(info["preprocessing"]["size"]) / 2
 
 
-def patient_of(name: str) -> str:
-    """What stands before the first underscore of a name: nodules of one patient stay together."""
+def patient_from_file_name(name: str) -> str:
+    """Return the part of a name before the first underscore, for files without PatientID such as NIfTI.
+
+    Crops around several nodules of one patient, ``<patient>_<nodule>.nii.gz``, so stay together.
+    """
     return name.split("_")[0]
 
 
@@ -87,8 +91,8 @@ def find_pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None
         return [(images, masks)]
     if masks is None:
         return [(path, None) for path in volumes]
-    pairs = [(path, masks / path.name) for path in volumes]
-    missing = [path.name for path, mask in pairs if not mask.is_file()]
+    pairs: list[tuple[Path, Path | None]] = [(path, masks / path.name) for path in volumes]
+    missing = [path.name for path in volumes if not (masks / path.name).is_file()]
     if missing:
         raise UserError(f"{len(missing)} images of {images} have no mask in {masks}, the first is {missing[0]}.")
     return pairs
@@ -129,11 +133,12 @@ def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> li
     pairs = [pair for folder, truth in zip(images, masks, strict=True) for pair in find_pairs(folder, truth)]
     cases = []
     for name, (image, mask) in zip(case_names([image for image, _ in pairs]), pairs, strict=True):
+        assert mask is not None
         if image.is_dir():
-            volume = dicom_volume(image, cache)
-            cases.append(LabelledImage(name, volume.path, mask, volume.patient or name, True))
+            volume = largest_series_volume(image, cache)
+            cases.append(LabelledImage(name, volume.path, mask, volume.patient_id or name, True))
         else:
-            cases.append(LabelledImage(name, image, mask, patient_of(name), False))
+            cases.append(LabelledImage(name, image, mask, patient_from_file_name(name), False))
     return cases
 
 
@@ -153,8 +158,9 @@ def load_scan(
     unmarked: frozenset[int] = frozenset()
     patient, files = "", {"image": image}
     if image.is_dir():
-        dicom = dicom_volume(image, cache)
-        files["image"], unmarked, patient = dicom.path, dicom.unmarked, dicom.patient or name
+        dicom = largest_series_volume(image, cache)
+        files["image"], patient = dicom.path, dicom.patient_id or name
+        unmarked = unmarked_slices(image, dicom.sop_uids)
     if mask is not None:
         files["label"] = mask
     data = Compose(image_transforms(preprocessing, keys=tuple(files), neighbours=False))(files)

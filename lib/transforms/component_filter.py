@@ -10,7 +10,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from scipy import ndimage
 
-from lib.transforms.candidates import label_candidates
+from lib.geometry.connected_components import cropped_components
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class FilterComponentsd(MapTransform):
             axes: Columns are the steps in mm from one voxel to the next.
             size_alone: Ignore probability and shape.
         """
-        window, components, count = label_candidates(probability >= self.threshold)
+        window, components, count = cropped_components(probability >= self.threshold)
         if not count:
             return
         inside = np.nonzero(components)

@@ -12,7 +12,7 @@ from pydensecrf.densecrf import DenseCRF
 from pydensecrf.utils import create_pairwise_bilateral, create_pairwise_gaussian, unary_from_softmax
 from scipy import ndimage
 
-from lib.transforms.candidates import label_candidates
+from lib.geometry.connected_components import cropped_components
 from lib.transforms.stored_grid import Box, StoredProbability
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class DenseCRFd(MapTransform):
             hu: Same shape, of any type.
             spacing: Voxel size in mm.
         """
-        window, components, _ = label_candidates(mask)
+        window, components, _ = cropped_components(mask)
         margin = np.ceil(self.margin_mm / spacing).astype(int)
         within = ndimage.find_objects(components)
         tight = [_moved(box, window) for box in within]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from lib.transforms.candidates import label_candidates
+from lib.geometry.connected_components import cropped_components
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class DropFarFromLungsd(MapTransform):
         for key in self.key_iterator(d):
             probability = torch.as_tensor(d[key])[0]
             inside = (probability >= self.threshold).cpu().numpy()
-            window, components, count = label_candidates(inside)
+            window, components, count = cropped_components(inside)
             place = np.nonzero(components)
             candidates = components[place]
             near = candidates[self._near(lungs, inside.shape, spacing, window)[place]]

@@ -65,6 +65,7 @@ def lungs_of(air: np.ndarray, shape: tuple[int, int, int], spacing: tuple[float,
     if not inner.any():
         return None
     start, stop = _box(inner)
+    # 6-connectivity: tissue and air are no findings, for which lib.geometry.connected_components is.
     tissue, _ = ndimage.label(~air[:, :, start[2] : stop[2]])
     body_start, body_stop = _box(tissue == 1 + np.argmax(np.bincount(tissue.ravel())[1:]))
     return LungBox(
@@ -85,6 +86,7 @@ def inner_air(air: np.ndarray, voxel_ml: float) -> np.ndarray:
         air: Mask of what has the density of air or lung, shape (X, Y, Z).
         voxel_ml: Volume of a voxel.
     """
+    # 6-connectivity, as of the tissue: air is no finding.
     pockets, count = ndimage.label(air)
     size_ml = np.bincount(pockets.ravel(), minlength=count + 1) * voxel_ml
     size_ml[0] = 0

@@ -10,6 +10,7 @@ from pydicom.uid import generate_uid
 from lib.datastore.volume import read_volume
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.phantoms.acquisition import Acquisition
 from lib.phantoms.dicom_series import write_dicom_series
 from lib.settings import load_info
@@ -32,7 +33,7 @@ def voxels(image: sitk.Image) -> np.ndarray:
 
 
 class Scan:
-    """A series on disk, the volume made of it, and its headers."""
+    """A series on disk, the volume made of it with its grid, and its headers."""
 
     def __init__(self, folder, **grid):
         self.folder = folder
@@ -40,6 +41,7 @@ class Scan:
         zero = np.zeros(SHAPE, np.int16)
         self.uid = write_dicom_series(folder, zero, acquisition.affine, patient_id="P", shuffle_files=True)
         self.image = read_volume(sorted(folder.iterdir()))
+        self.grid = VoxelGrid.from_image(self.image)
         self.metadata = [dcmread(path, stop_before_pixels=True).to_json_dict() for path in folder.iterdir()]
         self.sources = SourceImages.of(self.metadata)
 

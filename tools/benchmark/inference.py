@@ -17,6 +17,8 @@ from monai.networks.utils import eval_mode
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lib.geometry.connected_components import connected_components
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import ModelDescription, Predictor
 from lib.infers import LungTumorInferTask
 from lib.losses import HybridLoss
@@ -25,7 +27,6 @@ from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
 from lib.publishing.serving_weights import ServingWeights
 from lib.transforms import DenseCRFd
-from lib.transforms.candidates import label_candidates
 
 SLICES = 300
 _CHEST = Acquisition(shape=(SLICES, 512, 512), spacing=(0.625, 0.7, 0.7))  # little but lung from end to end
@@ -76,10 +77,7 @@ def write_repeated(volume: Path, path: Path, slices: int = SLICES) -> Path:
     """Write a volume as the server keeps it, again and again along its slices until there are enough of them."""
     image = sitk.ReadImage(str(volume))
     voxels = sitk.GetArrayViewFromImage(image)
-    repeated = sitk.GetImageFromArray(np.resize(voxels, (slices, *voxels.shape[1:])))
-    repeated.SetOrigin(image.GetOrigin())
-    repeated.SetSpacing(image.GetSpacing())
-    repeated.SetDirection(image.GetDirection())
+    repeated = VoxelGrid.from_image(image).image(np.resize(voxels, (slices, *voxels.shape[1:])))
     sitk.WriteImage(repeated, str(path), useCompression=False)
     return path
 
@@ -118,7 +116,7 @@ def inference_cost(volume: Path, info: dict[str, Any], store: ModelStore, rounds
             writing=spent["write"],
             total=spent["total"],
             seen_slices=slices,
-            findings=label_candidates(sitk.GetArrayFromImage(sitk.ReadImage(file)) > 0)[2],
+            findings=connected_components(sitk.GetArrayFromImage(sitk.ReadImage(file)) > 0)[1],
             network_flops=flops * slices / seconds,
             peak_flops=peak,
         )

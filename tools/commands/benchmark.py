@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from lib.datastore.volume import read_grid
 from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import write_demo_studies
 from lib.publishing import ModelStore
@@ -155,7 +155,7 @@ def _print_inference(scan: Path, models: Path) -> None:
     """Print the parts of one inference of a large scan, and what to compare them with."""
     info = load_info()
     cost = inference_cost(scan, info, ModelStore(models))
-    size = "×".join(str(length) for length in read_grid(scan).GetSize())
+    size = "×".join(str(length) for length in VoxelGrid.from_file(scan).size)
     print(
         f"One inference of {size} voxels, {cost.seen_slices:.0f} slices through the network, {cost.findings} findings:"
     )

@@ -1,4 +1,4 @@
-"""Slices of a series, be they one instance each or the frames of an enhanced multi-frame one (PS3.3 C.7.6.16)."""
+"""Headers of slices, whether each is an instance or a frame of enhanced multi-frame CT (PS3.3 C.7.6.16)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _DicomJson = dict[str, dict[str, Any]]
 
 
 def is_multi_frame(instances: Iterable[_DicomJson]) -> bool:
-    """Tell whether a series has enhanced multi-frame CT."""
+    """Return whether a series has enhanced multi-frame CT."""
     return any(first_value(instance, "SOPClassUID") in MULTI_FRAME_CT for instance in instances)
 
 
-def slices_of(instances: Sequence[_DicomJson]) -> list[_DicomJson]:
-    """One DICOM JSON for each slice, frames in the order stored, with what their functional groups say of them.
+def slice_headers(instances: Sequence[_DicomJson]) -> list[_DicomJson]:
+    """Return the DICOM JSON of each slice; frames, in stored order, have the attributes of their functional groups.
 
     Args:
-        instances: DICOM JSON; of multi-frame instances with their functional groups, as WADO-RS metadata has them.
+        instances: DICOM JSON; multi-frame instances with their functional groups, as in WADO-RS metadata (PS3.18 F.2).
     """
     found = []
     for instance in instances:
@@ -44,7 +44,7 @@ def _frames(instance: _DicomJson) -> list[_DicomJson]:
 
 
 def _attributes(functional_groups: list[_DicomJson]) -> _DicomJson:
-    """The attributes of all groups of a frame, without their nesting."""
+    """Return the attributes of all functional groups of a frame, without their nesting."""
     flat: _DicomJson = {}
     for groups in functional_groups:
         for tag, group in groups.items():

@@ -1,4 +1,4 @@
-"""C15: what one finding is, in the table, in the figures and in the viewer."""
+"""C15: what one finding is, in the table, in the figures and in the viewer: a 26-connected component."""
 
 import json
 import subprocess
@@ -12,9 +12,10 @@ import SimpleITK as sitk
 from lib.evaluation.attention_picture import _places
 from lib.evaluation.metrics import match_lesions
 from lib.exports.lesion_table import lesion_table
-from lib.transforms.candidates import label_candidates, label_findings
+from lib.geometry.connected_components import connected_components, cropped_components
 from tests.support.requirement import find_program
 
+FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "connected_components.json").read_text())
 PANEL = Path(__file__).parents[1] / "lib" / "viewer" / "panel" / "findings.js"
 
 
@@ -55,14 +56,25 @@ def in_viewer(mask: np.ndarray, folder: Path) -> list[list[int]]:
     return json.loads(done.stdout)
 
 
+def in_server(mask: np.ndarray) -> list[list[int]]:
+    """Voxel indices of each component, in the order of the panel's list: the largest first, then by first voxel."""
+    components, count = connected_components(mask)
+    found = [np.flatnonzero(components.ravel() == number).tolist() for number in range(1, count + 1)]
+    return sorted(found, key=lambda voxels: (-len(voxels), voxels[0]))
+
+
+@pytest.mark.parametrize("expected", FIXTURE["cases"].values(), ids=FIXTURE["cases"].keys())
+def test_server_and_viewer_find_the_components_of_the_fixture(expected, tmp_path):
+    mask = np.zeros(FIXTURE["size"][::-1], np.uint8)
+    mask.ravel()[[index for component in expected for index in component]] = 1
+    assert in_server(mask) == expected
+    assert [sorted(finding) for finding in in_viewer(mask, tmp_path)] == expected
+
+
 @pytest.mark.parametrize("mask", [diagonal(), noise()], ids=["diagonal", "noise"])
 def test_the_viewer_and_the_server_count_the_same_findings(mask, tmp_path):
     """C15: the viewer counted by faces, the table by 26 neighbours."""
-    components, count = label_findings(mask)
-    expected = {frozenset(np.flatnonzero(components.ravel() == number).tolist()) for number in range(1, count + 1)}
-    found = in_viewer(mask, tmp_path)
-    assert {frozenset(finding) for finding in found} == expected
-    assert [len(finding) for finding in found] == sorted(map(len, expected), reverse=True)
+    assert [sorted(finding) for finding in in_viewer(mask, tmp_path)] == in_server(mask)
 
 
 def test_every_part_of_the_server_counts_them_by_one_rule():
@@ -71,7 +83,7 @@ def test_every_part_of_the_server_counts_them_by_one_rule():
     volume = sitk.GetImageFromArray(np.where(mask, 40, -800).astype(np.int16))
     assert [lesion.voxels for lesion in lesion_table(mask, volume, {"lung_tumor": 1})] == [4, 4]
     turned = mask.transpose()
-    assert label_candidates(turned > 0)[2] == label_findings(mask)[1] == 2
+    assert cropped_components(turned > 0)[2] == connected_components(mask)[1] == 2
     lesions, false_positives = match_lesions(turned > 0, turned > 0, 1.0)
     assert (len(lesions), false_positives) == (2, 0)
     assert sorted(voxels for _, voxels in _places(turned, np.zeros(turned.shape))) == [4, 4]
