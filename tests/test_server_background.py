@@ -1,0 +1,66 @@
+"""Threads of the server: waiting for the first list, and the end of all of them."""
+
+import threading
+from types import SimpleNamespace
+
+import uvicorn
+
+from lib.processes.worker import Worker
+from lib.server import background
+from lib.server.upstream_patches import stop_at_shutdown
+
+SECONDS = 60
+
+
+class Busy(Worker):
+    """Works until it is let go, whatever it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__("busy", failure="It failed", pause=3600, low_priority=False)
+        self.let_go, self.begun = threading.Event(), threading.Event()
+
+    def run_once(self) -> None:
+        self.begun.set()
+        assert self.let_go.wait(SECONDS)
+
+
+def test_all_threads_are_stopped_and_a_busy_one_is_named():
+    workers = [Busy(), Busy()]
+    for worker in workers:
+        worker.start()
+        assert worker.begun.wait(SECONDS)
+    workers[0].let_go.set()
+    assert not background.stop_background(workers, seconds=0.2)
+    workers[1].let_go.set()
+    assert background.stop_background(workers, seconds=SECONDS)
+
+
+def test_a_server_that_has_to_exit_does_not_wait_for_the_first_list(monkeypatch):
+    monkeypatch.setattr(background, "_FIRST_ROUND_SECONDS", 10 * SECONDS)
+    waiting = threading.Thread(
+        target=background._wait_for_first_round,
+        args=(SimpleNamespace(first_round=threading.Event()), lambda: True),
+        daemon=True,
+    )
+    waiting.start()
+    waiting.join(SECONDS)
+    assert not waiting.is_alive()
+
+
+def test_the_work_in_the_background_ends_when_uvicorn_shuts_down():
+    async def app(scope, receive, send):
+        raise AssertionError("nobody asks")
+
+    stopped = threading.Event()
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None))
+    stop_at_shutdown(server, lambda: stopped.set() is None, grace_seconds=1)
+
+    async def main_loop() -> None:
+        """End at once."""
+
+    server.main_loop = main_loop
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+    assert stopped.is_set()
