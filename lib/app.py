@@ -37,7 +37,7 @@ from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
 from lib.infers.lung_tumor import ATTENTION
 from lib.initial_labels.initial_labels import InitialLabels
-from lib.processes.parent_process import expect_children
+from lib.processes.parent_process import mark_as_server
 from lib.processes.priority import start_shared_threads
 from lib.publishing import ModelStore
 from lib.publishing.adoption import left_behind
@@ -57,7 +57,7 @@ from lib.storage.integrity import Damage
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
 from lib.verification import Remembered
-from lib.workspace import is_server, open_workspace, refusing_to_start
+from lib.workspace import exit_on_startup_error, is_server, open_workspace
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class MyApp(MONAILabelApp):
             os._exit(2)
         if self.settings.login:
             apps[f"{app_dir}{self.settings.studies}"] = self  # by which MONAI Label finds it from now on
-        with refusing_to_start():
+        with exit_on_startup_error():
             self._claim = open_workspace(self.settings)
             if is_server():
                 os.umask(0o077)  # for what MONAI Label, SQLite and the training process write
@@ -119,7 +119,7 @@ class MyApp(MONAILabelApp):
             unfinished=self._unfinished,
         )
         info = self.settings.info
-        with refusing_to_start():
+        with exit_on_startup_error():
             super().__init__(
                 app_dir=app_dir,
                 studies=self.settings.studies,
@@ -183,9 +183,9 @@ class MyApp(MONAILabelApp):
         super().on_init_complete()
         from monailabel.app import app as server  # the training process has no server to import
 
-        expect_children()
+        mark_as_server()
         start_shared_threads()
-        with refusing_to_start():
+        with exit_on_startup_error():
             remove_leftovers(self.settings.workspace)
             self.models.recover()
         self._tell_of_versions_left_behind()

@@ -25,7 +25,7 @@ from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.log_file import log_path, move_log
 from lib.server.sessions import TolerantSessions
 from lib.settings import APP_DIR, Settings
-from lib.workspace import _claimed, open_workspace, refusing_to_start
+from lib.workspace import _acquire_lock, exit_on_startup_error, open_workspace
 from tests.support.client import detail, put_label
 from tests.support.server import monailabel_server
 from tools.chaos.damage import DAMAGES, damage
@@ -39,18 +39,18 @@ def settings(tmp_path):
 
 
 def test_s12_a_second_claim_names_the_process_of_the_first(tmp_path):
-    first = _claimed(tmp_path)
+    first = _acquire_lock(tmp_path)
     with pytest.raises(UserError, match=f"process {os.getpid()}"):
-        _claimed(tmp_path)
+        _acquire_lock(tmp_path)
     (tmp_path / "server.pid").write_bytes(b"\xff")
-    with pytest.raises(UserError, match="unknown process number"):
-        _claimed(tmp_path)
+    with pytest.raises(UserError, match="unknown process id"):
+        _acquire_lock(tmp_path)
     first.release()
-    _claimed(tmp_path).release()
+    _acquire_lock(tmp_path).release()
 
 
 def test_s12_commands_do_not_claim(settings):
-    held = _claimed(settings.workspace)
+    held = _acquire_lock(settings.workspace)
     assert open_workspace(settings) is None
     held.release()
 
@@ -107,7 +107,7 @@ def test_s16_a_file_in_the_place_of_somebodys_work_is_told(settings, name):
     path = settings.workspace / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("junk")
-    with pytest.raises(UserError, match=r"there is a file .*Move it away"):
+    with pytest.raises(UserError, match=r"a file is in the place .*Move it away"):
         open_workspace(settings)
     assert path.read_text() == "junk"
 
@@ -115,7 +115,7 @@ def test_s16_a_file_in_the_place_of_somebodys_work_is_told(settings, name):
 MOUNTS = {
     "full disk": ("mount -t tmpfs -o size=32k none W && mkdir W/labels && head -c 1M /dev/zero > W/fill", "is full"),
     "full cache": ("mkdir W/cache && mount -t tmpfs -o size=4k none W/cache", r"disk is full .*W/cache"),
-    "read-only workspace": ("mount -t tmpfs none W && mount -o remount,ro W", "cannot be written to .Read-only"),
+    "read-only workspace": ("mount -t tmpfs none W && mount -o remount,ro W", "not writable .Read-only"),
     "read-only models": ("mkdir W/models && mount -t tmpfs -o ro none W/models", r"Read-only file system: .*W/models"),
     "read-only labels": ("mkdir W/labels && mount -t tmpfs -o ro none W/labels", r"Read-only file system: .*W/labels"),
 }
@@ -131,9 +131,9 @@ def test_s16_a_disk_that_takes_nothing_is_told_in_one_sentence(tmp_path, kind):
     program = (
         "import sys; sys.modules['monailabel.app'] = sys\n"
         "from lib.settings import Settings\n"
-        "from lib.workspace import open_workspace, refusing_to_start\n"
+        "from lib.workspace import open_workspace, exit_on_startup_error\n"
         f"settings = Settings.from_conf('/nowhere', {{'workspace': {str(workspace)!r}}})\n"
-        "with refusing_to_start(): open_workspace(settings)\n"
+        "with exit_on_startup_error(): open_workspace(settings)\n"
         "print('started')"
     )
     script = f'cd {tmp_path} && {mounting}; cd {APP_DIR} && exec {sys.executable} -c "$PROGRAM"'
@@ -151,7 +151,7 @@ def test_s16_a_disk_that_takes_nothing_is_told_in_one_sentence(tmp_path, kind):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device", "/x"), sqlite3.OperationalError("x")])
 def test_s16_what_fails_later_is_a_sentence_too(error):
-    with pytest.raises(UserError), refusing_to_start():
+    with pytest.raises(UserError), exit_on_startup_error():
         raise error
 
 
