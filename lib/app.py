@@ -40,7 +40,7 @@ from lib.initial_labels.initial_labels import InitialLabels
 from lib.processes.parent_process import mark_as_server
 from lib.processes.priority import start_shared_threads
 from lib.publishing import ModelStore
-from lib.publishing.adoption import left_behind
+from lib.publishing.adoption import missing_versions
 from lib.publishing.model_store import PRETRAINED_FILE
 from lib.server.access.rules import rules_at_start
 from lib.server.folder_routes import folder_router
@@ -305,7 +305,7 @@ class MyApp(MONAILabelApp):
     def _tell_of_versions_left_behind(self) -> None:
         """Earlier releases kept versions in the app's folder."""
         folder = self.settings.model_dir
-        if left := left_behind(self.models, folder):
+        if left := missing_versions(self.models, folder):
             logger.warning(
                 "%s has %d model version(s) of an earlier release, which are not used. Take them over: "
                 "python main.py models --workspace %s --adopt %s",

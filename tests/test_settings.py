@@ -87,7 +87,11 @@ _OFFSETS = "slice_offsets_mm: [-10, -5, -2.5, -1.25, 0, 1.25, 2.5, 5, 10]"
         ),
         (_OFFSETS, _OFFSETS.replace("-10", "-11"), "views must be 1, not 4"),
         ("network:", "netwrok:", "netwrok is not known. Did you mean network? Known: config, description"),
-        ("lung_tumor: 1", "lung_tumor: 300", "labels must be a mapping of names to values, each a whole number from 1 to 255"),
+        (
+            "lung_tumor: 1",
+            "lung_tumor: 300",
+            "a mapping of names to values, each a whole number from 1 to 255",
+        ),
         ("lung_tumor: 1", "lung_tumour: 1", "segments must describe every label; lung_tumour is missing."),
         ('["49755003", SCT, Morph', "[49755003, SCT, Morph", "segments.lung_tumor.category must be a list of 3 values"),
         ("version: 0.1.0", "version: 0.1", "version must be text, not 0.1."),

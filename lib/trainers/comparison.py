@@ -56,6 +56,6 @@ def compare(store: ModelStore, version: object, held_out: Sequence[dict[str, Any
         scores = score_kept(candidate, cases, info)
         published = score_kept(in_use, cases, info) if serving else None
     verdict = judge(scores, published, **info["publish"], accepted="Kept, not in use")
-    store.note_verdict(str(version), verdict.as_dict() | {"compared_with": serving})
+    store.write_verdict(str(version), verdict.as_dict() | {"compared_with": serving})
     logger.info("Version %s compared with %s: %s", version, serving, verdict.reason)
     return verdict
