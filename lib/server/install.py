@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from lib.datastore.image_writing import NO_ROOM
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.errors import UserError
-from lib.server.access.route_table import keep_offered
+from lib.server.access.route_table import filter_routes
 from lib.server.access.rules import AccessRules
 from lib.server.datastore_routes import datastore_router
 from lib.server.infer_routes import infer_router
@@ -69,7 +69,7 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter, access: Ac
     for router in ours:
         server.include_router(router)
     # Ours first; what is in no table is gone, whatever MONAI Label brings along.
-    routes[:] = keep_offered(routes[stock:] + routes[:stock])
+    routes[:] = filter_routes(routes[stock:] + routes[:stock])
 
     if not settings.MONAI_LABEL_CORS_ORIGINS:
         # By default MONAI Label lets every web page that the user visits read the patients' images.
@@ -83,7 +83,7 @@ def install(server: FastAPI, app: MONAILabelApp, dicomweb: APIRouter, access: Ac
     server.add_exception_handler(OSError, _answer_os_error)
     server.add_exception_handler(Exception, _answer_unforeseen)
     # It was built before the app was loaded. Around it all, so that errors carry the headers, too.
-    server.middleware_stack = access.around(server.build_middleware_stack(), settings.MONAI_LABEL_CORS_ORIGINS)
+    server.middleware_stack = access.wrap(server.build_middleware_stack(), settings.MONAI_LABEL_CORS_ORIGINS)
 
 
 def _start_page() -> APIRouter:
