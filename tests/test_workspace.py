@@ -248,7 +248,7 @@ STATES = {**DAMAGES, "locked": _locked, "other tables": _other_tables, "other da
 @pytest.mark.parametrize("kind", STATES)
 def test_s15_the_index_is_made_anew(dicom, tmp_path, kind, monkeypatch):
     """S15: the server did not start."""
-    monkeypatch.setattr("lib.dicomweb.index_database._SECONDS_AT_START", 0.2)
+    monkeypatch.setattr("lib.dicomweb.index_database._STARTUP_LOCK_TIMEOUT_SECONDS", 0.2)
     path = tmp_path / "cache" / "index.sqlite"
     FolderIndex(path, [dicom]).scan()
     gc.collect()  # closes it
@@ -266,13 +266,13 @@ def test_s15_damage_that_comes_while_the_server_runs_is_told_and_mended(dicom, t
     index = FolderIndex(tmp_path / "cache" / "index.sqlite", [dicom])
     index.scan()
     index._connection.execute("UPDATE series SET header = '{'")
-    with pytest.raises(UserError, match="made anew") as told:
+    with pytest.raises(UserError, match="being rebuilt") as told:
         index.series()
     assert told.value.status == 503
     index.scan()
     assert len(index.series()) == 1
     index._connection.execute("DROP TABLE images")
-    with pytest.raises(UserError, match="made anew"):
+    with pytest.raises(UserError, match="being rebuilt"):
         index.images()
     assert index.scan().added == GRID.shape[0]
     assert index.images() == []

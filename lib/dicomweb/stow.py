@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from pydicom import Dataset
 from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     BasicTextSRStorage,
@@ -31,6 +31,9 @@ from starlette.requests import ClientDisconnect
 
 from lib.errors import UserError, in_one_line
 
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
 ACCEPTED_CLASSES = (
     SegmentationStorage,
     RTStructureSetStorage,
@@ -41,7 +44,7 @@ ACCEPTED_CLASSES = (
     ExtensibleSRStorage,
 )
 _BLOCK = 1 << 20
-_MOST_PARTS = 1000
+_MAX_PARTS = 1000
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _LAST_UID = 0x0020000E  # Series Instance UID, the highest tag of these
 
@@ -50,37 +53,37 @@ DUPLICATE, CLASS_NOT_SUPPORTED, DOES_NOT_FIT, NOT_UNDERSTOOD = 0x0111, 0x0122, 0
 
 
 class NotStoredError(Exception):
-    """An instance that is not stored.
+    """Raised for an instance that is not stored.
 
     Args:
         reason: Failure Reason (0008,1197).
-        sentence: Why, and what to do.
-        header: The UIDs of the instance, as far as they are known.
+        message: Why it is not stored, and what to do.
+        header: UIDs of the instance, as far as they are known.
     """
 
-    def __init__(self, reason: int, sentence: str, header: Dataset | None = None) -> None:
-        super().__init__(sentence)
+    def __init__(self, reason: int, message: str, header: Dataset | None = None) -> None:
+        super().__init__(message)
         self.reason = reason
         self.header = header if header is not None else Dataset()
 
 
 @dataclass(frozen=True)
 class Received:
-    """The body of a STOW-RS request, on disk.
+    """Body of a STOW-RS request on disk.
 
     Attributes:
-        body: All of it.
-        parts: The content of each part.
+        body: File with the whole body.
+        parts: Files with the content of each part.
     """
 
     body: Path
     parts: list[Path]
 
     def check_classes(self) -> None:
-        """Refuse the request if any of its instances is of a class that is not taken.
+        """Check that the SOP Class of every instance is accepted.
 
         Raises:
-            UserError: So it is, or a part is no DICOM instance.
+            UserError: A SOP Class is not accepted, or a part is not a DICOM instance.
         """
         for part in self.parts:
             try:
@@ -110,11 +113,11 @@ def read_uids(path: Path) -> Dataset:
     """Read the UIDs of an instance that is to be stored.
 
     Raises:
-        NotStoredError: It is no DICOM file, lacks a UID, or is of a class that is not taken.
+        NotStoredError: The file is not a DICOM instance, lacks a valid UID, or has a SOP Class that is not accepted.
     """
     try:
         with path.open("rb") as file:
-            found = read_partial(file, _after_the_uids(), specific_tags=list(_UIDS))
+            found = read_partial(file, _after_the_uids(), specific_tags=[Tag(keyword) for keyword in _UIDS])
         header = Dataset()
         for keyword in _UIDS:
             setattr(header, keyword, str(found.get(keyword) or ""))
@@ -122,10 +125,10 @@ def read_uids(path: Path) -> Dataset:
         if error.errno is not None:
             raise
         raise NotStoredError(NOT_UNDERSTOOD, f"A part of the body is damaged ({in_one_line(error)}).") from error
-    except Exception as error:  # pydicom raises many kinds on what is none
-        told = in_one_line(error)
+    except Exception as error:  # pydicom raises many types on invalid files
+        reason = in_one_line(error)
         raise NotStoredError(
-            NOT_UNDERSTOOD, f"A part of the body is no DICOM file that can be stored ({told})."
+            NOT_UNDERSTOOD, f"A part of the body is not a DICOM file that can be stored ({reason})."
         ) from error
     for keyword in _UIDS:
         if not UID(header[keyword].value).is_valid:
@@ -133,15 +136,15 @@ def read_uids(path: Path) -> Dataset:
     if header.SOPClassUID not in ACCEPTED_CLASSES:
         raise NotStoredError(
             CLASS_NOT_SUPPORTED,
-            f"Instance {header.SOPInstanceUID} is of the class {header.SOPClassUID.name}. Only what is made of images "
-            "is stored: DICOM SEG, SR and RTSTRUCT. Images come from the folder or PACS itself.",
+            f"Instance {header.SOPInstanceUID} has the SOP Class {header.SOPClassUID.name}. Only objects derived from "
+            "images are stored: DICOM SEG, SR and RTSTRUCT. Add images to the folder or PACS itself.",
             header,
         )
     return header
 
 
 def _after_the_uids() -> Callable[[BaseTag, str | None, int], bool]:
-    """Return what tells pydicom to read no farther: past the UIDs, or where tags no longer ascend, as in garbage."""
+    """Return pydicom's stop condition: after the UIDs, or if tags do not ascend, which indicates invalid data."""
     last = -1
 
     def passed(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -183,10 +186,11 @@ def _split(body: Path, boundary: bytes) -> list[Path]:
     """Write the content of each part of a multipart body (RFC 2046) into a file beside it."""
     parts: list[Path] = []
     ended = False
+    file: BinaryIO
 
     def begin() -> None:
-        if len(parts) >= _MOST_PARTS:
-            raise UserError(f"The body has more than {_MOST_PARTS} parts; send the instances in several requests.")
+        if len(parts) >= _MAX_PARTS:
+            raise UserError(f"The body has more than {_MAX_PARTS} parts; send the instances in several requests.")
         nonlocal file
         parts.append(body.with_name(f"{len(parts)}.dcm"))
         file = stack.enter_context(parts[-1].open("wb"))
@@ -198,12 +202,9 @@ def _split(body: Path, boundary: bytes) -> list[Path]:
         nonlocal ended
         ended = True
 
-    file: BinaryIO
-    damaged = UserError(
-        "The body is no multipart body with the boundary that its Content-Type names, or it is cut off."
-    )
+    damaged = UserError("The body is not a multipart body with the boundary of its Content-Type, or it is truncated.")
     with contextlib.ExitStack() as stack, body.open("rb") as source:
-        callbacks = {
+        callbacks: MultipartCallbacks = {
             "on_part_begin": begin,
             "on_part_data": data,
             "on_part_end": lambda: file.close(),

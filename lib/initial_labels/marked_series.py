@@ -23,7 +23,7 @@ from lib.datastore.catalog import Series, SeriesCatalog
 from lib.datastore.frames import is_multi_frame, slices_of
 from lib.datastore.volume import on_stack
 from lib.dicomweb import attributes
-from lib.dicomweb.folder_walk import FolderAwayError
+from lib.dicomweb.folder_walk import FolderUnavailableError
 from lib.dicomweb.matching import first_value
 from lib.errors import UserError
 from lib.geometry.slice_stack import slice_stack
@@ -99,7 +99,7 @@ def look(
                 references.check_frame(known[0], client)
                 mask, info = _draw(client, known[0], path, source, rules)
                 yield Finding(source, named, image_ids, mask, info)
-        except FolderAwayError:  # which says nothing of the object: a later look may reach it
+        except FolderUnavailableError:  # which says nothing of the object: a later look may reach it
             continue
         except Exception as error:  # one broken object must not hide the others
             sentence = str(error) if isinstance(error, UserError) else f"It cannot be read ({error})."

@@ -37,7 +37,7 @@ class Verdict:
     Attributes:
         publish: Whether it serves from now on.
         reason: Why, in a sentence for the user.
-        candidate: Its scores; None if there was nobody held out.
+        candidate: Its scores; None if there is no hold-out.
         published: Those of the model that served, on the same cases.
     """
 

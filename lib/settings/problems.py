@@ -100,7 +100,8 @@ def is_section(kind: Any) -> bool:
 def _find(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, FieldInfo | None, Any, Any]:
     """Return dotted path, field and type of the innermost setting of a location, and the first part below it."""
     path: list[str] = []
-    field, kind = None, model
+    field: FieldInfo | None = None
+    kind: Any = model
     for part in location:
         if is_section(kind) and part in kind.model_fields:
             field = kind.model_fields[part]
@@ -138,8 +139,10 @@ def _constraints(metadata: Iterable[Any]) -> list[Any]:
 
 def _range(metadata: Iterable[Any]) -> str:
     limits: Mapping[type, Any] = {type(one): one for one in _constraints(metadata)}
-    lowest, above = limits.get(annotated_types.Ge), limits.get(annotated_types.Gt)
-    highest, below = limits.get(annotated_types.Le), limits.get(annotated_types.Lt)
+    lowest: Any = limits.get(annotated_types.Ge)
+    above: Any = limits.get(annotated_types.Gt)
+    highest: Any = limits.get(annotated_types.Le)
+    below: Any = limits.get(annotated_types.Lt)
     parts = []
     if lowest or above:
         parts.append(f"from {lowest.ge}" if lowest else f"above {above.gt}")

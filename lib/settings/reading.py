@@ -70,19 +70,21 @@ def read_info(path: Path = INFO, conf: Mapping[str, str] | None = None) -> Info:
     Raises:
         SettingsError: The file cannot be read, or keys or values are invalid; the message lists all of them.
     """
-    content, values, problems = _parse(path), {}, []
+    content, conf = _parse(path), conf or {}
+    values: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
     try:
         Info.model_validate(content)
     except ValidationError as error:
         problems += [f"{path.name}: {message}" for message in messages(error, Info).values()]
     for (section, name), field in _conf_fields().items():
-        if section and name in (conf or {}):
+        if section and name in conf:
             try:
                 values.setdefault(section, {})[name] = parsed(name, field, conf[name])
             except SettingsError as error:
                 problems.append(str(error))
     known = {name for _, name in _conf_fields()}
-    problems += [unknown(f"--conf {name}", name, known) for name in conf or {} if name not in known]
+    problems += [unknown(f"--conf {name}", name, known) for name in conf if name not in known]
     if problems:
         raise SettingsError(problems)
     return _validated(content, values, f"{path.name} with --conf: " if values else f"{path.name}: ")
@@ -102,7 +104,9 @@ def parsed(name: str, field: FieldInfo, text: str) -> Any:
             value = text
         if isinstance(value, str) and get_origin(field.annotation) is list:
             value = [part.strip() for part in value.split(",")]
-    kind = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    kind: Any = field.annotation
+    for constraint in field.metadata:
+        kind = Annotated[kind, constraint]
     try:
         return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False)).validate_python(value)
     except ValidationError as error:
@@ -122,7 +126,7 @@ def check_request(info: Mapping[str, Any], section: str, request: Mapping[str, A
     Raises:
         SettingsError: Values are invalid; the message lists all of them.
     """
-    names = Config.model_fields[section].annotation.model_fields
+    names = _fields_of(Config.model_fields[section])
     given = {name: request[name] for name in names if name in request}
     if given:
         _validated(info, {section: given}, "", f"config.{section}.")
@@ -177,8 +181,13 @@ def _conf_fields() -> dict[tuple[str, str], FieldInfo]:
     """Return the settings of ``--conf`` by section and name; the section is "" for those not in ``info.yaml``."""
     fields = {("", name): field for name, field in Start.model_fields.items()}
     for section, holder in Config.model_fields.items():
-        fields |= {(section, name): field for name, field in holder.annotation.model_fields.items()}
+        fields |= {(section, name): field for name, field in _fields_of(holder).items()}
     return fields
+
+
+def _fields_of(section: FieldInfo) -> dict[str, FieldInfo]:
+    model: Any = section.annotation
+    return model.model_fields
 
 
 def _parse(path: Path) -> dict[str, Any]:
