@@ -45,7 +45,7 @@ def open_workspace(settings: Settings) -> FileLock | None:
             if (settings.workspace / name).is_dir():
                 move_aside(settings.workspace / name)
         serving = is_server()
-        lock = _acquire_lock(settings.workspace) if serving else None
+        lock = _lock_workspace(settings.workspace) if serving else None
         for folder in (settings.cache_dir, settings.workspace / "image_info", settings.models_dir):
             _move_non_folder_aside(folder)
         stored = (settings.labels_dir, settings.segs_dir, settings.models_dir)
@@ -113,7 +113,7 @@ def _make_private(workspace: Path) -> None:
             workspace.chmod(wanted)
 
 
-def _acquire_lock(workspace: Path) -> FileLock:
+def _lock_workspace(workspace: Path) -> FileLock:
     lock = FileLock(workspace / "server.lock", mode=0o600, thread_local=False)
     pid_file = workspace / "server.pid"
     try:

@@ -25,7 +25,7 @@ from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.log_file import log_path, move_log
 from lib.server.sessions import TolerantSessions
 from lib.settings import APP_DIR, Settings
-from lib.workspace import _acquire_lock, exit_on_startup_error, open_workspace
+from lib.workspace import _lock_workspace, exit_on_startup_error, open_workspace
 from tests.support.client import detail, put_label
 from tests.support.server import monailabel_server
 from tools.chaos.damage import DAMAGES, damage
@@ -39,18 +39,18 @@ def settings(tmp_path):
 
 
 def test_s12_a_second_claim_names_the_process_of_the_first(tmp_path):
-    first = _acquire_lock(tmp_path)
+    first = _lock_workspace(tmp_path)
     with pytest.raises(UserError, match=f"process {os.getpid()}"):
-        _acquire_lock(tmp_path)
+        _lock_workspace(tmp_path)
     (tmp_path / "server.pid").write_bytes(b"\xff")
     with pytest.raises(UserError, match="unknown process id"):
-        _acquire_lock(tmp_path)
+        _lock_workspace(tmp_path)
     first.release()
-    _acquire_lock(tmp_path).release()
+    _lock_workspace(tmp_path).release()
 
 
 def test_s12_commands_do_not_claim(settings):
-    held = _acquire_lock(settings.workspace)
+    held = _lock_workspace(settings.workspace)
     assert open_workspace(settings) is None
     held.release()
 

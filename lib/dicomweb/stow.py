@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
@@ -31,9 +31,6 @@ from starlette.requests import ClientDisconnect
 
 from lib.errors import UserError, in_one_line
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
-
 ACCEPTED_CLASSES = (
     SegmentationStorage,
     RTStructureSetStorage,
@@ -44,7 +41,7 @@ ACCEPTED_CLASSES = (
     ExtensibleSRStorage,
 )
 _BLOCK = 1 << 20
-_MAX_PARTS = 1000
+_MOST_PARTS = 1000
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _LAST_UID = 0x0020000E  # Series Instance UID, the highest tag of these
 
@@ -186,11 +183,10 @@ def _split(body: Path, boundary: bytes) -> list[Path]:
     """Write the content of each part of a multipart body (RFC 2046) into a file beside it."""
     parts: list[Path] = []
     ended = False
-    file: BinaryIO
 
     def begin() -> None:
-        if len(parts) >= _MAX_PARTS:
-            raise UserError(f"The body has more than {_MAX_PARTS} parts; send the instances in several requests.")
+        if len(parts) >= _MOST_PARTS:
+            raise UserError(f"The body has more than {_MOST_PARTS} parts; send the instances in several requests.")
         nonlocal file
         parts.append(body.with_name(f"{len(parts)}.dcm"))
         file = stack.enter_context(parts[-1].open("wb"))
@@ -202,9 +198,12 @@ def _split(body: Path, boundary: bytes) -> list[Path]:
         nonlocal ended
         ended = True
 
-    damaged = UserError("The body is not a multipart body with the boundary of its Content-Type, or it is truncated.")
+    file: BinaryIO
+    damaged = UserError(
+        "The body is no multipart body with the boundary that its Content-Type names, or it is cut off."
+    )
     with contextlib.ExitStack() as stack, body.open("rb") as source:
-        callbacks: MultipartCallbacks = {
+        callbacks = {
             "on_part_begin": begin,
             "on_part_data": data,
             "on_part_end": lambda: file.close(),
