@@ -7,11 +7,11 @@ if __name__ == "__main__":
 
     sys.exit(main())
 else:
-    from lib.processes.parent_process import end_with_server
-    from lib.processes.priority import give_way, restart_waiting_passively
+    from lib.processes.parent_process import exit_with_server
+    from lib.processes.priority import restart_waiting_passively, use_lowest_priority
 
-    if end_with_server():  # first: the imports below take seconds, in which the server may end
-        give_way()
+    if exit_with_server():  # first: the imports below take seconds, in which the server may end
+        use_lowest_priority()
     restart_waiting_passively()
     from lib.app import MyApp
 

@@ -49,7 +49,7 @@ from lib.settings import Settings, check_request
 from lib.storage.integrity import Damage
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
-from lib.workspace import is_server, open_workspace, refusing_to_start
+from lib.workspace import exit_on_startup_error, is_server, open_workspace
 
 _UNCERTAINTY = "uncertainty"
 
@@ -72,7 +72,7 @@ class MyApp(MONAILabelApp):
             exit_with_problems(error)
         if self.settings.login:
             register_app(app_dir, self.settings.studies, self)
-        with refusing_to_start():
+        with exit_on_startup_error():
             self._workspace_lock = open_workspace(self.settings)
             if is_server():
                 os.umask(0o077)  # for what MONAI Label, SQLite and the training process write
@@ -106,7 +106,7 @@ class MyApp(MONAILabelApp):
         )
         self._review = Review(self._scoring.disagreements)
         info = self.settings.info
-        with refusing_to_start():
+        with exit_on_startup_error():
             super().__init__(
                 app_dir=app_dir,
                 studies=self.settings.studies,
@@ -173,7 +173,7 @@ class MyApp(MONAILabelApp):
         super().on_init_complete()
         from monailabel.app import app as server  # the training process has no server to import
 
-        with refusing_to_start():
+        with exit_on_startup_error():
             prepare_server(self.settings, self.models)
         datastore = self.datastore()
         self.retraining = self._retraining()

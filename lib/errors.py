@@ -1,4 +1,4 @@
-"""What the user did that cannot be done, told in a sentence and answered with an HTTP 4xx."""
+"""The exception for requests that the user has to change, and one-line summaries of other errors."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from http import HTTPStatus
 
 
 class UserError(Exception):
-    """A request that cannot be served, with a sentence that says what to do about it.
+    """Request that cannot be served, with a message that says what to do about it.
 
     Args:
-        message: What was given, what was wrong, what to do.
-        status: The HTTP status the server answers with.
+        message: What was given, what was wrong, and what to do.
+        status: HTTP status of the response.
 
     Example:
         >>> UserError("No such image.", status=HTTPStatus.NOT_FOUND).status
@@ -23,5 +23,5 @@ class UserError(Exception):
 
 
 def in_one_line(error: Exception) -> str:
-    """What went wrong, in one line; pydicom puts whole tracebacks into its messages."""
+    """Return type and message of an error, cut to the first line: pydicom puts whole tracebacks into its messages."""
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,4 +1,4 @@
-"""Whether what the app stored is still what it wrote: labels, DICOM objects, model versions, files of its state."""
+"""Integrity check of everything the app stored: labels, DICOM objects, model versions, state files."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from lib.storage.integrity import Damage
 from lib.storage.state_file import StateFile
 
 
-def damage_of_workspace(settings: Settings) -> list[Damage]:
-    """Compare everything in a workspace with its checksums; nothing is written. Former labels count too."""
+def find_damage(settings: Settings) -> list[Damage]:
+    """Compare everything in a workspace, former label versions included, with its checksums, without writing."""
     found = ModelStore(settings.models_dir, settings.model_dir / PRETRAINED_FILE).damage()
     if settings.labels_dir.is_dir():
         found += LabelStore(settings.labels_dir).damage()
     elif settings.labels_dir.exists():
-        found.append(Damage("state", settings.labels_dir, f"{settings.labels_dir} is no folder. Move it away."))
+        found.append(Damage("state", settings.labels_dir, f"{settings.labels_dir} is not a folder. Move it away."))
     found += StoredObjects(settings.segs_dir).damage()
-    return [*found, *_damage_of_state(settings)]
+    return [*found, *_find_state_damage(settings)]
 
 
-def _damage_of_state(settings: Settings) -> Iterator[Damage]:
+def _find_state_damage(settings: Settings) -> Iterator[Damage]:
     notes = sorted((settings.workspace / "image_info").glob("*.json"))
     single = (settings.workspace / "training.json", settings.workspace / "hold_out.json")
     for path in (*notes, *single, settings.models_dir / "train_stats.json"):
-        if damage := StateFile(path, dict, "The app goes on without it.").damage():
+        if damage := StateFile(path, dict, "The app works without it.").damage():
             yield damage
-    if problem := _problem_of_index(settings.cache_dir / "index.sqlite"):
+    if problem := _check_index(settings.cache_dir / "index.sqlite"):
         path = settings.cache_dir / "index.sqlite"
-        yield Damage("state", path, f"The index {path} is damaged ({problem}). The server makes it anew at its start.")
+        yield Damage("state", path, f"The index {path} is damaged ({problem}). The server rebuilds it when it starts.")
 
 
-def _problem_of_index(path: Path) -> str | None:
+def _check_index(path: Path) -> str | None:
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""The workspace when a process starts: of one server alone, private, and writable; or a sentence that says why not."""
+"""Opening of the workspace at process start: locked by one server, private, writable, free of leftovers."""
 
 from __future__ import annotations
 
@@ -22,128 +22,132 @@ from lib.storage.state_file import move_aside
 
 logger = logging.getLogger(__name__)
 
-_CACHED = ("uploads", "temporary", "results", "sessions", "predictions", "volumes", "scores")
-_LEFTOVERS = (
-    "uploads/*",
-    "temporary/*",
-    "results/*",
-    "tmp*",
-)  # in the cache by requests that were killed; tmp* formerly
+_CACHE_FOLDERS = ("uploads", "temporary", "results", "sessions", "predictions", "volumes", "scores")
+_LEFTOVERS = ("uploads/*", "temporary/*", "results/*", "tmp*")  # in the cache, by killed requests; tmp*: older releases
 _LOCKS = ("server.lock", "training.lock", "labels/.lock", "models/.lock")
-_SECONDS_OF_A_KILLED_SERVER = 3.0  # until the system has released its lock
+_LOCK_TIMEOUT_SECONDS = 3.0  # time the system takes to release the lock of a killed server
 _PROBE_BYTES = 1 << 16
 
 
 def open_workspace(settings: Settings) -> FileLock | None:
-    """Make the folders of a workspace and see that they can be written to; in a server, lock it as well.
+    """Create the folders of a workspace and check that they are writable; in a server, also lock it.
 
     Returns:
-        In a server the lock that no other server can take for as long as this process lives, however it ends; to be
-        kept. None in its training process and in commands, which work beside it.
+        In a server the lock, which the caller must keep; the system releases it when the process ends. None in
+        training processes and commands, which share the workspace with a server.
 
     Raises:
-        UserError: Another server has it, or it cannot be used, with the reason.
+        UserError: Another server has locked the workspace, or it cannot be used.
     """
-    with _one_sentence(settings.workspace):
+    with _os_errors_as_user_errors(settings.workspace):
         _make_private(settings.workspace)
         for name in _LOCKS:
             if (settings.workspace / name).is_dir():
                 move_aside(settings.workspace / name)
         serving = is_server()
         lock = _lock_workspace(settings.workspace) if serving else None
-        for folder in (settings.cache_dir, settings.workspace / "image_info", settings.models_dir):  # nobody's work
-            _free(folder)
+        for folder in (settings.cache_dir, settings.workspace / "image_info", settings.models_dir):
+            _move_non_folder_aside(folder)
         stored = (settings.labels_dir, settings.segs_dir, settings.models_dir)
         for folder in (settings.workspace, *stored, settings.cache_dir):
             make_folder(folder)
-            _probe(folder)
-        for name in _CACHED:
-            _free(settings.cache_dir / name)
+            _check_writable(folder)
+        for name in _CACHE_FOLDERS:
+            _move_non_folder_aside(settings.cache_dir / name)
         if serving:
-            _clear(settings.cache_dir)
+            _remove_leftovers(settings.cache_dir)
     return lock
 
 
 def is_server() -> bool:
-    """Return whether this process is a server; its training process builds the app too, and so do commands."""
+    """Return whether this process is a server; training processes and commands also create the app."""
     return "monailabel.app" in sys.modules and os.environ.get("LUNGLABEL_SERVER_PROCESS") in (None, str(os.getpid()))
 
 
 @contextlib.contextmanager
-def refusing_to_start() -> Iterator[None]:
-    """Say in one sentence why a server cannot start, and end with status 2; a traceback helps nobody.
+def exit_on_startup_error() -> Iterator[None]:
+    """Print in one sentence, without a traceback, why a server cannot start, and exit with status 2.
 
-    A command of this app gets the sentence as a UserError.
+    Raises:
+        UserError: The same message, in a process that is not a server.
     """
     try:
         yield
     except (UserError, OSError, sqlite3.Error) as error:
-        reason = sentence(error) if isinstance(error, OSError) else str(error)
+        message = _describe(error) if isinstance(error, OSError) else str(error)
         if not is_server():
-            raise UserError(reason) from error
-        print(f"\nLungLabel cannot start: {reason}\n", file=sys.stderr, flush=True)
+            raise UserError(message) from error
+        print(f"\nLungLabel cannot start: {message}\n", file=sys.stderr, flush=True)
         os._exit(2)
 
 
-def sentence(error: OSError, workspace: Path | None = None) -> str:
-    """Return what a person can do about a file or folder that cannot be used."""
+def _describe(error: OSError, workspace: Path | None = None) -> str:
+    """Return why a file or folder cannot be used, and what the user can do about it."""
     place = Path(str(error.filename)) if error.filename else workspace
     what = f"{error.strerror or error}: {place}" if place else str(error.strerror or error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({what}). Make room there, or choose another workspace with --conf workspace DIR."
+        return f"the disk is full ({what}). Free some space, or choose another workspace with --conf workspace DIR."
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return f"where a folder should be, there is a file ({what}). Move it away."
-    return f"it cannot be written to ({what}). Mend that, or choose another workspace with --conf workspace DIR."
+        return f"a file is in the place of a folder ({what}). Move it away."
+    return f"it is not writable ({what}). Make it writable, or choose another workspace with --conf workspace DIR."
 
 
 @contextlib.contextmanager
-def _one_sentence(workspace: Path) -> Iterator[None]:
+def _os_errors_as_user_errors(workspace: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"The workspace {workspace} cannot be used: {sentence(error, workspace)}") from error
+        raise UserError(f"The workspace {workspace} cannot be used: {_describe(error, workspace)}") from error
 
 
 def _make_private(workspace: Path) -> None:
-    """Keep others out of the folder of all that is about patients; a group that may write was let in by a person."""
+    """Remove the access of other users from the folder, and of its group unless the group may write.
+
+    A group with write access was configured on purpose.
+    """
     make_folder(workspace)
     mode = workspace.stat().st_mode & 0o7777
     wanted = mode & ~0o007 if mode & 0o020 else mode & ~0o077
     if wanted != mode:
-        with contextlib.suppress(PermissionError):  # somebody else's folder, in which we may write
+        with contextlib.suppress(PermissionError):  # writable, but owned by another user
             workspace.chmod(wanted)
 
 
 def _lock_workspace(workspace: Path) -> FileLock:
     lock = FileLock(workspace / "server.lock", mode=0o600, thread_local=False)
-    named = workspace / "server.pid"
+    pid_file = workspace / "server.pid"
     try:
-        lock.acquire(timeout=_SECONDS_OF_A_KILLED_SERVER)
+        lock.acquire(timeout=_LOCK_TIMEOUT_SECONDS)
     except Timeout:
         raise UserError(
-            f"Another LungLabel server ({_process(named)}) uses the workspace {workspace}. Stop it first, or give this "
-            "one a workspace of its own with --conf workspace DIR."
+            f"Another LungLabel server ({_process(pid_file)}) is using the workspace {workspace}. Stop it first, or "
+            "choose another workspace for this one with --conf workspace DIR."
         ) from None
-    if named.is_dir():
-        move_aside(named)
-    write_atomically(named, lambda part: part.write_text(f"{os.getpid()}\n", encoding="ascii"))
+    if pid_file.is_dir():
+        move_aside(pid_file)
+    write_atomically(pid_file, lambda part: part.write_text(f"{os.getpid()}\n", encoding="ascii"))
     return lock
 
 
-def _process(named: Path) -> str:
+def _process(pid_file: Path) -> str:
     try:
-        return f"process {int(named.read_text(encoding='ascii'))}"
+        return f"process {int(pid_file.read_text(encoding='ascii'))}"
     except (OSError, ValueError):
-        return "of unknown process number"
+        return "unknown process id"
 
 
-def _free(folder: Path) -> None:
-    """Let something that is no folder give way to one; nobody's work is in it."""
+def _move_non_folder_aside(folder: Path) -> None:
+    """Rename a file that is in the place of a folder of the app's own data."""
     if folder.exists() and not folder.is_dir():
-        logger.warning("%s is no folder; it is set aside as %s", folder, move_aside(folder).name)
+        logger.warning("%s is not a folder; it is kept as %s", folder, move_aside(folder).name)
 
 
-def _probe(folder: Path) -> None:
+def _check_writable(folder: Path) -> None:
+    """Write and sync a probe file.
+
+    Raises:
+        OSError: The folder is not writable; ``filename`` is the folder.
+    """
     try:
         with tempfile.NamedTemporaryFile(prefix=".part-", dir=folder) as file:
             file.write(b"\0" * _PROBE_BYTES)
@@ -153,8 +157,8 @@ def _probe(folder: Path) -> None:
         raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
-def _clear(cache: Path) -> None:
-    """Remove what requests left that were killed: patients' images."""
+def _remove_leftovers(cache: Path) -> None:
+    """Remove the files of killed requests from the cache; they hold images of patients."""
     for path in [path for pattern in _LEFTOVERS for path in cache.glob(pattern)]:
         try:
             if path.is_dir() and not path.is_symlink():
@@ -162,4 +166,4 @@ def _clear(cache: Path) -> None:
             else:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            logger.warning("%s, left by a request that was killed, cannot be removed: %s", path, error)
+            logger.warning("%s, left by a killed request, cannot be removed: %s", path, error)

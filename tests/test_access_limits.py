@@ -27,7 +27,7 @@ WAIT = 60  # seconds until a test gives up; none waits so long
 
 
 @contextlib.contextmanager
-def serving(connections: int = 64, head: float = 30, patience: float = 30) -> Iterator[tuple[str, int]]:
+def serving(connections: int = 64, head: float = 30, timeout: float = 30) -> Iterator[tuple[str, int]]:
     """A server behind `Access` that counts what it read."""
     app = FastAPI()
 
@@ -44,7 +44,7 @@ def serving(connections: int = 64, head: float = 30, patience: float = 30) -> It
         return Response(b"x" * 50_000_000)
 
     sizes = {Body.SMALL: 1000, Body.UPLOAD: UPLOAD_LIMIT, Body.DICOM: 10_000}
-    limits = BodyLimits(sizes, {Body.UPLOAD: "max_upload_mb", Body.DICOM: "max_stow_mb"}, patience)
+    limits = BodyLimits(sizes, {Body.UPLOAD: "max_upload_mb", Body.DICOM: "max_stow_mb"}, timeout)
     access = Access(app, AllowedHosts(Listening(("127.0.0.1",), 0)), limits)
     config = uvicorn.Config(access, port=0, lifespan="off", log_config=None, timeout_keep_alive=WAIT)
     config.load()
@@ -166,7 +166,7 @@ def test_a_head_that_drips_is_not_waited_for():
 def test_a_body_that_does_not_come_is_408(path):
     """S10: a body may be slow, but not come to a halt."""
     text = f"{path} HTTP/1.1\r\n{HEAD}Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 900\r\n\r\n--b"
-    with serving(patience=0.5) as address, connected(address, text) as connection:
+    with serving(timeout=0.5) as address, connected(address, text) as connection:
         reply = answer(connection)
     assert reply.startswith(b"HTTP/1.1 408"), reply
     assert "too slowly" in json.loads(reply.partition(b"\r\n\r\n")[2])["detail"]

@@ -10,8 +10,8 @@ OWN = {"origin": "http://127.0.0.1:8000"}
 FOREIGN = {"origin": "http://evil.example"}
 
 
-def is_foreign(method: str, headers: dict[str, str], *, costs: bool = False, page: bool = False) -> bool:
-    return foreign_origin(method, headers, costs=costs, page=page) is not None
+def is_foreign(method: str, headers: dict[str, str], *, expensive: bool = False, page: bool = False) -> bool:
+    return foreign_origin(method, headers, expensive=expensive, page=page) is not None
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
@@ -57,7 +57,7 @@ def test_what_changes_something_is_for_own_pages_and_programs(method, headers, f
 )
 def test_what_costs_something_is_for_own_pages_and_programs(headers, foreign):
     """S2: <img src=…/attention/UID> on another page starts no inference."""
-    assert is_foreign("GET", headers, costs=True) is foreign
+    assert is_foreign("GET", headers, expensive=True) is foreign
 
 
 def test_a_link_leads_to_pages_only():
@@ -73,5 +73,5 @@ def test_what_the_user_allows_is_allowed():
     """S2: MONAI_LABEL_CORS_ORIGINS."""
     allowed = {"http://viewer.example"}
     headers = {**HOST, "origin": "http://viewer.example", "sec-fetch-site": "cross-site"}
-    assert foreign_origin("POST", headers, costs=False, page=False, allowed=allowed) is None
-    assert foreign_origin("POST", {**headers, **FOREIGN}, costs=False, page=False, allowed=allowed)
+    assert foreign_origin("POST", headers, expensive=False, page=False, allowed=allowed) is None
+    assert foreign_origin("POST", {**headers, **FOREIGN}, expensive=False, page=False, allowed=allowed)

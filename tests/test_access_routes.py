@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 
 from lib.server.access import route_table
 from lib.server.access.listening import Listening
-from lib.server.access.route_table import OFFERS, Body, keep_offered, offer_of
+from lib.server.access.route_table import ROUTES, Body, filter_routes, find_route
 from lib.server.access.rules import AccessRules
 from lib.server.folder_routes import folder_router
 from lib.settings import load_info
@@ -43,7 +43,7 @@ def pairs(routes) -> list[tuple[str, str]]:
 
 def test_the_application_has_exactly_the_routes_of_the_table(application):
     """S19, S20: no stock route of MONAI Label slips through, and none of ours is lost."""
-    table = [(offer.method, re.sub(r"{\w+", "{", offer.path)) for offer in OFFERS]
+    table = [(spec.method, re.sub(r"{\w+", "{", spec.path)) for spec in ROUTES]
     assert len(set(table)) == len(table)
     found = pairs(application.router.routes)
     assert len(set(found)) == len(found), "each is there once"
@@ -56,9 +56,9 @@ def test_the_application_has_exactly_the_routes_of_the_table(application):
 
 def test_each_route_says_why_it_is_there():
     """S19: no row without a reason."""
-    assert all(offer.reason for offer in OFFERS)
-    unsafe = [offer for offer in OFFERS if offer.method not in ("GET", "HEAD")]
-    assert not [offer for offer in unsafe if offer.page]
+    assert all(spec.reason for spec in ROUTES)
+    unsafe = [spec for spec in ROUTES if spec.method not in ("GET", "HEAD")]
+    assert not [spec for spec in unsafe if spec.page]
 
 
 def test_a_route_that_an_upgrade_brings_is_left_out():
@@ -77,7 +77,7 @@ def test_a_route_that_an_upgrade_brings_is_left_out():
     server.include_router(nested)
     server.mount("/static", FastAPI())
     assert any(isinstance(route, Mount) for route in server.router.routes)
-    server.router.routes[:] = keep_offered(server.router.routes)
+    server.router.routes[:] = filter_routes(server.router.routes)
     assert pairs(server.router.routes) == [("GET", "/info/")]
 
 
@@ -95,20 +95,20 @@ def test_a_route_that_an_upgrade_brings_is_left_out():
 )
 def test_what_may_be_sent_depends_on_the_route(method, path, body):
     """S9: parameters are small; images and DICOM objects are not."""
-    assert offer_of(method, path).body == body
+    assert find_route(method, path).body == body
 
 
 def test_c8_a_list_that_makes_volumes_costs():
-    assert offer_of("GET", "/datastore/").costs
+    assert find_route("GET", "/datastore/").expensive
 
 
-def test_s10_long_paths_are_not_remembered():
-    remembered = route_table._cached_offer
+def test_s10_long_paths_are_not_cached():
+    remembered = route_table._find_cached
     remembered.cache_clear()
     for number in range(100):
-        assert offer_of("GET", f"/ohif/{number}{'x' * 60_000}").page
-        assert offer_of("GET" + "X" * 60_000, "/").reason == "not in the table"
+        assert find_route("GET", f"/ohif/{number}{'x' * 60_000}").page
+        assert find_route("GET" + "X" * 60_000, "/").reason == "not in the table"
     assert remembered.cache_info().currsize == 0
-    assert offer_of("GET", "/status").page
+    assert find_route("GET", "/status").page
     assert remembered.cache_info().currsize == 1
     assert remembered.cache_info().maxsize <= 1024

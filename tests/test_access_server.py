@@ -91,7 +91,7 @@ def test_names_of_others_get_no_answer(server, method, path):
     answer = requests.request(method, server.url + path, headers={"Host": "rebind.test"})
     assert answer.status_code == 400
     if method != "HEAD":
-        assert "does not answer to the name 'rebind.test'" in answer.json()["detail"]
+        assert "does not accept the host name 'rebind.test'" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("host", ["localhost", "lung.example:443", socket.gethostname()])

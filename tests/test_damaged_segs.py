@@ -47,7 +47,7 @@ def store_missing(datastore):
 def own(datastore):
     (record,) = datastore.labels.history(datastore.list_images()[0])
     series = datastore.series(record.image_id)
-    return datastore.client.objects.place(series.study_uid, record.dicom_seg["sop_instance_uid"])
+    return datastore.client.objects.path_of(series.study_uid, record.dicom_seg["sop_instance_uid"])
 
 
 def foreign(datastore):

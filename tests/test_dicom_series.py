@@ -174,7 +174,7 @@ def test_image_files_are_images_but_masks_are_not(tmp_path):
     problems = {path.name.split(".")[0]: reason for path, reason in client.index.problems()}
     assert problems.keys() == {"mask", "scaled", "colour", "slice"}
     assert "mask" in problems["mask"]
-    assert "no HU" in problems["scaled"]
+    assert "not HU" in problems["scaled"]
 
 
 def test_doctor_says_the_verdict_on_each_series_and_file(tmp_path, capsys):

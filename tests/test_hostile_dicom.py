@@ -57,7 +57,7 @@ def deflated(slice_path: Path, zeros: int) -> bytes:
 
 def test_what_inflates_to_too_much_is_refused_everywhere(slice_path, monkeypatch):
     slice_path.write_bytes(deflated(slice_path, 33))
-    monkeypatch.setattr(dicom_file, "_MOST_INFLATED", 32 << 20)
+    monkeypatch.setattr(dicom_file, "_MAX_INFLATED_BYTES", 32 << 20)
 
     def inflate_at_once(*_: object) -> bytes:
         raise AssertionError("inflated")

@@ -83,7 +83,7 @@ def test_two_places_in_one_header_are_told(suffix, tmp_path):
     itk = sitk.ReadImage(str(tmp_path / f"ct{suffix}"))
     taken = "qform" if np.allclose(itk.GetOrigin(), 0, atol=1e-3) else "sform"
     (warning,) = read_image_file(tmp_path / f"ct{suffix}").warnings
-    assert f"the {taken} is taken, as by 3D Slicer" in warning and "differ by up to 166.0 mm" in warning
+    assert f"the {taken} is used, as by 3D Slicer" in warning and "differ by up to 166.0 mm" in warning
     assert warning in judge_image_file(read_image_file(tmp_path / f"ct{suffix}")).warnings
 
     image.set_sform(AFFINE, code=2)
@@ -94,7 +94,7 @@ def test_two_places_in_one_header_are_told(suffix, tmp_path):
 def test_the_reported_file_is_warned_of(shared_data):
     """R9: that of the bug report; ITK takes its qform."""
     (warning,) = read_image_file(shared_data / "reports/nifti-qform-sform/studies/ct.nii.gz").warnings
-    assert "the qform is taken, as by 3D Slicer" in warning
+    assert "the qform is used, as by 3D Slicer" in warning
 
 
 TABLE = "seriesuid,coordX,coordY,coordZ,diameter_mm\r\n1.2.3,-50.5,20.0,-185.0,20.25\r\n"

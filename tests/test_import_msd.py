@@ -150,4 +150,4 @@ def test_folders_that_are_no_such_set_are_refused_with_a_sentence(run_import, tm
     (source / "dataset.json").write_text("{")
     assert "damaged" in run_import("msd", source, "--workspace", workspace, status=1)
     assert "--studies is for slices" in run_import("msd", source, "--studies", tmp_path / "s", status=1)
-    assert "lies inside" in run_import("msd", source, "--workspace", source / "w", status=2)
+    assert "is inside" in run_import("msd", source, "--workspace", source / "w", status=2)

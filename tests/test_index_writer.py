@@ -237,7 +237,7 @@ def test_s15_sql_is_what_older_sqlite_understands(client):
 
 def test_c5_an_instance_that_is_stored_while_the_index_is_locked_is_told(client, database, tmp_path, monkeypatch):
     """C5: it was a bare sqlite3 error, 500, though the file was stored."""
-    monkeypatch.setattr(index_database, "_SECONDS", 0.2)
+    monkeypatch.setattr(index_database, "_LOCK_TIMEOUT_SECONDS", 0.2)
     with served(folder_router(client, tmp_path / "uploads")) as url:
         with writing(database):
             answer = post(f"{url}/proxy/dicom", encoded(instance("seg", SOPInstanceUID="1.2.3")))
@@ -273,7 +273,7 @@ def test_c5_an_instance_that_the_index_cannot_take_in_is_told(client, harm, stat
     assert client.index.has_instance("1.2.3")
     if harm == "damaged":
         client.index._connection.execute("DROP TABLE images")
-        with pytest.raises(UserError, match="made anew"):
+        with pytest.raises(UserError, match="being rebuilt"):
             client.index.forget([client.index.instances(client.index.series()[0][0]["0020000E"]["Value"][0])[0].path])
 
 

@@ -81,7 +81,7 @@ def test_weights_of_another_network_are_told(info, store, chest):
     task = infer_task(info | {"network": info["network"] | {"channels": [4, 6]}}, store)
     version = store.manifests()[0]["version"]
     store.serve(version)
-    with pytest.raises(UserError, match=f"{version} has the weights of another network"):
+    with pytest.raises(UserError, match=f"weights of version {version} do not fit"):
         task({**REQUEST, "image": str(chest)})
 
 

@@ -30,7 +30,7 @@ def test_user_and_password_are_taken_out(url, expected):
 )
 def test_what_is_no_address_is_told_without_it(url):
     """S11"""
-    with pytest.raises(UserError, match="address of the PACS") as raised:
+    with pytest.raises(UserError, match="URL of the PACS") as raised:
         split_login(url)
     assert "se" + "cret" not in str(raised.value)
 

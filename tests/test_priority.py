@@ -42,7 +42,7 @@ def test_the_server_waits_passively_however_it_was_started(server):
     environment = psutil.Process(server.process.pid).environ()
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
     assert "MONAI_LABEL_APP_DIR" not in environment
-    assert server.log_text().count("Starting again with OMP_WAIT_POLICY=PASSIVE") == 1
+    assert server.log_text().count("Restarting with OMP_WAIT_POLICY=PASSIVE") == 1
 
 
 def test_the_servers_own_background_is_of_low_priority(server):
@@ -77,7 +77,7 @@ def test_a_training_leaves_one_core_to_the_others(monkeypatch, threads, left):
     monkeypatch.setattr(os, "setpriority", lambda kind, thread, niceness: lowered.update({thread: niceness}))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(torch, "set_num_threads", kept.append)
-    priority.give_way()
+    priority.use_lowest_priority()
     assert kept == [left]
     assert lowered[threading.get_native_id()] == 19
     assert set(lowered.values()) == {19}

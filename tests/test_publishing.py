@@ -10,7 +10,7 @@ import pytest
 
 from lib.cli import main
 from lib.publishing import ModelStore
-from lib.publishing.adoption import left_behind
+from lib.publishing.adoption import missing_versions
 from lib.publishing.gate import Scores, judge
 from lib.settings import APP_DIR
 
@@ -26,21 +26,21 @@ def scores(dice: float, false_positives: float) -> Scores:
     [
         (scores(0.8, 1), scores(0.7, 1), True, "not worse"),
         (scores(0.695, 1), scores(0.7, 1), True, "not worse"),
-        (scores(0.68, 1), scores(0.7, 1), False, "outlines tumours worse"),
-        (scores(0.9, 3), scores(0.7, 1), False, "no tumour"),
+        (scores(0.68, 1), scores(0.7, 1), False, "its Dice is lower"),
+        (scores(0.9, 3), scores(0.7, 1), False, "more false positives"),
         (
             scores(0.6, 3),
             scores(0.7, 1),
             False,
-            "worse than the model in use: Dice lower by more than 0.01, and it marks more",
+            "than that of the model in use by more than 0.01, and it has over",
         ),
         (scores(0.7, 1.5), scores(0.7, 1), True, "not worse"),
         (scores(0.1, 9), None, True, "no model before"),
         (None, scores(0.7, 1), False, "not compared"),  # C9
         (None, None, False, "not compared"),  # C9
-        (scores(math.nan, 1), scores(0.7, 1), False, "new model are no numbers"),  # C9
-        (scores(0.7, math.inf), None, False, "new model are no numbers"),  # C9
-        (scores(0.7, 1), scores(math.nan, 1), False, "model in use are no numbers"),  # C9
+        (scores(math.nan, 1), scores(0.7, 1), False, "new model are not finite"),  # C9
+        (scores(0.7, math.inf), None, False, "new model are not finite"),  # C9
+        (scores(0.7, 1), scores(math.nan, 1), False, "model in use are not finite"),  # C9
     ],
 )
 def test_the_rule(candidate, published, publish, word):
@@ -222,12 +222,12 @@ def test_versions_of_an_earlier_release_are_adopted_with_a_hash_and_none_serves(
     workspace = tmp_path / "workspace"
     store = ModelStore(workspace / "models")
     newer = store.keep(weights, {})
-    assert left_behind(store, tmp_path / "app") == old
+    assert missing_versions(store, tmp_path / "app") == old
     command = ["models", "--workspace", str(workspace), "--model-dir", str(tmp_path / "none")]
     assert main([*command, "--adopt", str(tmp_path / "app")]) == 0
     said = capsys.readouterr().out
     assert "2 version(s) copied" in said
-    assert f"{old[1]} is left out" in said
+    assert f"{old[1]} is not copied" in said
     assert f"--serve {old[2]}" in said
     assert [manifest["version"] for manifest in store.manifests()] == [old[0], old[2], newer]
     assert all(manifest["sha256"] for manifest in store.manifests())

@@ -125,7 +125,7 @@ def test_the_same_image_twice_is_kept_once_and_costs_nothing(folder, syntax):
         transcode(folder.root / "two", syntax)
     series = folder.look()[uid]
     assert (series.problem, series.warnings, series.instance_count) == (None, (), 12)
-    assert set(folder.named().values()) == {"the same image once more: same SOP Instance UID and pixels"}
+    assert set(folder.named().values()) == {"a copy of another file: same SOP Instance UID and pixels"}
     assert np.array_equal(sitk.GetArrayFromImage(read_volume(folder.client.series_paths(series.study_uid, uid))), HU)
 
     shutil.rmtree(folder.root / "one")
@@ -152,7 +152,7 @@ def test_one_series_uid_in_two_studies_is_left_out(folder):
     uid = folder.write("one")
     shutil.copytree(folder.root / "one", folder.root / "two")
     change(list((folder.root / "two").iterdir()), lambda dataset: setattr(dataset, "StudyInstanceUID", "1.2.3"))
-    assert "stands in 2 studies" in folder.look()[uid].problem
+    assert "2 studies share its Series Instance UID" in folder.look()[uid].problem
 
 
 def test_what_is_stored_under_a_known_uid_does_not_displace_the_users_file(folder):
@@ -167,7 +167,7 @@ def test_what_is_stored_under_a_known_uid_does_not_displace_the_users_file(folde
     assert len(folder.client.index.instances(uid)) == 12
     ((path, reason),) = folder.client.index.problems()
     assert not path.is_relative_to(folder.root)
-    assert reason == "has the SOP Instance UID of another file, which came first: that one is used"
+    assert reason == "has the SOP Instance UID of an earlier file, which is used instead"
     catalog = SeriesCatalog(folder.client)
     catalog.refresh()
     assert catalog.get(uid).problem is None
@@ -222,7 +222,7 @@ def test_an_object_of_another_patient_is_left_out_alone():
     found = shared_uids(
         [header("1", "CT", "P"), header("2", "SEG", "Q"), header("3", "SR", ""), header("4", "SR", "P ")]
     )
-    assert found == {"2": "it names PatientID 'Q', but lies in a study of 'P'"}
+    assert found == {"2": "it has PatientID 'Q', but belongs to a study of 'P'"}
 
 
 def test_a_pacs_that_mixes_patients_is_told(folder):

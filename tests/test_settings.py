@@ -39,7 +39,7 @@ def test_values_get_their_type(tmp_path):
     ("name", "text", "sentence"),
     [
         ("thresold", "0.5", "--conf thresold is not known. Did you mean threshold? Known: allow_network, "),
-        ("threshold", "0,5", "above 0 and below 1, not '0,5'. Decimals have a point: 0.5."),
+        ("threshold", "0,5", "above 0 and below 1, not '0,5'. Use a decimal point: 0.5."),
         ("threshold", "7", "--conf threshold must be a number above 0 and below 1, not '7'."),
         ("threshold", "high", "--conf threshold must be a number above 0 and below 1, not 'high'."),
         ("batch_size", "eight", "--conf batch_size must be a whole number from 1 to 256, not 'eight'."),
@@ -88,7 +88,11 @@ _OFFSETS = "slice_offsets_mm: [-10, -5, -2.5, -1.25, 0, 1.25, 2.5, 5, 10]"
         ),
         (_OFFSETS, _OFFSETS.replace("-10", "-11"), "views must be 1, not 4"),
         ("network:", "netwrok:", "netwrok is not known. Did you mean network? Known: config, description"),
-        ("lung_tumor: 1", "lung_tumor: 300", "labels must be names with a value each: a whole number from 1 to 255"),
+        (
+            "lung_tumor: 1",
+            "lung_tumor: 300",
+            "a mapping of names to values, each a whole number from 1 to 255",
+        ),
         ("lung_tumor: 1", "lung_tumour: 1", "segments must describe every label; lung_tumour is missing."),
         ('["49755003", SCT, Morph', "[49755003, SCT, Morph", "segments.lung_tumor.category must be a list of 3 values"),
         ("name: LungLabel\n", "name: LungLabel\nversion: 0.1\n", "version must be text, not 0.1."),
@@ -128,7 +132,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path):
     """S17"""
     assert "info.yaml cannot be read: No such file" in refusal(lambda: load_info(tmp_path / "info.yaml"))[0]
     (tmp_path / "info.yaml").write_bytes(b"name: \xff")
-    assert refusal(lambda: load_info(tmp_path / "info.yaml")) == ["info.yaml is not YAML: it is not text in UTF-8."]
+    assert refusal(lambda: load_info(tmp_path / "info.yaml")) == ["info.yaml is not YAML: it is not UTF-8 text."]
 
 
 def test_all_that_is_wrong_is_named_at_once(tmp_path):

@@ -256,7 +256,7 @@ def test_what_cannot_be_measured_is_not_judged_better_than_anything(info, cases,
     request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 1, "pretrained": False}
     stats = train(request, Labelled(cases))
     assert stats["verdict"]["publish"] is False
-    assert "scores of the model in use are no numbers" in stats["verdict"]["reason"]
+    assert "scores of the model in use are not finite" in stats["verdict"]["reason"]
     assert stats["verdict"]["published"]["dice"] is None
     assert len(ModelStore(tmp_path).manifests()) == 1
 

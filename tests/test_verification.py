@@ -29,7 +29,7 @@ def workspace(tmp_path_factory):
     for text in ("first", "second"):
         store.save("1.2.3", "final", lambda path, text=text: path.write_text(text), {})
     objects = StoredObjects(folder / "segs")
-    objects.write(objects.place("1.2", "3.4"), lambda part: part.write_bytes(b"DICOM" * 50))
+    objects.write(objects.path_of("1.2", "3.4"), lambda part: part.write_bytes(b"DICOM" * 50))
     ImageInfo(folder / "image_info").update("1.2.3", {"strategy": {}})
     FolderIndex(folder / "cache" / "index.sqlite", [folder / "segs"]).scan()
     gc.collect()  # closes it

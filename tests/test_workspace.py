@@ -25,7 +25,7 @@ from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.log_file import log_path, move_log
 from lib.server.sessions import TolerantSessions
 from lib.settings import APP_DIR, Settings
-from lib.workspace import _lock_workspace, open_workspace, refusing_to_start
+from lib.workspace import _lock_workspace, exit_on_startup_error, open_workspace
 from tests.support.client import detail, put_label
 from tools.support.app_server import monailabel_server
 from tools.support.damage import DAMAGES, damage
@@ -43,7 +43,7 @@ def test_s12_a_second_claim_names_the_process_of_the_first(tmp_path):
     with pytest.raises(UserError, match=f"process {os.getpid()}"):
         _lock_workspace(tmp_path)
     (tmp_path / "server.pid").write_bytes(b"\xff")
-    with pytest.raises(UserError, match="unknown process number"):
+    with pytest.raises(UserError, match="unknown process id"):
         _lock_workspace(tmp_path)
     first.release()
     _lock_workspace(tmp_path).release()
@@ -107,7 +107,7 @@ def test_s16_a_file_in_the_place_of_somebodys_work_is_told(settings, name):
     path = settings.workspace / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("junk")
-    with pytest.raises(UserError, match=r"there is a file .*Move it away"):
+    with pytest.raises(UserError, match=r"a file is in the place .*Move it away"):
         open_workspace(settings)
     assert path.read_text() == "junk"
 
@@ -115,7 +115,7 @@ def test_s16_a_file_in_the_place_of_somebodys_work_is_told(settings, name):
 MOUNTS = {
     "full disk": ("mount -t tmpfs -o size=32k none W && mkdir W/labels && head -c 1M /dev/zero > W/fill", "is full"),
     "full cache": ("mkdir W/cache && mount -t tmpfs -o size=4k none W/cache", r"disk is full .*W/cache"),
-    "read-only workspace": ("mount -t tmpfs none W && mount -o remount,ro W", "cannot be written to .Read-only"),
+    "read-only workspace": ("mount -t tmpfs none W && mount -o remount,ro W", "not writable .Read-only"),
     "read-only models": ("mkdir W/models && mount -t tmpfs -o ro none W/models", r"Read-only file system: .*W/models"),
     "read-only labels": ("mkdir W/labels && mount -t tmpfs -o ro none W/labels", r"Read-only file system: .*W/labels"),
 }
@@ -132,9 +132,9 @@ def test_s16_a_disk_that_takes_nothing_is_told_in_one_sentence(tmp_path, kind):
     program = (
         "import sys; sys.modules['monailabel.app'] = sys\n"
         "from lib.settings import Settings\n"
-        "from lib.workspace import open_workspace, refusing_to_start\n"
+        "from lib.workspace import open_workspace, exit_on_startup_error\n"
         f"settings = Settings.from_conf('/nowhere', {{'workspace': {str(workspace)!r}}})\n"
-        "with refusing_to_start(): open_workspace(settings)\n"
+        "with exit_on_startup_error(): open_workspace(settings)\n"
         "print('started')"
     )
     script = f'cd {tmp_path} && {mounting}; cd {APP_DIR} && exec {sys.executable} -c "$PROGRAM"'
@@ -152,7 +152,7 @@ def test_s16_a_disk_that_takes_nothing_is_told_in_one_sentence(tmp_path, kind):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device", "/x"), sqlite3.OperationalError("x")])
 def test_s16_what_fails_later_is_a_sentence_too(error):
-    with pytest.raises(UserError), refusing_to_start():
+    with pytest.raises(UserError), exit_on_startup_error():
         raise error
 
 
@@ -249,7 +249,7 @@ STATES = {**DAMAGES, "locked": _locked, "other tables": _other_tables, "other da
 @pytest.mark.parametrize("kind", STATES)
 def test_s15_the_index_is_made_anew(dicom, tmp_path, kind, monkeypatch):
     """S15: the server did not start."""
-    monkeypatch.setattr("lib.dicomweb.index_database._SECONDS_AT_START", 0.2)
+    monkeypatch.setattr("lib.dicomweb.index_database._STARTUP_LOCK_TIMEOUT_SECONDS", 0.2)
     path = tmp_path / "cache" / "index.sqlite"
     FolderIndex(path, [dicom]).scan()
     gc.collect()  # closes it
@@ -267,13 +267,13 @@ def test_s15_damage_that_comes_while_the_server_runs_is_told_and_mended(dicom, t
     index = FolderIndex(tmp_path / "cache" / "index.sqlite", [dicom])
     index.scan()
     index._connection.execute("UPDATE series SET header = '{'")
-    with pytest.raises(UserError, match="made anew") as told:
+    with pytest.raises(UserError, match="being rebuilt") as told:
         index.series()
     assert told.value.status == 503
     index.scan()
     assert len(index.series()) == 1
     index._connection.execute("DROP TABLE images")
-    with pytest.raises(UserError, match="made anew"):
+    with pytest.raises(UserError, match="being rebuilt"):
         index.images()
     assert index.scan().added == GRID.shape[0]
     assert index.images() == []

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 def _verify(studies: str | None, workspace: str | None) -> int:
     """Name everything of a workspace that is not what was stored; 1 if there is any."""
     from lib.settings import Settings
-    from lib.verification import damage_of_workspace  # it needs packages that may be missing
+    from lib.verification import find_damage  # it needs packages that may be missing
 
     if not studies and not workspace:
         raise UserError("Say which workspace: give STUDIES as the server was given, or --workspace DIR.")
@@ -57,7 +57,7 @@ def _verify(studies: str | None, workspace: str | None) -> int:
     if not settings.workspace.is_dir():
         raise UserError(f"There is no workspace {settings.workspace}.")
     print(f"{settings.workspace}")
-    damaged = damage_of_workspace(settings)
+    damaged = find_damage(settings)
     for damage in damaged:
         print(f"  {damage.kind}: {damage.problem}")
     print(f"\n{len(damaged)} damaged." if damaged else "\nAll is as it was stored.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.datastore.series_usability import SeriesUsability
-from lib.dicomweb.set_aside import ODD, TWINS
+from lib.dicomweb.set_aside import DUPLICATE_UID, ODD
 from lib.dicomweb.shared_uids import shared_uids
 
 _EXAMPLES = 3
@@ -34,7 +34,7 @@ def series_remarks(headers: Iterable[dict[str, dict[str, Any]]], left_out: _Left
 
 
 def _of_files(files: Sequence[tuple[Path, str]]) -> SeriesUsability:
-    twins = [path.name for path, reason in files if reason in TWINS]
+    twins = [path.name for path, reason in files if reason in DUPLICATE_UID]
     if twins:
         return SeriesUsability(
             f"{len(twins)} files have the SOP Instance UID of another file, but other pixels or another PatientID, "

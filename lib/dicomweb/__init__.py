@@ -1,1 +1,1 @@
-"""DICOMweb (PS3.18) over a plain folder, and the way through to a PACS."""
+"""DICOMweb (PS3.18) over a folder, and a proxy to a PACS."""

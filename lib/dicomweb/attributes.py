@@ -32,14 +32,14 @@ INSTANCE = (
     "BitsAllocated",
     "SamplesPerPixel",
     "NumberOfFrames",
-    # What decides whether a series is one regular grid (PS3.3 C.7.6.2, C.8.2.1):
+    # Decide whether a series is one regular grid (PS3.3 C.7.6.2, C.8.2.1):
     "ImageType",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
     "SliceThickness",
     "GantryDetectorTilt",
-    # What its values mean (PS3.3 C.11.1), and what was given to the patient:
+    # Meaning of the pixel values (PS3.3 C.11.1), and contrast agent:
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",

@@ -1,4 +1,4 @@
-"""DICOM JSON (PS3.18 F) of a dataset, whatever its elements hold."""
+"""Conversion of a dataset to DICOM JSON (PS3.18 F) that tolerates invalid elements."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _DicomJson = dict[str, dict[str, Any]]
 
 
 def to_json(dataset: Dataset, keywords: Sequence[str] | None = None) -> _DicomJson:
-    """Convert a dataset element by element.
+    """Convert a dataset to DICOM JSON element by element.
 
-    pydicom's ``to_json_dict`` cuts the decimals off an integer string, and fails as a whole (or switches the whole
-    process to strict reading for a while) where one element cannot be parsed. Here such an element keeps its text if
-    it should be a number, so that a message can name it, and is left out if not. Binary values over 1 KiB (private
-    blocks, lookup tables, overlays, pixels) are left out: no viewer here asks for them.
+    pydicom's ``to_json_dict`` truncates decimals of an integer string, and fails as a whole (or temporarily switches
+    the whole process to strict reading) if one element cannot be parsed. Here such an element keeps its text if its VR
+    is numeric, so that a message can quote it, and is omitted otherwise. Binary values over 1 KiB (private blocks,
+    lookup tables, overlays, pixels) are omitted, because no viewer uses them.
 
     Args:
         dataset: Any dataset.
-        keywords: Which attributes are wanted; all by default.
+        keywords: Keywords of the attributes to convert; default: all.
     """
     found: _DicomJson = {}
     tags = list(dataset.keys()) if keywords is None else [tag for word in keywords if (tag := Tag(word)) in dataset]
     for tag in tags:
         try:
             element = dataset[tag]
-        except Exception:  # pydicom raises many kinds on values that are none
+        except Exception:  # pydicom raises many types on invalid values
             converted = _text(dataset, tag)
         else:
             converted = _element(element)
@@ -52,7 +52,7 @@ def _element(element: DataElement) -> dict[str, Any] | None:
             values = element.value if isinstance(element.value, (MultiValue, list)) else [element.value]
             return {"vr": element.VR, "Value": [_number(value, element.VR) for value in values]}
         return element.to_json_dict(None, _MAX_INLINE_BYTES)
-    except Exception:  # an odd value of one element must not cost the others
+    except Exception:  # an invalid value of one element must not affect the others
         return None
 
 
@@ -67,11 +67,11 @@ def _number(value: Any, vr: str) -> float | int | str | None:
 
 
 def _text(dataset: Dataset, tag: int) -> dict[str, Any] | None:
-    """What stands where a number should."""
+    """Return the text of an element with numeric VR whose value is not a number; None for other elements."""
     try:
         raw = dataset.get_item(tag)
         vr = raw.VR or dictionary_VR(tag)
-    except Exception:  # of an unknown VR, or of no known tag
+    except Exception:  # unknown VR or tag
         return None
     if vr not in ("DS", "IS") or not isinstance(raw.value, bytes):
         return None

@@ -1,8 +1,8 @@
-"""A folder of DICOM files with the methods of ``dicomweb_client``'s client.
+"""Client for a folder of DICOM files with the interface of ``dicomweb_client``.
 
-``dicomweb_client.DICOMfileClient`` would be the library's own answer; version 0.59.3 was measured and left:
-its connection works in one thread only, each update reads every file again, it cannot hand out implicit
-little endian, RLE or big endian instances, ignores date ranges, and merges instances without a UID.
+``dicomweb_client.DICOMfileClient`` was evaluated in version 0.59.3 and rejected: its connection works in one thread
+only, each update reads every file again, it cannot return implicit little endian, RLE or big endian instances, ignores
+date ranges, and merges instances without a UID.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_metadata
 from lib.dicomweb.folder_index import FolderChanges, FolderIndex, IndexedFile
 from lib.dicomweb.folder_store import FolderStore
-from lib.dicomweb.folder_walk import explain
+from lib.dicomweb.folder_walk import read_failure
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import first_value, matches, tag_of, values_of
 from lib.dicomweb.shared_uids import shared_uids
@@ -38,11 +38,11 @@ _CACHED_INSTANCES = 4096
 
 
 class FolderClient:
-    """QIDO-RS, WADO-RS and STOW-RS over a folder, read-only but for what is stored.
+    """QIDO-RS, WADO-RS and STOW-RS over a folder.
 
     Args:
-        studies: The user's DICOM folder. Never written to.
-        store_dir: Where STOW-RS puts instances; its content answers queries like the folder's.
+        studies: The user's DICOM folder; read-only.
+        store_dir: Folder that STOW-RS writes to; queries cover both folders.
         database: File of the index.
     """
 
@@ -54,7 +54,7 @@ class FolderClient:
         self._store = FolderStore(self.index, self.objects, self.base_url)
 
     def scan(self, progress: Callable[[int, int], None] | None = None) -> FolderChanges:
-        """Take in what changed in the folder since the last time."""
+        """Update the index with the changes in the folder since the last scan."""
         return self.index.scan(progress)
 
     def search_for_studies(
@@ -65,7 +65,7 @@ class FolderClient:
         fields: Sequence[str] | None = None,
         search_filters: Mapping[str, Any] | None = None,
     ) -> list[_DicomJson]:
-        """QIDO-RS search for studies, newest first; DICOM JSON of each."""
+        """Search for studies (QIDO-RS); return the DICOM JSON of each, newest first."""
         studies: dict[str, _DicomJson] = {}
         hidden: dict[str, dict[str, str]] = {}
         series = self.index.series()
@@ -94,7 +94,7 @@ class FolderClient:
         fields: Sequence[str] | None = None,
         search_filters: Mapping[str, Any] | None = None,
     ) -> list[_DicomJson]:
-        """QIDO-RS search for series, of one study or of all."""
+        """Search for series (QIDO-RS) in one study or in all."""
         found = []
         for header, count in self.index.series(study_instance_uid):
             _add(header, "00201209", count)
@@ -112,7 +112,7 @@ class FolderClient:
         fields: Sequence[str] | None = None,
         search_filters: Mapping[str, Any] | None = None,
     ) -> list[_DicomJson]:
-        """QIDO-RS search for instances, of one series, of one study or of all."""
+        """Search for instances (QIDO-RS) in one series, in one study or in all."""
         found = []
         for header, count in self.index.series(study_instance_uid, series_instance_uid):
             _add(header, "00201209", count)
@@ -127,32 +127,32 @@ class FolderClient:
         return _page(found, limit, offset)
 
     def retrieve_study_metadata(self, study_instance_uid: str) -> list[_DicomJson]:
-        """WADO-RS metadata of every instance of a study."""
+        """Return the WADO-RS metadata of every instance of a study."""
         found, failed = [], None
         for header in self.search_for_series(study_instance_uid):
             try:
                 found += self.retrieve_series_metadata(study_instance_uid, values_of(header, "0020000E")[0])
             except (NotUsableError, UserError) as error:  # one damaged series must not hide the others
-                logger.warning("A series of study %s is left out of its metadata: %s", study_instance_uid, error)
+                logger.warning("A series is omitted from the metadata of study %s: %s", study_instance_uid, error)
                 failed = error
         if failed and not found:
             raise failed
         return found
 
     def retrieve_series_metadata(self, study_instance_uid: str, series_instance_uid: str) -> list[_DicomJson]:
-        """WADO-RS metadata of every instance of a series; of none where it is not clear whose images they are."""
+        """Return the WADO-RS metadata of every instance of a series; an empty list if its patient is ambiguous."""
         if series_instance_uid in self._hidden(study_instance_uid):
             return []
         return [self._read(_metadata, file) for file in self._series_files(study_instance_uid, series_instance_uid)]
 
     def left_out(self) -> dict[str, list[tuple[Path, str]]]:
-        """The files that are left out of each series, by SeriesInstanceUID, with the reason."""
+        """Return the files that are left out of each series, by SeriesInstanceUID, with the reason."""
         return self.index.left_out()
 
     def retrieve_instance_metadata(
         self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str
     ) -> _DicomJson:
-        """WADO-RS metadata of an instance.
+        """Return the WADO-RS metadata of an instance.
 
         Raises:
             LookupError: There is no such instance.
@@ -160,11 +160,11 @@ class FolderClient:
         return self._read(_metadata, self._file(study_instance_uid, series_instance_uid, sop_instance_uid))
 
     def retrieve_series(self, study_instance_uid: str, series_instance_uid: str) -> list[Dataset]:
-        """WADO-RS: the instances of a series, with pixel data."""
+        """Return the instances of a series with pixel data (WADO-RS)."""
         return [self._read(_instance, file) for file in self._series_files(study_instance_uid, series_instance_uid)]
 
     def retrieve_instance(self, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> Dataset:
-        """WADO-RS: an instance, with pixel data.
+        """Return an instance with pixel data (WADO-RS).
 
         Raises:
             LookupError: There is no such instance.
@@ -178,7 +178,7 @@ class FolderClient:
         sop_instance_uid: str,
         frame_numbers: list[int],
     ) -> tuple[UID, list[bytes]]:
-        """WADO-RS frames as they are stored, with the transfer syntax UID of the bytes.
+        """Return the transfer syntax UID and the stored bytes of frames (WADO-RS).
 
         Raises:
             LookupError: There is no such instance or frame.
@@ -187,51 +187,52 @@ class FolderClient:
         return self._read(lambda one: read_frames(one.path, frame_numbers), file)
 
     def series_paths(self, study_instance_uid: str, series_instance_uid: str) -> list[Path]:
-        """The files of a series; what a PACS has to send first, a folder has at hand.
+        """Return the files of a series.
 
         Raises:
-            FolderAwayError: They cannot be reached now.
-            UserError: One was deleted.
+            FolderUnavailableError: The folder is unavailable.
+            UserError: A file was deleted.
+            DamagedFileError: A file of the workspace is damaged.
         """
         files = self._series_files(study_instance_uid, series_instance_uid)
-        return [self.check_readable(self._whole(file).path) for file in files]
+        return [self.check_readable(self._intact(file).path) for file in files]
 
     def check_readable(self, path: Path) -> Path:
-        """Return the path of a file of the index.
+        """Return ``path``, a file of the index, if it can be read.
 
         Raises:
-            FolderAwayError: It cannot be reached now.
-            UserError: It was deleted.
+            FolderUnavailableError: The folder is unavailable.
+            UserError: The file was deleted.
         """
         try:
             with path.open("rb"):
                 return path
         except OSError as error:
-            raise explain(path, error, self.index.roots) from error
+            raise read_failure(path, error, self.index.roots) from error
 
     def versions(self, study_instance_uid: str, series_instance_uid: str) -> dict[str, str]:
-        """Of each instance of a series, by its SOPInstanceUID, what changes when its file does."""
+        """Return by SOPInstanceUID, for each instance of a series, a value that changes when its file changes."""
         return {file.sop_uid: file.version for file in self._series_files(study_instance_uid, series_instance_uid)}
 
     def images(self) -> list[ImageFile]:
-        """The NIfTI, NRRD and MetaImage files; no DICOMweb query finds them."""
+        """Return the NIfTI, NRRD and MetaImage files, which DICOMweb queries do not cover."""
         return self.index.images()
 
     def store_instances(self, datasets: Sequence[Dataset], study_instance_uid: str | None = None) -> Dataset:
-        """STOW-RS of datasets, into the workspace; returns the store response (PS3.18 10.5.3)."""
+        """Store datasets in the workspace (STOW-RS) and return the store response (PS3.18 10.5.3)."""
         return self._store.store_instances(datasets)
 
     def store_files(self, parts: Sequence[Path], study_instance_uid: str | None = None) -> Dataset:
-        """STOW-RS of files, into the workspace; see :meth:`FolderStore.store_files`."""
+        """Store files in the workspace (STOW-RS); see :meth:`FolderStore.store_files`."""
         return self._store.store_files(parts, study_instance_uid)
 
     def _read(self, read: Callable[[IndexedFile], _Read], file: IndexedFile) -> _Read:
         try:
-            return read(self._whole(file))
+            return read(self._intact(file))
         except OSError as error:
             if error.errno is None:
                 raise
-            raise explain(file.path, error, self.index.roots) from error
+            raise read_failure(file.path, error, self.index.roots) from error
 
     def _hidden(self, study_uid: str) -> dict[str, str]:
         return shared_uids(header for header, _ in self.index.series(study_uid))
@@ -239,8 +240,12 @@ class FolderClient:
     def _series_files(self, study_uid: str, series_uid: str) -> list[IndexedFile]:
         return [file for file in self.index.instances(series_uid) if file.study_uid == study_uid]
 
-    def _whole(self, file: IndexedFile) -> IndexedFile:
-        """The file, if it is not one of the workspace that is damaged."""
+    def _intact(self, file: IndexedFile) -> IndexedFile:
+        """Return the file if it is intact; files outside of the workspace have no checksum to compare with.
+
+        Raises:
+            DamagedFileError: The file belongs to the workspace and is damaged.
+        """
         self.objects.check(file.path)
         return file
 
@@ -274,10 +279,11 @@ def _instance(file: IndexedFile) -> Dataset:
     dataset = read_dicom(file.path, force=True)
     dataset.StudyInstanceUID = file.study_uid
     dataset.SeriesInstanceUID = file.series_uid
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = file.sop_uid
+    dataset.SOPInstanceUID = file.sop_uid
     meta = dataset.file_meta
-    meta.TransferSyntaxUID = meta.get("TransferSyntaxUID") or file.transfer_syntax
-    meta.MediaStorageSOPClassUID = meta.get("MediaStorageSOPClassUID") or values_of(file.attributes, "00080016")[0]
+    meta.MediaStorageSOPInstanceUID = UID(file.sop_uid)
+    meta.TransferSyntaxUID = UID(meta.get("TransferSyntaxUID") or file.transfer_syntax)
+    meta.MediaStorageSOPClassUID = UID(meta.get("MediaStorageSOPClassUID") or values_of(file.attributes, "00080016")[0])
     return dataset
 
 
@@ -287,7 +293,7 @@ def _add(dataset: _DicomJson, tag: str, count: int) -> None:
 
 
 def _searchable(filters: Mapping[str, Any] | None, tags: tuple[str | None, ...]) -> dict[str, Any]:
-    """Leave out filters on attributes of another level; a server may ignore them (PS3.18 8.3.4.4)."""
+    """Return the filters without those on attributes of other levels, which a server may ignore (PS3.18 8.3.4.4)."""
     return {name: value for name, value in (filters or {}).items() if tag_of(name) in tags}
 
 

@@ -1,4 +1,4 @@
-"""Where a folder's STOW-RS instances go: into the workspace, never into the user's folder, and each UID once."""
+"""STOW-RS storage for a folder of studies: in the workspace, never in the user's folder, each UID once."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 
 class FolderStore:
-    """Keeps instances below a folder of the workspace and takes them into the index.
+    """Stores instances below a folder of the workspace and adds them to the index.
 
     Args:
-        index: Of the user's folder and of the workspace.
-        objects: The instances that are kept, each with its checksum.
-        base_url: Of the folder, for the Retrieve URL of the answer.
+        index: Index of the user's folder and of the workspace.
+        objects: The stored instances and their checksums.
+        base_url: URL of the folder, for the Retrieve URL of the response.
     """
 
     def __init__(self, index: FolderIndex, objects: StoredObjects, base_url: str) -> None:
@@ -38,15 +38,15 @@ class FolderStore:
         self._lock = threading.Lock()
 
     def store_files(self, parts: Sequence[Path], study_uid: str | None = None) -> Dataset:
-        """Store DICOM files byte by byte, as STOW-RS does.
+        """Store unmodified copies of DICOM files (STOW-RS).
 
         Args:
             parts: The files.
-            study_uid: The study that all belong to; None for any.
+            study_uid: The study that all instances must belong to; None for any.
 
         Returns:
-            The store response (PS3.18 10.5.3): a Referenced SOP Sequence of what is stored, and a Failed SOP Sequence
-            of what is not, with the reason.
+            The store response (PS3.18 10.5.3): a Referenced SOP Sequence of the stored instances, and a Failed SOP
+            Sequence of the others, with the reason.
 
         Raises:
             UserError: The only instance is not stored, or none can be read.
@@ -55,10 +55,10 @@ class FolderStore:
         def store(part: Path) -> tuple[Dataset, Path]:
             header = read_uids(part)
             if study_uid not in (None, header.StudyInstanceUID):
-                told = (
+                message = (
                     f"Instance {header.SOPInstanceUID} belongs to study {header.StudyInstanceUID}, not to {study_uid}."
                 )
-                raise NotStoredError(NOT_UNDERSTOOD, told, header)
+                raise NotStoredError(NOT_UNDERSTOOD, message, header)
             return header, self._keep(header, lambda target: shutil.copyfile(part, target))
 
         response, failures = self._store_each(parts, store)
@@ -68,7 +68,7 @@ class FolderStore:
         return response
 
     def store_instances(self, datasets: Sequence[Dataset]) -> Dataset:
-        """Store datasets that this app made; returns the store response."""
+        """Store datasets created by this app, and return the store response."""
 
         def store(dataset: Dataset) -> tuple[Dataset, Path]:
             for uid in (dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID):
@@ -97,34 +97,34 @@ class FolderStore:
         return response, failures
 
     def _keep(self, header: Dataset, write: Callable[[Path], Any]) -> Path:
-        path = self._objects.place(str(header.StudyInstanceUID), str(header.SOPInstanceUID))
+        path = self._objects.path_of(str(header.StudyInstanceUID), str(header.SOPInstanceUID))
         with self._lock:
             if path.exists() or self._index.has_instance(header.SOPInstanceUID):
-                told = f"There is an instance {header.SOPInstanceUID} already; it stays as it is."
-                raise NotStoredError(DUPLICATE, told, header)
+                message = f"There is an instance {header.SOPInstanceUID} already; it is not replaced."
+                raise NotStoredError(DUPLICATE, message, header)
             others = self._index.instances(header.SeriesInstanceUID)
             classes = {uid for other in others for uid in values_of(other.attributes, "00080016")}
             studies = {other.study_uid for other in others}
             if classes - {header.SOPClassUID} or studies - {header.StudyInstanceUID}:
-                told = (
-                    f"Series {header.SeriesInstanceUID} has instances of another kind or study; instance "
+                message = (
+                    f"Series {header.SeriesInstanceUID} has instances of another SOP Class or study; instance "
                     f"{header.SOPInstanceUID} needs a Series Instance UID of its own."
                 )
-                raise NotStoredError(DOES_NOT_FIT, told, header)
+                raise NotStoredError(DOES_NOT_FIT, message, header)
             self._objects.write(path, write)
             try:
                 self._index.add([path.resolve()])
             except UserError as error:
-                told = (
-                    f"Instance {header.SOPInstanceUID} is stored, but not listed yet. The next look at the folder "
-                    f"takes it in; there is no need to send it again. {error}"
+                message = (
+                    f"Instance {header.SOPInstanceUID} is stored, but not listed yet. The next scan of the folder "
+                    f"adds it to the index; do not send it again. {error}"
                 )
-                raise UserError(told, error.status) from error
+                raise UserError(message, error.status) from error
         return path
 
 
 def _add(response: Dataset, sequence: str, header: Dataset) -> Dataset:
-    """Append an item to a sequence of a store response; returns it."""
+    """Append an item to a sequence of a store response, and return the item."""
     item = Dataset()
     item.ReferencedSOPClassUID = header.get("SOPClassUID", "")
     item.ReferencedSOPInstanceUID = header.get("SOPInstanceUID", "")

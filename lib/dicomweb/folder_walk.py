@@ -1,4 +1,4 @@
-"""A look at every file below some folders, and at what could not be looked at."""
+"""Recursive listing of files below folders, with the paths that are unreachable."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ _GONE = (errno.ENOENT, errno.ENOTDIR)
 _NOT_UTF8 = "its name is not UTF-8; rename it"
 
 
-class FolderAwayError(UserError):
-    """Files are needed that cannot be reached now.
+class FolderUnavailableError(UserError):
+    """Raised when a file is needed whose folder is unavailable, such as an unmounted disk.
 
     Args:
-        folder: Which cannot be reached.
-        reason: Why.
+        folder: The unavailable folder.
+        reason: Why it is unavailable.
     """
 
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(
-            f"The folder {folder} cannot be reached: {reason}. What is known of it is kept; try again when it is back.",
+            f"The folder {folder} cannot be reached: {reason}. Its index is kept; try again when it is available.",
             HTTPStatus.SERVICE_UNAVAILABLE,
         )
 
 
 @dataclass
 class FolderWalk:
-    """What a walk found.
+    """Result of a walk.
 
     Attributes:
-        files: Size and modification time (ns) of every file by its path.
-        unreachable: Why, of each folder or file that could not be looked at.
+        files: Size (bytes) and modification time (ns) of every file, by path.
+        unreachable: Reason by path, for each folder or file that could not be read.
     """
 
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
     unreachable: dict[str, str] = field(default_factory=dict)
 
-    def is_away(self, path: str) -> bool:
-        """Whether a file was not found because it, or a folder above it, is unreachable."""
+    def is_unreachable(self, path: str) -> bool:
+        """Return whether a file, or a folder above it, is unreachable, as opposed to deleted."""
         if not self.unreachable:
             return False
         return path in self.unreachable or any(str(parent) in self.unreachable for parent in Path(path).parents)
 
 
-def walk(roots: Sequence[Path], held_files: bool) -> FolderWalk:
-    """Look at every file below ``roots``; links are followed, each folder once.
+def walk(roots: Sequence[Path], had_files: bool) -> FolderWalk:
+    """List every file below ``roots``; links are followed, and each folder is visited once.
 
     Args:
-        roots: The folders, that of the user first.
-        held_files: Whether files were found in the user's before: empty now, it is not mounted.
+        roots: The folders; the first one is the user's.
+        had_files: Whether the user's folder had files before; if it is empty now, it counts as not mounted.
     """
     found = FolderWalk()
     visited: set[str] = set()
     for root in roots:
-        reason = why_away(root, held_files=held_files and root == roots[0])
+        reason = unavailable_reason(root, had_files=had_files and root == roots[0])
         if reason:
             found.unreachable[str(root)] = reason
             continue
@@ -74,36 +74,36 @@ def walk(roots: Sequence[Path], held_files: bool) -> FolderWalk:
     return found
 
 
-def why_away(root: Path, *, held_files: bool) -> str | None:
-    """Tell why a folder cannot be reached; None if it can.
+def unavailable_reason(root: Path, *, had_files: bool) -> str | None:
+    """Return why a folder is unavailable; None if it is available.
 
     Args:
         root: The folder.
-        held_files: Whether files were found in it before.
+        had_files: Whether it had files before.
     """
     try:
         with os.scandir(root) as entries:
             empty = next(entries, None) is None
     except OSError as error:
         return _reason(error)
-    return "it is empty, though it held files before; is it mounted?" if empty and held_files else None
+    return "it is empty, though it had files before; is it mounted?" if empty and had_files else None
 
 
-def explain(path: Path, error: OSError, roots: Sequence[Path]) -> UserError:
-    """Turn the failure to read a file of the index into what the sender of a request is told.
+def read_failure(path: Path, error: OSError, roots: Sequence[Path]) -> UserError:
+    """Return the exception to raise for a request when a file of the index cannot be read.
 
     Args:
         path: The file.
-        error: The failure.
-        roots: The folders of the index, that of the user first.
+        error: The error of the system.
+        roots: The folders of the index; the first one is the user's.
     """
     root = next((root for root in roots if path.is_relative_to(root)), path.parent)
-    away = why_away(root, held_files=root == roots[0])
-    if away:
-        return FolderAwayError(root, away)
+    reason = unavailable_reason(root, had_files=root == roots[0])
+    if reason:
+        return FolderUnavailableError(root, reason)
     if _is_deleted(str(path), error):
         return UserError(f"The file {path.name} was deleted.", HTTPStatus.NOT_FOUND)
-    return FolderAwayError(path.parent, _reason(error))
+    return FolderUnavailableError(path.parent, _reason(error))
 
 
 def _files(root: str, visited: set[str], found: FolderWalk) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _files(root: str, visited: set[str], found: FolderWalk) -> Iterator[str]:
             subfolders.clear()
             continue
         visited.add(real)
-        for kind in (subfolders, names):  # neither SQLite nor JSON has such a name
+        for kind in (subfolders, names):  # neither SQLite nor JSON can store names that are not UTF-8
             for name in [name for name in kind if not _is_utf8(name)]:
                 kind.remove(name)
                 shown = f"{folder}/{name}".encode("utf-8", "backslashreplace").decode()
@@ -136,7 +136,7 @@ def _is_utf8(name: str) -> bool:
 
 
 def _is_deleted(path: str, error: OSError) -> bool:
-    """Whether a path is gone, and not just what a link of this name points to."""
+    """Return whether a path was deleted, as opposed to a link whose target is missing."""
     return error.errno in _GONE and not os.path.lexists(path)
 
 

@@ -1,4 +1,4 @@
-"""Checksums of what an image shows, by which copies are told from images that only share a UID or a place."""
+"""Checksums of image content, to distinguish copies from images that only share a UID or a position."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lib.dicomweb.stored_values import StoredImage
 
 
 class ImageDigests:
-    """The digests of images for a transaction, computed outside of it: other writers do not wait for pixels.
+    """Digests of images for a transaction, computed outside of it so that it never blocks writers while reading pixels.
 
-    Within the transaction :meth:`of` notes what is not known yet. If :meth:`compute` then finds that there was any,
-    the transaction is to be rolled back and run again.
+    Within the transaction :meth:`of` records missing digests. If there were any, the transaction must be rolled back
+    and run again after :meth:`compute`.
 
     Attributes:
-        unreadable: Paths of files that could not be read; the digest of each is the path itself.
+        unreadable: Paths of files that could not be read; the digest of each is its path.
     """
 
     def __init__(self) -> None:
@@ -27,32 +27,32 @@ class ImageDigests:
 
     @property
     def are_complete(self) -> bool:
-        """Whether all that were asked for were known."""
+        """Whether all requested digests were known."""
         return not self._missing
 
     def of(self, path: str) -> str:
-        """The digest of a file; the path in its place, like that of no other file, while it is not computed."""
+        """Return the digest of a file, or its path, which equals no other digest, if it is not computed yet."""
         if path not in self._known:
             self._missing.add(path)
         return self._known.get(path, path)
 
     def compute(self) -> bool:
-        """Compute what was asked for and not known; whether there was any."""
+        """Compute the missing digests, and return whether there were any."""
         for path in sorted(self._missing):
             try:
                 self._known[path] = image_digest(Path(path))
             except OSError:
                 self._known[path] = path
                 self.unreadable.add(path)
-        some = bool(self._missing)
+        had_missing = bool(self._missing)
         self._missing.clear()
-        return some
+        return had_missing
 
 
 def image_digest(path: Path) -> str:
-    """A checksum of the pixels of an image and of what they mean, in any transfer syntax; of the file without pixels.
+    """Return a checksum of pixel values, geometry and rescale of an image; of the whole file if it has no pixels.
 
-    UIDs and the patient's name do not count.
+    It is independent of transfer syntax, UIDs and patient name.
 
     Raises:
         OSError: The file cannot be read.
@@ -62,7 +62,7 @@ def image_digest(path: Path) -> str:
         digest = hashlib.sha256(repr(image.meaning).encode())
         for frame in image.frames():
             digest.update(repr(frame.shape).encode())
-            digest.update(np.ascontiguousarray(frame, np.int64))
+            digest.update(np.ascontiguousarray(frame, np.int64).data)
         return digest.hexdigest()
-    except Exception:  # no pixels, or damaged in one of pydicom's many ways
+    except Exception:  # no pixels, or damaged; pydicom raises many types
         return hashlib.sha256(path.read_bytes()).hexdigest()

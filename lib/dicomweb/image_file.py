@@ -1,4 +1,4 @@
-"""NIfTI, NRRD and MetaImage files that lie beside or instead of DICOM."""
+"""NIfTI, NRRD and MetaImage files in the folder of studies."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pydicom.uid import generate_uid
 
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_header import SUFFIXES, check_image_header
-from lib.dicomweb.nifti_place import two_places
+from lib.dicomweb.nifti_place import qform_sform_mismatch
 
-_DETACHED = (".raw", ".zraw")  # voxels of a .mhd
+_VOXEL_FILES = (".raw", ".zraw")  # of a .mhd
 _CHUNK = 1 << 20
-_LEAST_RANGE_HU = 100.0  # with less it is a mask, or scaled to 0 ... 1
+_MIN_RANGE_HU = 100.0  # a smaller range indicates a mask, or values scaled to 0 ... 1
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file as the index knows it.
+    """Image file in the index.
 
     Attributes:
-        path: Where it is.
-        uid: Made of its content: it stays the same wherever the file is moved.
-        size: Voxels along column, row and slice index.
-        spacing: Of voxels, mm.
-        lowest, highest: Of its values.
-        warnings: What to beware of, a sentence each.
+        path: Path of the file.
+        uid: UID derived from the content, so that it does not change when the file is moved.
+        size: Number of voxels (columns, rows, slices).
+        spacing: Voxel spacing (columns, rows, slices), mm.
+        lowest, highest: Range of the values.
+        warnings: Warnings for the user.
     """
 
     path: Path
@@ -42,54 +42,54 @@ class ImageFile:
 
     @property
     def name(self) -> str:
-        """File name without what tells its format."""
+        """File name without the suffix of its format."""
         return next(self.path.name[: -len(s)] for s in sorted(SUFFIXES, key=len)[::-1] if _ends(self.path, s))
 
     def to_json(self) -> str:
-        """All but the path."""
+        """Return all attributes but the path as JSON text."""
         return json.dumps({name: value for name, value in asdict(self).items() if name != "path"})
 
     @classmethod
     def from_json(cls, path: str, text: str) -> ImageFile:
-        """What :meth:`to_json` wrote."""
+        """Parse the result of :meth:`to_json`."""
         fields = json.loads(text)
         lists = {name: tuple(fields[name]) for name in ("size", "spacing", "warnings")}
         return cls(**fields | {"path": Path(path), **lists})
 
 
 def is_image_file(path: Path) -> bool:
-    """Tell by its name whether a file is NIfTI, NRRD or MetaImage."""
+    """Return whether a file is NIfTI, NRRD or MetaImage by its name."""
     return any(_ends(path, suffix) for suffix in SUFFIXES)
 
 
 def is_part_of_image_file(path: Path) -> bool:
-    """Tell whether a file holds the voxels of a MetaImage header beside it."""
-    return any(_ends(path, suffix) for suffix in _DETACHED) and path.with_suffix(".mhd").exists()
+    """Return whether a file has the voxels of a MetaImage header in the same folder."""
+    return any(_ends(path, suffix) for suffix in _VOXEL_FILES) and path.with_suffix(".mhd").exists()
 
 
 def read_image_file(path: Path) -> ImageFile:
-    """Read an image file once, for what the index keeps of it.
+    """Read the attributes of an image file for the index.
 
     Raises:
-        NotUsableError: It cannot be read, or is no volume in HU.
+        NotUsableError: The file cannot be read, or is not a volume in HU.
     """
     voxels = check_image_header(path, alone=False)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise NotUsableError(f"damaged, or no image of the kind that its name says ({reason})") from error
+        raise NotUsableError(f"damaged, or not of the format of its name ({reason})") from error
     size, spacing, values = image.GetSize(), image.GetSpacing(), sitk.GetArrayViewFromImage(image)
     if image.GetNumberOfComponentsPerPixel() != 1:
-        raise NotUsableError(f"an image file with {image.GetNumberOfComponentsPerPixel()} values for each voxel, no HU")
+        raise NotUsableError(f"an image file with {image.GetNumberOfComponentsPerPixel()} values per voxel, not HU")
     if len([length for length in size if length > 1]) != 3 or min(size[:3]) == 1:
-        raise NotUsableError(f"an image file of {len(size)} dimensions, no volume")
+        raise NotUsableError(f"an image file with {len(size)} dimensions, not a volume")
     lowest, highest = float(values.min()), float(values.max())
-    if highest - lowest < _LEAST_RANGE_HU or (lowest >= 0 and highest <= 255):
-        raise NotUsableError("an image file of a mask or a picture, whose values are no HU")
+    if highest - lowest < _MIN_RANGE_HU or (lowest >= 0 and highest <= 255):
+        raise NotUsableError("an image file of a mask or picture, whose values are not HU")
     uid = generate_uid(entropy_srcs=["image", _digest(path, voxels)])
-    place = two_places(path, image) if _ends(path, ".nii") or _ends(path, ".nii.gz") else None
-    return ImageFile(path, uid, size, spacing, lowest, highest, (place,) if place else ())
+    warning = qform_sform_mismatch(path, image) if _ends(path, ".nii") or _ends(path, ".nii.gz") else None
+    return ImageFile(path, uid, size, spacing, lowest, highest, (warning,) if warning else ())
 
 
 def _digest(path: Path, voxels: Path) -> str:

@@ -1,6 +1,6 @@
-"""What the header of a NIfTI, NRRD or MetaImage file claims, judged before a voxel is read.
+"""Validation of the header of a NIfTI, NRRD or MetaImage file before its voxels are read.
 
-A header may name any file of the disk as the one with the voxels, and a kilobyte may claim gigabytes.
+A malicious header can name any file on the disk as its voxel file, and a kilobyte can claim gigabytes.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import re
 from pathlib import Path
 
 import nibabel
+import numpy as np
 import SimpleITK as sitk
 
 from lib.dicomweb.dicom_file import NotUsableError
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 MOST_UNPACKED = 2 << 30  # bytes of voxels of a compressed file
-_MOST_RATIO = 1032  # deflate packs no tighter
+_MAX_DEFLATE_RATIO = 1032
 _HEADER_BYTES = 1 << 20
 _NIFTI = (".nii", ".nii.gz")
 _GZIP, _NRRD = b"\x1f\x8b", b"NRRD"
@@ -38,34 +39,34 @@ def read_image_header(path: Path) -> sitk.ImageFileReader:
 
 
 def check_image_header(path: Path, *, alone: bool) -> Path:
-    """Refuse an image file by its header: before ITK opens what it names, and before memory is taken for it.
+    """Validate the header of an image file, before ITK opens the files it names and allocates memory.
 
     Args:
-        path: Named as one of ``SUFFIXES``.
-        alone: Its voxels must be in it. If not, they may be in another file of the same folder.
+        path: File with one of ``SUFFIXES``.
+        alone: Whether the voxels must be in the same file, and not in another one of the same folder.
 
     Returns:
         The file with the voxels.
 
     Raises:
-        NotUsableError: It is of another kind than its name says, names a file that it may not, or claims more
-            voxels than the file with the voxels can hold.
+        NotUsableError: The file is not of the format of its name, names a file that is not allowed, or claims more
+            voxels than the voxel file can hold.
     """
     named, compressed = _named_file(path)
     if named is not None and alone:
         raise NotUsableError(
-            "its header says that its voxels are in another file; send one file that holds header and voxels "
+            "its header names another file for the voxels; send a single file with header and voxels "
             "(.nii, .nii.gz, .nrrd or .mha)"
         )
     voxels = path if named is None else _beside(path, named)
     if not voxels.is_file():
-        raise NotUsableError(f"the file {voxels.name} with its voxels is not beside it")
+        raise NotUsableError(f"the file {voxels.name} with its voxels is missing from the same folder")
     _check_claim(path, voxels.stat().st_size, compressed)
     return voxels
 
 
 def _named_file(path: Path) -> tuple[bytes | None, bool]:
-    """The name that the header has for the file with the voxels, if that is another one; whether it is compressed."""
+    """Return the name of the voxel file in the header, None if it is the same file, and whether it is compressed."""
     name = path.name.lower()
     with path.open("rb") as file:
         head = file.read(_HEADER_BYTES)
@@ -75,9 +76,9 @@ def _named_file(path: Path) -> tuple[bytes | None, bool]:
         return _named_by_metaimage(path, head)
     if name.endswith(".nii.gz") and head.startswith(_GZIP):
         return None, True
-    if name.endswith((".nii", ".nii.gz")) and head.startswith(_NIFTI_SIZES):  # ITK takes a plain .nii.gz
+    if name.endswith((".nii", ".nii.gz")) and head.startswith(_NIFTI_SIZES):  # ITK reads an uncompressed .nii.gz
         return None, False
-    raise NotUsableError("damaged, or no image of the kind that its name says")
+    raise NotUsableError("damaged, or not of the format of its name")
 
 
 def _named_by_nrrd(head: bytes) -> tuple[bytes | None, bool]:
@@ -99,9 +100,9 @@ def _named_by_metaimage(path: Path, head: bytes) -> tuple[bytes | None, bool]:
             raise NotUsableError("empty file")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             place = content.find(_DATA_FILE)
-            # A second one could be the one that counts: MetaIO's parser may take the first for the text of a comment.
+            # MetaIO's parser may treat the first as the text of a comment, so that a second one would take effect.
             if place < 0 or content.find(_DATA_FILE, place + 1) >= 0:
-                raise NotUsableError("damaged: a MetaImage has one ElementDataFile")
+                raise NotUsableError("damaged: a MetaImage must have exactly one ElementDataFile")
             after = place + len(_DATA_FILE)
             line = re.match(rb"\s*[=:][ \t]*([^\r\n]*)", content[after : after + 4096])
     named = line[1].strip() if line else b""
@@ -113,7 +114,7 @@ def _beside(path: Path, named: bytes) -> Path:
     name = named.decode(errors="replace")
     if not name or name in (".", "..") or re.search(r"[/\\%\0]|^LIST\b|\s\d+\s", name) or Path(name).name != name:
         raise NotUsableError(
-            f"its header says that its voxels are in {name[:100]!r}; only one file in the same folder may be named"
+            f"its header names {name[:100]!r} for the voxels; only one file in the same folder is allowed"
         )
     return path.with_name(name)
 
@@ -123,7 +124,7 @@ def _check_claim(path: Path, available: int, compressed: bool) -> None:
         reader = read_image_header(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].replace(f"{path.parent}/", "")
-        raise NotUsableError(f"damaged, or no image of the kind that its name says ({reason})") from error
+        raise NotUsableError(f"damaged, or not of the format of its name ({reason})") from error
     kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
     bits = re.search(r"(\d+)-bit", kind)
     if bits is None:
@@ -131,20 +132,21 @@ def _check_claim(path: Path, available: int, compressed: bool) -> None:
     values = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * (2 if "complex" in kind else 1)
     claimed = values * int(bits[1]) // 8
     stored = _stored_by_nifti(reader) if path.name.lower().endswith(_NIFTI) else claimed
-    if stored > available * (_MOST_RATIO if compressed else 1):
+    if stored > available * (_MAX_DEFLATE_RATIO if compressed else 1):
         raise NotUsableError(f"its header claims {_readable(stored)} of voxels, more than its file can hold")
     if compressed and claimed > MOST_UNPACKED:
         raise NotUsableError(
-            f"its header claims {_readable(claimed)} of voxels; compressed it may hold {_readable(MOST_UNPACKED)}"
+            f"its header claims {_readable(claimed)} of voxels; a compressed file may have {_readable(MOST_UNPACKED)}"
         )
 
 
 def _stored_by_nifti(reader: sitk.ImageFileReader) -> int:
-    """Bytes of the voxels as the file has them: ITK tells the type after scaling by slope and intercept."""
+    """Return the size of the stored voxels, bytes; ITK reports the type after scaling by slope and intercept."""
     try:
-        width = nibabel.nifti1.data_type_codes.dtype[int(reader.GetMetaData("datatype"))].itemsize
+        types: dict[int, np.dtype] = nibabel.nifti1.data_type_codes.dtype  # type: ignore[assignment] # declared Hashable
+        width = types[int(reader.GetMetaData("datatype"))].itemsize
     except (KeyError, ValueError, RuntimeError) as error:
-        raise NotUsableError("its header names no type of voxels that NIfTI has") from error
+        raise NotUsableError("its header has no valid NIfTI data type") from error
     return math.prod(reader.GetSize()) * width
 
 

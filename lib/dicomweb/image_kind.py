@@ -1,4 +1,4 @@
-"""What kind of image an instance is: slices of one scan are all of one kind, a scout or a dose sheet is of another."""
+"""Kind of image of an instance: all slices of a scan have the same kind, a localizer or dose report another one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydicom.uid import UID
 from lib.dicomweb.lenient_numbers import number
 from lib.dicomweb.matching import first_value, tag_of, values_of
 
-# Third and further values of Image Type (PS3.3 C.8.2.1.1.1, C.8.16.1.3) begin so, as vendors write them.
+# Prefixes of the third and further values of Image Type (PS3.3 C.8.2.1.1.1, C.8.16.1.3), as written by vendors.
 REFORMATTED = (
     "MPR",
     "REFORMATTED",
@@ -28,24 +28,24 @@ REFORMATTED = (
 )
 MIN_SLICES = 3
 _LOCALIZER = "LOCALIZER"
-_CLEARLY_MOST = 0.9
+_MIN_MAJORITY = 0.9
 _SAME_DIRECTION = 1e-3
 _SAME_SPACING_MM = 1e-4
 _CT_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.2{end}" for end in ("", ".1", ".2"))
-_ENHANCED = _CT_CLASSES[1:]  # their frames say where they lie, in functional groups that are not looked at here
+_ENHANCED = _CT_CLASSES[1:]  # their positions are in the functional groups of the frames, which are not read here
 _DicomJson = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class ImageKind:
-    """What all slices of a scan have in common.
+    """Attributes that all slices of a scan have in common.
 
     Attributes:
         modality, sop_class: Modality and SOP Class UID.
         size: Rows and columns.
-        samples: Samples per Pixel: more than 1 for colour.
-        special: Value of Image Type of a localizer or of a reformatted image.
-        spacing, orientation: Pixel Spacing, mm, and Image Orientation (Patient), rounded.
+        samples: Samples per Pixel; more than 1 for colour.
+        special: Value of Image Type that marks a localizer or a reformatted image; "" for others.
+        spacing, orientation: Pixel Spacing, mm, and Image Orientation (Patient), rounded; None for invalid values.
         is_placed: Whether it has an Image Position (Patient).
     """
 
@@ -60,7 +60,7 @@ class ImageKind:
 
     @classmethod
     def of(cls, modality: str, instance: _DicomJson) -> ImageKind:
-        """Tell the kind of an instance by its DICOM JSON."""
+        """Return the kind of an instance from its modality and DICOM JSON."""
         types = [value.upper() for value in values_of(instance, "00080008")]
         special = [value for value in types if value == _LOCALIZER or value.startswith(REFORMATTED)]
         return cls(
@@ -76,16 +76,17 @@ class ImageKind:
 
     @classmethod
     def from_json(cls, text: str) -> ImageKind:
-        """Read what :meth:`to_json` wrote."""
-        return cls(*(tuple(value) if isinstance(value, list) else value for value in json.loads(text)))
+        """Parse the result of :meth:`to_json`."""
+        values: list[Any] = [tuple(value) if isinstance(value, list) else value for value in json.loads(text)]
+        return cls(*values)
 
     def to_json(self) -> str:
-        """As a text that is the same for instances of one kind."""
+        """Return JSON text that is equal for instances of the same kind."""
         return json.dumps(astuple(self))
 
     @property
-    def no_slice(self) -> str | None:
-        """Why it can be no slice of a CT scan."""
+    def not_a_slice(self) -> str | None:
+        """Reason why it cannot be a slice of a CT scan; None if it can."""
         if self.modality != "CT":
             return f"modality {self.modality or 'missing'}"
         if self.sop_class not in _CT_CLASSES:
@@ -101,42 +102,42 @@ class ImageKind:
         return None
 
     def differs(self, other: ImageKind) -> str | None:
-        """Say in what it is no slice of a stack of the other kind; None where nothing stands against it."""
+        """Return the difference that keeps it from being a slice of a scan of the other kind; None if there is none."""
         for mine, others, what in (
             (UID(self.sop_class).name, UID(other.sop_class).name, ""),
             ("×".join(self.size), "×".join(other.size), " pixels"),
         ):
             if mine != others:
                 return f"{mine}{what}, where the others are {others}{what}"
-        if not _alike(self.spacing, other.spacing, _SAME_SPACING_MM):
+        if not _are_close(self.spacing, other.spacing, _SAME_SPACING_MM):
             return "with pixels of another size than the others"
-        if not _alike(self.orientation, other.orientation, _SAME_DIRECTION):
+        if not _are_close(self.orientation, other.orientation, _SAME_DIRECTION):
             return "in another plane than the others"
         return None
 
 
 def odd_ones(counts: Mapping[ImageKind, int]) -> dict[ImageKind, str]:
-    """Say which kinds of image in a series are none of its slices, and why.
+    """Return the kinds of image in a series that are not slices of its scan, with the reason.
 
     Args:
-        counts: How many images (or frames) of each kind the series has.
+        counts: Number of images (or frames) of each kind in the series.
 
     Returns:
-        The kinds to leave out, so that the rest is one scan. Empty where all are alike, and where it is not clear
-        which of them are the scan: that is so unless nine of ten that may be slices are of one kind.
+        The kinds to leave out, so that the rest is one scan. Empty if all images are of one kind, or if it is ambiguous
+        which of them are the scan: at least 90 % of the possible slices must be of one kind.
     """
-    slices = {kind: count for kind, count in counts.items() if kind.no_slice is None}
+    slices = {kind: count for kind, count in counts.items() if kind.not_a_slice is None}
     if not slices:
         return {}
     main = max(slices, key=lambda kind: slices[kind])
     others = {kind: reason for kind in slices if (reason := kind.differs(main))}
     count = sum(number for kind, number in slices.items() if kind not in others)
-    if count < MIN_SLICES or count < _CLEARLY_MOST * sum(slices.values()):
+    if count < MIN_SLICES or count < _MIN_MAJORITY * sum(slices.values()):
         return {}
-    no_slices = {kind: kind.no_slice or "" for kind in counts if kind not in slices}
-    if sum(counts[kind] for kind in no_slices) > count:
+    not_slices = {kind: kind.not_a_slice or "" for kind in counts if kind not in slices}
+    if sum(counts[kind] for kind in not_slices) > count:
         return {}
-    return {**no_slices, **others}
+    return {**not_slices, **others}
 
 
 def _rounded(instance: _DicomJson, keyword: str) -> tuple[float | None, ...]:
@@ -150,7 +151,8 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _alike(one: tuple[float | None, ...], other: tuple[float | None, ...], tolerance: float) -> bool:
+def _are_close(one: tuple[float | None, ...], other: tuple[float | None, ...], tolerance: float) -> bool:
     if None in one or None in other or len(one) != len(other):
         return one == other
-    return not one or bool(np.abs(np.subtract(one, other)).max() <= tolerance)
+    differences = np.asarray(one, np.float64) - np.asarray(other, np.float64)
+    return not one or bool(np.abs(differences).max() <= tolerance)

@@ -1,4 +1,4 @@
-"""The SQLite file of the index: a cache, made anew in whatever state it is found."""
+"""SQLite file of the index, a cache that is rebuilt if it is damaged."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _PARTS = ("", "-wal", "-shm", "-journal")
-_SECONDS = 60  # that a thread waits for another's transaction
-_SECONDS_AT_START = 10  # after that, who holds the file is taken for dead, and a new one is made
-# What SQLite says (https://sqlite.org/rescode.html): result codes are known to Python from 3.11 on only.
+_LOCK_TIMEOUT_SECONDS = 60  # for the transaction of another thread
+_STARTUP_LOCK_TIMEOUT_SECONDS = 10  # after that the lock counts as stale, and the file is rebuilt
+# Parts of SQLite's messages (https://sqlite.org/rescode.html); Python has result codes only since 3.11.
 _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "could not decode to utf-8")
-_NO_ROOM = ("is full", "readonly")
-_PASSING = ("locked", "busy", "unable to open", "out of memory", "disk i/o", "interrupted")
+_NOT_WRITABLE = ("is full", "readonly")
+_TRANSIENT = ("locked", "busy", "unable to open", "out of memory", "disk i/o", "interrupted")
 
 
 class IndexDatabase:
-    """Connections to the index, one for each thread: SQLite's may not be shared.
+    """Connections to the index, one per thread because SQLite connections must not be shared.
 
     Args:
-        path: The file. One that is damaged, locked or of another schema is removed; nothing else knows what it held
-            but the folders, which are looked at again.
-        schema: Statements that make the tables where there are none.
-        version: Of the schema.
+        path: The file. If it is damaged, locked or has another schema, it is removed, and its content is read again
+            from the folders.
+        schema: Statements that create missing tables.
+        version: Version of the schema.
 
     Raises:
-        OSError: None can be made: the disk is full or read-only.
+        OSError: The file cannot be created: the disk is full or read-only.
     """
 
     def __init__(self, path: Path, schema: str, version: int) -> None:
@@ -58,23 +58,23 @@ class IndexDatabase:
         try:
             self._open_checked()
         except sqlite3.Error as error:
-            self.make_anew(str(error))
+            self.rebuild(str(error))
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """That of this thread."""
+        """Connection of the calling thread."""
         if getattr(self._local, "generation", None) != self._generation:
-            with self._lock:  # while a new file is made, there are no tables in it
+            with self._lock:  # a file that is being rebuilt has no tables
                 generation = self._generation
-            self._local.connection = self._connect(_SECONDS)
+            self._local.connection = self._connect(_LOCK_TIMEOUT_SECONDS)
             self._local.generation = generation
         return self._local.connection
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Write in one transaction; other writers wait for it, readers do not. It may be rolled back within.
+        """Run a write transaction, which blocks other writers but not readers; the body may roll it back.
 
-        It takes the write lock at once: a transaction that reads first fails, without waiting, if another connection
+        It takes the write lock at once: a transaction that reads first fails without waiting if another connection
         commits before its first write (https://sqlite.org/isolation.html).
         """
         connection = self.connection
@@ -88,15 +88,15 @@ class IndexDatabase:
                 connection.execute("ROLLBACK")
             raise
 
-    def make_anew(self, reason: str) -> None:
-        """Remove the file and make an empty one; all threads take that from now on.
+    def rebuild(self, reason: str) -> None:
+        """Replace the file by an empty one, for all threads.
 
         Raises:
-            OSError: None can be made.
+            OSError: The file cannot be created.
         """
         with self._lock:
-            _raise_if_no_room(reason, self._path)
-            logger.warning("The index %s cannot be used (%s); it is made anew from the folders", self._path, reason)
+            _raise_if_not_writable(reason, self._path)
+            logger.warning("The index %s cannot be used (%s); it is rebuilt from the folders", self._path, reason)
             for part in _PARTS:
                 path = self._path.with_name(self._path.name + part)
                 if path.is_dir():
@@ -106,22 +106,22 @@ class IndexDatabase:
             try:
                 self._open_checked()
             except sqlite3.Error as error:
-                _raise_if_no_room(str(error), self._path)
-                raise OSError(errno.EIO, f"no index can be made ({error})", str(self._path)) from error
+                _raise_if_not_writable(str(error), self._path)
+                raise OSError(errno.EIO, f"the index cannot be created ({error})", str(self._path)) from error
             self.is_damaged = False
 
     def _open_checked(self) -> None:
-        connection = self._connect(_SECONDS_AT_START)
+        connection = self._connect(_STARTUP_LOCK_TIMEOUT_SECONDS)
         try:
             (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if answer != "ok":
                 raise sqlite3.DatabaseError(answer)
             if connection.execute("PRAGMA user_version").fetchone()[0] not in (0, self._version):
-                raise sqlite3.DatabaseError("it is of another version of this app")
+                raise sqlite3.DatabaseError("another version of this app wrote it")
             connection.executescript(self._schema)
             connection.execute(f"PRAGMA user_version = {self._version}")
             if _tables(connection) != self._tables:
-                raise sqlite3.DatabaseError("its tables are others")
+                raise sqlite3.DatabaseError("its tables do not match the schema")
         finally:
             connection.close()
 
@@ -135,66 +135,66 @@ class IndexDatabase:
         return connection
 
 
-def telling_damage(query: Callable[..., _T]) -> Callable[..., _T]:
-    """Let a query of the index that fails tell why, in a sentence; if it meets damage, the next scan makes a new one.
+def reports_damage(query: Callable[..., _T]) -> Callable[..., _T]:
+    """Decorate a query of the index so that SQLite errors become a `UserError`; after damage the next scan rebuilds it.
 
     Raises:
-        UserError: The index is damaged or cannot be used at the moment (503), or its disk takes no more (507).
+        UserError: The index is damaged or temporarily unavailable (503), or its disk is not writable (507).
     """
 
     @functools.wraps(query)
-    def told(self: Any, *args: Any, **options: Any) -> _T:
+    def wrapped(self: Any, *args: Any, **options: Any) -> _T:
         try:
             return query(self, *args, **options)
         except (sqlite3.DatabaseError, ValueError, TypeError) as error:
             if _is_damage(error):
                 self._database.is_damaged = True
                 raise UserError(
-                    "The index of the studies is damaged. It is made anew; try again in a moment.",
+                    "The index of the studies is damaged and is being rebuilt; try again in a moment.",
                     HTTPStatus.SERVICE_UNAVAILABLE,
                 ) from error
-            if _says(error, _NO_ROOM):
+            if _has_any(error, _NOT_WRITABLE):
                 raise UserError(
-                    f"The index of the studies cannot be written ({error}). Make room on the server's disk and try "
-                    "again.",
+                    f"The index of the studies cannot be written ({error}). Free some space on the server's disk and "
+                    "try again.",
                     HTTPStatus.INSUFFICIENT_STORAGE,
                 ) from error
-            if _says(error, _PASSING):
+            if _has_any(error, _TRANSIENT):
                 raise UserError(
-                    f"The index of the studies cannot be used at the moment ({error}). Try again in a moment.",
+                    f"The index of the studies is temporarily unavailable ({error}). Try again in a moment.",
                     HTTPStatus.SERVICE_UNAVAILABLE,
                 ) from error
             raise
 
-    return told
+    return wrapped
 
 
-def mending_damage(scan: Callable[..., _T]) -> Callable[..., _T]:
-    """Let a scan make a new index where the old one is damaged, and take in everything again."""
+def rebuilds_damaged_index(scan: Callable[..., _T]) -> Callable[..., _T]:
+    """Decorate a scan so that it rebuilds a damaged index and then reads all files again."""
 
     @functools.wraps(scan)
-    def mended(self: Any, *args: Any, **options: Any) -> _T:
+    def wrapped(self: Any, *args: Any, **options: Any) -> _T:
         if self._database.is_damaged:
-            self._database.make_anew("it is damaged")
+            self._database.rebuild("it is damaged")
         try:
             return scan(self, *args, **options)
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
-            self._database.make_anew(str(error))
+            self._database.rebuild(str(error))
             return scan(self, *args, **options)
 
-    return mended
+    return wrapped
 
 
 def _is_damage(error: Exception) -> bool:
-    """Whether an error of a query says that the file is damaged, in its pages, its tables or the JSON in them."""
+    """Return whether an error of a query indicates damage to the pages, the tables or the JSON in them."""
     if isinstance(error, sqlite3.Error):
-        return _says(error, _DAMAGE)
+        return _has_any(error, _DAMAGE)
     return isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, TypeError))
 
 
-def _says(error: Exception, words: tuple[str, ...]) -> bool:
+def _has_any(error: Exception, words: tuple[str, ...]) -> bool:
     return any(word in str(error).lower() for word in words)
 
 
@@ -202,7 +202,7 @@ def _tables(connection: sqlite3.Connection) -> set[tuple[str, str]]:
     return {*connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")}
 
 
-def _raise_if_no_room(reason: str, path: Path) -> None:
+def _raise_if_not_writable(reason: str, path: Path) -> None:
     if "full" in reason:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
     if "readonly" in reason:

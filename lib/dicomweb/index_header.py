@@ -1,4 +1,4 @@
-"""What the index keeps of the header of an instance."""
+"""Header attributes of an instance for the index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib.dicomweb.dicom_json import to_json
 
 
 def complete_uids(dataset: Dataset, relative: Path) -> None:
-    """Give an instance without UIDs stable ones, made of where it lies and what its header says."""
+    """Set missing UIDs of an instance to stable ones derived from its path and header."""
     folder = str(relative.parent)
     patient = text_of(dataset, "PatientID")
     study = [folder, patient, text_of(dataset, "StudyDate"), text_of(dataset, "StudyID")]
@@ -29,18 +29,18 @@ def complete_uids(dataset: Dataset, relative: Path) -> None:
             setattr(dataset, keyword, generate_uid(entropy_srcs=sources))
 
 
-def place_of(instance: dict[str, Any]) -> str | None:
-    """Where a slice lies, as a text that is the same for two at one place; None where it does not say."""
+def position_key(instance: dict[str, Any]) -> str | None:
+    """Return a text that is equal for slices with the same position and orientation; None if they are missing."""
     numbers = [value for tag in ("00200032", "00200037") for value in instance.get(tag, {}).get("Value", ())]
     numeric = numbers and all(isinstance(value, (int, float)) for value in numbers)
     return json.dumps([round(value, 4) for value in numbers]) if numeric else None
 
 
 def series_header(dataset: Dataset) -> str:
-    """DICOM JSON of the attributes of study and series, as text."""
+    """Return the DICOM JSON of the study and series attributes as text."""
     return json_of(dataset, (*attributes.STUDY, *attributes.SERIES))
 
 
 def json_of(dataset: Dataset, keywords: tuple[str, ...]) -> str:
-    """DICOM JSON of those of these attributes that there are, as text."""
+    """Return the DICOM JSON of the attributes with these keywords as text."""
     return json.dumps(to_json(dataset, keywords))

@@ -1,4 +1,4 @@
-"""What is written into the index: the rows of files, and which series are still to be judged for it."""
+"""Write access to the index: rows of files, and the series that are to be judged because of them."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ CREATE TABLE IF NOT EXISTS unjudged (
     series_uid TEXT, path TEXT, is_stale INTEGER, PRIMARY KEY (series_uid, path)
 ) WITHOUT ROWID;
 """
-_SOP_UID = 7  # its place in a row of ``files``
+_SOP_UID = 7  # column in a row of ``files``
 
 _T = TypeVar("_T")
 
 
 class IndexRow(NamedTuple):
-    """A file's row of ``files``, the series that it belongs to with its header, or its description in ``images``."""
+    """Row of a file in ``files``, with key and header of its series, or its description in ``images``."""
 
     file: tuple
     key: SeriesKey | None = None
     header: str = ""
-    rank: int = 0  # place among the roots of the folder that the file lies in
+    rank: int = 0  # position, among the roots, of the folder that contains the file
     image: str | None = None
 
 
 class IndexWriter:
-    """Writes into the index, each time in one transaction.
+    """Writes to the index, each call in one transaction.
 
-    What is stored or forgotten is noted in the table ``unjudged`` in the same transaction, and stays there until its
-    series is judged, whatever fails or is killed in between. A row is a file that is new or, where it ``is_stale``, was
-    known in the series and has changed or gone.
+    Stored and removed files are recorded in the table ``unjudged`` in the same transaction, and stay there until their
+    series is judged, even if the process fails or is killed in between. A row is a new file or, with ``is_stale``, a
+    changed or deleted file of the series.
 
     Args:
-        database: The index, of :data:`SCHEMA`.
-        set_aside: Judges which files are left out.
+        database: The index, with :data:`SCHEMA`.
+        set_aside: Decides which files are left out.
     """
 
     def __init__(self, database: IndexDatabase, set_aside: SetAside) -> None:
@@ -63,14 +63,14 @@ class IndexWriter:
         self._set_aside = set_aside
 
     def store(self, rows: Sequence[IndexRow]) -> set[str]:
-        """Write the rows of files; returns the SeriesInstanceUIDs that are to be judged for it."""
+        """Write the rows of files, and return the SeriesInstanceUIDs that are to be judged."""
 
         def write(connection: sqlite3.Connection, digests: ImageDigests) -> set[str]:
             former = _series_of(connection, [row.file[0] for row in rows])
             connection.executemany(
                 f"INSERT OR REPLACE INTO files VALUES ({', '.join('?' * 14)})", [row.file for row in rows]
             )
-            # SQLite before 3.35 wants the columns of the conflict named.
+            # SQLite before 3.35 requires the columns of the conflict.
             connection.executemany(
                 "INSERT INTO series VALUES (?, ?, ?, ?, ?) ON CONFLICT (study_uid, series_uid, patient_id)"
                 " DO UPDATE SET header = excluded.header, rank = excluded.rank WHERE excluded.rank <= rank",
@@ -84,14 +84,14 @@ class IndexWriter:
             )
             known = {path for _, path in former}
             now = [(row.key.series_uid, row.file[0]) for row in rows if row.key]
-            # Twins of a file that cannot be read now are judged anew when it can.
+            # Files with the same UID as a currently unreadable one are judged again when it can be read.
             stale = {one for one in now if one[1] in known or digests.unreadable}
             return _note(connection, {*former, *now}, {*former, *stale})
 
         return self._write(write)
 
     def forget(self, paths: Sequence[str]) -> set[str]:
-        """Remove the rows of files; returns the SeriesInstanceUIDs that are to be judged for it."""
+        """Remove the rows of files, and return the SeriesInstanceUIDs that are to be judged."""
         if not paths:
             return set()
         with self._database.transaction() as connection:
@@ -105,17 +105,16 @@ class IndexWriter:
             return _note(connection, former, former)
 
     def unjudged(self) -> set[str]:
-        """SeriesInstanceUIDs of the series that are still to be judged."""
+        """Return the SeriesInstanceUIDs that are still to be judged."""
         return {uid for (uid,) in self._database.connection.execute("SELECT DISTINCT series_uid FROM unjudged")}
 
     def judge(self, series_uid: str) -> bool:
-        """Leave copies out of a series; decide anew what is left out of it if files of it have changed or gone.
+        """Leave copies out of a series, and decide again which files are left out if some were changed or deleted.
 
-        While one of the files in question cannot be read, nothing that is left out is taken back, and the series is
-        still to be judged.
+        While one of these files cannot be read, no file is put back, and the series stays in ``unjudged``.
 
         Returns:
-            Whether files that were known have changed or gone.
+            Whether known files were changed or deleted.
         """
 
         def write(connection: sqlite3.Connection, digests: ImageDigests) -> bool:
@@ -137,7 +136,7 @@ class IndexWriter:
         return self._write(write)
 
     def _write(self, write: Callable[[sqlite3.Connection, ImageDigests], _T]) -> _T:
-        """Run a transaction, again for as long as it asks for digests that are not computed yet."""
+        """Run a transaction, and repeat it until it needs no further digests."""
         digests = ImageDigests()
         result = self._try(write, digests)
         while digests.compute():
@@ -153,13 +152,13 @@ class IndexWriter:
 
 
 def _series_of(connection: sqlite3.Connection, paths: Iterable[str]) -> set[tuple[str, str]]:
-    """SeriesInstanceUID and path of those of these files that belong to a series."""
+    """Return SeriesInstanceUID and path of the files that belong to a series."""
     query = "SELECT series_uid, path FROM files WHERE path = ? AND series_uid IS NOT NULL"
     return {row for path in paths for row in connection.execute(query, [path])}
 
 
 def _note(connection: sqlite3.Connection, files: set[tuple[str, str]], stale: set[tuple[str, str]]) -> set[str]:
-    """Note files, SeriesInstanceUID and path of each, as unjudged; returns the SeriesInstanceUIDs."""
+    """Record files, given as SeriesInstanceUID and path, as unjudged, and return the SeriesInstanceUIDs."""
     connection.executemany(
         "INSERT INTO unjudged VALUES (?, ?, ?) ON CONFLICT (series_uid, path)"
         " DO UPDATE SET is_stale = max(is_stale, excluded.is_stale)",

@@ -1,8 +1,8 @@
-"""Decimal strings (PS3.5 6.2) as hospitals have them: with a comma, or with decimals in an integer string.
+"""Lenient parsing of decimal strings (PS3.5 6.2): with a decimal comma, or with decimals in an integer string.
 
-Programs that print with the locale of their machine write ``-166,0000``; the meaning is never in doubt, because a
-comma separates nothing in DICOM. pydicom calls :func:`_with_points` for each element it parses, so that such a number
-is the same wherever a file is read: in the index, in WADO-RS metadata, in the volume, in an export.
+Programs that print with the locale of their machine write ``-166,0000``; this is unambiguous, because a comma is no
+separator in DICOM. pydicom calls :func:`_with_points` for each element it parses, so that such a number is the same
+wherever a file is read: in the index, in WADO-RS metadata, in the volume, in an export.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def number(text: str) -> float:
     """Parse one value of a decimal or integer string.
 
     Raises:
-        ValueError: It is no number.
+        ValueError: The text is not a number.
 
     Example:
         >>> number("-166,25"), number(" 2.5 ")
@@ -33,25 +33,25 @@ def number(text: str) -> float:
 
 
 def read_leniently() -> None:
-    """Make pydicom take decimal commas as points, and read what breaks PS3.5 6.2 without a warning for each value."""
+    """Configure pydicom to accept decimal commas, and values that violate PS3.5 6.2 without a warning for each."""
     config.data_element_callback = _with_points
     config.settings.reading_validation_mode = config.IGNORE
-    # What it says beside quotes values of the file, for each slice, and tells nobody what to do.
+    # Its other warnings quote values of the file, are repeated for each slice, and suggest no action.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
 
 
-def _with_points(raw: RawDataElement, **_: Any) -> RawDataElement:
-    if not isinstance(raw.value, bytes) or b"," not in raw.value:
-        return raw
-    vr = raw.VR
+def _with_points(raw_elem: RawDataElement, **_: Any) -> RawDataElement:
+    if not isinstance(raw_elem.value, bytes) or b"," not in raw_elem.value:
+        return raw_elem
+    vr = raw_elem.VR
     if vr is None:  # implicit VR
         try:
-            vr = dictionary_VR(raw.tag)
+            vr = dictionary_VR(raw_elem.tag)
         except KeyError:
-            return raw
+            return raw_elem
     if vr not in ("DS", "IS"):
-        return raw
-    values = raw.value.decode("ascii", errors="replace").rstrip("\0 ").split("\\")
+        return raw_elem
+    values = raw_elem.value.decode("ascii", errors="replace").rstrip("\0 ").split("\\")
     if not all(_COMMA.fullmatch(value.strip()) or "," not in value for value in values):
-        return raw
-    return raw._replace(value="\\".join(values).replace(",", ".").encode("ascii", errors="replace"))
+        return raw_elem
+    return raw_elem._replace(value="\\".join(values).replace(",", ".").encode("ascii", errors="replace"))

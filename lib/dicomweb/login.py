@@ -1,4 +1,4 @@
-"""User and password of a PACS that are given with its address, and kept out of all that is printed."""
+"""User and password in the URL of a PACS, which must not appear in any output."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Login = tuple[str, str]
 
 
 def split_login(url: str) -> tuple[str, Login | None]:
-    """Take the user information out of a URL (RFC 3986 3.2.1).
+    """Separate the user information from a URL (RFC 3986 3.2.1).
 
     Args:
-        url: DICOMweb root of a PACS, with or without.
+        url: DICOMweb root of a PACS, with or without user information.
 
     Returns:
-        The URL without it, and user and password; None where it has none.
+        The URL without user information, and (user, password) or None.
 
     Raises:
-        UserError: It is no URL. The sentence does not repeat it.
+        UserError: The URL is invalid. The message does not quote it.
 
     Example:
         >>> split_login("https://reader:p%40ss@pacs:8042/dicom-web")
@@ -29,30 +29,30 @@ def split_login(url: str) -> tuple[str, Login | None]:
     """
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - parsed when asked for
+        parts.port  # noqa: B018 - validated on access
     except ValueError:
         raise UserError(
-            "The address of the PACS is no URL: a '/', '#' or '?' in a password is written as %2F …"
+            "The URL of the PACS is invalid: '/', '#' and '?' in a password must be written as %2F, %23 and %3F."
         ) from None
     login, found, host = parts.netloc.rpartition("@")
     if not found:
         return url, None
     user, _, password = login.partition(":")
     if not host or not user:
-        raise UserError("The address of the PACS names no host, or a password without a user.")
+        raise UserError("The URL of the PACS has no host, or a password without a user.")
     return urlunsplit(parts._replace(netloc=host)), (unquote(user), unquote(password))
 
 
 def mask_login(studies: str, logs: Path) -> None:
-    """Cover user and password in the log files: MONAI Label writes its arguments there before it loads this app.
+    """Mask user and password in the log files; MONAI Label logs its arguments before it loads this app.
 
     Args:
-        studies: The address as it was given.
-        logs: Folder of ``app.log`` and of its former files.
+        studies: The URL as given.
+        logs: Folder of ``app.log`` and its rotated files.
     """
-    login = studies.partition("://")[2].rpartition("@")[0].encode()  # also of what is no valid URL
+    login = studies.partition("://")[2].rpartition("@")[0].encode()  # works for invalid URLs, too
     for path in logs.glob("app.log*") if login else ():
-        with contextlib.suppress(OSError), path.open("r+b") as file:  # in place: the server goes on appending
+        with contextlib.suppress(OSError), path.open("r+b") as file:  # in place, because the server is still appending
             content, start = file.read(), -1
             while (start := content.find(login + b"@", start + 1)) >= 0:
                 file.seek(start)

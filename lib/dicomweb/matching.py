@@ -14,7 +14,7 @@ _DicomJson = dict[str, dict[str, Any]]
 
 
 def tag_of(name: str) -> str | None:
-    """Turn a keyword or an 8-digit tag into the key of DICOM JSON; None if it is not in the dictionary.
+    """Return the DICOM JSON key of a keyword or 8-digit tag; None if it is not in the dictionary.
 
     Example:
         >>> tag_of("PatientID"), tag_of("00100020"), tag_of("Nonsense")
@@ -27,24 +27,24 @@ def tag_of(name: str) -> str | None:
 
 
 def values_of(dataset: _DicomJson, tag: str) -> list[str]:
-    """The values of one attribute as strings; a person name as its alphabetic form."""
+    """Return the values of an attribute as strings; of person names, the alphabetic representation."""
     values = dataset.get(tag, {}).get("Value") or []
     return [str(v.get("Alphabetic", "") if isinstance(v, dict) else v) for v in values if v is not None]
 
 
 def first_value(dataset: _DicomJson, keyword: str) -> str:
-    """The first value of an attribute, by its keyword; empty where it has none."""
+    """Return the first value of an attribute by its keyword; empty if it has none."""
     return next(iter(values_of(dataset, tag_of(keyword) or "")), "")
 
 
 def matches(dataset: _DicomJson, filters: Mapping[str, str], *, fuzzy: bool = False) -> bool:
-    r"""Tell whether a dataset answers all filters.
+    """Return whether a dataset matches all filters.
 
     Args:
         dataset: DICOM JSON.
-        filters: Keyword or tag to the wanted value: a single value, a list (``,`` or ``\``) of UIDs, a range
-            of dates or times (``20240101-20241231``), or a pattern with ``*`` and ``?``. Empty matches all.
-        fuzzy: Person names match when they contain the value anywhere.
+        filters: Requested value by keyword or tag: a single value, a list of UIDs separated by commas or backslashes, a
+            range of dates or times (``20240101-20241231``), or a pattern with ``*`` and ``?``. Empty matches all.
+        fuzzy: Whether person names match if they contain the value anywhere.
     """
     return all(_matches_one(dataset, name, str(value), fuzzy) for name, value in filters.items())
 

@@ -1,4 +1,4 @@
-"""Multipart bodies of WADO-RS answers (PS3.18 8.6.1, RFC 2387)."""
+"""Multipart bodies of WADO-RS responses (PS3.18 8.6.1, RFC 2387)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Where a NIfTI file says that it lies: its header may say so twice, by the qform and by the sform."""
+"""Check that the two transforms of a NIfTI header, qform and sform, agree."""
 
 from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -13,16 +14,16 @@ _SAME_PLACE_MM = 0.1
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI's patient axes are RAS
 
 
-def two_places(path: Path, image: sitk.Image) -> str | None:
-    """Say that qform and sform of a NIfTI file differ, how far, and which is taken; None where they do not.
+def qform_sform_mismatch(path: Path, image: sitk.Image) -> str | None:
+    """Return a warning with distance and choice if qform and sform of a NIfTI file differ; None if they agree.
 
-    ITK's choice is kept, which is that of 3D Slicer: an image must not lie elsewhere here than in the viewer.
+    ITK's choice is used. It is also that of 3D Slicer, so that the image has the same position here and in the viewer.
 
     Args:
         path: The file.
-        image: What ITK reads of it.
+        image: The image that ITK reads from the file.
     """
-    header = nibabel.load(path).header
+    header: Any = nibabel.load(path).header  # nibabel declares its base class, which has no transforms
     qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
     if qform is None or sform is None:
         return None
@@ -37,6 +38,6 @@ def two_places(path: Path, image: sitk.Image) -> str | None:
     off = [float(np.abs(place[[0, -1]] - taken).max()) for place in placed]
     name, other = ("qform", "sform") if off[0] <= off[1] else ("sform", "qform")
     return (
-        f"its header says in two ways where it lies, and they differ by up to {apart:.1f} mm: the {name} is taken, as "
-        f"by 3D Slicer; programs that take the {other} show it elsewhere, perhaps with left and right exchanged"
+        f"qform and sform in its header differ by up to {apart:.1f} mm: the {name} is used, as by 3D Slicer; programs "
+        f"that use the {other} show it at another position, possibly with left and right exchanged"
     )

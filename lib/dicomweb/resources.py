@@ -1,4 +1,4 @@
-"""The DICOMweb resources (PS3.18 chapter 10) that viewers need: the only ones that a folder or a PACS is asked for."""
+"""DICOMweb resources (PS3.18 chapter 10) that viewers need; all others are refused."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from urllib.parse import unquote_to_bytes
 
 from lib.errors import UserError
 
-SERVICES = ("qido", "wado", "stow")  # the first part of a path; OHIF asks for metadata under two of them
+SERVICES = ("qido", "wado", "stow")  # the first part of a path; OHIF requests metadata under two of them
 
 _STUDY = "studies/{study}"
 _SERIES = f"{_STUDY}/series/{{series}}"
 _INSTANCE = f"{_SERIES}/instances/{{instance}}"
-# A UID (PS3.5 9.1) has digits and dots; those that some programs make up have letters.
+# UIDs (PS3.5 9.1) have digits and dots; those of some non-conforming programs have letters.
 _PARTS = {"frames": r"[0-9]{1,9}(?:,[0-9]{1,9}){0,4095}"}
 _UID = r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}"
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f?#\\]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_MOST_DECODINGS = 8
+_MAX_DECODINGS = 8
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One kind of path below the DICOMweb root.
+    """A resource below the DICOMweb root.
 
     Attributes:
-        path: With its parameters in braces, as FastAPI writes it.
-        service: The service that has it: ``qido``, ``wado`` or ``stow``.
-        method: The only HTTP method that it is asked with.
+        path: Path with parameters in braces, in the syntax of FastAPI.
+        service: Service of the resource: ``qido``, ``wado`` or ``stow``.
+        method: The only accepted HTTP method.
     """
 
     path: str
@@ -39,7 +39,7 @@ class Resource:
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        """What its paths match."""
+        """Regular expression that its paths match."""
         parts = re.split(r"\{(\w+)\}", self.path)
         named = [
             f"(?P<{part}>{_PARTS.get(part, _UID)})" if place % 2 else re.escape(part)
@@ -86,19 +86,19 @@ RESOURCES = (
 
 
 def find_resource(method: str, path: str) -> Resource:
-    """Return the resource that a decoded path names.
+    """Return the resource of a decoded path.
 
     Args:
         method: HTTP method.
-        path: What :func:`decoded_path` returned.
+        path: Return value of :func:`decoded_path`.
 
     Raises:
-        UserError: There is none (404), or it is not asked with this method (405).
+        UserError: There is no such resource (404), or it does not accept the method (405).
     """
     found = [resource for resource in RESOURCES if resource.pattern.fullmatch(path)]
     if not found:
         raise UserError(
-            f"{path[:200]!r} is no DICOMweb resource that is passed on to the PACS. These are: "
+            f"{path[:200]!r} is not a DICOMweb resource that is forwarded to the PACS. Supported: "
             f"{', '.join(sorted({resource.path for resource in RESOURCES}))}.",
             HTTPStatus.NOT_FOUND,
         )
@@ -106,22 +106,22 @@ def find_resource(method: str, path: str) -> Resource:
         if resource.method == method:
             return resource
     allowed = " or ".join(sorted({resource.method for resource in found}))
-    raise UserError(f"{path[:200]!r} is asked with {allowed}, not with {method[:20]}.", HTTPStatus.METHOD_NOT_ALLOWED)
+    raise UserError(f"{path[:200]!r} accepts {allowed}, not {method[:20]}.", HTTPStatus.METHOD_NOT_ALLOWED)
 
 
 def decoded_path(raw: bytes) -> str:
-    """Decode a path until nothing is encoded any more, as the servers behind this one may do.
+    """Percent-decode a path until it no longer changes, because servers behind this one may decode it again.
 
     Args:
-        raw: As it came over the wire (``raw_path`` of an ASGI scope).
+        raw: The undecoded path (``raw_path`` of an ASGI scope).
 
     Raises:
-        UserError: It has an empty part, ``.`` or ``..``, or a character that would make another request of it.
+        UserError: It has an empty part, ``.`` or ``..``, or a character that would turn it into another request.
     """
     path = _decoded(raw)
     if any(part in ("", ".", "..") for part in path.removeprefix("/").split("/")) or _FORBIDDEN.search(path):
         raise UserError(
-            "A DICOMweb path has no empty part, no '.' or '..', and none of the characters '?', '#', '\\' and control "
+            "A DICOMweb path must not have empty parts, '.' or '..', the characters '?', '#' and '\\', or control "
             "characters, encoded or not."
         )
     return path
@@ -131,15 +131,15 @@ def check_query(raw: bytes) -> None:
     """Refuse a query string with control characters, encoded or not.
 
     Raises:
-        UserError: It has one.
+        UserError: It has a control character.
     """
     if _CONTROL.search(_decoded(raw)):
-        raise UserError("A query string has no line breaks and no other control characters, encoded or not.")
+        raise UserError("A query string must not have line breaks or other control characters, encoded or not.")
 
 
 def _decoded(raw: bytes) -> str:
-    for _ in range(_MOST_DECODINGS):
+    for _ in range(_MAX_DECODINGS):
         raw, former = unquote_to_bytes(raw), raw
         if raw == former:
             return raw.decode("utf-8", "replace")
-    raise UserError("The address is encoded more often than any program needs.")
+    raise UserError(f"The URL is percent-encoded more than {_MAX_DECODINGS - 1} times.")

@@ -1,7 +1,7 @@
-"""Which readable files of a folder are left out of their series: copies, twins under one UID, images of another kind.
+"""Selection of readable files that are left out of their series: copies, duplicate UIDs, images of another kind.
 
-Decided by the index, so that everything made of a series is made of the same slices: the list of instances and the
-metadata that viewers get, the volume, the label on it, the images that a DICOM SEG refers to.
+The index decides this, so that everything derived from a series uses the same slices: instances and metadata for
+viewers, the volume, its label, the images that a DICOM SEG refers to.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import NamedTuple
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_kind import ImageKind, odd_ones
 
-_COPY = "the same slice once more: same place and pixels under another SOP Instance UID"
-_SAME = "the same image once more: same SOP Instance UID and pixels"
-_DISPLACED = "has the SOP Instance UID of another file, which came first: that one is used"
-TWINS = (
+_COPY = "a copy of another slice: same position and pixels under another SOP Instance UID"
+_SAME = "a copy of another file: same SOP Instance UID and pixels"
+_DISPLACED = "has the SOP Instance UID of an earlier file, which is used instead"
+DUPLICATE_UID = (
     "has the SOP Instance UID of another file, but other pixels",
     "has the SOP Instance UID of another file, but another PatientID",
 )
@@ -27,23 +27,23 @@ ODD = "not of the same kind as the other images of its series: "
 
 
 class SeriesKey(NamedTuple):
-    """A series of one patient; headers of two that share a UID are kept apart."""
+    """Key of a series of one patient; series of several patients with the same UID are distinguished."""
 
     study_uid: str
     series_uid: str
     patient_id: str
 
 
-Digest = Callable[[str], str]  # of the image in the file at a path, as ImageDigests has it
+Digest = Callable[[str], str]  # path of a file -> digest of its image; see ImageDigests.of
 _OF_SERIES = "study_uid = ? AND series_uid = ? AND patient_id = ?"
 
 
 class SetAside:
-    """Marks files in the index (column ``left_out`` of ``files``).
+    """Marks files in the index that are left out (column ``left_out`` of ``files``).
 
     Args:
-        studies: The user's folder: what is stored elsewhere under the UID of one of its files does not displace it.
-        read_header: Called with the path of a file: the DICOM JSON of its study and series attributes, as text.
+        studies: The user's folder; its files take precedence over stored ones with the same UID.
+        read_header: Returns the DICOM JSON of the study and series attributes of a file as text.
     """
 
     def __init__(self, studies: Path, read_header: Callable[[Path], str]) -> None:
@@ -53,27 +53,27 @@ class SetAside:
     def mark_taken_in(
         self, connection: sqlite3.Connection, instances: Iterable[tuple[SeriesKey, str]], digest: Digest
     ) -> None:
-        """Mark twins and odd images among what was just taken in, before anything is made of it.
+        """Mark duplicate UIDs and images of another kind among new files, before anything is derived from them.
 
         Args:
-            connection: In a transaction.
-            instances: Series and SOP Instance UID of each.
-            digest: Of the image in a file.
+            connection: Connection in a transaction.
+            instances: Series and SOP Instance UID of each new instance.
+            digest: Returns the digest of the image in a file.
         """
         instances = set(instances)
         for key, sop_uid in instances:
-            self._mark_twins(connection, key, sop_uid, digest)
+            self._mark_duplicate_uids(connection, key, sop_uid, digest)
         for key in {key for key, _ in instances}:
             self._mark_odd(connection, key)
 
     def mark_copies(self, connection: sqlite3.Connection, key: SeriesKey, changed: set[str], digest: Digest) -> None:
-        """Keep each slice once: OHIF would stack a copy under another SOP Instance UID as a slice of its own.
+        """Leave out copies of slices: OHIF would show a copy under another SOP Instance UID as an additional slice.
 
         Args:
-            connection: In a transaction.
+            connection: Connection in a transaction.
             key: The series.
-            changed: Paths that are new, have changed or are to be looked at again.
-            digest: Of the image in a file.
+            changed: Paths that are new, changed or to be checked again.
+            digest: Returns the digest of the image in a file.
         """
         places: dict[str, dict[str, str]] = defaultdict(dict)
         rows = connection.execute(
@@ -91,7 +91,7 @@ class SetAside:
                 originals.add(digest(path))
 
     def renew(self, connection: sqlite3.Connection, series_uid: str, digest: Digest) -> None:
-        """Judge anew what was left out of a series of which files have gone or changed: an original may be gone."""
+        """Decide again which files of a series are left out after some were deleted or changed, perhaps an original."""
         found = connection.execute(
             "SELECT path, sop_uid, study_uid, series_uid, patient_id FROM files"
             " WHERE series_uid = ? AND left_out IS NOT NULL",
@@ -103,25 +103,27 @@ class SetAside:
         for key in {key for key, _ in instances}:
             self.mark_copies(connection, key, {row[0] for row in found}, digest)
 
-    def _mark_twins(self, connection: sqlite3.Connection, key: SeriesKey, sop_uid: str, digest: Digest) -> None:
-        """Keep one of several files with the same content; none where their pixels differ."""
+    def _mark_duplicate_uids(
+        self, connection: sqlite3.Connection, key: SeriesKey, sop_uid: str, digest: Digest
+    ) -> None:
+        """Keep one of several files with the same UID and content; none if their content differs."""
         files = connection.execute(
-            "SELECT path, mtime_ns, patient_id FROM files INDEXED BY files_by_instance"  # not through all of the series
+            "SELECT path, mtime_ns, patient_id FROM files INDEXED BY files_by_instance"  # not the index of the series
             " WHERE series_uid = ? AND sop_uid = ? AND study_uid = ? ORDER BY path",
             [key.series_uid, sop_uid, key.study_uid],
         ).fetchall()
         if len(files) < 2:
             return
         studies = [file for file in files if self._is_users(file[0])]
-        rivals = studies or [min(files, key=lambda file: file[1])]  # of what was stored: what came first
+        candidates = studies or [min(files, key=lambda file: file[1])]  # of stored files only the earliest
         digests = {path: digest(path) for path, *_ in files}
         patients = {path: patient_id for path, _, patient_id in files}
-        first = rivals[0][0]
-        unclear = any((digests[path], patients[path]) != (digests[first], patients[first]) for path, *_ in rivals)
-        several_patients = len({patients[path] for path, *_ in rivals}) > 1
+        first = candidates[0][0]
+        ambiguous = any((digests[path], patients[path]) != (digests[first], patients[first]) for path, *_ in candidates)
+        several_patients = len({patients[path] for path, *_ in candidates}) > 1
         for path in patients:
-            if unclear:
-                _leave_out(connection, path, TWINS[several_patients or patients[path] != patients[first]])
+            if ambiguous:
+                _leave_out(connection, path, DUPLICATE_UID[several_patients or patients[path] != patients[first]])
             elif (digests[path], patients[path]) != (digests[first], patients[first]):
                 _leave_out(connection, path, _DISPLACED)
             else:
@@ -131,7 +133,7 @@ class SetAside:
         return Path(path).is_relative_to(self._studies)
 
     def _mark_odd(self, connection: sqlite3.Connection, key: SeriesKey) -> None:
-        """Leave out what is no slice of a scan that the rest of the series clearly is."""
+        """Leave out images that are not slices of the scan that most of the series forms."""
         counts = {
             text: (count, frames)
             for text, count, frames in connection.execute(
@@ -153,12 +155,12 @@ class SetAside:
                     f"UPDATE files SET left_out = NULL WHERE {_OF_SERIES} AND kind = ? AND left_out LIKE ?",
                     [*key, text, f"{ODD}%"],
                 )
-        if odd:  # the header of the series may be that of a dose sheet
+        if odd:  # the header of the series may be that of a dose report
             (path,) = connection.execute(
                 f"SELECT path FROM files WHERE {_OF_SERIES} AND kind = ? LIMIT 1",
                 [*key, next(text for text, kind in kinds.items() if kind not in odd)],
             ).fetchone()
-            with contextlib.suppress(NotUsableError, OSError):  # it has gone just now: the next scan notices
+            with contextlib.suppress(NotUsableError, OSError):  # deleted in the meantime: left to the next scan
                 header = self._read_header(Path(path))
                 connection.execute(f"UPDATE series SET header = ? WHERE {_OF_SERIES}", [header, *key])
 

@@ -1,4 +1,4 @@
-"""Series that share a UID with another patient's: shown together, one would be taken for the other's."""
+"""Detection of series whose UIDs are shared by several patients and could be shown as another patient's."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 from lib.dicomweb.matching import first_value
 
-# What marks or describes images: alone, it does not make the study of its images one of several patients.
-_ABOUT_IMAGES = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "DOC", "FID")
+# Modalities of objects that mark or describe images; these alone do not make a study one of several patients.
+_DERIVED_MODALITIES = ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "DOC", "FID")
 _DicomJson = dict[str, dict[str, Any]]
 
 
 def shared_uids(headers: Iterable[_DicomJson]) -> dict[str, str]:
-    """Say which series must not be used or shown, since it is not clear whose they are.
+    """Return the series that must not be used or shown because their patient is ambiguous, with the reason.
 
     Args:
-        headers: DICOM JSON of the study and series attributes of each series, of one study at least.
+        headers: DICOM JSON of the study and series attributes of each series of one or more studies.
 
     Returns:
-        By SeriesInstanceUID a sentence without its full stop: all series of a study with images of several patients;
-        objects that mark images (DICOM SEG, reports) but name another patient than the images of their study; series
-        whose Series Instance UID stands for several patients or in several studies.
+        Reason by SeriesInstanceUID for: all series of a study with images of several patients; objects that mark images
+        (DICOM SEG, reports) with another patient than the images of their study; series whose Series Instance UID is
+        used for several patients or studies.
     """
     studies: dict[str, list[_DicomJson]] = defaultdict(list)
     series: dict[str, list[_DicomJson]] = defaultdict(list)
@@ -38,31 +38,31 @@ def shared_uids(headers: Iterable[_DicomJson]) -> dict[str, str]:
             named = ", ".join(repr(name) if name else "none" for name in patients)
             found[uid] = f"images of several patients share its Series Instance UID: PatientID {named}"
         elif len({first_value(one, "StudyInstanceUID") for one in members}) > 1:
-            found[uid] = f"its Series Instance UID stands in {len(members)} studies, so which is meant is not clear"
+            found[uid] = f"{len(members)} studies share its Series Instance UID, so its study is ambiguous"
     return found
 
 
 def _in_study(study_uid: str, series: list[_DicomJson]) -> dict[str, str]:
-    images = [one for one in series if first_value(one, "Modality") not in _ABOUT_IMAGES]
-    owners = _named(images or series)
-    if len(owners) > 1:
+    images = [one for one in series if first_value(one, "Modality") not in _DERIVED_MODALITIES]
+    patients = _patient_counts(images or series)
+    if len(patients) > 1:
         reason = (
-            f"its study has images of several patients, PatientIDs {_listed(owners)}, under one Study Instance UID "
+            f"its study has images of several patients, PatientIDs {_format(patients)}, under one Study Instance UID "
             f"({study_uid}): a viewer would show them as one patient's. Give each patient's study a UID of its own"
         )
         return {first_value(one, "SeriesInstanceUID"): reason for one in series}
-    if not owners:
+    if not patients:
         return {}
-    (owner,) = owners
+    (patient,) = patients
     return {
-        first_value(one, "SeriesInstanceUID"): f"it names PatientID {name!r}, but lies in a study of {owner!r}"
+        first_value(one, "SeriesInstanceUID"): f"it has PatientID {name!r}, but belongs to a study of {patient!r}"
         for one in series
-        if (name := _patient(one)) and name != owner
+        if (name := _patient(one)) and name != patient
     }
 
 
-def _named(series: list[_DicomJson]) -> Counter[str]:
-    """How many series there are of each patient; those that name none may be anybody's."""
+def _patient_counts(series: list[_DicomJson]) -> Counter[str]:
+    """Return the number of series of each patient; series without PatientID are ignored."""
     return Counter(name for one in series if (name := _patient(one)))
 
 
@@ -70,5 +70,5 @@ def _patient(series: _DicomJson) -> str:
     return first_value(series, "PatientID").strip()
 
 
-def _listed(patients: Counter[str]) -> str:
+def _format(patients: Counter[str]) -> str:
     return ", ".join(f"{name!r} ({count} series)" for name, count in sorted(patients.items()))

@@ -1,4 +1,4 @@
-"""The DICOM objects of the workspace, each with the checksum of what was written."""
+"""DICOM objects of the workspace, and their checksums."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LINE = re.compile(r"([0-9a-f]{64})  \S+\n?")
 
 
 class StoredObjects:
-    """Files ``<study>/<instance>.dcm``, and beside their folder their checksums, as ``sha256sum`` writes them.
+    """Files ``<study>/<instance>.dcm`` with checksums in the format of ``sha256sum``.
 
-    The checksums lie in ``checksums/segs``, out of the folder that is indexed. An object without one, written by an
-    older version of this app or put there by a person, gets one when it is first seen. Safe to use from several
+    The checksums are in ``checksums/segs``, outside of the indexed folder. An object without checksum, written by an
+    older version of this app or copied there by a user, gets one when it is first accessed. Safe for use by several
     threads and processes.
 
     Args:
-        folder: Of the objects.
+        folder: Folder of the objects.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,20 +35,20 @@ class StoredObjects:
         self._checksums = self._folder.parent / "checksums" / self._folder.name
         self._files = WatchedFiles()
 
-    def place(self, study_uid: str, sop_uid: str) -> Path:
-        """Where an instance is stored; both are valid UIDs."""
+    def path_of(self, study_uid: str, sop_uid: str) -> Path:
+        """Return the path of an instance; both UIDs must be valid."""
         return self._folder / study_uid / f"{sop_uid}{_SUFFIX}"
 
     def write(self, path: Path, write: Callable[[Path], Any]) -> None:
         """Store an object and its checksum."""
         write_atomically(path, write)
-        self._note(path.resolve())
+        self._write_checksum(path.resolve())
 
     def check(self, path: Path) -> None:
-        """Compare an object with its checksum; a file that lies elsewhere is none of ours.
+        """Compare an object with its checksum; files outside of the folder are ignored.
 
         Raises:
-            DamagedFileError: It is not what was stored.
+            DamagedFileError: The object is damaged.
         """
         path = path.resolve()
         if path.is_relative_to(self._folder):
@@ -57,23 +57,23 @@ class StoredObjects:
                 raise DamagedFileError(damage)
 
     def damage_of(self, path: Path) -> Damage | None:
-        """What is wrong with an object that was stored; it is read again only after it changed."""
+        """Return the damage to a stored object, or None; the object is read again only after it changed."""
         return self._damage(path.resolve()) if self._checksum_file(path.resolve()).exists() else None
 
     def damage(self) -> list[Damage]:
-        """Every object that is not what was stored."""
-        return [damage for path in self._noted() if (damage := self._damage(path))]
+        """Return the damage to each damaged object."""
+        return [damage for path in self._recorded() if (damage := self._damage(path))]
 
     def adopt(self) -> int:
-        """Give every object a checksum that has none; how many there were."""
+        """Write checksums for all objects without one, and return their number."""
         new = [path for path in self._folder.rglob(f"*{_SUFFIX}") if not path.name.startswith(".part-")]
         new = [path for path in new if path.is_file() and not self._checksum_file(path).exists()]
         for path in new:
-            self._note(path)
+            self._write_checksum(path)
         return len(new)
 
     def set_aside(self, path: Path) -> None:
-        """Move a damaged object out of the folder, to ``damaged/segs``; nothing is lost, and its place is free."""
+        """Move a damaged object to ``damaged/segs``, so that it can be written again."""
         path = path.resolve()
         if path.exists():
             folder = self._folder.parent / "damaged" / self._folder.name / path.parent.name
@@ -84,7 +84,8 @@ class StoredObjects:
             path.rename(aside)
             logger.warning("%s was damaged; it is kept as %s", path, aside)
 
-    def _noted(self) -> Iterator[Path]:
+    def _recorded(self) -> Iterator[Path]:
+        """Yield the path of every object that has a checksum."""
         for file in sorted(self._checksums.rglob("*.sha256")):
             yield self._folder / file.relative_to(self._checksums).with_suffix("")
 
@@ -93,30 +94,30 @@ class StoredObjects:
             line = self._checksum_file(path).read_text(encoding="ascii")
         except FileNotFoundError:
             if path.is_file():
-                self._note(path)
+                self._write_checksum(path)
             return None
         except (OSError, ValueError):
             line = ""
-        noted = _LINE.fullmatch(line)
-        problem = self._files.problem(path, noted[1]) if noted else "its checksum is damaged"
+        recorded = _LINE.fullmatch(line)
+        problem = self._files.problem(path, recorded[1]) if recorded else "its checksum is damaged"
         if problem is None:
             return None
-        told = (
-            f"The DICOM object {path} is damaged: {problem}. It is not sent to anybody. One that this app made of a "
-            "label is made again by itself; put any other back from a backup, or remove "
+        message = (
+            f"The DICOM object {path} is damaged: {problem}. It is not sent to clients. An object that this app made "
+            "from a label is written again automatically; restore any other from a backup, or remove "
             f"{self._checksum_file(path)} to accept it as it is{' or its loss' if problem != CHANGED else ''}."
         )
-        return Damage("DICOM SEG", path, told)
+        return Damage("DICOM SEG", path, message)
 
-    def _note(self, path: Path) -> None:
+    def _write_checksum(self, path: Path) -> None:
         try:
             line = f"{sha256_of(path)}  {path.name}\n"
             target = self._checksum_file(path)
             if target.is_dir():
                 move_aside(target)
             write_atomically(target, lambda part: part.write_text(line, encoding="ascii"))
-        except OSError as error:  # the object is there, and gets its checksum when it is seen next
-            logger.warning("No checksum of %s could be written: %s", path, error)
+        except OSError as error:  # the object exists, and gets its checksum at the next access
+            logger.warning("The checksum of %s could not be written: %s", path, error)
 
     def _checksum_file(self, path: Path) -> Path:
         return self._checksums / path.relative_to(self._folder).with_name(f"{path.name}.sha256")

@@ -1,7 +1,7 @@
-"""The stored pixel values of an image (PS3.3 C.7.6.3), before any rescale, window or photometric interpretation.
+"""Stored pixel values of an image (PS3.3 C.7.6.3), before rescale, window and photometric interpretation.
 
-ITK's reader (GDCM) would be the ready answer. It inverts MONOCHROME1, fails on a decimal comma, and cuts values off
-above Bits Stored, which makes bone of the padding of some scanners. So it only decompresses here.
+ITK's reader (GDCM) inverts MONOCHROME1, fails on a decimal comma, and truncates values to Bits Stored, which turns the
+padding of some scanners into bone. It is therefore used for decompression only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_pixel_data_frame
 from pydicom.uid import UID, CTImageStorage, ExplicitVRBigEndian, RLELossless, generate_uid
 
-from lib.dicomweb.dicom_file import NotUsableError, count_of, in_few_words, read_dicom, text_of
+from lib.dicomweb.dicom_file import NotUsableError, count_of, read_dicom, short_reason, text_of
 from lib.dicomweb.dicom_json import to_json
 from lib.dicomweb.matching import tag_of, values_of
 
@@ -45,17 +45,17 @@ _OVERLAY_BIT_POSITIONS = [f"60{group:02x}0102" for group in range(0, 32, 2)]
 
 
 class StoredImage:
-    """The pixels of a file.
+    """Pixels of a DICOM file.
 
     Args:
-        path: A DICOM image, grey, in any transfer syntax, with one frame or more.
+        path: A greyscale DICOM image with one or more frames, in any transfer syntax.
 
     Attributes:
         frame_count: Number of frames.
-        is_signed: Whether Pixel Representation says that values are in two's complement.
+        is_signed: Whether values are in two's complement (Pixel Representation).
 
     Raises:
-        NotUsableError: It has no pixels, or they cannot be read.
+        NotUsableError: The file has no pixels, or they cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,20 +82,20 @@ class StoredImage:
 
     @property
     def padding(self) -> tuple[int, int] | None:
-        """Lowest and highest stored value that mean "nothing was measured here"; None where none is named."""
+        """Lowest and highest stored value of padding (Pixel Padding Value and Range Limit); None if not given."""
         ends = [self._padding_value(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
         first, last = ends[0], ends[1] if ends[1] is not None else ends[0]
         return None if first is None or last is None else (min(first, last), max(first, last))
 
     @property
     def meaning(self) -> list[list[str] | list[float]]:
-        """What the outer header says of where the pixels lie and of their values, numbers written in one way."""
+        """Values of geometry and rescale attributes outside of functional groups, numbers rounded to 4 decimals."""
         header = to_json(self._dataset)
         values = [values_of(header, tag_of(keyword) or "") for keyword in _MEANING]
         return [_numbers(found) for found in values]
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Yield each frame (rows, columns) in the order stored.
+        """Yield the stored values of each frame, an array (rows, columns), in stored order.
 
         Raises:
             NotUsableError: The pixel data is damaged.
@@ -104,8 +104,8 @@ class StoredImage:
             yield from self._compressed() if self._syntax.is_compressed else self._plain()
         except NotUsableError:
             raise
-        except Exception as error:  # pydicom and ITK raise many kinds on damaged items
-            raise NotUsableError(f"the pixel data is damaged ({in_few_words(error)})") from error
+        except Exception as error:  # pydicom and ITK raise many types on damaged items
+            raise NotUsableError(f"the pixel data is damaged ({short_reason(error)})") from error
 
     def _plain(self) -> Iterator[np.ndarray]:
         dtype = np.dtype(f"u{self._allocated // 8}")
@@ -113,7 +113,7 @@ class StoredImage:
         count = self._shape[0] * self._shape[1]
         values = np.frombuffer(self._dataset.PixelData, dtype.newbyteorder(">" if big else "<"))
         if len(values) < count * self.frame_count:
-            raise NotUsableError(f"truncated: {len(values)} of {count * self.frame_count} pixels are there")
+            raise NotUsableError(f"truncated: it has {len(values)} of {count * self.frame_count} pixels")
         for start in range(0, count * self.frame_count, count):
             yield self._values(values[start : start + count].astype(dtype).reshape(self._shape))
 
@@ -127,13 +127,13 @@ class StoredImage:
                 yield self._values(values) if self._syntax == RLELossless else values
                 found += 1
         if found != self.frame_count:
-            raise NotUsableError(f"truncated: {found} of {self.frame_count} frames are there")
+            raise NotUsableError(f"truncated: it has {found} of {self.frame_count} frames")
 
     def _values(self, cells: np.ndarray) -> np.ndarray:
-        """Take the values out of their cells (unsigned, of Bits Allocated).
+        """Extract the values from unsigned cells of Bits Allocated.
 
-        What lies above Bits Stored may be overlays (retired) or nothing, and is cut off. Some scanners write a value
-        there that needs more bits, as -2000 for padding: those bits are then all set, as in any negative number.
+        Bits above Bits Stored may be overlays (retired) or unused, and are removed. Some scanners write values that
+        need more bits, such as -2000 for padding: all these bits are then set, as in any negative number.
         """
         cells = cells >> (self._high_bit + 1 - self._stored)
         signed = np.dtype(f"i{cells.dtype.itemsize}")
@@ -149,10 +149,10 @@ class StoredImage:
         return np.where(negative, cells, inside)
 
     def _padding_value(self, keyword: str) -> int | None:
-        """Read by Pixel Representation, whatever its VR says."""
+        """Return a padding value, interpreted by Pixel Representation regardless of its VR; None if missing."""
         try:
             value = int(self._dataset.get(keyword))
-        except Exception:  # there is none, or pydicom cannot parse it, for one of many reasons
+        except Exception:  # missing, or invalid; pydicom raises many types
             return None
         value &= (1 << self._allocated) - 1
         return value - (1 << self._allocated) if self.is_signed and value >> (self._allocated - 1) else value
@@ -166,7 +166,7 @@ def _numbers(texts: list[str]) -> list[str] | list[float]:
 
 
 def _frame_file(dataset: Dataset, syntax: UID, frame: bytes) -> FileDataset:
-    """One compressed frame with nothing but what its decoder needs."""
+    """Return a file with one compressed frame and only the attributes that the decoder needs."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = syntax, CTImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
@@ -179,7 +179,7 @@ def _frame_file(dataset: Dataset, syntax: UID, frame: bytes) -> FileDataset:
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
         if keyword in dataset:
             setattr(image, keyword, dataset[keyword].value)
-    if syntax == RLELossless:  # it packs whole cells; GDCM would cut them
+    if syntax == RLELossless:  # RLE encodes whole cells; GDCM would truncate them
         image.BitsStored, image.HighBit, image.PixelRepresentation = image.BitsAllocated, image.BitsAllocated - 1, 0
     image.PixelData = encapsulate([frame])
     image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True

@@ -46,37 +46,37 @@ DUPLICATE, CLASS_NOT_SUPPORTED, DOES_NOT_FIT, NOT_UNDERSTOOD = 0x0111, 0x0122, 0
 
 
 class NotStoredError(Exception):
-    """An instance that is not stored.
+    """Raised for an instance that is not stored.
 
     Args:
         reason: Failure Reason (0008,1197).
-        sentence: Why, and what to do.
-        header: The UIDs of the instance, as far as they are known.
+        message: Why it is not stored, and what to do.
+        header: UIDs of the instance, as far as they are known.
     """
 
-    def __init__(self, reason: int, sentence: str, header: Dataset | None = None) -> None:
-        super().__init__(sentence)
+    def __init__(self, reason: int, message: str, header: Dataset | None = None) -> None:
+        super().__init__(message)
         self.reason = reason
         self.header = header if header is not None else Dataset()
 
 
 @dataclass(frozen=True)
 class Received:
-    """The body of a STOW-RS request, on disk.
+    """Body of a STOW-RS request on disk.
 
     Attributes:
-        body: All of it.
-        parts: The content of each part.
+        body: File with the whole body.
+        parts: Files with the content of each part.
     """
 
     body: Path
     parts: list[Path]
 
     def check_classes(self) -> None:
-        """Refuse the request if any of its instances is of a class that is not taken.
+        """Check that the SOP Class of every instance is accepted.
 
         Raises:
-            UserError: So it is, or a part is no DICOM instance.
+            UserError: A SOP Class is not accepted, or a part is not a DICOM instance.
         """
         for part in self.parts:
             try:
@@ -89,7 +89,7 @@ def read_uids(path: Path) -> Dataset:
     """Read the UIDs of an instance that is to be stored.
 
     Raises:
-        NotStoredError: It is no DICOM file, lacks a UID, or is of a class that is not taken.
+        NotStoredError: The file is not a DICOM instance, lacks a valid UID, or has a SOP Class that is not accepted.
     """
     try:
         with path.open("rb") as file:
@@ -101,10 +101,10 @@ def read_uids(path: Path) -> Dataset:
         if error.errno is not None:
             raise
         raise NotStoredError(NOT_UNDERSTOOD, f"A part of the body is damaged ({in_one_line(error)}).") from error
-    except Exception as error:  # pydicom raises many kinds on what is none
-        told = in_one_line(error)
+    except Exception as error:  # pydicom raises many types on invalid files
+        reason = in_one_line(error)
         raise NotStoredError(
-            NOT_UNDERSTOOD, f"A part of the body is no DICOM file that can be stored ({told})."
+            NOT_UNDERSTOOD, f"A part of the body is not a DICOM file that can be stored ({reason})."
         ) from error
     for keyword in _UIDS:
         if not UID(header[keyword].value).is_valid:
@@ -112,15 +112,15 @@ def read_uids(path: Path) -> Dataset:
     if header.SOPClassUID not in ACCEPTED_CLASSES:
         raise NotStoredError(
             CLASS_NOT_SUPPORTED,
-            f"Instance {header.SOPInstanceUID} is of the class {header.SOPClassUID.name}. Only what is made of images "
-            "is stored: DICOM SEG, SR and RTSTRUCT. Images come from the folder or PACS itself.",
+            f"Instance {header.SOPInstanceUID} has the SOP Class {header.SOPClassUID.name}. Only objects derived from "
+            "images are stored: DICOM SEG, SR and RTSTRUCT. Add images to the folder or PACS itself.",
             header,
         )
     return header
 
 
 def _after_the_uids() -> Callable[[BaseTag, str | None, int], bool]:
-    """Return what tells pydicom to read no farther: past the UIDs, or where tags no longer ascend, as in garbage."""
+    """Return pydicom's stop condition: after the UIDs, or if tags do not ascend, which indicates invalid data."""
     last = -1
 
     def passed(tag: BaseTag, vr: str | None, length: int) -> bool:

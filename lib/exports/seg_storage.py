@@ -132,7 +132,7 @@ class SegStorage(Worker):
         if damaged or not client.search_for_series(study_instance_uid=series.study_uid, search_filters=filters):
             made = self._exports.dicom_seg(record)
             if damaged:
-                place = client.objects.place(series.study_uid, provenance.seg_uid)
+                place = client.objects.path_of(series.study_uid, provenance.seg_uid)
                 client.objects.set_aside(place)
                 client.index.forget([place])
                 logger.warning("The DICOM SEG of label %d of %s is made again", record.number, record.image_id)
@@ -148,7 +148,7 @@ class SegStorage(Worker):
         client, series = self._datastore.client, self._datastore.catalog.get(record.image_id)
         if series is None or not isinstance(client, FolderClient):
             return False
-        place = client.objects.place(series.study_uid, Provenance.of_label(record).seg_uid)
+        place = client.objects.path_of(series.study_uid, Provenance.of_label(record).seg_uid)
         return client.objects.damage_of(place) is not None
 
     def _adopt(self) -> None:

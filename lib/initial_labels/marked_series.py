@@ -21,7 +21,7 @@ from lib.annotations.regions import select, union
 from lib.annotations.series_references import References
 from lib.datastore.catalog import Series, SeriesCatalog
 from lib.dicomweb import attributes
-from lib.dicomweb.folder_walk import FolderAwayError
+from lib.dicomweb.folder_walk import FolderUnavailableError
 from lib.dicomweb.frames import is_multi_frame, slice_headers
 from lib.dicomweb.matching import first_value
 from lib.errors import UserError
@@ -99,7 +99,7 @@ def look(
                 references.check_frame(known[0], client)
                 mask, info = _draw(client, known[0], path, source, rules)
                 yield Finding(source, named, image_ids, mask, info)
-        except FolderAwayError:  # which says nothing of the object: a later look may reach it
+        except FolderUnavailableError:  # which says nothing of the object: a later look may reach it
             continue
         except Exception as error:  # one broken object must not hide the others
             sentence = str(error) if isinstance(error, UserError) else f"It cannot be read ({error})."

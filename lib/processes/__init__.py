@@ -1,1 +1,1 @@
-"""Processes and threads: priorities, background workers, the parent process."""
+"""Processes and threads: priorities, background workers, lifetime of child processes."""

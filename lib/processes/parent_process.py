@@ -1,4 +1,4 @@
-"""A training process ends with the server that started it, so that no orphan publishes anything."""
+"""Bind a training process to the server that started it, so that no orphan process publishes a model."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ _SERVER = "LUNGLABEL_SERVER_PROCESS"
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def expect_children() -> None:
-    """Let the processes that this server starts from now on know who started them."""
+def mark_as_server() -> None:
+    """Record this process as the server in the environment that child processes inherit."""
     os.environ[_SERVER] = str(os.getpid())
 
 
-def end_with_server() -> bool:
-    """Let the kernel kill this process at the moment the server ends that started it, however that ends.
+def exit_with_server() -> bool:
+    """Have the kernel kill this process as soon as the server that started it ends, for whatever reason.
 
-    In a process that no server started, nothing happens.
+    Does nothing in a process that no server started.
 
     Returns:
         Whether a server started this process.
 
     Raises:
-        OSError: The kernel refuses.
+        OSError: ``prctl`` failed.
     """
     server = os.environ.get(_SERVER, str(os.getpid()))
     if server == str(os.getpid()):
         return False
     kernel = ctypes.CDLL(None, use_errno=True)
     if kernel.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl refuses to bind this process to its server")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches both; it is the server that ends both
-    if os.getppid() != int(server):  # it ended before
+        raise OSError(ctypes.get_errno(), "prctl could not bind this process to its server")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches both; the server ends this process
+    if os.getppid() != int(server):  # the server ended before the call to prctl
         os._exit(3)
     return True

@@ -1,4 +1,4 @@
-"""Model versions: kept for good, published whole, and which one serves."""
+"""Model versions: immutable storage, atomic publication, and the choice of the one in use."""
 
 from lib.publishing.model_store import ModelStore, Serving
 

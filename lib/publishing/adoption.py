@@ -1,4 +1,4 @@
-"""Versions that another workspace, or an earlier release in the app's folder, kept: copied, never moved."""
+"""Import of model versions from another workspace or from the app folder of an earlier release, by copying."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lib.storage.state_file import UNREADABLE
 
 @dataclass(frozen=True)
 class Adoption:
-    """What came of it.
+    """Result of an import.
 
     Attributes:
         adopted: Ids of the versions that were copied.
-        known: Ids of those that were here before.
-        left_out: What is wrong with each of the others, a sentence.
-        serving: Id of the version that served there; None if it is not known.
+        known: Ids of the versions that the store already had.
+        left_out: One message for each version that was not copied.
+        serving: Id of the version in use in the source; None if unknown.
     """
 
     adopted: list[str]
@@ -31,16 +31,16 @@ class Adoption:
 
 
 def adopt(store: ModelStore, folder: Path) -> Adoption:
-    """Copy the versions below ``folder`` into ``store``, under their ids. None of them serves by that.
+    """Copy the versions below ``folder`` into ``store`` under their ids, without putting one into use.
 
-    Each gets a hash, if it had none. What is damaged stays where it is and is named.
+    A version without checksum gets one. Damaged versions are not copied and are reported.
 
     Args:
-        store: Of the workspace.
+        store: Store of the workspace.
         folder: ``model/`` of an earlier release, ``models/`` of another workspace, or ``versions/`` of either.
 
     Raises:
-        UserError: There are no versions.
+        UserError: The folder has no versions.
     """
     versions = _versions_below(folder)
     if not versions:
@@ -52,20 +52,20 @@ def adopt(store: ModelStore, folder: Path) -> Adoption:
             origin = manifest.read(source)
             sha256 = sha256_of(source / "model.pt")
             if origin.get("sha256") not in (None, sha256):
-                raise ValueError("its weights are not those that were kept")
+                raise ValueError("its weights do not match their checksum")
             if here.get(source.name, sha256) != sha256:
-                raise ValueError("there is another version of this name here")
+                raise ValueError("the workspace has a different version with this id")
             if source.name in here:
                 known.append(source.name)
                 continue
             store.adopt(source / "model.pt", {**origin, "adopted_from": str(source)})
             adopted.append(source.name)
         except UNREADABLE as error:
-            left_out.append(f"{source} is left out: {in_one_line(error)}")
-    return Adoption(adopted, known, left_out, _served(versions[0].parent.parent))
+            left_out.append(f"{source} is not copied: {in_one_line(error)}")
+    return Adoption(adopted, known, left_out, _serving_version(versions[0].parent.parent))
 
 
-def left_behind(store: ModelStore, folder: Path) -> list[str]:
+def missing_versions(store: ModelStore, folder: Path) -> list[str]:
     """Return the ids of versions below ``folder`` that ``store`` does not have."""
     here = {one["version"] for one in store.manifests()}
     return [source.name for source in _versions_below(folder) if source.name not in here]
@@ -77,7 +77,7 @@ def _versions_below(folder: Path) -> list[Path]:
     return sorted(file.parent for file in found.glob("*/model.pt")) if found else []
 
 
-def _served(folder: Path) -> str | None:
+def _serving_version(folder: Path) -> str | None:
     try:
         return str(json.loads((folder / "serving.json").read_text(encoding="utf-8"))["version"])
     except UNREADABLE:

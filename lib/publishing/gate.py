@@ -1,4 +1,4 @@
-"""Whether a candidate may replace the model that serves: only if it is not worse on the patients held out."""
+"""Publication gate: a candidate replaces the model in use only if it is not worse on the hold-out."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lib.storage.json_values import finite
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model reached on the held-out cases, whole volumes.
+    """Scores of a model on whole volumes of the hold-out.
 
     Attributes:
-        dice: Mean over the cases; a case without tumour counts 1 if nothing was found in it, else 0.
-        false_positives: Mean number per case of found components that touch no lesion.
-        cases: Image ids that were scored.
+        dice: Mean Dice; a case without tumour counts 1 if the prediction is empty, else 0.
+        false_positives: Mean number per case of predicted connected components that touch no lesion.
+        cases: Ids of the scored images.
     """
 
     dice: float
@@ -37,7 +37,7 @@ class Verdict:
     Attributes:
         publish: Whether it serves from now on.
         reason: Why, in a sentence for the user.
-        candidate: Its scores; None if there was nobody held out.
+        candidate: Its scores; None if there is no hold-out.
         published: Those of the model that served, on the same cases.
     """
 
@@ -47,7 +47,7 @@ class Verdict:
     published: Scores | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For manifests and ``/info``; a score that is no number is None, for JSON has none."""
+        """Return the JSON object for manifests and ``/info``; scores that are NaN or infinite become None."""
         return finite(asdict(self))
 
 
@@ -60,17 +60,18 @@ def judge(
     nobody_held_out: str = "no patient is held out",
     accepted: str = "Published",
 ) -> Verdict:
-    """The rule: Dice at most ``dice_margin`` lower, and at most ``false_positive_margin`` more false positives.
+    """Decide whether a candidate is published.
 
-    What was not measured, or came to no number, is kept and does not serve.
+    It is if its Dice is at most ``dice_margin`` lower and it has at most ``false_positive_margin`` more false
+    positives. A candidate without finite scores is kept, but not put into use.
 
     Args:
-        candidate: Scores of the new model; None where no patient is held out yet.
-        published: Scores of the model that serves on the same cases; None where there is none.
-        dice_margin: Loss of Dice that is taken for noise.
-        false_positive_margin: Gain of false positives per scan that is taken for noise.
-        nobody_held_out: Why there are no scores of the candidate.
-        accepted: What becomes of one that is not worse, for the reason.
+        candidate: Scores of the new model; None if there is no hold-out yet.
+        published: Scores of the model in use on the same cases; None if there is none.
+        dice_margin: Decrease of Dice that counts as noise.
+        false_positive_margin: Increase of false positives per scan that counts as noise.
+        nobody_held_out: Why the candidate has no scores, for the reason.
+        accepted: First word of the reason for a candidate that is not worse.
     """
     if candidate is None:
         return Verdict(False, f"Kept, not in use: it is not compared, because {nobody_held_out}.")
@@ -78,9 +79,9 @@ def judge(
         f"On {len(candidate.cases)} scan(s) of patients that no model is trained on, "
         f"mean Dice {candidate.dice:.3f}{{}}, false positives per scan {candidate.false_positives:.1f}{{}}."
     )
-    if not _are_numbers(candidate) or (published and not _are_numbers(published)):
-        whose = "the new model" if not _are_numbers(candidate) else "the model in use"
-        reason = f"Refused: the scores of {whose} are no numbers. It is kept, and the model in use stays."
+    if not _are_finite(candidate) or (published and not _are_finite(published)):
+        model = "the new model" if not _are_finite(candidate) else "the model in use"
+        reason = f"Refused: the scores of {model} are not finite. It is kept, and the model in use stays."
         return Verdict(False, reason, candidate, published)
     if published is None:
         return Verdict(True, f"{accepted}: there was no model before. {measured.format('', '')}", candidate)
@@ -88,14 +89,14 @@ def judge(
     compared = measured.format(*before)
     reasons = []
     if candidate.dice < published.dice - dice_margin:
-        reasons.append(f"it outlines tumours worse than the model in use: Dice lower by more than {dice_margin:g}")
+        reasons.append(f"its Dice is lower than that of the model in use by more than {dice_margin:g}")
     if candidate.false_positives > published.false_positives + false_positive_margin:
-        reasons.append(f"it marks more that is no tumour: over {false_positive_margin:g} more false positives per scan")
+        reasons.append(f"it has over {false_positive_margin:g} more false positives per scan")
     if reasons:
         reason = f"Refused: {', and '.join(reasons)}. {compared} It is kept, and the model in use stays."
         return Verdict(False, reason, candidate, published)
     return Verdict(True, f"{accepted}: it is not worse than the model in use before. {compared}", candidate, published)
 
 
-def _are_numbers(scores: Scores) -> bool:
+def _are_finite(scores: Scores) -> bool:
     return math.isfinite(scores.dice) and math.isfinite(scores.false_positives)

@@ -1,4 +1,4 @@
-"""Which version served when, by whom and why: lines that are only ever added."""
+"""Append-only log of the model versions that were in use, with user and reason."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ logger = logging.getLogger(__name__)
 
 
 class History:
-    """JSON lines with ``from``, ``to``, ``by``, ``why`` and ``time``, oldest first.
+    """File of JSON lines with ``from``, ``to``, ``by``, ``why`` and ``time``, oldest first.
 
-    A line that cannot be read is left where it is and passed over.
+    Lines that cannot be parsed are skipped and left in the file.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return the lines that can be read; none where there is no file."""
-        return self._look()[0]
+        """Return the entries that can be parsed; an empty list if the file is missing."""
+        return self._load()[0]
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Add a line, on disk when this returns."""
+        """Append an entry and sync it to disk."""
         make_folder(self.path.parent)
         try:
             self.path.read_bytes()
@@ -45,21 +45,21 @@ class History:
         with self.path.open("a+b") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
-                torn = file.read(1) != b"\n"  # of a process that was killed
-                file.write(b"\n" * torn)
+                truncated = file.read(1) != b"\n"  # by a killed process
+                file.write(b"\n" * truncated)
             file.write(json.dumps(finite(entry)).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
     def damage(self) -> Damage | None:
-        """Return what is wrong with the file, if anything is."""
-        _, problem = self._look()
+        """Return the damage to the file, or None if it is intact or missing."""
+        _, problem = self._load()
         if problem is None:
             return None
-        told = f"{self.path} is damaged ({problem}). What can be read of it is used; the models are not affected."
-        return Damage("state", self.path, told)
+        message = f"{self.path} is damaged ({problem}). Its readable lines are used; the models are not affected."
+        return Damage("state", self.path, message)
 
-    def _look(self) -> tuple[list[dict[str, Any]], str | None]:
+    def _load(self) -> tuple[list[dict[str, Any]], str | None]:
         try:
             lines = self.path.read_bytes().splitlines()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The patients that no model is ever trained on: by them a candidate and the published model are compared."""
+"""The hold-out: patients that no model is trained on, for comparing a candidate with the published model."""
 
 from __future__ import annotations
 
@@ -11,41 +11,42 @@ from lib.storage.state_file import StateFile
 
 
 def share_of(name: str) -> float:
-    """A number in [0, 1), in hundredths, that belongs to a name for good and is evenly spread over names."""
+    """Return a deterministic hash of a name in [0, 1), in steps of 0.01, uniform over names."""
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 100 / 100
 
 
 def patient_of(case: dict[str, Any]) -> str:
-    """The patient of a labelled case; one without PatientID stands for itself."""
+    """Return the patient of a labelled case; without PatientID, the image counts as a patient of its own."""
     return case.get("patient_id") or case.get("image_id") or case["image"]
 
 
 class HoldOut:
-    """Patients held out, by a hash of their PatientID: the same ones however many are labelled later.
+    """Hold-out chosen by a hash of the PatientID, so that it does not change when more patients are labelled.
 
-    Who is held out once stays so; the list is kept in a file, and each version notes whom it was compared on: where the
-    file is damaged or gone, that and the hash tell. While few patients are labelled, none is held out; then at least
-    one, if need be one by choice: of those never trained on, the one with the lowest hash.
+    A held-out patient is never released. The list is kept in a file, and each version records the patients it was
+    compared on; if the file is damaged or missing, the hold-out is restored from these records and the hash. With fewer
+    than ``min_patients`` labelled patients there is no hold-out; with more it has at least one patient: if the hash
+    selects none, the one with the lowest hash among those never trained on.
 
     Args:
         path: File of the list.
-        fraction: Share of the patients, 0 to less than 1; 0 holds out nobody.
-        min_patients: From how many labelled patients on there is a hold-out.
+        fraction: Fraction of the patients, in [0, 1); 0 disables the hold-out.
+        min_patients: Smallest number of labelled patients for a hold-out.
     """
 
     def __init__(self, path: Path, fraction: float, min_patients: int) -> None:
-        self._file = StateFile(path, _patients, "Whom the kept model versions were compared on stays held out.")
+        self._file = StateFile(path, _patients, "Patients that kept model versions were compared on stay held out.")
         self._fraction = fraction
         self._min_patients = min_patients
 
     def patients(
         self, labelled: Collection[str], trained_on: Collection[str] = (), held_before: Collection[str] = ()
     ) -> set[str]:
-        """Those of the labelled patients that are held out; new ones are noted in the file.
+        """Return the labelled patients that are held out, and add new ones to the file.
 
         Args:
             labelled: PatientID of every labelled case.
-            trained_on: Patients that a model was trained on before.
+            trained_on: Patients that a model was trained on.
             held_before: Patients that a version was compared on; they stay held out.
         """
         everyone = set(labelled)
@@ -65,7 +66,7 @@ class HoldOut:
 
 
 def _patients(content: Any) -> set[str]:
-    """Check what the file says."""
+    """Validate the content of the file."""
     patients = content["patients"]
     if not isinstance(patients, list) or not all(isinstance(patient, str) for patient in patients):
         raise ValueError("it has no list of patients")

@@ -1,4 +1,4 @@
-"""The files of the model versions, and whether they are what was written."""
+"""Files of the model versions, and their integrity."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ PRETRAINED = "pretrained"
 PRETRAINED_FILE = "pretrained_lung_tumor.pt"
 DRAFT = ".part-version"
 _WEIGHTS_FILE = "model.pt"
-_RETRY_SECONDS = 30  # after an I/O error, which may pass
+_RETRY_SECONDS = 30  # after an I/O error, which may be transient
 
 
 class KeptVersions:
     """Folders ``<id>/`` with weights and manifest, and the shipped weights as version ``pretrained``.
 
     Args:
-        folder: Of the versions.
-        shipped: The shipped weights; a hash in ``<name>.sha256`` beside them, as ``sha256sum`` writes it, is compared.
+        folder: Folder of the versions.
+        shipped: The shipped weights, verified against ``<name>.sha256`` beside them, in the format of ``sha256sum``.
     """
 
     def __init__(self, folder: Path, shipped: Path) -> None:
         self.folder = folder
         self._shipped = shipped
-        self._found: dict[str, tuple[tuple[int, ...], str | None, float]] = {}
+        self._faults: dict[str, tuple[tuple[int, ...], str | None, float]] = {}
 
     def ids(self) -> list[str]:
-        """Return the id of each version that was kept, damaged or not."""
+        """Return the id of each stored version, damaged or not."""
         try:
             names = [path.name for path in self.folder.iterdir()]
         except (FileNotFoundError, NotADirectoryError):
@@ -44,77 +44,77 @@ class KeptVersions:
         return sorted(name for name in names if manifest.VERSION.fullmatch(name))
 
     def weights(self, version: str) -> Path:
-        """Weights file of a version."""
+        """Return the path of the weights of a version."""
         return self._shipped if version == PRETRAINED else self.folder / version / _WEIGHTS_FILE
 
     def manifest(self, version: str) -> dict[str, Any] | None:
-        """How a version came about; None where that is missing or damaged."""
+        """Return the manifest of a version; None if it is missing or damaged."""
         try:
             return manifest.read(self.folder / version)
         except UNREADABLE:
             return None
 
     def next_sequence(self) -> int:
-        """Number of the next version: higher than any, also than those of damaged ones, whatever the clock says."""
-        named = [manifest.sequence_of(version) for version in self.ids()]
-        noted = [(self.manifest(version) or {}).get("sequence", 0) for version in self.ids()]
-        return 1 + max([*named, *noted], default=0)
+        """Return the number of the next version: one more than the highest, including damaged versions."""
+        from_names = [manifest.sequence_of(version) for version in self.ids()]
+        from_manifests = [(self.manifest(version) or {}).get("sequence", 0) for version in self.ids()]
+        return 1 + max([*from_names, *from_manifests], default=0)
 
     def sha256(self, version: str) -> str | None:
-        """Return the hash that was noted of a version's weights; None if none was.
+        """Return the recorded checksum of a version's weights; None if there is none.
 
         Raises:
-            ValueError: The note is damaged.
-            OSError: It cannot be read.
+            ValueError: The record is damaged.
+            OSError: The record cannot be read.
         """
         if version != PRETRAINED:
             return manifest.read(self.folder / version).get("sha256")
         try:
-            noted = self._note_of(version).read_text(encoding="ascii").split()
+            recorded = self._checksum_file(version).read_text(encoding="ascii").split()
         except FileNotFoundError:
             return None
-        if not noted or len(noted[0]) != 64:
-            raise ValueError("it is no hash")
-        return noted[0]
+        if not recorded or len(recorded[0]) != 64:
+            raise ValueError("it has no checksum")
+        return recorded[0]
 
     def fault(self, version: str) -> str | None:
-        """Say what is wrong with a version; None if nothing is. Files that have not changed are not read again."""
+        """Return what is wrong with a version; None if it is intact. Unchanged files are not read again."""
         signature = self._signature(version)
-        known = self._found.get(version)
+        known = self._faults.get(version)
         if known and known[0] == signature and time.monotonic() < known[2]:
             return known[1]
         try:
-            return self._remember(version, self._examine(version))
+            return self._cache_fault(version, self._examine(version))
         except OSError as error:
-            return self.refuse_unreadable(version, error)
+            return self.mark_unreadable(version, error)
 
-    def refuse(self, version: str, problem: str) -> str | None:
-        """Count a version as damaged until its files change; return that as a sentence."""
-        return self._remember(version, problem)
+    def mark_damaged(self, version: str, problem: str) -> str | None:
+        """Treat a version as damaged until its files change; return the message."""
+        return self._cache_fault(version, problem)
 
-    def refuse_unreadable(self, version: str, error: OSError) -> str | None:
-        """Count a version as damaged for a while: an I/O error may pass; return that as a sentence."""
-        return self._remember(version, f"its weights cannot be read ({in_one_line(error)})", _RETRY_SECONDS)
+    def mark_unreadable(self, version: str, error: OSError) -> str | None:
+        """Treat a version as damaged for 30 s, since an I/O error may be transient; return the message."""
+        return self._cache_fault(version, f"its weights cannot be read ({in_one_line(error)})", _RETRY_SECONDS)
 
     def damage(self) -> list[Damage]:
-        """Return what is wrong with each version that cannot be used."""
+        """Return the damage to each version that cannot be used."""
         shipped = [PRETRAINED] if self._shipped.exists() else []
         faults = [(version, self.fault(version)) for version in (*shipped, *self.ids())]
-        instead = "It is not used. Put its files back from a backup, or train again."
-        damaged = [Damage("model version", self.weights(one), f"{fault} {instead}") for one, fault in faults if fault]
+        remedy = "It is not used. Restore its files from a backup, or train again."
+        damaged = [Damage("model version", self.weights(one), f"{fault} {remedy}") for one, fault in faults if fault]
         verdicts = (manifest.verdict_file(self.folder / version).damage() for version in self.ids())
         return [*damaged, *(one for one in verdicts if one)]
 
     def write(self, version: str, copy: Callable[[Path], Any], facts: dict[str, Any]) -> None:
-        """Add a version: whole, or not at all.
+        """Add a version atomically.
 
         Args:
-            version: Its id.
+            version: Id of the version.
             copy: Writes the weights to a path.
-            facts: For the manifest, which gets the hash of the weights besides.
+            facts: Content of the manifest; the checksum of the weights is added.
         """
         draft = self.folder / DRAFT
-        shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(draft, ignore_errors=True)  # left by a killed process
         draft.mkdir()
         write_atomically(draft / _WEIGHTS_FILE, copy)
         write_json(draft / manifest.FILE, {**facts, "sha256": sha256_of(draft / _WEIGHTS_FILE)})
@@ -125,27 +125,27 @@ class KeptVersions:
         try:
             expected = self.sha256(version)
         except UNREADABLE as error:
-            return f"{self._note_of(version).name} is missing or damaged ({in_one_line(error)})"
+            return f"{self._checksum_file(version).name} is missing or damaged ({in_one_line(error)})"
         try:
             found = sha256_of(self.weights(version))
         except FileNotFoundError:
             return "its weights are missing"
-        return None if expected in (None, found) else "its weights are not those that were kept"
+        return None if expected in (None, found) else "its weights do not match their checksum"
 
-    def _remember(self, version: str, problem: str | None, seconds: float = math.inf) -> str | None:
+    def _cache_fault(self, version: str, problem: str | None, seconds: float = math.inf) -> str | None:
         folder = self.weights(version).parent
-        told = problem and f"Model version {version} in {folder} cannot be used: {problem}."
-        self._found[version] = self._signature(version), told, time.monotonic() + seconds
-        return told
+        message = problem and f"Model version {version} in {folder} cannot be used: {problem}."
+        self._faults[version] = self._signature(version), message, time.monotonic() + seconds
+        return message
 
-    def _note_of(self, version: str) -> Path:
-        """The file that has the hash of a version."""
+    def _checksum_file(self, version: str) -> Path:
+        """Return the file that has the checksum of a version."""
         weights = self.weights(version)
         return weights.with_name(f"{weights.name}.sha256" if version == PRETRAINED else manifest.FILE)
 
     def _signature(self, version: str) -> tuple[int, ...]:
-        """Changes when a file of the version is replaced or written."""
-        return (*_signature(self.weights(version)), *_signature(self._note_of(version)))
+        """Return a value that changes when a file of the version is replaced or written."""
+        return (*_signature(self.weights(version)), *_signature(self._checksum_file(version)))
 
 
 def _signature(path: Path) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""How a version came about: the manifest beside its weights."""
+"""Manifest of a model version: its origin, and the result of its comparison with the model in use."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lib.storage.json_values import finite
 from lib.storage.state_file import StateFile
 
 FILE = "manifest.json"
-VERDICT_FILE = "verdict.json"  # of a comparison that somebody asked for later; a manifest never changes
-VERSION = re.compile(r"\d[\d-]*")  # what a folder of a version is called
+VERDICT_FILE = "verdict.json"  # of a later comparison, requested by a user; a manifest is never modified
+VERSION = re.compile(r"\d[\d-]*")  # name of the folder of a version
 _SEQUENCE = re.compile(r"(\d{5})-\d{8}-\d{6}")
 
 
 class _Scores(BaseModel):
     model_config = ConfigDict(extra="allow")
-    dice: float | None  # null: it was not a number
+    dice: float | None  # null: NaN or infinite
     false_positives: float | None
 
 
@@ -34,7 +34,7 @@ class _StoredVerdict(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """What the app relies on; a manifest may say more."""
+    """The fields that the app relies on; a manifest may have more."""
 
     model_config = ConfigDict(extra="allow")
     version: str
@@ -56,15 +56,15 @@ class _Manifest(BaseModel):
 
 
 def parse(content: Any, version: str) -> dict[str, Any]:
-    """Check the parsed JSON of a manifest, and return it.
+    """Validate the parsed JSON of a manifest and return it.
 
     Args:
         content: Parsed JSON.
-        version: Whose it is.
+        version: Id of the version.
 
     Raises:
-        ValueError: A field that the app relies on is missing, of another type, or of another version.
-        OverflowError: Its time is no date.
+        ValueError: A field that the app relies on is missing or of a wrong type, or the id does not match.
+        OverflowError: The time is not a valid date.
     """
     if _Manifest.model_validate(content, strict=True).version != version:
         raise ValueError(f"it is the manifest of version {content['version']}")
@@ -72,12 +72,12 @@ def parse(content: Any, version: str) -> dict[str, Any]:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Read the manifest of the version in ``folder``, with the verdict of a later comparison if there was one.
+    """Read the manifest of the version in ``folder``, with the verdict of a later comparison if there is one.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is damaged.
-        OverflowError: It is damaged.
+        OSError: The file cannot be read.
+        ValueError: The file is damaged.
+        OverflowError: The file is damaged.
     """
     found = parse(finite(json.loads((folder / FILE).read_text(encoding="utf-8"))), folder.name)
     verdict = verdict_file(folder).read()
@@ -85,9 +85,9 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def verdict_file(folder: Path) -> StateFile[dict[str, Any]]:
-    """The verdict of a comparison that somebody asked for after the version in ``folder`` was kept."""
+    """Return the file with the verdict of a later comparison of the version in ``folder``."""
     return StateFile(
-        folder / VERDICT_FILE, _verdict, "The verdict in the version's manifest is shown; compare it again."
+        folder / VERDICT_FILE, _verdict, "The verdict in the manifest is shown instead; repeat the comparison."
     )
 
 
@@ -97,23 +97,23 @@ def _verdict(content: Any) -> dict[str, Any]:
 
 
 def order(manifest: dict[str, Any]) -> tuple[int, float, str]:
-    """Sort key: the order in which versions were kept, whatever the clock said; those of older releases come first."""
+    """Return the sort key for the order of creation, independent of the clock; older releases' versions come first."""
     return manifest.get("sequence", 0), manifest["time"], manifest["version"]
 
 
 def sequence_of(version: str) -> int:
-    """The number that the name of a version begins with; 0 for those of older releases."""
-    named = _SEQUENCE.fullmatch(version)
-    return int(named[1]) if named else 0
+    """Return the number at the start of a version's id; 0 for versions of older releases."""
+    found = _SEQUENCE.fullmatch(version)
+    return int(found[1]) if found else 0
 
 
 def new_version(sequence: int) -> str:
-    """Name a version: its number, and for people the time of day."""
+    """Return the id of a new version: its number, date and time."""
     return f"{sequence:05d}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def outcome(manifest: dict[str, Any]) -> str:
-    """Say in a few words what the comparison with the model in use came to."""
+    """Return the result of the comparison with the model in use, in a few words."""
     verdict = manifest.get("verdict")
     if verdict is None or not verdict.get("candidate"):
         return "not compared"

@@ -1,4 +1,4 @@
-"""The weights: the shipped ones, every version kept since, and which one serves."""
+"""Store of the model versions: the shipped weights, every trained version, and the choice of the one in use."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from lib.storage.state_file import UNREADABLE, StateFile, move_aside
 logger = logging.getLogger(__name__)
 
 _NO_MODEL = (
-    "There is no trained model in use, so there is nothing to predict with. Label some images and train; where a "
-    "trained version is kept already, let it serve with Use it in OHIF's panel or python main.py models."
+    "There is no trained model in use, so no prediction is possible. Label some images and train; if a trained version "
+    "exists already, put it into use with Use it in OHIF's panel or python main.py models."
 )
 
 
@@ -37,10 +37,10 @@ class Serving:
     """The version in use.
 
     Attributes:
-        version: Its id; None if there are no weights that can be used.
-        path: Of its weights; None likewise.
-        sha256: Of its weights; None where none was noted, as by older releases: they are not verified.
-        problem: Why this is not the version that was chosen to serve, a sentence; None if it is.
+        version: Id of the version; None if there are no usable weights.
+        path: Path of the weights; None if there are none.
+        sha256: Checksum of the weights; None if none was recorded, as by older releases: then they are not verified.
+        problem: Message that says why this is not the chosen version; None if it is.
     """
 
     version: str | None
@@ -52,13 +52,13 @@ class Serving:
 class ModelStore:
     """Versions in ``versions/<id>/`` with weights and manifest; ``serving.json`` names the one in use.
 
-    A version appears whole or not at all, and is never changed. Its manifest has the SHA-256 of its weights, which is
-    compared whenever they are loaded. Where the version that was chosen is damaged, the version that it was trained
-    from serves, or that one's, or the shipped one; the choice itself stays.
+    Versions are added atomically and never modified. The manifest has the SHA-256 of the weights, which is verified
+    whenever they are loaded. If the chosen version is damaged, the nearest intact ancestor is used: the version it was
+    trained from, that one's parent and so on, at last the shipped one; the choice itself is kept.
 
     Args:
         folder: ``models/`` of the workspace.
-        shipped: Weights file that comes with the app (default: in ``folder``); only read, and it may be missing.
+        shipped: Weights file of the app (default: in ``folder``); read-only, may be missing.
     """
 
     def __init__(self, folder: Path, shipped: Path | None = None) -> None:
@@ -67,54 +67,54 @@ class ModelStore:
         self._choice = StateFile(folder / "serving.json", _choice, "The history of the versions is used instead.")
         self._history = History(folder / "history.jsonl")
         self._lock = FileLock(folder / ".lock")
-        self._told: str | None = None
+        self._reported: str | None = None
 
     def serving(self) -> Serving:
-        """Return the version in use: the one chosen, or where it is damaged, what it came from."""
-        chosen, problem = self._chosen()
+        """Return the version in use: the chosen one, or its nearest intact ancestor."""
+        chosen, problem = self._load_choice()
         problems = [problem] if problem else []
         for version in self._ancestry(chosen):
             if version == PRETRAINED and not self._has_shipped():
                 break
             fault = self._versions.fault(version)
             if fault is None:
-                told = " ".join([*problems, f"Version {version} is in use."]) if problems else None
-                return self._told_once(Serving(version, self.weights(version), self._sha256(version), told))
+                message = " ".join([*problems, f"Version {version} is in use."]) if problems else None
+                return self._log_once(Serving(version, self.weights(version), self._sha256(version), message))
             problems.append(fault)
-        told = " ".join([*problems, "No model is in use."]) if problems else None
-        return self._told_once(Serving(None, None, None, told))
+        message = " ".join([*problems, "No model is in use."]) if problems else None
+        return self._log_once(Serving(None, None, None, message))
 
     def serving_version(self) -> str | None:
-        """Return the id of the version in use; None if there are no weights that can be used."""
+        """Return the id of the version in use; None if there are no usable weights."""
         return self.serving().version
 
     def serving_weights(self) -> Path | None:
-        """Return the weights file in use; None if there is none."""
+        """Return the path of the weights in use; None if there are none."""
         return self.serving().path
 
     def history(self) -> list[dict[str, Any]]:
-        """Return who let which version serve and why, oldest first: ``from``, ``to``, ``by``, ``why``, ``time``."""
+        """Return the changes of the version in use, oldest first: ``from``, ``to``, ``by``, ``why``, ``time``."""
         return self._history.entries()
 
     def previous_version(self) -> str | None:
-        """Return the id of the version that was chosen before the one that is now; None if there was none."""
+        """Return the id of the previously chosen version; None if there is none."""
         entries = self.history()
         return entries[-1]["from"] if entries else None
 
     def serve(self, version: str, by: str = "", why: str = "") -> None:
-        """Let a kept version, or the shipped one, serve from now on; the history tells who wanted it and why.
+        """Put a version into use, and record user and reason in the history.
 
         Raises:
-            LookupError: There is none of this id.
-            DamagedFileError: It is damaged.
+            LookupError: There is no version with this id.
+            DamagedFileError: The version is damaged.
         """
         if version not in self._versions.ids() and not (version == PRETRAINED and self._has_shipped()):
             raise LookupError(f"There is no model version {version!r} in {self.folder}.")
         if fault := self._versions.fault(version):
-            raise DamagedFileError(Damage("model version", self.weights(version), f"{fault} It cannot serve."))
+            raise DamagedFileError(Damage("model version", self.weights(version), f"{fault} Choose another version."))
         make_folder(self.folder)
         with self._lock:
-            before, problem = self._chosen()
+            before, problem = self._load_choice()
             former = before if before != PRETRAINED or self._has_shipped() else None
             if former == version and not problem:
                 return
@@ -122,57 +122,57 @@ class ModelStore:
             entry = {"from": former, "to": version, "by": by, "why": why, "time": time.time()}
             self._choice.write({"version": version, "since": entry["time"], "entry": entry})
             self._history.append(entry)
-        logger.info("Version %s serves, no longer %s: %s (%s)", version, former, why or "chosen", by or "unnamed")
+        logger.info("Version %s replaces %s: %s (%s)", version, former, why or "chosen", by or "unnamed")
 
     def read_serving(self) -> tuple[Serving, bytes]:
-        """Read the weights in use, compared with their hash; where they are damaged, those that serve instead.
+        """Read and verify the weights in use; if they are damaged, those of the nearest intact ancestor.
 
         Raises:
-            UserError: There are none.
+            UserError: There are no usable weights.
         """
         while (serving := self.serving()).version:
             try:
                 content = self.weights(serving.version).read_bytes()
             except OSError as error:
-                self._versions.refuse_unreadable(serving.version, error)
+                self._versions.mark_unreadable(serving.version, error)
                 continue
             if serving.sha256 in (None, hashlib.sha256(content).hexdigest()):
                 return serving, content
-            self._versions.refuse(serving.version, "its weights are not those that were kept")
+            self._versions.mark_damaged(serving.version, "its weights do not match their checksum")
         raise UserError(serving.problem or _NO_MODEL, HTTPStatus.CONFLICT)
 
     def read(self, version: str) -> bytes:
-        """Read the weights of a version, compared with their hash.
+        """Read and verify the weights of a version.
 
         Raises:
-            DamagedFileError: They are damaged or missing.
+            DamagedFileError: The weights are damaged or missing.
         """
         fault = self._versions.fault(version)
         content = b"" if fault else self.weights(version).read_bytes()
         if fault or self._sha256(version) not in (None, hashlib.sha256(content).hexdigest()):
-            fault = fault or self._versions.refuse(version, "its weights are not those that were kept")
+            fault = fault or self._versions.mark_damaged(version, "its weights do not match their checksum")
             raise DamagedFileError(Damage("model version", self.weights(version), str(fault)))
         return content
 
     def load_serving(self, network: nn.Module) -> Serving:
-        """Load the weights in use into ``network``, in place, from the very bytes whose hash was compared.
+        """Load the weights in use into ``network`` in place, from the same bytes that were verified.
 
         Raises:
-            UserError: There are none, or they are of another network.
+            UserError: There are no usable weights, or they belong to another network.
         """
         while True:
             serving, content = self.read_serving()
             try:
                 state = state_of(content)
-            except ValueError as error:  # of an older release, without a hash
-                self._versions.refuse(str(serving.version), f"its weights cannot be read ({error})")
+            except ValueError as error:  # damaged weights of an older release, without a checksum
+                self._versions.mark_damaged(str(serving.version), f"its weights cannot be read ({error})")
                 continue
             try:
                 load_state(network, state)
             except ValueError as error:
                 raise UserError(
-                    f"Version {serving.version} has the weights of another network than this app's: it is of another "
-                    f"release, or `network` in info.yaml was changed ({error}). Let another one serve: "
+                    f"The weights of version {serving.version} do not fit this app's network: the version is of "
+                    f"another release, or `network` in info.yaml was changed ({error}). Put another version into use: "
                     "python main.py models --workspace DIR --serve pretrained",
                     HTTPStatus.CONFLICT,
                 ) from error
@@ -180,27 +180,27 @@ class ModelStore:
 
     @property
     def runs(self) -> Path:
-        """Folder for the temporary files of trainings."""
+        """Folder for the temporary files of training runs."""
         return self.folder / "runs"
 
     def weights(self, version: str) -> Path:
-        """Weights file of a version."""
+        """Return the path of the weights of a version."""
         return self._versions.weights(version)
 
     def manifests(self) -> list[dict[str, Any]]:
-        """How each version came about, in the order in which they were kept.
+        """Return the manifest of each version in order of creation.
 
-        The shipped weights are no version of their own; those with a damaged manifest are in `damage`.
+        The shipped weights have no manifest; versions with a damaged one are in `damage`.
         """
         found = (self._versions.manifest(version) for version in self._versions.ids())
         return sorted((one for one in found if one), key=manifest.order)
 
     def keep(self, weights: Path, origin: dict[str, Any]) -> str:
-        """Keep ``weights`` as a new version. It does not serve yet.
+        """Store ``weights`` as a new version, without putting it into use.
 
         Args:
-            weights: A finished file; it is copied.
-            origin: How it came about, for its manifest; ``parent`` is the version in use if it names none.
+            weights: Weights file; it is copied.
+            origin: Content of the manifest; ``parent`` defaults to the version in use.
 
         Returns:
             Id of the new version.
@@ -214,68 +214,68 @@ class ModelStore:
             self._versions.write(version, lambda part: shutil.copyfile(weights, part), known)
         return version
 
-    def note_verdict(self, version: str, verdict: dict[str, Any]) -> None:
-        """Note what a comparison of a kept version came to; its manifest stays as it is."""
+    def write_verdict(self, version: str, verdict: dict[str, Any]) -> None:
+        """Write the verdict of a later comparison beside the manifest, which is not modified."""
         manifest.verdict_file(self.weights(version).parent).write(verdict)
 
     def adopt(self, weights: Path, origin: dict[str, Any]) -> None:
-        """Keep a version of another store under its own id.
+        """Store a version of another store under the same id.
 
         Args:
-            weights: Of the version; they are copied.
-            origin: Its manifest.
+            weights: Weights file; it is copied.
+            origin: Manifest of the version.
         """
         make_folder(self._versions.folder)
         with self._lock:
             self._versions.write(origin["version"], lambda part: shutil.copyfile(weights, part), origin)
 
     def damage(self) -> list[Damage]:
-        """Return what is damaged: versions, the shipped weights, and the files that say what serves.
+        """Return the damage to versions, shipped weights, the choice and the history.
 
-        Each file is read once and again when it changed; a new process reads all of them.
+        Within a process, a file is read again only after it changed.
         """
         state = (self._choice.damage(), self._history.damage())
         return [*(one for one in state if one), *self._versions.damage()]
 
     def recover(self) -> None:
-        """Mend what a crash or a person left, at the start of the server: half a version, temporary files, state."""
+        """Repair the store at server start: remove partial versions and temporary files, restore damaged state."""
         for folder in (self.folder, self._versions.folder, self.runs):
             if not folder.is_dir() and (folder.exists() or folder.is_symlink()):
-                logger.warning("%s is no folder. It is kept as %s.", folder, move_aside(folder).name)
+                logger.warning("%s is not a folder; it is kept as %s.", folder, move_aside(folder).name)
             make_folder(folder)
         with self._lock:
             remove_leftovers(self.folder)
             remove_leftovers(self._versions.folder)
-            chosen, _ = self._chosen()
+            chosen, _ = self._load_choice()
             if self._choice.move_damaged_aside():
                 self._choice.write({"version": chosen, "since": time.time()})
             self._complete_history()
-        self.serving()  # logs what is wrong
+        self.serving()  # logs problems
 
     def remove_drafts(self) -> None:
-        """Remove what a process left that was killed while it kept a version."""
+        """Remove the partial version of a killed process."""
         if self._versions.folder.is_dir():
             with self._lock:
                 shutil.rmtree(self._versions.folder / DRAFT, ignore_errors=True)
 
-    def _chosen(self) -> tuple[str, str | None]:
-        """The version that is to serve, and what is wrong with the note of it."""
+    def _load_choice(self) -> tuple[str, str | None]:
+        """Return the chosen version, from the history if ``serving.json`` is damaged, and a message about that."""
         if choice := self._choice.read():
             return choice["version"], None
         damage, entries = self._choice.damage(), self._history.entries()
         return entries[-1]["to"] if entries else PRETRAINED, damage.problem if damage else None
 
     def _complete_history(self) -> None:
-        """Add the line of a choice whose process was killed before it was written."""
+        """Append the entry of the current choice if a process was killed before it could."""
         choice, entries = self._choice.read(), self._history.entries()
         entry = choice and choice.get("entry")
         if entry and (not entries or entries[-1] != entry):
             self._history.append(entry)
 
     def _ancestry(self, version: str) -> Iterator[str]:
-        """A version, the one that it was trained from, the one before that …, the shipped one.
+        """Yield a version, its parent, that one's parent and so on, and at last the shipped one.
 
-        Where a manifest is damaged, what served before the version stands for its parent.
+        If a manifest is damaged, the version that was in use before counts as the parent.
         """
         served_before = {entry["to"]: entry["from"] for entry in self._history.entries()}
         seen = {PRETRAINED}
@@ -292,19 +292,19 @@ class ModelStore:
     def _sha256(self, version: str) -> str | None:
         try:
             return self._versions.sha256(version)
-        except UNREADABLE:  # damaged since it was examined: nothing has this hash, so the next look finds it
+        except UNREADABLE:  # damaged since it was examined; nothing matches "", so the next check detects it
             return ""
 
-    def _told_once(self, serving: Serving) -> Serving:
-        """Log why another version serves than the one chosen, once."""
-        if serving.problem and serving.problem != self._told:
+    def _log_once(self, serving: Serving) -> Serving:
+        """Log once why the version in use is not the chosen one."""
+        if serving.problem and serving.problem != self._reported:
             logger.error("%s", serving.problem)
-        self._told = serving.problem
+        self._reported = serving.problem
         return serving
 
 
 def _choice(content: Any) -> dict[str, Any]:
-    """Check what ``serving.json`` says."""
+    """Validate the content of ``serving.json``."""
     version, entry = content["version"], content.get("entry")
     if version != PRETRAINED and not manifest.VERSION.fullmatch(version):
         raise ValueError("it names no version")

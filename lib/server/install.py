@@ -50,7 +50,7 @@ def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: Acc
     replace_routes(server, routers)
     add_error_answers(server)
     origins = settings.MONAI_LABEL_CORS_ORIGINS or ()
-    replace_middleware(server, lambda inner: access.around(inner, origins), keep_cors=bool(origins))
+    replace_middleware(server, lambda inner: access.wrap(inner, origins), keep_cors=bool(origins))
 
 
 def _start_page() -> APIRouter:

@@ -8,10 +8,10 @@ import sys
 from typing import Any, NoReturn
 
 from lib.errors import UserError
-from lib.processes.parent_process import expect_children
+from lib.processes.parent_process import mark_as_server
 from lib.processes.priority import start_shared_threads
 from lib.publishing import ModelStore
-from lib.publishing.adoption import left_behind
+from lib.publishing.adoption import missing_versions
 from lib.server.log_rules import apply_log_rules
 from lib.server.process_folders import use_safe_folders
 from lib.settings import APP_DIR, Settings
@@ -29,7 +29,7 @@ def exit_with_problems(error: UserError) -> NoReturn:
 
 def prepare_server(settings: Settings, models: ModelStore) -> None:
     """Set up the process of the server, and repair what an earlier one left unfinished."""
-    expect_children()
+    mark_as_server()
     start_shared_threads()
     remove_leftovers(settings.workspace)
     models.recover()
@@ -65,7 +65,7 @@ def print_welcome(settings: Settings, status: dict[str, Any], address: str, warn
 def _warn_about_former_versions(settings: Settings, models: ModelStore) -> None:
     """Warn where the app's folder has versions, as earlier releases kept them there."""
     folder = settings.model_dir
-    if left := left_behind(models, folder):
+    if left := missing_versions(models, folder):
         logger.warning(
             "%s has %d model version(s) of an earlier release, which are not used. Take them over: "
             "python main.py models --workspace %s --adopt %s",

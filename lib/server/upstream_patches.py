@@ -27,7 +27,7 @@ from monailabel.interfaces.utils.app import apps
 from monailabel.utils.async_tasks import utils as async_tasks
 from monailabel.utils.sessions import Sessions
 
-from lib.server.access.route_table import keep_offered
+from lib.server.access.route_table import filter_routes
 from lib.server.patch_list import patch
 from lib.server.sessions import TolerantSessions
 from lib.settings import Settings
@@ -169,7 +169,7 @@ def replace_routes(server: FastAPI, routers: Iterable[APIRouter]) -> None:
     stock = len(routes)
     for router in routers:
         server.include_router(router)
-    routes[:] = keep_offered(routes[stock:] + routes[:stock])
+    routes[:] = filter_routes(routes[stock:] + routes[:stock])
 
 
 @patch(

@@ -1,7 +1,7 @@
-"""What can be set: in ``info.yaml``, by ``--conf`` and by the parameters of a request; checked once, here.
+"""Settings from ``info.yaml``, ``--conf`` and request parameters, validated in one place.
 
-A new setting is one field of a section in `lib.settings.sections`; a new section is one short class there, one field
-of `Config` and the same lines in ``info.yaml``. Everything else (``--conf``, messages, status page) follows from it.
+To add a setting, add a field to a section in `lib.settings.sections`; to add a section, add a class there, a field of
+`Config` and the same lines in ``info.yaml``. ``--conf``, messages and status page are derived from these.
 """
 
 from lib.settings.problems import SettingsError

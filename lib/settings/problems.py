@@ -1,4 +1,4 @@
-"""What is wrong with a setting, in one sentence that names it and says what is allowed."""
+"""Error messages for invalid settings: one sentence that names the setting and the allowed values."""
 
 from __future__ import annotations
 
@@ -15,92 +15,93 @@ from pydantic.fields import FieldInfo
 from lib.errors import UserError
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", SecretStr: "text"}
-_SHOWN_CHARACTERS = 80
+_MAX_SHOWN_CHARACTERS = 80
 
 
 class SettingsError(UserError):
-    """Settings that the app cannot start with.
+    """Raised when settings are invalid.
 
     Args:
-        problems: At least one sentence.
+        problems: One message per problem, at least one.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(dict.fromkeys(problems)))
 
 
-def sentences(error: ValidationError, model: type[BaseModel]) -> dict[str, str]:
-    """Return a sentence for each setting that pydantic refused, by its dotted path.
+def messages(error: ValidationError, model: type[BaseModel]) -> dict[str, str]:
+    """Return a message for each setting that pydantic rejected, by its dotted path.
 
     Args:
-        error: What pydantic raised.
-        model: That it validated.
+        error: The error that pydantic raised.
+        model: The model that was validated.
     """
-    told: dict[str, str] = {}
+    found: dict[str, str] = {}
     for one in error.errors(include_url=False):
         path, field, kind, rest = _find(model, one["loc"])
         given, reason = one["input"], one.get("ctx", {}).get("error")
         if one["type"] == "extra_forbidden":
             within = f" in {path}" if path else ""
-            path, sentence = f"{path}.{rest}", unknown(f"{rest}{within}", str(rest), kind.model_fields)
-        elif field is None and reason:  # of values that do not fit together, a line each
-            told.update({f"{number}": line for number, line in enumerate(str(reason).splitlines())})
+            path, message = f"{path}.{rest}", unknown(f"{rest}{within}", str(rest), kind.model_fields)
+        elif field is None and reason:  # inconsistent values, one line each
+            found.update({f"{number}": line for number, line in enumerate(str(reason).splitlines())})
             continue
         elif field is None:
-            sentence = f"It must consist of sections, not {shown(given)}."
+            message = f"It must consist of sections, not {shorten(given)}."
         elif one["type"] == "missing":
-            sentence = f"{path} is missing; it must be {allowed(field)}."
+            message = f"{path} is missing; it must be {allowed(field)}."
         else:
-            sentence = refused(path, field, given, str(reason) if reason else None, inside=rest is not None)
-        told.setdefault(path, sentence)
-    return told
+            message = invalid(path, field, given, str(reason) if reason else None, inside=rest is not None)
+        found.setdefault(path, message)
+    return found
 
 
 def unknown(title: str, name: str, known: Iterable[str]) -> str:
-    """Return the sentence for a name that does not exist, with the one that was probably meant."""
+    """Return the message for a name that does not exist, with the closest known name."""
     known = sorted(known)
     near = difflib.get_close_matches(name.lower(), known, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     return f"{title} is not known.{hint} Known: {', '.join(known)}."
 
 
-def refused(name: str, field: FieldInfo, value: Any, reason: str | None = None, *, inside: bool = False) -> str:
-    """Return the sentence for a value that a setting cannot have.
+def invalid(name: str, field: FieldInfo, value: Any, reason: str | None = None, *, inside: bool = False) -> str:
+    """Return the message for an invalid value of a setting.
 
     Args:
-        name: As the user knows the setting.
+        name: Name of the setting as the user writes it.
         field: The setting.
-        value: What was given, or the part of it that is wrong.
-        reason: What is wrong, where that is not the type or range: "must be …".
-        inside: Whether ``value`` is a part of what was given.
+        value: The given value, or the invalid part of it.
+        reason: What is wrong if it is not the type or range: "must be …".
+        inside: Whether ``value`` is only a part of the given value.
     """
     if reason is None:
-        given = "" if field.annotation is SecretStr else f", {'but contains' if inside else 'not'} {shown(value)}"
+        given = "" if field.annotation is SecretStr else f", {'but contains' if inside else 'not'} {shorten(value)}"
         reason = f"must be {allowed(field)}{given}"
     comma = isinstance(value, str) and re.fullmatch(r"\s*-?\d+,\d+\s*", value)
-    return f"{name} {reason}." + (f" Decimals have a point: {value.strip().replace(',', '.')}." if comma else "")
+    return f"{name} {reason}." + (f" Use a decimal point: {value.strip().replace(',', '.')}." if comma else "")
 
 
 def allowed(field: FieldInfo) -> str:
-    """Say what values a setting can have: "a number above 0 and below 1", "lungs or slice" ..."""
+    """Describe the allowed values of a setting: "a number above 0 and below 1", "lungs or slice"."""
     return _allowed(field.annotation, field.metadata)
 
 
-def shown(value: Any) -> str:
-    """Return a value as it is shown in a sentence, shortened."""
+def shorten(value: Any) -> str:
+    """Return the representation of a value for a message, truncated to 80 characters."""
     text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[:_MAX_SHOWN_CHARACTERS]}…"
 
 
 def is_section(kind: Any) -> bool:
-    """Tell whether a type is a section."""
+    """Return whether a type is a section."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _find(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, FieldInfo | None, Any, Any]:
-    """The innermost setting of a location: its dotted path, field and type, and the first part that goes deeper."""
+    """Return dotted path, field and type of the innermost setting of a location, and the first part below it."""
     path: list[str] = []
-    field, kind = None, model
+    field: FieldInfo | None = None
+    kind: Any = model
     for part in location:
         if is_section(kind) and part in kind.model_fields:
             field = kind.model_fields[part]
@@ -125,21 +126,23 @@ def _allowed(kind: Any, metadata: Sequence[Any]) -> str:
         case origin, (item,) if origin is list:
             words = f"a list of {_length(metadata)}values, each {_allowed(item, ())}"
         case origin, (_, item) if origin is dict:
-            words = f"names with a value each: {_allowed(item, ())}"
+            words = f"a mapping of names to values, each {_allowed(item, ())}"
         case _, options:  # a union with None
             words = " or ".join("null" if one is NoneType else _allowed(one, ()) for one in options)
     return words + _range(metadata)
 
 
 def _constraints(metadata: Iterable[Any]) -> list[Any]:
-    """Ranges, also those inside of pydantic's ``Field(…)``."""
+    """Return the constraints, including those inside of pydantic's ``Field(…)``."""
     return [one for item in metadata for one in (item.metadata if isinstance(item, FieldInfo) else [item])]
 
 
 def _range(metadata: Iterable[Any]) -> str:
     limits: Mapping[type, Any] = {type(one): one for one in _constraints(metadata)}
-    lowest, above = limits.get(annotated_types.Ge), limits.get(annotated_types.Gt)
-    highest, below = limits.get(annotated_types.Le), limits.get(annotated_types.Lt)
+    lowest: Any = limits.get(annotated_types.Ge)
+    above: Any = limits.get(annotated_types.Gt)
+    highest: Any = limits.get(annotated_types.Le)
+    below: Any = limits.get(annotated_types.Lt)
     parts = []
     if lowest or above:
         parts.append(f"from {lowest.ge}" if lowest else f"above {above.gt}")

@@ -1,4 +1,4 @@
-"""``info.yaml`` and ``--conf``: read, checked, and compared with the defaults."""
+"""Reading and validation of ``info.yaml`` and ``--conf``, and comparison with the defaults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from lib.settings.problems import SettingsError, refused, sentences, unknown
+from lib.settings.problems import SettingsError, invalid, messages, unknown
 from lib.settings.sections import Config, Info, Start
 
 APP_DIR = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose ``1e-3`` is a number, as people expect, and in which no key is given twice."""
+    """YAML loader that parses ``1e-3`` as a number and rejects duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -37,19 +37,19 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+012345
 
 
 def load_info(path: Path = INFO) -> dict[str, Any]:
-    """Return ``info.yaml`` as validated plain values.
+    """Return ``info.yaml`` as validated plain values: name, labels, network, preprocessing, ``config`` and so on.
 
     Raises:
-        SettingsError: It cannot be read, or a key or value is wrong; all of them are named.
+        SettingsError: The file cannot be read, or has invalid keys or values; the message lists all of them.
     """
     return read_info(path).model_dump()
 
 
 def read_settings(conf: Mapping[str, str]) -> tuple[Info, Start]:
-    """Return ``info.yaml`` with the changes of ``--conf``, and what only ``--conf`` says.
+    """Return ``info.yaml`` with the changes of ``--conf``, and the settings that exist in ``--conf`` only.
 
     Raises:
-        SettingsError: Keys or values are wrong; all of them are named.
+        SettingsError: Keys or values are invalid; the message lists all of them.
     """
     read: list[Any] = []
     problems: list[str] = []
@@ -65,34 +65,36 @@ def read_settings(conf: Mapping[str, str]) -> tuple[Info, Start]:
 
 
 def read_info(path: Path = INFO, conf: Mapping[str, str] | None = None) -> Info:
-    """Return ``info.yaml`` with the changes of ``--conf`` in its ``config``.
+    """Return ``info.yaml`` with the changes of ``--conf`` applied to its ``config``.
 
     Raises:
-        SettingsError: It cannot be read, or a key or value of either is wrong; all of them are named.
+        SettingsError: The file cannot be read, or keys or values are invalid; the message lists all of them.
     """
-    content, values, problems = _parse(path), {}, []
+    content, conf = _parse(path), conf or {}
+    values: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
     try:
         Info.model_validate(content)
     except ValidationError as error:
-        problems += [f"{path.name}: {sentence}" for sentence in sentences(error, Info).values()]
+        problems += [f"{path.name}: {message}" for message in messages(error, Info).values()]
     for (section, name), field in _conf_fields().items():
-        if section and name in (conf or {}):
+        if section and name in conf:
             try:
                 values.setdefault(section, {})[name] = parsed(name, field, conf[name])
             except SettingsError as error:
                 problems.append(str(error))
     known = {name for _, name in _conf_fields()}
-    problems += [unknown(f"--conf {name}", name, known) for name in conf or {} if name not in known]
+    problems += [unknown(f"--conf {name}", name, known) for name in conf if name not in known]
     if problems:
         raise SettingsError(problems)
     return _validated(content, values, f"{path.name} with --conf: " if values else f"{path.name}: ")
 
 
 def parsed(name: str, field: FieldInfo, text: str) -> Any:
-    """Return the value of ``--conf NAME VALUE``, which always comes as text.
+    """Parse the value of ``--conf NAME VALUE``.
 
     Raises:
-        SettingsError: It is none that the setting can have.
+        SettingsError: The setting cannot have this value.
     """
     value: Any = text
     if get_origin(field.annotation) in (list, dict):
@@ -102,39 +104,41 @@ def parsed(name: str, field: FieldInfo, text: str) -> Any:
             value = text
         if isinstance(value, str) and get_origin(field.annotation) is list:
             value = [part.strip() for part in value.split(",")]
-    kind = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    kind: Any = field.annotation
+    for constraint in field.metadata:
+        kind = Annotated[kind, constraint]
     try:
         return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False)).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         reason = first.get("ctx", {}).get("error")
-        raise SettingsError([refused(f"--conf {name}", field, text, str(reason) if reason else None)]) from None
+        raise SettingsError([invalid(f"--conf {name}", field, text, str(reason) if reason else None)]) from None
 
 
 def check_request(info: Mapping[str, Any], section: str, request: Mapping[str, Any]) -> None:
-    """Check the values of a request by the rules for ``config`` of ``info.yaml``.
+    """Validate the values of a request by the rules for ``config`` of ``info.yaml``.
 
     Args:
-        info: What `load_info` returns.
+        info: Return value of `load_info`.
         section: ``infer`` or ``train``.
-        request: What a client sent; names that are no setting of the section are not looked at.
+        request: Parameters of the request; names that are not settings of the section are ignored.
 
     Raises:
-        SettingsError: Values that cannot be used; all of them are named.
+        SettingsError: Values are invalid; the message lists all of them.
     """
-    names = Config.model_fields[section].annotation.model_fields
+    names = _fields_of(Config.model_fields[section])
     given = {name: request[name] for name in names if name in request}
     if given:
         _validated(info, {section: given}, "", f"config.{section}.")
 
 
 def changes(model: BaseModel, conf: Mapping[str, str], path: str = "") -> Iterator[dict[str, Any]]:
-    """List the settings that are not at their default: ``name``, ``value``, ``default``, ``meaning``, ``source``.
+    """Yield the settings that differ from their default: ``name``, ``value``, ``default``, ``meaning``, ``source``.
 
     Args:
         model: The settings.
         conf: The pairs of ``--conf``.
-        path: Of ``model``, with a point at its end.
+        path: Dotted path of ``model`` with a trailing dot, or "" for the root.
     """
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
@@ -159,31 +163,40 @@ def _read_start(conf: Mapping[str, str]) -> Start:
 def _validated(
     content: Mapping[str, Any], values: Mapping[str, Mapping[str, Any]], origin: str, drop: str = ""
 ) -> Info:
-    """``content`` with some values of its ``config`` replaced."""
+    """Validate ``content`` with some values of its ``config`` replaced.
+
+    Raises:
+        SettingsError: Keys or values are invalid. ``origin`` is put before each message, ``drop`` removed from it.
+    """
     config = content.get("config") or {}
     config = {**config, **{section: {**config.get(section, {}), **given} for section, given in values.items()}}
     try:
         return Info.model_validate({**content, "config": config})
     except ValidationError as error:
-        told = sentences(error, Info).values()
-        raise SettingsError([origin + sentence.removeprefix(drop) for sentence in told]) from None
+        found = messages(error, Info).values()
+        raise SettingsError([origin + message.removeprefix(drop) for message in found]) from None
 
 
 def _conf_fields() -> dict[tuple[str, str], FieldInfo]:
-    """The settings that ``--conf`` may name, by section and name; those of no section are not in ``info.yaml``."""
+    """Return the settings of ``--conf`` by section and name; the section is "" for those not in ``info.yaml``."""
     fields = {("", name): field for name, field in Start.model_fields.items()}
     for section, holder in Config.model_fields.items():
-        fields |= {(section, name): field for name, field in holder.annotation.model_fields.items()}
+        fields |= {(section, name): field for name, field in _fields_of(holder).items()}
     return fields
+
+
+def _fields_of(section: FieldInfo) -> dict[str, FieldInfo]:
+    model: Any = section.annotation
+    return model.model_fields
 
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
     except OSError as error:
-        raise SettingsError([f"{path} cannot be read: {error.strerror}. Put it back as it was released."]) from None
+        raise SettingsError([f"{path} cannot be read: {error.strerror}. Restore the file of the release."]) from None
     except UnicodeDecodeError:
-        raise SettingsError([f"{path.name} is not YAML: it is not text in UTF-8."]) from None
+        raise SettingsError([f"{path.name} is not YAML: it is not UTF-8 text."]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -191,5 +204,5 @@ def _parse(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError([f"{path.name} is not YAML: {' '.join(str(error).split())}."]) from None
     if not isinstance(content, dict):
-        raise SettingsError([f"{path.name} must consist of sections, such as network and config; it has none."])
+        raise SettingsError([f"{path.name} must consist of sections such as network and config; it has none."])
     return content

@@ -1,4 +1,4 @@
-"""Every setting with its type, range, default, meaning and unit; the sections of ``info.yaml``."""
+"""Schema of ``info.yaml``: every setting with its type, range, default, meaning and unit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lib import __version__
 
 
 class Section(BaseModel):
-    """A group of settings. Nothing is converted silently, and nothing unknown is accepted."""
+    """A group of settings. Types are strict, and unknown names are rejected."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -23,7 +23,7 @@ def _ascending(window: list[float]) -> list[float]:
 
 def _different(values: dict[str, int]) -> dict[str, int]:
     if len(set(values.values())) < len(values):
-        raise ValueError(f"must give each label a value of its own, not {values}")
+        raise ValueError(f"must give each label a different value, not {values}")
     return values
 
 
@@ -34,121 +34,121 @@ Millimetres = Annotated[float, Field(ge=0, le=1000)]
 Hounsfield = Annotated[float, Field(ge=-32768, le=32767)]
 Window = Annotated[list[Hounsfield], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 Code = Annotated[list[str], Field(min_length=3, max_length=3)]
-"""Value, coding scheme and meaning of a coded concept (PS3.3 section 8)."""
+"""Code value, coding scheme and meaning of a coded concept (PS3.3 section 8)."""
 
 
 class InferenceOptions(Section):
-    """Inference; every value may come with a request, too."""
+    """Inference; a request can override every value."""
 
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Probability from which a voxel is tumour."""
+    """Probability above which a voxel is labelled as tumour."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
     """Slices per forward pass."""
     views: Annotated[int, Field(ge=1, le=4)] = 4
-    """Mirrored views of which the mean probability is taken."""
+    """Number of mirrored views whose probabilities are averaged (test-time augmentation)."""
     attention: bool = False
-    """Answer with the attention map instead of the mask."""
+    """Return the attention map instead of the mask."""
     min_diameter_mm: Millimetres = 3.0
-    """Smaller findings are left out, mm."""
+    """Smallest diameter of a finding, mm; smaller ones are removed."""
     min_confidence: Fraction = 0.96
-    """Findings of which less than half reaches this probability are left out."""
+    """Probability that at least half of a finding's voxels must reach; other findings are removed."""
     max_elongation: Annotated[float, Field(ge=0, le=1000)] = 3.0
-    """Findings drawn out more than this are left out; 0 keeps all."""
+    """Largest elongation of a finding; more elongated ones are removed. 0 keeps all."""
     crf: bool = False
-    """Refine the border of each finding by a CRF."""
+    """Refine the border of each finding with a CRF."""
     crf_margin_mm: Millimetres = 10.0
-    """Box around each candidate lesion, mm."""
+    """Margin of the bounding box around each candidate lesion, mm."""
     crf_gaussian_mm: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    """Reach of the smoothness term, mm."""
+    """Standard deviation of the smoothness kernel, mm."""
     crf_gaussian_weight: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """Weight of the smoothness term."""
     crf_bilateral_mm: Annotated[float, Field(gt=0, le=1000)] = 4.0
-    """Reach of the appearance term in space, mm."""
+    """Spatial standard deviation of the appearance kernel, mm."""
     crf_bilateral_hu: Annotated[float, Field(gt=0, le=65535)] = 150.0
-    """Reach of the appearance term in intensity, HU."""
+    """Intensity standard deviation of the appearance kernel, HU."""
     crf_bilateral_weight: Annotated[float, Field(ge=0, le=1000)] = 2.0
     """Weight of the appearance term."""
     crf_iterations: Annotated[int, Field(ge=1, le=100)] = 5
     """Mean-field iterations."""
     crf_max_voxels: Annotated[int, Field(ge=0, le=100_000_000)] = 3_000_000
-    """Voxels refined in one scan at most; about 2 s and 250 MB for each million."""
+    """Largest number of voxels refined in one scan; a million takes about 2 s and 250 MB."""
 
 
 class Train(Section):
-    """Training; every value may come with a request, too."""
+    """Training; a request can override every value."""
 
     max_epochs: AtLeastOne = 50
-    """Epochs at most."""
+    """Largest number of epochs."""
     retrain_after: Count = 0
-    """Train automatically after so many new or changed labels; 0 never does."""
+    """Number of new or changed labels after which training starts automatically; 0 disables it."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
-    """Highest learning rate of Adam."""
+    """Peak learning rate of Adam."""
     val_split: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of the patients that is never trained on; 0 holds out nobody."""
+    """Fraction of the patients in the hold-out, which is never trained on; 0 disables the hold-out."""
     hold_out_from_patients: AtLeastOne = 4
-    """Labelled patients from which on some are held out."""
+    """Smallest number of labelled patients for a hold-out."""
     loss_lambda: Fraction = 0.5
-    """Weight of Dice against focal loss."""
+    """Weight of the Dice loss against the focal loss."""
     focal_gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
     """Exponent of the focal loss."""
     focal_alpha: Fraction = 0.75
-    """Weight of tumour in the focal loss."""
+    """Weight of the tumour class in the focal loss."""
     patch_size: Annotated[int, Field(ge=16, le=512, multiple_of=16)] = 96
-    """Side of a patch, pixels."""
+    """Side length of a patch, pixels."""
     patches_per_volume: Annotated[int, Field(ge=1, le=10_000)] = 32
-    """Patches of each volume in one epoch."""
+    """Patches per volume and epoch."""
     val_interval: AtLeastOne = 5
     """Epochs between two validations on whole volumes."""
     early_stop_patience: Count = 4
-    """Validations without a better Dice until training stops; 0 never does."""
+    """Validations without a better Dice after which training stops; 0 disables early stopping."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
-    """Of the order and position of patches."""
+    """Random seed for the order and position of patches."""
 
 
 class ActiveLearning(Section):
-    """Which image is offered next."""
+    """Selection of the next image to label."""
 
     lease_minutes: Annotated[float, Field(ge=0, le=7 * 24 * 60)] = 30.0
-    """Minutes for which an image that was offered to one person is offered to nobody else."""
+    """Minutes during which an image offered to one user is not offered to another."""
     scored_images: Count = 50
-    """Images scored for uncertainty in the background; 0 scores none."""
+    """Number of images scored for uncertainty in the background; 0 disables scoring."""
 
 
 class Export(Section):
-    """What is written for viewers."""
+    """Export for viewers."""
 
     store_in_pacs: bool = False
     """Store a DICOM SEG of each submitted label in the PACS."""
 
 
 class Cache(Section):
-    """What may be deleted at any time."""
+    """Data that can be deleted at any time."""
 
     volumes_gb: Annotated[float, Field(ge=0, le=1_000_000)] = 20.0
-    """Disk space for the volumes made of series, GiB; those used least recently make room."""
+    """Disk space for cached volumes, GiB; the least recently used ones are evicted."""
 
 
 class Server(Section):
-    """Who can reach the server, and with how much."""
+    """Network access to the server, and limits of requests."""
 
     allow_network: bool = False
-    """Listen beyond this machine, where everybody can then read and change everything."""
+    """Listen on the network; everybody there can then read and change everything."""
     allowed_hosts: str = ""
-    """Further names or addresses that the server is reached by, separated by commas."""
+    """Additional names or addresses of the server, separated by commas."""
     max_upload_mb: Annotated[int, Field(ge=1, le=65_536)] = 2048
-    """Size of an image, a label or weights in one request, MiB."""
+    """Largest image, label or weights in one request, MiB."""
     max_stow_mb: Annotated[int, Field(ge=1, le=16_384)] = 256
-    """Size of the DICOM objects that a viewer stores in one request, MiB."""
+    """Largest total of DICOM objects stored by a viewer in one request, MiB."""
     head_seconds: Annotated[float, Field(ge=1, le=3600)] = 20.0
-    """Seconds in which the head of a request must have come."""
+    """Timeout for the headers of a request, seconds."""
     body_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
-    """Seconds that the body of a request may take longer than at 4 KiB a second."""
+    """Timeout for the body of a request, seconds, in addition to its size at 4 KiB/s."""
     max_connections: Annotated[int, Field(ge=8, le=60_000)] = 512
-    """Connections at one time."""
+    """Largest number of simultaneous connections."""
 
 
 class Config(Section):
-    """What ``--conf NAME VALUE`` may change. A name occurs in one section only."""
+    """Settings that ``--conf NAME VALUE`` can change. A name occurs in one section only."""
 
     infer: InferenceOptions = InferenceOptions()
     train: Train = Train()
@@ -159,87 +159,87 @@ class Config(Section):
 
 
 class Segment(Section):
-    """What DICOM objects call a label."""
+    """Codes of a label in DICOM objects."""
 
     category: Code
-    """Of PS3.16 CID 7150."""
+    """Segmented Property Category (PS3.16 CID 7150)."""
     type: Code
-    """Of PS3.16 CID 7151."""
+    """Segmented Property Type (PS3.16 CID 7151)."""
     region: Code
-    """Of PS3.16 CID 4."""
+    """Anatomic Region (PS3.16 CID 4)."""
 
 
 class Network(Section):
-    """The network of the paper; other values than the defaults need other weights."""
+    """Network of the paper; values other than the defaults need other weights."""
 
     in_channels: Annotated[int, Field(ge=1, le=64)] = 9
-    """One for each of preprocessing.slice_offsets_mm."""
+    """Input channels, one per value of preprocessing.slice_offsets_mm."""
     channels: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=2, max_length=8)] = [
         16, 32, 64, 128, 256,
     ]  # fmt: skip
-    """Width of each level, finest first."""
+    """Channels of each level, finest first."""
     attention: bool = True
-    """Gate the skips."""
+    """Use attention gates on the skip connections."""
     residual: bool = True
-    """Shortcut around the two convolutions of a block."""
+    """Use a residual connection around the two convolutions of a block."""
 
 
 class Preprocessing(Section):
-    """From a volume to what the network sees, for training and inference alike."""
+    """Conversion of a volume to the network's input, for both training and inference."""
 
     hu_window: Window = [-1000.0, 400.0]
-    """Values are clipped to it, HU."""
+    """Range that values are clipped to, HU."""
     field: Literal["lungs", "slice"] = "lungs"
-    """Part of each slice that is seen."""
+    """Part of each slice used as the field of view."""
     field_mm: Annotated[float, Field(ge=10, le=1000)] = 320.0
-    """Smallest width of the field, mm."""
+    """Smallest width of the field of view, mm."""
     normalise: Literal["dataset", "scan"] = "dataset"
-    """With hu_mean and hu_std, or with the scan's own mean and deviation."""
+    """Normalisation with hu_mean and hu_std, or with mean and standard deviation of the scan."""
     hu_mean: Hounsfield = -635.0
-    """HU."""
+    """Mean of the data set, HU."""
     hu_std: Annotated[float, Field(gt=0, le=65535)] = 369.0
-    """HU."""
+    """Standard deviation of the data set, HU."""
     size: Annotated[list[Annotated[int, Field(ge=16, le=2048)]], Field(min_length=2, max_length=2)] = [256, 256]
-    """Of each slice given to the network, pixels."""
+    """Size of each slice given to the network, pixels."""
     slice_offsets_mm: Annotated[
         list[Annotated[float, Field(ge=-100, le=100)]], Field(min_length=1, max_length=64)
     ] = [-10.0, -5.0, -2.5, -1.25, 0.0, 1.25, 2.5, 5.0, 10.0]  # fmt: skip
-    """Where the slices below and above lie that the network sees with each slice, mm."""
+    """Offsets of the slices that form the input channels of each slice, mm."""
 
 
 class Imports(Section):
-    """Which regions of a DICOM SEG or RTSTRUCT that others made are the label."""
+    """Selection of the regions of an imported DICOM SEG or RTSTRUCT that become the label."""
 
     names: list[str] = [
         "lung tumor*", "lung tumour*", "tumor*", "tumour*", "neoplasm*", "*nodule*", "lesion*", "lung lesion*",
         "lung cancer*", "mass", "mass [0-9]*", "gtv", "gtv [0-9]*", "gtvp*", "gtv p*", "gtv t*", "gtv lung*",
         "gtv primary*",
     ]  # fmt: skip
-    """Patterns of names that are accepted."""
+    """Patterns of accepted region names."""
     codes: list[Code] = [
         ["108369006", "SCT", "Neoplasm"],
         ["86049000", "SCT", "Neoplasm, Primary"],
         ["27925004", "SCT", "Nodule"],
         ["4147007", "SCT", "Mass"],
     ]
-    """Codes that are accepted."""
+    """Accepted codes."""
     join: list[str] = [
         "*nodule*", "lesion*", "lung lesion*", "tumor [0-9]*", "tumour [0-9]*", "lung tumor [0-9]*", "neoplasm*",
     ]  # fmt: skip
-    """Patterns of names of regions that are findings of one label."""
+    """Patterns of names of regions that are merged into one label."""
 
 
 class Publish(Section):
-    """When a trained model may replace the one in use."""
+    """Conditions for a trained model to replace the one in use."""
 
     dice_margin: Fraction = 0.01
-    """Its mean Dice may be lower by this much."""
+    """Largest accepted decrease of the mean Dice."""
     false_positive_margin: Annotated[float, Field(ge=0, le=1000)] = 0.5
-    """It may have so many more false positives per scan."""
+    """Largest accepted increase of false positives per scan."""
 
 
 class Info(Section):
-    """All of ``info.yaml``."""
+    """The whole of ``info.yaml``."""
 
     name: Annotated[str, Field(min_length=1)]
     version: Annotated[str, Field(min_length=1)] = __version__
@@ -257,7 +257,7 @@ class Info(Section):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Info:
-        """Values that are right by themselves but not together."""
+        """Raise a ValueError with a line for each inconsistency between settings."""
         offsets, size, train = self.preprocessing.slice_offsets_mm, self.preprocessing.size, self.config.train
         halvings = len(self.network.channels) - 1
         stride, problems = 2**halvings, []
@@ -291,11 +291,11 @@ class Info(Section):
 
 
 class Start(Section):
-    """What only ``--conf`` says, not ``info.yaml``."""
+    """Settings of ``--conf`` that are not in ``info.yaml``."""
 
     workspace: str | None = None
-    """Folder for labels, DICOM SEG and cache; by default one of the user's, named after the studies."""
+    """Folder for labels, DICOM SEG and cache; default: a folder in the user's home, named after the studies."""
     model_dir: str | None = None
-    """Folder of the weights that the app begins with; only read."""
+    """Folder of the initial weights; read-only."""
     rescan_seconds: Annotated[float, Field(ge=0.1, le=86400)] = 10.0
-    """Pause between two looks for new series, seconds."""
+    """Interval between two scans for new series, seconds."""

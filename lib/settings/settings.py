@@ -1,4 +1,4 @@
-"""The settings of one run of the app: of ``info.yaml`` and ``--conf``, and the folders that follow from them."""
+"""Settings of one run of the app from ``info.yaml`` and ``--conf``, and the folders derived from them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lib.settings.reading import APP_DIR, changes, read_settings
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are kept and how the app behaves, all values parsed and checked.
+    """Validated settings and paths of one run.
 
     Attributes:
         studies: DICOM folder (absolute path) or DICOMweb URL, without user and password.
         workspace: Folder for labels, DICOM SEG and cache; never inside the user's DICOM folder.
-        model_dir: Folder of the weights that the app begins with, ``pretrained_lung_tumor.pt``; only read.
-        rescan_seconds: Pause between two looks for new series.
+        model_dir: Folder of the initial weights, ``pretrained_lung_tumor.pt``; read-only.
+        rescan_seconds: Interval between two scans for new series, seconds.
         info: ``info.yaml`` with the changes of ``--conf`` applied to its ``config``.
-        changed: What differs from the defaults: ``name``, ``value``, ``default``, ``meaning`` and ``source`` of each.
-        login: User and password that the URL named; None where it named none.
+        changed: Differences from the defaults: ``name``, ``value``, ``default``, ``meaning`` and ``source`` of each.
+        login: User and password of the URL; None if it has none.
     """
 
     studies: str
@@ -38,15 +38,16 @@ class Settings:
 
     @classmethod
     def from_conf(cls, studies: str, conf: Mapping[str, str] | None = None) -> Settings:
-        """Parse what ``monailabel start_server`` was given.
+        """Parse the arguments of ``monailabel start_server``.
 
         Args:
             studies: Value of ``--studies``.
             conf: The pairs of ``--conf NAME VALUE``; all values are strings.
 
         Raises:
-            SettingsError: Names or values of ``info.yaml`` or ``--conf`` are wrong, or the workspace lies in the
+            SettingsError: Names or values of ``info.yaml`` or ``--conf`` are invalid, or the workspace is inside the
                 DICOM folder.
+            UserError: ``studies`` is an invalid URL.
         """
         conf = dict(conf or {})
         info, start = read_settings(conf)
@@ -59,8 +60,8 @@ class Settings:
         if not is_url(studies) and workspace.is_relative_to(studies):
             raise SettingsError(
                 [
-                    f"The workspace {workspace} lies inside the DICOM folder {studies}, which is never written to. "
-                    "Choose another one with --conf workspace DIR."
+                    f"The workspace {workspace} is inside the DICOM folder {studies}, which is never written to. "
+                    "Choose another workspace with --conf workspace DIR."
                 ]
             )
         return cls(
@@ -75,37 +76,37 @@ class Settings:
 
     @property
     def labels_dir(self) -> Path:
-        """Every label ever submitted. Precious."""
+        """Every label ever submitted; must be backed up."""
         return self.workspace / "labels"
 
     @property
     def models_dir(self) -> Path:
-        """Every model version, which one serves, and the history of that. Precious."""
+        """Every model version, the choice of the one in use, and its history; must be backed up."""
         return self.workspace / "models"
 
     @property
     def segs_dir(self) -> Path:
-        """DICOM objects written by this app or stored by a viewer. Precious."""
+        """DICOM objects written by this app or stored by a viewer; must be backed up."""
         return self.workspace / "segs"
 
     @property
     def cache_dir(self) -> Path:
-        """Index, volumes, uploads. May be deleted at any time."""
+        """Index, volumes and uploads; can be deleted at any time."""
         return self.workspace / "cache"
 
     @property
     def results_dir(self) -> Path:
-        """Masks on their way to a client. Not in the system's temporary folder, which may be small, or memory."""
+        """Masks to be sent to clients. The system's temporary folder may be too small, or in memory."""
         return self.cache_dir / "results"
 
     @property
     def temporary_dir(self) -> Path:
-        """What a request or command needs while it lasts. A server empties it when it starts."""
+        """Temporary files of requests and commands; a server empties it when it starts."""
         return self.cache_dir / "temporary"
 
 
 def is_url(studies: str) -> bool:
-    """Tell a DICOMweb URL from a folder."""
+    """Return whether ``studies`` is a DICOMweb URL rather than a folder."""
     return studies.startswith(("http://", "https://"))
 
 

@@ -1,1 +1,1 @@
-"""Files that survive crashes: atomic writes, checksums, JSON state."""
+"""Crash-safe files: atomic writes, checksums, JSON state."""

@@ -1,4 +1,4 @@
-"""Files that are either wholly there or not there at all, whenever the process is killed; readable by their owner."""
+"""Atomic file writes: after a crash a file is complete or absent. Only its owner can read it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _PREFIX = ".part-"
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then move it into place.
+    """Write a temporary file beside ``path``, then rename it to ``path``.
 
-    The temporary name keeps the suffixes of ``path``, because image writers choose their format by them. The file is
-    for its owner alone (mode 0600): nearly all that this app writes is about patients.
+    The temporary name keeps the suffixes of ``path``, because image writers choose their format by them. The file has
+    mode 0600: nearly everything this app writes is patient data.
 
     Args:
-        path: Where the file shall be. Its folder is made if need be; a former file is replaced.
-        write: Called with the temporary path.
+        path: Target. Missing parent folders are created; an existing file is replaced.
+        write: Writes the content; called with the temporary path.
     """
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=_PREFIX, suffix="".join(path.suffixes[-2:]), dir=path.parent)
@@ -31,7 +31,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o600)  # whatever the writer made of it
+        temporary.chmod(0o600)  # the writer may have replaced the file
         temporary.replace(path)
         sync_folder(path.parent)
     finally:
@@ -39,13 +39,13 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as indented JSON, atomically."""
+    """Write ``content`` atomically as indented JSON."""
     text = json.dumps(content, indent=2, default=str)
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in ``folder``, not below it."""
+    """Remove the temporary files of killed processes from ``folder``, not from its subfolders."""
     for leftover in folder.glob(f"{_PREFIX}*"):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -54,24 +54,24 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, mode 0700; a new one survives a power cut.
+    """Create a folder and its missing parents with mode 0700, and sync them to disk.
 
     Raises:
-        OSError: It cannot be made; FileExistsError where something else has its name.
+        OSError: The folder cannot be created; FileExistsError if the path exists and is not a folder.
     """
     if not folder.is_dir():
         if folder.parent != folder:
             make_folder(folder.parent)
         try:
             folder.mkdir(mode=0o700)
-        except FileExistsError:  # another thread or process was faster, or it is no folder
+        except FileExistsError:  # race with another thread or process, or not a folder
             if not folder.is_dir():
                 raise
         sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder survive a power cut."""
+    """Sync the entries of a folder to disk, so that new and renamed files survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

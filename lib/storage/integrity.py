@@ -1,4 +1,4 @@
-"""Hashes of what is stored, and what was found damaged."""
+"""Checksums of stored files, and reports of damage."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lib.errors import UserError
 
 @dataclass(frozen=True)
 class Damage:
-    """Something stored that is not what was written.
+    """A stored file that no longer has the content that was written.
 
     Attributes:
-        kind: What it is, for people: ``label``, ``DICOM SEG``, ``model version``, ``state``.
+        kind: Displayed kind: ``label``, ``DICOM SEG``, ``model version``, ``state``.
         path: The damaged file.
-        problem: What is wrong, what the app does instead, and what to do, in a sentence or two.
+        problem: Message that says what is wrong, what the app does instead, and what to do.
     """
 
     kind: str
@@ -26,10 +26,10 @@ class Damage:
 
 
 class DamagedFileError(UserError):
-    """A stored file does not have the content that was written; it is never used in place of the true one.
+    """Raised when a stored file is damaged, so that its content is never used.
 
     Args:
-        damage: What was found.
+        damage: Report of the damage.
     """
 
     def __init__(self, damage: Damage) -> None:
@@ -38,7 +38,7 @@ class DamagedFileError(UserError):
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content, as hex digits.
+    """Return the SHA-256 of a file's content as hex digits.
 
     Raises:
         OSError: The file cannot be read.

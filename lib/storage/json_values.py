@@ -1,4 +1,4 @@
-"""Values that are in every JSON (RFC 8259): neither NaN nor infinite, and text that UTF-8 can write."""
+"""Values that strict JSON (RFC 8259) can represent: no NaN, no infinity, no text that UTF-8 cannot encode."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def finite(value: Any) -> Any:
-    """The same with null for numbers that JSON does not have, and with ``?`` for half characters.
+    """Return a copy with None for NaN and infinity, and with ``?`` for lone surrogates.
 
     Example:
         >>> finite({"a": [float("nan"), 1.5], "b": "x"})
@@ -24,7 +24,11 @@ def finite(value: Any) -> Any:
 
 
 def check_sendable(value: Any) -> None:
-    """Raise a ValueError where a parsed JSON value could not be sent as JSON again: Python reads more than it is."""
+    """Raise an error if a parsed JSON value cannot be serialised as strict JSON; Python's parser accepts more.
+
+    Raises:
+        ValueError: The value has NaN, infinity or a lone surrogate, or is nested too deeply.
+    """
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except RecursionError:

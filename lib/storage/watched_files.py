@@ -1,4 +1,4 @@
-"""Whether stored files are still what was written, asked again and again."""
+"""Cached checksum verification of stored files."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ CHANGED = "its content is not what was stored"
 
 
 class WatchedFiles:
-    """Files compared with their checksums, again only after they changed. Safe to use from several threads.
+    """Cache of checksum comparisons; a file is hashed again only after its metadata changed. Thread-safe.
 
-    For lists that are asked for every few seconds; whoever uses a file's content compares that content.
+    Meant for lists that are polled every few seconds. Code that uses a file's content must verify that content itself.
     """
 
     def __init__(self) -> None:
-        self._found: dict[Path, tuple[tuple[object, ...], str | None]] = {}
+        self._cache: dict[Path, tuple[tuple[object, ...], str | None]] = {}
         self._lock = threading.Lock()
 
     def problem(self, path: Path, sha256: str) -> str | None:
-        """Say in a few words what is wrong with a file that should have this checksum; None if nothing is."""
+        """Return what is wrong with a file that should have this checksum, in a few words; None if it is intact."""
         try:
             state = (*_state(path.stat()), sha256)
             with self._lock:
-                known = self._found.get(path)
+                known = self._cache.get(path)
             if known is None or known[0] != state:
                 known = (state, None if sha256_of(path) == sha256 else CHANGED)
                 with self._lock:
-                    self._found[path] = known
+                    self._cache[path] = known
             return known[1]
         except OSError as error:
             return unreadable(error)
 
     def forget(self, path: Path) -> None:
-        """Compare a file anew at the next time."""
+        """Drop a file from the cache, so that the next call hashes it again."""
         with self._lock:
-            self._found.pop(path, None)
+            self._cache.pop(path, None)
 
 
 def unreadable(error: OSError) -> str:
-    """Why a stored file cannot be read, in a few words."""
+    """Return why a stored file cannot be read, in a few words."""
     return "its file is missing" if isinstance(error, FileNotFoundError) else f"it cannot be read ({error.strerror})"
 
 

@@ -48,6 +48,6 @@ def compare(store: ModelStore, version: object, held_out: Sequence[dict[str, Any
     scores = score_kept(WeightsContent(store.read(str(version)), str(version)), cases, model)
     serving, published = score_serving(store, cases, model)
     verdict = judge(scores, published, **info["publish"], accepted="Kept, not in use")
-    store.note_verdict(str(version), verdict.as_dict() | {"compared_with": serving})
+    store.write_verdict(str(version), verdict.as_dict() | {"compared_with": serving})
     logger.info("Version %s compared with %s: %s", version, serving, verdict.reason)
     return verdict

@@ -1,1 +1,1 @@
-"""Who may call what: allowed hosts, same-origin, the table of routes, limits of size and time, response headers."""
+"""Access control: allowed hosts, same-origin checks, table of routes, limits of size and time, response headers."""

@@ -1,4 +1,4 @@
-"""How large the body of a request may be, and how long it may take to come."""
+"""Size limit and timeout of request bodies."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 MIB = 1 << 20
-_SLOWEST = 4096  # bytes per second, on average, after the first `patience` seconds
+_MIN_BYTES_PER_SECOND = 4096  # on average, after the first `timeout` seconds
 _DRAIN_SECONDS = 30
 _DRAIN_IDLE_SECONDS = 2
 
 
 class LimitedBody:
-    """The ASGI channel ``receive`` of one request, with a limit on size and on waiting.
+    """ASGI ``receive`` channel of one request with a size limit and a timeout.
 
     Args:
-        receive: Of the server.
-        limit: Bytes.
-        patience: Seconds that are waited for the client in all, beyond those that its bytes earn it.
-        setting: What sets the limit, for the sentence that refuses.
+        receive: The server's channel.
+        limit: Largest size, bytes.
+        timeout: Total time to wait for the client, seconds, in addition to the size of the body at 4 KiB/s.
+        setting: Name of the setting of the limit, for the error message.
     """
 
-    def __init__(self, receive: Receive, limit: int, patience: float, setting: str | None = None) -> None:
+    def __init__(self, receive: Receive, limit: int, timeout: float, setting: str | None = None) -> None:
         self._receive = receive
         self._limit = limit
-        self._patience = patience
+        self._timeout = timeout
         self._setting = setting
         self._size = 0
-        self._waited = 0.0  # for the client; while the server is busy nobody waits
+        self._waited = 0.0  # for the client; time in which the server is busy does not count
         self._complete = False
 
     async def __call__(self) -> Message:
-        """Return the next part.
+        """Return the next message.
 
         Raises:
-            HTTPException: 413 as soon as there is too much, 408 if it comes too slowly.
+            HTTPException: 413 as soon as the body is too large, 408 if it is too slow.
         """
         if self._complete:
             return await self._receive()
         begun = time.monotonic()
-        left = self._patience + self._size / _SLOWEST - self._waited
+        left = self._timeout + self._size / _MIN_BYTES_PER_SECOND - self._waited
         try:
             message = await asyncio.wait_for(self._receive(), max(left, 0.001))
         except asyncio.TimeoutError:
@@ -68,35 +68,38 @@ class LimitedBody:
 
 
 def too_large(limit: int, setting: str | None = None) -> str:
-    """Return the sentence for a body above ``limit`` bytes."""
+    """Return the error message for a body above ``limit`` bytes."""
     allowed = f"{limit / MIB:.0f} MiB" if limit >= MIB else f"{limit} bytes"
     more = f" The limit is set by --conf {setting} MIB." if setting else ""
-    return f"The body of the request is larger than the {allowed} that this server takes here.{more}"
+    return f"The body of the request is larger than the {allowed} that this server accepts here.{more}"
 
 
-async def answer(send: Send, status: int, sentence: str, *, complete: bool = True) -> None:
-    """Answer with one sentence.
+async def answer(send: Send, status: int, message: str, *, complete: bool = True) -> None:
+    """Send an error response with one message.
 
     Args:
         send: ASGI channel of the request.
-        status: Of HTTP.
-        sentence: For the client's user.
-        complete: Whether the answer ends here; an empty part has to follow otherwise.
+        status: HTTP status code.
+        message: Text for the user of the client.
+        complete: Whether the response ends here; otherwise an empty part must follow.
     """
-    body = json.dumps({"detail": sentence}).encode()
+    body = json.dumps({"detail": message}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": not complete})
 
 
-async def refuse(receive: Receive, send: Send, status: int, sentence: str) -> None:
-    """Answer at once, then discard what is still coming: closing before would destroy the answer on its way."""
-    await answer(send, status, sentence, complete=False)
+async def refuse(receive: Receive, send: Send, status: int, message: str) -> None:
+    """Send an error response at once, then discard the rest of the request body.
+
+    Closing the connection while the client still sends would reset it before the client reads the response.
+    """
+    await answer(send, status, message, complete=False)
     deadline = time.monotonic() + _DRAIN_SECONDS
     try:
         while time.monotonic() < deadline:
-            message = await asyncio.wait_for(receive(), _DRAIN_IDLE_SECONDS)
-            if message["type"] != "http.request" or not message.get("more_body", False):
+            received = await asyncio.wait_for(receive(), _DRAIN_IDLE_SECONDS)
+            if received["type"] != "http.request" or not received.get("more_body", False):
                 break
     except asyncio.TimeoutError:
         pass

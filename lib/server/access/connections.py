@@ -1,7 +1,7 @@
-"""Limits on connections: how many, how long an idle one or a slow one may last.
+"""Limits on the number of connections, and timeouts of idle and slow ones.
 
-uvicorn has no time limit for the head of a request, and accepts connections until the process has no file descriptor
-left. Its protocol class is looked up at each new connection, so one that knows limits can take its place.
+uvicorn has no timeout for the headers of a request, and accepts connections until the process runs out of file
+descriptors. It looks up its protocol class at each new connection, so a subclass with limits can replace it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from lib.server.upstream_patches import replace_protocol
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 128  # so many are accepted before the first of them can be refused
-_MOST_FILES = 65_536
-_FILES_FOR_WORK = 256
+_BACKLOG = 128  # number of connections accepted before the first of them can be refused
+_MAX_FILES = 65_536
+_RESERVED_FILES = 256
 _EVICTABLE_SECONDS = 2
 _UNREAD_SECONDS = 120
 _BUSY = (
@@ -32,11 +32,11 @@ _BUSY = (
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """Limits of one server.
+    """Connection limits of one server.
 
     Attributes:
-        connections: At one time.
-        head_seconds: From the first byte of a request, or the start of a connection, to the end of its headers.
+        connections: Largest number of simultaneous connections.
+        head_seconds: Timeout from the first byte of a request, or the start of a connection, to the end of the headers.
     """
 
     connections: int
@@ -44,19 +44,19 @@ class ConnectionLimits:
 
 
 def limit_connections(config: uvicorn.Config, limits: ConnectionLimits) -> None:
-    """Make the server of ``config`` keep ``limits``, as far as the process may open as many files."""
+    """Apply ``limits`` to the server of ``config``, reduced if the process may not open as many files."""
     files = _allow_files()
-    limits = ConnectionLimits(min(limits.connections, max(files - _FILES_FOR_WORK, files // 2)), limits.head_seconds)
+    limits = ConnectionLimits(min(limits.connections, max(files - _RESERVED_FILES, files // 2)), limits.head_seconds)
     replace_protocol(config, lambda base: limited(base, limits), _BACKLOG)
     for name in ("asyncio", "uvicorn.error", __name__):
         logging.getLogger(name).addFilter(RateLimitFilter())
 
 
 def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
-    """Return uvicorn's protocol ``base`` with limits."""
+    """Return a subclass of uvicorn's protocol ``base`` with limits."""
 
     class LimitedProtocol(base):
-        """One connection."""
+        """Protocol of one connection."""
 
         refused = False
         waiting_since: float | None = None  # for the head of a request
@@ -64,10 +64,10 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
         unread_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:
-            """Take a connection, or answer 503 and close it."""
+            """Accept a connection, or respond with 503 and close it."""
             if len(self.connections) >= limits.connections and not _evict_idle(self.connections):
                 self.refused = True
-                logger.warning("More than %d connections: answered 503.", limits.connections)
+                logger.warning("More than %d connections: responded with 503.", limits.connections)
                 body, head = _BUSY
                 transport.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
                 transport.close()
@@ -76,41 +76,41 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
             self.watch_head()
 
         def data_received(self, data: bytes) -> None:
-            """Take bytes; the head of a request must be complete in time."""
+            """Process received bytes and update the timeout of the headers."""
             if self.refused:
                 return
             super().data_received(data)
             self.watch_head()
 
         def on_response_complete(self) -> None:
-            """Wait for the next request, of which a part may be there already."""
+            """Start waiting for the next request, which may have arrived in part."""
             super().on_response_complete()
             if not self.transport.is_closing():
                 self.watch_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            """Forget the connection."""
+            """Stop the timers."""
             self.stop_timer("head_timer")
             self.stop_timer("unread_timer")
             if not self.refused:
                 super().connection_lost(exc)
 
         def eof_received(self) -> bool | None:
-            """Take notice that the client sends nothing more."""
+            """Handle the end of the client's stream."""
             return None if self.refused else super().eof_received()
 
         def pause_writing(self) -> None:
-            """Start a timer: the client does not read as fast as is written."""
+            """Start the timeout of a client that does not read the response."""
             super().pause_writing()
             self.unread_timer = self.loop.call_later(_UNREAD_SECONDS, self.transport.abort)
 
         def resume_writing(self) -> None:
-            """Stop the timer: the client reads again."""
+            """Stop the timeout of a client that reads again."""
             self.stop_timer("unread_timer")
             super().resume_writing()
 
         def watch_head(self) -> None:
-            """Start the timer while no request is complete, and stop it as soon as one is."""
+            """Start the timer while the headers are incomplete, and stop it once they are complete."""
             if self.cycle is not None and not self.cycle.response_complete:
                 self.stop_timer("head_timer")
                 self.waiting_since = None
@@ -119,13 +119,13 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
                 self.head_timer = self.loop.call_later(limits.head_seconds, self.close_idle)
 
         def close_idle(self) -> None:
-            """Close a connection that waits for the head of a request."""
+            """Close the connection if it is waiting for the headers of a request."""
             self.head_timer = None
             if self.waiting_since is not None:
                 self.transport.abort()
 
         def stop_timer(self, name: str) -> None:
-            """Cancel a timer that runs."""
+            """Cancel a timer if it is running."""
             if (timer := getattr(self, name)) is not None:
                 timer.cancel()
                 setattr(self, name, None)
@@ -134,7 +134,7 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
 
 
 def _evict_idle(connections: set[Any]) -> bool:
-    """Close the connection that has waited longest for a request, so that who has one gets in."""
+    """Close the connection that has been idle longest, to make room for a new one; return whether one was closed."""
     now = asyncio.get_running_loop().time()
     idle = [one for one in connections if one.waiting_since is not None and not one.transport.is_closing()]
     oldest = min(idle, key=lambda one: one.waiting_since, default=None)
@@ -146,10 +146,10 @@ def _evict_idle(connections: set[Any]) -> bool:
 
 
 def _allow_files() -> int:
-    """Let the process open as many files as it may; return how many."""
+    """Raise the soft limit of open files as far as allowed, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
-    return _MOST_FILES if soft == resource.RLIM_INFINITY else soft
+    return _MAX_FILES if soft == resource.RLIM_INFINITY else soft

@@ -1,4 +1,4 @@
-"""The headers that every answer carries, and the content security policies of the pages."""
+"""Security headers of every response, and content security policies of the pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 _INLINE_SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 
-# What is no page loads nothing and runs nothing, even if a browser shows it as one.
+# Responses other than pages may load and run nothing, even if a browser renders them as a page.
 NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 SECURITY_HEADERS = {
@@ -23,11 +23,11 @@ SECURITY_HEADERS = {
 
 
 def page_policy(html: str, *, scripts: Iterable[str] = ()) -> str:
-    """Return the policy of a page: nothing from other hosts, and of inline scripts those of ``html`` only.
+    """Return the policy of a page, which allows no other hosts and no inline scripts but those of ``html``.
 
     Args:
         html: The page.
-        scripts: Further sources of scripts, such as ``'wasm-unsafe-eval'``.
+        scripts: Additional sources of scripts, such as ``'wasm-unsafe-eval'``.
     """
     inline = (hashlib.sha256(code.encode()).digest() for code in _INLINE_SCRIPT.findall(html))
     hashes = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in inline)
@@ -49,7 +49,7 @@ def page_policy(html: str, *, scripts: Iterable[str] = ()) -> str:
 
 
 def with_security_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Add what is missing; what a route chose itself stays."""
+    """Return ``headers`` with the missing security headers; those that a route has set are kept."""
     headers = list(headers)
     present = {name.lower() for name, _ in headers}
     missing = ((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items())

@@ -1,7 +1,7 @@
-"""Which names the server answers to.
+"""Check of the ``Host`` header against DNS rebinding.
 
-A web page can have its own name resolve to this machine (DNS rebinding): the browser then takes the server for a part
-of that page. It sends that name as ``Host``, so only known names are answered.
+A web page can make its own name resolve to this machine; the browser then treats the server as the page's origin. It
+sends that name as ``Host``, so only requests with known names are served.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.IGNORECASE)
 
 
 class AllowedHosts:
-    """The names and addresses that a request may be addressed to.
+    """Names and addresses that are accepted as ``Host``.
 
     Args:
-        listening: Where the server listens: only loopback names, or also those of the machine.
-        further: Names or addresses that the user allows.
+        listening: Address of the server, which decides whether the machine's own names are accepted.
+        additional: Names or addresses that the user allows.
     """
 
-    def __init__(self, listening: Listening, further: Iterable[str] = ()) -> None:
-        self._names = {_canonical(name) for name in {*listening.names(), *further}}
+    def __init__(self, listening: Listening, additional: Iterable[str] = ()) -> None:
+        self._names = {_canonical(name) for name in {*listening.names(), *additional}}
 
     def allow(self, host: str | None, local_address: str | None = None) -> bool:
-        """Return whether a request with this ``Host`` is answered.
+        """Return whether a request with this ``Host`` is served.
 
         Args:
-            host: Value of the header: name or address, and a port, which is not looked at: tunnels change it.
-            local_address: Address of this machine that the connection came in at; it is its own, whatever the name.
+            host: Value of the header: name or address, and a port, which is ignored because tunnels change it.
+            local_address: Address of this machine that the client connected to; always accepted.
         """
         found = _HOST.fullmatch(host or "")
         if found is None:
@@ -48,10 +48,10 @@ class AllowedHosts:
 
 
 def parse_hosts(text: str) -> list[str]:
-    """Split the setting ``allowed_hosts``: names or addresses, separated by commas or spaces.
+    """Parse the setting ``allowed_hosts``: names or addresses, separated by commas or spaces.
 
     Raises:
-        UserError: One is neither, such as a URL or a wildcard.
+        UserError: A value is neither a name nor an address, such as a URL or a wildcard.
     """
     hosts = [part.strip("[]") for part in re.split(r"[,\s]+", text) if part]
     for host in hosts:
@@ -67,7 +67,7 @@ def parse_hosts(text: str) -> list[str]:
 
 
 def _canonical(name: str) -> str:
-    """Return one spelling of each name or address."""
+    """Return the canonical spelling of a name or address."""
     name = name.lower().partition("%")[0].rstrip(".")
     try:
         address = ipaddress.ip_address(name)

@@ -1,4 +1,4 @@
-"""On which address the server listens, and whether it may."""
+"""The address that the server listens on, and whether it is allowed to."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lib.errors import UserError
 
 @dataclass(frozen=True)
 class Listening:
-    """Where the server listens.
+    """Address that the server listens on.
 
     Attributes:
-        hosts: Names or addresses it is bound to; an empty one and ``0.0.0.0`` and ``::`` are every interface.
+        hosts: Bound names or addresses; "", ``0.0.0.0`` and ``::`` are all interfaces.
         port: TCP port.
-        https: Whether it speaks TLS itself.
-        root_path: Path below which a reverse proxy offers it, or "".
+        https: Whether the server terminates TLS itself.
+        root_path: Path prefix of a reverse proxy, or "".
     """
 
     hosts: tuple[str, ...]
@@ -32,12 +32,12 @@ class Listening:
 
     @property
     def is_local(self) -> bool:
-        """Whether only programs of this machine can connect."""
+        """Whether only programs on this machine can connect."""
         return all(_is_loopback(host) for host in self.hosts)
 
     @property
     def url(self) -> str:
-        """Address to open on this machine."""
+        """URL to open on this machine."""
         host = self.hosts[0]
         if _is_wildcard(host):
             host = "::1" if ":" in host else "127.0.0.1"
@@ -45,14 +45,14 @@ class Listening:
 
     @property
     def network_url(self) -> str | None:
-        """Address to open on other machines; None where they cannot connect."""
+        """URL to open on other machines; None if they cannot connect."""
         if self.is_local:
             return None
         host = next(host for host in self.hosts if not _is_loopback(host))
         return self._url_of(socket.gethostname() if _is_wildcard(host) else host)
 
     def names(self) -> set[str]:
-        """Return the names and addresses under which this machine is reached there, in small letters."""
+        """Return the names and addresses that clients can use for this machine, in lower case."""
         names = {"localhost", *(host.lower() for host in self.hosts if host and not _is_wildcard(host))}
         if self.is_local:
             return names
@@ -65,7 +65,7 @@ class Listening:
 
 
 def listening_of(server: uvicorn.Server, sockets: list[socket.socket] | None) -> Listening:
-    """Return where ``server`` listens, or will."""
+    """Return the address that ``server`` listens on or is about to listen on."""
     config = server.config
     bound = [one.getsockname() for one in sockets or [] if one.family in (socket.AF_INET, socket.AF_INET6)]
     return Listening(
@@ -77,26 +77,26 @@ def listening_of(server: uvicorn.Server, sockets: list[socket.socket] | None) ->
 
 
 def check_start(listening: Listening, rules: Mapping[str, Any], *, login_by_keycloak: bool) -> None:
-    """Refuse a start that would open the patients' data, or a viewer that cannot work.
+    """Refuse to start a server that would expose patient data, or whose viewer would not work.
 
     Args:
-        listening: Where the server is about to listen.
+        listening: Address that the server is about to listen on.
         rules: The section ``server`` of the configuration.
         login_by_keycloak: Whether ``MONAI_LABEL_AUTH_ENABLE`` is set.
 
     Raises:
-        UserError: It must not start; the sentence says how it may.
+        UserError: The server must not start; the message says what to change.
     """
     if login_by_keycloak:
         raise UserError(
-            "MONAI_LABEL_AUTH_ENABLE is set, but MONAI Label's login refuses valid tokens with the PyJWT of today, and "
-            "OHIF cannot be opened with it. Unset it and keep the server on this machine: --host 127.0.0.1."
+            "MONAI_LABEL_AUTH_ENABLE is set, but MONAI Label's login rejects valid tokens with current versions of "
+            "PyJWT, and OHIF cannot be opened with it. Unset it and serve this machine only: --host 127.0.0.1."
         )
     if listening.root_path:
         raise UserError(
             f"--root_path {listening.root_path} is not supported: OHIF is built for the path /ohif/ of its host and "
-            "stays blank below another. Let the reverse proxy offer this server under a name or port of its own, "
-            "without --root_path, and allow that name: --conf allowed_hosts NAME."
+            "stays blank below another path. Configure the reverse proxy to serve this server under its own name or "
+            "port, without --root_path, and allow that name: --conf allowed_hosts NAME."
         )
     if not listening.is_local and not rules["allow_network"]:
         address = next(host for host in listening.hosts if not _is_loopback(host)) or "every address"
@@ -108,7 +108,7 @@ def check_start(listening: Listening, rules: Mapping[str, Any], *, login_by_keyc
 
 
 def open_network_warning(listening: Listening) -> str | None:
-    """Return what must be said of a server that others can reach; None of one that they cannot."""
+    """Return the warning for a server that is reachable from other machines; None if it is not."""
     if listening.is_local:
         return None
     return (
@@ -118,7 +118,7 @@ def open_network_warning(listening: Listening) -> str | None:
 
 
 def is_address(host: str) -> bool:
-    """Return whether ``host`` is an IP address, not a name."""
+    """Return whether ``host`` is an IP address rather than a name."""
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -131,7 +131,7 @@ def _is_wildcard(host: str) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    """Return whether all addresses of ``host`` are of the loopback interface; a name that cannot be resolved is not."""
+    """Return whether all addresses of ``host`` are loopback addresses; False for a name that cannot be resolved."""
     if _is_wildcard(host):
         return False
     if is_address(host):
@@ -144,7 +144,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _own_addresses() -> set[str]:
-    """Return the IP addresses of this machine's interfaces, without zones."""
+    """Return the IP addresses of this machine's interfaces, without zone ids."""
     families = (socket.AF_INET, socket.AF_INET6)
     interfaces = psutil.net_if_addrs().values()
     return {one.address.partition("%")[0].lower() for each in interfaces for one in each if one.family in families}

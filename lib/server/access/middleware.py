@@ -1,4 +1,4 @@
-"""The one place that decides whether a request is answered at all."""
+"""ASGI middleware that decides whether a request is served."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lib.server.access.bodies import LimitedBody, Message, Receive, Send, answer
 from lib.server.access.headers import with_security_headers
 from lib.server.access.hosts import AllowedHosts
 from lib.server.access.origins import foreign_origin
-from lib.server.access.route_table import Body, Offer, offer_of
+from lib.server.access.route_table import Body, RouteSpec, find_route
 from lib.server.log_rules import RateLimitFilter
 
 logger = logging.getLogger(__name__)
@@ -24,27 +24,27 @@ _ENDING = "The server is being stopped. Try again when it runs again."
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """What may be sent.
+    """Limits of request bodies.
 
     Attributes:
-        sizes: Bytes for each kind of body.
-        settings: Name of the setting behind a size, for the sentence that refuses.
-        patience: Seconds that the server waits for a client in one request.
+        sizes: Largest size of each kind of body, bytes.
+        settings: Name of the setting of each size, for the error message.
+        timeout: Time that the server waits for a client in one request, seconds.
     """
 
     sizes: dict[Body, int]
     settings: dict[Body, str]
-    patience: float
+    timeout: float
 
 
 class Access:
-    """ASGI middleware around everything that the server answers.
+    """ASGI middleware that checks host, origin and body size of every request, and adds security headers.
 
     Args:
-        app: What answers.
-        hosts: Names that the server answers to.
-        limits: Of bodies.
-        origins: Of other pages that the user allows.
+        app: The wrapped application.
+        hosts: Accepted names of the server.
+        limits: Limits of request bodies.
+        origins: Other origins that the user allows.
     """
 
     def __init__(self, app: Any, hosts: AllowedHosts, limits: BodyLimits, origins: Collection[str] = ()) -> None:
@@ -54,7 +54,7 @@ class Access:
         self._origins = frozenset(origin.rstrip("/") for origin in origins)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it with a sentence before anything was done."""
+        """Pass a request on, or refuse it with an error message."""
         if scope["type"] != "http":
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
@@ -71,16 +71,16 @@ class Access:
                 message = {**message, "headers": with_security_headers(message.get("headers", ()))}
             await send(message)
 
-        offer = offer_of(scope["method"], scope["path"])
+        route = find_route(scope["method"], scope["path"])
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = self._refusal(scope, headers, offer)
+        refusal = self._refusal(scope, headers, route)
         if refusal is not None:
-            status, sentence = refusal
-            logger.info("%s %s refused: %s", scope["method"], scope["path"], sentence)
-            await refuse(receive, send_with_headers, status, sentence)
+            status, reason = refusal
+            logger.info("%s %s refused: %s", scope["method"], scope["path"], reason)
+            await refuse(receive, send_with_headers, status, reason)
             return
-        limits, kind = self._limits, offer.body
-        limited = LimitedBody(receive, limits.sizes[kind], limits.patience, limits.settings.get(kind))
+        limits, kind = self._limits, route.body
+        limited = LimitedBody(receive, limits.sizes[kind], limits.timeout, limits.settings.get(kind))
         try:
             await self._app(scope, limited, send_with_headers)
         except asyncio.CancelledError:  # by uvicorn, at its end; passed on, it would be logged with a traceback
@@ -88,21 +88,24 @@ class Access:
             if not started:
                 await answer(send_with_headers, HTTPStatus.SERVICE_UNAVAILABLE, _ENDING)
 
-    def _refusal(self, scope: dict[str, Any], headers: dict[str, str], offer: Offer) -> tuple[int, str] | None:
+    def _refusal(self, scope: dict[str, Any], headers: dict[str, str], route: RouteSpec) -> tuple[int, str] | None:
         host = headers.get("host")
         local = scope.get("server") or (None,)
         if not self._hosts.allow(host, local[0]):
             return HTTPStatus.BAD_REQUEST, (
-                f"This server does not answer to the name {(host or '')[:100]!r}. Open it by a name of this machine, "
-                "or start it with --conf allowed_hosts NAME."
+                f"This server does not accept the host name {(host or '')[:100]!r}. Use a name of this machine, or "
+                "start the server with --conf allowed_hosts NAME."
             )
-        page = foreign_origin(scope["method"], headers, costs=offer.costs, page=offer.page, allowed=self._origins)
+        page = foreign_origin(
+            scope["method"], headers, expensive=route.expensive, page=route.page, allowed=self._origins
+        )
         if page is not None:
             return HTTPStatus.FORBIDDEN, (
-                f"A web page of another site ({page[:100]}) asked for this. Only programs and this server's pages may."
+                f"A web page of another site ({page[:100]}) sent this request. Only programs and pages of this server "
+                "may."
             )
-        limit = self._limits.sizes[offer.body]
+        limit = self._limits.sizes[route.body]
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
-            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large(limit, self._limits.settings.get(offer.body))
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large(limit, self._limits.settings.get(route.body))
         return None

@@ -1,4 +1,4 @@
-"""Who may call what, as configured: made once at the start of the server, before anything else."""
+"""Access rules of the server from its configuration, created once at the start before anything else."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from lib.server.upstream_patches import running_server
 
 @dataclass(frozen=True)
 class AccessRules:
-    """Where the server listens and whom it answers.
+    """Address of the server, and whom it serves.
 
     Attributes:
-        listening: Where.
-        hosts: Names that it answers to.
-        bodies: Limits on what is sent.
-        connections: Limits on connections.
+        listening: Address that the server listens on.
+        hosts: Accepted host names.
+        bodies: Limits of request bodies.
+        connections: Limits of connections.
     """
 
     listening: Listening
@@ -37,10 +37,10 @@ class AccessRules:
 
     @classmethod
     def of(cls, listening: Listening, section: Mapping[str, Any]) -> AccessRules:
-        """Make the rules of a server.
+        """Create the rules of a server.
 
         Args:
-            listening: Where it is about to listen.
+            listening: Address that the server is about to listen on.
             section: ``config.server`` of ``info.yaml`` with the changes of ``--conf``.
 
         Raises:
@@ -61,30 +61,30 @@ class AccessRules:
 
     @property
     def network_warning(self) -> str | None:
-        """Warning for the start and the status page; None where nobody else can connect."""
+        """Warning for each start and the status page; None if the server is not reachable from other machines."""
         return open_network_warning(self.listening)
 
-    def around(self, app: Any, origins: Iterable[Any] = ()) -> Access:
-        """Return ``app`` behind these rules.
+    def wrap(self, app: Any, origins: Iterable[Any] = ()) -> Access:
+        """Return ``app`` wrapped in these rules.
 
         Args:
             app: An ASGI application.
-            origins: Of other pages that the user allows.
+            origins: Other origins that the user allows.
         """
         return Access(app, self.hosts, self.bodies, [str(origin) for origin in origins])
 
 
 def rules_at_start(section: Mapping[str, Any]) -> AccessRules | None:
-    """Return the rules of the server that loads this app, and make it keep its limits on connections.
+    """Return the rules of the server that loads this app, and apply its connection limits.
 
     Args:
         section: ``config.server`` of ``info.yaml`` with the changes of ``--conf``.
 
     Returns:
-        None where no server loads it: in trainings and commands.
+        The rules; None in trainings and commands, which run no server.
 
     Raises:
-        UserError: It must not start.
+        UserError: The server must not start.
     """
     try:
         asyncio.get_running_loop()
@@ -92,7 +92,7 @@ def rules_at_start(section: Mapping[str, Any]) -> AccessRules | None:
         return None
     found = running_server()
     if found is None:
-        raise UserError("It is not known on which address this server listens. Start it by: monailabel start_server.")
+        raise UserError("The address that this server listens on is unknown. Start it with: monailabel start_server.")
     rules = AccessRules.of(listening_of(*found), section)
     limit_connections(found[0].config, rules.connections)
     return rules
