@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from monai.transforms import LoadImage
 from pydicom import dcmread
 
-from lib.datastore.series_verdict import Verdict, judge_series
+from lib.datastore.series_verdict import SeriesVerdict, judge_series
 from lib.datastore.volume import read_file, read_volume, write_mask
 from lib.dicomweb.dicom_file import read_index_header, read_metadata
 from lib.geometry.slice_stack import slice_stack
@@ -179,7 +179,7 @@ def test_overlapping_slices_are_a_regular_stack(tmp_path):
     acquisition = Acquisition(shape=SHAPE, spacing=(1.25, 0.8, 0.7))
     write_dicom_series(tmp_path, corner_block(SHAPE), acquisition.affine, patient_id="P")
     change(list(tmp_path.iterdir()), lambda dataset: setattr(dataset, "SliceThickness", "2.5"))
-    assert judge_series("CT", headers(sorted(tmp_path.iterdir()))) == Verdict()
+    assert judge_series("CT", headers(sorted(tmp_path.iterdir()))) == SeriesVerdict()
     assert read_volume(list(tmp_path.iterdir())).GetSpacing()[2] == pytest.approx(1.25)
 
 
@@ -218,7 +218,7 @@ def with_value(header: dict, tag: str, vr: str, *values) -> dict:
 
 
 def test_a_regular_series_has_no_problem(tmp_path):
-    assert judge_series("CT", phantom_headers(tmp_path)) == Verdict()
+    assert judge_series("CT", phantom_headers(tmp_path)) == SeriesVerdict()
 
 
 @pytest.mark.parametrize(
