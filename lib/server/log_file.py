@@ -1,4 +1,4 @@
-"""The server's log, kept in the workspace: it is about patients, and the app's folder may be read-only."""
+"""The server's log file, kept in the workspace: it concerns patients, and the app's folder may be read-only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = Path("logs", "app.log")
 
 
 def move_log(workspace: Path) -> None:
-    """Let the handlers that MONAI Label has set up write into the workspace from now on."""
+    """Redirect the file handlers that MONAI Label has set up to the workspace."""
     target = workspace / _NAME
     if target.parent.exists() and not target.parent.is_dir():
         move_aside(target.parent)
@@ -23,12 +23,12 @@ def move_log(workspace: Path) -> None:
         move_aside(target)
     target.touch(mode=0o600)
     for handler in _handlers():
-        handler.close()  # it opens its file anew with the next message
+        handler.close()  # the next message reopens its file
         handler.baseFilename = str(target)
 
 
 def log_path() -> Path:
-    """Where the log is."""
+    """Return the path of the log file."""
     return next((Path(handler.baseFilename) for handler in _handlers()), Path(settings.MONAI_LABEL_APP_DIR) / _NAME)
 
 

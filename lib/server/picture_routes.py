@@ -1,4 +1,4 @@
-"""``GET /attention/{image}``: the attention map as a picture, one URL for those who use OHIF."""
+"""``GET /attention/{image}``: the attention map as a PNG picture, for OHIF."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lib.evaluation.attention_picture import attention_picture
 
 
 def picture_router(app: Any) -> APIRouter:
-    """The route over ``app``, this app."""
+    """Return the attention picture route of ``app``, this app."""
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 
     @router.get("/attention/{image}", summary="Slices with mask and attention map side by side, PNG")
     async def attention(image: str, http: Request) -> Response:
-        await run_in_threadpool(app.datastore().series, image)  # what is wrong is told at once
+        await run_in_threadpool(app.datastore().series, image)  # invalid requests fail before they are queued
         return Response(await app.inferences.run(http, lambda: _picture(app, image)), media_type="image/png")
 
     return router
@@ -32,7 +32,8 @@ def _picture(app: Any, image: str) -> bytes:
     volume = sitk.ReadImage(app.datastore().get_image_uri(image))
     mask, weights = app.mask_and_attention(image)
     parts = [sitk.DICOMOrient(part, "LPS") for part in (volume, _like(mask, volume), _like(weights, volume))]
-    return attention_picture(*map(_voxels, parts), parts[0].GetSpacing())
+    hu, labelled, attention = map(_voxels, parts)
+    return attention_picture(hu, labelled, attention, parts[0].GetSpacing())
 
 
 def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:
@@ -40,5 +41,5 @@ def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:
 
 
 def _voxels(image: sitk.Image) -> np.ndarray:
-    """Voxels with the axes of the image."""
+    """Return the voxels of an image as (column, row, slice)."""
     return sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)

@@ -1,4 +1,4 @@
-"""``GET /status``: how the work stands, as a page for people; ``/status/data``: the same as JSON."""
+"""``GET /status``: the status page; ``GET /status/data``: its data as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAGE = Path(__file__).parent / "status.html"
 
 
 def status_router(app: Any) -> APIRouter:
-    """The routes over ``app``, this app."""
+    """Return the status routes of ``app``, this app."""
     router = APIRouter(
         prefix="/status", tags=["App"], dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
     )
@@ -37,7 +37,7 @@ def status_router(app: Any) -> APIRouter:
     def page() -> HTMLResponse:
         return HTMLResponse(html, headers=policy)
 
-    @router.get("/data", summary="How the work stands")
+    @router.get("/data", summary="Data of the status page")
     def data() -> dict[str, Any]:
         datastore = app.datastore()
         labels = datastore.labels

@@ -1,4 +1,4 @@
-"""``/viewer``: what the panel in OHIF asks for beyond MONAI Label's own routes."""
+"""``/viewer`` routes: requests of the panel in OHIF beyond MONAI Label's own routes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from lib.initial_labels.candidates import INITIAL, candidates, described
 from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
 
-_TOLD = ("annotator", "note", "viewer", "model_version", "voxels")
+_SHOWN_INFO = ("annotator", "note", "viewer", "model_version", "voxels")
 
 
 def viewer_router(app: Any) -> APIRouter:
-    """The routes over the datastore of ``app``, this app."""
+    """Return the viewer routes of ``app``, this app."""
     router = APIRouter(
         prefix="/viewer",
         tags=["Viewer"],
@@ -34,11 +34,11 @@ def viewer_router(app: Any) -> APIRouter:
 
     @router.get(
         "/status",
-        summary="Cases labelled, model in use, others that can be, training that runs, what became of the last",
+        summary="Labelled cases, model in use and alternatives, running training, result of the last one",
     )
     def status() -> dict[str, Any]:
         info = app.info()
-        stats = next((stats for stats in info["train_stats"].values() if stats), {})
+        stats: dict[str, Any] = next((stats for stats in info["train_stats"].values() if stats), {})
         trainings = tasks("train")
         ended = [task for task in trainings if task["status"] not in ("SUBMITTED", "RUNNING")]
         return {
@@ -52,11 +52,11 @@ def viewer_router(app: Any) -> APIRouter:
             "verdict": (ended and _failure(ended[-1])) or stats.get("verdict", {}).get("reason"),
         }
 
-    @router.get("/case", summary="The latest final label of an image, else the initial one, and what others marked")
+    @router.get("/case", summary="The latest final or else the initial label of an image, and other candidates")
     def case(image: str) -> dict[str, Any]:
         slices = app.datastore().series(image).instance_count
         labels = app.datastore().labels
-        if damaged := labels.damage(image, former=False):  # an older label in its place would go unnoticed
+        if damaged := labels.damage(image, former=False):  # do not silently fall back to an older label
             return {"image": image, "label": None, "candidates": [], "damaged": [one.problem for one in damaged]}
         current = labels.current(image)
         record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
@@ -88,7 +88,7 @@ def viewer_router(app: Any) -> APIRouter:
 
 
 def _other_versions(models: ModelStore, in_use: str | None) -> dict[str, Any]:
-    """The version kept last, if it is not in use, with what its comparison came to; and the one in use before."""
+    """Return the last kept version with its verdict, unless it is in use, and the version in use before."""
     last = next(iter(models.manifests()[-1:]), None)
     kept = {"version": last["version"], "verdict": outcome(last)} if last and last["version"] != in_use else None
     previous = models.previous_version()
@@ -96,19 +96,20 @@ def _other_versions(models: ModelStore, in_use: str | None) -> dict[str, Any]:
 
 
 def _progress(stats: dict[str, Any]) -> dict[str, Any]:
-    """Epochs done of the training that runs; None until it has any, and when it is over but for its process."""
+    """Return the completed and total epochs of the running training; None before the first and after the last."""
     return {name: None if "verdict" in stats else stats.get(name) for name in ("epoch", "total_epochs")}
 
 
 def _failure(task: dict[str, Any]) -> str | None:
-    """Why the last training came to no verdict, if it did not."""
+    """Return why the last training ended without a verdict, or None."""
     if task["status"] == "STOPPED":
-        return "Stopped before its end. The model in use stays."
+        return "Stopped before it was complete. The model in use is unchanged."
     if task["status"] != "ERROR":
         return None
-    last_line = next(iter([*task.get("details", [])][-1:]), "it ended without a word")
+    last_line = next(iter([*task.get("details", [])][-1:]), "it ended without an error message.")
     return (
-        f"Failed: {last_line.rpartition('Error: ')[2]} The model in use stays; logs/app.log in the workspace has more."
+        f"Failed: {last_line.rpartition('Error: ')[2]} The model in use is unchanged; see logs/app.log in the "
+        "workspace."
     )
 
 
@@ -117,5 +118,5 @@ def _described(record: LabelRecord) -> dict[str, Any]:
         "number": record.number,
         "tag": record.tag,
         "time": record.time,
-        **{name: record.info.get(name) for name in _TOLD},
+        **{name: record.info.get(name) for name in _SHOWN_INFO},
     }
