@@ -101,7 +101,7 @@ export class Editor extends EventTarget {
     const { labelmap, known } = this.history;
     const index = point && labelmap.labelledAt(point);
     if (index === null) {
-      this.say('There is no finding under the pointer: point at one, then press the key.');
+      this.say('There is no finding under the pointer. Point at one, then press the key.');
       return;
     }
     labelmap.write(separateFinding(known, labelmap.size, index, keep));
@@ -147,7 +147,7 @@ export class Editor extends EventTarget {
   #onRunStarted() {
     this.running = true;
     this.#changed();
-    this.say('The model is at work…', '');
+    this.say('The model is running…', '');
   }
 
   #onRunEnded(problem, told) {
@@ -159,7 +159,7 @@ export class Editor extends EventTarget {
     }
     this.#maskArrives = true;
     setTimeout(() => {
-      this.#maskArrives = false; // OHIF's panel puts the answer into the mask at once
+      this.#maskArrives = false; // OHIF's panel writes the response into the mask synchronously
       this.commit({ unsaved: false, modelVersion: told.model_version });
       if (this.history.labelled) this.showLargestFinding();
       else this.say('The model found nothing in this scan.', '');

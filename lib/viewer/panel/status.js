@@ -17,8 +17,8 @@ const TEMPLATE = `
 <div data-status="verdict" hidden></div>
 <div data-status="damaged" class="problem" hidden></div>
 <div class="lunglabel-row">
-  <button data-status="train" title="Train a new version of the model on what is labelled">Train now</button>
-  <button data-status="stop" title="Nothing of this training is kept" hidden>Stop training</button>
+  <button data-status="train" title="Train a new version of the model on all labels">Train now</button>
+  <button data-status="stop" title="Stop and discard this training" hidden>Stop training</button>
   <a href="/status" target="_blank">Status page</a>
 </div>`;
 
@@ -61,7 +61,7 @@ export class StatusView {
   async #train() {
     await startTraining();
     await this.refresh();
-    return 'A training was started; you can go on meanwhile.';
+    return 'Training started. You can continue labelling.';
   }
 
   async #serve(version) {
@@ -73,7 +73,7 @@ export class StatusView {
   async #stop() {
     await stopTraining();
     await this.refresh();
-    return 'The training is stopped; the model in use stays.';
+    return 'Training stopped. The model in use is unchanged.';
   }
 
   #show({ cases, labelled, model_version, model_problem, kept, previous, training, verdict, damaged }) {
@@ -81,7 +81,7 @@ export class StatusView {
     lines.cases.textContent = `${labelled} of ${cases} cases labelled`;
     lines.model.textContent = model_version
       ? `Model in use: ${model_version}`
-      : 'No model yet: draw by hand, submit, train.';
+      : 'No model yet: draw masks by hand, submit them, then train.';
     lines.problem.hidden = !model_problem;
     lines.problem.textContent = model_problem ?? '';
     lines.kept.hidden = lines.use.hidden = !kept;
@@ -108,11 +108,11 @@ export class StatusView {
 
 function offer(button, version) {
   button.value = version ?? '';
-  button.title = version ? `Let version ${version} be the model in use` : '';
+  button.title = version ? `Use version ${version} from now on` : '';
 }
 
 function progress(epoch, total) {
-  if (!epoch) return 'A training runs';
+  if (!epoch) return 'Training is running';
   if (epoch < total) return `Training: epoch ${epoch} of ${total} done`;
-  return 'Training: the new model is compared with the one in use';
+  return 'Training: comparing the new model with the one in use';
 }
