@@ -37,17 +37,11 @@ class DicomwebClient(Protocol):
 
     base_url: str
 
-    def search_for_series(self, **query: Any) -> list[_DicomJson]:
-        """Return the DICOM JSON of all matching series (QIDO-RS)."""
-        ...
+    def search_for_series(self, **query: Any) -> list[_DicomJson]: ...
 
-    def search_for_instances(self, study: str, series: str, **query: Any) -> list[_DicomJson]:
-        """Return the DICOM JSON of the instances of a series (QIDO-RS)."""
-        ...
+    def search_for_instances(self, study: str, series: str, **query: Any) -> list[_DicomJson]: ...
 
-    def retrieve_series_metadata(self, study: str, series: str) -> list[_DicomJson]:
-        """Return the full metadata of the instances of a series (WADO-RS)."""
-        ...
+    def retrieve_series_metadata(self, study: str, series: str) -> list[_DicomJson]: ...
 
 
 @dataclass(frozen=True)
@@ -116,12 +110,12 @@ class SeriesCatalog:
     def refresh(self) -> None:
         """Refresh the snapshot from the client. A series whose check fails does not stop the others."""
         with self._refresh_lock:
-            changed: set[str] = (
-                self.client.index.take_changed_series() if isinstance(self.client, FolderClient) else set()
-            )
+            changed: set[str] = set()
+            if isinstance(self.client, FolderClient):
+                changed = self.client.index.take_changed_series()
             try:
                 self._refresh(changed)
-            except BaseException:  # the changed series are checked at the next refresh
+            except BaseException:  # what changed is judged at the next refresh
                 if isinstance(self.client, FolderClient):
                     self.client.index.note_changed_series(changed)
                 raise

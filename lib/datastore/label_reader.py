@@ -77,7 +77,7 @@ def _read_image(path: Path, size: tuple[int, ...]) -> sitk.Image:
     try:
         check_image_header(path, alone=True)
         claimed = read_grid(path).GetSize()
-        if math.prod(claimed) > math.prod(size):  # checked before decompression: a kilobyte may claim gigabytes
+        if math.prod(claimed) > math.prod(size):  # before its voxels are read: a kilobyte may claim gigabytes
             raise UserError(f"The label claims {_by(claimed)} voxels, more than its image of {_by(size)} has.")
         image = sitk.ReadImage(str(path))
     except NotUsableError as error:

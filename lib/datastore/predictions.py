@@ -129,8 +129,8 @@ class PredictionStore:
         for path in sorted((self._folder / image_id).glob("[0-9a-f]*.nrrd"), key=_time, reverse=True):
             try:
                 prediction = Prediction(**json.loads(read_grid(path).GetMetaData(_KEY)))
-            except (OSError, RuntimeError, ValueError, TypeError) as error:  # a damaged one must not hide the others
-                logger.warning("The prediction %s is damaged and is ignored: %s", path, str(error).splitlines()[0])
+            except (OSError, RuntimeError, ValueError, TypeError) as error:  # one that is damaged hides no other
+                logger.warning("The prediction %s is damaged and is left out: %s", path, str(error).splitlines()[0])
                 continue
             yield prediction, path
 

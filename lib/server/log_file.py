@@ -23,12 +23,12 @@ def move_log(workspace: Path) -> None:
         move_aside(target)
     target.touch(mode=0o600)
     for handler in _handlers():
-        handler.close()  # the next message reopens its file
+        handler.close()  # it opens its file anew with the next message
         handler.baseFilename = str(target)
 
 
 def log_path() -> Path:
-    """Return the path of the log file."""
+    """Where the log is."""
     return next((Path(handler.baseFilename) for handler in _handlers()), Path(settings.MONAI_LABEL_APP_DIR) / _NAME)
 
 

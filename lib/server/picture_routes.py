@@ -31,9 +31,10 @@ def picture_router(app: Any) -> APIRouter:
 def _picture(app: Any, image: str) -> bytes:
     volume = sitk.ReadImage(app.datastore().get_image_uri(image))
     mask, weights = app.mask_and_attention(image)
-    parts = [sitk.DICOMOrient(part, "LPS") for part in (volume, _like(mask, volume), _like(weights, volume))]
-    hu, labelled, attention = map(_voxels, parts)
-    return attention_picture(hu, labelled, attention, parts[0].GetSpacing())
+    hu, label, attention = (
+        sitk.DICOMOrient(part, "LPS") for part in (volume, _like(mask, volume), _like(weights, volume))
+    )
+    return attention_picture(_voxels(hu), _voxels(label), _voxels(attention), hu.GetSpacing())
 
 
 def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:

@@ -21,7 +21,7 @@ from lib.initial_labels.candidates import INITIAL, candidates, described
 from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
 
-_SHOWN_INFO = ("annotator", "note", "viewer", "model_version", "voxels")
+_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels")
 
 
 def viewer_router(app: Any) -> APIRouter:
@@ -118,5 +118,5 @@ def _described(record: LabelRecord) -> dict[str, Any]:
         "number": record.number,
         "tag": record.tag,
         "time": record.time,
-        **{name: record.info.get(name) for name in _SHOWN_INFO},
+        **{name: record.info.get(name) for name in _LABEL_FACTS},
     }

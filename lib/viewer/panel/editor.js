@@ -159,7 +159,7 @@ export class Editor extends EventTarget {
     }
     this.#maskArrives = true;
     setTimeout(() => {
-      this.#maskArrives = false; // OHIF's panel writes the response into the mask synchronously
+      this.#maskArrives = false; // OHIF's panel puts the answer into the mask at once
       this.commit({ unsaved: false, modelVersion: told.model_version });
       if (this.history.labelled) this.showLargestFinding();
       else this.say('The model found nothing in this scan.', '');

@@ -63,8 +63,8 @@ export class Labelmap {
 
   /**
    * @param {[number, number, number]} point LPS mm
-   * @returns {number | null} index of a labelled voxel at the point or next to it, because a brush and the pointer may
-   *   round a point between two slices differently
+   * @returns {number | null} index of a labelled voxel at the point, or next to it: a brush and the pointer may
+   *   round a point between two slices to different ones
    */
   labelledAt(point) {
     const [columns, rows, slices] = this.size;

@@ -112,7 +112,7 @@ function offer(button, version) {
 }
 
 function progress(epoch, total) {
-  if (!epoch) return 'Training is running';
+  if (!epoch) return 'A training runs';
   if (epoch < total) return `Training: epoch ${epoch} of ${total} done`;
-  return 'Training: comparing the new model with the one in use';
+  return 'Training: the new model is compared with the one in use';
 }
