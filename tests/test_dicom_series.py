@@ -44,7 +44,7 @@ def test_a_series_whose_uid_would_lead_out_of_a_folder_is_left_out(catalog, tmp_
     change(sorted_slices(tmp_path / "dicom" / "hostile"), lambda d: setattr(d, "SeriesInstanceUID", "../../outside"))
     write(tmp_path / "dicom" / "good", "GOOD")
     found = catalog()
-    assert "Series Instance UID '../../outside' is none" in found["HOSTILE"].problem
+    assert "Series Instance UID '../../outside' is invalid" in found["HOSTILE"].problem
     assert found["GOOD"].problem is None
 
 

@@ -191,7 +191,7 @@ def test_the_app_is_not_built_a_second_time(server):
 def test_without_a_gpu_there_is_a_sentence(monkeypatch, tmp_path):
     gpu = next(route.endpoint for route in log_router().routes if route.path == "/logs/gpu")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="nvidia-smi does not answer"):
+    with pytest.raises(UserError, match="nvidia-smi does not work"):
         gpu()
 
 

@@ -87,10 +87,10 @@ def test_older_files_have_a_layer_for_each_segment(image_path, tmp_path):
 @pytest.mark.parametrize(
     ("layers", "segments", "sentence"),
     [
-        ([TUMOR], [{"Name": "Segment_1"}], "'Segment_1'.*there is lung_tumor, lymph_node"),
+        ([TUMOR], [{"Name": "Segment_1"}], "'Segment_1'.*(lung_tumor, lymph_node)"),
         ([TUMOR + 3 * NODE], [{"Name": "lung_tumor"}], "belong to no segment"),
         ([TUMOR], [{"Name": "lung_tumor", "Layer": 1}], "in layer 1; the file has 1"),
-        ([TUMOR], [{"Name": "lung_tumor", "LabelValue": "one"}], "no number: 'one'"),
+        ([TUMOR], [{"Name": "lung_tumor", "LabelValue": "one"}], "not an integer: 'one'"),
         ([TUMOR, NODE], [], "must name its segments"),
     ],
 )
@@ -127,7 +127,11 @@ def test_label_info_is_read_by_idx_or_by_order(info, values, expected):
 @pytest.mark.parametrize(
     ("info", "values", "sentence"),
     [
-        ([{"name": "lymph_node", "idx": 2}, {"name": "lung_tumor", "idx": 3}], [2], "idx and its order disagree"),
+        (
+            [{"name": "lymph_node", "idx": 2}, {"name": "lung_tumor", "idx": 3}],
+            [2],
+            "idx and its order assign different names",
+        ),
         ([{"name": "vessel", "idx": 1}], [1], "'vessel'"),
         ([{"name": "lung_tumor", "idx": 1}], [4], "names only"),
         ({"lung_tumor": 1}, [1], "must be a list"),
@@ -147,5 +151,5 @@ def test_obvious_variants_of_a_name(name):
 
 @pytest.mark.parametrize("name", ["tumor", "lung", "lung_tumor_2", "lungtumors", ""])
 def test_other_names_are_refused(name):
-    with pytest.raises(UserError, match="no label of this app"):
+    with pytest.raises(UserError, match="not a label of this app"):
         label_value(name, LABELS)

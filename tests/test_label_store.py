@@ -51,7 +51,7 @@ def test_withdrawn_label_is_out_of_use_but_kept(tmp_path):
 @pytest.mark.parametrize("image_id", ["../x", "a/b", "", ".", "..", ".hidden", "x" * 200])
 def test_image_id_is_no_path(tmp_path, image_id):
     store = LabelStore(tmp_path / "labels")
-    with pytest.raises(UserError, match="no image id"):
+    with pytest.raises(UserError, match="not an image id"):
         save(store, "text", image_id=image_id)
     assert {path.name for path in tmp_path.rglob("*")} <= {"labels", ".lock"}
 
@@ -59,7 +59,7 @@ def test_image_id_is_no_path(tmp_path, image_id):
 @pytest.mark.parametrize("tag", ["../../x", "a/b", "", ".", "final\n"])
 def test_tag_is_no_path(tmp_path, tag):
     store = LabelStore(tmp_path / "labels")
-    with pytest.raises(UserError, match="A tag is made of"):
+    with pytest.raises(UserError, match="A tag consists of"):
         save(store, "text", tag=tag)
     assert not list(tmp_path.rglob("*.nii.gz"))
 

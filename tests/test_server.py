@@ -284,7 +284,7 @@ def test_uploaded_weights_are_kept_and_serve_when_told(server, phantom_studies, 
     for content, reason in ((b"junk", "cannot be read"), ((tmp_path / "nan.pt").read_bytes(), "no finite numbers")):
         answer = requests.put(f"{server.url}/model/lung_tumor", files={"file": ("model.pt", content)})
         assert answer.status_code == 400
-        assert "no weights of this network" in detail(answer)
+        assert "no usable weights of this network" in detail(answer)
         assert reason in detail(answer)
     answer = requests.put(f"{server.url}/model/lung_tumor", files={"file": ("model.pt", weights)})
     assert answer.status_code == 200, answer.text

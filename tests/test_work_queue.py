@@ -145,7 +145,7 @@ def test_what_would_hold_a_thread_for_hours_is_refused(url):
     for path in ("train/lung_tumor", "train/", "scoring/", "scoring/uncertainty", "batch/infer/lung_tumor"):
         answer = requests.post(f"{url}/{path}", params={"run_sync": True}, timeout=30)
         assert answer.status_code == 400
-        assert "run_sync is not offered" in answer.json()["detail"]
+        assert "run_sync is not supported" in answer.json()["detail"]
 
 
 def test_wrong_values_are_refused_before_they_wait(app, url):

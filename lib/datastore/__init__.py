@@ -1,1 +1,1 @@
-"""Series of a folder or PACS as MONAI Label images, and every label ever submitted for them."""
+"""Datastore: the CT series of a folder or PACS as MONAI Label images, and the history of their labels."""

@@ -1,4 +1,4 @@
-"""The series of a folder or PACS: which are images of this app, and why the others are not."""
+"""Catalog of the series of a folder or PACS, with the reason why unusable ones are excluded."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 
 _DicomJson = dict[str, dict[str, Any]]
 _JUDGE_AGAIN_SECONDS = 300
-_PUBLISH_SECONDS = 0.5  # after a start, the first series are listed while others are judged
+_PUBLISH_SECONDS = 0.5  # after a start, series are listed while others are still being checked
 
 
 class DicomwebClient(Protocol):
-    """What this app needs of a DICOMweb client; a folder's and a PACS's both have it."""
+    """DICOMweb methods this app uses; the clients of a folder and of a PACS both have them."""
 
     base_url: str
 
@@ -52,17 +52,17 @@ class DicomwebClient(Protocol):
 
 @dataclass(frozen=True)
 class Series:
-    """A series as the catalog knows it.
+    """Catalog entry of a series.
 
     Attributes:
         uid: SeriesInstanceUID, the image id.
         study_uid: StudyInstanceUID.
         header: DICOM JSON of its study and series attributes.
         instance_count: Number of its instances.
-        problem: Why it is no image of this app; None if it is one.
-        warnings: What to beware of, a sentence each.
-        file: The NIfTI, NRRD or MetaImage file that it is instead of DICOM instances.
-        notes: What is to be said of the objects that mark something on it, a sentence each.
+        problem: Why it cannot be segmented; None if it can.
+        warnings: Warnings for the user, one sentence each.
+        file: NIfTI, NRRD or MetaImage file, if the series is one instead of DICOM instances.
+        notes: Notes on SEG and RTSTRUCT objects that refer to it, one sentence each.
     """
 
     uid: str
@@ -75,25 +75,26 @@ class Series:
     notes: tuple[str, ...] = ()
 
     def value(self, keyword: str) -> str:
-        """The first value of an attribute, empty where it has none."""
+        """Return the first value of an attribute, or an empty string."""
         return first_value(self.header, keyword)
 
     @property
     def left_out(self) -> bool:
-        """Whether a person may wonder why it is no image; not so of what is drawn on images, ours included."""
+        """Whether to report the series as excluded; SEG and RTSTRUCT are no candidates and not reported."""
         return self.problem is not None and self.value("Modality") not in ("SEG", "RTSTRUCT")
 
 
 class SeriesCatalog:
-    """A snapshot of all series, refreshed from the client; reading it never waits.
+    """Snapshot of all series, refreshed from the client; reading it never blocks.
 
-    A series is judged once, and again when its files or its number of instances change: a settled one costs a PACS no
-    request. One that could not be judged, or whose number the PACS does not tell, is judged again after a while.
+    A series is checked once, and again when its files or its number of instances change, so an unchanged series costs
+    no request to the PACS. A series whose check failed, or whose number of instances the PACS does not return, is
+    checked again after a while.
 
     Args:
-        client: Of the folder or PACS.
-        search_filters: Which series to ask for.
-        clock: Seconds.
+        client: DICOMweb client of the folder or PACS.
+        search_filters: QIDO-RS filters of the series to list.
+        clock: Monotonic time in seconds.
     """
 
     def __init__(
@@ -107,13 +108,13 @@ class SeriesCatalog:
         self._series: dict[str, Series] = {}
         self._notes: dict[str, tuple[str, ...]] = {}
         self._clock = clock
-        self._judge_again: dict[str, float] = {}  # when, of what is not settled
+        self._judge_again: dict[str, float] = {}  # clock time of the next check, by UID
         self._remarks: dict[str, SeriesUsability] = {}
         self._of_voxels: dict[str, tuple[str, ...]] = {}
         self._refresh_lock = threading.Lock()
 
     def refresh(self) -> None:
-        """Ask the client what there is now. A series that cannot be judged keeps no other from being listed."""
+        """Refresh the snapshot from the client. A series whose check fails does not stop the others."""
         with self._refresh_lock:
             changed: set[str] = set()
             if isinstance(self.client, FolderClient):
@@ -149,7 +150,7 @@ class SeriesCatalog:
                     self._series, published = {**known, **series}, time.monotonic()
         if isinstance(self.client, FolderClient):
             series.update((image.uid, _as_series(image)) for image in self.client.images())
-        else:  # what a PACS's series have besides slices is known only now
+        else:  # a PACS reports what its series contain besides slices only now
             self._remarks = series_remarks(headers, self._left_out())
         self._series = series
 
@@ -157,29 +158,29 @@ class SeriesCatalog:
         return self.client.left_out() if isinstance(self.client, FolderClient | PacsClient) else {}
 
     def all(self) -> list[Series]:
-        """Every series, usable or not."""
+        """Return every series, usable or not."""
         return [self._noted(series) for series in self._series.values()]
 
     def images(self) -> list[str]:
-        """Ids of the series that can be segmented."""
+        """Return the SeriesInstanceUIDs of the series that can be segmented."""
         return [series.uid for series in self.all() if series.problem is None]
 
     def get(self, uid: str) -> Series | None:
-        """A series by its SeriesInstanceUID."""
+        """Return a series by its SeriesInstanceUID, or None."""
         series = self._series.get(uid)
         return series and self._noted(series)
 
     def unclear(self) -> dict[str, str]:
-        """Series that are left out because it is not clear whose or which images they are, with the reason."""
+        """Return the reason for each series that is excluded because its patient or its images are ambiguous."""
         return {uid: remark.problem for uid, remark in self._remarks.items() if remark.problem}
 
     def note(self, uid: str, sentence: str) -> None:
-        """Say something of a series, once."""
+        """Add a note to a series unless it already has it."""
         notes = self._notes.get(uid, ())
         self._notes[uid] = notes if sentence in notes else (*notes, sentence)
 
     def set_warnings(self, uid: str, warnings: Sequence[str]) -> None:
-        """Say what its voxels made known; a series is listed before they are read."""
+        """Set the warnings found in the voxels, which are read only after a series is listed."""
         if warnings or uid in self._of_voxels:
             self._of_voxels[uid] = tuple(warnings)
 
@@ -194,7 +195,7 @@ class SeriesCatalog:
 
     def _judge(self, header: _DicomJson, study_uid: str, uid: str) -> SeriesUsability:
         if not IMAGE_ID.fullmatch(uid):  # it becomes part of file names
-            return SeriesUsability(f"its Series Instance UID {uid[:64]!r} is none")
+            return SeriesUsability(f"its Series Instance UID {uid[:64]!r} is invalid")
         modality = first_value(header, "Modality")
         if modality != "CT":
             return judge_series(modality, [])
@@ -203,14 +204,14 @@ class SeriesCatalog:
             if is_multi_frame(instances):
                 instances = self.client.retrieve_series_metadata(study_uid, uid)
             return judge_series(modality, instances)
-        except Exception as error:  # one strange series must not hide the others
-            logger.warning("Series %s could not be judged: %s", uid, error)
+        except Exception as error:  # one malformed series must not hide the others
+            logger.warning("Series %s could not be checked: %s", uid, error)
             self._judge_again[uid] = self._clock() + _JUDGE_AGAIN_SECONDS
             return SeriesUsability(f"its instances could not be listed: {error}")
 
 
 def _as_series(image: ImageFile) -> Series:
-    """An image file with the attributes by which series are listed."""
+    """Return the catalog entry of an image file, with generated study and series attributes."""
     study_uid = generate_uid(entropy_srcs=["study", image.uid])
     header = Dataset()
     header.StudyInstanceUID, header.SeriesInstanceUID, header.Modality = study_uid, image.uid, "CT"

@@ -1,4 +1,4 @@
-"""Whether a volume or a mask is still of the series that it was made of."""
+"""Fingerprints that tell whether a cached volume or a mask still matches its series."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lib.datastore.volume import READING
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.matching import first_value, tag_of
 
-# What a search may tell of an instance that changes with its pixels.
+# Attributes of a QIDO-RS response that change together with the pixels of an instance.
 _CONTENT_TAGS = tuple(
     tag_of(keyword)
     for keyword in (
@@ -29,14 +29,14 @@ _CONTENT_TAGS = tuple(
 
 
 def fingerprint_of(series: Series, client: DicomwebClient) -> str:
-    """Return the fingerprint of the slices of a series, by their UIDs, and of their content.
+    """Return the fingerprint of a series: a hash of the UIDs of its slices and a hash of their content.
 
-    The content of a folder's series is told by size and time of its files. A PACS tells no such thing: there it is
-    what a search returns of each instance, so pixels that change under the same UIDs are noticed only where their
-    creation time, format or place changes as well.
+    For a folder, the content is the size and modification time of each file. A PACS has neither: there it is what a
+    search returns of each instance, so pixels that change under the same UIDs are noticed only if their creation
+    time, format or position changes too.
 
     Raises:
-        requests.RequestException: The PACS does not answer.
+        requests.RequestException: The PACS does not respond.
     """
     content: dict[str, str] = {}
     if isinstance(client, FolderClient):
@@ -44,19 +44,19 @@ def fingerprint_of(series: Series, client: DicomwebClient) -> str:
     else:
         fields = ("InstanceCreationDate", "InstanceCreationTime")
         for instance in client.search_for_instances(series.study_uid, series.uid, fields=fields):
-            told = {tag: instance[tag].get("Value") for tag in _CONTENT_TAGS if tag in instance}
-            content[first_value(instance, "SOPInstanceUID")] = json.dumps(told, sort_keys=True)
+            attributes = {tag: instance[tag].get("Value") for tag in _CONTENT_TAGS if tag in instance}
+            content[first_value(instance, "SOPInstanceUID")] = json.dumps(attributes, sort_keys=True)
     uids = sorted(content)
     return f"{_hash(uids)}-{_hash([READING, *(content[uid] for uid in uids)])}"
 
 
 def grid_of(volume: Path) -> str:
-    """Return the fingerprint of the slices that a volume is made of: what masks of it are bound to.
+    """Return the hash of the slices of a cached volume, which its masks refer to.
 
-    It stays the same where only the pixels of the same slices change, so that labels go on being of their image.
+    It does not change if only the pixels of the same slices change, so labels remain valid.
 
     Args:
-        volume: Path in the cache, whose folder has the name that :func:`fingerprint_of` returned.
+        volume: Path in the cache, in a folder named by :func:`fingerprint_of`.
     """
     return volume.parent.name.partition("-")[0]
 

@@ -1,4 +1,4 @@
-"""HU of CT slices: the output of the modality LUT (PS3.3 C.11.1), whatever is said of how to display them."""
+"""HU of CT slices: the output of the modality LUT (PS3.3 C.11.1), regardless of display attributes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from lib.dicomweb.matching import first_value
 from lib.dicomweb.stored_values import StoredImage
 
 AIR_HU = -1024
-_HIGHEST_HU = 32767  # metal in the extended scale of scanners ends below
-_HIGHEST_PADDING_HU = 3071  # padding above is no air, and would be taken for bone
+_HIGHEST_HU = 32767  # above the extended HU scale of scanners, metal included
+_HIGHEST_PADDING_HU = 3071  # padding above this would be mistaken for bone
 _DicomJson = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class HuVolume:
-    """Voxels and what to beware of in them.
+    """Voxels in HU, with warnings about them.
 
     Attributes:
-        voxels: (slice, row, column); int16 where they are whole numbers that fit, else float32.
-        warnings: A sentence each.
+        voxels: (slice, row, column); int16 if all values are integers in its range, else float32.
+        warnings: One sentence each.
     """
 
     voxels: np.ndarray
@@ -33,19 +33,19 @@ class HuVolume:
 
 
 def read_hu(paths: Sequence[Path], slices: Sequence[_DicomJson], order: Sequence[int]) -> HuVolume:
-    """Read the slices of files into one stack.
+    """Read the slices of DICOM files into one stack.
 
-    Padding that would be brighter than bone becomes air. So does what no CT can measure, above 32767 HU: these are
-    negative numbers that Pixel Representation calls unsigned, such as 63536 for -2000.
+    Padding that would be brighter than bone becomes air. Values above 32767 HU, which no CT can measure, are negative
+    numbers whose Pixel Representation wrongly says unsigned, such as 63536 for -2000; they are corrected.
 
     Args:
-        paths: Files of one slice, or of frames.
-        slices: DICOM JSON of each slice with its rescale slope and intercept; those of the first file first, in the
-            order of its frames.
-        order: Places in ``slices`` of the slices of the stack.
+        paths: Files, each with one slice or several frames.
+        slices: DICOM JSON of each slice with its rescale slope and intercept, in the order of the files and of their
+            frames.
+        order: Indices into ``slices``, in the order of the stack.
 
     Raises:
-        ValueError: Slices differ in size, or the files have more or fewer than ``slices`` says.
+        ValueError: Slices differ in size, or the number of frames is not that of ``slices``.
         NotUsableError: The pixels of a file cannot be read.
     """
     target = np.argsort(order)
@@ -60,21 +60,21 @@ def read_hu(paths: Sequence[Path], slices: Sequence[_DicomJson], order: Sequence
             if voxels is None:
                 voxels = np.empty((len(slices), *plane.shape), np.int16)
             if plane.shape != voxels.shape[1:]:
-                raise ValueError(f"slices of {_size(voxels.shape[1:])} and of {_size(plane.shape)} pixels")
+                raise ValueError(f"slices of {_size(voxels.shape[1:])} and {_size(plane.shape)} pixels in one series")
             if plane.dtype != np.int16 and voxels.dtype == np.int16:
                 voxels = voxels.astype(np.float32)
             voxels[target[place]] = plane
             place, wrapped = place + 1, wrapped + found
     if voxels is None or place < len(slices):
-        raise ValueError(f"the functional groups name {len(slices) - place} frames more than there are pixels for")
-    return HuVolume(as_hu(voxels), [_wrapped(wrapped)] if wrapped else [])
+        raise ValueError(f"the functional groups describe {len(slices) - place} frames more than have pixels")
+    return HuVolume(as_hu(voxels), [_wrapped_warning(wrapped)] if wrapped else [])
 
 
 def as_hu(voxels: np.ndarray) -> np.ndarray:
-    """HU as int16 where they are whole numbers that fit, else as float32."""
+    """Return HU as int16 if all values are integers in its range, else as float32; NaN and infinities become air."""
     if voxels.dtype == np.int16:
         return voxels
-    parts = list(voxels) if voxels.ndim == 3 else [voxels]  # what is computed of one slice at a time takes no memory
+    parts = list(voxels) if voxels.ndim == 3 else [voxels]  # slice by slice, to save memory
     integers = np.issubdtype(voxels.dtype, np.integer)
     if not integers and not all(np.isfinite(part).all() for part in parts):
         voxels = np.nan_to_num(voxels, nan=AIR_HU, posinf=AIR_HU, neginf=AIR_HU)
@@ -85,7 +85,7 @@ def as_hu(voxels: np.ndarray) -> np.ndarray:
 
 
 def _plane(stored: np.ndarray, header: _DicomJson, image: StoredImage) -> tuple[np.ndarray, int]:
-    """HU of one slice, and how many of its values were negative numbers called unsigned."""
+    """Return one slice (row, column) in HU, and the number of negative values that were stored as unsigned."""
     slope = number(first_value(header, "RescaleSlope") or "1")
     intercept = number(first_value(header, "RescaleIntercept") or "0")
     plane = stored * slope + intercept
@@ -99,10 +99,10 @@ def _plane(stored: np.ndarray, header: _DicomJson, image: StoredImage) -> tuple[
     return as_hu(plane), count
 
 
-def _wrapped(count: int) -> str:
+def _wrapped_warning(count: int) -> str:
     return (
-        f"{count} pixels above {_HIGHEST_HU} HU, which no CT measures: they are taken for negative numbers stored as "
-        "unsigned ones (padding outside of the field of view)"
+        f"{count} pixels above {_HIGHEST_HU} HU, which no CT measures: they are read as negative numbers stored as "
+        "unsigned (padding outside the field of view)"
     )
 
 

@@ -1,4 +1,4 @@
-"""What viewers and strategies noted about an image (when it was last offered, by whom asked for)."""
+"""Notes of viewers and strategies on images (when an image was last offered, and to whom)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from lib.storage.state_file import StateFile
 
-_STRATEGY = "strategy"  # MONAI Label's; it writes into what stands there
+_STRATEGY = "strategy"  # MONAI Label's; it modifies the dict stored there
 
 
 class ImageInfo:
-    """One JSON file for each image; a damaged one is set aside when something new is noted.
+    """Notes in one JSON file per image; a damaged file is moved aside at the next update.
 
     Args:
-        folder: Where they are kept.
+        folder: Folder of the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -23,16 +23,16 @@ class ImageInfo:
         self._lock = threading.Lock()
 
     def get(self, image_id: str) -> dict[str, Any]:
-        """The notes of an image; empty if there are none, or they are damaged."""
+        """Return the notes of an image; empty if there are none or the file is damaged."""
         return self._file(image_id).read() or {}
 
     def update(self, image_id: str, notes: dict[str, Any]) -> None:
-        """Add to the notes of an image, or change them."""
+        """Add or replace notes of an image."""
         with self._lock:
             self._file(image_id).write({**self.get(image_id), **notes})
 
     def _file(self, image_id: str) -> StateFile[dict[str, Any]]:
-        return StateFile(self._folder / f"{image_id}.json", _parsed, "The notes of that image are left out.")
+        return StateFile(self._folder / f"{image_id}.json", _parsed, "The notes on that image are ignored.")
 
 
 def _parsed(notes: Any) -> dict[str, Any]:

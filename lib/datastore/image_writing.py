@@ -1,4 +1,4 @@
-"""Writing an image file so that a full disk is noticed, and told as such."""
+"""Image writing that detects a full disk and raises an OSError for it."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _NIFTI_HEADER = 352  # bytes before the voxels
 
 
 def write_image(image: sitk.Image, target: Path, compress: bool = False) -> None:
-    """Write an image with ITK, all of it or with an error.
+    """Write an image with ITK, completely or with an error.
 
-    ITK tells a full disk as a ``RuntimeError`` in terms of its own, and for NIfTI not at all: the file is cut off.
+    On a full disk, ITK raises a ``RuntimeError`` without an errno, and for NIfTI nothing: the file is truncated.
 
     Args:
-        image: What is written.
-        target: File, its format told by its suffix.
-        compress: Whether formats that can be compressed are.
+        image: Image to write.
+        target: Path; the suffix selects the format.
+        compress: Whether to compress, in formats that can.
 
     Raises:
-        OSError: The disk has no room, with one of `NO_ROOM`.
-        RuntimeError: ITK cannot write it for another reason.
+        OSError: The disk is full, with an errno of `NO_ROOM`.
+        RuntimeError: ITK cannot write the file for another reason.
     """
     size = image.GetNumberOfPixels() * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
     try:
         sitk.WriteImage(image, str(target), compress, 1)
     except RuntimeError:
         if target.exists():
-            os.truncate(target, 0)  # what it took is free again
+            os.truncate(target, 0)  # free its space before checking for room
         check_room(target.parent, size)
         raise
     nifti = target.name.lower().endswith((".nii", ".nii.gz"))
@@ -42,13 +42,13 @@ def write_image(image: sitk.Image, target: Path, compress: bool = False) -> None
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Raise an OSError if the disk of a folder does not take a file of so many bytes."""
+    """Raise an OSError if a file of ``size`` bytes does not fit on the disk of a folder."""
     with tempfile.TemporaryFile(dir=folder) as file:
         os.posix_fallocate(file.fileno(), 0, max(size, 1))
 
 
 def _stored_size(nifti: Path) -> int:
-    """Bytes of a NIfTI file before compression, modulo 2**32; for .gz they are its last four bytes (RFC 1952)."""
+    """Return the uncompressed size of a NIfTI file modulo 2**32; for .gz, its last four bytes (RFC 1952)."""
     if not nifti.name.lower().endswith(".gz"):
         return nifti.stat().st_size % 2**32
     with nifti.open("rb") as file:

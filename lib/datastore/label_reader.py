@@ -1,4 +1,4 @@
-"""Label files as viewers send them, brought onto the voxels of their image."""
+"""Reader of the label files that viewers submit, onto the voxel grid of their image."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from lib.errors import UserError
 from lib.geometry.voxel_grid import SLICE_POSITIONS, VoxelGrid
 
 _VOXEL_TOLERANCE = 0.05
-_WHOLE = 1e-3  # so near to a whole number a value is one
+_WHOLE = 1e-3  # largest distance of a value from an integer
 
 
 def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_info: Any = None) -> sitk.Image:
     """Read a label as uint8 on the grid of its image.
 
-    Which label a voxel has is told by name where names came with it: those in the header of the file, else those of
-    ``label_info``. Where there are none the values are taken for those of ``labels``.
+    Labels are identified by name if there are names: those in the header of the file, else those of ``label_info``.
+    Otherwise the values must be those of ``labels``.
 
-    A label that lies on the same voxels in another order of axes (flipped, permuted, or cropped to its
-    segment as in ``.seg.nrrd``) is put in its place; a label on other voxels is refused, never resampled.
+    A label on the same voxels whose axes are flipped or permuted, or that is cropped to its segment (``.seg.nrrd``),
+    is moved to its place; a label on other voxels is refused, never resampled.
 
     Args:
         path: ``.nii.gz``, ``.nii``, ``.nrrd``, ``.seg.nrrd``, or ``.bin`` (raw uint8 in the image's voxel
-            order, what OHIF sends).
+            order, as OHIF sends it).
         image_path: Volume of the image.
         labels: Label values by name.
-        label_info: What a client sent along: ``[{"name": "lung_tumor", "idx": 1}]``, see
+        label_info: Sent by the client: ``[{"name": "lung_tumor", "idx": 1}]``, see
             :func:`~lib.datastore.label_names.values_by_label_info`.
 
     Raises:
-        UserError: It is no label of this image.
+        UserError: The file is not a label of this image.
     """
     grid = VoxelGrid.from_file(image_path)
     if path.suffix == ".bin":
@@ -56,10 +56,10 @@ def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_in
 
 def _read_raw(path: Path, size: tuple[int, ...]) -> np.ndarray:
     sent, wanted = path.stat().st_size, math.prod(size)
-    if sent != wanted:  # before it is read: it may be of gigabytes
+    if sent != wanted:  # checked before reading: the file may have gigabytes
         raise UserError(
             f"The label has {sent} voxels; the image has {_by(size)} = {wanted}. "
-            "It must be of the whole image, one byte for each voxel."
+            "Send the whole image, one byte per voxel."
         )
     return np.fromfile(path, dtype=np.uint8).reshape(size[::-1])
 
@@ -129,7 +129,7 @@ def _place(image: sitk.Image, grid: VoxelGrid) -> np.ndarray:
 
 
 def _as_labels(array: np.ndarray, labels: Mapping[str, int], label_info: Any) -> np.ndarray:
-    if np.issubdtype(array.dtype, np.floating):  # slope and intercept leave a value such as 0.99999994
+    if np.issubdtype(array.dtype, np.floating):  # slope and intercept may yield 0.99999994 instead of 1
         whole = np.rint(array)
         with np.errstate(invalid="ignore"):  # infinities, which are refused below
             array = np.where(np.abs(array - whole) < _WHOLE, whole, array)

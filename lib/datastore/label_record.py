@@ -1,4 +1,4 @@
-"""The record of a submission: what is kept beside a label's voxels, and whether it is as it was written."""
+"""Record of a label submission, stored beside its voxels and protected by a checksum."""
 
 from __future__ import annotations
 
@@ -17,21 +17,28 @@ from lib.storage.integrity import Damage, DamagedFileError
 
 _SHA256 = re.compile(r"[0-9a-f]{64}|")
 _CHECKSUM = "record_sha256"
-_TYPES = {"image_id": str, "number": int, "tag": str, "time": (int, float), "info": dict, "dicom_seg": dict}
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "image_id": str,
+    "number": int,
+    "tag": str,
+    "time": (int, float),
+    "info": dict,
+    "dicom_seg": dict,
+}
 
 
 @dataclass(frozen=True)
 class LabelRecord:
-    """One submission.
+    """One submission of a label.
 
     Attributes:
         image_id: SeriesInstanceUID of its image.
-        number: 1 for the first submission of this image, counting up.
+        number: Number of the submission of this image, from 1.
         tag: MONAI Label's tag: ``final`` for a person's label, ``original`` for a model's.
         time: Seconds since 1970.
-        sha256: Checksum of the label file; empty where the record says that the label was withdrawn.
-        info: What came with it (viewer, client id, parameters), and what was found (grid, voxel count).
-        dicom_seg: Of the DICOM SEG stored of it the ``sop_instance_uid``, or the ``error`` why there is none yet.
+        sha256: Checksum of the label file; empty if the record withdraws the label.
+        info: Data sent by the client (viewer, client id, parameters) and determined here (grid, voxel count).
+        dicom_seg: ``sop_instance_uid`` of its stored DICOM SEG, or the ``error`` that prevented storing it so far.
     """
 
     image_id: str
@@ -43,19 +50,19 @@ class LabelRecord:
     dicom_seg: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """What is written: the record with a checksum of itself."""
+        """Return the record with its own checksum, as it is written."""
         content = json.loads(json.dumps(asdict(self), default=str))
         return {**content, _CHECKSUM: _checksum(content)}
 
 
 def read_record(path: Path) -> LabelRecord:
-    """Read a record; its folder is named after the image, the file after its number.
+    """Read a record from ``<image id>/<number>.json``.
 
-    A record that was written before records had a checksum is taken as it is.
+    A record from before records had a checksum is accepted without one.
 
     Raises:
-        FileNotFoundError: There is none.
-        DamagedFileError: It is not what was written.
+        FileNotFoundError: The file does not exist.
+        DamagedFileError: The file is not what was written.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -68,8 +75,8 @@ def read_record(path: Path) -> LabelRecord:
         raise
     except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
         problem = (
-            f"The record {path} of a label is damaged ({_short(error)}). Labels of this image that are older than it "
-            "are not used until one is restored (`python main.py labels`) or a new one is submitted; the file stays."
+            f"The label record {path} is damaged ({_short(error)}). Older labels of this image are not used until one "
+            "is restored (`python main.py labels`) or a new one is submitted. The file is kept."
         )
         raise DamagedFileError(Damage("label record", path, problem)) from error
     return record
@@ -80,7 +87,7 @@ def _check(record: LabelRecord, path: Path) -> None:
         if not isinstance(getattr(record, name), kind):
             raise TypeError(f"{name} is {type(getattr(record, name)).__name__}")
     if (record.image_id, str(record.number)) != (path.parent.name, path.stem):
-        raise ValueError(f"it is that of label {record.number} of {record.image_id}")
+        raise ValueError(f"it belongs to label {record.number} of {record.image_id}")
     if not isinstance(record.sha256, str) or not _SHA256.fullmatch(record.sha256):
         raise ValueError("it has no checksum of the label")
 
@@ -95,10 +102,10 @@ def _short(error: Exception) -> str:
 
 
 def read_voxels(content: bytes) -> np.ndarray:
-    """Return the voxels (slice, row, column), uint8, of a stored label, given the content of its file.
+    """Return the voxels (slice, row, column), uint8, of a stored label from the content of its file.
 
-    Of the very bytes whose checksum was compared: SimpleITK reads files only, and fills one that was cut off with
-    zeros without a word.
+    Decodes the same bytes whose checksum was verified. SimpleITK can only read files, and silently fills a truncated
+    one with zeros.
     """
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
     return np.ascontiguousarray(np.asarray(image.dataobj).transpose(), dtype=np.uint8)

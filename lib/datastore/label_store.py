@@ -1,4 +1,4 @@
-"""Every label ever submitted, kept as history on disk: nothing is overwritten, nothing is half written."""
+"""Append-only history of all submitted labels on disk; files are written atomically and never overwritten."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _UID = re.compile(r"[0-9.]+")
 _LABEL_SUFFIX = ".nii.gz"
-_SETTLED_NS = 200_000_000  # file systems count time in ticks: a younger folder may change again under the same time
+_SETTLED_NS = 200_000_000  # mtime has coarse ticks: a folder changed just now may change again with the same mtime
 
 
 @dataclass(frozen=True)
 class _Folder:
-    """What the folder of an image holds: its records, oldest first, and by number those that are damaged."""
+    """Content of an image's folder: its valid records, oldest first, and its damaged ones by number."""
 
     records: tuple[LabelRecord, ...] = ()
     damaged: dict[int, Damage] = field(default_factory=dict)
 
 
 class LabelStore:
-    """Labels as files ``<image id>/<n>.nii.gz`` with their record ``<n>.json``.
+    """Labels in files ``<image id>/<n>.nii.gz``, each with a record ``<n>.json``.
 
     The record is written last: a label without one was never accepted. It holds the checksum of the label, which is
-    compared whenever the label is read: what is damaged is named and never used, nor is an older label in its place
-    before a person says so. Safe for several processes and threads.
+    verified at every read. A damaged label is reported and not used, and no older label takes its place until a person
+    restores it. Safe for several processes and threads.
 
     Args:
-        folder: Where they are kept.
+        folder: Folder of the labels; created if missing.
 
     Raises:
-        OSError: The folder cannot be made.
+        OSError: The folder cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,104 +59,104 @@ class LabelStore:
         make_folder(folder)
         self._lock = FileLock(folder / ".lock", mode=0o600)
         self._files = WatchedFiles()
-        self._guard = threading.Lock()  # of the two below
-        self._read: dict[str, tuple[int, _Folder]] = {}
+        self._cache_lock = threading.Lock()  # protects the two below
+        self._cache: dict[str, tuple[int, _Folder]] = {}  # by image id, with the folder's mtime
         self._writes = 0
-        self._told: set[Path] = set()
+        self._reported: set[Path] = set()
 
     def save(self, image_id: str, tag: str, write: Callable[[Path], Any], info: dict[str, Any]) -> LabelRecord:
-        """Keep a new submission.
+        """Store a new submission.
 
         Args:
             image_id: SeriesInstanceUID.
             tag: Letters, digits, ``-`` and ``_``.
-            write: Writes the label into the path it is given.
-            info: Kept with it.
+            write: Writes the label to the path that it is called with.
+            info: Stored in the record.
 
         Raises:
-            UserError: The image id or tag is no plain name.
-            DamagedFileError: Something else is in the place of the image's folder.
+            UserError: The image id or tag has invalid characters.
+            DamagedFileError: A file is in the place of the image's folder.
         """
         if not _TAG.fullmatch(tag):
-            raise UserError(f"A tag is made of letters, digits, - and _, not {tag!r}.")
-        if damage := self._misplaced(self._image_folder(image_id)):
+            raise UserError(f"A tag consists of letters, digits, - and _, not {tag!r}.")
+        if damage := self._blocking_file(self._image_folder(image_id)):
             raise DamagedFileError(damage)
         with self._lock:
             number = self._next_number(image_id)
-            path = self._place(image_id, number)
+            path = self._label_path(image_id, number)
             write_atomically(path, write)
             record = LabelRecord(image_id, number, tag, time.time(), sha256_of(path), info)
             self._write_record(record)
         return record
 
     def withdraw(self, image_id: str, tag: str) -> None:
-        """Take a label out of use, be it damaged or not. Its file and history stay.
+        """Take a label out of use, whether damaged or not; its files stay in the history.
 
         Raises:
             UserError: There is no such label.
         """
         with self._lock:
-            self._standing(image_id, tag)
+            self._latest_in_use(image_id, tag)
             self._write_record(LabelRecord(image_id, self._next_number(image_id), tag, time.time(), ""))
 
     def update_info(self, image_id: str, tag: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Add to the info of the latest label of a tag what ``change`` makes of it.
+        """Add the result of ``change`` to the info of the latest label of a tag.
 
         Raises:
             UserError: There is no such label.
         """
         with self._lock:
-            record = self._standing(image_id, tag)
+            record = self._latest_in_use(image_id, tag)
             self._write_record(replace(record, info={**record.info, **change(record.info)}))
 
     def note_dicom_seg(self, record: LabelRecord, dicom_seg: dict[str, str]) -> None:
-        """Note what became of the DICOM SEG of a submission, be it the latest or not."""
+        """Set the DICOM SEG status of a submission, whether it is the latest or not."""
         with self._lock:
             now = next((one for one in self.history(record.image_id) if one.number == record.number), None)
-            if now is not None:  # else its record was damaged meanwhile, which is never overwritten
+            if now is not None:  # else its record was damaged in the meantime; a damaged one is never overwritten
                 self._write_record(replace(now, dicom_seg=dicom_seg))
 
     def history(self, image_id: str) -> list[LabelRecord]:
-        """All submissions of an image whose records are whole, oldest first."""
+        """Return all submissions of an image with a valid record, oldest first."""
         return [*self._entries(image_id).records]
 
     def in_use(self, image_id: str) -> dict[str, LabelRecord]:
-        """The latest label of each tag that was not withdrawn, be it damaged or not."""
+        """Return the latest label of each tag unless it was withdrawn, whether damaged or not."""
         latest = {record.tag: record for record in self._entries(image_id).records}
         return {tag: record for tag, record in latest.items() if record.sha256}
 
     def current(self, image_id: str) -> dict[str, LabelRecord]:
-        """The latest label of each tag that is in use and whole."""
+        """Return the label in use of each tag, without damaged ones."""
         return {tag: record for tag, record in self.in_use(image_id).items() if not self.damage_of(record)}
 
     def latest(self, image_id: str, tag: str) -> LabelRecord:
-        """The latest label of a tag.
+        """Return the latest label of a tag.
 
         Raises:
             UserError: There is none.
-            DamagedFileError: It is damaged, or may be that of a damaged record.
+            DamagedFileError: It, or a later record, is damaged.
         """
-        record = self._standing(image_id, tag)
+        record = self._latest_in_use(image_id, tag)
         if damage := self.damage_of(record):
             raise DamagedFileError(damage)
         return record
 
     def path(self, record: LabelRecord) -> Path:
-        """The label file of a submission, whose content was just compared with its checksum.
+        """Return the path of the label file of a submission after verifying its checksum.
 
         Raises:
-            DamagedFileError: It is not what was stored.
+            DamagedFileError: The file is not what was stored.
         """
         self.content(record)
-        return self._place(record.image_id, record.number)
+        return self._label_path(record.image_id, record.number)
 
     def content(self, record: LabelRecord) -> bytes:
-        """The content of the label file of a submission, these very bytes compared with its checksum.
+        """Return the content of the label file of a submission; the checksum of these bytes is verified.
 
         Raises:
-            DamagedFileError: It is not what was stored.
+            DamagedFileError: The file is not what was stored.
         """
-        path = self._place(record.image_id, record.number)
+        path = self._label_path(record.image_id, record.number)
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -167,35 +167,35 @@ class LabelStore:
         return content
 
     def file_name(self, record: LabelRecord) -> str:
-        """Name of the label file of a submission."""
-        return self._place(record.image_id, record.number).name
+        """Return the name of the label file of a submission."""
+        return self._label_path(record.image_id, record.number).name
 
     def damage_of(self, record: LabelRecord) -> Damage | None:
-        """Why a label cannot be used; None if it can. Its file is read again only after it changed."""
+        """Return why a label cannot be used, or None. Its file is read again only after it changed."""
         newer = [number for number in self._entries(record.image_id).damaged if number > record.number]
         return self._entries(record.image_id).damaged.get(max(newer)) if newer else self._damage_of_file(record)
 
     def damage(self, image_id: str | None = None, *, former: bool = True) -> list[Damage]:
-        """What is damaged.
+        """Return the damage of labels and records.
 
         Args:
-            image_id: Of this image; of all if None.
-            former: Also the labels that newer ones have replaced.
+            image_id: Only of this image; None for all.
+            former: Include labels that newer ones have replaced.
         """
         ids = [image_id] if image_id else self.images()
         return [damage for one in ids for damage in self._damage_of_image(one, former)]
 
     def images(self) -> list[str]:
-        """Ids of all images that ever had a label."""
+        """Return the ids of all images that ever had a label, sorted."""
         found = (path.name for path in self._folder.iterdir() if IMAGE_ID.fullmatch(path.name))
         return sorted(found)
 
     def labelled_images(self) -> list[str]:
-        """Ids of all images that have a label in use that is whole."""
+        """Return the ids of all images with an undamaged label in use."""
         return [image_id for image_id in self.images() if self.current(image_id)]
 
-    def _standing(self, image_id: str, tag: str) -> LabelRecord:
-        """The latest label of a tag, be it damaged or not."""
+    def _latest_in_use(self, image_id: str, tag: str) -> LabelRecord:
+        """Return the latest label of a tag, whether damaged or not."""
         record = self.in_use(image_id).get(tag)
         if record is not None:
             return record
@@ -204,7 +204,7 @@ class LabelStore:
         raise UserError(f"There is no label {tag!r} of image {image_id}.", HTTPStatus.NOT_FOUND)
 
     def _damage_of_image(self, image_id: str, former: bool) -> Iterator[Damage]:
-        if damage := self._misplaced(self._image_folder(image_id)):
+        if damage := self._blocking_file(self._image_folder(image_id)):
             yield damage
             return
         entries, in_use = self._entries(image_id), self.in_use(image_id)
@@ -216,62 +216,62 @@ class LabelStore:
                 yield damage
 
     def _damage_of_file(self, record: LabelRecord) -> Damage | None:
-        problem = self._files.problem(self._place(record.image_id, record.number), record.sha256)
+        problem = self._files.problem(self._label_path(record.image_id, record.number), record.sha256)
         return self._damage(record, problem) if problem else None
 
     def _damage(self, record: LabelRecord, what: str) -> Damage:
-        path = self._place(record.image_id, record.number)
+        path = self._label_path(record.image_id, record.number)
         return Damage(
             "label",
             path,
             f"Label {record.number} ({record.tag}) of image {record.image_id} is damaged: {what} ({path}). It is not "
-            "used. Put the file back from a backup, bring a former label back (`python main.py labels STUDIES --image "
-            "UID --restore NUMBER`), or submit it again.",
+            "used. Restore the file from a backup, restore an older label (`python main.py labels STUDIES --image "
+            "UID --restore NUMBER`), or submit a new one.",
         )
 
-    def _misplaced(self, folder: Path) -> Damage | None:
-        if not folder.exists() or folder.is_dir() or not _UID.fullmatch(folder.name):  # or a person's notes
+    def _blocking_file(self, folder: Path) -> Damage | None:
+        if not folder.exists() or folder.is_dir() or not _UID.fullmatch(folder.name):  # or a user's own file
             return None
-        told = f"Where the labels of image {folder.name} should lie, there is a file: {folder}. Move it away."
-        return Damage("label", folder, told)
+        problem = f"There is a file in the place of the label folder of image {folder.name}: {folder}. Move it away."
+        return Damage("label", folder, problem)
 
     def _entries(self, image_id: str) -> _Folder:
         folder = self._image_folder(image_id)
-        with self._guard:
-            known, writes = self._read.get(image_id), self._writes
+        with self._cache_lock:
+            known, writes = self._cache.get(image_id), self._writes
         try:
             changed = folder.stat().st_mtime_ns
         except FileNotFoundError:
             return _Folder()
-        if known and known[0] == changed and not known[1].damaged:  # a person may mend those in place
+        if known and known[0] == changed and not known[1].damaged:  # a damaged file may be repaired in place
             return known[1]
         entries = _read_folder(folder)
         for damage in entries.damaged.values():
-            if damage.path not in self._told:
-                self._told.add(damage.path)
+            if damage.path not in self._reported:
+                self._reported.add(damage.path)
                 logger.error("%s", damage.problem)
-        with self._guard:
+        with self._cache_lock:
             if self._writes == writes and time.time_ns() - changed > _SETTLED_NS:
-                self._read[image_id] = (changed, entries)
+                self._cache[image_id] = (changed, entries)
         return entries
 
     def _write_record(self, record: LabelRecord) -> None:
         write_json(self._image_folder(record.image_id) / f"{record.number}.json", record.to_json())
-        with self._guard:
+        with self._cache_lock:
             self._writes += 1
-            self._read.pop(record.image_id, None)
+            self._cache.pop(record.image_id, None)
 
     def _next_number(self, image_id: str) -> int:
-        """One more than any number in use, be its record whole or not."""
+        """Return the next submission number; files without a valid record count too."""
         names = (path.name.partition(".")[0] for path in self._image_folder(image_id).glob("[0-9]*"))
         return max((int(name) for name in names if name.isdecimal()), default=0) + 1
 
     def _image_folder(self, image_id: str) -> Path:
         if not IMAGE_ID.fullmatch(image_id):
-            raise UserError(f"{image_id!r} is no image id: it must be a SeriesInstanceUID.")
+            raise UserError(f"{image_id!r} is not an image id: give a SeriesInstanceUID.")
         return self._folder / image_id
 
-    def _place(self, image_id: str, number: int) -> Path:
+    def _label_path(self, image_id: str, number: int) -> Path:
         return self._image_folder(image_id) / f"{number}{_LABEL_SUFFIX}"
 
 
@@ -279,7 +279,7 @@ def _read_folder(folder: Path) -> _Folder:
     """Read all records of an image."""
     records, damaged = [], {}
     for path in folder.glob("[0-9]*.json"):
-        if not path.stem.isdecimal():  # a person's copy
+        if not path.stem.isdecimal():  # a copy made by a user
             continue
         try:
             records.append(read_record(path))

@@ -1,4 +1,4 @@
-"""The model's masks that people were shown, so that it can be said what they changed."""
+"""Cache of the model's masks that were shown to people, to measure what they changed."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lib.storage.atomic import write_atomically
 logger = logging.getLogger(__name__)
 
 _KEY = "prediction"
-_CHECKSUM = "voxels_sha256"  # SimpleITK may fill a file that was cut off with zeros
+_CHECKSUM = "voxels_sha256"  # SimpleITK may fill a truncated file with zeros
 _MAX_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a mask came from.
+    """Origin of a predicted mask.
 
     Attributes:
         image_id: SeriesInstanceUID.
-        grid: Fingerprint of the slices it was made on.
-        model_version: Version of the model that made it.
-        client_id: Who asked for it, where the client said so.
-        settings: Of the inference.
+        grid: Fingerprint of the slices.
+        model_version: Version of the model.
+        client_id: Id of the requesting client, if known.
+        settings: Settings of the inference.
     """
 
     image_id: str
@@ -45,12 +45,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Changes:
-    """Voxels of a label against those of the prediction it began from.
+    """Voxel counts of the differences between a label and the prediction it started from.
 
     Attributes:
-        added: Labelled now, and not so in the prediction.
-        removed: Labelled in the prediction, and not so now.
-        kept: Labelled alike in both.
+        added: Labelled, but not so in the prediction.
+        removed: Labelled in the prediction, but not so in the label.
+        kept: Labelled the same in both.
     """
 
     added: int
@@ -59,7 +59,7 @@ class Changes:
 
     @classmethod
     def between(cls, predicted: np.ndarray, label: np.ndarray) -> Changes:
-        """Count over two masks of the same shape; a voxel of another label now counts as removed and as added."""
+        """Compare two masks of the same shape; a voxel with a different label counts as removed and as added."""
         differs = predicted != label
         return cls(
             added=int(np.count_nonzero(differs & (label != 0))),
@@ -69,13 +69,13 @@ class Changes:
 
 
 class PredictionStore:
-    """One compressed NRRD for each prediction, whose header says what it came from; the oldest make room.
+    """Predictions as compressed NRRD files with their origin in the header; the oldest are evicted.
 
-    A prediction of the same image, model version, settings and client replaces the former: it is the same mask.
+    A prediction of the same image, model version, settings and client replaces the previous one: the mask is the same.
 
     Args:
-        folder: In the cache; may be deleted at any time.
-        max_bytes: Disk space for all.
+        folder: Folder in the cache; can be deleted at any time.
+        max_bytes: Size limit of all files together.
     """
 
     def __init__(self, folder: Path, max_bytes: int = _MAX_BYTES) -> None:
@@ -83,7 +83,7 @@ class PredictionStore:
         self._max_bytes = max_bytes
 
     def keep(self, prediction: Prediction, mask: sitk.Image) -> None:
-        """Keep the mask of a prediction, on the grid of its image."""
+        """Store the mask of a prediction; it must be on the grid of its image."""
         origin = json.dumps(asdict(prediction), sort_keys=True)
         mask = sitk.Cast(mask, sitk.sitkUInt8)
         mask.SetMetaData(_KEY, origin)
@@ -91,21 +91,24 @@ class PredictionStore:
         name = hashlib.sha256(origin.encode()).hexdigest()[:16]
         path = self._folder / prediction.image_id / f"{name}.nrrd"
         write_atomically(path, lambda part: write_image(mask, part, True))
-        self._make_room()
+        self._evict()
 
     def find(
         self, image_id: str, grid: str, *, model_version: str | None = None, client_id: str | None = None
     ) -> tuple[Prediction, np.ndarray] | None:
-        """The latest prediction of an image by a model version, if possible the one that this client asked for.
+        """Return the latest prediction of an image by a model version, preferably one that this client requested.
 
         Args:
             image_id: SeriesInstanceUID.
-            grid: Fingerprint of the slices that the image has now.
-            model_version: Version of the model; None where the client did not name it, then its id decides.
-            client_id: Of the client that asks.
+            grid: Fingerprint of the current slices of the image.
+            model_version: Version of the model; None if unknown, then only predictions for ``client_id`` match.
+            client_id: Id of the client.
 
         Returns:
-            The prediction and its mask (slice, row, column), or None where it is not known.
+            The prediction and its mask (slice, row, column), or None if there is none.
+
+        Raises:
+            ValueError: The stored mask is damaged.
         """
         found = [
             (prediction, path)
@@ -131,7 +134,7 @@ class PredictionStore:
                 continue
             yield prediction, path
 
-    def _make_room(self) -> None:
+    def _evict(self) -> None:
         files = sorted((path for path in self._folder.glob("*/[0-9a-f]*.nrrd") if path.is_file()), key=_time)
         used = sum(path.stat().st_size for path in files)
         for path in files[:-1]:

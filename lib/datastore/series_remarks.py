@@ -1,4 +1,4 @@
-"""What is to be said of series beside what their own headers say: files left out of them, UIDs shared with others."""
+"""Problems and warnings of series beyond their own headers: excluded files, and UIDs shared with other series."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LeftOut = Mapping[str, Sequence[tuple[Path, str]]]
 
 
 def series_remarks(headers: Iterable[dict[str, dict[str, Any]]], left_out: _LeftOut) -> dict[str, SeriesUsability]:
-    """Judge series by what else there is in the folder or PACS.
+    """Return problems and warnings of series that depend on the rest of the folder or PACS.
 
     Args:
         headers: DICOM JSON of the study and series attributes of all series.
-        left_out: Files that are left out of series, with the reason, by SeriesInstanceUID.
+        left_out: Files excluded from series, with the reason, by SeriesInstanceUID.
 
     Returns:
-        By SeriesInstanceUID; what has no remark is not in it.
+        Verdicts by SeriesInstanceUID, only of series that have one.
     """
     found = {uid: _of_files(files) for uid, files in left_out.items()}
     for uid, problem in shared_uids(headers).items():
@@ -38,17 +38,18 @@ def _of_files(files: Sequence[tuple[Path, str]]) -> SeriesUsability:
     if twins:
         return SeriesUsability(
             f"{len(twins)} files have the SOP Instance UID of another file, but other pixels or another PatientID, "
-            f"and which are right cannot be told: {_named(twins)}"
+            f"and it is unknown which are right: {_listed(twins)}"
         )
     odd = Counter(reason.removeprefix(ODD) for _, reason in files if reason.startswith(ODD))
     names = {kind: [path.name for path, reason in files if reason == ODD + kind] for kind in odd}
     return SeriesUsability(
         warnings=tuple(
-            f"{count} image(s) of the series are left out, {kind}: {_named(names[kind])}" for kind, count in odd.items()
+            f"{count} image(s) of the series are left out, {kind}: {_listed(names[kind])}"
+            for kind, count in odd.items()
         )
     )
 
 
-def _named(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else ""
     return ", ".join(names[:_EXAMPLES]) + more

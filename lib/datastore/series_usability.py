@@ -1,4 +1,4 @@
-"""Whether a series can be segmented, and what to beware of if it can."""
+"""Check of whether a series can be segmented, with warnings if it can."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lib.geometry.slice_stack import SliceStack
 from lib.geometry.voxel_grid import check_voxel_size
 
 MIN_SLICES = 3
-_MIN_FRAMES = 2  # a multi-frame instance says itself that its frames are one stack
+_MIN_FRAMES = 2  # the frames of a multi-frame instance are one stack by definition
 _FEW_SLICES = 10
 _THICK_MM = 5.0
 _AIR_HU = -500.0
@@ -30,11 +30,11 @@ _DicomJson = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class SeriesUsability:
-    """Whether a series can be segmented.
+    """Result of checking a series.
 
     Attributes:
-        problem: Why it cannot; None if it can.
-        warnings: What limits the trust in its masks, a sentence each.
+        problem: Why it cannot be segmented; None if it can.
+        warnings: Warnings for the user, one sentence each.
     """
 
     problem: str | None = None
@@ -42,12 +42,12 @@ class SeriesUsability:
 
 
 def judge_series(modality: str, instances: Sequence[_DicomJson]) -> SeriesUsability:
-    """Judge a series by its headers.
+    """Check a series by its headers.
 
     Args:
         modality: Modality of the series.
-        instances: DICOM JSON of its instances; of multi-frame ones with their functional groups. Where a PACS did
-            not send positions, they are taken on trust here and checked when the volume is loaded.
+        instances: DICOM JSON of its instances, including functional groups for multi-frame ones. Positions that a PACS
+            did not return are checked only when the volume is loaded.
     """
     problem = _no_scan(modality, instances) or _no_stack(instances)
     if problem:
@@ -65,21 +65,21 @@ def judge_series(modality: str, instances: Sequence[_DicomJson]) -> SeriesUsabil
 
 
 def judge_image_file(image: ImageFile) -> SeriesUsability:
-    """Judge a NIfTI, NRRD or MetaImage file."""
+    """Check a NIfTI, NRRD or MetaImage file by its header."""
     if image.size[2] < MIN_SLICES:
         return SeriesUsability(f"{image.size[2]} slice(s); at least {MIN_SLICES} are needed for a volume")
     try:
         check_voxel_size(image.spacing[:3])
     except ValueError as error:
         return SeriesUsability(str(error))
-    warnings = ["an image file, not DICOM: OHIF cannot show it; 3D Slicer can", *image.warnings]
+    warnings = ["an image file, not DICOM: open it in 3D Slicer, OHIF cannot show it", *image.warnings]
     if image.lowest > _AIR_HU:
-        warnings.append(f"values from {image.lowest:g}: without the air around a patient, they may not be HU")
+        warnings.append(f"lowest value {image.lowest:g}: without the air around a patient, the values may not be HU")
     return SeriesUsability(warnings=(*warnings, *thick_warning(max(image.spacing[:3]))))
 
 
 def _no_scan(modality: str, instances: Sequence[_DicomJson]) -> str | None:
-    """Say what else than a CT scan it is."""
+    """Return why a series is not a CT scan, or None."""
     if modality != "CT":
         return f"modality {modality or 'missing'}; only CT is segmented"
     others = {value for one in instances for value in _get(one, "SOPClassUID")} - {CT_IMAGE_STORAGE, *MULTI_FRAME_CT}
@@ -88,10 +88,10 @@ def _no_scan(modality: str, instances: Sequence[_DicomJson]) -> str | None:
     types = {value.upper() for one in slice_headers(instances) for value in _get(one, "ImageType")}
     if "LOCALIZER" in types:
         scouts = sum("LOCALIZER" in _get(one, "ImageType") for one in instances)
-        return f"a localizer (scout), not a scan: {scouts} of {len(instances)} images are one"
+        return f"a localizer (scout), not a scan: {scouts} of {len(instances)} images are localizers"
     reformatted = sorted(value for value in types if value.startswith(REFORMATTED))
     if reformatted:
-        return f"computed from another series (Image Type {', '.join(reformatted)}), not a scan of its own"
+        return f"computed from another series (Image Type {', '.join(reformatted)}), not an acquired scan"
     return None
 
 
@@ -115,16 +115,16 @@ def _no_stack(instances: Sequence[_DicomJson]) -> str | None:
         if unreadable:
             return f"{dictionary_description(keyword)} is no number: {min(unreadable)[:40]!r}"
     if any(_number(one, "RescaleSlope") == 0 for one in slices):
-        return "Rescale Slope is 0, so that all values would be the same"
+        return "Rescale Slope is 0, so all values would be the same"
     return None
 
 
 def thick_warning(millimetres: float) -> list[str]:
-    """Beware of slices this far apart, or this thick."""
+    """Return a warning if slices are this far apart or this thick, in mm, and that is too much."""
     if millimetres <= _THICK_MM:
         return []
     return [
-        f"slices of {millimetres:.1f} mm: the shipped model learned from tumours on slices of at most 3 mm; "
+        f"slices of {millimetres:.1f} mm: the shipped model was trained on tumours on slices of at most 3 mm; "
         "small ones may be missed"
     ]
 
@@ -141,10 +141,10 @@ def _geometry_warnings(stack: SliceStack) -> list[str]:
         )
     if stack.tilt_degrees:
         warnings.append(
-            f"gantry tilt of {stack.tilt_degrees:.1f}°: straightened for the model; OHIF shows the slices unsheared"
+            f"gantry tilt of {stack.tilt_degrees:.1f}°: corrected for the model; OHIF shows the slices unsheared"
         )
     if len(stack.positions) < _FEW_SLICES:
-        warnings.append(f"only {len(stack.positions)} slices: the model sees little of what lies above and below")
+        warnings.append(f"only {len(stack.positions)} slices: the model sees little context above and below")
     return warnings
 
 
@@ -152,15 +152,15 @@ def _scan_warnings(slices: Sequence[_DicomJson], gap: float) -> list[str]:
     thickness = [value for value in (_number(one, "SliceThickness") for one in slices) if value]
     warnings = thick_warning(max(gap, *thickness, 0.0))
     if not any(_get(one, "BitsAllocated") for one in slices):
-        return warnings  # a PACS that sends no more than it must: what is not there may be in the files
+        return warnings  # the PACS returned only mandatory attributes; the others may be in the files
     types = {value.upper() for one in slices for value in _get(one, "RescaleType")}
     rescale = {(_number(one, "RescaleSlope"), _number(one, "RescaleIntercept")) for one in slices}
     if types - {"HU"}:
         warnings.append(f"Rescale Type is {', '.join(sorted(types))}, not HU: the values may mean something else")
     elif (None, None) in rescale:
-        warnings.append("Rescale Slope and Intercept are missing: the stored values are taken for HU")
+        warnings.append("Rescale Slope and Intercept are missing: the stored values are assumed to be HU")
     elif not types:
-        warnings.append("Rescale Type is missing: the values are taken for HU")
+        warnings.append("Rescale Type is missing: the values are assumed to be HU")
     known = {(slope or 1.0, intercept or 0.0) for slope, intercept in rescale}
     unusual = {(slope, intercept) for slope, intercept in known if slope != 1 or intercept not in _USUAL_INTERCEPTS}
     if unusual:
@@ -168,7 +168,7 @@ def _scan_warnings(slices: Sequence[_DicomJson], gap: float) -> list[str]:
         warnings.append(f"Rescale Slope {slope:g} and Intercept {intercept:g} are unusual: the values may not be HU")
     agents = sorted({value for one in slices for value in _get(one, "ContrastBolusAgent")} - {"", "NONE", "None", "NO"})
     if agents:
-        warnings.append(f"contrast medium ({', '.join(agents)}): the shipped model takes bright vessels for tumour")
+        warnings.append(f"contrast medium ({', '.join(agents)}): the shipped model mistakes bright vessels for tumour")
     return warnings
 
 

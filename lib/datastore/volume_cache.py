@@ -1,4 +1,4 @@
-"""The volumes made of series, on disk, in bounded space."""
+"""Size-limited disk cache of the volumes made from series."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 _SUFFIX = ".nrrd"
 _IN_USE = ".in-use"
-_JUST_USED_SECONDS = 600  # who was given a path reads it within this time, or says for how long it needs it
+_JUST_USED_SECONDS = 600  # a returned path is read within this time, or protected by `in_use`
 _LEFT_BEHIND_SECONDS = 3600
 
 
@@ -36,15 +36,15 @@ class _Volume:
 
 
 class VolumeCache:
-    """Volumes as files ``<fingerprint>/<image id>.nrrd``; those that were used least recently make room.
+    """LRU cache of volumes in files ``<fingerprint>/<image id>.nrrd``.
 
-    Of an image with several fingerprints all but the newest go first. A volume that any process uses is never removed,
-    even where that takes more space than is allowed.
+    Outdated fingerprints of an image are evicted first. A volume in use by any process is never removed, even if the
+    cache exceeds its size limit.
 
     Args:
-        folder: In the cache; may be deleted at any time while no server runs.
-        max_bytes: Disk space for all.
-        is_whole: Whether a volume is there and as it was written; one that is not is made again.
+        folder: Folder in the cache; can be deleted while no server runs.
+        max_bytes: Size limit of all files together.
+        is_whole: Returns whether a volume exists and is as it was written; otherwise it is made again.
         clock: Seconds since 1970.
     """
 
@@ -67,16 +67,16 @@ class VolumeCache:
         self._alive: FileLock | None = None
 
     def path(self, image_id: str, fingerprint: str) -> Path:
-        """Return where a volume is, or is to be made."""
+        """Return the path of a volume, whether it exists or not."""
         return self._folder / fingerprint / f"{image_id}{_SUFFIX}"
 
     def get(self, image_id: str, fingerprint: str, make: Callable[[Path], object]) -> Path:
-        """Return the path of a volume.
+        """Return the path of a volume, making it on a cache miss.
 
         Args:
             image_id: SeriesInstanceUID.
-            fingerprint: Of the files that it is made of.
-            make: Writes it, atomically, where it is not there yet or is damaged.
+            fingerprint: Fingerprint of its files.
+            make: Writes the volume atomically; called if it is missing or damaged.
         """
         path = self.path(image_id, fingerprint)
         if self._is_whole(path) and self._touch(path):
@@ -89,7 +89,7 @@ class VolumeCache:
         return path
 
     def newest(self, image_id: str) -> Path | None:
-        """Return the volume of an image that was made last, of whatever fingerprint; None where there is none."""
+        """Return the volume of an image that was made last, whatever its fingerprint, or None."""
         volumes = [volume for volume in self._volumes() if volume.path.name == f"{image_id}{_SUFFIX}"]
         for volume in sorted(volumes, key=lambda volume: volume.made, reverse=True):
             if self._is_whole(volume.path) and self._touch(volume.path):
@@ -98,7 +98,7 @@ class VolumeCache:
 
     @contextlib.contextmanager
     def in_use(self, path: Path) -> Iterator[None]:
-        """Keep a volume for as long as the block lasts."""
+        """Protect a volume from eviction within the context."""
         try:
             self._change(path, 1)
             yield
@@ -106,13 +106,13 @@ class VolumeCache:
             self._change(path, -1)
 
     def keep(self, paths: Iterable[Path]) -> None:
-        """Keep these volumes until this process ends or names others: what a training reads again and again."""
+        """Protect these volumes until this process ends or calls it again, as a training needs."""
         with self._lock:
             self._kept = set(paths)
             self._publish_uses()
 
     def make_room(self) -> None:
-        """Remove volumes until the space is enough."""
+        """Evict volumes until the cache is within its size limit."""
         volumes = self._volumes()
         excess = sum(volume.size for volume in volumes) - self._max_bytes
         if excess <= 0:
@@ -128,12 +128,12 @@ class VolumeCache:
                     continue
                 volume.path.unlink()
                 excess -= volume.size
-                with contextlib.suppress(OSError):  # there are others in it
+                with contextlib.suppress(OSError):  # not empty
                     volume.path.parent.rmdir()
-            except FileNotFoundError:  # another process was faster
+            except FileNotFoundError:  # evicted by another process
                 excess -= volume.size
         logger.warning(
-            "The cached volumes take %.1f GiB more than they may: all are in use. --conf volumes_gb allows more.",
+            "The volume cache exceeds its limit by %.1f GiB because all volumes are in use. Raise --conf volumes_gb.",
             excess / (1 << 30),
         )
 
@@ -143,14 +143,14 @@ class VolumeCache:
             with contextlib.suppress(OSError):
                 status = path.stat()
                 if path.name.startswith(".part-"):
-                    if self._clock() - status.st_mtime > _LEFT_BEHIND_SECONDS:  # by a process that was killed
+                    if self._clock() - status.st_mtime > _LEFT_BEHIND_SECONDS:  # its process was killed
                         path.unlink()
                 elif path.suffix == _SUFFIX:
                     found.append(_Volume(path, status.st_size, status.st_mtime_ns, status.st_atime_ns))
         return found
 
     def _touch(self, path: Path) -> bool:
-        """Note that a volume is used, in its access time; whether it is there."""
+        """Update the access time of a volume and return whether it exists."""
         try:
             os.utime(path, ns=(int(self._clock() * 1e9), path.stat().st_mtime_ns))
         except FileNotFoundError:
@@ -169,8 +169,8 @@ class VolumeCache:
             except (OSError, Timeout) as error:
                 if step > 0:
                     raise
-                # What was done with the volume is done; at worst other processes keep it longer than they need.
-                logger.warning("That %s is no longer in use could not be noted: %s", path, error)
+                # The volume is no longer needed; at worst, other processes keep it longer than necessary.
+                logger.warning("Could not release the volume %s: %s", path, error)
 
     def _publish_uses(self) -> None:
         """Note what this process uses, for others; a lock that ends with the process says whether it still runs."""

@@ -1,4 +1,4 @@
-"""Whether a cached volume is still what was written: its NRRD header holds the checksum of the whole file."""
+"""Checksum of a cached volume, stored in its own NRRD header."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pathlib import Path
 KEY = "volume_sha256"
 BLANK = "0" * 64  # in the header while the checksum is computed
 _SEAL = re.compile(rb"\n" + KEY.encode() + rb":=([0-9a-f]{64})\r?\n")
-_LONGEST_HEADER = 1 << 22  # the position of each slice is in it
+_LONGEST_HEADER = 1 << 22  # it contains the position of each slice
 _BLOCK = 1 << 20
 
 
 def seal(path: Path) -> None:
-    """Put the checksum into a file that was just written with ``BLANK`` in its place.
+    """Write the checksum into a new file that has ``BLANK`` in its place.
 
     Raises:
-        ValueError: There is no place for it.
+        ValueError: The header has no checksum field.
     """
-    place, _, digest = _look(path)
+    offset, _, digest = _checksums(path)
     with path.open("r+b") as file:
-        file.seek(place)
+        file.seek(offset)
         file.write(digest.encode())
 
 
 class VolumeSeals:
-    """Compares volumes with their checksums; again only after they changed. Safe to use from several threads.
+    """Verifies the checksums of volumes, again only after a file changed. Thread-safe.
 
-    A volume is hundreds of megabytes, and SimpleITK reads one with flipped bits without a word.
+    A volume has hundreds of megabytes, and SimpleITK does not notice flipped bits.
     """
 
     def __init__(self) -> None:
@@ -37,24 +37,28 @@ class VolumeSeals:
         self._lock = threading.Lock()
 
     def is_whole(self, path: Path) -> bool:
-        """Whether a volume is there and as it was written; one without a checksum is not."""
+        """Return whether a volume exists and matches its checksum; False without a checksum."""
         try:
             status = path.stat()
-            state = (status.st_ino, status.st_size, status.st_mtime_ns)  # not ctime: to use a volume changes that
+            state = (
+                status.st_ino,
+                status.st_size,
+                status.st_mtime_ns,
+            )  # not ctime: every use changes it
             with self._lock:
                 if self._whole.get(path) == state:
                     return True
-            _, noted, digest = _look(path)
+            _, stored, digest = _checksums(path)
         except (OSError, ValueError):
             return False
-        if noted == digest:
+        if stored == digest:
             with self._lock:
                 self._whole[path] = state
-        return noted == digest
+        return stored == digest
 
 
-def _look(path: Path) -> tuple[int, str, str]:
-    """Where the checksum stands in a file, the one that stands there, and the true one."""
+def _checksums(path: Path) -> tuple[int, str, str]:
+    """Return the offset of the stored checksum in a file, the stored checksum and the actual one."""
     with path.open("rb") as file:
         header = file.read(_LONGEST_HEADER)
         end = header.find(b"\n\n")

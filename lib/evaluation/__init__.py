@@ -1,1 +1,1 @@
-"""Metrics, and what is made of them."""
+"""Evaluation of a model: metrics, reports, FROC curves, ablation and composed test scans."""

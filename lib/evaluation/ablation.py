@@ -1,4 +1,4 @@
-"""What each part of the paper's method is worth: the same data and budget, one part more in each row."""
+"""Ablation of the paper's method: each row of the table adds one part, with the same data and budget."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ class Variant:
     """One row of the table.
 
     Attributes:
-        name: Folder of its runs.
-        title: What it is, for people.
-        changes: What differs from info.yaml, by section.
+        name: Name of the folder of its runs.
+        title: Title in the table.
+        changes: Settings that differ from info.yaml, by section.
         trained_as: Name of the variant whose weights it uses; None trains its own.
     """
 
@@ -32,7 +32,11 @@ class Variant:
     trained_as: str | None = None
 
     def info(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """info.yaml with the changes, but no mirrored views and none of the limits chosen for the shipped weights."""
+        """Return info.yaml with the changes, without mirrored views and the limits tuned for the shipped weights.
+
+        Args:
+            base: Content of info.yaml.
+        """
         info = copy.deepcopy(dict(base))
         sections = {
             "network": info["network"],
@@ -46,7 +50,7 @@ class Variant:
         return info
 
 
-# How sure a network is depends on its loss and its training: limits fitted to one would judge the others.
+# The confidence of a network depends on its loss and training, so limits tuned for one variant would bias the others.
 _NO_LIMITS = {"min_confidence": 0.0, "max_elongation": 0.0, "views": 1}
 _DICE_ONLY = {"loss_lambda": 1.0}
 _NO_CRF = {"crf": False}
@@ -64,17 +68,17 @@ VARIANTS = (
     Variant(
         "slice",
         "hybrid loss, whole slice instead of lungs",
-        # At the width of a usual field of view, so that crops and scans come at like scales.
+        # The width of a typical field of view, so that crops and scans have similar scales.
         {"preprocessing": {"field": "slice", "field_mm": 400}, "infer": _NO_CRF},
     ),
 )
 
 
 def markdown(results: Mapping[str, Sequence[Mapping[str, Mapping[str, Any]]]], sets: Sequence[str]) -> str:
-    """The table: mean and standard deviation over the seeds.
+    """Return the table in Markdown, with mean ± standard deviation over the seeds.
 
     Args:
-        results: For each variant's name one entry for each seed: the summary (``lib.evaluation.summary``) by test set.
+        results: By variant, for each seed the summaries (:mod:`lib.evaluation.summary`) by test set.
         sets: Names of the test sets, in order.
     """
     columns = [(test, measure) for test in sets for measure in MEASURES]

@@ -1,4 +1,4 @@
-"""Mask and attention map side by side, as a picture for people."""
+"""Picture of the mask and the attention map side by side."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _STOPS = np.array([[20, 20, 90], [30, 160, 160], [240, 200, 60], [230, 40, 30]],
 def attention_picture(
     hu: np.ndarray, mask: np.ndarray, attention: np.ndarray, spacing: Sequence[float] = (1, 1, 1)
 ) -> bytes:
-    """A PNG with a row for each of the largest lesions: mask and attention map on its slice, and the same close up.
+    """Return a PNG with a row per lesion, for the largest ones: mask and attention map of its slice, and a close-up.
 
     Args:
-        hu: Shape (X, Y, Z), axes L, P, S.
-        mask: Same shape, 0 and 1. Without any lesion the place of the highest attention is shown.
-        attention: Same shape, coefficients in [0, 1] (eq. 6); shown as colour over the image, dark blue 0, red 1.
-        spacing: Of the voxels in mm.
+        hu: CT in HU, shape (X, Y, Z), axes L, P, S.
+        mask: Same shape, 0 and 1. Without a lesion, the voxel with the highest attention is shown.
+        attention: Same shape, coefficients in [0, 1] (eq. 6); overlaid in colour, dark blue 0, red 1.
+        spacing: Voxel spacing in mm.
     """
     rows = [_legend()]
     for place, volume in _places(mask, attention):
@@ -50,10 +50,11 @@ def attention_picture(
 
 
 def _places(mask: np.ndarray, attention: np.ndarray) -> list[tuple[tuple[int, int, int], int]]:
-    """Voxel amid the largest section of each of the largest lesions, and the lesion's voxels; from feet to head."""
+    """Return the centre of the largest section and the number of voxels of the largest lesions, from feet to head."""
     lesions, count = connected_components(mask)
     if count == 0:
-        return [(np.unravel_index(attention.argmax(), attention.shape), 0)]
+        i, j, k = np.unravel_index(attention.argmax(), attention.shape)
+        return [((int(i), int(j), int(k)), 0)]
     sizes = np.bincount(lesions.ravel())[1:]
     places = []
     for lesion in np.argsort(sizes)[::-1][:_ROWS]:
@@ -72,7 +73,7 @@ def _panels(
     middle: np.ndarray,
     width_mm: float,
 ) -> list[np.ndarray]:
-    """A square of an axial plane (X, Y) with the mask's outline, and again under the attention map."""
+    """Return two square RGB panels of an axial plane (X, Y): with the mask's outline, and with the attention map."""
     scale = width_mm / PANEL_PX / np.array(spacing[1::-1])  # voxels in one pixel, along rows and columns
     offset = middle[::-1] - scale * (PANEL_PX - 1) / 2
 
@@ -91,7 +92,7 @@ def _panels(
 
 
 def _colours(weights: np.ndarray) -> np.ndarray:
-    """From 0, dark blue, over green to 1, red."""
+    """Map values in [0, 1] to RGB: dark blue, green, yellow, red."""
     return np.stack([np.interp(weights, np.linspace(0, 1, len(_STOPS)), _STOPS[:, c]) for c in range(3)], axis=-1)
 
 
@@ -103,7 +104,7 @@ def _legend() -> np.ndarray:
 
 
 def _captions(texts: Sequence[str]) -> np.ndarray:
-    """A bar with a text over each panel."""
+    """Return a bar (rows, columns, RGB) with a text above each panel."""
     bar = Image.new("RGB", (len(texts) * PANEL_PX, BAR_PX))
     draw = ImageDraw.Draw(bar)
     for column, text in enumerate(texts):

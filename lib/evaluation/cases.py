@@ -1,4 +1,4 @@
-"""One image with its truth, measured with one model."""
+"""Evaluation of one model on one image with ground truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,15 +19,15 @@ _SAME_PLACE_MM = 0.1
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What one model did on one image.
+    """Result of one model on one image.
 
     Attributes:
-        name: Of the image.
-        counts: Over all voxels of the image.
-        lesions: Of the truth, with what was found of them.
-        false_positives: Predicted components that touch no lesion.
-        changed_dice: Dice under each change of intensity, by its name; empty if it was not measured.
-        by_confidence: Lesions and false positives by other ``min_confidence``; empty if it was not measured.
+        name: Name of the case.
+        counts: Confusion matrix over all voxels of the image.
+        lesions: Lesions of the ground truth, with how well they were found.
+        false_positives: Number of predicted components that touch no lesion.
+        changed_dice: Dice by name of the change of intensity; empty if not measured.
+        by_confidence: Lesions and false positives by ``min_confidence``; empty if not measured.
     """
 
     name: str
@@ -51,15 +51,15 @@ def evaluate_case(
     robustness: bool,
     confidences: Sequence[float] = (),
 ) -> tuple[CaseResult, np.ndarray]:
-    """Measure one image, and return the predicted mask (X, Y, Z) as well.
+    """Evaluate one image; return the result and the predicted mask (X, Y, Z).
 
     Args:
-        name: Of the case.
+        name: Name of the case.
         image: Volume in HU.
-        mask: Truth on the same grid.
+        mask: Ground truth on the same grid.
         predictor: The model.
         robustness: Also predict under each change of intensity.
-        confidences: Also judge what would have been found with each of these as ``min_confidence``.
+        confidences: Also evaluate with each of these as ``min_confidence``.
     """
     truth, voxel_mm3 = read_truth(image, mask)
     options = predictor.model.options
@@ -81,12 +81,12 @@ def read_truth(image: Path, mask: Path) -> tuple[np.ndarray, float]:
     """Read a mask as bool (X, Y, Z), and the volume of its voxels in mm³.
 
     Raises:
-        UserError: It is not on the grid of the image.
+        UserError: The mask is not on the grid of the image.
     """
     load = LoadImage(image_only=True)
     truth: MetaTensor = load(mask)
     volume: MetaTensor = load(image)
     far = np.abs(np.asarray(truth.affine - volume.affine)).max() if truth.shape == volume.shape else np.inf
     if far > _SAME_PLACE_MM:
-        raise UserError(f"{mask} is not on the grid of {image}: other size, spacing or place.")
+        raise UserError(f"{mask} is not on the grid of {image}: size, spacing or position differ.")
     return np.asarray(truth) > 0.5, float(np.abs(np.linalg.det(np.asarray(truth.affine)[:3, :3])))

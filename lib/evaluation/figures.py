@@ -1,4 +1,4 @@
-"""Pictures for the report, as data URLs so that the page opens offline."""
+"""Figures of the report, embedded so that the page works offline."""
 
 import base64
 import io
@@ -17,16 +17,15 @@ _TRUTH_COLOUR, _FOUND_COLOUR = (80, 220, 100), (255, 90, 60)
 def slice_strip(
     image: np.ndarray, truth: np.ndarray, found: Mapping[str, np.ndarray], spacing: tuple[float, float, float]
 ) -> str:
-    """The paper's Fig. 2 for one case: image, truth and each model side by side.
+    """Return the paper's Fig. 2 for one case: image, ground truth and each model side by side.
 
-    Shown is the axial slice with the largest true area, 8 cm around it (the largest found area where there is no
-    truth).
+    It shows 8 cm of the axial slice with the largest area of the ground truth, or of the predictions if that is empty.
 
     Args:
-        image: HU, shape (X, Y, Z), axes L, P, S.
+        image: CT in HU, shape (X, Y, Z), axes L, P, S.
         truth: Mask, same shape.
         found: Mask of each model, same shape.
-        spacing: In mm.
+        spacing: Voxel spacing in mm.
 
     Returns:
         A PNG as data URL.
@@ -46,10 +45,10 @@ def slice_strip(
 
 
 def bar_chart(values: Mapping[str, Mapping[str, float | None]]) -> str:
-    """The paper's Fig. 3: a group of bars for each measure, a bar for each model.
+    """Return the paper's Fig. 3: a group of bars per measure, a bar per model.
 
     Args:
-        values: Measure to model to value between 0 and 1.
+        values: Value in [0, 1] by measure and model.
 
     Returns:
         An SVG element.
@@ -83,7 +82,7 @@ def bar_chart(values: Mapping[str, Mapping[str, float | None]]) -> str:
 
 
 def _panel(grey: np.ndarray, mask: np.ndarray | None, colour: tuple[int, int, int]) -> np.ndarray:
-    """One square RGB picture, rows from front to back, with the outline of the mask."""
+    """Return a square RGB picture, rows from anterior to posterior, with the outline of the mask."""
     picture = Image.fromarray(grey.T).convert("RGB").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BILINEAR)
     pixels = np.array(picture)
     if mask is not None:

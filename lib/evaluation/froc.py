@@ -1,4 +1,4 @@
-"""FROC: lesions found against false findings in each scan, as the limit on the confidence of a finding moves."""
+"""FROC: lesions found against false positives per scan, over the confidence threshold."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -12,19 +12,18 @@ CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.
 _WIDTH, _HEIGHT, _MARGIN = 640, 320, 48
 _COLOURS = ("#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8", "#9aa7b4")
 
-Findings = tuple[list[MatchedLesion], int]
+Findings = tuple[list[MatchedLesion], int]  # lesions of the ground truth, and the number of false positives
 
 
 def operating_points(cases: Sequence[Mapping[float, Findings]]) -> list[dict[str, Any]]:
-    """What each limit costs and brings.
+    """Return the operating point of each confidence threshold.
 
     Args:
-        cases: For each image, by the ``min_confidence`` that a finding must reach: the lesions of the truth with what
-            was found of them, and the number of false findings.
+        cases: For each image, its findings by ``min_confidence``.
 
     Returns:
-        For each limit ``min_confidence``, ``lesion_recall``, ``small_tumor_recall`` and ``lesion_dice`` (None without
-        such lesions), and ``false_positives_per_scan``.
+        For each threshold ``min_confidence``, ``lesion_recall``, ``small_tumor_recall`` and ``lesion_dice`` (None
+        without such lesions), and ``false_positives_per_scan``.
     """
     points = []
     for confidence in cases[0] if cases else ():
@@ -42,10 +41,10 @@ def operating_points(cases: Sequence[Mapping[float, Findings]]) -> list[dict[str
 
 
 def froc_curve(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """The curve of each model as an SVG element: share of lesions found over false findings, n of them at log(1 + n).
+    """Return the FROC curves as an SVG element: sensitivity over log(1 + false positives per scan).
 
     Args:
-        models: ``operating_points`` by the model's name.
+        models: Operating points by name of the model.
     """
     most = max((point["false_positives_per_scan"] for points in models.values() for point in points), default=1)
     widest = np.log1p(max(most, 1))
@@ -84,8 +83,8 @@ def froc_curve(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             )
         parts.append(f'<text x="{_MARGIN + 130 * number}" y="16" fill="{colour}">{model}</text>')
     parts.append(
-        f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 10}" text-anchor="middle">false findings in a scan; '
-        "upwards the share of lesions found (IoU of 0.3 or more)</text></svg>"
+        f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 10}" text-anchor="middle">false positives per scan; '
+        "vertical: share of lesions found (IoU of at least 0.3)</text></svg>"
     )
     return "".join(parts)
 

@@ -1,4 +1,4 @@
-"""What is measured on one image: counts of voxels, and lesions found, missed and invented."""
+"""Metrics of one image: the confusion matrix of its voxels, and lesions found, missed and false positive."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ SMALL_MM = 10.0
 
 @dataclass(frozen=True)
 class VoxelCounts:
-    """The paper's Table 1 over voxels."""
+    """Confusion matrix over voxels (Table 1 of the paper)."""
 
     true_positive: int
     true_negative: int
@@ -22,7 +22,11 @@ class VoxelCounts:
 
     @classmethod
     def of(cls, found: np.ndarray, truth: np.ndarray) -> "VoxelCounts":
-        """Count over two masks of the same shape."""
+        """Compare two masks of the same shape.
+
+        Raises:
+            ValueError: The shapes differ.
+        """
         if found.shape != truth.shape:
             raise ValueError(f"The masks are not on the same grid: {found.shape} and {truth.shape} voxels.")
         found, truth = found.astype(bool), truth.astype(bool)
@@ -31,39 +35,39 @@ class VoxelCounts:
 
     @property
     def dice(self) -> float:
-        """2 TP / (2 TP + FP + FN): over the same voxels also the F-score (eq. 14). 1 where both are empty."""
+        """2 TP / (2 TP + FP + FN), which is also the F-score (eq. 14); 1 if both masks are empty."""
         return _ratio(2 * self.true_positive, 2 * self.true_positive + self.false_positive + self.false_negative)
 
     @property
     def iou(self) -> float:
-        """TP / (TP + FP + FN). 1 where both are empty."""
+        """TP / (TP + FP + FN); 1 if both masks are empty."""
         return _ratio(self.true_positive, self.true_positive + self.false_positive + self.false_negative)
 
     @property
     def accuracy(self) -> float:
-        """Equation 11."""
+        """Share of voxels that are correct (eq. 11)."""
         right = self.true_positive + self.true_negative
         return _ratio(right, right + self.false_positive + self.false_negative)
 
     @property
     def precision(self) -> float:
-        """Equation 12. 1 where nothing was found."""
+        """TP / (TP + FP) (eq. 12); 1 if nothing was predicted."""
         return _ratio(self.true_positive, self.true_positive + self.false_positive)
 
     @property
     def sensitivity(self) -> float:
-        """Equation 13. 1 where there is nothing to find."""
+        """TP / (TP + FN) (eq. 13); 1 if the ground truth is empty."""
         return _ratio(self.true_positive, self.true_positive + self.false_negative)
 
 
 @dataclass(frozen=True)
 class MatchedLesion:
-    """One connected component of the truth.
+    """Lesion of the ground truth with the predicted component that matches it best.
 
     Attributes:
-        diameter_mm: Of the ball of the same volume.
-        best_iou: With the predicted component that fits it best.
-        dice: With that component; 0 where none touches it.
+        diameter_mm: Diameter of a sphere of the same volume.
+        best_iou: IoU with that component; 0 if none touches the lesion.
+        dice: Dice with that component; 0 if none touches the lesion.
     """
 
     diameter_mm: float
@@ -72,24 +76,27 @@ class MatchedLesion:
 
     @property
     def hit(self) -> bool:
-        """Found: IoU of 0.3 or more with one predicted component."""
+        """Whether it was found: IoU of at least 0.3 with one predicted component."""
         return self.best_iou >= HIT_IOU
 
     @property
     def small(self) -> bool:
-        """Under 10 mm."""
+        """Whether its diameter is under 10 mm."""
         return self.diameter_mm < SMALL_MM
 
 
 def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tuple[list[MatchedLesion], int]:
-    """Lesions of the truth with what was found of them, and the number of components that touch none.
+    """Match the lesions of the ground truth with predicted components.
 
     Components are 26-connected, so that a lesion drawn slice by slice stays one.
 
     Args:
         found: Predicted mask, shape (X, Y, Z).
-        truth: True mask, same shape.
-        voxel_mm3: Volume of a voxel.
+        truth: Ground truth mask, same shape.
+        voxel_mm3: Volume of a voxel in mm³.
+
+    Returns:
+        The lesions, and the number of predicted components that touch none (false positives).
     """
     components, count = connected_components(found)
     targets, _ = connected_components(truth)

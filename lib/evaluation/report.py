@@ -1,4 +1,4 @@
-"""``report.html``: the paper's tables and figures with our figures beside the paper's, in one file."""
+"""``report.html``: the paper's tables and figures with the measured and the published values, in one file."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -41,12 +41,12 @@ th, td { border-bottom: 1px solid #d5dce3; padding: .3rem .8rem; text-align: rig
 
 
 def render(measured_on: str, models: Mapping[str, Mapping[str, Any]], cases: Sequence[Mapping[str, Any]]) -> str:
-    """Write the page.
+    """Return the HTML page.
 
     Args:
-        measured_on: What the images are, in a sentence.
+        measured_on: Description of the images, in a sentence.
         models: Summary of each model.
-        cases: Worst first, each with ``name``, ``strip`` (data URL) and ``dice`` by model.
+        cases: Cases, worst first, each with ``name``, ``strip`` (data URL) and ``dice`` by model.
     """
     shown = dict(models) | PAPER
     averaged = next(iter(models.values()))["averaged"]
@@ -55,8 +55,8 @@ def render(measured_on: str, models: Mapping[str, Mapping[str, Any]], cases: Seq
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>LungLabel evaluation</title>'
         f"<style>{_STYLE}</style><h1>LungLabel evaluation</h1>"
         f"<p>{escape(measured_on)}</p>"
-        '<p class="note">Research use only, not a medical device. The paper measured on other images, so its figures '
-        "show what was claimed, not what is to be compared. Intervals are 95 %, by resampling the images.</p>",
+        '<p class="note">Research use only, not a medical device. The paper used other images: its values are shown '
+        "for reference and are not directly comparable. Intervals are 95 %, by bootstrap over the images.</p>",
         _table_1(models),
         _measures("Table 2", _TABLE_2, shown, averaged),
         _measures("Table 3", _TABLE_3, shown, averaged),
@@ -65,7 +65,7 @@ def render(measured_on: str, models: Mapping[str, Mapping[str, Any]], cases: Seq
         "<figure>"
         + bar_chart({name: {model: shown[model].get(name) for model in shown} for name in _FIGURE_3})
         + "<figcaption>Figure 3: Table 2 as bars.</figcaption></figure>",
-        f"<h2>Figure 2: worst cases first</h2><p>Image, truth (green), then {escape(names)} (red).</p>",
+        f"<h2>Figure 2: worst cases first</h2><p>Image, ground truth (green), then {escape(names)} (red).</p>",
     ]
     for case in cases:
         scores = ", ".join(f"{escape(model)} {_number(value)}" for model, value in case["dice"].items())
@@ -95,10 +95,10 @@ def _sizes(models: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for model, summary in models.items():
         for size in summary["sizes"]:
-            limit = f"{size['from_mm']} to {size['to_mm']} mm" if size["to_mm"] else f"{size['from_mm']} mm and more"
+            limit = f"{size['from_mm']} to {size['to_mm']} mm" if size["to_mm"] else f"from {size['from_mm']} mm"
             rows.append((f"{model}, {limit}", size["lesions"], size["found"], _number(size["mean_dice"])))
-    head = ("Model, equivalent diameter", "lesions", "found", "mean Dice of the lesion")
-    return _table("Results by the size of the lesion", head, rows)
+    head = ("Model, equivalent diameter", "lesions", "found", "mean lesion Dice")
+    return _table("Results by lesion size", head, rows)
 
 
 def _froc(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -114,13 +114,13 @@ def _froc(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         "Model, min_confidence",
         "lesions found",
         "under 10 mm",
-        "mean Dice of the lesion",
-        "false findings in a scan",
+        "mean lesion Dice",
+        "false positives per scan",
     )
     return (
-        f"<figure>{froc_curve(models)}<figcaption>FROC: a point for each limit on the confidence of a finding "
-        "(min_confidence); for whole scans, since crops have no such limit.</figcaption></figure>"
-        + _table("What other limits would find", head, rows)
+        f"<figure>{froc_curve(models)}<figcaption>FROC: one point per confidence threshold (min_confidence), "
+        "for whole scans only, since crops have no such threshold.</figcaption></figure>"
+        + _table("Results at other confidence thresholds", head, rows)
     )
 
 

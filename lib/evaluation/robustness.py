@@ -1,4 +1,4 @@
-"""Changes of intensity under which a model should find the same."""
+"""Changes of intensity that should not change the prediction of a model."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ _NOISE_HU = 30.0
 
 
 def intensity_changes(hu_std: float) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
-    """Shift by 50 HU either way, contrast by 10 % either way, noise of 30 HU.
+    """Return changes by name: shift by ±50 HU, contrast by ±10 %, and noise of 30 HU with a fixed seed.
 
-    Each works on what the network sees; the noise is the same every time.
+    Each is a function of the network's input.
 
     Args:
-        hu_std: HU in one unit of the normalised image.
+        hu_std: HU per unit of the normalised image.
     """
     shift, noise = _SHIFT_HU / hu_std, _NOISE_HU / hu_std
 

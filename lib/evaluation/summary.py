@@ -1,4 +1,4 @@
-"""From the results of the single images to the figures of a model, each with its interval."""
+"""Summary of the results of all images: the measures of a model with confidence intervals."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ Measure = Callable[[Sequence[CaseResult]], float | None]
 
 
 def summarize(cases: Sequence[CaseResult]) -> dict[str, Any]:
-    """Figures of one model over all images.
+    """Return the measures of one model over all images.
 
     Returns:
-        Each measure as a number, or None where nothing could be measured; under ``averaged`` how it is averaged;
-        under ``interval_95`` its 95 % interval, by resampling the images 1000 times.
+        Each measure as a number, or None if it could not be measured; under ``averaged`` how it is averaged;
+        under ``interval_95`` its 95 % interval, by bootstrap over the images (1000 resamples).
     """
     rng = np.random.default_rng(0)
     draws = rng.integers(len(cases), size=(_RESAMPLES, len(cases)))

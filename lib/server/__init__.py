@@ -1,1 +1,1 @@
-"""The routes that this app puts in front of MONAI Label's own."""
+"""HTTP routes of this app, which take precedence over MONAI Label's own."""

@@ -1,4 +1,4 @@
-"""``/datastore``: MONAI Label's own functions, off the event loop and with their input checked."""
+"""``/datastore`` routes: MONAI Label's own functions, run in the thread pool and with validated input."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
 
 
 class LabelOutput(str, Enum):
-    """Formats in which a label is sent, named as in ``POST /infer``."""
+    """Format of a downloaded label, named as in ``POST /infer``."""
 
     image = "image"
     dicom_seg = "dicom_seg"
-    dicom_sr = "dicom_sr"  # its lesions
-    dicom_seg_lesions = "dicom_seg_lesions"  # a segment for each, as the SR refers to them
+    dicom_sr = "dicom_sr"  # measurements of the lesions
+    dicom_seg_lesions = "dicom_seg_lesions"  # one segment per lesion, as referenced by the SR
     rtstruct = "rtstruct"
-    csv = "csv"  # its lesions
-    json = "json"
+    csv = "csv"  # lesion table
+    json = "json"  # lesion table
 
 
 def datastore_router(app: LungLabelApp) -> APIRouter:
-    """Return the routes over the datastore of ``app``."""
+    """Return the routes of the datastore of ``app``."""
     router = APIRouter(prefix="/datastore", tags=["Datastore"])
 
     @router.get("/", summary="Images and labels", dependencies=[Depends(_USER)])
@@ -79,14 +79,14 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
             if output == LabelOutput.dicom_sr:
                 return dicom_response(report)
             if seg is None:
-                raise UserError("The label has no lesion, so there is no segment.", HTTPStatus.NOT_FOUND)
+                raise UserError("The label has no lesion, so there is no segment to export.", HTTPStatus.NOT_FOUND)
             return dicom_response(seg)
         tables = [app.exports.lesions(record)]
         if output == LabelOutput.csv:
             return Response(as_csv(tables), media_type="text/csv")
         return Response(as_json(tables), media_type="application/json")
 
-    @router.head("/label", summary="Is there a label?", dependencies=[Depends(_USER)])
+    @router.head("/label", summary="Check whether a label exists", dependencies=[Depends(_USER)])
     def check_label(label: str, tag: str = DefaultLabelTag.FINAL.value) -> Any:
         return stock.download_label(label, tag, check_only=True)
 
@@ -94,31 +94,31 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
     def download_image(image: str) -> FileResponse:
         return stock.download_image(image)
 
-    @router.get("/image/info", summary="What is known of an image", dependencies=[Depends(_USER)])
+    @router.get("/image/info", summary="DICOM attributes of an image and notes on it", dependencies=[Depends(_USER)])
     def image_info(image: str) -> dict[str, Any]:
         return stock.get_image_info(image)
 
-    @router.head("/image", summary="Is there such an image?", dependencies=[Depends(_USER)])
+    @router.head("/image", summary="Check whether an image exists", dependencies=[Depends(_USER)])
     def check_image(image: str, check_sum: str | None = None) -> Any:
         if check_sum and ":" in check_sum and check_sum.partition(":")[0] not in _CHECKSUMS:
-            raise UserError(f"check_sum is of {', '.join(_CHECKSUMS)}, such as SHA256:<hex digits>.")
+            raise UserError(f"check_sum must be one of {', '.join(_CHECKSUMS)}, such as SHA256:<hex digits>.")
         return stock.download_image(image, check_only=True, check_sum=check_sum)
 
     @router.put("/", include_in_schema=False)
-    @router.put("/image", summary="Refused", dependencies=[Depends(_ANNOTATOR)])
+    @router.put("/image", summary="Not supported", dependencies=[Depends(_ANNOTATOR)])
     def add_image() -> None:
         app.datastore().add_image("", "", {})
 
-    @router.put("/image/info", summary="Note something about an image")
+    @router.put("/image/info", summary="Add notes to an image")
     def note_image(image: str, info: str = Form("{}"), user: User = Depends(_ANNOTATOR)) -> None:
         app.datastore().update_image_info(image, {**json_object(info, "info"), "user": user.username})
 
-    @router.put("/label/info", summary="Note something about a label")
+    @router.put("/label/info", summary="Add notes to a label")
     def note_label(label: str, tag: str, info: str = Form("{}"), user: User = Depends(_ANNOTATOR)) -> None:
         app.datastore().note_label(label, tag, json_object(info, "info"), user.username)
 
     @router.put("/updatelabelinfo", include_in_schema=False)
-    def note_label_formerly(label: str, tag: str, params: str = Form("{}"), user: User = Depends(_ANNOTATOR)) -> None:
+    def note_label_deprecated(label: str, tag: str, params: str = Form("{}"), user: User = Depends(_ANNOTATOR)) -> None:
         app.datastore().note_label(label, tag, json_object(params), user.username)
 
     @router.get(

@@ -1,4 +1,4 @@
-"""A DICOM object as an HTTP response."""
+"""HTTP response with a DICOM object."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydicom import Dataset
 
 
 def dicom_response(dataset: Dataset) -> Response:
-    """Return the object as a file to download, named by its SOPInstanceUID."""
+    """Return a DICOM object as a file download, named by its SOPInstanceUID."""
     buffer = io.BytesIO()
     dataset.save_as(buffer, write_like_original=False)
     headers = {"Content-Disposition": f'attachment; filename="{dataset.SOPInstanceUID}.dcm"'}

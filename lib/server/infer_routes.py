@@ -1,7 +1,7 @@
-"""``POST /infer``: as OHIF and Slicer send it, in a queue of its own.
+"""``POST /infer`` of OHIF and Slicer, run in the inference queue.
 
-The answer names the version of the model that made the mask and says what to be wary of: ``model_version`` and
-``warnings`` in its JSON. An answer that is only an image, as OHIF wants it, has them in a header.
+The response has the version of the model and warnings about the mask: ``model_version`` and ``warnings`` in its JSON.
+A response that is only an image, as OHIF requests it, has them in the header ``Infer-Params``.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from lib.settings import check_request
 _PARAMS_HEADER = "Infer-Params"
 _HEADER_PARAMS = ("model_version", "warnings")
 
-# What a request may say besides the values of `config.infer`; anything else is ignored.
+# Parameters of a request besides the settings of `config.infer`; all others are ignored.
 _PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id")
 
 
 def infer_router(app: LungLabelApp) -> APIRouter:
-    """Return the route over ``app``."""
+    """Return the inference route of ``app``."""
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 
     @router.post("/infer/{model}", summary="Run inference")
@@ -50,11 +50,12 @@ def infer_router(app: LungLabelApp) -> APIRouter:
         def accept() -> dict[str, Any]:
             if output == ResultType.dicom_seg and (file or session_id):
                 raise UserError(
-                    "A DICOM SEG refers to the images of a series; an uploaded file has none. Ask for image."
+                    "A DICOM SEG refers to the images of a series, which an uploaded file does not have. "
+                    "Use output=image."
                 )
             return _accepted(app, model, json_object(params), image, session_id, uploaded=bool(file))
 
-        request = await run_in_threadpool(accept)  # an invalid request is refused at once
+        request = await run_in_threadpool(accept)  # invalid requests fail before they are queued
 
         def respond() -> Any:
             if not file:
@@ -70,10 +71,10 @@ def infer_router(app: LungLabelApp) -> APIRouter:
 def _accepted(
     app: LungLabelApp, model: str, params: dict[str, Any], image: str, session_id: str, *, uploaded: bool
 ) -> dict[str, Any]:
-    """Return the request as MONAI Label expects it.
+    """Return the validated request, as MONAI Label expects it.
 
     Raises:
-        UserError: There is no such model or image, or a value cannot be used.
+        UserError: There is no such model or image, or a parameter is invalid.
     """
     models = app.info()["models"]
     if model not in models:
@@ -87,7 +88,7 @@ def _accepted(
     if session_id:
         return request | {"image": session_of(app, session_id).image}
     if not image:
-        raise UserError("Say which image: ?image=<SeriesInstanceUID>, a session_id, or a file.")
+        raise UserError("The image is missing: give ?image=<SeriesInstanceUID>, a session_id, or a file.")
     app.datastore().series(image)
     return request | {"image": image}
 

@@ -1,4 +1,4 @@
-"""The server's log, kept in the workspace: it is about patients, and the app's folder may be read-only."""
+"""The server's log file, kept in the workspace: it concerns patients, and the app's folder may be read-only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = Path("logs", "app.log")
 
 
 def move_log(workspace: Path) -> None:
-    """Let the handlers that MONAI Label has set up write into the workspace from now on."""
+    """Redirect the file handlers that MONAI Label has set up to the workspace."""
     target = workspace / _NAME
     if target.parent.exists() and not target.parent.is_dir():
         move_aside(target.parent)

@@ -1,4 +1,4 @@
-"""``/logs``: MONAI Label's own functions, off the event loop, with a sentence where there is nothing to show."""
+"""``/logs`` routes: MONAI Label's own, run in the thread pool, with an error message if there is no output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_LINES = 100_000
 
 
 def log_router() -> APIRouter:
-    """Return the routes over the server's log and its GPU."""
+    """Return the routes of the server's log and of nvidia-smi."""
     admin = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
     router = APIRouter(prefix="/logs", tags=["Others"], dependencies=[admin])
 
@@ -27,13 +27,13 @@ def log_router() -> APIRouter:
         # MONAI Label's page around the lines loads scripts from public hosts.
         return stock.get_logs(str(log_path()), lines, False, True, 0)
 
-    @router.get("/gpu", summary="What nvidia-smi says")
+    @router.get("/gpu", summary="Output of nvidia-smi")
     def gpu() -> Response:
         try:
             output = subprocess.run(["nvidia-smi"], capture_output=True, timeout=30, check=True).stdout
         except (OSError, subprocess.SubprocessError) as error:
             raise UserError(
-                f"nvidia-smi does not answer on this machine ({type(error).__name__}): it may have no NVIDIA GPU.",
+                f"nvidia-smi does not work on this machine ({type(error).__name__}): it may have no NVIDIA GPU.",
                 HTTPStatus.NOT_FOUND,
             ) from error
         return Response(output, media_type="text/plain")

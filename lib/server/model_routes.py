@@ -1,6 +1,6 @@
-"""``/model``: weights sent by a user are kept as a version, and a version serves when somebody says so.
+"""``/model`` routes: upload weights as a new version, and choose the version in use.
 
-None is ever overwritten or removed.
+No version is ever overwritten or removed.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ _LONGEST_NAME = 100
 
 
 def model_router(app: LungLabelApp) -> APIRouter:
-    """Return the routes over the model versions of ``app``; downloads stay MONAI Label's."""
+    """Return the routes of the model versions of ``app``. Downloads are left to MONAI Label."""
     router = APIRouter(prefix="/model", tags=["Model"])
 
-    @router.put("/{model}", summary="Keep weights as a version, which does not serve yet")
+    @router.put("/{model}", summary="Upload weights as a new version that is not in use yet")
     def upload(model: str, file: UploadFile = File(...), user: User = Depends(_ADMIN)) -> dict[str, Any]:
-        _known(app, model)
+        _check_model(app, model)
         with kept_upload(file, app.uploads_dir) as path:
             try:
                 check_usable(app.task_config.network, path)
             except UserError as error:
-                raise UserError(f"The file holds no weights of this network that can be used. {error}") from error
+                raise UserError(f"The file has no usable weights of this network. {error}") from error
             version = app.models.keep(path, {"uploaded_by": user.username, "file": file.filename})
         return {
             "version": version,
             "model_version": app.models.serving_version(),
             "detail": f"The weights are kept as version {version}, which is not in use. To compare it with the one in "
-            f'use: POST /train/{model} with {{"compare": "{version}"}}. To use it: Use it in OHIF\'s panel, or '
+            f'use: POST /train/{model} with {{"compare": "{version}"}}. To use it: "Use it" in OHIF\'s panel, or '
             f"POST /model/{model}/serve?version={version}.",
         }
 
-    @router.post("/{model}/serve", summary="Let a kept version serve")
+    @router.post("/{model}/serve", summary="Use another version")
     def serve(model: str, version: str, by: str = "", user: User = Depends(_ADMIN)) -> dict[str, Any]:
-        _known(app, model)
+        _check_model(app, model)
         who = (
             user.username if settings.MONAI_LABEL_AUTH_ENABLE else " ".join(by.split())[:_LONGEST_NAME] or user.username
         )
@@ -54,14 +54,14 @@ def model_router(app: LungLabelApp) -> APIRouter:
             raise UserError(str(error), HTTPStatus.NOT_FOUND) from error
         return {"model_version": app.models.serving_version(), "previous": app.models.previous_version()}
 
-    @router.delete("/{model}", summary="Refused", dependencies=[Depends(_ADMIN)])
+    @router.delete("/{model}", summary="Not supported", dependencies=[Depends(_ADMIN)])
     def delete(model: str) -> None:
-        _known(app, model)
-        raise UserError("Models are never removed by this server: every version stays, and another one can serve.")
+        _check_model(app, model)
+        raise UserError("Models are never removed by this server. To stop using a version, choose another one.")
 
     return router
 
 
-def _known(app: LungLabelApp, model: str) -> None:
+def _check_model(app: LungLabelApp, model: str) -> None:
     if model not in app.info()["models"]:
         raise UserError(f"There is no model {model!r}.", HTTPStatus.NOT_FOUND)

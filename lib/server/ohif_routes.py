@@ -1,4 +1,4 @@
-"""``/ohif``: the viewer's files, its configuration, and the panel that this app adds to it."""
+"""``/ohif`` routes: the viewer's files, its configuration, and this app's panel."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _INDEX = _BUNDLE / "index.html"
 _CONFIG = Path(__file__).parents[1] / "viewer" / "app-config.js"
 _PANEL = Path(__file__).parents[1] / "viewer" / "panel"
 _HASHED_NAME = re.compile(r"[0-9a-f]{16,}")
-# The bundle takes fonts from public hosts, and has pages and workers for services of others.
-_ELSEWHERE = re.compile(r"<link\b[^>]*\bhttps?://[^>]*>|@import\s+url\([\"']?https?://[^)]*\)[^;]*;")
+# The bundle loads fonts from public hosts, and contains pages and workers for third-party services.
+_EXTERNAL = re.compile(r"<link\b[^>]*\bhttps?://[^>]*>|@import\s+url\([\"']?https?://[^)]*\)[^;]*;")
 _UNUSED = ("_headers", "_redirects", "google.js", "serve.json", "silent-refresh.html", "sw.js")
-# OHIF's decoders of pixels are WebAssembly with bindings made by `new Function`; so is what loads a SEG.
-_EVALUATED = ("'wasm-unsafe-eval'", "'unsafe-eval'")
+# OHIF's pixel decoders and its SEG loader are WebAssembly with bindings created by `new Function`.
+_SCRIPT_SOURCES = ("'wasm-unsafe-eval'", "'unsafe-eval'")
 
 
 def ohif_router() -> APIRouter:
-    """Return the routes. A path that is no file is a page of the viewer, which its index.html routes by itself."""
+    """Return the routes of the viewer. Paths without a file get index.html, which routes them in the browser."""
     router = APIRouter(
         prefix="/ohif",
         include_in_schema=False,
         dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     )
 
-    # Workers take the policy of their own file, so every file has that of the page.
-    policy = {"Content-Security-Policy": page_policy(_without_elsewhere(_INDEX), scripts=_EVALUATED)}
+    # A worker uses the policy of its own file, so every file gets that of the page.
+    policy = {"Content-Security-Policy": page_policy(_without_external(_INDEX), scripts=_SCRIPT_SOURCES)}
 
     @router.get("/app-config.js")
     def config() -> FileResponse:
@@ -58,17 +58,17 @@ def ohif_router() -> APIRouter:
         file = (_BUNDLE / path).resolve()
         if not file.is_file() or not file.is_relative_to(_BUNDLE.resolve()):
             file = _INDEX
-        lasting = _HASHED_NAME.search(file.name)
-        cache = "public, max-age=31536000, immutable" if lasting else "no-cache"
+        hashed = _HASHED_NAME.search(file.name)
+        cache = "public, max-age=31536000, immutable" if hashed else "no-cache"
         headers = {"Cache-Control": cache, **policy}
         if file.suffix in (".css", ".html"):
-            return Response(_without_elsewhere(file), media_type=get_mime_type(str(file)), headers=headers)
+            return Response(_without_external(file), media_type=get_mime_type(str(file)), headers=headers)
         return FileResponse(file, media_type=get_mime_type(str(file)), headers=headers)
 
     return router
 
 
 @functools.lru_cache(maxsize=64)
-def _without_elsewhere(file: Path) -> str:
-    """Return a page or style sheet without what it would load from other hosts."""
-    return _ELSEWHERE.sub("", file.read_text(encoding="utf-8"))
+def _without_external(file: Path) -> str:
+    """Return a page or style sheet without the references to other hosts."""
+    return _EXTERNAL.sub("", file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""``GET /attention/{image}``: the attention map as a picture, one URL for those who use OHIF."""
+"""``GET /attention/{image}``: the attention map as a PNG picture, for OHIF."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lib.server.app_protocol import LungLabelApp
 
 
 def picture_router(app: LungLabelApp) -> APIRouter:
-    """Return the route over ``app``."""
+    """Return the attention picture route of ``app``."""
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 
     @router.get("/attention/{image}", summary="Slices with mask and attention map side by side, PNG")
     async def attention(image: str, http: Request) -> Response:
-        await run_in_threadpool(app.datastore().series, image)  # what is wrong is told at once
+        await run_in_threadpool(app.datastore().series, image)  # invalid requests fail before they are queued
         return Response(await app.inferences.run(http, lambda: _picture(app, image)), media_type="image/png")
 
     return router
@@ -41,5 +41,5 @@ def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:
 
 
 def _voxels(image: sitk.Image) -> np.ndarray:
-    """Return voxels with the axes of the image."""
+    """Return the voxels of an image as (column, row, slice)."""
     return sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)

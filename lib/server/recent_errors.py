@@ -1,4 +1,4 @@
-"""The last errors of the server's log, for people who do not read logs."""
+"""Recent warnings and errors of the server, for the status page."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class RecentErrors(logging.Handler):
-    """Keep the last warnings and errors of this app and of MONAI Label.
+    """Log handler that keeps the last warnings and errors in memory.
 
     Args:
-        count: How many.
+        count: Number of records to keep.
     """
 
     def __init__(self, count: int = 20) -> None:
@@ -20,7 +20,7 @@ class RecentErrors(logging.Handler):
         self._records: deque[dict[str, Any]] = deque(maxlen=count)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record."""
+        """Store a record."""
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         self._records.appendleft({"time": when, "level": record.levelname, "message": record.getMessage()})
 

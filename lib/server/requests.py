@@ -1,4 +1,4 @@
-"""What comes with a request: its JSON parameters and its uploaded files."""
+"""Content of requests: JSON parameters and uploaded files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SUFFIX = re.compile(r"[a-z0-9._-]{0,16}")
 
 
 def json_object(text: str | None, name: str = "params") -> dict[str, Any]:
-    """Parse a JSON object in the field ``name`` of a form.
+    """Parse the JSON object in the form field ``name``.
 
     Raises:
-        UserError: It is no JSON object.
+        UserError: The text is not a JSON object.
     """
     try:
         value = json.loads(text or "{}")
@@ -36,7 +36,7 @@ def json_object(text: str | None, name: str = "params") -> dict[str, Any]:
         raise UserError(f"{name} must be a JSON object; it is nested too deeply.") from None
     except ValueError as error:
         reason = str(error).encode(errors="replace").decode()
-        raise UserError(f"{name} must be a JSON object; it is no JSON: {reason}.") from None
+        raise UserError(f"{name} must be a JSON object, but is not valid JSON: {reason}.") from None
     if not isinstance(value, dict):
         raise UserError(f"{name} must be a JSON object, not {type(value).__name__}.")
     return value
@@ -44,14 +44,17 @@ def json_object(text: str | None, name: str = "params") -> dict[str, Any]:
 
 @contextmanager
 def kept_upload(upload: UploadFile, folder: Path) -> Iterator[Path]:
-    """Keep an uploaded file on disk within the context.
+    """Store an uploaded file on disk within the context, and yield its path.
 
-    It gets a name of our own; of the sender's only the suffix is kept.
+    The file gets a random name; only the suffix of the client's name is kept.
+
+    Raises:
+        UserError: The file name has no valid suffix.
     """
     name = Path(upload.filename or "").name.lower()
     suffix = next((s for s in (".nii.gz", ".seg.nrrd") if name.endswith(s)), Path(name).suffix)
     if not _SUFFIX.fullmatch(suffix):
-        raise UserError(f"The file name {(upload.filename or '')[:100]!r} has no suffix that tells what it is.")
+        raise UserError(f"The file name {(upload.filename or '')[:100]!r} has no suffix that gives the file format.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{uuid.uuid4().hex}{suffix}"
     try:
@@ -64,12 +67,12 @@ def kept_upload(upload: UploadFile, folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def uploaded_volume(upload: UploadFile, folder: Path) -> Iterator[Path]:
-    """Keep an uploaded image as a volume like those of the datastore within the context.
+    """Convert an uploaded image to a volume like those of the datastore within the context, and yield its path.
 
-    What comes after reads a file of ours: readers differ in what they make of an odd header.
+    All later steps read a file that this app wrote, because readers interpret unusual headers differently.
 
     Raises:
-        UserError: It is no three-dimensional image in one file.
+        UserError: The upload is not a three-dimensional image in one file.
     """
     with kept_upload(upload, folder) as sent:
         volume = sent.with_name(f"volume-{sent.stem.partition('.')[0]}.nrrd")

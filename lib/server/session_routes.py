@@ -1,7 +1,7 @@
-"""``/session``: one image sent once and segmented several times, as MONAI Label's clients offer it.
+"""``/session`` routes: an image uploaded once and segmented several times, as MONAI Label's clients do.
 
-MONAI Label's own unpacks archives of any size wherever their names lead, and takes any text as an id. Neither is
-needed: a volume is one file.
+MONAI Label's own routes unpack archives of any size, follow paths out of the folder (zip slip) and accept any text as
+an id. None of this is needed: a volume is one file.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ _ID = re.compile(r"[0-9a-f-]{36}")
 
 
 def session_router(app: LungLabelApp) -> APIRouter:
-    """Return the routes over the sessions of ``app``."""
+    """Return the session routes of ``app``."""
     router = APIRouter(
         prefix="/session",
         tags=["Session"],
         dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     )
 
-    @router.put("/", summary="Send an image for several requests")
+    @router.put("/", summary="Upload an image for several requests")
     def create(uncompress: bool = False, expiry: int = 0, files: list[UploadFile] = File(...)) -> dict[str, Any]:
         if uncompress or len(files) != 1:
-            raise UserError("A session is of one image file (.nii, .nii.gz, .nrrd or .mha); archives are not unpacked.")
+            raise UserError("A session takes one image file (.nii, .nii.gz, .nrrd or .mha); archives are not unpacked.")
         sessions = _sessions(app)
         with uploaded_volume(files[0], app.uploads_dir) as volume:
             session_id, session = sessions.add_session(str(volume), expiry)
         return {"session_id": session_id, "session_info": session.to_json()}
 
-    @router.get("/{session_id}", summary="What is known of a session, or its image")
+    @router.get("/{session_id}", summary="Metadata of a session, or its image")
     def get(session_id: str, update_ts: bool = False, image: bool = False) -> Any:
         session = session_of(app, session_id, update_ts)
         return FileResponse(session.image, filename=Path(session.image).name) if image else session.to_json()
@@ -58,7 +58,7 @@ def session_of(app: LungLabelApp, session_id: str, update_ts: bool = True) -> An
     """Return a session of MONAI Label by its id.
 
     Raises:
-        UserError: There is none.
+        UserError: There is no such session.
     """
     session = _sessions(app).get_session(session_id, update_ts=update_ts) if _ID.fullmatch(session_id) else None
     if session is None:

@@ -1,4 +1,4 @@
-"""``GET /status``: the state of the server as a page for people; ``/status/data``: the same as JSON."""
+"""``GET /status``: the status page; ``GET /status/data``: its data as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAGE = Path(__file__).parent / "status.html"
 
 
 def status_router(app: LungLabelApp) -> APIRouter:
-    """Return the routes over ``app``."""
+    """Return the status routes of ``app``."""
     router = APIRouter(
         prefix="/status", tags=["App"], dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
     )
@@ -38,7 +38,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
     def page() -> HTMLResponse:
         return HTMLResponse(html, headers=policy)
 
-    @router.get("/data", summary="How the work stands")
+    @router.get("/data", summary="Data of the status page")
     def data() -> dict[str, Any]:
         datastore = app.datastore()
         labels = datastore.labels

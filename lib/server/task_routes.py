@@ -1,4 +1,4 @@
-"""``/info``, ``/activelearning``, ``/train`` and ``/scoring``: MONAI Label's own functions, off the event loop."""
+"""``/info``, ``/activelearning``, ``/train``, ``/scoring``: MONAI Label's own functions, run in the thread pool."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lib.storage.json_values import check_sendable
 
 _NOT_FOUND = HTTPStatus.NOT_FOUND
 _BATCH_DEFAULTS = {"device": "cuda", "save_label": True, "label_tag": "original", "max_workers": 1}
-_NAMES = ("model", "method", "strategy", "client_id")  # MONAI Label looks things up by them
+_NAMES = ("model", "method", "strategy", "client_id")  # MONAI Label uses them as dict keys
 _USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
 _ADMIN = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
 _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
@@ -34,15 +34,15 @@ def _sendable(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-# They are part of the state of the task: what JSON cannot hold would break every answer that has it.
+# They are returned with the status of the task: values that JSON cannot hold would break every such response.
 _Params = Annotated[dict[str, Any], AfterValidator(_sendable)]
 
 
 def _not_sync(run_sync: bool) -> bool:
     if run_sync:
         raise UserError(
-            "run_sync is not offered: it would take one of the threads that answer everybody for as long as the task "
-            "runs. Start it without, and ask GET /train/, /scoring/ or /batch/infer/ how it goes."
+            "run_sync is not supported: it would block a request thread for as long as the task runs. "
+            "Start the task without it, and get its status from GET /train/, /scoring/ or /batch/infer/."
         )
     return run_sync
 
@@ -51,10 +51,10 @@ _NeverSync = Annotated[bool, AfterValidator(_not_sync)]
 
 
 def task_router(app: LungLabelApp) -> APIRouter:
-    """Return the routes over ``app``."""
+    """Return the task routes of ``app``."""
     router = APIRouter()
 
-    @router.get("/info/", tags=["App"], summary="What this app is and how it is doing", dependencies=[Depends(_USER)])
+    @router.get("/info/", tags=["App"], summary="Models, strategies and status", dependencies=[Depends(_USER)])
     def info() -> dict[str, Any]:
         return app.info()
 
@@ -109,7 +109,7 @@ def task_router(app: LungLabelApp) -> APIRouter:
 
 
 def _by_name(params: dict[str, Any] | None, names: Any) -> dict[str, Any] | None:
-    """Return the parameters of each task by its name, as MONAI Label merges them."""
+    """Return the parameters of all tasks by name after checking them, as MONAI Label expects them."""
     for name in names:
         if params and not isinstance(params.get(name, {}), dict):
             raise UserError(f"The parameters of {name} must be a JSON object, not {params[name]!r}.")

@@ -1,4 +1,4 @@
-"""``/viewer``: what the panel in OHIF asks for beyond MONAI Label's own routes."""
+"""``/viewer`` routes: requests of the panel in OHIF beyond MONAI Label's own routes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels")
 
 
 def viewer_router(app: LungLabelApp) -> APIRouter:
-    """Return the routes over the datastore of ``app``."""
+    """Return the viewer routes of ``app``."""
     router = APIRouter(
         prefix="/viewer",
         tags=["Viewer"],
@@ -35,7 +35,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
 
     @router.get(
         "/status",
-        summary="Cases labelled, model in use, others that can be, training that runs, what became of the last",
+        summary="Labelled cases, model in use and alternatives, running training, result of the last one",
     )
     def status() -> dict[str, Any]:
         info = app.info()
@@ -53,11 +53,11 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
             "verdict": (ended and _failure(ended[-1])) or stats.get("verdict", {}).get("reason"),
         }
 
-    @router.get("/case", summary="The latest final label of an image, else the initial one, and what others marked")
+    @router.get("/case", summary="The latest final or else the initial label of an image, and other candidates")
     def case(image: str) -> dict[str, Any]:
         slices = app.datastore().series(image).instance_count
         labels = app.datastore().labels
-        if damaged := labels.damage(image, former=False):  # an older label in its place would go unnoticed
+        if damaged := labels.damage(image, former=False):  # do not silently fall back to an older label
             return {"image": image, "label": None, "candidates": [], "damaged": [one.problem for one in damaged]}
         current = labels.current(image)
         record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
@@ -89,7 +89,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
 
 
 def _other_versions(models: ModelStore, in_use: str | None) -> dict[str, Any]:
-    """Return the version kept last, if it is not in use, with its verdict; and the version in use before."""
+    """Return the last kept version with its verdict, unless it is in use, and the version in use before."""
     last = next(iter(models.manifests()[-1:]), None)
     kept = {"version": last["version"], "verdict": outcome(last)} if last and last["version"] != in_use else None
     previous = models.previous_version()
@@ -97,19 +97,20 @@ def _other_versions(models: ModelStore, in_use: str | None) -> dict[str, Any]:
 
 
 def _progress(stats: dict[str, Any]) -> dict[str, Any]:
-    """Return the epochs done of the running training; None until it has any, and after the last one."""
+    """Return the completed and total epochs of the running training; None before the first and after the last."""
     return {name: None if "verdict" in stats else stats.get(name) for name in ("epoch", "total_epochs")}
 
 
 def _failure(task: dict[str, Any]) -> str | None:
-    """Return why the last training came to no verdict, None if it did."""
+    """Return why the last training ended without a verdict, or None."""
     if task["status"] == "STOPPED":
-        return "Stopped before its end. The model in use stays."
+        return "Stopped before it was complete. The model in use is unchanged."
     if task["status"] != "ERROR":
         return None
-    last_line = next(iter([*task.get("details", [])][-1:]), "it ended without a word")
+    last_line = next(iter([*task.get("details", [])][-1:]), "it ended without an error message.")
     return (
-        f"Failed: {last_line.rpartition('Error: ')[2]} The model in use stays; logs/app.log in the workspace has more."
+        f"Failed: {last_line.rpartition('Error: ')[2]} The model in use is unchanged; see logs/app.log in the "
+        "workspace."
     )
 
 

@@ -1,1 +1,1 @@
-"""OHIF as MONAI Label ships it, served right."""
+"""Configuration and panel for the OHIF viewer that MONAI Label ships."""

@@ -1,7 +1,7 @@
 /* OHIF's configuration for this server. Research use only; not a medical device. */
 
-// MONAI Label's panel else looks for its server at port 8000, or where it was when this browser was here last: it keeps
-// the address in a cookie of this path, which all ports of a machine share.
+// By default, MONAI Label's panel connects to port 8000 or to the last server of this browser: it stores the address in
+// a cookie of this path, which all ports of a machine share.
 document.cookie = `MONAILABEL_SERVER_URL=${window.location.origin}; path=/ohif; SameSite=Strict`;
 
 window.config = {
@@ -44,7 +44,7 @@ window.config = {
   ],
 };
 
-// Brushes, Submit Label and the rest that MONAI Label's own panel lacks.
+// LungLabel's panel: brushes, Submit Label and what else MONAI Label's panel lacks.
 import('/ohif/lunglabel/main.js');
-// Listeners for it are called in the order they came in; OHIF's own, which leaves the study, comes after this one.
+// Listeners are called in the order of registration: this one before OHIF's own, which leaves the study.
 window.addEventListener('popstate', event => window.lunglabel?.onBack(event));

@@ -116,7 +116,7 @@ export class Editor extends EventTarget {
     const { labelmap, known } = this.history;
     const index = point && labelmap.labelledAt(point);
     if (index === null) {
-      this.say('There is no finding under the pointer: point at one, then press the key.');
+      this.say('There is no finding under the pointer. Point at one, then press the key.');
       return;
     }
     labelmap.write(separateFinding(known, labelmap.size, index, keep));
@@ -166,7 +166,7 @@ export class Editor extends EventTarget {
   #onRunStarted() {
     this.running = true;
     this.#changed();
-    this.say('The model is at work…', '');
+    this.say('The model is running…', '');
   }
 
   /**

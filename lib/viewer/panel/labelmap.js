@@ -1,9 +1,9 @@
-/** The mask as the viewer holds it. */
+/** The mask in the viewer. */
 
 // MONAI Label's own panel gives its mask this name.
 export const SEGMENTATION_ID = '1';
 
-/** Steps to a voxel itself and to those that touch it, nearest first. */
+/** Offsets to a voxel itself and its 26 neighbours, nearest first. */
 const NEIGHBOURS = [-1, 0, 1]
   .flatMap(x => [-1, 0, 1].flatMap(y => [-1, 0, 1].map(z => [x, y, z])))
   .sort((one, other) => Math.hypot(...one) - Math.hypot(...other));
@@ -108,7 +108,7 @@ export class Labelmap {
   }
 }
 
-/** Does OHIF have the mask, on the screen or not? */
+/** Return whether OHIF has the mask, on the screen or not. */
 export function isHeld() {
   return services.segmentationService.getSegmentations().some(s => s.segmentationId === SEGMENTATION_ID);
 }

@@ -1,4 +1,4 @@
-/** Adds LungLabel's panel to MONAI Label's own, whenever OHIF shows that. */
+/** Adds LungLabel's panel to MONAI Label's own whenever OHIF shows it. */
 
 import { Editor } from './editor.js';
 import { guardUnsaved } from './guard.js';
@@ -10,7 +10,7 @@ let editor = null;
 /** @type {Panel | null} */
 let panel = null;
 
-/** OHIF builds its side panel anew when a study is opened and when the panel is unfolded. */
+/** Attach the panel; OHIF rebuilds its side panel when a study is opened and when the panel is unfolded. */
 function mount() {
   const place = document.querySelector('.monaiLabelPanel');
   if (panel?.place === place) return;

@@ -1,8 +1,8 @@
 /**
- * Lets OHIF know where frame 1 of a multi-frame image lies.
+ * Fixes OHIF's metadata of frame 1 of a multi-frame image.
  *
- * OHIF keeps one record for an image and writes into it whatever frame it was asked for last. It knows frame 1 by that
- * record alone, so that frame 1 was sorted in at the place of another, and frames and masks lay one slice off.
+ * OHIF keeps one metadata record per image and overwrites it with the frame requested last. It reads frame 1 from that
+ * record, so frame 1 got the position of another frame, and frames and masks were displaced by one slice.
  */
 
 const ABOVE_OHIF = 10_000; // OHIF's own provider of metadata has 9999
@@ -18,7 +18,7 @@ export function register() {
  */
 function ofFirstFrame(type, imageId) {
   if (typeof imageId !== 'string' || !imageId.startsWith('wadors:') || !imageId.endsWith('/frames/1')) return undefined;
-  // The same frame by a name under which OHIF keeps no record, so that it reads the frame's number from the name.
+  // Another spelling of the same frame, for which OHIF has no record and therefore parses the frame number.
   const spelledOut = imageId.replace(/1$/, '01');
   const isMultiFrame = Number(cornerstone.metaData.get('instance', spelledOut)?.NumberOfFrames) > 1;
   return isMultiFrame ? cornerstone.metaData.get(type, spelledOut) : undefined;

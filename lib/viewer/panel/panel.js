@@ -95,7 +95,7 @@ export class Panel {
     parts.load.onclick = () => this.#attempt(parts.load, 'Loading…', () => this.#load());
     parts.submit.onclick = () => this.#attempt(parts.submit, 'Submitting…', () => this.#submit());
     parts.next.onclick = () => this.#attempt(parts.next, 'Looking for the next sample…', () => this.#next());
-    parts.attention.onclick = () => this.#attempt(parts.attention, 'The model is at work…', () => this.#attention());
+    parts.attention.onclick = () => this.#attempt(parts.attention, 'The model is running…', () => this.#attention());
     parts.strategy.onchange = () => localStorage.setItem(STRATEGY_KEY, parts.strategy.value);
   }
 
@@ -157,7 +157,7 @@ export class Panel {
     const { history } = this.editor;
     if (!annotator.value.trim()) {
       annotator.focus();
-      throw new Error('Your name is missing: enter it above, it is kept with the label.');
+      throw new Error('Your name is missing. Enter it above; it is stored with the label.');
     }
     if (!history) return '';
     if (!history.labelled && !confirm('The mask is empty. Submit that there is no tumour in this scan?')) return '';
@@ -189,9 +189,9 @@ export class Panel {
   }
 
   async #next() {
-    if (!this.parts.strategy.value) await this.#offerStrategies(); // the server was away at first
+    if (!this.parts.strategy.value) await this.#offerStrategies(); // the server was not reachable at first
     const sample = await fetchNextSample(this.parts.strategy.value);
-    if (!sample.StudyInstanceUID) return 'There is no other: all are labelled, or just offered to somebody else.';
+    if (!sample.StudyInstanceUID) return 'No other scan: all are labelled, or were just offered to somebody else.';
     openSample(sample);
     return '';
   }
@@ -280,7 +280,7 @@ export class Panel {
     parts.stored.hidden = !this.stored && !this.candidates.length;
     parts.storedText.textContent = this.stored
       ? describe(this.stored)
-      : `Others have marked this scan in ${this.candidates.length} ways, not checked here:`;
+      : `This scan has ${this.candidates.length} labels of other origin, not reviewed here:`;
   }
 }
 
@@ -291,6 +291,6 @@ export class Panel {
  */
 function describe({ number, tag, annotator, time, note }) {
   const when = new Date(time * 1000).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
-  const what = tag === 'initial' ? 'Initial, not checked here: label' : 'Stored: label';
+  const what = tag === 'initial' ? 'Initial, not reviewed here: label' : 'Stored: label';
   return `${what} ${number}${annotator ? ` by ${annotator}` : ''}, ${when}${note ? ` – ${note}` : ''}`;
 }

@@ -5,7 +5,7 @@ import { onCapture, stop } from './guard.js';
 
 const BUTTON = 'button[title="Run Segmentation"]';
 const QUESTION =
-  'The mask has changes that are not submitted, and Run replaces it. Undo would bring them back. Run the model?';
+  'Run replaces the mask, which has changes that are not submitted. Undo brings them back. Run the model?';
 
 /**
  * Let Run wait until there is a mask for its result, and ask before it replaces edits.
@@ -19,7 +19,7 @@ export function guardRun(editor) {
     if (!editor.history) {
       stop(event);
       waiting = true;
-      editor.say('Run starts as soon as the scan is on the screen.');
+      editor.say('Run starts as soon as the scan is loaded.');
     } else if (editor.running || (editor.unsaved && !confirm(QUESTION))) {
       stop(event);
     }

@@ -67,9 +67,9 @@ function sentence(body, status) {
     const { detail } = JSON.parse(body);
     if (typeof detail === 'string') return detail;
   } catch {
-    // A proxy in between answers in HTML.
+    // The HTML error page of a proxy.
   }
-  return `The server refused (HTTP ${status}) without saying why; logs/app.log in the workspace may tell.`;
+  return `The server responded with HTTP ${status} and no reason; see logs/app.log in the workspace.`;
 }
 
 /** @returns {Promise<Status>} */

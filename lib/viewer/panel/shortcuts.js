@@ -5,11 +5,11 @@ import { closest } from './dom.js';
 const TYPED_INTO = 'input:not([type="range"], [type="checkbox"]), textarea, select, dialog';
 
 /**
- * Call an action when its key is pressed, before OHIF sees the key; not while the user types into a field.
+ * Call an action when its key is pressed, before OHIF handles the key, except while the user types into a field.
  *
  * @param {Record<string, () => void>} actions by key, such as "b", "ctrl+z", "ctrl+shift+z"; Cmd counts as Ctrl
  * @param {() => boolean} enabled
- * @param {AbortSignal} signal ends it
+ * @param {AbortSignal} signal removes the listener
  */
 export function listenToKeys(actions, enabled, signal) {
   /** @param {KeyboardEvent} event */

@@ -19,8 +19,8 @@ const TEMPLATE = `
 <div data-status="verdict" hidden></div>
 <div data-status="damaged" class="problem" hidden></div>
 <div class="lunglabel-row">
-  <button data-status="train" title="Train a new version of the model on what is labelled">Train now</button>
-  <button data-status="stop" title="Nothing of this training is kept" hidden>Stop training</button>
+  <button data-status="train" title="Train a new version of the model on all labels">Train now</button>
+  <button data-status="stop" title="Stop and discard this training" hidden>Stop training</button>
   <a href="/status" target="_blank">Status page</a>
 </div>`;
 
@@ -68,7 +68,7 @@ export class StatusView {
   async #train() {
     await startTraining();
     await this.refresh();
-    return 'A training was started; you can go on meanwhile.';
+    return 'Training started. You can continue labelling.';
   }
 
   /** @param {string} version */
@@ -81,7 +81,7 @@ export class StatusView {
   async #stop() {
     await stopTraining();
     await this.refresh();
-    return 'The training is stopped; the model in use stays.';
+    return 'Training stopped. The model in use is unchanged.';
   }
 
   /** @param {import('./server.js').Status} status */
@@ -90,7 +90,7 @@ export class StatusView {
     lines.cases.textContent = `${labelled} of ${cases} cases labelled`;
     lines.model.textContent = model_version
       ? `Model in use: ${model_version}`
-      : 'No model yet: draw by hand, submit, train.';
+      : 'No model yet: draw masks by hand, submit them, then train.';
     lines.problem.hidden = !model_problem;
     lines.problem.textContent = model_problem ?? '';
     lines.kept.hidden = lines.use.hidden = !kept;
@@ -121,7 +121,7 @@ export class StatusView {
  */
 function offer(button, version) {
   button.value = version ?? '';
-  button.title = version ? `Let version ${version} be the model in use` : '';
+  button.title = version ? `Use version ${version} from now on` : '';
 }
 
 /**

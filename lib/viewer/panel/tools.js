@@ -1,4 +1,4 @@
-/** The brushes that MONAI Label mode has but shows no button for. */
+/** The brushes of MONAI Label mode, which has no buttons for them. */
 
 import { closest } from './dom.js';
 
@@ -23,7 +23,7 @@ export function activate(tool, ball) {
   commandsManager.runCommand('setToolActiveToolbar', { toolName: TOOLS[tool][Number(ball)] });
 }
 
-/** Give the left mouse button back to the grey levels. */
+/** Make the left mouse button adjust window and level again. */
 export function deactivate() {
   commandsManager.runCommand('setToolActiveToolbar', { toolName: 'WindowLevel' });
 }
