@@ -10,9 +10,9 @@ import pytest
 import requests
 import torch
 
+from lib.processes import priority
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, DemoSeries, chest_volume, draw_lesions, write_dicom_series, write_volume
-from lib.processes import priority
 from lib.settings import load_info
 from tests.support.server import REPOSITORY
 from tools.benchmark import busy

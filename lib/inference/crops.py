@@ -20,18 +20,15 @@ _PIXELS_AT_ONCE = 512**2  # in one forward pass
 
 
 class Crop(Protocol):
-    """A preprocessed volume.
-
-    Attributes:
-        image: Normalised, shape (X, Y, Z).
-        spacing: Distance of slices in mm.
-    """
+    """A preprocessed volume."""
 
     @property
-    def image(self) -> torch.Tensor: ...
+    def image(self) -> torch.Tensor:
+        """Return the normalised voxels, shape (X, Y, Z)."""
 
     @property
-    def spacing(self) -> float: ...
+    def spacing(self) -> float:
+        """Return the distance of slices in mm."""
 
 
 AnyCrop = TypeVar("AnyCrop", bound=Crop)
