@@ -141,6 +141,7 @@ def _windows(probability: torch.Tensor, stride: int) -> Iterable[list[_Window]]:
     """
     windows = defaultdict(list)
     for index, found in enumerate((probability[:, 0] >= _SECOND_PASS_PROBABILITY).cpu().numpy()):
+        # Areas of one slice to look at again (4-connectivity), not findings.
         areas, _ = ndimage.label(ndimage.maximum_filter(found, 2 * _SECOND_PASS_MARGIN_PX + 1))
         for number, box in enumerate(ndimage.find_objects(areas), start=1):
             cuts = tuple(_widened(cut, 2 * stride, length) for cut, length in zip(box, areas.shape, strict=True))

@@ -41,7 +41,7 @@ class AdjacentSlicesd(MapTransform):
 
 
 def is_symmetric(offsets_mm: Sequence[float]) -> bool:
-    """Return whether the channels show the same above as below, so that their order may be reversed."""
+    """Return whether the offsets are the same above as below, so that the channels may be flipped."""
     return tuple(offsets_mm) == tuple(-offset for offset in reversed(offsets_mm))
 
 
