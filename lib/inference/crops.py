@@ -20,12 +20,7 @@ _PIXELS_AT_ONCE = 512**2  # in one forward pass
 
 
 class Crop(Protocol):
-    """A preprocessed volume.
-
-    Attributes:
-        image: Normalised, shape (X, Y, Z).
-        spacing: Distance of slices in mm.
-    """
+    """A preprocessed volume."""
 
     @property
     def image(self) -> torch.Tensor:
