@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse
 from monailabel.config import settings
 
+from lib.server.access.route_table import filter_routes
 from lib.server.access.rules import AccessRules
 from lib.server.app_protocol import LungLabelApp
 from lib.server.datastore_routes import datastore_router
@@ -47,7 +48,7 @@ def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: Acc
         ohif_router(),
         _start_page(),
     )
-    replace_routes(server, routers)
+    replace_routes(server, routers, filter_routes)
     add_error_answers(server)
     origins = settings.MONAI_LABEL_CORS_ORIGINS or ()
     replace_middleware(server, lambda inner: access.wrap(inner, origins), keep_cors=bool(origins))

@@ -26,8 +26,8 @@ from monailabel.config import settings as server_settings
 from monailabel.interfaces.utils.app import apps
 from monailabel.utils.async_tasks import utils as async_tasks
 from monailabel.utils.sessions import Sessions
+from starlette.routing import BaseRoute, Route
 
-from lib.server.access.route_table import filter_routes
 from lib.server.patch_list import patch
 from lib.server.sessions import TolerantSessions
 from lib.settings import Settings
@@ -163,13 +163,15 @@ def _loggers() -> list[logging.Logger]:
     "monailabel.app",
     reason="MONAI Label's own routes read any path, block the event loop or load scripts from public hosts.",
 )
-def replace_routes(server: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Put ``routers`` before the routes of ``server``, and take out every route that the table does not offer."""
+def replace_routes(
+    server: FastAPI, routers: Iterable[APIRouter], keep: Callable[[Iterable[BaseRoute]], list[Route]]
+) -> None:
+    """Put ``routers`` before the routes of ``server``, and remove every route that ``keep`` does not return."""
     routes = server.router.routes
     stock = len(routes)
     for router in routers:
         server.include_router(router)
-    routes[:] = filter_routes(routes[stock:] + routes[:stock])
+    routes[:] = keep(routes[stock:] + routes[:stock])
 
 
 @patch(
