@@ -36,7 +36,7 @@ def wait_for_training(client) -> dict:
         task = client.train_status()
         return None if task["status"] in ("SUBMITTED", "RUNNING") else task
 
-    return wait_for(ended, "the end of a training", seconds=1800)
+    return wait_for(ended, "the end of a training", seconds=800)
 
 
 def with_segment(mask: sitk.Image, name: str, value: int) -> sitk.Image:

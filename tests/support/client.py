@@ -51,7 +51,7 @@ def train(server: ServerProcess, **params) -> dict:
     settings = {**FAST_TRAINING, **params}
     answer = requests.post(f"{server.url}/train/lung_tumor", json=settings)
     assert answer.status_code == 200, answer.text
-    task = wait_for(lambda: ended_task(server, "train"), "the end of a training", seconds=1800)
+    task = wait_for(lambda: ended_task(server, "train"), "the end of a training", seconds=800)
     assert task["status"] == "DONE", "\n".join(task["details"])
     stats = train_stats(server)
     assert 1 <= stats["epoch"] <= stats["total_epochs"] == settings["max_epochs"]
