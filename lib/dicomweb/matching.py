@@ -22,7 +22,7 @@ def tag_of(name: str) -> str | None:
     """
     if re.fullmatch(r"[0-9A-Fa-f]{8}", name) and keyword_for_tag(int(name, 16)):
         return name.upper()
-    tag = tag_for_keyword(name)
+    tag = tag_for_keyword(name) if name else None  # the dictionary has retired attributes without a keyword
     return None if tag is None else f"{tag:08X}"
 
 
