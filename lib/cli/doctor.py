@@ -189,13 +189,13 @@ def _studies(studies: str) -> list[str]:
 
 def _look_at_marked(catalog: SeriesCatalog) -> None:
     """Note with each series what would become of the DICOM SEG, RTSTRUCT and LIDC-IDRI readings of it."""
-    from lib.initial_labels.candidates import SEVERAL, in_words
-    from lib.initial_labels.marked_series import look
+    from lib.initial_labels.candidates import AMBIGUOUS, describe
+    from lib.initial_labels.marked_series import read_findings
     from lib.settings import load_info
 
     marks: dict[str, dict[str, list[dict]]] = {}  # by image and checksum of the mask: what is told of each object
     try:
-        for finding in look(catalog.client, catalog, load_info()["imports"]):
+        for finding in read_findings(catalog.client, catalog, load_info()["imports"]):
             for image_id in finding.image_ids:
                 if finding.problem:
                     catalog.note(image_id, finding.problem)
@@ -208,9 +208,9 @@ def _look_at_marked(catalog: SeriesCatalog) -> None:
             if len(masks) == 1:
                 catalog.note(image_id, f"initial label {objects[0]['note']}")
                 continue
-            catalog.note(image_id, SEVERAL)
+            catalog.note(image_id, AMBIGUOUS)
             for info in objects:
-                catalog.note(image_id, f"  {in_words(info)}")
+                catalog.note(image_id, f"  {describe(info)}")
     except Exception as error:  # a PACS that cannot search by modality
         print(f"  DICOM SEG and RTSTRUCT could not be listed: {error}")
 

@@ -17,7 +17,7 @@ from monailabel.utils.async_tasks.utils import tasks
 from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.volume import read_grid
 from lib.errors import UserError
-from lib.initial_labels.candidates import INITIAL, candidates, described
+from lib.initial_labels.candidates import INITIAL, candidates, to_json
 from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
 
@@ -64,7 +64,7 @@ def viewer_router(app: Any) -> APIRouter:
         return {
             "image": image,
             "label": record and _described(record),
-            "candidates": [described(one) for one in others] if len(others) > 1 else [],
+            "candidates": [to_json(one) for one in others] if len(others) > 1 else [],
             "damaged": [],
         }
 
