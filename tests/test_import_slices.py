@@ -104,7 +104,7 @@ def test_a_second_run_converts_and_labels_only_what_is_left(run_import, tmp_path
     assert "2 there already; 0 failed" in run_import(*arguments)
     assert content(studies, tmp_path / "w/labels") == before
     other = [value if value != 2.5 else 5 for value in arguments]
-    assert "made of other slices or with other values" in run_import(*other, status=1)
+    assert "made from other slices or with other values" in run_import(*other, status=1)
     assert content(studies, tmp_path / "w/labels") == before
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib.errors import UserError
-from lib.public_sets.case import Found
-from lib.public_sets.importing import Tally, import_cases, spoken
+from lib.public_sets.case import PublicSet
+from lib.public_sets.import_target import ImportTarget
+from lib.public_sets.importing import Tally, import_cases, phrase
 from lib.public_sets.luna16 import find_luna16
 from lib.public_sets.msd import find_msd
 from lib.public_sets.slices import Scale, find_dicom_slices, find_picture_slices
-from lib.public_sets.workplace import Workplace
 
 _KINDS = {
     "lidc-idri": "LIDC-IDRI: CT series and the XML files of the readings",
@@ -63,32 +63,32 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"There is no folder {args.source}. Give the folder where the set was unpacked.")
     studies = (args.studies or source).resolve()
     _refuse_what_does_not_apply(args)
-    workplace = Workplace(studies, args.workspace, args.dry_run)
+    target = ImportTarget(studies, args.workspace, args.dry_run)
     found = _find_files(args, source, studies)
-    with workplace:
+    with target:
         if found is None:
-            workplace.scan(lambda done, files: print(f"looking at the images: {done} of {files} new files", flush=True))
-            found = _find_dicom(args, source, workplace)
+            target.scan(lambda done, files: print(f"looking at the images: {done} of {files} new files", flush=True))
+            found = _find_dicom(args, source, target)
         for remark in found.remarks:
             print(remark)
         if args.limit is not None and len(found.cases) > args.limit:
             print(f"Only the first {args.limit} of {len(found.cases)} cases, as --limit says.")
             found = replace(found, cases=found.cases[: args.limit])
-        tally = import_cases(found, workplace, lambda line: print(line, flush=True))
+        tally = import_cases(found, target, lambda line: print(line, flush=True))
     _report(tally, found, studies, args)
     return 1 if tally.failures else 0
 
 
-def _find_dicom(args: argparse.Namespace, source: Path, workplace: Workplace) -> Found:
+def _find_dicom(args: argparse.Namespace, source: Path, target: ImportTarget) -> PublicSet:
     if args.kind == "slices":
-        return find_dicom_slices(source, workplace, args.mask_value)
+        return find_dicom_slices(source, target, args.mask_value)
     from lib.public_sets.dicom_sets import find_dicom_set  # its readers are of no use to the others
 
     annotations = args.annotations.resolve() if args.annotations else None
     if annotations and not annotations.is_dir():
         raise UserError(f"There is no folder {args.annotations}.")
-    rules = workplace.settings.info["imports"]
-    return find_dicom_set(args.kind, source, workplace, rules, args.roi, annotations, args.files)
+    rules = target.settings.info["imports"]
+    return find_dicom_set(args.kind, source, target, rules, args.roi, annotations, args.files)
 
 
 def _refuse_what_does_not_apply(args: argparse.Namespace) -> None:
@@ -111,7 +111,7 @@ def _refuse_what_does_not_apply(args: argparse.Namespace) -> None:
             raise UserError(f"{option} means nothing for {args.kind}{without}; leave it out.")
 
 
-def _find_files(args: argparse.Namespace, source: Path, studies: Path) -> Found | None:
+def _find_files(args: argparse.Namespace, source: Path, studies: Path) -> PublicSet | None:
     """What can be told without an index; None for a set of DICOM files."""
     if args.kind == "msd":
         return find_msd(source, args.roi)
@@ -137,8 +137,8 @@ def _scale(args: argparse.Namespace) -> Scale:
     return Scale((rows, columns), args.slice_spacing, tuple(args.window), args.first_slice)
 
 
-def _report(tally: Tally, found: Found, studies: Path, args: argparse.Namespace) -> None:
-    counts = [f"{count} {spoken(outcome, args.dry_run)}" for outcome, count in tally.counts.items() if count]
+def _report(tally: Tally, found: PublicSet, studies: Path, args: argparse.Namespace) -> None:
+    counts = [f"{count} {phrase(outcome, args.dry_run)}" for outcome, count in tally.counts.items() if count]
     print(f"{found.title}: {'; '.join([*counts, f'{len(tally.failures)} failed'])}.")
     for name, reason in tally.failures:
         print(f"  failed  {name}: {reason}")
