@@ -116,9 +116,9 @@ def test_the_folder_for_the_volumes_is_one_of_their_own(run_import, tmp_path):
     before = content(tmp_path)
     assert "other files, such as letter.txt" in run_import("slices", source, "--studies", studies, *arguments, status=1)
     for inside in (source, source / "studies"):
-        assert "within each other" in run_import("slices", source, "--studies", inside, *arguments, status=1)
+        assert "overlap" in run_import("slices", source, "--studies", inside, *arguments, status=1)
     inside = ("slices", source / "P1", "--studies", source, *arguments)
-    assert "within each other" in run_import(*inside, status=1)
+    assert "overlap" in run_import(*inside, status=1)
     assert content(tmp_path) == before
 
 

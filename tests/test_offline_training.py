@@ -116,7 +116,7 @@ def test_training_goes_on_from_weights(data, tmp_path, small_network):
     settings = json.loads((tmp_path / "second" / "manifest.json").read_text())["settings"]
     assert settings["initial"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     small_network["network"]["channels"] = [4, 6]
-    with pytest.raises(UserError, match="are of another network"):
+    with pytest.raises(UserError, match="do not match the network"):
         train.run(arguments(data, tmp_path / "third", "--steps", 2, "--initial", weights))
 
 

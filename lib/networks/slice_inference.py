@@ -1,10 +1,11 @@
-"""The two-dimensional network over a volume, slice by slice in batches; slices without lung cost nothing."""
+"""Slice-wise inference of the 2D network over a volume, in batches and only on slices with lung."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from scipy import ndimage
@@ -12,12 +13,12 @@ from torch import nn
 
 from lib.transforms.adjacent_slices import adjacent_slices
 
-# Axes of (slice, channel, X, Y) along which each view is turned over. Channels are slices above and below.
+# Axes of (slice, channel, X, Y) along which each view is flipped. Channels are slices above and below.
 MIRRORED = ((), (1, 2), (3,), (1, 2, 3))
 _CHANNEL = 1
-_LOGIT_OF_NO_TUMOUR = -20.0
-_WORTH_A_SECOND_LOOK = 0.1  # probability
-_SURROUNDINGS_PX = 16  # that the network sees around it then
+_BACKGROUND_LOGIT = -20.0
+_MIN_PROBABILITY = 0.1  # of the first view, for a pixel to be evaluated in the other views
+_CONTEXT_PX = 16  # margin around such pixels
 
 
 @torch.inference_mode()
@@ -31,26 +32,26 @@ def infer_slices(
     views: int = 1,
     attention: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Run the network on each slice that shows lung.
+    """Run the network on each slice that contains lung.
 
     Args:
-        network: ``AttentionResidualUNet`` in evaluation mode; decides the device.
-        volume: What ``image_transforms`` make, shape (C, 256, 256, D); (1, 256, 256, D) with ``offsets``.
-        lung_slices: First slice with lung and the one after the last.
-        batch_size: Slices brought to the device at a time. A GPU takes them all in one forward pass; a CPU one
-            by one, because the features of one slice stay in its cache: measured a third faster than eight.
-        offsets: Distances, in slices, of those that the network sees as channels of a slice. They are then made of the
-            volume for a batch at a time; None where they are its channels.
-        views: Of how many of ``MIRRORED`` the probability is averaged; the slices that are channels must then lie
-            alike above and below. Only the surroundings of what the first view shows are looked at again.
+        network: ``AttentionResidualUNet`` in evaluation mode; its device is used.
+        volume: Output of ``image_transforms``, shape (C, 256, 256, D); (1, 256, 256, D) with ``offsets``.
+        lung_slices: First slice with lung and one past the last.
+        batch_size: Slices transferred to the device at a time. A GPU processes them in one forward pass; a CPU one by
+            one, because the features of one slice then stay in its cache (measured: a third faster than eight).
+        offsets: Distances, in slices, of the adjacent slices that become channels; the channels are then made from the
+            volume one batch at a time. None if the volume has them as channels already.
+        views: Number of views of ``MIRRORED`` whose probability is averaged; requires symmetric adjacent slices. Only
+            regions around the findings of the first view are evaluated in the others.
         attention: Also return the coefficients of the finest attention gate (eq. 6), of the first view.
 
     Returns:
-        Logits, shape (1, 256, 256, D), on the CPU, very negative where the network was not asked; and the
-        coefficients in [0, 1] of the same shape, or None.
+        Logits, shape (1, 256, 256, D), on the CPU, very negative where the network was not run; and the coefficients
+        in [0, 1] of the same shape, or None.
     """
     device = next(network.parameters()).device
-    logits = torch.full((1, *volume.shape[1:]), _LOGIT_OF_NO_TUMOUR)
+    logits = torch.full((1, *volume.shape[1:]), _BACKGROUND_LOGIT)
     weights = torch.zeros_like(logits) if attention else None
     air = None if offsets is None else volume.min()
     at_once = 1 if device.type == "cpu" else batch_size
@@ -72,32 +73,32 @@ def infer_slices(
 def _mean_of_views(
     network: nn.Module, slices: torch.Tensor, first: torch.Tensor, mirrored: tuple[tuple[int, ...], ...], at_once: int
 ) -> torch.Tensor:
-    """The logits of the first view, replaced near all that it shows by those of the mean probability of all views."""
+    """Return the logits of the first view, replaced around its findings by those of the mean over all views."""
     mean = first.clone()
     probability = first.sigmoid()
     for windows in _windows(probability, network.stride):
         parts = torch.stack([slices[window.place] for window in windows])
-        as_large = at_once * slices[0, 0].numel() // parts[0, 0].numel()  # together as large as whole slices at once
-        others = sum(_seen(network, parts, axes, as_large) for axes in mirrored)
+        count = at_once * slices[0, 0].numel() // parts[0, 0].numel()  # as many pixels as in the passes of whole slices
+        others = cast(torch.Tensor, sum(_mirrored_probability(network, parts, axes, count) for axes in mirrored))
         for window, other in zip(windows, others, strict=True):
             logits = ((probability[window.place] + other) / (1 + len(mirrored))).logit(eps=1e-6)
             mean[window.place] = torch.where(window.near, logits, mean[window.place])
     return mean
 
 
-def _seen(network: nn.Module, parts: torch.Tensor, axes: tuple[int, ...], at_once: int) -> torch.Tensor:
-    """Probability of a mirrored view, turned back."""
+def _mirrored_probability(network: nn.Module, parts: torch.Tensor, axes: tuple[int, ...], at_once: int) -> torch.Tensor:
+    """Return the probability of a mirrored view, flipped back."""
     seen = torch.cat([network(part.flip(axes)) for part in parts.split(at_once)])
     return seen.flip([axis for axis in axes if axis != _CHANNEL]).sigmoid()
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Part of a slice that is looked at again.
+    """Part of a slice that is evaluated in all views.
 
     Attributes:
         place: Index into (slice, channel, X, Y).
-        near: Which of its pixels are near something, bool, (X, Y); each belongs to one window.
+        near: Pixels near a finding, bool, (X, Y); each belongs to one window.
     """
 
     place: tuple[int | slice, ...]
@@ -105,15 +106,15 @@ class _Window:
 
 
 def _windows(probability: torch.Tensor, stride: int) -> Iterable[list[_Window]]:
-    """Windows around all that may be something, in lists of those of one shape, which go through the network together.
+    """Return windows around all possible findings, grouped by shape so that each group forms a batch.
 
     Args:
-        probability: Of the first view, (slice, 1, X, Y).
-        stride: Sides are multiples of twice this.
+        probability: Probability of the first view, (slice, 1, X, Y).
+        stride: Stride of the network; sides are multiples of twice this.
     """
     windows = defaultdict(list)
-    for index, found in enumerate((probability[:, 0] >= _WORTH_A_SECOND_LOOK).cpu().numpy()):
-        areas, _ = ndimage.label(ndimage.maximum_filter(found, 2 * _SURROUNDINGS_PX + 1))
+    for index, found in enumerate((probability[:, 0] >= _MIN_PROBABILITY).cpu().numpy()):
+        areas, _ = ndimage.label(ndimage.maximum_filter(found, 2 * _CONTEXT_PX + 1))
         for number, box in enumerate(ndimage.find_objects(areas), start=1):
             cuts = tuple(_widened(cut, 2 * stride, length) for cut, length in zip(box, areas.shape, strict=True))
             near = torch.from_numpy(areas[cuts] == number).to(probability.device)
@@ -122,7 +123,7 @@ def _windows(probability: torch.Tensor, stride: int) -> Iterable[list[_Window]]:
 
 
 def _widened(cut: slice, step: int, length: int) -> slice:
-    """A cut whose length is a multiple of ``step``, or the whole length, around another one."""
+    """Return a slice around ``cut`` whose length is a multiple of ``step``, or the whole length."""
     side = min(-(-(cut.stop - cut.start) // step) * step, length)
     start = min(max((cut.start + cut.stop - side) // 2, 0), length - side)
     return slice(start, start + side)

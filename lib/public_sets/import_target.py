@@ -70,7 +70,7 @@ class ImportTarget:
         assert isinstance(self.datastore.client, FolderClient)
         return self.datastore.client
 
-    def scan(self, progress: Callable[[int, int], object]) -> None:
+    def scan(self, progress: Callable[[int, int], None]) -> None:
         """Index new files of the folder.
 
         Args:

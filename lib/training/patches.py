@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch.utils.data import IterableDataset
 
 from lib.training.scans import Scan
-from lib.transforms.adjacent_slices import lie_alike
+from lib.transforms.adjacent_slices import are_symmetric
 from lib.transforms.lungs import AIR_HU, inner_air
 
 _FEATHER_PX = 3.0  # width of the soft border of what is set into a lung
@@ -208,7 +208,7 @@ class PatchSampler(IterableDataset):
         if self.rng.random() < 0.5:
             stack = stack.flip(1)
         stack = torch.rot90(stack, int(self.rng.integers(4)), (1, 2))
-        if self.rng.random() < 0.5 and lie_alike(self.offsets):
+        if self.rng.random() < 0.5 and are_symmetric(self.offsets):
             return torch.cat([stack[:-1].flip(0), stack[-1:]]), within.flip(0)
         return stack, within
 

@@ -1,4 +1,4 @@
-"""Findings too small, too doubtful or too long to show."""
+"""Removal of candidate lesions that are too small, too uncertain or too elongated."""
 
 import logging
 from collections.abc import Hashable, Mapping
@@ -16,22 +16,23 @@ logger = logging.getLogger(__name__)
 
 
 class DropDoubtfuld(MapTransform):
-    """Set the probability of a candidate lesion to 0 that is very small, doubtful, or drawn out as a vessel.
+    """Set the probability of candidate lesions to 0 that are very small, uncertain, or elongated like a vessel.
 
-    A candidate is a connected component (26 neighbours) of the probability at or over the threshold. It is judged in
-    the field that the network saw, before the way back: there the outline of a small one is not yet blurred, which
-    would make it doubtful for its size alone. What is dropped is logged, never silent. Where no lungs were found, it
-    is judged by its size alone: so it is in a crop, whose place somebody has chosen.
+    A candidate is a connected component (26 neighbours) of the voxels with a probability of at least the threshold.
+    Candidates are judged in the network's field, before resampling to the image grid, which would blur the outline of
+    small ones and lower their confidence. Removals are logged. Where no lungs were found, only the size is judged, as
+    in a crop, whose position a user has chosen.
 
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D); changed in place.
-        image_key: What the network saw, a MetaTensor of the same field; it tells the size of the voxels.
-        lungs_key: What ``AxialFieldd`` leaves of the lungs, or None.
+        image_key: Input of the network, a MetaTensor of the same field, for the voxel size.
+        lungs_key: Lung mask of ``AxialFieldd``, or None.
         threshold: Probability from which a voxel counts as tumour.
-        min_diameter_mm: Diameter of the ball of the same volume below which a candidate is dropped; 0 keeps all.
-        min_confidence: Probability that half of a candidate's voxels must reach; the threshold or less keeps all. Of a
-            mean of views this asks for a core on which all of them agree, however blurred the rim of a small one.
-        max_elongation: Longest over shortest standard deviation of a candidate's place in space; 0 keeps all.
+        min_diameter_mm: Smallest equivalent spherical diameter; 0 keeps all.
+        min_confidence: Smallest median probability of a candidate's voxels; the threshold or less keeps all. For the
+            mean of several views this requires a core on which the views agree, regardless of a blurred rim.
+        max_elongation: Largest ratio of the longest to the shortest standard deviation of the voxel positions; 0 keeps
+            all.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class DropDoubtfuld(MapTransform):
         self.max_elongation = max_elongation
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Set the probability of the removed candidates to 0, in place."""
         d = dict(data)
         axes = np.asarray(d[self.image_key].affine, float)[:3, :3]
         for key in self.key_iterator(d):
@@ -64,12 +66,12 @@ class DropDoubtfuld(MapTransform):
         return d
 
     def _drop(self, probability: np.ndarray, axes: np.ndarray, size_alone: bool) -> None:
-        """Work on an array (X, Y, Z) in place, all candidates at once: there may be a great many.
+        """Remove candidates from an array (X, Y, Z) in place, vectorized because there may be many.
 
         Args:
-            probability: Of tumour.
+            probability: Probability of tumour.
             axes: Columns are the steps in mm from one voxel to the next.
-            size_alone: Leave probability and shape out of it.
+            size_alone: Judge only the size, not probability and shape.
         """
         window, components, count = label_candidates(probability >= self.threshold)
         if not count:
@@ -91,12 +93,12 @@ class DropDoubtfuld(MapTransform):
 
 
 def _mean(values: np.ndarray, candidate: np.ndarray, voxels: np.ndarray) -> np.ndarray:
-    """Mean over the voxels of each candidate."""
+    """Return the mean over the voxels of each candidate."""
     return np.bincount(candidate, values, minlength=len(voxels)) / np.maximum(voxels, 1)
 
 
 def _elongation(indices: np.ndarray, candidate: np.ndarray, voxels: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Longest over shortest standard deviation of the place of each candidate, its voxels being boxes, not points."""
+    """Return the ratio of longest to shortest standard deviation of the voxel positions, voxels being boxes."""
     points = axes @ indices
     centred = points - np.stack([_mean(line, candidate, voxels) for line in points])[:, candidate]
     moments = [[_mean(one * other, candidate, voxels) for other in centred] for one in centred]
