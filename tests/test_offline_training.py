@@ -170,7 +170,7 @@ def test_a_series_is_read_as_the_server_reads_it(tmp_path, shared_data):
 def test_what_cannot_be_used_is_refused_with_the_reason(tmp_path):
     """C2: GDCM stacked slices that the server leaves out."""
     write_dicom_series(tmp_path / "CT", np.zeros((2, 8, 8), np.int16), np.diag([1.0, 1, 2, 1]), patient_id="P")
-    with pytest.raises(UserError, match=r"CT holds neither volumes .* at least 3 are needed"):
+    with pytest.raises(UserError, match=r"CT contains neither volumes .* at least 3 are needed"):
         dicom_volume(tmp_path / "CT", tmp_path / "cache")
 
 
@@ -224,7 +224,7 @@ def test_evaluate_leaves_out_whom_a_run_was_trained_on(tmp_path):
     [
         ("nowhere", "masks", "There is no"),
         ("images", "negatives", "have no mask"),
-        ("empty", "masks", "holds no volumes"),
+        ("empty", "masks", "contains no volumes"),
     ],
 )
 def test_wrong_folders_are_told(data, images, masks, message):

@@ -1,4 +1,4 @@
-"""A network over many small volumes: those of one size in one go, which costs a fraction of one after the other."""
+"""Batched inference on many small volumes, grouped by size, which is several times faster than one by one."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from lib.transforms.adjacent_slices import AdjacentSlicesd
 
 _BORDER_PX = 2  # of air around each image, at least
 _STEP_PX = 16  # sides are rounded up to it, a multiple of any network's stride here
-_SLICES_AT_ONCE = 256  # of which the images are held in memory
-_PIXELS_AT_ONCE = 512**2  # in one forward pass
+_SLICES_AT_ONCE = 256  # held in memory
+_PIXELS_AT_ONCE = 512**2  # per forward pass
 
 
 def maps_of(
     measure: str, network: nn.Module, cases: Sequence[Scan], info: Mapping[str, Any]
 ) -> Iterator[tuple[Scan, list[torch.Tensor]]]:
-    """What a measure of doubt looks at, for each case: maps of its shape.
+    """Yield the probability maps that an uncertainty measure is computed from, for each case, in its shape.
 
     Args:
         measure: One of ``MEASURES``.
         network: ``AttentionResidualUNet`` in evaluation mode.
-        cases: Crops or whole scans; they come back in another order.
-        info: info.yaml.
+        cases: Crops or whole scans; yielded in another order.
+        info: ``info.yaml``.
     """
 
     @torch.inference_mode()
@@ -51,12 +51,12 @@ def maps_of(
 
 
 def _side(case: Scan) -> int:
-    """Of the square that a case is padded to."""
+    """Return the side of the square that a case is padded to."""
     return -(-(max(case.image.shape[:2]) + 2 * _BORDER_PX) // _STEP_PX) * _STEP_PX
 
 
 def _chunks(cases: list[Scan]) -> Iterator[list[Scan]]:
-    """Cases with so many slices together as fit into memory; a whole scan comes alone."""
+    """Yield groups of cases that fit into memory together; a large scan is a group of its own."""
     chunk: list[Scan] = []
     for case in cases:
         if chunk and sum(one.image.shape[2] for one in [*chunk, case]) > _SLICES_AT_ONCE:
@@ -67,9 +67,9 @@ def _chunks(cases: list[Scan]) -> Iterator[list[Scan]]:
 
 
 def _padded(case: Scan, side: int, preprocessing: Mapping[str, Any]) -> torch.Tensor:
-    """What the network sees of a case, (C, side, side, Z)."""
+    """Return the network input of a case (C, side, side, Z)."""
     stack = AdjacentSlicesd(keys="image", offsets_mm=preprocessing["slice_offsets_mm"])
-    volume = MetaTensor(case.image[None], affine=np.diag([1, 1, case.spacing, 1]))
+    volume = MetaTensor(case.image[None], affine=torch.from_numpy(np.diag([1, 1, case.spacing, 1])))
     seen = stack({"image": volume})["image"].as_tensor()
     air = (preprocessing["hu_window"][0] - preprocessing["hu_mean"]) / preprocessing["hu_std"]
     width, height, _ = case.image.shape

@@ -1,4 +1,4 @@
-"""Volumes of DICOM series for training and evaluation, read as the server reads them."""
+"""Volumes of DICOM series for training and evaluation, read in the same way as by the server."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DicomVolume:
-    """A DICOM series as one file.
+    """A DICOM series written as one file.
 
     Attributes:
-        path: NRRD, HU.
-        patient: Its PatientID; empty where it has none.
-        unmarked: Slices not to be used as free of tumour.
+        path: NRRD file, HU.
+        patient: PatientID; empty if the series has none.
+        unmarked: Slices that may contain unlabelled tumour and must not be used as free of tumour.
     """
 
     path: Path
@@ -35,26 +35,26 @@ class DicomVolume:
 
 
 def dicom_volume(folder: Path, cache: Path) -> DicomVolume:
-    """Write the largest usable CT series below a folder as a volume, once for its files as they are.
+    """Write the largest usable CT series below a folder as a volume, cached until its files change.
 
-    Slices are not to be used as free of tumour where the folder beside it, ``Annotation``, has a file named by the
-    SOP Instance UID (as Lung-PET-CT-Dx does), nor are their neighbours.
+    A slice and its neighbours may contain unlabelled tumour if the sibling folder ``Annotation`` has a file named by
+    its SOP Instance UID (as in Lung-PET-CT-Dx).
 
     Args:
-        folder: Read only.
-        cache: Where the volume is kept, apart from those of other folders.
+        folder: Folder of the series; never written to.
+        cache: Folder for the volumes of all series.
 
     Raises:
-        UserError: There is no usable series, with the reasons.
+        UserError: There is no usable series; the message has the reasons.
     """
     folder = folder.resolve()
-    place = cache / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-    client = FolderClient(folder, place / "segs", place / "index.sqlite")
+    subfolder = cache / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    client = FolderClient(folder, subfolder / "segs", subfolder / "index.sqlite")
     client.scan()
     series = _largest(client, folder)
     files = client.index.instances(series.uid)
     version = hashlib.sha256("\n".join(sorted(f"{file.sop_uid} {file.version}" for file in files)).encode())
-    path = place / f"{series.uid}-{version.hexdigest()[:16]}.nrrd"
+    path = subfolder / f"{series.uid}-{version.hexdigest()[:16]}.nrrd"
     if not path.exists():
         try:
             write_volume(read_volume([file.path for file in files]), path)
@@ -73,17 +73,17 @@ def _largest(client: FolderClient, folder: Path) -> Series:
     if not usable:
         reasons = "; ".join(sorted({f"{one.uid}: {one.problem}" for one in every})) or "there is none"
         raise UserError(
-            f"{folder} holds neither volumes (.nii, .nii.gz, .nrrd) nor a DICOM series that can be used ({reasons})."
+            f"{folder} contains neither volumes (.nii, .nii.gz, .nrrd) nor a usable DICOM series ({reasons})."
         )
     if len(usable) > 1:
-        logger.warning("%s holds %d usable series; the largest is taken, %s.", folder, len(usable), usable[0].uid)
+        logger.warning("%s contains %d usable series; using the largest, %s.", folder, len(usable), usable[0].uid)
     return usable[0]
 
 
 def _around(marked: set[str], files: list[IndexedFile]) -> frozenset[int]:
-    """Slices of the volume whose image is one of those marked, and their neighbours."""
+    """Return the indices of the slices whose image is marked, and of their neighbours."""
     headers = [file.attributes for file in files]
     if not marked or is_multi_frame(headers):
         return frozenset()
-    uids = [files[place].sop_uid for place in slice_stack(headers).order]
+    uids = [files[index].sop_uid for index in slice_stack(headers).order]
     return frozenset(z + step for z, uid in enumerate(uids) if uid in marked for step in (-1, 0, 1))
