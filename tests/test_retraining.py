@@ -179,7 +179,7 @@ def test_one_that_began_by_itself_is_dropped_where_nobody_wants_that_any_more(tm
     server.status = None
     assert not server.look()
     assert not folder.exists()
-    assert "train by hand" in caplog.text
+    assert "manually" in caplog.text
 
 
 @pytest.mark.parametrize("publish", [True, False])
@@ -217,7 +217,7 @@ def test_a_training_that_runs_is_not_taken_for_interrupted(tmp_path):
     with UnfinishedRun(server.note).noted(Run("run", str(tmp_path / "run"), {})):
         assert not server.look()
         with (
-            pytest.raises(UserError, match="runs already"),
+            pytest.raises(UserError, match="already running"),
             UnfinishedRun(server.note).noted(Run("other", str(tmp_path / "other"), {})),
         ):
             pass
