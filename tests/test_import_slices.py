@@ -136,11 +136,11 @@ def test_what_pictures_do_not_tell_must_be_given(run_import, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("slices", "--window", -600, 1500), "--window means nothing for slices without --studies"),
-        (("slices", "--roi", "tumour"), "--roi means nothing for slices;"),
-        (("luna16", "--roi", "nodule"), "--roi means nothing for luna16;"),
-        (("msd", "--annotations", "/"), "--annotations means nothing for msd;"),
-        (("msd", "--mask-value", 0), "--mask-value means nothing for msd;"),
+        (("slices", "--window", -600, 1500), "--window does not apply to slices without --studies"),
+        (("slices", "--roi", "tumour"), "--roi does not apply to slices;"),
+        (("luna16", "--roi", "nodule"), "--roi does not apply to luna16;"),
+        (("msd", "--annotations", "/"), "--annotations does not apply to msd;"),
+        (("msd", "--mask-value", 0), "--mask-value does not apply to msd;"),
     ],
 )
 def test_an_option_that_would_have_no_effect_is_not_passed_over(arguments, sentence, run_import, tmp_path):
