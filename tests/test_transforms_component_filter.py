@@ -1,4 +1,4 @@
-"""DropDoubtfuld keeps what is large and confident enough, and nothing else changes."""
+"""DropUncertaind keeps what is large and confident enough, and nothing else changes."""
 
 import logging
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from lib.transforms.component_filter import DropDoubtfuld
+from lib.transforms.component_filter import DropUncertaind
 
 KEEP_ALL = {"min_diameter_mm": 0, "min_confidence": 0, "max_elongation": 0}
 
@@ -15,7 +15,7 @@ def drop(probability, lungs=True, **options):
     affine = torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0]))
     image = MetaTensor(torch.zeros(1, *probability.shape), affine=affine)
     pred = torch.from_numpy(probability[None].astype(np.float32))
-    transform = DropDoubtfuld(keys="pred", image_key="image", threshold=0.5, **(KEEP_ALL | options))
+    transform = DropUncertaind(keys="pred", image_key="image", threshold=0.5, **(KEEP_ALL | options))
     return transform({"pred": pred, "image": image, "lungs": torch.ones(2, 2, 2) if lungs else None})["pred"]
 
 

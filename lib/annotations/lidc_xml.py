@@ -31,8 +31,8 @@ def read_regions(path: Path, image: sitk.Image, slice_of: Mapping[str, int] | No
         image: Volume of the image, axial slices.
         slice_of: Slice index by SOPInstanceUID; outlines without an entry are placed by their z position.
 
-        Returns:
-            One region, or none if fewer than two readers outlined a nodule.
+    Returns:
+        One region, or none if fewer than two readers outlined a nodule.
 
     Raises:
         UserError: The file is damaged or not a LidcReadMessage. Outlines that do not fit the image raise only when the

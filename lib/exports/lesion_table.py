@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -159,7 +160,7 @@ def as_json(tables: Sequence[tuple[Mapping[str, object], Sequence[Lesion]]]) -> 
 
 def _measure(
     inside: np.ndarray, box: tuple[slice, ...], hu: np.ndarray, grid: _Grid, midline: float | None, label: str
-) -> dict[str, object]:
+) -> dict[str, Any]:
     index = np.argwhere(inside) + [part.start for part in box]
     slices, rows, columns = index.T
     weights = np.prod([widths[places] for widths, places in zip(grid.widths, index.T, strict=True)], axis=0)

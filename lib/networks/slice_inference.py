@@ -57,7 +57,9 @@ def infer_slices(
     at_once = 1 if device.type == "cpu" else batch_size
     for start in range(*lung_slices, batch_size):
         stop = min(start + batch_size, lung_slices[1])
-        seen = volume[..., start:stop] if offsets is None else adjacent_slices(volume, offsets, start, stop, air)
+        seen = volume[..., start:stop]
+        if offsets is not None and air is not None:
+            seen = adjacent_slices(volume, offsets, start, stop, air)
         batch = seen.permute(3, 0, 1, 2).to(device, memory_format=torch.channels_last)
         passes = [network(part, return_attention=True) for part in batch.split(at_once)]
         found = torch.cat([one for one, _ in passes])
@@ -76,7 +78,7 @@ def _mean_of_views(
     """Return the logits of the first view, replaced around its findings by those of the mean over all views."""
     mean = first.clone()
     probability = first.sigmoid()
-    for windows in _windows(probability, network.stride):
+    for windows in _windows(probability, cast(int, network.stride)):
         parts = torch.stack([slices[window.place] for window in windows])
         count = at_once * slices[0, 0].numel() // parts[0, 0].numel()  # as many pixels as in the passes of whole slices
         others = cast(torch.Tensor, sum(_mirrored_probability(network, parts, axes, count) for axes in mirrored))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 Points = tuple[np.ndarray, np.ndarray, np.ndarray]
-Triple = Sequence[float]
+Triple = Sequence[float] | np.ndarray
 
 
 def grid_points(shape: Triple, affine: np.ndarray) -> Points:

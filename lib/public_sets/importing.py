@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def import_cases(found: PublicSet, target: ImportTarget, report: Callable[[str],
         except Exception as error:
             _failed(tally, case.name, error, report)
     if not target.dry_run and any(isinstance(case.image, Path) for case in ready):
-        target.scan(lambda done, files: report(f"indexing the images: {done} of {files} new files"))
+        target.scan(partial(_report_scan, report))
     done = []
     for number, case in enumerate(ready, 1):
         try:
@@ -79,6 +80,10 @@ def import_cases(found: PublicSet, target: ImportTarget, report: Callable[[str],
     if not target.dry_run:
         _check(done, target, tally)
     return tally
+
+
+def _report_scan(report: Callable[[str], object], done: int, files: int) -> None:
+    report(f"indexing the images: {done} of {files} new files")
 
 
 def phrase(outcome: str, dry_run: bool) -> str:

@@ -41,8 +41,8 @@ class AdjacentSlicesd(MapTransform):
         return d
 
 
-def are_symmetric(offsets_mm: Sequence[float]) -> bool:
-    """Return whether the offsets above and below a slice are equal, so that the channels may be flipped."""
+def is_symmetric(offsets_mm: Sequence[float]) -> bool:
+    """Return whether the offsets are the same above as below, so that the channels may be flipped."""
     return tuple(offsets_mm) == tuple(-offset for offset in reversed(offsets_mm))
 
 

@@ -18,7 +18,7 @@ from monai.transforms import (
     SqueezeDimd,
 )
 
-from lib.transforms.adjacent_slices import are_symmetric
+from lib.transforms.adjacent_slices import is_symmetric
 
 _KEPT_VOXELS = 20_000  # candidate patch centres per class (tumour, background), evenly spread
 
@@ -42,7 +42,7 @@ def patch_transforms(
     """
     image, label = keys
     hu = 1 / preprocessing["hu_std"] if preprocessing["normalise"] == "dataset" else 1 / 400
-    flip_probability = 0.5 if are_symmetric(preprocessing["slice_offsets_mm"]) else 0.0
+    flip_probability = 0.5 if is_symmetric(preprocessing["slice_offsets_mm"]) else 0.0
     return [
         # CacheDataset caches up to the first random transform: half precision halves the memory, at steps of 0.4 HU.
         CastToTyped(keys=keys, dtype=(torch.float16, torch.uint8)),

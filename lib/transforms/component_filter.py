@@ -15,7 +15,7 @@ from lib.transforms.candidates import label_candidates
 logger = logging.getLogger(__name__)
 
 
-class DropDoubtfuld(MapTransform):
+class DropUncertaind(MapTransform):
     """Set the probability of candidate lesions to 0 that are very small, uncertain, or elongated like a vessel.
 
     A candidate is a connected component (26 neighbours) of the voxels with a probability of at least the threshold.
@@ -60,7 +60,7 @@ class DropDoubtfuld(MapTransform):
         d = dict(data)
         axes = np.asarray(d[self.image_key].affine, float)[:3, :3]
         for key in self.key_iterator(d):
-            values = torch.as_tensor(d[key])[0].cpu()  # on the CPU, as the network's answers are, it is no copy
+            values = torch.as_tensor(d[key])[0].cpu()  # no copy on the CPU, where the logits are
             self._drop(values.numpy(), axes, size_alone=d[self.lungs_key] is None)
             d[key][0] = values
         return d
@@ -80,16 +80,16 @@ class DropDoubtfuld(MapTransform):
         candidate = components[inside]
         voxels = np.bincount(candidate, minlength=count + 1)
         size_mm3 = voxels * np.abs(np.linalg.det(axes))
-        doubtful = size_mm3 < np.pi / 6 * self.min_diameter_mm**3
+        rejected = size_mm3 < np.pi / 6 * self.min_diameter_mm**3
         if not size_alone:
             medians = ndimage.median(probability[window][inside], candidate, np.arange(1, count + 1))
-            doubtful[1:] |= medians < self.min_confidence
+            rejected[1:] |= medians < self.min_confidence
             if self.max_elongation:
-                doubtful |= _elongation(np.stack(inside), candidate, voxels, axes) > self.max_elongation
-        doubtful[0] = False
-        probability[window][tuple(line[doubtful[candidate]] for line in inside)] = 0
-        if doubtful.any():
-            logger.info("%d of %d findings left out: too small, doubtful or drawn out.", doubtful.sum(), count)
+                rejected |= _elongation(np.stack(inside), candidate, voxels, axes) > self.max_elongation
+        rejected[0] = False
+        probability[window][tuple(line[rejected[candidate]] for line in inside)] = 0
+        if rejected.any():
+            logger.info("Removed %d of %d findings: too small, uncertain or elongated.", rejected.sum(), count)
 
 
 def _mean(values: np.ndarray, candidate: np.ndarray, voxels: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 
 from monai.transforms import Activationsd
 
-from lib.transforms.component_filter import DropDoubtfuld
+from lib.transforms.component_filter import DropUncertaind
 from lib.transforms.crf import DenseCRFd
 from lib.transforms.lung_neighbourhood import DropFarFromLungsd
 from lib.transforms.stored_grid import StoredMaskd
@@ -30,7 +30,7 @@ def mask_transforms(infer_config: Mapping[str, Any], image_key: str = "image") -
     transforms = [
         Activationsd(keys="pred", sigmoid=True),
         DropFarFromLungsd(keys="pred", image_key=image_key, threshold=threshold, reach_mm=_REACH_MM),
-        DropDoubtfuld(
+        DropUncertaind(
             keys="pred",
             image_key=image_key,
             threshold=threshold,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, cast
 
 import nrrd
 import numpy as np
@@ -12,7 +12,7 @@ from monai.utils import ensure_tuple
 
 _BLOCK = 32  # slices: neighbours along the slice axis then share a CPU cache line
 _TYPES = {"short": "i2", "int16": "i2", "float": "f4", "uint8": "u1", "uchar": "u1", "unsigned char": "u1"}
-_ORDERS = {"little": "<", "big": ">"}
+_ORDERS: dict[str, Literal["<", ">"]] = {"little": "<", "big": ">"}
 _DETACHED = {"data file", "datafile", "byte skip", "byteskip", "line skip", "lineskip"}
 
 
@@ -43,10 +43,12 @@ class ContiguousNrrdReader(NrrdReader):
                 dtype = np.dtype(_TYPES.get(header["type"], "V")).newbyteorder(_ORDERS[header.get("endian", "little")])
                 if dtype.kind != "V":
                     return NrrdImage(_read_blocks(file, dtype, header["sizes"]), header)
-        image = super().read(data, **kwargs)
+        image = cast(NrrdImage, super().read(data, **kwargs))  # of a single file, not a list
         return NrrdImage(contiguous(image.array), image.header) if image.array.ndim == 3 else image
 
-    def get_data(self, img: NrrdImage) -> tuple[np.ndarray, dict[str, Any]]:
+    def get_data(  # type: ignore[override]  # read returns a single image
+        self, img: NrrdImage
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Return voxels and metadata, without the copy that ``NrrdReader`` makes."""
         few = img.array[tuple(slice(1) for _ in range(img.array.ndim))]
         _, meta = super().get_data(NrrdImage(few, img.header))
