@@ -35,7 +35,7 @@ def test_doctor_says_what_a_folder_holds_and_leaves_it_alone(tmp_path):
     assert good in said
     assert "modality PT; only CT is segmented" in said
     assert "not a DICOM file" in said
-    assert "All is well." in said
+    assert "No problems found." in said
 
 
 def test_doctor_is_not_content_with_a_folder_without_ct(tmp_path):

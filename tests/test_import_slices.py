@@ -162,7 +162,7 @@ def test_a_patient_that_cannot_be_stacked_holds_up_no_other(run_import, tmp_path
     assert "slices are missing between 9 and 11" in said
     assert "1 have no slice of the same name, the first is gap/slice_10_mask.png" in said
     assert "slice_10.png cannot be read as a picture" in said
-    assert "slice_9_mask.png has the values 100, 255. Say which is the tumour: --mask-value" in said
+    assert "slice_9_mask.png has the values 100, 255. Select the tumour with --mask-value" in said
     assert "different sizes: 3×4, 16×20" in said
     assert list(labels_of(studies, tmp_path / "w")) == ["good"]
     run_import(*arguments, "--mask-value", 255, status=1)

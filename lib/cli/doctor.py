@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     wrong = [finding for finding in (_python(), _packages(), _compiler(), _crf(), _gpu(), _weights()) if finding]
     if args.studies:
         wrong += _studies(args.studies)
-    print("\nAll is well." if not wrong else "\nTo be mended:\n" + "\n".join(f"  - {line}" for line in wrong))
+    print("\nNo problems found." if not wrong else "\nProblems:\n" + "\n".join(f"  - {line}" for line in wrong))
     return 1 if wrong else 0
 
 
@@ -52,7 +52,7 @@ def _verify(studies: str | None, workspace: str | None) -> int:
     from lib.verification import damage_of_workspace  # it needs packages that may be missing
 
     if not studies and not workspace:
-        raise UserError("Say which workspace: give STUDIES as the server was given, or --workspace DIR.")
+        raise UserError("No workspace given: give STUDIES as for the server, or --workspace DIR.")
     studies = studies or str(Path(str(workspace)).resolve() / "no-studies")
     settings = Settings.from_conf(studies, {"workspace": workspace} if workspace else {})
     if not settings.workspace.is_dir():
@@ -61,7 +61,7 @@ def _verify(studies: str | None, workspace: str | None) -> int:
     damaged = damage_of_workspace(settings)
     for damage in damaged:
         print(f"  {damage.kind}: {damage.problem}")
-    print(f"\n{len(damaged)} damaged." if damaged else "\nAll is as it was stored.")
+    print(f"\n{len(damaged)} damaged." if damaged else "\nAll files match their checksums.")
     return 1 if damaged else 0
 
 
@@ -73,7 +73,7 @@ def _python() -> str | None:
     version = ".".join(map(str, sys.version_info[:3]))
     _print_check("Python", version)
     if not (3, 10) <= sys.version_info[:2] < (3, 13):
-        return f"Python {version} does not fit; 3.10, 3.11 or 3.12 is needed: make PYTHON=python3.12 install"
+        return f"Python {version} is not supported; 3.10, 3.11 or 3.12 is needed: make PYTHON=python3.12 install"
     return None
 
 
@@ -162,7 +162,7 @@ def _studies(studies: str) -> list[str]:
             catalog, problems, left_out = SeriesCatalog(client), client.index.problems(), client.left_out()
         try:
             catalog.refresh()
-        except Exception as error:  # whatever the network or the PACS did
+        except Exception as error:  # any failure of the network or the PACS
             return [f"{studies} does not answer as DICOMweb: {error}"]
         _preview_initial_labels(catalog)
     for series in sorted(catalog.all(), key=lambda s: (s.problem is not None, s.value("PatientID"))):

@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workspace",
-        help="of the server whose model in use is taken; only read (default: the server's own default for these "
-        "studies; without one, the shipped weights)",
+        help="workspace of the server whose model is used, read-only (default: that of these studies; without one, the "
+        "shipped weights)",
     )
     parser.add_argument(
         "--conf", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a setting, as of the server"

@@ -71,7 +71,7 @@ def _adopt(store: ModelStore, folder: Path) -> None:
 
 def _list(store: ModelStore) -> None:
     serving = store.serving()
-    print(f"{'':2}{'version':<22}{'trained':<18}{'labels':>7}  {'Dice':>6}  {'FP/scan':>7}  what became of it")
+    print(f"{'':2}{'version':<22}{'trained':<18}{'labels':>7}  {'Dice':>6}  {'FP/scan':>7}  outcome")
     if store.weights(PRETRAINED).exists():
         print(f"{_mark(PRETRAINED, serving.version)}{PRETRAINED:<22}{'shipped':<18}")
     for manifest in store.manifests():

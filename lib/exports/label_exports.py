@@ -41,7 +41,7 @@ class LabelExports:
         """Return the DICOM Segmentation of a label; the same instance on every call.
 
         Raises:
-            UserError: The image is gone, has changed, or is no DICOM series.
+            UserError: The image is gone, has changed, or is not a DICOM series.
         """
         return self._seg(record.image_id, self._mask(record), Provenance.of_label(record))
 
@@ -49,7 +49,7 @@ class LabelExports:
         """Return the RT Structure Set of a label; the same instance on every call.
 
         Raises:
-            UserError: The image is gone, has changed, or is no DICOM series.
+            UserError: The image is gone, has changed, or is not a DICOM series.
         """
         sources = self._sources(record.image_id)
         return structure_set(self._mask(record), sources, Provenance.of_label(record), self._info)
@@ -77,7 +77,7 @@ class LabelExports:
         The SEG is None if the label has no lesion; both are the same instances on every call.
 
         Raises:
-            UserError: The image is gone, has changed, or is no DICOM series.
+            UserError: The image is gone, has changed, or is not a DICOM series.
         """
         sources, provenance = self._sources(record.image_id), Provenance.of_label(record)
         lesions, places = self._measured(record)
@@ -88,7 +88,7 @@ class LabelExports:
         """Return the DICOM Segmentation of a mask that the model has just predicted for an image.
 
         Raises:
-            UserError: The image is no DICOM series.
+            UserError: The image is not a DICOM series.
         """
         voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(mask), sitk.sitkUInt8))
         content = hashlib.sha256(voxels.tobytes()).hexdigest()

@@ -52,7 +52,7 @@ class Lesion:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where the voxels of a volume lie; index order slice, row, column.
+    """Geometry of the voxels of a volume; index order slice, row, column.
 
     Attributes:
         centres: For each axis, positions of the voxels along it, mm.

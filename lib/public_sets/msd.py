@@ -82,7 +82,7 @@ def _box(grid: sitk.ImageFileReader) -> np.ndarray:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(
-            f"There is no dataset.json in {path.parent}. Give the folder of the unpacked set, which holds "
+            f"There is no dataset.json in {path.parent}. Give the folder of the unpacked set, which contains "
             "dataset.json, imagesTr and labelsTr (Task06_Lung)."
         )
     try:
@@ -114,7 +114,7 @@ def _chosen(names: dict[int, str], wanted: Sequence[str]) -> list[int]:
     looked_for = {_normalized(name) for name in wanted or _TUMOUR}
     values = sorted(value for value, name in names.items() if value and _normalized(name) in looked_for)
     if not values or (len(values) > 1 and not wanted):
-        raise UserError(f"dataset.json has the labels {known}. Say which is the tumour: --roi NAME.")
+        raise UserError(f"dataset.json has the labels {known}. Select the tumour with --roi NAME.")
     return values
 
 

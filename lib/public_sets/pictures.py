@@ -55,7 +55,7 @@ def read_mask(path: Path, value: int | None) -> np.ndarray:
         values = ", ".join(str(colour[0] if len(set(colour)) == 1 else colour) for colour in marked[:5])
         raise UserError(
             f"the mask {path.name} has the values {values}{' …' if len(marked) > 5 else ''}. "
-            "Say which is the tumour: --mask-value NUMBER"
+            "Select the tumour with --mask-value NUMBER"
         )
     return channels.any(-1)
 
