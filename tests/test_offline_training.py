@@ -215,14 +215,14 @@ def test_evaluate_leaves_out_whom_a_run_was_trained_on(tmp_path):
     manifest = {"data": {"crops": [], "whole_scans": {f"{patient}_whole": 5}}}
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
     cases = [Case(f"{name}_R", tmp_path, tmp_path, name, False) for name in (patient, other, "P1")]
-    kept = evaluate._never_trained_on(cases, {"m": tmp_path / "run" / "model.pt"})
+    kept = evaluate._held_out_cases(cases, {"m": tmp_path / "run" / "model.pt"})
     assert [case.patient for case in kept] == [other]
 
 
 @pytest.mark.parametrize(
     ("images", "masks", "message"),
     [
-        ("nowhere", "masks", "There is no"),
+        ("nowhere", "masks", "does not exist"),
         ("images", "negatives", "have no mask"),
         ("empty", "masks", "contains no volumes"),
     ],
