@@ -148,7 +148,7 @@ def test_it_is_not_started_for_ever(tmp_path, caplog):
         server.kill_a_training(**server.started[-1])
         server.look()
     assert len(server.started) == 4
-    assert "not started again" in caplog.messages[-1]
+    assert "not restarted" in caplog.messages[-1]
     assert not server.look()
     server.labels["a"] = "2"
     assert server.look(), "a new label is a new chance"
