@@ -211,7 +211,7 @@ def test_a_form_that_a_series_cannot_have_is_named_and_the_others_are_made(batch
     hu[:, :4] = -1000
     write_volume(batch.folder / "crop.nii.gz", hu, GRID.affine)
     batch.run("--format", "seg", "nifti")
-    assert "no seg: The image comes from no DICOM series" in batch.said
+    assert "no seg: The image is not a DICOM series" in batch.said
     assert len(list(batch.output.glob("*.nii.gz"))) == 3
     assert batch.run("--format", "seg", "nifti") == set()
 
