@@ -34,12 +34,12 @@ def load_weights_content(network: nn.Module, content: bytes, origin: str) -> Non
     """Load the bytes of a weights file into ``network``, in place.
 
     Args:
-        network: Of the widths that the weights were trained with.
-        content: A ``state_dict``, by itself or under ``model``.
+        network: Network with the architecture that the weights were trained with.
+        content: A ``state_dict``, at the top level or under ``model``.
         origin: Where the weights come from, for the message.
 
     Raises:
-        UserError: They are damaged, or of another network.
+        UserError: The weights are damaged or do not match the network.
     """
     try:
         state = state_of(content)
