@@ -211,7 +211,7 @@ def test_a_form_that_a_series_cannot_have_is_named_and_the_others_are_made(batch
     hu[:, :4] = -1000
     write_volume(batch.folder / "crop.nii.gz", hu, GRID.affine)
     batch.run("--format", "seg", "nifti")
-    assert "no seg: The image comes from no DICOM series" in batch.said
+    assert "no seg: The image is not a DICOM series" in batch.said
     assert len(list(batch.output.glob("*.nii.gz"))) == 3
     assert batch.run("--format", "seg", "nifti") == set()
 
@@ -219,9 +219,9 @@ def test_a_form_that_a_series_cannot_have_is_named_and_the_others_are_made(batch
 def test_what_cannot_begin_says_why(batch, capsys):
     for options, reason in (
         (("--output", batch.folder / "out"), "never written to"),
-        (("--studies", batch.folder / "none"), "is no folder"),
+        (("--studies", batch.folder / "none"), "is neither a folder nor a URL"),
         (("--studies", "http://127.0.0.1:9/dicom-web"), "does not answer as DICOMweb"),
-        (("--conf", "workspace", "w"), "keeps all under --output"),
+        (("--conf", "workspace", "w"), "writes only to --output"),
         (("--conf", "model_dir", batch.folder), "There is no trained model in use"),
     ):
         assert batch.run(*options) == set()

@@ -115,7 +115,7 @@ def test_what_exceeds_the_budget_is_left_to_the_network(lesion, caplog):
     with caplog.at_level(logging.WARNING):
         refined = refine(crf(max_voxels=1000), probability, hu)
     np.testing.assert_array_equal(refined, probability >= 0.5)
-    assert "CRF left out for the 1 largest of 1" in caplog.text
+    assert "CRF skipped for the 1 largest of 1" in caplog.text
 
 
 def test_a_small_lesion_is_refined_even_beside_one_too_large(lesion):

@@ -79,7 +79,7 @@ def test_real_series_and_their_annotated_slices(tmp_path, shared_data):
 def test_what_cannot_be_used_is_refused_with_the_reason(tmp_path):
     """C2: GDCM stacked slices that the server leaves out."""
     write_dicom_series(tmp_path / "CT", np.zeros((2, 8, 8), np.int16), np.diag([1.0, 1, 2, 1]), patient_id="P")
-    with pytest.raises(UserError, match=r"CT holds neither volumes .* at least 3 are needed"):
+    with pytest.raises(UserError, match=r"CT contains neither volumes .* at least 3 are needed"):
         largest_series_volume(tmp_path / "CT", tmp_path / "cache")
 
 

@@ -211,14 +211,14 @@ def test_each_label_has_its_segment(series, tmp_path):
 
 def test_a_label_of_a_series_that_has_grown_is_refused(series):
     _, metadata, _ = series()
-    with pytest.raises(UserError, match="11 slices; the series has 12 now"):
+    with pytest.raises(UserError, match="11 slices, but the series now has 12"):
         segmentation(corner()[1:], SourceImages.of(metadata), MANUAL, INFO)
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda m: [], "comes from no DICOM series"),
+        (lambda m: [], "is not a DICOM series"),
         (lambda m: [{k: v for k, v in one.items() if k != "00200052"} for one in m], "no Frame of Reference UID"),
     ],
 )

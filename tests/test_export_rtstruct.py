@@ -148,7 +148,7 @@ def test_nothing_found_is_an_empty_region(series, tmp_path):
 
 def test_a_label_of_a_series_that_has_grown_is_refused(series, tmp_path):
     _, metadata = series()
-    with pytest.raises(UserError, match="11 slices; the series has 12 now"):
+    with pytest.raises(UserError, match="11 slices, but the series now has 12"):
         stored(corner()[1:], metadata, tmp_path / "rt.dcm")
 
 

@@ -146,7 +146,7 @@ def test_folders_that_are_no_such_set_are_refused_with_a_sentence(run_import, tm
     described = json.loads((source / "dataset.json").read_text())
     described["training"][0]["image"] = "../../elsewhere.nii.gz"
     (source / "dataset.json").write_text(json.dumps(described))
-    assert "lies outside" in run_import("msd", source, "--workspace", workspace, status=1)
+    assert "is outside" in run_import("msd", source, "--workspace", workspace, status=1)
     (source / "dataset.json").write_text("{")
     assert "damaged" in run_import("msd", source, "--workspace", workspace, status=1)
     assert "--studies is for slices" in run_import("msd", source, "--studies", tmp_path / "s", status=1)

@@ -106,7 +106,7 @@ def test_a_second_run_converts_and_labels_only_what_is_left(run_import, tmp_path
     assert "2 there already; 0 failed" in run_import(*arguments)
     assert content(studies, tmp_path / "w/labels") == before
     other = [value if value != 2.5 else 5 for value in arguments]
-    assert "made of other slices or with other values" in run_import(*other, status=1)
+    assert "made from other slices or with other values" in run_import(*other, status=1)
     assert content(studies, tmp_path / "w/labels") == before
 
 
@@ -118,9 +118,9 @@ def test_the_folder_for_the_volumes_is_one_of_their_own(run_import, tmp_path):
     before = content(tmp_path)
     assert "other files, such as letter.txt" in run_import("slices", source, "--studies", studies, *arguments, status=1)
     for inside in (source, source / "studies"):
-        assert "within each other" in run_import("slices", source, "--studies", inside, *arguments, status=1)
+        assert "overlap" in run_import("slices", source, "--studies", inside, *arguments, status=1)
     inside = ("slices", source / "P1", "--studies", source, *arguments)
-    assert "within each other" in run_import(*inside, status=1)
+    assert "overlap" in run_import(*inside, status=1)
     assert content(tmp_path) == before
 
 
@@ -138,11 +138,11 @@ def test_what_pictures_do_not_tell_must_be_given(run_import, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("slices", "--window", -600, 1500), "--window means nothing for slices without --studies"),
-        (("slices", "--roi", "tumour"), "--roi means nothing for slices;"),
-        (("luna16", "--roi", "nodule"), "--roi means nothing for luna16;"),
-        (("msd", "--annotations", "/"), "--annotations means nothing for msd;"),
-        (("msd", "--mask-value", 0), "--mask-value means nothing for msd;"),
+        (("slices", "--window", -600, 1500), "--window does not apply to slices without --studies"),
+        (("slices", "--roi", "tumour"), "--roi does not apply to slices;"),
+        (("luna16", "--roi", "nodule"), "--roi does not apply to luna16;"),
+        (("msd", "--annotations", "/"), "--annotations does not apply to msd;"),
+        (("msd", "--mask-value", 0), "--mask-value does not apply to msd;"),
     ],
 )
 def test_an_option_that_would_have_no_effect_is_not_passed_over(arguments, sentence, run_import, tmp_path):
@@ -164,7 +164,7 @@ def test_a_patient_that_cannot_be_stacked_holds_up_no_other(run_import, tmp_path
     assert "slices are missing between 9 and 11" in said
     assert "1 have no slice of the same name, the first is gap/slice_10_mask.png" in said
     assert "slice_10.png cannot be read as a picture" in said
-    assert "slice_9_mask.png has the values 100, 255. Say which is the tumour: --mask-value" in said
+    assert "slice_9_mask.png has the values 100, 255. Select the tumour with --mask-value" in said
     assert "different sizes: 3×4, 16×20" in said
     assert list(labels_of(studies, tmp_path / "w")) == ["good"]
     run_import(*arguments, "--mask-value", 255, status=1)

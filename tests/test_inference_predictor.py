@@ -110,7 +110,7 @@ def test_any_network_can_be_described(info, serving, chest):
     weights = serving.with_name("dense.pt")
     torch.save(Dense().state_dict(), weights)
     assert Predictor(model, WeightsFile(weights)).predict(chest).any()
-    with pytest.raises(UserError, match="another network"):
+    with pytest.raises(UserError, match="do not match the network"):
         Predictor.from_file(serving, model)
 
 

@@ -118,7 +118,7 @@ def test_training_goes_on_from_weights(data, tmp_path, small_network):
     settings = json.loads((tmp_path / "second" / "manifest.json").read_text())["settings"]
     assert settings["initial"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     small_network["network"]["channels"] = [4, 6]
-    with pytest.raises(UserError, match="are of another network"):
+    with pytest.raises(UserError, match="do not match the network"):
         train.run(arguments(data, tmp_path / "third", "--steps", 2, "--initial", weights))
 
 
@@ -196,7 +196,7 @@ def test_the_name_of_a_dicom_case_is_no_patient_where_the_run_noted_its_patients
     manifest = {"data": {"crops": [], "whole_scans": {f"{patient}_CT": 5}, "patients": ["another"]}}
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
     cases = [LabelledImage("scan", tmp_path, tmp_path, patient, True)]
-    assert evaluate._never_trained_on(cases, {"m": tmp_path / "run" / "model.pt"}) == cases
+    assert evaluate._held_out_cases(cases, {"m": tmp_path / "run" / "model.pt"}) == cases
 
 
 def test_evaluate_leaves_out_whom_a_run_was_trained_on(tmp_path):
@@ -206,16 +206,16 @@ def test_evaluate_leaves_out_whom_a_run_was_trained_on(tmp_path):
     manifest = {"data": {"crops": [], "whole_scans": {f"{patient}_whole": 5}}}
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
     cases = [LabelledImage(f"{name}_R", tmp_path, tmp_path, name, False) for name in (patient, other, "P1")]
-    kept = evaluate._never_trained_on(cases, {"m": tmp_path / "run" / "model.pt"})
+    kept = evaluate._held_out_cases(cases, {"m": tmp_path / "run" / "model.pt"})
     assert [case.patient for case in kept] == [other]
 
 
 @pytest.mark.parametrize(
     ("images", "masks", "message"),
     [
-        ("nowhere", "masks", "There is no"),
+        ("nowhere", "masks", "does not exist"),
         ("images", "negatives", "have no mask"),
-        ("empty", "masks", "holds no volumes"),
+        ("empty", "masks", "contains no volumes"),
     ],
 )
 def test_wrong_folders_are_told(data, images, masks, message):

@@ -237,7 +237,7 @@ def test_versions_of_an_earlier_release_are_adopted_with_a_hash_and_none_serves(
     assert main([*command, "--serve", old[0]]) == 0
     assert f"* {old[0]}" in capsys.readouterr().out
     assert main([*command, "--back"]) == 1
-    assert "none to go back to" in capsys.readouterr().err
+    assert "nothing to go back to" in capsys.readouterr().err
     assert main([*command, "--adopt", str(tmp_path / "none")]) == 1
 
 

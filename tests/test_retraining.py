@@ -148,7 +148,7 @@ def test_it_is_not_started_for_ever(tmp_path, caplog):
         server.kill_a_training(**server.started[-1])
         server.look()
     assert len(server.started) == 4
-    assert "not started again" in caplog.messages[-1]
+    assert "not restarted" in caplog.messages[-1]
     assert not server.look()
     server.labels["a"] = "2"
     assert server.look(), "a new label is a new chance"
@@ -179,7 +179,7 @@ def test_one_that_began_by_itself_is_dropped_where_nobody_wants_that_any_more(tm
     server.status = None
     assert not server.look()
     assert not folder.exists()
-    assert "train by hand" in caplog.text
+    assert "manually" in caplog.text
 
 
 @pytest.mark.parametrize("publish", [True, False])
@@ -217,7 +217,7 @@ def test_a_training_that_runs_is_not_taken_for_interrupted(tmp_path):
     with UnfinishedRun(server.note).noted(Run("run", str(tmp_path / "run"), {})):
         assert not server.look()
         with (
-            pytest.raises(UserError, match="runs already"),
+            pytest.raises(UserError, match="already running"),
             UnfinishedRun(server.note).noted(Run("other", str(tmp_path / "other"), {})),
         ):
             pass

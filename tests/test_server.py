@@ -281,7 +281,7 @@ def test_uploaded_weights_are_kept_and_serve_when_told(server, phantom_studies, 
     state = state_of(weights)
     state["head.conv.bias"] *= float("nan")
     torch.save(state, tmp_path / "nan.pt")
-    for content, reason in ((b"junk", "cannot be read"), ((tmp_path / "nan.pt").read_bytes(), "no finite numbers")):
+    for content, reason in ((b"junk", "cannot be read"), ((tmp_path / "nan.pt").read_bytes(), "not finite")):
         answer = requests.put(f"{server.url}/model/lung_tumor", files={"file": ("model.pt", content)})
         assert answer.status_code == 400
         assert "no usable weights of this network" in detail(answer)

@@ -134,4 +134,4 @@ def test_the_comparison_by_hand():
 def test_one_seed_proves_nothing():
     curves = compare({"random": {0: history(0.3, 0.4)}, "other": {0: history(0.3, 0.9)}})
     assert not beats_random(curves["other"])
-    assert "says nothing" in sentences(curves)[0]
+    assert "is inconclusive" in sentences(curves)[0]

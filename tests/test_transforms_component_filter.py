@@ -70,7 +70,7 @@ def test_everything_else_stays(caplog):
     probability = findings()
     with caplog.at_level(logging.INFO):
         left = drop(probability, min_diameter_mm=3, min_confidence=0.8)[0].numpy()
-    assert "2 of 3 findings left out" in caplog.text
+    assert "Removed 2 of 3 findings" in caplog.text
     kept = left != 0
     np.testing.assert_allclose(left[kept], probability[kept], rtol=1e-6)
     assert kept.sum() == probability.size - 24

@@ -142,5 +142,5 @@ def test_nothing_in_the_logits_is_nothing_in_the_mask(tmp_path):
 
 
 def test_a_threshold_that_is_no_probability_is_refused():
-    with pytest.raises(ValueError, match="threshold is a probability"):
+    with pytest.raises(ValueError, match="threshold must be a probability"):
         mask_transforms(INFER | {"threshold": 50})

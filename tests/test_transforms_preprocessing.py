@@ -130,7 +130,7 @@ def test_neighbours_are_taken_at_a_distance_in_mm_and_beyond_the_ends_is_air():
 
 
 def test_wrong_settings_are_refused():
-    with pytest.raises(ValueError, match="hu_window is"):
+    with pytest.raises(ValueError, match="hu_window must be"):
         image_transforms(PREPROCESSING | {"hu_window": [400, -1000]})
     with pytest.raises(ValueError, match="'dataset' or 'scan', not 'global'"):
         image_transforms(PREPROCESSING | {"normalise": "global"})

@@ -44,7 +44,7 @@ def content(folder):
 def test_all_is_as_it_was_stored(workspace, capsys):
     before = content(workspace)
     assert main(["doctor", "--verify", "--workspace", str(workspace)]) == 0
-    assert "All is as it was stored" in capsys.readouterr().out
+    assert "All files match their checksums" in capsys.readouterr().out
     assert content(workspace) == before
     assert main(["doctor", "--verify"]) == 1
     assert main(["doctor", "--verify", "--workspace", str(workspace / "none")]) == 1

@@ -1,1 +1,1 @@
-"""Read segmentations made by other programs: DICOM SEG, RT Structure Sets, LIDC-IDRI readings."""
+"""Readers of segmentations made by other programs: DICOM SEG, RT Structure Sets, LIDC-IDRI XML."""

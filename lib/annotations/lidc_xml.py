@@ -1,4 +1,4 @@
-"""Readings of LIDC-IDRI: XML with the outlines that up to four radiologists drew (Armato et al. 2011)."""
+"""Reader of LIDC-IDRI annotations: XML with the outlines drawn by up to four radiologists (Armato et al. 2011)."""
 
 from __future__ import annotations
 
@@ -14,45 +14,49 @@ from lib.annotations.regions import Region
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 
-AGREEING_READERS = 2
+MIN_READERS = 2
 _NAMESPACE = "{http://www.nih.gov}"
 _CODE = "SCT:27925004"  # Nodule
-_NEAR_MM = 0.2
+_SLICE_TOLERANCE_MM = 0.2
 
 
 def read_regions(path: Path, grid: VoxelGrid, slice_of: Mapping[str, int] | None = None) -> list[Region]:
-    """One region: the voxels that at least two readers have within a nodule; none where fewer than two drew any.
+    """Read the consensus of the readers as one region: voxels inside a nodule for at least two of them.
 
-    An outline is of the first pixels outside, so they are not in. Nodules under 3 mm, which are marked by one point,
-    and what is marked as no nodule are left out.
+    An outline runs through the first pixels outside the nodule, so its own pixels are excluded. Nodules below 3 mm,
+    which are marked by a single point, and non-nodules are skipped.
 
     Args:
         path: The XML file.
-        grid: Where the voxels of the image lie; axial slices.
-        slice_of: Slice index of each SOPInstanceUID; where it is not given, outlines go by their z position.
+        grid: Voxel grid of the image, with axial slices.
+        slice_of: Slice index by SOPInstanceUID; outlines without an entry are placed by their z position.
+
+    Returns:
+        One region, or none if fewer than two readers outlined a nodule.
 
     Raises:
-        UserError: It is no such file, or damaged. That it does not fit the image is said when the mask is asked for.
+        UserError: The file is damaged or not a LidcReadMessage. Outlines that do not fit the image raise only when the
+            mask is computed.
     """
     try:
         root = ElementTree.parse(path).getroot()
         if root.tag != f"{_NAMESPACE}LidcReadMessage":
-            raise UserError(f"It is {root.tag!r}, not a LidcReadMessage of a CT.")
+            raise UserError(f"The root element is {root.tag!r}, not a LidcReadMessage of a CT.")
         readers = [_outlines(session) for session in root.iter(f"{_NAMESPACE}readingSession")]
     except (ElementTree.ParseError, OSError, TypeError, ValueError) as error:
-        raise UserError(f"The XML of LIDC-IDRI is damaged ({error}).") from error
-    if sum(map(bool, readers)) < AGREEING_READERS:
+        raise UserError(f"The LIDC-IDRI XML file is damaged ({error}).") from error
+    if sum(map(bool, readers)) < MIN_READERS:
         return []
-    name = f"nodules of {AGREEING_READERS} or more of {len(readers)} readers"
-    return [Region(name, (_CODE,), lambda: _agreed(readers, grid, slice_of or {}))]
+    name = f"nodules of {MIN_READERS} or more of {len(readers)} readers"
+    return [Region(name, (_CODE,), lambda: _consensus(readers, grid, slice_of or {}))]
 
 
-# Of one outline: SOPInstanceUID, z (mm), whether it encloses a part of the nodule or of what is not; corners (n, 2).
+# SOPInstanceUID, z (mm), whether the outline is included in the nodule or excluded from it, corners (n, 2: x, y).
 _Outline = tuple[str, float, bool, np.ndarray]
 
 
 def _outlines(session: ElementTree.Element) -> list[list[_Outline]]:
-    """The outlines of each nodule of a reader."""
+    """Return the outlines of each nodule of one reader."""
     nodules = []
     for nodule in session.iter(f"{_NAMESPACE}unblindedReadNodule"):
         outlines = [_outline(roi) for roi in nodule.iter(f"{_NAMESPACE}roi")]
@@ -72,30 +76,30 @@ def _outline(roi: ElementTree.Element) -> _Outline:
     return text("imageSOP_UID"), float(text("imageZposition")), text("inclusion").upper() != "FALSE", np.array(edge)
 
 
-def _agreed(readers: list[list[list[_Outline]]], grid: VoxelGrid, slice_of: Mapping[str, int]) -> sitk.Image:
+def _consensus(readers: list[list[list[_Outline]]], grid: VoxelGrid, slice_of: Mapping[str, int]) -> sitk.Image:
     if abs(grid.normal[2]) < 0.99:
-        raise UserError("Readings of LIDC-IDRI are of axial slices; the series has others.")
+        raise UserError("LIDC-IDRI annotations need axial slices; those of the series are not axial.")
     votes = np.zeros(grid.shape, np.uint8)
     for reader in readers:
         marked = np.zeros(grid.shape, bool)
         for nodule in reader:
-            marked |= _nodule(nodule, grid, slice_of)
+            marked |= _nodule_mask(nodule, grid, slice_of)
         votes += marked
-    return grid.mask(votes >= AGREEING_READERS)
+    return grid.mask(votes >= MIN_READERS)
 
 
-def _nodule(outlines: list[_Outline], grid: VoxelGrid, slice_of: Mapping[str, int]) -> np.ndarray:
+def _nodule_mask(outlines: list[_Outline], grid: VoxelGrid, slice_of: Mapping[str, int]) -> np.ndarray:
     inside, outside = np.zeros(grid.shape, bool), np.zeros(grid.shape, bool)
     for sop_uid, z, included, edge in outlines:
-        place = slice_of.get(sop_uid)
-        if place is None:
+        index = slice_of.get(sop_uid)
+        if index is None:
             distances = np.abs(grid.slice_positions[:, 2] - z)
-            place = int(distances.argmin())
-            if distances[place] > _NEAR_MM:
-                raise UserError(f"An outline at z = {z:g} mm lies on no slice of the series.")
+            index = int(distances.argmin())
+            if distances[index] > _SLICE_TOLERANCE_MM:
+                raise UserError(f"An outline at z = {z:g} mm matches no slice of the series.")
         if edge.min() < 0 or (edge.max(0) >= grid.shape[:0:-1]).any():
-            raise UserError(f"An outline at z = {z:g} mm reaches beyond the images of the series.")
+            raise UserError(f"An outline at z = {z:g} mm extends beyond the images of the series.")
         interior = fill([edge.astype(float)], grid.shape[1:])
         interior[edge[:, 1], edge[:, 0]] = False
-        (inside if included else outside)[place] |= interior
+        (inside if included else outside)[index] |= interior
     return inside & ~outside

@@ -1,7 +1,7 @@
-"""Polygons to pixels.
+"""Rasterization of polygons.
 
-Pillow draws them on whole pixels and adds their outline; scikit-image and Matplotlib, which know the rule used here,
-are not among the packages of this app.
+Pillow rounds corners to whole pixels and includes the outline; scikit-image and Matplotlib, which implement the rule
+used here, are not dependencies of this app.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import numpy as np
 
 
 def fill(polygons: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    """Pixels whose centre lies in an odd number of the polygons.
+    """Fill polygons by the even-odd rule, applied to the centres of the pixels.
 
-    So a polygon within another is a hole, and the channel of a keyhole (PS3.3 C.8.8.6.3) encloses nothing. Of centres
-    on an edge, those at its low columns and rows are inside and those at its high ones are not: where a program draws
-    through the centres of pixels, as many pixels are inside as the polygon has area.
+    A polygon within another is therefore a hole, and the channel of a keyhole (PS3.3 C.8.8.6.3) encloses nothing.
+    Of the centres on an edge, those at the low columns and rows are inside and those at the high ones outside: for
+    polygons drawn through pixel centres, the number of pixels inside equals the area of the polygon.
 
     Args:
-        polygons: Corners (points, 2) as column and row index; whole numbers are centres of pixels.
+        polygons: Corners (points, 2) as column and row index; integers are centres of pixels.
         shape: Rows and columns.
 
     Returns:
-        (row, column) of truth. What lies beyond ``shape`` is cut off.
+        Boolean mask (row, column). Polygons are clipped to ``shape``.
     """
     odd = np.zeros((shape[0], shape[1] + 1), bool)
     for polygon in polygons:
@@ -32,7 +32,7 @@ def fill(polygons: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
 
 
 def _toggle(odd: np.ndarray, polygon: np.ndarray) -> None:
-    """Turn over, in each row, the pixels from which on one more edge of the polygon has been crossed."""
+    """Toggle the first pixel to the right of each edge of the polygon, in every row that the edge crosses."""
     rows, columns = odd.shape[0], odd.shape[1] - 1
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if y0 > y1:

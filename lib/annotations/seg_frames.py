@@ -1,8 +1,8 @@
-"""The frames of a DICOM Segmentation (PS3.3 A.51, A.90): where each lies, whose it is, and what it marks.
+"""Frames of a DICOM Segmentation (PS3.3 A.51, A.90): position, segment and pixels of each.
 
-``highdicom.seg.Segmentation.from_dataset`` refuses what is not written as highdicom writes it, such as a segment
-number in the shared functional groups, which 3D Slicer wrote for years; ``pydicom_seg`` drops empty slices. So the
-attributes are read here, each from wherever it may stand.
+``highdicom.seg.Segmentation.from_dataset`` rejects layouts that highdicom does not write itself, such as a segment
+number in the shared functional groups, which 3D Slicer wrote for years; ``pydicom_seg`` drops empty slices. The
+attributes are therefore read here, from every functional group in which they may occur.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 
 
 class SegFrames:
-    """Reads one frame after the other, so that memory does not grow with their number where they are not compressed.
+    """Frames of one Segmentation, read one at a time so that memory use does not grow with the number of frames.
+
+    Only compressed pixel data are decoded as a whole.
 
     Args:
-        dataset: The object.
+        dataset: The Segmentation.
         path: Its file, for transfer syntaxes that pydicom cannot decode.
 
     Attributes:
         kind: BINARY, FRACTIONAL or LABELMAP.
-        maximum: Of a FRACTIONAL one, the value that means all of a voxel (Maximum Fractional Value).
-        of_segment: Places of the frames, from 0, by the number of their segment; of a LABELMAP all by each number.
+        maximum: Maximum Fractional Value of a FRACTIONAL Segmentation.
+        of_segment: Frame indices (from 0) by segment number; for a LABELMAP, all frames for every number.
 
     Raises:
-        UserError: It is of another kind, or does not say what is needed to read it.
+        UserError: The segmentation type is unsupported, or a required attribute is missing.
     """
 
     def __init__(self, dataset: Dataset, path: Path) -> None:
@@ -45,7 +47,7 @@ class SegFrames:
         self._bits = int(dataset.BitsAllocated)
         self.kind = str(dataset.get("SegmentationType") or ("BINARY" if self._bits == 1 else "missing"))
         if self.kind not in _KINDS:
-            raise UserError(f"Its Segmentation Type is {self.kind}; {', '.join(_KINDS)} can be read.")
+            raise UserError(f"The Segmentation Type {self.kind} is not supported; use one of {', '.join(_KINDS)}.")
         self.maximum = int(dataset.get("MaximumFractionalValue") or 2 ** int(dataset.get("BitsStored") or 8) - 1)
         self._shared = next(iter(dataset.get("SharedFunctionalGroupsSequence") or []), Dataset())
         self._groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
@@ -53,93 +55,97 @@ class SegFrames:
         if not self._groups and self._count == 1:
             self._groups = [Dataset()]
         if len(self._groups) != self._count:
-            raise UserError(f"It has {self._count} frames, but functional groups for {len(self._groups)}.")
+            raise UserError(f"The object has {self._count} frames, but functional groups for {len(self._groups)}.")
         numbers = [int(one.SegmentNumber) for one in dataset.get("SegmentSequence") or []]
         self.of_segment: dict[int, list[int]] = {}
         if self.kind == "LABELMAP":
             every = list(range(self._count))
             self.of_segment = dict.fromkeys(numbers, every)
             return
-        for place in range(self._count):
-            self.of_segment.setdefault(self._segment_number(place, numbers), []).append(place)
+        for frame in range(self._count):
+            self.of_segment.setdefault(self._segment_number(frame, numbers), []).append(frame)
 
-    def value(self, place: int, sequence: str, keyword: str) -> Any:
-        """An attribute of a functional group (PS3.3 C.7.6.16): the frame's own, else the shared one.
+    def value(self, frame: int, sequence: str, keyword: str) -> Any:
+        """Return an attribute of a functional group (PS3.3 C.7.6.16): per-frame if present, else shared.
 
         Raises:
-            UserError: Neither is there.
+            UserError: The attribute is in neither group.
         """
-        for groups in (self._groups[place], self._shared):
+        for groups in (self._groups[frame], self._shared):
             found = groups[sequence][0].get(keyword) if groups.get(sequence) else None
             if found is not None:
                 return found
-        raise UserError(f"Its frame {place + 1} has no {keyword}, so it cannot be told where it belongs.")
+        raise UserError(f"Frame {frame + 1} has no {keyword}, so its position is unknown.")
 
-    def marked(self, number: int) -> Iterator[tuple[int, np.ndarray]]:
-        """The frames of a segment: place, and bool (row, column). FRACTIONAL counts from half of the maximum on.
+    def masks_of(self, number: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the frames of a segment: frame index and boolean mask (row, column).
+
+        FRACTIONAL pixels are thresholded at half of the maximum.
 
         Raises:
             UserError: The pixels cannot be read.
         """
-        for place in self.of_segment.get(number, []):
-            pixels = self._pixels(place)
+        for frame in self.of_segment.get(number, []):
+            pixels = self._pixels(frame)
             if self.kind == "FRACTIONAL":
-                yield place, pixels >= self.maximum / 2
+                yield frame, pixels >= self.maximum / 2
             elif self.kind == "LABELMAP":
-                yield place, pixels == number
+                yield frame, pixels == number
             else:
-                yield place, pixels != 0
+                yield frame, pixels != 0
 
-    def _segment_number(self, place: int, numbers: list[int]) -> int:
-        for groups in (self._groups[place], self._shared):
+    def _segment_number(self, frame: int, numbers: list[int]) -> int:
+        for groups in (self._groups[frame], self._shared):
             if groups.get("SegmentIdentificationSequence"):
                 return int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
         if len(numbers) != 1:
-            raise UserError(f"Its frame {place + 1} does not say which of its {len(numbers)} segments it is of.")
+            raise UserError(f"Frame {frame + 1} does not name its segment, and there are {len(numbers)} segments.")
         return numbers[0]
 
-    def _pixels(self, place: int) -> np.ndarray:
-        """Stored values of a frame, (row, column)."""
+    def _pixels(self, frame: int) -> np.ndarray:
+        """Return the stored values of a frame (row, column)."""
         syntax = self._dataset.file_meta.TransferSyntaxUID
         if syntax.is_compressed:
             if self._decoded is None:
                 self._decoded = self._decode().reshape(self._count, *self._size)
-            return self._decoded[place]
+            return self._decoded[frame]
         length = self._size[0] * self._size[1]
         if self._bits == 1:
-            return self._bit_frame(place, length, syntax).reshape(self._size)
+            return self._bit_frame(frame, length, syntax).reshape(self._size)
         if self._bits not in (8, 16):
-            raise UserError(f"Its pixels have {self._bits} bits; 1, 8 and 16 can be read.")
+            raise UserError(f"Pixels of {self._bits} bits are not supported; only 1, 8 and 16 bits are.")
         kind = np.dtype(f"{'>' if syntax == ExplicitVRBigEndian else '<'}u{self._bits // 8}")
         stored = self._dataset.PixelData
         if len(stored) < self._count * length * kind.itemsize:
-            raise UserError(f"Its pixel data end after {len(stored)} bytes, before its {self._count} frames do.")
-        return np.frombuffer(stored, kind, length, place * length * kind.itemsize).reshape(self._size)
+            raise UserError(f"The pixel data are truncated: {len(stored)} bytes for {self._count} frames.")
+        return np.frombuffer(stored, kind, length, frame * length * kind.itemsize).reshape(self._size)
 
-    def _bit_frame(self, place: int, length: int, syntax: str) -> np.ndarray:
-        """One bit for each pixel (PS3.5 8.2): frames follow each other within a byte, unless each was padded to one."""
+    def _bit_frame(self, frame: int, length: int, syntax: str) -> np.ndarray:
+        """Return a frame of one bit per pixel (PS3.5 8.2); frames are bit-packed, or each is padded to whole bytes."""
         packed = np.frombuffer(self._dataset.PixelData, np.uint8)
         if syntax == ExplicitVRBigEndian:
-            raise UserError("Its pixels are single bits in big endian, whose order is not told.")
+            raise UserError("Pixels of one bit in big endian are not supported: their bit order is ambiguous.")
         close, padded = (self._count * length + 7) // 8, self._count * ((length + 7) // 8)
-        start = place * length
+        start = frame * length
         if len(packed) not in (close, close + 1):
             if len(packed) not in (padded, padded + 1):
                 raise UserError(
-                    f"Its pixel data have {len(packed)} bytes; {self._count} frames of {self._size[0]}×{self._size[1]} "
+                    f"The pixel data have {len(packed)} bytes; {self._count} frames of {self._size[0]}×{self._size[1]} "
                     f"bits need {close}."
                 )
-            start = place * 8 * ((length + 7) // 8)
+            start = frame * 8 * ((length + 7) // 8)
         bits = np.unpackbits(packed[start // 8 : (start + length + 7) // 8], bitorder="little")
         return bits[start % 8 :][:length]
 
     def _decode(self) -> np.ndarray:
         claimed = self._count * self._size[0] * self._size[1] * self._bits // 8
         if claimed > MOST_UNPACKED:
-            raise UserError(f"Its pixels would take {claimed >> 20} MiB; {MOST_UNPACKED >> 20} MiB are read.")
+            raise UserError(
+                f"The decoded pixels would take {claimed >> 20} MiB; the limit is {MOST_UNPACKED >> 20} MiB."
+            )
         try:
             return self._dataset.pixel_array
-        except Exception as error:  # pydicom raises many kinds, also for want of a decoder
+        except Exception as error:  # pydicom raises many kinds, also if a decoder is missing
             if self._dataset.get("PhotometricInterpretation") != "MONOCHROME2":
-                raise UserError(f"Its pixels cannot be read ({error}).") from error
+                raise UserError(f"The pixels cannot be read ({error}).") from error
         return sitk.GetArrayFromImage(sitk.ReadImage(str(self._path)))

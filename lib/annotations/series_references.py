@@ -1,6 +1,6 @@
-"""Which series a DICOM SEG (PS3.3 C.8.20, C.12.2.1) or RTSTRUCT (C.8.8.5) is about, from what its header says.
+"""The series that a DICOM SEG (PS3.3 C.8.20, C.12.2.1) or RTSTRUCT (C.8.8.5) refers to, from its header.
 
-Writers leave much out: 3D Slicer 4.3 names the images but not their series, others name only the frame of reference.
+Writers omit much: 3D Slicer 4.3 references the images but not their series, others only the frame of reference.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from lib.errors import UserError
 
 @dataclass(frozen=True)
 class References:
-    """What an object refers to.
+    """References of an object to the images it was drawn on.
 
     Attributes:
         series: SeriesInstanceUIDs.
-        instances: SOPInstanceUIDs of images; only where no series is named.
+        instances: SOPInstanceUIDs of images; only if no series is referenced.
         frames: FrameOfReferenceUIDs.
-        study: Its own StudyInstanceUID.
+        study: StudyInstanceUID of the object itself.
     """
 
     series: frozenset[str]
@@ -34,22 +34,22 @@ class References:
 
     @classmethod
     def of(cls, header: Dataset) -> References:
-        """Read them from the header of a SEG or RTSTRUCT."""
+        """Read the references from the header of a SEG or RTSTRUCT."""
         items = list(_series_items(header))
         series = _uids(items, "SeriesInstanceUID")
         frames = _uids([header, *(header.get("ReferencedFrameOfReferenceSequence") or [])], "FrameOfReferenceUID")
         images = frozenset() if series else _uids(_image_items(header, items), "ReferencedSOPInstanceUID")
         return cls(series, images, frames, str(header.get("StudyInstanceUID") or ""))
 
-    def meant(self, catalog: SeriesCatalog, client: Any) -> list[Series]:
-        """The series that are meant and are here, usable or not.
+    def find_series(self, catalog: SeriesCatalog, client: Any) -> list[Series]:
+        """Return the referenced series that exist in the catalog, usable or not.
 
-        Those that are named; else the usable ones of the study that have the images; else the only usable ones of
-        the study in the frame of reference (PS3.3 C.7.4.1).
+        Looks up the referenced series; if there are none, the usable series of the study that contain the referenced
+        images; else the usable series of the study in the frame of reference (PS3.3 C.7.4.1).
 
         Args:
-            catalog: What there is.
-            client: Of the folder or PACS; only asked where no series is named.
+            catalog: The known series.
+            client: Client of the folder or PACS; queried only if no series is referenced.
         """
         if self.series:
             return [series for uid in sorted(self.series) if (series := catalog.get(uid))]
@@ -63,17 +63,17 @@ class References:
         return [series for series in study if _frame_of_reference(client, series) in self.frames]
 
     def check_frame(self, series: Series, client: Any) -> None:
-        """Refuse an object that lies in another frame of reference than its series.
+        """Check that the object and a series share a frame of reference.
 
         Raises:
-            UserError: It does.
+            UserError: They do not.
         """
         if self.frames and (_frame_of_reference(client, series) or None) not in {None, *self.frames}:
-            raise UserError("It lies in another frame of reference than the series, so where is not known.")
+            raise UserError("The object has another frame of reference than the series, so its position is unknown.")
 
 
 def _frame_of_reference(client: Any, series: Series) -> str:
-    """FrameOfReferenceUID of a series, empty where it has none."""
+    """Return the FrameOfReferenceUID of a series, empty if it has none."""
     for instance in client.search_for_instances(series.study_uid, series.uid):
         sop = first_value(instance, "SOPInstanceUID")
         return first_value(client.retrieve_instance_metadata(series.study_uid, series.uid, sop), "FrameOfReferenceUID")
@@ -81,7 +81,7 @@ def _frame_of_reference(client: Any, series: Series) -> str:
 
 
 def _series_items(header: Dataset) -> Iterator[Dataset]:
-    """The items that stand for a series; some name it."""
+    """Yield the sequence items that represent a series; not all have its UID."""
     yield from header.get("ReferencedSeriesSequence") or []
     for frame in header.get("ReferencedFrameOfReferenceSequence") or []:
         for study in frame.get("RTReferencedStudySequence") or []:
@@ -89,7 +89,7 @@ def _series_items(header: Dataset) -> Iterator[Dataset]:
 
 
 def _image_items(header: Dataset, series_items: list[Dataset]) -> Iterator[Dataset]:
-    """The items that stand for an image."""
+    """Yield the sequence items that represent an image."""
     for item in series_items:
         yield from item.get("ReferencedInstanceSequence") or []
         yield from item.get("ContourImageSequence") or []

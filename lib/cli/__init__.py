@@ -30,23 +30,23 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "doctor": Command("lib.cli.doctor", "say what is wrong with the installation and what a folder or PACS holds"),
+    "doctor": Command("lib.cli.doctor", "check the installation, and list the contents of a folder or PACS"),
     "phantoms": Command("lib.cli.phantoms", "make a small set of chest CT phantoms as DICOM"),
     "train": Command("lib.cli.train", "train offline on images and masks"),
     "evaluate": Command("lib.cli.evaluate", "measure weights on images with masks: metrics.json and report.html"),
-    "compose": Command("lib.cli.compose", "set nodules into whole scans: volumes with known lesions to measure on"),
-    "ablation": Command("lib.cli.ablation", "measure what each part of the method is worth"),
-    "models": Command("lib.cli.models", "list the versions of the model; let another one serve"),
-    "labels": Command("lib.cli.labels", "list every label submitted; bring a former one back"),
+    "compose": Command("lib.cli.compose", "paste nodules into whole scans: volumes with known lesions for evaluation"),
+    "ablation": Command("lib.cli.ablation", "measure the contribution of each part of the method"),
+    "models": Command("lib.cli.models", "list the versions of the model; select the one that serves"),
+    "labels": Command("lib.cli.labels", "list all submitted labels; restore a former one"),
     "infer": Command("lib.cli.infer", "segment every series of a folder or PACS: DICOM SEG, NIfTI, table of lesions"),
     "import": Command(
         "lib.cli.import_cases",
-        "take in the labels of a public set: LIDC-IDRI, NSCLC-Radiomics, MSD, LUNA16, slices with masks ...",
+        "import the labels of a public set: LIDC-IDRI, NSCLC-Radiomics, MSD, LUNA16, slices with masks ...",
     ),
     "export": Command(
         "lib.cli.export", "write the final labels as DICOM SEG, SR, RTSTRUCT, NIfTI or a table of lesions"
     ),
-    "simulate": Command("lib.cli.simulate", "replay labelled data: what each way of choosing the next case is worth"),
+    "simulate": Command("lib.cli.simulate", "replay labelled data to compare strategies for choosing the next case"),
 }
 
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; those of the process if None.
 
     Returns:
-        Exit status: 0 if all is well, 1 if not, 2 for a wrong call or wrong settings.
+        Exit status: 0 on success, 1 on failure, 2 for invalid arguments or settings.
     """
     wait_passively()  # before a command loads PyTorch
     program = Path(sys.argv[0]).name

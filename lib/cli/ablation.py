@@ -1,9 +1,10 @@
-"""``python main.py ablation``: what each part of the method is worth, on the same data with the same budget."""
+"""``python main.py ablation``: contribution of each part of the method, on the same data with the same budget."""
 
 import argparse
 import json
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +50,20 @@ def run(args: argparse.Namespace) -> int:
     tests = _test_sets(args)
     data = _DataBySettings(args)
     results: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants}
-    # Seeds outermost: whatever is finished when it is stopped can be compared.
+    # Seeds outermost, so that the variants finished so far are comparable if the run is stopped.
     for seed in range(args.seeds):
         for variant in variants:
             folder = args.output / (variant.trained_as or variant.name) / str(seed)
             results[variant.name].append(_measured(variant, seed, folder, tests, data, args))
             write_json(args.output / "ablation.json", {"steps": args.steps, "results": results})
             table = markdown(results, list(tests))
-            write_atomically(args.output / "ablation.md", lambda path, text=table: path.write_text(text, "utf-8"))
+            write_atomically(args.output / "ablation.md", partial(Path.write_text, data=table, encoding="utf-8"))
     print(table)
     return 0
 
 
 class _DataBySettings:
-    """The training data, read again only when the preprocessing changes."""
+    """Training data, cached by the preprocessing settings."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
@@ -84,7 +85,7 @@ def _measured(
     data: _DataBySettings,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Summary by test set of one variant and seed; read where it was measured before."""
+    """Return the summaries of one variant and seed by test set, from its file if it was measured before."""
     done = folder / f"{variant.name}.json"
     if done.exists():
         return json.loads(done.read_text(encoding="utf-8"))
@@ -118,7 +119,7 @@ def _measured(
 
 
 def _test_sets(args: argparse.Namespace) -> dict[str, Cases]:
-    """Crops of the patients that train leaves out, and whole scans."""
+    """Return the test sets: crops of the held-out patients, and whole scans."""
     cases = find_cases(args.images, args.masks, args.output / "volumes")
     crops = [case for case in cases if not case.is_dicom and held_out(case.patient)]
     sets = {

@@ -1,4 +1,4 @@
-"""``python main.py compose``: whole scans with known lesions to measure on, where few real ones are marked."""
+"""``python main.py compose``: whole scans with known lesions for evaluation, where few real ones are labelled."""
 
 import argparse
 import logging
@@ -30,17 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Set each nodule that lies in lung into a copy of a scan, the scans taking turns, to be read by evaluate."""
+    """Paste each nodule that is in lung into a copy of a scan, alternating between the scans, as input for evaluate."""
     begin_long_work(None)
     if args.nodules < 1:
-        raise UserError(f"--nodules is 1 or more, got {args.nodules}.")
+        raise UserError(f"--nodules must be 1 or more, got {args.nodules}.")
     crops = find_cases(args.images, args.masks, args.output / "volumes")
     if args.held_out:
         crops = [crop for crop in crops if held_out(crop.patient)]
     crops = [crop for crop in crops if is_in_lung(read_volume(*crop[:3]))]
     if not crops:
-        raise UserError("None of the nodules lies in lung and belongs to a held-out patient; is --held-out meant?")
-    logger.info("%d nodules lie in lung.", len(crops))
+        raise UserError("None of the nodules is in lung and belongs to a held-out patient; try without --held-out.")
+    logger.info("%d nodules are in lung.", len(crops))
     scans = [read_volume(*case[:3]) for case in find_cases(args.scans, args.scan_masks, args.output / "volumes")]
     rng = np.random.default_rng(args.seed)
     parts = [crops[index] for index in rng.permutation(len(crops))]
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     made = {}
     for number, part in enumerate(parts):
         scan = scans[number % len(scans)]
-        nodules = [read_volume(*crop[:3], spacing=scan.spacing) for crop in part]
+        nodules = [read_volume(crop.name, crop.image, crop.mask, spacing=scan.spacing) for crop in part]
         volume, placed = compose(scan, lungs[number % len(scans)], nodules, rng)
         name = f"{scan.name}_{number}"
         _save(volume, name, args.output)

@@ -1,4 +1,4 @@
-"""``python main.py doctor [STUDIES]``: what is wrong, in plain words. Imports nothing that may be broken."""
+"""``python main.py doctor [STUDIES]``: diagnosis of the installation. Imports nothing that may be broken."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings; 0 if all is well."""
+    """Print the findings; return 0 if there are no problems."""
     if args.verify:
         return _verify(args.studies, args.workspace)
     wrong = [finding for finding in (_python(), _packages(), _compiler(), _crf(), _gpu(), _weights()) if finding]
     if args.studies:
         wrong += _studies(args.studies)
-    print("\nAll is well." if not wrong else "\nTo be mended:\n" + "\n".join(f"  - {line}" for line in wrong))
+    print("\nNo problems found." if not wrong else "\nProblems:\n" + "\n".join(f"  - {line}" for line in wrong))
     return 1 if wrong else 0
 
 
 def _verify(studies: str | None, workspace: str | None) -> int:
-    """Name everything of a workspace that is not what was stored; 1 if there is any."""
+    """Print the damaged files of a workspace; return 1 if there are any."""
     from lib.settings import Settings
     from lib.verification import find_damage  # it needs packages that may be missing
 
     if not studies and not workspace:
-        raise UserError("Say which workspace: give STUDIES as the server was given, or --workspace DIR.")
+        raise UserError("No workspace given: give STUDIES as for the server, or --workspace DIR.")
     studies = studies or str(Path(str(workspace)).resolve() / "no-studies")
     settings = Settings.from_conf(studies, {"workspace": workspace} if workspace else {})
     if not settings.workspace.is_dir():
@@ -60,24 +60,24 @@ def _verify(studies: str | None, workspace: str | None) -> int:
     damaged = find_damage(settings)
     for damage in damaged:
         print(f"  {damage.kind}: {damage.problem}")
-    print(f"\n{len(damaged)} damaged." if damaged else "\nAll is as it was stored.")
+    print(f"\n{len(damaged)} damaged." if damaged else "\nAll files match their checksums.")
     return 1 if damaged else 0
 
 
-def _say(what: str, state: str) -> None:
+def _print_check(what: str, state: str) -> None:
     print(f"{what + ':':<14}{state}")
 
 
 def _python() -> str | None:
     version = ".".join(map(str, sys.version_info[:3]))
-    _say("Python", version)
+    _print_check("Python", version)
     if not (3, 10) <= sys.version_info[:2] < (3, 13):
-        return f"Python {version} does not fit; 3.10, 3.11 or 3.12 is needed: make PYTHON=python3.12 install"
+        return f"Python {version} is not supported; 3.10, 3.11 or 3.12 is needed: make PYTHON=python3.12 install"
     return None
 
 
 def _packages() -> str | None:
-    """Compare what is installed with requirements.txt."""
+    """Compare the installed packages with requirements.txt."""
     try:
         pins = _pins()
     except ImportError as error:
@@ -91,7 +91,7 @@ def _packages() -> str | None:
             continue
         if found.split("+")[0] != version:
             wrong.append(f"{name} is {found}, not {version}")
-    _say("Packages", f"{len(pins) - len(wrong)} of {len(pins)} as pinned in requirements.txt")
+    _print_check("Packages", f"{len(pins) - len(wrong)} of {len(pins)} as pinned in requirements.txt")
     return f"packages: {'; '.join(wrong)}. Run `make install`" if wrong else None
 
 
@@ -107,7 +107,7 @@ def _pins() -> dict[str, str]:
 
 def _compiler() -> str | None:
     compiler = shutil.which("c++") or shutil.which("g++")
-    _say("Compiler", compiler or "none (needed once, to build pydensecrf)")
+    _print_check("Compiler", compiler or "none (needed once, to build pydensecrf)")
     return None
 
 
@@ -115,9 +115,9 @@ def _crf() -> str | None:
     try:
         importlib.import_module("pydensecrf.densecrf")
     except ImportError as error:
-        _say("pydensecrf", "does not import")
+        _print_check("pydensecrf", "does not import")
         return f"pydensecrf does not import ({error}). It needs a C++ compiler: apt-get install g++, then make install"
-    _say("pydensecrf", "imports")
+    _print_check("pydensecrf", "imports")
     return None
 
 
@@ -125,10 +125,10 @@ def _gpu() -> str | None:
     try:
         torch = importlib.import_module("torch")
     except ImportError as error:
-        _say("PyTorch", "does not import")
+        _print_check("PyTorch", "does not import")
         return f"PyTorch does not import ({error}). Run `make install`"
     if torch.cuda.is_available():
-        _say("GPU", f"{torch.cuda.get_device_name(0)}, PyTorch {torch.__version__}")
+        _print_check("GPU", f"{torch.cuda.get_device_name(0)}, PyTorch {torch.__version__}")
         return None
     if torch.version.cuda is None:
         reason = f"PyTorch {torch.__version__} is a CPU build"
@@ -137,24 +137,24 @@ def _gpu() -> str | None:
     else:
         answer = subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False)
         reason = "the driver does not answer: " + (answer.stderr or answer.stdout).strip().splitlines()[0]
-    _say("GPU", f"none, the CPU is used: {reason}")
+    _print_check("GPU", f"none, the CPU is used: {reason}")
     return None
 
 
 def _weights() -> str | None:
     weights = APP_DIR / "model" / "pretrained_lung_tumor.pt"
-    _say("Weights", f"{weights.stat().st_size / 1e6:.1f} MB shipped" if weights.exists() else "none shipped")
+    _print_check("Weights", f"{weights.stat().st_size / 1e6:.1f} MB shipped" if weights.exists() else "none shipped")
     return None
 
 
 def _studies(studies: str) -> list[str]:
-    """List the series of a folder or PACS: which are usable, and why the others are not."""
+    """List the usable series of a folder or PACS, and why the others are not usable."""
     from lib.datastore.catalog import SeriesCatalog  # these need the packages that were just checked
     from lib.dicomweb.folder_client import FolderClient
     from lib.dicomweb.folder_index import UNREADABLE
 
     if not is_url(studies) and not Path(studies).is_dir():
-        raise UserError(f"{studies} is no folder, nor a URL.")
+        raise UserError(f"{studies} is neither a folder nor a URL.")
     studies, login = split_login(studies) if is_url(studies) else (studies, None)
     print(f"\n{studies}")
     with tempfile.TemporaryDirectory() as scratch:
@@ -169,9 +169,9 @@ def _studies(studies: str) -> list[str]:
             catalog, problems, left_out = SeriesCatalog(client), client.index.problems(), client.left_out()
         try:
             catalog.refresh()
-        except Exception as error:  # whatever the network or the PACS did
+        except Exception as error:  # any failure of the network or the PACS
             return [f"{studies} does not answer as DICOMweb: {error}"]
-        _look_at_marked(catalog)
+        _preview_initial_labels(catalog)
     for series in sorted(catalog.all(), key=lambda s: (s.problem is not None, s.value("PatientID"))):
         about = " ".join(filter(None, (series.value("StudyDate"), series.value("SeriesDescription"))))
         without = f" (and {len(left_out[series.uid])} left out)" if series.uid in left_out else ""
@@ -190,19 +190,19 @@ def _studies(studies: str) -> list[str]:
     )
     wrong = [f"series {uid}: {problem}" for uid, problem in catalog.unclear().items()]
     if unreadable := [path for path, reason in problems if reason.startswith(UNREADABLE)]:
-        wrong.append(f"{len(unreadable)} files or folders cannot be read: {_named(unreadable)}")
+        wrong.append(f"{len(unreadable)} files or folders cannot be read: {_summarized(unreadable)}")
     return wrong if usable else [*wrong, f"{studies} has no CT series that can be used"]
 
 
-def _look_at_marked(catalog: SeriesCatalog) -> None:
-    """Note with each series what would become of the DICOM SEG, RTSTRUCT and LIDC-IDRI readings of it."""
-    from lib.initial_labels.candidates import SEVERAL, in_words
-    from lib.initial_labels.marked_series import look
+def _preview_initial_labels(catalog: SeriesCatalog) -> None:
+    """Note with each series the outcome of importing its DICOM SEG, RTSTRUCT and LIDC-IDRI annotations."""
+    from lib.initial_labels.candidates import AMBIGUOUS, describe
+    from lib.initial_labels.marked_series import read_findings
     from lib.settings import load_info
 
-    marks: dict[str, dict[str, list[dict]]] = {}  # by image and checksum of the mask: what is told of each object
+    marks: dict[str, dict[str, list[dict]]] = {}  # by image and checksum of the mask: info of each object
     try:
-        for finding in look(catalog.client, catalog, load_info()["imports"]):
+        for finding in read_findings(catalog.client, catalog, load_info()["imports"]):
             for image_id in finding.image_ids:
                 if finding.problem:
                     catalog.note(image_id, finding.problem)
@@ -215,9 +215,9 @@ def _look_at_marked(catalog: SeriesCatalog) -> None:
             if len(masks) == 1:
                 catalog.note(image_id, f"initial label {objects[0]['note']}")
                 continue
-            catalog.note(image_id, SEVERAL)
+            catalog.note(image_id, AMBIGUOUS)
             for info in objects:
-                catalog.note(image_id, f"  {in_words(info)}")
+                catalog.note(image_id, f"  {describe(info)}")
     except Exception as error:  # a PACS that cannot search by modality
         print(f"  DICOM SEG and RTSTRUCT could not be listed: {error}")
 
@@ -225,9 +225,9 @@ def _look_at_marked(catalog: SeriesCatalog) -> None:
 def _print_problems(problems: list[tuple[Path, str]]) -> None:
     for reason, count in Counter(reason for _, reason in problems).most_common():
         paths = [path for path, found in problems if found == reason]
-        print(f"  {count} file(s): {reason}\n            {_named(paths)}")
+        print(f"  {count} file(s): {reason}\n            {_summarized(paths)}")
 
 
-def _named(paths: list[Path]) -> str:
+def _summarized(paths: list[Path]) -> str:
     names = ", ".join(str(path) for path in paths[:_EXAMPLES])
     return names + (f" and {len(paths) - _EXAMPLES} more" if len(paths) > _EXAMPLES else "")

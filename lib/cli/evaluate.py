@@ -1,10 +1,10 @@
-"""``python main.py evaluate``: how good the weights are, on images with masks."""
+"""``python main.py evaluate``: accuracy of weights on images with masks."""
 
 import argparse
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--froc",
         action="store_true",
-        help="also show what other values of min_confidence would find in whole scans, rightly and wrongly",
+        help="also report sensitivity and false positives in whole scans at other values of min_confidence",
     )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
 
@@ -52,12 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure each model on each image and write ``metrics.json`` and ``report.html``."""
     begin_long_work(args.threads)
-    models = dict(map(_named, args.models))
+    models = dict(map(_parse_model, args.models))
     pairs = find_cases(args.images, args.masks, args.output / "volumes")
     if args.held_out:
-        pairs = _never_trained_on(pairs, models)
+        pairs = _held_out_cases(pairs, models)
     if not pairs:
-        raise UserError("None of the images belongs to a held-out patient: leave --held-out away.")
+        raise UserError("None of the images belongs to a held-out patient: remove --held-out.")
     predictors = {name: Predictor.from_file(path, _model(path, args.crf)) for name, path in models.items()}
     results: dict[str, list[CaseResult]] = {name: [] for name in predictors}
     shown: list[dict[str, Any]] = []
@@ -78,9 +78,10 @@ def run(args: argparse.Namespace) -> int:
     measured_on = f"Measured on {len(pairs)} images of {', '.join(str(folder) for folder in args.images)}" + (
         ", patients held out from training." if args.held_out else "."
     )
-    cases = {model: [_record(case) for case in found] for model, found in results.items()}
+    records = {model: [_record(case) for case in found] for model, found in results.items()}
     write_json(
-        args.output / "metrics.json", {"measured_on": measured_on, "crf": args.crf, "models": summaries, "cases": cases}
+        args.output / "metrics.json",
+        {"measured_on": measured_on, "crf": args.crf, "models": summaries, "cases": records},
     )
     page = render(measured_on, summaries, shown)
     write_atomically(args.output / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
@@ -88,17 +89,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _named(text: str) -> tuple[str, Path]:
+def _parse_model(text: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
     if not separator:
         raise UserError(f"--models takes NAME=FILE, not {text!r}.")
     return name, Path(path)
 
 
-def _never_trained_on(cases: list[LabelledImage], models: dict[str, Path]) -> list[LabelledImage]:
-    """The cases of patients that train keeps for testing, but for those that the manifest of a run names as trained on.
+def _held_out_cases(cases: list[LabelledImage], models: dict[str, Path]) -> list[LabelledImage]:
+    """Return the cases of held-out patients, without those that the manifest of a run lists as trained on.
 
-    Earlier versions trained on whole scans of such patients.
+    Earlier versions trained on whole scans of held-out patients.
     """
     trained: set[str] = set()
     for weights in models.values():
@@ -109,7 +110,7 @@ def _never_trained_on(cases: list[LabelledImage], models: dict[str, Path]) -> li
     kept = [case for case in cases if held_out(case.patient)]
     known = sorted({case.patient for case in kept} & trained)
     if known:
-        logger.warning("Left out, since a model was trained on them: %s", ", ".join(known))
+        logger.warning("Excluded because a model was trained on them: %s", ", ".join(known))
     return [case for case in kept if case.patient not in trained]
 
 
@@ -125,22 +126,22 @@ def _model(weights: Path, crf: bool) -> ModelDescription:
 
 
 def _strip(image: Path, mask: Path, found: dict[str, np.ndarray]) -> str:
-    """Slices with the outlines, in the orientation a radiologist knows."""
+    """Return slices with the outlines, in radiological orientation, as HTML."""
     load, turn = LoadImage(image_only=True, ensure_channel_first=True), Orientation(axcodes="LPS", labels=None)
     volume = load(image)
     masks = [load(mask), *(MetaTensor(torch.from_numpy(m[None]), affine=volume.affine) for m in found.values())]
     volume, truth, *others = (np.asarray(turn(item)[0]) for item in (volume, *masks))
-    spacing = tuple(float(length) for length in turn(load(image)).pixdim)
-    return slice_strip(volume, truth > 0.5, dict(zip(found, others, strict=True)), spacing)
+    x, y, z = (float(length) for length in cast(MetaTensor, turn(load(image))).pixdim)
+    return slice_strip(volume, truth > 0.5, dict(zip(found, others, strict=True)), (x, y, z))
 
 
 def _worst(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The cases to show: the lowest Dice of the last model first."""
+    """Return the cases to show, in ascending order of the Dice of the last model."""
     return sorted(cases, key=lambda case: list(case["dice"].values())[-1])[:_SHOWN_CASES]
 
 
 def _record(case: CaseResult) -> dict[str, Any]:
-    """What metrics.json keeps of one case."""
+    """Return the entry of one case in metrics.json."""
     return {
         "name": case.name,
         "dice": case.counts.dice,

@@ -1,10 +1,11 @@
-"""``python main.py export``: the latest final labels in the forms that hospitals use."""
+"""``python main.py export``: latest final labels in clinical formats."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pydicom import Dataset
@@ -39,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the files; a label that cannot be exported is named and holds up no other."""
+    """Write the files; a label that cannot be exported is reported and does not stop the others."""
     settings = Settings.from_conf(args.studies, {"workspace": args.workspace} if args.workspace else {})
     if not is_url(settings.studies) and args.output.resolve().is_relative_to(settings.studies):
-        raise UserError(f"{args.output} lies inside the DICOM folder, which is never written to. Choose another.")
+        raise UserError(f"{args.output} is inside the DICOM folder, which is never written to. Choose another.")
     if not settings.labels_dir.is_dir():
         raise UserError(f"There are no labels in {settings.workspace}. Is --workspace that of the server?")
     datastore = _datastore(settings)
@@ -67,12 +68,12 @@ def run(args: argparse.Namespace) -> int:
         for kind in dict.fromkeys(args.format):
             try:
                 writers[kind](record)
-            except (UserError, OSError, RuntimeError) as error:  # a PACS that is away, a damaged file
+            except (UserError, OSError, RuntimeError) as error:  # an unreachable PACS, a damaged file
                 print(f"   no {kind}: {error}", file=sys.stderr)
                 failed += 1
     if tables:
         for name, text in (("lesions.csv", as_csv(tables)), ("lesions.json", as_json(tables))):
-            write_atomically(args.output / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
+            write_atomically(args.output / name, partial(Path.write_text, data=text, encoding="utf-8"))
     print(f"Research use only. Written to {args.output}" + (f"; {failed} could not be made." if failed else "."))
     return 1 if failed else 0
 

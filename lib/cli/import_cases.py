@@ -1,4 +1,4 @@
-"""``python main.py import``: public sets, from where they were downloaded, as labelled cases."""
+"""``python main.py import``: import of downloaded public sets as labelled cases."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib.errors import UserError
-from lib.public_sets.case import Found
-from lib.public_sets.importing import Tally, import_cases, spoken
+from lib.public_sets.case import PublicSet
+from lib.public_sets.import_target import ImportTarget
+from lib.public_sets.importing import Tally, import_cases, phrase
 from lib.public_sets.luna16 import find_luna16
 from lib.public_sets.msd import find_msd
 from lib.public_sets.slices import Scale, find_dicom_slices, find_picture_slices
-from lib.public_sets.workplace import Workplace
 
 _KINDS = {
     "lidc-idri": "LIDC-IDRI: CT series and the XML files of the readings",
@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=_KINDS, help="; ".join(f"{kind}: {what}" for kind, what in _KINDS.items()))
     parser.add_argument("source", type=Path, help="folder of the set as it was downloaded and unpacked; never changed")
     parser.add_argument("--workspace", help="as --conf workspace of the server")
-    parser.add_argument("--dry-run", action="store_true", help="read headers, say what would happen, write nothing")
-    parser.add_argument("--limit", type=_whole, metavar="N", help="only the first N cases")
-    parser.add_argument("--roi", nargs="+", default=[], metavar="NAME", help="what is the tumour, as the set calls it")
+    parser.add_argument("--dry-run", action="store_true", help="read headers, report what would happen, write nothing")
+    parser.add_argument("--limit", type=_positive_int, metavar="N", help="only the first N cases")
+    parser.add_argument("--roi", nargs="+", default=[], metavar="NAME", help="names of the tumour regions in the set")
     parser.add_argument(
         "--files",
         nargs="+",
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--annotations", type=Path, metavar="DIR", help="where LIDC-IDRI's XML files are, if elsewhere")
     parser.add_argument("--mask-value", type=int, metavar="N", help="slices: grey level of the tumour in the masks")
-    pictures = parser.add_argument_group("slices that are pictures, which tell neither millimetres nor HU")
+    pictures = parser.add_argument_group("slices stored as pictures, which contain neither spacing nor HU")
     pictures.add_argument("--studies", type=Path, help="new folder for the volumes made of them; the one to serve")
     pictures.add_argument(
         "--pixel-spacing", nargs="+", type=_positive, metavar="MM", help="between rows and columns, one number or two"
@@ -52,49 +52,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--window", nargs=2, type=float, metavar=("CENTER", "WIDTH"), help="HU: those of black and white"
     )
     pictures.add_argument(
-        "--first-slice", choices=("head", "feet"), default="head", help="where the lowest number lies (default: head)"
+        "--first-slice", choices=("head", "feet"), default="head", help="end with the lowest number (default: head)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import the set; 1 if any case failed."""
+    """Import the set; return 1 if any case failed."""
     source = args.source.resolve()
     if not source.is_dir():
         raise UserError(f"There is no folder {args.source}. Give the folder where the set was unpacked.")
     studies = (args.studies or source).resolve()
-    _refuse_what_does_not_apply(args)
-    workplace = Workplace(studies, args.workspace, args.dry_run)
+    _check_applicable(args)
+    target = ImportTarget(studies, args.workspace, args.dry_run)
     found = _find_files(args, source, studies)
-    with workplace:
+    with target:
         if found is None:
-            workplace.scan(lambda done, files: print(f"looking at the images: {done} of {files} new files", flush=True))
-            found = _find_dicom(args, source, workplace)
+            target.scan(lambda done, files: print(f"looking at the images: {done} of {files} new files", flush=True))
+            found = _find_dicom(args, source, target)
         for remark in found.remarks:
             print(remark)
         if args.limit is not None and len(found.cases) > args.limit:
             print(f"Only the first {args.limit} of {len(found.cases)} cases, as --limit says.")
             found = replace(found, cases=found.cases[: args.limit])
-        tally = import_cases(found, workplace, lambda line: print(line, flush=True))
+        tally = import_cases(found, target, lambda line: print(line, flush=True))
     _report(tally, found, studies, args)
     return 1 if tally.failures else 0
 
 
-def _find_dicom(args: argparse.Namespace, source: Path, workplace: Workplace) -> Found:
+def _find_dicom(args: argparse.Namespace, source: Path, target: ImportTarget) -> PublicSet:
     if args.kind == "slices":
-        return find_dicom_slices(source, workplace, args.mask_value)
+        return find_dicom_slices(source, target, args.mask_value)
     from lib.public_sets.dicom_sets import find_dicom_set  # its readers are of no use to the others
 
     annotations = args.annotations.resolve() if args.annotations else None
     if annotations and not annotations.is_dir():
         raise UserError(f"There is no folder {args.annotations}.")
-    rules = workplace.settings.info["imports"]
-    return find_dicom_set(args.kind, source, workplace, rules, args.roi, annotations, args.files)
+    rules = target.settings.info["imports"]
+    return find_dicom_set(args.kind, source, target, rules, args.roi, annotations, args.files)
 
 
-def _refuse_what_does_not_apply(args: argparse.Namespace) -> None:
-    """An option that would have no effect is a mistake, and not passed over."""
+def _check_applicable(args: argparse.Namespace) -> None:
+    """Raise a UserError for options that have no effect on the kind of set, instead of ignoring them."""
     if args.studies and args.kind != "slices":
-        raise UserError(f"--studies is for slices that are pictures; a {args.kind} set is served from where it lies.")
+        raise UserError(f"--studies is for slices stored as pictures; a {args.kind} set is served from its own folder.")
     applies = {
         "--roi": (args.roi, args.kind not in ("luna16", "slices")),
         "--files": (args.files, args.kind not in ("msd", "luna16", "slices")),
@@ -108,11 +108,11 @@ def _refuse_what_does_not_apply(args: argparse.Namespace) -> None:
     for option, (given, fits) in applies.items():
         if given and not fits:
             without = " without --studies" if args.kind == "slices" and option != "--roi" else ""
-            raise UserError(f"{option} means nothing for {args.kind}{without}; leave it out.")
+            raise UserError(f"{option} does not apply to {args.kind}{without}; remove it.")
 
 
-def _find_files(args: argparse.Namespace, source: Path, studies: Path) -> Found | None:
-    """What can be told without an index; None for a set of DICOM files."""
+def _find_files(args: argparse.Namespace, source: Path, studies: Path) -> PublicSet | None:
+    """Find the cases of a set that needs no index; return None for a set of DICOM files."""
     if args.kind == "msd":
         return find_msd(source, args.roi)
     if args.kind == "luna16":
@@ -123,22 +123,22 @@ def _find_files(args: argparse.Namespace, source: Path, studies: Path) -> Found 
 
 
 def _scale(args: argparse.Namespace) -> Scale:
-    """What the pictures do not say, given in full."""
+    """Return the scale of pictures from the options, all of which are required."""
     needed = ("pixel_spacing", "slice_spacing", "window")
     missing = [f"--{name.replace('_', '-')}" for name in needed if getattr(args, name) is None]
     if missing:
         raise UserError(
-            f"Pictures tell neither millimetres nor HU; {' and '.join(missing)} must be given. The set's description "
-            "or the DICOM it was made of says so; a window of -600 1500 is usual for lungs."
+            f"Pictures contain neither spacing nor HU; {' and '.join(missing)} must be given. See the description of "
+            "the set or its original DICOM files; a window of -600 1500 is usual for lungs."
         )
     if len(args.pixel_spacing) > 2 or args.window[1] <= 0:
         raise UserError("--pixel-spacing takes one number or two, and the WIDTH of --window must be above 0.")
     rows, columns = args.pixel_spacing[0], args.pixel_spacing[-1]
-    return Scale((rows, columns), args.slice_spacing, tuple(args.window), args.first_slice)
+    return Scale((rows, columns), args.slice_spacing, (args.window[0], args.window[1]), args.first_slice)
 
 
-def _report(tally: Tally, found: Found, studies: Path, args: argparse.Namespace) -> None:
-    counts = [f"{count} {spoken(outcome, args.dry_run)}" for outcome, count in tally.counts.items() if count]
+def _report(tally: Tally, found: PublicSet, studies: Path, args: argparse.Namespace) -> None:
+    counts = [f"{count} {phrase(outcome, args.dry_run)}" for outcome, count in tally.counts.items() if count]
     print(f"{found.title}: {'; '.join([*counts, f'{len(tally.failures)} failed'])}.")
     for name, reason in tally.failures:
         print(f"  failed  {name}: {reason}")
@@ -156,7 +156,7 @@ def _positive(text: str) -> float:
     return number
 
 
-def _whole(text: str) -> int:
+def _positive_int(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")

@@ -1,6 +1,6 @@
-"""``python main.py infer``: the model that serves, over every usable series of a folder or PACS.
+"""``python main.py infer``: batch inference of the serving model on every usable series of a folder or PACS.
 
-A run works with a copy of that model's weights: whatever is published meanwhile, one version makes all masks.
+A run uses a copy of the weights, so that one version makes all masks even if another is published meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from lib.settings import APP_DIR, Settings, is_url
 from lib.storage.atomic import write_atomically, write_json
 
 _SEG, _NIFTI, _TABLE = "seg", "nifti", "table"
-_INDIFFERENT = ("attention", "batch_size")  # settings that change no mask
+_IRRELEVANT = ("attention", "batch_size")  # settings that do not affect masks
 _SUFFIXES = {_SEG: ".seg.dcm", _NIFTI: ".nii.gz"}
 
 
@@ -47,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--workspace",
-        help="of the server whose model in use is taken; only read (default: the server's own default for these "
-        "studies; without one, the shipped weights)",
+        help="workspace of the server whose model is used, read-only (default: that of these studies; without one, the "
+        "shipped weights)",
     )
     parser.add_argument(
         "--conf", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a setting, as of the server"
@@ -56,19 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment what is not finished yet; 1 if anything could not be made."""
+    """Segment the unfinished series; return 1 if anything failed."""
     conf, work = dict(args.conf), args.output / ".lunglabel"
     if "workspace" in conf:
         raise UserError(
-            "--conf workspace is for the server and its labels; this command keeps all under --output. To take the "
+            "--conf workspace is for the server and its labels; this command writes only to --output. To use the "
             "model of a server's workspace: --workspace DIR."
         )
     if not is_url(args.studies):
         if not Path(args.studies).is_dir():
-            raise UserError(f"{args.studies} is no folder, nor a URL.")
+            raise UserError(f"{args.studies} is neither a folder nor a URL.")
         if args.output.resolve().is_relative_to(Path(args.studies).resolve()):
-            raise UserError(f"{args.output} lies inside the DICOM folder, which is never written to. Choose another.")
-    # The app ends the process where it cannot start, so the settings are tried first.
+            raise UserError(f"{args.output} is inside the DICOM folder, which is never written to. Choose another.")
+    # The app exits the process if it cannot start, so the settings are checked first.
     server = Settings.from_conf(args.studies, conf | ({"workspace": args.workspace} if args.workspace else {}))
     conf |= {"workspace": str(work), "model_dir": str(work / "model")}
     try:
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pin(store: ModelStore, work: Path) -> None:
-    """Copy the weights in use into the workspace of this run, and say which they are.
+    """Copy the weights in use into the workspace of this run, and print their version.
 
     Raises:
         UserError: There are none.
@@ -98,7 +99,7 @@ def _pin(store: ModelStore, work: Path) -> None:
 
 
 class _Batch:
-    """One run. Each series leaves a record ``<SeriesInstanceUID>.json``, written last: with it, it is finished."""
+    """A run. Each series is finished once its record ``<SeriesInstanceUID>.json`` is written, after its results."""
 
     def __init__(self, app: MyApp, args: argparse.Namespace) -> None:
         self._app = app
@@ -119,7 +120,7 @@ class _Batch:
                 record = self._finished(series)
                 said = "finished before" if record else None
                 record = record or self._segment(series)
-            except Exception as error:  # whatever is wrong with one series or with the PACS: the others are done
+            except Exception as error:  # a failure of one series or the PACS must not stop the others
                 reason = str(error) if isinstance(error, UserError) else in_one_line(error)
                 failures.append(f"{series.uid}: {reason}")
                 print(f"{about}: failed, {reason}", flush=True)
@@ -132,7 +133,7 @@ class _Batch:
                 tables.append((record["about"], [MeasuredLesion(**lesion) for lesion in record["lesions"]]))
         if tables:
             for name, text in (("lesions.csv", as_csv(tables)), ("lesions.json", as_json(tables))):
-                write_atomically(self._output / name, lambda part, text=text: part.write_text(text, encoding="utf-8"))
+                write_atomically(self._output / name, partial(Path.write_text, data=text, encoding="utf-8"))
         left_out = [f"{series.uid}: {series.problem}" for series in everything if series.problem]
         _print_all(f"{len(left_out)} series left out", left_out)
         _print_all(
@@ -144,20 +145,20 @@ class _Batch:
         return 1 if failures else 0
 
     def _list(self) -> Counter[str]:
-        """List the series; returns the reasons why files are none, with their numbers."""
+        """List the series, and return the number of other files by reason."""
         client = self._datastore.client
         if isinstance(client, FolderClient):
             client.scan(lambda done, total: print(f"Read {done} of {total} files", flush=True))
         try:
             self._datastore.list_images()
-        except Exception as error:  # whatever the network or the PACS did
+        except Exception as error:  # any failure of the network or the PACS
             raise UserError(f"{self._datastore.name()} does not answer as DICOMweb: {error}") from error
         return (
             Counter(reason for _, reason in client.index.problems()) if isinstance(client, FolderClient) else Counter()
         )
 
     def _finished(self, series: Series) -> dict[str, Any] | None:
-        """The record of a series whose results are all there, of this model and of these slices."""
+        """Return the record of a series if all its results exist and were made by this model from the same slices."""
         record = self._record(series)
         if record is None or record["made_by"] != self._made_by or record["instances"] != series.instance_count:
             return None
@@ -172,14 +173,14 @@ class _Batch:
             result = self._app.infer(request)
             record = self._results(series, volume, Path(result["file"]), result["params"])
         finally:
-            volume.unlink(missing_ok=True)  # those of a whole PACS would fill the disk
+            volume.unlink(missing_ok=True)  # the volumes of a whole PACS would fill the disk
         write_json(self._path(series, ".json"), record)
         for kind in set(former["made"]) & _SUFFIXES.keys() - set(record["made"]):
-            self._path(series, _SUFFIXES[kind]).unlink(missing_ok=True)  # not to be taken for this model's
+            self._path(series, _SUFFIXES[kind]).unlink(missing_ok=True)  # made by another model
         return record
 
     def _results(self, series: Series, volume: Path, mask: Path, params: dict[str, Any]) -> dict[str, Any]:
-        """Write what can be made of a mask; returns the record."""
+        """Write the requested results of a mask, and return the record."""
         lesions: list[dict[str, Any]] = []
         makers: dict[str, Callable[[], object]] = {
             _SEG: lambda: self._write_seg(series, mask, params["model_version"]),
@@ -192,7 +193,7 @@ class _Batch:
                 try:
                     makers[kind]()
                     made.append(kind)
-                except UserError as error:  # it will be so at each try: a NIfTI file has no DICOM to refer to
+                except UserError as error:  # permanent, such as a NIfTI file without DICOM to reference
                     not_made[kind] = str(error)
         finally:
             mask.unlink(missing_ok=True)
@@ -230,26 +231,26 @@ class _Batch:
 
     def _path(self, series: Series, suffix: str) -> Path:
         if series.uid != Path(series.uid).name:
-            raise UserError(f"{series.uid!r} is no SeriesInstanceUID, and no file can be named by it.")
+            raise UserError(f"{series.uid!r} is not a valid SeriesInstanceUID, so it cannot be used as a file name.")
         return self._output / f"{series.uid}{suffix}"
 
 
 def _made_by(app: MyApp) -> dict[str, Any]:
-    """What decides about a mask, besides the image.
+    """Return everything that determines a mask besides the image.
 
     Raises:
         UserError: There are no weights.
     """
     info = app.settings.info
     serving, content = app.models.read_serving()
-    decides = {
+    inputs = {
         "app_version": info["version"],
         "model_version": serving.version,
         "weights_sha256": hashlib.sha256(content).hexdigest(),
-        "infer": {name: value for name, value in info["config"]["infer"].items() if name not in _INDIFFERENT},
+        "infer": {name: value for name, value in info["config"]["infer"].items() if name not in _IRRELEVANT},
         "preprocessing": info["preprocessing"],
     }
-    return json.loads(json.dumps(decides))  # as it reads when it comes back from a record
+    return json.loads(json.dumps(inputs))  # normalized for comparison with a stored record
 
 
 def _print_all(title: str, lines: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""``python main.py labels``: every submission of the workspace; bring a former one back."""
+"""``python main.py labels``: list the labels of the workspace, and restore a former one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the submissions, or restore one; 1 if a label is damaged that is in use."""
+    """List the labels, or restore one; return 1 if a label in use is damaged."""
     settings = Settings.from_conf(args.studies, {"workspace": args.workspace} if args.workspace else {})
     if not settings.labels_dir.is_dir():
         raise UserError(f"There are no labels in {settings.workspace}.")
@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _restore(store: LabelStore, image_id: str | None, number: int) -> None:
     former = next((record for record in store.history(image_id or "-") if record.number == number), None)
-    if former is None or not former.sha256:
-        raise UserError(f"Image {image_id} has no label number {number}; name one of its labels with --image UID.")
+    if image_id is None or former is None or not former.sha256:
+        raise UserError(f"Image {image_id} has no label number {number}; name the image with --image UID.")
     content = store.content(former)
-    tag = INITIAL if former.tag == CANDIDATE else former.tag  # chosen among what others have marked
+    tag = INITIAL if former.tag == CANDIDATE else former.tag  # the user chooses among the candidates
     store.save(image_id, tag, lambda part: part.write_bytes(content), {**former.info, "restored": number})
 
 
@@ -69,7 +69,7 @@ def _line(record: LabelRecord, in_use: bool) -> str:
 
 
 def _origin(info: dict[str, Any]) -> str:
-    """What the label began from, and what was changed."""
+    """Return the model version that the label is based on, and the number of changed voxels."""
     version, changes = model_version_of(info), changes_of(info)
     if not version:
         return "no prediction known"

@@ -1,4 +1,4 @@
-"""``python main.py models``: the versions of the model, which one serves, and letting another one serve."""
+"""``python main.py models``: list the versions of the model, and select the one that serves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib.publishing.manifest import outcome
 from lib.publishing.model_store import PRETRAINED, PRETRAINED_FILE
 from lib.settings import Settings
 
-_NOTHING = "Nothing that can be used is left, so no version serves."
+_NOTHING = "No usable version is left, so none serves."
 _WHY = "chosen on the command line"
 
 
@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--studies", help="DICOM folder or DICOMweb URL of a server that has its workspace by default")
     parser.add_argument("--model-dir", help="as --conf model_dir of the server: folder of the shipped weights")
     change = parser.add_mutually_exclusive_group()
-    change.add_argument("--serve", metavar="VERSION", help="let this version serve from now on")
-    change.add_argument("--back", action="store_true", help="let the version serve that served before")
+    change.add_argument("--serve", metavar="VERSION", help="serve this version from now on")
+    change.add_argument("--back", action="store_true", help="serve the previous version again")
     change.add_argument(
         "--adopt",
         metavar="FOLDER",
@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the versions, after the change that was asked for."""
+    """List the versions, after applying the requested change."""
     given = {"workspace": args.workspace, "model_dir": args.model_dir}
-    # With a workspace, the studies decide about nothing here.
+    # With a workspace, the studies are irrelevant here.
     settings = Settings.from_conf(args.studies or "http://localhost", {name: at for name, at in given.items() if at})
     store = ModelStore(settings.models_dir, settings.model_dir / PRETRAINED_FILE)
     if args.serve or args.back:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 def _serve(store: ModelStore, version: str | None) -> None:
     version = version or store.previous_version()
     if version is None:
-        raise UserError("No other version served before, so there is none to go back to.")
+        raise UserError("No other version served before, so there is nothing to go back to.")
     try:
         store.serve(version, by=_user(), why=_WHY)
     except LookupError as error:
@@ -71,7 +71,7 @@ def _adopt(store: ModelStore, folder: Path) -> None:
 
 def _list(store: ModelStore) -> None:
     serving = store.serving()
-    print(f"{'':2}{'version':<22}{'trained':<18}{'labels':>7}  {'Dice':>6}  {'FP/scan':>7}  what became of it")
+    print(f"{'':2}{'version':<22}{'trained':<18}{'labels':>7}  {'Dice':>6}  {'FP/scan':>7}  outcome")
     if store.weights(PRETRAINED).exists():
         print(f"{_mark(PRETRAINED, serving.version)}{PRETRAINED:<22}{'shipped':<18}")
     for manifest in store.manifests():

@@ -1,4 +1,4 @@
-"""Where the commands that try the server out leave their files."""
+"""Output folder of the commands that test the server."""
 
 import tempfile
 from pathlib import Path
@@ -7,10 +7,10 @@ from lib.errors import UserError
 
 
 def new_folder(given: Path | None, name: str) -> Path:
-    """Make the folder that the user gave, else a temporary one for the command ``name``.
+    """Create the given folder, or a temporary one for the command ``name``.
 
     Raises:
-        UserError: The folder exists: what is in it must not be mixed with this.
+        UserError: The folder exists; its contents must not be mixed with new files.
     """
     if given and given.exists():
         raise UserError(f"{given} exists; give a new folder.")

@@ -1,4 +1,4 @@
-"""``python main.py phantoms DIR``."""
+"""``python main.py phantoms DIR``: write chest CT phantoms as DICOM."""
 
 from __future__ import annotations
 

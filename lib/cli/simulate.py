@@ -1,4 +1,4 @@
-"""``python main.py simulate``: what a strategy of choosing cases is worth, on labelled data played back."""
+"""``python main.py simulate``: comparison of active learning strategies on replayed labelled data."""
 
 import argparse
 import dataclasses
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play every strategy with every seed; leave ``simulation.json``, ``curve.png`` and ``table.md``."""
+    """Replay every strategy with every seed; write ``simulation.json``, ``curve.png`` and ``table.md``."""
     begin_long_work(args.threads)
     info = load_info()
     if args.channels:
@@ -91,10 +91,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace, available: int) -> Plan:
-    """The options as a plan.
+    """Return the options as a plan.
 
     Raises:
-        UserError: There are too few cases for so many labels.
+        UserError: There are too few cases for the number of labels.
     """
     pool = args.pool or available
     wanted = args.start + args.rounds * args.per_round
@@ -117,12 +117,12 @@ def _progress(args: argparse.Namespace, seed: int) -> Any:
 
 
 def _finished(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rounds of a run.
+    """Read the rounds of a run.
 
     Raises:
-        UserError: It was made with other settings or data.
+        UserError: The run was made with other settings or data.
     """
     run = json.loads(path.read_text(encoding="utf-8"))
     if run["settings"] != json.loads(json.dumps(settings)):
-        raise UserError(f"{path} holds a run with other settings or data. Give another --output, or delete it.")
+        raise UserError(f"{path} contains a run with other settings or data. Give another --output, or delete it.")
     return run["rounds"]

@@ -1,4 +1,4 @@
-"""``python main.py train``: weights from images and masks, without the server."""
+"""``python main.py train``: offline training of weights on images and masks, without the server."""
 
 import argparse
 import logging
@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     add_data_arguments(parser)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the run; a stopped run goes on")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run; a stopped run is resumed")
     parser.add_argument("--steps", type=int, default=6000, help="optimiser steps (default 6000)")
-    parser.add_argument("--cycles", type=int, default=2, help="times the learning rate falls to zero (default 2)")
+    parser.add_argument("--cycles", type=int, default=2, help="cosine cycles of the learning rate (default 2)")
     parser.add_argument("--batch-size", type=int, default=24, help="patches for each step (default 24)")
     parser.add_argument("--patch-size", type=int, default=64, help="pixels of a patch's side (default 64)")
     parser.add_argument("--learning-rate", type=float, default=0.002, help="highest rate of Adam (default 0.002)")
@@ -30,11 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decoys",
         type=int,
         default=2,
-        help="pieces of other scans and crops, without a nodule, set into each patch at most (default 2)",
+        help="most pieces of other scans and crops, without a nodule, pasted into each patch (default 2)",
     )
-    parser.add_argument(
-        "--patients", type=int, help="crops of only so many patients, to see what more bring (default: all)"
-    )
+    parser.add_argument("--patients", type=int, help="use the crops of this number of patients only (default: all)")
     parser.add_argument("--initial", type=Path, help="weights to begin with, a model.pt (default: random ones)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
 
@@ -64,20 +62,20 @@ def add_crops_first(parser: argparse.ArgumentParser) -> None:
         "--crops-first",
         type=float,
         default=1 / 3,
-        help="share of the steps that goes from crops alone to the whole mixture of crops and lungs (default a third); "
-        "0 is the whole mixture from the first step, for weights that know crops",
+        help="share of the steps that change from crops only to the full mixture of crops and lungs (default a third); "
+        "0 is the full mixture from the first step, for weights already trained on crops",
     )
 
 
 def begin_long_work(threads: int | None) -> None:
-    """Log with the time of day, and keep to so many CPU threads where told."""
+    """Log with the time of day, and limit the number of CPU threads if given."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if threads:
         torch.set_num_threads(threads)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train on the patients that are not held out, and leave weights and manifest in ``args.output``."""
+    """Train on the patients that are not held out, and write weights and manifest to ``args.output``."""
     begin_long_work(args.threads)
     info = load_info()
     data = read_training_data(args.images, args.masks, args.negatives, info, args.output / "volumes")

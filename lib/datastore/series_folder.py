@@ -70,10 +70,10 @@ def _largest(catalog: SeriesCatalog, folder: Path) -> Series:
     if not usable:
         reasons = "; ".join(sorted({f"{one.uid}: {one.problem}" for one in every})) or "there is none"
         raise UserError(
-            f"{folder} holds neither volumes (.nii, .nii.gz, .nrrd) nor a DICOM series that can be used ({reasons})."
+            f"{folder} contains neither volumes (.nii, .nii.gz, .nrrd) nor a DICOM series that can be used ({reasons})."
         )
     if len(usable) > 1:
-        logger.warning("%s holds %d usable series; the largest is taken, %s.", folder, len(usable), usable[0].uid)
+        logger.warning("%s contains %d usable series; using the largest, %s.", folder, len(usable), usable[0].uid)
     return usable[0]
 
 

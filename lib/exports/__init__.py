@@ -1,1 +1,1 @@
-"""Labels in the forms that hospitals use: DICOM SEG, RTSTRUCT, NIfTI, and a table of the lesions."""
+"""Exports of labels: DICOM SEG, RTSTRUCT, NIfTI, DICOM SR and a table of the lesions."""

@@ -6,45 +6,45 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import highdicom as hd
 import numpy as np
 from pydicom.sr.coding import Code
+from pydicom.valuerep import DA, TM
 
 from lib.errors import UserError
 from lib.exports.lesion_table import MeasuredLesion
 from lib.exports.provenance import RESEARCH_USE, Provenance
 from lib.exports.source_images import SourceImages
 
-# It logs each module that it copies.
+# highdicom logs each module that it copies.
 logging.getLogger("highdicom").setLevel(logging.WARNING)
-# It warns of names that it finds unlikely, and repeats them: the server's log is no place for patients' names.
+# highdicom quotes unusual person names in warnings; patient names must not appear in the server's log.
 warnings.filterwarnings("ignore", module=r"highdicom\b")
 
 _ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 _FIRST_SERIES_NUMBER = 9000
-_FIRST_LESION_SERIES_NUMBER = 10000  # those of RTSTRUCT begin at 9500
-_MOST_SEGMENTS = 65_535
-_LONGEST_NAME = 64  # characters of a component of a person's name (PS3.5 6.2)
+_FIRST_LESION_SERIES_NUMBER = 10000  # RTSTRUCT starts at 9500
+_MAX_SEGMENTS = 65_535
+_MAX_NAME_LENGTH = 64  # characters of a component of a person's name (PS3.5 6.2)
 
 
 def segmentation(
     mask: np.ndarray, sources: SourceImages, provenance: Provenance, info: Mapping[str, Any]
 ) -> hd.seg.Segmentation:
-    """Make the Segmentation of a mask: a binary segment for each label, frames without a voxel left out.
+    """Make the Segmentation of a mask: one binary segment per label, without empty frames.
 
-    A mask without any voxel has all its frames, empty: the standard knows no object without a frame, and that nothing
-    was found is a finding.
+    An empty mask keeps all its frames: the standard allows no object without frames, and "nothing found" is a result.
 
     Args:
         mask: (slice, row, column) on the slices of the series, with the values of ``info["labels"]``.
-        sources: The images that it lies on.
-        provenance: Where it comes from. The same one makes the same instance, bit for bit.
+        sources: The images of the series.
+        provenance: Origin of the mask. The output is deterministic: equal provenance gives identical instances.
         info: ``info.yaml``: labels, their codes under ``segments``, name and version of this app.
 
     Raises:
-        UserError: The mask does not fit the series, or the series lacks what a Segmentation must have.
+        UserError: The mask does not fit the series, or the series lacks a required attribute.
     """
     names = sorted(info["labels"], key=info["labels"].get)
     segment_numbers = np.zeros(256, np.uint8)
@@ -63,23 +63,23 @@ def lesion_segmentation(
     provenance: Provenance,
     info: Mapping[str, Any],
 ) -> hd.seg.Segmentation:
-    """Make a Segmentation with a binary segment for each lesion, so that others can refer to one of them.
+    """Make a Segmentation with one binary segment per lesion, so that other objects can reference single lesions.
 
     Args:
-        places: (slice, row, column): the number of the lesion in ``lesions``, counted from 1; 0 elsewhere.
-        lesions: One at least; tracking identifier and UID of each segment are the lesion's.
-        sources: The images that they lie on.
-        provenance: Where the mask comes from. The same one makes the same instance, bit for bit.
-        info: ``info.yaml``: the labels' codes under ``segments``, name and version of this app.
+        places: (slice, row, column): position of the lesion in ``lesions``, counted from 1; 0 is background.
+        lesions: At least one; each segment has the tracking identifier and UID of its lesion.
+        sources: The images of the series.
+        provenance: Origin of the mask. The output is deterministic: equal provenance gives identical instances.
+        info: ``info.yaml``: the codes of the labels under ``segments``, name and version of this app.
 
     Raises:
-        UserError: The mask does not fit the series, the series lacks what a Segmentation must have, or there are more
-            lesions than a Segmentation can number (Segment Number is US, PS3.3 C.8.20.4).
+        UserError: The mask does not fit the series, the series lacks a required attribute, or there are more lesions
+            than a Segmentation can number (Segment Number is US, PS3.3 C.8.20.4).
     """
-    if len(lesions) > _MOST_SEGMENTS:
+    if len(lesions) > _MAX_SEGMENTS:
         raise UserError(
-            f"The label has {len(lesions)} separate lesions; a DICOM SEG can number {_MOST_SEGMENTS}. Remove the "
-            "specks, or ask for the table of lesions.",
+            f"The label has {len(lesions)} separate lesions; a DICOM SEG can have {_MAX_SEGMENTS}. Remove the "
+            "specks, or export the table of lesions.",
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )
     descriptions = [
@@ -97,7 +97,7 @@ def _segmentation(
     info: Mapping[str, Any],
     of_lesions: bool = False,
 ) -> hd.seg.Segmentation:
-    """The object of a map of segment numbers (slice, row, column)."""
+    """Make the Segmentation of a map of segment numbers (slice, row, column)."""
     sources.check(segments)
     labels = ", ".join(sorted(info["labels"], key=info["labels"].get))
     try:
@@ -115,18 +115,18 @@ def _segmentation(
             software_versions=info["version"],
             device_serial_number=info["version"],
             content_label="LESIONS" if of_lesions else "LUNGLABEL",
-            content_description=f"{labels}: {RESEARCH_USE}, not for diagnosis"[:_LONGEST_NAME],
+            content_description=f"{labels}: {RESEARCH_USE}, not for diagnosis"[:_MAX_NAME_LENGTH],
             content_creator_name=person_name(provenance.author),
             series_description=f"{info['name']} {provenance.number}{', lesions' * of_lesions} ({RESEARCH_USE})",
         )
     except (ValueError, AttributeError, KeyError) as error:
-        raise UserError(f"No DICOM SEG can be made of this series: {error}.") from error
-    _make_repeatable(seg, provenance)
+        raise UserError(f"The series cannot be exported as DICOM SEG: {error}.") from error
+    _make_deterministic(seg, provenance)
     return seg
 
 
 def algorithm_name(info: Mapping[str, Any]) -> str:
-    """What DICOM objects call the network."""
+    """Return the name of the network in DICOM objects."""
     return f"{info['name']} attention residual U-Net"
 
 
@@ -139,7 +139,7 @@ def _description(
         algorithm = hd.AlgorithmIdentificationSequence(
             name=algorithm_name(info),
             family=_ARTIFICIAL_INTELLIGENCE,
-            version=provenance.model_version,
+            version=cast(str, provenance.model_version),  # known wherever a model was involved
             source=info["name"],
         )
     return hd.seg.SegmentDescription(
@@ -155,11 +155,11 @@ def _description(
     )
 
 
-def _make_repeatable(seg: hd.seg.Segmentation, provenance: Provenance) -> None:
-    """Put what highdicom takes from the clock and from chance into terms of the mask."""
+def _make_deterministic(seg: hd.seg.Segmentation, provenance: Provenance) -> None:
+    """Replace the times and random UIDs of highdicom by ones derived from the mask."""
     seg.SpecificCharacterSet = "ISO_IR 192"
-    seg.ContentDate = seg.SeriesDate = provenance.when.strftime("%Y%m%d")
-    seg.ContentTime = seg.SeriesTime = provenance.when.strftime("%H%M%S.%f")
+    seg.ContentDate = seg.SeriesDate = DA(provenance.when.strftime("%Y%m%d"))
+    seg.ContentTime = seg.SeriesTime = TM(provenance.when.strftime("%H%M%S.%f"))
     organization = provenance.uid("dimensions")
     seg.DimensionOrganizationSequence[0].DimensionOrganizationUID = organization
     for dimension in seg.DimensionIndexSequence:
@@ -167,8 +167,8 @@ def _make_repeatable(seg: hd.seg.Segmentation, provenance: Provenance) -> None:
 
 
 def person_name(name: str | None) -> str | None:
-    """A name as typed in a viewer as a person's name: all of it the family name, without the signs that part names."""
+    """Return a name typed in a viewer as a DICOM person name: all of it as family name, without delimiters."""
     if not name:
         return None
-    plain = "".join(" " if sign in "^=\\" or not sign.isprintable() else sign for sign in str(name))
-    return f"{plain[:_LONGEST_NAME]}^"
+    plain = "".join(" " if char in "^=\\" or not char.isprintable() else char for char in str(name))
+    return f"{plain[:_MAX_NAME_LENGTH]}^"

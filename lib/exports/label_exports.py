@@ -1,4 +1,4 @@
-"""What can be made of a stored label, or of a prediction, over the datastore."""
+"""Exports of a stored label or a prediction."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from lib.exports.source_images import SourceImages
 
 
 class LabelExports:
-    """Makes the forms of a label that others ask for.
+    """Factory of the DICOM objects and lesion tables of labels.
 
     Args:
-        datastore: Of the images and labels.
+        datastore: Images and labels.
         info: ``info.yaml``.
     """
 
@@ -38,24 +38,24 @@ class LabelExports:
         self._info = info
 
     def dicom_seg(self, record: LabelRecord) -> hd.seg.Segmentation:
-        """The DICOM Segmentation of a label; the same instance whenever it is made.
+        """Return the DICOM Segmentation of a label; the same instance on every call.
 
         Raises:
-            UserError: The image is gone, has changed, or is no DICOM series.
+            UserError: The image is gone, has changed, or is not a DICOM series.
         """
         return self._seg(record.image_id, self._mask(record), Provenance.of_label(record))
 
     def rtstruct(self, record: LabelRecord) -> FileDataset:
-        """The RT Structure Set of a label; the same instance whenever it is made.
+        """Return the RT Structure Set of a label; the same instance on every call.
 
         Raises:
-            UserError: The image is gone, has changed, or is no DICOM series.
+            UserError: The image is gone, has changed, or is not a DICOM series.
         """
         sources = self._sources(record.image_id)
         return structure_set(self._mask(record), sources, Provenance.of_label(record), self._info)
 
     def lesions(self, record: LabelRecord) -> tuple[dict[str, Any], list[MeasuredLesion]]:
-        """What a table of lesions says of a label, and its lesions.
+        """Return the columns of a lesion table that identify the label, and its lesions.
 
         Raises:
             UserError: The image is gone or has changed.
@@ -72,12 +72,12 @@ class LabelExports:
         return about, self._measured(record)[0]
 
     def measurement_report(self, record: LabelRecord) -> tuple[hd.sr.Comprehensive3DSR, hd.seg.Segmentation | None]:
-        """The table of the lesions as a DICOM SR, and the DICOM SEG that it refers to: a segment for each lesion.
+        """Return the lesion table as a DICOM SR, and the DICOM SEG that it references, with one segment per lesion.
 
-        The SEG is None where the label has no lesion; both are the same instances whenever they are made.
+        The SEG is None if the label has no lesion; both are the same instances on every call.
 
         Raises:
-            UserError: The image is gone, has changed, or is no DICOM series.
+            UserError: The image is gone, has changed, or is not a DICOM series.
         """
         sources, provenance = self._sources(record.image_id), Provenance.of_label(record)
         lesions, places = self._measured(record)
@@ -85,10 +85,10 @@ class LabelExports:
         return measurement_report(lesions, seg, sources, provenance, self._info), seg
 
     def dicom_seg_of_prediction(self, image_id: str, mask: Path, model_version: str) -> hd.seg.Segmentation:
-        """The DICOM Segmentation of a mask that the model has just made of an image.
+        """Return the DICOM Segmentation of a mask that the model has just predicted for an image.
 
         Raises:
-            UserError: The image is no DICOM series.
+            UserError: The image is not a DICOM series.
         """
         voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(mask), sitk.sitkUInt8))
         content = hashlib.sha256(voxels.tobytes()).hexdigest()
@@ -104,7 +104,7 @@ class LabelExports:
         return SourceImages.of(self._datastore.client.retrieve_series_metadata(series.study_uid, series.uid))
 
     def _measured(self, record: LabelRecord) -> tuple[list[MeasuredLesion], np.ndarray]:
-        """The lesions of a label, and the voxels of each."""
+        """Return the lesions of a label, and the voxels of each."""
         volume = sitk.ReadImage(self._datastore.get_image_uri(record.image_id))
         mask = self._mask(record)
         if mask.shape != volume.GetSize()[::-1]:
@@ -112,9 +112,9 @@ class LabelExports:
         return measured_lesions(mask, volume, self._info["labels"])
 
     def _mask(self, record: LabelRecord) -> np.ndarray:
-        """Voxels (slice, row, column) of a label.
+        """Return the voxels (slice, row, column) of a label.
 
         Raises:
-            DamagedFileError: It is not what was stored.
+            DamagedFileError: The stored file does not match its checksum.
         """
         return read_voxels(self._datastore.labels.content(record))

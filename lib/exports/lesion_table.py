@@ -1,4 +1,4 @@
-"""One row for each lesion of a mask: how large, how dense and where it is."""
+"""Table of the lesions of a mask: size, density and position of each."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ DEFINITIONS = {
     "no lungs are seen.",
 }
 _MIDLINE_MM = 10.0
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet program calculates
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # prefixes that make spreadsheet programs evaluate a cell
 
 
 @dataclass(frozen=True)
 class MeasuredLesion:
-    """A row; see ``DEFINITIONS``. Ordered by volume within its label, the largest is number 1."""
+    """A row of the table; see ``DEFINITIONS``. Numbered by descending volume within its label, from 1."""
 
     label: str
     number: int
@@ -88,7 +88,7 @@ def lesion_table(mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int]
 def measured_lesions(
     mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int]
 ) -> tuple[list[MeasuredLesion], np.ndarray]:
-    """Measure every lesion of a mask, and say which voxels are whose.
+    """Measure every lesion of a mask, and map the voxels to lesions.
 
     Args:
         mask: (slice, row, column), voxel for voxel that of ``volume``.
@@ -118,27 +118,27 @@ def measured_lesions(
 
 
 def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[MeasuredLesion]]]) -> str:
-    """The lesions of some masks as CSV.
+    """Return the lesions of several masks as CSV.
 
     Args:
-        tables: For each mask what is the same for all its rows (image, patient …), and its lesions.
+        tables: For each mask the columns common to all its rows (image, patient …), and its lesions.
     """
     text = io.StringIO()
     rows = [{**about, **asdict(lesion)} for about, lesions in tables for lesion in lesions]
-    rows = [{name: _harmless(value) for name, value in row.items()} for row in rows]
+    rows = [{name: _escape_formula(value) for name, value in row.items()} for row in rows]
     writer = csv.DictWriter(text, [*tables[0][0], *(field.name for field in fields(MeasuredLesion))])
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-def _harmless(value: object) -> object:
-    """Keep spreadsheet programs from taking a text for a formula, by an apostrophe in front; numbers stay numbers."""
+def _escape_formula(value: object) -> object:
+    """Prefix text that a spreadsheet program would evaluate as a formula with an apostrophe; numbers are unchanged."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def as_json(tables: Sequence[tuple[Mapping[str, object], Sequence[MeasuredLesion]]]) -> str:
-    """The same as JSON, with what its words mean. A mask without lesions is in it too."""
+    """Return the lesions of several masks as JSON, with definitions of the columns, including masks without lesions."""
     masks = [{**about, "lesions": [asdict(lesion) for lesion in lesions]} for about, lesions in tables]
     return json.dumps({"definitions": DEFINITIONS, "masks": masks}, indent=2) + "\n"
 
@@ -173,7 +173,7 @@ def _measure(
 
 
 def _diameters(index: np.ndarray, axes: _Axes) -> tuple[float, float]:
-    """Longest diameter of the pixels of a section and the extent at right angles to it, mm."""
+    """Return the longest diameter of the pixels of a section and the extent perpendicular to it, mm."""
     one, other = (axis for axis in range(3) if axis != axes.axial)
     centres = np.column_stack([axes.centres[axis][index[:, axis]] for axis in (one, other)])
     half = np.column_stack([axes.widths[axis][index[:, axis]] for axis in (one, other)]) / 2
@@ -186,7 +186,7 @@ def _diameters(index: np.ndarray, axes: _Axes) -> tuple[float, float]:
 
 
 def _midline(volume: sitk.Image) -> float | None:
-    """Left-right position of the middle of the body around the lungs, LPS mm; None where there are no lungs."""
+    """Return the left-right position of the middle of the body around the lungs, LPS mm; None without lungs."""
     axial = sitk.DICOMOrient(volume, "LPS")
     lungs = find_lungs(sitk.GetArrayViewFromImage(axial).transpose(2, 1, 0), axial.GetSpacing())
     if lungs is None:

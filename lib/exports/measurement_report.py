@@ -1,15 +1,16 @@
-"""The table of the lesions as a DICOM Structured Report (PS3.16 TID 1500 Measurement Report), written by highdicom."""
+"""Lesion table as a DICOM Structured Report (PS3.16 TID 1500 Measurement Report), written by highdicom."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import highdicom as hd
 from highdicom import sr
-from pydicom.sr.codedict import codes
+from pydicom.sr import codedict
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
+from pydicom.valuerep import DA, TM
 
 from lib.errors import UserError
 from lib.exports.dicom_seg import algorithm_name, person_name
@@ -18,7 +19,8 @@ from lib.exports.provenance import RESEARCH_USE, Provenance
 from lib.exports.source_images import SourceImages
 
 _FIRST_SERIES_NUMBER = 10500
-_SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}  # PS3.16 CID 244; the midline has no code there
+codes: Any = codedict.codes  # resolves names at run time: pydicom's annotations do not cover all its results
+_SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}  # PS3.16 CID 244, which has no code for the midline
 
 
 def measurement_report(
@@ -28,27 +30,27 @@ def measurement_report(
     provenance: Provenance,
     info: Mapping[str, Any],
 ) -> sr.Comprehensive3DSR:
-    """Make the report of some lesions: a volumetric measurement group (TID 1411) for each.
+    """Make the report of lesions, with one volumetric measurement group (TID 1411) each.
 
-    A group refers to the one segment that is its lesion: what is measured of a segment holds for all of it, so a
-    Segmentation in which several lesions are one segment could not be referred to.
+    Each group references the segment of its lesion. Measurements apply to a whole segment, so a Segmentation with
+    several lesions in one segment could not be referenced.
 
     Args:
-        lesions: Rows of the table. A report of none says so.
-        segmentation: With a segment for each of them (:func:`lib.exports.dicom_seg.lesion_segmentation`); None
-            where there are none.
-        sources: The images that the lesions lie on.
-        provenance: Where the mask comes from. The same one makes the same instance, bit for bit.
-        info: ``info.yaml``: the labels' codes under ``segments``, name and version of this app.
+        lesions: Rows of the table. An empty report states that no lesion is marked.
+        segmentation: One segment per lesion (:func:`lib.exports.dicom_seg.lesion_segmentation`); None without lesions.
+        sources: The images of the series.
+        provenance: Origin of the mask. The output is deterministic: equal provenance gives identical instances.
+        info: ``info.yaml``: the codes of the labels under ``segments``, name and version of this app.
 
     Raises:
-        UserError: The series lacks what a report must have.
+        UserError: The series lacks a required attribute.
     """
     content = sr.MeasurementReport(
         observation_context=_observers(provenance, info),
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
         imaging_measurements=[
-            _group(number, lesion, segmentation, sources, provenance, info) for number, lesion in enumerate(lesions, 1)
+            _group(number, lesion, cast(hd.seg.Segmentation, segmentation), sources, provenance, info)
+            for number, lesion in enumerate(lesions, 1)
         ],
         title=codes.DCM.ImagingMeasurementReport,
     )
@@ -72,16 +74,16 @@ def measurement_report(
             is_complete=True,
         )
     except (ValueError, AttributeError, KeyError) as error:
-        raise UserError(f"No DICOM SR can be made of this series: {error}.") from error
-    # What highdicom takes from the clock: the same label makes the same file.
+        raise UserError(f"The series cannot be exported as DICOM SR: {error}.") from error
+    # highdicom uses the current time; the output must be deterministic.
     report.SpecificCharacterSet = "ISO_IR 192"
-    report.ContentDate = report.SeriesDate = report.InstanceCreationDate = provenance.when.strftime("%Y%m%d")
-    report.ContentTime = report.SeriesTime = report.InstanceCreationTime = provenance.when.strftime("%H%M%S.%f")
+    report.ContentDate = report.SeriesDate = report.InstanceCreationDate = DA(provenance.when.strftime("%Y%m%d"))
+    report.ContentTime = report.SeriesTime = report.InstanceCreationTime = TM(provenance.when.strftime("%H%M%S.%f"))
     return report
 
 
 def _observers(provenance: Provenance, info: Mapping[str, Any]) -> sr.ObservationContext:
-    """This app, which measured; and who submitted the mask, where that is known (TID 1002)."""
+    """Return the observers (TID 1002): this app, which measured, and the author of the mask if known."""
     device = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
@@ -107,14 +109,14 @@ def _group(
     provenance: Provenance,
     info: Mapping[str, Any],
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
-    """What is measured of a lesion, with the names and units of PS3.16 CID 7469, 7470 and 7472."""
+    """Return the measurements of a lesion, with the names and units of PS3.16 CID 7469, 7470 and 7472."""
     term = info["segments"][lesion.label]
     identifier, uid = provenance.tracking(lesion.label, lesion.number)
     algorithm = None
     if provenance.algorithm_type != "MANUAL":
         algorithm = sr.AlgorithmIdentification(
             name=algorithm_name(info),
-            version=provenance.model_version,
+            version=cast(str, provenance.model_version),  # known wherever a model was involved
             parameters=[f"segmentation {provenance.algorithm_type}, {RESEARCH_USE}"],
         )
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
@@ -144,7 +146,7 @@ def _group(
 
 
 def _comment(lesions: Sequence[MeasuredLesion]) -> sr.TextContentItem:
-    """TID 1500 is extensible; its own rows have no room for a sentence."""
+    """Return a comment on the whole report; TID 1500 is extensible, and its own rows have no free text."""
     found = f"{len(lesions)} lesion(s)" if lesions else "No lesion is marked"
     return sr.TextContentItem(
         name=codes.DCM.Comment,

@@ -1,4 +1,4 @@
-"""Where a mask comes from, as the DICOM objects made of it tell."""
+"""Origin of a mask, as recorded in the DICOM objects made from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 
 from lib.datastore.label_facts import author_of, changes_of, model_version_of
 from lib.datastore.label_record import LabelRecord
@@ -17,15 +17,15 @@ RESEARCH_USE = "research use only"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Of one version of one mask.
+    """Origin of one version of a mask.
 
     Attributes:
-        identity: What no other mask has; all UIDs derive from it, so that the same mask makes the same instance.
-        number: Of the label in its history, from 1; 1 for a prediction.
+        identity: Unique to the mask; all UIDs are derived from it, so the same mask gives the same instances.
+        number: Position of the label in its history, from 1; 1 for a prediction.
         time: Seconds since 1970.
         algorithm_type: AUTOMATIC, SEMIAUTOMATIC or MANUAL (PS3.3 C.8.20.2).
-        model_version: Of the model that it began from; None if there was none.
-        author: Who submitted it; None for a prediction.
+        model_version: Version of the model whose prediction it is based on; None without a model.
+        author: User who submitted it; None for a prediction.
     """
 
     identity: str
@@ -37,7 +37,7 @@ class Provenance:
 
     @classmethod
     def of_label(cls, record: LabelRecord) -> Provenance:
-        """Of a submitted label."""
+        """Return the provenance of a submitted label."""
         info = record.info
         return cls(
             identity=f"{record.image_id}/{record.number}/{record.sha256}",
@@ -50,18 +50,18 @@ class Provenance:
 
     @classmethod
     def of_prediction(cls, image_id: str, sha256: str, model_version: str) -> Provenance:
-        """Of a mask that the model has just made."""
+        """Return the provenance of a new prediction."""
         identity = f"{image_id}/{model_version}/{sha256}"
         return cls(identity, 1, time.time(), "AUTOMATIC", model_version)
 
     @property
     def when(self) -> datetime:
-        """Local time, as DICOM has it."""
+        """Local time, as DICOM records it."""
         return datetime.fromtimestamp(self.time)
 
     @property
     def seg_series_uid(self) -> str:
-        """SeriesInstanceUID of the DICOM SEG: each version of a label is a series of its own."""
+        """SeriesInstanceUID of the DICOM SEG; each version of a label is a separate series."""
         return self.uid("seg series")
 
     @property
@@ -71,31 +71,31 @@ class Provenance:
 
     @property
     def lesion_seg_series_uid(self) -> str:
-        """SeriesInstanceUID of the DICOM SEG with a segment for each lesion."""
+        """SeriesInstanceUID of the DICOM SEG with one segment per lesion."""
         return self.uid("lesion seg series")
 
     @property
     def lesion_seg_uid(self) -> str:
-        """SOPInstanceUID of the DICOM SEG with a segment for each lesion."""
+        """SOPInstanceUID of the DICOM SEG with one segment per lesion."""
         return self.uid("lesion seg")
 
     def tracking(self, label: str, number: int) -> tuple[str, str]:
-        """Tracking identifier and unique identifier of a lesion, by its number in the table.
+        """Return tracking identifier and tracking UID of a lesion, by its number in the table.
 
-        Nobody has said which lesion of another version or another scan is the same, so none shares its UID.
+        The UID is never shared between versions or scans: which of their lesions correspond is unknown.
         """
         return f"{label} {number}", self.uid(f"lesion {label} {number}")
 
-    def uid(self, what: str) -> str:
-        """A UID of this mask, the same whenever it is asked for."""
+    def uid(self, what: str) -> UID:
+        """Return a UID derived from the mask, the same on every call."""
         return generate_uid(entropy_srcs=["lunglabel", what, self.identity])
 
 
 def algorithm_type(info: dict[str, Any]) -> str:
-    """How a label was made, from what its record says.
+    """Return the algorithm type of a label (PS3.3 C.8.20.2) from its record.
 
-    A prediction that a person submitted as it was stays AUTOMATIC. Where the version is known that it began from,
-    but not how many voxels changed, it is SEMIAUTOMATIC: a person had it in hand.
+    A prediction submitted without changes stays AUTOMATIC. If the model version is known but not the number of changed
+    voxels, the label is SEMIAUTOMATIC, since a user may have edited it.
     """
     changes = changes_of(info)
     if not model_version_of(info):

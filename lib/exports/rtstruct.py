@@ -1,8 +1,8 @@
-"""RT Structure Sets (PS3.3 A.19).
+"""Writer of RT Structure Sets (PS3.3 A.19).
 
-rt-utils 1.2.7 would be the library for it, and was left: it needs OpenCV, puts the outline through the centres of the
-outermost pixels (a reader gets half a pixel less all around, and of a single pixel nothing), reads a folder of files
-that pydicom can decode, and makes UIDs of its own each time. highdicom writes none.
+rt-utils 1.2.7 is not used: it needs OpenCV, draws the outline through the centres of the outermost pixels (structures
+shrink by half a pixel on every side, and single pixels vanish), needs a folder of files that pydicom can decode, and
+generates new UIDs on each call. highdicom does not write RT Structure Sets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lib.exports.contours import outlines
 from lib.exports.provenance import RESEARCH_USE, Provenance
 from lib.exports.source_images import SourceImages
 
-_DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"  # retired, and still what readers expect there
+_DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"  # retired SOP class, still expected by readers
 _FIRST_SERIES_NUMBER = 9500
 _COLOURS = ([255, 0, 0], [0, 255, 0], [0, 128, 255], [255, 255, 0])
 _COPIED = (
@@ -40,12 +40,12 @@ _COPIED = (
 def structure_set(
     mask: np.ndarray, sources: SourceImages, provenance: Provenance, info: Mapping[str, Any]
 ) -> FileDataset:
-    """Make the structure set of a mask: a region of interest for each label, contours on the slices of the series.
+    """Make the structure set of a mask: one region of interest per label, with contours on the slices of the series.
 
     Args:
         mask: (slice, row, column) on the slices of the series, with the values of ``info["labels"]``.
-        sources: The images that it lies on.
-        provenance: Where it comes from. The same one makes the same instance.
+        sources: The images of the series.
+        provenance: Origin of the mask. The output is deterministic: equal provenance gives identical instances.
         info: ``info.yaml``: labels, name and version of this app.
 
     Raises:
@@ -82,7 +82,7 @@ def _header(sources: SourceImages, provenance: Provenance, info: Mapping[str, An
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = RTStructureSetStorage
     meta.MediaStorageSOPInstanceUID = provenance.uid("rtstruct")
-    # With implicit VR a contour may be of any length, with explicit VR it must be below 64 KiB.
+    # In explicit VR a contour (VR DS) is limited to 64 KiB; in implicit VR it is not.
     meta.TransferSyntaxUID = ImplicitVRLittleEndian
     rtstruct = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     rtstruct.is_little_endian = rtstruct.is_implicit_VR = True

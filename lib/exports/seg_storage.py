@@ -1,4 +1,4 @@
-"""Puts a DICOM SEG of each final label where the viewers find the images, in the background."""
+"""Background thread that stores a DICOM SEG of each final label where the viewers find the images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lib.processes.worker import Worker
 logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 60
-_LONGEST_WAIT = 24 * 3600.0
+_MAX_RETRY_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Failure:
 
     Attributes:
         image_id: SeriesInstanceUID of the image.
-        number: Of the label.
-        reason: What went wrong last.
-        tries: How often it was tried.
-        retry_at: When it is tried again, seconds of the clock.
+        number: Number of the label.
+        reason: The last error.
+        tries: Number of attempts.
+        retry_at: Time of the next attempt, seconds since 1970.
     """
 
     image_id: str
@@ -45,17 +45,17 @@ class Failure:
 
 
 class SegStorage(Worker):
-    """Store what is missing when woken, and tries again what failed, after waits that double up to a day.
+    """Worker that stores missing objects when woken, and retries failures with exponential backoff up to a day.
 
-    A label is accepted before any of this begins: no failure here delays or loses one. What was stored is noted with
-    the label, so that nothing is done twice after a restart; and what a kill left un-noted is found by its UID. One
-    that was damaged since is made again; the damaged file is kept aside.
+    A label is accepted before its object is made, so a failure here never delays or loses a label. Stored objects are
+    recorded with the label, which makes a restart idempotent; an object stored just before the process was killed is
+    found by its UID. A damaged object is replaced, and the damaged file is set aside.
 
     Args:
-        datastore: Of the images and labels; its client stores.
+        datastore: Images and labels; its client stores the objects.
         exports: Makes the objects.
-        to_pacs: Whether a PACS is written to. For a folder they are always stored, in the workspace.
-        clock: Seconds since 1970.
+        to_pacs: Whether to write to a PACS. For a folder, objects are always stored, in the workspace.
+        clock: Returns the time in seconds since 1970.
     """
 
     def __init__(
@@ -73,21 +73,21 @@ class SegStorage(Worker):
         self._failures: dict[tuple[str, int], Failure] = {}
 
     def start(self) -> None:
-        """Start the thread where DICOM SEGs are stored at all."""
+        """Start the thread if the storage of DICOM SEGs is enabled."""
         if self._wanted:
             super().start()
 
     def run_once(self) -> None:
-        """Store what is missing."""
+        """Store missing objects."""
         self._adopt()
         self.store_missing()
 
     def failures(self) -> list[Failure]:
-        """What is not stored, and why, the next to be tried first."""
+        """Return the objects that could not be stored, ordered by the time of the next attempt."""
         return sorted(self._failures.copy().values(), key=lambda failure: failure.retry_at)
 
     def store_missing(self) -> None:
-        """Store the object of every final label that has none, or a damaged one; former versions too, each its own."""
+        """Store the object of every final label, including former versions, whose object is missing or damaged."""
         labels = self._datastore.labels
         for image_id in self._datastore.get_labeled_images():
             for record in labels.history(image_id):
@@ -103,27 +103,27 @@ class SegStorage(Worker):
         return failure is None or self._clock() >= failure.retry_at
 
     def _try(self, record: LabelRecord) -> bool:
-        """Store the object of a label, or remember why not; False where the PACS is away, so that all would fail."""
+        """Store the object of a label or record the failure; return False if the PACS is unreachable."""
         key, answers = (record.image_id, record.number), True
         try:
             stored = {"sop_instance_uid": self._store(record)}
             self._failures.pop(key, None)
-        except Exception as error:  # whatever a PACS answers: the label is safe, and this is tried again
+        except Exception as error:  # a PACS may fail in any way: the label is safe, and storing is retried
             answers = not isinstance(error, (requests.ConnectionError, requests.Timeout))
             stored = {"error": f"{type(error).__name__}: {error}"}
             tries = self._failures[key].tries + 1 if key in self._failures else 1
-            wait = min(_PAUSE_SECONDS * 2.0 ** min(tries - 1, 20), _LONGEST_WAIT)
+            wait = min(_PAUSE_SECONDS * 2.0 ** min(tries - 1, 20), _MAX_RETRY_SECONDS)
             self._failures[key] = Failure(*key, stored["error"], tries, self._clock() + wait)
             if stored == record.dicom_seg:
                 return answers
             logger.warning(
-                "No DICOM SEG of label %d of %s yet, it is tried again: %s", record.number, record.image_id, error
+                "DICOM SEG of label %d of %s not stored, will retry: %s", record.number, record.image_id, error
             )
         self._datastore.labels.note_dicom_seg(record, stored)
         return answers
 
     def _store(self, record: LabelRecord) -> str:
-        """Returns the SOPInstanceUID."""
+        """Store the object of a label if it is missing or damaged, and return its SOPInstanceUID."""
         series = self._datastore.series(record.image_id)
         client: Any = self._datastore.client
         provenance = Provenance.of_label(record)
@@ -135,16 +135,16 @@ class SegStorage(Worker):
                 place = client.objects.path_of(series.study_uid, provenance.seg_uid)
                 client.objects.set_aside(place)
                 client.index.forget([place])
-                logger.warning("The DICOM SEG of label %d of %s is made again", record.number, record.image_id)
+                logger.warning("Replacing the damaged DICOM SEG of label %d of %s", record.number, record.image_id)
             answer = client.store_instances([made])
             refused = [failed.get("FailureReason") for failed in answer.get("FailedSOPSequence") or []]
             if refused and refused[0] != DUPLICATE:
-                raise OSError(f"it was refused with reason {'unknown' if refused[0] is None else refused[0]}")
+                raise OSError(f"the object was refused with reason {'unknown' if refused[0] is None else refused[0]}")
             logger.info("DICOM SEG of label %d of %s stored", record.number, record.image_id)
         return provenance.seg_uid
 
     def _is_damaged(self, record: LabelRecord) -> bool:
-        """Whether the object in the workspace is not what was stored; a PACS looks after its own."""
+        """Return whether the object in the workspace is damaged; False for a PACS, which verifies its own data."""
         client, series = self._datastore.client, self._datastore.catalog.get(record.image_id)
         if series is None or not isinstance(client, FolderClient):
             return False
@@ -153,4 +153,4 @@ class SegStorage(Worker):
 
     def _adopt(self) -> None:
         if isinstance(self._datastore.client, FolderClient) and (count := self._datastore.client.objects.adopt()):
-            logger.info("%d DICOM objects of the workspace had no checksum; they have one now", count)
+            logger.info("Added checksums to %d DICOM objects of the workspace", count)

@@ -1,4 +1,4 @@
-"""The DICOM images that a mask lies on, as the objects made of the mask refer to them."""
+"""DICOM images of a series, as referenced by the objects made from its masks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lib.dicomweb.frames import is_multi_frame, slice_headers
 from lib.errors import UserError
 from lib.geometry.slice_stack import SliceStack
 
-# Patient, study, series, identification and geometry: what objects made of an image take over from it.
+# Patient, study, series, identification and geometry: attributes that derived objects copy from the image.
 _GROUPS = ("0008", "0010", "0020", "0028", "5200")
 _SLICE_THICKNESS, _SPACING_BETWEEN_SLICES = "00180050", "00180088"
 _PARSED = {"DA": DA, "TM": TM}  # highdicom parses dates and times
@@ -39,10 +39,9 @@ class SourceImages:
     """The images of a series.
 
     Attributes:
-        headers: Without pixel data. Of single-frame images one for each slice, in the order of the volume; or the one
-            multi-frame image.
-        stack: Where the slices lie, in the order of the volume.
-        frame_numbers: Of a multi-frame image, for each slice of the volume its frame, counted from 1; None else.
+        headers: Headers without pixel data: one per slice in the order of the volume, or that of the multi-frame image.
+        stack: Positions of the slices, in the order of the volume.
+        frame_numbers: For a multi-frame image the frame number (from 1) of each slice of the volume; else None.
     """
 
     headers: list[Dataset]
@@ -54,41 +53,50 @@ class SourceImages:
         """Read the WADO-RS metadata of a series (PS3.18 F.2), in any order.
 
         Raises:
-            UserError: There are none, or they cannot be referred to as one volume.
+            UserError: There is no metadata, or the images do not form one volume.
         """
         if not metadata:
-            raise UserError("The image comes from no DICOM series, so no DICOM object can refer to it; ask for NIfTI.")
+            raise UserError(
+                "The image is not a DICOM series, so no DICOM object can reference it; export NIfTI instead."
+            )
         multi_frame = is_multi_frame(metadata)
         if multi_frame and len(metadata) > 1:
             raise UserError(
-                f"The series has {len(metadata)} multi-frame images; a DICOM object made of a mask can refer to one.",
+                f"The series has {len(metadata)} multi-frame images; a DICOM object of a mask can reference only one.",
                 HTTPStatus.UNPROCESSABLE_ENTITY,
             )
         try:
             stack = SliceStack.from_headers(slice_headers(metadata))
         except ValueError as error:
-            raise UserError(f"The series is no stack of slices: {error}.", HTTPStatus.UNPROCESSABLE_ENTITY) from error
+            raise UserError(
+                f"The series is not a stack of slices: {error}.", HTTPStatus.UNPROCESSABLE_ENTITY
+            ) from error
         if multi_frame:
             return cls([_header(metadata[0])], stack, [place + 1 for place in stack.order])
         headers = [_header(metadata[place]) for place in stack.order]
         for header in headers:
             if not header.get("SliceThickness"):
                 header.SliceThickness = _ds(stack.typical_gap)
-            # Uneven slices have no one spacing; the position of each frame says where it lies.
+            # Unevenly spaced slices have no common spacing; each frame has its own position.
             header.SpacingBetweenSlices = None if stack.uneven_gaps.size else _ds(stack.typical_gap)
             if header.SpacingBetweenSlices is None:
                 del header.SpacingBetweenSlices
         return cls(headers, stack, None)
 
     def check(self, mask: np.ndarray) -> None:
-        """Raise a UserError where a mask (slice, row, column) has other slices: some have come since."""
+        """Check that a mask (slice, row, column) has as many slices as the series, which may have grown since.
+
+        Raises:
+            UserError: The numbers differ.
+        """
         if len(mask) != len(self.stack.order):
             raise UserError(
-                f"The label has {len(mask)} slices; the series has {len(self.stack.order)} now.", HTTPStatus.CONFLICT
+                f"The label has {len(mask)} slices, but the series now has {len(self.stack.order)}.",
+                HTTPStatus.CONFLICT,
             )
 
     def in_stored_order(self, mask: np.ndarray) -> np.ndarray:
-        """Put the slices of a mask from the volume's order into that of the headers' frames."""
+        """Return a mask with its slices reordered from volume order to the order of the stored frames."""
         if self.frame_numbers is None:
             return mask
         stored = np.empty_like(mask)
@@ -104,7 +112,7 @@ def _header(metadata: _DicomJson) -> Dataset:
             continue
         try:
             _add(header, tag, element)
-        except (ValueError, TypeError, KeyError):  # one odd value must not cost the export
+        except (ValueError, TypeError, KeyError):  # one invalid value must not fail the export
             continue
     for keyword in _TYPE_2:
         if keyword not in header:
@@ -115,7 +123,7 @@ def _header(metadata: _DicomJson) -> Dataset:
         header.pop("LossyImageCompression", None)
     if not header.get("FrameOfReferenceUID"):
         raise UserError(
-            "The series has no Frame of Reference UID, so a DICOM object could not say where a mask of it lies.",
+            "The series has no Frame of Reference UID, so a DICOM object cannot state the position of its masks.",
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )
     return header
@@ -132,5 +140,5 @@ def _add(header: Dataset, tag: str, element: dict[str, Any]) -> None:
 
 
 def _ds(value: float) -> DSfloat:
-    """A decimal string of at most 16 characters (PS3.5 6.2); JSON has more digits than fit."""
+    """Return a decimal string of at most 16 characters (PS3.5 6.2); JSON may have more digits."""
     return DSfloat(value, auto_format=True)

@@ -10,11 +10,11 @@ from lib.errors import UserError
 
 
 def check_finite(logits: torch.Tensor, made_by: str) -> None:
-    """Raise where a network's output is not finite: cut at a threshold, it would be an empty mask.
+    """Check that the output of a network is finite; otherwise thresholding would give an empty mask.
 
     Args:
-        logits: Of a whole volume.
-        made_by: The network, for the message.
+        logits: Logits of a whole volume.
+        made_by: Name of the network, for the message.
 
     Raises:
         NotFiniteError: A value is NaN or infinite.
@@ -24,15 +24,15 @@ def check_finite(logits: torch.Tensor, made_by: str) -> None:
 
 
 class NotFiniteError(UserError):
-    """A network's output is not finite, so there is no mask.
+    """Raised if the output of a network is not finite, so that there is no mask.
 
     Args:
-        made_by: The network, for the message.
+        made_by: Name of the network, for the message.
     """
 
     def __init__(self, made_by: str) -> None:
         super().__init__(
-            f"There is no mask: {made_by} gave values that are no numbers. Either its weights are not usable (let "
-            "another version serve: python main.py models), or the image has voxels that are no numbers.",
+            f"There is no mask: {made_by} returned values that are not finite. Either its weights are damaged (serve "
+            "another version: python main.py models), or the image has voxels that are not finite.",
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )

@@ -1,1 +1,1 @@
-"""Turn the segmentations found beside a series into its initial label."""
+"""Initial labels of series, made from the segmentations found in the same folder or PACS."""

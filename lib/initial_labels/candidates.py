@@ -1,8 +1,8 @@
-"""What others have marked on an image, and whether one of it is its initial label.
+"""Candidates for the initial label of an image: labels made from the objects of other programs.
 
-One rule, whatever the order in which objects are read: the initial label is what the only object marks. Where several
-objects mark different voxels, which of them is meant is for a person to say: each is kept as a candidate, none is the
-initial label, and OHIF's panel offers them to choose from. ``main.py labels --restore`` makes one the initial label.
+One rule, independent of the order in which objects are read: the mask of a single object becomes the initial label.
+If several objects mark different voxels, each is kept as a candidate, none becomes the initial label, and the OHIF
+panel lets the user choose. ``main.py labels --restore`` makes a candidate the initial label, too.
 """
 
 from __future__ import annotations
@@ -13,37 +13,43 @@ from typing import Any
 from lib.datastore.label_store import LabelRecord, LabelStore
 
 INITIAL, CANDIDATE = "initial", "candidate"
-SEVERAL = (
-    "several objects mark a tumour on it, each in its own way, so none of them became its initial label: choose one in "
-    "OHIF beside Load label"
+AMBIGUOUS = (
+    "several objects mark a tumour on it, with different voxels, so none became its initial label: choose one in OHIF, "
+    "next to Load label"
 )
 
 
 def candidates(labels: LabelStore, image_id: str, slices: int) -> list[LabelRecord]:
-    """List the labels that were made of objects of others, one for each object, the oldest object first.
+    """List the labels made from objects of other programs, one per object, oldest object first.
 
     Args:
-        labels: Where they are kept.
+        labels: Store of the labels.
         image_id: SeriesInstanceUID.
-        slices: That the image has now; what was made when it had others does not count.
+        slices: Current number of slices of the image; labels made for another number are ignored.
     """
-    by_object = {}
+    by_object: dict[Any, LabelRecord] = {}
     for record in labels.history(image_id):
         source = record.info.get("source")
-        made = record.tag in (INITIAL, CANDIDATE) and record.sha256 and isinstance(source, dict)
-        if made and record.info.get("slices") == slices:
+        if record.tag not in (INITIAL, CANDIDATE) or not record.sha256 or not isinstance(source, dict):
+            continue
+        if record.info.get("slices") == slices:
             by_object[source.get("uid")] = record
-    return sorted(by_object.values(), key=lambda record: _age(record.info["source"]))
+    return sorted(by_object.values(), key=lambda record: _sort_key(record.info["source"]))
 
 
-def settle(labels: LabelStore, image_id: str, slices: int) -> bool:
-    """Take the initial label of an image out of use where several objects mark different voxels.
+def withdraw_ambiguous(labels: LabelStore, image_id: str, slices: int) -> bool:
+    """Withdraw the initial label of an image if several objects mark different voxels.
 
-    Whatever was read first, and whenever the process was killed, the same comes of it. A label that a person has
-    restored stays.
+    Idempotent and independent of the order in which objects were read, so a killed process leaves no other result.
+    A label restored by a user is kept.
+
+    Args:
+        labels: Store of the labels.
+        image_id: SeriesInstanceUID.
+        slices: Current number of slices of the image.
 
     Returns:
-        Whether a person is to choose.
+        Whether the user has to choose.
     """
     found = candidates(labels, image_id, slices)
     if len({record.info.get("checksum") or record.sha256 for record in found}) < 2:
@@ -56,28 +62,28 @@ def settle(labels: LabelStore, image_id: str, slices: int) -> bool:
     return True
 
 
-def described(record: LabelRecord) -> dict[str, Any]:
-    """A candidate as the panel shows it."""
+def to_json(record: LabelRecord) -> dict[str, Any]:
+    """Return a candidate in the form in which the panel receives it."""
     info = record.info
     names = ("kind", "creator", "description", "regions")
-    told = {name: info["source"].get(name) for name in names}
-    return {"number": record.number, "when": when(info["source"]), "ml": info.get("millilitres"), **told}
+    source = {name: info["source"].get(name) for name in names}
+    return {"number": record.number, "when": created(info["source"]), "ml": info.get("millilitres"), **source}
 
 
-def in_words(info: Mapping[str, Any]) -> str:
-    """A candidate in a line, from what is kept with it."""
+def describe(info: Mapping[str, Any]) -> str:
+    """Return a one-line description of a candidate from its stored ``info``."""
     source = info["source"]
-    about = (source.get("creator"), when(source), source.get("description"))
-    parts = [", ".join(source.get("regions") or ()), f"{info.get('millilitres', 0):.2f} ml", *about]
+    origin = (source.get("creator"), created(source), source.get("description"))
+    parts = [", ".join(source.get("regions") or ()), f"{info.get('millilitres', 0):.2f} ml", *origin]
     return f"{source['kind']} {source['uid']}: {', '.join(part for part in parts if part)}"
 
 
-def when(source: Mapping[str, Any]) -> str:
-    """Date and time (PS3.5 6.2) of an object as people write them; empty where it has none."""
+def created(source: Mapping[str, Any]) -> str:
+    """Return date and time (PS3.5 6.2) of an object as ``2015-02-03 17:51``; empty if it has none."""
     date, time = str(source.get("date") or ""), str(source.get("time") or "")
     day = f"{date[:4]}-{date[4:6]}-{date[6:8]}" if len(date) == 8 and date.isdigit() else date
     return " ".join(filter(None, (day, f"{time[:2]}:{time[2:4]}" if time[:4].isdigit() and len(time) >= 4 else "")))
 
 
-def _age(source: Mapping[str, Any]) -> tuple[str, str, str]:
+def _sort_key(source: Mapping[str, Any]) -> tuple[str, str, str]:
     return str(source.get("date") or ""), str(source.get("time") or ""), str(source.get("uid"))

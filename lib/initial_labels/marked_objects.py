@@ -1,4 +1,4 @@
-"""Which objects of a folder or PACS mark something: its DICOM SEG and RTSTRUCT, and a folder's LIDC-IDRI readings."""
+"""List of the annotation objects of a folder or PACS: DICOM SEG, RTSTRUCT, and LIDC-IDRI XML files of a folder."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.matching import first_value
 
 SEG, RTSTRUCT, LIDC_XML = "SEG", "RTSTRUCT", "LIDC XML"
-_RECHECK_SECONDS = 600  # of a series whose number of instances the PACS does not tell
+_RECHECK_SECONDS = 600  # for a series whose number of instances the PACS does not report
 
 
 @dataclass(frozen=True)
 class Source:
-    """An object that marks something.
+    """An annotation object.
 
     Attributes:
         kind: SEG, RTSTRUCT or LIDC XML.
-        uid: SOPInstanceUID; of an XML file its checksum.
-        study_uid, series_uid: Its own, of a DICOM object.
-        path: Of an XML file.
+        uid: SOPInstanceUID; for an XML file its checksum.
+        study_uid: StudyInstanceUID of a DICOM object.
+        series_uid: SeriesInstanceUID of a DICOM object.
+        path: Path of an XML file.
     """
 
     kind: str
@@ -37,11 +38,11 @@ class Source:
 
 
 class MarkedObjects:
-    """Lists them again and again; a series costs a request only when it is new or its number of instances changed.
+    """Cached list of the annotation objects; series are queried only if new or if their instance count changed.
 
     Args:
-        client: Of the folder or PACS.
-        clock: Seconds.
+        client: Client of the folder or PACS.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, client: Any, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,14 +51,14 @@ class MarkedObjects:
         self._listed: dict[tuple[str, str], tuple[str, float, list[Source]]] = {}
 
     def sources(self) -> Iterator[Source]:
-        """Every object, the oldest first."""
+        """Yield every object, oldest series first within its kind."""
         for kind in (SEG, RTSTRUCT):
             yield from self._of_kind(kind)
         if isinstance(self._client, FolderClient):
             for path, _ in self._client.index.problems():
                 uid = None
-                with contextlib.suppress(OSError):  # gone, or out of reach for now
-                    uid = _reading(path, path.stat().st_mtime_ns) if path.suffix.lower() == ".xml" else None
+                with contextlib.suppress(OSError):  # deleted, or unreachable at the moment
+                    uid = _lidc_checksum(path, path.stat().st_mtime_ns) if path.suffix.lower() == ".xml" else None
                 if uid:
                     yield Source(LIDC_XML, uid, path=path)
 
@@ -68,7 +69,7 @@ class MarkedObjects:
         found.sort(key=lambda one: (first_value(one, "SeriesDate"), first_value(one, "SeriesTime")))
         present = set()
         for header in found:
-            if first_value(header, "Modality") != kind:  # a PACS may ignore what it cannot search for
+            if first_value(header, "Modality") != kind:  # a PACS may ignore filters that it does not support
                 continue
             study, series = first_value(header, "StudyInstanceUID"), first_value(header, "SeriesInstanceUID")
             present.add((kind, series))
@@ -85,7 +86,7 @@ class MarkedObjects:
 
 
 @lru_cache(maxsize=4096)
-def _reading(path: Path, changed: int) -> str | None:
-    """Checksum of an XML file that is of LIDC-IDRI's CT readings, else None."""
+def _lidc_checksum(path: Path, changed: int) -> str | None:
+    """Return the checksum of a LIDC-IDRI XML file with CT annotations, or None for other files."""
     content = path.read_bytes()
     return hashlib.sha256(content).hexdigest() if b"<LidcReadMessage" in content[:4096] else None

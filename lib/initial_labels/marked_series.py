@@ -1,4 +1,4 @@
-"""The DICOM SEG and RTSTRUCT of a folder or PACS, and a folder's LIDC-IDRI readings: what each marks on a series."""
+"""Masks that the annotation objects of a folder or PACS mark on its series."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ _READERS = {SEG: dicom_seg.read_regions, RTSTRUCT: rtstruct.read_regions, LIDC_X
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a source.
+    """Result of reading an annotation object.
 
     Attributes:
-        source: Which.
-        named: SeriesInstanceUIDs that it refers to, by name or by images.
-        image_ids: Those of them that are images here.
-        mask: The label on the grid of the one image; None if there is none.
-        info: What is kept with the label: source, regions, creator, time, volume (ml), warnings.
-        problem: A sentence; why there is no mask.
-        retry: Whether the problem may be that of the connection, not of the source.
+        source: The object.
+        referenced: SeriesInstanceUIDs that it refers to, directly or by images.
+        image_ids: The referenced series that are images of the datastore and need a label.
+        mask: The label on the grid of the image; None if there is none.
+        info: Metadata to store with the label: source, regions, creator, time, volume (ml), warnings.
+        problem: Why there is no mask, as a sentence.
+        retry: Whether the problem may be caused by the connection rather than the object.
     """
 
     source: Source
-    named: frozenset[str] = frozenset()
+    referenced: frozenset[str] = frozenset()
     image_ids: tuple[str, ...] = ()
     mask: sitk.Image | None = None
     info: dict[str, Any] = field(default_factory=dict)
@@ -55,12 +55,17 @@ class Finding:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the voxels of the mask."""
-        assert self.mask is not None
+        """SHA-256 of the voxels of the mask.
+
+        Raises:
+            ValueError: There is no mask.
+        """
+        if self.mask is None:
+            raise ValueError("The finding has no mask.")
         return hashlib.sha256(np.packbits(sitk.GetArrayViewFromImage(self.mask)).tobytes()).hexdigest()
 
 
-def look(
+def read_findings(
     client: Any,
     catalog: SeriesCatalog,
     rules: Mapping,
@@ -69,46 +74,48 @@ def look(
     skip: Callable[[Source], bool] = lambda source: False,
     wanted: Callable[[str], bool] = lambda image_id: True,
 ) -> Iterator[Finding]:
-    """Read each source that is not skipped, the oldest first; nothing is raised for a single one.
+    """Read every object that is not skipped; a problem with one object is reported in its finding, not raised.
 
     Args:
-        client: Of the folder or PACS.
-        catalog: Its series.
+        client: Client of the folder or PACS.
+        catalog: Series of the folder or PACS.
         rules: ``imports`` of ``info.yaml``.
-        objects: Lists the sources; given again, it asks a PACS only for what is new.
-        skip: Asked before a source is fetched.
-        wanted: Whether an image is to be labelled.
+        objects: List of the objects; reusing it between calls limits the queries to what is new.
+        skip: Returns whether to skip an object; called before the object is retrieved.
+        wanted: Returns whether an image needs a label.
     """
     for source in (objects or MarkedObjects(client)).sources():
         if skip(source):
             continue
-        named: frozenset[str] = frozenset()
+        referenced: frozenset[str] = frozenset()
         image_ids: tuple[str, ...] = ()
         try:
-            with _fetched(client, source) as path:
+            with _local_file(client, source) as path:
                 references = _references(path, source.kind)
-                meant = references.meant(catalog, client)
-                named = references.series | {series.uid for series in meant}
-                known = [series for series in meant if series.problem is None]
-                image_ids = tuple(series.uid for series in known if wanted(series.uid))
+                found = references.find_series(catalog, client)
+                referenced = references.series | {series.uid for series in found}
+                usable = [series for series in found if series.problem is None]
+                image_ids = tuple(series.uid for series in usable if wanted(series.uid))
                 if not image_ids:
-                    yield Finding(source, named)
+                    yield Finding(source, referenced)
                     continue
-                if len(known) > 1:
-                    raise UserError(f"It refers to {len(known)} series, and may be of any.")
-                references.check_frame(known[0], client)
-                mask, info = _draw(client, known[0], path, source, rules)
-                yield Finding(source, named, image_ids, mask, info)
-        except FolderUnavailableError:  # which says nothing of the object: a later look may reach it
+                if len(usable) > 1:
+                    raise UserError(f"The object refers to {len(usable)} series, and may belong to any of them.")
+                references.check_frame(usable[0], client)
+                mask, info = _make_label(client, usable[0], path, source, rules)
+                yield Finding(source, referenced, image_ids, mask, info)
+        except FolderUnavailableError:  # says nothing about the object: a later call may reach it
             continue
         except Exception as error:  # one broken object must not hide the others
-            sentence = str(error) if isinstance(error, UserError) else f"It cannot be read ({error})."
+            sentence = str(error) if isinstance(error, UserError) else f"The object cannot be read ({error})."
             problem = f"{source.kind} {source.uid} became no initial label. {sentence}"
-            yield Finding(source, named, image_ids, problem=problem, retry=isinstance(error, requests.RequestException))
+            yield Finding(
+                source, referenced, image_ids, problem=problem, retry=isinstance(error, requests.RequestException)
+            )
 
 
 @contextlib.contextmanager
-def _fetched(client: Any, source: Source) -> Iterator[Path]:
+def _local_file(client: Any, source: Source) -> Iterator[Path]:
     if source.path:
         yield source.path
         return
@@ -126,11 +133,13 @@ def _references(path: Path, kind: str) -> References:
     return References.of(dcmread(path, stop_before_pixels=True))
 
 
-def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mapping) -> tuple[sitk.Image, dict[str, Any]]:
-    """The label and what is kept with it.
+def _make_label(
+    client: Any, series: Series, path: Path, source: Source, rules: Mapping
+) -> tuple[sitk.Image, dict[str, Any]]:
+    """Return the label of a series and the metadata to store with it.
 
     Raises:
-        UserError: There is none, or it is not clear which.
+        UserError: No region is accepted as the tumour, or the selection is ambiguous.
     """
     instances = client.search_for_instances(series.study_uid, series.uid, fields=attributes.INSTANCE)
     if is_multi_frame(instances) or not first_value(instances[0], "ImagePositionPatient"):
@@ -141,7 +150,7 @@ def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mappin
         info["source"]["file"] = path.name
     else:
         header = dcmread(path, stop_before_pixels=True)
-        for name, keywords in _TOLD.items():
+        for name, keywords in _DESCRIPTION_KEYWORDS.items():
             info["source"][name] = next((str(header.get(word)) for word in keywords if header.get(word)), None)
     rows, columns = (int(first_value(slices[0], keyword)) for keyword in ("Rows", "Columns"))
     grid = SliceStack.from_headers(slices).grid(rows, columns)
@@ -149,18 +158,17 @@ def _draw(client: Any, series: Series, path: Path, source: Source, rules: Mappin
     mask = union(regions)
     info["source"]["regions"] = [region.name for region in regions]
     info["warnings"] = [warning for region in regions for warning in region.warnings]
-    info["millilitres"] = round(np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * _millilitres(mask), 4)
+    info["millilitres"] = round(np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * _voxel_volume_ml(mask), 4)
     info["annotator"] = info["source"].get("creator") or source.kind
     info["note"] = f"from {source.kind}: {', '.join(info['source']['regions'])}"
     return mask, info
 
 
-def _millilitres(mask: sitk.Image) -> float:
-    """Of one voxel."""
+def _voxel_volume_ml(mask: sitk.Image) -> float:
     return float(np.prod(mask.GetSpacing())) / 1000
 
 
-_TOLD = {
+_DESCRIPTION_KEYWORDS = {
     "creator": ("ContentCreatorName", "OperatorsName", "Manufacturer"),
     "date": ("ContentDate", "StructureSetDate", "SeriesDate"),
     "time": ("ContentTime", "StructureSetTime", "SeriesTime"),

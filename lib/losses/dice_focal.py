@@ -7,13 +7,14 @@ from monai.losses import DiceFocalLoss, DiceLoss
 class HybridLoss(DiceFocalLoss):
     """lambda * Dice + (1 - lambda) * focal (eq. 9) on logits of shape (B, 1, *spatial).
 
-    Dice (eqs. 4 and 7) is the mean of two: over each slice that shows tumour by itself, so that a small tumour weighs
-    as much as a large one; and over the whole batch at once, where a slice without tumour adds its false positives to
-    the denominator. By itself such a slice would weigh as much as one with a tumour, and would jump between 0 and 1
-    with its first false pixel. For a single slice with tumour both are equation 7. Epsilon is one pixel, so that a
-    batch without any tumour still has a gradient that shrinks with its false positives.
+    The Dice loss (eqs. 4 and 7) is the mean of two terms. The per-slice term is averaged over the slices with tumour,
+    so that a small tumour has the same weight as a large one. The batch term is computed over the whole batch, where a
+    slice without tumour adds its false positives to the denominator; a separate term for such a slice would have the
+    weight of a slice with tumour and jump between 0 and 1 at its first false-positive pixel. For a single slice with
+    tumour both terms equal equation 7. Epsilon is one pixel, so that a batch without tumour still has a gradient that
+    decreases with its false positives.
 
-    Focal (eq. 8) is averaged over pixels; alpha weighs tumour, 1 - alpha the rest.
+    The focal loss (eq. 8) is averaged over pixels; alpha weights tumour pixels, 1 - alpha the others.
 
     Args:
         loss_lambda: weight of Dice, 0 to 1.
@@ -25,9 +26,9 @@ class HybridLoss(DiceFocalLoss):
     def __init__(self, loss_lambda: float = 0.5, gamma: float = 2.0, alpha: float = 0.75, epsilon: float = 1.0) -> None:
         for name, value in (("loss_lambda", loss_lambda), ("alpha", alpha)):
             if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} is a weight between 0 and 1, got {value}.")
+                raise ValueError(f"{name} must be a weight between 0 and 1, got {value}.")
         if gamma < 0:
-            raise ValueError(f"gamma is an exponent of 0 or more, got {gamma}.")
+            raise ValueError(f"gamma must be an exponent of 0 or more, got {gamma}.")
         super().__init__(
             sigmoid=True,
             batch=True,
@@ -41,7 +42,7 @@ class HybridLoss(DiceFocalLoss):
         self.slice_dice = DiceLoss(sigmoid=True, smooth_nr=epsilon, smooth_dr=epsilon)
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar.
+        """Return the loss, a scalar.
 
         Args:
             input: Logits, shape (B, 1, *spatial).

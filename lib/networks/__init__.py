@@ -1,4 +1,4 @@
-"""Networks: plain torch and MONAI, nothing of MONAI Label."""
+"""Networks, in plain PyTorch and MONAI without MONAI Label."""
 
 from lib.networks.attention_residual_unet import AttentionResidualUNet
 

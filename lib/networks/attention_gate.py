@@ -8,8 +8,8 @@ from torch import nn
 class AttentionGate(nn.Module):
     """Additive attention: alpha = sigmoid(psi(ReLU(W_x x + W_g g + b))).
 
-    Paper eq. 6 with the ReLU and the 1x1 psi of Oktay et al. 2018 (arXiv:1804.03999) in between. No
-    normalisation inside: the coefficients then depend on the features alone, not on the rest of the batch.
+    Paper eq. 6 with the ReLU and the 1x1 psi of Oktay et al. 2018 (arXiv:1804.03999) in between. There is no
+    normalisation inside, so the coefficients depend on the features alone and not on the rest of the batch.
     """
 
     def __init__(self, spatial_dims: int, skip_channels: int, gating_channels: int, inter_channels: int):
@@ -19,11 +19,11 @@ class AttentionGate(nn.Module):
         self.psi = _pointwise(spatial_dims, inter_channels, 1, bias=True)
 
     def forward(self, skip: torch.Tensor, gating: torch.Tensor) -> torch.Tensor:
-        """Return the coefficients.
+        """Return the attention coefficients.
 
         Args:
             skip: encoder feature x, shape (B, skip_channels, *spatial).
-            gating: gating signal g from the coarser decoder level, brought to the size of ``skip``.
+            gating: gating signal g from the coarser decoder level, upsampled to the size of ``skip``.
 
         Returns:
             Coefficients in [0, 1], shape (B, 1, *spatial).

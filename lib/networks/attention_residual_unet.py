@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution, ResidualUnit, UpSample
@@ -16,17 +17,17 @@ class AttentionResidualUNet(nn.Module):
 
     ``attention=False, residual=False`` is the paper's baseline U-Net: same widths, same code.
 
-    Batch normalisation, because with its running statistics the output at a pixel depends on what surrounds
-    the pixel and on nothing else: patches (training) and whole slices (inference) give the same result, as do
-    batches of one. Instance or group normalisation would see the size of the field.
+    Uses batch normalisation: with its running statistics the output at a pixel depends only on the neighbourhood of
+    the pixel, so patches (training), whole slices (inference) and batches of one give the same result. Instance or
+    group normalisation would depend on the size of the field.
 
     Args:
         spatial_dims: 2 for axial slices, 3 for volumes.
-        in_channels: channels of the input; neighbouring slices can be channels.
+        in_channels: channels of the input; adjacent slices can be channels.
         out_channels: channels of the logits.
         channels: width of each level, finest first.
         attention: gate the skips (eq. 6).
-        residual: shortcut around each block's two convolutions.
+        residual: add a shortcut around the two convolutions of each block.
 
     Example:
         >>> network = AttentionResidualUNet(channels=(4, 8))
@@ -53,7 +54,7 @@ class AttentionResidualUNet(nn.Module):
             _double_convolution(spatial_dims, before, width, residual)
             for before, width in zip((in_channels, *widths), widths, strict=False)
         )
-        # The modules of the decoder are listed finest first, like the encoder's.
+        # Decoder modules are listed finest first, like those of the encoder.
         self.ups = nn.ModuleList(
             UpSample(spatial_dims, coarse, fine, scale_factor=2, mode="deconv") for fine, coarse in pairwise(widths)
         )
@@ -68,7 +69,7 @@ class AttentionResidualUNet(nn.Module):
     def forward(
         self, image: torch.Tensor, return_attention: bool = False
     ) -> torch.Tensor | tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return the logits, and on request the attention coefficients of each skip.
+        """Return the logits and, on request, the attention coefficients of each skip.
 
         Args:
             image: shape (B, in_channels, *spatial), normalised; every spatial size a
@@ -76,9 +77,8 @@ class AttentionResidualUNet(nn.Module):
             return_attention: also return the coefficients.
 
         Returns:
-            Logits of shape (B, out_channels, *spatial); with ``return_attention`` a tuple of them and a
-            list with one tensor (B, 1, *spatial of the skip) in [0, 1] per skip, finest first, empty without
-            gates.
+            Logits of shape (B, out_channels, *spatial); with ``return_attention`` a tuple of the logits and a list
+            with one tensor (B, 1, *spatial of the skip) in [0, 1] per skip, finest first, empty without gates.
         """
         self._check_size(image)
         skips = []
@@ -111,9 +111,9 @@ class AttentionResidualUNet(nn.Module):
 
 
 def _double_convolution(spatial_dims: int, in_channels: int, out_channels: int, residual: bool) -> nn.Module:
-    """Two 3x3 convolutions, each with ReLU (eq. 2), with or without a shortcut around both."""
-    # No bias: the normalisation that follows would take it out again.
-    options = {"kernel_size": 3, "act": "RELU", "norm": "BATCH", "bias": False}
+    """Return two 3x3 convolutions, each with ReLU (eq. 2), with or without a shortcut around both."""
+    # No bias: the normalisation that follows would cancel it.
+    options: dict[str, Any] = {"kernel_size": 3, "act": "RELU", "norm": "BATCH", "bias": False}
     if residual:
         return ResidualUnit(spatial_dims, in_channels, out_channels, subunits=2, **options)
     return nn.Sequential(

@@ -1,4 +1,4 @@
-"""Generated chest CTs with known lesions, for trying the app and for its tests."""
+"""Synthetic chest CTs with known lesions, for demonstrations and tests."""
 
 from .acquisition import Acquisition
 from .chest import PhantomLesion, chest_volume, draw_lesions

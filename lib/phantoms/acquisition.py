@@ -1,4 +1,4 @@
-"""How a scan samples the patient: matrix, spacing, plane and tilt."""
+"""Acquisition geometry of a phantom scan: matrix, spacing, plane and tilt."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,8 +7,8 @@ import numpy as np
 
 Plane = Literal["head_first_supine", "head_first_prone", "feet_first_supine", "sagittal", "coronal"]
 
-# Direction of increasing column index, then of increasing row index, in LPS. As ImageOrientationPatient
-# (DICOM PS3.3 C.7.6.2.1.1) has them; slices go along their cross product.
+# Directions of increasing column index and increasing row index, in LPS, as in ImageOrientationPatient
+# (DICOM PS3.3 C.7.6.2.1.1); slices follow their cross product.
 DIRECTIONS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "head_first_supine": ((1, 0, 0), (0, 1, 0)),
     "head_first_prone": ((-1, 0, 0), (0, -1, 0)),
@@ -27,9 +27,9 @@ class Acquisition:
         spacing: between slices, rows and columns, in mm.
         plane: patient position and image plane.
         center: of the volume, LPS in mm.
-        oblique_degrees: turns the whole stack about the left-right axis.
-        gantry_tilt_degrees: shears the stack along its columns, slices staying parallel: what a tilted
-            gantry stores. The grid is then no box.
+        oblique_degrees: rotates the whole stack about the left-right axis.
+        gantry_tilt_degrees: shears the stack along its columns with parallel slices, as a tilted gantry stores it. The
+            grid is then not rectangular.
     """
 
     shape: tuple[int, int, int] = (60, 256, 256)
@@ -46,7 +46,7 @@ class Acquisition:
 
     @property
     def affine(self) -> np.ndarray:
-        """4 × 4, from (column, row, slice, 1) indices to LPS mm."""
+        """Affine matrix (4, 4) from (column, row, slice, 1) indices to LPS mm."""
         along_columns, along_rows = np.array(DIRECTIONS[self.plane], dtype=float)
         angle = np.deg2rad(self.oblique_degrees)
         turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]], dtype=float)

@@ -1,4 +1,4 @@
-"""One patient's chest: where its organs are, as signed distances in mm (LPS)."""
+"""Chest anatomy of one phantom patient, as signed distance functions of its organs in mm (LPS)."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from .shapes import Points, column, ellipsoid
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A chest that differs a little from the next one.
+    """A chest with individual variations.
 
-    The two halves differ by more than any flip could hide: heart and aortic arch left, liver dome right and
-    higher, gastric bubble left, ribs of the two sides out of step.
+    The two sides are asymmetric enough to reveal any flip: heart and aortic arch on the left, the liver dome on the
+    right and higher, the gastric bubble on the left, the ribs of the two sides out of phase.
 
     Attributes:
         size: whole-body scale.
@@ -32,7 +32,7 @@ class Anatomy:
 
     @classmethod
     def from_seed(cls, seed: int) -> "Anatomy":
-        """The same seed always gives the same patient."""
+        """Return the patient of a seed, deterministically."""
         rng = np.random.default_rng([seed, 1])
         return cls(
             size=rng.uniform(0.96, 1.04),
@@ -44,11 +44,11 @@ class Anatomy:
         )
 
     def body(self, points: Points) -> np.ndarray:
-        """Skin."""
+        """Return the signed distance to the skin, mm."""
         return column(points, (0, 5), (166 * self.size, 116 * self.size), power=2.15)
 
     def rib_cage(self, points: Points) -> np.ndarray:
-        """Inner chest wall: a column that closes to a dome at the apex."""
+        """Return the signed distance to the inner chest wall, a column that closes to a dome at the apex, mm."""
         x, y, z = points
         above = np.maximum(z + 25, 0)
         semi = np.array([128, 88, 108]) * self.size
@@ -58,7 +58,7 @@ class Anatomy:
         return (radius ** np.float32(1 / 2.3) - 1) * np.float32(np.sqrt(semi[0] * semi[1]))
 
     def mediastinum(self, points: Points) -> np.ndarray:
-        """What separates the lungs: a waist between sternum and spine, the spine itself behind."""
+        """Return the signed distance to the mediastinum, a waist between sternum and spine, and to the spine, mm."""
         x, _, _ = points
         middle = column(points, (4, 2), (27, 62))
         spine = column(points, (1, 66), (25, 27))
@@ -66,7 +66,7 @@ class Anatomy:
         return np.minimum(np.minimum(middle, spine), septum)
 
     def heart_surface(self, points: Points) -> np.ndarray:
-        """Heart with its sac; the apex points down and to the left."""
+        """Return the signed distance to the heart with its pericardium; the apex points down and to the left, mm."""
         x, y, z = points
         hx, hy, hz = self.heart
         # The long axis runs from upper right and behind to lower left and in front.
@@ -76,19 +76,19 @@ class Anatomy:
         return (np.sqrt(np.square(along / 58) + np.square(across / 43)) - 1) * np.float32(47)
 
     def liver(self, points: Points) -> np.ndarray:
-        """Right dome and what lies under it."""
+        """Return the signed distance to the right dome and the liver, mm."""
         return ellipsoid(points, (-58, 2, self.liver_dome - 62), (84, 84, 62))
 
     def left_abdomen(self, points: Points) -> np.ndarray:
-        """Left dome: stomach and spleen."""
+        """Return the signed distance to the left dome with stomach and spleen, mm."""
         return ellipsoid(points, (64, 8, self.left_dome - 60), (74, 82, 60))
 
     def right_lung(self, points: Points) -> np.ndarray:
-        """Right lung."""
+        """Return the signed distance to the right lung, mm."""
         return self._lung(points, points[0] - 2, self.liver(points))
 
     def left_lung(self, points: Points) -> np.ndarray:
-        """Left lung, the smaller one: the heart takes its room."""
+        """Return the signed distance to the left lung, which is smaller because of the heart, mm."""
         return self._lung(points, 2 - points[0], self.left_abdomen(points))
 
     def _lung(self, points: Points, beyond_midline: np.ndarray, diaphragm: np.ndarray) -> np.ndarray:
@@ -98,11 +98,14 @@ class Anatomy:
         return outside
 
     def ribs(self, points: Points, cage: np.ndarray) -> np.ndarray:
-        """Rings outside the chest wall that fall towards the front; the sides out of step by 5 mm."""
+        """Return the signed distance to the ribs: rings around the chest wall that descend to the front, mm.
+
+        The two sides are out of phase by 5 mm.
+        """
         x, y, z = points
         height = z - 0.42 * y + np.where(x < 0, 5.0, 0.0) + self.rib_phase
         from_axis = np.mod(height, 22) - 11
         tube = np.sqrt(np.square((cage - 6) / 3.8) + np.square(from_axis / 5.5))
-        # Cartilage, which CT hardly shows, joins them to the sternum.
+        # The cartilage that joins them to the sternum is barely visible in CT.
         front = np.where((y < -55) & (np.abs(x) < 45), 6.0, 0.0)
         return (tube - 1) * np.float32(4) + front

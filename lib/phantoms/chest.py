@@ -1,4 +1,4 @@
-"""Chest CT phantoms in Hounsfield units with lesions where they are told to be."""
+"""Chest CT phantoms in Hounsfield units with lesions at given positions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,9 +37,9 @@ def chest_volume(
     acquisition: Acquisition | None = None,
     noise_hu: float = 14.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A chest CT of one patient.
+    """Generate a chest CT of one patient.
 
-    The patient is the same in every acquisition of one seed: the anatomy is defined in mm and then sampled.
+    All acquisitions with one seed show the same patient: the anatomy is defined in mm and then sampled.
 
     Args:
         seed: which patient.
@@ -74,13 +74,13 @@ def chest_volume(
 def draw_lesions(
     seed: int, count: int, *, diameters: tuple[float, float] = (6.0, 32.0), patient: int | None = None
 ) -> list[PhantomLesion]:
-    """Lesions at random places in the lungs, not touching each other.
+    """Draw lesions at random positions in the lungs that do not touch each other.
 
     Args:
-        seed: source of all chance.
-        count: how many.
-        diameters: smallest and largest, mm; small ones are as likely per octave as large ones.
-        patient: seed of the chest they are for; ``seed`` when not given.
+        seed: seed of the random numbers.
+        count: number of lesions.
+        diameters: smallest and largest, mm; log-uniform between them.
+        patient: seed of the chest; ``seed`` by default.
     """
     anatomy = Anatomy.from_seed(seed if patient is None else patient)
     rng = np.random.default_rng([seed, 4])
@@ -88,16 +88,17 @@ def draw_lesions(
     while len(lesions) < count:
         diameter = float(np.exp(rng.uniform(*np.log(diameters))))
         center = rng.uniform((-125, -85, -60), (125, 100, 72))
-        point = tuple(np.array([c], np.float32) for c in center)
+        x, y, z = (np.array([c], np.float32) for c in center)
+        point = (x, y, z)
         depth = -min(anatomy.right_lung(point)[0], anatomy.left_lung(point)[0])
         apart = all(np.linalg.norm(center - other.center) > (diameter + other.diameter) / 2 + 4 for other in lesions)
         if depth > diameter * 0.35 and apart:
-            lesions.append(PhantomLesion(tuple(float(c) for c in center), diameter))
+            lesions.append(PhantomLesion((float(center[0]), float(center[1]), float(center[2])), diameter))
     return lesions
 
 
 class _Canvas:
-    """A volume that is painted in order, each new body over what lies under it."""
+    """A volume that is painted in order, each body over the previous ones."""
 
     def __init__(self, shape: tuple[int, int, int], affine: np.ndarray) -> None:
         self.hu = np.full(shape, AIR, np.float32)
@@ -110,7 +111,7 @@ class _Canvas:
         self.hu += share * (value - self.hu)
 
     def box(self, low: np.ndarray, high: np.ndarray) -> tuple[tuple[slice, ...], Points]:
-        """The part of the volume that holds the LPS box ``low`` to ``high``: its index and its points."""
+        """Return index and points of the part of the volume that contains the LPS box from ``low`` to ``high``."""
         corners = np.array(
             [[x, y, z, 1] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])]
         )
@@ -118,10 +119,10 @@ class _Canvas:
         first = np.maximum(np.floor(indices.min(axis=0)).astype(int), 0)
         last = np.maximum(np.ceil(indices.max(axis=0)).astype(int) + 1, 0)
         where = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-        points = tuple(
+        x, y, z = (
             p[tuple(slice(None) if n == 1 else s for n, s in zip(p.shape, where, strict=True))] for p in self.points
         )
-        return where, points
+        return where, (x, y, z)
 
     def fill_tube(self, tube: Tube, value: float) -> None:
         """Blend ``value`` HU into one tube."""
@@ -129,11 +130,12 @@ class _Canvas:
         where, points = self.box(np.minimum(tube.start, tube.end) - margin, np.maximum(tube.start, tube.end) + margin)
         part = self.hu[where]
         if part.size:
-            part += coverage(capsule(points, *tube), EDGE_MM) * (value - part)
+            distance = capsule(points, tube.start, tube.end, tube.start_radius, tube.end_radius)
+            part += coverage(distance, EDGE_MM) * (value - part)
 
 
 def _paint_trunk(canvas: _Canvas, anatomy: Anatomy, *, table_in_front: bool) -> None:
-    """Table, skin, fat, muscle, ribs, spine, sternum and shoulder blades."""
+    """Paint table, skin, fat, muscle, ribs, spine, sternum and shoulder blades."""
     points = canvas.points
     x, y, _ = points
     toward_table = -(y - 5) if table_in_front else y - 5
@@ -159,7 +161,7 @@ def _paint_trunk(canvas: _Canvas, anatomy: Anatomy, *, table_in_front: bool) -> 
 
 
 def _paint_spine(canvas: _Canvas) -> None:
-    """Vertebrae with discs between them, the canal, and what lies behind."""
+    """Paint the vertebrae with their discs, arches and processes, and the spinal canal."""
     points = canvas.points
     x, _, z = points
     vertebra = column(points, (1, 68), (18, 15))
@@ -174,7 +176,7 @@ def _paint_spine(canvas: _Canvas) -> None:
 
 
 def _paint_organs(canvas: _Canvas, anatomy: Anatomy) -> None:
-    """Heart and great vessels, liver right, spleen and stomach with its air bubble left."""
+    """Paint heart, great vessels, liver, spleen, and the stomach with its air bubble."""
     points = canvas.points
     canvas.fill(anatomy.liver(points), LIVER)
     left = anatomy.left_abdomen(points)
@@ -208,7 +210,7 @@ def _paint_organs(canvas: _Canvas, anatomy: Anatomy) -> None:
 
 
 def _paint_lungs(canvas: _Canvas, anatomy: Anatomy, rng: np.random.Generator) -> None:
-    """Parenchyma, denser where it hangs, with its vessels."""
+    """Paint the parenchyma, denser in its dependent parts, and its vessels."""
     points = canvas.points
     coarse = rng.standard_normal([max(n // 3, 2) for n in canvas.hu.shape], dtype=np.float32)
     zoom = [n / c for n, c in zip(canvas.hu.shape, coarse.shape, strict=True)]
@@ -224,7 +226,7 @@ def _paint_lungs(canvas: _Canvas, anatomy: Anatomy, rng: np.random.Generator) ->
 
 
 def _paint_airways(canvas: _Canvas) -> None:
-    """Trachea and main bronchi, walls and lumen; the right one steeper and wider."""
+    """Paint walls and lumen of trachea and main bronchi, the right one steeper and wider."""
     tubes = [
         Tube(np.array(start, float), np.array(end, float), wide, narrow)
         for start, end, wide, narrow in (
@@ -242,7 +244,7 @@ def _paint_airways(canvas: _Canvas) -> None:
 
 
 def _paint_lesion(canvas: _Canvas, mask: np.ndarray, lesion: PhantomLesion, rng: np.random.Generator) -> None:
-    """A ball whose radius varies by a tenth with direction, written into HU and mask."""
+    """Paint a sphere whose radius varies by a tenth with direction, into HU and mask."""
     center = np.array(lesion.center)
     margin = lesion.diameter * 0.65 + 4
     where, points = canvas.box(center - margin, center + margin)

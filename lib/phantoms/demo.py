@@ -1,4 +1,4 @@
-"""A small set of patients to try the app with, when there are no studies yet."""
+"""Small set of phantom patients for trying the app without own studies."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +17,16 @@ WIDE_FIELD = Acquisition(shape=(48, 256, 256), spacing=(3.0, 1.5, 1.5))
 
 @dataclass(frozen=True)
 class DemoSeries:
-    """One series on disk and what is in it.
+    """A series on disk and its contents.
 
     Attributes:
         patient_id: PatientID.
         study_uid: StudyInstanceUID.
         series_uid: SeriesInstanceUID, the image id of the app.
-        directory: where its files are.
+        directory: folder of its files.
         acquisition: its grid.
-        lesions: what was placed, LPS in mm.
-        truth: mask as NIfTI on the grid of the series, where one was asked for.
+        lesions: its lesions, LPS in mm.
+        truth: mask as NIfTI on the grid of the series, if requested.
     """
 
     patient_id: str
@@ -50,11 +50,11 @@ PATIENTS: tuple[tuple[str, tuple[PhantomLesion, ...], dict[str, Acquisition]], .
 
 
 def write_demo_studies(directory: Path, *, truth: Path | None = None) -> list[DemoSeries]:
-    """Write six patients: lesions of 6 to 35 mm, one patient without any, one with two series.
+    """Write six patients with lesions of 6 to 35 mm, one of them without lesions and one with two series.
 
     Args:
-        directory: gets ``<PatientID>/<series number>/*.dcm``, about 50 MB.
-        truth: gets ``<SeriesInstanceUID>.nii.gz`` masks; keep it outside ``directory``.
+        directory: folder for ``<PatientID>/<series number>/*.dcm``, about 50 MB.
+        truth: folder for the masks ``<SeriesInstanceUID>.nii.gz``, outside ``directory``.
 
     Returns:
         The series, in the order written.

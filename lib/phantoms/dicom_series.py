@@ -1,4 +1,4 @@
-"""Write a volume as a DICOM CT Image series."""
+"""Writer of volumes as DICOM CT Image series."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ RESCALE_INTERCEPT = -1024
 
 
 def study_instance_uid(patient_id: str, study: str = "1") -> str:
-    """StudyInstanceUID that `write_dicom_series` gives this study."""
+    """Return the StudyInstanceUID that `write_dicom_series` uses for a study."""
     return generate_uid(entropy_srcs=["study", patient_id, study])
 
 
@@ -32,22 +32,22 @@ def write_dicom_series(
 ) -> str:
     """Write one file per slice, Explicit VR Little Endian.
 
-    The same arguments write the same bytes: all UIDs derive from patient, study, series and slice.
+    The output is deterministic: all UIDs are derived from patient, study, series and slice.
 
     Args:
-        directory: made when missing; gets one ``.dcm`` file per slice.
+        directory: folder for one ``.dcm`` file per slice, created if missing.
         hu: int16 (slices, rows, columns), HU from -1024.
-        affine: 4 × 4, from (column, row, slice, 1) to LPS mm. A sheared one writes a tilted gantry.
-        patient_id: PatientID; the name derives from it.
-        study: tells studies of one patient apart; StudyID.
-        series_number: tells series of one study apart.
+        affine: 4 × 4, from (column, row, slice, 1) to LPS mm. A sheared affine gives a tilted gantry.
+        patient_id: PatientID; also part of the name.
+        study: StudyID.
+        series_number: SeriesNumber.
         patient_position: PatientPosition, such as HFS or FFS.
         study_date: YYYYMMDD.
         study_time: HHMMSS.
         series_description: SeriesDescription.
-        modality: Modality; anything but CT is a wrong header, for tests.
-        descending_instances: gives the last slice InstanceNumber 1.
-        shuffle_files: names the files so that their order tells nothing about the slices'.
+        modality: Modality; values other than CT are for tests.
+        descending_instances: number the instances from the last slice.
+        shuffle_files: name the files in an order unrelated to that of the slices.
 
     Returns:
         SeriesInstanceUID.
@@ -88,8 +88,8 @@ def write_dicom_series(
     return series_uid
 
 
-def _series_header(shape: tuple[int, int, int], affine: np.ndarray) -> FileDataset:
-    """What all slices share: CT Image IOD (DICOM PS3.3 A.3), geometry and pixel format."""
+def _series_header(shape: tuple[int, ...], affine: np.ndarray) -> FileDataset:
+    """Return the attributes common to all slices: CT Image IOD (DICOM PS3.3 A.3), geometry and pixel format."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -129,5 +129,5 @@ def _series_header(shape: tuple[int, int, int], affine: np.ndarray) -> FileDatas
 
 
 def _decimal(value: float) -> str:
-    """Decimal String, at most 16 characters (DICOM PS3.5 6.2)."""
+    """Return a Decimal String of at most 16 characters (DICOM PS3.5 6.2)."""
     return f"{round(float(value), 9) + 0.0:.10g}"[:16]

@@ -1,4 +1,4 @@
-"""Pulmonary vessels: a tree of tapering tubes that fills a lung from its hilum."""
+"""Pulmonary vessels: a tree of tapering tubes that grows from the hilum into the lung."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from .shapes import Points
 
 
 class Tube(NamedTuple):
-    """A piece of a vessel: ends in LPS mm, radii in mm."""
+    """A segment of a vessel: ends in LPS mm, radii in mm."""
 
     start: np.ndarray
     end: np.ndarray
@@ -24,17 +24,17 @@ def grow_tree(
     tips: int,
     rng: np.random.Generator,
 ) -> list[Tube]:
-    """Grow one tree to ``tips`` points of a lung.
+    """Grow a tree with ``tips`` terminal branches into a lung.
 
-    Each tip joins the nearest piece of the tree grown so far, nearest tips first, which bifurcates the way
-    vessels do; radii then follow Murray's law (the cube of the parent is the sum of the cubes of its
+    Tips are added in order of their distance from the hilum, each joined to the nearest node of the tree, which gives
+    vessel-like bifurcations; radii follow Murray's law (the cube of the parent's radius is the sum of the cubes of its
     children).
 
     Args:
         lung: signed distance to the lung, mm.
         hilum: root of the tree, LPS in mm.
         tips: number of terminal branches.
-        rng: source of all chance.
+        rng: random number generator.
     """
     root = np.array(hilum, dtype=float)
     targets = _points_inside(lung, tips, rng)
@@ -45,7 +45,7 @@ def grow_tree(
         known = np.array(nodes)
         offset = target - known
         distance = np.linalg.norm(offset, axis=1)
-        # A branch goes outward: joining a node that is further from the hilum than the tip would turn back.
+        # Branches grow outward: never join a node that is further from the hilum than the tip.
         backward = np.linalg.norm(known - root, axis=1) > np.linalg.norm(target - root) - 2
         parent = int(np.argmin(distance + 1000 * backward))
         steps = max(int(distance[parent] / 7), 1)
@@ -68,7 +68,7 @@ def grow_tree(
 
 
 def _points_inside(lung: Callable[[Points], np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` points, LPS in mm, at least 4 mm inside."""
+    """Return up to ``count`` random points (n, 3), LPS mm, at least 4 mm inside."""
     candidates = rng.uniform((-130, -90, -80), (130, 100, 85), size=(count * 40, 3)).astype(np.float32)
     inside = lung((candidates[:, 0], candidates[:, 1], candidates[:, 2])) < -4
     return candidates[inside][:count].astype(float)

@@ -1,1 +1,1 @@
-"""Import the labels of public data sets."""
+"""Import of public data sets: their readers, and storing their masks as labels."""

@@ -1,4 +1,4 @@
-"""What a public set holds, as its reader finds it: images, and what is marked on each."""
+"""Contents of a public set: its images and the label of each."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A label made of what a set says.
+class CaseLabel:
+    """A label made from the annotations of a set.
 
     Attributes:
-        mask: 1 inside the tumour, on the voxels of the image.
-        regions: Names under which the set has it.
-        note: What to beware of; kept with the label.
+        mask: 1 inside the tumour, on the grid of the image.
+        regions: Names of the regions in the set.
+        note: Caveat to store with the label.
     """
 
     mask: sitk.Image
@@ -29,17 +29,17 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Case:
-    """An image of a set and where its label comes from.
+    """An image of a set and the source of its label.
 
     Attributes:
-        name: As the set calls it.
+        name: Name in the set.
         image: SeriesInstanceUID, or the image file.
-        source: The file of the label, as a person finds it in the set.
-        sha256: Of all that the label is made of, the choice of regions included.
-        check: Reads headers only; says whether anything is marked, as far as they tell. Raises UserError where it
-            sees that :attr:`draw` would fail.
-        draw: Makes the label, given the volume of the image (NRRD on its true grid). None: nothing is marked.
-        prepare: Called before the images are looked for; a set that must be converted first does it here.
+        source: Path of the label within the set, for messages.
+        sha256: Checksum of all input of the label, including the selection of regions.
+        check: Returns whether anything is marked, from headers only. Raises UserError if :attr:`make_label` is bound
+            to fail.
+        make_label: Makes the label, given the volume of the image (NRRD with its geometry). None: nothing is marked.
+        prepare: Called before the images are indexed; converts sets that need it.
     """
 
     name: str
@@ -47,20 +47,20 @@ class Case:
     source: str
     sha256: str
     check: Callable[[], bool]
-    draw: Callable[[Path], Drawing | None]
+    make_label: Callable[[Path], CaseLabel | None]
     prepare: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the reader of a set found in a folder.
+class PublicSet:
+    """A set as found in a folder.
 
     Attributes:
-        kind: As the command line calls the set.
-        title: Its name; the labels' author.
-        cases: What can be labelled.
-        failures: What should be a case and is none: name, and reason.
-        remarks: Checked counts and what to beware of, a sentence each.
+        kind: Name of the set on the command line.
+        title: Title of the set; stored as the author of the labels.
+        cases: Images that can be labelled.
+        failures: Name and reason of each image that cannot.
+        remarks: Counts and caveats, one sentence each.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Found:
 
 
 def digest(files: Iterable[Path], *choices: object) -> str:
-    """SHA-256 over the content of files, in the order given, and over what was chosen of them."""
+    """Return the SHA-256 over the content of files, in the given order, and over the choices made among them."""
     total = hashlib.sha256(repr(choices).encode())
     for path in files:
         with path.open("rb") as file:

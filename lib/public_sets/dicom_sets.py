@@ -1,4 +1,4 @@
-"""Sets of DICOM series with RTSTRUCT or SEG objects, or with the XML files of LIDC-IDRI."""
+"""Reader of sets of DICOM series with RTSTRUCT or SEG objects, or with the XML files of LIDC-IDRI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from lib.annotations import dicom_seg, lidc_xml, rtstruct
 from lib.annotations.regions import NothingMarkedError, Region, check_drawn, select, union
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
-from lib.public_sets.case import Case, Drawing, Found, digest
+from lib.public_sets.case import Case, CaseLabel, PublicSet, digest
+from lib.public_sets.import_target import ImportTarget
 from lib.public_sets.references import (
     LIDC_XML,
     RTSTRUCT,
@@ -24,17 +25,16 @@ from lib.public_sets.references import (
     lidc_annotations,
     series_of,
 )
-from lib.public_sets.workplace import Workplace
 
 
 @dataclass(frozen=True)
 class DicomSet:
-    """A set as it is published.
+    """A published set.
 
     Attributes:
-        title: Its name.
-        kinds: Of annotations that it has; where a series has several kinds, the first counts.
-        published: How many there are, of what.
+        title: Title of the set.
+        kinds: Kinds of its annotations, in order of preference for series with several kinds.
+        published: Number of published units.
         unit: ``series`` or ``patients``.
     """
 
@@ -61,28 +61,28 @@ _ANY_GRID = VoxelGrid.from_geometry((1, 1, 1), (0, 0, 0), (1, 1, 1), np.eye(3)) 
 def find_dicom_set(
     kind: str,
     source: Path,
-    workplace: Workplace,
+    target: ImportTarget,
     rules: Mapping,
     wanted: Sequence[str],
     annotations: Path | None = None,
     files: Sequence[str] = (),
-) -> Found:
-    """The series of a set, each with the annotations that refer to it.
+) -> PublicSet:
+    """Find the series of a set and the annotations that refer to each.
 
     Args:
-        kind: One of :data:`SETS`.
-        source: The set, which is the studies folder as well; absolute.
-        workplace: Opened on it, and scanned.
-        rules: ``imports`` of ``info.yaml``: which regions are the tumour.
-        wanted: Names of the regions to take instead.
-        annotations: Where the XML files lie, if not in ``source``.
-        files: Patterns as in a shell: only annotations are read whose path within ``source`` matches one.
+        kind: Key of :data:`SETS`.
+        source: Absolute path of the set, which is also the studies folder.
+        target: Opened on the set, and scanned.
+        rules: ``imports`` of ``info.yaml``, which select the tumour regions.
+        wanted: Names of the regions to use instead.
+        annotations: Folder of the XML files, if not in ``source``.
+        files: Shell patterns; only annotations whose path within ``source`` matches one are read.
 
     Raises:
-        UserError: There are no annotations, or none that match.
+        UserError: There are no annotations, or none matches.
     """
     described = SETS[kind]
-    found, failures = dicom_annotations(source, workplace)
+    found, failures = dicom_annotations(source, target)
     if LIDC_XML in described.kinds:
         found += lidc_annotations(annotations or source)
     found = [one for one in found if one.kind in described.kinds]
@@ -96,18 +96,18 @@ def find_dicom_set(
     by_series: dict[str, list[Annotation]] = defaultdict(list)
     for one in found:
         try:
-            by_series[series_of(one, workplace)].append(one)
+            by_series[series_of(one, target)].append(one)
         except UserError as error:
-            failures.append((_where(one.path, source), str(error)))
+            failures.append((_relative_name(one.path, source), str(error)))
     cases = [
-        _case(uid, _preferred(by_series[uid], described.kinds), source, workplace, rules, wanted)
+        _case(uid, _preferred(by_series[uid], described.kinds), source, target, rules, wanted)
         for uid in sorted(by_series)
     ]
-    return Found(kind, described.title, cases, failures, _counts(described, by_series, workplace))
+    return PublicSet(kind, described.title, cases, failures, _counts(described, by_series, target))
 
 
-def _counts(described: DicomSet, by_series: Mapping[str, object], workplace: Workplace) -> list[str]:
-    usable = [series for series in workplace.datastore.catalog.all() if series.problem is None]
+def _counts(described: DicomSet, by_series: Mapping[str, object], target: ImportTarget) -> list[str]:
+    usable = [series for series in target.datastore.catalog.all() if series.problem is None]
     patients = {series.value("PatientID") for series in usable}
     here = len(patients) if described.unit == "patients" else len(usable)
     published = f"{here} of {described.published} published {described.unit} are here. " if described.published else ""
@@ -116,7 +116,7 @@ def _counts(described: DicomSet, by_series: Mapping[str, object], workplace: Wor
 
 
 def _preferred(annotations: list[Annotation], kinds: Sequence[str]) -> list[Annotation]:
-    """Those of the first kind there is: a set may hold the same outlines as RTSTRUCT and as SEG."""
+    """Return the annotations of the preferred kind: a set may hold the same outlines as RTSTRUCT and as SEG."""
     first = min((one.kind for one in annotations), key=kinds.index)
     return [one for one in annotations if one.kind == first]
 
@@ -125,7 +125,7 @@ def _case(
     uid: str,
     annotations: list[Annotation],
     source: Path,
-    workplace: Workplace,
+    target: ImportTarget,
     rules: Mapping,
     wanted: Sequence[str],
 ) -> Case:
@@ -136,7 +136,7 @@ def _case(
         check_drawn(_selected(regions, rules, wanted, source))
         return True
 
-    def draw(volume: Path) -> Drawing | None:
+    def make_label(volume: Path) -> CaseLabel | None:
         grid = VoxelGrid.from_file(volume)
         regions = {one.path: _READERS[one.kind](one.path, grid) for one in annotations}
         if unmarked(regions):
@@ -145,34 +145,35 @@ def _case(
         try:
             mask = union(chosen)
         except NothingMarkedError:
-            if annotations[0].kind == LIDC_XML:  # two readers drew nodules, but not the same
+            if annotations[0].kind == LIDC_XML:  # two readers drew nodules, but different ones
                 return None
             raise
         warnings = [warning for region in chosen for warning in region.warnings]
-        return Drawing(mask, tuple(region.name for region in chosen), "; ".join(warnings))
+        return CaseLabel(mask, tuple(region.name for region in chosen), "; ".join(warnings))
 
     def unmarked(regions: Mapping[Path, list[Region]]) -> bool:
-        """Whether too few readers of LIDC-IDRI saw anything."""
+        """Return whether fewer than two LIDC-IDRI readers outlined a nodule."""
         return annotations[0].kind == LIDC_XML and not any(regions.values())
 
-    series = workplace.datastore.catalog.get(uid)
+    series = target.datastore.catalog.get(uid)
     patient = series.value("PatientID") if series else ""
     paths = [one.path for one in annotations]
     choice = (sorted(wanted), sorted((name, str(rule)) for name, rule in rules.items()))
-    where = ", ".join(_where(path, source) for path in paths)
-    return Case(f"{patient} {uid}".strip(), uid, where, digest(paths, *choice), check, draw)
+    names = ", ".join(_relative_name(path, source) for path in paths)
+    return Case(f"{patient} {uid}".strip(), uid, names, digest(paths, *choice), check, make_label)
 
 
 def _selected(
     regions: Mapping[Path, list[Region]], rules: Mapping, wanted: Sequence[str], source: Path
 ) -> list[Region]:
-    """The regions of the one object that has any that is accepted; those that are wanted, wherever they are.
+    """Return the regions of the only object with accepted regions, or the wanted regions of all objects.
 
     Raises:
-        UserError: None has, or several have, or several have one of the same name: they may be several readers', and
-            their union nobody's.
+        UserError: No object or several objects have accepted regions, or several have a wanted region of the same
+            name: they may be the outlines of different readers, whose union no reader drew.
     """
-    accepted, reasons = {}, []
+    accepted: dict[Path, list[Region]] = {}
+    reasons = []
     if wanted:
         every = select([region for some in regions.values() for region in some], rules, wanted)
         for path, some in regions.items():
@@ -186,13 +187,14 @@ def _selected(
             try:
                 accepted[path] = select(some, rules)
             except UserError as error:
-                reasons.append(f"{_where(path, source)}: {error}" if len(regions) > 1 else str(error))
+                reasons.append(f"{_relative_name(path, source)}: {error}" if len(regions) > 1 else str(error))
     if len(accepted) == 1:
         return next(iter(accepted.values()))
     if not accepted:
         raise UserError(" ".join(reasons))
     named = "; ".join(
-        f"{_where(path, source)} has {', '.join(region.name for region in some)}" for path, some in accepted.items()
+        f"{_relative_name(path, source)} has {', '.join(region.name for region in some)}"
+        for path, some in accepted.items()
     )
     raise UserError(
         f"{len(accepted)} files mark a tumour on it: {named}. Choose the file with --files PATTERN, or the region "
@@ -201,11 +203,15 @@ def _selected(
 
 
 def _matching(found: list[Annotation], patterns: Sequence[str], source: Path) -> list[Annotation]:
-    kept = [one for one in found if any(fnmatch.fnmatchcase(_where(one.path, source), pattern) for pattern in patterns)]
+    kept = [
+        one
+        for one in found
+        if any(fnmatch.fnmatchcase(_relative_name(one.path, source), pattern) for pattern in patterns)
+    ]
     if not kept:
         raise UserError(f"None of the {len(found)} files with regions matches --files {' '.join(patterns)}.")
     return kept
 
 
-def _where(path: Path, source: Path) -> str:
+def _relative_name(path: Path, source: Path) -> str:
     return str(path.relative_to(source)) if path.is_relative_to(source) else path.name

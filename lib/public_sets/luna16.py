@@ -1,4 +1,4 @@
-"""LUNA16: nodules as centre and diameter. A sphere about each is where a nodule is, not its outline."""
+"""Reader of LUNA16: nodules given by centre and diameter, drawn as spheres that show position, not outline."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import SimpleITK as sitk
 
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
-from lib.public_sets.case import Case, Drawing, Found, digest
+from lib.public_sets.case import Case, CaseLabel, PublicSet, digest
 from lib.public_sets.text_tables import read_rows
 
 KIND = "luna16"
 TITLE = "LUNA16"
 PUBLISHED_SCANS = 888
-SPHERES = "spheres of the stated diameters about the stated centres: they show where nodules are, and are no outlines"
+SPHERES = "spheres of the given diameters around the given centres: they show where nodules are, and are no outlines"
 _COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
-_LUNG_MASKS = "seg-lungs"  # a folder beside the subsets, whose files have the names of the scans
+_LUNG_MASKS = "seg-lungs"  # folder beside the subsets, whose files have the same names as the scans
 
 
 class Nodule(NamedTuple):
-    """Centre in patient coordinates (LPS, mm), and diameter, mm."""
+    """Centre in patient coordinates (LPS, mm) and diameter (mm) of a nodule."""
 
     x: float
     y: float
@@ -31,14 +31,14 @@ class Nodule(NamedTuple):
     diameter: float
 
 
-def find_luna16(source: Path) -> Found:
-    """Read ``annotations.csv`` and look for the scans ``<SeriesInstanceUID>.mhd``.
+def find_luna16(source: Path) -> PublicSet:
+    """Read ``annotations.csv`` and find the scans ``<SeriesInstanceUID>.mhd``.
 
     Args:
-        source: The folder with ``subset0`` … ``subset9`` and, at any depth, ``annotations.csv``; absolute.
+        source: Absolute path of the folder with ``subset0`` … ``subset9`` and, at any depth, ``annotations.csv``.
 
     Raises:
-        UserError: There is no ``annotations.csv``, or it is something else.
+        UserError: There is no ``annotations.csv``, or it is another table.
     """
     table = _table(source)
     nodules = read_nodules(table)
@@ -50,17 +50,17 @@ def find_luna16(source: Path) -> Found:
         f"{where} has {sum(map(len, nodules.values()))} nodules in {len(nodules)} scans; {len(cases)} of these scans "
         f"are here{f', {absent} are not (subsets not downloaded?)' if absent else ''}.",
         f"{len(scans)} of the {PUBLISHED_SCANS} published scans are here. {without} have no nodule in the table; they "
-        "stay without a label, since nodules that fewer than three readers saw are not in it.",
+        "get no label, since the table omits nodules seen by fewer than three readers.",
         f"The labels are {SPHERES}.",
     ]
-    return Found(KIND, TITLE, cases, remarks=remarks)
+    return PublicSet(KIND, TITLE, cases, remarks=remarks)
 
 
 def read_nodules(table: Path) -> dict[str, list[Nodule]]:
-    """The nodules of each scan by its SeriesInstanceUID.
+    """Read the nodules of each scan, by SeriesInstanceUID.
 
     Raises:
-        UserError: It is no such table.
+        UserError: A column is missing or a line is damaged.
     """
     nodules: dict[str, list[Nodule]] = defaultdict(list)
     columns, rows = read_rows(table)
@@ -79,10 +79,10 @@ def read_nodules(table: Path) -> dict[str, list[Nodule]]:
 
 
 def draw_spheres(volume: Path, nodules: list[Nodule]) -> sitk.Image:
-    """Balls on the grid of a volume: the voxels whose centres lie inside, and always the one nearest to the centre.
+    """Draw spheres on the grid of a volume: all voxels whose centres are inside, and always the one nearest the centre.
 
     Raises:
-        UserError: A centre lies outside the volume.
+        UserError: A centre is outside the volume.
     """
     grid = VoxelGrid.from_file(volume)
     mask = np.zeros(grid.size, np.uint8)
@@ -107,11 +107,11 @@ def _case(scan: Path, where: str, nodules: list[Nodule]) -> Case:
             _nearest_voxel(grid, np.array(nodule[:3]))
         return True
 
-    def draw(volume: Path) -> Drawing:
+    def make_label(volume: Path) -> CaseLabel:
         count = len(nodules)
-        return Drawing(draw_spheres(volume, nodules), (f"{count} nodule{'s' if count > 1 else ''}",), SPHERES)
+        return CaseLabel(draw_spheres(volume, nodules), (f"{count} nodule{'s' if count > 1 else ''}",), SPHERES)
 
-    return Case(scan.stem, scan, where, digest([], sorted(nodules)), check, draw)
+    return Case(scan.stem, scan, where, digest([], sorted(nodules)), check, make_label)
 
 
 def _nearest_voxel(grid: VoxelGrid, center: np.ndarray) -> np.ndarray:

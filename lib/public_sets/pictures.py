@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF slices: grey levels, and masks."""
+"""Reader of slices and masks stored as PNG, JPEG or TIFF pictures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _JPEG_BLACK_OR_WHITE = 128
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """The grey levels of a picture (row, column), uint8 or uint16; one in colour is taken where it shows only grey.
+    """Read the grey levels of a picture (row, column), uint8 or uint16; RGB is accepted if all pixels are grey.
 
     Raises:
-        UserError: It cannot be read, or shows colours.
+        UserError: The picture cannot be read, or has coloured pixels.
     """
     channels = _read(path)
     if channels.shape[-1] > 1:
@@ -29,14 +29,14 @@ def read_grey(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path, value: int | None) -> np.ndarray:
-    """What a mask marks (row, column), bool.
+    """Read a mask (row, column), bool.
 
     Args:
-        path: Black, and one other value or colour; of a JPEG, what is brighter than half.
-        value: Only this grey level is marked; None: whatever is not black.
+        path: A picture with black and one other value or colour; a JPEG is thresholded at half of white.
+        value: Grey level of the marked pixels; None: all pixels that are not black.
 
     Raises:
-        UserError: It cannot be read, or has several values of which none was chosen.
+        UserError: The picture cannot be read, or has several values and none was selected.
     """
     channels = _read(path)
     if value is not None:
@@ -45,8 +45,8 @@ def read_mask(path: Path, value: int | None) -> np.ndarray:
         brightest = channels.max(-1)
         if 0 < brightest.max() < _JPEG_BLACK_OR_WHITE:
             raise UserError(
-                f"the mask {path.name} is a JPEG with values up to {brightest.max()}, where black and white are 0 and "
-                "255: its compression may have changed them. Masks must be PNG, or JPEG in black and white"
+                f"the mask {path.name} is a JPEG with values up to {brightest.max()} instead of 0 and 255 (black and "
+                "white): compression may have changed them. Masks must be PNG, or JPEG in black and white"
             )
         return brightest >= _JPEG_BLACK_OR_WHITE
     colours = np.unique(channels.reshape(-1, channels.shape[-1]), axis=0)
@@ -55,16 +55,16 @@ def read_mask(path: Path, value: int | None) -> np.ndarray:
         values = ", ".join(str(colour[0] if len(set(colour)) == 1 else colour) for colour in marked[:5])
         raise UserError(
             f"the mask {path.name} has the values {values}{' …' if len(marked) > 5 else ''}. "
-            "Say which is the tumour: --mask-value NUMBER"
+            "Select the tumour with --mask-value NUMBER"
         )
     return channels.any(-1)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Rows and columns, without reading the pixels.
+    """Return rows and columns of a picture, without reading the pixels.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: The picture cannot be read.
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -77,7 +77,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def _read(path: Path) -> np.ndarray:
-    """Channels without transparency (row, column, channel)."""
+    """Read the channels (row, column, channel), without the alpha channel."""
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:
@@ -86,5 +86,5 @@ def _read(path: Path) -> np.ndarray:
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"{path.name} is no picture of 8 or 16 bits: {pixels.dtype}, {pixels.ndim} dimensions")
+        raise UserError(f"{path.name} is not a 2D picture of 8 or 16 bits: {pixels.dtype}, {pixels.ndim} dimensions")
     return pixels[..., :1] if pixels.shape[-1] == 2 else pixels[..., :3]

@@ -1,4 +1,4 @@
-"""The RTSTRUCT, DICOM SEG and XML files of LIDC-IDRI of a set, and which series each is about."""
+"""RTSTRUCT, DICOM SEG and LIDC-IDRI XML files of a set, and the series that each refers to."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pydicom import dcmread
 from lib.annotations.series_references import References
 from lib.errors import UserError, in_one_line
 from lib.initial_labels.marked_series import LIDC_XML, RTSTRUCT, SEG
-from lib.public_sets.workplace import Workplace
+from lib.public_sets.import_target import ImportTarget
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A file with regions that others have marked.
+    """A file with annotated regions.
 
     Attributes:
-        path: Where it is.
+        path: Path of the file.
         kind: RTSTRUCT, SEG or LIDC XML.
-        references: What it is about.
+        references: The images that it refers to.
     """
 
     path: Path
@@ -29,14 +29,14 @@ class Annotation:
     references: References
 
 
-def dicom_annotations(source: Path, workplace: Workplace) -> tuple[list[Annotation], list[tuple[str, str]]]:
-    """The RTSTRUCT and SEG objects of a folder, not those that this app keeps; and those that cannot be read."""
+def dicom_annotations(source: Path, target: ImportTarget) -> tuple[list[Annotation], list[tuple[str, str]]]:
+    """Return the RTSTRUCT and SEG files of a folder, without those in the workspace, and the unreadable ones."""
     found, failures = [], []
-    for series in workplace.datastore.catalog.all():
+    for series in target.datastore.catalog.all():
         kind = series.value("Modality")
         if kind not in (RTSTRUCT, SEG) or series.file:
             continue
-        for instance in workplace.client.index.instances(series.uid):
+        for instance in target.client.index.instances(series.uid):
             if not instance.path.is_relative_to(source):
                 continue
             try:
@@ -48,34 +48,36 @@ def dicom_annotations(source: Path, workplace: Workplace) -> tuple[list[Annotati
 
 
 def lidc_annotations(folder: Path) -> list[Annotation]:
-    """The XML files of CT readings; those of chest radiographs name no CT series and are left out."""
+    """Return the XML files with CT annotations; those of chest radiographs reference no CT series and are skipped."""
     paths = sorted(path for path in folder.rglob("*.xml") if not path.name.startswith("."))
     named = [(path, uid) for path in paths if (uid := _lidc_series(path))]
     return [Annotation(path, LIDC_XML, References(frozenset([uid]))) for path, uid in named]
 
 
-def series_of(annotation: Annotation, workplace: Workplace) -> str:
-    """SeriesInstanceUID of the usable series that an annotation is about; see :meth:`References.meant`.
+def series_of(annotation: Annotation, target: ImportTarget) -> str:
+    """Return the SeriesInstanceUID of the usable series of an annotation; see :meth:`References.find_series`.
 
     Raises:
-        UserError: There is none, or more than one, or it lies in another frame of reference.
+        UserError: There is none, or more than one, or it has another frame of reference.
     """
     references = annotation.references
-    meant = references.meant(workplace.datastore.catalog, workplace.client)
-    for series in meant:
+    found = references.find_series(target.datastore.catalog, target.client)
+    for series in found:
         if series.problem:
             raise UserError(f"its series {series.uid} cannot be used: {series.problem}")
-    if len(meant) > 1:
-        raise UserError(f"it refers to {len(meant)} series: {', '.join(series.uid for series in meant)}")
-    if not meant:
-        wanted = ", ".join(sorted(references.series)) or "that it does not name"
-        raise UserError(f"the series {wanted} is not in the folder; was it not downloaded?")
-    references.check_frame(meant[0], workplace.client)
-    return meant[0].uid
+    if len(found) > 1:
+        raise UserError(f"it refers to {len(found)} series: {', '.join(series.uid for series in found)}")
+    if not found:
+        if references.series:
+            wanted = ", ".join(sorted(references.series))
+            raise UserError(f"the series {wanted} is not in the folder; was it downloaded?")
+        raise UserError("it references no series, and no series of the folder matches it")
+    references.check_frame(found[0], target.client)
+    return found[0].uid
 
 
 def _lidc_series(path: Path) -> str | None:
-    """SeriesInstanceUid of the ResponseHeader; None where there is none, or no XML."""
+    """Return the SeriesInstanceUid of the ResponseHeader; None if it has none or the file is not XML."""
     try:
         for _, element in ElementTree.iterparse(path):
             name = element.tag.rpartition("}")[2]

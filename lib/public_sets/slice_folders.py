@@ -1,14 +1,14 @@
-"""Folders of axial slices with masks, as such sets are laid out: which file is which slice of whom.
+"""Layouts of folders of axial slices with masks: patient, slice number and mask of each file.
 
-Three layouts, and mixtures of them, follow one rule. A mask is told by a word such as "mask" in its name or in a
-folder's, and what is left of the path without such words is the same for a slice and its mask::
+Three layouts, and mixtures of them, follow one rule. A mask has a word such as "mask" in its file name or in the
+name of a folder, and the rest of the path without such words is the same for a slice and its mask::
 
     P1/slice_012.png   P1/slice_012_mask.png
     images/P1/012.png  masks/P1/012.png
     P1/images/012.png  P1/masks/012.png
 
-The last number of a name is that of the slice. Where no folder stands for the patient, what is before the number does:
-``images/P1_012.png``.
+The last number of a file name is the slice number. Without a folder for the patient, the text before the number names
+the patient: ``images/P1_012.png``.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Stack:
     """The slices of one scan.
 
     Attributes:
-        name: Of its patient, and of the series where the patient has several.
-        slices: By slice number, ascending.
-        masks: By slice number; of those that have one.
+        name: Name of the patient, with that of the series if the patient has several.
+        slices: Files by slice number, ascending.
+        masks: Masks by slice number, for the slices that have one.
     """
 
     name: str
@@ -52,23 +52,23 @@ class Stack:
 
 
 def find_pictures(source: Path) -> Iterable[Path]:
-    """All pictures of a folder; hidden files, such as macOS leaves, are none."""
+    """Return all pictures of a folder, without hidden files such as those of macOS."""
     return (path for path in sorted(source.rglob("*")) if path.suffix.lower() in PICTURES and path.name[0] != ".")
 
 
 def is_mask(path: Path) -> bool:
-    """Tell a mask by the words of its path, which must be relative to the set's folder."""
+    """Return whether the words of a path, relative to the folder of the set, name a mask."""
     return any(not _MASK_WORDS.isdisjoint(_words(part)) for part in (*path.parts[:-1], path.stem))
 
 
 def key_of(path: Path) -> Key:
-    """What a slice and its mask have in common: folders, and name; the path must be relative to the set's folder."""
+    """Return the folders and the name that a slice and its mask share, from a path relative to the set's folder."""
     folders = tuple(word for part in path.parts[:-1] if (word := _rest(part)))
     return folders, _rest(path.stem) or path.stem
 
 
 def find_stacks(source: Path) -> tuple[list[Stack], list[tuple[str, str]]]:
-    """The stacks of a folder of pictures, and what cannot be one, with the reason."""
+    """Return the stacks of a folder of pictures, and the name and reason of each that cannot be used."""
     images: dict[Key, list[Path]] = defaultdict(list)
     masks: dict[Key, list[Path]] = defaultdict(list)
     for path in find_pictures(source):
@@ -112,10 +112,10 @@ def _stack(title: str, keys: list[Key], images: dict[Key, list[Path]], masks: di
         raise UserError(f"{len(numbers)} slice(s); at least {_MIN_SLICES} are needed for a volume")
     steps = [after - before for before, after in pairwise(numbers)]
     if len(set(steps)) > 1:
-        jump = next(place for place, step in enumerate(steps) if step != min(steps))
+        jump = next(index for index, step in enumerate(steps) if step != min(steps))
         raise UserError(
-            f"slices are missing between {numbers[jump]} and {numbers[jump + 1]}: stacked without them, the others "
-            "would not lie at their places"
+            f"slices are missing between {numbers[jump]} and {numbers[jump + 1]}: without them, the others would be "
+            "at wrong positions"
         )
     return Stack(title, {number: slices[number] for number in numbers}, dict(sorted(marked.items())))
 
@@ -125,7 +125,7 @@ def _words(name: str) -> list[str]:
 
 
 def _rest(name: str) -> str:
-    """A name without the words that tell images and masks apart; as it is where it has none."""
+    """Return a name without the words that distinguish images from masks."""
     parts = re.split(r"[\W_]+", name)
     kept = [part for part in parts if part and part.casefold() not in _MASK_WORDS | _IMAGE_WORDS]
     return "_".join(kept)

@@ -1,4 +1,4 @@
-"""Sets of axial slices with masks, by patient: pictures become volumes, DICOM stays as it is."""
+"""Reader of sets of axial slices with masks: pictures are converted to volumes, DICOM is used as it is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -16,27 +17,27 @@ from lib.datastore.hounsfield import as_hu
 from lib.errors import UserError
 from lib.geometry.slice_stack import SliceStack
 from lib.geometry.voxel_grid import LPS_TO_RAS, VoxelGrid
-from lib.public_sets.case import Case, Drawing, Found, digest
+from lib.public_sets.case import Case, CaseLabel, PublicSet, digest
+from lib.public_sets.import_target import ImportTarget
 from lib.public_sets.pictures import picture_size, read_grey, read_mask
 from lib.public_sets.slice_folders import Key, Stack, find_pictures, find_stacks, is_mask, key_of
-from lib.public_sets.workplace import Workplace
 from lib.storage.atomic import write_atomically
 
 KIND = "slices"
 TITLE = "axial slices with masks"
-_MARK = "LungLabel import "  # begins the description in the NIfTI header of what is converted here
+_MARK = "LungLabel import "  # prefix of the description in the NIfTI header of converted volumes
 _ROWS_AND_COLUMNS = ("00280010", "00280011")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What pictures do not say themselves.
+    """Geometry and intensity scale, which pictures do not contain.
 
     Attributes:
         pixel_spacing: Between rows and between columns, mm.
-        slice_spacing: Between slices that follow each other, mm.
+        slice_spacing: Between adjacent slices, mm.
         window: Centre and width, HU: black is its lower end, white its upper end.
-        first_slice: ``head`` or ``feet``: where the slice with the lowest number lies.
+        first_slice: ``head`` or ``feet``: end of the scan with the lowest slice number.
     """
 
     pixel_spacing: tuple[float, float]
@@ -45,26 +46,27 @@ class Scale:
     first_slice: str = "head"
 
 
-def find_picture_slices(source: Path, studies: Path, scale: Scale, mask_value: int | None) -> Found:
-    """Slices as PNG, JPEG or TIFF. Each stack is to become ``<studies>/<name>.nii.gz``.
+def find_picture_slices(source: Path, studies: Path, scale: Scale, mask_value: int | None) -> PublicSet:
+    """Find slices as PNG, JPEG or TIFF; each stack will be converted to ``<studies>/<name>.nii.gz``.
 
-    Rows are taken to run to the back and columns to the left of the patient, as axial slices are drawn.
+    Row indices are assumed to increase towards the back and column indices towards the left of the patient, the usual
+    orientation of axial slices.
 
     Args:
-        source: The set; absolute.
-        studies: A folder for the volumes; absolute. It may hold what was converted here before.
+        source: Absolute path of the set.
+        studies: Absolute path of the folder for the volumes; it may contain volumes of an earlier conversion.
         scale: Spacing and HU.
-        mask_value: The grey level of the tumour in the masks; None where they have only one.
+        mask_value: Grey level of the tumour in the masks; None if they have only one.
 
     Raises:
-        UserError: There are no slices, or ``studies`` holds something else.
+        UserError: There are no slices, or ``studies`` contains other files.
     """
     if studies.is_relative_to(source) or source.is_relative_to(studies):
-        raise UserError(f"{studies} and {source} lie within each other; the set is never written to. Choose another.")
+        raise UserError(f"{studies} and {source} overlap; the set is never written to. Choose another folder.")
     foreign = [path for path in studies.iterdir() if not _description(path)] if studies.exists() else []
     if foreign:
         raise UserError(
-            f"{studies} holds other files, such as {foreign[0].name}. The volumes need a folder of their own: "
+            f"{studies} contains other files, such as {foreign[0].name}. The volumes need a separate folder: "
             "--studies NEW_FOLDER."
         )
     stacks, failures = find_stacks(source)
@@ -77,43 +79,43 @@ def find_picture_slices(source: Path, studies: Path, scale: Scale, mask_value: i
         f"{sum(len(stack.slices) for stack in stacks)} slices of {len(stacks)} scans, "
         f"{sum(len(stack.masks) for stack in stacks)} masks; "
         f"{without} slices of labelled scans have no mask and count as free of tumour.",
-        f"Grey is taken for {center - width / 2:g} to {center + width / 2:g} HU, the lowest number for the slice "
-        f"nearest to the {scale.first_slice}. Each scan counts as a patient of its own.",
+        f"Black to white is {center - width / 2:g} to {center + width / 2:g} HU, the lowest number is the slice "
+        f"nearest to the {scale.first_slice}. Each scan counts as a separate patient.",
     ]
-    return Found(KIND, TITLE, cases, failures, remarks)
+    return PublicSet(KIND, TITLE, cases, failures, remarks)
 
 
-def find_dicom_slices(source: Path, workplace: Workplace, mask_value: int | None) -> Found:
-    """CT series of DICOM files with a mask picture beside or in a parallel folder, of the same name as its slice.
+def find_dicom_slices(source: Path, target: ImportTarget, mask_value: int | None) -> PublicSet:
+    """Find CT series of DICOM files with masks as pictures, beside the slices or in a parallel folder, of equal name.
 
     Args:
-        source: The set, which is the studies folder as well; absolute.
-        workplace: Opened on it, and scanned.
-        mask_value: As of :func:`find_picture_slices`.
+        source: Absolute path of the set, which is also the studies folder.
+        target: Opened on the set, and scanned.
+        mask_value: As in :func:`find_picture_slices`.
 
     Raises:
         UserError: There are no CT series, or no masks.
     """
     masks: dict[Key, Path] = {}
     for path in sorted(find_pictures(source), key=lambda path: is_mask(path.relative_to(source))):
-        masks[key_of(path.relative_to(source))] = path  # what is called a mask counts before what only has the name
-    usable = [series for series in workplace.datastore.catalog.all() if series.problem is None and not series.file]
+        masks[key_of(path.relative_to(source))] = path  # pictures named as masks come last and override others
+    usable = [series for series in target.datastore.catalog.all() if series.problem is None and not series.file]
     if not usable:
         raise UserError(
-            f"There is no usable CT series in {source}. If its slices are PNG or JPEG, say where their volumes shall "
-            "be written and what the pictures do not tell: --studies NEW_FOLDER --pixel-spacing MM --slice-spacing MM "
+            f"There is no usable CT series in {source}. If its slices are PNG or JPEG, give a folder for the volumes "
+            "and the scale that pictures do not contain: --studies NEW_FOLDER --pixel-spacing MM --slice-spacing MM "
             "--window CENTER WIDTH."
         )
-    cases = [_dicom_case(source, series, workplace, masks, mask_value) for series in usable]
+    cases = [_dicom_case(source, series, target, masks, mask_value) for series in usable]
     if not any(case is not None for case in cases):
         raise UserError(f"None of the DICOM slices in {source} has a mask picture of the same name.")
     found = [case for case in cases if case is not None]
-    return Found(KIND, TITLE, found, remarks=[f"{len(found)} of {len(usable)} CT series have masks."])
+    return PublicSet(KIND, TITLE, found, remarks=[f"{len(found)} of {len(usable)} CT series have masks."])
 
 
 def _picture_case(stack: Stack, studies: Path, scale: Scale, mask_value: int | None, source: Path) -> Case:
     target = studies / (re.sub(r"[^\w.-]+", "_", stack.name) + ".nii.gz")
-    # feet first in the volume, so that its third axis runs to the head
+    # Feet first in the volume, so that its third axis points to the head.
     numbers = sorted(stack.slices, reverse=scale.first_slice == "head")
 
     def check() -> bool:
@@ -126,8 +128,8 @@ def _picture_case(stack: Stack, studies: Path, scale: Scale, mask_value: int | N
         mark = _MARK + digest(stack.slices.values(), astuple(scale), list(stack.slices))[:40]
         if target.exists():
             if _description(target) != mark:
-                raise UserError(f"{target} was made of other slices or with other values; choose another --studies")
-            return "converted before"
+                raise UserError(f"{target} was made from other slices or with other values; choose another --studies")
+            return "already converted"
         check()
         planes = [read_grey(stack.slices[number]) for number in numbers]
         if len({plane.dtype for plane in planes}) > 1:
@@ -137,28 +139,28 @@ def _picture_case(stack: Stack, studies: Path, scale: Scale, mask_value: int | N
         _write(target, hu, scale, mark)
         return f"converted, {len(planes)} slices"
 
-    def draw(volume: Path) -> Drawing | None:
+    def make_label(volume: Path) -> CaseLabel | None:
         if not stack.masks:
             return None
         grid = VoxelGrid.from_file(volume)
         voxels = np.zeros(grid.shape, np.uint8)
-        for place, number in enumerate(numbers):
+        for index, number in enumerate(numbers):
             if number in stack.masks:
-                _put(voxels[place], stack.masks[number], mask_value)
-        return _drawing(grid.image(voxels), len(stack.masks), len(numbers))
+                _copy_mask(voxels[index], stack.masks[number], mask_value)
+        return _case_label(grid.image(voxels), len(stack.masks), len(numbers))
 
-    where = next((path.parent for path in stack.masks.values()), source)
+    folder = next((path.parent for path in stack.masks.values()), source)
     sha256 = digest(stack.masks.values(), list(stack.masks), numbers, mask_value)
-    return Case(stack.name, target, str(where.relative_to(source)), sha256, check, draw, prepare)
+    return Case(stack.name, target, str(folder.relative_to(source)), sha256, check, make_label, prepare)
 
 
 def _dicom_case(
-    source: Path, series: Series, workplace: Workplace, masks: dict[Key, Path], mask_value: int | None
+    source: Path, series: Series, target: ImportTarget, masks: dict[Key, Path], mask_value: int | None
 ) -> Case | None:
-    instances = workplace.client.index.instances(series.uid)
+    instances = target.client.index.instances(series.uid)
     marked = {
-        place: masks[key]
-        for place, instance in enumerate(instances)
+        index: masks[key]
+        for index, instance in enumerate(instances)
         if (key := key_of(instance.path.relative_to(source))) in masks
     }
     if not marked:
@@ -171,30 +173,30 @@ def _dicom_case(
             raise UserError(f"slices of {_sizes({matrix})} pixels have masks of {_sizes(sizes)}")
         return True
 
-    def draw(volume: Path) -> Drawing:
+    def make_label(volume: Path) -> CaseLabel:
         grid = VoxelGrid.from_file(volume)
         voxels = np.zeros(grid.shape, np.uint8)
         order = SliceStack.from_headers([instance.attributes for instance in instances]).order
-        for plane, place in zip(voxels, order, strict=True):
-            if place in marked:
-                _put(plane, marked[place], mask_value)
-        return _drawing(grid.image(voxels), len(marked), len(voxels))
+        for plane, index in zip(voxels, order, strict=True):
+            if index in marked:
+                _copy_mask(plane, marked[index], mask_value)
+        return _case_label(grid.image(voxels), len(marked), len(voxels))
 
     first = next(iter(marked.values())).parent
-    sha256 = digest(marked.values(), [instances[place].sop_uid for place in marked], mask_value)
+    sha256 = digest(marked.values(), [instances[index].sop_uid for index in marked], mask_value)
     name = series.value("PatientID") or series.uid
-    return Case(name, series.uid, str(first.relative_to(source)), sha256, check, draw)
+    return Case(name, series.uid, str(first.relative_to(source)), sha256, check, make_label)
 
 
-def _put(plane: np.ndarray, path: Path, mask_value: int | None) -> None:
+def _copy_mask(plane: np.ndarray, path: Path, mask_value: int | None) -> None:
     mask = read_mask(path, mask_value)
     if mask.shape != plane.shape:
         raise UserError(f"the mask {path.name} has {_sizes([mask.shape])} pixels, its slice {_sizes([plane.shape])}")
     plane[:] = mask
 
 
-def _drawing(mask: sitk.Image, masks: int, slices: int) -> Drawing:
-    return Drawing(mask, (f"masks of {masks} of {slices} slices",))
+def _case_label(mask: sitk.Image, masks: int, slices: int) -> CaseLabel:
+    return CaseLabel(mask, (f"masks of {masks} of {slices} slices",))
 
 
 def _write(target: Path, hu: np.ndarray, scale: Scale, mark: str) -> None:
@@ -206,12 +208,13 @@ def _write(target: Path, hu: np.ndarray, scale: Scale, mark: str) -> None:
 
 
 def _description(path: Path) -> str:
-    """What the header of a volume that was converted here says of it; empty where it is something else."""
+    """Return the description in the header of a converted volume; empty for other files."""
     if path.name.startswith(".part-"):
         return _MARK
     try:
-        text = bytes(nibabel.load(path).header["descrip"].item()).decode(errors="replace")
-    except Exception:  # NiBabel raises many kinds for a file of another format
+        header: Any = nibabel.load(path).header
+        text = bytes(header["descrip"].item()).decode(errors="replace")
+    except Exception:  # NiBabel raises many kinds for files of other formats
         return ""
     return text if text.startswith(_MARK) else ""
 

@@ -1,4 +1,4 @@
-"""Text files of public sets, in whatever encoding people's programs saved them."""
+"""Reader of text files and tables of public sets, in the encodings and separators that programs write."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 import csv
 from pathlib import Path
 
-_MARKS = (  # that of UTF-32 begins with that of UTF-16
+_MARKS = (  # UTF-32 first: its byte order mark begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -17,15 +17,15 @@ _SEPARATORS = ",;\t"
 
 
 def read_text(path: Path) -> str:
-    """Read a text file in the encoding that its byte order mark names; without one UTF-8, else Latin-1.
+    """Read a text file in the encoding of its byte order mark; without one as UTF-8, with Latin-1 as fallback.
 
-    Excel saves "Unicode text" as UTF-16 and CSV as UTF-8 with a mark, or in the code page of the country.
+    Excel saves "Unicode text" as UTF-16, and CSV as UTF-8 with a mark or in the code page of the country.
     """
     content = path.read_bytes()
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return content.decode(encoding, errors="replace")
-    if b"\0" in content[:4]:  # UTF-16 without its mark
+    if b"\0" in content[:4]:  # UTF-16 without a mark
         return content.decode("utf-16-le" if content[1:2] == b"\0" else "utf-16-be", errors="replace")
     try:
         return content.decode("utf-8")
@@ -34,11 +34,11 @@ def read_text(path: Path) -> str:
 
 
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Read a table whose first line names its columns; the separator is the comma, semicolon or tab used there.
+    """Read a table with a header line; the separator is the comma, semicolon or tab that the header uses.
 
     Returns:
-        The names of the columns, and each row by them with the number of its line. Where the separator is no comma,
-        decimal commas of numbers are points in what is returned.
+        The column names, and for each row its line number and its cells by column name. If the separator is not a
+        comma, decimal commas are replaced by points.
     """
     lines = read_text(path).splitlines()
     header = lines[0] if lines else ""
@@ -55,7 +55,7 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 
 
 def _with_point(cell: str) -> str:
-    """A number with a decimal comma as one with a point; other text as it is."""
+    """Replace the decimal comma of a number by a point; return other text unchanged."""
     number = cell.strip().replace(",", ".")
     try:
         float(number)

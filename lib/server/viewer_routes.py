@@ -17,7 +17,7 @@ from monailabel.utils.async_tasks.utils import tasks
 from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
-from lib.initial_labels.candidates import INITIAL, candidates, described
+from lib.initial_labels.candidates import INITIAL, candidates, to_json
 from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
 from lib.server.app_protocol import LungLabelApp
@@ -65,7 +65,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         return {
             "image": image,
             "label": record and _described(record),
-            "candidates": [described(one) for one in others] if len(others) > 1 else [],
+            "candidates": [to_json(one) for one in others] if len(others) > 1 else [],
             "damaged": [],
         }
 

@@ -1,1 +1,1 @@
-"""Labelled data played back as if people labelled it: what a strategy is worth, measured."""
+"""Simulation of active learning: labelled data replayed as if users labelled it, to compare strategies."""

@@ -1,4 +1,4 @@
-"""From single runs to curves: mean and spread over seeds, and each strategy against random, seed by seed."""
+"""Learning curves of the strategies: mean and spread over seeds, and paired comparison with random."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Runs = Mapping[str, Mapping[int, Sequence[Mapping[str, Any]]]]
 
 
 def compare(runs: Runs) -> dict[str, dict[str, Any]]:
-    """The curve of each strategy, and its gain over random.
+    """Return the curve of each strategy, and its gain over random.
 
-    The gain of a seed is the difference of two runs that share the pool, the first labels and the weak model. Its
-    interval is Student's, over seeds: it says nothing about other data.
+    The gain of a seed is the difference of two runs with the same pool, initial labels and weak model. Its confidence
+    interval (Student's t) is over seeds and does not generalize to other data.
 
     Args:
-        runs: Strategy to seed to what `replay` returns.
+        runs: Result of `replay` by strategy and seed.
 
     Returns:
         By strategy: ``labels``, ``dice`` (mean over seeds) and ``spread`` (standard deviation) after each round; for
         all but random, ``mean_gain`` (Dice averaged over the rounds) and ``last_gain`` (after the last one), each with
         ``value``, ``interval_95`` (None for a single seed) and ``seeds``, the gain of each.
     """
-    curves = {}
+    curves: dict[str, dict[str, Any]] = {}
     for strategy, seeds in runs.items():
         dice = _dice(seeds.values())
         first = next(iter(seeds.values()))
@@ -45,13 +45,13 @@ def compare(runs: Runs) -> dict[str, dict[str, Any]]:
 
 
 def beats_random(curve: Mapping[str, Any]) -> bool:
-    """Whether the whole interval of the mean gain lies above 0."""
+    """Return whether the whole interval of the mean gain is above 0."""
     interval = curve.get("mean_gain", {}).get("interval_95")
     return interval is not None and interval[0] > 0
 
 
 def _dice(histories: Any) -> np.ndarray:
-    """Shape (seeds, rounds + 1)."""
+    """Return the Dice, shape (seeds, rounds + 1)."""
     return np.array([[entry["dice"] for entry in history] for history in histories])
 
 

@@ -1,4 +1,4 @@
-"""The probability maps that strategies are scored by, of many small volumes."""
+"""Probability maps of many small volumes, which strategies are scored by."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lib.training.scans import Scan
 def scan_maps(
     measure: str, network: nn.Module, scans: Sequence[Scan], preprocessing: Mapping[str, Any]
 ) -> Iterator[tuple[Scan, list[torch.Tensor]]]:
-    """Yield each scan with the maps that a measure of uncertainty looks at, in the scan's shape.
+    """Yield each scan with the probability maps that an uncertainty measure is computed from, in its shape.
 
     One view only, unlike the server's scores: a simulation runs the network hundreds of times over its pool.
 
     Args:
         measure: One of ``MEASURES``.
         network: ``AttentionResidualUNet`` in evaluation mode.
-        scans: Crops or whole scans; they come back in another order.
+        scans: Crops or whole scans; yielded in another order.
         preprocessing: Section ``preprocessing`` of info.yaml.
     """
     predict = partial(tumour_probability, network)

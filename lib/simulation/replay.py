@@ -1,4 +1,4 @@
-"""One run: a weak model, then rounds of choosing cases, taking their true masks for corrections, training on."""
+"""A simulated run: a weak model, then rounds of choosing cases, labelling them with their true masks, and training."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Plan:
     """Size of a simulation.
 
     Attributes:
-        rounds: Of corrections.
+        rounds: Rounds of labelling.
         start: Labelled cases of the weak model.
         per_round: Cases labelled in each round.
-        pool: Cases to choose from, drawn anew for each seed, those of the start included.
+        pool: Cases to choose from, drawn for each seed, including those of the start.
         start_steps: Optimiser steps of the weak model.
         steps: Optimiser steps in each round.
-        batch_size: Patches for each step.
-        patch_size: Pixels of their sides, a multiple of the network's stride.
-        learning_rate: Of Adam, at its highest.
+        batch_size: Patches per step.
+        patch_size: Side of the patches in pixels, a multiple of the network's stride.
+        learning_rate: Peak learning rate of Adam.
     """
 
     rounds: int
@@ -57,14 +57,14 @@ class Plan:
 
 
 class StartingPoint:
-    """What all strategies of one seed have in common: the pool, the first labels, the weak model and its Dice.
+    """Common start of all strategies of one seed: the pool, the initial labels, the weak model and its Dice.
 
     Args:
-        cases: Of the patients to train on.
-        test: Of the patients held out.
-        info: info.yaml.
+        cases: Cases of the patients to train on.
+        test: Cases of the held-out patients.
+        info: ``info.yaml``.
         plan: Size of the simulation.
-        seed: Of the choice of cases, the weights and the patches.
+        seed: Seed of the choice of cases, the weights and the patches.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class StartingPoint:
         self.dice = self.measure(self.network)
 
     def train(self, network: nn.Module, labelled: Sequence[str], steps: int, number: int) -> None:
-        """Train ``network`` on all labelled cases, the old ones included, in the ``number``-th round."""
+        """Train ``network`` on all cases labelled so far, in round ``number``."""
         cases = [self.pool[name] for name in labelled]
         hosts = [case for case in cases if is_whole(case, self.info)]
         crops = [_around_tumour(case) if is_whole(case, self.info) else case for case in cases if case.label.any()]
@@ -109,14 +109,14 @@ class StartingPoint:
         network.eval()
 
     def measure(self, network: nn.Module) -> float:
-        """Mean Dice of the held-out cases, at a probability of 0.5 and on the grid of the network."""
+        """Return the mean Dice of the held-out cases, at a probability of 0.5 and on the grid of the network."""
         found = scan_maps("uncertainty", network, self.test, self.info["preprocessing"])
         return float(
             np.mean([VoxelCounts.of(np.asarray(maps[0] >= 0.5), case.label.numpy()).dice for case, maps in found])
         )
 
     def uncertainties(self, measure: str, network: nn.Module, names: Sequence[str]) -> dict[str, float]:
-        """Return the uncertainty of a network about cases of the pool, by the measures of the server."""
+        """Return the uncertainty of a network on cases of the pool, with the same code as the server."""
         preprocessing = self.info["preprocessing"]
         pixel_mm2 = (preprocessing["field_mm"] / preprocessing["size"][0]) ** 2
         found = scan_maps(measure, network, [self.pool[name] for name in names], preprocessing)
@@ -124,15 +124,15 @@ class StartingPoint:
 
 
 def replay(start: StartingPoint, strategy: str, report: Callable[[str, int, int, float], None]) -> list[dict[str, Any]]:
-    """Play one strategy from a start.
+    """Replay one strategy.
 
     Args:
-        start: Of one seed.
+        start: Common start of a seed.
         strategy: One of ``STRATEGIES``.
-        report: Called after each round with the strategy, the round's number, the labels so far and the Dice.
+        report: Called after each round with the strategy, the round, the number of labels and the Dice.
 
     Returns:
-        For the start and each round: ``labels``, ``dice`` on the held-out cases, and which cases were ``picked``.
+        For the start and each round: number of ``labels``, ``dice`` on the held-out cases, and the ``picked`` cases.
     """
     network, labelled = copy.deepcopy(start.network), list(start.labelled)
     history: list[dict[str, Any]] = [{"labels": len(labelled), "dice": start.dice, "picked": list(labelled)}]
@@ -151,7 +151,7 @@ def replay(start: StartingPoint, strategy: str, report: Callable[[str, int, int,
 
 
 def _around_tumour(scan: Scan) -> Scan:
-    """The box around the largest lesion of a whole scan, with a margin, as a crop of its own."""
+    """Return the box around the largest lesion of a whole scan, with a margin, as a crop."""
     components, _ = connected_components(scan.label.numpy())
     largest = np.bincount(components.ravel())[1:].argmax()
     box = ndimage.find_objects(components)[largest]
@@ -165,7 +165,7 @@ def _strategy(name: str, scores: Mapping[str, float], seed: int) -> Strategy:
 
 
 class _Pool:
-    """What strategies ask of a datastore, over the cases that nobody has labelled yet."""
+    """Part of the datastore interface that strategies use, over the unlabelled cases."""
 
     def __init__(self, names: Any) -> None:
         self.names = list(names)
@@ -174,7 +174,7 @@ class _Pool:
         return list(self.names)
 
     def take(self, strategy: Strategy) -> str:
-        """Let a strategy choose a case, and take it out."""
+        """Let a strategy choose a case, and remove it from the pool."""
         name = strategy({}, self)["id"]
         self.names.remove(name)
         return name

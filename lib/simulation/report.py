@@ -1,4 +1,4 @@
-"""The curve as a picture and as a table."""
+"""Learning curves as a picture and as a table."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Curves = Mapping[str, Mapping[str, Any]]
 
 
 def write_plot(curves: Curves, title: str, path: Path) -> None:
-    """Draw Dice against labels, a line for each strategy, its spread over seeds as thin bars, as a PNG.
+    """Plot Dice against labels as a PNG, one line per strategy with its spread over seeds as thin bars.
 
     Args:
-        curves: What `compare` returns.
-        title: What it was measured on.
-        path: The file.
+        curves: Result of `compare`.
+        title: Title, such as the data measured on.
+        path: Path of the file.
     """
     image = Image.new("RGB", (_WIDTH * _SCALE, _HEIGHT * _SCALE), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=14 * _SCALE)
@@ -67,7 +67,7 @@ def write_plot(curves: Curves, title: str, path: Path) -> None:
 
 
 def table(curves: Curves) -> str:
-    """A Markdown table: Dice at the start, half way and at the end, and the gain over random."""
+    """Return a Markdown table: Dice at the start, half way and at the end, and the gain over random."""
     labels = next(iter(curves.values()))["labels"]
     shown = sorted({0, len(labels) // 2, len(labels) - 1})
     head = ["strategy", *(f"Dice with {labels[index]} labels" for index in shown), "gain over random", "95 % interval"]
@@ -79,14 +79,14 @@ def table(curves: Curves) -> str:
 
 
 def sentences(curves: Curves) -> list[str]:
-    """What the gains say, a sentence for each strategy."""
+    """Return the result of each strategy as a sentence."""
     result = []
     for strategy, curve in curves.items():
         if strategy == BASELINE or "mean_gain" not in curve:
             continue
         value, interval = curve["mean_gain"]["value"], curve["mean_gain"]["interval_95"]
         if interval is None:
-            result.append(f"{strategy}: {value:+.3f} Dice against random with one seed, which says nothing.")
+            result.append(f"{strategy}: {value:+.3f} Dice against random with one seed, which is inconclusive.")
             continue
         verdict = (
             "beats random"

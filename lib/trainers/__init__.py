@@ -1,4 +1,4 @@
-"""MONAI Label's train task, and what decides when it runs."""
+"""Train task of MONAI Label, and its automatic start."""
 
 from lib.trainers.lung_tumor import LungTumorTrainTask
 

@@ -1,4 +1,4 @@
-"""A kept version compared with the one in use when somebody asks, by the rule for candidates of a training."""
+"""Comparison of a kept version with the one in use on request, by the rule for newly trained candidates."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ COMPARE = "compare"  # in the request of a training: the version to compare inst
 
 
 def compare(store: ModelStore, version: object, held_out: Sequence[dict[str, Any]], info: dict[str, Any]) -> Verdict:
-    """Score a version and the one in use on the patients held out, and note the verdict with the version.
+    """Score a version and the one in use on the held-out patients, and record the verdict with the version.
 
-    Neither serves by that: it is for whoever asked to say so.
+    Does not change which version serves.
 
     Args:
-        store: Of the versions.
-        version: Id of a kept one.
-        held_out: Cases of the patients held out.
+        store: Store of the versions.
+        version: Id of a kept version.
+        held_out: Cases of the held-out patients.
         info: ``info.yaml``.
 
     Raises:
-        UserError: There is no such version, it is damaged, or nobody is held out.
+        UserError: The version does not exist or is damaged, or no patient is held out.
     """
     known = next((one for one in store.manifests() if one["version"] == version), None)
     if known is None:

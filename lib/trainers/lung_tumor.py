@@ -1,4 +1,4 @@
-"""MONAI Label's train task: from the labelled volumes of the datastore to a published version."""
+"""Train task of MONAI Label: from the labelled volumes of the datastore to a published version."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ logger = logging.getLogger(__name__)
 
 _KEYS = ("image", "label")
 _PREDICTION = ("pred", "label")
-_BYTES_OF_A_CACHED_SCAN = 400_000_000  # 300 slices, as single precision
+_BYTES_PER_CACHED_SCAN = 400_000_000  # 300 slices, single precision
 
 
 class LungTumorTrainTask(BasicTrainTask):
-    """Trains the network on whole volumes, balanced between patches with and without tumour.
+    """Train the network on whole volumes, balanced between patches with and without tumour.
 
-    It starts from the version that serves. Its candidate is the epoch that was best on the whole volumes of the
-    patients held out (the last epoch where there are none); the version that serves is scored on them too, and
-    only if the candidate is not worse, it serves. It is kept in any case. Without patients held out it is kept and
-    does not serve until somebody says so.
+    Training starts from the version that serves. The candidate is the epoch with the best score on the whole volumes
+    of the held-out patients (the last epoch without hold-out). The serving version is scored on them too, and the
+    candidate replaces it only if it is not worse. The candidate is always kept; without held-out patients it serves
+    only once a user chooses it.
 
     Args:
-        model_dir: ``models/`` of the workspace; runs work in ``runs/`` below it.
+        model_dir: ``models/`` of the workspace; runs use ``runs/`` below it.
         network: The untrained network.
         info: ``info.yaml``.
-        store: Where versions are kept.
-        hold_out: Which patients are never trained on.
-        unfinished: Where a training is noted while it runs.
+        store: Store of the versions.
+        hold_out: Hold-out patients, which are never trained on.
+        unfinished: Record of the running training.
     """
 
     def __init__(
@@ -104,17 +104,17 @@ class LungTumorTrainTask(BasicTrainTask):
         self._parent: str | None = None
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train on what is labelled in ``datastore``; see ``BasicTrainTask``. Or compare a version: see `compare`.
+        """Train on the labelled images of ``datastore``; see ``BasicTrainTask``. Or compare a version; see `compare`.
 
         Raises:
-            UserError: A value of the request makes no sense, or the training diverged.
+            UserError: A value of the request is invalid, or the training diverged.
         """
         check_request(self._info, "train", request)
         name = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         set_determinism(seed=int(request.get("seed", self._config["seed"])))
         run = Run(name, str(Path(self._model_dir) / name), request, request.get(INTERRUPTIONS, 0))
         with self._unfinished.noted(run):
-            shutil.rmtree(self._model_dir, ignore_errors=True)  # of runs whose note was lost
+            shutil.rmtree(self._model_dir, ignore_errors=True)  # files of runs without a record
             if COMPARE in request:
                 self._compare(request, datastore)
             else:
@@ -122,15 +122,15 @@ class LungTumorTrainTask(BasicTrainTask):
         return self.stats()
 
     def stats(self) -> dict[str, Any]:
-        """Return the progress of the running or the last training: epoch, total_epochs, best_metric and so on."""
+        """Return the progress of the current or last training, such as epoch, total_epochs and best_metric."""
         return self._stats_file.read() or {}
 
     def network(self, context: Context) -> nn.Module:
-        """A network to train."""
+        """Return a network to train."""
         return copy.deepcopy(self._network)
 
     def load_path(self, output_dir: str, pretrained: bool = True) -> str | None:
-        """Weights to start from: a copy of those that serve, made from what was compared with their hash."""
+        """Return the initial weights: a copy of the serving weights, written from the content verified by its hash."""
         if not pretrained or self._store.serving_version() is None:
             return None
         network = copy.deepcopy(self._network)
@@ -140,21 +140,21 @@ class LungTumorTrainTask(BasicTrainTask):
         return str(start)
 
     def optimizer(self, context: Context) -> torch.optim.Optimizer:
-        """Adam (eq. 5)."""
+        """Return Adam (eq. 5)."""
         return torch.optim.Adam(context.network.parameters(), lr=float(context.request["learning_rate"]))
 
     def lr_scheduler_handler(self, context: Context) -> LrScheduleHandler:
-        """The learning rate falls to zero over the epochs, so that the last weights are the ones to keep."""
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(context.optimizer, T_max=context.max_epochs)
+        """Return a cosine schedule to zero over the epochs, so that the last weights are usable."""
+        schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(context.optimizer, T_max=context.max_epochs)
         return LrScheduleHandler(schedule, print_lr=False)
 
     def loss_function(self, context: Context) -> nn.Module:
-        """The hybrid loss (eq. 9)."""
+        """Return the hybrid loss (eq. 9)."""
         request = context.request
         return HybridLoss(request["loss_lambda"], request["focal_gamma"], request["focal_alpha"])
 
     def train_pre_transforms(self, context: Context) -> Sequence[Callable]:
-        """The transforms shared with inference, then patches, then what other scanners would change."""
+        """Return the transforms shared with inference, then those that draw and augment patches."""
         preprocessing = self._info["preprocessing"]
         return [
             *image_transforms(preprocessing, keys=_KEYS),
@@ -167,28 +167,28 @@ class LungTumorTrainTask(BasicTrainTask):
         ]
 
     def train_post_transforms(self, context: Context) -> Sequence[Callable]:
-        """From logits to a mask, for the metrics."""
+        """Return the transforms from logits to a mask, for the metrics."""
         return [Activationsd(keys="pred", sigmoid=True), AsDiscreted(keys="pred", threshold=0.5)]
 
     def val_inferer(self, context: Context) -> Inferer:
-        """Demanded by the base class and never asked for: ``Validation`` scores as the gate does."""
+        """Raise NotImplementedError: abstract in the base class, but ``Validation`` replaces MONAI's evaluator."""
         raise NotImplementedError
 
     def train_key_metric(self, context: Context) -> dict[str, IgniteMetricHandler]:
-        """Dice over the patches."""
+        """Return the Dice metric over the patches."""
         dice = DiceMetric(ignore_empty=False)
         return {self.TRAIN_METRIC_MEAN_DICE: IgniteMetricHandler(dice, output_transform=from_engine(_PREDICTION))}
 
     def train_handlers(self, context: Context) -> list[Any]:
-        """Log and learning rate; the base class's would import TensorBoard."""
+        """Return the handlers for log and learning rate; those of the base class would import TensorBoard."""
         return [self.lr_scheduler_handler(context), StatsHandler(iteration_log=False)]
 
     def pre_process(self, request: dict[str, Any], datastore: SeriesDatastore) -> list[dict[str, Any]]:
-        """What is labelled; its volumes stay in the cache, since each epoch reads them again."""
+        """Return the labelled cases, with their volumes pinned in the cache, since each epoch reads them again."""
         return datastore.kept_datalist()
 
     def partition_datalist(self, context: Context, shuffle: bool = False) -> tuple[list, list]:
-        """Cases to train on, and those of the patients held out."""
+        """Return the cases to train on, and those of the held-out patients."""
         train, held_out = self._split(context.datalist, float(context.request["val_split"]) > 0)
         if not train:
             raise UserError("There is nothing to train on: every labelled patient is held out. Label more patients.")
@@ -206,7 +206,7 @@ class LungTumorTrainTask(BasicTrainTask):
         )
 
     def finalize(self, context: Context) -> None:
-        """Validate, report progress after each epoch, publish at the end; the base class publishes after each."""
+        """Validate and report progress after each epoch and publish at the end, not after each as the base class."""
         validation = Validation(
             context.network,
             context.val_datalist,
@@ -222,22 +222,22 @@ class LungTumorTrainTask(BasicTrainTask):
         context.trainer.add_event_handler(Events.COMPLETED, lambda: self._conclude(context, validation, progress))
 
     def _create_evaluator(self, context: Context) -> None:
-        """None: MONAI's would run the network over slices that inference leaves out, and keep what it removes."""
+        """Create no evaluator: MONAI's would include slices and findings that inference removes."""
 
     def _dataset(self, context: Context, datalist: list, is_train: bool, replace_rate: float = 0.25) -> tuple:
-        """As the base class, but what is cached stays within half of the free memory."""
+        """Return the data set as the base class does, but limit its cache to half of the free memory."""
         if context.dataset_type != "CacheDataset":
             return super()._dataset(context, datalist, is_train, replace_rate)
-        room = psutil.virtual_memory().available // 2 // _BYTES_OF_A_CACHED_SCAN
+        room = psutil.virtual_memory().available // 2 // _BYTES_PER_CACHED_SCAN
         transforms = self.train_pre_transforms(context)
         return CacheDataset(datalist, transforms, cache_num=max(room, 1), progress=False), datalist
 
     def _conclude(self, context: Context, validation: Validation, progress: TrainingProgress) -> None:
-        """Compare the candidate with what serves, keep it, and let it serve if it is not worse."""
+        """Compare the candidate with the serving version, keep it, and let it serve if it is not worse."""
         held_out, rule = context.val_datalist, self._info["publish"]
         candidate = validation.weights if held_out else Path(context.output_dir) / self._final_filename
         if held_out and validation.best is None:
-            raise UserError("The training diverged: the network gives no numbers. A lower learning rate may help.")
+            raise UserError("The training diverged: its output is not finite. A lower learning rate may help.")
         check_usable(self._network, candidate)
         compared_with, published = score_serving(self._store, held_out, self._model)
         verdict = judge(validation.best, published, **rule, nobody_held_out=self._why_nobody(context.request))
@@ -260,7 +260,7 @@ class LungTumorTrainTask(BasicTrainTask):
         progress.write(version=version, verdict=verdict.as_dict())
 
     def _why_nobody(self, request: dict[str, Any]) -> str:
-        """Why nobody is held out, where that is so."""
+        """Return why no patient is held out."""
         if float(request["val_split"]) <= 0:
             return "val_split is 0, so that no patient is held out"
         return f"fewer than {self._config['hold_out_from_patients']} patients are labelled, so that none is held out"

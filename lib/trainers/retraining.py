@@ -1,4 +1,4 @@
-"""Training by itself: once enough labels are new or changed, and again after it was interrupted."""
+"""Automatic start of trainings: after enough new or changed labels, and after an interruption."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ logger = logging.getLogger(__name__)
 
 Labels = dict[str, str]  # image id to checksum of its label
 
-BY_ITSELF = "by_itself"  # in the request of a training that nobody asked for by hand
-INTERRUPTIONS = "interruptions"  # in the request of one that is started again
+BY_ITSELF = "by_itself"  # in the request of a training that was started automatically
+INTERRUPTIONS = "interruptions"  # in the request of a training that is restarted
 _MAX_INTERRUPTIONS = 3
 
 
 class Retraining(Worker):
-    """Start a training when ``after`` labels differ from those of the last one; one at a time.
+    """Worker that starts a training when ``after`` labels differ from those of the last one; one at a time.
 
-    What the last training knew is in the manifest of the version it made, published or not, so nothing is
-    forgotten over a restart. A training that failed is not tried again with the same labels. One that was
-    interrupted (server or training killed, power cut) is started again from the model that serves: what it
-    trained until then is dropped, because half a training is worth little and never publishes anything.
+    The labels of the last training are in the manifest of its version, published or not, so a restart of the server
+    loses nothing. A failed training is not retried with the same labels. An interrupted training (server or training
+    killed, power failure) is restarted from the serving model: its partial result is discarded, because it is worth
+    little and would never be published.
 
     Args:
-        after: How many new or changed labels; 0 for never.
-        labels: The labels in use.
-        store: Of the versions.
-        unfinished: Note of the training that runs.
-        status: MONAI Label's word for the last training since the server started; None if there was none.
-        start: Starts one, with parameters.
-        seconds: Pause between two checks.
+        after: Number of new or changed labels that start a training; 0 for never.
+        labels: Returns the labels in use.
+        store: Store of the versions.
+        unfinished: Record of the running training.
+        status: Returns MONAI Label's status of the last training since the server started; None without one.
+        start: Starts a training with parameters.
+        seconds: Interval between checks.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class Retraining(Worker):
         self._attempted: Labels = {}
 
     def run_once(self) -> bool:
-        """Check whether it is time for a training, after a pause."""
+        """Check whether a training is due, after a pause."""
         self.start_if_due()
         return False
 
     def start_if_due(self) -> bool:
-        """Start a training if it is time for one; return whether it was."""
+        """Start a training if it is due, and return whether one was started."""
         if self._status() in ("SUBMITTED", "RUNNING"):
             return False
         if run := self._unfinished.interrupted():
@@ -82,15 +82,15 @@ class Retraining(Worker):
         return True
 
     def _trained(self) -> Labels:
-        """The labels that the last finished training knew."""
+        """Return the labels of the last finished training."""
         runs = [manifest["labels"] for manifest in self._store.manifests() if "labels" in manifest]
         return runs[-1] if runs else {}
 
     def _recover(self, run: Run) -> bool:
-        """Finish what an interrupted training had decided, or start it again, or give it up."""
+        """Complete an interrupted training if its version was kept, else restart it or give up."""
         self._store.remove_drafts()
         made = next((m for m in self._store.manifests() if m.get("run") == run.name), None)
-        told = f"The training {run.name} was interrupted"
+        message = f"The training {run.name} was interrupted"
         status = self._status()
         self.check_stopped()  # the end of the server stops a training, too, and that one has to start again
         if status == "STOPPED":
@@ -99,21 +99,21 @@ class Retraining(Worker):
             verdict = made.get("verdict") or {"publish": False, "reason": "Kept, not in use."}
             if verdict["publish"] and self._store.serving_version() == made.get("compared_with", made["parent"]):
                 self._store.serve(made["version"], by=f"training {run.name}", why=verdict["reason"])
-            logger.warning("%s after its end. Version %s: %s", told, made["version"], verdict["reason"])
+            logger.warning("%s after its end. Version %s: %s", message, made["version"], verdict["reason"])
             self._unfinished.drop(run)
         elif run.interruptions >= _MAX_INTERRUPTIONS:
             self._attempted = self._labels()
             logger.error(
-                "%s, as %d times before. It is not started again: is there enough memory? Nothing is published.",
-                told,
+                "%s, as %d times before. It is not restarted: is there enough memory? Nothing is published.",
+                message,
                 run.interruptions,
             )
             self._unfinished.drop(run)
         elif run.request.get(BY_ITSELF) and self._after <= 0:
-            logger.error("%s. Nothing is published, and retrain_after is 0 now: train by hand.", told)
+            logger.error("%s. Nothing is published, and retrain_after is now 0: start a training manually.", message)
             self._unfinished.drop(run)
         else:
-            logger.error("%s. Nothing of it is published; it starts again from the model that serves.", told)
+            logger.error("%s. Nothing of it is published; restarting it from the model that serves.", message)
             again = self._unfinished.start_again(run)
             self._start({**run.request, INTERRUPTIONS: again.interruptions})
             return True
@@ -121,5 +121,5 @@ class Retraining(Worker):
 
 
 def changed(labels: Labels, trained: Labels) -> int:
-    """How many labels are new, or not what they were."""
+    """Return the number of labels that are new or changed."""
     return sum(trained.get(image_id) != checksum for image_id, checksum in labels.items())

@@ -1,4 +1,4 @@
-"""Progress of a training, in a file that the server reads while the training process writes it."""
+"""Progress of a training, in a file written by the training process and read by the server."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lib.trainers.validation import Validation
 
 
 class TrainingProgress:
-    """MONAI Label's training statistics, written whole or not at all.
+    """Training statistics of MONAI Label, written atomically.
 
     Args:
-        file: Of ``stats_file``.
-        context: Of the training, with its trainer.
-        validation: Of the training.
+        file: File from ``stats_file``.
+        context: Context of the training, with its trainer.
+        validation: Validation of the training.
     """
 
     def __init__(self, file: StateFile[dict[str, Any]], context: Context, validation: Validation) -> None:
@@ -30,7 +30,7 @@ class TrainingProgress:
         self._validation = validation
 
     def write(self, **conclusion: Any) -> None:
-        """Write the state of the training now, and at its end what became of it."""
+        """Write the current state of the training, with its conclusion at the end."""
         context = self._context
         stats = prepare_stats(context.start_ts, context.trainer, None) | self._validation.stats()
         stats["total_epochs"] = context.max_epochs
@@ -39,8 +39,8 @@ class TrainingProgress:
 
 
 def stats_file(path: Path) -> StateFile[dict[str, Any]]:
-    """The file of the statistics: what it says is shown, nothing depends on it."""
-    return StateFile(path, _stats, "What became of the last training is not shown; the versions it kept are there.")
+    """Return the file of the statistics, which are only displayed."""
+    return StateFile(path, _stats, "The result of the last training is not shown; the versions it kept are intact.")
 
 
 class _ReportedVerdict(BaseModel):
@@ -48,7 +48,7 @@ class _ReportedVerdict(BaseModel):
 
 
 class _Stats(BaseModel):
-    """What viewers and the status page rely on."""
+    """Fields required by the viewers and the status page."""
 
     epoch: int | None = None
     total_epochs: int | None = None

@@ -1,4 +1,4 @@
-"""A note on disk for as long as a training runs: after a crash, it tells what was interrupted."""
+"""Record of the running training on disk, to detect an interruption after a crash."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lib.storage.state_file import StateFile
 
 @dataclass(frozen=True)
 class Run:
-    """A training that began and has not ended.
+    """A training that has not ended.
 
     Attributes:
-        name: Of the run; the manifest of the version that it makes names it too.
-        folder: Its temporary files.
-        request: What was asked for.
-        interruptions: How often it was cut off and started again.
+        name: Name of the run, also in the manifest of its version.
+        folder: Folder of its temporary files.
+        request: Request that started it.
+        interruptions: Number of interruptions so far.
     """
 
     name: str
@@ -34,37 +34,37 @@ class Run:
 
 
 class UnfinishedRun:
-    """The note, one for each workspace.
+    """Record of the running training, one per workspace.
 
-    A note that cannot be read is moved aside: what it told of is not started again, and the next training starts.
+    A damaged record is moved aside: its training is not restarted, and does not block the next one.
 
-    The process that trains holds a lock, which the system releases however that process ends. A note without
-    a holder is an interrupted training.
+    The training process holds a lock, which the operating system releases however the process ends. A record without
+    a lock holder is an interrupted training.
 
     Args:
-        path: Of the note; the lock lies beside it.
+        path: Path of the record; the lock file is beside it.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = StateFile(
-            path, _run, "A training that was interrupted is not started again by itself: train by hand."
+            path, _run, "An interrupted training is not restarted automatically: start a training manually."
         )
         self._lock = FileLock(path.with_suffix(".lock"))
 
     @contextmanager
     def noted(self, run: Run) -> Iterator[None]:
-        """Keep the note while the block runs; at its end, be it good or bad, remove it and the run's folder.
+        """Keep the record while the block runs; at its end, even after an error, remove it and the folder of the run.
 
         Raises:
-            UserError: Another training of this workspace runs, of another server perhaps.
+            UserError: Another training of this workspace is running, possibly started by another server.
         """
         make_folder(self._file.path.parent)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise UserError("A training of this workspace runs already; wait for its end.") from None
+            raise UserError("A training of this workspace is already running; wait until it ends.") from None
         try:
-            self._clear()  # of one that was killed in between
+            self._clear()  # record of a killed process
             self._write(run)
             yield
         finally:
@@ -72,7 +72,7 @@ class UnfinishedRun:
             self._lock.release()
 
     def interrupted(self) -> Run | None:
-        """The training that was cut off; None if there is none, or it still runs."""
+        """Return the interrupted training; None if there is none, or if it is still running."""
         if not self._file.path.exists() and not self._file.damage():
             return None
         try:
@@ -83,14 +83,14 @@ class UnfinishedRun:
             return None
 
     def start_again(self, run: Run) -> Run:
-        """Count one more interruption of ``run`` and remove its files. The note stays until the training starts."""
+        """Increment the interruptions of ``run`` and remove its files; the record is kept until the training starts."""
         shutil.rmtree(run.folder, ignore_errors=True)
         again = replace(run, interruptions=run.interruptions + 1)
         self._write(again)
         return again
 
     def drop(self, run: Run) -> None:
-        """Remove the files of ``run`` and the note of it."""
+        """Remove the files of ``run`` and its record."""
         shutil.rmtree(run.folder, ignore_errors=True)
         self._file.path.unlink(missing_ok=True)
 
@@ -104,12 +104,12 @@ class UnfinishedRun:
 
 
 def _run(content: Any) -> Run:
-    """Check what the note says."""
+    """Parse and check the record."""
     run = Run(**content)
     if not isinstance(run.name, str) or not isinstance(run.folder, str) or not isinstance(run.request, dict):
-        raise ValueError("it names no training")
-    if not run.name or Path(run.folder).name != run.name:  # it is removed with all that is in it
-        raise ValueError("its folder is none of a training")
+        raise ValueError("name, folder or request is missing or of the wrong type")
+    if not run.name or Path(run.folder).name != run.name:  # the folder will be deleted
+        raise ValueError("its folder is not that of a training")
     if type(run.interruptions) is not int:
         raise ValueError(f"interruptions is {run.interruptions!r}")
     return run

@@ -1,4 +1,4 @@
-"""Scores on the patients held out while a training runs: they choose its weights, and end it in time."""
+"""Validation on the held-out patients during a training, for checkpoint selection and early stopping."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 
 
 class Validation:
-    """To be called after each epoch: scores the network just as the gate does, and keeps the best weights.
+    """Handler of completed epochs that scores the network as the gate does, and keeps the best weights.
 
     Args:
-        network: That trains.
-        cases: Of the patients held out; where there are none, nothing happens.
+        network: The network in training.
+        cases: Cases of the held-out patients; without any, nothing is done.
         model: The model without its weights.
-        folder: Of the run, for weights.
-        interval: Epochs between two looks; the last epoch is looked at too.
-        patience: The training ends after so many looks without a better Dice; 0 for never.
+        folder: Folder of the run, for weights.
+        interval: Epochs between validations; the last epoch is always validated.
+        patience: Validations without a better Dice after which the training ends; 0 for never.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class Validation:
         self._folder = folder
         self._interval = interval
         self._patience = patience
-        self._looks_since_better = 0
+        self._validations_since_best = 0
         self.best: Scores | None = None
         self.history: list[dict[str, float]] = []
 
     @property
     def weights(self) -> Path:
-        """Of the epoch with the best scores so far."""
+        """Weights file of the epoch with the best score so far."""
         return self._folder / "best.pt"
 
     def __call__(self, trainer: Engine) -> None:
-        """Look, if it is time, and end the training if it has not got better for long."""
+        """Validate if it is due, and end the training if it has not improved for long."""
         epoch = trainer.state.epoch
         epochs = trainer.state.max_epochs or epoch
         if not self._cases or (epoch % self._interval and epoch < epochs):
@@ -68,25 +68,25 @@ class Validation:
         try:
             scores = score(WeightsFile(now), self._cases, self._model)
         except NotFiniteError:
-            logger.warning("Epoch %d: the network gives no numbers any more; the training ends here.", epoch)
+            logger.warning("Epoch %d: the network returns values that are not finite; ending the training.", epoch)
             trainer.terminate()
             return
         self.history.append({"epoch": epoch, "dice": scores.dice, "false_positives": scores.false_positives})
-        logger.info("Epoch %d of %d, patients held out: %s", epoch, epochs, self.history[-1])
-        self._looks_since_better += 1
+        logger.info("Epoch %d of %d, held-out patients: %s", epoch, epochs, self.history[-1])
+        self._validations_since_best += 1
         if math.isfinite(scores.dice) and (self.best is None or scores.dice > self.best.dice):
-            self._looks_since_better = 0
+            self._validations_since_best = 0
             self.best = scores
             now.replace(self.weights)
-        elif 0 < self._patience <= self._looks_since_better:
-            logger.info("No better for %d looks: the training ends early.", self._looks_since_better)
+        elif 0 < self._patience <= self._validations_since_best:
+            logger.info("No improvement in %d validations: ending the training early.", self._validations_since_best)
             trainer.terminate()
 
     def stats(self) -> dict[str, Any]:
-        """What MONAI Label's clients know as the evaluator's; empty as long as there was no look."""
+        """Return the statistics of MONAI Label's evaluator; empty before the first validation."""
         if not self.history:
             return {}
-        last, best = self.history[-1], max(self.history, key=lambda look: look["dice"])
+        last, best = self.history[-1], max(self.history, key=lambda entry: entry["dice"])
         metrics = {"val_mean_dice": last["dice"], "val_false_positives": last["false_positives"]}
         evaluator = {"metrics": metrics, "best_metric": best["dice"], "best_metric_epoch": best["epoch"]}
         return {"eval": evaluator, "best_metric": best["dice"]}

@@ -1,1 +1,1 @@
-"""Offline training behind the shipped weights."""
+"""Offline training, which produced the shipped weights."""

@@ -1,4 +1,4 @@
-"""Which patients offline training keeps for testing."""
+"""Hold-out split of offline training."""
 
 from lib.publishing.hold_out import share_of
 
@@ -6,5 +6,5 @@ _HELD_OUT_SHARE = 0.15
 
 
 def held_out(patient: str) -> bool:
-    """Whether offline training keeps a patient for testing: 15 in 100, by the name alone."""
+    """Return whether offline training holds out a patient for testing: 15 %, determined by the name alone."""
     return share_of(patient) < _HELD_OUT_SHARE

@@ -1,4 +1,4 @@
-"""Offline training on patches: seeded, resumable, each run with a manifest beside its weights."""
+"""Offline training on patches: seeded and resumable, with a manifest beside the weights of each run."""
 
 import copy
 import hashlib
@@ -50,29 +50,29 @@ def fit(
     decoys: int = 2,
     initial: Path | None = None,
 ) -> Path:
-    """Train and return the weights, ``output/model.pt``.
+    """Train a network and return the path of its weights, ``output/model.pt``.
 
-    The weights are the running mean of the last steps (EMA). Nothing is chosen by the test crops: they are
-    only watched, beside as many crops that are trained on. A run that was stopped goes on from ``output/resume.pt``.
+    The weights are an exponential moving average (EMA) over the steps. The test crops are only monitored, together
+    with as many training crops, and never used for selection. A stopped run resumes from ``output/resume.pt``.
 
     Args:
-        data: What to learn from, and the crops to watch.
-        info: info.yaml.
+        data: Training data, and the held-out crops to monitor.
+        info: ``info.yaml``.
         output: Folder of the run.
         steps: Optimiser steps.
-        cycles: How often the learning rate falls to zero over them; the weights are good at the end of each.
-        batch_size: Patches for each step.
-        patch_size: Pixels of their sides, a multiple of the network's stride.
-        learning_rate: Of Adam, at its highest.
-        seed: Of weights and patches.
-        save_every: Steps between two checkpoints.
-        bfloat16: Let the network work in half precision; faster where the processor can do it.
-        crops_first: Share of the steps over which the patches go from crops alone to the whole mixture.
+        cycles: Cosine cycles of the learning rate over the steps; the weights are usable at the end of each.
+        batch_size: Patches per step.
+        patch_size: Side of the patches in pixels, a multiple of the network's stride.
+        learning_rate: Peak learning rate of Adam.
+        seed: Seed of weights and patches.
+        save_every: Steps between checkpoints.
+        bfloat16: Run the network in half precision, which is faster if the processor supports it.
+        crops_first: Fraction of the steps over which the patches change from crops only to the full mixture.
         decoys: See ``PatchSampler``.
-        initial: Weights to begin with, instead of random ones.
+        initial: Initial weights, instead of random ones.
     """
     if not 1 <= cycles <= steps:
-        raise UserError(f"{steps} steps cannot have {cycles} cycles; give at least one step for each.")
+        raise UserError(f"{steps} steps cannot have {cycles} cycles; give at least one step per cycle.")
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loss = {name: info["config"]["train"][name] for name in ("loss_lambda", "focal_gamma", "focal_alpha")}
@@ -119,9 +119,9 @@ def fit(
         first=first,
         decoys=decoys,
     )
-    # One process beside this one draws, so that the order of the patches is that of the seed.
+    # A single worker process, so that the order of the patches is determined by the seed.
     batches = DataLoader(sampler, batch_size=None, num_workers=1, prefetch_factor=8)
-    # As many of the crops that are trained on, to tell what is missing: fit, or other patients.
+    # As many training crops as test crops, to distinguish underfitting from a lack of patients.
     every = max(1, len(data.crops) // max(1, len(data.test_crops)))
     watched = {"test_crop_dice": data.test_crops, "trained_crop_dice": data.crops[::every]}
     network.train()
@@ -147,11 +147,11 @@ def fit(
 
 
 def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], preprocessing: Mapping[str, Any]) -> list[float]:
-    """Return Dice over all voxels of each crop, at a probability of 0.5, on the grid of the network.
+    """Return the Dice coefficient over all voxels of each crop, at a probability of 0.5, on the grid of the network.
 
     Args:
-        network: Left as it is.
-        crops: With their labels; their Dice comes in another order.
+        network: Not modified.
+        crops: Crops with their labels; their Dice comes in another order.
         preprocessing: Section ``preprocessing`` of info.yaml.
     """
     network = copy.deepcopy(network).eval()
@@ -166,28 +166,28 @@ def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], preprocessing: Ma
 
 
 def _rate(step: int, cycle: int) -> float:
-    """Share of the learning rate at a step of a cycle: a short rise, then half a cosine down to zero."""
+    """Return the factor of the learning rate at a step of a cycle: a short warm-up, then half a cosine to zero."""
     return min(1.0, (step + 1) / _WARM_UP_STEPS) * (1 + math.cos(math.pi * step / cycle)) / 2
 
 
 def _running_mean(mean: torch.Tensor, value: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
-    """Mean of the last steps; over fewer of them at the beginning, so that the first weights are soon forgotten."""
+    """Return the moving average; with a shorter window at the beginning, so that the initial weights decay fast."""
     return torch.lerp(mean, value, max(1 - _EMA_DECAY, 9 / (10 + int(count)))) if mean.is_floating_point() else value
 
 
 def _resume(output: Path, parts: Mapping[str, Any], manifest: dict[str, Any]) -> int:
-    """Load the last checkpoint of the same settings, if there is one, and return its step."""
+    """Load the last checkpoint with the same settings, if any, and return its step."""
     path = output / "resume.pt"
     if not path.exists():
         return 0
     before = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
     if before["settings"] != json.loads(json.dumps(manifest["settings"])) or before["data"] != manifest["data"]:
-        raise UserError(f"{output} holds a run with other settings or data. Give another --output, or delete it.")
+        raise UserError(f"{output} contains a run with other settings or data. Give another --output, or delete it.")
     checkpoint = torch.load(path, weights_only=True, map_location="cpu")
     for name, part in parts.items():
         part.load_state_dict(checkpoint[name])
     manifest["history"] = before["history"]
-    logger.info("Going on from step %d.", checkpoint["step"])
+    logger.info("Resuming from step %d.", checkpoint["step"])
     return checkpoint["step"]
 
 

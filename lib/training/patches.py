@@ -1,4 +1,4 @@
-"""Training patches: nodules at their true scale set into other lungs, and lungs without nodules."""
+"""Training patches: nodules at their true scale pasted into other lungs, and lungs without nodules."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
@@ -14,34 +14,33 @@ from lib.training.scans import Scan
 from lib.transforms.adjacent_slices import is_symmetric
 from lib.transforms.lungs import AIR_HU, inner_air
 
-_FEATHER_PX = 3.0  # width of the soft border of what is set into a lung
-_HALO_PX = 4.0  # lung set in around a nodule without its other surroundings
-_SHARE_BARE = 0.25  # a crop in padding, as the network sees a crop alone
-_SHARE_EMPTY = 0.40  # lung with nothing set in but other lung
-_SHARE_TUMOUR = 0.06  # the whole scans' own tumours
-_SHARE_ANY_SLICE = 0.25  # of a crop, also above and below its nodule
+_FEATHER_PX = 3.0  # width of the soft border of pasted regions
+_HALO_PX = 4.0  # width of the rim pasted with a nodule without its surroundings
+_SHARE_BARE = 0.25  # share of patches with a crop in padding, as in inference on a crop
+_SHARE_EMPTY = 0.40  # share of patches with only decoys pasted
+_SHARE_TUMOUR = 0.06  # share of patches with tumours of the whole scans
+_SHARE_ANY_SLICE = 0.25  # share of crops of which any slice is drawn, also above and below the nodule
 
 
 class PatchSampler(IterableDataset):
-    """Draws patches of the network's input at the scale of the whole field.
+    """Infinite sampler of network inputs at the scale of the whole field.
 
-    A crop is set into a lung, at most three in one patch, either with all its own surroundings or with a
-    narrow halo around the nodule; edges are soft. So that the edge itself tells nothing, squares and discs of
-    lung without a nodule are set in as well, and what surrounds the nodules without them: the vessels of as
-    many patients as there are crops. Along the scan axis a channel that leads out of the crop shows the lung
-    around it.
+    Up to three crops are pasted into a lung per patch, either with all their surroundings or with a narrow halo around
+    the nodule, with soft edges. So that the edges carry no information, decoys are pasted too: squares and discs of
+    lung without a nodule, and the surroundings of nodules without the nodule, which adds the vessels of as many
+    patients as there are crops. Along the scan axis, channels beyond the end of a crop show the lung around it.
 
     Args:
         crops: Scans smaller than the field, with a nodule.
-        hosts: Whole scans; where they have a label, it is learned too.
-        preprocessing: Section of info.yaml.
-        size: Pixels of the square patch.
-        seed: Of the random numbers.
-        batch_size: Patches in each batch when it is iterated, without end, by one process.
-        warm_up: Batches until the mixture is whole. It begins with crops alone: a network that sees mostly lung
-            without nodules from the start is long content with finding nothing.
-        first: Batches that were drawn before, by a run that goes on.
-        decoys: At most so many pieces without a nodule, of scans and crops alike, are set into a window of a scan.
+        hosts: Whole scans; their labels are learned too.
+        preprocessing: Section ``preprocessing`` of info.yaml.
+        size: Side of the square patch in pixels.
+        seed: Seed of the random numbers.
+        batch_size: Patches per batch when iterated, by a single process.
+        warm_up: Batches until the full mixture, starting with crops only: a network that sees mostly lung without
+            nodules from the start predicts nothing for a long time.
+        first: Number of batches drawn before, by a run that is resumed.
+        decoys: Largest number of decoys per window of a scan.
     """
 
     def __init__(
@@ -78,11 +77,11 @@ class PatchSampler(IterableDataset):
             yield self.batch(self.batch_size, min(1.0, number / self.warm_up) if self.warm_up else 1.0)
 
     def batch(self, patches: int, mixed: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (patches, channels, size, size) and labels (patches, 1, size, size), both float32.
+        """Draw images (patches, channels, size, size) and labels (patches, 1, size, size), both float32.
 
         Args:
-            patches: Number of them.
-            mixed: Share drawn from the whole mixture; the others are crops alone.
+            patches: Number of patches.
+            mixed: Share drawn from the full mixture; the others are crops only.
         """
         images, labels = zip(*(self._patch(mixed) for _ in range(patches)), strict=True)
         return torch.stack(images), torch.stack(labels)
@@ -91,7 +90,7 @@ class PatchSampler(IterableDataset):
         return (hu - self.hu_mean) / self.hu_std
 
     def _find_places(self, host: Scan) -> dict[str, np.ndarray]:
-        """Voxels (N, 3) in the usable slices: lung, vessels in it, all that is denser than lung, and tumour."""
+        """Return the voxels (N, 3) of lung, lung vessels, tissue denser than lung, and tumour in the usable slices."""
         usable = np.zeros(host.image.shape[2], bool)
         usable[list(host.usable)] = True
         air = host.image.numpy() < self.lung
@@ -106,7 +105,7 @@ class PatchSampler(IterableDataset):
         return "lung" if self.rng.random() < 0.75 else "tissue"
 
     def _enhanced(self, stack: torch.Tensor) -> torch.Tensor:
-        """Half of the time, soft tissue up to 250 HU brighter, as blood is after contrast medium."""
+        """Brighten soft tissue by up to 250 HU with probability 0.5, to simulate contrast medium."""
         if self.rng.random() < 0.5:
             return stack
         low, high = self._normalised(-100), self._normalised(50)
@@ -133,7 +132,7 @@ class PatchSampler(IterableDataset):
         return self._vary(stack)
 
     def _decoy(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What is no nodule, to be set in: (channels + label, h, w), which channels mean something, and weights."""
+        """Draw a decoy: values (channels + label, h, w), which channels are valid, and blending weights (h, w)."""
         if self.crops and self.rng.random() < 0.5:
             crop, within = self._nodule()
             return crop, within, _soft_square(*crop.shape[1:]) * (1 - _halo(crop[-1]))
@@ -148,14 +147,14 @@ class PatchSampler(IterableDataset):
         return stack
 
     def _nodule(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """One slice of a random crop, (channels + label, h, w), and which channels lie within the crop."""
+        """Draw a slice of a random crop (channels + label, h, w), and which channels are within the crop."""
         crop = self.crops[self.rng.integers(len(self.crops))]
         if self.rng.random() < _SHARE_ANY_SLICE:
             index = int(self.rng.integers(crop.image.shape[2]))
         else:
             slices = torch.nonzero(crop.label.any(0).any(0))[:, 0]
             index = int(slices[self.rng.integers(len(slices))])
-        # One in twelve becomes a large tumour; the others vary by a quarter.
+        # One in twelve is enlarged to a large tumour; the others are scaled by up to a quarter.
         zoom = self.rng.uniform(1.3, 3.0) if self.rng.random() < 1 / 12 else self.rng.uniform(0.8, 1.25)
         stack, within = _slice_stack(crop, index, [offset / zoom for offset in self.offsets])
         size = [max(1, round(length * zoom)) for length in stack.shape[1:]]
@@ -164,13 +163,12 @@ class PatchSampler(IterableDataset):
         return self._turned(stack, within)
 
     def _host_window(self, side: int, index: int, around: str = "anything") -> tuple[torch.Tensor, torch.Tensor]:
-        """A window of a whole scan as (channels + label, side, side), and which channels lie within the scan.
+        """Draw a window of a whole scan (channels + label, side, side), and which channels are within the scan.
 
         Args:
             side: Pixels.
-            index: Of the scan.
-            around: ``vessel`` puts a vessel in the middle, ``tumour`` has some tumour in it, ``anything`` is mostly
-                in the lungs.
+            index: Index of the scan.
+            around: ``vessel`` centres a vessel, ``tumour`` includes some tumour, ``anything`` is mostly in the lungs.
         """
         host = self.hosts[index]
         voxels = self._places[index][around if around != "anything" else self._anywhere()]
@@ -187,7 +185,7 @@ class PatchSampler(IterableDataset):
         return self._turned(window, within)
 
     def _set_in(self, stack: torch.Tensor, square: torch.Tensor, within: torch.Tensor, weight: torch.Tensor) -> None:
-        """Blend a square into the patch at a random place in lung, in place."""
+        """Blend a square into the patch at a random position in lung, in place."""
         height, width = square.shape[1:]
         places = torch.nonzero(stack[len(self.offsets) // 2] < self.lung)
         if not len(places):
@@ -204,7 +202,7 @@ class PatchSampler(IterableDataset):
         stack[-1, rows, columns] = torch.where(weight >= 0.5, square[-1][inner], stack[-1, rows, columns])
 
     def _turned(self, stack: torch.Tensor, within: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Flips and quarter turns; also along the scan axis, where the offsets are symmetric."""
+        """Flip and rotate by quarter turns at random; flip along the scan axis if the offsets are symmetric."""
         if self.rng.random() < 0.5:
             stack = stack.flip(1)
         stack = torch.rot90(stack, int(self.rng.integers(4)), (1, 2))
@@ -213,7 +211,7 @@ class PatchSampler(IterableDataset):
         return stack, within
 
     def _vary(self, stack: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Other scanners: shift (sd 25 HU), contrast (sd 5 %), noise and smoothing by the kernel."""
+        """Simulate other scanners: shift (sd 25 HU), contrast (sd 5 %), noise, and smoothing by the kernel."""
         image, label = stack[:-1], stack[-1:]
         if self.rng.random() < 0.3:
             share = self.rng.uniform(0.1, 0.5)
@@ -233,17 +231,17 @@ def _slice_stack(
     side: int | None = None,
     air: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Slices at distances from one slice, then the label of that slice; and which lie within the scan.
+    """Return the slices at offsets from one slice, then the label of that slice; and which are within the scan.
 
-    The last slice reaches half a slice further, as in AdjacentSlicesd; what is shown beyond means nothing.
+    The last slice extends half a slice further, as in AdjacentSlicesd; values beyond are invalid.
 
     Args:
-        scan: Where they are.
-        index: Of the slice.
-        offsets_mm: Distances.
-        low: First pixel of a window along both axes; may lie outside of the scan.
-        side: Pixels of its sides; None is the whole slice.
-        air: What lies outside of the scan in the plane.
+        scan: The scan.
+        index: Index of the slice.
+        offsets_mm: Offsets.
+        low: First pixel of a window along both axes; may be outside the scan.
+        side: Side of the window in pixels; None is the whole slice.
+        air: Padding outside the scan in the plane.
     """
     high = [length if side is None else start + side for start, length in zip(low, scan.image.shape, strict=False)]
     rows, columns = (slice(max(start, 0), max(stop, 0)) for start, stop in zip(low, high, strict=True))
@@ -267,7 +265,7 @@ def _slice_stack(
 
 
 def _soft_square(height: int, width: int) -> torch.Tensor:
-    """Weights that rise to 1 from the border of a square inwards."""
+    """Return blending weights of a square that rise to 1 from its border inwards."""
     sides = []
     for length in (height, width):
         along = torch.arange(length, dtype=torch.float32)
@@ -276,14 +274,14 @@ def _soft_square(height: int, width: int) -> torch.Tensor:
 
 
 def _soft_disc(height: int, width: int) -> torch.Tensor:
-    """Weights that rise to 1 from the border of a disc inwards."""
+    """Return blending weights of a disc that rise to 1 from its border inwards."""
     rows, columns = (torch.arange(n) - (n - 1) / 2 for n in (height, width))
     radius = torch.hypot(rows[:, None], columns[None])
     return ((min(height, width) / 2 - radius) / _FEATHER_PX).clamp(0, 1)
 
 
 def _halo(label: torch.Tensor) -> torch.Tensor:
-    """Weights of 1 on the nodule and beside it, falling to 0 over the halo; all 0 where there is no nodule."""
+    """Return blending weights of 1 on and next to the nodule, falling to 0 over the halo; 0 without a nodule."""
     if not label.any():
         return torch.zeros_like(label)
     distance = torch.from_numpy(ndimage.distance_transform_edt(label.numpy() < 0.5)).float()

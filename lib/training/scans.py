@@ -1,4 +1,4 @@
-"""Images and masks from files into memory, as the network sees them."""
+"""Images and masks preprocessed for the network and held in memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class LabelledImage(NamedTuple):
     """An image with its mask.
 
     Attributes:
-        name: Of the file, or as much of the path of a DICOM folder as tells it from the others.
+        name: File name, or for a DICOM folder the shortest unambiguous end of its path.
         image: Volume.
         mask: Volume on the same grid.
-        patient: PatientID of a DICOM series, its name if it has none; of a file what its name says.
+        patient: PatientID of a DICOM series, its name if it has none; of a file derived from its name.
         is_dicom: Whether it is a DICOM series.
     """
 
@@ -37,16 +37,15 @@ class LabelledImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """One preprocessed volume.
+    """A preprocessed volume.
 
     Attributes:
-        name: File or folder it came from.
-        image: Normalised, shape (X, Y, Z), float32; without the padding around an image smaller than the
-            field.
-        label: Tumour, same shape, bool; all False where there is no mask.
+        name: Source file or folder.
+        image: Normalised, shape (X, Y, Z), float32; without the padding around an image smaller than the field.
+        label: Tumour, same shape, bool; all False without a mask.
         spacing: Distance of slices in mm.
-        usable: Slices with lung and without unmarked tumour.
-        patient_id: PatientID of a DICOM series, its name if it has none; empty for a file, whose name says it.
+        usable: Slices with lung and without unlabelled tumour.
+        patient_id: PatientID of a DICOM series, or its name if it has none; empty for a file (see ``patient``).
     """
 
     name: str
@@ -58,12 +57,12 @@ class Scan:
 
     @property
     def patient(self) -> str:
-        """PatientID, or what the name of a file says."""
+        """PatientID, or the patient derived from the name."""
         return self.patient_id or patient_from_file_name(self.name)
 
 
 def is_whole(scan: Scan, info: Mapping[str, Any]) -> bool:
-    """A whole scan fills at least half of the field; less is a crop."""
+    """Return whether a scan fills at least half of the field; smaller ones are crops."""
     return min(scan.image.shape[:2]) >= min(info["preprocessing"]["size"]) / 2
 
 
@@ -76,30 +75,32 @@ def patient_from_file_name(name: str) -> str:
 
 
 def find_pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None]]:
-    """Images with their masks: a folder of volumes and one of masks under the same names, or a DICOM series.
+    """Find the images of a folder and their masks.
 
     Args:
         images: Folder of .nii, .nii.gz or .nrrd files, or folder of one DICOM series (subfolders allowed).
-        masks: Folder of masks, or for a DICOM series one mask file, or None where there is no tumour.
+        masks: Folder of masks with the same names, or for a DICOM series one mask file, or None without tumour.
+
+    Raises:
+        UserError: Images or masks are missing.
     """
     if not images.exists():
-        raise UserError(f"There is no {images}.")
+        raise UserError(f"{images} does not exist.")
     volumes = sorted(path for path in images.iterdir() if path.name.endswith(_NIFTI)) if images.is_dir() else [images]
     if not volumes:
         if masks is not None and not masks.is_file():
-            raise UserError(f"{images} holds no volumes; as a DICOM series it needs one mask file, not {masks}.")
+            raise UserError(f"{images} contains no volumes; as a DICOM series it needs one mask file, not {masks}.")
         return [(images, masks)]
     if masks is None:
         return [(path, None) for path in volumes]
-    pairs: list[tuple[Path, Path | None]] = [(path, masks / path.name) for path in volumes]
     missing = [path.name for path in volumes if not (masks / path.name).is_file()]
     if missing:
         raise UserError(f"{len(missing)} images of {images} have no mask in {masks}, the first is {missing[0]}.")
-    return pairs
+    return [(path, masks / path.name) for path in volumes]
 
 
 def case_names(images: Sequence[Path]) -> list[str]:
-    """Name files by themselves, and folders by as much of the end of their path as tells them apart.
+    """Return the names of files, and for folders the shortest unambiguous ends of their paths.
 
     Example:
         >>> case_names([Path("crops/P1_R.nii.gz")])
@@ -118,18 +119,18 @@ def case_names(images: Sequence[Path]) -> list[str]:
 
 
 def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> list[LabelledImage]:
-    """Find images with their masks, and make volumes of DICOM series.
+    """Find images and their masks, and convert DICOM series to volumes.
 
     Args:
         images: Folders of volumes, or of one DICOM series each.
-        masks: For each of them a folder of masks under the same names, or one mask file for a DICOM series.
-        cache: Folder for the volumes made of DICOM series.
+        masks: For each of them a folder of masks with the same names, or one mask file for a DICOM series.
+        cache: Folder for the volumes of DICOM series.
 
     Raises:
         UserError: Images or masks are missing.
     """
     if len(images) != len(masks):
-        raise UserError(f"Give as many folders of masks as of images: got {len(masks)} for {len(images)}.")
+        raise UserError(f"Give one folder of masks per folder of images: got {len(masks)} for {len(images)}.")
     pairs = [pair for folder, truth in zip(images, masks, strict=True) for pair in find_pairs(folder, truth)]
     cases = []
     for name, (image, mask) in zip(case_names([image for image, _ in pairs]), pairs, strict=True):
@@ -145,14 +146,14 @@ def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> li
 def load_scan(
     image: Path, mask: Path | None, preprocessing: Mapping[str, Any], cache: Path, name: str | None = None
 ) -> Scan:
-    """Run the transforms of inference on one volume, but for the neighbouring slices.
+    """Run the preprocessing of inference on one volume, without stacking adjacent slices.
 
     Args:
         image: Volume, or folder of one DICOM series.
         mask: Volume on the same grid, or None.
-        preprocessing: Section of info.yaml.
-        cache: Folder for the volumes made of DICOM series.
-        name: As :func:`case_names` gives it, where there are several.
+        preprocessing: Section ``preprocessing`` of info.yaml.
+        cache: Folder for the volumes of DICOM series.
+        name: Name from :func:`case_names`; None derives it from ``image`` alone.
     """
     name = name or case_names([image])[0]
     unmarked: frozenset[int] = frozenset()

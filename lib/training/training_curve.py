@@ -1,4 +1,4 @@
-"""The curve of a training as a picture: what more steps brought, and what they did not."""
+"""Training curve as an SVG picture."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ _LINES = {
 
 
 def training_curve(history: Sequence[Mapping[str, Any]]) -> str:
-    """Dice of held-out crops and of crops trained on against optimiser steps, as an SVG document.
+    """Return the Dice of held-out and training crops against optimiser steps, as an SVG document.
 
-    Where both rise together more steps, or a larger network, may help; where only the second rises, they do not.
+    If both curves rise together, more steps or a larger network may help; if only the second rises, they will not.
 
     Args:
-        history: The manifest's, each entry with ``step``, ``test_crop_dice`` and ``trained_crop_dice``; what is
-            missing or None is left out.
+        history: History of the manifest, entries with ``step``, ``test_crop_dice`` and ``trained_crop_dice``; missing
+            values and None are skipped.
     """
     lines = {
         name: [(entry["step"], entry[name]) for entry in history if entry.get(name) is not None] for name in _LINES

@@ -1,4 +1,4 @@
-"""What offline training learns from, and what it never sees."""
+"""Training and hold-out data of offline training."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Scans in memory. No patient is both trained on and held out.
+    """Scans in memory, with disjoint patients for training and hold-out.
 
     Attributes:
-        crops: With a nodule each, to train on.
-        hosts: Whole scans to set them into.
-        test_crops: Crops of the patients that are held out.
-        test_scans: Names of the whole scans of the patients that are held out.
+        crops: Training crops with one nodule each.
+        hosts: Whole scans to paste the crops into.
+        test_crops: Crops of the held-out patients.
+        test_scans: Names of the whole scans of the held-out patients.
+
+    Raises:
+        ValueError: A patient is both trained on and held out.
     """
 
     crops: Sequence[Scan]
@@ -37,14 +40,14 @@ class TrainingData:
 
     @property
     def patients(self) -> set[str]:
-        """Those that are trained on."""
+        """Patients to train on."""
         return {scan.patient for scan in (*self.crops, *self.hosts)}
 
     def of_patients(self, number: int) -> "TrainingData":
-        """The same with the crops of only so many patients to train on; fewer are always among more.
+        """Return a copy with the training crops of a number of patients; smaller subsets are nested in larger ones.
 
         Raises:
-            UserError: There are fewer.
+            UserError: There are fewer patients.
         """
         patients = sorted({crop.patient for crop in self.crops}, key=lambda patient: (share_of(patient), patient))
         if not 1 <= number <= len(patients):
@@ -53,7 +56,7 @@ class TrainingData:
         return replace(self, crops=[crop for crop in self.crops if crop.patient in chosen])
 
     def names(self) -> dict[str, Any]:
-        """What a run's manifest keeps; of the whole scans the voxels of tumour."""
+        """Return the entry of the manifest of a run; for whole scans with their number of tumour voxels."""
         return {
             "crops": [scan.name for scan in self.crops],
             "held_out_crops": [scan.name for scan in self.test_crops],
@@ -66,20 +69,20 @@ class TrainingData:
 def read_training_data(
     images: Sequence[Path], masks: Sequence[Path], negatives: Sequence[Path], info: Mapping[str, Any], cache: Path
 ) -> TrainingData:
-    """Read all images and split them by patient, crops and whole scans alike.
+    """Read all images and split crops and whole scans by patient.
 
     Args:
         images: Folders of volumes, or of one DICOM series each.
-        masks: For each of them a folder of masks under the same names, or one mask file for a DICOM series.
+        masks: For each of them a folder of masks with the same names, or one mask file for a DICOM series.
         negatives: Volumes or DICOM series without tumour.
-        info: info.yaml.
-        cache: Folder for the volumes made of DICOM series.
+        info: ``info.yaml``.
+        cache: Folder for the volumes of DICOM series.
 
     Raises:
         UserError: Images or masks are missing.
     """
     if len(images) != len(masks):
-        raise UserError(f"Give one of --masks for each of --images: got {len(masks)} for {len(images)}.")
+        raise UserError(f"Give one --masks per --images: got {len(masks)} for {len(images)}.")
     pairs = [pair for image, mask in zip(images, masks, strict=True) for pair in find_pairs(image, mask)]
     pairs += [pair for folder in negatives for pair in find_pairs(folder, None)]
     logger.info("Reading %d volumes.", len(pairs))

@@ -1,4 +1,4 @@
-"""Transforms of plain MONAI: the way from a volume on disk to the network, and from its logits back."""
+"""MONAI transforms from a volume on disk to the input of the network, and from its logits to a mask."""
 
 from lib.transforms.crf import DenseCRFd
 from lib.transforms.postprocessing import mask_transforms

@@ -1,4 +1,4 @@
-"""What lies above and below a slice, as further channels of it."""
+"""Adjacent slices as additional channels of each slice."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -10,19 +10,19 @@ from monai.transforms import MapTransform
 
 
 class AdjacentSlicesd(MapTransform):
-    """Stack the volume with itself seen at distances along the scan axis, given in mm.
+    """Stack the volume with copies of itself shifted along the scan axis by distances in mm.
 
-    A vessel that crosses a slice looks like a nodule in it; a few mm above and below it still looks like a
-    vessel. The distance is physical, so that thin and thick slices show the same: between slices the value is
-    interpolated linearly. Beyond the ends, half a slice from the middle of the last one, there is air as around a
-    small image: to repeat the last slice would make a vessel of each nodule that is cut there.
+    A vessel that crosses a slice looks like a nodule in it, but a few mm above and below it still looks like a vessel.
+    Distances are physical, so that thin and thick slices show the same; values between slices are interpolated
+    linearly. Beyond the ends, half a slice from the centre of the last one, the volume is padded with air, as around a
+    small image: repeating the last slice would make each nodule that is cut there look like a vessel.
 
     Args:
         keys: Tensors of shape (1, X, Y, Z).
-        offsets_mm: One output channel for each, in mm towards the end of the Z axis.
+        offsets_mm: Offset of each output channel, in mm towards the end of the Z axis.
 
     Example:
-        Offsets (-2.5, 0, 2.5) make (1, X, Y, Z) to (3, X, Y, Z), the unchanged volume in the middle.
+        Offsets (-2.5, 0, 2.5) turn (1, X, Y, Z) into (3, X, Y, Z), with the unchanged volume in the middle.
     """
 
     def __init__(self, keys: KeysCollection, *, offsets_mm: Sequence[float], allow_missing_keys: bool = False) -> None:
@@ -30,7 +30,7 @@ class AdjacentSlicesd(MapTransform):
         self.offsets_mm = tuple(offsets_mm)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the data with each volume stacked, one channel for each offset."""
+        """Replace the volumes of ``keys`` by stacks of channels."""
         d = dict(data)
         for key in self.key_iterator(d):
             volume: MetaTensor = d[key]
@@ -47,7 +47,7 @@ def is_symmetric(offsets_mm: Sequence[float]) -> bool:
 
 
 def in_slices(offsets_mm: Sequence[float], volume: MetaTensor) -> list[float]:
-    """Distances along the last axis of a volume in slices instead of mm."""
+    """Convert distances along the last axis of a volume from mm to slices."""
     spacing = float(volume.pixdim[-1])
     return [offset / spacing for offset in offsets_mm]
 
@@ -55,15 +55,15 @@ def in_slices(offsets_mm: Sequence[float], volume: MetaTensor) -> list[float]:
 def adjacent_slices(
     volume: torch.Tensor, offsets: Sequence[float], start: int, stop: int, air: torch.Tensor
 ) -> torch.Tensor:
-    """What ``AdjacentSlicesd`` makes of a volume, for a range of its slices.
+    """Return the output of ``AdjacentSlicesd`` for a range of slices.
 
     Args:
         volume: Shape (1, X, Y, Z).
-        offsets: One channel for each, in slices.
+        offsets: Offset of each channel, in slices.
         start: First slice.
-        stop: One past the last.
-        air: What lies beyond the ends: the lowest value of the volume, for that is what surrounds a chest, and what a
-            smaller image was padded with.
+        stop: One past the last slice.
+        air: Padding beyond the ends: the lowest value of the volume, as around a chest and in the padding of smaller
+            images.
 
     Returns:
         Shape (channels, X, Y, stop - start).
@@ -73,7 +73,7 @@ def adjacent_slices(
 
 
 def _shifted(slices: torch.Tensor, offset: float, start: int, stop: int, air: torch.Tensor) -> torch.Tensor:
-    """Some of the slices, (Z, 1, X, Y), as seen from ``offset`` slices further on, a fraction of one allowed."""
+    """Return slices ``start`` to ``stop`` of (Z, 1, X, Y), shifted by ``offset`` slices with linear interpolation."""
     if offset == 0:
         return slices[start:stop]
     last = len(slices) - 1

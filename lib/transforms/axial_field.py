@@ -1,4 +1,4 @@
-"""The in-plane field that the network sees, at a physical scale."""
+"""In-plane field of view of the network, at a fixed physical scale."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,35 +14,34 @@ from lib.geometry.field_geometry import FieldGeometry
 from lib.transforms.lungs import AIR_HU, LungBox, find_lungs, lung_steps, lungs_of
 
 _MARGIN_MM = 10.0  # around the lungs, in the plane and beyond their first and last slice
-_BLOCK = 32  # slices that are worked on at a time: of 512x512 pixels, 32 MB as float32
+_BLOCK = 32  # slices processed at a time: 32 MB as float32 for 512x512 pixels
 
 
 class AxialFieldd(MapTransform, InvertibleTransform):
-    """Bring a stored volume to one square field of axial slices, clipped, normalised and resampled in the plane.
+    """Resample a stored volume to a square field of axial slices, clipped and normalised.
 
-    The volume, in any orientation, tilted or with gaps, stays as it was loaded; it goes through a block of slices at a
-    time, so that nothing of its size but the result is ever made.
+    The loaded volume, in any orientation, tilted or with gaps, is not modified; it is processed in blocks of slices, so
+    that no temporary array of its size is needed.
 
-    The field is ``field_mm`` wide. It grows where that is too small: in mode ``lungs`` to hold both lungs, in
-    mode ``slice`` to hold the whole slice. It never shrinks, so an image smaller than a chest is padded and
-    keeps its scale. In mode ``lungs`` it is centred on the body; without lungs in sight it falls back to mode
-    ``slice``.
+    The field is at least ``field_mm`` wide. It is enlarged to contain both lungs (mode ``lungs``) or the whole slice
+    (mode ``slice``), and never reduced, so an image smaller than a chest is padded and keeps its scale. In mode
+    ``lungs`` it is centred on the body; without detected lungs it falls back to mode ``slice``.
 
-    The first key is the image that decides; the others (label) get the same geometry by nearest neighbour.
-    ``data["lung_slices"]`` becomes the range (first, one past last) of slices that hold lung: all slices where no lungs
-    were found. ``data["lungs_found"]`` tells so of an image that is large enough for a chest; of a crop it is always
-    True. ``data["lungs"]`` becomes the air in the lungs, a bool tensor (x, y, z) over the field and all slices on a
+    The first key is the image, which determines the geometry; the others (label) are resampled to it by nearest
+    neighbour. Sets ``data["lung_slices"]`` to the range (first, one past last) of slices with lung, or of all slices
+    if no lungs were found; ``data["lungs_found"]`` to whether they were found, always True for an image too small for
+    a chest; and ``data["lungs"]`` to the air in the lungs, a bool tensor (x, y, z) over the field and all slices on a
     grid of about 2.5 mm, or None.
 
     Args:
-        keys: Image first. From MetaTensors of shape (1, X, Y, Z) as they were loaded, the image in HU and of any
-            type, to float32 ones of shape (1, *size, D), axes L, P, S.
+        keys: Image first. Loaded MetaTensors of shape (1, X, Y, Z), the image in HU and of any type, become float32
+            MetaTensors of shape (1, *size, D), axes L, P, S.
         field_mm: Smallest side of the field in mm.
         mode: ``lungs`` or ``slice``.
-        hu_window: HU below and above which the image is clipped. The lower is what it is padded with.
-        normalise: Mean and deviation, HU, that the image is normalised by (eq. 1); None takes the field's own.
+        hu_window: Lower and upper limit in HU for clipping; the lower is also the padding value.
+        normalise: Mean and standard deviation in HU (eq. 1); None uses those of the field.
         size: Pixels of the result.
-        hu_key: Where the image is kept as it was loaded; None lets it go.
+        hu_key: Key under which the loaded image is kept; None discards it.
     """
 
     def __init__(
@@ -59,24 +58,24 @@ class AxialFieldd(MapTransform, InvertibleTransform):
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         if mode not in ("lungs", "slice"):
-            raise ValueError(f"The field is chosen by 'lungs' or 'slice', not {mode!r}.")
+            raise ValueError(f"mode must be 'lungs' or 'slice', not {mode!r}.")
         if not field_mm > 0:
-            raise ValueError(f"field_mm is a length in mm above 0, got {field_mm}.")
+            raise ValueError(f"field_mm must be a length in mm above 0, got {field_mm}.")
         self.field_mm = field_mm
         self.mode = mode
         self.hu_window = hu_window
         self.normalise = normalise
-        self.size = tuple(size)
+        self.size = (size[0], size[1])
         self.hu_key = hu_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the data with each volume resampled to the field, (1, X, Y, Z)."""
+        """Resample the volumes of ``keys`` to the field."""
         d = dict(data)
         image: MetaTensor = d[self.keys[0]]
         geometry = self._survey(image, d)
         for key in self.key_iterator(d):
             blocks = self._image_blocks(image, geometry) if key == self.keys[0] else _label_blocks(d[key], geometry)
-            # In memory each slice is in one piece: that is how the network asks for them.
+            # Each slice is contiguous in memory, as the network accesses them.
             seen = torch.empty(geometry.shape[2], 1, *geometry.size).permute(1, 2, 3, 0)
             for start, stop, block in blocks:
                 seen[..., start:stop] = block
@@ -87,32 +86,33 @@ class AxialFieldd(MapTransform, InvertibleTransform):
         return d
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the data with each volume back on the grid of its image."""
+        """Resample the volumes of ``keys`` back to the grid of the loaded image."""
         d = dict(data)
         for key in self.key_iterator(d):
             volume: MetaTensor = d[key]
             geometry = FieldGeometry.from_dict(self.pop_transform(volume)["extra_info"]["field"])
             stored = torch.empty(1, *geometry.slices.stored_shape)
             for window, values in geometry.restore(volume.as_tensor().cpu(), _BLOCK):
-                stored[(slice(None), *window)] = torch.from_numpy(np.ascontiguousarray(values))
+                index = (slice(None), *window)
+                stored[index] = torch.from_numpy(np.ascontiguousarray(values))
             affine = torch.tensor(geometry.slices.stored_affine, dtype=torch.float64)
             d[key] = MetaTensor(stored, meta=dict(volume.meta) | {"affine": affine})
             d[key].applied_operations = volume.applied_operations
         return d
 
     def _survey(self, image: MetaTensor, data: dict[Hashable, Any]) -> FieldGeometry:
-        """Look for the lungs, tell of them in ``data``, and choose the field."""
+        """Find the lungs, record them in ``data``, and choose the field."""
         slices = AxialSlices.of(image)
         shape = slices.shape
         spacing = slices.spacing
-        # In an image much smaller than a chest (a crop) what looks like a lung is none.
+        # In an image much smaller than a chest (a crop), what looks like a lung is not one.
         whole_chest = all(n * length >= 0.5 * self.field_mm for n, length in zip(shape[:2], spacing, strict=False))
         lungs = self._lungs(image, slices) if whole_chest else None
         starts, stops = self._field(shape, spacing, lungs if self.mode == "lungs" else None)
         data["lungs_found"] = lungs is not None or not whole_chest
         data["lung_slices"] = _lung_slices(lungs, shape[2], spacing[2])
         data["lungs"] = _lungs_in_field(lungs, starts, stops) if lungs else None
-        return FieldGeometry(slices, tuple(starts), tuple(stops), self.size)
+        return FieldGeometry(slices, (starts[0], starts[1]), (stops[0], stops[1]), self.size)
 
     def _lungs(self, image: MetaTensor, slices: AxialSlices) -> LungBox | None:
         voxels = image.numpy()
@@ -127,12 +127,12 @@ class AxialFieldd(MapTransform, InvertibleTransform):
 
     def _image_blocks(self, image: MetaTensor, geometry: FieldGeometry) -> Iterator[tuple[int, int, torch.Tensor]]:
         mean, deviation = self.normalise or _statistics(field for _, _, field in self._clipped(image, geometry))
-        normalise = NormalizeIntensity(subtrahend=mean, divisor=deviation)
+        normalise: Any = NormalizeIntensity(subtrahend=mean, divisor=deviation)  # type: ignore[arg-type]  # or floats
         for start, stop, field in self._clipped(image, geometry):
             yield start, stop, geometry.resample(normalise(field), "trilinear")
 
     def _clipped(self, image: MetaTensor, geometry: FieldGeometry) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """The field in HU, clipped, block by block."""
+        """Yield the field in HU, clipped, block by block."""
         low, high = self.hu_window
         voxels = image.numpy()
         for start, stop in geometry.slices.blocks(_BLOCK):
@@ -142,7 +142,7 @@ class AxialFieldd(MapTransform, InvertibleTransform):
     def _field(
         self, shape: tuple[int, ...], spacing: tuple[float, ...], lungs: LungBox | None
     ) -> tuple[list[int], list[int]]:
-        """First and one past last index of the field along the two in-plane axes; may lie outside the image."""
+        """Return the first and one past the last index of the field along the in-plane axes, maybe off the image."""
         sides = np.array(spacing[:2])
         if lungs is None:
             centre = np.array(shape[:2]) / 2
@@ -157,7 +157,7 @@ class AxialFieldd(MapTransform, InvertibleTransform):
 
 
 def field_of(volume: MetaTensor) -> FieldGeometry:
-    """Where the field of a volume lies that ``AxialFieldd`` made: the last that its trace tells of."""
+    """Return the geometry of the field of a volume made by ``AxialFieldd``, the last in its trace of transforms."""
     trace = [operation["extra_info"] for operation in volume.applied_operations]
     return FieldGeometry.from_dict(next(info["field"] for info in reversed(trace) if "field" in info))
 
@@ -169,7 +169,7 @@ def _label_blocks(label: MetaTensor, geometry: FieldGeometry) -> Iterator[tuple[
 
 
 def _statistics(blocks: Iterator[torch.Tensor]) -> tuple[float, float]:
-    """Mean and standard deviation of all values of some blocks; a deviation of 1 where they are all the same."""
+    """Return mean and standard deviation over all blocks; a deviation of 1 if all values are equal."""
     count, total, squares = 0, 0.0, 0.0
     for block in blocks:
         values = block.double()
@@ -181,7 +181,7 @@ def _statistics(blocks: Iterator[torch.Tensor]) -> tuple[float, float]:
 
 
 def _lungs_in_field(lungs: LungBox, starts: list[int], stops: list[int]) -> torch.Tensor:
-    """The mask of the lungs cut and padded to the field, to the nearest voxel of its coarse grid."""
+    """Return the lung mask cropped and padded to the field, to the nearest voxel of its coarse grid."""
     columns = []
     for start, stop, step, length in zip(starts, stops, lungs.steps, lungs.mask.shape, strict=False):
         index = np.arange(round((stop - start) / step)) + round(start / step)

@@ -25,13 +25,14 @@ class FilterComponentsd(MapTransform):
 
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D); changed in place.
-        image_key: What the network saw, a MetaTensor of the same field; it tells the size of the voxels.
-        lungs_key: What ``AxialFieldd`` leaves of the lungs, or None.
+        image_key: Input of the network, a MetaTensor of the same field, for the voxel size.
+        lungs_key: Lung mask of ``AxialFieldd``, or None.
         threshold: Probability from which a voxel counts as tumour.
-        min_diameter_mm: Diameter of the ball of the same volume below which a candidate is dropped; 0 keeps all.
-        min_confidence: Probability that half of a candidate's voxels must reach; the threshold or less keeps all. Of a
-            mean of views this asks for a core on which all of them agree, however blurred the rim of a small one.
-        max_elongation: Longest over shortest standard deviation of a candidate's place in space; 0 keeps all.
+        min_diameter_mm: Smallest equivalent spherical diameter; 0 keeps all.
+        min_confidence: Smallest median probability of a candidate's voxels; the threshold or less keeps all. For the
+            mean of several views this requires a core on which the views agree, regardless of a blurred rim.
+        max_elongation: Largest ratio of the longest to the shortest standard deviation of the voxel positions; 0 keeps
+            all.
     """
 
     def __init__(
@@ -55,11 +56,11 @@ class FilterComponentsd(MapTransform):
         self.max_elongation = max_elongation
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the data without the findings that are dropped."""
+        """Set the probability of the removed candidates to 0, in place."""
         d = dict(data)
         axes = np.asarray(d[self.image_key].affine, float)[:3, :3]
         for key in self.key_iterator(d):
-            values = torch.as_tensor(d[key])[0].cpu()  # on the CPU, as the network's answers are, it is no copy
+            values = torch.as_tensor(d[key])[0].cpu()  # no copy on the CPU, where the logits are
             self._filter(values.numpy(), axes, size_alone=d[self.lungs_key] is None)
             d[key][0] = values
         return d
@@ -68,7 +69,7 @@ class FilterComponentsd(MapTransform):
         """Filter an array (X, Y, Z) in place, all candidates at once: there may be thousands.
 
         Args:
-            probability: Of tumour.
+            probability: Probability of tumour.
             axes: Columns are the steps in mm from one voxel to the next.
             size_alone: Ignore probability and shape.
         """
@@ -88,16 +89,16 @@ class FilterComponentsd(MapTransform):
         removed[0] = False
         probability[window][tuple(line[removed[candidate]] for line in inside)] = 0
         if removed.any():
-            logger.info("%d of %d findings left out: too small, uncertain or elongated.", removed.sum(), count)
+            logger.info("Removed %d of %d findings: too small, uncertain or elongated.", removed.sum(), count)
 
 
 def _mean(values: np.ndarray, candidate: np.ndarray, voxels: np.ndarray) -> np.ndarray:
-    """Mean over the voxels of each candidate."""
+    """Return the mean over the voxels of each candidate."""
     return np.bincount(candidate, values, minlength=len(voxels)) / np.maximum(voxels, 1)
 
 
 def _elongation(indices: np.ndarray, candidate: np.ndarray, voxels: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Longest over shortest standard deviation of the place of each candidate, its voxels being boxes, not points."""
+    """Return the ratio of longest to shortest standard deviation of the voxel positions, voxels being boxes."""
     points = axes @ indices
     centred = points - np.stack([_mean(line, candidate, voxels) for line in points])[:, candidate]
     moments = [[_mean(one * other, candidate, voxels) for other in centred] for one in centred]

@@ -1,4 +1,4 @@
-"""Fully connected CRF on each candidate lesion (paper eq. 10), by pydensecrf (Kraehenbuehl & Koltun 2011)."""
+"""Fully connected CRF on each candidate lesion (paper eq. 10), with pydensecrf (Kraehenbuehl & Koltun 2011)."""
 
 import logging
 from collections.abc import Callable, Hashable, Mapping
@@ -19,20 +19,20 @@ logger = logging.getLogger(__name__)
 
 
 class DenseCRFd(MapTransform):
-    """From a probability to a mask, of the CRF's marginal in a box around each candidate lesion.
+    """Turn a probability into a mask, refined by a CRF in a box around each candidate lesion.
 
-    A candidate is a connected component (26 neighbours) of the probability at or over the threshold; its box
-    has a margin around it. Small boxes come first. Where boxes overlap, a voxel keeps the marginal of its
-    first box.
+    A candidate is a connected component (26 neighbours) of the voxels with a probability of at least the threshold; its
+    box includes a margin. Boxes are processed in ascending size; where they overlap, a voxel keeps the result of the
+    first.
 
-    No lesion is ever lost: where none of a component's voxels stays at or over the threshold, they are all put back.
-    Time and memory are bounded whatever the mask: boxes are refined until ``max_voxels`` of them have been, about 2 s
-    and 250 MB for each million; larger boxes are left to the network.
+    No lesion is lost: if none of the voxels of a component reaches the threshold after refinement, all are restored.
+    Time and memory are bounded: boxes are refined up to a total of ``max_voxels``, about 2 s and 250 MB per million;
+    larger boxes keep the output of the network.
 
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D), values in [0, 1]; becomes a mask on the
-            grid of the loaded image, uint8 (X, Y, Z), where it is refined.
-        image_key: What the network saw, a MetaTensor of the same field.
+            grid of the loaded image, uint8 (X, Y, Z), on which it is refined.
+        image_key: Input of the network, a MetaTensor of the same field.
         hu_key: CT in HU as it was loaded, shape (1, X, Y, Z).
         threshold: Probability from which a voxel counts as tumour.
         margin_mm: Width of the margin around a component.
@@ -87,7 +87,7 @@ class DenseCRFd(MapTransform):
         self.max_voxels = max_voxels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the data with the probabilities refined."""
+        """Replace the probability by the refined mask."""
         d = dict(data)
         hu: MetaTensor = d[self.hu_key]
         spacing = np.array([float(length) for length in hu.pixdim])
@@ -99,7 +99,7 @@ class DenseCRFd(MapTransform):
         return d
 
     def marginal(self, probability: np.ndarray, hu: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-        """CRF of one box: probability of tumour after mean-field inference.
+        """Return the probability of tumour in one box after mean-field inference.
 
         Args:
             probability: Shape (X, Y, Z).
@@ -120,9 +120,9 @@ class DenseCRFd(MapTransform):
         """Refine a mask in place.
 
         Args:
-            mask: Where the probability reaches the threshold, uint8 (X, Y, Z).
-            read: Gives the probability in some boxes.
-            hu: Same shape, of any type.
+            mask: Thresholded probability, uint8 (X, Y, Z).
+            read: Returns the probability in each of a list of boxes.
+            hu: Same shape, any type.
             spacing: Voxel size in mm.
         """
         window, components, _ = cropped_components(mask)
@@ -139,34 +139,36 @@ class DenseCRFd(MapTransform):
             lesion = components[within[index - 1]] == index
             if not mask[box][lesion].any():
                 mask[box][lesion] = 1
-                logger.info("The CRF erased a lesion of %d voxels; the network's outline is kept.", lesion.sum())
+                logger.info("The CRF removed a lesion of %d voxels; kept the network's outline.", lesion.sum())
 
     def _affordable(self, boxes: list[Box]) -> list[Box]:
-        """Boxes from small to large, as many as the budget allows."""
-        chosen = []
+        """Return the boxes within the budget, in ascending size."""
+        chosen: list[Box] = []
         budget = self.max_voxels
         for box in sorted(boxes, key=_volume):
             budget -= _volume(box)
             if budget < 0:
                 left = len(boxes) - len(chosen)
-                logger.warning("CRF left out for the %d largest of %d candidate lesions.", left, len(boxes))
+                logger.warning("CRF skipped for the %d largest of %d candidate lesions.", left, len(boxes))
                 break
             chosen.append(box)
         return chosen
 
 
-def _moved(box: tuple[slice, ...], window: tuple[slice, ...]) -> tuple[slice, ...]:
-    """A box of a window as a box of the whole."""
-    return tuple(
+def _moved(box: tuple[slice, ...], window: tuple[slice, ...]) -> Box:
+    """Convert a box within a window to a box of the whole volume."""
+    x, y, z = (
         slice(side.start + whole.start, side.stop + whole.start) for side, whole in zip(box, window, strict=True)
     )
+    return x, y, z
 
 
-def _widened(box: tuple[slice, ...], margin: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
-    return tuple(
+def _widened(box: Box, margin: np.ndarray, shape: tuple[int, ...]) -> Box:
+    x, y, z = (
         slice(max(side.start - width, 0), min(side.stop + width, length))
         for side, width, length in zip(box, margin, shape, strict=True)
     )
+    return x, y, z
 
 
 def _volume(box: tuple[slice, ...]) -> int:

@@ -1,4 +1,4 @@
-"""Findings far from the lungs are none: skin, bowel, liver."""
+"""Removal of candidate lesions far from the lungs, such as in skin, bowel or liver."""
 
 import logging
 from collections.abc import Hashable, Mapping
@@ -14,24 +14,24 @@ from lib.geometry.connected_components import cropped_components
 
 logger = logging.getLogger(__name__)
 
-_LEAST_SHARE = 1 / 3
-_LARGE_MM = 30.0  # diameter of a ball of the same volume
+_MIN_SHARE = 1 / 3
+_LARGE_MM = 30.0  # equivalent spherical diameter
 
 
 class DropFarFromLungsd(MapTransform):
-    """Set the probability of each candidate lesion to 0 that does not lie at the lungs.
+    """Set the probability of candidate lesions to 0 that are not near the lungs.
 
-    A candidate is a connected component (26 neighbours) of the probability at or over the threshold. It stays whole if
-    a third of its voxels are near, or any of them where it is large: a large tumour reaches far from the air that is
-    left, while bowel under the diaphragm touches the lungs from beside. What is dropped is logged. Where no lungs were
-    found, everything stays.
+    A candidate is a connected component (26 neighbours) of the voxels with a probability of at least the threshold. It
+    is kept as a whole if a third of its voxels are near the lungs, or any voxel of a large candidate: a large tumour
+    extends far from the remaining air, while bowel below the diaphragm only touches the lungs. Removals are logged.
+    Where no lungs were found, everything is kept.
 
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D); changed in place.
-        image_key: What the network saw, a MetaTensor of the same field; it tells the size of the voxels.
-        lungs_key: What ``AxialFieldd`` leaves of the lungs: bool, the same field on a grid of its own, or None.
+        image_key: Input of the network, a MetaTensor of the same field, for the voxel size.
+        lungs_key: Lung mask of ``AxialFieldd``: bool, the same field on a coarser grid, or None.
         threshold: Probability from which a voxel counts as tumour.
-        reach_mm: How far from the lungs is near, along each axis.
+        reach_mm: Largest distance from the lungs that counts as near, along each axis.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class DropFarFromLungsd(MapTransform):
         self.reach_mm = reach_mm
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the data without the candidates far from the lungs."""
+        """Set the probability of the removed candidates to 0, in place."""
         d = dict(data)
         lungs = d[self.lungs_key]
         if lungs is None:
@@ -67,18 +67,18 @@ class DropFarFromLungsd(MapTransform):
             voxels = np.bincount(candidates, minlength=count + 1)
             share = np.bincount(near, minlength=count + 1) / np.maximum(voxels, 1)
             large = voxels * np.prod(spacing[:3]) >= np.pi / 6 * _LARGE_MM**3
-            keep = (share >= _LEAST_SHARE) | (large & (share > 0))
+            keep = (share >= _MIN_SHARE) | (large & (share > 0))
             keep[0] = True
             gone = tuple(torch.from_numpy(line[~keep[candidates]]).to(probability.device) for line in place)
             probability[window][gone] = 0
             if not keep.all():
-                logger.info("%d of %d findings left out: far from the lungs.", (~keep).sum(), count)
+                logger.info("Removed %d of %d findings: far from the lungs.", (~keep).sum(), count)
         return d
 
     def _near(
         self, lungs: torch.Tensor, shape: tuple[int, ...], spacing: list[float], window: tuple[slice, ...]
     ) -> np.ndarray:
-        """Whether the voxels of a window of the field are near the lungs."""
+        """Return which voxels of a window of the field are near the lungs, bool."""
         coarse_mm = [n * length / m for n, length, m in zip(shape, spacing, lungs.shape, strict=True)]
         reach = [round(self.reach_mm / length) for length in coarse_mm]
         kernel = [2 * steps + 1 for steps in reach]

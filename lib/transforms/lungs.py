@@ -1,4 +1,4 @@
-"""Where the lungs are, by their density alone: good enough to place a field of view, not to measure."""
+"""Lung detection by density alone, accurate enough to place a field of view but not to measure."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,20 @@ from scipy import ndimage
 AIR_HU = -400.0
 _GRID_MM = 2.5
 _SMALLEST_LUNG_ML = 20.0
-_SMALLEST_SHARE = 0.05  # of the largest pocket; less is gas in the bowel
+_SMALLEST_SHARE = 0.05  # of the largest component; smaller ones are bowel gas
 
 
 @dataclass(frozen=True)
 class LungBox:
-    """Box of the lungs, and the middle of the body around them, in voxels of the full grid.
+    """Bounding box of the lungs, and the centre of the body around them, in voxels of the full grid.
 
     Attributes:
-        mask: The air in the lungs, bool, on a grid of every ``steps``-th voxel.
-        steps: Voxels of the full grid from one of the mask to the next, for each axis.
-        start: First voxel of each axis.
-        stop: One past the last voxel of each axis.
-        body_centre: Middle of the body's box in the slices with lung, first two axes. Unlike the lungs' own
-            middle it stays in place when one lung is filled by fluid or a large tumour.
+        mask: Air in the lungs, bool, on a grid of every ``steps``-th voxel.
+        steps: Step of the mask grid in voxels of the full grid, for each axis.
+        start: First voxel along each axis.
+        stop: One past the last voxel along each axis.
+        body_centre: Centre of the bounding box of the body in the slices with lung, first two axes. Unlike the centre
+            of the lungs it does not shift when one lung is filled by fluid or a large tumour.
     """
 
     mask: np.ndarray
@@ -32,35 +32,36 @@ class LungBox:
 
 
 def find_lungs(hu: np.ndarray, spacing: tuple[float, float, float]) -> LungBox | None:
-    """Find the air inside the body.
+    """Find the lungs, as the air inside the body.
 
     Args:
         hu: CT in HU, shape (X, Y, Z) with axial slices along Z.
         spacing: Voxel size in mm.
 
     Returns:
-        What ``inner_air`` finds, or None where there is none: no chest, or a field of view so tight that the lungs
-        are open to its border.
+        The lungs, or None if there is no inner air: no chest, or a field of view so small that the lungs touch its
+        border.
     """
     steps = lung_steps(spacing)
     return lungs_of(hu[tuple(slice(None, None, step) for step in steps)] < AIR_HU, hu.shape, spacing)
 
 
 def lung_steps(spacing: tuple[float, float, float]) -> tuple[int, int, int]:
-    """Every how many voxels of each axis the lungs are looked for."""
-    return tuple(max(1, round(_GRID_MM / length)) for length in spacing)
+    """Return the sampling step of lung detection along each axis, in voxels."""
+    x, y, z = (max(1, round(_GRID_MM / length)) for length in spacing)
+    return x, y, z
 
 
-def lungs_of(air: np.ndarray, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> LungBox | None:
-    """Find the lungs as above, in what is less dense than ``AIR_HU``.
+def lungs_of(air: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, float, float]) -> LungBox | None:
+    """Find the lungs in a mask of the voxels below ``AIR_HU``.
 
     Args:
-        air: Of every ``lung_steps``-th voxel of each axis.
-        shape: Of the full grid.
-        spacing: Of its voxels in mm.
+        air: Mask of every ``lung_steps``-th voxel of each axis.
+        shape: Shape of the full grid.
+        spacing: Voxel size of the full grid in mm.
     """
     steps = lung_steps(spacing)
-    voxel_ml = np.prod([length * step for length, step in zip(spacing, steps, strict=True)]) / 1000
+    voxel_ml = float(np.prod([length * step for length, step in zip(spacing, steps, strict=True)]) / 1000)
     inner = inner_air(air, voxel_ml)
     if not inner.any():
         return None
@@ -71,19 +72,22 @@ def lungs_of(air: np.ndarray, shape: tuple[int, int, int], spacing: tuple[float,
     return LungBox(
         mask=inner,
         steps=steps,
-        start=tuple(low * step for low, step in zip(start, steps, strict=True)),
-        stop=tuple(min(high * step, length) for high, step, length in zip(stop, steps, shape, strict=True)),
-        body_centre=tuple(
-            (low + high) / 2 * step for low, high, step in zip(body_start, body_stop, steps[:2], strict=False)
+        start=(start[0] * steps[0], start[1] * steps[1], start[2] * steps[2]),
+        stop=(min(stop[0] * steps[0], shape[0]), min(stop[1] * steps[1], shape[1]), min(stop[2] * steps[2], shape[2])),
+        body_centre=(
+            (body_start[0] + body_stop[0]) / 2 * steps[0],
+            (body_start[1] + body_stop[1]) / 2 * steps[1],
         ),
     )
 
 
 def inner_air(air: np.ndarray, voxel_ml: float) -> np.ndarray:
-    """Air that is not open to the sides of the volume, in pockets of at least 20 ml and a twentieth of the largest.
+    """Return the components of air that do not touch the sides of the volume, without small ones.
+
+    Components below 20 ml or a twentieth of the largest are removed.
 
     Args:
-        air: Mask of what has the density of air or lung, shape (X, Y, Z).
+        air: Mask of voxels with the density of air or lung, shape (X, Y, Z).
         voxel_ml: Volume of a voxel.
     """
     # 6-connectivity, as of the tissue: air is no finding.
@@ -97,6 +101,6 @@ def inner_air(air: np.ndarray, voxel_ml: float) -> np.ndarray:
 
 
 def _box(mask: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """First and one past last index of a non-empty mask along each axis."""
+    """Return the first and one past the last index of a non-empty mask along each axis."""
     slices = ndimage.find_objects(mask.astype(np.uint8))[0]
     return tuple(s.start for s in slices), tuple(s.stop for s in slices)

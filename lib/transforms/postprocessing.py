@@ -1,4 +1,4 @@
-"""From the network's logits to a mask on the grid of the image that was loaded."""
+"""Postprocessing: from the logits of the network to a mask on the grid of the loaded image."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,24 +10,23 @@ from lib.transforms.crf import DenseCRFd
 from lib.transforms.lung_neighbourhood import DropFarFromLungsd
 from lib.transforms.stored_grid import StoredMaskd
 
-_REACH_MM = 5.0  # a finding that stays farther from the lungs than this is none of theirs
+_REACH_MM = 5.0  # findings farther from the lungs than this are removed
 
 
 def mask_transforms(infer_config: Mapping[str, Any], image_key: str = "image") -> list:
-    """Transforms from ``data["pred"]``, logits (1, 256, 256, D), to a mask (X, Y, Z) on the original grid.
+    """Return the transforms from ``data["pred"]``, logits (1, 256, 256, D), to a mask (X, Y, Z) on the image grid.
 
     The result is a uint8 MetaTensor with exactly the shape and affine of the loaded image.
 
     Args:
-        infer_config: Section ``config.infer`` of info.yaml, changed by the request where it is:
-            ``threshold``, ``min_diameter_mm``, ``min_confidence``, ``max_elongation``, ``crf`` and, where that is on,
-            the ``crf_*`` values.
-        image_key: The image that the network saw, with its trace of transforms. With ``crf`` those must have been
-            made with ``keep_hu=True``.
+        infer_config: Section ``config.infer`` of info.yaml with the overrides of the request: ``threshold``,
+            ``min_diameter_mm``, ``min_confidence``, ``max_elongation``, ``crf``, and with it the ``crf_*`` values.
+        image_key: Input of the network with its trace of transforms, which ``crf`` requires to be made with
+            ``keep_hu=True``.
     """
     threshold = infer_config["threshold"]
     if not 0 < threshold < 1:
-        raise ValueError(f"threshold is a probability between 0 and 1, got {threshold}.")
+        raise ValueError(f"threshold must be a probability between 0 and 1, got {threshold}.")
     transforms = [
         Activationsd(keys="pred", sigmoid=True),
         DropFarFromLungsd(keys="pred", image_key=image_key, threshold=threshold, reach_mm=_REACH_MM),

@@ -1,4 +1,4 @@
-"""The probability that a network gave in its field, on the voxels of the file, and the mask of it."""
+"""Resampling of the probability from the network's field to the grid of the loaded image, and thresholding."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,11 +17,11 @@ Box = tuple[slice, slice, slice]
 
 
 class StoredProbability:
-    """The probability on the grid of the loaded image, never all of it at once: as float32 it may be gigabytes.
+    """The probability on the grid of the loaded image, resampled in blocks, since as float32 it may need gigabytes.
 
     Args:
         probability: In the network's field, shape (1, X, Y, D).
-        image: What the network saw, a MetaTensor with the trace of its transforms; its voxels are not needed.
+        image: Input of the network, a MetaTensor with the trace of its transforms; its voxels are not used.
     """
 
     def __init__(self, probability: torch.Tensor, image: MetaTensor) -> None:
@@ -31,12 +31,12 @@ class StoredProbability:
         self.shape = self._field.slices.stored_shape
 
     def blocks(self) -> Iterator[tuple[Box, np.ndarray]]:
-        """Windows that together are the grid, and the probability (X, Y, Z) in each."""
+        """Yield windows that cover the grid, and the probability (X, Y, Z) in each."""
         for window, values in self._field.restore(torch.as_tensor(self._probability).cpu(), _BLOCK):
             yield window, values[0]
 
     def boxes(self, boxes: Sequence[Box]) -> list[np.ndarray]:
-        """The probability in some boxes of the grid, each with a start and a stop along every axis."""
+        """Return the probability in each box of the grid; boxes need a start and a stop along every axis."""
         found = [np.empty([side.stop - side.start for side in box], np.float32) for box in boxes]
         for window, values in self.blocks():
             low = [side.start or 0 for side in window]
@@ -53,26 +53,26 @@ class StoredProbability:
         return found
 
     def mask(self, threshold: float) -> np.ndarray:
-        """Where it reaches the threshold: uint8 (X, Y, Z)."""
+        """Return the thresholded probability, uint8 (X, Y, Z)."""
         mask = np.empty(self.shape, np.uint8)
         for window, values in self.blocks():
             mask[window] = values >= threshold
         return mask
 
     def as_mask(self, mask: np.ndarray) -> MetaTensor:
-        """A mask of the grid with the affine of the loaded image."""
+        """Return a mask of the grid as a MetaTensor with the affine of the loaded image."""
         affine = torch.tensor(self._field.slices.stored_affine, dtype=torch.float64)
         return MetaTensor(torch.from_numpy(mask), meta=dict(self._image.meta) | {"affine": affine})
 
 
 class StoredMaskd(MapTransform):
-    """From the probability in the network's field to a mask on the grid of the loaded image.
+    """Turn the probability in the network's field into a mask on the grid of the loaded image.
 
-    The probability, not the mask, is brought back, linearly: the outline is then as fine as the image's own pixels.
+    The probability is resampled linearly and then thresholded, so that the outline has the resolution of the image.
 
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D); becomes uint8, (X, Y, Z).
-        image_key: What the network saw, a MetaTensor of the same field.
+        image_key: Input of the network, a MetaTensor of the same field.
         threshold: Probability from which a voxel counts as tumour.
     """
 
@@ -84,7 +84,7 @@ class StoredMaskd(MapTransform):
         self.threshold = threshold
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the data with each probability as a mask on the stored grid."""
+        """Replace the probability by the mask."""
         d = dict(data)
         for key in self.key_iterator(d):
             probability = StoredProbability(d[key], d[self.image_key])

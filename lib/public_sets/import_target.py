@@ -1,4 +1,4 @@
-"""The datastore that labels are imported into; in a dry run, a look at it that leaves no trace."""
+"""Datastore that labels are imported into, read-only in a dry run."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from lib.storage.atomic import make_folder
 _INDEX = "index.sqlite"
 
 
-class Workplace:
+class ImportTarget:
     """Studies and workspace, opened as the server opens them.
 
-    A dry run works on a copy of the index and reads the labels where they are; it neither makes nor changes a file
-    of the workspace.
+    A dry run works on a copy of the index and reads the labels in place; it does not create or change any file of the
+    workspace.
 
     Args:
-        studies: The folder of the images.
+        studies: Folder of the images.
         workspace: As ``--conf workspace`` of the server; None for its default.
         dry_run: Write nothing.
 
     Raises:
-        UserError: The workspace lies in the studies.
+        UserError: The workspace is inside the studies folder.
     """
 
     def __init__(self, studies: Path, workspace: str | None, dry_run: bool) -> None:
@@ -46,7 +46,7 @@ class Workplace:
         self._files: dict[Path, str] = {}
         self.datastore: SeriesDatastore
 
-    def __enter__(self) -> Workplace:
+    def __enter__(self) -> ImportTarget:
         settings = self.settings
         if self.dry_run:
             self._scratch = tempfile.mkdtemp(prefix="lunglabel-dry-run-")
@@ -66,51 +66,55 @@ class Workplace:
 
     @property
     def client(self) -> FolderClient:
-        """The client of the folder."""
+        """Client of the studies folder."""
         assert isinstance(self.datastore.client, FolderClient)
         return self.datastore.client
 
     def scan(self, progress: Callable[[int, int], None]) -> None:
-        """Index the folder: of DICOM files the headers, image files as a whole, each once."""
+        """Index new files of the folder.
+
+        Args:
+            progress: Called with the number of files done and the total.
+        """
         self.client.scan(progress)
         self.datastore.refresh()
         self._files = {image.path: image.uid for image in self.client.images()}
 
     def history(self, image_id: str) -> list[LabelRecord]:
-        """All labels of an image, oldest first."""
+        """Return all labels of an image, oldest first."""
         return self._labels.history(image_id) if self._labels else []
 
     def series(self, image: str | Path) -> Series:
-        """The usable series of an image.
+        """Return the usable series of an image.
 
         Args:
             image: SeriesInstanceUID, or an image file.
 
         Raises:
-            UserError: There is none, with the reason.
+            UserError: There is none; the message has the reason.
         """
         return self.datastore.series(self.find_file(image) if isinstance(image, Path) else image)
 
     def indexed(self, image: str | Path) -> str | None:
-        """Image id of an image as far as the index knows it now; a dry run looks no further."""
+        """Return the image id of an image if it is in the index, without scanning for it."""
         return self._files.get(image) if isinstance(image, Path) else image
 
     def find_file(self, path: Path) -> str:
-        """Image id of an image file.
+        """Return the image id of an image file.
 
         Raises:
-            UserError: It is not in the index, with the reason.
+            UserError: The file is not in the index; the message has the reason.
         """
         if path in self._files:
             return self._files[path]
         for other, reason in self.client.index.problems():
             if other == path:
                 raise UserError(f"{path.name} cannot be used: {reason}.")
-        raise UserError(f"{path.name} is no image of its own: another file of the folder has the same content.")
+        raise UserError(f"{path.name} is a duplicate: another file of the folder has the same content.")
 
 
 def _copy_index(source: Path, target: Path) -> None:
-    """Copy what is known of the images; nothing where a server is just writing it, so that the copy is torn."""
+    """Copy the index of the images, unless the copy is inconsistent because a server was writing it."""
     for path in source.glob(f"{_INDEX}*"):
         shutil.copyfile(path, target / path.name)
     try:
