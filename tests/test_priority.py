@@ -47,7 +47,7 @@ def test_the_server_waits_passively_however_it_was_started(server):
 
 def test_the_servers_own_background_is_of_low_priority(server):
     found = niceness(psutil.Process(server.process.pid))
-    assert found.count(10) == 4, "index, SEGs, initial labels, scoring"
+    assert found.count(10) == 5, "index, SEGs, initial labels, scoring, verification"
     assert set(found) == {0, 10}
 
 

@@ -192,7 +192,7 @@ def replace_middleware(server: FastAPI, around: Callable[[Any], Any], *, keep_co
         keep_cors: Whether the user allowed certain origins (``MONAI_LABEL_CORS_ORIGINS``).
     """
     if not keep_cors:
-        server.user_middleware = [m for m in server.user_middleware if m.cls is not CORSMiddleware]
+        server.user_middleware = [m for m in server.user_middleware if m.cls is not CORSMiddleware]  # type: ignore[comparison-overlap]
     server.middleware_stack = around(server.build_middleware_stack())
 
 
@@ -240,7 +240,7 @@ def replace_protocol(config: uvicorn.Config, limited: Callable[[type[Any]], type
         limited: Returns a subclass of the protocol class.
         backlog: Most connections that wait to be accepted; the socket is opened after the app is loaded.
     """
-    config.http_protocol_class = limited(config.http_protocol_class)  # type: ignore[arg-type]
+    config.http_protocol_class = limited(config.http_protocol_class)
     config.backlog = min(config.backlog, backlog)
 
 
