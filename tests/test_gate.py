@@ -64,7 +64,9 @@ def test_a_better_one_is_published_by_itself_and_rolled_back(start_server, phant
     torch.manual_seed(0)
     untrained = AttentionResidualUNet(**load_info()["network"])
     torch.save({"model": untrained.state_dict()}, model_dir / "pretrained_lung_tumor.pt")
-    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0, retrain_after=4, **TRAINING)
+    server = start_server(
+        phantom_studies.directory, model_dir=model_dir, scored_images=0, views=1, retrain_after=4, **TRAINING
+    )
     series = phantom_studies.of_patient(held_out)
     before = mask(server, series, tmp_path / "before.nrrd")
     for patient in PATIENTS[:3]:
