@@ -7,7 +7,7 @@ import torch
 
 from lib.networks import AttentionResidualUNet
 from lib.settings import load_info
-from tests.support.client import ended_task, put_label
+from tests.support.client import finished_task, put_label
 from tests.support.small_patients import write_small_patients
 from tests.support.weights import model_dir_with
 from tools.support.waiting import wait_for
@@ -36,7 +36,7 @@ def test_the_server_scores_by_itself_and_offers_labels_for_review_at_the_end(sta
     assert "review" not in offered[0]
 
     assert requests.post(f"{server.url}/scoring/uncertainty").status_code == 200
-    task = wait_for(lambda: ended_task(server, "scoring"), "the end of the scoring", seconds=600)
+    task = wait_for(lambda: finished_task(server, "scoring"), "the end of the scoring", seconds=600)
     assert task["status"] == "DONE", "\n".join(task["details"])
 
     for one in series:

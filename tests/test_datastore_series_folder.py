@@ -13,7 +13,7 @@ from lib.errors import UserError
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
 from lib.training.unmarked_slices import unmarked_slices
-from tests.support.dicom_variants import as_multi_frame
+from tests.support.dicom_variants import write_multi_frame
 
 GRID = Acquisition(shape=(6, 20, 28), spacing=(2.5, 0.8, 0.7), gantry_tilt_degrees=10)
 
@@ -23,7 +23,7 @@ def write_series(folder: Path, multi_frame: bool) -> np.ndarray:
     plain = folder.with_name("plain") if multi_frame else folder
     write_dicom_series(plain, hu, GRID.affine, patient_id="P_1", shuffle_files=True)
     if multi_frame:
-        as_multi_frame(plain, folder)
+        write_multi_frame(plain, folder)
     return hu
 
 

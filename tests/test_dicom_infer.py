@@ -16,7 +16,7 @@ from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, write_dicom_series, write_volume
 from lib.publishing import ModelStore
 from lib.settings import Settings
-from tests.support.dicom_variants import as_multi_frame, sorted_slices
+from tests.support.dicom_variants import sorted_slices, write_multi_frame
 from tests.support.small_network import infer_task
 from tests.support.weights import model_dir_with
 
@@ -62,7 +62,7 @@ def settings(tmp_path_factory) -> Settings:
                 sorted_slices(studies / kind)[number].unlink()
         if kind == "multi-frame":
             (studies / kind).rename(root / "plain")
-            as_multi_frame(root / "plain", studies / kind)
+            write_multi_frame(root / "plain", studies / kind)
     return Settings.from_conf(str(studies), {"workspace": str(root / "workspace")})
 
 

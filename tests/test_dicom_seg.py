@@ -243,7 +243,7 @@ def test_odd_headers_cost_no_export(series, tmp_path):
 
 
 def test_dciodvfy_has_no_complaint(series, tmp_path):
-    program = find_program("dciodvfy", sentence="dciodvfy is not installed: apt-get install dicom3tools")
+    program = find_program("dciodvfy", message="dciodvfy is not installed: apt-get install dicom3tools")
     _, metadata, _ = series(plane="sagittal", oblique_degrees=1)
     for number, provenance in enumerate((MANUAL, CORRECTED)):
         path = tmp_path / f"{number}.dcm"

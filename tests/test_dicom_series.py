@@ -13,7 +13,7 @@ from lib.cli import doctor
 from lib.datastore.catalog import Series, SeriesCatalog
 from lib.dicomweb.folder_client import FolderClient
 from lib.phantoms import Acquisition, write_dicom_series
-from tests.support.dicom_variants import as_multi_frame, change, sorted_slices
+from tests.support.dicom_variants import change, sorted_slices, write_multi_frame
 
 GRID = Acquisition(shape=(12, 16, 24), spacing=(2.5, 1.0, 1.0))
 TILTED = Acquisition(shape=(12, 16, 24), spacing=(2.5, 1.0, 1.0), gantry_tilt_degrees=10)
@@ -134,7 +134,7 @@ def test_what_is_usable_comes_with_its_warnings(catalog, tmp_path):
     write(folder / "gap", "GAP")
     sorted_slices(folder / "gap")[5].unlink()
     write(tmp_path / "plain", "FRAMES")
-    as_multi_frame(tmp_path / "plain", folder / "frames")
+    write_multi_frame(tmp_path / "plain", folder / "frames")
     write(folder / "plain", "PLAIN", shuffle_files=True, descending_instances=True)
     found = catalog()
     assert [series.problem for series in found.values()] == [None] * 4

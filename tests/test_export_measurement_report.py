@@ -175,8 +175,8 @@ def test_a_side_is_only_said_where_it_is_known(case):
 @pytest.mark.parametrize("provenance", [MANUAL, CORRECTED], ids=["manual", "corrected"])
 @pytest.mark.parametrize("empty", [False, True], ids=["lesions", "none"])
 def test_dciodvfy_and_dsrdump_have_no_complaint(case, provenance, empty):
-    verify = find_program("dciodvfy", sentence="dciodvfy is not installed: apt-get install dicom3tools")
-    dump = find_program("dsrdump", sentence="dsrdump is not installed: apt-get install dcmtk")
+    verify = find_program("dciodvfy", message="dciodvfy is not installed: apt-get install dicom3tools")
+    dump = find_program("dsrdump", message="dsrdump is not installed: apt-get install dcmtk")
     paths = case.made(provenance, np.zeros_like(case.mask) if empty else None)
     for path in filter(None, paths):
         said = subprocess.run([verify, path], capture_output=True, text=True).stderr

@@ -153,7 +153,7 @@ def test_a_label_of_a_series_that_has_grown_is_refused(series, tmp_path):
 
 
 def test_dciodvfy_has_no_complaint(series, tmp_path):
-    program = find_program("dciodvfy", sentence="dciodvfy is not installed: apt-get install dicom3tools")
+    program = find_program("dciodvfy", message="dciodvfy is not installed: apt-get install dicom3tools")
     _, metadata = series(plane="sagittal", oblique_degrees=1)
     for name, mask in (("some.dcm", corner()), ("none.dcm", np.zeros(SHAPE, np.uint8))):
         stored(mask, metadata, tmp_path / name)

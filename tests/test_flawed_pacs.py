@@ -7,7 +7,7 @@ import pytest
 import requests
 import SimpleITK as sitk
 
-from tests.support.client import detail, infer, put_label, volume_of
+from tests.support.client import detail, infer, put_label, response_volume
 from tests.support.flawed_pacs import flawed_pacs
 
 pytestmark = pytest.mark.pacs
@@ -50,7 +50,7 @@ def test_it_is_said_and_nothing_is_lost(server, pacs, phantom_studies, tmp_path,
     assert put_label(server, cached.series_uid, cached.truth).status_code == 200
     stored = requests.get(f"{server.url}/datastore/label", params={"label": cached.series_uid, "tag": "final"})
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(cached.truth)))
-    assert np.array_equal(sitk.GetArrayFromImage(volume_of(stored, tmp_path / "label.nii.gz")), truth)
+    assert np.array_equal(sitk.GetArrayFromImage(response_volume(stored, tmp_path / "label.nii.gz")), truth)
     pacs.mend()
     assert requests.get(f"{server.url}/datastore/image", params={"image": wanted.series_uid}).status_code == 200
 

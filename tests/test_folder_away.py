@@ -19,7 +19,7 @@ from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.folder_routes import folder_router
 from lib.settings import Settings
 from tests.support.client import detail
-from tests.support.routes import served
+from tests.support.routes import serve_router
 
 GRID = Acquisition(shape=(4, 16, 20), spacing=(2.5, 1, 1))
 
@@ -76,7 +76,7 @@ def test_a_folder_that_is_away_is_told_and_forgotten_in_nothing(datastore, studi
     status = datastore.status()
     assert str(studies) in status["error"]
     assert status["unreachable"][0]["path"] == str(studies)
-    with served(folder_router(datastore.client, tmp_path / "uploads")) as url:
+    with serve_router(folder_router(datastore.client, tmp_path / "uploads")) as url:
         root = f"{url}/proxy/dicom/wado/studies/{study}"
         one = f"series/{other}/instances/{instance}"
         for what in (

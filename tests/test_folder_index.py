@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.matching import values_of
 from lib.phantoms import Acquisition, write_dicom_series
-from tests.support.dicom_variants import SYNTAXES, as_multi_frame, change, transcode
+from tests.support.dicom_variants import SYNTAXES, change, transcode, write_multi_frame
 
 SMALL = Acquisition(shape=(5, 16, 24), spacing=(2.5, 1.0, 1.0))
 
@@ -323,7 +323,7 @@ def test_frames_are_handed_out_in_what_a_browser_decodes(client, folder, syntax)
 
 def test_frames_of_a_multi_frame_instance_are_handed_out_one_by_one(client, folder, tmp_path):
     write_series(tmp_path / "plain")
-    series = as_multi_frame(tmp_path / "plain", folder)
+    series = write_multi_frame(tmp_path / "plain", folder)
     client.scan()
     (header,) = client.search_for_series()
     study = values_of(header, "0020000D")[0]

@@ -16,7 +16,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.folder_routes import folder_router
 from tests.support.client import detail
-from tests.support.routes import served
+from tests.support.routes import serve_router
 from tests.support.stow import encoded, instance, instance_bytes, post
 
 SMALL = Acquisition(shape=(5, 16, 24), spacing=(2.5, 1.0, 1.0))
@@ -38,7 +38,7 @@ def client(folder: Path, tmp_path: Path) -> FolderClient:
 
 @pytest.fixture
 def server(client, tmp_path):
-    with served(folder_router(client, tmp_path / "workspace" / "uploads")) as url:
+    with serve_router(folder_router(client, tmp_path / "workspace" / "uploads")) as url:
         yield f"{url}/proxy/dicom"
 
 
@@ -182,7 +182,7 @@ def test_a_full_disk_is_no_fault_of_the_body(client, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     for place in ("lib.server.stow_requests.split_parts", "lib.dicomweb.folder_store.shutil.copyfile"):
-        with monkeypatch.context() as broken, served(folder_router(client, tmp_path / "uploads")) as url:
+        with monkeypatch.context() as broken, serve_router(folder_router(client, tmp_path / "uploads")) as url:
             broken.setattr(place, full)
             answer = post(f"{url}/proxy/dicom", instance_bytes("seg"))
             assert answer.status_code == 507
@@ -205,7 +205,7 @@ def test_a_large_body_is_spooled_and_has_a_limit(server, client, tmp_path):
     answer = requests.post(f"{server}/stow/studies", data=chunks(), headers=headers, timeout=120)
     assert answer.status_code == 409, answer.text
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
-    with served(folder_router(client, tmp_path / "workspace" / "uploads"), limit=10 << 20) as url:
+    with serve_router(folder_router(client, tmp_path / "workspace" / "uploads"), limit=10 << 20) as url:
         answer = requests.post(f"{url}/proxy/dicom/stow/studies", data=chunks(), headers=headers, timeout=120)
     assert answer.status_code == 413
     assert "10 MiB" in detail(answer)

@@ -11,7 +11,7 @@ from lib.datastore.image_writing import NO_ROOM, check_room, write_image
 from lib.datastore.volume import write_mask, write_volume
 from lib.phantoms import Acquisition, chest_volume, write_dicom_series
 from lib.phantoms import write_volume as write_phantom
-from tests.support.imports import opened
+from tests.support.imports import open_workspace
 from tests.support.small_network import infer_task
 
 LIMIT = 50_000
@@ -70,7 +70,7 @@ def test_a_series_is_not_blamed_for_a_full_disk(tmp_path):
     grid = Acquisition(shape=(12, 64, 64), spacing=(6.0, 5.0, 5.2))
     hu, _, _ = chest_volume(3, acquisition=grid)
     uid = write_dicom_series(tmp_path / "dicom", hu, grid.affine, patient_id="P")
-    datastore = opened(tmp_path / "dicom", tmp_path / "workspace")
+    datastore = open_workspace(tmp_path / "dicom", tmp_path / "workspace")
     datastore.client.scan()
     assert datastore.list_images() == [uid]
     with full_disk(), pytest.raises(OSError) as error:

@@ -15,8 +15,8 @@ import torch
 
 from lib.networks import AttentionResidualUNet
 from lib.settings import load_info
-from tests.support.client import detail, infer, put_label, train, train_stats, volume_of
-from tests.support.labels import PATIENTS, noise, patient_held_out
+from tests.support.client import detail, infer, put_label, response_volume, train, train_stats
+from tests.support.labels import PATIENTS, held_out_patient, noise
 from tests.support.weights import model_dir_with
 from tools.support.waiting import wait_for
 
@@ -25,7 +25,7 @@ TRAINING = {"max_epochs": 2, "patches_per_volume": 16, "patch_size": 64, "val_in
 
 @pytest.fixture
 def held_out(tmp_path) -> str:
-    return patient_held_out(tmp_path)
+    return held_out_patient(tmp_path)
 
 
 def serving(server) -> str:
@@ -35,7 +35,7 @@ def serving(server) -> str:
 def mask(server, series, path: Path) -> np.ndarray:
     uncertain_too = {"min_confidence": 0.0, "max_elongation": 0.0}  # a short training is sure of nothing
     answer = infer(server, series.series_uid, result_extension=".nrrd", **uncertain_too)
-    return sitk.GetArrayFromImage(volume_of(answer, path))
+    return sitk.GetArrayFromImage(response_volume(answer, path))
 
 
 def test_a_worse_candidate_is_refused(start_server, phantom_studies, phantom_weights, held_out, tmp_path):

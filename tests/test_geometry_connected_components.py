@@ -35,7 +35,7 @@ def noise() -> np.ndarray:
 def in_viewer(mask: np.ndarray, folder: Path) -> list[list[int]]:
     """Voxel indices of each finding as the panel lists them."""
     bundled = str(Path(playwright.__file__).parent / "driver" / "node")
-    node = find_program("node", bundled, sentence="there is no Node.js to run the panel's functions: install nodejs")
+    node = find_program("node", bundled, message="there is no Node.js to run the panel's functions: install nodejs")
     (folder / "findings.mjs").write_text(PANEL.read_text(encoding="utf-8"), encoding="utf-8")
     script = (
         "import { listFindings, separateFinding } from './findings.mjs';\n"

@@ -19,12 +19,12 @@ from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
 from tests.support.dicom_variants import (
     SYNTAXES,
-    as_multi_frame,
     change,
     set_text,
     sorted_slices,
     transcode,
-    with_decimal_commas,
+    use_decimal_commas,
+    write_multi_frame,
 )
 
 GRID = Acquisition(shape=(6, 20, 28), spacing=(2.5, 0.8, 0.7))
@@ -60,7 +60,7 @@ def test_photometric_interpretation_changes_no_hu(tmp_path, syntax):
 def test_photometric_interpretation_changes_no_hu_of_frames(tmp_path):
     """R3: multi-frame."""
     write(tmp_path / "plain")
-    as_multi_frame(tmp_path / "plain", tmp_path / "one")
+    write_multi_frame(tmp_path / "plain", tmp_path / "one")
     change(list((tmp_path / "one").iterdir()), as_monochrome1)
     assert np.array_equal(voxels(tmp_path / "one"), voxels(tmp_path / "plain"))
     assert set(np.unique(voxels(tmp_path / "one"))) == set(np.unique(HU))
@@ -100,7 +100,7 @@ def test_decimal_commas_are_read_as_points_everywhere(tmp_path):
     """R6: verdict, grid, voxels, the metadata that OHIF gets, and what exports refer to."""
     write(tmp_path / "points")
     write(tmp_path / "commas")
-    with_decimal_commas(tmp_path / "commas")
+    use_decimal_commas(tmp_path / "commas")
     assert b",0000" in next((tmp_path / "commas").iterdir()).read_bytes()
     found, expected = (read_volume(sorted((tmp_path / name).iterdir())) for name in ("commas", "points"))
     assert np.array_equal(sitk.GetArrayFromImage(found), HU)
@@ -126,7 +126,7 @@ def test_decimal_commas_are_read_as_points_everywhere(tmp_path):
 def test_decimal_commas_in_functional_groups_are_read_as_points(tmp_path):
     """R6: multi-frame, Implicit VR as well."""
     write(tmp_path / "plain")
-    as_multi_frame(tmp_path / "plain", tmp_path / "one")
+    write_multi_frame(tmp_path / "plain", tmp_path / "one")
     (path,) = (tmp_path / "one").iterdir()
     content = path.read_bytes()
     position = dcmread(path).PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient
