@@ -1,4 +1,4 @@
-"""Scores in the real server: made by themselves, used for the next sample and for reviews."""
+"""Background scoring in the real server, used for the next sample and for reviews."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def next_sample(server, strategy="uncertainty", **params) -> dict:
     return answer.json()
 
 
-def test_the_server_scores_by_itself_and_offers_labels_for_review_at_the_end(start_server, tmp_path):
+def test_server_scores_in_the_background_and_offers_reviews_in_the_end(start_server, tmp_path):
     torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), tmp_path / "weights.pt")
     model_dir, workspace = model_dir_with(tmp_path / "weights.pt", tmp_path / "model"), tmp_path / "workspace"
     series = write_small_patients(tmp_path, 4)
@@ -43,5 +43,5 @@ def test_the_server_scores_by_itself_and_offers_labels_for_review_at_the_end(sta
         assert put_label(server, one.series_uid, one.truth).status_code == 200
     reviewed = [next_sample(server, "random", client_id="ada") for _ in series]
     assert all(sample["review"] is True and sample["StudyInstanceUID"] for sample in reviewed)
-    # C11: what bob was offered is free again, its label has come.
+    # C11: the image offered to bob is available again since its label was submitted.
     assert {sample["id"] for sample in reviewed} == {one.series_uid for one in series}

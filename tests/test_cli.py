@@ -1,4 +1,4 @@
-"""The command line as a user calls it."""
+"""The command line."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def call(*arguments: object, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def test_doctor_says_what_a_folder_holds_and_leaves_it_alone(tmp_path):
+def test_doctor_reports_the_content_of_a_folder_without_changing_it(tmp_path):
     folder = tmp_path / "dicom"
     grid = Acquisition(shape=(5, 16, 16))
     good = write_dicom_series(folder / "ct", np.zeros(grid.shape, np.int16), grid.affine, patient_id="GOOD")
@@ -40,13 +40,13 @@ def test_doctor_says_what_a_folder_holds_and_leaves_it_alone(tmp_path):
     assert "No problems found." in said
 
 
-def test_doctor_is_not_content_with_a_folder_without_ct(tmp_path):
+def test_doctor_fails_without_ct_series(tmp_path):
     assert "has no CT series that can be used" in call("doctor", tmp_path, status=1)
     assert "is neither a folder nor a URL" in call("doctor", tmp_path / "missing", status=1)
     assert "does not answer as DICOMweb" in call("doctor", "http://127.0.0.1:9/dicom-web", status=1)
 
 
-def test_unknown_commands_are_named(tmp_path):
+def test_rejects_unknown_commands(tmp_path):
     assert "invalid choice: 'frobnicate'" in call("frobnicate", status=2)
 
 
