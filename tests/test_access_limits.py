@@ -206,14 +206,14 @@ def test_connection_limit_leaves_file_descriptors_for_other_files(monkeypatch):
     """S10: with 1,024 file descriptors, fewer connections are allowed than configured."""
     import resource
 
-    asked: list[tuple[int, int]] = []
+    requested: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
-    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: requested.append(limits))
     config = uvicorn.Config("x:y", http="h11")
     config.http_protocol_class = asyncio.Protocol
     seen: list[ConnectionLimits] = []
     monkeypatch.setattr("lib.server.access.connections.limited", lambda base, limits: seen.append(limits) or base)
     limit_connections(config, ConnectionLimits(5000, 1))
-    assert asked == [(1024, 1024)]
+    assert requested == [(1024, 1024)]
     assert seen == [ConnectionLimits(768, 1)]
     assert config.backlog <= 128

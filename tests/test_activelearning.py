@@ -50,8 +50,8 @@ def test_two_users_get_different_images_until_the_lease_expires():
     leases = Leases(60, clock=lambda: now[0])
     images = Images("a", "b")
 
-    def ask(who: str) -> str | None:
-        chosen = leases.choose(First(), {"client_id": who}, images)
+    def ask(user: str) -> str | None:
+        chosen = leases.choose(First(), {"client_id": user}, images)
         return chosen["id"] if chosen else None
 
     assert ask("ada") == "a"
@@ -124,7 +124,7 @@ def test_second_user_gets_the_second_most_uncertain_image():
     leases = Leases(60)
     strategy = MostUncertain("", lambda: {"a": 0.1, "b": 0.9, "c": 0.5})
     images = Images("a", "b", "c")
-    assert [leases.choose(strategy, {"client_id": who}, images)["id"] for who in ("ada", "bob", "eve")] == [*"bca"]
+    assert [leases.choose(strategy, {"client_id": user}, images)["id"] for user in ("ada", "bob", "eve")] == [*"bca"]
 
 
 def test_review_cycles_through_labels_by_descending_disagreement():
@@ -139,7 +139,7 @@ def test_two_users_review_different_labels():
     leases = Leases(60)
     review = Review(dict)
     images = Images(labelled=("a", "b"))
-    offers = [leases.choose(review, {"client_id": who}, images) for who in ("ada", "bob", "eve")]
+    offers = [leases.choose(review, {"client_id": user}, images) for user in ("ada", "bob", "eve")]
     assert [offer and offer["id"] for offer in offers] == ["a", "b", None]
 
 

@@ -30,7 +30,7 @@ def test_server_scores_in_the_background_and_offers_reviews_in_the_end(start_ser
     series = write_small_patients(tmp_path, 4)
     server = start_server(tmp_path / "dicom", workspace=workspace, model_dir=model_dir, scored_images=2)
     wait_for_scores(workspace, 2)
-    offered = [next_sample(server, client_id=who) for who in ("ada", "bob")]
+    offered = [next_sample(server, client_id=user) for user in ("ada", "bob")]
     assert offered[0]["id"] != offered[1]["id"]
     assert offered[0]["score"] >= offered[1]["score"]
     assert "review" not in offered[0]

@@ -30,14 +30,14 @@ def test_doctor_reports_the_content_of_a_folder_without_changing_it(tmp_path):
     write_dicom_series(folder / "pt", np.zeros(grid.shape, np.int16), grid.affine, patient_id="PET", modality="PT")
     (folder / "letter.txt").write_text("Dear colleague")
     before = sorted(folder.rglob("*"))
-    said = call("doctor", folder)
+    output = call("doctor", folder)
     assert sorted(folder.rglob("*")) == before
-    assert "1 usable CT series" in said
-    assert "1 left out, 1 other files" in said
-    assert good in said
-    assert "modality PT; only CT is segmented" in said
-    assert "not a DICOM file" in said
-    assert "No problems found." in said
+    assert "1 usable CT series" in output
+    assert "1 left out, 1 other files" in output
+    assert good in output
+    assert "modality PT; only CT is segmented" in output
+    assert "not a DICOM file" in output
+    assert "No problems found." in output
 
 
 def test_doctor_fails_without_ct_series(tmp_path):
@@ -55,8 +55,8 @@ def test_labels_are_listed_and_restored(tmp_path):
     for text in ("first", "second"):
         store.save("1.2.3", "final", lambda path, text=text: path.write_text(text), {"annotator": "Ada"})
     where = ("labels", "/data/dicom", "--workspace", tmp_path)
-    said = call(*where)
-    assert said.count("Ada") == 2
+    output = call(*where)
+    assert output.count("Ada") == 2
     assert "restored from 1" in call(*where, "--image", "1.2.3", "--restore", 1)
     again = LabelStore(tmp_path / "labels")
     assert again.path(again.latest("1.2.3", "final")).read_text() == "first"

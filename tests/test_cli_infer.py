@@ -40,7 +40,7 @@ class Batch:
         change(sorted((self.folder / "B").iterdir()), break_pixels)
         self.model_dir.mkdir()
         self.serve("weights")
-        self.said = ""
+        self.printed = ""
         self._root, self._capsys, self._segmented = root, capsys, []
         monkeypatch.setattr(MyApp, "infer", self._infer)
 
@@ -56,7 +56,7 @@ class Batch:
         self._segmented.clear()
         where = ["--studies", self.folder, "--output", self.output, "--conf", "model_dir", self.model_dir]
         assert main(["infer", *map(str, [*where, *options])]) == status
-        self.said = "".join(self._capsys.readouterr())
+        self.printed = "".join(self._capsys.readouterr())
         assert len(set(self._segmented)) == len(self._segmented)
         return set(self._segmented)
 
@@ -85,10 +85,10 @@ def test_broken_series_does_not_stop_others_and_skipped_series_are_listed(batch)
     (batch.folder / "letter.txt").write_text("Dear colleague")
     before = sorted(batch.folder.rglob("*"))
     assert batch.run() == {batch.first, batch.last}
-    assert f"1 could not be made; the same command tries again:\n  {batch.broken}: Series" in batch.said
-    assert f"1 series left out:\n  {pet}: modality PT; only CT is segmented" in batch.said
-    assert "1: not a DICOM file" in batch.said
-    assert batch.said.count("3 voxels marked\n    Odd.") == 2
+    assert f"1 could not be made; the same command tries again:\n  {batch.broken}: Series" in batch.printed
+    assert f"1 series left out:\n  {pet}: modality PT; only CT is segmented" in batch.printed
+    assert "1: not a DICOM file" in batch.printed
+    assert batch.printed.count("3 voxels marked\n    Odd.") == 2
     assert sorted(batch.folder.rglob("*")) == before
     expected = {f"{uid}{suffix}" for uid in (batch.first, batch.last) for suffix in (".seg.dcm", ".json")}
     assert {path.name for path in batch.output.iterdir()} == expected | {"lesions.csv", "lesions.json"}
@@ -106,7 +106,7 @@ def test_finished_masks_are_kept_unless_series_model_or_settings_change(batch):
     written = first_seg.read_bytes()
     assert batch.run() == set()
     assert first_seg.read_bytes() == written
-    assert batch.said.count("finished before") == 2
+    assert batch.printed.count("finished before") == 2
     assert len(json.loads((batch.output / "lesions.json").read_text())["masks"]) == 2
     first_seg.unlink()
     assert batch.run() == {batch.first}
@@ -141,12 +141,12 @@ def test_one_model_version_makes_all_masks_of_a_run(batch, monkeypatch, tmp_path
     monkeypatch.setattr(MyApp, "infer", publishing)
     assert batch.run("--workspace", workspace) == {batch.first, batch.last}
     assert versions == [(first, b"weights of a version")] * 2
-    assert f"Model version {first}, {workspace}" in batch.said
+    assert f"Model version {first}, {workspace}" in batch.printed
     records = [json.loads((batch.output / f"{uid}.json").read_text()) for uid in (batch.first, batch.last)]
     assert {record["made_by"]["model_version"] for record in records} == {first}
     assert store.serving_version() == second
     assert batch.run("--workspace", workspace) == {batch.first, batch.last}
-    assert f"Model version {second}" in batch.said
+    assert f"Model version {second}" in batch.printed
 
 
 def test_killed_run_resumes(batch, monkeypatch):
@@ -184,8 +184,8 @@ def test_run_resumes_after_a_pacs_failure(orthanc, phantom_studies, tmp_path, mo
         command = ["infer", "--studies", pacs.url, "--output", str(output), "--format", "nifti", "table"]
         command += ["--conf", "model_dir", str(tmp_path / "model")]
         assert main(command) == 1
-        said = capsys.readouterr().out
-        assert said.count("failed, The PACS at") == len(truths) - 1 == said.count("did not answer") // 2
+        stdout = capsys.readouterr().out
+        assert stdout.count("failed, The PACS at") == len(truths) - 1 == stdout.count("did not answer") // 2
         assert len(segmented) == len(list(output.glob("*.nii.gz"))) == 1
         pacs.mend()
         assert main(command) == 0
@@ -211,7 +211,7 @@ def test_unsupported_format_is_reported_and_the_others_are_written(batch):
     hu[:, :4] = -1000
     write_volume(batch.folder / "crop.nii.gz", hu, GRID.affine)
     batch.run("--format", "seg", "nifti")
-    assert "no seg: The image is not a DICOM series" in batch.said
+    assert "no seg: The image is not a DICOM series" in batch.printed
     assert len(list(batch.output.glob("*.nii.gz"))) == 3
     assert batch.run("--format", "seg", "nifti") == set()
 
@@ -225,5 +225,5 @@ def test_invalid_arguments_are_explained(batch, capsys):
         (("--conf", "model_dir", batch.folder), "There is no trained model in use"),
     ):
         assert batch.run(*options) == set()
-        assert reason in batch.said
+        assert reason in batch.printed
         assert not (batch.output / ".lunglabel").exists()

@@ -248,8 +248,8 @@ def test_dciodvfy_reports_no_errors(series, tmp_path):
     for number, provenance in enumerate((MANUAL, CORRECTED)):
         path = tmp_path / f"{number}.dcm"
         stored(segmentation(corner(), SourceImages.of(metadata), provenance, INFO), path)
-        said = subprocess.run([program, path], capture_output=True, text=True).stderr
-        assert [line for line in said.splitlines() if line.startswith("Error")] == [], said
+        output = subprocess.run([program, path], capture_output=True, text=True).stderr
+        assert [line for line in output.splitlines() if line.startswith("Error")] == [], output
 
 
 def test_voxels_of_a_real_scan_keep_their_position(shared_data, tmp_path):

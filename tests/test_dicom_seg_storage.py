@@ -181,16 +181,16 @@ def test_unreachable_pacs_is_queried_once_per_pass(datastore, settings, submit, 
     """C6: not once per label."""
     for place in range(4):
         submit(datastore, (place, 2, 3))
-    work, asked = storage(datastore, settings), []
+    work, queries = storage(datastore, settings), []
 
     def away(**_):
-        asked.append(1)
+        queries.append(1)
         raise requests.ConnectionError("away")
 
     monkeypatch.setattr(datastore.client, "search_for_series", away)
     monkeypatch.setattr(work._exports, "dicom_seg", lambda record: pytest.fail("a mask was read needlessly"))
     work.store_missing()
-    assert len(asked) == 1
+    assert len(queries) == 1
 
 
 @pytest.mark.pacs

@@ -183,13 +183,13 @@ def test_doctor_reports_every_series_and_file(tmp_path, capsys):
     write(folder / "pet", "PET", modality="PT")
     (folder / "notes.txt").write_text("no image")
     assert not doctor._studies(str(folder))
-    said = capsys.readouterr().out
-    assert "usable   TILTED  12 × CT" in said
-    assert "gantry tilt of 10.0°" in said
-    assert "left out  PET" in said
-    assert "modality PT; only CT is segmented" in said
-    assert "notes.txt" in said
-    assert "1 usable CT series (1 with a warning), 1 left out, 1 other files" in said
+    output = capsys.readouterr().out
+    assert "usable   TILTED  12 × CT" in output
+    assert "gantry tilt of 10.0°" in output
+    assert "left out  PET" in output
+    assert "modality PT; only CT is segmented" in output
+    assert "notes.txt" in output
+    assert "1 usable CT series (1 with a warning), 1 left out, 1 other files" in output
 
 
 def test_series_with_invalid_headers_does_not_affect_others(catalog, tmp_path):

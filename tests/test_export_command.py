@@ -58,8 +58,8 @@ def test_latest_labels_in_every_format(labelled, tmp_path):
     before = sorted(studies.rglob("*"))
     output = tmp_path / "out"
     where = ("--studies", studies, "--workspace", workspace, "--output", output)
-    said = call(*where, "--format", "seg", "sr", "rtstruct", "nifti", "table")
-    assert "Research use only" in said
+    printed = call(*where, "--format", "seg", "sr", "rtstruct", "nifti", "table")
+    assert "Research use only" in printed
     expected = {f"{images[0]}-2", f"{images[1]}-1"}
     for suffix in (".sr.dcm", ".lesions.seg.dcm", ".rtstruct.dcm", ".nii.gz"):
         assert {path.name.removesuffix(suffix) for path in output.glob(f"*{suffix}")} == expected
@@ -82,8 +82,8 @@ def test_latest_labels_in_every_format(labelled, tmp_path):
 def test_damaged_label_is_reported_and_does_not_block_others(labelled, tmp_path):
     studies, workspace, images = labelled
     (workspace / "labels" / images[0] / "2.nii.gz").write_bytes(b"junk")
-    said = call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
-    assert f"not exported: Label 2 (final) of image {images[0]} is damaged" in said
+    printed = call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
+    assert f"not exported: Label 2 (final) of image {images[0]} is damaged" in printed
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{images[1]}-1.seg.dcm"]
 
 

@@ -179,8 +179,8 @@ def test_dciodvfy_and_dsrdump_report_no_errors(case, provenance, empty):
     dump = find_program("dsrdump", message="dsrdump is not installed: apt-get install dcmtk")
     paths = case.export(provenance, np.zeros_like(case.mask) if empty else None)
     for path in filter(None, paths):
-        said = subprocess.run([verify, path], capture_output=True, text=True).stderr
-        assert [line for line in said.splitlines() if line.startswith("Error")] == [], said
+        output = subprocess.run([verify, path], capture_output=True, text=True).stderr
+        assert [line for line in output.splitlines() if line.startswith("Error")] == [], output
     read = subprocess.run([dump, paths[0]], capture_output=True, text=True)
     assert read.returncode == 0, read.stderr
     assert not [line for line in read.stderr.splitlines() if line.startswith("E:")], read.stderr

@@ -157,5 +157,5 @@ def test_dciodvfy_reports_no_errors(series, tmp_path):
     _, metadata = series(plane="sagittal", oblique_degrees=1)
     for name, mask in (("some.dcm", corner()), ("none.dcm", np.zeros(SHAPE, np.uint8))):
         stored(mask, metadata, tmp_path / name)
-        said = subprocess.run([program, tmp_path / name], capture_output=True, text=True).stderr
-        assert [line for line in said.splitlines() if line.startswith("Error")] == [], said
+        output = subprocess.run([program, tmp_path / name], capture_output=True, text=True).stderr
+        assert [line for line in output.splitlines() if line.startswith("Error")] == [], output

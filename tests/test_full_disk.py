@@ -86,11 +86,11 @@ def test_truncated_inference_result_is_reported_and_removed(info, store, tmp_pat
     chest = write_phantom(tmp_path / "chest.nrrd", hu, affine)
     store.serve(store.manifests()[0]["version"])
     task = infer_task(info, store, tmp_path / "results")
-    asked = {"image": str(chest), "device": "cpu", "logging": "WARNING", "result_extension": ".nrrd"}
-    file, _ = task(asked)
+    request = {"image": str(chest), "device": "cpu", "logging": "WARNING", "result_extension": ".nrrd"}
+    file, _ = task(request)
     assert [str(path) for path in (tmp_path / "results").iterdir()] == [file]
     with full_disk(), pytest.raises(OSError) as error:
-        task(asked | {"result_compress": False})
+        task(request | {"result_compress": False})
     assert error.value.errno in NO_ROOM
     assert [str(path) for path in (tmp_path / "results").iterdir()] == [file]
 

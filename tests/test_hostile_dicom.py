@@ -170,9 +170,9 @@ def test_unparsable_element_does_not_reject_the_file(slice_path, tmp_path, caplo
     (metadata,) = client.retrieve_series_metadata(study, series)
     assert metadata["00280030"]["Value"]
     assert client.retrieve_frames(study, series, metadata["00080018"]["Value"][0], [1])[1]
-    said = caplog.text + "".join(capfd.readouterr())
-    assert "DOE" not in said
-    assert len(said) < 200
+    output = caplog.text + "".join(capfd.readouterr())
+    assert "DOE" not in output
+    assert len(output) < 200
 
 
 def test_damaged_file_is_reported_briefly_without_its_values(slice_path, monkeypatch):

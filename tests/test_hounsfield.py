@@ -172,7 +172,7 @@ def test_integers_with_decimals_are_kept_without_a_warning(tmp_path):
     paths = write(tmp_path / "dicom")
     for keyword, text in {"Exposure": "14.5", "XRayTubeCurrent": "199,5", "InstanceNumber": "3.0"}.items():
         set_text(paths, keyword, text)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         client = FolderClient(tmp_path / "dicom", tmp_path / "segs", tmp_path / "index.sqlite")
         client.scan()
@@ -181,7 +181,7 @@ def test_integers_with_decimals_are_kept_without_a_warning(tmp_path):
         metadata = client.retrieve_series_metadata(study, series)
         assert np.array_equal(voxels(tmp_path / "dicom"), HU)
         SourceImages.of(metadata)
-    assert [str(one.message) for one in said if "torch" not in str(one.filename)] == []
+    assert [str(one.message) for one in caught if "torch" not in str(one.filename)] == []
     for one in metadata:
         assert one["00181152"]["Value"] == [14.5]
         assert one["00181151"]["Value"] == [199.5]
