@@ -1,4 +1,4 @@
-"""Data that tests share, and the programs they start."""
+"""Shared data, fixtures and markers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from lib.processes.priority import wait_passively
 
-wait_passively()  # before PyTorch is loaded; servers that tests start inherit it, and need not start twice
+wait_passively()  # before PyTorch is loaded; servers started by tests inherit it and need not restart themselves
 
 from lib.phantoms import DemoSeries, write_demo_studies  # noqa: E402
 
@@ -21,7 +21,7 @@ pytest_plugins = [
     "tests.support.small_network",
 ]
 
-# The same examples in each run: a failure on CI is a failure here. No deadline: machines are busy.
+# Derandomized so that CI failures reproduce locally. No deadline: machines are busy.
 settings.register_profile("lunglabel", derandomize=True, database=None, deadline=None)
 settings.load_profile("lunglabel")
 
@@ -39,7 +39,7 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark a test by what its fixtures start; a test that starts something itself carries the marker already."""
+    """Mark a test by the fixtures it uses; a test that starts a program itself has an explicit marker."""
     kinds = {KIND_BY_FIXTURE[name] for name in getattr(item, "fixturenames", ()) if name in KIND_BY_FIXTURE}
     if not kinds and not NOT_UNIT & {marker.name for marker in item.iter_markers()}:
         kinds = {"unit"}
@@ -49,24 +49,24 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @dataclass(frozen=True)
 class PhantomStudies:
-    """The demo patients on disk.
+    """Demo patients on disk.
 
     Attributes:
-        directory: DICOM folder, only to be read.
-        series: what is in it, masks included.
+        directory: DICOM folder, read-only.
+        series: Its series, with masks.
     """
 
     directory: Path
     series: tuple[DemoSeries, ...]
 
     def of_patient(self, patient_id: str) -> DemoSeries:
-        """First series of a patient."""
+        """Return the first series of a patient."""
         return next(series for series in self.series if series.patient_id == patient_id)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder with the real scans that development uses; a user's clone has none."""
+    """Return the folder with real scans used in development; skip where it is missing."""
     if not SHARED_DATA.is_dir():
         pytest.skip("SKIPPED: no real CT data at ../shared/data; it is not part of this repository")
     return SHARED_DATA
@@ -74,7 +74,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def phantom_studies(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudies:
-    """Six generated patients, written once."""
+    """Write six generated patients once per session."""
     root = tmp_path_factory.mktemp("phantoms")
     series = write_demo_studies(root / "dicom", truth=root / "truth")
     return PhantomStudies(root / "dicom", tuple(series))

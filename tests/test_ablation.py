@@ -1,4 +1,4 @@
-"""The ablation: one part more in each row, everything else equal; nothing measured twice."""
+"""Ablation study: its variants, tables and training runs."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from lib.settings import load_info
 from lib.training.data_split import held_out
 
 
-def test_each_row_has_one_part_more():
+def test_each_variant_adds_one_component():
     base = load_info()
     infos = {variant.name: variant.info(base) for variant in VARIANTS}
     parts = {
@@ -37,7 +37,7 @@ def test_each_row_has_one_part_more():
     assert base == load_info()
 
 
-def test_the_table_has_mean_and_spread_over_the_seeds():
+def test_table_has_mean_and_standard_deviation_over_seeds():
     seeds = [
         {"crops": {"dice": dice, "small_tumor_recall": None, "lesion_recall": 1.0, "false_positives_per_scan": 20}}
         for dice in (0.5, 0.7)
@@ -49,7 +49,7 @@ def test_the_table_has_mean_and_spread_over_the_seeds():
 
 @pytest.fixture
 def crops(tmp_path, monkeypatch):
-    """Crops of two patients to train on and one held out; a network that trains in no time."""
+    """Return a folder with crops of two training patients and one held out; the network is tiny."""
     info = load_info()
     info["network"]["channels"] = [4, 8]
     monkeypatch.setattr(ablation, "load_info", lambda: json.loads(json.dumps(info)))
@@ -66,7 +66,7 @@ def crops(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_variant_is_trained_once_for_each_seed_and_measured(crops, monkeypatch):
+def test_each_variant_is_trained_once_per_seed_and_evaluated(crops, monkeypatch):
     parser = argparse.ArgumentParser()
     ablation.add_arguments(parser)
     words = ["--images", crops / "images", "--masks", crops / "masks", "--output", crops / "out"]
@@ -76,9 +76,9 @@ def test_every_variant_is_trained_once_for_each_seed_and_measured(crops, monkeyp
     assert ablation.run(args) == 0
     results = json.loads((crops / "out" / "ablation.json").read_text())["results"]
     assert {name: len(seeds) for name, seeds in results.items()} == {"hybrid": 2, "crf": 2, "slice": 2}
-    assert results["crf"][0]["crops"]["n"] == 1  # the patient held out
+    assert results["crf"][0]["crops"]["n"] == 1  # the held-out patient
     manifests = sorted(path.parent.relative_to(crops / "out").as_posix() for path in crops.rglob("manifest.json"))
-    assert manifests == ["hybrid/0", "hybrid/1", "slice/0", "slice/1"]  # the CRF needs no training of its own
+    assert manifests == ["hybrid/0", "hybrid/1", "slice/0", "slice/1"]  # the CRF variant reuses the training of hybrid
     assert (crops / "out" / "ablation.md").read_text().count("\n| ") == 3
 
     monkeypatch.setattr(ablation, "fit", lambda *_, **__: pytest.fail("trained again"))

@@ -1,4 +1,4 @@
-"""Under which names, and on which addresses, the server is reached."""
+"""Host names and addresses at which the server may be reached."""
 
 import asyncio
 import socket
@@ -43,27 +43,27 @@ RULES = load_info()["config"]["server"]
         (None, False),
     ],
 )
-def test_a_local_server_answers_to_loopback_names_only(host, allowed):
-    """S4: a page whose name was made to resolve to this machine is not answered."""
+def test_local_server_accepts_only_loopback_names(host, allowed):
+    """S4: protection against DNS rebinding."""
     assert AllowedHosts(LOCAL).allow(host) is allowed
 
 
-def test_a_server_for_the_network_answers_to_its_own_names_and_those_allowed():
-    """S4: the machine's names and addresses where the server listens on them, and those configured."""
+def test_network_server_accepts_its_own_and_configured_names():
+    """S4: names and addresses of the machine, and those of allowed_hosts."""
     own = socket.gethostname()
     assert not AllowedHosts(LOCAL).allow(f"{own}.example:8000")
     hosts = AllowedHosts(OPEN, parse_hosts("Lung.example.org, 10.11.12.13  [fd00::7]"))
     for host in (own, "lung.example.org:443", "10.11.12.13", "[fd00:0::7]:8000"):
         assert hosts.allow(host), host
-    assert hosts.allow("192.0.2.9:8000", "192.0.2.9"), "the address that the connection came in at"
+    assert hosts.allow("192.0.2.9:8000", "192.0.2.9"), "the local address of the connection"
     assert hosts.allow("192.0.2.9", "::ffff:192.0.2.9")
     assert not hosts.allow("192.0.2.10", "192.0.2.9")
     assert not hosts.allow("other.example.org")
 
 
 @pytest.mark.parametrize("text", ["http://lung.example.org", "*", "lung.example.org:8000", "a/b"])
-def test_what_is_no_name_cannot_be_allowed(text):
-    """S4: allowed_hosts takes names and addresses."""
+def test_allowed_hosts_rejects_urls_ports_and_wildcards(text):
+    """S4"""
     with pytest.raises(UserError, match="must be a name such as"):
         parse_hosts(text)
 
@@ -83,8 +83,8 @@ def test_what_is_no_name_cannot_be_allowed(text):
         (("no-such-host.invalid",), False),
     ],
 )
-def test_listening_beyond_this_machine_is_refused_unless_allowed(hosts, local):
-    """S5: the sentence says how to stay local and how to allow it; allowed, the danger is told."""
+def test_listening_on_the_network_requires_allow_network(hosts, local):
+    """S5: the error explains how to stay local or allow it; the open server logs a warning."""
     listening = Listening(hosts, 8000)
     assert listening.is_local is local
     if local:
@@ -97,8 +97,8 @@ def test_listening_beyond_this_machine_is_refused_unless_allowed(hosts, local):
     assert "can read and change everything" in open_network_warning(listening)
 
 
-def test_the_address_that_is_told_is_the_true_one():
-    """S5: https, IPv6, and what other machines open."""
+def test_reported_url_matches_the_listening_address():
+    """S5: https, IPv6, and the URL for other machines."""
     assert LOCAL.url == "http://127.0.0.1:8000"
     assert Listening(("::1",), 8443, https=True).url == "https://[::1]:8443"
     assert Listening(("::",), 8443, https=True).url == "https://[::1]:8443"
@@ -106,8 +106,8 @@ def test_the_address_that_is_told_is_the_true_one():
     assert OPEN.network_url == f"http://{socket.gethostname()}:8000"
 
 
-def test_keycloak_and_a_root_path_are_refused():
-    """S6, R14: neither works, so neither starts."""
+def test_keycloak_and_root_path_are_rejected():
+    """S6, R14: neither is supported, so the server does not start."""
     with pytest.raises(UserError, match="MONAI_LABEL_AUTH_ENABLE"):
         check_start(LOCAL, RULES, login_by_keycloak=True)
     with pytest.raises(UserError, match=r"--root_path /lung/ai is not supported.*allowed_hosts"):
@@ -116,14 +116,14 @@ def test_keycloak_and_a_root_path_are_refused():
 
 @pytest.mark.parametrize("name", ["max_upload_mb", "max_stow_mb", "head_seconds", "body_seconds", "max_connections"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), 1e9])
-def test_limits_have_ranges(name, value):
-    """S9, S10: a limit that is none is refused at start."""
+def test_rejects_limits_out_of_range(name, value):
+    """S9, S10"""
     with pytest.raises(UserError, match=f"--conf {name} must be"):
         Settings.from_conf("studies", {name: str(value)})
 
 
-def test_the_running_server_says_where_it_listens():
-    """S5: found from within the application's start, as configured or by the sockets that were handed over."""
+def test_listening_address_of_the_running_server():
+    """S5: from within the application's startup, from the configuration or the inherited sockets."""
 
     def found_in(config: uvicorn.Config, sockets: list[socket.socket] | None = None) -> Listening:
         found = []
@@ -148,8 +148,8 @@ def test_the_running_server_says_where_it_listens():
         assert found_in(config, [one]) == Listening(("127.0.0.1",), one.getsockname()[1])
 
 
-def test_no_server_no_rules_and_an_unknown_one_is_refused():
-    """S5: trainings and commands listen nowhere; of another server nobody knows where it does."""
+def test_rules_need_a_known_server():
+    """S5: trainings and commands have no server; an unknown server is rejected because its address is unknown."""
     assert rules_at_start(RULES) is None
 
     async def start() -> None:

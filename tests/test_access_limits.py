@@ -1,4 +1,4 @@
-"""Limits of size, time and number, on a small server with real sockets."""
+"""Limits of size, time and number of connections, on a small server with real sockets."""
 
 import asyncio
 import contextlib
@@ -23,12 +23,12 @@ from lib.server.access.middleware import Access, BodyLimits
 from lib.server.access.route_table import Body
 
 UPLOAD_LIMIT = 300_000
-WAIT = 60  # seconds until a test gives up; none waits so long
+WAIT = 60  # timeout in seconds, never reached in a passing test
 
 
 @contextlib.contextmanager
 def serving(connections: int = 64, head: float = 30, timeout: float = 30) -> Iterator[tuple[str, int]]:
-    """A server behind `Access` that counts what it read."""
+    """Run a server behind `Access` that responds with the number of bytes read."""
     app = FastAPI()
 
     @app.put("/datastore/label")
@@ -72,7 +72,7 @@ def connected(address: tuple[str, int], text: str = "") -> Iterator[socket.socke
 
 
 def answer(connection: socket.socket) -> bytes:
-    """All that comes until the server closes; empty where it closes without a word."""
+    """Return everything received until the server closes the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while part := connection.recv(1 << 16):
@@ -101,8 +101,8 @@ HEAD = "Host: localhost\r\nConnection: close\r\n"
     ],
 )
 @pytest.mark.parametrize("connection", ["keep-alive", "close"])
-def test_a_body_above_the_limit_is_413(address, method, path, size, chunked, connection):
-    """S9: by its length before it is read, and by counting where no length is told; the answer arrives."""
+def test_body_above_the_limit_is_413(address, method, path, size, chunked, connection):
+    """S9: by Content-Length before reading, and by counting a chunked body; the response arrives."""
     head = b'--b\r\nContent-Disposition: form-data; name="label"; filename="label.bin"\r\n\r\n'
     body = head + b"x" * (size - len(head))
     parts = (body[i : i + 65_536] for i in range(0, size, 65_536))
@@ -111,27 +111,27 @@ def test_a_body_above_the_limit_is_413(address, method, path, size, chunked, con
     assert reply.status_code == 413, reply.text
     assert "larger than" in reply.json()["detail"]
     settings = {"/datastore/label": "max_upload_mb", "/proxy/dicom/wado/studies": "max_stow_mb"}
-    if path in settings:  # whether claimed or counted
+    if path in settings:  # for Content-Length and chunked bodies alike
         assert f"--conf {settings[path]}" in reply.json()["detail"]
 
 
-def test_what_is_claimed_is_enough_for_a_refusal(address):
+def test_content_length_above_the_limit_is_rejected_before_the_body(address):
     """S9: a client that waits for 100 Continue never sends its body."""
     text = f"PUT /datastore/label HTTP/1.1\r\n{HEAD}Expect: 100-continue\r\nContent-Length: {10 << 30}\r\n\r\n"
     with connected(address, text) as connection:
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413")
 
 
-def test_what_is_within_the_limit_is_taken(address):
-    """S9: up to the limit."""
+def test_body_up_to_the_limit_is_accepted(address):
+    """S9"""
     files = {"label": ("label.bin", b"x" * (UPLOAD_LIMIT - 1000))}
     assert requests.put(url(address, "/datastore/label"), files=files, timeout=WAIT).json() == UPLOAD_LIMIT - 1000
     store = url(address, "/proxy/dicom/wado/studies")
     assert requests.post(store, data=iter([b"x" * 5000, b"x" * 5000]), timeout=WAIT).json() == 10_000
 
 
-def test_every_answer_has_the_security_headers(address):
-    """S20: also refusals, and what is not there."""
+def test_every_response_has_the_security_headers(address):
+    """S20: including errors."""
     for path, host in (("/datastore/image", "localhost"), ("/nowhere", "localhost"), ("/info/", "rebind.test")):
         with requests.get(url(address, path), headers={"Host": host}, stream=True, timeout=WAIT) as reply:
             assert "frame-ancestors 'none'" in reply.headers["Content-Security-Policy"]
@@ -146,14 +146,14 @@ def test_every_answer_has_the_security_headers(address):
     ["", "GET /info/ HTTP/1.1\r\nHost: loc", "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\nGET /"],
     ids=["idle", "half a head", "half a second head"],
 )
-def test_a_head_that_does_not_come_is_not_waited_for(text):
-    """S10: idle connections and slow headers are closed."""
+def test_idle_connections_and_incomplete_headers_time_out(text):
+    """S10"""
     with serving(head=0.5) as address, connected(address, text) as connection:
         assert len(answer(connection).split(b"HTTP/1.1")) <= 2
 
 
-def test_a_head_that_drips_is_not_waited_for():
-    """S10: a byte now and then does not keep a connection open."""
+def test_slowly_sent_headers_time_out():
+    """S10: sending a byte now and then does not keep a connection open."""
     with serving(head=0.5) as address, connected(address, "GET /info/ HTTP/1.1\r\nX: ") as connection:
         deadline = time.monotonic() + WAIT
         with pytest.raises(OSError):
@@ -163,8 +163,8 @@ def test_a_head_that_drips_is_not_waited_for():
 
 
 @pytest.mark.parametrize("path", ["PUT /datastore/label", "POST /proxy/dicom/wado/studies"])
-def test_a_body_that_does_not_come_is_408(path):
-    """S10: a body may be slow, but not come to a halt."""
+def test_stalled_body_is_408(path):
+    """S10"""
     text = f"{path} HTTP/1.1\r\n{HEAD}Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 900\r\n\r\n--b"
     with serving(timeout=0.5) as address, connected(address, text) as connection:
         reply = answer(connection)
@@ -172,8 +172,8 @@ def test_a_body_that_does_not_come_is_408(path):
     assert "too slowly" in json.loads(reply.partition(b"\r\n\r\n")[2])["detail"]
 
 
-def test_more_connections_than_the_limit_are_503_and_who_comes_later_is_served(caplog, monkeypatch):
-    """S10: a flood of idle connections keeps nobody out for long, and the log is short."""
+def test_connection_flood_is_503_and_later_clients_are_served(caplog, monkeypatch):
+    """S10: a flood of idle connections locks nobody out for long and does not fill the log."""
     monkeypatch.setattr(connections, "_EVICTABLE_SECONDS", 3600)  # a slow machine takes longer than 2 s for the flood
     with serving(connections=16) as address, contextlib.ExitStack() as flood, caplog.at_level(logging.WARNING):
         idle = [flood.enter_context(connected(address)) for _ in range(300)]
@@ -188,8 +188,8 @@ def test_more_connections_than_the_limit_are_503_and_who_comes_later_is_served(c
         assert len([record for record in caplog.records if "connections" in record.getMessage()]) <= 25
 
 
-def test_connections_with_work_are_not_given_up_for_new_ones():
-    """S10: only idle ones make room."""
+def test_busy_connections_are_not_evicted():
+    """S10: only idle ones are."""
     text = f"POST /proxy/dicom/wado/studies HTTP/1.1\r\n{HEAD}Content-Length: 100\r\n\r\n"
     with serving(connections=8) as address, contextlib.ExitStack() as busy:
         at_work = [busy.enter_context(connected(address, text)) for _ in range(8)]
@@ -202,18 +202,18 @@ def test_connections_with_work_are_not_given_up_for_new_ones():
                 one.recv(1)
 
 
-def test_the_limit_leaves_files_for_work(monkeypatch):
-    """S10: with 1,024 file descriptors fewer connections are taken than they would allow."""
+def test_connection_limit_leaves_file_descriptors_for_other_files(monkeypatch):
+    """S10: with 1,024 file descriptors, fewer connections are allowed than configured."""
     import resource
 
-    asked: list[tuple[int, int]] = []
+    requested: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
-    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: requested.append(limits))
     config = uvicorn.Config("x:y", http="h11")
     config.http_protocol_class = asyncio.Protocol
     seen: list[ConnectionLimits] = []
     monkeypatch.setattr("lib.server.access.connections.limited", lambda base, limits: seen.append(limits) or base)
     limit_connections(config, ConnectionLimits(5000, 1))
-    assert asked == [(1024, 1024)]
+    assert requested == [(1024, 1024)]
     assert seen == [ConnectionLimits(768, 1)]
     assert config.backlog <= 128

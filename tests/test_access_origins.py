@@ -1,4 +1,4 @@
-"""Which requests come from somebody else's page."""
+"""Detection of requests from foreign pages."""
 
 import pytest
 
@@ -32,13 +32,13 @@ def is_foreign(method: str, headers: dict[str, str], *, expensive: bool = False,
         ({"origin": "http://127.0.0.1:8001"}, True),
         ({"origin": "http://127.0.0.1:8000.evil.example"}, True),
         ({"origin": "http://["}, True),
-        ({**BROWSER}, True),  # a browser that says nothing of where it comes from
+        ({**BROWSER}, True),  # a browser without Origin, Referer or Sec-Fetch-Site
         ({**BROWSER, "referer": "http://127.0.0.1:8000/ohif/"}, False),
         ({**BROWSER, "referer": "http://evil.example/127.0.0.1:8000"}, True),
     ],
 )
-def test_what_changes_something_is_for_own_pages_and_programs(method, headers, foreign):
-    """S2: simple requests of another page are refused."""
+def test_unsafe_methods_are_for_own_pages_and_programs(method, headers, foreign):
+    """S2: simple requests of foreign pages are rejected."""
     assert is_foreign(method, {**HOST, **headers}) is foreign
     assert is_foreign(method, {**HOST, **headers}, page=True) is foreign
 
@@ -49,19 +49,19 @@ def test_what_changes_something_is_for_own_pages_and_programs(method, headers, f
         (HOST, False),
         ({**BROWSER, "sec-fetch-site": "same-origin"}, False),
         ({**BROWSER, "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}, True),
-        # Over plain HTTP to another machine no browser sends Sec-Fetch-Site.
+        # Browsers do not send Sec-Fetch-Site over plain HTTP to another machine.
         (BROWSER, True),
         ({**BROWSER, "referer": "http://evil.example/"}, True),
         ({**BROWSER, "referer": "http://127.0.0.1:8000/ohif/monai-label?StudyInstanceUIDs=1.2"}, False),
     ],
 )
-def test_what_costs_something_is_for_own_pages_and_programs(headers, foreign):
-    """S2: <img src=…/attention/UID> on another page starts no inference."""
+def test_expensive_reads_are_for_own_pages_and_programs(headers, foreign):
+    """S2: <img src=…/attention/UID> on a foreign page starts no inference."""
     assert is_foreign("GET", headers, expensive=True) is foreign
 
 
-def test_a_link_leads_to_pages_only():
-    """S2: navigation is answered where the table has a page; frames and data are not."""
+def test_foreign_links_open_pages_only():
+    """S2: navigation to a page is allowed; frames and data are not."""
     opened = {**BROWSER, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert not is_foreign("GET", opened, page=True)
     assert is_foreign("GET", opened)
@@ -69,7 +69,7 @@ def test_a_link_leads_to_pages_only():
     assert is_foreign("GET", {**HOST, **FOREIGN})
 
 
-def test_what_the_user_allows_is_allowed():
+def test_configured_origins_are_allowed():
     """S2: MONAI_LABEL_CORS_ORIGINS."""
     allowed = {"http://viewer.example"}
     headers = {**HOST, "origin": "http://viewer.example", "sec-fetch-site": "cross-site"}

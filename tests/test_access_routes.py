@@ -1,4 +1,4 @@
-"""The table of routes is all that the application has."""
+"""The route table against the routes of the application."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ from lib.settings import load_info
 
 @pytest.fixture(scope="module")
 def application() -> FastAPI:
-    """MONAI Label's own application with this app in it, as the server has them."""
+    """Yield MONAI Label's application with this app installed, as the server has it."""
     from monailabel.app import app as server
 
     from lib.server.install import install
@@ -30,23 +30,23 @@ def application() -> FastAPI:
     install(server, SimpleNamespace(), folder_router(SimpleNamespace(), Path("uploads")), rules)
     yield server
     server.router.routes[:], server.middleware_stack = before
-    del sys.modules["monailabel.app"]  # by which a process is known to be a server
+    del sys.modules["monailabel.app"]  # its presence marks a process as a server
 
 
 def pairs(routes) -> list[tuple[str, str]]:
     found = []
     for context in iter_route_contexts(list(routes)):
-        assert isinstance(context.original_route, Route), f"{context.original_route} is no single route"
+        assert isinstance(context.original_route, Route), f"{context.original_route} is not a plain route"
         found += [(method, re.sub(r"{\w+", "{", context.path)) for method in context.methods]
     return found
 
 
-def test_the_application_has_exactly_the_routes_of_the_table(application):
-    """S19, S20: no stock route of MONAI Label slips through, and none of ours is lost."""
+def test_application_has_exactly_the_routes_of_the_table(application):
+    """S19, S20: no unlisted route of MONAI Label is served, and none of ours is missing."""
     table = [(spec.method, re.sub(r"{\w+", "{", spec.path)) for spec in ROUTES]
     assert len(set(table)) == len(table)
     found = pairs(application.router.routes)
-    assert len(set(found)) == len(found), "each is there once"
+    assert len(set(found)) == len(found), "duplicate route"
     assert set(found) <= set(table)
     assert {pair for pair in set(table) - set(found) if not pair[1].endswith("/dicom/{}/{:path}")} == set()
     assert not [
@@ -54,15 +54,15 @@ def test_the_application_has_exactly_the_routes_of_the_table(application):
     ]
 
 
-def test_each_route_says_why_it_is_there():
-    """S19: no row without a reason."""
+def test_every_route_has_a_reason():
+    """S19"""
     assert all(spec.reason for spec in ROUTES)
     unsafe = [spec for spec in ROUTES if spec.method not in ("GET", "HEAD")]
     assert not [spec for spec in unsafe if spec.page]
 
 
-def test_a_route_that_an_upgrade_brings_is_left_out():
-    """S20: routes, mounted applications and nested routers that nobody listed."""
+def test_unlisted_routes_are_removed():
+    """S20: routes, mounts and nested routers that an upgrade may add."""
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     nested, inner = APIRouter(prefix="/nested"), APIRouter()
 
@@ -93,12 +93,12 @@ def test_a_route_that_an_upgrade_brings_is_left_out():
         ("GET", "/datastore/label", Body.SMALL),
     ],
 )
-def test_what_may_be_sent_depends_on_the_route(method, path, body):
+def test_body_limit_depends_on_the_route(method, path, body):
     """S9: parameters are small; images and DICOM objects are not."""
     assert find_route(method, path).body == body
 
 
-def test_c8_a_list_that_makes_volumes_costs():
+def test_c8_datastore_listing_is_expensive():
     assert find_route("GET", "/datastore/").expensive
 
 

@@ -1,4 +1,4 @@
-"""Who is let in by the real server, started as a user starts it."""
+"""Access control of the real server, started like a user starts it."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ PLANTED = "from pathlib import Path; Path('planted-was-run').touch()\n"
 
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory) -> Path:
-    """The command as `make install` puts it into a virtual environment, in a folder with a space."""
+    """Return the command as installed by `make install`, in a virtual environment whose path has a space."""
     environment = Path(sys.prefix)
     copy = tmp_path_factory.mktemp("virtual env")
     (copy / "bin").mkdir()
@@ -34,7 +34,7 @@ def launcher(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def start(launcher, phantom_studies, tmp_path_factory) -> list[str]:
-    """A start without --host, which MONAI Label takes for every address."""
+    """Return a start command without --host, for which MONAI Label listens on every address."""
     workspace = tmp_path_factory.mktemp("workspace")
     studies = phantom_studies.of_patient("LUNG-003").directory
     command = ["sh", str(launcher), "start_server", "--app", str(APP_DIR), "--studies", str(studies)]
@@ -43,7 +43,7 @@ def start(launcher, phantom_studies, tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def server(start, tmp_path_factory) -> Iterator[ServerProcess]:
-    """A server for the network, started in a folder with a module of somebody else."""
+    """Yield a network server started in a folder with a planted module."""
     directory, port = tmp_path_factory.mktemp("server"), free_port()
     (directory / "xml.py").write_text(PLANTED)
     command = [
@@ -63,7 +63,7 @@ def server(start, tmp_path_factory) -> Iterator[ServerProcess]:
         yield running
 
 
-def test_a_start_for_the_network_without_a_login_is_refused(start, tmp_path):
+def test_network_start_without_login_is_refused(start, tmp_path):
     """S5: plain `monailabel start_server` listens on every address."""
     command = [*start, "--port", str(free_port())]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
@@ -75,8 +75,8 @@ def test_a_start_for_the_network_without_a_login_is_refused(start, tmp_path):
     assert "Traceback" not in ended.stderr
 
 
-def test_a_server_for_the_network_says_so(server):
-    """S5: at the start and on the status page."""
+def test_network_server_warns(server):
+    """S5: in the log and on the status page."""
     port = server.url.rpartition(":")[2]
     warning = f"Everybody who can reach http://{socket.gethostname()}:{port} can read and change everything here"
     assert f"WARNING: {warning}" in server.log_text()
@@ -86,7 +86,7 @@ def test_a_server_for_the_network_says_so(server):
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
 @pytest.mark.parametrize("path", ["/info/", "/train/", "/datastore/label", "/nowhere", "/ohif/"])
-def test_names_of_others_get_no_answer(server, method, path):
+def test_foreign_host_names_are_rejected(server, method, path):
     """S4: DNS rebinding."""
     answer = requests.request(method, server.url + path, headers={"Host": "rebind.test"})
     assert answer.status_code == 400
@@ -95,13 +95,13 @@ def test_names_of_others_get_no_answer(server, method, path):
 
 
 @pytest.mark.parametrize("host", ["localhost", "lung.example:443", socket.gethostname()])
-def test_own_names_and_those_allowed_are_answered(server, host):
-    """S4: the names of this machine, and what was configured."""
+def test_own_and_allowed_host_names_are_accepted(server, host):
+    """S4"""
     assert requests.get(f"{server.url}/info/", headers={"Host": host}).status_code == 200
 
 
-def test_pages_of_MONAI_Label_that_load_from_elsewhere_are_gone(server):
-    """S19: `/docs` is gone, `/` leads to the status page, `/logs/` is text."""
+def test_no_page_loads_from_other_hosts(server):
+    """S19: `/docs` is gone, `/` redirects to the status page, `/logs/` is text."""
     assert requests.get(f"{server.url}/docs").status_code == 404
     assert requests.get(f"{server.url}/").url == f"{server.url}/status"
     log = requests.get(f"{server.url}/logs/", params={"html": "true"})
@@ -115,7 +115,7 @@ def test_pages_of_MONAI_Label_that_load_from_elsewhere_are_gone(server):
         assert requests.get(f"{server.url}/ohif/{path}").status_code == 404
 
 
-def test_no_client_forges_a_line_of_the_log(server):
+def test_clients_cannot_inject_log_lines(server):
     """Low: %0a in a path."""
     requests.delete(f"{server.url}/session/x%0aFORGED-LINE")
     requests.get(f"{server.url}/viewer/case", params={"image": "x\nFORGED-LINE"})
@@ -125,8 +125,8 @@ def test_no_client_forges_a_line_of_the_log(server):
     assert not [line for line in log.splitlines() if line.startswith("FORGED-LINE")]
 
 
-def test_a_module_in_the_current_folder_is_not_run(server, tmp_path):
-    """Low: neither by the server nor by the training that it starts."""
+def test_modules_in_the_current_folder_are_not_imported(server, tmp_path):
+    """Low: neither by the server nor by a training it starts."""
     assert not list(server.log.parent.glob("planted*"))
     (tmp_path / "xml.py").write_text(PLANTED)
     code = (

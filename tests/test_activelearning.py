@@ -1,4 +1,4 @@
-"""Which image is offered next: nobody gets what another one was just offered."""
+"""Strategies that select the next image, and leases that keep users apart."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from lib.activelearning.uncertainty import MEASURES, probability_maps, uncertain
 
 
 class Images:
-    """The part of a datastore that strategies ask for."""
+    """The datastore methods used by strategies."""
 
     def __init__(self, *names: str, labelled: tuple[str, ...] = ()) -> None:
         self.names = list(names)
@@ -22,20 +22,20 @@ class Images:
         return list(self.labelled)
 
 
-def test_last_is_the_other_end_of_first():
+def test_last_selects_the_opposite_of_first():
     images = Images("b", "c", "a")
     assert First()({}, images)["id"] == "a"
     assert Last()({}, images)["id"] == "c"
     assert Last()({}, Images()) is None
 
 
-def test_random_offers_every_image_and_asks_for_no_pause():
+def test_random_offers_every_image():
     images = Images("a", "b", "c")
     assert {Random()({}, images)["id"] for _ in range(200)} == {"a", "b", "c"}
     assert Random()({}, Images()) is None
 
 
-def test_random_can_be_repeated():
+def test_random_is_reproducible_with_a_seed():
     images = Images(*"abcdefgh")
 
     def draw(seed: int) -> list[str]:
@@ -45,13 +45,13 @@ def test_random_can_be_repeated():
     assert draw(1) == draw(1) != draw(2)
 
 
-def test_two_people_get_different_images_until_the_lease_ends():
+def test_two_users_get_different_images_until_the_lease_expires():
     now = [0.0]
     leases = Leases(60, clock=lambda: now[0])
     images = Images("a", "b")
 
-    def ask(who: str) -> str | None:
-        chosen = leases.choose(First(), {"client_id": who}, images)
+    def ask(user: str) -> str | None:
+        chosen = leases.choose(First(), {"client_id": user}, images)
         return chosen["id"] if chosen else None
 
     assert ask("ada") == "a"
@@ -62,8 +62,8 @@ def test_two_people_get_different_images_until_the_lease_ends():
     assert ask("eve") == "a"
 
 
-def test_readers_with_the_same_client_id_or_none_do_not_share_a_lease():
-    """C11 and the low row on leases: Slicer's clients all call themselves the same, others give no id at all."""
+def test_users_with_the_same_or_no_client_id_do_not_share_a_lease():
+    """C11 and the low row on leases: all Slicer clients use the same id, other clients send none."""
     for client in ({}, {"client_id": "user-xyz"}):
         leases, images = Leases(60), Images("a", "b")
         readers = [{**client, "asker": f"@10.0.0.{number}"} for number in (1, 2)]
@@ -71,8 +71,8 @@ def test_readers_with_the_same_client_id_or_none_do_not_share_a_lease():
         assert leases.choose(First(), readers[0], images)["id"] == "a"
 
 
-def test_leases_are_dropped_when_they_end_and_when_the_label_comes():
-    """C11: they were kept for ever."""
+def test_leases_are_released_on_expiry_and_on_submission():
+    """C11: they were kept forever."""
     now = [0.0]
     leases = Leases(60, clock=lambda: now[0])
     images = Images("a", "b")
@@ -86,8 +86,8 @@ def test_leases_are_dropped_when_they_end_and_when_the_label_comes():
     assert len(leases) == 1
 
 
-def test_who_skips_through_the_cases_leaves_them_to_others():
-    """C11: the number of leases is bounded."""
+def test_number_of_leases_per_user_is_bounded():
+    """C11: skipped cases become available to others."""
     leases = Leases(60)
     names = [f"{number:03}" for number in range(100)]
     for name in names:
@@ -97,7 +97,7 @@ def test_who_skips_through_the_cases_leaves_them_to_others():
     assert leases.choose(First(), {"client_id": "bob"}, Images(*names[92:])) is None
 
 
-def test_a_labelled_image_is_not_offered_again():
+def test_labelled_image_is_not_offered_again():
     leases = Leases(60)
     images = Images("a", "b")
     assert leases.choose(First(), {"client_id": "ada"}, images)["id"] == "a"
@@ -105,7 +105,7 @@ def test_a_labelled_image_is_not_offered_again():
     assert leases.choose(First(), {"client_id": "ada"}, images)["id"] == "b"
 
 
-def test_the_most_uncertain_comes_first_and_what_has_no_score_waits():
+def test_most_uncertain_image_comes_first_and_unscored_images_last():
     scores = {"a": 0.2, "b": 0.71234, "labelled": 0.9}
     strategy = MostUncertain("", lambda: scores)
     images = Images("a", "b", "unscored")
@@ -115,19 +115,19 @@ def test_the_most_uncertain_comes_first_and_what_has_no_score_waits():
     assert strategy({}, Images()) is None
 
 
-def test_without_any_score_every_image_may_come():
+def test_without_scores_any_image_is_offered():
     images = Images("a", "b", "c")
     assert {MostUncertain("", dict)({}, images)["id"] for _ in range(200)} == {"a", "b", "c"}
 
 
-def test_the_second_person_gets_the_second_most_uncertain():
+def test_second_user_gets_the_second_most_uncertain_image():
     leases = Leases(60)
     strategy = MostUncertain("", lambda: {"a": 0.1, "b": 0.9, "c": 0.5})
     images = Images("a", "b", "c")
-    assert [leases.choose(strategy, {"client_id": who}, images)["id"] for who in ("ada", "bob", "eve")] == [*"bca"]
+    assert [leases.choose(strategy, {"client_id": user}, images)["id"] for user in ("ada", "bob", "eve")] == [*"bca"]
 
 
-def test_review_goes_round_the_labels_that_differ_most_first():
+def test_review_cycles_through_labels_by_descending_disagreement():
     review = Review(lambda: {"a": 0.1, "b": 0.91239})
     images = Images(labelled=("a", "b", "never compared"))
     assert review({}, images) == {"id": "b", "review": True, "disagreement": 0.9124}
@@ -135,23 +135,23 @@ def test_review_goes_round_the_labels_that_differ_most_first():
     assert review({}, Images()) is None
 
 
-def test_two_people_review_different_labels():
+def test_two_users_review_different_labels():
     leases = Leases(60)
     review = Review(dict)
     images = Images(labelled=("a", "b"))
-    offers = [leases.choose(review, {"client_id": who}, images) for who in ("ada", "bob", "eve")]
+    offers = [leases.choose(review, {"client_id": user}, images) for user in ("ada", "bob", "eve")]
     assert [offer and offer["id"] for offer in offers] == ["a", "b", None]
 
 
 def lesion(confidence: float) -> torch.Tensor:
-    """A lesion of 1000 mm³ in voxels of 1 mm³, as probable as is said."""
+    """Return a probability map with a lesion of 1000 mm³ in voxels of 1 mm³."""
     probability = torch.full((32, 32, 16), 0.001)
     probability[8:18, 8:18, 3:13] = confidence
     return probability
 
 
 @pytest.mark.parametrize("measure", ["uncertainty", "entropy"])
-def test_uncertainty_falls_with_confidence_and_not_with_size(measure):
+def test_uncertainty_depends_on_confidence_and_not_on_size(measure):
     sure, likely, torn = (uncertainty(measure, [lesion(confidence)], 1.0) for confidence in (0.999, 0.8, 0.55))
     assert 0 <= sure < 0.05 < likely < torn <= 1
     twice = torch.cat([lesion(0.55), lesion(0.55)])
@@ -159,18 +159,18 @@ def test_uncertainty_falls_with_confidence_and_not_with_size(measure):
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_where_nothing_is_suspected_there_is_no_uncertainty(measure):
+def test_uncertainty_without_findings_is_zero(measure):
     maps = probability_maps(measure, lambda volume: volume[0], lesion(0.04)[None])
     assert uncertainty(measure, maps, 1.0) == pytest.approx(0, abs=1e-6)
 
 
-def test_expected_dice_by_hand():
+def test_expected_dice_matches_manual_calculation():
     # Mask 1000 voxels of 0.8: expected overlap 2 * 800 / (800 + 1000), smoothed by a ball of 4 mm, 33.5 voxels.
     expected = 1 - (1600 + 33.51) / (1800 + 33.51)
     assert uncertainty("uncertainty", [lesion(0.8)], 1.0) == pytest.approx(expected, abs=1e-4)
 
 
-def test_disagreement_is_that_of_the_mirror_images():
+def test_disagreement_compares_mirrored_predictions():
     def same_everywhere(volume):
         return volume[0]
 
@@ -187,6 +187,6 @@ def test_disagreement_is_that_of_the_mirror_images():
     assert len(probability_maps("uncertainty", same_everywhere, volume)) == 1
 
 
-def test_an_unknown_measure_is_told():
+def test_rejects_an_unknown_measure():
     with pytest.raises(ValueError, match="no measure 'x'"):
         uncertainty("x", [lesion(0.5)], 1.0)

@@ -1,4 +1,4 @@
-"""Scores: made once for each image, model and label; kept over a restart; nobody has to wait for them."""
+"""Scoring of images: cached per image, model and label, and done in the background."""
 
 import threading
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ GRID = Acquisition(shape=(8, 48, 48), spacing=(10.0, 7.0, 7.0))
 
 
 class Datastore:
-    """The part of the datastore that scoring asks for, over files of one phantom each."""
+    """The datastore methods used by scoring, over one phantom file per image."""
 
     def __init__(self, folder, *names):
         self.folder = folder
@@ -63,7 +63,7 @@ class Datastore:
 
 @pytest.fixture
 def models(store):
-    """Two versions, the first of which serves."""
+    """Return a store with two versions, the first of which serves."""
     store.serve(store.manifests()[0]["version"])
     return store
 
@@ -75,7 +75,7 @@ def datastore(tmp_path):
 
 @pytest.fixture
 def start(info, models, tmp_path):
-    """``start()``: a server that has just begun; ``.batches`` counts its forward passes."""
+    """Return ``start()``, which builds the scoring of a fresh server; ``.batches`` counts its forward passes."""
 
     def start(at_most=10):
         batches = []
@@ -97,7 +97,7 @@ def score_all(scoring, datastore):
     return scoring({}, datastore)["scored"]
 
 
-def test_scores_are_made_once_and_survive_a_restart(start, datastore):
+def test_scores_are_cached_across_restarts(start, datastore):
     first = start()
     assert score_all(first, datastore) == 2
     assert first.batches
@@ -112,7 +112,7 @@ def test_scores_are_made_once_and_survive_a_restart(start, datastore):
     assert not second.batches
 
 
-def test_another_model_scores_again_and_the_former_scores_count_meanwhile(start, datastore, models):
+def test_new_model_triggers_rescoring_and_old_scores_apply_meanwhile(start, datastore, models):
     scoring = start()
     score_all(scoring, datastore)
     before = scoring.uncertainties()
@@ -125,7 +125,7 @@ def test_another_model_scores_again_and_the_former_scores_count_meanwhile(start,
     assert scoring.due(datastore) == ["b"]
 
 
-def test_weights_replaced_under_their_name_score_again(start, datastore, models, info, tmp_path):
+def test_replaced_weights_trigger_rescoring(start, datastore, models, info, tmp_path):
     shipped = models.weights(PRETRAINED)
     shipped.write_bytes(models.serving_weights().read_bytes())
     models.serve(PRETRAINED)
@@ -136,7 +136,7 @@ def test_weights_replaced_under_their_name_score_again(start, datastore, models,
     assert set(scoring.due(datastore)) == {"a", "b"}
 
 
-def test_a_series_that_grew_is_scored_again(start, datastore):
+def test_changed_series_is_rescored(start, datastore):
     scoring = start()
     score_all(scoring, datastore)
     before = scoring.uncertainties()
@@ -147,7 +147,7 @@ def test_a_series_that_grew_is_scored_again(start, datastore):
     assert scoring.uncertainties()["a"] != before["a"]
 
 
-def test_a_damaged_score_is_made_again(start, datastore, tmp_path):
+def test_damaged_score_is_recomputed(start, datastore, tmp_path):
     score_all(start(), datastore)
     for path in (tmp_path / "scores").rglob("a.json"):
         path.write_text("{")
@@ -157,7 +157,7 @@ def test_a_damaged_score_is_made_again(start, datastore, tmp_path):
     assert scoring.batches
 
 
-def test_labels_are_compared_once_all_are_labelled(start, datastore, tmp_path):
+def test_labels_are_compared_once_every_image_is_labelled(start, datastore, tmp_path):
     scoring = start()
     datastore.label("a", "1")
     assert scoring.due(datastore) == ["b"]
@@ -174,7 +174,7 @@ def test_labels_are_compared_once_all_are_labelled(start, datastore, tmp_path):
     assert scoring.disagreements()["b"] == before["b"]
 
 
-def test_only_so_many_are_scored_and_the_next_as_labels_come(start, datastore):
+def test_scored_images_are_limited_and_replaced_as_they_are_labelled(start, datastore):
     scoring = start(at_most=1)
     (first,) = scoring.due(datastore)
     score_all(scoring, datastore)
@@ -190,16 +190,16 @@ def test_without_weights_nothing_is_scored(info, datastore, tmp_path):
     assert scoring.due(datastore) == []
 
 
-def test_an_image_that_cannot_be_scored_keeps_no_other_from_it(start, datastore, caplog):
+def test_unreadable_image_does_not_block_others(start, datastore, caplog):
     scoring = start()
-    datastore.slices["a"] = 9  # of which there is no volume
+    datastore.slices["a"] = 9  # a volume that does not exist
     score_all(scoring, datastore)
     assert "Image a cannot be scored: There is no a." in caplog.text
     assert set(scoring.uncertainties()) == {"b"}
     assert scoring.due(datastore) == []
 
 
-def test_the_background_scores_one_image_at_a_time_and_pauses_while_a_user_waits(start, datastore):
+def test_background_scores_one_image_at_a_time_and_yields_to_users_and_trainings(start, datastore):
     training = []
     yield_to_users = YieldToUsers(lambda: bool(training))
     scoring = start()
@@ -216,7 +216,7 @@ def test_the_background_scores_one_image_at_a_time_and_pauses_while_a_user_waits
     assert not background.run_once()
 
 
-def test_an_image_being_scored_waits_for_the_person(info, models, datastore, tmp_path):
+def test_running_scoring_pauses_while_a_user_waits(info, models, datastore, tmp_path):
     yield_to_users = YieldToUsers(lambda: False)
     scoring = UncertaintyScoring(
         "uncertainty",
@@ -235,17 +235,17 @@ def test_an_image_being_scored_waits_for_the_person(info, models, datastore, tmp
     assert set(scoring.uncertainties()) == {"a"}
 
 
-def test_one_thread_computes_on_one_core_and_the_others_as_before():
+def test_only_the_scoring_thread_is_limited_to_one_core():
     counts = []
 
-    def slowly():
+    def limited():
         compute_on_one_core()
         counts.append(torch.get_num_threads())
 
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        for target in (slowly, lambda: counts.append(torch.get_num_threads())):
+        for target in (limited, lambda: counts.append(torch.get_num_threads())):
             thread = threading.Thread(target=target)
             thread.start()
             thread.join()

@@ -1,4 +1,4 @@
-"""Scores in the real server: made by themselves, used for the next sample and for reviews."""
+"""Background scoring in the real server, used for the next sample and for reviews."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 
 from lib.networks import AttentionResidualUNet
 from lib.settings import load_info
-from tests.support.client import ended_task, put_label
+from tests.support.client import finished_task, put_label
 from tests.support.small_patients import write_small_patients
 from tests.support.weights import model_dir_with
 from tools.support.waiting import wait_for
@@ -24,24 +24,24 @@ def next_sample(server, strategy="uncertainty", **params) -> dict:
     return answer.json()
 
 
-def test_the_server_scores_by_itself_and_offers_labels_for_review_at_the_end(start_server, tmp_path):
+def test_server_scores_in_the_background_and_offers_reviews_in_the_end(start_server, tmp_path):
     torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), tmp_path / "weights.pt")
     model_dir, workspace = model_dir_with(tmp_path / "weights.pt", tmp_path / "model"), tmp_path / "workspace"
     series = write_small_patients(tmp_path, 4)
     server = start_server(tmp_path / "dicom", workspace=workspace, model_dir=model_dir, scored_images=2)
     wait_for_scores(workspace, 2)
-    offered = [next_sample(server, client_id=who) for who in ("ada", "bob")]
+    offered = [next_sample(server, client_id=user) for user in ("ada", "bob")]
     assert offered[0]["id"] != offered[1]["id"]
     assert offered[0]["score"] >= offered[1]["score"]
     assert "review" not in offered[0]
 
     assert requests.post(f"{server.url}/scoring/uncertainty").status_code == 200
-    task = wait_for(lambda: ended_task(server, "scoring"), "the end of the scoring", seconds=600)
+    task = wait_for(lambda: finished_task(server, "scoring"), "the end of the scoring", seconds=600)
     assert task["status"] == "DONE", "\n".join(task["details"])
 
     for one in series:
         assert put_label(server, one.series_uid, one.truth).status_code == 200
     reviewed = [next_sample(server, "random", client_id="ada") for _ in series]
     assert all(sample["review"] is True and sample["StudyInstanceUID"] for sample in reviewed)
-    # C11: what bob was offered is free again, its label has come.
+    # C11: the image offered to bob is available again since its label was submitted.
     assert {sample["id"] for sample in reviewed} == {one.series_uid for one in series}

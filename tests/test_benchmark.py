@@ -1,4 +1,4 @@
-"""What `python main.py benchmark` times, small: what it counts, and that the parts of an inference add up."""
+"""Small runs of `python main.py benchmark`."""
 
 import numpy as np
 import pytest
@@ -36,10 +36,10 @@ def scan(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_parts_of_an_inference_are_its_whole(info, scan, tmp_path):
+def test_inference_stages_add_up_to_the_total(info, scan, tmp_path):
     network = AttentionResidualUNet(**info["network"])
     torch.nn.init.constant_(network.head.conv.weight, 0)
-    torch.nn.init.constant_(network.head.conv.bias, -5)  # nothing is tumour: the CRF has nothing to do
+    torch.nn.init.constant_(network.head.conv.bias, -5)  # no findings, so the CRF does nothing
     (tmp_path / "model").mkdir()
     torch.save({"model": network.state_dict()}, tmp_path / "model" / "pretrained_lung_tumor.pt")
     cost = inference_cost(scan, info, ModelStore(tmp_path / "model"), rounds=1)
@@ -49,12 +49,12 @@ def test_the_parts_of_an_inference_are_its_whole(info, scan, tmp_path):
     assert 0 < cost.network < cost.total
     assert 0 < cost.seen_slices <= 30
     assert cost.findings == 0
-    # The two 3x3 convolutions at full resolution alone, multiplication and addition counted apart.
+    # The two full-resolution 3x3 convolutions alone; a multiply-add counts as two operations.
     at_least = 2 * 9 * 2 * (info["network"]["in_channels"] + 2) * 256 * 256
     assert cost.network_flops * cost.network / cost.seen_slices > at_least
 
 
-def test_a_scan_is_repeated_on_its_own_grid(scan, tmp_path):
+def test_repeated_scan_keeps_its_grid(scan, tmp_path):
     image, chest = sitk.ReadImage(str(scan)), sitk.ReadImage(str(tmp_path / "chest.nrrd"))
     assert image.GetSize() == (72, 64, 30)
     assert (image.GetSpacing(), image.GetOrigin()) == (chest.GetSpacing(), chest.GetOrigin())
@@ -63,14 +63,14 @@ def test_a_scan_is_repeated_on_its_own_grid(scan, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_put_beside_an_inference_is_measured(info, scan):
+def test_reference_values_are_measured(info, scan):
     assert crf_slice_by_slice_seconds(scan, info) > 0
     assert peak_flops(torch.device("cpu")) > 1e8
     assert training_slices_per_second(info, torch.device("cpu"), batch_size=2) > 0
 
 
 @pytest.mark.slow
-def test_the_instances_of_a_large_folder_are_all_different(tmp_path):
+def test_generated_instances_are_distinct(tmp_path):
     assert write_instances(tmp_path / "many", 2 * SLICES + 5, tmp_path / "template") == 3
     client = FolderClient(tmp_path / "many", tmp_path / "segs", tmp_path / "index.sqlite")
     assert client.scan().added == 2 * SLICES + 5
@@ -82,7 +82,7 @@ def test_the_instances_of_a_large_folder_are_all_different(tmp_path):
 
 
 @pytest.mark.server
-def test_a_folder_is_measured_with_the_real_server_and_cleared_away(tmp_path):
+def test_scale_is_measured_with_the_real_server_and_cleaned_up(tmp_path):
     def start(studies, workspace):
         return monailabel_server(studies, tmp_path / "server", workspace=workspace, scored_images=0, rescan_seconds=0.2)
 

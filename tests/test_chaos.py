@@ -1,4 +1,4 @@
-"""The real server killed at random moments, and that a loss would be noticed."""
+"""Random kills of the real server, and detection of lost data by the chaos tool."""
 
 import json
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ def sandbox(tmp_path):
 
 @pytest.fixture
 def submissions(sandbox, monkeypatch):
-    """Three labels accepted by a server that is only a label store."""
+    """Return three labels accepted by a fake server that is only a label store."""
     store = LabelStore(sandbox.workspace / "labels")
 
     def put(url, *, params, data, files, timeout):
@@ -60,13 +60,13 @@ def submissions(sandbox, monkeypatch):
     return sent
 
 
-def test_a_label_that_vanished_is_noticed(sandbox, submissions):
+def test_detects_a_missing_label(sandbox, submissions):
     (sandbox.workspace / "labels" / "1.2.3" / "2.json").unlink()
     (problem,) = submissions.problems("")
     assert "an accepted label is missing" in problem
 
 
-def test_a_label_that_is_half_there_is_noticed(sandbox, submissions):
+def test_detects_a_truncated_label(sandbox, submissions):
     path = sandbox.workspace / "labels" / "1.2.3" / "3.nii.gz"
     path.write_bytes(path.read_bytes()[:100])
     problems = [*submissions.problems("")]
@@ -74,14 +74,14 @@ def test_a_label_that_is_half_there_is_noticed(sandbox, submissions):
     assert any("served for 1.2.3 is not the latest" in problem for problem in problems)
 
 
-def test_another_label_in_its_place_is_noticed(sandbox, submissions):
+def test_detects_a_swapped_label(sandbox, submissions):
     folder = sandbox.workspace / "labels" / "1.2.3"
     (folder / "1.nii.gz").write_bytes((folder / "2.nii.gz").read_bytes())
     (problem,) = submissions.problems("")
     assert "label 1 of 1.2.3 is not what was sent" in problem
 
 
-def test_damage_that_nobody_names_is_noticed(sandbox, submissions):
+def test_detects_unreported_damage(sandbox, submissions):
     rng = np.random.default_rng(0)
     damaged = damage_state(sandbox, rng)
     labels = [one for one in damaged if one.is_label]

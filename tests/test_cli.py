@@ -1,4 +1,4 @@
-"""The command line as a user calls it."""
+"""The command line."""
 
 import subprocess
 import sys
@@ -23,30 +23,30 @@ def call(*arguments: object, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def test_doctor_says_what_a_folder_holds_and_leaves_it_alone(tmp_path):
+def test_doctor_reports_the_content_of_a_folder_without_changing_it(tmp_path):
     folder = tmp_path / "dicom"
     grid = Acquisition(shape=(5, 16, 16))
     good = write_dicom_series(folder / "ct", np.zeros(grid.shape, np.int16), grid.affine, patient_id="GOOD")
     write_dicom_series(folder / "pt", np.zeros(grid.shape, np.int16), grid.affine, patient_id="PET", modality="PT")
     (folder / "letter.txt").write_text("Dear colleague")
     before = sorted(folder.rglob("*"))
-    said = call("doctor", folder)
+    output = call("doctor", folder)
     assert sorted(folder.rglob("*")) == before
-    assert "1 usable CT series" in said
-    assert "1 left out, 1 other files" in said
-    assert good in said
-    assert "modality PT; only CT is segmented" in said
-    assert "not a DICOM file" in said
-    assert "No problems found." in said
+    assert "1 usable CT series" in output
+    assert "1 left out, 1 other files" in output
+    assert good in output
+    assert "modality PT; only CT is segmented" in output
+    assert "not a DICOM file" in output
+    assert "No problems found." in output
 
 
-def test_doctor_is_not_content_with_a_folder_without_ct(tmp_path):
+def test_doctor_fails_without_ct_series(tmp_path):
     assert "has no CT series that can be used" in call("doctor", tmp_path, status=1)
     assert "is neither a folder nor a URL" in call("doctor", tmp_path / "missing", status=1)
     assert "does not answer as DICOMweb" in call("doctor", "http://127.0.0.1:9/dicom-web", status=1)
 
 
-def test_unknown_commands_are_named(tmp_path):
+def test_rejects_unknown_commands(tmp_path):
     assert "invalid choice: 'frobnicate'" in call("frobnicate", status=2)
 
 
@@ -55,8 +55,8 @@ def test_labels_are_listed_and_restored(tmp_path):
     for text in ("first", "second"):
         store.save("1.2.3", "final", lambda path, text=text: path.write_text(text), {"annotator": "Ada"})
     where = ("labels", "/data/dicom", "--workspace", tmp_path)
-    said = call(*where)
-    assert said.count("Ada") == 2
+    output = call(*where)
+    assert output.count("Ada") == 2
     assert "restored from 1" in call(*where, "--image", "1.2.3", "--restore", 1)
     again = LabelStore(tmp_path / "labels")
     assert again.path(again.latest("1.2.3", "final")).read_text() == "first"

@@ -1,4 +1,4 @@
-"""``python main.py infer``: a whole folder, resumed, whatever one series holds."""
+"""``python main.py infer`` on whole folders: resumable and robust against broken series."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ class Batch:
         change(sorted((self.folder / "B").iterdir()), break_pixels)
         self.model_dir.mkdir()
         self.serve("weights")
-        self.said = ""
+        self.printed = ""
         self._root, self._capsys, self._segmented = root, capsys, []
         monkeypatch.setattr(MyApp, "infer", self._infer)
 
@@ -52,11 +52,11 @@ class Batch:
         (self.model_dir / "pretrained_lung_tumor.pt").write_text(weights)
 
     def run(self, *options: object, status: int = 1) -> set[str]:
-        """Returns the series that were segmented."""
+        """Run the command and return the series that were segmented."""
         self._segmented.clear()
         where = ["--studies", self.folder, "--output", self.output, "--conf", "model_dir", self.model_dir]
         assert main(["infer", *map(str, [*where, *options])]) == status
-        self.said = "".join(self._capsys.readouterr())
+        self.printed = "".join(self._capsys.readouterr())
         assert len(set(self._segmented)) == len(self._segmented)
         return set(self._segmented)
 
@@ -69,9 +69,9 @@ class Batch:
 
 
 @pytest.fixture(autouse=True)
-def _settings_of_other_tests(monkeypatch):
+def _restore_server_settings(monkeypatch):
     for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "INFER_TIMEOUT", "SESSION_PATH"):
-        setting = f"MONAI_LABEL_{name}"  # which the app changes for its process
+        setting = f"MONAI_LABEL_{name}"  # changed by the app for its whole process
         monkeypatch.setattr(app_module.server_settings, setting, getattr(app_module.server_settings, setting))
 
 
@@ -80,15 +80,15 @@ def batch(tmp_path, monkeypatch, capsys) -> Batch:
     return Batch(tmp_path, monkeypatch, capsys)
 
 
-def test_a_broken_series_stops_no_other_and_all_that_is_left_out_is_named(batch):
+def test_broken_series_does_not_stop_others_and_skipped_series_are_listed(batch):
     pet = batch.add("P", modality="PT")
     (batch.folder / "letter.txt").write_text("Dear colleague")
     before = sorted(batch.folder.rglob("*"))
     assert batch.run() == {batch.first, batch.last}
-    assert f"1 could not be made; the same command tries again:\n  {batch.broken}: Series" in batch.said
-    assert f"1 series left out:\n  {pet}: modality PT; only CT is segmented" in batch.said
-    assert "1: not a DICOM file" in batch.said
-    assert batch.said.count("3 voxels marked\n    Odd.") == 2
+    assert f"1 could not be made; the same command tries again:\n  {batch.broken}: Series" in batch.printed
+    assert f"1 series left out:\n  {pet}: modality PT; only CT is segmented" in batch.printed
+    assert "1: not a DICOM file" in batch.printed
+    assert batch.printed.count("3 voxels marked\n    Odd.") == 2
     assert sorted(batch.folder.rglob("*")) == before
     expected = {f"{uid}{suffix}" for uid in (batch.first, batch.last) for suffix in (".seg.dcm", ".json")}
     assert {path.name for path in batch.output.iterdir()} == expected | {"lesions.csv", "lesions.json"}
@@ -100,13 +100,13 @@ def test_a_broken_series_stops_no_other_and_all_that_is_left_out_is_named(batch)
 
 
 @pytest.mark.slow
-def test_what_is_finished_is_not_repeated_but_what_another_model_made_is(batch):
+def test_finished_masks_are_kept_unless_series_model_or_settings_change(batch):
     batch.run()
     first_seg = batch.output / f"{batch.first}.seg.dcm"
     written = first_seg.read_bytes()
     assert batch.run() == set()
     assert first_seg.read_bytes() == written
-    assert batch.said.count("finished before") == 2
+    assert batch.printed.count("finished before") == 2
     assert len(json.loads((batch.output / "lesions.json").read_text())["masks"]) == 2
     first_seg.unlink()
     assert batch.run() == {batch.first}
@@ -117,12 +117,12 @@ def test_what_is_finished_is_not_repeated_but_what_another_model_made_is(batch):
     assert batch.run("--conf", "threshold", "0.6") == {batch.first, batch.last}
     batch.serve("other weights of the same version")
     assert batch.run() == {batch.first, batch.last}
-    batch.add("B")  # mended
+    batch.add("B")  # repaired
     assert batch.run(status=0) == {batch.broken}
 
 
-def test_one_version_makes_all_masks_of_a_run(batch, monkeypatch, tmp_path):
-    """C16: the model changed in the middle of a run when another one was published."""
+def test_one_model_version_makes_all_masks_of_a_run(batch, monkeypatch, tmp_path):
+    """C16: publishing another model changed it in the middle of a run."""
     workspace = tmp_path / "workspace"
     store = ModelStore(workspace / "models")
     (tmp_path / "w.pt").write_text("weights of a version")
@@ -141,15 +141,15 @@ def test_one_version_makes_all_masks_of_a_run(batch, monkeypatch, tmp_path):
     monkeypatch.setattr(MyApp, "infer", publishing)
     assert batch.run("--workspace", workspace) == {batch.first, batch.last}
     assert versions == [(first, b"weights of a version")] * 2
-    assert f"Model version {first}, {workspace}" in batch.said
+    assert f"Model version {first}, {workspace}" in batch.printed
     records = [json.loads((batch.output / f"{uid}.json").read_text()) for uid in (batch.first, batch.last)]
     assert {record["made_by"]["model_version"] for record in records} == {first}
     assert store.serving_version() == second
     assert batch.run("--workspace", workspace) == {batch.first, batch.last}
-    assert f"Model version {second}" in batch.said
+    assert f"Model version {second}" in batch.printed
 
 
-def test_a_killed_run_goes_on_where_it_was(batch, monkeypatch):
+def test_killed_run_resumes(batch, monkeypatch):
     infer = MyApp.infer
 
     def killed(_: MyApp, request: dict) -> dict:
@@ -165,18 +165,18 @@ def test_a_killed_run_goes_on_where_it_was(batch, monkeypatch):
 
 
 @pytest.mark.pacs
-def test_a_pacs_that_fails_in_the_middle_is_gone_on_with(orthanc, phantom_studies, tmp_path, monkeypatch, capsys):
+def test_run_resumes_after_a_pacs_failure(orthanc, phantom_studies, tmp_path, monkeypatch, capsys):
     truths = {series.series_uid: series.truth for series in phantom_studies.series}
     segmented = []
 
-    def marks_the_truth(app: MyApp, request: dict) -> dict:
+    def return_truth(app: MyApp, request: dict) -> dict:
         app.datastore().get_image_uri(request["image"])
         segmented.append(request["image"])
         pacs.flaw = None if pacs.mended.is_set() else "error"
         mask = shutil.copy(truths[request["image"]], tmp_path / "mask.nii.gz")
         return {"file": mask, "params": {"voxels": 1, "model_version": "pretrained", "warnings": []}}
 
-    monkeypatch.setattr(MyApp, "infer", marks_the_truth)
+    monkeypatch.setattr(MyApp, "infer", return_truth)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "pretrained_lung_tumor.pt").write_text("weights")
     output = tmp_path / "out"
@@ -184,19 +184,19 @@ def test_a_pacs_that_fails_in_the_middle_is_gone_on_with(orthanc, phantom_studie
         command = ["infer", "--studies", pacs.url, "--output", str(output), "--format", "nifti", "table"]
         command += ["--conf", "model_dir", str(tmp_path / "model")]
         assert main(command) == 1
-        said = capsys.readouterr().out
-        assert said.count("failed, The PACS at") == len(truths) - 1 == said.count("did not answer") // 2
+        stdout = capsys.readouterr().out
+        assert stdout.count("failed, The PACS at") == len(truths) - 1 == stdout.count("did not answer") // 2
         assert len(segmented) == len(list(output.glob("*.nii.gz"))) == 1
         pacs.mend()
         assert main(command) == 0
-    assert sorted(segmented) == sorted(truths), "each once"
+    assert sorted(segmented) == sorted(truths), "each series is segmented exactly once"
     for uid, truth in truths.items():
         made, marked = (sitk.ReadImage(str(path)) for path in (output / f"{uid}.nii.gz", truth))
         assert same_grid(made, marked)
         assert np.array_equal(sitk.GetArrayFromImage(made), sitk.GetArrayFromImage(marked))
 
 
-def test_other_forms_replace_those_of_a_former_model(batch):
+def test_outputs_of_a_previous_model_are_replaced(batch):
     batch.run("--format", "seg", "nifti")
     assert batch.run("--format", "nifti") == set()
     assert len(list(batch.output.glob("*.seg.dcm"))) == 2
@@ -206,17 +206,17 @@ def test_other_forms_replace_those_of_a_former_model(batch):
     assert sitk.GetArrayFromImage(sitk.ReadImage(str(batch.output / f"{batch.first}.nii.gz"))).sum() == VOXELS
 
 
-def test_a_form_that_a_series_cannot_have_is_named_and_the_others_are_made(batch):
+def test_unsupported_format_is_reported_and_the_others_are_written(batch):
     hu = np.full(GRID.shape, -50, np.int16)
     hu[:, :4] = -1000
     write_volume(batch.folder / "crop.nii.gz", hu, GRID.affine)
     batch.run("--format", "seg", "nifti")
-    assert "no seg: The image is not a DICOM series" in batch.said
+    assert "no seg: The image is not a DICOM series" in batch.printed
     assert len(list(batch.output.glob("*.nii.gz"))) == 3
     assert batch.run("--format", "seg", "nifti") == set()
 
 
-def test_what_cannot_begin_says_why(batch, capsys):
+def test_invalid_arguments_are_explained(batch, capsys):
     for options, reason in (
         (("--output", batch.folder / "out"), "never written to"),
         (("--studies", batch.folder / "none"), "is neither a folder nor a URL"),
@@ -225,5 +225,5 @@ def test_what_cannot_begin_says_why(batch, capsys):
         (("--conf", "model_dir", batch.folder), "There is no trained model in use"),
     ):
         assert batch.run(*options) == set()
-        assert reason in batch.said
+        assert reason in batch.printed
         assert not (batch.output / ".lunglabel").exists()

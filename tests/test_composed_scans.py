@@ -1,4 +1,4 @@
-"""Nodules set into a whole scan: where they lie, at what scale, and what is left alone."""
+"""Composition of nodule crops into a whole scan."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ def write_scan(folder):
 
 
 def write_crop(folder, name, on_wall=False):
-    """A box of 10 x 14 x 8 mm, so that no two axes can be confused."""
+    """Write a crop with a box of 10 x 14 x 8 mm, whose axes cannot be confused."""
     hu = np.full((40, 40, 24), LUNG)
     mask = np.zeros(hu.shape, bool)
     mask[15:25, 13:27, 8:16] = True
@@ -65,16 +65,20 @@ def read(data, folder, name):
     return read_volume(name, data / folder / "images" / f"{name}.nii.gz", data / folder / "masks" / f"{name}.nii.gz")
 
 
-def test_every_nodule_lies_in_lung_at_its_scale(data):
+def test_nodules_are_placed_in_lung_at_their_size(data):
     assert run(data, "--nodules", "2") == 0
     made = json.loads((data / "out" / "compose.json").read_text())["nodules"]
-    assert sorted(name for names in made.values() for name in names) == ["P0_1", "P1_1", "P2_1"]  # not that on the wall
+    assert sorted(name for names in made.values() for name in names) == [
+        "P0_1",
+        "P1_1",
+        "P2_1",
+    ]  # P3_1 is on the wall
     scan = read(data, "scans", "scan")
     for name, placed in made.items():
         volume = read(data, "out", name)
         assert np.allclose(volume.affine, scan.affine) and volume.hu.shape == scan.hu.shape
         lesions, count = ndimage.label(volume.mask)
-        assert count == len(placed) + 1  # and the scan's own
+        assert count == len(placed) + 1  # plus the scan's own lesion
         for box in ndimage.find_objects(lesions):
             if (scan.mask[box]).any():
                 continue
@@ -84,7 +88,7 @@ def test_every_nodule_lies_in_lung_at_its_scale(data):
             assert (scan.hu[box] == LUNG).all()
 
 
-def test_the_scan_is_the_same_away_from_the_nodules(data):
+def test_scan_is_unchanged_away_from_the_nodules(data):
     scan = read(data, "scans", "scan")
     nodule = read_volume(
         "P0_1", *(data / "crops" / kind / "P0_1.nii.gz" for kind in ("images", "masks")), spacing=scan.spacing
@@ -98,19 +102,19 @@ def test_the_scan_is_the_same_away_from_the_nodules(data):
     assert (volume.mask & scan.mask).sum() == scan.mask.sum()
 
 
-def test_where_there_is_no_room_a_nodule_is_left_out(data):
+def test_nodule_without_room_is_skipped(data):
     scan = read(data, "scans", "scan")
     nodule = read(data, "crops", "P0_1")
     volume, placed = compose(scan, np.zeros(scan.hu.shape, bool), [nodule], np.random.default_rng(0))
     assert placed == [] and np.array_equal(volume.hu, scan.hu)
 
 
-def test_a_nodule_on_the_wall_is_told(data):
+def test_nodule_on_the_wall_is_detected(data):
     assert is_in_lung(read(data, "crops", "P0_1"))
     assert not is_in_lung(read(data, "crops", "P3_1"))
 
 
-def test_the_same_seed_makes_the_same(data):
+def test_composition_is_reproducible_with_a_seed(data):
     run(data)
     first = read(data, "out", "scan_0").mask
     run(data)
@@ -119,7 +123,7 @@ def test_the_same_seed_makes_the_same(data):
     assert not np.array_equal(first, read(data, "out", "scan_0").mask)
 
 
-def test_nothing_to_set_in_is_said(data):
+def test_rejects_input_without_usable_nodules(data):
     for path in (data / "crops").rglob("P[0-2]_1.nii.gz"):
         path.unlink()
     with pytest.raises(UserError, match="None of the nodules"):

@@ -1,4 +1,4 @@
-"""DenseCRFd: equal to pydensecrf on the same box, never loses a lesion, bounded."""
+"""DenseCRFd: equal to pydensecrf on each box, keeps every lesion, bounded in time and memory."""
 
 import logging
 import tracemalloc
@@ -22,7 +22,7 @@ def crf(**changes):
 
 
 def refine(transform, probability, hu):
-    """The mask of a probability, refined."""
+    """Return the refined mask of a probability map."""
     mask = (probability >= 0.5).astype(np.uint8)
     transform.refine(mask, lambda boxes: [probability[box].astype(np.float32) for box in boxes], hu, SPACING)
     return mask.astype(bool)
@@ -30,7 +30,7 @@ def refine(transform, probability, hu):
 
 @pytest.fixture
 def lesion():
-    """A ball of tissue in lung, found by the network one voxel too far to one side, with noise."""
+    """Return a noisy ball of tissue in lung, whose probability map is shifted by one voxel."""
     rng = np.random.default_rng(0)
     distance = np.linalg.norm((np.indices((60, 60, 20)).T - [30, 28, 10]) * SPACING, axis=-1).T
     hu = np.where(distance < 8, 30.0, -800.0) + rng.normal(0, 30, distance.shape)
@@ -38,7 +38,7 @@ def lesion():
     return probability.astype(np.float32), hu.astype(np.float32), distance < 8
 
 
-def test_equals_pydensecrf_on_the_box(lesion):
+def test_marginal_equals_pydensecrf_on_the_box(lesion):
     probability, hu, _ = lesion
     found = ndimage.find_objects(probability >= 0.5)[0]
     margin = np.ceil(OPTIONS["margin_mm"] / SPACING).astype(int)
@@ -62,7 +62,7 @@ def test_equals_pydensecrf_on_the_box(lesion):
     np.testing.assert_array_equal(refine(crf(), probability, hu), mask)
 
 
-def test_outline_moves_to_the_edge_in_the_image(lesion):
+def test_outline_moves_to_the_image_edge(lesion):
     probability, hu, truth = lesion
 
     def dice(mask):
@@ -71,7 +71,7 @@ def test_outline_moves_to_the_edge_in_the_image(lesion):
     assert dice(refine(crf(), probability, hu)) > dice(probability >= 0.5) + 0.02
 
 
-def test_outside_the_boxes_nothing_is_marked(lesion, monkeypatch):
+def test_nothing_is_marked_outside_the_boxes(lesion, monkeypatch):
     probability, hu, truth = lesion
     transform = crf(margin_mm=0)
     monkeypatch.setattr(transform, "marginal", lambda box, *_: np.ones_like(box))
@@ -80,7 +80,7 @@ def test_outside_the_boxes_nothing_is_marked(lesion, monkeypatch):
     np.testing.assert_array_equal(refine(transform, probability, hu), inside)
 
 
-def test_a_lesion_the_crf_would_erase_is_kept(lesion):
+def test_lesion_erased_by_the_crf_is_kept(lesion):
     _, hu, _ = lesion
     probability = np.full(hu.shape, 0.01, np.float32)
     probability[5, 5, 5] = 0.51  # one weak voxel in the middle of lung
@@ -91,26 +91,26 @@ def test_a_lesion_the_crf_would_erase_is_kept(lesion):
     assert refined.sum() == 1
 
 
-def test_two_lesions_are_both_refined(lesion):
+def test_every_lesion_is_refined(lesion):
     probability, hu, _ = lesion
     twice = np.concatenate([probability, probability])
     changed = refine(crf(), twice, np.concatenate([hu, hu])) != (twice >= 0.5)
     assert changed[:60].any() and changed[60:].any()
 
 
-def test_where_boxes_overlap_the_smaller_one_decides(monkeypatch):
+def test_smaller_of_two_overlapping_boxes_wins(monkeypatch):
     probability = np.zeros((30, 10, 10), np.float32)
     probability[4:6, 4:6, 4:6] = probability[10:20, 2:8, 2:8] = 0.9
     transform = crf(margin_mm=8)
     monkeypatch.setattr(transform, "marginal", lambda box, *_: np.full_like(box, box.size < 2000))
     refined = refine(transform, probability, np.zeros(probability.shape))
     small = np.zeros(refined.shape, bool)
-    small[:16] = True  # 10 voxels around it
+    small[:16] = True  # with a margin of 10 voxels
     assert refined[small].all()
     assert not refined[20:].any()
 
 
-def test_what_exceeds_the_budget_is_left_to_the_network(lesion, caplog):
+def test_lesion_above_the_voxel_budget_is_left_unrefined(lesion, caplog):
     probability, hu, _ = lesion
     with caplog.at_level(logging.WARNING):
         refined = refine(crf(max_voxels=1000), probability, hu)
@@ -118,7 +118,7 @@ def test_what_exceeds_the_budget_is_left_to_the_network(lesion, caplog):
     assert "CRF skipped for the 1 largest of 1" in caplog.text
 
 
-def test_a_small_lesion_is_refined_even_beside_one_too_large(lesion):
+def test_small_lesion_is_refined_beside_one_above_the_budget(lesion):
     probability, hu, _ = lesion
     wide = np.concatenate([probability, np.full((200, 60, 20), 0.9, np.float32)])
     wide[60:100] = 0.0
@@ -128,7 +128,7 @@ def test_a_small_lesion_is_refined_even_beside_one_too_large(lesion):
 
 
 @pytest.mark.parametrize("pattern", ["whole lung", "many specks"])
-def test_time_and_memory_are_bounded_for_any_mask(pattern, monkeypatch):
+def test_time_and_memory_are_bounded(pattern, monkeypatch):
     probability = np.full((120, 100, 60), 0.1, np.float32)
     if pattern == "whole lung":
         probability[5:-5, 5:-5, 5:-5] = 0.9
@@ -153,6 +153,6 @@ def test_time_and_memory_are_bounded_for_any_mask(pattern, monkeypatch):
     np.testing.assert_array_equal(refined, probability >= 0.5)
 
 
-def test_no_candidate_no_change():
+def test_empty_mask_stays_empty():
     probability = np.full((10, 10, 10), 0.2, np.float32)
     assert not refine(crf(), probability, np.zeros((10, 10, 10))).any()

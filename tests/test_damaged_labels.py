@@ -1,4 +1,4 @@
-"""S8: a label that is not what was stored is named, never used, never exported, never replaced in silence."""
+"""S8: damaged labels are reported and never used, exported or silently replaced."""
 
 import json
 import os
@@ -25,7 +25,7 @@ GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Two patients; the first with two final labels, the second with one."""
+    """Return a folder with two patients, the first with two final labels and the second with one, and their images."""
     folder = tmp_path_factory.mktemp("made")
     for patient in ("A", "B"):
         write_dicom_series(folder / "dicom" / patient, np.zeros(GRID.shape, np.int16), GRID.affine, patient_id=patient)
@@ -47,8 +47,8 @@ def opened(folder):
 
 
 @pytest.fixture
-def place(made, tmp_path):
-    """The same in a folder of its own."""
+def labels_copy(made, tmp_path):
+    """Return a copy of these labels for one test."""
     folder, images = made
     shutil.copytree(folder / "workspace" / "labels", tmp_path / "workspace" / "labels")
     (tmp_path / "dicom").symlink_to(folder / "dicom")
@@ -59,16 +59,16 @@ FILES = [("2.nii.gz", kind) for kind in DAMAGES] + [("2.json", kind) for kind in
 
 
 @pytest.fixture(params=FILES, ids=lambda one: f"S8-{one[0]}-{one[1]}")
-def damaged(request, place):
-    """The datastore, the damaged label's image, the other image."""
-    folder, images = place
+def damaged(request, labels_copy):
+    """Return the datastore, the image of the damaged label, the other image and the damaged file."""
+    folder, images = labels_copy
     name, kind = request.param
     path = folder / "workspace" / "labels" / images["A"] / name
     damage(path, kind)
     return opened(folder), images["A"], images["B"], path
 
 
-def test_a_damaged_label_is_named_and_not_used_by_any_reader(damaged):
+def test_damaged_label_is_reported_and_not_used_by_any_reader(damaged):
     store, image, other, path = damaged
     with pytest.raises(DamagedFileError, match=path.name):
         store.labels.latest(image, "final")
@@ -76,7 +76,7 @@ def test_a_damaged_label_is_named_and_not_used_by_any_reader(damaged):
         with pytest.raises(DamagedFileError):
             read(image, "final")
     assert store.get_labeled_images() == [other]
-    assert store.get_unlabeled_images() == [image], "it is offered, so that somebody mends it"
+    assert store.get_unlabeled_images() == [image], "it is offered again for labelling"
     assert store.labels.current(image) == {}
     assert [one["image_id"] for one in store.datalist()] == [other]
     assert [one.path for one in store.damaged_labels()] == [path]
@@ -86,9 +86,9 @@ def test_a_damaged_label_is_named_and_not_used_by_any_reader(damaged):
         assert [name for name in archive.namelist() if image in name] == []
 
 
-def test_a_former_label_is_restored_and_the_damaged_one_stays(damaged, place, capsys):
+def test_previous_label_can_be_restored_and_the_damaged_file_stays(damaged, labels_copy, capsys):
     store, image, _, path = damaged
-    folder, _ = place
+    folder, _ = labels_copy
     command = ["labels", str(folder / "dicom"), "--workspace", str(folder / "workspace")]
     before = path.read_bytes() if path.is_file() else None
     assert main(command) == 1
@@ -99,7 +99,7 @@ def test_a_former_label_is_restored_and_the_damaged_one_stays(damaged, place, ca
     assert (record.number, record.info["restored"]) == (3, 1)
     assert np.argwhere(read_voxels(again.labels.content(record))).tolist() == [[1, 1, 1], [1, 1, 2]]
     assert (path.read_bytes() if path.is_file() else None) == before
-    assert [one.path for one in again.labels.damage()] == [path], "still told to who asks for all"
+    assert [one.path for one in again.labels.damage()] == [path], "still reported among all labels"
     assert again.labels.damage(former=False) == []
     if path.name.endswith(".nii.gz"):
         assert main([*command, "--image", image, "--restore", "2"]) == 1
@@ -108,8 +108,8 @@ def test_a_former_label_is_restored_and_the_damaged_one_stays(damaged, place, ca
 
 @pytest.mark.parametrize("name", ["2.nii.gz", "2.json"])
 @pytest.mark.parametrize("kind", ["truncated", "directory"])
-def test_a_file_put_back_from_a_backup_is_used_again(place, name, kind):
-    folder, images = place
+def test_file_restored_from_a_backup_is_used_again(labels_copy, name, kind):
+    folder, images = labels_copy
     path = folder / "workspace" / "labels" / images["A"] / name
     content = path.read_bytes()
     damage(path, kind)
@@ -121,8 +121,8 @@ def test_a_file_put_back_from_a_backup_is_used_again(place, name, kind):
     assert store.damage() == []
 
 
-def test_a_damaged_label_is_withdrawn_or_submitted_again(place):
-    folder, images = place
+def test_damaged_label_can_be_withdrawn_and_resubmitted(labels_copy):
+    folder, images = labels_copy
     damage(folder / "workspace" / "labels" / images["A"] / "2.nii.gz", "truncated")
     store = LabelStore(folder / "workspace" / "labels")
     store.withdraw(images["A"], "final")
@@ -133,9 +133,9 @@ def test_a_damaged_label_is_withdrawn_or_submitted_again(place):
 
 
 @pytest.mark.parametrize("kind", ["truncated", "missing"])
-def test_export_names_it_writes_the_others_and_fails(place, kind, capsys):
+def test_export_reports_damaged_labels_and_writes_the_others(labels_copy, kind, capsys):
     """S8: it was exported as an empty SEG with exit status 0."""
-    folder, images = place
+    folder, images = labels_copy
     damage(folder / "workspace" / "labels" / images["A"] / "2.nii.gz", kind)
     command = ["export", "--studies", str(folder / "dicom"), "--workspace", str(folder / "workspace")]
     command += ["--output", str(folder / "out"), "--format", "seg", "nifti", "table", "sr", "rtstruct"]
@@ -147,9 +147,9 @@ def test_export_names_it_writes_the_others_and_fails(place, kind, capsys):
     assert images["A"] not in (folder / "out" / "lesions.csv").read_text()
 
 
-def test_damage_under_an_unchanged_time_is_found_when_it_is_read(place):
-    """S8: the lists compare a file again after it changed; whoever uses it compares the very bytes."""
-    folder, images = place
+def test_damage_with_unchanged_mtime_is_detected_on_read(labels_copy):
+    """S8: listings verify a checksum only after the file status changed; every read verifies the bytes."""
+    folder, images = labels_copy
     store = LabelStore(folder / "workspace" / "labels")
     record = store.latest(images["A"], "final")
     exports = LabelExports(opened(folder), {})
@@ -163,8 +163,8 @@ def test_damage_under_an_unchanged_time_is_found_when_it_is_read(place):
     assert store.damage_of(record) is not None
 
 
-def test_the_seg_of_a_damaged_label_is_not_made_and_the_others_are(place):
-    folder, images = place
+def test_no_seg_is_made_of_a_damaged_label(labels_copy):
+    folder, images = labels_copy
     damage(folder / "workspace" / "labels" / images["A"] / "1.nii.gz", "truncated")
     store = opened(folder)
     SegStorage(store, LabelExports(store, Settings.from_conf("x").info), to_pacs=False).store_missing()
@@ -174,16 +174,16 @@ def test_the_seg_of_a_damaged_label_is_not_made_and_the_others_are(place):
 
 
 @pytest.mark.parametrize("change", [{"tag": "original"}, {"number": 7}, {"sha256": "x"}, {"info": []}, {"time": "now"}])
-def test_a_record_that_somebody_edited_is_not_believed(place, change):
-    folder, images = place
+def test_edited_record_is_rejected(labels_copy, change):
+    folder, images = labels_copy
     path = folder / "workspace" / "labels" / images["A"] / "2.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(DamagedFileError, match=r"2\.json"):
         LabelStore(folder / "workspace" / "labels").latest(images["A"], "final")
 
 
-def test_a_record_from_before_records_had_checksums_is_read(place):
-    folder, images = place
+def test_record_of_an_older_version_without_checksum_is_read(labels_copy):
+    folder, images = labels_copy
     path = folder / "workspace" / "labels" / images["A"] / "2.json"
     content = json.loads(path.read_text())
     del content["record_sha256"]
@@ -191,8 +191,8 @@ def test_a_record_from_before_records_had_checksums_is_read(place):
     assert LabelStore(folder / "workspace" / "labels").latest(images["A"], "final").number == 2
 
 
-def test_a_file_in_the_place_of_an_images_folder_is_named(place):
-    folder, images = place
+def test_file_in_place_of_an_image_folder_is_reported(labels_copy):
+    folder, images = labels_copy
     labels = folder / "workspace" / "labels"
     shutil.rmtree(labels / images["A"])
     (labels / images["A"]).write_text("junk")

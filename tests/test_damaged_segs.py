@@ -1,4 +1,4 @@
-"""S8: a DICOM SEG of the workspace that is not what was stored is never sent, is named, and is made again if it can."""
+"""S8: damaged DICOM SEGs in the workspace are reported, never sent, and rebuilt where possible."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def studies(tmp_path_factory):
 
 @pytest.fixture
 def datastore(studies, tmp_path):
-    """One image with a final label and its SEG, and a SEG that a viewer stored."""
+    """Return a datastore with one labelled image, the app's SEG of that label and a SEG stored by a viewer."""
     datastore = open_datastore(Settings.from_conf(str(studies), {"workspace": str(tmp_path / "workspace")}))
     datastore.client.scan()
     mask = np.zeros(GRID.shape, np.uint8)
@@ -55,7 +55,7 @@ def foreign(datastore):
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_s8_the_apps_own_is_made_again_and_the_damaged_one_kept(datastore, kind):
+def test_s8_own_seg_is_rebuilt_and_the_damaged_file_kept(datastore, kind):
     path = own(datastore)
     whole = path.read_bytes()
     damage(path, kind)
@@ -73,14 +73,14 @@ def test_s8_the_apps_own_is_made_again_and_the_damaged_one_kept(datastore, kind)
 
 @pytest.mark.parametrize("kind", DAMAGES)
 @pytest.mark.parametrize("seen", [False, True], ids=["before a scan", "after a scan"])
-def test_s8_one_of_a_viewer_is_named_and_not_sent(datastore, kind, seen):
+def test_s8_damaged_seg_of_a_viewer_is_reported_and_not_sent(datastore, kind, seen):
     path, client = foreign(datastore), datastore.client
     study = path.parent.name
     assert client.retrieve_instance(study, "1.2.3", "1.2.3.4").SOPInstanceUID == "1.2.3.4"
     damage(path, kind)
     if seen:
         client.scan()
-    asked = (
+    requests = (
         lambda: client.retrieve_instance(study, "1.2.3", "1.2.3.4"),
         lambda: client.retrieve_instance_metadata(study, "1.2.3", "1.2.3.4"),
         lambda: client.retrieve_series(study, "1.2.3")[0],
@@ -88,13 +88,13 @@ def test_s8_one_of_a_viewer_is_named_and_not_sent(datastore, kind, seen):
         lambda: client.retrieve_frames(study, "1.2.3", "1.2.3.4", [1]),
         lambda: client.series_paths(study, "1.2.3")[0],
     )
-    for ask in asked:
+    for request in requests:
         with pytest.raises((DamagedFileError, LookupError)):
-            ask()
+            request()
     own_series = dcmread(own(datastore)).SeriesInstanceUID
-    told = client.retrieve_study_metadata(study)
-    assert {one["0020000E"]["Value"][0] for one in told} >= {own_series}
-    assert "1.2.3.4" not in {one["00080018"]["Value"][0] for one in told}
+    metadata = client.retrieve_study_metadata(study)
+    assert {one["0020000E"]["Value"][0] for one in metadata} >= {own_series}
+    assert "1.2.3.4" not in {one["00080018"]["Value"][0] for one in metadata}
     store_missing(datastore)
     (found,) = client.objects.damage()
     assert found.path == path
@@ -102,7 +102,7 @@ def test_s8_one_of_a_viewer_is_named_and_not_sent(datastore, kind, seen):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in DAMAGES if kind != "missing"])
-def test_s8_a_damaged_checksum_vouches_for_nothing_until_a_person_removes_it(datastore, kind):
+def test_s8_damaged_checksum_blocks_its_seg_until_removed(datastore, kind):
     path = foreign(datastore)
     checksum = datastore.client.objects._checksum_file(path)
     damage(checksum, kind)

@@ -1,4 +1,4 @@
-"""One DICOM series of a folder as a volume, for training and evaluation."""
+"""Volumes of single DICOM series, for training and evaluation."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from lib.errors import UserError
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
 from lib.training.unmarked_slices import unmarked_slices
-from tests.support.dicom_variants import as_multi_frame
+from tests.support.dicom_variants import write_multi_frame
 
 GRID = Acquisition(shape=(6, 20, 28), spacing=(2.5, 0.8, 0.7), gantry_tilt_degrees=10)
 
@@ -23,13 +23,13 @@ def write_series(folder: Path, multi_frame: bool) -> np.ndarray:
     plain = folder.with_name("plain") if multi_frame else folder
     write_dicom_series(plain, hu, GRID.affine, patient_id="P_1", shuffle_files=True)
     if multi_frame:
-        as_multi_frame(plain, folder)
+        write_multi_frame(plain, folder)
     return hu
 
 
 @pytest.mark.parametrize("multi_frame", [False, True])
-def test_it_is_the_volume_of_the_server(multi_frame, tmp_path):
-    """C2: commands stacked slices themselves, and the patient was what stood before an underscore."""
+def test_volume_equals_the_one_of_the_server(multi_frame, tmp_path):
+    """C2: commands stacked slices themselves and took the patient from the file name up to an underscore."""
     hu = write_series(tmp_path / "a_b" / "CT", multi_frame)
     volume = largest_series_volume(tmp_path / "a_b" / "CT", tmp_path / "cache")
     assert volume.patient_id == "P_1"
@@ -41,7 +41,7 @@ def test_it_is_the_volume_of_the_server(multi_frame, tmp_path):
     assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(volume.path)), hu)
 
 
-def test_slices_are_known_by_the_uid_of_their_instance(tmp_path):
+def test_slices_are_identified_by_sop_instance_uid(tmp_path):
     write_series(tmp_path / "CT", multi_frame=False)
     headers = [dcmread(path, stop_before_pixels=True) for path in (tmp_path / "CT").iterdir()]
     headers.sort(key=lambda header: float(header.ImagePositionPatient[2]))
@@ -49,7 +49,7 @@ def test_slices_are_known_by_the_uid_of_their_instance(tmp_path):
     assert volume.sop_uids == tuple(header.SOPInstanceUID for header in headers)
 
 
-def test_a_volume_is_made_again_only_when_files_change(tmp_path):
+def test_volume_is_rebuilt_only_when_files_change(tmp_path):
     write_series(tmp_path / "CT", multi_frame=False)
     first = largest_series_volume(tmp_path / "CT", tmp_path / "cache").path
     made = first.stat().st_mtime_ns
@@ -62,7 +62,7 @@ def test_a_volume_is_made_again_only_when_files_change(tmp_path):
 
 
 def test_real_series_and_their_annotated_slices(tmp_path, shared_data):
-    """C2: compressed slices without UIDs, and the annotated slices of another set."""
+    """C2: compressed slices without UIDs, and the annotated slices of another data set."""
     volume = largest_series_volume(shared_data / "totalseg-example-ct-dicom", tmp_path)
     assert sitk.ReadImage(str(volume.path)).GetSize()[2] == 20 and volume.patient_id == ""
     set_of_dx = shared_data / "lung-pet-ct-dx-a0002"
@@ -76,8 +76,8 @@ def test_real_series_and_their_annotated_slices(tmp_path, shared_data):
     assert volume.patient_id == headers[0].PatientID
 
 
-def test_what_cannot_be_used_is_refused_with_the_reason(tmp_path):
-    """C2: GDCM stacked slices that the server leaves out."""
+def test_rejects_an_unusable_series_with_the_reason(tmp_path):
+    """C2: GDCM stacked slices that the server rejects."""
     write_dicom_series(tmp_path / "CT", np.zeros((2, 8, 8), np.int16), np.diag([1.0, 1, 2, 1]), patient_id="P")
     with pytest.raises(UserError, match=r"CT contains neither volumes .* at least 3 are needed"):
         largest_series_volume(tmp_path / "CT", tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""From DICOM as hospitals have it to a mask and back to a label: on the voxels of the real slices, in mm."""
+"""Inference on various DICOM geometries: masks and labels are on the stored slices and in place, in mm."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, write_dicom_series, write_volume
 from lib.publishing import ModelStore
 from lib.settings import Settings
-from tests.support.dicom_variants import as_multi_frame, sorted_slices
+from tests.support.dicom_variants import sorted_slices, write_multi_frame
 from tests.support.small_network import infer_task
 from tests.support.weights import model_dir_with
 
@@ -33,7 +33,10 @@ GRIDS = {
 
 
 def depth_in_object(points: np.ndarray) -> np.ndarray:
-    """Positive inside an ellipsoid with a bump on one side, about the distance from its surface; LPS mm."""
+    """Return the approximate distance in mm from the surface of an ellipsoid with a bump, positive inside.
+
+    ``points`` are in LPS mm.
+    """
     p = points - [6, -4, 2]
     body = 14 - np.linalg.norm(p / [1.3, 1.0, 0.9], axis=-1)
     bump = 8 - np.linalg.norm(p - [-12, 11, 8], axis=-1)
@@ -41,7 +44,7 @@ def depth_in_object(points: np.ndarray) -> np.ndarray:
 
 
 def voxel_points(affine: np.ndarray) -> np.ndarray:
-    """LPS mm of all voxels, (slice, row, column) by 3."""
+    """Return the LPS coordinates in mm of all voxels, (slice, row, column, 3)."""
     slices, rows, columns = (np.arange(count) for count in SHAPE)
     steps = (slices[:, None, None], 2), (rows[:, None], 1), (columns, 0)
     return affine[:3, 3] + sum(index[..., None] * affine[:3, axis] for index, axis in steps)
@@ -62,7 +65,7 @@ def settings(tmp_path_factory) -> Settings:
                 sorted_slices(studies / kind)[number].unlink()
         if kind == "multi-frame":
             (studies / kind).rename(root / "plain")
-            as_multi_frame(root / "plain", studies / kind)
+            write_multi_frame(root / "plain", studies / kind)
     return Settings.from_conf(str(studies), {"workspace": str(root / "workspace")})
 
 
@@ -75,16 +78,16 @@ def datastore(settings) -> SeriesDatastore:
 
 @pytest.fixture
 def task(settings, tmp_path, monkeypatch) -> LungTumorInferTask:
-    """The infer task, its network replaced by one that marks what is denser than -100 HU."""
+    """Return the infer task with a fake network that marks everything denser than -100 HU."""
     info = {**settings.info, "network": {**settings.info["network"], "channels": [4, 8]}}
     network = AttentionResidualUNet(**info["network"])
     torch.save(network.state_dict(), tmp_path / "weights.pt")
     scale = info["preprocessing"]
 
-    def denser(network, image, *_, **__):
+    def mark_dense(network, image, *_, **__):
         return (image * scale["hu_std"] + scale["hu_mean"] + 100) / 20, None
 
-    monkeypatch.setattr(predictor, "infer_slices", denser)
+    monkeypatch.setattr(predictor, "infer_slices", mark_dense)
     return infer_task(info, ModelStore(model_dir_with(tmp_path / "weights.pt", tmp_path / "model")))
 
 
@@ -94,7 +97,7 @@ def image_id(datastore: SeriesDatastore, kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", GRIDS)
-def test_the_mask_is_on_the_object_in_every_real_slice(kind, settings, datastore, task):
+def test_mask_covers_the_object_in_every_stored_slice(kind, settings, datastore, task):
     points = voxel_points(GRIDS[kind].affine)
     if kind == "missing slices":
         points = np.delete(points, MISSING, axis=0)
@@ -104,7 +107,7 @@ def test_the_mask_is_on_the_object_in_every_real_slice(kind, settings, datastore
     request = {"model": "lung_tumor", "image": path, "result_extension": ".nrrd", "min_confidence": 0, "device": "cpu"}
     file, params = task(request)
     mask = sitk.GetArrayFromImage(sitk.ReadImage(file)).astype(bool)
-    assert mask.shape == points.shape[:3], "one slice of the mask for each real slice"
+    assert mask.shape == points.shape[:3], "one mask slice per stored slice"
     depth = depth_in_object(points) + 2.5  # -100 HU is 2.5 mm outside
     wrong = mask != (depth > 0)
     assert np.abs(depth[wrong]).max() < 3.5
@@ -114,7 +117,7 @@ def test_the_mask_is_on_the_object_in_every_real_slice(kind, settings, datastore
 
 @pytest.mark.parametrize("kind", GRIDS)
 @pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".bin"])
-def test_a_label_is_kept_voxel_for_voxel(kind, suffix, datastore, tmp_path):
+def test_label_is_stored_voxel_for_voxel(kind, suffix, datastore, tmp_path):
     uid = image_id(datastore, kind)
     label = sitk.ReadImage(datastore.get_image_uri(uid)) > 0
     voxels = sitk.GetArrayFromImage(label)
@@ -129,7 +132,7 @@ def test_a_label_is_kept_voxel_for_voxel(kind, suffix, datastore, tmp_path):
     assert pairs[uid]["patient_id"] == kind
 
 
-def test_a_volume_without_lungs_is_told(task, tmp_path):
+def test_volume_without_lungs_has_a_warning(task, tmp_path):
     head = np.full((20, 90, 90), -1000, np.int16)
     head[2:-2, 20:-20, 20:-20] = 40
     path = write_volume(tmp_path / "head.nrrd", head, Acquisition(shape=head.shape, spacing=(3, 2, 2)).affine)

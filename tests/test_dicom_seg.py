@@ -1,4 +1,4 @@
-"""DICOM SEG: the very voxels in their place, the references and codes right, and nothing claimed that was not so."""
+"""DICOM SEG export: exact voxels in place, correct references and codes, and truthful provenance."""
 
 import shutil
 import subprocess
@@ -29,7 +29,7 @@ CORRECTED = Provenance("1.2.3/2/abc", 2, 1_767_600_000.25, "SEMIAUTOMATIC", "202
 
 
 def corner(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
-    """A box near one corner with a notch, on some slices: nothing symmetric."""
+    """Return an asymmetric mask: a notched box near one corner and a single voxel."""
     mask = np.zeros(shape, np.uint8)
     mask[2:5, 3:6, 5:11] = 1
     mask[3, 3:5, 5] = 0
@@ -39,7 +39,7 @@ def corner(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
 
 @pytest.fixture
 def series(tmp_path):
-    """``series(**grid)``: a grid, the metadata of the series stored on it, out of order, and its client."""
+    """Return ``series(**grid)``, which writes a shuffled series and returns its grid, metadata and client."""
 
     def write(tag: str = "ct", **grid):
         acquisition = Acquisition(**{"shape": SHAPE, "spacing": (2.5, 0.8, 0.7), **grid})
@@ -66,13 +66,13 @@ def stored(seg: Dataset, path: Path) -> Dataset:
 
 
 def points(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Centres of the voxels of a mask (slice, row, column), LPS mm, in one fixed order."""
+    """Return the sorted voxel centres in LPS mm of a mask (slice, row, column)."""
     index = np.argwhere(mask)[:, ::-1]
-    return ordered(index @ affine[:3, :3].T + affine[:3, 3])
+    return sort_points(index @ affine[:3, :3].T + affine[:3, 3])
 
 
 def points_of_frames(seg: Dataset) -> np.ndarray:
-    """The same, worked out of the bits and of the plane that each frame says it lies in (PS3.3 C.7.6.16.2)."""
+    """Return the sorted voxel centres in LPS mm from the bits and plane of each frame (PS3.3 C.7.6.16.2)."""
     bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
     frames = bits[: seg.NumberOfFrames * seg.Rows * seg.Columns].reshape(-1, seg.Rows, seg.Columns)
     shared = seg.SharedFunctionalGroupsSequence[0]
@@ -84,16 +84,16 @@ def points_of_frames(seg: Dataset) -> np.ndarray:
         rows, columns = np.nonzero(frame)
         along = columns[:, None] * between_columns * orientation[0] + rows[:, None] * between_rows * orientation[1]
         found.append(origin + along)
-    return ordered(np.concatenate(found))
+    return sort_points(np.concatenate(found))
 
 
-def ordered(found: np.ndarray) -> np.ndarray:
+def sort_points(found: np.ndarray) -> np.ndarray:
     return found[np.lexsort(found.round(2).T)]
 
 
 @pytest.mark.parametrize("plane", PLANES)
 @pytest.mark.parametrize("oblique", [0.0, 1.0])
-def test_voxels_lie_where_they_lay(series, tmp_path, plane, oblique):
+def test_voxels_keep_their_position(series, tmp_path, plane, oblique):
     grid, metadata, _ = series(plane=plane, oblique_degrees=oblique)
     seg = stored(segmentation(corner(), SourceImages.of(metadata), MANUAL, INFO), tmp_path / "seg.dcm")
     np.testing.assert_allclose(points_of_frames(seg), points(corner(), grid.affine), atol=1e-3)
@@ -107,13 +107,13 @@ def test_voxels_lie_where_they_lay(series, tmp_path, plane, oblique):
     assert np.array_equal(sitk.GetArrayFromImage(back), corner())
 
 
-def test_a_tilted_gantry_keeps_each_slice_in_its_place(series, tmp_path):
+def test_slices_of_a_tilted_gantry_keep_their_position(series, tmp_path):
     grid, metadata, _ = series(gantry_tilt_degrees=12)
     seg = stored(segmentation(corner(), SourceImages.of(metadata), MANUAL, INFO), tmp_path / "seg.dcm")
     np.testing.assert_allclose(points_of_frames(seg), points(corner(), grid.affine), atol=1e-3)
 
 
-def test_every_slice_is_referred_to_and_empty_frames_are_left_out(series, tmp_path):
+def test_every_slice_is_referenced_and_empty_frames_are_omitted(series, tmp_path):
     _, metadata, _ = series()
     seg = stored(segmentation(corner(), SourceImages.of(metadata), MANUAL, INFO), tmp_path / "seg.dcm")
     positions = {
@@ -132,7 +132,7 @@ def test_every_slice_is_referred_to_and_empty_frames_are_left_out(series, tmp_pa
     assert str(seg.PatientName) == "Phantom^P"
 
 
-def test_codes_and_words(series, tmp_path):
+def test_codes_and_descriptions(series, tmp_path):
     _, metadata, _ = series()
     seg = stored(segmentation(corner(), SourceImages.of(metadata), CORRECTED, INFO), tmp_path / "seg.dcm")
     segment = seg.SegmentSequence[0]
@@ -152,7 +152,7 @@ def test_codes_and_words(series, tmp_path):
     assert "research use only" in seg.ContentDescription
 
 
-def test_a_person_who_drew_it_is_named_and_no_algorithm(series, tmp_path):
+def test_manual_label_names_its_author_and_no_algorithm(series, tmp_path):
     _, metadata, _ = series()
     seg = stored(segmentation(corner(), SourceImages.of(metadata), MANUAL, INFO), tmp_path / "seg.dcm")
     assert seg.SegmentSequence[0].SegmentAlgorithmType == "MANUAL"
@@ -171,15 +171,15 @@ def test_a_person_who_drew_it_is_named_and_no_algorithm(series, tmp_path):
         ({"model_version": "v1", "changes": None}, "SEMIAUTOMATIC"),
     ],
 )
-def test_algorithm_type_is_what_it_was(info, expected):
+def test_algorithm_type_follows_the_changes_to_the_model_mask(info, expected):
     assert Provenance.of_label(LabelRecord("1.2.3", 1, "final", 0.0, "abc", info)).algorithm_type == expected
 
 
-def test_the_same_label_makes_the_same_file_and_another_version_another(series, tmp_path):
+def test_export_is_deterministic_per_label_version(series, tmp_path):
     _, metadata, _ = series()
     made = []
     for name, provenance in (("a", MANUAL), ("b", MANUAL), ("c", CORRECTED)):
-        # In whatever order a server sends them:
+        # independent of the order of instances
         sources = SourceImages.of(metadata[::-1] if name == "b" else metadata)
         made.append(stored(segmentation(corner(), sources, provenance, INFO), tmp_path / name))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -187,14 +187,14 @@ def test_the_same_label_makes_the_same_file_and_another_version_another(series, 
     assert made[0].SeriesInstanceUID != made[2].SeriesInstanceUID
 
 
-def test_nothing_found_is_an_object_too(series, tmp_path):
+def test_empty_mask_makes_a_valid_object(series, tmp_path):
     _, metadata, _ = series()
     seg = stored(segmentation(np.zeros(SHAPE, np.uint8), SourceImages.of(metadata), MANUAL, INFO), tmp_path / "s.dcm")
     assert seg.NumberOfFrames == SHAPE[0]
     assert not np.frombuffer(seg.PixelData, np.uint8).any()
 
 
-def test_each_label_has_its_segment(series, tmp_path):
+def test_each_label_has_its_own_segment(series, tmp_path):
     _, metadata, _ = series()
     info = {**INFO, "labels": {"node": 7, "lung_tumor": 3}, "segments": {}}
     info["segments"] = dict.fromkeys(info["labels"], INFO["segments"]["lung_tumor"])
@@ -209,25 +209,25 @@ def test_each_label_has_its_segment(series, tmp_path):
     assert numbers == [1, 1, 1, 1, 2]
 
 
-def test_a_label_of_a_series_that_has_grown_is_refused(series):
+def test_rejects_a_label_of_a_series_that_has_grown(series):
     _, metadata, _ = series()
     with pytest.raises(UserError, match="11 slices, but the series now has 12"):
         segmentation(corner()[1:], SourceImages.of(metadata), MANUAL, INFO)
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         (lambda m: [], "is not a DICOM series"),
         (lambda m: [{k: v for k, v in one.items() if k != "00200052"} for one in m], "no Frame of Reference UID"),
     ],
 )
-def test_what_cannot_be_referred_to_is_refused(series, change, sentence):
-    with pytest.raises(UserError, match=sentence):
+def test_rejects_images_that_cannot_be_referenced(series, change, message):
+    with pytest.raises(UserError, match=message):
         SourceImages.of(change(series()[1]))
 
 
-def test_odd_headers_cost_no_export(series, tmp_path):
+def test_invalid_headers_do_not_prevent_the_export(series, tmp_path):
     _, metadata, _ = series()
     for one in metadata:
         for tag in ("00080050", "00200010", "00180050", "00180088"):  # as anonymisers leave them
@@ -242,17 +242,17 @@ def test_odd_headers_cost_no_export(series, tmp_path):
     assert float(seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness) == 2.5
 
 
-def test_dciodvfy_has_no_complaint(series, tmp_path):
-    program = find_program("dciodvfy", sentence="dciodvfy is not installed: apt-get install dicom3tools")
+def test_dciodvfy_reports_no_errors(series, tmp_path):
+    program = find_program("dciodvfy", message="dciodvfy is not installed: apt-get install dicom3tools")
     _, metadata, _ = series(plane="sagittal", oblique_degrees=1)
     for number, provenance in enumerate((MANUAL, CORRECTED)):
         path = tmp_path / f"{number}.dcm"
         stored(segmentation(corner(), SourceImages.of(metadata), provenance, INFO), path)
-        said = subprocess.run([program, path], capture_output=True, text=True).stderr
-        assert [line for line in said.splitlines() if line.startswith("Error")] == [], said
+        output = subprocess.run([program, path], capture_output=True, text=True).stderr
+        assert [line for line in output.splitlines() if line.startswith("Error")] == [], output
 
 
-def test_a_real_scan_there_and_back(shared_data, tmp_path):
+def test_voxels_of_a_real_scan_keep_their_position(shared_data, tmp_path):
     scan = shared_data / "lidc-idri-0001"
     client = FolderClient(scan, tmp_path / "segs", tmp_path / "index.sqlite")
     client.scan()
@@ -272,7 +272,7 @@ def test_a_real_scan_there_and_back(shared_data, tmp_path):
     assert seg.NumberOfFrames == 10
 
 
-def test_frames_of_a_multi_frame_scan_are_referred_to_one_by_one(shared_data, tmp_path):
+def test_frames_of_a_multi_frame_scan_are_referenced_individually(shared_data, tmp_path):
     scan = shared_data / "enhanced-ct-2frame"
     client = FolderClient(scan, tmp_path / "segs", tmp_path / "index.sqlite")
     client.scan()
@@ -280,7 +280,7 @@ def test_frames_of_a_multi_frame_scan_are_referred_to_one_by_one(shared_data, tm
     metadata = client.retrieve_series_metadata(header["0020000D"]["Value"][0], header["0020000E"]["Value"][0])
     sources = SourceImages.of(metadata)
     mask = np.zeros((2, sources.headers[0].Rows, sources.headers[0].Columns), np.uint8)
-    for place, rows in enumerate((2, 5)):  # so many rows of the mask lie in the lower slice, so many in the upper
+    for place, rows in enumerate((2, 5)):  # mask rows in the lower and the upper slice
         mask[place, :rows, 3] = 1
     seg = stored(segmentation(mask, sources, MANUAL, INFO), tmp_path / "seg.dcm")
     found = points_of_frames(seg)
@@ -296,7 +296,7 @@ def test_frames_of_a_multi_frame_scan_are_referred_to_one_by_one(shared_data, tm
 
 
 @pytest.mark.pacs
-def test_orthanc_takes_it_and_gives_it_back(series, orthanc, tmp_path):
+def test_round_trip_through_orthanc(series, orthanc, tmp_path):
     _, metadata, client = series()
     seg = segmentation(corner(), SourceImages.of(metadata), MANUAL, INFO)
     client.store_instances([seg])

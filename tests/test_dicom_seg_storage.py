@@ -1,4 +1,4 @@
-"""Every final label gets its DICOM SEG in the background, and no failure of that costs the label."""
+"""Background storage of the DICOM SEG of every final label, whose failures never affect the label."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def storage(datastore: SeriesDatastore, settings: Settings, to_pacs: bool = Fals
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """Fake clock."""
 
     def __init__(self) -> None:
         self.now = 1e9
@@ -62,7 +62,7 @@ class Clock:
 
 
 def later(work: SegStorage, hours: float = 24.0) -> SegStorage:
-    """The same after a while."""
+    """Advance the clock and return the storage."""
     work._clock.now += 3600 * hours
     return work
 
@@ -72,11 +72,11 @@ def segs(datastore: SeriesDatastore) -> list[str]:
     return sorted(one["00080018"]["Value"][0] for one in found)
 
 
-def noted(datastore: SeriesDatastore) -> list[dict]:
+def seg_notes(datastore: SeriesDatastore) -> list[dict]:
     return [record.dicom_seg for record in datastore.labels.history(datastore.list_images()[0])]
 
 
-def test_each_version_gets_one_in_the_workspace_and_only_one(datastore, settings, submit, studies):
+def test_each_version_is_stored_once_in_the_workspace(datastore, settings, submit, studies):
     before = sorted(studies.rglob("*"))
     submit(datastore, (1, 2, 3))
     submit(datastore, (1, 2, 3), (4, 5, 6))
@@ -85,8 +85,8 @@ def test_each_version_gets_one_in_the_workspace_and_only_one(datastore, settings
     work.store_missing()
     first = segs(datastore)
     assert len(first) == 2
-    assert sorted(note["sop_instance_uid"] for note in noted(datastore)[:2]) == first
-    assert noted(datastore)[2] == {}
+    assert sorted(note["sop_instance_uid"] for note in seg_notes(datastore)[:2]) == first
+    assert seg_notes(datastore)[2] == {}
     work.store_missing()
     submit(datastore, (1, 2, 3), (4, 5, 7))
     work.store_missing()
@@ -96,17 +96,17 @@ def test_each_version_gets_one_in_the_workspace_and_only_one(datastore, settings
     assert sorted(studies.rglob("*")) == before
 
 
-def test_what_was_stored_but_not_noted_is_not_stored_again(datastore, settings, submit):
+def test_stored_but_unrecorded_seg_is_not_stored_again(datastore, settings, submit):
     submit(datastore, (1, 2, 3))
     work = storage(datastore, settings)
     work.store_missing()
     datastore.labels.note_dicom_seg(datastore.labels.latest(datastore.list_images()[0], "final"), {})
     work.store_missing()
     assert len(list(settings.segs_dir.rglob("*.dcm"))) == 1
-    assert "sop_instance_uid" in noted(datastore)[0]
+    assert "sop_instance_uid" in seg_notes(datastore)[0]
 
 
-def test_a_failure_is_said_once_and_tried_again(datastore, settings, submit, monkeypatch, caplog):
+def test_failure_is_logged_once_and_retried(datastore, settings, submit, monkeypatch, caplog):
     submit(datastore, (1, 2, 3))
     label = datastore.labels.latest(datastore.list_images()[0], "final")
     work = storage(datastore, settings)
@@ -125,32 +125,33 @@ def test_a_failure_is_said_once_and_tried_again(datastore, settings, submit, mon
         work.store_missing()
         later(work).store_missing()
         assert caplog.text.count("the PACS is away") == 1
-        assert noted(datastore)[0] == {"error": "ConnectionError: the PACS is away"}
+        assert seg_notes(datastore)[0] == {"error": "ConnectionError: the PACS is away"}
         broken.setattr(datastore.client, "store_instances", refused)
         later(work).store_missing()
-        assert "reason 42752" in noted(datastore)[0]["error"]
+        assert "reason 42752" in seg_notes(datastore)[0]["error"]
     (record,) = datastore.labels.history(label.image_id)
     assert (record.sha256, record.info) == (label.sha256, label.info)
     assert "no DICOM SEG yet: OSError" in _line(record, in_use=True)
-    assert [(one.number, one.tries, one.reason) for one in work.failures()] == [(1, 3, noted(datastore)[0]["error"])]
+    assert [(one.number, one.tries, one.reason) for one in work.failures()] == [
+        (1, 3, seg_notes(datastore)[0]["error"])
+    ]
     later(work).store_missing()
     assert work.failures() == []
     assert len(segs(datastore)) == 1
     assert "no DICOM SEG" not in _line(datastore.labels.latest(label.image_id, "final"), in_use=True)
 
 
-def test_one_label_that_cannot_be_stored_holds_up_no_other(datastore, settings, submit):
+def test_failing_label_does_not_block_others(datastore, settings, submit):
     submit(datastore, (1, 2, 3))
     submit(datastore, (4, 5, 6))
     image = datastore.list_images()[0]
     datastore.labels.path(datastore.labels.history(image)[0]).write_bytes(b"junk")
     storage(datastore, settings).store_missing()
-    assert "error" in noted(datastore)[0]
-    assert segs(datastore) == [noted(datastore)[1]["sop_instance_uid"]]
+    assert "error" in seg_notes(datastore)[0]
+    assert segs(datastore) == [seg_notes(datastore)[1]["sop_instance_uid"]]
 
 
-def test_what_is_refused_is_tried_less_and_less_and_reads_no_mask_meanwhile(datastore, settings, submit, monkeypatch):
-    """C6"""
+def test_c6_retries_back_off_and_read_no_mask_in_between(datastore, settings, submit, monkeypatch):
     submit(datastore, (1, 2, 3))
     submit(datastore, (4, 5, 6))
     work, made = storage(datastore, settings), []
@@ -163,7 +164,7 @@ def test_what_is_refused_is_tried_less_and_less_and_reads_no_mask_meanwhile(data
         raise OSError("refused")
 
     monkeypatch.setattr(datastore.client, "store_instances", refused)
-    for _ in range(2 * 24 * 60):  # a look each minute, for two days
+    for _ in range(2 * 24 * 60):  # one pass a minute for two days
         work._clock.now += 60
         work.store_missing()
     assert set(made) == {3}, "the mask of a label that is stored was read again"
@@ -171,29 +172,29 @@ def test_what_is_refused_is_tried_less_and_less_and_reads_no_mask_meanwhile(data
     (failure,) = work.failures()
     assert (failure.number, failure.reason) == (3, "OSError: refused")
     assert 0 < failure.retry_at - work._clock.now <= 24 * 3600
-    submit(datastore, (3, 4, 6))  # another label does not wait for it
+    submit(datastore, (3, 4, 6))  # a new label does not wait for it
     work.store_missing()
     assert made[-1] == 4
 
 
-def test_a_pacs_that_is_away_is_asked_once_a_look(datastore, settings, submit, monkeypatch):
-    """C6: not once for each label."""
+def test_unreachable_pacs_is_queried_once_per_pass(datastore, settings, submit, monkeypatch):
+    """C6: not once per label."""
     for place in range(4):
         submit(datastore, (place, 2, 3))
-    work, asked = storage(datastore, settings), []
+    work, queries = storage(datastore, settings), []
 
     def away(**_):
-        asked.append(1)
+        queries.append(1)
         raise requests.ConnectionError("away")
 
     monkeypatch.setattr(datastore.client, "search_for_series", away)
-    monkeypatch.setattr(work._exports, "dicom_seg", lambda record: pytest.fail("a mask was read for nothing"))
+    monkeypatch.setattr(work._exports, "dicom_seg", lambda record: pytest.fail("a mask was read needlessly"))
     work.store_missing()
-    assert len(asked) == 1
+    assert len(queries) == 1
 
 
 @pytest.mark.pacs
-def test_a_pacs_is_written_to_only_where_it_may_be(orthanc, studies, submit, tmp_path):
+def test_pacs_is_written_to_only_if_configured(orthanc, studies, submit, tmp_path):
     pacs = orthanc(studies)
     settings = Settings.from_conf(pacs.url, {"workspace": str(tmp_path / "workspace")})
     assert settings.info["config"]["export"]["store_in_pacs"] is False
@@ -207,5 +208,5 @@ def test_a_pacs_is_written_to_only_where_it_may_be(orthanc, studies, submit, tmp
     work = storage(datastore, settings, to_pacs=True)
     work.store_missing()
     work.store_missing()
-    assert segs(datastore) == [noted(datastore)[0]["sop_instance_uid"]]
+    assert segs(datastore) == [seg_notes(datastore)[0]["sop_instance_uid"]]
     assert not list(settings.workspace.rglob("*.dcm"))

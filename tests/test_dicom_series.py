@@ -1,4 +1,4 @@
-"""What a folder as hospitals have it becomes: which series are images, which are not and why, what to beware of."""
+"""The catalogue of a DICOM folder: usable series, rejected series with reasons, and warnings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from lib.cli import doctor
 from lib.datastore.catalog import Series, SeriesCatalog
 from lib.dicomweb.folder_client import FolderClient
 from lib.phantoms import Acquisition, write_dicom_series
-from tests.support.dicom_variants import as_multi_frame, change, sorted_slices
+from tests.support.dicom_variants import change, sorted_slices, write_multi_frame
 
 GRID = Acquisition(shape=(12, 16, 24), spacing=(2.5, 1.0, 1.0))
 TILTED = Acquisition(shape=(12, 16, 24), spacing=(2.5, 1.0, 1.0), gantry_tilt_degrees=10)
@@ -26,20 +26,20 @@ def write(folder: Path, patient_id: str, acquisition: Acquisition = GRID, **opti
 
 @pytest.fixture
 def catalog(tmp_path) -> Callable[[], dict[str, Series]]:
-    """Scans the folder ``dicom`` and gives its series by PatientID."""
+    """Return ``catalog()``, which scans the folder ``dicom`` and returns its series by PatientID."""
     (tmp_path / "dicom").mkdir()
     client = FolderClient(tmp_path / "dicom", tmp_path / "segs", tmp_path / "index.sqlite")
 
-    def look() -> dict[str, Series]:
+    def scan() -> dict[str, Series]:
         client.scan()
         found = SeriesCatalog(client)
         found.refresh()
         return {series.value("PatientID"): series for series in found.all()}
 
-    return look
+    return scan
 
 
-def test_a_series_whose_uid_would_lead_out_of_a_folder_is_left_out(catalog, tmp_path):
+def test_rejects_a_series_uid_with_path_traversal(catalog, tmp_path):
     write(tmp_path / "dicom" / "hostile", "HOSTILE")
     change(sorted_slices(tmp_path / "dicom" / "hostile"), lambda d: setattr(d, "SeriesInstanceUID", "../../outside"))
     write(tmp_path / "dicom" / "good", "GOOD")
@@ -48,7 +48,7 @@ def test_a_series_whose_uid_would_lead_out_of_a_folder_is_left_out(catalog, tmp_
     assert found["GOOD"].problem is None
 
 
-def test_what_is_drawn_on_scans_is_not_counted_as_left_out(catalog, tmp_path):
+def test_annotations_are_not_counted_as_rejected_series(catalog, tmp_path):
     for modality in ("SEG", "RTSTRUCT", "PT"):
         write(tmp_path / "dicom" / modality, modality)
         change(sorted_slices(tmp_path / "dicom" / modality), lambda d, kind=modality: setattr(d, "Modality", kind))
@@ -59,9 +59,9 @@ def test_what_is_drawn_on_scans_is_not_counted_as_left_out(catalog, tmp_path):
     }
 
 
-def test_what_is_no_scan_is_left_out_with_the_reason_and_hides_no_other(catalog, tmp_path):
+def test_unusable_series_are_rejected_with_a_reason_and_do_not_affect_others(catalog, tmp_path):
     folder = tmp_path / "dicom"
-    everything = folder / "everything"  # all in one folder, as exports have it
+    everything = folder / "everything"  # all in one folder, like PACS exports
     kinds = {
         "SCOUT": lambda d: setattr(d, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]),
         "CAPTURE": lambda d: setattr(d, "SOPClassUID", SecondaryCaptureImageStorage),
@@ -105,7 +105,7 @@ def crop(dataset: Dataset) -> None:
     dataset.Rows = 8
 
 
-def test_two_reconstructions_of_one_scan_are_two_images(tmp_path):
+def test_reconstructions_of_one_scan_are_separate_images(tmp_path):
     for number, kernel in enumerate(("B40f", "B70f"), start=1):
         write(tmp_path / "dicom" / kernel, "P", series_number=number, series_description=kernel)
     client = FolderClient(tmp_path / "dicom", tmp_path / "segs", tmp_path / "index.sqlite")
@@ -117,7 +117,7 @@ def test_two_reconstructions_of_one_scan_are_two_images(tmp_path):
     assert {first.value("SeriesDescription"), second.value("SeriesDescription")} == {"B40f", "B70f"}
 
 
-def test_two_real_reconstructions_of_thick_slices_are_usable_with_a_warning(tmp_path, shared_data):
+def test_real_reconstructions_with_thick_slices_have_a_warning(tmp_path, shared_data):
     client = FolderClient(shared_data / "lung-pet-ct-dx-a0002", tmp_path / "segs", tmp_path / "index.sqlite")
     client.scan()
     found = SeriesCatalog(client)
@@ -128,13 +128,13 @@ def test_two_real_reconstructions_of_thick_slices_are_usable_with_a_warning(tmp_
         assert any("slices of 8.0 mm" in warning for warning in series.warnings)
 
 
-def test_what_is_usable_comes_with_its_warnings(catalog, tmp_path):
+def test_usable_series_have_warnings(catalog, tmp_path):
     folder = tmp_path / "dicom"
     write(folder / "tilted", "TILTED", TILTED)
     write(folder / "gap", "GAP")
     sorted_slices(folder / "gap")[5].unlink()
     write(tmp_path / "plain", "FRAMES")
-    as_multi_frame(tmp_path / "plain", folder / "frames")
+    write_multi_frame(tmp_path / "plain", folder / "frames")
     write(folder / "plain", "PLAIN", shuffle_files=True, descending_instances=True)
     found = catalog()
     assert [series.problem for series in found.values()] == [None] * 4
@@ -144,7 +144,7 @@ def test_what_is_usable_comes_with_its_warnings(catalog, tmp_path):
     assert found["GAP"].warnings[0].startswith("1 uneven gap(s)")
 
 
-def test_image_files_are_images_but_masks_are_not(tmp_path):
+def test_image_files_are_images_and_masks_are_not(tmp_path):
     folder = tmp_path / "dicom"
     write(folder / "dicom", "DICOM")
     scan = np.random.default_rng(0).integers(-1000, 400, (10, 12, 14)).astype(np.int16)
@@ -177,22 +177,22 @@ def test_image_files_are_images_but_masks_are_not(tmp_path):
     assert "not HU" in problems["scaled"]
 
 
-def test_doctor_says_the_verdict_on_each_series_and_file(tmp_path, capsys):
+def test_doctor_reports_every_series_and_file(tmp_path, capsys):
     folder = tmp_path / "dicom"
     write(folder / "tilted", "TILTED", TILTED)
     write(folder / "pet", "PET", modality="PT")
     (folder / "notes.txt").write_text("no image")
     assert not doctor._studies(str(folder))
-    said = capsys.readouterr().out
-    assert "usable   TILTED  12 × CT" in said
-    assert "gantry tilt of 10.0°" in said
-    assert "left out  PET" in said
-    assert "modality PT; only CT is segmented" in said
-    assert "notes.txt" in said
-    assert "1 usable CT series (1 with a warning), 1 left out, 1 other files" in said
+    output = capsys.readouterr().out
+    assert "usable   TILTED  12 × CT" in output
+    assert "gantry tilt of 10.0°" in output
+    assert "left out  PET" in output
+    assert "modality PT; only CT is segmented" in output
+    assert "notes.txt" in output
+    assert "1 usable CT series (1 with a warning), 1 left out, 1 other files" in output
 
 
-def test_a_series_whose_headers_make_no_sense_hides_no_other(catalog, tmp_path):
+def test_series_with_invalid_headers_does_not_affect_others(catalog, tmp_path):
     folder = tmp_path / "dicom"
     write(folder / "good", "GOOD")
     write(folder / "odd", "ODD")

@@ -1,4 +1,4 @@
-"""Properties of the parsers in lib/dicomweb, for any input."""
+"""Property-based tests of the DICOMweb parsers."""
 
 import email
 import json
@@ -26,7 +26,7 @@ NAMES = st.text(st.characters(categories=["L", "N"]), min_size=1)
 
 
 @given(st.binary(max_size=200))
-def test_a_decoded_path_cannot_leave_the_root_and_is_decoded_to_the_end(raw):
+def test_decoded_path_stays_below_the_root_and_is_fully_decoded(raw):
     try:
         path = decoded_path(raw)
     except UserError:
@@ -37,7 +37,7 @@ def test_a_decoded_path_cannot_leave_the_root_and_is_decoded_to_the_end(raw):
 
 
 @given(st.lists(SEGMENTS, min_size=1, max_size=5), st.integers(0, 6))
-def test_a_path_is_the_same_however_often_it_was_encoded(segments, times):
+def test_repeated_encoding_of_a_path_is_undone(segments, times):
     path = "/".join(segments)
     raw = "".join(f"%{byte:02x}" for byte in path.encode())
     for _ in range(times):
@@ -46,7 +46,7 @@ def test_a_path_is_the_same_however_often_it_was_encoded(segments, times):
 
 
 @given(st.sampled_from(["..", ".", ""]), SEGMENTS, st.integers(0, 6))
-def test_a_path_that_leaves_the_root_is_refused_however_often_it_was_encoded(step, segment, times):
+def test_rejects_repeatedly_encoded_path_traversal(step, segment, times):
     raw = f"{segment}/{step}/{segment}".replace("/", "%2f").replace(".", "%2e")
     for _ in range(times):
         raw = raw.replace("%", "%25")
@@ -55,7 +55,7 @@ def test_a_path_that_leaves_the_root_is_refused_however_often_it_was_encoded(ste
 
 
 @given(st.binary(max_size=100))
-def test_a_query_is_accepted_or_refused(raw):
+def test_accepted_query_has_no_control_characters(raw):
     try:
         check_query(raw)
     except UserError:
@@ -64,13 +64,13 @@ def test_a_query_is_accepted_or_refused(raw):
 
 
 @given(st.sampled_from(RESOURCES), UIDS, UIDS, UIDS, st.integers(1, 999))
-def test_every_path_of_a_resource_is_found(resource, study, series, instance, frame):
+def test_every_resource_path_is_found(resource, study, series, instance, frame):
     path = resource.path.format(study=study, series=series, instance=instance, frames=frame)
     assert find_resource(resource.method, path) is resource
 
 
 @given(st.sampled_from(["GET", "POST", "DELETE", "x"]), st.text(max_size=100))
-def test_any_other_path_is_a_user_error(method, path):
+def test_unknown_path_is_a_user_error(method, path):
     try:
         resource = find_resource(method, path)
     except UserError:
@@ -79,13 +79,13 @@ def test_any_other_path_is_a_user_error(method, path):
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, width=32), st.sampled_from(["", " ", "  "]))
-def test_a_number_is_the_same_with_a_comma(value, space):
+def test_decimal_comma_equals_decimal_point(value, space):
     text = f"{value:f}"
     assert number(f"{space}{text.replace('.', ',')}{space}") == number(text) == float(text)
 
 
 @given(st.text(max_size=20))
-def test_any_text_is_a_number_or_a_value_error(text):
+def test_text_is_a_number_or_a_value_error(text):
     try:
         assert isinstance(number(text), float)
     except ValueError:
@@ -94,7 +94,7 @@ def test_any_text_is_a_number_or_a_value_error(text):
 
 
 @given(st.sampled_from([*keyword_dict]))
-def test_a_keyword_and_its_tag_are_one_attribute(keyword):
+def test_keyword_and_tag_are_equivalent(keyword):
     tag = tag_of(keyword)
     if not keyword:
         assert tag is None
@@ -103,13 +103,13 @@ def test_a_keyword_and_its_tag_are_one_attribute(keyword):
 
 
 @given(st.text(max_size=12))
-def test_a_name_is_a_tag_of_eight_digits_or_none(name):
+def test_tag_of_any_name_has_eight_digits_or_is_none(name):
     tag = tag_of(name)
     assert tag is None or len(tag) == 8
 
 
 @given(UIDS, st.lists(UIDS, max_size=3))
-def test_a_uid_is_matched_by_every_list_that_has_it(uid, others):
+def test_uid_matches_every_list_that_contains_it(uid, others):
     dataset = {"0020000D": {"vr": "UI", "Value": [uid]}}
     assert matches(dataset, {"StudyInstanceUID": "\\".join([*others, uid])})
     assert matches(dataset, {"0020000D": ",".join([uid, *others])})
@@ -117,7 +117,7 @@ def test_a_uid_is_matched_by_every_list_that_has_it(uid, others):
 
 
 @given(NAMES, st.data())
-def test_a_pattern_matches_the_text_it_was_made_of(text, data):
+def test_wildcard_pattern_matches_its_source_text(text, data):
     dataset = {"00100020": {"vr": "LO", "Value": [text]}}
     place = data.draw(st.integers(0, len(text) - 1))
     for pattern in (text, f"{text[:place]}*", f"*{text[place:]}", f"{text[:place]}?{text[place + 1 :]}"):
@@ -126,7 +126,7 @@ def test_a_pattern_matches_the_text_it_was_made_of(text, data):
 
 
 @given(st.dates(), st.dates(), st.dates())
-def test_a_date_is_in_the_range_between_two_others(date, low, high):
+def test_date_range_matching(date, low, high):
     day, first, last = (f"{one.year:04}{one:%m%d}" for one in (date, low, high))
     dataset = {"00080020": {"vr": "DA", "Value": [day]}}
     assert matches(dataset, {"StudyDate": f"{first}-{last}"}) == (first <= day <= last)
@@ -135,13 +135,13 @@ def test_a_date_is_in_the_range_between_two_others(date, low, high):
 
 
 @given(st.dictionaries(st.text(max_size=10), st.text(max_size=10), max_size=4), st.booleans())
-def test_any_filter_is_answered(filters, fuzzy):
+def test_any_filter_matches_or_not_without_an_error(filters, fuzzy):
     dataset = {"00100010": {"vr": "PN", "Value": [{"Alphabetic": "Doe^Jane"}]}, "00080020": {"vr": "DA"}}
     assert matches(dataset, filters, fuzzy=fuzzy) in (True, False)
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=4))
-def test_a_multipart_body_has_its_parts_to_the_byte(parts):
+def test_multipart_body_contains_its_parts_unchanged(parts):
     assume(not any(part.endswith(b"\n") or b"--" in part for part in parts))
     body, kind = multipart.encode(parts, "application/octet-stream")
     boundary = kind.split("boundary=")[1]
@@ -154,7 +154,7 @@ def test_a_multipart_body_has_its_parts_to_the_byte(parts):
 
 
 @given(st.lists(st.text(max_size=16), max_size=3), st.binary(max_size=16), st.text(max_size=16))
-def test_dicom_json_of_any_values_is_json(numbers, unknown, name):
+def test_dicom_json_of_any_values_is_valid_json(numbers, unknown, name):
     dataset = Dataset()
     for tag, vr, value in (
         (0x00280030, "DS", "\\".join(numbers).encode("utf-8", "replace")),
@@ -169,7 +169,7 @@ def test_dicom_json_of_any_values_is_json(numbers, unknown, name):
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, width=16), st.integers(-(2**31), 2**31 - 1))
-def test_numbers_of_dicom_json_are_numbers(spacing, index):
+def test_dicom_json_encodes_numbers_as_numbers(spacing, index):
     dataset = Dataset()
     dataset[0x00280030] = _raw(0x00280030, "DS", f"{spacing:.6f}".encode())
     dataset[0x00200013] = _raw(0x00200013, "IS", str(index).encode())

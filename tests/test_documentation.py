@@ -1,4 +1,4 @@
-"""The documentation: links lead somewhere, and the map of rooms is complete."""
+"""Documentation: valid links and paths, and a complete map of packages."""
 
 import re
 from pathlib import Path
@@ -37,14 +37,14 @@ def test_every_path_in_the_development_guide_exists():
     assert [path for path in named if not (REPOSITORY / path).exists()] == []
 
 
-def test_every_room_is_on_the_map():
+def test_every_package_is_on_the_map():
     packages = {f"lib/{init.parent.name}" for init in (REPOSITORY / "lib").glob("*/__init__.py")}
     modules = {f"lib/{module.name}" for module in (REPOSITORY / "lib").glob("*.py")}
     assert [room for room in sorted(packages | modules) if f"`{room}`" not in DEVELOPMENT] == []
 
 
-def test_the_map_is_in_the_order_of_the_layers():
-    """The contract in pyproject.toml and the table of rooms tell the same order."""
+def test_map_follows_the_order_of_the_layers():
+    """The import contract in pyproject.toml and the table in the development guide have the same order."""
     contract = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8").partition("layers = [")[2].partition("]")[0]
     layers = [set(re.findall(r"\w+", line)) for line in re.findall(r'"(.+)"', contract)]
     table = DEVELOPMENT.partition("| room |")[2].partition("\n\n")[0]

@@ -1,4 +1,4 @@
-"""python main.py evaluate on perfect, empty and shifted masks gives the values computed by hand."""
+"""``python main.py evaluate`` on perfect, empty and shifted masks against manually calculated values."""
 
 import argparse
 import dataclasses
@@ -22,15 +22,15 @@ def ball(centre, radius_mm):
     return distance <= radius_mm
 
 
-class Drawn:
-    """In place of a trained model: draws what its name says."""
+class FakePredictor:
+    """Predictor that derives masks from the ground truth, according to its name."""
 
     model = None
 
     def __init__(self, weights, model):
         self.kind = weights.name
         options = model.options.model_copy(update={"min_confidence": 0.88})
-        self.model = Drawn.model = dataclasses.replace(model, options=options)
+        self.model = FakePredictor.model = dataclasses.replace(model, options=options)
 
     @classmethod
     def from_file(cls, weights, model):
@@ -47,16 +47,16 @@ class Drawn:
         return truth.astype(np.uint8)
 
     def predict_variants(self, image, variants, change=None):
-        """Above 0.88 nothing is sure enough, under 0.7 there is one false finding more."""
+        """Return nothing above a confidence of 0.88 and an additional false positive below 0.7."""
         invented = ball((35, 35, 15), 2).astype(np.uint8)
-        drawn = self._mask(image, change)
+        mask = self._mask(image, change)
         confidences = [options.min_confidence for options in variants]
-        return [drawn * (c <= 0.88) | invented * (c < 0.7) for c in confidences]
+        return [mask * (c <= 0.88) | invented * (c < 0.7) for c in confidences]
 
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "Predictor", Drawn)
+    monkeypatch.setattr(evaluate, "Predictor", FakePredictor)
     for name, radius in (("A_1", 4), ("B_1", 8), ("C_1", None)):
         truth = ball((12, 15, 9), radius) if radius else np.zeros(SHAPE, bool)
         for kind, array in (("images", np.where(truth, 40, -800)), ("masks", truth)):
@@ -74,7 +74,7 @@ def run(data, *extra, models=("perfect", "empty", "shifted", "inventive", "fragi
     return json.loads((data / "out" / "metrics.json").read_text())["models"]
 
 
-def test_values_by_hand(data):
+def test_metrics_match_manual_calculation(data):
     models = run(data)
     sizes = [int(ball((12, 15, 9), radius).sum()) for radius in (4, 8)]
     overlaps = [int((ball((12, 15, 9), r) & ball((14, 15, 9), r)).sum()) for r in (4, 8)]
@@ -85,7 +85,7 @@ def test_values_by_hand(data):
     assert perfect["robustness_std"] == perfect["false_positives_per_scan"] == 0
     assert perfect["n"] == 3
 
-    # Nothing is right where there is nothing: one of three images.
+    # An empty mask is correct for the one of three images without a lesion.
     assert empty["dice"] == empty["iou"] == pytest.approx(1 / 3)
     assert empty["small_tumor_recall"] == empty["sensitivity"] == empty["f_score"] == 0
 
@@ -98,11 +98,11 @@ def test_values_by_hand(data):
 
     assert models["inventive"]["false_positives_per_scan"] == 1
     assert models["inventive"]["lesion_recall"] == 1
-    # Two images lose all their Dice under each of five changes: 1, 0, 0, 0, 0, 0; the third keeps it.
+    # Two images lose all their Dice under each of five perturbations: 1, 0, 0, 0, 0, 0; the third keeps it.
     assert models["fragile"]["robustness_std"] == pytest.approx(np.std([1, 0, 0, 0, 0, 0]) * 2 / 3)
 
 
-def test_each_measure_says_how_it_is_averaged_and_has_an_interval(data):
+def test_each_metric_has_its_averaging_and_confidence_interval(data):
     (model,) = run(data, models=("shifted",)).values()
     for measure in ("dice", "iou", "small_tumor_recall", "robustness_std", "false_positives_per_scan", "accuracy"):
         assert model["averaged"][measure]
@@ -111,38 +111,38 @@ def test_each_measure_says_how_it_is_averaged_and_has_an_interval(data):
     assert [size["lesions"] for size in model["sizes"]] == [0, 1, 1, 0]
 
 
-def test_report_opens_offline_and_shows_the_worst_first(data):
+def test_report_is_self_contained_and_lists_the_worst_first(data):
     run(data, "--no-robustness", models=("shifted",))
     page = (data / "out" / "report.html").read_text()
     assert "http://" not in page and "https://" not in page
     assert page.count("data:image/png;base64,") == 3
     assert page.index("A_1") < page.index("B_1") < page.index("C_1: Dice")
     assert "Table 1" in page and "Table 2" in page and "Table 3" in page and "<svg" in page
-    assert "0.890" in page  # the paper's
+    assert "0.890" in page  # the value of the paper
 
 
-def test_only_held_out_patients(data):
+def test_held_out_requires_held_out_patients(data):
     with pytest.raises(UserError, match="held-out"):
         run(data, "--held-out")
 
 
-def test_a_run_s_own_settings_are_used(data, tmp_path):
+def test_settings_of_the_training_run_are_used(data, tmp_path):
     manifest = {"settings": {"network": {"in_channels": 3, "attention": False}}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
     words = ["--images", data / "images", "--masks", data / "masks", "--output", data / "out", "--no-robustness"]
     evaluate.run(parser.parse_args([*map(str, words), "--models", f"baseline={tmp_path / 'baseline'}"]))
-    assert not Drawn.model.network().gates
+    assert not FakePredictor.model.network().gates
 
 
-def test_a_mask_on_another_grid_is_refused(data):
+def test_rejects_a_mask_on_another_grid(data):
     nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.int16), np.eye(4)), data / "masks" / "B_1.nii.gz")
     with pytest.raises(UserError, match="not on the grid"):
         run(data, models=("perfect",))
 
 
-def test_models_need_a_name(data):
+def test_rejects_a_model_without_a_name(data):
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
     words = ["--images", data / "images", "--masks", data / "masks", "--output", data / "out", "--models", "x.pt"]
@@ -150,7 +150,7 @@ def test_models_need_a_name(data):
         evaluate.run(parser.parse_args(list(map(str, words))))
 
 
-def test_froc_by_hand(data):
+def test_froc_matches_manual_calculation(data):
     (model,) = run(data, "--froc", "--no-robustness", models=("perfect",)).values()
     points = {point["min_confidence"]: point for point in model["froc"]}
     assert list(points) == list(CONFIDENCES)
@@ -162,7 +162,7 @@ def test_froc_by_hand(data):
     assert 'aria-label="FROC curve"' in page and page.count("<circle") == len(CONFIDENCES)
 
 
-def test_the_froc_curve_goes_right_with_false_findings_and_up_with_lesions_found():
+def test_froc_curve_has_false_positives_on_x_and_recall_on_y():
     points = [
         {"min_confidence": c, "lesion_recall": recall, "false_positives_per_scan": false}
         for c, recall, false in ((0.5, 1.0, 30), (0.9, 0.5, 2), (0.95, None, 0))

@@ -1,4 +1,4 @@
-"""Metrics against values computed by hand."""
+"""Metrics against manually calculated values."""
 
 import numpy as np
 import pytest
@@ -17,14 +17,14 @@ def test_perfect_mask():
     assert (counts.dice, counts.iou, counts.accuracy, counts.precision, counts.sensitivity) == (1, 1, 1, 1, 1)
 
 
-def test_empty_mask_finds_nothing():
+def test_empty_mask():
     counts = VoxelCounts.of(np.zeros((20, 20, 20)), cube((2, 2, 2)))
     assert (counts.dice, counts.iou, counts.precision, counts.sensitivity) == (0, 0, 1, 0)
     assert counts.accuracy == pytest.approx(1 - 64 / 8000)
 
 
 def test_shifted_mask():
-    """Shifted by half its side: 32 of 64 voxels overlap."""
+    """A shift by half the side leaves 32 of 64 voxels overlapping."""
     counts = VoxelCounts.of(cube((4, 2, 2)), cube((2, 2, 2)))
     assert counts == VoxelCounts(32, 8000 - 96, 32, 32)
     assert counts.dice == pytest.approx(0.5)
@@ -33,17 +33,17 @@ def test_shifted_mask():
     assert counts.accuracy == pytest.approx(1 - 64 / 8000)
 
 
-def test_nothing_found_where_nothing_is():
+def test_empty_mask_without_lesions_is_perfect():
     counts = VoxelCounts.of(np.zeros((5, 5, 5)), np.zeros((5, 5, 5)))
     assert (counts.dice, counts.iou, counts.sensitivity) == (1, 1, 1)
 
 
-def test_other_grids_are_refused():
+def test_rejects_masks_on_different_grids():
     with pytest.raises(ValueError, match="not on the same grid"):
         VoxelCounts.of(np.zeros((5, 5, 5)), np.zeros((5, 5, 6)))
 
 
-def test_lesions_are_matched_one_by_one():
+def test_lesions_are_matched_individually():
     truth = cube((2, 2, 2)) | cube((12, 12, 12), side=2)
     found = cube((4, 2, 2)) | cube((12, 2, 12), side=2)
     (large, small), invented = match_lesions(found, truth, voxel_mm3=27.0)
@@ -56,7 +56,7 @@ def test_lesions_are_matched_one_by_one():
     assert invented == 1
 
 
-def test_one_component_over_two_lesions_invents_none():
+def test_component_covering_two_lesions_is_no_false_positive():
     truth = cube((2, 2, 2)) | cube((8, 2, 2))
     found = np.zeros_like(truth)
     found[2:12, 2:6, 2:6] = True
@@ -65,6 +65,6 @@ def test_one_component_over_two_lesions_invents_none():
     assert invented == 0
 
 
-def test_voxels_that_touch_by_a_corner_are_one_lesion():
+def test_voxels_touching_at_a_corner_are_one_lesion():
     truth = cube((2, 2, 2), side=2) | cube((4, 4, 4), side=2)
     assert len(match_lesions(truth, truth, voxel_mm3=1.0)[0]) == 1

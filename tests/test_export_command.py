@@ -1,4 +1,4 @@
-"""``python main.py export`` as a user calls it, read back."""
+"""``python main.py export`` as a subprocess, with its files read back."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def call(*arguments: object, status: int = 0) -> str:
 
 @pytest.fixture
 def labelled(tmp_path) -> tuple[Path, Path, list[str]]:
-    """Studies, workspace and ids of two images, the first labelled twice."""
+    """Return studies, workspace and ids of two images, the first labelled twice."""
     studies, workspace = tmp_path / "dicom", tmp_path / "workspace"
     for patient in ("A", "B"):
         write_dicom_series(studies / patient, np.full(GRID.shape, -50, np.int16), GRID.affine, patient_id=patient)
@@ -53,13 +53,13 @@ def labelled(tmp_path) -> tuple[Path, Path, list[str]]:
     return studies, workspace, images
 
 
-def test_every_form_of_the_latest_labels(labelled, tmp_path):
+def test_latest_labels_in_every_format(labelled, tmp_path):
     studies, workspace, images = labelled
     before = sorted(studies.rglob("*"))
     output = tmp_path / "out"
     where = ("--studies", studies, "--workspace", workspace, "--output", output)
-    said = call(*where, "--format", "seg", "sr", "rtstruct", "nifti", "table")
-    assert "Research use only" in said
+    printed = call(*where, "--format", "seg", "sr", "rtstruct", "nifti", "table")
+    assert "Research use only" in printed
     expected = {f"{images[0]}-2", f"{images[1]}-1"}
     for suffix in (".sr.dcm", ".lesions.seg.dcm", ".rtstruct.dcm", ".nii.gz"):
         assert {path.name.removesuffix(suffix) for path in output.glob(f"*{suffix}")} == expected
@@ -79,15 +79,15 @@ def test_every_form_of_the_latest_labels(labelled, tmp_path):
     assert sorted(studies.rglob("*")) == before
 
 
-def test_a_label_that_cannot_be_exported_is_named_and_holds_up_no_other(labelled, tmp_path):
+def test_damaged_label_is_reported_and_does_not_block_others(labelled, tmp_path):
     studies, workspace, images = labelled
     (workspace / "labels" / images[0] / "2.nii.gz").write_bytes(b"junk")
-    said = call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
-    assert f"not exported: Label 2 (final) of image {images[0]} is damaged" in said
+    printed = call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
+    assert f"not exported: Label 2 (final) of image {images[0]} is damaged" in printed
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{images[1]}-1.seg.dcm"]
 
 
-def test_the_dicom_folder_is_never_written_to(labelled, tmp_path):
+def test_rejects_output_in_the_dicom_folder(labelled, tmp_path):
     studies, workspace, _ = labelled
     where = ("--studies", studies, "--workspace", workspace)
     assert "never written to" in call(*where, "--output", studies / "out", status=1)
@@ -96,7 +96,7 @@ def test_the_dicom_folder_is_never_written_to(labelled, tmp_path):
     )
 
 
-def test_the_server_gives_the_same_report_and_the_segments_it_refers_to(labelled, tmp_path):
+def test_server_returns_the_same_report_and_referenced_segments(labelled, tmp_path):
     studies, workspace, images = labelled
     call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", "--format", "sr")
     settings = Settings.from_conf(str(studies), {"workspace": str(workspace)})

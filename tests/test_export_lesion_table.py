@@ -1,4 +1,4 @@
-"""The table of the lesions against values worked out by hand."""
+"""Lesion table against manually calculated values."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ def image_of(array: np.ndarray, affine: np.ndarray) -> sitk.Image:
 
 
 def two_lesions() -> np.ndarray:
-    """A bar of 10 × 3 × 1 pixels in the middle of three slices of 4 × 3, and a voxel far from it."""
+    """Return a bar of 10 × 3 × 1 pixels in the middle of three slices of 4 × 3, and a distant voxel."""
     mask = np.zeros(SHAPE, np.uint8)
     mask[4:7, 8:11, 5:9] = 1
     mask[5, 8:11, 5:15] = 1
@@ -37,7 +37,7 @@ def two_lesions() -> np.ndarray:
     return mask
 
 
-def test_values_worked_out_by_hand():
+def test_values_match_manual_calculation():
     grid = Acquisition(shape=SHAPE, spacing=SPACING)
     hu = np.full(SHAPE, -800, np.int16)
     hu[4:7, 8:11, 5:15] = 40
@@ -47,7 +47,7 @@ def test_values_worked_out_by_hand():
     assert bar.voxels == 2 * 12 + 30
     assert bar.volume_mm3 == pytest.approx(54 * 2.5 * 0.8 * 0.7, abs=0.01)
     assert bar.volume_ml == pytest.approx(bar.volume_mm3 / 1000, abs=1e-4)
-    # From the middle of the left edge of one corner pixel to that of the right edge of the opposite one:
+    # From the middle of the left edge of a corner pixel to that of the right edge of the opposite one:
     assert bar.longest_diameter_mm == pytest.approx(np.hypot(10 * 0.7, 2 * 0.8), abs=0.01)
     assert bar.mean_hu == pytest.approx((24 * 40 + 30 * 70) / 54, abs=0.05)
     centre = np.argwhere(two_lesions()[:8]).mean(axis=0)[::-1]
@@ -55,10 +55,10 @@ def test_values_worked_out_by_hand():
     assert (bar.x_mm, bar.y_mm, bar.z_mm) == pytest.approx(expected, abs=0.01)
     assert voxel.volume_mm3 == pytest.approx(1.4, abs=0.01)
     assert (voxel.longest_diameter_mm, voxel.perpendicular_diameter_mm) == (0.8, 0.7)
-    assert voxel.side == ""  # no lungs to tell by
+    assert voxel.side == ""  # undefined without lungs
 
 
-def test_perpendicular_diameter_of_a_bar():
+def test_perpendicular_diameter_of_a_cross():
     mask = np.zeros(SHAPE, np.uint8)
     mask[5, 8, 3:23] = 1
     mask[5, 5:12, 12] = 1
@@ -69,8 +69,8 @@ def test_perpendicular_diameter_of_a_bar():
 
 
 @pytest.mark.parametrize("plane", ["head_first_prone", "feet_first_supine", "sagittal", "coronal"])
-def test_the_same_body_measures_the_same_however_it_is_stored(plane):
-    """A box of 12 mm along x, 8 mm along y and 20 mm along z, between the grid's voxels of 1 mm."""
+def test_measurements_do_not_depend_on_the_stored_orientation(plane):
+    """A box of 12 mm along x, 8 mm along y and 20 mm along z, between the voxels of a grid of 1 mm."""
     grid = Acquisition(shape=(40, 40, 40), spacing=(1, 1, 1), plane=plane, center=(50, -20, 30))
     index = np.indices(grid.shape).reshape(3, -1)[::-1].T
     x, y, z = (index @ grid.affine[:3, :3].T + grid.affine[:3, 3]).T
@@ -82,10 +82,10 @@ def test_the_same_body_measures_the_same_however_it_is_stored(plane):
     assert (box.x_mm, box.y_mm, box.z_mm) == pytest.approx((52, -22, 33), abs=0.51)
 
 
-def test_uneven_slices_count_with_their_own_thickness():
+def test_volume_uses_the_thickness_of_each_slice():
     grid = Acquisition(shape=SHAPE, spacing=SPACING)
     volume = image_of(np.zeros(SHAPE, np.int16), grid.affine)
-    steps = np.array([0, *[2.5] * 4, 7.5, *[2.5] * 6])  # a slice is missing on either side of the sixth
+    steps = np.array([0, *[2.5] * 4, 7.5, *[2.5] * 6])  # slices are missing before the sixth
     positions = grid.affine[:3, 3] + np.cumsum(steps)[:, None] * [0, 0, 1]
     volume.SetMetaData(SLICE_POSITIONS, json.dumps(positions.tolist()))
     mask = np.zeros(SHAPE, np.uint8)
@@ -98,7 +98,7 @@ def test_uneven_slices_count_with_their_own_thickness():
 
 
 @pytest.mark.parametrize("plane", ["head_first_supine", "feet_first_supine", "sagittal"])
-def test_the_side_is_the_patients(plane):
+def test_side_is_the_patients_side(plane):
     axial = Acquisition(shape=(60, 64, 64), spacing=(4, 6, 6), plane=plane)
     stored = {"sagittal": Acquisition(shape=(64, 60, 64), spacing=(6, 4, 6), plane=plane)}
     lesions = (PhantomLesion((-84, 58, -22), 35), PhantomLesion((84, 44, -18), 27))
@@ -108,13 +108,13 @@ def test_the_side_is_the_patients(plane):
     assert found[0].side == "right"
 
 
-def test_nothing_found_is_an_empty_table():
+def test_empty_mask_makes_an_empty_table():
     grid = Acquisition(shape=SHAPE, spacing=SPACING)
     volume = image_of(np.zeros(SHAPE, np.int16), grid.affine)
     assert lesion_table(np.zeros(SHAPE, np.uint8), volume, LABELS) == []
 
 
-def test_csv_and_json_say_the_same():
+def test_csv_and_json_have_the_same_values():
     grid = Acquisition(shape=SHAPE, spacing=SPACING)
     lesions = lesion_table(two_lesions(), image_of(np.zeros(SHAPE, np.int16), grid.affine), LABELS)
     tables = [({"image": "1.2.3", "patient": "Doe, Jane"}, lesions), ({"image": "1.2.4", "patient": "B"}, [])]
@@ -127,8 +127,8 @@ def test_csv_and_json_say_the_same():
     assert "longest_diameter_mm" in content["definitions"]
 
 
-def test_more_lesions_than_16_bits_count(monkeypatch):
-    """C14: number 65,537 was taken for number 1."""
+def test_more_lesions_than_fit_16_bits(monkeypatch):
+    """C14: lesion 65,537 was numbered 1."""
     mask = np.zeros((80, 82, 84), np.uint8)
     mask[::2, ::2, ::2] = 1
     count = int(mask.sum())
@@ -147,8 +147,8 @@ def test_more_lesions_than_16_bits_count(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_a_text_is_no_formula_in_a_spreadsheet(text):
-    """Low: a PatientID such as =HYPERLINK(…) would be calculated by who opens the table."""
+def test_text_is_escaped_against_csv_injection(text):
+    """Low: spreadsheets would evaluate a PatientID such as =HYPERLINK(…)."""
     lesion = MeasuredLesion("lung_tumor", 1, 1, 1.0, 0.001, 1.0, 1.0, -42.5, -1.0, 2.0, 3.0, "left")
     (row,) = csv.DictReader(io.StringIO(as_csv([({"patient_id": text, "plain": "LUNG-1"}, [lesion])]), newline=""))
     assert row["patient_id"] == f"'{text}"

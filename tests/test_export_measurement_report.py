@@ -1,4 +1,4 @@
-"""The DICOM SR of the lesions: the table's values, each with the segment that is its lesion, read without highdicom."""
+"""DICOM SR of the lesions: values of the table and references to segments, read without highdicom."""
 
 import dataclasses
 import subprocess
@@ -32,7 +32,7 @@ MEASUREMENTS = [
 
 
 class Case:
-    """A chest with a lesion in each lung and one on the midline, stored feet first; report and segmentation of them."""
+    """Chest with a lesion in each lung, stored feet first, and exports of it."""
 
     def __init__(self, folder: Path) -> None:
         grid = Acquisition(shape=(60, 64, 72), spacing=(4, 6, 5.5), plane="feet_first_supine")
@@ -47,8 +47,8 @@ class Case:
         self.folder = folder
         self.table = lesion_table(self.mask, self.volume, INFO["labels"])
 
-    def made(self, provenance: Provenance, mask: np.ndarray | None = None) -> tuple[Path, Path | None]:
-        """Files of report and segmentation."""
+    def export(self, provenance: Provenance, mask: np.ndarray | None = None) -> tuple[Path, Path | None]:
+        """Write report and segmentation and return their paths."""
         lesions, places = measured_lesions(self.mask if mask is None else mask, self.volume, INFO["labels"])
         seg = lesion_segmentation(places, lesions, self.sources, provenance, INFO) if lesions else None
         paths = []
@@ -65,7 +65,7 @@ def case(tmp_path_factory) -> Case:
 
 
 def items(parent: Dataset, code: str) -> list[Dataset]:
-    """Content items of a concept name, anywhere below."""
+    """Return all descendant content items with a concept name code."""
     found = []
     for item in parent.get("ContentSequence", []):
         if item.ConceptNameCodeSequence[0].CodeValue == code:
@@ -83,8 +83,8 @@ def code_of(item: Dataset) -> tuple[str, str]:
     return concept.CodeValue, concept.CodingSchemeDesignator
 
 
-def test_every_value_is_the_tables(case):
-    report = dcmread(case.made(MANUAL)[0])
+def test_values_equal_the_lesion_table(case):
+    report = dcmread(case.export(MANUAL)[0])
     assert report.SOPClassUID.name == "Comprehensive 3D SR Storage"
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
     assert len(groups(report)) == len(case.table) == 2
@@ -96,7 +96,7 @@ def test_every_value_is_the_tables(case):
             value = number.MeasuredValueSequence[0]
             assert value.MeasurementUnitsCodeSequence[0].CodeValue == unit
             assert float(value.NumericValue) == getattr(lesion, column)
-        assert code_of(items(items(group, "112031")[0], "121401")[0]) == ("373098007", "SCT")  # the mean of it
+        assert code_of(items(items(group, "112031")[0], "121401")[0]) == ("373098007", "SCT")  # mean
         assert [code_of(item) for item in items(group, "121071")] == [("108369006", "SCT")]
         (site,) = items(group, "363698007")
         assert code_of(site) == ("39607008", "SCT")
@@ -105,8 +105,8 @@ def test_every_value_is_the_tables(case):
     assert {lesion.side for lesion in case.table} == {"left", "right"}
 
 
-def test_each_lesion_refers_to_the_segment_of_its_voxels(case):
-    report, seg = (dcmread(path) for path in case.made(CORRECTED))
+def test_each_lesion_references_the_segment_of_its_voxels(case):
+    report, seg = (dcmread(path) for path in case.export(CORRECTED))
     bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
     frames = bits[: seg.NumberOfFrames * seg.Rows * seg.Columns].reshape(seg.NumberOfFrames, -1)
     numbers = np.array(
@@ -135,8 +135,8 @@ def test_each_lesion_refers_to_the_segment_of_its_voxels(case):
     assert seg.SeriesInstanceUID in {series.SeriesInstanceUID for series in evidence}
 
 
-def test_who_and_what_made_it_is_said_and_that_it_is_for_research(case):
-    drawn, corrected = dcmread(case.made(MANUAL)[0]), dcmread(case.made(CORRECTED)[0])
+def test_report_names_author_algorithm_and_research_use(case):
+    drawn, corrected = dcmread(case.export(MANUAL)[0]), dcmread(case.export(CORRECTED)[0])
     assert items(drawn, "121008")[0].PersonName == "Ada Löwe^"
     assert items(drawn, "121013")[0].TextValue == INFO["name"]
     assert not items(drawn, "111001")
@@ -148,21 +148,21 @@ def test_who_and_what_made_it_is_said_and_that_it_is_for_research(case):
         assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
 
 
-def test_the_same_label_makes_the_same_files_and_another_version_others(case):
-    first, again, other = case.made(MANUAL), case.made(MANUAL), case.made(CORRECTED)
+def test_export_is_deterministic_per_label_version(case):
+    first, again, other = case.export(MANUAL), case.export(MANUAL), case.export(CORRECTED)
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     uids = {dcmread(path).SOPInstanceUID for path in (*first, *other)}
     assert len(uids) == 4
 
 
-def test_nothing_found_is_a_report_too(case):
-    report, seg = case.made(MANUAL, np.zeros_like(case.mask))
+def test_empty_mask_makes_a_valid_report(case):
+    report, seg = case.export(MANUAL, np.zeros_like(case.mask))
     assert seg is None
     assert not groups(dcmread(report))
     assert "No lesion" in items(dcmread(report), "121106")[0].TextValue
 
 
-def test_a_side_is_only_said_where_it_is_known(case):
+def test_unknown_side_is_omitted(case):
     lesions, places = measured_lesions(case.mask, case.volume, INFO["labels"])
     sides = zip(lesions, ("midline", ""), strict=True)
     unknown = [dataclasses.replace(lesion, side=side) for lesion, side in sides]
@@ -174,13 +174,13 @@ def test_a_side_is_only_said_where_it_is_known(case):
 
 @pytest.mark.parametrize("provenance", [MANUAL, CORRECTED], ids=["manual", "corrected"])
 @pytest.mark.parametrize("empty", [False, True], ids=["lesions", "none"])
-def test_dciodvfy_and_dsrdump_have_no_complaint(case, provenance, empty):
-    verify = find_program("dciodvfy", sentence="dciodvfy is not installed: apt-get install dicom3tools")
-    dump = find_program("dsrdump", sentence="dsrdump is not installed: apt-get install dcmtk")
-    paths = case.made(provenance, np.zeros_like(case.mask) if empty else None)
+def test_dciodvfy_and_dsrdump_report_no_errors(case, provenance, empty):
+    verify = find_program("dciodvfy", message="dciodvfy is not installed: apt-get install dicom3tools")
+    dump = find_program("dsrdump", message="dsrdump is not installed: apt-get install dcmtk")
+    paths = case.export(provenance, np.zeros_like(case.mask) if empty else None)
     for path in filter(None, paths):
-        said = subprocess.run([verify, path], capture_output=True, text=True).stderr
-        assert [line for line in said.splitlines() if line.startswith("Error")] == [], said
+        output = subprocess.run([verify, path], capture_output=True, text=True).stderr
+        assert [line for line in output.splitlines() if line.startswith("Error")] == [], output
     read = subprocess.run([dump, paths[0]], capture_output=True, text=True)
     assert read.returncode == 0, read.stderr
     assert not [line for line in read.stderr.splitlines() if line.startswith("E:")], read.stderr

@@ -1,4 +1,4 @@
-"""RT Structure Sets: the very voxels lie inside the contours, in their place in the patient."""
+"""RT Structure Sets: contours enclose exactly the mask's voxels, at their position in the patient."""
 
 import subprocess
 from pathlib import Path
@@ -23,7 +23,7 @@ PROVENANCE = Provenance("1.2.3/1/abc", 1, 1_767_600_000.0, "SEMIAUTOMATIC", "v1"
 
 
 def inside(polygon: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Which points lie in a polygon, by the number of its edges to their right (even-odd rule)."""
+    """Return which points lie in a polygon by the even-odd rule."""
     result = np.zeros(len(points), bool)
     for (x1, y1), (x2, y2) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if y1 == y2:
@@ -34,7 +34,7 @@ def inside(polygon: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def winding(polygon: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The same by the non-zero winding rule, the other one that readers use."""
+    """Return which points lie in a polygon by the non-zero winding rule, used by other readers."""
     result = np.zeros(len(points), int)
     for (x1, y1), (x2, y2) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if y1 == y2:
@@ -46,7 +46,7 @@ def winding(polygon: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def centres_of(shape: tuple[int, int]) -> np.ndarray:
-    """Column and row of every pixel, a nudge off the channels between outline and hole."""
+    """Return column and row of every pixel, slightly off the channels between outline and hole."""
     rows, columns = np.indices(shape)
     return np.column_stack([columns.ravel() + 1e-4, rows.ravel() + 1.7e-4])
 
@@ -73,7 +73,7 @@ def slice_(request) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rule", [inside, winding])
-def test_exactly_the_pixels_of_the_mask_lie_inside(slice_, rule):
+def test_contours_enclose_exactly_the_mask(slice_, rule):
     found = sum(rule(polygon, centres_of(slice_.shape)).astype(int) for polygon in outlines(slice_))
     assert np.array_equal(found.reshape(slice_.shape), slice_)
 
@@ -108,7 +108,7 @@ def stored(mask: np.ndarray, metadata: list[dict], path: Path) -> Dataset:
 
 @pytest.mark.parametrize("plane", ["head_first_supine", "feet_first_supine", "sagittal"])
 @pytest.mark.parametrize("oblique", [0.0, 1.0])
-def test_voxels_lie_in_the_contours_of_their_slice(series, tmp_path, plane, oblique):
+def test_contours_enclose_the_voxels_of_their_slice(series, tmp_path, plane, oblique):
     grid, metadata = series(plane=plane, oblique_degrees=oblique)
     rtstruct = stored(corner(), metadata, tmp_path / "rt.dcm")
     to_index = np.linalg.inv(grid.affine)
@@ -127,7 +127,7 @@ def test_voxels_lie_in_the_contours_of_their_slice(series, tmp_path, plane, obli
     assert np.array_equal(found, corner())
 
 
-def test_what_it_says_of_itself(series, tmp_path):
+def test_attributes_and_references(series, tmp_path):
     _, metadata = series()
     rtstruct = stored(corner(), metadata, tmp_path / "rt.dcm")
     assert rtstruct.StructureSetROISequence[0].ROIName == "lung_tumor"
@@ -140,22 +140,22 @@ def test_what_it_says_of_itself(series, tmp_path):
     assert (tmp_path / "rt.dcm").read_bytes() == (tmp_path / "again.dcm").read_bytes()
 
 
-def test_nothing_found_is_an_empty_region(series, tmp_path):
+def test_empty_mask_makes_a_region_without_contours(series, tmp_path):
     _, metadata = series()
     rtstruct = stored(np.zeros(SHAPE, np.uint8), metadata, tmp_path / "rt.dcm")
     assert "ContourSequence" not in rtstruct.ROIContourSequence[0]
 
 
-def test_a_label_of_a_series_that_has_grown_is_refused(series, tmp_path):
+def test_rejects_a_label_of_a_series_that_has_grown(series, tmp_path):
     _, metadata = series()
     with pytest.raises(UserError, match="11 slices, but the series now has 12"):
         stored(corner()[1:], metadata, tmp_path / "rt.dcm")
 
 
-def test_dciodvfy_has_no_complaint(series, tmp_path):
-    program = find_program("dciodvfy", sentence="dciodvfy is not installed: apt-get install dicom3tools")
+def test_dciodvfy_reports_no_errors(series, tmp_path):
+    program = find_program("dciodvfy", message="dciodvfy is not installed: apt-get install dicom3tools")
     _, metadata = series(plane="sagittal", oblique_degrees=1)
     for name, mask in (("some.dcm", corner()), ("none.dcm", np.zeros(SHAPE, np.uint8))):
         stored(mask, metadata, tmp_path / name)
-        said = subprocess.run([program, tmp_path / name], capture_output=True, text=True).stderr
-        assert [line for line in said.splitlines() if line.startswith("Error")] == [], said
+        output = subprocess.run([program, tmp_path / name], capture_output=True, text=True).stderr
+        assert [line for line in output.splitlines() if line.startswith("Error")] == [], output

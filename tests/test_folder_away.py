@@ -1,4 +1,4 @@
-"""S18: a folder that is away and comes back, and what the disk does not hand out for a moment."""
+"""S18: unreachable folders and files are reported, and nothing in them is forgotten."""
 
 import builtins
 import errno
@@ -19,7 +19,7 @@ from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.folder_routes import folder_router
 from lib.settings import Settings
 from tests.support.client import detail
-from tests.support.routes import served
+from tests.support.routes import serve_router
 
 GRID = Acquisition(shape=(4, 16, 20), spacing=(2.5, 1, 1))
 
@@ -47,8 +47,8 @@ def datastore(studies, tmp_path) -> SeriesDatastore:
     return datastore
 
 
-def look(datastore: SeriesDatastore) -> int:
-    """The number of images after another look."""
+def rescan(datastore: SeriesDatastore) -> int:
+    """Scan again and return the number of images."""
     scan = datastore.client.scan()
     datastore.catalog.refresh()
     assert scan.removed == 0 or not datastore.client.index.unreachable()
@@ -56,8 +56,7 @@ def look(datastore: SeriesDatastore) -> int:
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "a file"])
-def test_a_folder_that_is_away_is_told_and_forgotten_in_nothing(datastore, studies, tmp_path, how):
-    """S18"""
+def test_s18_unreachable_folder_is_reported_and_not_forgotten(datastore, studies, tmp_path, how):
     cached, other, file = sorted(datastore.list_images(), key=lambda uid: datastore.series(uid).value("PatientID"))
     volume = datastore.get_image_uri(cached)
     study = datastore.series(other).study_uid
@@ -67,7 +66,7 @@ def test_a_folder_that_is_away_is_told_and_forgotten_in_nothing(datastore, studi
         studies.mkdir()
     if how == "a file":
         studies.touch()
-    assert look(datastore) == 3
+    assert rescan(datastore) == 3
     assert datastore.get_image_uri(cached) == volume
     for image in (other, file):
         with pytest.raises(UserError, match=r"The folder .*dicom cannot be reached") as raised:
@@ -76,7 +75,7 @@ def test_a_folder_that_is_away_is_told_and_forgotten_in_nothing(datastore, studi
     status = datastore.status()
     assert str(studies) in status["error"]
     assert status["unreachable"][0]["path"] == str(studies)
-    with served(folder_router(datastore.client, tmp_path / "uploads")) as url:
+    with serve_router(folder_router(datastore.client, tmp_path / "uploads")) as url:
         root = f"{url}/proxy/dicom/wado/studies/{study}"
         one = f"series/{other}/instances/{instance}"
         for what in (
@@ -92,7 +91,7 @@ def test_a_folder_that_is_away_is_told_and_forgotten_in_nothing(datastore, studi
             assert "cannot be reached" in detail(answer)
         assert len(requests.get(f"{url}/proxy/dicom/qido/studies", timeout=30).json()) == 2
 
-    # A server that starts meanwhile knows the same.
+    # A server started in the meantime has the same index.
     again = FolderClient(studies, tmp_path / "workspace" / "segs", tmp_path / "workspace" / "cache" / "index.sqlite")
     again.scan()
     assert len(again.search_for_series()) == 2
@@ -102,14 +101,14 @@ def test_a_folder_that_is_away_is_told_and_forgotten_in_nothing(datastore, studi
     if how == "a file":
         studies.unlink()
     (tmp_path / "elsewhere").rename(studies)
-    assert datastore.client.scan().added == 0, "all is indexed anew"
-    assert look(datastore) == 3
+    assert datastore.client.scan().added == 0, "everything was indexed again"
+    assert rescan(datastore) == 3
     assert datastore.get_image_uri(other)
     assert "error" not in datastore.status()
 
 
-def test_an_error_of_the_walk_forgets_nothing(datastore, studies, monkeypatch):
-    """S18: of one folder; what is really deleted elsewhere is forgotten all the same."""
+def test_unreadable_subfolder_is_not_forgotten(datastore, studies, monkeypatch):
+    """S18: while files deleted elsewhere are."""
     listing = os.scandir
 
     def failing(path):
@@ -129,8 +128,8 @@ def test_an_error_of_the_walk_forgets_nothing(datastore, studies, monkeypatch):
     assert len(datastore.list_images()) == 2
 
 
-def test_an_error_at_one_file_forgets_nothing(datastore, studies, monkeypatch):
-    """S18: be it at a look at the file, or at reading it after it changed; it is read as soon as that works."""
+def test_unreadable_file_is_not_forgotten(datastore, studies, monkeypatch):
+    """S18: neither stat nor read errors remove a file; it is read again once that works."""
     path = min((studies / "one").iterdir())
     look_at, open_ = os.stat, builtins.open
 
@@ -155,7 +154,7 @@ def test_an_error_at_one_file_forgets_nothing(datastore, studies, monkeypatch):
         broken.setattr(Path, "open", failing_open)
         datastore.client.scan()
         assert datastore.client.index.unreachable() == [(path, "Input/output error")]
-        assert look(datastore) == 3
+        assert rescan(datastore) == 3
         series = next(uid for uid in datastore.list_images() if datastore.series(uid).value("PatientID") == "P1")
         assert datastore.series(series).instance_count == 4
         with pytest.raises(UserError, match="cannot be reached: Input/output error") as raised:
@@ -166,7 +165,7 @@ def test_an_error_at_one_file_forgets_nothing(datastore, studies, monkeypatch):
     assert [path for path, _ in datastore.client.index.problems()] == [new]
 
 
-def test_a_link_to_what_is_away_forgets_nothing(studies, tmp_path):
+def test_dangling_link_is_not_forgotten(studies, tmp_path):
     """S18: a link into an archive that is not mounted."""
     write(tmp_path / "archive" / "P3", "P3")
     (studies / "link").symlink_to(tmp_path / "archive")
@@ -180,24 +179,23 @@ def test_a_link_to_what_is_away_forgets_nothing(studies, tmp_path):
     assert client.index.unreachable() == []
 
 
-def test_files_that_are_deleted_are_forgotten(datastore, studies):
-    """S18"""
+def test_s18_deleted_files_are_forgotten(datastore, studies):
     series = next(uid for uid in datastore.list_images() if datastore.series(uid).value("PatientID") == "P1")
     path = min((studies / "one").iterdir())
     uid = dcmread(path).SOPInstanceUID
     path.unlink()
-    with pytest.raises(UserError, match="was deleted") as raised:  # before the next look
+    with pytest.raises(UserError, match="was deleted") as raised:  # before the next scan
         datastore.client.retrieve_instance(datastore.series(series).study_uid, series, uid)
     assert raised.value.status == 404
     for path in (studies / "one").iterdir():
         path.unlink()
-    assert look(datastore) == 2
+    assert rescan(datastore) == 2
     (studies / "scan.nrrd").unlink()
-    assert look(datastore) == 1
+    assert rescan(datastore) == 1
 
 
-def test_copies_are_not_taken_for_what_is_away(studies, tmp_path, monkeypatch):
-    """S18: a slice stored again under another UID must not join the series while its original cannot be looked at."""
+def test_copies_do_not_replace_unreachable_originals(studies, tmp_path, monkeypatch):
+    """S18: a slice stored again under another UID must not join the series while its original is unreachable."""
     for path in (studies / "one").iterdir():
         dataset = dcmread(path)
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{dataset.SOPInstanceUID}.1"

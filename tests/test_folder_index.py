@@ -1,4 +1,4 @@
-"""The index of a folder: what it finds, what it names as unusable, what it notices later."""
+"""The index of a folder: found series, rejected files, and changes between scans."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.matching import values_of
 from lib.phantoms import Acquisition, write_dicom_series
-from tests.support.dicom_variants import SYNTAXES, as_multi_frame, change, transcode
+from tests.support.dicom_variants import SYNTAXES, change, transcode, write_multi_frame
 
 SMALL = Acquisition(shape=(5, 16, 24), spacing=(2.5, 1.0, 1.0))
 
@@ -43,7 +43,7 @@ def counts(client: FolderClient) -> dict[str, int]:
     return {values_of(s, "0020000E")[0]: int(values_of(s, "00201209")[0]) for s in client.search_for_series()}
 
 
-def test_nested_mixed_and_nameless_files_are_found(client, folder):
+def test_nested_mixed_and_extensionless_files_are_found(client, folder):
     deep = write_series(folder / "a" / "b" / "c")
     other = write_series(folder / "a", patient_id="P2")
     for path in (folder / "a" / "b" / "c").iterdir():
@@ -52,7 +52,7 @@ def test_nested_mixed_and_nameless_files_are_found(client, folder):
     assert counts(client) == {deep: 5, other: 5}
 
 
-def test_each_unusable_file_is_named_once_and_hides_nothing(client, folder):
+def test_unusable_files_are_reported_once_and_do_not_affect_others(client, folder):
     series = write_series(folder)
     (folder / "notes.txt").write_text("not an image")
     (folder / "empty.dcm").touch()
@@ -68,9 +68,9 @@ def test_each_unusable_file_is_named_once_and_hides_nothing(client, folder):
     assert problems["truncated.dcm"].startswith("truncated")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_a_name_that_is_not_utf8_is_told_and_hides_nothing(client, folder):
-    """R16: such names come from old Windows archives; one of them made every scan fail."""
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such file names")
+def test_non_utf8_file_names_are_reported_and_do_not_affect_others(client, folder):
+    """R16: such names come from old Windows archives and made every scan fail."""
     series = write_series(folder)
     for name in (b"M\xfcller", b"J\xf6rg.dcm"):
         shutil.copyfile(min(folder.glob("*.dcm")), folder / "copy")
@@ -79,12 +79,12 @@ def test_a_name_that_is_not_utf8_is_told_and_hides_nothing(client, folder):
     for _ in range(2):
         client.scan()
         assert counts(client) == {series: 5}
-        told = {path.name: reason for path, reason in client.index.problems()}
-        assert sorted(told) == ["Gro\\udcdf", "J\\udcf6rg.dcm", "M\\udcfcller"]
-        assert all("its name is not UTF-8; rename it" in reason for reason in told.values())
+        reported = {path.name: reason for path, reason in client.index.problems()}
+        assert sorted(reported) == ["Gro\\udcdf", "J\\udcf6rg.dcm", "M\\udcfcller"]
+        assert all("its name is not UTF-8; rename it" in reason for reason in reported.values())
 
 
-def test_new_changed_and_removed_files_are_noticed(client, folder):
+def test_added_and_removed_files_are_detected(client, folder):
     first = write_series(folder / "one")
     assert client.scan().added == 5
     assert client.scan().added == 0
@@ -104,7 +104,7 @@ def test_index_survives_a_restart_without_reading_files_again(client, folder, tm
     assert again.scan().added == 0
 
 
-def test_same_instance_twice_counts_once(client, folder):
+def test_duplicate_instance_counts_once(client, folder):
     series = write_series(folder / "one")
     shutil.copytree(folder / "one", folder / "copy")
     client.scan()
@@ -113,7 +113,7 @@ def test_same_instance_twice_counts_once(client, folder):
     assert len(client.retrieve_series_metadata(study, series)) == 5
 
 
-def test_a_slice_stored_again_under_another_uid_is_left_out_and_named(client, folder):
+def test_copy_of_a_slice_under_another_uid_is_rejected_and_reported(client, folder):
     series = write_series(folder)
     first, second, *_ = sorted(folder.glob("*.dcm"))
     copy = folder / "copy.dcm"
@@ -125,14 +125,14 @@ def test_a_slice_stored_again_under_another_uid_is_left_out_and_named(client, fo
     assert path in (first, copy)
     assert "a copy of another slice" in reason
 
-    # With other pixels it is no copy: which of the two is right cannot be told here.
+    # With different pixels it is not a copy, and either of the two may be right.
     change([copy], lambda dataset: setattr(dataset, "PixelData", dcmread(second).PixelData))
     client.scan()
     assert counts(client) == {series: 6}
     assert not client.index.problems()
 
 
-def test_a_copy_is_taken_when_its_original_goes(client, folder):
+def test_copy_is_used_once_its_original_is_deleted(client, folder):
     series = write_series(folder)
     original = min(folder.glob("*.dcm"))
     shutil.copyfile(original, folder / "copy.dcm")
@@ -144,7 +144,7 @@ def test_a_copy_is_taken_when_its_original_goes(client, folder):
     assert not client.index.problems()
 
 
-def test_a_table_of_contents_and_an_archive_are_named_and_hide_nothing(client, folder):
+def test_dicomdir_and_archive_are_reported_and_do_not_affect_others(client, folder):
     series = write_series(folder / "IMAGES")
     files = FileSet()
     for path in (folder / "IMAGES").iterdir():
@@ -161,7 +161,7 @@ def test_a_table_of_contents_and_an_archive_are_named_and_hide_nothing(client, f
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".mhd"])
-def test_image_files_are_found_and_known_by_their_content(client, folder, suffix):
+def test_image_files_are_found_and_identified_by_content(client, folder, suffix):
     image = sitk.GetImageFromArray(np.arange(-1000, 200, dtype=np.int16).reshape(10, 10, 12))
     image.SetSpacing((0.7, 0.7, 2.5))
     path = folder / f"scan{suffix}"
@@ -188,7 +188,7 @@ def test_image_files_are_found_and_known_by_their_content(client, folder, suffix
     assert client.images()[0].uid != found.uid
 
 
-def test_missing_uids_are_made_up_and_stay_the_same(client, folder, tmp_path):
+def test_missing_uids_are_generated_and_stable(client, folder, tmp_path):
     write_series(folder)
     for path in folder.glob("*.dcm"):
         dataset = dcmread(path)
@@ -226,27 +226,27 @@ def test_names_in_any_character_set_are_found(client, folder, charset, name):
     assert values_of(study, "00100010") == [name]
 
 
-def test_links_are_followed_but_not_in_circles(client, folder, tmp_path):
+def test_symlinks_are_followed_without_loops(client, folder, tmp_path):
     series = write_series(tmp_path / "elsewhere")
     (folder / "link").symlink_to(tmp_path / "elsewhere")
-    (folder / "circle").symlink_to(folder)
+    (folder / "loop").symlink_to(folder)
     client.scan()
     assert counts(client) == {series: 5}
 
 
-def test_answers_from_other_threads_while_it_scans(client, folder):
+def test_queries_from_other_threads_during_a_scan(client, folder):
     write_series(folder)
     client.scan()
     failures = []
 
-    def ask() -> None:
+    def query() -> None:
         try:
             for _ in range(20):
                 assert len(counts(client)) >= 1
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=query) for _ in range(4)]
     for thread in threads:
         thread.start()
     for number in range(4):
@@ -258,7 +258,7 @@ def test_answers_from_other_threads_while_it_scans(client, folder):
     assert len(counts(client)) == 5
 
 
-def test_stored_instance_goes_to_the_workspace_and_nothing_is_overwritten(client, folder, tmp_path):
+def test_instance_is_stored_in_the_workspace_and_overwrites_nothing(client, folder, tmp_path):
     write_series(folder)
     client.scan()
     before = sorted(path.name for path in folder.iterdir())
@@ -279,10 +279,10 @@ def test_stored_instance_goes_to_the_workspace_and_nothing_is_overwritten(client
     assert client.retrieve_instance(study, series, "1.2.3.4").SOPInstanceUID == "1.2.3.4"
 
 
-def test_all_compressed_syntaxes_are_handed_out_as_stored(tmp_path, shared_data):
+def test_compressed_frames_are_returned_as_stored(tmp_path, shared_data):
     syntaxes = set()
     for path in (shared_data / "wg04-ct-syntaxes").glob("CT2_*"):
-        folder = tmp_path / path.name  # of its own: in one, the lossless ones are copies of each other
+        folder = tmp_path / path.name  # separate, since the lossless ones are copies of each other
         folder.mkdir()
         shutil.copyfile(path, folder / path.name)
         client = FolderClient(folder, tmp_path / "segs", folder / "index.sqlite")
@@ -297,8 +297,8 @@ def test_all_compressed_syntaxes_are_handed_out_as_stored(tmp_path, shared_data)
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_frames_are_handed_out_in_what_a_browser_decodes(client, folder, syntax):
-    """Little endian, inflated, or RLE as it is: all that OHIF's decoders take."""
+def test_frames_are_returned_in_a_syntax_that_browsers_decode(client, folder, syntax):
+    """Little endian, inflated, or RLE unchanged: the inputs of OHIF's decoders."""
     series = write_series(folder)
     plain = {path.name: dcmread(path) for path in folder.iterdir()}
     transcode(folder, syntax)
@@ -321,9 +321,9 @@ def test_frames_are_handed_out_in_what_a_browser_decodes(client, folder, syntax)
         assert values_of(metadata, "00280010") == [str(dataset.Rows)]
 
 
-def test_frames_of_a_multi_frame_instance_are_handed_out_one_by_one(client, folder, tmp_path):
+def test_frames_of_a_multi_frame_instance_are_returned_individually(client, folder, tmp_path):
     write_series(tmp_path / "plain")
-    series = as_multi_frame(tmp_path / "plain", folder)
+    series = write_multi_frame(tmp_path / "plain", folder)
     client.scan()
     (header,) = client.search_for_series()
     study = values_of(header, "0020000D")[0]
@@ -338,7 +338,7 @@ def test_frames_of_a_multi_frame_instance_are_handed_out_one_by_one(client, fold
         client.retrieve_frames(study, series, sop, [6])
 
 
-def test_storing_an_instance_looks_at_no_other_file(client, folder):
+def test_storing_an_instance_does_not_scan_other_files(client, folder):
     series = write_series(folder)
     client.scan()
     other = write_series(folder / "new", patient_id="P2")

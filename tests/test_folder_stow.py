@@ -1,4 +1,4 @@
-"""STOW-RS to a folder: what is taken, what is refused, and whose instance counts."""
+"""STOW-RS to a folder: accepted and rejected instances, and precedence of the user's files."""
 
 import errno
 import resource
@@ -16,7 +16,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.folder_routes import folder_router
 from tests.support.client import detail
-from tests.support.routes import served
+from tests.support.routes import serve_router
 from tests.support.stow import encoded, instance, instance_bytes, post
 
 SMALL = Acquisition(shape=(5, 16, 24), spacing=(2.5, 1.0, 1.0))
@@ -24,7 +24,7 @@ SMALL = Acquisition(shape=(5, 16, 24), spacing=(2.5, 1.0, 1.0))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    # "workspace" sorts before "~dicom": the user's files count all the same.
+    # "workspace" sorts before "~dicom", but the user's files take precedence anyway.
     write_dicom_series(tmp_path / "~dicom", np.zeros(SMALL.shape, np.int16), SMALL.affine, patient_id="P1")
     return tmp_path / "~dicom"
 
@@ -38,7 +38,7 @@ def client(folder: Path, tmp_path: Path) -> FolderClient:
 
 @pytest.fixture
 def server(client, tmp_path):
-    with served(folder_router(client, tmp_path / "workspace" / "uploads")) as url:
+    with serve_router(folder_router(client, tmp_path / "workspace" / "uploads")) as url:
         yield f"{url}/proxy/dicom"
 
 
@@ -47,8 +47,7 @@ def stored_files(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("kind", ["seg", "sr", "rtstruct"])
-def test_what_is_made_of_images_is_stored_byte_by_byte(server, tmp_path, kind):
-    """S3"""
+def test_s3_derived_objects_are_stored_byte_for_byte(server, tmp_path, kind):
     sent = instance_bytes(kind)
     answer = post(server, sent)
     assert answer.status_code == 200
@@ -59,8 +58,8 @@ def test_what_is_made_of_images_is_stored_byte_by_byte(server, tmp_path, kind):
     assert not list((tmp_path / "workspace" / "uploads").iterdir())
 
 
-def test_an_image_is_not_stored(server, client, folder, tmp_path):
-    """S3: an extra slice of a series of the user's would make its labels useless."""
+def test_rejects_images(server, client, folder, tmp_path):
+    """S3: an additional slice of a user's series would make its labels unusable."""
     extra = dcmread(next(folder.iterdir()))
     extra.SOPInstanceUID = extra.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     answer = post(server, encoded(extra))
@@ -70,21 +69,20 @@ def test_an_image_is_not_stored(server, client, folder, tmp_path):
     assert client.index.series()[0][1] == 5
 
 
-def test_an_existing_uid_is_refused(server, folder, tmp_path):
-    """S3"""
+def test_s3_rejects_an_existing_uid(server, folder, tmp_path):
     image = dcmread(next(folder.iterdir()))
-    for _ in range(2):  # of the user's, whatever it is sent as; then once more
+    for _ in range(2):  # the UID of a user's image, twice
         answer = post(server, instance_bytes("seg", SOPInstanceUID=image.SOPInstanceUID))
         assert answer.status_code == 409
         assert "already" in detail(answer)
-    mine = instance_bytes("seg")
-    assert post(server, mine).status_code == 200
-    assert post(server, mine).status_code == 409
+    seg = instance_bytes("seg")
+    assert post(server, seg).status_code == 200
+    assert post(server, seg).status_code == 409
     assert len(stored_files(tmp_path)) == 1
 
 
-def test_each_instance_of_several_has_its_own_answer(server, tmp_path):
-    """S3: PS3.18 10.5.3"""
+def test_each_instance_has_its_own_status(server, tmp_path):
+    """S3: PS3.18 10.5.3."""
     twice, image = instance_bytes("seg"), instance_bytes("ct")
     answer = post(server, twice, twice, image, b"no DICOM")
     assert answer.status_code == 202
@@ -96,8 +94,8 @@ def test_each_instance_of_several_has_its_own_answer(server, tmp_path):
 
 
 @pytest.mark.parametrize("other", ["series", "study"])
-def test_a_series_does_not_become_a_mixture(server, client, folder, other):
-    """S3: a SEG under the Series Instance UID of a CT would add an instance to it."""
+def test_rejects_mixing_modalities_in_a_series(server, client, folder, other):
+    """S3: a SEG with the Series Instance UID of a CT would become part of it."""
     image = dcmread(next(folder.iterdir()))
     uids = {"SeriesInstanceUID": image.SeriesInstanceUID}
     uids |= {"StudyInstanceUID": image.StudyInstanceUID} if other == "series" else {}
@@ -107,13 +105,13 @@ def test_a_series_does_not_become_a_mixture(server, client, folder, other):
     assert len(client.index.series()) == 1
 
 
-@pytest.mark.parametrize("sorts", ["~dicom", "dicom"])
-def test_the_users_folder_always_counts(tmp_path, sorts):
-    """S3: whichever path sorts first, and whichever was there first."""
-    folder, store = tmp_path / sorts, tmp_path / "segs"
+@pytest.mark.parametrize("name", ["~dicom", "dicom"])
+def test_files_of_the_user_take_precedence(tmp_path, name):
+    """S3: independent of the order of paths and of arrival."""
+    folder, store = tmp_path / name, tmp_path / "segs"
     write_dicom_series(folder, np.zeros(SMALL.shape, np.int16), SMALL.affine, patient_id="P1")
     (store / "old").mkdir(parents=True)
-    for path in folder.iterdir():  # as a former version of this app stored them
+    for path in folder.iterdir():  # as stored by an older version of this app
         dataset = dcmread(path)
         own = dataset.PixelData
         dataset.PatientName, dataset.PixelData = "Renamed", bytes([1]) * len(dataset.PixelData)
@@ -132,8 +130,7 @@ def test_the_users_folder_always_counts(tmp_path, sorts):
         assert client.retrieve_frames(study, series, dataset.SOPInstanceUID, [1])[1][0] == own
 
 
-def test_a_stored_seg_does_not_rename_the_patient(server, client, folder):
-    """S3"""
+def test_s3_stored_seg_does_not_rename_the_patient(server, client, folder):
     image = dcmread(next(folder.iterdir()))
     seg = instance("seg", StudyInstanceUID=image.StudyInstanceUID, SeriesInstanceUID="1.2")  # sorts first
     assert post(server, encoded(seg)).status_code == 200
@@ -142,8 +139,8 @@ def test_a_stored_seg_does_not_rename_the_patient(server, client, folder):
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/dicom", "multipart/form-data; boundary=x", "x", ""])
-def test_other_content_types_are_refused(server, tmp_path, kind):
-    """S2, S3: what a foreign page can send without asking is none of these."""
+def test_rejects_other_content_types(server, tmp_path, kind):
+    """S2, S3: among them all that foreign pages can send without a preflight request."""
     headers = {"Content-Type": kind} if kind else {}
     answer = requests.post(f"{server}/stow/studies", data=instance_bytes("seg"), headers=headers, timeout=60)
     assert answer.status_code == 415
@@ -161,28 +158,27 @@ def test_other_content_types_are_refused(server, tmp_path, kind):
         (b"\0" * 99, "x"),
     ],
 )
-def test_a_damaged_body_is_told(server, body, boundary):
-    """C5"""
+def test_c5_rejects_a_malformed_body(server, body, boundary):
     kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
     answer = requests.post(f"{server}/stow/studies", data=body, headers={"Content-Type": kind}, timeout=60)
     assert answer.status_code == 400
     assert "boundary" in detail(answer)
 
 
-def test_a_study_that_an_instance_is_not_of(server):
+def test_rejects_an_instance_of_another_study(server):
     sent = instance("seg")
     assert post(server, encoded(sent), study="1.2.3").status_code == 400
     assert post(server, encoded(sent), study=sent.StudyInstanceUID).status_code == 200
 
 
-def test_a_full_disk_is_no_fault_of_the_body(client, tmp_path, monkeypatch):
-    """C5: ENOSPC, while the body is spooled and while an instance is stored."""
+def test_full_disk_is_507(client, tmp_path, monkeypatch):
+    """C5: ENOSPC while the body is spooled and while an instance is stored."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     for place in ("lib.server.stow_requests.split_parts", "lib.dicomweb.folder_store.shutil.copyfile"):
-        with monkeypatch.context() as broken, served(folder_router(client, tmp_path / "uploads")) as url:
+        with monkeypatch.context() as broken, serve_router(folder_router(client, tmp_path / "uploads")) as url:
             broken.setattr(place, full)
             answer = post(f"{url}/proxy/dicom", instance_bytes("seg"))
             assert answer.status_code == 507
@@ -190,7 +186,7 @@ def test_a_full_disk_is_no_fault_of_the_body(client, tmp_path, monkeypatch):
     assert not list((tmp_path / "uploads").iterdir())
 
 
-def test_a_large_body_is_spooled_and_has_a_limit(server, client, tmp_path):
+def test_large_body_is_spooled_and_limited(server, client, tmp_path):
     """S9, C5: memory does not grow with the body."""
     size = 200 << 20
 
@@ -205,7 +201,7 @@ def test_a_large_body_is_spooled_and_has_a_limit(server, client, tmp_path):
     answer = requests.post(f"{server}/stow/studies", data=chunks(), headers=headers, timeout=120)
     assert answer.status_code == 409, answer.text
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
-    with served(folder_router(client, tmp_path / "workspace" / "uploads"), limit=10 << 20) as url:
+    with serve_router(folder_router(client, tmp_path / "workspace" / "uploads"), limit=10 << 20) as url:
         answer = requests.post(f"{url}/proxy/dicom/stow/studies", data=chunks(), headers=headers, timeout=120)
     assert answer.status_code == 413
     assert "10 MiB" in detail(answer)
@@ -214,8 +210,7 @@ def test_a_large_body_is_spooled_and_has_a_limit(server, client, tmp_path):
 
 
 @pytest.mark.parametrize("frames", ["²", "9" * 5000, "1,", "-1", "x", "1,1", "1e3", "٣"])
-def test_frames_that_are_no_numbers_are_told(server, folder, frames):
-    """C5"""
+def test_c5_rejects_invalid_frame_numbers(server, folder, frames):
     image = dcmread(next(folder.iterdir()))
     where = f"studies/{image.StudyInstanceUID}/series/{image.SeriesInstanceUID}/instances/{image.SOPInstanceUID}"
     answer = requests.get(f"{server}/wado/{where}/frames/{frames}", timeout=60)

@@ -1,4 +1,4 @@
-"""R15: a disk without room is told as such at each place that writes an image, and nothing cut off is left."""
+"""R15: a full disk is reported wherever images are written, and no truncated file is left behind."""
 
 import contextlib
 import resource
@@ -11,7 +11,7 @@ from lib.datastore.image_writing import NO_ROOM, check_room, write_image
 from lib.datastore.volume import write_mask, write_volume
 from lib.phantoms import Acquisition, chest_volume, write_dicom_series
 from lib.phantoms import write_volume as write_phantom
-from tests.support.imports import opened
+from tests.support.imports import open_workspace
 from tests.support.small_network import infer_task
 
 LIMIT = 50_000
@@ -19,7 +19,7 @@ LIMIT = 50_000
 
 @contextlib.contextmanager
 def full_disk():
-    """Let files have so many bytes, as on a disk with no room for more; not while pytest writes to a log of its own."""
+    """Limit the file size to simulate a full disk; scoped, so that pytest can still write its own log."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
     try:
@@ -35,8 +35,8 @@ def noise(kind=np.uint8) -> sitk.Image:
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("suffix", [".nrrd", ".nii", ".nii.gz", ".mha"])
 @full_disk()
-def test_an_image_is_written_whole_or_told(tmp_path, suffix, compress):
-    """R15; ITK writes the first part of a NIfTI file and says nothing."""
+def test_image_is_written_completely_or_an_error_is_raised(tmp_path, suffix, compress):
+    """R15: ITK silently truncates NIfTI files."""
     with pytest.raises(OSError) as error:
         write_image(noise(), tmp_path / f"a{suffix}", compress)
     assert error.value.errno in NO_ROOM
@@ -47,14 +47,14 @@ def test_an_image_is_written_whole_or_told(tmp_path, suffix, compress):
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
-def test_what_fits_is_written(tmp_path, kind):
+def test_images_that_fit_are_written(tmp_path, kind):
     for suffix in (".nii", ".nii.gz", ".nrrd"):
         write_image(noise(kind), tmp_path / f"a{suffix}", suffix == ".nii.gz")
 
 
 @full_disk()
-def test_volumes_and_masks_are_told_and_not_left(tmp_path):
-    """R15: of a mask (label, result) and of a volume (cache, upload)."""
+def test_truncated_volumes_and_masks_are_reported_and_removed(tmp_path):
+    """R15: masks are labels and results; volumes are cached or uploaded."""
     for write in (
         lambda: write_volume(noise(), tmp_path / "v.nrrd"),
         lambda: write_mask(noise(), tmp_path / "m.nii.gz", True),
@@ -65,12 +65,12 @@ def test_volumes_and_masks_are_told_and_not_left(tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.stat().st_size]
 
 
-def test_a_series_is_not_blamed_for_a_full_disk(tmp_path):
+def test_full_disk_is_not_reported_as_an_unreadable_series(tmp_path):
     """R15: 507, not 422 with ITK's internals."""
     grid = Acquisition(shape=(12, 64, 64), spacing=(6.0, 5.0, 5.2))
     hu, _, _ = chest_volume(3, acquisition=grid)
     uid = write_dicom_series(tmp_path / "dicom", hu, grid.affine, patient_id="P")
-    datastore = opened(tmp_path / "dicom", tmp_path / "workspace")
+    datastore = open_workspace(tmp_path / "dicom", tmp_path / "workspace")
     datastore.client.scan()
     assert datastore.list_images() == [uid]
     with full_disk(), pytest.raises(OSError) as error:
@@ -80,23 +80,23 @@ def test_a_series_is_not_blamed_for_a_full_disk(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_result_of_an_inference_is_told_and_not_left(info, store, tmp_path):
-    """R15: written in the workspace, not in the system's folder for temporary files."""
+def test_truncated_inference_result_is_reported_and_removed(info, store, tmp_path):
+    """R15: in the workspace, not in the system's temporary folder."""
     hu, _, affine = chest_volume(3, acquisition=Acquisition(shape=(24, 64, 72), spacing=(6.0, 5.0, 5.2)))
     chest = write_phantom(tmp_path / "chest.nrrd", hu, affine)
     store.serve(store.manifests()[0]["version"])
     task = infer_task(info, store, tmp_path / "results")
-    asked = {"image": str(chest), "device": "cpu", "logging": "WARNING", "result_extension": ".nrrd"}
-    file, _ = task(asked)
+    request = {"image": str(chest), "device": "cpu", "logging": "WARNING", "result_extension": ".nrrd"}
+    file, _ = task(request)
     assert [str(path) for path in (tmp_path / "results").iterdir()] == [file]
     with full_disk(), pytest.raises(OSError) as error:
-        task(asked | {"result_compress": False})
+        task(request | {"result_compress": False})
     assert error.value.errno in NO_ROOM
     assert [str(path) for path in (tmp_path / "results").iterdir()] == [file]
 
 
 @full_disk()
-def test_room_is_looked_for_where_it_is_needed(tmp_path):
+def test_free_space_is_checked_in_the_target_folder(tmp_path):
     check_room(tmp_path, LIMIT // 2)
     with pytest.raises(OSError):
         check_room(tmp_path, 2 * LIMIT)

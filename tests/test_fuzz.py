@@ -1,4 +1,4 @@
-"""That the fuzzer's checks can fail, and that a case is the same each time."""
+"""The fuzzer's own checks: they can fail, and cases are reproducible."""
 
 import socket
 import threading
@@ -21,8 +21,8 @@ from tools.fuzz.image_mutations import mutated_image
 
 
 @pytest.fixture
-def answering():
-    """``answering(bytes)``: address of a server that answers one request with these bytes."""
+def responder():
+    """Return ``responder(bytes)``, which starts a server that responds once with these bytes and returns its URL."""
     listeners = []
 
     def start(answer: bytes) -> str:
@@ -43,50 +43,50 @@ def answering():
         listener.close()
 
 
-def _answer(status: int, body: bytes) -> bytes:
+def _response(status: int, body: bytes) -> bytes:
     return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (_answer(200, b"{}"), None),
-        (_answer(404, b"{}"), None),
-        (_answer(503, b"not now"), None),
-        (_answer(500, b"oh"), "500"),
-        (_answer(400, b"Traceback (most recent call last): ..."), "traceback"),
+        (_response(200, b"{}"), None),
+        (_response(404, b"{}"), None),
+        (_response(503, b"not now"), None),
+        (_response(500, b"oh"), "500"),
+        (_response(400, b"Traceback (most recent call last): ..."), "traceback"),
         (b"", "no answer"),
     ],
 )
-def test_a_bad_answer_is_noticed(answering, answer, problem):
+def test_detects_a_bad_response(responder, answer, problem):
     exchange = Exchange("GET", "/info/")
-    found = problem_of(exchange, send(answering(answer), exchange, timeout=10))
+    found = problem_of(exchange, send(responder(answer), exchange, timeout=10))
     assert found is None if problem is None else problem in found
 
 
-def test_a_request_that_was_broken_off_needs_no_answer(answering):
+def test_incomplete_request_needs_no_response(responder):
     exchange = Exchange("PUT", "/datastore/label", body=b"x", length=1000)
-    assert problem_of(exchange, send(answering(b""), exchange, timeout=10)) is None
+    assert problem_of(exchange, send(responder(b""), exchange, timeout=10)) is None
 
 
-@pytest.mark.parametrize(("status", "noticed"), [(200, True), (307, True), (400, False), (403, False), (503, True)])
-def test_an_answer_to_a_foreign_page_or_host_is_noticed(answering, status, noticed):
-    """S2, S4: whatever the fuzzer sends as somebody else must be refused."""
+@pytest.mark.parametrize(("status", "detected"), [(200, True), (307, True), (400, False), (403, False), (503, True)])
+def test_detects_an_accepted_foreign_request(responder, status, detected):
+    """S2, S4: every request sent with a foreign origin or host must be rejected."""
     rng = np.random.default_rng(status)
     for _ in range(20):
         exchange = of_somebody_else(Exchange("GET", "/info/"), rng)
-        found = problem_of(exchange, send(answering(_answer(status, b"{}")), exchange, timeout=10))
-        assert (found is not None) is noticed, exchange
+        found = problem_of(exchange, send(responder(_response(status, b"{}")), exchange, timeout=10))
+        assert (found is not None) is detected, exchange
 
 
 @pytest.mark.parametrize("headers", [{"Host": "elsewhere"}, {"Accept": "\0"}])
-def test_what_is_no_http_may_be_hung_up_on(answering, headers):
+def test_connection_may_be_closed_on_invalid_http(responder, headers):
     exchange = Exchange("PUT", "/datastore/label", headers, b"x" * 100)
-    assert problem_of(exchange, send(answering(b""), exchange, timeout=10)) is None
+    assert problem_of(exchange, send(responder(b""), exchange, timeout=10)) is None
 
 
 @pytest.mark.parametrize("case", range(20))
-def test_a_case_is_the_same_each_time(case):
+def test_cases_are_reproducible(case):
     grid = sitk.Image(8, 7, 6, sitk.sitkUInt8)
     known = {"study": "1.2", "series": "1.3", "instance": "1.4"}
     first, second = (np.random.default_rng(case) for _ in range(2))
@@ -96,7 +96,7 @@ def test_a_case_is_the_same_each_time(case):
     assert as_a_bad_client(request, first) == as_a_bad_client(request, second)
 
 
-def test_requests_from_the_openapi_document_are_the_same_each_time_and_use_known_values():
+def test_openapi_requests_are_reproducible_and_use_known_values():
     app = FastAPI()
 
     @app.put("/datastore/label")
@@ -117,7 +117,7 @@ def test_requests_from_the_openapi_document_are_the_same_each_time_and_use_known
     assert any(exchange.target.startswith("/train/lung_tumor") for exchange in requests)
 
 
-def test_a_label_that_claims_ten_gigabytes_is_refused_before_it_is_read(tmp_path):
+def test_rejects_a_label_that_claims_ten_gigabytes_before_reading_it(tmp_path):
     image = tmp_path / "image.nrrd"
     sitk.WriteImage(sitk.Image(8, 7, 6, sitk.sitkInt16), str(image))
     label = tmp_path / "label.nrrd"

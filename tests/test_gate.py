@@ -1,4 +1,4 @@
-"""The gate in the real server: worse candidates are kept but do not serve, better ones do, rollback is exact."""
+"""The gate in the real server: worse candidates are kept but not served, better ones are, and rollback is exact."""
 
 import os
 import signal
@@ -15,8 +15,8 @@ import torch
 
 from lib.networks import AttentionResidualUNet
 from lib.settings import load_info
-from tests.support.client import detail, infer, put_label, train, train_stats, volume_of
-from tests.support.labels import PATIENTS, noise, patient_held_out
+from tests.support.client import detail, infer, put_label, response_volume, train, train_stats
+from tests.support.labels import PATIENTS, held_out_patient, noise
 from tests.support.weights import model_dir_with
 from tools.support.waiting import wait_for
 
@@ -25,7 +25,7 @@ TRAINING = {"max_epochs": 2, "patches_per_volume": 16, "patch_size": 64, "val_in
 
 @pytest.fixture
 def held_out(tmp_path) -> str:
-    return patient_held_out(tmp_path)
+    return held_out_patient(tmp_path)
 
 
 def serving(server) -> str:
@@ -33,12 +33,12 @@ def serving(server) -> str:
 
 
 def mask(server, series, path: Path) -> np.ndarray:
-    uncertain_too = {"min_confidence": 0.0, "max_elongation": 0.0}  # a short training is sure of nothing
-    answer = infer(server, series.series_uid, result_extension=".nrrd", **uncertain_too)
-    return sitk.GetArrayFromImage(volume_of(answer, path))
+    unfiltered = {"min_confidence": 0.0, "max_elongation": 0.0}  # a short training is never confident
+    answer = infer(server, series.series_uid, result_extension=".nrrd", **unfiltered)
+    return sitk.GetArrayFromImage(response_volume(answer, path))
 
 
-def test_a_worse_candidate_is_refused(start_server, phantom_studies, phantom_weights, held_out, tmp_path):
+def test_worse_candidate_is_rejected(start_server, phantom_studies, phantom_weights, held_out, tmp_path):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
     server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0)
     for patient in PATIENTS:
@@ -58,7 +58,7 @@ def test_a_worse_candidate_is_refused(start_server, phantom_studies, phantom_wei
     assert "Refused" in server.log_text()
 
 
-def test_a_better_one_is_published_by_itself_and_rolled_back(start_server, phantom_studies, held_out, tmp_path):
+def test_better_candidate_is_published_automatically_and_rolled_back(start_server, phantom_studies, held_out, tmp_path):
     model_dir = tmp_path / "model"
     model_dir.mkdir()
     torch.manual_seed(0)
@@ -96,7 +96,7 @@ def test_a_better_one_is_published_by_itself_and_rolled_back(start_server, phant
     assert "no model version 'nonsense'" in refused.stderr
 
 
-def test_training_ends_with_its_server_and_the_next_server_starts_it_again(
+def test_training_stops_with_its_server_and_is_restarted_by_the_next(
     start_server, phantom_studies, phantom_weights, tmp_path
 ):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")

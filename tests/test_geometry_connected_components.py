@@ -1,4 +1,4 @@
-"""C15: what one finding is, in the table, in the figures and in the viewer: a 26-connected component."""
+"""C15: one finding is a 26-connected component in tables, metrics and the viewer alike."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ PANEL = Path(__file__).parents[1] / "lib" / "viewer" / "panel" / "findings.js"
 
 
 def diagonal() -> np.ndarray:
-    """One finding along each kind of diagonal, of an edge and of a corner, and one apart; (slice, row, column)."""
+    """Return a finding connected along edges and a corner, and a separate one; (slice, row, column)."""
     mask = np.zeros((7, 9, 11), np.uint8)
     mask[1, 1, 1] = mask[2, 2, 2] = mask[3, 2, 3] = mask[3, 3, 3] = 1
     mask[5, 6:8, 8:10] = 1
@@ -28,14 +28,14 @@ def diagonal() -> np.ndarray:
 
 
 def noise() -> np.ndarray:
-    """Voxels up to every side of the volume, so that nothing may wrap around."""
+    """Return random voxels up to every border of the volume, to detect wrap-around."""
     return (np.random.default_rng(4).random((7, 9, 11)) < 0.12).astype(np.uint8)
 
 
-def in_viewer(mask: np.ndarray, folder: Path) -> list[list[int]]:
-    """Voxel indices of each finding as the panel lists them."""
+def findings_of_viewer(mask: np.ndarray, folder: Path) -> list[list[int]]:
+    """Return the voxel indices of each finding as listed by the panel."""
     bundled = str(Path(playwright.__file__).parent / "driver" / "node")
-    node = find_program("node", bundled, sentence="there is no Node.js to run the panel's functions: install nodejs")
+    node = find_program("node", bundled, message="there is no Node.js to run the panel's functions: install nodejs")
     (folder / "findings.mjs").write_text(PANEL.read_text(encoding="utf-8"), encoding="utf-8")
     script = (
         "import { listFindings, separateFinding } from './findings.mjs';\n"
@@ -56,8 +56,8 @@ def in_viewer(mask: np.ndarray, folder: Path) -> list[list[int]]:
     return json.loads(done.stdout)
 
 
-def in_server(mask: np.ndarray) -> list[list[int]]:
-    """Voxel indices of each component, in the order of the panel's list: the largest first, then by first voxel."""
+def findings_of_server(mask: np.ndarray) -> list[list[int]]:
+    """Return the voxel indices of each component in the order of the panel: by size, then by first voxel."""
     components, count = connected_components(mask)
     found = [np.flatnonzero(components.ravel() == number).tolist() for number in range(1, count + 1)]
     return sorted(found, key=lambda voxels: (-len(voxels), voxels[0]))
@@ -67,18 +67,18 @@ def in_server(mask: np.ndarray) -> list[list[int]]:
 def test_server_and_viewer_find_the_components_of_the_fixture(expected, tmp_path):
     mask = np.zeros(FIXTURE["size"][::-1], np.uint8)
     mask.ravel()[[index for component in expected for index in component]] = 1
-    assert in_server(mask) == expected
-    assert [sorted(finding) for finding in in_viewer(mask, tmp_path)] == expected
+    assert findings_of_server(mask) == expected
+    assert [sorted(finding) for finding in findings_of_viewer(mask, tmp_path)] == expected
 
 
 @pytest.mark.parametrize("mask", [diagonal(), noise()], ids=["diagonal", "noise"])
-def test_the_viewer_and_the_server_count_the_same_findings(mask, tmp_path):
-    """C15: the viewer counted by faces, the table by 26 neighbours."""
-    assert [sorted(finding) for finding in in_viewer(mask, tmp_path)] == in_server(mask)
+def test_viewer_and_server_find_the_same_components(mask, tmp_path):
+    """C15: the viewer used 6-connectivity, the table 26-connectivity."""
+    assert [sorted(finding) for finding in findings_of_viewer(mask, tmp_path)] == findings_of_server(mask)
 
 
-def test_every_part_of_the_server_counts_them_by_one_rule():
-    """C15: the picture of the attention counted by faces, too."""
+def test_connectivity_is_the_same_throughout_the_server():
+    """C15: the attention picture used 6-connectivity, too."""
     mask = diagonal()
     volume = sitk.GetImageFromArray(np.where(mask, 40, -800).astype(np.int16))
     assert [lesion.voxels for lesion in lesion_table(mask, volume, {"lung_tumor": 1})] == [4, 4]

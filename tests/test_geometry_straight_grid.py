@@ -1,4 +1,4 @@
-"""Slices that are tilted or have gaps, brought onto a straight grid and back: an asymmetric object, in mm."""
+"""Resampling of tilted or uneven slices to a straight grid and back, checked with an asymmetric object in mm."""
 
 import json
 
@@ -28,7 +28,10 @@ SERIES = {
 
 
 def asymmetric_object(points: np.ndarray) -> np.ndarray:
-    """Positive inside an ellipsoid with a bump on one side, about the distance from its surface; LPS mm."""
+    """Return the approximate distance in mm from the surface of an ellipsoid with a bump, positive inside.
+
+    ``points`` are in LPS mm.
+    """
     p = points - [8, -6, 3]
     body = 18 - np.linalg.norm(p / [1.5, 1.0, 0.8], axis=-1)
     bump = 9 - np.linalg.norm(p - [-16, 15, 9], axis=-1)
@@ -36,13 +39,13 @@ def asymmetric_object(points: np.ndarray) -> np.ndarray:
 
 
 def voxel_points(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """LPS mm of every voxel centre; (column, row, slice) by 3."""
+    """Return the LPS coordinates in mm of all voxel centres, (column, row, slice, 3)."""
     return np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) @ affine[:3, :3].T + affine[:3, 3]
 
 
 @pytest.fixture(params=SERIES)
 def series(request, tmp_path):
-    """A volume file, and where each of its voxels lies by the DICOM headers (column, row, slice) by 3."""
+    """Return a volume file and the position of its voxels by the DICOM headers, (column, row, slice, 3)."""
     options, missing = SERIES[request.param]
     acquisition = Acquisition(shape=SHAPE, spacing=(2.5, 1.1, 0.9), center=(0, 0, 0), **options)
     points = voxel_points(acquisition.affine, SHAPE[::-1])
@@ -60,12 +63,12 @@ def load(path):
 
 
 def axial(volume, slices, **how):
-    """All axial slices of a volume, made three at a time."""
+    """Return all axial slices of a volume, resampled in blocks of three."""
     ranges = list(slices.blocks(3))
     return np.concatenate([slices.take(volume.numpy(), *one, **how) for one in ranges], axis=-1)
 
 
-def test_the_straight_grid_shows_the_object_where_it_lies(series):
+def test_straight_grid_preserves_the_position_of_the_object(series):
     path, _ = series
     stored = load(path)
     slices = AxialSlices.of(stored)
@@ -80,7 +83,7 @@ def test_the_straight_grid_shows_the_object_where_it_lies(series):
     assert (image[depth < -2.5] < 0).all()
 
 
-def test_what_goes_to_the_straight_grid_comes_back_to_every_slice(series):
+def test_round_trip_through_the_straight_grid(series):
     path, points = series
     stored = load(path)
     slices = AxialSlices.of(stored)
@@ -94,13 +97,13 @@ def test_what_goes_to_the_straight_grid_comes_back_to_every_slice(series):
     assert (back[depth < -2.5] < 0).all()
 
 
-def test_a_mask_is_on_the_object_in_every_slice(series):
-    """Through all transforms of inference, the network taken for one that marks what is denser than -100 HU."""
+def test_mask_covers_the_object_in_every_slice(series):
+    """All transforms of inference, with a fake network that marks everything denser than -100 HU."""
     path, points = series
     transforms = Compose(image_transforms(INFO["preprocessing"], keep_hu=True))
     data = transforms({"image": path})
-    itself = [INFO["preprocessing"]["slice_offsets_mm"].index(0)]
-    hu = data["image"].as_tensor()[itself] * INFO["preprocessing"]["hu_std"] + INFO["preprocessing"]["hu_mean"]
+    center = [INFO["preprocessing"]["slice_offsets_mm"].index(0)]
+    hu = data["image"].as_tensor()[center] * INFO["preprocessing"]["hu_std"] + INFO["preprocessing"]["hu_mean"]
     data["pred"] = (hu + 100) / 20
     options = {**INFO["config"]["infer"], "min_confidence": 0, "min_diameter_mm": 0, "crf": False}
     mask = np.asarray(Compose(mask_transforms(options))(data)["pred"]).astype(bool)
@@ -111,7 +114,7 @@ def test_a_mask_is_on_the_object_in_every_slice(series):
     assert wrong.sum() < 0.1 * (depth > 0).sum()
 
 
-def test_labels_go_with_the_image_and_keep_their_values(series):
+def test_labels_are_resampled_with_the_image_and_keep_their_values(series):
     path, points = series
     labels = sitk.GetImageFromArray((asymmetric_object(points) > 0).transpose().astype(np.uint8))
     sitk.WriteImage(labels, path.with_name("label.nrrd"))
@@ -124,7 +127,7 @@ def test_labels_go_with_the_image_and_keep_their_values(series):
     assert not label[depth < -4].any()
 
 
-def test_a_regular_series_is_left_as_it_is(tmp_path):
+def test_regular_series_is_unchanged(tmp_path):
     acquisition = Acquisition(shape=(8, 20, 24), spacing=(2.5, 1.1, 0.9), oblique_degrees=1)
     hu = np.random.default_rng(0).integers(-1000, 400, acquisition.shape).astype(np.int16)
     write_dicom_series(tmp_path, hu, acquisition.affine, patient_id="P")
@@ -137,7 +140,7 @@ def test_a_regular_series_is_left_as_it_is(tmp_path):
         assert np.array_equal(values[0], hu.transpose()[window])
 
 
-def test_positions_of_other_slices_are_refused(tmp_path):
+def test_rejects_a_wrong_number_of_slice_positions(tmp_path):
     image = sitk.Image(4, 4, 5, sitk.sitkInt16)
     image.SetMetaData("slice_positions", json.dumps([[0, 0, 0], [0, 0, 1]]))
     sitk.WriteImage(image, tmp_path / "volume.nrrd")

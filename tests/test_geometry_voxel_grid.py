@@ -1,4 +1,4 @@
-"""Where voxels lie, from an image, a file, DICOM headers and a tensor alike."""
+"""Voxel grids from images, files, DICOM headers and tensors."""
 
 import json
 
@@ -26,7 +26,7 @@ SERIES = {
 
 @pytest.fixture(params=SERIES)
 def series(request, tmp_path):
-    """Headers of the slices in their order, a volume, and its file."""
+    """Return the headers of the slices in order, a volume and its file."""
     options, missing = SERIES[request.param]
     acquisition = Acquisition(shape=SHAPE, spacing=(2.5, 0.8, 0.7), **options)
     write_dicom_series(tmp_path / "CT", np.zeros(SHAPE, np.int16), acquisition.affine, patient_id="P")
@@ -38,7 +38,7 @@ def series(request, tmp_path):
     return [dcmread(path, stop_before_pixels=True) for path in paths], image, tmp_path / "volume.nrrd"
 
 
-def test_every_source_gives_the_same_grid(series):
+def test_all_sources_give_the_same_grid(series):
     headers, image, path = series
     stack = SliceStack.from_headers([header.to_json_dict() for header in headers])
     grids = [
@@ -54,7 +54,7 @@ def test_every_source_gives_the_same_grid(series):
         assert grid.is_sheared == grids[0].is_sheared
 
 
-def test_voxels_lie_where_the_headers_say(series):
+def test_voxel_positions_match_the_headers(series):
     headers, image, _ = series
     grid = VoxelGrid.from_image(image)
     for index, header in enumerate(headers):
@@ -69,7 +69,7 @@ def test_voxels_lie_where_the_headers_say(series):
     assert grid.slice_at(position[None] + 0.9 * grid.normal) is None
 
 
-def test_an_image_on_the_grid_has_the_same_header(series):
+def test_image_on_the_grid_has_the_same_geometry(series):
     _, image, path = series
     for source, grid in ((image, VoxelGrid.from_image(image)), (sitk.ReadImage(path), VoxelGrid.from_file(path))):
         for made in (grid.image(np.zeros(grid.shape, np.float32)), grid.mask(np.ones(grid.shape, bool))):
@@ -82,14 +82,14 @@ def test_an_image_on_the_grid_has_the_same_header(series):
             assert volume.GetMetaData(SLICE_POSITIONS) == image.GetMetaData(SLICE_POSITIONS)
 
 
-def test_positions_of_other_slices_are_refused():
+def test_rejects_a_wrong_number_of_slice_positions():
     image = sitk.Image(4, 4, 5, sitk.sitkInt16)
     image.SetMetaData(SLICE_POSITIONS, json.dumps([[0, 0, 0], [0, 0, 1]]))
     with pytest.raises(ValueError, match="5 slices, but positions of 2"):
         VoxelGrid.from_image(image)
 
 
-def test_positions_that_a_viewer_copied_into_a_cropped_label_are_ignored(tmp_path):
+def test_slice_positions_copied_into_a_cropped_label_are_ignored(tmp_path):
     sitk.WriteImage(sitk.Image(4, 4, 5, sitk.sitkInt16), tmp_path / "volume.nrrd")
     label = sitk.Image(2, 2, 2, sitk.sitkUInt8) + 1
     label.SetOrigin((1, 1, 1))
@@ -107,6 +107,6 @@ def test_positions_that_a_viewer_copied_into_a_cropped_label_are_ignored(tmp_pat
         ((0, 0, 1e6), (1, 1, 1), np.eye(3), "first voxel is at"),
     ],
 )
-def test_a_grid_on_which_nothing_can_be_computed_is_refused(origin, spacing, direction, message):
+def test_rejects_an_implausible_grid(origin, spacing, direction, message):
     with pytest.raises(ValueError, match=message):
         check_grid(VoxelGrid.from_geometry((4, 4, 4), origin, spacing, direction))

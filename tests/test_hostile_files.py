@@ -1,4 +1,4 @@
-"""Files that name other files, or claim what they do not hold, are refused by their headers."""
+"""Image files that reference other files or claim a false size are rejected by their headers."""
 
 import gzip
 import struct
@@ -15,7 +15,7 @@ from lib.dicomweb.image_header import SUFFIXES, check_image_header
 from lib.errors import UserError
 from tests.support.image_headers import META, NRRD
 
-SECRET = bytes(range(8)) * 42  # as many bytes as the image has voxels
+SECRET = bytes(range(8)) * 42  # one byte per voxel of the image
 
 
 @pytest.fixture
@@ -60,31 +60,31 @@ def written(kind: str, secret: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", DETACHED)
 @pytest.mark.parametrize("alone", [True, False])
-def test_a_file_elsewhere_is_never_read(kind, alone, secret, tmp_path):
+def test_rejects_references_to_other_files(kind, alone, secret, tmp_path):
     with pytest.raises(NotUsableError, match=r"another file|same folder|exactly one ElementDataFile"):
         check_image_header(written(kind, secret, tmp_path), alone=alone)
 
 
-def test_without_the_check_the_file_would_have_been_read(secret, tmp_path):
+def test_itk_reads_the_referenced_file_without_the_check(secret, tmp_path):
     image = sitk.ReadImage(str(written("mhd", secret, tmp_path)))
     assert sitk.GetArrayFromImage(image).tobytes() == SECRET
 
 
 @pytest.mark.parametrize("kind", DETACHED)
-def test_a_label_holds_its_own_voxels(kind, secret, image_path, tmp_path):
+def test_rejects_a_label_with_detached_voxels(kind, secret, image_path, tmp_path):
     with pytest.raises(UserError, match="label file cannot be read"):
         read_label(written(kind, secret, tmp_path), image_path, {"lung_tumor": 1})
 
 
 @pytest.mark.parametrize("name", ["../elsewhere/secret", "elsewhere/secret", "..", "secret%d 1 1 1", ""])
-def test_in_a_folder_only_a_file_name_may_be_named(name, secret, tmp_path):
+def test_rejects_references_with_a_path(name, secret, tmp_path):
     path = tmp_path / "detached.mhd"
     path.write_text(META.format("", name))
     with pytest.raises(NotUsableError, match="same folder"):
         read_image_file(path)
 
 
-def test_in_a_folder_a_file_beside_may_hold_the_voxels(image, tmp_path):
+def test_voxels_may_be_in_a_file_of_the_same_folder(image, tmp_path):
     sitk.WriteImage(image, str(tmp_path / "image.mhd"))
     assert read_image_file(tmp_path / "image.mhd").size == (8, 7, 6)
     voxels = (tmp_path / "image.raw").rename(tmp_path / "other.raw")
@@ -100,7 +100,7 @@ def test_in_a_folder_a_file_beside_may_hold_the_voxels(image, tmp_path):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("compressed", [True, False])
-def test_files_in_order_pass(image, tmp_path, suffix, compressed):
+def test_accepts_valid_files(image, tmp_path, suffix, compressed):
     path = tmp_path / f"image{suffix}"
     sitk.WriteImage(image, str(path), compressed)
     assert read_image_file(path).size == (8, 7, 6)
@@ -124,14 +124,14 @@ CLAIMS = {
 
 
 @pytest.mark.parametrize("suffix", CLAIMS)
-def test_what_claims_more_than_it_holds_is_refused(image, tmp_path, suffix):
+def test_rejects_a_file_that_claims_more_voxels_than_it_holds(image, tmp_path, suffix):
     path = tmp_path / f"claim{suffix}"
     path.write_bytes(CLAIMS[suffix](image, path))
     with pytest.raises(NotUsableError, match=r"claims .* GiB of voxels, more than its file can hold"):
         read_image_file(path)
 
 
-def test_a_compressed_file_has_a_bound(image, tmp_path):
+def test_size_of_compressed_files_is_bounded(image, tmp_path):
     path = tmp_path / "bomb.nii.gz"
     path.write_bytes(gzip.compress(nifti(image, (2154, 2154, 2154), tmp_path / "x.nii")) + bytes(20 << 20))
     with pytest.raises(NotUsableError, match=r"a compressed file may have 2\.0 GiB"):

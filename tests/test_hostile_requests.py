@@ -1,4 +1,4 @@
-"""Requests with bodies that are wrong, against the real server: always a sentence, never the server's fault."""
+"""Malformed requests to the real server: always a client error with a message."""
 
 import io
 import zipfile
@@ -29,7 +29,7 @@ def series(phantom_studies):
 
 @pytest.fixture(scope="module")
 def damaged(series, tmp_path_factory) -> tuple[Path, list[str]]:
-    """A folder with the series, and one slice of another that is damaged where the index does not look."""
+    """Return a folder with the series and one slice of another, damaged where the index does not read, and its UIDs."""
     studies = tmp_path_factory.mktemp("studies")
     for path in series.directory.rglob("*.dcm"):
         (studies / path.name).write_bytes(path.read_bytes())
@@ -55,7 +55,7 @@ def labelled(server, series) -> str:
     return series.series_uid
 
 
-def refused(answer: requests.Response, status: int = 400) -> str:
+def error_message(answer: requests.Response, status: int = 400) -> str:
     assert answer.status_code == status, answer.text
     return detail(answer)
 
@@ -66,7 +66,7 @@ def upload(server: ServerProcess, name: str, content: bytes) -> requests.Respons
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "sentence"),
+    ("name", "content", "message"),
     [
         ("x.mhd", META.format("", "/etc/passwd").encode(), "another file"),
         ("x.nrrd", NRRD.format("data file: /etc/passwd").encode(), "another file"),
@@ -79,13 +79,13 @@ def upload(server: ServerProcess, name: str, content: bytes) -> requests.Respons
         ("x.n\x01i", b"1", "no suffix"),
     ],
 )
-def test_an_uploaded_image_is_one_readable_file(server, name, content, sentence):
-    assert sentence in refused(upload(server, name, content))
+def test_rejects_an_upload_that_is_not_one_readable_image(server, name, content, message):
+    assert message in error_message(upload(server, name, content))
 
 
 @pytest.mark.parametrize("kind", ["four dimensions", "more bytes than voxels"])
-def test_readers_do_not_disagree_on_an_uploaded_image(series, tmp_path, kind):
-    """Found by fuzzing, cases 1151 and 1271: the server's check took the file, the reader of inference failed."""
+def test_readers_agree_on_an_uploaded_image(series, tmp_path, kind):
+    """Found by fuzzing, cases 1151 and 1271: the server's check accepted a file that inference could not read."""
     image = sitk.Cast(sitk.ReadImage(str(series.truth)), sitk.sitkInt16)
     path = tmp_path / ("image.mha" if kind == "four dimensions" else "image.nrrd")
     sitk.WriteImage(sitk.JoinSeries(image) if kind == "four dimensions" else image, str(path))
@@ -98,25 +98,25 @@ def test_readers_do_not_disagree_on_an_uploaded_image(series, tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         (lambda image: image.SetSpacing((1, 1e6, 1)), "voxels of 1 × 1e+06 × 1 mm"),
         (lambda image: image.SetOrigin((0, 0, 1e20)), "its first voxel is at"),
     ],
 )
-def test_a_grid_on_which_nothing_can_be_computed_is_refused(server, series, tmp_path, change, sentence):
+def test_rejects_an_implausible_grid(server, series, tmp_path, change, message):
     """Found by fuzzing, cases 1070 and 1322."""
     image = sitk.Cast(sitk.ReadImage(str(series.truth)), sitk.sitkInt16)
     change(image)
     sitk.WriteImage(image, str(tmp_path / "image.mha"))
-    assert sentence in refused(upload(server, "image.mha", (tmp_path / "image.mha").read_bytes()))
+    assert message in error_message(upload(server, "image.mha", (tmp_path / "image.mha").read_bytes()))
 
 
-def test_a_cut_off_image_is_refused(server, series, tmp_path):
+def test_rejects_a_truncated_image(server, series, tmp_path):
     image = sitk.Cast(sitk.ReadImage(str(series.truth)), sitk.sitkInt16)
     sitk.WriteImage(image, str(tmp_path / "image.nii.gz"))
     content = (tmp_path / "image.nii.gz").read_bytes()
-    assert "cannot be read" in refused(upload(server, "x.nii.gz", content[: len(content) // 2]))
+    assert "cannot be read" in error_message(upload(server, "x.nii.gz", content[: len(content) // 2]))
 
 
 INFO = ["", "no json", "[]", "1", '{"a": NaN}', '{"a": 1e999}', r'{"a": "\ud800"}', "[" * 5000, '{"a":' * 5000]
@@ -124,16 +124,16 @@ INFO = ["", "no json", "[]", "1", '{"a": NaN}', '{"a": 1e999}', r'{"a": "\ud800"
 
 @pytest.mark.parametrize("info", INFO[1:])
 @pytest.mark.parametrize("target", ["image/info", "label/info", "updatelabelinfo"])
-def test_notes_are_a_json_object(server, labelled, target, info):
+def test_info_must_be_a_json_object(server, labelled, target, info):
     params = {"image": labelled, "label": labelled, "tag": "final"}
     field = "params" if target == "updatelabelinfo" else "info"
     answer = requests.put(f"{server.url}/datastore/{target}", params=params, data={field: info})
-    assert "must be a JSON object" in refused(answer)
-    for told in ("image/info", "label/info"):
-        assert requests.get(f"{server.url}/datastore/{told}", params=params).status_code == 200
+    assert "must be a JSON object" in error_message(answer)
+    for readable in ("image/info", "label/info"):
+        assert requests.get(f"{server.url}/datastore/{readable}", params=params).status_code == 200
 
 
-def test_notes_in_order_are_kept(server, labelled):
+def test_valid_info_is_stored(server, labelled):
     params = {"image": labelled, "label": labelled, "tag": "final"}
     for target in ("image/info", "label/info"):
         url = f"{server.url}/datastore/{target}"
@@ -142,7 +142,7 @@ def test_notes_in_order_are_kept(server, labelled):
 
 
 @pytest.mark.parametrize("target", ["train/lung_tumor", "train/", "scoring/", "batch/infer/lung_tumor"])
-def test_parameters_that_are_no_json_are_refused(server, labelled, target):
+def test_rejects_parameters_that_are_not_json(server, labelled, target):
     headers = {"Content-Type": "application/json"}
     answer = requests.post(f"{server.url}/{target}", data='{"a": NaN}', headers=headers)
     assert answer.status_code == 422
@@ -151,9 +151,9 @@ def test_parameters_that_are_no_json_are_refused(server, labelled, target):
 
 
 @pytest.mark.parametrize("task", ["train", "scoring"])
-def test_parameters_of_each_task_are_an_object(server, labelled, task):
+def test_parameters_of_each_task_must_be_an_object(server, labelled, task):
     answer = requests.post(f"{server.url}/{task}/", json={"lung_tumor": "x", "uncertainty": 1})
-    assert "must be a JSON object" in refused(answer)
+    assert "must be a JSON object" in error_message(answer)
 
 
 def test_archives_are_not_unpacked(server, tmp_path):
@@ -162,11 +162,11 @@ def test_archives_are_not_unpacked(server, tmp_path):
         file.writestr("../../../../../../../../../../tmp/escaped", "x")
     files = {"files": ("x.zip", archive.getvalue())}
     answer = requests.put(f"{server.url}/session/", params={"uncompress": "true"}, files=files)
-    assert "not unpacked" in refused(answer)
-    assert "must be .nii" in refused(requests.put(f"{server.url}/session/", files=files))
+    assert "not unpacked" in error_message(answer)
+    assert "must be .nii" in error_message(requests.put(f"{server.url}/session/", files=files))
 
 
-def test_a_session_is_one_image(server, series, tmp_path):
+def test_session_stores_one_image(server, series, tmp_path):
     content = series.truth.read_bytes()
     name = series.truth.name
     created = requests.put(f"{server.url}/session/", files={"files": (name, content)}).json()
@@ -176,30 +176,30 @@ def test_a_session_is_one_image(server, series, tmp_path):
     assert same_grid(back, sent)
     assert np.array_equal(sitk.GetArrayFromImage(back), sitk.GetArrayFromImage(sent))
     assert requests.delete(where).status_code == 200
-    assert "no session" in refused(requests.get(where), 404)
+    assert "no session" in error_message(requests.get(where), 404)
     hostile = {"files": ("x.mhd", META.format("", "/etc/passwd").encode())}
-    assert "another file" in refused(requests.put(f"{server.url}/session/", files=hostile))
-    for strange in ("../../x", "..", "\0", "x" * 5000):
-        answer = requests.post(f"{server.url}/infer/lung_tumor", params={"session_id": strange, "output": "image"})
-        assert "no session" in refused(answer, 404)
+    assert "another file" in error_message(requests.put(f"{server.url}/session/", files=hostile))
+    for unknown in ("../../x", "..", "\0", "x" * 5000):
+        answer = requests.post(f"{server.url}/infer/lung_tumor", params={"session_id": unknown, "output": "image"})
+        assert "no session" in error_message(answer, 404)
 
 
-def test_the_app_is_not_built_a_second_time(server):
+def test_app_cannot_be_reloaded(server):
     assert requests.post(f"{server.url}/reload").status_code == 404
 
 
-def test_without_a_gpu_there_is_a_sentence(monkeypatch, tmp_path):
+def test_gpu_status_without_a_gpu_is_a_user_error(monkeypatch, tmp_path):
     gpu = next(route.endpoint for route in log_router().routes if route.path == "/logs/gpu")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="nvidia-smi does not work"):
         gpu()
 
 
-def test_the_log_has_an_end(server):
+def test_number_of_log_lines_is_limited(server):
     assert requests.get(f"{server.url}/logs/", params={"lines": 10**30}).status_code == 422
 
 
-def test_a_damaged_instance_is_told_and_hides_no_other(server, damaged, series):
+def test_damaged_instance_is_reported_and_does_not_affect_others(server, damaged, series):
     study, bad, instance = damaged[1]
     root = f"{server.url}/proxy/dicom/wado/studies/{study}/series/{bad}"
     answers = [requests.get(f"{root}/{what}") for what in (f"instances/{instance}/frames/1", f"instances/{instance}")]
@@ -214,6 +214,6 @@ def test_a_damaged_instance_is_told_and_hides_no_other(server, damaged, series):
 
 @pytest.mark.parametrize("target", ["train/lung_tumor", "scoring/", "batch/infer/lung_tumor", "activelearning/random"])
 @pytest.mark.parametrize("value", [{}, [1], 5])
-def test_a_name_that_is_no_text_is_refused(server, target, value):
+def test_rejects_a_model_name_that_is_not_text(server, target, value):
     answer = requests.post(f"{server.url}/{target}", json={"model": value})
-    assert "model must be a name" in refused(answer)
+    assert "model must be a name" in error_message(answer)

@@ -1,4 +1,4 @@
-"""HU whatever a header says of display and padding and however it writes numbers, as public bug reports had it."""
+"""HU values do not depend on display and padding attributes or number formats; cases from public bug reports."""
 
 import warnings
 from pathlib import Path
@@ -19,12 +19,12 @@ from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
 from tests.support.dicom_variants import (
     SYNTAXES,
-    as_multi_frame,
     change,
     set_text,
     sorted_slices,
     transcode,
-    with_decimal_commas,
+    use_decimal_commas,
+    write_multi_frame,
 )
 
 GRID = Acquisition(shape=(6, 20, 28), spacing=(2.5, 0.8, 0.7))
@@ -48,8 +48,7 @@ def as_monochrome1(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("syntax", [None, *SYNTAXES])
-def test_photometric_interpretation_changes_no_hu(tmp_path, syntax):
-    """R3: in no transfer syntax."""
+def test_r3_photometric_interpretation_does_not_change_hu(tmp_path, syntax):
     write(tmp_path)
     if syntax:
         transcode(tmp_path, syntax)
@@ -57,18 +56,16 @@ def test_photometric_interpretation_changes_no_hu(tmp_path, syntax):
     assert np.array_equal(voxels(tmp_path), HU)
 
 
-def test_photometric_interpretation_changes_no_hu_of_frames(tmp_path):
-    """R3: multi-frame."""
+def test_r3_photometric_interpretation_does_not_change_hu_of_frames(tmp_path):
     write(tmp_path / "plain")
-    as_multi_frame(tmp_path / "plain", tmp_path / "one")
+    write_multi_frame(tmp_path / "plain", tmp_path / "one")
     change(list((tmp_path / "one").iterdir()), as_monochrome1)
     assert np.array_equal(voxels(tmp_path / "one"), voxels(tmp_path / "plain"))
     assert set(np.unique(voxels(tmp_path / "one"))) == set(np.unique(HU))
 
 
 @pytest.mark.parametrize("name", ["CT2_J2KR", "CT2_J2KI", "CT2_JLSL", "CT2_JLSN", "CT2_JPLL", "CT2_RLE"])
-def test_photometric_interpretation_changes_no_hu_of_compressed_real_slices(tmp_path, shared_data, name):
-    """R3: as scanners compress them."""
+def test_r3_photometric_interpretation_does_not_change_hu_of_real_compressed_slices(tmp_path, shared_data, name):
     for kind in ("MONOCHROME1", "MONOCHROME2"):
         (tmp_path / kind).mkdir()
         for number in range(2):
@@ -82,8 +79,7 @@ def test_photometric_interpretation_changes_no_hu_of_compressed_real_slices(tmp_
     assert np.array_equal(found[:1], sitk.GetArrayFromImage(reader))
 
 
-def test_reported_monochrome1_series_has_the_hu_of_its_twin(shared_data):
-    """R3: the input of the report."""
+def test_r3_reported_monochrome1_series_equals_its_monochrome2_twin(shared_data):
     studies = shared_data / "reports" / "monochrome1" / "studies"
     first, second = (voxels(studies / name) for name in ("mono1", "mono2"))
     assert np.array_equal(first, second)
@@ -96,11 +92,11 @@ def test_reported_monochrome1_series_has_the_hu_of_its_twin(shared_data):
 # --- R6
 
 
-def test_decimal_commas_are_read_as_points_everywhere(tmp_path):
-    """R6: verdict, grid, voxels, the metadata that OHIF gets, and what exports refer to."""
+def test_decimal_commas_are_read_everywhere(tmp_path):
+    """R6: usability, grid, voxels, metadata for OHIF and references of exports."""
     write(tmp_path / "points")
     write(tmp_path / "commas")
-    with_decimal_commas(tmp_path / "commas")
+    use_decimal_commas(tmp_path / "commas")
     assert b",0000" in next((tmp_path / "commas").iterdir()).read_bytes()
     found, expected = (read_volume(sorted((tmp_path / name).iterdir())) for name in ("commas", "points"))
     assert np.array_equal(sitk.GetArrayFromImage(found), HU)
@@ -123,10 +119,10 @@ def test_decimal_commas_are_read_as_points_everywhere(tmp_path):
     assert float(sources.headers[0].ImagePositionPatient[2]) == pytest.approx(sources.stack.positions[0][2])
 
 
-def test_decimal_commas_in_functional_groups_are_read_as_points(tmp_path):
-    """R6: multi-frame, Implicit VR as well."""
+def test_decimal_commas_in_functional_groups_are_read(tmp_path):
+    """R6: multi-frame, also with Implicit VR."""
     write(tmp_path / "plain")
-    as_multi_frame(tmp_path / "plain", tmp_path / "one")
+    write_multi_frame(tmp_path / "plain", tmp_path / "one")
     (path,) = (tmp_path / "one").iterdir()
     content = path.read_bytes()
     position = dcmread(path).PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient
@@ -145,8 +141,8 @@ def test_decimal_commas_in_functional_groups_are_read_as_points(tmp_path):
         ("RescaleIntercept", "-1,024,0", "Rescale Intercept is no number: '-1,024,0'"),
     ],
 )
-def test_what_is_no_number_is_named_with_its_element(tmp_path, keyword, text, reason):
-    """R6: never "missing" where something stands."""
+def test_invalid_number_is_reported_with_its_element(tmp_path, keyword, text, reason):
+    """R6: never reported as missing."""
     paths = write(tmp_path / "dicom")
     set_text(paths if keyword == "PixelSpacing" else paths[:1], keyword, text)
     client = FolderClient(tmp_path / "dicom", tmp_path / "segs", tmp_path / "index.sqlite")
@@ -158,8 +154,7 @@ def test_what_is_no_number_is_named_with_its_element(tmp_path, keyword, text, re
     assert judge_series("CT", instances).problem == reason
 
 
-def test_reported_series_with_decimal_commas_is_read(shared_data):
-    """R6: the input of the report."""
+def test_r6_reported_series_with_decimal_commas_is_read(shared_data):
     folder = shared_data / "reports" / "decimal-comma" / "studies"
     image = read_volume(sorted(folder.iterdir()))
     assert image.GetSize() == (64, 64, 12)
@@ -172,12 +167,12 @@ def test_reported_series_with_decimal_commas_is_read(shared_data):
 # --- R10
 
 
-def test_integers_with_decimals_are_kept_and_nothing_is_said_of_them(tmp_path):
-    """R10: neither rounded nor a warning for each slice."""
+def test_integers_with_decimals_are_kept_without_a_warning(tmp_path):
+    """R10: neither rounded nor a warning per slice."""
     paths = write(tmp_path / "dicom")
     for keyword, text in {"Exposure": "14.5", "XRayTubeCurrent": "199,5", "InstanceNumber": "3.0"}.items():
         set_text(paths, keyword, text)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         client = FolderClient(tmp_path / "dicom", tmp_path / "segs", tmp_path / "index.sqlite")
         client.scan()
@@ -186,7 +181,7 @@ def test_integers_with_decimals_are_kept_and_nothing_is_said_of_them(tmp_path):
         metadata = client.retrieve_series_metadata(study, series)
         assert np.array_equal(voxels(tmp_path / "dicom"), HU)
         SourceImages.of(metadata)
-    assert [str(one.message) for one in said if "torch" not in str(one.filename)] == []
+    assert [str(one.message) for one in caught if "torch" not in str(one.filename)] == []
     for one in metadata:
         assert one["00181152"]["Value"] == [14.5]
         assert one["00181151"]["Value"] == [199.5]
@@ -194,8 +189,7 @@ def test_integers_with_decimals_are_kept_and_nothing_is_said_of_them(tmp_path):
         assert isinstance(one["00200013"]["Value"][0], int)
 
 
-def test_reported_series_of_integers_with_decimals_is_quiet(tmp_path, shared_data):
-    """R10: the input of the report."""
+def test_r10_reported_series_of_integers_with_decimals_has_no_warning(tmp_path, shared_data):
     folder = shared_data / "reports" / "is-with-decimals" / "studies"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -207,7 +201,7 @@ def test_reported_series_of_integers_with_decimals_is_quiet(tmp_path, shared_dat
 
 
 def padded(folder: Path, stored: int, *, bits: int = 16, padding: int | None = None, signed: bool = False) -> None:
-    """A series with a corner of this stored value in each slice."""
+    """Write a series with a corner of this stored value in each slice."""
 
     def edit(dataset: Dataset) -> None:
         pixels = np.frombuffer(dataset.PixelData, "<u2").reshape(GRID.shape[1:]).copy()
@@ -222,8 +216,8 @@ def padded(folder: Path, stored: int, *, bits: int = 16, padding: int | None = N
 
 @pytest.mark.parametrize("bits", [12, 16])
 @pytest.mark.parametrize("syntax", [None, *SYNTAXES])
-def test_padding_read_as_unsigned_is_air(tmp_path, bits, syntax):
-    """R12: -2000 as 63536 is no metal of 62,512 HU, and that it was guessed is said."""
+def test_padding_read_as_unsigned_becomes_air(tmp_path, bits, syntax):
+    """R12: -2000 stored as 63536 is not metal of 62,512 HU; a warning reports the guess."""
     padded(tmp_path / "dicom", 63536, bits=bits)
     if syntax:
         transcode(tmp_path / "dicom", syntax)
@@ -238,8 +232,8 @@ def test_padding_read_as_unsigned_is_air(tmp_path, bits, syntax):
     assert warning.startswith("72 pixels above 32767 HU")
 
 
-def test_guessed_padding_is_told_with_the_image(tmp_path):
-    """R12: again after a restart, when the volume lies in the cache."""
+def test_guessed_padding_has_a_warning_in_the_image_info(tmp_path):
+    """R12: also after a restart, when the volume is cached."""
     padded(tmp_path / "dicom", 63536)
     settings = Settings.from_conf(str(tmp_path / "dicom"), {"workspace": str(tmp_path / "workspace")})
     for _ in range(2):
@@ -251,29 +245,29 @@ def test_guessed_padding_is_told_with_the_image(tmp_path):
         assert any("32767" in warning for warning in datastore.get_image_info(image_id)["warnings"])
 
 
-def test_named_padding_is_air_without_a_warning(tmp_path):
-    """R12: Pixel Padding Value says what it is."""
+def test_declared_padding_becomes_air_without_a_warning(tmp_path):
+    """R12: Pixel Padding Value."""
     padded(tmp_path, 63536, padding=63536)
     image = read_volume(list(tmp_path.iterdir()))
     assert (sitk.GetArrayFromImage(image)[:, :3, :4] == -1024).all()
     assert not image.HasMetaDataKey(WARNINGS)
 
 
-def test_a_range_of_named_padding_is_air(tmp_path):
+def test_declared_padding_range_becomes_air(tmp_path):
     """R12: Pixel Padding Range Limit."""
     padded(tmp_path, 30000, padding=29000)
     change(list(tmp_path.iterdir()), lambda dataset: dataset.add_new("PixelPaddingRangeLimit", "US", 31000))
     assert (voxels(tmp_path)[:, :3, :4] == -1024).all()
 
 
-def test_named_padding_that_is_tissue_too_is_left_as_it_is(tmp_path):
+def test_declared_padding_within_tissue_is_ignored(tmp_path):
     """R12: a wrong Pixel Padding Value must not make holes in a patient."""
     padded(tmp_path, 1064, padding=1064)
     assert (voxels(tmp_path)[:, :3, :4] == 40).all()
 
 
-def test_metal_of_the_extended_scale_stays_metal(tmp_path):
-    """R12: 25,000 HU is the highest that scanners write for implants."""
+def test_metal_on_the_extended_scale_is_kept(tmp_path):
+    """R12: 25,000 HU is the highest value that scanners write for implants."""
     padded(tmp_path, 33192)
     change(list(tmp_path.iterdir()), lambda dataset: setattr(dataset, "RescaleIntercept", -8192))
     image = read_volume(list(tmp_path.iterdir()))
@@ -282,7 +276,7 @@ def test_metal_of_the_extended_scale_stays_metal(tmp_path):
 
 
 @pytest.mark.parametrize("stored", [0x0830, 0xF830])
-def test_signed_values_of_twelve_bits_are_read_whether_extended_or_not(tmp_path, stored):
-    """R12: both ways to write -2000."""
+def test_signed_12_bit_values_with_and_without_sign_extension(tmp_path, stored):
+    """R12: both encodings of -2000."""
     padded(tmp_path, stored, bits=12, signed=True)
     assert (voxels(tmp_path)[:, :3, :4] == -3024).all()

@@ -16,7 +16,7 @@ from lib.dicomweb.image_file import read_image_file
 from lib.dicomweb.image_header import check_image_header
 from lib.public_sets.luna16 import read_nodules
 from lib.public_sets.text_tables import read_text
-from tests.support.imports import labels_of, write_msd
+from tests.support.imports import labelled_cases, write_msd
 
 AFFINE = np.diag([-0.7, -0.8, 2.5, 1.0])
 SHAPE = (24, 20, 12)
@@ -135,4 +135,4 @@ def test_a_mark_before_json_is_no_damage(run_import, tmp_path):
     for encoding in ("utf-8-sig", "utf-16"):
         path.write_text(read_text(path), encoding=encoding)
         assert "0 failed" in run_import("msd", source, "--workspace", tmp_path / "w")
-    assert list(labels_of(source, tmp_path / "w")) == ["lung_001"]
+    assert list(labelled_cases(source, tmp_path / "w")) == ["lung_001"]

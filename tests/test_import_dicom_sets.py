@@ -11,7 +11,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
 from lib.phantoms import Acquisition, write_dicom_series
-from tests.support.imports import content, labels_of, marked_places, opened
+from tests.support.imports import content, labelled_cases, marked_points, open_workspace
 
 pytestmark = pytest.mark.slow
 
@@ -85,7 +85,7 @@ def write_rtstruct(path: Path, ct: Path, rois: dict[str, list], *, series: str |
 
 
 def labels_by_series(source: Path, workspace: Path) -> dict[str, str]:
-    return {pair["image_id"]: pair["label"] for pair in opened(source, workspace).datalist()}
+    return {pair["image_id"]: pair["label"] for pair in open_workspace(source, workspace).datalist()}
 
 
 def test_each_object_goes_to_the_series_that_it_refers_to(run_import, tmp_path):
@@ -102,9 +102,9 @@ def test_each_object_goes_to_the_series_that_it_refers_to(run_import, tmp_path):
     assert "2 labelled; 0 failed" in said
     labels = labels_by_series(source, workspace)
     assert set(labels) == {phases[1], phases[2]}
-    np.testing.assert_allclose(marked_places(labels[phases[2]]), places(TUMOUR), atol=2e-3)
-    np.testing.assert_allclose(marked_places(labels[phases[1]]), places(OTHER), atol=2e-3)
-    info = opened(source, workspace).get_label_info(phases[2], "final")
+    np.testing.assert_allclose(marked_points(labels[phases[2]]), places(TUMOUR), atol=2e-3)
+    np.testing.assert_allclose(marked_points(labels[phases[1]]), places(OTHER), atol=2e-3)
+    info = open_workspace(source, workspace).get_label_info(phases[2], "final")
     assert (info["import"]["file"], info["import"]["regions"]) == ("P1/a.dcm", ["Tumor_c20"])
     assert "2 there already; 0 failed" in run_import("4d-lung", source, "--workspace", workspace)
     assert content(source) == before
@@ -122,7 +122,7 @@ def test_what_refers_to_nothing_here_is_named_and_holds_up_no_other(run_import, 
         assert f"{expected}; 2 failed" in said and "3 of 422 published patients are here" in said
         assert "failed  P1/rt.dcm: the series 1.2.3 is not in the folder" in said
         assert "failed  P3 " in said and "'Lung_L'" in said
-    assert list(labels_of(source, workspace)) == ["P2"]
+    assert list(labelled_cases(source, workspace)) == ["P2"]
 
 
 def test_where_no_series_is_named_the_frame_of_reference_decides(run_import, tmp_path):
@@ -136,7 +136,7 @@ def test_where_no_series_is_named_the_frame_of_reference_decides(run_import, tmp
     assert "failed  P2/rt.dcm: it refers to 2 series" in said
     labels = labels_by_series(source, workspace)
     assert list(labels) == [only]
-    np.testing.assert_allclose(marked_places(labels[only]), places(TUMOUR), atol=2e-3)
+    np.testing.assert_allclose(marked_points(labels[only]), places(TUMOUR), atol=2e-3)
 
 
 def test_several_tumours_are_asked_about(run_import, tmp_path):
@@ -156,12 +156,12 @@ def test_several_tumours_are_asked_about(run_import, tmp_path):
     chosen = ("rtstruct", source, "--workspace", workspace, "--files", "*reader2.dcm")
     assert "1 labelled; 0 failed" in run_import(*chosen)
     labels = labels_by_series(source, workspace)
-    np.testing.assert_allclose(marked_places(labels[one]), places(TUMOUR), atol=2e-3)
-    np.testing.assert_allclose(marked_places(labels[two]), places(OTHER), atol=2e-3)
+    np.testing.assert_allclose(marked_points(labels[one]), places(TUMOUR), atol=2e-3)
+    np.testing.assert_allclose(marked_points(labels[two]), places(OTHER), atol=2e-3)
     assert "None of the 3 files" in run_import(*chosen[:-1], "*reader3.dcm", status=1)
     said = run_import("rtstruct", source, "--workspace", workspace, "--roi", "GTV-2", status=1)
     assert "1 labelled; 1 failed" in said
-    np.testing.assert_allclose(marked_places(labels_by_series(source, workspace)[one]), places(OTHER), atol=2e-3)
+    np.testing.assert_allclose(marked_points(labels_by_series(source, workspace)[one]), places(OTHER), atol=2e-3)
 
 
 def reshape_contours(path: Path, kind: str, repeat_first_point: bool = False) -> None:
@@ -182,7 +182,7 @@ def test_contours_that_enclose_something_are_filled_whatever_their_type(kind, re
     write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR})
     reshape_contours(source / "P1/rt.dcm", kind, repeat)
     assert "1 labelled; 0 failed" in run_import("rtstruct", source, "--workspace", workspace)
-    np.testing.assert_allclose(marked_places(labels_by_series(source, workspace)[uid]), places(TUMOUR), atol=2e-3)
+    np.testing.assert_allclose(marked_points(labels_by_series(source, workspace)[uid]), places(TUMOUR), atol=2e-3)
 
 
 @pytest.mark.parametrize("kind", ["OPEN_PLANAR", "POINT", "OPEN_NONPLANAR"])
@@ -224,7 +224,7 @@ def test_the_app_s_own_seg_is_read_but_not_that_of_its_workspace(run_import, tmp
     for other in ("w2", "w3"):
         assert "1 labelled; 0 failed" in run_import("rtstruct", source, "--workspace", tmp_path / other)
         np.testing.assert_allclose(
-            marked_places(labels_by_series(source, tmp_path / other)[uid]), places(TUMOUR), atol=2e-3
+            marked_points(labels_by_series(source, tmp_path / other)[uid]), places(TUMOUR), atol=2e-3
         )
         write_rtstruct(
             source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR}
@@ -276,9 +276,9 @@ def test_lidc_readings_go_to_the_series_of_their_header(run_import, tmp_path):
         assert "2 of 1018 published series are here" in said and f"{outcome}" in said
         assert "1 nothing marked, left without a label" in said and "0 failed" in said
     assert content(source, readings) == before
-    cases = labels_of(source, workspace)
+    cases = labelled_cases(source, workspace)
     assert list(cases) == ["LIDC-IDRI-0002"]
-    np.testing.assert_allclose(marked_places(cases["LIDC-IDRI-0002"]["label"]), places(TUMOUR[:1]), atol=2e-3)
+    np.testing.assert_allclose(marked_points(cases["LIDC-IDRI-0002"]["label"]), places(TUMOUR[:1]), atol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_lidc_readings_go_to_the_series_of_their_header(run_import, tmp_path):
 def test_real_sets_agree_with_masks_made_elsewhere(kind, folder, mask, shared_data, run_import, tmp_path):
     source = shared_data / folder
     assert "1 labelled; 0 failed" in run_import(kind, source, "--workspace", tmp_path / "w")
-    (pair,) = opened(source, tmp_path / "w").datalist()
+    (pair,) = open_workspace(source, tmp_path / "w").datalist()
     ours, theirs = (nibabel.load(path) for path in (pair["label"], shared_data / "masks" / mask))
     np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-3)
     one, other = (np.asarray(image.dataobj) > 0 for image in (ours, theirs))

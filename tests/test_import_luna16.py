@@ -6,7 +6,7 @@ import SimpleITK as sitk
 
 from lib.errors import UserError
 from lib.public_sets.luna16 import Nodule, draw_spheres, read_nodules
-from tests.support.imports import content, ct, labels_of, marked_places, opened
+from tests.support.imports import content, ct, labelled_cases, marked_points, open_workspace
 
 pytestmark = pytest.mark.slow
 
@@ -40,21 +40,21 @@ def test_spheres_lie_at_their_places_in_mm_and_are_said_to_be_no_outlines(luna16
     assert "4 nodules in 3 scans; 2 of these scans are here, 1 are not" in said
     assert "3 of the 888 published scans are here. 1 have no nodule" in said
     assert content(luna16) == before
-    cases = labels_of(luna16, tmp_path / "w")
+    cases = labelled_cases(luna16, tmp_path / "w")
     assert sorted(cases) == UIDS[:2]
     voxel = 0.7 * 0.8 * 2.5
-    places = marked_places(cases[UIDS[0]]["label"])
+    places = marked_points(cases[UIDS[0]]["label"])
     near = np.linalg.norm(places - (41.5, -31.2, 118.3), axis=1) <= 9.5 / 2 + 1e-3
     assert near.sum() * voxel == pytest.approx(np.pi / 6 * 9.5**3, rel=0.05)
     np.testing.assert_allclose(places[near].mean(0), (41.5, -31.2, 118.3), atol=0.3)
     (tiny,) = places[~near]  # smaller than a voxel: the nearest one
     assert (np.abs(tiny - (60.01, -20.03, 110.1)) <= (0.36, 0.41, 1.26)).all()
-    flipped = marked_places(cases[UIDS[1]]["label"])
+    flipped = marked_points(cases[UIDS[1]]["label"])
     np.testing.assert_allclose(flipped.mean(0), (15.2, -60.4, 120.2), atol=0.5)
     assert np.linalg.norm(flipped - (15.2, -60.4, 120.2), axis=1).max() <= 6.25 / 2 + 1e-3
     info = cases[UIDS[0]]["info"]
     assert "no outlines" in info["note"] and info["import"]["file"] == "CSVFILES/annotations.csv"
-    assert len(opened(luna16, tmp_path / "w").get_unlabeled_images()) == 1
+    assert len(open_workspace(luna16, tmp_path / "w").get_unlabeled_images()) == 1
     assert "2 there already; 0 failed" in run_import("luna16", luna16, "--workspace", tmp_path / "w")
 
 
@@ -75,7 +75,7 @@ def test_a_nodule_beside_the_scan_fails_that_scan_only(luna16, run_import, tmp_p
     for arguments in (["--dry-run"], []):
         said = run_import("luna16", luna16, "--workspace", tmp_path / "w", *arguments, status=1)
         assert f"failed  {UIDS[1]}: a nodule at (315.2, -60.4, 120.2) mm lies outside the scan" in said
-    assert list(labels_of(luna16, tmp_path / "w")) == [UIDS[0]]
+    assert list(labelled_cases(luna16, tmp_path / "w")) == [UIDS[0]]
 
 
 def test_a_table_that_is_none_is_refused_with_a_sentence(luna16, run_import, tmp_path):

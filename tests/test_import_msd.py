@@ -7,7 +7,7 @@ import pytest
 import requests
 import SimpleITK as sitk
 
-from tests.support.imports import content, corner, ct, labels_of, marked_places, opened, write_msd
+from tests.support.imports import content, corner, ct, labelled_cases, marked_points, open_workspace, write_msd
 
 pytestmark = pytest.mark.slow
 
@@ -18,16 +18,16 @@ def test_the_cases_are_in_the_list_for_training_at_their_places_in_mm(run_import
     said = run_import("msd", source, "--workspace", workspace)
     assert "3 labelled; 0 failed" in said and f"make run STUDIES={source}" in said
     assert content(source) == before
-    cases = labels_of(source, workspace)
+    cases = labelled_cases(source, workspace)
     assert sorted(cases) == ["lung_001", "lung_002", "lung_003"]
     for name, case in cases.items():
-        expected = marked_places(source / f"labelsTr/{name}.nii.gz")
+        expected = marked_points(source / f"labelsTr/{name}.nii.gz")
         assert len(expected) > 6
-        np.testing.assert_allclose(marked_places(case["label"]), expected, atol=1e-3)
+        np.testing.assert_allclose(marked_points(case["label"]), expected, atol=1e-3)
         assert case["info"]["viewer"] == "import"
         assert case["info"]["import"]["file"] == f"labelsTr/{name}.nii.gz"
         assert case["info"]["import"]["regions"] == ["cancer"]
-    datastore = opened(source, workspace)
+    datastore = open_workspace(source, workspace)
     assert len(datastore.get_unlabeled_images()) == 1  # that of imagesTs
 
 
@@ -39,10 +39,10 @@ def test_a_mask_without_voxels_is_no_statement_that_there_is_no_tumour(run_impor
     sitk.WriteImage(label * 0, str(path))
     said = run_import("msd", source, "--workspace", workspace)
     assert "2 labelled; 1 nothing marked, left without a label; 0 failed" in said
-    assert sorted(labels_of(source, workspace)) == ["lung_001", "lung_003"]
+    assert sorted(labelled_cases(source, workspace)) == ["lung_001", "lung_003"]
     sitk.WriteImage(label, str(path))
     assert "2 there already; 1 labelled" in run_import("msd", source, "--workspace", workspace)
-    datastore, image = opened(source, workspace), labels_of(source, workspace)["lung_002"]["image_id"]
+    datastore, image = open_workspace(source, workspace), labelled_cases(source, workspace)["lung_002"]["image_id"]
     datastore.labels.update_info(image, "final", lambda known: {"voxels": 0})
     assert "2 there already; 1 labelled" in run_import("msd", source, "--workspace", workspace)
 
@@ -65,13 +65,13 @@ def test_a_second_run_does_only_what_is_left(run_import, tmp_path):
     changed = corner(sitk.ReadImage(str(source / "imagesTr/lung_002.nii.gz")), 9)
     sitk.WriteImage(changed, str(source / "labelsTr/lung_002.nii.gz"))
     assert "1 labelled" in run_import("msd", source, "--workspace", workspace)
-    assert len(marked_places(labels_of(source, workspace)["lung_002"]["label"])) == 13
+    assert len(marked_points(labelled_cases(source, workspace)["lung_002"]["label"])) == 13
 
 
 def test_what_a_person_did_since_is_left_alone(run_import, tmp_path):
     source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
     run_import("msd", source, "--workspace", workspace)
-    datastore, cases = opened(source, workspace), labels_of(source, workspace)
+    datastore, cases = open_workspace(source, workspace), labelled_cases(source, workspace)
     corrected, withdrawn = cases["lung_001"]["image_id"], cases["lung_002"]["image_id"]
     sitk.WriteImage(corner(ct(1), 8), str(tmp_path / "corrected.nii.gz"))
     datastore.save_label(corrected, str(tmp_path / "corrected.nii.gz"), "final", {"annotator": "Ada"})
@@ -81,7 +81,7 @@ def test_what_a_person_did_since_is_left_alone(run_import, tmp_path):
     for dry_run in (["--dry-run"], []):
         said = run_import("msd", source, "--workspace", workspace, *dry_run)
         assert "1 left as a person labelled it; 1 left as a person withdrew its label; 1 there already" in said
-    after = labels_of(source, workspace)
+    after = labelled_cases(source, workspace)
     assert after["lung_001"]["info"]["annotator"] == "Ada"
     assert "lung_002" not in after
 
@@ -110,7 +110,7 @@ def test_a_bad_case_is_named_and_holds_up_no_other(run_import, tmp_path):
         assert "dataset.json says 5 labelled images; 4 are here" in said and "4 failed" in said
         for name in ("lung_001", "lung_002", "lung_003", "lung_004"):
             assert f"  failed  {name}: " in said
-    assert list(labels_of(source, workspace)) == ["lung_005"]
+    assert list(labelled_cases(source, workspace)) == ["lung_005"]
 
 
 def test_the_tumour_is_told_by_its_name_in_dataset_json(run_import, tmp_path):
@@ -118,7 +118,7 @@ def test_the_tumour_is_told_by_its_name_in_dataset_json(run_import, tmp_path):
     names = {"0": "background", "1": "lung", "2": "Lung Tumour"}
     source = write_msd(tmp_path / "second", labels=names, value=2)
     assert "Lung Tumour (value 2)" in run_import("msd", source, "--workspace", workspace)
-    assert len(marked_places(labels_of(source, workspace)["lung_001"]["label"])) == 8
+    assert len(marked_points(labelled_cases(source, workspace)["lung_001"]["label"])) == 8
     source = write_msd(tmp_path / "strange", labels={"0": "background", "1": "thing", "2": "nodule"})
     assert "nodule (value 2)" in run_import("msd", source, "--workspace", workspace, "--dry-run")
     assert "thing (value 1)" in run_import("msd", source, "--workspace", workspace, "--dry-run", "--roi", "Thing")
@@ -135,7 +135,7 @@ def test_the_form_of_nnunet(run_import, tmp_path):
     described = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "cancer": 1}, "numTraining": 3}
     (source / "dataset.json").write_text(json.dumps(described))
     assert "3 labelled; 0 failed" in run_import("msd", source, "--workspace", workspace)
-    assert sorted(labels_of(source, workspace)) == ["lung_001_0000", "lung_002_0000", "lung_003_0000"]
+    assert sorted(labelled_cases(source, workspace)) == ["lung_001_0000", "lung_002_0000", "lung_003_0000"]
 
 
 def test_folders_that_are_no_such_set_are_refused_with_a_sentence(run_import, tmp_path):

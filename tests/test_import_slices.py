@@ -11,7 +11,7 @@ from lib.errors import UserError
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.public_sets.pictures import read_grey, read_mask
 from lib.public_sets.slice_folders import find_stacks
-from tests.support.imports import content, labels_of, marked_places
+from tests.support.imports import content, labelled_cases, marked_points
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def test_patients_arrive_at_their_places_in_mm(layout, run_import, tmp_path):
     assert "10 slices of 2 scans, 6 masks; 4 slices of labelled scans have no mask" in said
     assert "2 labelled; 0 failed" in said and f"make run STUDIES={studies}" in said
     assert content(source) == before
-    cases = labels_of(studies, workspace)
+    cases = labelled_cases(studies, workspace)
     assert len(cases) == 2
     for seed, (_, case) in enumerate(sorted(cases.items())):
         grey, mask = patient(seed)
@@ -82,15 +82,15 @@ def test_patients_arrive_at_their_places_in_mm(layout, run_import, tmp_path):
         index = nibabel.affines.apply_affine(np.linalg.inv(volume.affine), (-7 * 0.7, -2 * 0.8, 2 * 2.5)).round()
         assert hu[tuple(index.astype(int))] == np.rint(-1000 + grey[2, 2, 7] / 255 * 1200)
         expected = np.argwhere(mask)[:, ::-1] * (0.7, 0.8, -2.5) + (0, 0, 4 * 2.5)
-        np.testing.assert_allclose(marked_places(case["label"]), sorted(expected.round(3).tolist()), atol=1e-3)
+        np.testing.assert_allclose(marked_points(case["label"]), sorted(expected.round(3).tolist()), atol=1e-3)
 
 
 def test_the_first_slice_may_be_that_at_the_feet(run_import, tmp_path):
     source, studies = write_patients(tmp_path / "set"), tmp_path / "studies"
     run_import("slices", source, "--studies", studies, *SCALE, "--first-slice", "feet", "--workspace", tmp_path / "w")
     expected = np.argwhere(patient(0)[1])[:, ::-1] * (0.7, 0.8, 2.5)
-    label = labels_of(studies, tmp_path / "w")["P1"]["label"]
-    np.testing.assert_allclose(marked_places(label), sorted(expected.round(3).tolist()), atol=1e-3)
+    label = labelled_cases(studies, tmp_path / "w")["P1"]["label"]
+    np.testing.assert_allclose(marked_points(label), sorted(expected.round(3).tolist()), atol=1e-3)
 
 
 def test_a_second_run_converts_and_labels_only_what_is_left(run_import, tmp_path):
@@ -166,9 +166,9 @@ def test_a_patient_that_cannot_be_stacked_holds_up_no_other(run_import, tmp_path
     assert "slice_10.png cannot be read as a picture" in said
     assert "slice_9_mask.png has the values 100, 255. Select the tumour with --mask-value" in said
     assert "different sizes: 3×4, 16×20" in said
-    assert list(labels_of(studies, tmp_path / "w")) == ["good"]
+    assert list(labelled_cases(studies, tmp_path / "w")) == ["good"]
     run_import(*arguments, "--mask-value", 255, status=1)
-    assert sorted(labels_of(studies, tmp_path / "w")) == ["good", "mixed"]
+    assert sorted(labelled_cases(studies, tmp_path / "w")) == ["good", "mixed"]
 
 
 def test_a_patient_without_any_mask_stays_without_a_label(run_import, tmp_path):
@@ -178,7 +178,7 @@ def test_a_patient_without_any_mask_stays_without_a_label(run_import, tmp_path):
     arguments = ("slices", source, "--studies", studies, *SCALE, "--workspace", tmp_path / "w")
     for dry_run in (["--dry-run"], []):
         assert "1 nothing marked, left without a label; 0 failed" in run_import(*arguments, *dry_run)
-    assert list(labels_of(studies, tmp_path / "w")) == ["P1"]
+    assert list(labelled_cases(studies, tmp_path / "w")) == ["P1"]
 
 
 def test_masks_that_are_all_black_make_no_label(run_import, tmp_path):
@@ -189,7 +189,7 @@ def test_masks_that_are_all_black_make_no_label(run_import, tmp_path):
         sitk.WriteImage(black, str(path))
     said = run_import("slices", source, "--studies", studies, *SCALE, "--workspace", tmp_path / "w")
     assert "1 nothing marked, left without a label; 0 failed" in said
-    assert list(labels_of(studies, tmp_path / "w")) == ["P1"]
+    assert list(labelled_cases(studies, tmp_path / "w")) == ["P1"]
 
 
 @pytest.mark.parametrize("place", ["dicom/{p}/{n}.dcm masks/{p}/{n}.png", "{p}/{n}.dcm {p}/{n}.png"])
@@ -210,10 +210,10 @@ def test_dicom_slices_with_mask_pictures_stay_as_they_are(place, run_import, tmp
         said = run_import("slices", source, "--workspace", tmp_path / "w", *arguments)
         assert "1 of 2 CT series have masks" in said and expected in said
     assert content(source) == before
-    case = labels_of(source, tmp_path / "w")["P1"]
+    case = labelled_cases(source, tmp_path / "w")["P1"]
     index = np.argwhere(mask)[:, ::-1]
     expected = index @ grid.affine[:3, :3].T + grid.affine[:3, 3]
-    np.testing.assert_allclose(marked_places(case["label"]), sorted(expected.round(3).tolist()), atol=1e-3)
+    np.testing.assert_allclose(marked_points(case["label"]), sorted(expected.round(3).tolist()), atol=1e-3)
 
 
 def test_names_tell_slices_series_and_copies_apart(tmp_path):

@@ -21,7 +21,7 @@ from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.folder_routes import folder_router
 from tests.support.client import detail
 from tests.support.dicom_variants import change
-from tests.support.routes import served
+from tests.support.routes import serve_router
 from tests.support.stow import encoded, instance, post
 
 GRID = Acquisition(shape=(4, 16, 20), spacing=(2.5, 1, 1))
@@ -238,7 +238,7 @@ def test_s15_sql_is_what_older_sqlite_understands(client):
 def test_c5_an_instance_that_is_stored_while_the_index_is_locked_is_told(client, database, tmp_path, monkeypatch):
     """C5: it was a bare sqlite3 error, 500, though the file was stored."""
     monkeypatch.setattr(index_database, "_LOCK_TIMEOUT_SECONDS", 0.2)
-    with served(folder_router(client, tmp_path / "uploads")) as url:
+    with serve_router(folder_router(client, tmp_path / "uploads")) as url:
         with writing(database):
             answer = post(f"{url}/proxy/dicom", encoded(instance("seg", SOPInstanceUID="1.2.3")))
         assert answer.status_code == 503

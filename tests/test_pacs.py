@@ -17,8 +17,8 @@ from lib.exports.dicom_seg import segmentation
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
 from lib.settings import APP_DIR, Settings, load_info
-from tests.support.client import detail, infer, put_label, same_grid, train, volume_of
-from tests.support.requirement import lacking
+from tests.support.client import detail, infer, put_label, response_volume, same_grid, train
+from tests.support.requirement import skip_or_fail
 from tools.support.orthanc import INSTALL, orthanc_is_installed, orthanc_server
 from tools.support.processes import free_port
 from tools.support.waiting import wait_for
@@ -34,10 +34,10 @@ def test_images_and_labels_are_those_of_the_folder(start_server, orthanc, phanto
     assert requests.get(f"{server.url}/info/").json()["datastore"]["total"] == 1
     image = requests.get(f"{server.url}/datastore/image", params={"image": series.series_uid})
     truth = sitk.ReadImage(str(series.truth), sitk.sitkUInt8)
-    assert same_grid(volume_of(image, tmp_path / "image.nrrd"), truth)
+    assert same_grid(response_volume(image, tmp_path / "image.nrrd"), truth)
     assert put_label(server, series.series_uid, series.truth).status_code == 200
     back = requests.get(f"{server.url}/datastore/label", params={"label": series.series_uid, "tag": "final"})
-    stored = volume_of(back, tmp_path / "label.nii.gz")
+    stored = response_volume(back, tmp_path / "label.nii.gz")
     assert np.array_equal(sitk.GetArrayFromImage(stored), sitk.GetArrayFromImage(truth))
     train(server, max_epochs=1, val_split=0.0)
     for path in (
@@ -97,7 +97,7 @@ def test_a_pacs_that_is_away_is_said_and_does_not_end_the_server(start_server):
 @pytest.mark.pacs
 def test_a_pacs_that_goes_away_and_comes_back(start_server, phantom_studies, tmp_path):
     if not orthanc_is_installed():
-        lacking(INSTALL)
+        skip_or_fail(INSTALL)
     cached, other = phantom_studies.of_patient("LUNG-002"), phantom_studies.of_patient("LUNG-003")
     port = free_port()
     with orthanc_server(tmp_path / "orthanc", port=port) as orthanc:
@@ -158,7 +158,7 @@ def test_a_seg_in_the_pacs_becomes_the_initial_label(start_server, orthanc, phan
         found = requests.get(f"{server.url}/datastore/label", params=where)
         return None if found.status_code == 404 else found
 
-    label = volume_of(wait_for(label_found, "the initial label", seconds=120), tmp_path / "label.nii.gz")
+    label = response_volume(wait_for(label_found, "the initial label", seconds=120), tmp_path / "label.nii.gz")
     assert np.array_equal(sitk.GetArrayFromImage(label), truth)
     assert same_grid(label, sitk.ReadImage(str(series.truth)))
     status = requests.get(f"{server.url}/info/").json()["datastore"]

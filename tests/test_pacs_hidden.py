@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from lib.phantoms import Acquisition, write_dicom_series
-from tests.support.client import detail, volume_of
+from tests.support.client import detail, response_volume
 
 GRID = Acquisition(shape=(12, 24, 24), spacing=(5.0, 4.0, 4.0))
 pytestmark = pytest.mark.pacs
@@ -46,7 +46,7 @@ def test_viewer_and_server_have_the_same_slices_of_the_same_patients(start_modul
     assert set(images) == {series["GOOD"], series["SCOUT"]}
 
     volume = requests.get(f"{server.url}/datastore/image", params={"image": series["SCOUT"]})
-    assert volume_of(volume, tmp_path / "volume.nrrd").GetSize() == GRID.shape[::-1]
+    assert response_volume(volume, tmp_path / "volume.nrrd").GetSize() == GRID.shape[::-1]
     info = requests.get(f"{server.url}/datastore/image/info", params={"image": series["SCOUT"]}).json()
     assert any("localizer" in warning for warning in info["warnings"])
 

@@ -44,10 +44,10 @@ def test_a_settled_series_costs_no_request(pacs, datastore, tmp_path):
     labels = InitialLabels(datastore, load_info()["imports"])
 
     def look() -> Counter[str]:
-        pacs.asked.clear()
+        pacs.calls.clear()
         datastore.catalog.refresh()
         labels.look_now()
-        return pacs.asked.copy()
+        return pacs.calls.copy()
 
     datastore._listed = True
     first = look()
@@ -78,10 +78,10 @@ def test_a_pacs_that_tells_no_number_of_instances_is_asked_now_and_then(pacs, da
     datastore.catalog._clock = lambda: now
     for seconds, requests_ in ((0, 6), (10, 0), (20, 0), (700, 6), (710, 0)):
         now = float(seconds)
-        pacs.asked.clear()
+        pacs.calls.clear()
         datastore.catalog.refresh()
         assert len(list(objects.sources())) == 5
-        assert pacs.asked["search_for_instances"] == requests_, seconds
+        assert pacs.calls["search_for_instances"] == requests_, seconds
 
 
 def test_a_series_that_could_not_be_judged_is_judged_again(pacs, datastore, tmp_path, monkeypatch):
@@ -94,7 +94,7 @@ def test_a_series_that_could_not_be_judged_is_judged_again(pacs, datastore, tmp_
         datastore.catalog.refresh()
     assert "could not be listed" in datastore.catalog.get(image).problem
     datastore.catalog.refresh()
-    assert pacs.asked["search_for_instances"] == 0
+    assert pacs.calls["search_for_instances"] == 0
     now = 400.0
     datastore.catalog.refresh()
     assert datastore.catalog.get(image).problem is None
@@ -111,4 +111,4 @@ def test_an_object_that_breaks_off_is_tried_again_and_hides_no_other(pacs, datas
     for _ in range(6):
         labels.look_now()
     assert "initial" in datastore.labels.current(image)
-    assert pacs.asked["retrieve_instance"] == 1 + 3
+    assert pacs.calls["retrieve_instance"] == 1 + 3

@@ -15,7 +15,7 @@ from lib.errors import UserError
 from lib.phantoms import write_dicom_series
 from lib.server.pacs_routes import pacs_router
 from tests.support.flawed_pacs import flawed_pacs
-from tests.support.routes import served
+from tests.support.routes import serve_router
 from tests.support.stow import instance_bytes
 from tools.fuzz.proxy_paths import escaping_paths
 
@@ -96,13 +96,13 @@ def recorder():
 
 @pytest.fixture(scope="module")
 def proxy(recorder, tmp_path_factory):
-    with served(pacs_router(recorder.url, tmp_path_factory.mktemp("uploads"), writable=False)) as url:
+    with serve_router(pacs_router(recorder.url, tmp_path_factory.mktemp("uploads"), writable=False)) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def writing_proxy(recorder, tmp_path_factory):
-    with served(pacs_router(recorder.url, tmp_path_factory.mktemp("uploads"), writable=True)) as url:
+    with serve_router(pacs_router(recorder.url, tmp_path_factory.mktemp("uploads"), writable=True)) as url:
         yield url
 
 
@@ -205,10 +205,10 @@ def test_only_what_is_made_of_images_is_written_to_the_pacs(writing_proxy, recor
 
 def test_what_might_have_been_stored_is_not_sent_again(recorder, tmp_path):
     body, kind = multipart.encode([instance_bytes("seg")], "application/dicom")
-    with flawed_pacs(recorder.url) as pacs, served(pacs_router(pacs.url, tmp_path, writable=True)) as url:
+    with flawed_pacs(recorder.url) as pacs, serve_router(pacs_router(pacs.url, tmp_path, writable=True)) as url:
         pacs.flaw = "hangs up"
         answers = [ask(url, "stow/studies", "POST", body, {"Content-Type": kind})[0] for _ in range(2)]
-    assert pacs.asked["POST"] == 2
+    assert pacs.calls["POST"] == 2
     assert 502 in answers
 
 
@@ -219,7 +219,7 @@ def test_nothing_but_dicomweb_of_a_real_pacs_is_reached(orthanc, tmp_path):
     study_uid = dcmread(next((tmp_path / "ct").iterdir())).StudyInstanceUID
     pacs = orthanc(tmp_path / "ct", user="reader", password="secret")
     router = pacs_router(pacs.url, tmp_path / "uploads", writable=True, login=pacs.auth)
-    with served(router) as url:
+    with serve_router(router) as url:
         for path in (
             "..%2fsystem",
             "qido/..%2fpatients",
@@ -242,7 +242,7 @@ def test_nothing_but_dicomweb_of_a_real_pacs_is_reached(orthanc, tmp_path):
 
 def test_s11_the_log_does_not_tell_whom_a_search_was_for(tmp_path, caplog):
     """S11: the error of requests has the whole address."""
-    with served(pacs_router("http://127.0.0.1:9/dicom-web", tmp_path, writable=False)) as url:
+    with serve_router(pacs_router("http://127.0.0.1:9/dicom-web", tmp_path, writable=False)) as url:
         status, told = ask(url, "qido/studies?PatientName=DOE&00100020=4711")
     assert status == 502, told
     assert "PACS did not answer GET http://127.0.0.1:9/dicom-web/studies: ConnectionError" in caplog.text

@@ -18,12 +18,12 @@ from tests.support.client import (
     detail,
     infer,
     put_label,
+    response_volume,
     same_grid,
     serve,
+    serve_kept_version,
     train,
     train_stats,
-    use_kept,
-    volume_of,
 )
 from tools.support.processes import ServerProcess
 from tools.support.waiting import wait_for
@@ -55,7 +55,7 @@ def test_every_series_of_the_folder_is_an_image(server, phantom_studies):
 def test_image_is_handed_out_as_a_volume(server, phantom_studies, tmp_path):
     series = phantom_studies.series[0]
     response = requests.get(f"{server.url}/datastore/image", params={"image": series.series_uid})
-    image = volume_of(response, tmp_path / "image.nrrd")
+    image = response_volume(response, tmp_path / "image.nrrd")
     assert same_grid(image, sitk.ReadImage(str(series.truth)))
 
 
@@ -123,7 +123,7 @@ def test_label_comes_back_voxel_for_voxel(server, phantom_studies, tmp_path, suf
         sitk.WriteImage(truth, str(path))
     assert put_label(server, series.series_uid, path, tag="draft").status_code == 200
     response = requests.get(f"{server.url}/datastore/label", params={"label": series.series_uid, "tag": "draft"})
-    back = volume_of(response, tmp_path / "back.nii.gz")
+    back = response_volume(response, tmp_path / "back.nii.gz")
     assert same_grid(back, truth)
     assert np.array_equal(sitk.GetArrayFromImage(back), sitk.GetArrayFromImage(truth))
 
@@ -172,7 +172,7 @@ def trained_server(server: ServerProcess, studies: PhantomStudies) -> ServerProc
             series = studies.of_patient(patient)
             assert put_label(server, series.series_uid, series.truth).status_code == 200
         train(server)
-        use_kept(server)
+        serve_kept_version(server)
         _trained.add(server.url)
     return server
 
@@ -181,20 +181,20 @@ def test_training_is_used_by_the_next_inference_without_a_restart(server, phanto
     trained_server(server, phantom_studies)
     series = phantom_studies.of_patient("LUNG-003")
     truth = sitk.ReadImage(str(series.truth))
-    mask = volume_of(infer(server, series.series_uid, result_extension=".nrrd"), tmp_path / "mask.nrrd")
+    mask = response_volume(infer(server, series.series_uid, result_extension=".nrrd"), tmp_path / "mask.nrrd")
     assert same_grid(mask, truth)
     assert mask.GetPixelID() == sitk.sitkUInt8
 
     def attention() -> np.ndarray:
         # Seconds of training may leave both masks empty; the attention map tells the weights apart.
         answer = infer(server, series.series_uid, result_extension=".nrrd", attention=True)
-        return sitk.GetArrayFromImage(volume_of(answer, tmp_path / "attention.nrrd"))
+        return sitk.GetArrayFromImage(response_volume(answer, tmp_path / "attention.nrrd"))
 
     version, before = requests.get(f"{server.url}/info/").json()["model_version"], attention()
     assert np.array_equal(before, attention())
     train(server, max_epochs=3)
     assert requests.get(f"{server.url}/info/").json()["model_version"] == version, "C9: nothing unmeasured serves"
-    use_kept(server)
+    serve_kept_version(server)
     assert requests.get(f"{server.url}/info/").json()["model_version"] != version
     assert not np.array_equal(before, attention())
 
@@ -216,7 +216,7 @@ def test_an_uploaded_image_is_segmented_on_its_own_grid(server, phantom_studies,
     response = requests.post(
         f"{server.url}/infer/lung_tumor", params={"output": "image"}, files={"file": ("chest.nrrd", image)}
     )
-    mask = volume_of(response, tmp_path / "mask.nii.gz")
+    mask = response_volume(response, tmp_path / "mask.nii.gz")
     assert same_grid(mask, sitk.ReadImage(str(series.truth)))
     response = requests.post(f"{server.url}/infer/lung_tumor", files={"file": ("chest.nrrd", b"no image")})
     assert response.status_code == 400
@@ -316,7 +316,7 @@ def test_damaged_state_answers_no_500_and_training_goes_on(server, phantom_studi
     assert info["model_version"] == version
     assert "serving.json is damaged" in info["model_problem"]
     train(server, max_epochs=1, val_split=0.2)
-    assert train_stats(server)["version"] == use_kept(server)
+    assert train_stats(server)["version"] == serve_kept_version(server)
     assert requests.get(f"{server.url}/info/").json()["model_problem"] is None
     for name in ("models/serving.json", "models/train_stats.json", "training.json"):
         assert (workspace / f"{name}.damaged-1").exists(), name

@@ -21,7 +21,7 @@ from lib.dicomweb.shared_uids import shared_uids
 from lib.exports.source_images import SourceImages
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.phantoms.dicom_series import study_instance_uid
-from tests.support.dicom_variants import as_multi_frame, change, sorted_slices, transcode
+from tests.support.dicom_variants import change, sorted_slices, transcode, write_multi_frame
 
 GRID = Acquisition(shape=(12, 16, 24), spacing=(2.5, 1.0, 1.0))
 HU = np.random.default_rng(0).integers(-1000, 400, GRID.shape).astype(np.int16)
@@ -327,7 +327,7 @@ def test_an_odd_image_is_left_out_and_the_series_used(folder, edit, reason, plan
 def test_a_multi_frame_scan_is_used_without_its_scout(folder, tmp_path):
     """R11: one file of twelve frames, and one of one."""
     folder.write("plain")
-    uid = as_multi_frame(folder.root / "plain", folder.root / "frames")
+    uid = write_multi_frame(folder.root / "plain", folder.root / "frames")
     shutil.copyfile(min((folder.root / "plain").iterdir()), folder.root / "scout")
     shutil.rmtree(folder.root / "plain")
     change([folder.root / "scout"], lambda dataset: (scout(dataset), setattr(dataset, "SeriesInstanceUID", uid)))

@@ -14,7 +14,7 @@ from lib.datastore.volume import read_file, read_volume, write_mask
 from lib.dicomweb.dicom_file import read_index_header, read_metadata
 from lib.geometry.slice_stack import SliceStack
 from lib.phantoms import Acquisition, write_dicom_series
-from tests.support.dicom_variants import SYNTAXES, as_multi_frame, change, sorted_slices, transcode
+from tests.support.dicom_variants import SYNTAXES, change, sorted_slices, transcode, write_multi_frame
 
 SHAPE = (12, 20, 28)
 
@@ -100,7 +100,7 @@ def test_frames_of_one_file_are_slices(tmp_path):
     acquisition = Acquisition(shape=SHAPE, spacing=(2.5, 0.8, 0.7), plane="coronal")
     hu = corner_block(SHAPE)
     write_dicom_series(tmp_path / "plain", hu, acquisition.affine, patient_id="P", shuffle_files=True)
-    as_multi_frame(tmp_path / "plain", tmp_path / "one")
+    write_multi_frame(tmp_path / "plain", tmp_path / "one")
     image, expected = (read_volume(sorted((tmp_path / name).iterdir())) for name in ("one", "plain"))
     assert np.array_equal(sitk.GetArrayFromImage(image), hu)
     for what in ("GetOrigin", "GetSpacing", "GetDirection"):
@@ -111,7 +111,7 @@ def test_each_frame_has_its_own_slope_and_intercept(tmp_path):
     acquisition = Acquisition(shape=(4, 20, 28))
     hu = random_hu(acquisition.shape)
     write_dicom_series(tmp_path / "plain", hu, acquisition.affine, patient_id="P")
-    as_multi_frame(tmp_path / "plain", tmp_path / "one")
+    write_multi_frame(tmp_path / "plain", tmp_path / "one")
 
     def edit(dataset) -> None:
         dataset.PerFrameFunctionalGroupsSequence[2].PixelValueTransformationSequence[0].RescaleIntercept = -900

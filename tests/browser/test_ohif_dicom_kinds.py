@@ -9,7 +9,7 @@ from pydicom import Dataset
 
 from lib.phantoms import Acquisition, PhantomLesion, chest_volume, write_dicom_series
 from tests.browser.ohif import Ohif
-from tests.support.dicom_variants import as_multi_frame, change, sorted_slices
+from tests.support.dicom_variants import change, sorted_slices, write_multi_frame
 
 pytestmark = pytest.mark.browser
 
@@ -45,7 +45,7 @@ def studies(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
             shuffle_files=True,
         )
         if plain != folder:
-            as_multi_frame(plain, folder)
+            write_multi_frame(plain, folder)
         made[kind] = folder, hu
     sorted_slices(made["GAP"][0])[MISSING].unlink()
     change(list(made["NO-UIDS"][0].iterdir()), _without_uids)

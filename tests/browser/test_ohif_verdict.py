@@ -11,7 +11,7 @@ from lib.publishing import ModelStore
 from tests.browser.ohif import Ohif
 from tests.browser.painting import STORED, open_patient, series_of, write_patients
 from tests.support.client import put_label
-from tests.support.labels import PATIENTS, noise, patient_held_out
+from tests.support.labels import PATIENTS, held_out_patient, noise
 from tests.support.weights import model_dir_with
 
 pytestmark = pytest.mark.browser
@@ -24,7 +24,7 @@ def test_a_refused_candidate_is_told_with_the_reason(
 ):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
     server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0, **TRAINING)
-    held_out = patient_held_out(tmp_path)
+    held_out = held_out_patient(tmp_path)
     for patient in PATIENTS:
         series = phantom_studies.of_patient(patient)
         label = series.truth if patient == held_out else noise(series.truth, tmp_path / f"{patient}.nii.gz")

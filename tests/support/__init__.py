@@ -1,1 +1,1 @@
-"""What tests start: the server as a user starts it, a PACS, a browser."""
+"""Shared test helpers: servers, a PACS, a browser and DICOM data."""

@@ -1,4 +1,4 @@
-"""The machine's own Chromium, without a screen or a graphics card."""
+"""Fixtures for headless Chromium without a GPU."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -23,24 +23,24 @@ ARGUMENTS = [
 ]
 
 
-# OHIF asks whether a training runs; MONAI Label's answer for no is 404.
+# OHIF polls for a running training; MONAI Label answers 404 when there is none.
 NO_TRAINING = "/train/?check_if_running=true"
 
 
 @dataclass
 class PageProblems:
-    """What went wrong in a page, one line each."""
+    """Console errors and failed requests of a page, one line each."""
 
     console_errors: list[str] = field(default_factory=list)
     failed_requests: list[str] = field(default_factory=list)
 
     def of(self, url: str) -> list[str]:
-        """Uncaught errors, and requests below ``url`` that failed. Other sites cannot be reached from a test."""
+        """Return uncaught errors and failed requests below ``url``; tests cannot reach other sites."""
         uncaught = [line for line in self.console_errors if line.startswith("uncaught")]
         return uncaught + [line for line in self.failed_requests if url in line and NO_TRAINING not in line]
 
     def watch(self, page: Page) -> None:
-        """Record everything that goes wrong in ``page`` from now on."""
+        """Record every error of ``page`` from now on."""
         page.on("console", lambda m: m.type == "error" and self.console_errors.append(m.text))
         page.on("pageerror", lambda error: self.console_errors.append(f"uncaught: {error}"))
         page.on("requestfailed", lambda r: self.failed_requests.append(f"{r.failure} {r.method} {r.url}"))
@@ -50,15 +50,15 @@ class PageProblems:
         )
 
 
-# One per file: while Playwright's synchronous interface is open, asyncio.run() fails in the same thread.
+# One per module: while Playwright's synchronous API is open, asyncio.run() fails in the same thread.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A started browser."""
+    """Yield a running browser."""
     program = find_program(
         "chromium",
         "chromium-browser",
         "google-chrome",
-        sentence="Chromium is not installed: apt-get install chromium",
+        message="Chromium is not installed: apt-get install chromium",
     )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS, headless=False, timeout=120_000)
@@ -68,13 +68,13 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page_problems() -> PageProblems:
-    """Problems of the ``page`` of this test."""
+    """Return the recorder of problems on this test's ``page``."""
     return PageProblems()
 
 
 @pytest.fixture
 def page(chromium: Browser, page_problems: PageProblems) -> Iterator[Page]:
-    """A new page without cookies, 1600 × 1000."""
+    """Yield a new 1600 × 1000 page without cookies."""
     context = chromium.new_context(viewport={"width": 1600, "height": 1000})
     page = context.new_page()
     page_problems.watch(page)
@@ -84,7 +84,7 @@ def page(chromium: Browser, page_problems: PageProblems) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def screenshot(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Page, str], Path]:
-    """``screenshot(page, name)`` writes ``name``.png to LUNGLABEL_SCREENSHOTS or a temporary folder."""
+    """Return ``screenshot(page, name)``, which writes ``name``.png to LUNGLABEL_SCREENSHOTS or a temporary folder."""
     folder = os.environ.get("LUNGLABEL_SCREENSHOTS")
     directory = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What viewers ask of the server."""
+"""Requests that viewers send to the server."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ FAST_TRAINING = {"max_epochs": 2, "patches_per_volume": 8, "patch_size": 64, "va
 
 
 def detail(response: requests.Response) -> str:
-    """The sentence of a refusal; a traceback is never one."""
+    """Return the message of an error response, which never contains a traceback."""
     assert "Traceback" not in response.text
     return response.json()["detail"]
 
@@ -33,7 +33,7 @@ def infer(server: ServerProcess, uid: str, output: str = "image", **params) -> r
     )
 
 
-def volume_of(response: requests.Response, path: Path) -> sitk.Image:
+def response_volume(response: requests.Response, path: Path) -> sitk.Image:
     assert response.status_code == 200, response.text
     path.write_bytes(response.content)
     return sitk.ReadImage(str(path))
@@ -47,25 +47,25 @@ def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
 
 
 def train(server: ServerProcess, **params) -> dict:
-    """Train to the end; the last epoch is in the statistics."""
+    """Train to completion and return the finished task."""
     settings = {**FAST_TRAINING, **params}
     answer = requests.post(f"{server.url}/train/lung_tumor", json=settings)
     assert answer.status_code == 200, answer.text
-    task = wait_for(lambda: ended_task(server, "train"), "the end of a training", seconds=800)
+    task = wait_for(lambda: finished_task(server, "train"), "the end of a training", seconds=800)
     assert task["status"] == "DONE", "\n".join(task["details"])
     stats = train_stats(server)
     assert 1 <= stats["epoch"] <= stats["total_epochs"] == settings["max_epochs"]
     return task
 
 
-def ended_task(server: ServerProcess, kind: str) -> dict | None:
-    """Return the task that ran last, None while it runs."""
+def finished_task(server: ServerProcess, kind: str) -> dict | None:
+    """Return the most recent task, or None while it is running."""
     task = requests.get(f"{server.url}/{kind}/").json()
     return None if task["status"] in ("SUBMITTED", "RUNNING") else task
 
 
-def use_kept(server: ServerProcess) -> str:
-    """Let the version kept last serve, as Use it in the panel does; returns it."""
+def serve_kept_version(server: ServerProcess) -> str:
+    """Serve the version kept last, like the panel's Use it button, and return its name."""
     kept = requests.get(f"{server.url}/viewer/status").json()["kept"]
     answer = serve(server, kept["version"])
     assert answer.status_code == 200, answer.text
@@ -77,5 +77,5 @@ def serve(server: ServerProcess, version: str, by: str = "") -> requests.Respons
 
 
 def train_stats(server: ServerProcess) -> dict:
-    """What the server says of the training that runs or ran last."""
+    """Return the statistics of the current or most recent training."""
     return requests.get(f"{server.url}/info/").json()["train_stats"]["lung_tumor"]

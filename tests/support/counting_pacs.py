@@ -1,4 +1,4 @@
-"""A PACS in memory that counts requests."""
+"""An in-memory PACS that counts calls."""
 
 from collections import Counter
 
@@ -13,12 +13,13 @@ GRID = Acquisition(shape=(4, 16, 20), spacing=(2.5, 1, 1))
 
 
 class CountingPacs:
-    """A DICOMweb client over datasets in memory.
+    """DICOMweb client over in-memory datasets.
 
     Attributes:
-        datasets: What the PACS holds.
+        datasets: Content of the PACS.
         counts_instances: Whether it returns NumberOfSeriesRelatedInstances (0020,1209).
-        asked: Number of calls of each method.
+        calls: Number of calls per method.
+        failing: SOP Instance UIDs whose retrieval fails.
     """
 
     base_url = "http://pacs/dicom-web"
@@ -26,11 +27,11 @@ class CountingPacs:
     def __init__(self) -> None:
         self.datasets: list[Dataset] = []
         self.counts_instances = True
-        self.asked: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
         self.failing: set[str] = set()
 
     def search_for_series(self, search_filters=None, **_: object) -> list[dict]:
-        self.asked["search_for_series"] += 1
+        self.calls["search_for_series"] += 1
         found: dict[str, dict] = {}
         for dataset in self.datasets:
             header = found.setdefault(dataset.SeriesInstanceUID, self._json(dataset))
@@ -40,19 +41,19 @@ class CountingPacs:
         return [header for header in found.values() if matches(header, search_filters or {})]
 
     def search_for_instances(self, study, series, **_: object) -> list[dict]:
-        self.asked["search_for_instances"] += 1
+        self.calls["search_for_instances"] += 1
         return [self._json(one) for one in self._of(study, series)]
 
     def retrieve_series_metadata(self, study, series) -> list[dict]:
-        self.asked["retrieve_series_metadata"] += 1
+        self.calls["retrieve_series_metadata"] += 1
         return [self._json(one) for one in self._of(study, series)]
 
     def retrieve_instance_metadata(self, study, series, sop) -> dict:
-        self.asked["retrieve_instance_metadata"] += 1
+        self.calls["retrieve_instance_metadata"] += 1
         return next(self._json(one) for one in self._of(study, series) if one.SOPInstanceUID == sop)
 
     def retrieve_instance(self, study, series, sop) -> Dataset:
-        self.asked["retrieve_instance"] += 1
+        self.calls["retrieve_instance"] += 1
         if sop in self.failing:
             raise requests.ConnectionError("broken off")
         return next(one for one in self._of(study, series) if one.SOPInstanceUID == sop)

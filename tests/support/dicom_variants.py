@@ -1,4 +1,4 @@
-"""Series as hospitals have them, made from a plain one: other transfer syntaxes, one multi-frame file."""
+"""DICOM series as found in hospitals, derived from a plain one: other transfer syntaxes, multi-frame."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,19 +20,19 @@ SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittl
 
 
 def sorted_slices(folder: Path) -> list[Path]:
-    """Files of a series, along its slices' normal, by their headers alone."""
+    """Return the files of a series ordered along the slice normal, from their headers alone."""
 
-    def place(path: Path) -> float:
+    def position(path: Path) -> float:
         header = dcmread(path, stop_before_pixels=True)
         (a, b, c), (d, e, f) = header.ImageOrientationPatient[:3], header.ImageOrientationPatient[3:]
         normal = (b * f - c * e, c * d - a * f, a * e - b * d)
         return sum(x * n for x, n in zip(header.ImagePositionPatient, normal, strict=True))
 
-    return sorted(folder.iterdir(), key=place)
+    return sorted(folder.iterdir(), key=position)
 
 
 def change(paths: Sequence[Path], edit: Callable[[Dataset], object]) -> None:
-    """Change each file in place."""
+    """Apply ``edit`` to each file in place."""
     for path in paths:
         dataset = dcmread(path)
         edit(dataset)
@@ -40,7 +40,7 @@ def change(paths: Sequence[Path], edit: Callable[[Dataset], object]) -> None:
 
 
 def transcode(folder: Path, syntax: str) -> None:
-    """Store a series of 16-bit images, Explicit VR Little Endian, in another transfer syntax."""
+    """Rewrite a series of 16-bit Explicit VR Little Endian images in another transfer syntax."""
     for path in folder.iterdir():
         dataset = dcmread(path)
         assert dataset.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
@@ -56,15 +56,15 @@ def transcode(folder: Path, syntax: str) -> None:
         dataset.save_as(path, write_like_original=False)
 
 
-def as_multi_frame(folder: Path, target: Path) -> str:
-    """Write the slices of a series as one Legacy Converted Enhanced CT; returns its SeriesInstanceUID.
+def write_multi_frame(folder: Path, target: Path) -> str:
+    """Write the slices of a series as one Legacy Converted Enhanced CT and return its SeriesInstanceUID.
 
-    Frames are in the order of the file names, whatever that is.
+    Frames follow the order of the file names.
     """
     slices = [dcmread(path) for path in sorted(folder.iterdir())]
     for number, one in enumerate(slices, start=1):
-        one.InstanceNumber = number  # by which highdicom sorts
-        del one.AcquisitionDate, one.AcquisitionTime  # which it wants as other than the text that pydicom gives
+        one.InstanceNumber = number  # highdicom sorts by it
+        del one.AcquisitionDate, one.AcquisitionTime  # highdicom rejects pydicom's strings here
     series_uid = generate_uid(entropy_srcs=["multi-frame", slices[0].SeriesInstanceUID])
     image = LegacyConvertedEnhancedCTImage(
         slices,
@@ -79,15 +79,15 @@ def as_multi_frame(folder: Path, target: Path) -> str:
 
 
 def set_text(paths: Sequence[Path], keyword: str, text: str) -> None:
-    """Write this text as the value of an element, whatever the standard says of it."""
+    """Set an element to ``text``, even if its VR does not allow that."""
     for path in paths:
         file = RawDicom.read(path)
         file.set(keyword, text.encode() + b" " * (len(text) % 2))
         path.write_bytes(file.encoded())
 
 
-def with_decimal_commas(folder: Path) -> None:
-    """Geometry and rescale of a series as programs print them in a German locale."""
+def use_decimal_commas(folder: Path) -> None:
+    """Write geometry and rescale values with decimal commas, as software does in a German locale."""
     for path in folder.iterdir():
         header = dcmread(path, stop_before_pixels=True)
         for keyword in ("PixelSpacing", "ImagePositionPatient", "RescaleIntercept", "RescaleSlope", "SliceThickness"):

@@ -1,4 +1,4 @@
-"""A way to a real PACS that fails as told."""
+"""A proxy in front of a real PACS with faults that can be switched on."""
 
 import contextlib
 import threading
@@ -8,18 +8,18 @@ from urllib.parse import urlsplit
 
 import requests
 
-_SECONDS = 60  # that a silent PACS stays silent, unless its flaw is mended before
+_SILENT_SECONDS = 60  # unless the fault is cleared earlier
 
 
 class FlawedPacs(ThreadingHTTPServer):
-    """Passes requests on to a PACS.
+    """Proxy that forwards requests to a PACS.
 
     Attributes:
         url: DICOMweb root, as given to ``--studies``.
-        flaw: What is wrong at present: None, ``error`` (it answers 500), ``silent`` (it takes requests and does not
-            answer), ``breaks off`` (in the middle of an answer), or ``hangs up`` (on the second request of each
-            connection, without an answer).
-        asked: How often it was asked, by method.
+        flaw: Current fault: None, ``error`` (responds 500), ``silent`` (accepts requests without responding),
+            ``breaks off`` (closes in the middle of a response) or ``hangs up`` (closes without a response on the
+            second request of each connection).
+        calls: Number of requests per method.
     """
 
     daemon_threads = True
@@ -30,16 +30,16 @@ class FlawedPacs(ThreadingHTTPServer):
         self.target = f"{parts.scheme}://{parts.netloc}"
         self.url = f"http://127.0.0.1:{self.server_port}{parts.path}"
         self.flaw: str | None = None
-        self.asked = {"GET": 0, "POST": 0}
+        self.calls = {"GET": 0, "POST": 0}
         self.mended = threading.Event()
 
     def mend(self) -> None:
-        """From now on all is well."""
+        """Clear the fault and wake up waiting requests."""
         self.flaw = None
         self.mended.set()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A connection that the other side gave up is what the tests are about."""
+        """Ignore connections closed by the client."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -51,29 +51,29 @@ class _Handler(BaseHTTPRequestHandler):
         super().handle()
 
     def do_GET(self) -> None:
-        self._pass_on()
+        self._forward()
 
     def do_POST(self) -> None:
-        self._pass_on()
+        self._forward()
 
-    def _pass_on(self) -> None:
+    def _forward(self) -> None:
         self.requests += 1
-        self.server.asked[self.command] += 1
+        self.server.calls[self.command] += 1
         flaw = self.server.flaw
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if flaw == "silent":
-            self.server.mended.wait(_SECONDS)
+            self.server.mended.wait(_SILENT_SECONDS)
         if flaw == "silent" or (flaw == "hangs up" and self.requests > 1):
             self.close_connection = True
             return
         if flaw == "error":
-            self._answer(500, "text/plain", b"The database of the PACS is locked.")
+            self._respond(500, "text/plain", b"The database of the PACS is locked.")
             return
         kept = {name: self.headers[name] for name in ("Accept", "Content-Type") if name in self.headers}
         found = requests.request(self.command, self.server.target + self.path, headers=kept, data=body, timeout=60)
-        self._answer(found.status_code, found.headers.get("Content-Type", ""), found.content, flaw == "breaks off")
+        self._respond(found.status_code, found.headers.get("Content-Type", ""), found.content, flaw == "breaks off")
 
-    def _answer(self, status: int, kind: str, body: bytes, broken_off: bool = False) -> None:
+    def _respond(self, status: int, kind: str, body: bytes, broken_off: bool = False) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -82,12 +82,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = broken_off
 
     def log_message(self, *_: object) -> None:
-        """Nothing on the test's screen."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def flawed_pacs(url: str) -> Iterator[FlawedPacs]:
-    """A flawed way to the PACS at ``url``, at first in order."""
+    """Yield a proxy in front of the PACS at ``url``, without a fault at first."""
     with FlawedPacs(url) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""Headers of NRRD and MetaImage files, 8×7×6 voxels, to be completed."""
+"""Templates of NRRD and MetaImage headers for 8×7×6 voxels."""
 
 NRRD = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 8 7 6\nencoding: raw\n{}\n\n"
 META = (

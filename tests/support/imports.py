@@ -1,4 +1,4 @@
-"""Tiny sets in the layouts of the public ones, and what came of importing them."""
+"""Tiny data sets in the layouts of public ones, and checks of their import."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Call = Callable[..., str]
 
 @pytest.fixture
 def run_import(capsys: pytest.CaptureFixture[str]) -> Call:
-    """``run_import(kind, source, …, status=0)``: what the command said."""
+    """Return ``run_import(kind, source, …, status=0)``, which returns the output of the command."""
 
     def call(*arguments: object, status: int = 0) -> str:
         returned = main(["import", *map(str, arguments)])
@@ -34,20 +34,20 @@ def run_import(capsys: pytest.CaptureFixture[str]) -> Call:
     return call
 
 
-def opened(studies: Path, workspace: Path) -> SeriesDatastore:
-    """The datastore as a training process opens it: on what is indexed already."""
+def open_workspace(studies: Path, workspace: Path) -> SeriesDatastore:
+    """Open the datastore like a training process does, without scanning."""
     return open_datastore(Settings.from_conf(str(studies), {"workspace": str(workspace)}))
 
 
-def labels_of(studies: Path, workspace: Path) -> dict[str, dict]:
-    """The labelled cases by their PatientID: the pair for training, and ``info`` of the label."""
-    datastore = opened(studies, workspace)
+def labelled_cases(studies: Path, workspace: Path) -> dict[str, dict]:
+    """Return the labelled cases by PatientID: the training pair plus ``info`` of the label."""
+    datastore = open_workspace(studies, workspace)
     pairs = datastore.datalist()
     return {pair["patient_id"]: {**pair, "info": datastore.get_label_info(pair["image_id"], "final")} for pair in pairs}
 
 
-def marked_places(path: Path, value: int = 1) -> np.ndarray:
-    """Where a label marks voxels, as NiBabel reads it: (n, 3), LPS in mm, sorted."""
+def marked_points(path: Path, value: int = 1) -> np.ndarray:
+    """Return the voxels of a label as read by NiBabel: sorted LPS points in mm, shape (n, 3)."""
     image = nibabel.load(path)
     index = np.argwhere(np.asarray(image.dataobj) == value)
     places = nibabel.affines.apply_affine(image.affine, index) * (-1, -1, 1)
@@ -55,8 +55,8 @@ def marked_places(path: Path, value: int = 1) -> np.ndarray:
 
 
 def content(*folders: Path) -> dict[Path, bytes | None]:
-    """Every file below some folders with its bytes, and every folder."""
-    gc.collect()  # closes the index of a command that ran in this process, which folds its log into it
+    """Return every file below some folders with its bytes, and every folder with None."""
+    gc.collect()  # closes the index of a command run in this process, which checkpoints its WAL
     return {
         path: path.read_bytes() if path.is_file() else None
         for folder in folders
@@ -66,7 +66,7 @@ def content(*folders: Path) -> dict[Path, bytes | None]:
 
 
 def ct(seed: int, shape: tuple[int, int, int] = (6, 20, 24), flipped: bool = False) -> sitk.Image:
-    """A few slices in HU, unevenly shaped and off the origin; ``flipped``: rows and columns run the other way."""
+    """Return a few CT slices in HU, anisotropic and off the origin; ``flipped`` reverses rows and columns."""
     image = sitk.GetImageFromArray(np.random.default_rng(seed).integers(-1000, 400, shape).astype(np.int16))
     image.SetSpacing((0.7, 0.8, 2.5))
     image.SetOrigin((31, -47, 105))
@@ -76,7 +76,7 @@ def ct(seed: int, shape: tuple[int, int, int] = (6, 20, 24), flipped: bool = Fal
 
 
 def corner(like: sitk.Image, length: int = 4, value: int = 1) -> sitk.Image:
-    """An L of voxels that no mirror or turn maps onto itself."""
+    """Return an L-shaped mask without any mirror or rotation symmetry."""
     voxels = np.zeros(like.GetSize()[::-1], np.uint8)
     voxels[1, 5, 3 : 3 + length] = value
     voxels[1, 5:8, 3] = value
@@ -87,7 +87,7 @@ def corner(like: sitk.Image, length: int = 4, value: int = 1) -> sitk.Image:
 
 
 def write_msd(root: Path, count: int = 3, labels: dict[str, str] | None = None, value: int = 1) -> Path:
-    """A set as ``Task06_Lung.tar`` unpacks, macOS leaves included; the last image is flipped."""
+    """Write a data set as unpacked from ``Task06_Lung.tar``, with macOS resource forks; the last image is flipped."""
     for folder in ("imagesTr", "labelsTr", "imagesTs"):
         (root / folder).mkdir(parents=True)
     for number in range(1, count + 1):

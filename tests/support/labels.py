@@ -1,4 +1,4 @@
-"""Labels to train on, good and bad, and which patient the gate keeps for itself."""
+"""Good and bad training labels, and the patient held out by the gate."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from lib.settings import load_info
 PATIENTS = ("LUNG-001", "LUNG-002", "LUNG-003", "LUNG-006")
 
 
-def patient_held_out(folder: Path) -> str:
-    """The patient that the app will hold out of these four."""
+def held_out_patient(folder: Path) -> str:
+    """Return the one of `PATIENTS` that the app holds out."""
     options = load_info()["config"]["train"]
     rule = HoldOut(folder / "hold_out.json", options["val_split"], options["hold_out_from_patients"])
     (patient,) = rule.patients(PATIENTS)
@@ -20,7 +20,7 @@ def patient_held_out(folder: Path) -> str:
 
 
 def noise(truth: Path, path: Path) -> Path:
-    """A label of scattered voxels on the grid of ``truth``."""
+    """Write a label of random voxels on the grid of ``truth``."""
     image = sitk.ReadImage(str(truth))
     voxels = np.random.default_rng(0).random(sitk.GetArrayViewFromImage(image).shape) < 0.3
     label = sitk.GetImageFromArray(voxels.astype(np.uint8))

@@ -1,4 +1,4 @@
-"""A small series on disk, and what programs mark on it."""
+"""A small CT series on disk and annotations of it."""
 
 import highdicom as hd
 import numpy as np
@@ -15,12 +15,12 @@ from lib.phantoms.acquisition import Acquisition
 from lib.phantoms.dicom_series import write_dicom_series
 from lib.settings import load_info
 
-SHAPE = (10, 21, 23)  # of a frame the pixels are no multiple of 8
+SHAPE = (10, 21, 23)  # the pixels of a frame are not a multiple of 8
 INFO = load_info()
 
 
 def corner() -> np.ndarray:
-    """Asymmetric along every axis, with a hole."""
+    """Return a mask with a hole that is asymmetric along every axis."""
     mask = np.zeros(SHAPE, np.uint8)
     mask[2:5, 3:9, 5:12] = 1
     mask[3, 5:7, 7:9] = 0
@@ -33,7 +33,7 @@ def voxels(image: sitk.Image) -> np.ndarray:
 
 
 class Scan:
-    """A series on disk, the volume made of it with its grid, and its headers."""
+    """CT series on disk with its volume, grid and headers."""
 
     def __init__(self, folder, **grid):
         self.folder = folder

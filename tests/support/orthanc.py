@@ -1,4 +1,4 @@
-"""A PACS to test against."""
+"""The Orthanc PACS fixture."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.requirement import lacking
+from tests.support.requirement import skip_or_fail
 from tools.support.orthanc import INSTALL, Orthanc, orthanc_is_installed, orthanc_server
 
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Orthanc]]:
-    """``orthanc(studies, user=…, password=…)``: an Orthanc that holds all DICOM files of a folder."""
+    """Return ``orthanc(studies, user=…, password=…)``, which starts an Orthanc with all DICOM files of a folder."""
     if not orthanc_is_installed():
-        lacking(INSTALL)
+        skip_or_fail(INSTALL)
     with contextlib.ExitStack() as servers:
 
         def start(studies: Path, *, user: str | None = None, password: str = "") -> Orthanc:

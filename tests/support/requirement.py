@@ -1,4 +1,4 @@
-"""Programs that a test machine has and a user's machine may lack."""
+"""Programs that tests need and a machine may lack."""
 
 import os
 import shutil
@@ -7,16 +7,16 @@ from typing import NoReturn
 import pytest
 
 
-def lacking(sentence: str) -> NoReturn:
-    """Skip the test, saying why; on CI, where everything must be there, fail it."""
+def skip_or_fail(message: str) -> NoReturn:
+    """Skip the test with a message, or fail it on CI, where everything must be installed."""
     if os.environ.get("CI"):
-        pytest.fail(f"{sentence} (CI must not skip this)", pytrace=False)
-    pytest.skip(f"SKIPPED: {sentence}")
+        pytest.fail(f"{message} (CI must not skip this)", pytrace=False)
+    pytest.skip(f"SKIPPED: {message}")
 
 
-def find_program(*names: str, sentence: str) -> str:
-    """Path of the first of ``names`` on PATH, else `lacking`."""
+def find_program(*names: str, message: str) -> str:
+    """Return the path of the first of ``names`` on PATH, else skip or fail the test."""
     for name in names:
         if path := shutil.which(name):
             return path
-    lacking(sentence)
+    skip_or_fail(message)

@@ -1,4 +1,4 @@
-"""Routes of this app served alone: without MONAI Label, a start takes no time."""
+"""The app's routes, served without MONAI Label, which starts instantly."""
 
 import contextlib
 import threading
@@ -15,9 +15,9 @@ from tools.support.waiting import wait_for
 
 
 @contextlib.contextmanager
-def served(router: APIRouter, limit: int | None = None) -> Iterator[str]:
-    """Serve a router, with the error answers of the app and a limit on bodies in bytes; yields its address."""
-    app = FastAPI(redirect_slashes=False)  # the whole app has a route for all the rest
+def serve_router(router: APIRouter, limit: int | None = None) -> Iterator[str]:
+    """Serve a router with the app's error handlers and a body limit in bytes; yield its URL."""
+    app = FastAPI(redirect_slashes=False)  # the full app has a catch-all route
     app.include_router(router)
     add_error_answers(app)
 

@@ -12,7 +12,7 @@ from tools.support.processes import ServerProcess
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """``start_server(studies, environment=…, **conf)``: servers that live until the test ends."""
+    """Return ``start_server(studies, environment=…, **conf)``, whose servers stop when the test ends."""
     with contextlib.ExitStack() as servers:
         started = []
 
@@ -28,7 +28,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
 def start_module_server(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., ServerProcess]]:
-    """``start_module_server(studies, environment=…, **conf)``: servers that live until the test file ends."""
+    """Return ``start_module_server(studies, environment=…, **conf)``, whose servers stop with the test module."""
     with contextlib.ExitStack() as servers:
 
         def start(studies: Path | str, **options: object) -> ServerProcess:

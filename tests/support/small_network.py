@@ -1,4 +1,4 @@
-"""A network that is built in no time, and two versions of its untrained weights."""
+"""A tiny network and two versions of its untrained weights."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from lib.settings import load_info
 
 @pytest.fixture
 def info():
-    """Settings of the app with a quarter of the resolution and a narrow network."""
+    """Return the app's settings with a quarter of the resolution and a narrow network."""
     info = load_info()
     info["network"]["channels"] = [4, 8]
     info["preprocessing"]["size"] = [64, 64]
@@ -26,7 +26,7 @@ def info():
 
 @pytest.fixture
 def store(info, tmp_path):
-    """Two versions, none of which serves."""
+    """Return a model store with two versions, neither of which serves."""
     store = ModelStore(tmp_path / "model")
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -37,10 +37,10 @@ def store(info, tmp_path):
 
 
 def serving_predictor(info: dict[str, Any], store: ModelStore) -> Predictor:
-    """Return a predictor of the weights that a store serves."""
+    """Return a predictor of the serving weights of a store."""
     return Predictor(ModelDescription.from_info(info), ServingWeights(store))
 
 
 def infer_task(info: dict[str, Any], store: ModelStore, results: Path | None = None) -> LungTumorInferTask:
-    """Return the infer task as the app makes it."""
+    """Return the infer task as the app builds it."""
     return LungTumorInferTask(serving_predictor(info, store), info, results)

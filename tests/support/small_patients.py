@@ -1,4 +1,4 @@
-"""Chests of few voxels, for tests in which the server computes."""
+"""Low-resolution chest phantoms for tests with a computing server."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ _GRID = Acquisition(shape=(12, 64, 64), spacing=(6.0, 5.0, 5.2))
 
 
 def write_small_patients(folder: Path, count: int) -> list[DemoSeries]:
-    """Write a series for each of ``count`` patients to ``folder/dicom``, and masks of their lesions beside it."""
+    """Write a series per patient to ``folder/dicom`` and masks of their lesions beside it."""
     made = []
     for seed in range(count):
         patient = f"P{seed + 1}"

@@ -1,4 +1,4 @@
-"""Small DICOM instances, and how they are stored (STOW-RS, PS3.18 10.5)."""
+"""Small DICOM instances and how to store them (STOW-RS, PS3.18 10.5)."""
 
 import io
 
@@ -24,7 +24,7 @@ CLASSES = {
 
 
 def instance(kind: str, **values: str) -> Dataset:
-    """Return a small instance that has only the attributes STOW-RS reads."""
+    """Return a small instance with only the attributes that STOW-RS reads."""
     dataset = Dataset()
     dataset.SOPClassUID = CLASSES[kind]
     dataset.PatientID, dataset.PatientName, dataset.Modality = "P1", "Stored", kind.upper()

@@ -1,4 +1,4 @@
-"""A model that finds the lesions of phantoms: enough to tell a working server from one that is not."""
+"""A model that finds the lesions of phantoms, enough to tell a working server from a broken one."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ from lib.phantoms import chest_volume, draw_lesions, write_volume
 from lib.settings import load_info
 from lib.transforms import image_transforms
 
-PATIENTS = (101, 102)  # none of the demo set
+PATIENTS = (101, 102)  # not in the demo set
 STEPS, BATCH, SIDE = 160, 12, 48
 
 
 @pytest.fixture(scope="session")
 def phantom_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of the app's network, trained once on patches of two phantoms."""
+    """Return weights of the app's network, trained on patches of two phantoms."""
     info = load_info()
     folder = tmp_path_factory.mktemp("weights")
     chests = [_preprocessed(seed, info["preprocessing"], folder) for seed in PATIENTS]
@@ -43,19 +43,19 @@ def phantom_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def phantom_model_dir(phantom_weights: Path, tmp_path: Path) -> Path:
-    """A model folder of this test's own in which these weights are the pretrained ones."""
+    """Return a model folder of this test with these weights as the pretrained ones."""
     return model_dir_with(phantom_weights, tmp_path / "phantom-model")
 
 
 def model_dir_with(weights: Path, directory: Path) -> Path:
-    """A folder for ``--conf model_dir`` that serves ``weights``."""
+    """Return a folder for ``--conf model_dir`` that serves ``weights``."""
     directory.mkdir(parents=True)
     (directory / "pretrained_lung_tumor.pt").symlink_to(weights)
     return directory
 
 
 def _preprocessed(seed: int, preprocessing: dict, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the network sees of a chest with many lesions, (channels, 256, 256, slices), and their mask."""
+    """Return the preprocessed chest, (channels, 256, 256, slices), and the mask of its many lesions."""
     hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 24, diameters=(6, 34)))
     files = {
         "image": write_volume(folder / f"{seed}.nii", hu, affine),
@@ -66,7 +66,7 @@ def _preprocessed(seed: int, preprocessing: dict, folder: Path) -> tuple[torch.T
 
 
 def _patch(image: torch.Tensor, label: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """A square of one slice: around a lesion, or more often anywhere in the chest."""
+    """Return a square of one slice, around a lesion or, more often, anywhere in the chest."""
     if rng.random() < 0.4:
         voxels = torch.nonzero(label[0])
         column, row, slice_ = voxels[rng.integers(len(voxels))].tolist()
@@ -75,13 +75,13 @@ def _patch(image: torch.Tensor, label: torch.Tensor, rng: np.random.Generator) -
         column, row, slice_ = rng.integers([20, 20, 0], [236, 236, image.shape[-1]])
     column, row = np.clip([column - SIDE // 2, row - SIDE // 2], 0, np.array(image.shape[1:3]) - SIDE)
     window = (slice(None), slice(column, column + SIDE), slice(row, row + SIDE), slice_)
-    return _turned_over(image[window], label[window], rng)
+    return _random_flip(image[window], label[window], rng)
 
 
-def _turned_over(
+def _random_flip(
     image: torch.Tensor, label: torch.Tensor, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As each real training does, so that the views of inference agree; channels are slices above and below."""
+    """Flip in-plane and along the slice channels, like real trainings, so that the views of inference agree."""
     axes = [axis for axis in (1, 2) if rng.random() < 0.5]
     image, label = image.flip(axes), label.flip(axes)
     return (image.flip(0) if rng.random() < 0.5 else image), label
