@@ -1,4 +1,4 @@
-"""Image files and tables that public bug reports tell of."""
+"""Image files and annotation tables from public bug reports."""
 
 import codecs
 from pathlib import Path
@@ -22,8 +22,8 @@ AFFINE = np.diag([-0.7, -0.8, 2.5, 1.0])
 SHAPE = (24, 20, 12)
 
 
-def stored(path: Path, voxels: np.ndarray, slope: float, intercept: float) -> Path:
-    """A NIfTI whose voxels are stored as they are given, to be scaled by who reads it."""
+def write_nifti(path: Path, voxels: np.ndarray, slope: float, intercept: float) -> Path:
+    """Write a NIfTI with the given stored values and scaling."""
     image = nibabel.Nifti1Image(voxels, AFFINE)
     nibabel.save(image, path)
     content = bytearray(path.read_bytes())
@@ -36,32 +36,31 @@ def hu() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 2000, SHAPE).astype(np.int16)
 
 
-def test_a_ct_stored_with_an_intercept_is_usable(tmp_path):
-    """R5: as dcm2niix writes a CT; the header was judged by the type after scaling."""
-    path = stored(tmp_path / "ct.nii", hu(), 1, -1024)
+def test_r5_ct_stored_with_an_intercept_is_usable(tmp_path):
+    """R5: as written by dcm2niix; the header was checked against the data type after scaling."""
+    path = write_nifti(tmp_path / "ct.nii", hu(), 1, -1024)
     assert judge_image_file(read_image_file(path)).problem is None
     assert np.array_equal(sitk.GetArrayFromImage(read_file(path)).T, hu() - 1024)
 
 
-def test_a_label_stored_with_a_slope_is_taken(tmp_path):
-    """R5: uint8 of 0 and 255 with a slope of 1/255."""
+def test_r5_label_stored_with_a_slope_is_read(tmp_path):
+    """R5: uint8 values 0 and 255 with a slope of 1/255."""
     mask = (hu() > 1800).astype(np.uint8)
-    path = stored(tmp_path / "label.nii", 255 * mask, 1 / 255, 0)
-    write_volume(read_file(stored(tmp_path / "ct.nii", hu(), 1, -1024)), tmp_path / "ct.nrrd")
+    path = write_nifti(tmp_path / "label.nii", 255 * mask, 1 / 255, 0)
+    write_volume(read_file(write_nifti(tmp_path / "ct.nii", hu(), 1, -1024)), tmp_path / "ct.nrrd")
     label = read_label(path, tmp_path / "ct.nrrd", {"lung_tumor": 1})
     assert np.array_equal(sitk.GetArrayFromImage(label).T, mask)
 
 
-def test_what_a_scaled_file_cannot_hold_is_still_refused(tmp_path):
+def test_r5_truncated_scaled_file_is_refused(tmp_path):
     """R5: half of the voxels are missing."""
-    path = stored(tmp_path / "ct.nii", hu(), 1, -1024)
+    path = write_nifti(tmp_path / "ct.nii", hu(), 1, -1024)
     path.write_bytes(path.read_bytes()[: 352 + hu().nbytes // 2])
     with pytest.raises(NotUsableError, match=f"claims {hu().nbytes} bytes of voxels, more than its file can hold"):
         check_image_header(path, alone=True)
 
 
-def test_the_reported_files_are_usable(shared_data, tmp_path):
-    """R5: those of the bug report."""
+def test_r5_reported_files_are_usable(shared_data, tmp_path):
     folder = shared_data / "reports/nifti-scl-inter"
     image = read_image_file(folder / "studies/ct.nii")
     hounsfield = nibabel.load(image.path).get_fdata()
@@ -72,8 +71,8 @@ def test_the_reported_files_are_usable(shared_data, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_two_places_in_one_header_are_told(suffix, tmp_path):
-    """R9: the sform lies 166 mm beside the qform, with left and right exchanged."""
+def test_r9_qform_that_differs_from_sform_gives_a_warning(suffix, tmp_path):
+    """R9: the sform is shifted by 166 mm against the qform and flips left and right."""
     moved = np.diag([0.7, -0.8, 2.5, 1.0])
     moved[:3, 3] = (-166, 0, 0)
     image = nibabel.Nifti1Image(hu() - 1024, AFFINE)
@@ -91,8 +90,8 @@ def test_two_places_in_one_header_are_told(suffix, tmp_path):
     assert not read_image_file(tmp_path / f"same{suffix}").warnings
 
 
-def test_the_reported_file_is_warned_of(shared_data):
-    """R9: that of the bug report; ITK takes its qform."""
+def test_r9_reported_file_gives_a_warning(shared_data):
+    """R9: ITK uses the qform of the reported file."""
     (warning,) = read_image_file(shared_data / "reports/nifti-qform-sform/studies/ct.nii.gz").warnings
     assert "the qform is used, as by 3D Slicer" in warning
 
@@ -115,21 +114,19 @@ BY_COUNTRY = TABLE.replace(",", ";").replace(".5", ",5").replace("20.0", "20,0")
     ],
     ids=["utf-8", "utf-8-bom", "utf-16", "utf-16-be", "utf-16-no-bom", "excel-unicode-text", "semicolons", "latin-1"],
 )
-def test_a_table_is_read_in_any_encoding(content, tmp_path):
-    """R8"""
+def test_r8_table_is_read_in_any_encoding(content, tmp_path):
     path = tmp_path / "annotations.csv"
     path.write_bytes(content)
     assert read_nodules(path) == {"1.2.3": [(-50.5, 20.0, -185.0, 20.25)]}
 
 
-def test_the_reported_table_is_read(shared_data, run_import, tmp_path):
-    """R8: that of the bug report."""
+def test_r8_reported_table_is_read(shared_data, run_import, tmp_path):
     said = run_import("luna16", shared_data / "reports/luna16-utf16/LUNA16", "--workspace", tmp_path / "w")
     assert "1 labelled; 0 failed" in said
 
 
-def test_a_mark_before_json_is_no_damage(run_import, tmp_path):
-    """R8: dataset.json with a byte order mark was called damaged."""
+def test_r8_byte_order_mark_before_json_is_accepted(run_import, tmp_path):
+    """R8: a dataset.json with a byte order mark was reported as damaged."""
     source = write_msd(tmp_path / "Task06_Lung", count=1)
     path = source / "dataset.json"
     for encoding in ("utf-8-sig", "utf-16"):

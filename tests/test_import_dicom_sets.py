@@ -1,4 +1,4 @@
-"""``python main.py import`` of DICOM sets: which object belongs to which series, and what of it becomes the label."""
+"""``python main.py import`` of DICOM sets: matching objects to series and choosing the label."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.support.imports import content, labelled_cases, marked_points, open_w
 pytestmark = pytest.mark.slow
 
 GRID = Acquisition(shape=(6, 24, 30), spacing=(2.5, 0.8, 0.7), center=(20, -15, 60))
-# Voxels (slice, row, column): an L that no mirror or turn maps onto itself.
+# Voxels (slice, row, column): an L that no flip or rotation maps onto itself.
 TUMOUR = [(1, range(5, 8), range(4, 12)), (2, range(5, 15), range(4, 6)), (3, range(5, 6), range(4, 5))]
 OTHER = [(2, range(18, 20), range(20, 27))]
 
@@ -29,16 +29,16 @@ def write_ct(folder: Path, patient: str, number: int = 1, study: str = "1") -> s
 
 
 def places(boxes: list) -> np.ndarray:
-    """Centres of the voxels of boxes, LPS in mm, sorted."""
+    """Return the sorted voxel centres of boxes, LPS in mm."""
     index = [(column, row, place) for place, rows, columns in boxes for row in rows for column in columns]
     mm = np.array(index) @ GRID.affine[:3, :3].T + GRID.affine[:3, 3]
     return np.array(sorted(mm.round(3).tolist()))
 
 
 def write_rtstruct(path: Path, ct: Path, rois: dict[str, list], *, series: str | None = "") -> None:
-    """An RTSTRUCT (PS3.3 A.19) with a rectangle around each box.
+    """Write an RTSTRUCT (PS3.3 A.19) with a rectangle around each box.
 
-    ``series`` is another UID to refer to; None: it names no series, only the frame of reference.
+    ``series`` overrides the referenced SeriesInstanceUID; with None, only the frame of reference is referenced.
     """
     first = dcmread(next(ct.glob("*.dcm")))
     meta = FileMetaDataset()
@@ -88,9 +88,9 @@ def labels_by_series(source: Path, workspace: Path) -> dict[str, str]:
     return {pair["image_id"]: pair["label"] for pair in open_workspace(source, workspace).datalist()}
 
 
-def test_each_object_goes_to_the_series_that_it_refers_to(run_import, tmp_path):
+def test_objects_are_matched_to_their_referenced_series(run_import, tmp_path):
     source, workspace = tmp_path / "set", tmp_path / "w"
-    # As in 4D-Lung: phases of one study in one frame of reference, each with outlines of its own.
+    # As in 4D-Lung: phases of one study share a frame of reference, each with its own contours.
     phases = {number: write_ct(source / f"P1/phase{number}", "P1", number) for number in (1, 2, 3)}
     write_rtstruct(source / "P1/a.dcm", source / "P1/phase2", {"Tumor_c20": TUMOUR, "LN_c20": OTHER})
     write_rtstruct(source / "P1/b.dcm", source / "P1/phase1", {"Heart": TUMOUR, "Tumor_c10": OTHER})
@@ -110,7 +110,7 @@ def test_each_object_goes_to_the_series_that_it_refers_to(run_import, tmp_path):
     assert content(source) == before
 
 
-def test_what_refers_to_nothing_here_is_named_and_holds_up_no_other(run_import, tmp_path):
+def test_object_with_an_unknown_reference_is_reported_and_others_are_imported(run_import, tmp_path):
     source, workspace = tmp_path / "set", tmp_path / "w"
     for patient in ("P1", "P2", "P3"):
         write_ct(source / patient / "ct", patient)
@@ -125,7 +125,7 @@ def test_what_refers_to_nothing_here_is_named_and_holds_up_no_other(run_import, 
     assert list(labelled_cases(source, workspace)) == ["P2"]
 
 
-def test_where_no_series_is_named_the_frame_of_reference_decides(run_import, tmp_path):
+def test_frame_of_reference_is_used_without_a_series_reference(run_import, tmp_path):
     source, workspace = tmp_path / "set", tmp_path / "w"
     only = write_ct(source / "P1/ct", "P1")
     write_ct(source / "P2/ct1", "P2", 1)
@@ -139,8 +139,8 @@ def test_where_no_series_is_named_the_frame_of_reference_decides(run_import, tmp
     np.testing.assert_allclose(marked_points(labels[only]), places(TUMOUR), atol=2e-3)
 
 
-def test_several_tumours_are_asked_about(run_import, tmp_path):
-    """C17: the command says which files mark a series, and takes the one that is chosen."""
+def test_c17_several_tumours_need_a_choice(run_import, tmp_path):
+    """C17: the command lists the files that mark a series and imports the chosen one."""
     source, workspace = tmp_path / "set", tmp_path / "w"
     one, two = write_ct(source / "P1/ct", "P1"), write_ct(source / "P2/ct", "P2")
     write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR, "GTV-2": OTHER})
@@ -152,7 +152,7 @@ def test_several_tumours_are_asked_about(run_import, tmp_path):
         assert "2 files mark a tumour on it: P2/reader1.dcm has GTV-1; P2/reader2.dcm has GTV-1" in said
         assert "Choose the file with --files PATTERN" in said
     said = run_import("rtstruct", source, "--workspace", workspace, "--roi", "gtv-1", status=1)
-    assert "1 labelled; 1 failed" in said and "2 files mark a tumour on it" in said  # the name chooses neither
+    assert "1 labelled; 1 failed" in said and "2 files mark a tumour on it" in said  # in both files
     chosen = ("rtstruct", source, "--workspace", workspace, "--files", "*reader2.dcm")
     assert "1 labelled; 0 failed" in run_import(*chosen)
     labels = labels_by_series(source, workspace)
@@ -165,7 +165,7 @@ def test_several_tumours_are_asked_about(run_import, tmp_path):
 
 
 def reshape_contours(path: Path, kind: str, repeat_first_point: bool = False) -> None:
-    """Call all contours of a file something else."""
+    """Set the geometric type of all contours of a file."""
     dataset = dcmread(path)
     for contour in dataset.ROIContourSequence[0].ContourSequence:
         contour.ContourGeometricType = kind
@@ -175,8 +175,8 @@ def reshape_contours(path: Path, kind: str, repeat_first_point: bool = False) ->
 
 
 @pytest.mark.parametrize(("kind", "repeat"), [("INTERPOLATED_PLANAR", False), ("OPEN_PLANAR", True)])
-def test_contours_that_enclose_something_are_filled_whatever_their_type(kind, repeat, run_import, tmp_path):
-    """R4: they were left out, and the import made an empty final label."""
+def test_r4_closed_contours_of_any_type_are_filled(kind, repeat, run_import, tmp_path):
+    """R4: such contours were ignored, and the import created an empty final label."""
     source, workspace = tmp_path / "set", tmp_path / "w"
     uid = write_ct(source / "P1/ct", "P1")
     write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR})
@@ -186,8 +186,8 @@ def test_contours_that_enclose_something_are_filled_whatever_their_type(kind, re
 
 
 @pytest.mark.parametrize("kind", ["OPEN_PLANAR", "POINT", "OPEN_NONPLANAR"])
-def test_contours_that_enclose_nothing_make_no_label(kind, run_import, tmp_path):
-    """R4: an import never makes a final label without voxels."""
+def test_r4_contours_without_an_area_create_no_label(kind, run_import, tmp_path):
+    """R4: an import never creates a final label without voxels."""
     source, workspace = tmp_path / "set", tmp_path / "w"
     write_ct(source / "P1/ct", "P1")
     write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR})
@@ -198,14 +198,13 @@ def test_contours_that_enclose_nothing_make_no_label(kind, run_import, tmp_path)
     assert labels_by_series(source, workspace) == {}
 
 
-def test_the_reported_structure_sets_are_filled(shared_data, run_import, tmp_path):
-    """R4: the files of the bug report."""
+def test_r4_reported_structure_sets_are_filled(shared_data, run_import, tmp_path):
     source = shared_data / "reports/rtstruct-interpolated-planar/studies"
     said = run_import("rtstruct", source, "--workspace", tmp_path / "w")
     assert "2 labelled; 0 failed" in said and said.count("GTV-1: 180 voxels, 14.2 ml") == 2
 
 
-def test_the_app_s_own_seg_is_read_but_not_that_of_its_workspace(run_import, tmp_path):
+def test_seg_of_this_app_is_imported_unless_it_is_in_its_workspace(run_import, tmp_path):
     from lib.cli import main
 
     source, workspace = tmp_path / "set", tmp_path / "w"
@@ -226,13 +225,12 @@ def test_the_app_s_own_seg_is_read_but_not_that_of_its_workspace(run_import, tmp
         np.testing.assert_allclose(
             marked_points(labels_by_series(source, tmp_path / other)[uid]), places(TUMOUR), atol=2e-3
         )
-        write_rtstruct(
-            source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR}
-        )  # the same as RTSTRUCT: counts before it
+        # the SEG is preferred to an RTSTRUCT with the same voxels
+        write_rtstruct(source / "P1/rt.dcm", source / "P1/ct", {"GTV-1": TUMOUR})
 
 
 def lidc_xml(series: str, sops: dict[int, str], readers: int) -> str:
-    """A reading by four in the form of LIDC-IDRI: some outline the tumour's first box, by the pixels around it."""
+    """Return four LIDC-IDRI readings; ``readers`` of them outline the first box of the tumour, one pixel outside."""
     place, rows, columns = TUMOUR[0]
     edge = [(c, rows.start - 1) for c in range(columns.start - 1, columns.stop + 1)]
     edge += [(columns.stop, r) for r in range(rows.start, rows.stop + 1)]
@@ -256,7 +254,7 @@ def lidc_xml(series: str, sops: dict[int, str], readers: int) -> str:
     )
 
 
-def test_lidc_readings_go_to_the_series_of_their_header(run_import, tmp_path):
+def test_lidc_readings_are_matched_by_their_header(run_import, tmp_path):
     source, workspace, readings = tmp_path / "LIDC-IDRI", tmp_path / "w", tmp_path / "tcia-lidc-xml"
     uids = {patient: write_ct(source / patient / "ct", patient) for patient in ("LIDC-IDRI-0001", "LIDC-IDRI-0002")}
     headers = [dcmread(path, stop_before_pixels=True) for path in (source / "LIDC-IDRI-0002/ct").glob("*.dcm")]
@@ -288,7 +286,7 @@ def test_lidc_readings_go_to_the_series_of_their_header(run_import, tmp_path):
         ("lidc-idri", "lidc-idri-0001", "lidc-idri-0001_nodule_ge2readers.nii.gz"),
     ],
 )
-def test_real_sets_agree_with_masks_made_elsewhere(kind, folder, mask, shared_data, run_import, tmp_path):
+def test_real_sets_match_reference_masks(kind, folder, mask, shared_data, run_import, tmp_path):
     source = shared_data / folder
     assert "1 labelled; 0 failed" in run_import(kind, source, "--workspace", tmp_path / "w")
     (pair,) = open_workspace(source, tmp_path / "w").datalist()

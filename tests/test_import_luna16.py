@@ -1,4 +1,4 @@
-"""``python main.py import luna16`` on a tiny set in the challenge's layout."""
+"""``python main.py import luna16`` on a tiny set in the layout of the challenge."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ HEADER = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
 
 @pytest.fixture
 def luna16(tmp_path):
-    """Three scans of two subsets, one flipped and one without a nodule, lung masks beside them; a fourth is absent."""
+    """Create three scans in two subsets, one flipped and one without a nodule, with lung masks; a fourth is missing."""
     root = tmp_path / "LUNA16"
     for folder in ("subset0", "subset1", "seg-lungs-LUNA16", "CSVFILES"):
         (root / folder).mkdir(parents=True)
@@ -33,7 +33,7 @@ def luna16(tmp_path):
     return root
 
 
-def test_spheres_lie_at_their_places_in_mm_and_are_said_to_be_no_outlines(luna16, run_import, tmp_path):
+def test_spheres_are_at_their_positions_in_mm_and_noted_as_no_outlines(luna16, run_import, tmp_path):
     before = content(luna16)
     said = run_import("luna16", luna16, "--workspace", tmp_path / "w")
     assert "2 labelled; 0 failed" in said and "no outlines" in said
@@ -47,7 +47,7 @@ def test_spheres_lie_at_their_places_in_mm_and_are_said_to_be_no_outlines(luna16
     near = np.linalg.norm(places - (41.5, -31.2, 118.3), axis=1) <= 9.5 / 2 + 1e-3
     assert near.sum() * voxel == pytest.approx(np.pi / 6 * 9.5**3, rel=0.05)
     np.testing.assert_allclose(places[near].mean(0), (41.5, -31.2, 118.3), atol=0.3)
-    (tiny,) = places[~near]  # smaller than a voxel: the nearest one
+    (tiny,) = places[~near]  # smaller than a voxel: the nearest voxel is marked
     assert (np.abs(tiny - (60.01, -20.03, 110.1)) <= (0.36, 0.41, 1.26)).all()
     flipped = marked_points(cases[UIDS[1]]["label"])
     np.testing.assert_allclose(flipped.mean(0), (15.2, -60.4, 120.2), atol=0.5)
@@ -58,7 +58,7 @@ def test_spheres_lie_at_their_places_in_mm_and_are_said_to_be_no_outlines(luna16
     assert "2 there already; 0 failed" in run_import("luna16", luna16, "--workspace", tmp_path / "w")
 
 
-def test_changed_annotations_are_drawn_again_and_a_dry_run_writes_nothing(luna16, run_import, tmp_path):
+def test_changed_annotations_are_imported_again_and_a_dry_run_writes_nothing(luna16, run_import, tmp_path):
     run_import("luna16", luna16, "--workspace", tmp_path / "w")
     table = luna16 / "CSVFILES/annotations.csv"
     table.write_text(table.read_text().replace("6.25", "4.25"))
@@ -69,7 +69,7 @@ def test_changed_annotations_are_drawn_again_and_a_dry_run_writes_nothing(luna16
     assert "1 there already; 1 labelled" in run_import("luna16", luna16, "--workspace", tmp_path / "w")
 
 
-def test_a_nodule_beside_the_scan_fails_that_scan_only(luna16, run_import, tmp_path):
+def test_nodule_outside_its_scan_fails_only_that_scan(luna16, run_import, tmp_path):
     table = luna16 / "CSVFILES/annotations.csv"
     table.write_text(table.read_text().replace("15.2,", "315.2,"))
     for arguments in (["--dry-run"], []):
@@ -78,7 +78,7 @@ def test_a_nodule_beside_the_scan_fails_that_scan_only(luna16, run_import, tmp_p
     assert list(labelled_cases(luna16, tmp_path / "w")) == [UIDS[0]]
 
 
-def test_a_table_that_is_none_is_refused_with_a_sentence(luna16, run_import, tmp_path):
+def test_invalid_table_is_refused(luna16, run_import, tmp_path):
     table = luna16 / "CSVFILES/annotations.csv"
     table.write_text("seriesuid,coordX\n1.2,3\n")
     assert "no column coordY, coordZ, diameter_mm" in run_import("luna16", luna16, status=1)
@@ -87,13 +87,13 @@ def test_a_table_that_is_none_is_refused_with_a_sentence(luna16, run_import, tmp
 
 
 @pytest.mark.parametrize("row", ["1.2,3,4,five,6", "1.2,3,4,5", "1.2,3,4,5,0", "1.2,3,4,5,nan"])
-def test_a_damaged_line_is_named(row, tmp_path):
+def test_malformed_line_is_reported(row, tmp_path):
     (tmp_path / "annotations.csv").write_text(f"{HEADER}1.2,3,4,5,6\n{row}\n")
     with pytest.raises(UserError, match=r"Line 3 of .* is damaged"):
         read_nodules(tmp_path / "annotations.csv")
 
 
-def test_a_sphere_that_reaches_over_the_edge_is_cut_off(tmp_path):
+def test_sphere_is_clipped_at_the_edge_of_the_volume(tmp_path):
     sitk.WriteImage(ct(0), str(tmp_path / "scan.nrrd"))
     mask = sitk.GetArrayFromImage(draw_spheres(tmp_path / "scan.nrrd", [Nodule(31.0, -47.0, 105.0, 4.0)]))
     assert mask[0, 0, 0] == 1 and mask[-1].sum() == 0 and mask[:, :, -1].sum() == 0

@@ -1,4 +1,4 @@
-"""``python main.py import msd`` on a tiny set in the Decathlon's layout."""
+"""``python main.py import msd`` on a tiny set in the layout of the Medical Segmentation Decathlon."""
 
 import json
 
@@ -12,7 +12,7 @@ from tests.support.imports import content, corner, ct, labelled_cases, marked_po
 pytestmark = pytest.mark.slow
 
 
-def test_the_cases_are_in_the_list_for_training_at_their_places_in_mm(run_import, tmp_path):
+def test_cases_are_imported_at_their_positions_in_mm(run_import, tmp_path):
     source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
     before = content(source)
     said = run_import("msd", source, "--workspace", workspace)
@@ -28,11 +28,11 @@ def test_the_cases_are_in_the_list_for_training_at_their_places_in_mm(run_import
         assert case["info"]["import"]["file"] == f"labelsTr/{name}.nii.gz"
         assert case["info"]["import"]["regions"] == ["cancer"]
     datastore = open_workspace(source, workspace)
-    assert len(datastore.get_unlabeled_images()) == 1  # that of imagesTs
+    assert len(datastore.get_unlabeled_images()) == 1  # the case in imagesTs
 
 
-def test_a_mask_without_voxels_is_no_statement_that_there_is_no_tumour(run_import, tmp_path):
-    """R4: an import never makes a final label without voxels; one that an earlier version made is replaced."""
+def test_r4_empty_mask_creates_no_label(run_import, tmp_path):
+    """R4: an import never creates a final label without voxels, and replaces one that an earlier version created."""
     source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
     path = source / "labelsTr/lung_002.nii.gz"
     label = sitk.ReadImage(str(path))
@@ -47,7 +47,7 @@ def test_a_mask_without_voxels_is_no_statement_that_there_is_no_tumour(run_impor
     assert "2 there already; 1 labelled" in run_import("msd", source, "--workspace", workspace)
 
 
-def test_the_server_shows_them_as_labelled(run_import, start_server, tmp_path):
+def test_server_lists_imported_cases_as_labelled(run_import, start_server, tmp_path):
     source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
     run_import("msd", source, "--workspace", workspace)
     server = start_server(source, workspace=workspace)
@@ -55,7 +55,7 @@ def test_the_server_shows_them_as_labelled(run_import, start_server, tmp_path):
     assert (status["completed"], status["total"], status["label_tags"]) == (3, 4, {"final": 3})
 
 
-def test_a_second_run_does_only_what_is_left(run_import, tmp_path):
+def test_second_run_imports_only_the_rest(run_import, tmp_path):
     source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
     assert "2 labelled; 0 failed" in run_import("msd", source, "--workspace", workspace, "--limit", 2)
     assert "2 there already; 1 labelled; 0 failed" in run_import("msd", source, "--workspace", workspace)
@@ -68,7 +68,7 @@ def test_a_second_run_does_only_what_is_left(run_import, tmp_path):
     assert len(marked_points(labelled_cases(source, workspace)["lung_002"]["label"])) == 13
 
 
-def test_what_a_person_did_since_is_left_alone(run_import, tmp_path):
+def test_later_work_of_a_user_is_not_overwritten(run_import, tmp_path):
     source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
     run_import("msd", source, "--workspace", workspace)
     datastore, cases = open_workspace(source, workspace), labelled_cases(source, workspace)
@@ -76,7 +76,7 @@ def test_what_a_person_did_since_is_left_alone(run_import, tmp_path):
     sitk.WriteImage(corner(ct(1), 8), str(tmp_path / "corrected.nii.gz"))
     datastore.save_label(corrected, str(tmp_path / "corrected.nii.gz"), "final", {"annotator": "Ada"})
     datastore.remove_label(withdrawn, "final")
-    for name in ("lung_001", "lung_002"):  # the set itself changed as well
+    for name in ("lung_001", "lung_002"):  # the set has changed as well
         sitk.WriteImage(corner(ct(1), 9), str(source / f"labelsTr/{name}.nii.gz"))
     for dry_run in (["--dry-run"], []):
         said = run_import("msd", source, "--workspace", workspace, *dry_run)
@@ -86,7 +86,7 @@ def test_what_a_person_did_since_is_left_alone(run_import, tmp_path):
     assert "lung_002" not in after
 
 
-def test_a_dry_run_writes_nothing(run_import, tmp_path):
+def test_dry_run_writes_nothing(run_import, tmp_path):
     source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
     before = content(tmp_path)
     said = run_import("msd", source, "--workspace", workspace, "--dry-run")
@@ -99,7 +99,7 @@ def test_a_dry_run_writes_nothing(run_import, tmp_path):
     assert content(tmp_path) == before
 
 
-def test_a_bad_case_is_named_and_holds_up_no_other(run_import, tmp_path):
+def test_invalid_case_is_reported_and_others_are_imported(run_import, tmp_path):
     source, workspace = write_msd(tmp_path / "Task06_Lung", 5), tmp_path / "workspace"
     (source / "imagesTr/lung_001.nii.gz").unlink()
     (source / "labelsTr/lung_002.nii.gz").write_bytes(b"junk")
@@ -113,7 +113,7 @@ def test_a_bad_case_is_named_and_holds_up_no_other(run_import, tmp_path):
     assert list(labelled_cases(source, workspace)) == ["lung_005"]
 
 
-def test_the_tumour_is_told_by_its_name_in_dataset_json(run_import, tmp_path):
+def test_tumour_label_is_found_by_name_in_dataset_json(run_import, tmp_path):
     workspace = tmp_path / "workspace"
     names = {"0": "background", "1": "lung", "2": "Lung Tumour"}
     source = write_msd(tmp_path / "second", labels=names, value=2)
@@ -128,7 +128,7 @@ def test_the_tumour_is_told_by_its_name_in_dataset_json(run_import, tmp_path):
     assert "--roi NAME" in run_import("msd", source, "--workspace", workspace, status=1)
 
 
-def test_the_form_of_nnunet(run_import, tmp_path):
+def test_nnunet_layout(run_import, tmp_path):
     source, workspace = write_msd(tmp_path / "Dataset006_Lung"), tmp_path / "workspace"
     for image in sorted((source / "imagesTr").glob("lung*")):
         image.rename(image.with_name(image.name.replace(".nii", "_0000.nii")))
@@ -138,7 +138,7 @@ def test_the_form_of_nnunet(run_import, tmp_path):
     assert sorted(labelled_cases(source, workspace)) == ["lung_001_0000", "lung_002_0000", "lung_003_0000"]
 
 
-def test_folders_that_are_no_such_set_are_refused_with_a_sentence(run_import, tmp_path):
+def test_other_folders_are_refused(run_import, tmp_path):
     assert "There is no folder" in run_import("msd", tmp_path / "nowhere", status=1)
     workspace = tmp_path / "workspace"
     assert "no dataset.json" in run_import("msd", tmp_path, "--workspace", workspace.parent.parent / "w", status=1)

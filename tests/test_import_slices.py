@@ -1,4 +1,4 @@
-"""``python main.py import slices`` on patients as pictures, and as DICOM with pictures for masks."""
+"""``python main.py import slices`` on patients stored as PNG slices, and as DICOM with PNG masks."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ LAYOUTS = {
 
 
 def patient(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Grey levels, and an L of marked pixels that no mirror or turn maps onto itself (slice, row, column)."""
+    """Return grey levels and an L-shaped mask that no flip or rotation maps onto itself, both (slice, row, column)."""
     grey = np.random.default_rng(seed).integers(0, 256, SHAPE).astype(np.uint8)
     mask = np.zeros(SHAPE, np.uint8)
     mask[1, 4, 3:9] = mask[1, 4:7, 3] = mask[2, 4, 3] = mask[3, 4, 3] = 255
@@ -41,7 +41,7 @@ def write_picture(pixels: np.ndarray, path: Path) -> None:
 
 
 def write_patients(root: Path, layout: str = "beside", patients: tuple[str, ...] = ("P1", "P2")) -> Path:
-    """Patients as pictures; slices 8 to 12, of which only those that show something have a mask."""
+    """Write patients as pictures: slices 8 to 12, with masks only for slices with marked pixels."""
     for seed, name in enumerate(patients):
         grey, mask = patient(seed)
         for place in range(SHAPE[0]):
@@ -53,7 +53,7 @@ def write_patients(root: Path, layout: str = "beside", patients: tuple[str, ...]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_each_layout_holds_the_same_stacks(layout, tmp_path):
+def test_all_layouts_give_the_same_stacks(layout, tmp_path):
     stacks, failures = find_stacks(write_patients(tmp_path, layout))
     assert not failures
     for seed, stack in enumerate(stacks):
@@ -65,7 +65,7 @@ def test_each_layout_holds_the_same_stacks(layout, tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["beside", "flat"])
-def test_patients_arrive_at_their_places_in_mm(layout, run_import, tmp_path):
+def test_volumes_and_labels_are_at_their_positions_in_mm(layout, run_import, tmp_path):
     source, studies, workspace = write_patients(tmp_path / "set", layout), tmp_path / "studies", tmp_path / "w"
     before = content(source)
     said = run_import("slices", source, "--studies", studies, *SCALE, "--workspace", workspace)
@@ -85,7 +85,7 @@ def test_patients_arrive_at_their_places_in_mm(layout, run_import, tmp_path):
         np.testing.assert_allclose(marked_points(case["label"]), sorted(expected.round(3).tolist()), atol=1e-3)
 
 
-def test_the_first_slice_may_be_that_at_the_feet(run_import, tmp_path):
+def test_first_slice_can_be_at_the_feet(run_import, tmp_path):
     source, studies = write_patients(tmp_path / "set"), tmp_path / "studies"
     run_import("slices", source, "--studies", studies, *SCALE, "--first-slice", "feet", "--workspace", tmp_path / "w")
     expected = np.argwhere(patient(0)[1])[:, ::-1] * (0.7, 0.8, 2.5)
@@ -93,7 +93,7 @@ def test_the_first_slice_may_be_that_at_the_feet(run_import, tmp_path):
     np.testing.assert_allclose(marked_points(label), sorted(expected.round(3).tolist()), atol=1e-3)
 
 
-def test_a_second_run_converts_and_labels_only_what_is_left(run_import, tmp_path):
+def test_second_run_imports_only_the_rest(run_import, tmp_path):
     source, studies = write_patients(tmp_path / "set"), tmp_path / "studies"
     arguments = ("slices", source, "--studies", studies, *SCALE, "--workspace", tmp_path / "w")
     before = content(tmp_path)
@@ -110,7 +110,7 @@ def test_a_second_run_converts_and_labels_only_what_is_left(run_import, tmp_path
     assert content(studies, tmp_path / "w/labels") == before
 
 
-def test_the_folder_for_the_volumes_is_one_of_their_own(run_import, tmp_path):
+def test_studies_folder_must_be_separate_and_empty(run_import, tmp_path):
     source, studies = write_patients(tmp_path / "set"), tmp_path / "studies"
     studies.mkdir()
     (studies / "letter.txt").write_text("Dear colleague")
@@ -124,7 +124,7 @@ def test_the_folder_for_the_volumes_is_one_of_their_own(run_import, tmp_path):
     assert content(tmp_path) == before
 
 
-def test_what_pictures_do_not_tell_must_be_given(run_import, tmp_path):
+def test_missing_geometry_options_are_reported(run_import, tmp_path):
     source, studies = write_patients(tmp_path / "set"), tmp_path / "studies"
     said = run_import("slices", source, "--studies", studies, "--slice-spacing", 2, status=1)
     assert "--pixel-spacing and --window must be given" in said
@@ -145,12 +145,12 @@ def test_what_pictures_do_not_tell_must_be_given(run_import, tmp_path):
         (("msd", "--mask-value", 0), "--mask-value does not apply to msd;"),
     ],
 )
-def test_an_option_that_would_have_no_effect_is_not_passed_over(arguments, sentence, run_import, tmp_path):
+def test_option_without_effect_is_refused(arguments, sentence, run_import, tmp_path):
     assert sentence in run_import(arguments[0], tmp_path, *arguments[1:], status=1)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_patient_that_cannot_be_stacked_holds_up_no_other(run_import, tmp_path):
+def test_patient_that_cannot_be_stacked_is_reported_and_others_are_imported(run_import, tmp_path):
     names = ("gap", "good", "junk", "mixed", "size")
     source, studies = write_patients(tmp_path / "set", patients=names), tmp_path / "studies"
     (source / "gap/slice_10.png").unlink()
@@ -171,7 +171,7 @@ def test_a_patient_that_cannot_be_stacked_holds_up_no_other(run_import, tmp_path
     assert sorted(labelled_cases(studies, tmp_path / "w")) == ["good", "mixed"]
 
 
-def test_a_patient_without_any_mask_stays_without_a_label(run_import, tmp_path):
+def test_patient_without_masks_gets_no_label(run_import, tmp_path):
     source, studies = write_patients(tmp_path / "set"), tmp_path / "studies"
     for path in (source / "P2").glob("*mask*"):
         path.unlink()
@@ -181,8 +181,8 @@ def test_a_patient_without_any_mask_stays_without_a_label(run_import, tmp_path):
     assert list(labelled_cases(studies, tmp_path / "w")) == ["P1"]
 
 
-def test_masks_that_are_all_black_make_no_label(run_import, tmp_path):
-    """R4: an import never makes a final label without voxels."""
+def test_r4_black_masks_create_no_label(run_import, tmp_path):
+    """R4: an import never creates a final label without voxels."""
     source, studies = write_patients(tmp_path / "set"), tmp_path / "studies"
     for path in (source / "P2").glob("*mask*"):
         black = sitk.ReadImage(str(path)) * 0
@@ -193,7 +193,7 @@ def test_masks_that_are_all_black_make_no_label(run_import, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["dicom/{p}/{n}.dcm masks/{p}/{n}.png", "{p}/{n}.dcm {p}/{n}.png"])
-def test_dicom_slices_with_mask_pictures_stay_as_they_are(place, run_import, tmp_path):
+def test_dicom_slices_with_mask_pictures_are_not_converted(place, run_import, tmp_path):
     source = tmp_path / "set"
     grid = Acquisition(shape=SHAPE, spacing=(2.5, 0.8, 0.7))
     _, mask = patient(0)
@@ -216,7 +216,7 @@ def test_dicom_slices_with_mask_pictures_stay_as_they_are(place, run_import, tmp
     np.testing.assert_allclose(marked_points(case["label"]), sorted(expected.round(3).tolist()), atol=1e-3)
 
 
-def test_names_tell_slices_series_and_copies_apart(tmp_path):
+def test_series_and_duplicates_are_recognised_by_file_name(tmp_path):
     for name in ("P1/IM-0001-0001", "P1/IM-0001-0002", "P1/IM-0001-0003", "P1/IM-0002-0001", "P1/IM-0002-0002"):
         write_picture(np.zeros((4, 4), np.uint8), tmp_path / f"{name}.png")
     for name in ("P2/1.png", "P2/2.png", "P2/3.png", "P2/2.jpg", "P3/a.png", "P3/b.png"):
@@ -229,7 +229,7 @@ def test_names_tell_slices_series_and_copies_apart(tmp_path):
     assert "no slice number in the name a.png" in reasons["P3-a"]
 
 
-def test_pictures_in_colour(tmp_path):
+def test_colour_pictures(tmp_path):
     grey, mask = patient(0)[0][0], patient(0)[1][1]
     write_picture(np.stack([grey] * 3, -1), tmp_path / "grey.png")
     np.testing.assert_array_equal(read_grey(tmp_path / "grey.png"), grey)
@@ -240,7 +240,7 @@ def test_pictures_in_colour(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "red.png", None), mask > 0)
 
 
-def test_a_jpeg_mask_is_black_and_white_or_refused(tmp_path):
+def test_jpeg_mask_must_be_black_and_white(tmp_path):
     mask = np.zeros((64, 64), np.uint8)
     mask[10:30, 20:50] = 255
     write_picture(mask, tmp_path / "mask.jpg")

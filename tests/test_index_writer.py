@@ -1,4 +1,4 @@
-"""Writing into the index while others write, fail or are killed: nothing stays unjudged, nobody is locked out."""
+"""Writing to the index under concurrent writes, failures and kills."""
 
 import contextlib
 import shutil
@@ -41,15 +41,15 @@ def database(tmp_path) -> Path:
 
 @pytest.fixture
 def client(folder, database) -> FolderClient:
-    return opened(folder, database)
+    return open_client(folder, database)
 
 
-def opened(folder: Path, database: Path) -> FolderClient:
+def open_client(folder: Path, database: Path) -> FolderClient:
     return FolderClient(folder, database.parent / "segs", database)
 
 
 def write_copy(folder: Path) -> Path:
-    """A slice once more, under another SOPInstanceUID; returns the path of the original."""
+    """Add a copy of a slice under another SOPInstanceUID; return the path of the original."""
     original = min(folder.glob("*.dcm"))
     shutil.copyfile(original, folder / "z.dcm")
     change([folder / "z.dcm"], lambda dataset: setattr(dataset, "SOPInstanceUID", generate_uid()))
@@ -63,15 +63,15 @@ def count(client: FolderClient) -> int:
 
 @contextlib.contextmanager
 def writing(database: Path) -> Iterator[None]:
-    """Another connection that is in the middle of a transaction."""
+    """Hold a write transaction open on another connection."""
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
 
 
 @pytest.mark.parametrize("twin", [False, True])
-def test_r2_another_writer_neither_waits_for_pixels_nor_fails_the_scan(client, folder, database, monkeypatch, twin):
-    """R2: a commit between what a transaction read and what it writes was "database is locked" at once."""
+def test_r2_concurrent_writer_does_not_wait_for_pixels_nor_fail_the_scan(client, folder, database, monkeypatch, twin):
+    """R2: a commit between the read and the write of a transaction raised "database is locked" at once."""
     client.scan()
     if twin:
         shutil.copyfile(min(folder.glob("*.dcm")), folder / "z.dcm")
@@ -94,7 +94,7 @@ def test_r2_another_writer_neither_waits_for_pixels_nor_fails_the_scan(client, f
 
 
 class Killed(BaseException):
-    """Ends the process, as far as the code under test can tell."""
+    """Simulates the end of the process."""
 
 
 def kill_once(monkeypatch, method: str) -> pytest.MonkeyPatch:
@@ -106,13 +106,13 @@ def kill_once(monkeypatch, method: str) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("starts_again", [True, False])
-def test_r2_copies_are_left_out_by_the_next_scan_after_a_kill(client, folder, database, monkeypatch, starts_again):
-    """R2: between taking files in and looking for copies among them."""
+def test_r2_copies_are_excluded_by_the_next_scan_after_a_kill(client, folder, database, monkeypatch, starts_again):
+    """R2: killed after adding files and before searching for copies among them."""
     write_copy(folder)
     with monkeypatch.context() as broken, pytest.raises(Killed):
         kill_once(broken, "mark_copies")
         client.scan()
-    again = opened(folder, database) if starts_again else client
+    again = open_client(folder, database) if starts_again else client
     assert again.scan().added == 0
     assert count(again) == GRID.shape[0]
     assert [path.name for path, _ in again.index.problems()] == ["z.dcm"]
@@ -120,8 +120,8 @@ def test_r2_copies_are_left_out_by_the_next_scan_after_a_kill(client, folder, da
 
 
 @pytest.mark.parametrize("how", ["gone", "changed"])
-def test_r2_a_copy_is_taken_by_the_next_scan_after_a_kill(client, folder, database, monkeypatch, how):
-    """R2: between forgetting an original and judging its copies anew."""
+def test_r2_copy_is_used_by_the_next_scan_after_a_kill(client, folder, database, monkeypatch, how):
+    """R2: killed after removing an original and before checking its copies again."""
     original = write_copy(folder)
     client.scan()
     if how == "gone":
@@ -131,14 +131,14 @@ def test_r2_a_copy_is_taken_by_the_next_scan_after_a_kill(client, folder, databa
     with monkeypatch.context() as broken, pytest.raises(Killed):
         kill_once(broken, "renew")
         client.scan()
-    again = opened(folder, database)
+    again = open_client(folder, database)
     again.scan()
     assert again.index.problems() == []
     assert sum(number for _, number in again.index.series()) == GRID.shape[0] + (how == "changed")
 
 
-def test_r2_what_a_failed_scan_changed_is_told_by_the_next(client, folder, monkeypatch):
-    """R2: the catalog judges a series again whose number of instances stayed the same."""
+def test_r2_changes_of_a_failed_scan_are_reported_by_the_next(client, folder, monkeypatch):
+    """R2: the catalog checks a series again even if its number of instances is unchanged."""
     client.scan()
     client.index.take_changed_series()
     min(folder.glob("*.dcm")).touch()
@@ -149,8 +149,8 @@ def test_r2_what_a_failed_scan_changed_is_told_by_the_next(client, folder, monke
     assert len(client.index.take_changed_series()) == 1
 
 
-def test_r2_a_copy_stays_out_while_its_original_cannot_be_read(client, folder, monkeypatch):
-    """R2, S18: it is judged when the disk hands the files out again."""
+def test_r2_copy_stays_excluded_while_its_original_is_unreadable(client, folder, monkeypatch):
+    """R2, S18: it is checked again when the original can be read."""
     original = write_copy(folder)
     client.scan()
     (folder / "other").write_bytes(original.read_bytes())
@@ -168,8 +168,8 @@ def test_r2_a_copy_stays_out_while_its_original_cannot_be_read(client, folder, m
     assert count(client) == GRID.shape[0]
 
 
-def in_new_thread(call) -> Exception | None:
-    """What a call raises in a thread without a connection."""
+def error_in_new_thread(call) -> Exception | None:
+    """Return the exception that a call raises in a thread without a database connection."""
     raised: list[Exception] = []
 
     def run() -> None:
@@ -188,8 +188,8 @@ def in_new_thread(call) -> Exception | None:
 @pytest.mark.parametrize(
     "failure", ["unable to open database file", "out of memory", "database is locked", "disk I/O error"]
 )
-def test_s18_what_passes_is_no_damage(client, folder, monkeypatch, failure):
-    """S18: with no file descriptors left, the whole index was deleted; away folders would be forgotten."""
+def test_s18_transient_errors_do_not_reset_the_index(client, folder, monkeypatch, failure):
+    """S18: without free file descriptors, the whole index was deleted, and unmounted folders would be forgotten."""
     client.scan()
 
     def refuse(*_: object, **__: object):
@@ -197,7 +197,7 @@ def test_s18_what_passes_is_no_damage(client, folder, monkeypatch, failure):
 
     with monkeypatch.context() as broken:
         broken.setattr(index_database.sqlite3, "connect", refuse)
-        error = in_new_thread(client.index.series)
+        error = error_in_new_thread(client.index.series)
     assert isinstance(error, UserError)
     assert error.status == 503
     assert failure in str(error)
@@ -207,8 +207,8 @@ def test_s18_what_passes_is_no_damage(client, folder, monkeypatch, failure):
 
 
 @pytest.mark.parametrize("method", ["search_for_series", "left_out", "images"])
-def test_c7_a_failed_refresh_judges_what_changed_at_the_next(client, folder, monkeypatch, method):
-    """C7: the number of instances is the same, so that nothing else says so."""
+def test_c7_series_changed_during_a_failed_refresh_are_checked_by_the_next(client, folder, monkeypatch, method):
+    """C7: the number of instances is unchanged, so nothing else marks the series as changed."""
     client.scan()
     catalog = SeriesCatalog(client)
     catalog.refresh()
@@ -224,8 +224,8 @@ def test_c7_a_failed_refresh_judges_what_changed_at_the_next(client, folder, mon
     assert after.problem is not None
 
 
-def test_s15_sql_is_what_older_sqlite_understands(client):
-    """S15: SQLite 3.31 (Python 3.10 on Ubuntu 20.04) wants the target of ON CONFLICT named."""
+def test_s15_sql_is_supported_by_sqlite_3_31(client):
+    """S15: SQLite 3.31 (Python 3.10 on Ubuntu 20.04) needs a conflict target in ON CONFLICT."""
     statements: list[str] = []
     client.index._connection.set_trace_callback(statements.append)
     client.scan()
@@ -235,8 +235,8 @@ def test_s15_sql_is_what_older_sqlite_understands(client):
     assert not [one for one in statements if "RETURNING" in one or (one.startswith("UPDATE") and " FROM " in one)]
 
 
-def test_c5_an_instance_that_is_stored_while_the_index_is_locked_is_told(client, database, tmp_path, monkeypatch):
-    """C5: it was a bare sqlite3 error, 500, though the file was stored."""
+def test_c5_storing_while_the_index_is_locked_is_503(client, database, tmp_path, monkeypatch):
+    """C5: it was an unhandled sqlite3 error (500), although the file was stored."""
     monkeypatch.setattr(index_database, "_LOCK_TIMEOUT_SECONDS", 0.2)
     with serve_router(folder_router(client, tmp_path / "uploads")) as url:
         with writing(database):
@@ -249,15 +249,15 @@ def test_c5_an_instance_that_is_stored_while_the_index_is_locked_is_told(client,
         assert post(f"{url}/proxy/dicom", encoded(instance("seg"))).status_code == 200
 
 
-def large() -> Dataset:
+def large_instance() -> Dataset:
     dataset = instance("seg", SOPInstanceUID="1.2.3")
-    dataset.SeriesDescription = "x" * 60000  # too long for its VR, and taken all the same
+    dataset.SeriesDescription = "x" * 60000  # longer than its VR allows, but accepted
     return dataset
 
 
 @pytest.mark.parametrize(("harm", "status"), [("full", 507), ("damaged", 503)])
-def test_c5_an_instance_that_the_index_cannot_take_in_is_told(client, harm, status):
-    """C5: the disk is full, or the index damaged; it is taken in when that is over."""
+def test_c5_instance_that_cannot_be_indexed_is_reported_and_indexed_later(client, harm, status):
+    """C5: the disk is full or the index is damaged."""
     client.scan()
     connection = client.index._connection
     if harm == "full":
@@ -265,7 +265,7 @@ def test_c5_an_instance_that_the_index_cannot_take_in_is_told(client, harm, stat
     else:
         connection.execute("DROP TABLE images")
     with pytest.raises(UserError, match=r"Instance 1\.2\.3 is stored") as told:
-        client.store_instances([large()])
+        client.store_instances([large_instance()])
     assert told.value.status == status
     assert not connection.in_transaction
     connection.execute("PRAGMA max_page_count = 1000000")
@@ -277,8 +277,8 @@ def test_c5_an_instance_that_the_index_cannot_take_in_is_told(client, harm, stat
             client.index.forget([client.index.instances(client.index.series()[0][0]["0020000E"]["Value"][0])[0].path])
 
 
-def test_s3_whether_an_instance_is_there_is_looked_up(client):
-    """S3: each STOW read the whole table."""
+def test_s3_instance_lookup_uses_the_index(client):
+    """S3: each STOW-RS request scanned the whole table."""
     client.scan()
     statements: list[str] = []
     client.index._connection.set_trace_callback(statements.append)

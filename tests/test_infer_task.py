@@ -1,4 +1,4 @@
-"""The infer task: mask and attention map on the image's own grid, with the weights that serve."""
+"""The infer task: mask and attention map on the grid of the image, with the model version in use."""
 
 import contextlib
 import io
@@ -37,7 +37,7 @@ def task(info, store):
     return infer_task(info, store)
 
 
-def test_attention_map_lies_on_the_grid_of_the_image(task, store, chest):
+def test_attention_map_is_on_the_grid_of_the_image(task, store, chest):
     store.serve(store.manifests()[0]["version"])
     file, _ = task({**REQUEST, "image": str(chest), "attention": True})
     image, found = sitk.ReadImage(str(chest)), sitk.ReadImage(file)
@@ -50,7 +50,7 @@ def test_attention_map_lies_on_the_grid_of_the_image(task, store, chest):
     assert values.std() > 0
 
 
-def test_another_version_is_used_at_once(task, store, chest):
+def test_newly_served_version_is_used_at_once(task, store, chest):
     results = []
     for manifest in store.manifests():
         store.serve(manifest["version"])
@@ -60,8 +60,8 @@ def test_another_version_is_used_at_once(task, store, chest):
     assert not np.array_equal(*results)
 
 
-def test_the_answer_names_the_version_that_made_the_mask(task, store, chest, monkeypatch):
-    """Also when another one is published while the run goes on."""
+def test_reports_the_version_that_made_the_mask(task, store, chest, monkeypatch):
+    """Even if another version is published during the run."""
     before, after = (manifest["version"] for manifest in store.manifests())
     store.serve(before)
     mask_transforms = task.post_transforms
@@ -71,13 +71,13 @@ def test_the_answer_names_the_version_that_made_the_mask(task, store, chest, mon
     assert params["model_version"] == before
 
 
-def test_without_weights_nothing_is_predicted(info, tmp_path, chest):
+def test_inference_without_weights_is_refused(info, tmp_path, chest):
     task = infer_task(info, ModelStore(tmp_path / "empty"))
     with pytest.raises(UserError, match="no trained model"):
         task({**REQUEST, "image": str(chest)})
 
 
-def test_weights_of_another_network_are_told(info, store, chest):
+def test_weights_of_another_network_are_refused(info, store, chest):
     task = infer_task(info | {"network": info["network"] | {"channels": [4, 6]}}, store)
     version = store.manifests()[0]["version"]
     store.serve(version)
@@ -85,8 +85,8 @@ def test_weights_of_another_network_are_told(info, store, chest):
         task({**REQUEST, "image": str(chest)})
 
 
-def test_a_network_that_gives_no_numbers_is_an_error_and_no_empty_mask(task, store, chest, info, tmp_path):
-    """S7: NaN weights gave 0 voxels, 200, no warning."""
+def test_s7_nan_output_is_an_error(task, store, chest, info, tmp_path):
+    """S7: NaN weights gave an empty mask with 200 and no warning."""
     network = AttentionResidualUNet(**info["network"])
     torch.nn.init.constant_(network.head.conv.bias, float("nan"))
     torch.save({"model": network.state_dict()}, tmp_path / "nan.pt")
@@ -100,8 +100,8 @@ def test_a_network_that_gives_no_numbers_is_an_error_and_no_empty_mask(task, sto
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers_are_refused(info, tmp_path, value):
-    """S7: for an upload and for what a training made."""
+def test_s7_non_finite_weights_are_refused(info, tmp_path, value):
+    """S7: for uploaded and for trained weights."""
     network = AttentionResidualUNet(**info["network"])
     torch.save(network.state_dict(), tmp_path / "good.pt")
     check_usable(network, tmp_path / "good.pt")
@@ -116,8 +116,8 @@ def test_weights_that_are_no_numbers_are_refused(info, tmp_path, value):
             check_usable(network, tmp_path / "bad.pt")
 
 
-def test_damaged_weights_are_replaced_by_their_parent_and_the_answer_says_which(task, store, chest):
-    """S14: flipped bits were served unnoticed."""
+def test_s14_damaged_weights_fall_back_to_their_parent(task, store, chest):
+    """S14: weights with flipped bits were served unnoticed."""
     first, second = (manifest["version"] for manifest in store.manifests())
     store.serve(first)
     child = store.keep(store.weights(second), {})
@@ -132,7 +132,7 @@ def test_damaged_weights_are_replaced_by_their_parent_and_the_answer_says_which(
     assert child in store.serving().problem
 
 
-def test_the_picture_shows_a_row_for_each_of_the_largest_lesions():
+def test_attention_picture_has_a_row_for_each_of_the_largest_lesions():
     mask = np.zeros((40, 40, 20), np.uint8)
     mask[5:12, 5:12, 3:6] = 1
     mask[25:30, 20:26, 12:14] = 1
@@ -141,23 +141,23 @@ def test_the_picture_shows_a_row_for_each_of_the_largest_lesions():
     assert Image.open(io.BytesIO(png)).size == (4 * PANEL_PX, BAR_PX + 2 * (BAR_PX + PANEL_PX))
 
 
-def test_the_picture_keeps_millimetres_and_sides():
+def test_attention_picture_keeps_aspect_ratio_and_sides():
     """Voxels are twice as long from front to back: 40 × 20 of them are a square, at the right of the picture."""
     hu = np.full((80, 40, 3), -1000)
     mask, attention = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, np.float32)
     mask[40:80, 0:20, 1] = 1
     attention[40:80, 0:20, 1] = 1
     picture = np.array(Image.open(io.BytesIO(attention_picture(hu, mask, attention, (1, 2, 3)))))
-    mapped = picture[2 * BAR_PX :, PANEL_PX : 2 * PANEL_PX]  # of the whole slice
-    rows, columns = np.nonzero(mapped[..., 0] > mapped[..., 2])  # reddish: high attention
+    mapped = picture[2 * BAR_PX :, PANEL_PX : 2 * PANEL_PX]  # map of the whole slice
+    rows, columns = np.nonzero(mapped[..., 0] > mapped[..., 2])  # red: high attention
     half = PANEL_PX // 2
     found = rows.min(), rows.max(), columns.min(), columns.max()
     assert np.abs(np.subtract(found, (0, half, half, PANEL_PX))).max() <= 8
 
 
 @pytest.mark.parametrize("usable_before", [True, False])
-def test_c5_a_series_that_becomes_unusable_meanwhile_does_not_lose_its_mask(monkeypatch, usable_before):
-    """C5: another file was copied into the folder while the model ran: 422, and the mask stayed on the disk."""
+def test_c5_series_that_becomes_unusable_during_inference_keeps_its_mask(monkeypatch, usable_before):
+    """C5: a file added to the folder during inference gave 422 and left the mask on the disk."""
     usable = [usable_before]
 
     class Store:

@@ -1,4 +1,4 @@
-"""Small volumes together give what each gives alone."""
+"""Small volumes in a batch get the same result as alone."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ PREPROCESSING = load_info()["preprocessing"]
 
 
 def crops():
-    """Five crops of four sizes, of which a whole scan is one."""
+    """Return five crops of four sizes, one of them a whole scan."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(20, 14, 5), (90, 70, 300), (20, 14, 7), (33, 40, 3), (12, 13, 4)]
     return [
@@ -21,7 +21,7 @@ def crops():
     ]
 
 
-def test_batches_are_padded_to_one_side_and_split_again():
+def test_batches_are_padded_and_split_again():
     given, seen = crops(), []
     for batch in crop_batches(given, PREPROCESSING):
         channels, width, height, slices = batch.volume.shape
@@ -29,14 +29,14 @@ def test_batches_are_padded_to_one_side_and_split_again():
         assert width == height
         assert width % 16 == 0
         assert slices == sum(crop.image.shape[2] for crop in batch.crops)
-        middle = batch.volume[channels // 2]  # the slice itself
+        middle = batch.volume[channels // 2]  # channel of the slice itself
         for crop, part in zip(batch.crops, batch.split(middle), strict=True):
             assert torch.equal(part, crop.image)
         seen += batch.crops
     assert sorted(map(id, seen)) == sorted(map(id, given))
 
 
-def test_a_crop_has_the_same_probability_in_a_batch_as_alone():
+def test_crop_has_the_same_probability_in_a_batch_as_alone():
     torch.manual_seed(0)
     network = AttentionResidualUNet(in_channels=len(PREPROCESSING["slice_offsets_mm"]), channels=(4, 8)).eval()
     first, _, second, *_ = crops()

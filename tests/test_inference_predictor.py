@@ -1,4 +1,4 @@
-"""The predictor: one way from weights to a mask, whoever asks, and weights loaded only when they change."""
+"""The predictor shared by the server and the commands; weights are reloaded only when they change."""
 
 import dataclasses
 
@@ -27,14 +27,14 @@ def chest(tmp_path):
 
 @pytest.fixture
 def serving(store):
-    """The weights file of the version that serves."""
+    """Return the weights file of the version in use."""
     store.serve(store.manifests()[0]["version"])
     return store.serving_weights()
 
 
 @pytest.fixture
 def marking(info, serving, chest):
-    """Settings with which the untrained network marks a part of the chest, and nothing is filtered."""
+    """Return settings with which the untrained network marks a part of the chest, without filters."""
     predictor = Predictor.from_file(serving, ModelDescription.from_info(info))
     data = predictor.read({"image": chest})
     first, last = data["lung_slices"]
@@ -44,7 +44,7 @@ def marking(info, serving, chest):
 
 
 @pytest.mark.parametrize("crf", [False, True])
-def test_the_server_and_a_command_make_the_same_mask(marking, store, serving, chest, crf):
+def test_server_and_command_make_the_same_mask(marking, store, serving, chest, crf):
     info = marking
     info["config"]["infer"] |= {"crf": crf, "crf_max_voxels": 5000}
     file, _ = infer_task(info, store)({**REQUEST, "image": str(chest)})
@@ -57,7 +57,7 @@ def test_the_server_and_a_command_make_the_same_mask(marking, store, serving, ch
     np.testing.assert_array_equal(content.predict(chest), mask)
 
 
-def test_variants_are_the_masks_of_runs_of_their_own(marking, serving, chest):
+def test_variants_equal_separate_runs(marking, serving, chest):
     predictor = Predictor.from_file(serving, ModelDescription.from_info(marking))
     options = predictor.model.options
     variants = [options, options.model_copy(update={"min_confidence": 1.0}), options]
@@ -68,7 +68,7 @@ def test_variants_are_the_masks_of_runs_of_their_own(marking, serving, chest):
     assert (masks[0] == masks[2]).all()
 
 
-def test_a_change_that_changes_nothing_makes_the_same_mask(marking, serving, chest):
+def test_identity_change_gives_the_same_mask(marking, serving, chest):
     predictor = Predictor.from_file(serving, ModelDescription.from_info(marking))
     options = predictor.model.options
     assert predictor.predict(chest).any()
@@ -76,7 +76,7 @@ def test_a_change_that_changes_nothing_makes_the_same_mask(marking, serving, che
     np.testing.assert_array_equal(changed, predictor.predict(chest))
 
 
-def test_weights_are_loaded_when_they_change_and_only_then(info, store, serving):
+def test_weights_are_reloaded_only_when_they_change(info, store, serving):
     predictor = serving_predictor(info, store)
     first = predictor.load("cpu")
     assert predictor.load("cpu") is first
@@ -90,7 +90,7 @@ def test_weights_are_loaded_when_they_change_and_only_then(info, store, serving)
 
 def test_any_network_can_be_described(info, serving, chest):
     class Dense(torch.nn.Module):
-        """Marks what is denser than -300 HU."""
+        """Marks voxels denser than -300 HU."""
 
         stride = 16
 
@@ -114,7 +114,7 @@ def test_any_network_can_be_described(info, serving, chest):
         Predictor.from_file(serving, model)
 
 
-def test_output_that_is_not_finite_is_an_error(info, tmp_path, chest):
+def test_non_finite_output_is_an_error(info, tmp_path, chest):
     model = ModelDescription.from_info(info)
     network = model.network()
     torch.nn.init.constant_(network.head.conv.bias, float("nan"))
@@ -123,8 +123,8 @@ def test_output_that_is_not_finite_is_an_error(info, tmp_path, chest):
         Predictor.from_file(tmp_path / "nan.pt", model).predict(chest)
 
 
-def test_scores_are_made_with_the_views_of_inference(info, store, serving, chest, tmp_path):
-    """They were made with one view whatever ``views`` was."""
+def test_scoring_uses_the_views_of_inference(info, store, serving, chest, tmp_path):
+    """Scoring used one view whatever ``views`` was."""
     found, passes = {}, {}
     for views in (1, 4):
         info["config"]["infer"]["views"] = views

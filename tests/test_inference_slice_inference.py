@@ -1,4 +1,4 @@
-"""infer_slices: slices without lung are skipped, views are averaged where needed, and a hook sees each pass."""
+"""infer_slices: skips slices without lung, averages views where needed, and calls a hook before each pass."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from lib.inference.slice_inference import infer_slices
 from lib.networks import AttentionResidualUNet
 
 
-def test_slices_without_lung_cost_nothing():
+def test_slices_without_lung_are_skipped():
     class Counting(AttentionResidualUNet):
         slices = 0
 
@@ -27,9 +27,9 @@ def test_slices_without_lung_cost_nothing():
     torch.testing.assert_close(logits[..., 5], alone, rtol=1e-4, atol=1e-4)
 
 
-def test_views_are_averaged_where_the_first_shows_something():
-    class Lopsided(torch.nn.Module):
-        """Marks the left half of what it sees, as far as there is something."""
+def test_views_are_averaged_where_the_first_finds_something():
+    class LeftHalf(torch.nn.Module):
+        """Marks the left half of the non-empty part of its input."""
 
         stride = 4
 
@@ -43,28 +43,29 @@ def test_views_are_averaged_where_the_first_shows_something():
 
     volume = torch.zeros(1, 8, 8, 2)
     volume[..., 1] = 1
-    once, _ = infer_slices(Lopsided(), volume, (0, 2), batch_size=2)
-    twice, _ = infer_slices(Lopsided(), volume, (0, 2), batch_size=2, views=2)
+    once, _ = infer_slices(LeftHalf(), volume, (0, 2), batch_size=2)
+    twice, _ = infer_slices(LeftHalf(), volume, (0, 2), batch_size=2, views=2)
     assert (once[0, :4, :, 1] == 3).all()
     torch.testing.assert_close(twice[..., 1], torch.zeros(1, 8, 8), atol=1e-5, rtol=0)  # 0.5 on either side
     assert torch.equal(twice[..., 0], once[..., 0])
-    beneath = torch.cat([torch.full_like(volume, -1), volume, torch.full_like(volume, 2)])  # seen of three slices
+    # three channels: each slice between its neighbours
+    beneath = torch.cat([torch.full_like(volume, -1), volume, torch.full_like(volume, 2)])
     seen = []
 
-    class Recording(Lopsided):
+    class Recording(LeftHalf):
         def forward(self, image, return_attention=False):
             seen.append(image[:, :, 0, 0].tolist())
             return super().forward(image[:, 1:2], return_attention)
 
     infer_slices(Recording(), beneath, (1, 2), batch_size=2, views=2)
-    assert seen == [[[-1, 1, 2]], [[2, 1, -1]]], "what lies above and below is turned over too"
-    four, _ = infer_slices(Lopsided(), volume, (0, 2), batch_size=1, views=4)
+    assert seen == [[[-1, 1, 2]], [[2, 1, -1]]], "neighbouring slices are flipped too"
+    four, _ = infer_slices(LeftHalf(), volume, (0, 2), batch_size=1, views=4)
     torch.testing.assert_close(four, twice)
 
 
-def test_only_the_surroundings_of_what_was_found_are_looked_at_again():
+def test_further_views_see_only_the_neighbourhood_of_findings():
     class Finding(torch.nn.Module):
-        """As sure as the image is bright; notes how much it sees."""
+        """Predicts the brightness as logit and records the sizes of its inputs."""
 
         stride = 8
 
@@ -75,7 +76,7 @@ def test_only_the_surroundings_of_what_was_found_are_looked_at_again():
 
         def forward(self, image, return_attention=False):
             self.seen.append(tuple(image.shape[2:]))
-            logits = image[:, :1] * (1 + len(self.seen))  # each look is surer than the last
+            logits = image[:, :1] * (1 + len(self.seen))  # each view is more confident than the last
             return (logits, []) if return_attention else logits
 
     volume = torch.full((1, 256, 256, 1), -4.0)
@@ -86,17 +87,17 @@ def test_only_the_surroundings_of_what_was_found_are_looked_at_again():
     assert network.seen[0] == (256, 256)
     assert sorted(network.seen[1:]) == [(32, 32), (48, 48), (48, 96)]
     bright = volume[0] > 0
-    assert (found[0][bright] > 6.5).all()  # the mean with a surer look; the first alone says 6
+    assert (found[0][bright] > 6.5).all()  # mean with a more confident view; the first view alone gives 6
     far = torch.nn.functional.max_pool2d(bright[None, ..., 0].float(), 65, 1, 32)[0] == 0
-    assert (found[0, ..., 0][far] == -8).all()  # as the first look left it
+    assert (found[0, ..., 0][far] == -8).all()  # as the first view left it
 
 
-def test_the_hook_sees_each_forward_pass_and_can_cancel():
+def test_hook_runs_before_each_forward_pass_and_can_cancel():
     network = AttentionResidualUNet(channels=(4, 8)).eval()
     volume = torch.randn(1, 32, 32, 6)
     seen = []
     infer_slices(network, volume, (1, 6), batch_size=2, before_pass=lambda done, total: seen.append((done, total)))
-    assert seen == [(0, 5), (0, 5), (2, 5), (2, 5), (4, 5)]  # a CPU takes the slices of a batch one by one
+    assert seen == [(0, 5), (0, 5), (2, 5), (2, 5), (4, 5)]  # a CPU processes the slices of a batch one by one
 
     def cancel(done, total):
         if done >= 2:

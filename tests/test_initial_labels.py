@@ -1,4 +1,4 @@
-"""What others have marked becomes the initial label, where it lies in the patient."""
+"""Initial labels from annotations made elsewhere, at the right position in the patient."""
 
 import copy
 
@@ -32,7 +32,7 @@ def scan(request, tmp_path):
 
 
 @pytest.mark.parametrize(("make", "read"), [(segmentation, dicom_seg), (structure_set, rtstruct)])
-def test_our_own_objects_come_back_voxel_for_voxel(scan, tmp_path, make, read):
+def test_objects_of_this_app_are_read_back_voxel_for_voxel(scan, tmp_path, make, read):
     regions = read.read_regions(scan.store(make, tmp_path / "object.dcm"), scan.grid)
     assert [region.name for region in regions] == ["lung_tumor"]
     found = choose(regions, RULES)
@@ -41,7 +41,7 @@ def test_our_own_objects_come_back_voxel_for_voxel(scan, tmp_path, make, read):
     assert found.GetOrigin() == scan.image.GetOrigin()
 
 
-def test_frames_go_where_they_lie_whatever_their_order(scan, tmp_path):
+def test_frames_are_placed_by_position_in_any_order(scan, tmp_path):
     path = scan.store(segmentation, tmp_path / "seg.dcm")
     change([path], _shuffle)
     (region,) = dicom_seg.read_regions(path, scan.grid)
@@ -58,7 +58,7 @@ def _shuffle(seg):
     seg.PerFrameFunctionalGroupsSequence = [seg.PerFrameFunctionalGroupsSequence[place] for place in order]
 
 
-def test_segments_of_one_kind_are_joined_and_fractions_count_from_half(scan, tmp_path):
+def test_segments_of_one_kind_are_merged_and_fractions_are_thresholded_at_half(scan, tmp_path):
     two = np.stack([corner(), np.roll(corner(), 3, axis=1)], axis=-1).astype(np.uint8)
     path = scan.foreign_seg(tmp_path / "seg.dcm", two, ["Segment 1", "Segment 2"])
     assert np.array_equal(voxels(choose(dicom_seg.read_regions(path, scan.grid), RULES)), two.max(-1))
@@ -67,7 +67,7 @@ def test_segments_of_one_kind_are_joined_and_fractions_count_from_half(scan, tmp
     assert np.array_equal(voxels(choose(dicom_seg.read_regions(path, scan.grid), RULES)), corner())
 
 
-def test_a_seg_on_another_grid_is_refused(scan, tmp_path):
+def test_seg_on_another_grid_is_refused(scan, tmp_path):
     path = scan.store(segmentation, tmp_path / "seg.dcm")
 
     def move(seg):
@@ -81,7 +81,7 @@ def test_a_seg_on_another_grid_is_refused(scan, tmp_path):
         region.mask()
 
 
-def test_a_contour_within_another_is_a_hole_a_point_is_left_out_and_one_off_the_slices_is_refused(scan, tmp_path):
+def test_inner_contour_is_a_hole_a_point_is_ignored_and_a_contour_between_slices_is_refused(scan, tmp_path):
     mask = np.zeros(SHAPE, np.uint8)
     mask[4, 3:12, 4:16] = 1
     inner = np.zeros(SHAPE, np.uint8)
@@ -120,7 +120,7 @@ def region(name, *codes):
         (["Lung_L", "Esophagus"], None),
     ],
 )
-def test_regions_are_chosen_or_asked_about(there, chosen):
+def test_regions_are_chosen_or_need_a_choice(there, chosen):
     regions = [region(name) for name in there]
     if chosen is None:
         with pytest.raises(UserError, match=there[0]):
@@ -130,7 +130,7 @@ def test_regions_are_chosen_or_asked_about(there, chosen):
     assert [one.name for one in select(regions, RULES, [there[-1].upper()])] == [there[-1]]
 
 
-def test_an_old_code_counts_as_its_successor():
+def test_retired_code_equals_its_successor():
     assert select([region("A", "SRT:M-03010"), region("B", "SCT:39607008")], RULES)[0].name == "A"
 
 
@@ -141,7 +141,7 @@ def datastore_of(folder, tmp_path):
     return datastore
 
 
-def test_it_becomes_the_initial_label_once_and_counts_for_nothing_else(tmp_path):
+def test_initial_label_is_created_once_and_is_not_counted_as_labelled(tmp_path):
     scan = Scan(tmp_path / "dicom")
     scan.store(structure_set, scan.folder / "rt.dcm")
     (scan.folder / "broken.dcm").write_bytes(scan.store(segmentation, tmp_path / "seg.dcm").read_bytes()[:3000])
@@ -159,7 +159,7 @@ def test_it_becomes_the_initial_label_once_and_counts_for_nothing_else(tmp_path)
     assert "initial" not in datastore.labels.current(scan.uid)
 
 
-def test_none_for_a_series_with_a_final_label_and_a_question_is_noted(tmp_path):
+def test_no_initial_label_for_a_labelled_series_and_ambiguity_is_a_warning(tmp_path):
     scan = Scan(tmp_path / "dicom")
     both = np.stack([corner(), corner()], axis=-1)
     scan.foreign_seg(scan.folder / "seg.dcm", both, ["GTV-1", "GTV-2"])
@@ -176,7 +176,7 @@ def test_none_for_a_series_with_a_final_label_and_a_question_is_noted(tmp_path):
     assert list(datastore.labels.current(scan.uid)) == ["final"]
 
 
-def test_two_of_four_readers(tmp_path):
+def test_lidc_agreement_of_two_of_four_readers(tmp_path):
     scan = Scan(tmp_path / "ct")
     header = dcmread(sorted_slices(scan.folder)[4], stop_before_pixels=True)
 
@@ -208,14 +208,14 @@ def test_two_of_four_readers(tmp_path):
         ("lidc-idri-0001", lidc_xml, "069.xml", "lidc-idri-0001_nodule_ge2readers.nii.gz"),
     ],
 )
-def test_real_ones_as_others_rasterised_them(shared_data, folder, read, file, truth):
+def test_real_annotations_match_reference_masks(shared_data, folder, read, file, truth):
     slices = [path for path in sorted((shared_data / folder).rglob("*.dcm")) if "47.35" not in path.parent.name]
     grid = VoxelGrid.from_image(read_volume(slices))
     found = voxels(choose(read.read_regions(next((shared_data / folder).glob(file)), grid), RULES))
     assert np.array_equal(found, voxels(sitk.ReadImage(str(shared_data / "masks" / truth))) > 0)
 
 
-def test_what_was_made_of_our_own_label_does_not_come_back(tmp_path):
+def test_exported_label_is_not_imported_as_initial_label(tmp_path):
     scan = Scan(tmp_path / "dicom")
     datastore = datastore_of(scan.folder, tmp_path)
     label = tmp_path / "label.nii.gz"

@@ -1,4 +1,4 @@
-"""What a person changed of the prediction is counted against that very prediction, or not at all."""
+"""Changes of a label are counted against the prediction it was made from, or not at all."""
 
 from dataclasses import asdict
 
@@ -77,7 +77,7 @@ def submit(datastore, image, tmp_path):
     return submit
 
 
-def test_changes_are_against_the_version_that_the_viewer_names(predict, submit):
+def test_changes_are_counted_against_the_version_named_by_the_viewer(predict, submit):
     predict(mask(A, B), "v1", threshold=0.5)
     predict(mask(C), "v2")
     info = submit(mask(B, C), model_version="v1")
@@ -86,7 +86,7 @@ def test_changes_are_against_the_version_that_the_viewer_names(predict, submit):
     assert submit(mask(C), model_version="v2")["changes"] == {"added": 0, "removed": 0, "kept": 1}
 
 
-def test_the_last_prediction_of_a_version_counts(predict, submit):
+def test_latest_prediction_of_a_version_is_used(predict, submit):
     predict(mask(A), "v1", threshold=0.9)
     predict(mask(A, B), "v1", threshold=0.1)
     assert submit(mask(A, B), model_version="v1")["changes"]["kept"] == 2
@@ -96,7 +96,7 @@ def test_the_last_prediction_of_a_version_counts(predict, submit):
     assert info["settings"] == {"threshold": 0.9}
 
 
-def test_slicer_names_no_version_but_itself(predict, submit):
+def test_prediction_is_found_by_client_id(predict, submit):
     predict(mask(A), "v1", client_id="reader")
     predict(mask(B), "v2", client_id="other")
     info = submit(mask(A, C), client_id="reader")
@@ -106,7 +106,7 @@ def test_slicer_names_no_version_but_itself(predict, submit):
     assert submit(mask(A))["changes"] is None
 
 
-def test_without_a_prediction_nothing_is_claimed(predict, submit):
+def test_changes_are_unknown_without_a_prediction(predict, submit):
     drawn = submit(mask(A), model_version=None, client_id="reader")
     assert drawn["changes"] is drawn["model_version"] is None
     unknown = submit(mask(A), model_version="v9")
@@ -115,13 +115,13 @@ def test_without_a_prediction_nothing_is_claimed(predict, submit):
 
 
 @pytest.mark.parametrize("strange", [{"changes": {"added": 0}}, {"model_version": ["v1"]}, {"client_id": {"a": 1}}])
-def test_what_a_client_claims_is_not_believed(predict, submit, strange):
+def test_facts_claimed_by_a_client_are_ignored(predict, submit, strange):
     predict(mask(A), "v1", client_id="reader")
     info = submit(mask(A), **strange)
     assert info["changes"] is info["model_version"] is None
 
 
-def test_a_damaged_prediction_costs_no_label(datastore, predict, submit):
+def test_damaged_prediction_does_not_prevent_saving_a_label(datastore, predict, submit):
     predict(mask(A), "v1")
     for path in (datastore.predictions._folder).rglob("*.nrrd"):
         path.write_bytes(b"junk")
@@ -129,8 +129,8 @@ def test_a_damaged_prediction_costs_no_label(datastore, predict, submit):
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_damaged_prediction_hides_no_other_and_is_never_counted(datastore, image, predict, submit, kind):
-    """S15: of a file of the cache in any state, nothing wrong is said."""
+def test_s15_damaged_prediction_is_never_counted_and_hides_no_other(datastore, image, predict, submit, kind):
+    """S15: a damaged file in the cache never leads to wrong counts."""
     rng = np.random.default_rng(0)
     damaged, whole = ((rng.random(GRID.shape) < 0.5).astype(np.uint8) for _ in range(2))
     predict(damaged, "v1")
@@ -142,20 +142,20 @@ def test_a_damaged_prediction_hides_no_other_and_is_never_counted(datastore, ima
     predict(damaged, "v1")
 
 
-def test_keeping_a_prediction_never_fails(datastore, image, tmp_path):
-    """C12: a UserError passed through: the image had gone meanwhile."""
+def test_c12_keeping_a_prediction_never_raises(datastore, image, tmp_path):
+    """C12: a UserError was raised if the image had been removed meanwhile."""
     datastore.keep_prediction("1.2.3", tmp_path / "no.nrrd", model_version="v1", client_id=None, settings={})
     datastore.keep_prediction(image, tmp_path / "no.nrrd", model_version="v1", client_id=None, settings={})
 
 
-def test_a_prediction_on_other_slices_does_not_count(tmp_path):
+def test_prediction_on_another_grid_is_not_used(tmp_path):
     store = PredictionStore(tmp_path)
     store.keep(Prediction("1.2", "former", "v1", None, {}), sitk.GetImageFromArray(mask(A)))
     assert store.find("1.2", "now", model_version="v1") is None
     assert store.find("1.2", "former", model_version="v1") is not None
 
 
-def test_disk_use_is_bounded_and_the_newest_stay(tmp_path):
+def test_size_is_limited_and_the_newest_are_kept(tmp_path):
     store = PredictionStore(tmp_path, max_bytes=20_000)
     noise = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 2, (30, 64, 64)).astype(np.uint8))
     for number in range(6):
@@ -167,7 +167,7 @@ def test_disk_use_is_bounded_and_the_newest_stay(tmp_path):
     assert len(files) == 1 or sum(path.stat().st_size for path in files) <= 20_000
 
 
-def test_the_list_says_what_was_changed(datastore, image, predict, submit):
+def test_list_shows_the_changes(datastore, image, predict, submit):
     predict(mask(A, B), "v1")
     submit(mask(A), model_version="v1")
     submit(mask(A), model_version="v9")

@@ -1,4 +1,4 @@
-"""C4: what a client says of a label never overwrites what the server found, and breaks nothing that reads it."""
+"""C4: metadata sent by a client never overwrites what the server found out, and breaks no reader."""
 
 import numpy as np
 import pytest
@@ -59,13 +59,13 @@ def test_c4_params_sent_with_a_label_do_not_overwrite_facts(labelled):
     assert (info["voxels"], info["changes"], info["user"], info["note"]) == (1, None, "ada", "n")
     assert info["grid"] != "other"
     assert not {"source", "slices", "restored", "settings", "number", "time"} & info.keys()
-    assert info["client"]["changes"] == {"x": 1}, "what was sent is not lost"
+    assert info["client"]["changes"] == {"x": 1}, "what the client sent is kept"
     assert shown(info)["seen"] == "yes"
     assert shown(info)["voxels"] == 1
 
 
 @pytest.mark.parametrize("name", [*FACTS, "model_version", "client"])
-def test_c4_a_note_does_not_overwrite_facts(labelled, name):
+def test_c4_note_does_not_overwrite_facts(labelled, name):
     datastore, image = labelled
     before = datastore.labels.latest(image, "final").info
     datastore.note_label(image, "final", {name: FACTS.get(name, "x"), "annotator": "Bob"}, "bob")
@@ -77,7 +77,7 @@ def test_c4_a_note_does_not_overwrite_facts(labelled, name):
     assert {name, "second"} <= datastore.labels.latest(image, "final").info["client"].keys()
 
 
-def test_c4_wrong_types_are_not_taken_for_what_is_known():
+def test_c4_values_of_wrong_type_are_stored_as_client_data():
     said = said_with_label({"annotator": {"a": 1}, "note": 5, "model_version": ["v"], "client_id": "x" * 10**5})
     assert said.keys() == {"client"}
     assert said_later({"client": {"client": 1}}, {"client": "junk"}) == {"client": {"client": {"client": 1}}}
@@ -87,7 +87,7 @@ BAD = [{"x": 1}, [], "text", 7, {"added": "1", "removed": 0, "kept": 0}, {"added
 
 
 @pytest.mark.parametrize("changes", BAD, ids=str)
-def test_c4_records_of_before_do_not_break_what_reads_them(labelled, changes):
+def test_c4_malformed_records_do_not_break_readers(labelled, changes):
     datastore, image = labelled
     bad = {"changes": changes, "model_version": 5, "annotator": ["x"], "source": [], "voxels": None}
     datastore.labels.update_info(image, "final", lambda known: bad)
@@ -102,7 +102,7 @@ def test_c4_records_of_before_do_not_break_what_reads_them(labelled, changes):
     InitialLabels(datastore, datastore._settings.info["imports"]).look_now()
 
 
-def test_a_record_without_a_model_is_manual():
+def test_c4_record_without_a_model_is_manual():
     assert (
         Provenance.of_label(LabelRecord("1.2", 1, "final", 0.0, "a", {"changes": {"x": 1}})).algorithm_type == "MANUAL"
     )

@@ -1,4 +1,4 @@
-"""Labels are told by the names of their segments, as 3D Slicer and its MONAI Label module write and send them."""
+"""Labels are identified by the names of their segments, as written and sent by 3D Slicer and its MONAI Label module."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ TUMOR, NODE = box((1, 2, 3), (3, 5, 5)), box((4, 1, 8), (5, 4, 11))
 
 
 def seg_nrrd(path: Path, layers: list[np.ndarray], segments: list[dict[str, object]]) -> Path:
-    """As Slicer 5 saves a segmentation node: pixels column first, one component for each layer."""
+    """Write a segmentation as 3D Slicer 5 does: columns first, one component for each layer."""
     header = {
         "space": "left-posterior-superior",
         "kinds": ["domain"] * 3,
@@ -56,18 +56,18 @@ def found(path: Path, image_path: Path, **sent) -> np.ndarray:
     return sitk.GetArrayFromImage(read_label(path, image_path, LABELS, **sent))
 
 
-def test_the_header_names_the_values(image_path, tmp_path):
+def test_header_assigns_values_to_labels(image_path, tmp_path):
     segments = [
         {"Name": "Lymph node", "Layer": 0, "LabelValue": 1},
         {"Name": "Lung Tumour", "Layer": 0, "LabelValue": 7},
-        {"Name": "Segment_3", "Layer": 0, "LabelValue": 3},  # without a voxel
+        {"Name": "Segment_3", "Layer": 0, "LabelValue": 3},  # segment without voxels
     ]
     path = seg_nrrd(tmp_path / "a.seg.nrrd", [7 * TUMOR + NODE], segments)
     wrong = [{"name": "lung_tumor", "idx": 1}]
     assert np.array_equal(found(path, image_path, label_info=wrong), TUMOR + 2 * NODE)
 
 
-def test_segments_that_overlap_lie_in_layers(image_path, tmp_path):
+def test_overlapping_segments_are_in_layers(image_path, tmp_path):
     both = NODE | box((4, 1, 6), (5, 3, 9))
     segments = [
         {"Name": "lung_tumor", "Layer": 0, "LabelValue": 1},
@@ -94,12 +94,12 @@ def test_older_files_have_a_layer_for_each_segment(image_path, tmp_path):
         ([TUMOR, NODE], [], "must name its segments"),
     ],
 )
-def test_what_has_no_known_name_is_refused(image_path, tmp_path, layers, segments, sentence):
+def test_unknown_names_are_refused(image_path, tmp_path, layers, segments, sentence):
     with pytest.raises(UserError, match=sentence):
         found(seg_nrrd(tmp_path / "a.seg.nrrd", layers, segments), image_path)
 
 
-def test_label_info_names_the_values_of_a_file_without_names(image_path, tmp_path):
+def test_label_info_assigns_values_of_a_file_without_names(image_path, tmp_path):
     path = tmp_path / "label.nii.gz"
     label = sitk.GetImageFromArray(2 * TUMOR + NODE)
     label.CopyInformation(sitk.ReadImage(str(image_path)))
@@ -114,13 +114,13 @@ def test_label_info_names_the_values_of_a_file_without_names(image_path, tmp_pat
     [
         ([{"name": "lung_tumor"}], [1], {1: 1}),
         ([{"name": "lung_tumor", "idx": 3}], [3], {3: 1}),
-        # Slicer counted a helper segment in idx, but left it out of the file:
+        # Slicer counted a helper segment in idx, but omitted it from the file:
         ([{"name": "lung_tumor", "idx": 2}], [1], {1: 1}),
         ([{"name": "lymph_node", "idx": 2}, {"name": "lung_tumor", "idx": 3}], [1, 2], {1: 2, 2: 1}),
         ([{"name": "vessel", "idx": 1}, {"name": "lung_tumor", "idx": 2}], [2], {2: 1}),
     ],
 )
-def test_label_info_is_read_by_idx_or_by_order(info, values, expected):
+def test_label_info_is_matched_by_idx_or_order(info, values, expected):
     assert values_by_label_info(info, values, LABELS) == expected
 
 
@@ -139,13 +139,13 @@ def test_label_info_is_read_by_idx_or_by_order(info, values, expected):
         ([{"name": "lung_tumor", "idx": [1]}], [1], "must be a list"),
     ],
 )
-def test_label_info_that_does_not_fit_is_refused(info, values, sentence):
+def test_inconsistent_label_info_is_refused(info, values, sentence):
     with pytest.raises(UserError, match=sentence):
         values_by_label_info(info, values, LABELS)
 
 
 @pytest.mark.parametrize("name", ["lung_tumor", "Lung tumor", "LUNG-TUMOUR", " lung  tumor "])
-def test_obvious_variants_of_a_name(name):
+def test_spelling_variants_are_accepted(name):
     assert label_value(name, LABELS) == 1
 
 

@@ -1,4 +1,4 @@
-"""Labels of any file type and axis order land on exactly the voxels of their image, or are refused."""
+"""Labels of any file type and axis order are mapped exactly onto the voxels of their image, or refused."""
 
 from pathlib import Path
 
@@ -41,23 +41,23 @@ def label(image) -> sitk.Image:
     return label
 
 
-def same(found: sitk.Image, expected: sitk.Image) -> bool:
+def is_same_image(found: sitk.Image, expected: sitk.Image) -> bool:
     return found.GetPixelID() == sitk.sitkUInt8 and np.array_equal(
         sitk.GetArrayViewFromImage(found), sitk.GetArrayViewFromImage(expected)
     )
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha"])
-def test_every_file_type(label, image_path, tmp_path, suffix):
+def test_reads_every_file_type(label, image_path, tmp_path, suffix):
     path = tmp_path / f"label{suffix}"
     sitk.WriteImage(label, str(path))
-    assert same(read_label(path, image_path, LABELS), label)
+    assert is_same_image(read_label(path, image_path, LABELS), label)
 
 
-def test_raw_bytes_of_ohif(label, image_path, tmp_path):
+def test_reads_raw_bytes_of_ohif(label, image_path, tmp_path):
     path = tmp_path / "label.bin"
     sitk.GetArrayFromImage(label).tofile(path)
-    assert same(read_label(path, image_path, LABELS), label)
+    assert is_same_image(read_label(path, image_path, LABELS), label)
 
 
 def test_axes_in_another_order_or_direction(label, image_path, tmp_path):
@@ -65,19 +65,19 @@ def test_axes_in_another_order_or_direction(label, image_path, tmp_path):
     assert turned.GetSize() != label.GetSize()
     path = tmp_path / "turned.nrrd"
     sitk.WriteImage(turned, str(path))
-    assert same(read_label(path, image_path, LABELS), label)
+    assert is_same_image(read_label(path, image_path, LABELS), label)
 
 
 def test_segment_cropped_to_its_extent(label, image_path, tmp_path):
     path = tmp_path / "cropped.seg.nrrd"
     sitk.WriteImage(label[2:14, 1:11, 1:7], str(path))
-    assert same(read_label(path, image_path, LABELS), label)
+    assert is_same_image(read_label(path, image_path, LABELS), label)
 
 
-def test_floats_with_whole_values_are_labels(label, image_path, tmp_path):
+def test_floats_with_integer_values_are_accepted(label, image_path, tmp_path):
     path = tmp_path / "float.nii.gz"
     sitk.WriteImage(sitk.Cast(label, sitk.sitkFloat32), str(path))
-    assert same(read_label(path, image_path, LABELS), label)
+    assert is_same_image(read_label(path, image_path, LABELS), label)
 
 
 def shifted(label: sitk.Image) -> sitk.Image:
@@ -106,7 +106,7 @@ def outside(label: sitk.Image) -> sitk.Image:
         (lambda label: label[:, :, 0], "one three-dimensional volume"),
     ],
 )
-def test_what_is_no_label_of_this_image_is_refused(label, image_path, tmp_path, change, sentence):
+def test_label_of_another_image_is_refused(label, image_path, tmp_path, change, sentence):
     path = tmp_path / "label.nrrd"
     sitk.WriteImage(change(label), str(path))
     with pytest.raises(UserError, match=sentence):
@@ -121,17 +121,17 @@ def test_what_is_no_label_of_this_image_is_refused(label, image_path, tmp_path, 
         ("label.txt", b"junk", "must be .nii.gz"),
     ],
 )
-def test_what_is_no_image_is_refused(image_path, tmp_path, name, content, sentence):
+def test_unreadable_file_is_refused(image_path, tmp_path, name, content, sentence):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=sentence):
         read_label(tmp_path / name, image_path, LABELS)
 
 
-def test_raw_bytes_of_another_size_are_not_read(image_path, tmp_path, monkeypatch):
-    """S9: gigabytes that cannot be this image's label are never in memory."""
+def test_s9_raw_bytes_of_another_size_are_not_read(image_path, tmp_path, monkeypatch):
+    """S9: a large file that cannot be a label of this image is never loaded into memory."""
     path = tmp_path / "label.bin"
     with path.open("wb") as file:
-        file.truncate(3 << 30)  # sparse
+        file.truncate(3 << 30)  # sparse file
     monkeypatch.setattr(np, "fromfile", lambda *_, **__: pytest.fail("the file was read"))
     with pytest.raises(UserError, match="3221225472 voxels; the image has"):
         read_label(path, image_path, LABELS)

@@ -1,4 +1,4 @@
-"""The history of labels: nothing overwritten, nothing half written, nothing outside."""
+"""The history of labels: nothing is overwritten, half written or written outside of the folder."""
 
 import json
 import multiprocessing
@@ -19,7 +19,7 @@ def save(store: LabelStore, text: str, image_id: str = "1.2.3", tag: str = "fina
     return store.save(image_id, tag, lambda path: path.write_text(text), info)
 
 
-def test_every_submission_stays(tmp_path):
+def test_every_submission_is_kept(tmp_path):
     store = LabelStore(tmp_path)
     save(store, "first", user="a")
     save(store, "second", user="b")
@@ -28,7 +28,7 @@ def test_every_submission_stays(tmp_path):
     assert [record.info["user"] for record in store.history("1.2.3")] == ["a", "b"]
 
 
-def test_tags_are_apart(tmp_path):
+def test_tags_are_independent(tmp_path):
     store = LabelStore(tmp_path)
     save(store, "model", tag="original")
     save(store, "person")
@@ -36,7 +36,7 @@ def test_tags_are_apart(tmp_path):
     assert store.current("1.2.3").keys() == {"final", "original"}
 
 
-def test_withdrawn_label_is_out_of_use_but_kept(tmp_path):
+def test_withdrawn_label_is_kept_but_not_used(tmp_path):
     store = LabelStore(tmp_path)
     record = save(store, "text")
     store.withdraw("1.2.3", "final")
@@ -49,7 +49,7 @@ def test_withdrawn_label_is_out_of_use_but_kept(tmp_path):
 
 
 @pytest.mark.parametrize("image_id", ["../x", "a/b", "", ".", "..", ".hidden", "x" * 200])
-def test_image_id_is_no_path(tmp_path, image_id):
+def test_image_id_cannot_be_a_path(tmp_path, image_id):
     store = LabelStore(tmp_path / "labels")
     with pytest.raises(UserError, match="not an image id"):
         save(store, "text", image_id=image_id)
@@ -57,14 +57,14 @@ def test_image_id_is_no_path(tmp_path, image_id):
 
 
 @pytest.mark.parametrize("tag", ["../../x", "a/b", "", ".", "final\n"])
-def test_tag_is_no_path(tmp_path, tag):
+def test_tag_cannot_be_a_path(tmp_path, tag):
     store = LabelStore(tmp_path / "labels")
     with pytest.raises(UserError, match="A tag consists of"):
         save(store, "text", tag=tag)
     assert not list(tmp_path.rglob("*.nii.gz"))
 
 
-def test_a_label_that_cannot_be_written_leaves_no_trace(tmp_path):
+def test_failed_write_leaves_no_file(tmp_path):
     store = LabelStore(tmp_path)
     save(store, "good")
 
@@ -78,14 +78,14 @@ def test_a_label_that_cannot_be_written_leaves_no_trace(tmp_path):
     assert not list(tmp_path.rglob(".part-*"))
 
 
-def test_a_damaged_record_is_named_and_never_overwritten_nor_replaced_in_silence(tmp_path):
+def test_damaged_record_is_reported_and_never_overwritten(tmp_path):
     store = LabelStore(tmp_path)
     save(store, "first")
     save(store, "second")
     (tmp_path / "1.2.3" / "2.json").write_text("{")
     again = LabelStore(tmp_path)
     assert [again.path(record).read_text() for record in again.history("1.2.3")] == ["first"]
-    with pytest.raises(DamagedFileError, match=r"2\.json"):  # whatever tag it had, it was the latest
+    with pytest.raises(DamagedFileError, match=r"2\.json"):  # its tag is unknown, but it was the latest record
         again.latest("1.2.3", "final")
     save(again, "third")
     assert (tmp_path / "1.2.3" / "2.nii.gz").read_text() == "second"
@@ -99,7 +99,7 @@ def _submit(folder: Path, who: int, count: int) -> None:
 
 
 @pytest.mark.server
-def test_several_processes_at_once_lose_nothing(tmp_path):
+def test_concurrent_processes_lose_no_label(tmp_path):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_submit, args=(tmp_path, who, 10)) for who in range(3)]
     for worker in workers:
@@ -112,7 +112,7 @@ def test_several_processes_at_once_lose_nothing(tmp_path):
 
 
 @pytest.mark.server
-def test_kill_at_any_moment_leaves_only_whole_labels(tmp_path):
+def test_kill_leaves_only_complete_labels(tmp_path):
     context = multiprocessing.get_context("spawn")
     for attempt in range(4):
         worker = context.Process(target=_submit, args=(tmp_path, attempt, 100_000))

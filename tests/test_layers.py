@@ -1,4 +1,4 @@
-"""The rooms of lib/ import downwards only; the contracts are in pyproject.toml under [tool.importlinter]."""
+"""The packages of lib/ import downwards only; see [tool.importlinter] in pyproject.toml."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 
 
-def test_imports_keep_to_the_layers():
+def test_imports_follow_the_layers():
     done = subprocess.run(
         [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What clients send cannot forge lines of the log, nor fill it."""
+"""Clients cannot inject lines into the log or flood it."""
 
 import io
 import logging
@@ -22,15 +22,15 @@ def log() -> tuple[logging.Logger, io.StringIO]:
     return logger, stream
 
 
-def test_a_message_is_one_line(log):
-    """Low: %0a in a path forges no line."""
+def test_low_message_is_one_line(log):
+    """Low: %0a in a path does not start a new line."""
     logger, stream = log
     logger.info("GET %s refused", "/x\n[INFO] All is well\r\x1b[2J\u2028y\x85")
     assert stream.getvalue().splitlines() == [r"[INFO] GET /x\n[INFO] All is well\r\x1b[2J\u2028y\x85 refused"]
 
 
-def test_a_traceback_stays_readable_and_is_indented(log):
-    """Low: the message of an exception forges no line either."""
+def test_low_traceback_is_indented(log):
+    """Low: the message of an exception does not start an unindented line."""
     logger, stream = log
     try:
         raise ValueError("x\n[INFO] All is well")
@@ -42,8 +42,8 @@ def test_a_traceback_stays_readable_and_is_indented(log):
     assert all(line.startswith("    ") for line in rest)
 
 
-def test_the_same_over_and_over_is_told_a_few_times(log, monkeypatch):
-    """S10: no flood; what was left out is counted."""
+def test_s10_repeated_messages_are_limited(log, monkeypatch):
+    """S10: suppressed messages are counted."""
     now = [0.0]
     monkeypatch.setattr("lib.server.log_rules.time.monotonic", lambda: now[0])
     logger, stream = log
@@ -57,8 +57,8 @@ def test_the_same_over_and_over_is_told_a_few_times(log, monkeypatch):
     assert stream.getvalue().splitlines()[-1] == "[WARNING] Refused 500 (and 480 more like it before)"
 
 
-def test_one_handler_rotates_the_log_file(tmp_path):
-    """S10: MONAI Label has two for one file, and each would rename it under the other."""
+def test_s10_log_file_is_rotated_by_one_handler(tmp_path):
+    """S10: MONAI Label has two handlers for one file, and each would rename it under the other."""
     root, task = logging.getLogger(), logging.getLogger("task_train")
     before = [(one, list(one.handlers), one.propagate) for one in (root, task)]
     try:
@@ -79,14 +79,14 @@ def test_one_handler_rotates_the_log_file(tmp_path):
             one.handlers, one.propagate = handlers, propagate
 
 
-def test_s10_another_thread_never_empties_the_counts_between(monkeypatch):
-    """S10: it was a KeyError out of logger.warning()."""
+def test_s10_rate_limit_counts_are_thread_safe(monkeypatch):
+    """S10: logger.warning() raised KeyError."""
     sparing = RateLimitFilter()
 
     class Counts(dict):
         def __setitem__(self, key: str, value: int) -> None:
             super().__setitem__(key, value)
-            if value == 0 and len(others) < 1:  # between this line and the next of the first thread
+            if value == 0 and len(others) < 1:  # before the first thread executes its next statement
                 others.append(threading.Thread(target=admit, args=("other",)))
                 others[0].start()
                 others[0].join(0.3)
@@ -97,7 +97,7 @@ def test_s10_another_thread_never_empties_the_counts_between(monkeypatch):
     others: list[threading.Thread] = []
     sparing._count = Counts()
     sparing._since = dict.fromkeys(map(str, range(1000)), -1e9)
-    admit("first")  # 1001 texts: the next one empties both
+    admit("first")  # 1001 texts: the next one clears both dicts
     others[0].join(30)
     assert not others[0].is_alive()
 
@@ -108,7 +108,7 @@ PATIENTS = [("DOE^JANE", "O'Neil, 5"), ("4711", 'the "other"')]
 @pytest.mark.parametrize("names", PATIENTS)
 @pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
 def test_s11_patients_are_not_named(log, names, level):
-    """S11: in sentences that say whose images cannot be told apart, nor in tracebacks."""
+    """S11: neither in messages about series shared by several patients nor in tracebacks."""
     logger, stream = log
     keywords = {"StudyInstanceUID": "0020000D", "SeriesInstanceUID": "0020000E", "PatientID": "00100020"}
 
@@ -133,8 +133,8 @@ def test_s11_patients_are_not_named(log, names, level):
     assert not [name for name in (*names, repr(first)[1:-1], repr(second)[1:-1]) if name in told]
 
 
-def test_s11_whom_a_search_was_for_is_not_told(log):
-    """S11: in the address within an error of requests."""
+def test_s11_search_values_are_masked(log):
+    """S11: in the URL within an error of requests."""
     logger, stream = log
     logger.warning("Max retries exceeded with url: /studies?limit=1&PatientName=DOE%5EJ*&00100020=4711 (Caused by x)")
     assert stream.getvalue().rstrip().endswith("/studies?limit=1&PatientName=…&00100020=… (Caused by x)")

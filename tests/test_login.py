@@ -1,4 +1,4 @@
-"""S11: user and password in the address of a PACS."""
+"""S11: user and password in the URL of a PACS."""
 
 import pytest
 
@@ -20,23 +20,21 @@ from lib.settings import Settings
         ("http://reader@pacs", ("http://pacs", ("reader", ""))),
     ],
 )
-def test_user_and_password_are_taken_out(url, expected):
-    """S11"""
+def test_s11_user_and_password_are_split_from_the_url(url, expected):
     assert split_login(url) == expected
 
 
 @pytest.mark.parametrize(
     "url", ["http://reader:se/cret@pacs", "http://:secret@pacs", "http://reader:secret@", "http://[x"]
 )
-def test_what_is_no_address_is_told_without_it(url):
-    """S11"""
+def test_s11_invalid_url_is_reported_without_the_password(url):
     with pytest.raises(UserError, match="URL of the PACS") as raised:
         split_login(url)
     assert "se" + "cret" not in str(raised.value)
 
 
-def test_settings_neither_print_nor_name_a_folder_by_them():
-    """S11: nor does a new password lead to another workspace."""
+def test_s11_settings_do_not_print_the_password_nor_name_a_folder_by_it():
+    """S11: a changed password does not change the workspace."""
     one, other = (Settings.from_conf(f"http://reader:{word}@pacs/dicom-web") for word in ("secret", "changed"))
     assert one.login == ("reader", "secret")
     assert "secret" not in repr(one)
@@ -45,8 +43,8 @@ def test_settings_neither_print_nor_name_a_folder_by_them():
     assert pacs_session(one.login).auth is not None
 
 
-def test_the_log_is_covered_in_place(tmp_path):
-    """S11: what MONAI Label wrote before the app was loaded."""
+def test_s11_password_is_masked_in_the_existing_log(tmp_path):
+    """S11: MONAI Label wrote it before the app was loaded."""
     log = tmp_path / "app.log"
     log.write_text("studies: http://reader:secret@pacs/x; reader\nhttp://reader:secret@pacs")
     mask_login("http://reader:secret@pacs/x", tmp_path)
@@ -54,16 +52,15 @@ def test_the_log_is_covered_in_place(tmp_path):
     mask_login("http://pacs/x", tmp_path)
 
 
-def test_the_doctor_does_not_print_it(capsys):
-    """S11"""
+def test_s11_doctor_does_not_print_the_password(capsys):
     main(["doctor", "http://reader:secret@127.0.0.1:9/dicom-web"])
     told = capsys.readouterr()
     assert "127.0.0.1:9" in told.out
     assert "secret" not in told.out + told.err
 
 
-def test_the_log_is_covered_where_the_start_is_refused(tmp_path, monkeypatch):
-    """S11: by an address that is no URL, or by rules on who may connect."""
+def test_s11_password_is_masked_in_the_log_of_a_refused_start(tmp_path, monkeypatch):
+    """S11: refused for an invalid URL or by the access rules."""
     (tmp_path / "logs").mkdir()
     log = tmp_path / "logs" / "app.log"
     log.write_text("studies: http://reader:secret@[pacs/x")

@@ -1,4 +1,4 @@
-"""R1: a long scan goes through inference a block of slices at a time, with the same values."""
+"""R1: a long scan is processed in blocks of slices, with the same result."""
 
 import json
 import os
@@ -33,7 +33,7 @@ GRIDS = {
     "sagittal": Acquisition(shape=(64, 24, 72), spacing=(5.2, 6.0, 5.0), plane="sagittal"),
     "tilted": Acquisition(shape=(24, 64, 72), spacing=(6.0, 5.0, 5.2), gantry_tilt_degrees=12),
 }
-# Infers on a short scan and then on a long one; the peak of the process only ever rises.
+# Runs inference on a short scan and then on a long one; the peak memory of a process never decreases.
 PEAKS = """
 import json, resource, sys, torch
 from pathlib import Path
@@ -61,7 +61,7 @@ print(json.dumps(peaks))
 
 
 def write_chest(path, slices):
-    """A body of 128 x 128 pixels of 2.5 mm with two lungs in some of its slices."""
+    """Write a body of 128 × 128 pixels of 2.5 mm with two lungs in slices 10 to 29."""
     body = np.full((slices, 128, 128), -1000, np.int16)
     body[:, 20:108, 10:118] = 40
     body[10:30, 40:90, 25:55] = body[10:30, 40:90, 73:103] = -800
@@ -72,8 +72,8 @@ def write_chest(path, slices):
 
 
 @pytest.mark.server
-def test_memory_grows_by_less_than_a_megabyte_a_slice(tmp_path):
-    """R1: it was 4.3 MB. The field of the network and its answer are 0.26 MB each."""
+def test_r1_memory_grows_by_less_than_a_megabyte_per_slice(tmp_path):
+    """R1: it was 4.3 MB. The network's field and its output are 0.26 MB each."""
     few, many = 40, 240
     paths = [write_chest(tmp_path / f"{count}.nrrd", count) for count in (few, many)]
     command = [sys.executable, "-c", PEAKS, str(tmp_path), *paths]
@@ -86,8 +86,8 @@ def test_memory_grows_by_less_than_a_megabyte_a_slice(tmp_path):
 @pytest.mark.parametrize(
     ("grid", "crf"), [("straight", False), ("feet first", True), ("sagittal", True), ("tilted", True)]
 )
-def test_blocks_of_any_size_make_the_same_mask(grid, crf, tmp_path, monkeypatch):
-    """R1: also where the slices are tilted, or stored along another axis."""
+def test_r1_block_size_does_not_change_the_mask(grid, crf, tmp_path, monkeypatch):
+    """R1: also for tilted slices and for slices stored along another axis."""
     hu, _, affine = chest_volume(3, acquisition=GRIDS[grid])
     write_dicom_series(tmp_path / "series", hu, affine, patient_id="P")
     write_volume(read_volume(sorted_slices(tmp_path / "series")), tmp_path / "chest.nrrd")
@@ -109,7 +109,7 @@ def test_blocks_of_any_size_make_the_same_mask(grid, crf, tmp_path, monkeypatch)
         assert torch.equal(other_mask, mask)
 
 
-def test_the_volume_stays_as_it_was_loaded(tmp_path):
+def test_r1_volume_keeps_its_data_type(tmp_path):
     """R1: a float32 copy would be twice as large."""
     data = Compose(image_transforms(INFO["preprocessing"], keep_hu=True))(
         {"image": write_chest(tmp_path / "a.nrrd", 20)}
@@ -119,7 +119,7 @@ def test_the_volume_stays_as_it_was_loaded(tmp_path):
     np.testing.assert_array_equal(data["hu"].numpy()[0], stored.transpose())
 
 
-def test_the_scan_s_own_mean_and_deviation_are_those_of_all_blocks(tmp_path):
+def test_mean_and_deviation_are_those_of_all_blocks(tmp_path):
     preprocessing = SMALL | {"size": [128, 128], "normalise": "scan", "slice_offsets_mm": [0]}
     path = write_chest(tmp_path / "a.nrrd", 70)
     image = Compose(image_transforms(preprocessing))({"image": path})["image"]
@@ -132,8 +132,8 @@ def test_the_scan_s_own_mean_and_deviation_are_those_of_all_blocks(tmp_path):
 
 
 @pytest.mark.parametrize("length", [1, 3, 11])
-def test_adjacent_slices_are_the_same_at_the_borders_of_blocks(length):
-    """R1: those of a block come from the blocks beside it, and air only from beyond the ends of the scan."""
+def test_r1_neighbouring_slices_are_the_same_at_block_borders(length):
+    """R1: they come from the adjacent blocks; only beyond the ends of the scan they are air."""
     generator = torch.Generator().manual_seed(0)
     volume = MetaTensor(
         torch.randn(1, 6, 5, 11, generator=generator), affine=torch.diag(torch.tensor([1.0, 1, 1.7, 1]))
@@ -148,8 +148,8 @@ def test_adjacent_slices_are_the_same_at_the_borders_of_blocks(length):
     assert torch.equal(torch.cat(blocks, dim=-1), whole)
 
 
-def test_the_network_sees_the_same_of_a_batch_as_of_the_whole():
-    """R1: channels made for a batch at a time."""
+def test_r1_network_gets_the_same_input_from_a_batch_as_from_the_whole_volume():
+    """R1: channels are created for one batch at a time."""
     torch.manual_seed(0)
     volume = MetaTensor(torch.randn(1, 32, 32, 9), affine=torch.diag(torch.tensor([1.0, 1, 2.0, 1])))
     stacked = AdjacentSlicesd(keys="image", offsets_mm=(-3, 0, 3))({"image": volume})["image"].as_tensor()
@@ -161,7 +161,7 @@ def test_the_network_sees_the_same_of_a_batch_as_of_the_whole():
 
 
 @pytest.mark.parametrize("count", [64, 65])
-def test_a_series_is_read_whole_in_blocks_of_files(count, tmp_path):
+def test_r1_series_is_read_completely_in_blocks_of_files(count, tmp_path):
     """R1: the last block may be a single file."""
     hu = np.random.default_rng(0).integers(-1000, 400, (count, 6, 5)).astype(np.int16)
     write_dicom_series(tmp_path, hu, np.diag([1.0, 1, 2, 1]), patient_id="P", shuffle_files=True)
@@ -170,8 +170,8 @@ def test_a_series_is_read_whole_in_blocks_of_files(count, tmp_path):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(volume), hu)
 
 
-def test_one_slice_with_fractions_makes_the_volume_float(tmp_path):
-    """R1: wherever it stands; what was read before it keeps its values."""
+def test_r1_one_slice_with_fractional_values_makes_the_volume_float(tmp_path):
+    """R1: wherever it is; slices read before it keep their values."""
     hu = np.random.default_rng(0).integers(-1000, 400, (70, 6, 5)).astype(np.int16)
     write_dicom_series(tmp_path, hu, np.diag([1.0, 1, 2, 1]), patient_id="P")
     path = sorted_slices(tmp_path)[67]
@@ -185,7 +185,7 @@ def test_one_slice_with_fractions_makes_the_volume_float(tmp_path):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(volume), expected)
 
 
-def test_the_benchmark_s_scan_is_a_chest_and_a_body_below_it(tmp_path):
+def test_benchmark_scan_is_a_chest_with_a_body_below_it(tmp_path):
     write_long_scan(tmp_path, 110, side=64)
     volume = read_volume(list(tmp_path.iterdir()))
     assert volume.GetSize() == (64, 64, 110)
@@ -198,10 +198,10 @@ def test_the_benchmark_s_scan_is_a_chest_and_a_body_below_it(tmp_path):
     assert last == 110
 
 
-def test_the_peak_of_a_process_is_seen():
+def test_peak_memory_of_a_process_is_measured():
     with peak_resident_bytes(os.getpid()) as peak:
         before = peak.copy()
-        for _ in range(200):  # until the watcher has looked
+        for _ in range(200):  # until the monitoring thread has sampled
             block = np.ones(200_000_000, np.uint8)
             if len(peak) > 1:
                 break

@@ -1,4 +1,4 @@
-"""HybridLoss against the paper's equations written out in numpy."""
+"""HybridLoss against the equations of the paper, written in NumPy."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from lib.losses import HybridLoss
 
 
 def hybrid_loss(logits, target, loss_lambda, gamma, alpha, epsilon):
-    """Equations 7, 8 and 9; Dice over each slice with tumour and over the batch."""
+    """Return equations 7, 8 and 9, with the Dice over each slice with tumour and over the batch."""
     p = 1 / (1 + np.exp(-logits))
 
     def dice_loss(p, g):
@@ -32,7 +32,7 @@ def hybrid_loss(logits, target, loss_lambda, gamma, alpha, epsilon):
         (0.7, 3.5, 0.1, 5.0),
     ],
 )
-def test_equals_the_equations(loss_lambda, gamma, alpha, epsilon):
+def test_matches_the_equations(loss_lambda, gamma, alpha, epsilon):
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (3, 1, 8, 9))
     target = (rng.random((3, 1, 8, 9)) < 0.2).astype(float)
@@ -41,7 +41,7 @@ def test_equals_the_equations(loss_lambda, gamma, alpha, epsilon):
     assert loss.item() == pytest.approx(hybrid_loss(logits, target, loss_lambda, gamma, alpha, epsilon), rel=1e-6)
 
 
-def test_a_small_tumour_weighs_as_much_as_a_large_one():
+def test_small_tumour_has_the_weight_of_a_large_one():
     target = torch.zeros(2, 1, 32, 32)
     target[0, 0, 2:30, 2:30] = 1
     target[1, 0, 15:17, 15:17] = 1
@@ -63,7 +63,7 @@ def test_slices_without_tumour_do_not_change_a_perfect_score():
     assert HybridLoss()(logits, target).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_a_batch_without_tumour_is_finite_and_pulls_false_positives_down():
+def test_batch_without_tumour_is_finite_and_penalises_false_positives():
     logits = torch.full((2, 1, 16, 16), 5.0, requires_grad=True)
     loss = HybridLoss()(logits, torch.zeros(2, 1, 16, 16))
     loss.backward()
@@ -74,6 +74,6 @@ def test_a_batch_without_tumour_is_finite_and_pulls_false_positives_down():
 
 
 @pytest.mark.parametrize("wrong", [{"loss_lambda": 1.5}, {"alpha": -0.1}, {"gamma": -1.0}])
-def test_weights_out_of_range_are_refused(wrong):
+def test_parameters_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         HybridLoss(**wrong)

@@ -1,6 +1,6 @@
-"""S14, S15: whatever the model store writes may be damaged in any way; listing, serving and keeping go on.
+"""S14, S15: any file written by the model store may be damaged; listing, serving and adding versions still work.
 
-Unreadable is a symbolic link to itself: it cannot be opened, and unlike a file without permissions not by root either.
+"Unreadable" is a symbolic link to itself, which even root cannot open, unlike a file without permissions.
 """
 
 import errno
@@ -23,30 +23,30 @@ from lib.trainers.training_progress import stats_file
 from lib.trainers.unfinished_run import Run, UnfinishedRun
 
 
-def truncated(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def flipped(path: Path) -> None:
+def flip_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0x10
     path.write_bytes(content)
 
 
-def a_folder(path: Path) -> None:
+def replace_by_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
     (path / "precious").write_text("kept")
 
 
-def unreadable(path: Path) -> None:
+def make_unreadable(path: Path) -> None:
     path.unlink()
     path.symlink_to(path)
 
 
 DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
-    "truncated": truncated,
+    "truncated": truncate,
     "garbage": lambda path: path.write_bytes(b"\xff\x00\x9c{"),
     "wrong type": lambda path: path.write_text('["odd"]'),
     "wrong values": lambda path: path.write_text(
@@ -56,8 +56,8 @@ DAMAGES = {
     "not a number": lambda path: path.write_text(path.read_text().replace('"time": ', '"time": NaN, "x": ')),
     "deep": lambda path: path.write_text("[" * 100_000),
     "missing": Path.unlink,
-    "a folder": a_folder,
-    "unreadable": unreadable,
+    "a folder": replace_by_folder,
+    "unreadable": make_unreadable,
 }
 FILES = ("serving.json", "history.jsonl", "versions/{}/manifest.json", "versions/{}/model.pt")
 CASES = [
@@ -77,7 +77,7 @@ def weights(tmp_path):
 
 @pytest.fixture
 def kept(tmp_path, weights):
-    """A store with three versions, of which each was trained from the one before and the last one serves."""
+    """Return a store with three versions, each trained from the previous one; the last one is in use."""
     (tmp_path / "shipped.pt").write_bytes(b"shipped")
     store = ModelStore(tmp_path / "models", tmp_path / "shipped.pt")
     for number in range(3):
@@ -87,7 +87,7 @@ def kept(tmp_path, weights):
 
 
 @pytest.fixture(autouse=True)
-def _without_waiting_for_the_disk(monkeypatch):
+def _no_fsync(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
@@ -100,13 +100,13 @@ def versions(store):
 
 
 def fresh(store):
-    """The store as another process sees it."""
+    """Return the store as another process sees it."""
     return ModelStore(store.folder, store.weights("pretrained"))
 
 
 @pytest.mark.parametrize(("file", "damage"), CASES)
 @pytest.mark.parametrize("restarted", [True, False], ids=["after a restart", "while it runs"])
-def test_the_store_goes_on(kept, weights, file, damage, restarted, caplog):
+def test_store_survives_damage(kept, weights, file, damage, restarted, caplog):
     first, second, third = versions(kept)
     path = kept.folder / file.format(third)
     DAMAGES[damage](path)
@@ -124,7 +124,7 @@ def test_the_store_goes_on(kept, weights, file, damage, restarted, caplog):
         assert third in serving.problem
         assert f"Version {second} is in use" in serving.problem
         assert serving.problem in caplog.text
-        assert json.loads((kept.folder / "serving.json").read_text())["version"] == third, "never silently replaced"
+        assert json.loads((kept.folder / "serving.json").read_text())["version"] == third, "it stays chosen"
         with pytest.raises(DamagedFileError):
             store.serve(third)
     assert versions(store) == [first, second, third][: 2 if "manifest" in file else 3]
@@ -145,21 +145,21 @@ def test_the_store_goes_on(kept, weights, file, damage, restarted, caplog):
     assert damage != "a folder" or list(kept.folder.rglob("precious")), "nothing is deleted"
 
 
-def test_bits_that_flip_while_the_file_looks_unchanged_are_found_when_it_is_loaded(kept):
-    """S14: the hash is compared with the very bytes that are loaded."""
+def test_s14_bit_flips_with_unchanged_file_times_are_found_when_loading(kept):
+    """S14: the hash is compared with the bytes that are loaded."""
     _, second, third = versions(kept)
     path = kept.weights(third)
     assert kept.serving().version == third
     stat = path.stat()
-    flipped(path)
+    flip_bit(path)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     serving, content = kept.read_serving()
     assert (serving.version, content) == (second, b"weights 1")
     assert kept.serving().version == second
 
 
-def test_s14_an_error_that_passes_keeps_the_chosen_version_out_for_a_while_only(kept, monkeypatch):
-    """S14: a network drive was away for the moment in which the weights were loaded."""
+def test_s14_transient_error_excludes_the_chosen_version_only_temporarily(kept, monkeypatch):
+    """S14: a network drive was unavailable while the weights were loaded."""
     _, second, third = versions(kept)
     now, read = [time.monotonic()], Path.read_bytes
     monkeypatch.setattr("lib.publishing.kept_versions.time.monotonic", lambda: now[0])
@@ -179,11 +179,11 @@ def test_s14_an_error_that_passes_keeps_the_chosen_version_out_for_a_while_only(
     assert kept.read_serving()[0].version == third
 
 
-def test_every_ancestor_damaged_leaves_the_shipped_weights_and_then_a_sentence(kept):
-    """S14: parent, its parent, shipped."""
+def test_s14_falls_back_along_all_ancestors_to_the_shipped_weights(kept):
+    """S14: the parent, its parent, the shipped weights, then an error."""
     first, second, third = versions(kept)
     for version, expected in ((third, second), (second, first), (first, "pretrained")):
-        flipped(kept.weights(version))
+        flip_bit(kept.weights(version))
         assert kept.serving().version == expected
     (kept.weights("pretrained").parent / "shipped.pt.sha256").write_text(f"{'0' * 64}  shipped.pt\n")
     assert kept.serving().version is None
@@ -194,7 +194,7 @@ def test_every_ancestor_damaged_leaves_the_shipped_weights_and_then_a_sentence(k
     assert kept.serving().version == "pretrained"
 
 
-def test_a_version_that_is_put_back_serves_again(kept, tmp_path):
+def test_restored_version_is_used_again(kept, tmp_path):
     third = versions(kept)[-1]
     shutil.copy(kept.weights(third), tmp_path / "backup")
     kept.weights(third).unlink()
@@ -203,8 +203,8 @@ def test_a_version_that_is_put_back_serves_again(kept, tmp_path):
     assert (kept.serving().version, kept.serving().problem) == (third, None)
 
 
-def test_weights_without_a_hash_that_cannot_be_loaded_are_not_used(info, tmp_path):
-    """S14: of an earlier release, truncated."""
+def test_s14_weights_without_a_hash_that_cannot_be_loaded_are_not_used(info, tmp_path):
+    """S14: truncated weights of an earlier release."""
     network = AttentionResidualUNet(**info["network"])
     torch.save({"model": network.state_dict()}, tmp_path / "good.pt")
     store = ModelStore(tmp_path / "models", tmp_path / "good.pt")
@@ -214,13 +214,13 @@ def test_weights_without_a_hash_that_cannot_be_loaded_are_not_used(info, tmp_pat
     manifest = json.loads(path.read_text())
     del manifest["sha256"]
     path.write_text(json.dumps(manifest))
-    truncated(store.weights(version))
+    truncate(store.weights(version))
     assert store.load_serving(network).version == "pretrained"
     assert version in store.serving().problem
 
 
 @pytest.mark.parametrize("name", ["models", "models/versions", "models/runs"])
-def test_a_file_where_a_folder_should_be_is_moved_aside(kept, weights, name):
+def test_file_in_place_of_a_folder_is_moved_aside(kept, weights, name):
     path = kept.folder.parent / name
     if path.is_dir():
         shutil.rmtree(path)
@@ -238,8 +238,8 @@ STATES = [damage for damage in DAMAGES if damage not in ("not a number", "missin
 
 
 @pytest.mark.parametrize("damage", STATES)
-def test_a_damaged_note_of_a_training_keeps_no_other_from_starting(tmp_path, damage):
-    """S15: training.json made every training fail."""
+def test_s15_damaged_note_does_not_prevent_other_trainings(tmp_path, damage):
+    """S15: a damaged training.json made every training fail."""
     path = tmp_path / "training.json"
     unfinished = UnfinishedRun(path)
     unfinished._write(Run("run", str(tmp_path / "run"), {"max_epochs": 2}))
@@ -252,8 +252,8 @@ def test_a_damaged_note_of_a_training_keeps_no_other_from_starting(tmp_path, dam
         assert json.loads(path.read_text())["name"] == "next"
 
 
-def test_a_note_never_has_another_folder_removed(tmp_path):
-    """S15: what is in the note is not obeyed blindly."""
+def test_s15_note_cannot_remove_another_folder(tmp_path):
+    """S15: the folder named in the note is checked."""
     (tmp_path / "precious").mkdir()
     path = tmp_path / "training.json"
     path.write_text(json.dumps({"name": "run", "folder": str(tmp_path / "precious"), "request": {}}))
@@ -263,11 +263,11 @@ def test_a_note_never_has_another_folder_removed(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [*STATES, "missing"])
-def test_who_was_held_out_stays_so_when_the_list_is_damaged(tmp_path, damage):
-    """S15: rebuilt from whom the versions were compared on."""
+def test_s15_hold_out_survives_damage_of_its_list(tmp_path, damage):
+    """S15: it is rebuilt from the patients on which the versions were compared."""
     path = tmp_path / "hold_out.json"
     everyone = [f"P{number}" for number in range(30)]
-    held = HoldOut(path, 0.2, 2).patients(everyone[:20]) | {"P7"}  # one that no hash would choose
+    held = HoldOut(path, 0.2, 2).patients(everyone[:20]) | {"P7"}  # not chosen by its hash
     DAMAGES[damage](path)
     rebuilt = HoldOut(path, 0.2, 2).patients(everyone, trained_on=set(everyone) - held, held_before=held)
     assert held <= rebuilt
@@ -275,8 +275,8 @@ def test_who_was_held_out_stays_so_when_the_list_is_damaged(tmp_path, damage):
 
 
 @pytest.mark.parametrize("damage", STATES)
-def test_damaged_statistics_of_a_training_are_none(tmp_path, damage):
-    """S15: train_stats.json is read by each /info."""
+def test_s15_damaged_training_statistics_are_ignored(tmp_path, damage):
+    """S15: each /info request reads train_stats.json."""
     file = stats_file(tmp_path / "train_stats.json")
     file.write({"epoch": 1, "total_epochs": 2, "verdict": {"reason": "because"}})
     DAMAGES[damage](file.path)
@@ -287,7 +287,7 @@ def test_damaged_statistics_of_a_training_are_none(tmp_path, damage):
     assert "train_stats.json.damaged-1" in names(tmp_path)
 
 
-def test_each_damaged_file_is_kept(tmp_path):
+def test_every_damaged_file_is_kept(tmp_path):
     file = StateFile(tmp_path / "x.json", dict, "Nothing.")
     for number in (1, 2):
         file.path.write_text(f"odd {number}")

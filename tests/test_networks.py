@@ -1,4 +1,4 @@
-"""AttentionResidualUNet: shapes, gradients, gates, baseline, errors."""
+"""AttentionResidualUNet: shapes, gradients, attention gates, baseline and errors."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_gradients_reach_every_layer(attention, residual):
     assert dead == []
 
 
-def test_attention_coefficients_are_weights_of_the_size_of_each_skip():
+def test_attention_coefficients_have_the_size_of_their_skip():
     torch.manual_seed(0)
     network = AttentionResidualUNet(channels=CHANNELS).eval()
     image = torch.randn(2, 1, 32, 48)
@@ -30,7 +30,7 @@ def test_attention_coefficients_are_weights_of_the_size_of_each_skip():
     assert torch.equal(logits, network(image))
 
 
-def test_a_closed_gate_blocks_its_skip():
+def test_closed_gate_blocks_its_skip():
     torch.manual_seed(0)
     network = AttentionResidualUNet(channels=(4, 8)).eval()
     torch.nn.init.constant_(network.gates[0].psi.conv.bias, -1e4)
@@ -42,7 +42,7 @@ def test_a_closed_gate_blocks_its_skip():
     assert seen["merged"][:, 4:].abs().max() > 0
 
 
-def test_a_residual_block_with_zero_convolutions_is_its_shortcut():
+def test_residual_block_with_zero_convolutions_is_its_shortcut():
     network = AttentionResidualUNet(in_channels=4, channels=(4, 8)).eval()
     block = network.encoders[0]
     for parameter in block.conv.parameters():
@@ -51,7 +51,7 @@ def test_a_residual_block_with_zero_convolutions_is_its_shortcut():
     assert torch.equal(block(image), image)
 
 
-def test_the_baseline_has_no_gates_and_no_shortcuts():
+def test_baseline_has_no_gates_and_no_shortcuts():
     baseline = AttentionResidualUNet(channels=CHANNELS, attention=False, residual=False)
     names = [name for name, _ in baseline.named_modules()]
     assert not any("residual" in name or "gates." in name for name in names)
@@ -70,12 +70,12 @@ def test_volumes():
     assert network(torch.zeros(1, 2, 8, 8, 8)).shape == (1, 3, 8, 8, 8)
 
 
-def test_a_size_that_cannot_be_halved_is_refused_with_the_size():
+def test_size_that_cannot_be_halved_is_refused():
     network = AttentionResidualUNet(channels=(2, 2, 2, 2, 2))
     with pytest.raises(ValueError, match=r"multiple of 16 pixels; got 250 x 256"):
         network(torch.zeros(1, 1, 250, 256))
 
 
-def test_one_level_is_refused():
+def test_single_level_is_refused():
     with pytest.raises(ValueError, match="at least two levels"):
         AttentionResidualUNet(channels=(16,))

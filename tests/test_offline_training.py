@@ -1,4 +1,4 @@
-"""python main.py train on phantoms: pairs, split, checkpoint, resuming, manifest, prediction."""
+"""``python main.py train`` on phantoms: pairs, split, checkpoint, resuming, manifest and prediction."""
 
 import argparse
 import hashlib
@@ -27,7 +27,7 @@ PREPROCESSING = load_info()["preprocessing"]
 
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch):
-    """The app's settings with a network that trains in no time."""
+    """Return the app's settings with a network that trains quickly."""
     info = load_info()
     info["network"]["channels"] = [4, 8]
     monkeypatch.setattr(train, "load_info", lambda: info)
@@ -36,7 +36,7 @@ def small_network(monkeypatch):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A whole phantom with lesions, one without, and crops around the lesions of the first."""
+    """Create a whole phantom with lesions, one without, and crops around the lesions of the first."""
     root = tmp_path_factory.mktemp("data")
     grid = Acquisition(shape=(16, 128, 128), spacing=(5.0, 2.8, 2.8))
     lesions = draw_lesions(1, 6, diameters=(20, 36))
@@ -65,7 +65,7 @@ def arguments(data, output, *extra):
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_and_leaves_weights_with_a_manifest(data, tmp_path, small_network):
+def test_stopped_run_is_resumed_and_writes_weights_with_a_manifest(data, tmp_path, small_network):
     assert train.run(arguments(data, tmp_path / "run", "--steps", 4)) == 0
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert [entry["step"] for entry in manifest["history"]] == [2, 4]
@@ -81,7 +81,7 @@ def test_a_stopped_run_goes_on_and_leaves_weights_with_a_manifest(data, tmp_path
     checkpoint = tmp_path / "run" / "resume.pt"
     before = torch.load(checkpoint, weights_only=True)
     assert before["step"] == 4
-    train.run(arguments(data, tmp_path / "run", "--steps", 4))  # nothing left to do
+    train.run(arguments(data, tmp_path / "run", "--steps", 4))  # already complete
     assert torch.load(checkpoint, weights_only=True)["step"] == 4
 
     image = data / "images" / "P1_whole.nii.gz"
@@ -94,7 +94,7 @@ def test_a_stopped_run_goes_on_and_leaves_weights_with_a_manifest(data, tmp_path
 
 
 @pytest.mark.slow
-def test_fewer_patients_are_among_more(data, tmp_path, small_network):
+def test_smaller_patient_subset_is_part_of_the_larger_one(data, tmp_path, small_network):
     crops = {}
     for number in (1, 2):
         train.run(arguments(data, tmp_path / str(number), "--steps", 2, "--patients", number))
@@ -106,7 +106,7 @@ def test_fewer_patients_are_among_more(data, tmp_path, small_network):
 
 
 @pytest.mark.slow
-def test_training_goes_on_from_weights(data, tmp_path, small_network):
+def test_training_continues_from_initial_weights(data, tmp_path, small_network):
     train.run(arguments(data, tmp_path / "first", "--steps", 2))
     weights = tmp_path / "first" / "model.pt"
     train.run(arguments(data, tmp_path / "second", "--steps", 2, "--initial", weights, "--learning-rate", 1e-9))
@@ -122,7 +122,7 @@ def test_training_goes_on_from_weights(data, tmp_path, small_network):
         train.run(arguments(data, tmp_path / "third", "--steps", 2, "--initial", weights))
 
 
-def test_a_crop_is_kept_without_its_padding(data, tmp_path):
+def test_crop_is_stored_without_its_padding(data, tmp_path):
     scan = load_scan(data / "images" / "P0_R.nii.gz", data / "masks" / "P0_R.nii.gz", PREPROCESSING, tmp_path)
     expected = round(20 * 2.8 / (PREPROCESSING["field_mm"] / 256))
     assert scan.image.shape == scan.label.shape
@@ -133,7 +133,7 @@ def test_a_crop_is_kept_without_its_padding(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_dicom_series_and_its_annotated_slices(tmp_path, phantom_studies):
+def test_dicom_series_without_a_mask(tmp_path, phantom_studies):
     folder = next(path for path in phantom_studies.directory.rglob("*.dcm")).parent
     scan = load_scan(folder, None, PREPROCESSING, tmp_path)
     assert scan.image.shape[:2] == (256, 256)
@@ -141,8 +141,8 @@ def test_a_dicom_series_and_its_annotated_slices(tmp_path, phantom_studies):
     assert scan.patient == dcmread(next(folder.iterdir())).PatientID
 
 
-def test_two_folders_of_one_name_are_two_volumes_of_their_patients(tmp_path):
-    """C2: `a/CT` and `b/CT` became one volume, and their patient was what stood before an underscore."""
+def test_c2_folders_of_the_same_name_are_separate_volumes_with_their_own_patients(tmp_path):
+    """C2: `a/CT` and `b/CT` became one volume, with the part of its name before an underscore as patient."""
     for folder, patient, value in (("a", "P_1", -700), ("b", "P_2", 40)):
         hu = np.full((4, 32, 32), value, np.int16)
         write_dicom_series(tmp_path / folder / "CT", hu, np.diag([1.0, 1, 2, 1]), patient_id=patient)
@@ -155,8 +155,8 @@ def test_two_folders_of_one_name_are_two_volumes_of_their_patients(tmp_path):
     assert values == [[-700], [40]]
 
 
-def test_no_patient_is_on_both_sides(data, tmp_path, small_network):
-    """C1: whole scans of held-out patients were trained on as hosts, and `evaluate --held-out` measured them."""
+def test_c1_no_patient_is_in_both_splits(data, tmp_path, small_network):
+    """C1: whole scans of held-out patients were used as hosts, and `evaluate --held-out` was run on them."""
     patient = next(name for name in (f"Q{number}" for number in range(1000)) if held_out(name))
     for kind in ("images", "masks"):
         folder = tmp_path / kind
@@ -174,23 +174,22 @@ def test_no_patient_is_on_both_sides(data, tmp_path, small_network):
     assert all(map(held_out, tested)) and not any(map(held_out, trained))
 
 
-def test_a_split_with_a_patient_on_both_sides_cannot_be_made():
-    """C1"""
+def test_c1_split_with_a_patient_on_both_sides_is_refused():
     voxels = torch.zeros(4, 4, 4)
     crop = Scan("P1_R", voxels, voxels > 0, 1.0, ())
     with pytest.raises(ValueError, match="both trained on and held out: P1"):
         TrainingData([], [crop], [crop])
 
 
-def test_crops_are_split_as_they_always_were(shared_data):
-    """C1: the shipped weights and their figures rest on this split of the crops of LIDC-IDRI."""
+def test_c1_split_of_the_lidc_crops_is_unchanged(shared_data):
+    """C1: the shipped weights and their results depend on this split of the LIDC-IDRI crops."""
     names = sorted(path.name.split(".nii")[0] for path in (shared_data / "lidc-nodules" / "images").iterdir())
     test = {name for name in names if held_out(patient_from_file_name(name))}
     assert (len(test), len({patient_from_file_name(name) for name in test})) == (106, 64)
 
 
-def test_the_name_of_a_dicom_case_is_no_patient_where_the_run_noted_its_patients(tmp_path):
-    """What stands before an underscore in the name of a DICOM folder may be another patient's PatientID."""
+def test_recorded_patients_take_precedence_over_names_of_dicom_cases(tmp_path):
+    """The part of a DICOM folder's name before an underscore may be another patient's PatientID."""
     patient = next(name for name in (f"Q{number}" for number in range(1000)) if held_out(name))
     (tmp_path / "run").mkdir()
     manifest = {"data": {"crops": [], "whole_scans": {f"{patient}_CT": 5}, "patients": ["another"]}}
@@ -199,8 +198,8 @@ def test_the_name_of_a_dicom_case_is_no_patient_where_the_run_noted_its_patients
     assert evaluate._held_out_cases(cases, {"m": tmp_path / "run" / "model.pt"}) == cases
 
 
-def test_evaluate_leaves_out_whom_a_run_was_trained_on(tmp_path):
-    """C1: the manifest of an earlier run may name whole scans of held-out patients."""
+def test_c1_evaluate_excludes_patients_a_run_was_trained_on(tmp_path):
+    """C1: the manifest of an earlier run may list whole scans of held-out patients."""
     patient, other = [name for name in (f"Q{number}" for number in range(1000)) if held_out(name)][:2]
     (tmp_path / "run").mkdir()
     manifest = {"data": {"crops": [], "whole_scans": {f"{patient}_whole": 5}}}
@@ -218,30 +217,30 @@ def test_evaluate_leaves_out_whom_a_run_was_trained_on(tmp_path):
         ("empty", "masks", "contains no volumes"),
     ],
 )
-def test_wrong_folders_are_told(data, images, masks, message):
+def test_invalid_folders_are_reported(data, images, masks, message):
     (data / "empty").mkdir(exist_ok=True)
     with pytest.raises(UserError, match=message):
         find_pairs(data / images, data / masks)
 
 
-def test_missing_weights_are_told(tmp_path):
+def test_missing_weights_are_reported(tmp_path):
     with pytest.raises(UserError, match="no weights at"):
         Predictor.from_file(tmp_path / "none.pt", ModelDescription.from_info(load_info()))
 
 
-def test_the_curve_goes_up_with_the_dice():
+def test_curve_rises_with_the_dice():
     history = [{"step": step, "test_crop_dice": dice} for step, dice in ((10, 0.2), (20, None), (30, 0.5), (40, 0.6))]
     line = ElementTree.fromstring(training_curve(history)).find("{http://www.w3.org/2000/svg}polyline")
     x, y = zip(*(map(float, point.split(",")) for point in line.get("points").split()), strict=True)
-    assert x[2] - x[1] == pytest.approx((x[1] - x[0]) / 2, abs=0.2)  # the steps are to scale
+    assert x[2] - x[1] == pytest.approx((x[1] - x[0]) / 2, abs=0.2)  # the x axis is to scale
     assert y[0] - y[1] == pytest.approx(3 * (y[1] - y[2]), abs=0.2)
     assert y[0] > y[1] > y[2]
 
 
-def test_the_curve_shows_crops_trained_on_beside_the_others():
+def test_curve_shows_training_crops_beside_held_out_crops():
     history = [{"step": step, "test_crop_dice": 0.5, "trained_crop_dice": 0.5 + step / 100} for step in (10, 20)]
     held_out_line, trained_line = ElementTree.fromstring(training_curve(history)).findall(
         "{http://www.w3.org/2000/svg}polyline"
     )
     ends = [float(line.get("points").split()[-1].split(",")[1]) for line in (held_out_line, trained_line)]
-    assert ends[0] > ends[1]  # the picture's y points down
+    assert ends[0] > ends[1]  # y points down in SVG

@@ -1,4 +1,4 @@
-"""What the packaging files say: one version, and requirements that fit pyproject.toml."""
+"""The packaging files: one version, and requirements that match pyproject.toml."""
 
 import os
 import re
@@ -23,45 +23,45 @@ def pinned(name: str) -> dict[str, str]:
 
 
 def declared(heading: str) -> list[Requirement]:
-    """The requirements of a list in pyproject.toml; Python 3.10 has no parser of TOML."""
+    """Return the requirements of a list in pyproject.toml; Python 3.10 has no TOML parser."""
     text = (REPOSITORY / "pyproject.toml").read_text()
     block = re.search(rf"^{heading} = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)[1]
     return [Requirement(line) for line in re.findall(r'^ +"([^"]+)"', block, re.MULTILINE)]
 
 
-def test_every_file_gives_the_same_version():
+def test_all_files_have_the_same_version():
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
     assert citation["version"] == load_info()["version"] == lib.__version__
     assert 'version = { attr = "lib.__version__" }' in (REPOSITORY / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize(("heading", "name"), [("dependencies", "requirements.txt"), ("test", "requirements-test.txt")])
-def test_what_is_declared_is_pinned(heading, name):
-    """Otherwise `make lock` was not run."""
+def test_declared_requirements_are_pinned(heading, name):
+    """If this fails, run `make lock`."""
     pins = {package.lower(): version for package, version in pinned(name).items()}
     for requirement in declared(heading):
         assert requirement.specifier.contains(pins[requirement.name.lower()].removeprefix("==")), requirement
 
 
-def test_requirements_of_the_tests_contain_those_of_the_app():
+def test_test_requirements_include_those_of_the_app():
     assert pinned("requirements.txt").items() <= pinned("requirements-test.txt").items()
 
 
-def test_what_is_never_imported_is_not_pinned():
+def test_unused_packages_are_not_pinned():
     excluded = {requirement.name for requirement in declared("exclude-dependencies")}
     assert not excluded & pinned("requirements-test.txt").keys()
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-test.txt"])
-def test_requirements_name_no_host_and_no_file(name):
+def test_requirements_contain_no_hosts_or_files(name):
     assert not re.search(r"://|--hash|--index|file:", (REPOSITORY / name).read_text())
 
 
 @pytest.mark.parametrize(
     ("script", "program"), [("main.py", "python main.py"), ("lunglabel", "lunglabel")], ids=["main.py", "lunglabel"]
 )
-def test_the_command_calls_itself_by_its_name(script, program, tmp_path):
-    """The installed command lists the maintainers' tools too, from any folder."""
+def test_usage_shows_the_name_of_the_command(script, program, tmp_path):
+    """The installed command also lists the maintainers' tools, from any folder."""
     code = f"import sys; from lib.cli import main; sys.argv[0] = '/x/{script}'; main(['--help'])"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(

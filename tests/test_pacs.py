@@ -1,4 +1,4 @@
-"""A PACS as the studies: the same datastore over DICOMweb, and a server that outlives the PACS."""
+"""A PACS as image source: the same datastore over DICOMweb, and a server that survives failures of the PACS."""
 
 import shutil
 import uuid
@@ -25,8 +25,8 @@ from tools.support.waiting import wait_for
 
 
 @pytest.mark.pacs
-def test_images_and_labels_are_those_of_the_folder(start_server, orthanc, phantom_studies, tmp_path):
-    """S11: with user and password in the address, which are told nowhere; a training knows them too."""
+def test_s11_images_and_labels_equal_those_of_a_folder(start_server, orthanc, phantom_studies, tmp_path):
+    """S11: user and password in the URL are never shown, but reach the training process."""
     series = phantom_studies.of_patient("LUNG-002")
     secret = f"p/{uuid.uuid4().hex}"
     pacs = orthanc(series.directory, user="reader", password=secret)
@@ -53,7 +53,7 @@ def test_images_and_labels_are_those_of_the_folder(start_server, orthanc, phanto
         assert secret[2:] not in told.text, path
         assert "reader:" not in told.text, path
     assert requests.get(f"{server.url}/status/data").json()["studies"] == pacs.url
-    # On the console MONAI Label repeats its arguments before it loads the app.
+    # MONAI Label prints its arguments on the console before it loads the app.
     lines = [line for line in server.log_text().splitlines() if secret[2:] in line]
     assert all("USING:: studies" in line or "Initializing App from" in line for line in lines), lines
     assert secret[2:] not in (APP_DIR / "logs" / "app.log").read_text(errors="replace")
@@ -79,7 +79,7 @@ def test_query_and_headers_reach_the_pacs(start_server, orthanc, phantom_studies
     assert requests.get(f"{where}/metadata", headers={"Accept": "application/dicom+json"}).json()
 
 
-def test_a_pacs_that_is_away_is_said_and_does_not_end_the_server(start_server):
+def test_unreachable_pacs_is_reported_and_the_server_keeps_running(start_server):
     server = start_server("http://127.0.0.1:9/dicom-web")
 
     def failed() -> dict | None:
@@ -95,7 +95,7 @@ def test_a_pacs_that_is_away_is_said_and_does_not_end_the_server(start_server):
 
 
 @pytest.mark.pacs
-def test_a_pacs_that_goes_away_and_comes_back(start_server, phantom_studies, tmp_path):
+def test_server_survives_an_outage_of_the_pacs(start_server, phantom_studies, tmp_path):
     if not orthanc_is_installed():
         skip_or_fail(INSTALL)
     cached, other = phantom_studies.of_patient("LUNG-002"), phantom_studies.of_patient("LUNG-003")
@@ -115,12 +115,12 @@ def test_a_pacs_that_goes_away_and_comes_back(start_server, phantom_studies, tmp
     assert requests.get(f"{server.url}/info/").json()["datastore"]["completed"] == 1
     with orthanc_server(tmp_path / "orthanc", port=port):
         back = infer(server, other.series_uid)
-        assert back.status_code == 409  # as it is without weights: its volume was made
+        assert back.status_code == 409  # only the weights are missing: the volume could be created
         assert "no trained model" in detail(back)
         assert requests.get(f"{server.url}/datastore/image", params={"image": other.series_uid}).status_code == 200
 
 
-def test_a_pacs_that_breaks_off_is_told_and_a_deleted_cache_is_made_again(tmp_path):
+def test_interrupted_retrieval_is_503_and_a_deleted_cache_is_recreated(tmp_path):
     class BreaksOff:
         base_url = "http://pacs"
 
@@ -144,7 +144,7 @@ def test_a_pacs_that_breaks_off_is_told_and_a_deleted_cache_is_made_again(tmp_pa
 
 
 @pytest.mark.pacs
-def test_a_seg_in_the_pacs_becomes_the_initial_label(start_server, orthanc, phantom_studies, tmp_path):
+def test_seg_in_the_pacs_becomes_the_initial_label(start_server, orthanc, phantom_studies, tmp_path):
     series = phantom_studies.of_patient("LUNG-002")
     studies = shutil.copytree(series.directory, tmp_path / "dicom")
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(series.truth), sitk.sitkUInt8))

@@ -1,4 +1,4 @@
-"""What a PACS holds and must not reach viewers: scouts among slices, studies of several patients."""
+"""Objects in a PACS that are hidden from viewers: scouts among slices, and studies of several patients."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def write(folder: Path, patient: str, seed: int) -> str:
 
 @pytest.fixture(scope="module")
 def archive(orthanc, tmp_path_factory) -> tuple[str, dict[str, str], str]:
-    """Its URL, the series of each patient, and the study that two of them share."""
+    """Return the URL, the series of each patient, and the study shared by two of them."""
     root = tmp_path_factory.mktemp("archive")
     series = {name: write(root / name, name, seed) for seed, name in enumerate(("GOOD", "SCOUT", "A", "B"))}
     scout = dcmread(next((root / "SCOUT").iterdir()))
@@ -38,8 +38,8 @@ def archive(orthanc, tmp_path_factory) -> tuple[str, dict[str, str], str]:
     return orthanc(root).url, series, shared
 
 
-def test_viewer_and_server_have_the_same_slices_of_the_same_patients(start_module_server, archive, tmp_path):
-    """R11, R7: as of a folder."""
+def test_r7_r11_viewer_and_server_have_the_same_slices_and_patients(start_module_server, archive, tmp_path):
+    """R7, R11: as for a folder."""
     url, series, shared = archive
     server = start_module_server(url)
     images = requests.get(f"{server.url}/datastore/", params={"output": "all"}).json()["objects"]

@@ -1,4 +1,4 @@
-"""C7: a look at the PACS costs a few requests, however much is settled there."""
+"""C7: a refresh takes few requests to the PACS, however many series are already known."""
 
 from collections import Counter
 
@@ -35,8 +35,8 @@ def seg_of(pacs: CountingPacs, uid: str) -> Dataset:
     return segmentation(mask, SourceImages.of(images), Provenance(uid, 1, 0.0, "MANUAL"), load_info())
 
 
-def test_a_settled_series_costs_no_request(pacs, datastore, tmp_path):
-    """C7: 25 SEG, 25 RTSTRUCT and some CT; of one SEG an initial label is made."""
+def test_c7_known_series_need_no_requests(pacs, datastore, tmp_path):
+    """C7: 25 SEG, 25 RTSTRUCT and some CT; one SEG becomes an initial label."""
     image = ct(pacs, tmp_path)
     ct(pacs, tmp_path, "P2")
     pacs.datasets += [seg_of(pacs, image)]
@@ -68,8 +68,7 @@ def test_a_settled_series_costs_no_request(pacs, datastore, tmp_path):
     assert look() == {"search_for_series": 3}
 
 
-def test_a_pacs_that_tells_no_number_of_instances_is_asked_now_and_then(pacs, datastore, tmp_path):
-    """C7"""
+def test_c7_pacs_without_instance_counts_is_queried_at_intervals(pacs, datastore, tmp_path):
     pacs.counts_instances = False
     ct(pacs, tmp_path)
     pacs.datasets += [instance("seg") for _ in range(5)]
@@ -84,8 +83,8 @@ def test_a_pacs_that_tells_no_number_of_instances_is_asked_now_and_then(pacs, da
         assert pacs.calls["search_for_instances"] == requests_, seconds
 
 
-def test_a_series_that_could_not_be_judged_is_judged_again(pacs, datastore, tmp_path, monkeypatch):
-    """A PACS that fails for a moment must not hide a series until the next start."""
+def test_series_that_could_not_be_checked_is_checked_again(pacs, datastore, tmp_path, monkeypatch):
+    """A temporary failure of the PACS must not hide a series until the next start."""
     image = ct(pacs, tmp_path)
     now = 0.0
     datastore.catalog._clock = lambda: now
@@ -100,7 +99,7 @@ def test_a_series_that_could_not_be_judged_is_judged_again(pacs, datastore, tmp_
     assert datastore.catalog.get(image).problem is None
 
 
-def test_an_object_that_breaks_off_is_tried_again_and_hides_no_other(pacs, datastore, tmp_path):
+def test_failed_retrieval_is_retried_and_hides_no_other_object(pacs, datastore, tmp_path):
     image = ct(pacs, tmp_path)
     good, bad = seg_of(pacs, image), instance("seg")
     pacs.datasets += [bad, good]

@@ -1,4 +1,4 @@
-"""S1: what reaches the PACS through ``/proxy/dicom``: the resources that viewers need, and nothing else."""
+"""S1: ``/proxy/dicom`` passes only the resources that viewers need to the PACS."""
 
 import http.client
 import threading
@@ -59,7 +59,7 @@ UNKNOWN = [
 
 
 class Recorder(ThreadingHTTPServer):
-    """A PACS that answers everything and remembers it: (method, target, body)."""
+    """A PACS that answers 200 to every request and records (method, target, body)."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -81,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = _answer
 
     def log_message(self, *_: object) -> None:
-        """Nothing on the test's screen."""
+        """Suppress the log output."""
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +107,12 @@ def writing_proxy(recorder, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_asked_yet(recorder):
+def _clear_recorder(recorder):
     recorder.asked.clear()
 
 
 def ask(url: str, path: str, method: str = "GET", body: bytes = b"", headers: dict | None = None) -> tuple[int, str]:
-    """As it is: requests folds dots before it sends a path."""
+    """Send a path unchanged; requests would normalise dots in it."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     connection.putrequest(method, f"/proxy/dicom/{path}", skip_accept_encoding=True)
     for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
@@ -126,45 +126,43 @@ def ask(url: str, path: str, method: str = "GET", body: bytes = b"", headers: di
 
 @pytest.mark.parametrize("path", HOSTILE)
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_path_that_leads_elsewhere_is_never_sent(proxy, recorder, path, method):
-    """S1"""
+def test_s1_path_traversal_is_never_forwarded(proxy, recorder, path, method):
     status, told = ask(proxy, path, method)
-    assert status == (404 if "%0a" in path and "?" not in path else 400), told  # no route has a line break in its path
+    # no route matches a path with a line break
+    assert status == (404 if "%0a" in path and "?" not in path else 400), told
     assert "detail" in told
     assert recorder.asked == []
 
 
 @pytest.mark.parametrize("path", UNKNOWN)
-def test_what_is_no_resource_of_a_viewer_is_not_there(proxy, recorder, path):
-    """S1"""
+def test_s1_unknown_resources_are_404(proxy, recorder, path):
     assert ask(proxy, path)[0] == 404
     assert recorder.asked == []
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
 @pytest.mark.parametrize("resource", [r for r in resources.RESOURCES if r.method == "GET"], ids=lambda r: r.path)
-def test_each_resource_has_its_methods_only(proxy, recorder, resource, method):
-    """S1"""
+def test_s1_resources_accept_only_their_methods(proxy, recorder, resource, method):
     if method == "POST" and any(r.path == resource.path and r.method == "POST" for r in resources.RESOURCES):
         return
-    assert ask(proxy, f"qido/{filled(resource)}", method)[0] == 405
+    assert ask(proxy, f"qido/{path_of(resource)}", method)[0] == 405
     assert recorder.asked == []
 
 
-def filled(resource: resources.Resource) -> str:
+def path_of(resource: resources.Resource) -> str:
     return resource.path.format(study=UID, series=f"{UID}.2", instance=f"{UID}.3", frames="1,2")
 
 
 @pytest.mark.parametrize("resource", [r for r in resources.RESOURCES if r.method == "GET"], ids=lambda r: r.path)
 @pytest.mark.parametrize("service", resources.SERVICES)
-def test_what_viewers_need_arrives_as_it_is(proxy, recorder, resource, service):
+def test_viewer_requests_are_forwarded_unchanged(proxy, recorder, resource, service):
     query = "limit=101&00100020=A%26B&PatientName=M%C3%BCller*&includefield=00081030,00080060"
-    assert ask(proxy, f"{service}/{filled(resource)}?{query}")[0] == 200
-    assert recorder.asked == [("GET", f"/root/dicom-web/{filled(resource)}?{query}", b"")]
+    assert ask(proxy, f"{service}/{path_of(resource)}?{query}")[0] == 200
+    assert recorder.asked == [("GET", f"/root/dicom-web/{path_of(resource)}?{query}", b"")]
 
 
-def test_random_ways_out_end_at_the_door(proxy, recorder):
-    """S1: whatever is sent stays below the DICOMweb root and is a resource of the table."""
+def test_s1_random_traversal_attempts_are_never_forwarded(proxy, recorder):
+    """S1: every forwarded request is below the DICOMweb root and matches a known resource."""
     rng = np.random.default_rng(0)
     for _ in range(300):
         path = escaping_paths(rng)
@@ -175,14 +173,13 @@ def test_random_ways_out_end_at_the_door(proxy, recorder):
         assert any(resource.pattern.fullmatch(path) for resource in resources.RESOURCES), target
 
 
-def test_a_path_is_decoded_to_its_end():
+def test_path_is_decoded_completely():
     assert resources.decoded_path(b"/a%2fb/%2563") == "/a/b/c"
     with pytest.raises(UserError, match="percent-encoded more than"):
         resources.decoded_path(b"%" + b"25" * 20 + b"41")
 
 
-def test_the_pacs_is_written_to_only_where_it_may_be(proxy, writing_proxy, recorder):
-    """S1"""
+def test_s1_pacs_is_written_to_only_if_allowed(proxy, writing_proxy, recorder):
     seg = instance_bytes("seg")
     body, kind = multipart.encode([seg], "application/dicom")
     status, told = ask(proxy, "stow/studies", "POST", body, {"Content-Type": kind})
@@ -193,8 +190,7 @@ def test_the_pacs_is_written_to_only_where_it_may_be(proxy, writing_proxy, recor
     assert recorder.asked == [("POST", "/root/dicom-web/studies", body)]
 
 
-def test_only_what_is_made_of_images_is_written_to_the_pacs(writing_proxy, recorder):
-    """S3"""
+def test_s3_only_objects_derived_from_images_are_stored_in_the_pacs(writing_proxy, recorder):
     body, kind = multipart.encode([instance_bytes("seg"), instance_bytes("ct")], "application/dicom")
     status, told = ask(writing_proxy, "stow/studies", "POST", body, {"Content-Type": kind})
     assert status == 409
@@ -203,7 +199,7 @@ def test_only_what_is_made_of_images_is_written_to_the_pacs(writing_proxy, recor
     assert recorder.asked == []
 
 
-def test_what_might_have_been_stored_is_not_sent_again(recorder, tmp_path):
+def test_request_that_may_have_been_stored_is_not_retried(recorder, tmp_path):
     body, kind = multipart.encode([instance_bytes("seg")], "application/dicom")
     with flawed_pacs(recorder.url) as pacs, serve_router(pacs_router(pacs.url, tmp_path, writable=True)) as url:
         pacs.flaw = "hangs up"
@@ -213,8 +209,8 @@ def test_what_might_have_been_stored_is_not_sent_again(recorder, tmp_path):
 
 
 @pytest.mark.pacs
-def test_nothing_but_dicomweb_of_a_real_pacs_is_reached(orthanc, tmp_path):
-    """S1: the rows of the review, against Orthanc."""
+def test_s1_only_dicomweb_of_a_real_pacs_is_reachable(orthanc, tmp_path):
+    """S1: the requests of the report, against Orthanc."""
     write_dicom_series(tmp_path / "ct", np.zeros((3, 16, 16), np.int16), np.eye(4), patient_id="P1")
     study_uid = dcmread(next((tmp_path / "ct").iterdir())).StudyInstanceUID
     pacs = orthanc(tmp_path / "ct", user="reader", password="secret")
@@ -240,8 +236,8 @@ def test_nothing_but_dicomweb_of_a_real_pacs_is_reached(orthanc, tmp_path):
         assert len(requests.get(f"{url}/proxy/dicom/qido/studies", timeout=30).json()) == 2
 
 
-def test_s11_the_log_does_not_tell_whom_a_search_was_for(tmp_path, caplog):
-    """S11: the error of requests has the whole address."""
+def test_s11_search_values_are_not_logged(tmp_path, caplog):
+    """S11: the error of requests contains the whole URL."""
     with serve_router(pacs_router("http://127.0.0.1:9/dicom-web", tmp_path, writable=False)) as url:
         status, told = ask(url, "qido/studies?PatientName=DOE&00100020=4711")
     assert status == 502, told

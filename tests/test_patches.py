@@ -1,4 +1,4 @@
-"""Patches for offline training: what is set where, and at what scale."""
+"""Patches for offline training: what is inserted where, and at which scale."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,11 @@ from lib.training.patches import PatchSampler
 from lib.training.scans import Scan
 
 PREPROCESSING = load_info()["preprocessing"] | {"slice_offsets_mm": [-2.5, 0, 2.5]}
-LUNG, TISSUE = -0.45, 1.8  # -800 and 30 HU, normalised
+LUNG, TISSUE = -0.45, 1.8  # normalised values of -800 and 30 HU
 
 
 def host():
-    """Two lungs in a body, 40 slices of 2.5 mm; a tumour in one of them."""
+    """Return two lungs in a body, 40 slices of 2.5 mm, with a tumour in one lung."""
     image = torch.full((256, 256, 40), -0.98)
     image[30:226, 50:206] = TISSUE
     image[50:115, 70:180, 5:] = LUNG
@@ -25,7 +25,7 @@ def host():
 
 
 def crop(slices=4):
-    """A nodule 8 pixels wide in the middle of 30, brighter than anything else."""
+    """Return a nodule 8 pixels wide in the middle of 30, brighter than anything else."""
     image = torch.full((30, 30, slices), LUNG)
     label = torch.zeros(image.shape, dtype=torch.bool)
     label[11:19, 11:19] = True
@@ -37,7 +37,7 @@ def sampler(crops, hosts, seed=0):
     return PatchSampler(crops, hosts, preprocessing=PREPROCESSING, size=64, seed=seed)
 
 
-def test_batch_is_what_the_network_takes():
+def test_batch_has_the_shape_and_values_of_the_network_input():
     image, label = sampler([crop()], [host()]).batch(20)
     assert image.shape == (20, 3, 64, 64)
     assert label.shape == (20, 1, 64, 64)
@@ -49,23 +49,23 @@ def test_batch_is_what_the_network_takes():
     assert image.min() >= low - 1e-5 and image.max() <= high + 1e-5
 
 
-def test_nodules_keep_their_size_but_for_the_variation():
+def test_nodules_keep_their_size_within_the_augmentation():
     _, label = sampler([crop()], []).batch(200)
     widths = (label[:, 0].any(1).sum(1)).float()
     widths = widths[widths > 0]
     assert (widths <= 8 * 3.6).all()
-    # Seven in eight vary by a quarter only; some reach over the border of the patch.
+    # Seven in eight are scaled by at most a quarter; some extend over the border of the patch.
     assert ((widths >= 4) & (widths <= 11)).float().mean() > 0.75
     assert widths.median() == pytest.approx(8, abs=1)
 
 
-def test_the_label_lies_on_the_nodule():
+def test_label_matches_the_nodule():
     image, label = sampler([crop()], [host()]).batch(20)
     tumour = image[:, 1:2][label.bool()]
     assert (tumour > 1.0).float().mean() > 0.95
 
 
-def test_channels_beyond_a_thin_crop_show_the_host():
+def test_channels_outside_of_a_thin_crop_show_the_host():
     drawer = sampler([crop(slices=1)], [host()])
     nodule, within = drawer._nodule()
     assert within.tolist() == [False, True, False]
@@ -75,7 +75,7 @@ def test_channels_beyond_a_thin_crop_show_the_host():
     assert stack[1].max() > 2
 
 
-def test_what_lies_within_a_crop_is_turned_over_with_it():
+def test_slices_of_a_crop_are_flipped_together():
     drawer = sampler([crop()], [])
     stack = torch.zeros(4, 8, 8)
     stack[0] = 1
@@ -87,13 +87,13 @@ def test_what_lies_within_a_crop_is_turned_over_with_it():
     assert 0 < turned_over < 30
 
 
-def test_a_crop_by_itself_ends_in_air():
+def test_crop_without_a_host_is_surrounded_by_air():
     image, _ = sampler([crop(slices=1)], []).batch(20)
     assert image[:, 1].max() > 1.0
-    assert image[:, [0, 2]].max() < 0  # noise and shift are little against a nodule
+    assert image[:, [0, 2]].max() < 0  # noise and shift are small compared with a nodule
 
 
-def test_nothing_is_set_where_there_is_no_lung():
+def test_nothing_is_inserted_outside_of_the_lungs():
     drawer = sampler([crop()], [host()])
     stack = torch.full((4, 64, 64), TISSUE)
     stack[-1] = 0
@@ -102,17 +102,17 @@ def test_nothing_is_set_where_there_is_no_lung():
     assert stack[-1].sum() == 0
 
 
-def test_the_same_seed_draws_the_same():
+def test_same_seed_gives_the_same_patches():
     first, second = (sampler([crop()], [host()], seed=3).batch(5)[0] for _ in range(2))
     assert torch.equal(first, second)
     assert not torch.equal(first, sampler([crop()], [host()], seed=4).batch(5)[0])
 
 
-def test_crops_alone_come_first_and_the_mixture_little_by_little():
+def test_warm_up_starts_with_crops_only_and_adds_the_mixture_gradually():
     def share_in_padding(drawer, batches) -> float:
         air = drawer.air
         drawn = [image for _, (image, _) in zip(range(batches), drawer, strict=False)]
-        # Padding is air up to the noise; lung is denser everywhere.
+        # Padding is air plus noise; lung is denser everywhere.
         return float((torch.cat(drawn)[:, 1].median(-1).values.median(-1).values < air + 0.3).float().mean())
 
     def drawer(first):
@@ -120,11 +120,11 @@ def test_crops_alone_come_first_and_the_mixture_little_by_little():
         return PatchSampler([crop()], [host()], **settings, warm_up=100, first=first)
 
     start, half, whole = (share_in_padding(drawer(first), 5) for first in (0, 50, 100))
-    assert start > 0.75  # crops that are made large fill the patch
+    assert start > 0.75  # enlarged crops fill the patch
     assert start > half + 0.1 > whole + 0.2
 
 
-def test_a_decoy_from_a_crop_has_all_but_the_nodule():
+def test_decoy_from_a_crop_excludes_the_nodule():
     surrounded = crop()
     surrounded.image[:4] = 1.0  # a vessel far from the nodule
     drawer = sampler([surrounded], [host()])
@@ -136,7 +136,7 @@ def test_a_decoy_from_a_crop_has_all_but_the_nodule():
     assert seen > 5
 
 
-def test_slices_above_and_below_a_nodule_are_seen_too():
+def test_slices_above_and_below_a_nodule_are_sampled_too():
     cut_wide = crop(slices=9)
     cut_wide.label[..., :3] = cut_wide.label[..., 6:] = False
     drawer = sampler([cut_wide], [])

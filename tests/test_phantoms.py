@@ -1,4 +1,4 @@
-"""Phantoms are the ground truth of other tests, so they are held to what other readers make of them."""
+"""Phantoms are the ground truth of other tests, so they are checked with independent readers."""
 
 from pathlib import Path
 
@@ -37,12 +37,12 @@ def read_series(directory: Path) -> sitk.Image:
 
 
 def centroid_mm(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """LPS mm of the middle of a mask (slices, rows, columns)."""
+    """Return the centroid of a mask (slices, rows, columns), LPS in mm."""
     return affine[:3, :3] @ np.argwhere(mask).mean(axis=0)[::-1] + affine[:3, 3]
 
 
 @pytest.mark.parametrize("name", ACQUISITIONS)
-def test_another_reader_sees_the_same_volume_and_lesion(name, tmp_path):
+def test_simpleitk_reads_the_same_volume_and_lesion(name, tmp_path):
     acquisition = ACQUISITIONS[name]
     hu, mask, affine = chest_volume(3, lesions=LESIONS[:1], acquisition=acquisition)
     write_dicom_series(
@@ -69,7 +69,7 @@ def test_another_reader_sees_the_same_volume_and_lesion(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ACQUISITIONS)
-def test_all_acquisitions_scan_the_same_patient(name):
+def test_all_acquisitions_show_the_same_patient(name):
     wanted = {
         "left ventricle": ((34, -34, -34), 42),
         "liver": ((-60, 0, -56), 60),
@@ -84,7 +84,7 @@ def test_all_acquisitions_scan_the_same_patient(name):
         assert np.median(around) == pytest.approx(value, abs=60), organ
 
 
-def test_a_tilted_gantry_shears_the_positions_only(tmp_path):
+def test_gantry_tilt_shears_only_the_positions(tmp_path):
     acquisition = Acquisition(**SMALL, gantry_tilt_degrees=15)
     hu, mask, affine = chest_volume(3, lesions=LESIONS[:1], acquisition=acquisition)
     write_dicom_series(tmp_path, hu, affine, patient_id="P")
@@ -104,17 +104,17 @@ def test_lesions_have_their_size_and_tumour_density():
     assert np.median(hu[mask == 1]) == pytest.approx(32, abs=15)
 
 
-def test_nothing_is_symmetric():
+def test_phantom_is_asymmetric():
     hu, mask, _ = chest_volume(1, lesions=LESIONS[:1], acquisition=ACQUISITIONS["head first supine"])
     tissue = hu > -400
     for axis in range(3):
         flipped = np.flip(tissue, axis)
         overlap = 2 * np.sum(tissue & flipped) / (tissue.sum() + flipped.sum())
-        assert overlap < 0.95, f"a flip along axis {axis} would go unseen"
-        assert not np.any(mask & np.flip(mask, axis)), f"the lesion survives a flip along axis {axis}"
+        assert overlap < 0.95, f"a flip along axis {axis} would not be noticed"
+        assert not np.any(mask & np.flip(mask, axis)), f"the lesion overlaps itself after a flip along axis {axis}"
 
 
-def test_the_same_seed_writes_the_same_bytes(tmp_path):
+def test_same_seed_writes_the_same_bytes(tmp_path):
     for run in ("a", "b"):
         hu, _, affine = chest_volume(5, lesions=LESIONS, acquisition=ACQUISITIONS["oblique"])
         write_dicom_series(tmp_path / run, hu, affine, patient_id="P")
@@ -123,7 +123,7 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path):
     assert not np.array_equal(hu, chest_volume(6, lesions=LESIONS, acquisition=ACQUISITIONS["oblique"])[0])
 
 
-def test_descending_instance_numbers_leave_positions_alone(tmp_path):
+def test_descending_instance_numbers_do_not_change_positions(tmp_path):
     hu, _, affine = chest_volume(1, acquisition=ACQUISITIONS["head first supine"])
     write_dicom_series(tmp_path, hu, affine, patient_id="P", descending_instances=True)
     slices = [pydicom.dcmread(path) for path in sorted(tmp_path.iterdir())]
@@ -132,7 +132,7 @@ def test_descending_instance_numbers_leave_positions_alone(tmp_path):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read_series(tmp_path)), hu)
 
 
-def test_drawn_lesions_lie_in_the_lung():
+def test_drawn_lesions_are_in_the_lung():
     lesions = draw_lesions(11, 12, diameters=(6, 14))
     healthy, _, _ = chest_volume(11, noise_hu=1)
     _, mask, _ = chest_volume(11, lesions=lesions)
@@ -169,7 +169,7 @@ def test_demo_studies(tmp_path):
         assert (header.SeriesInstanceUID, header.PatientID) == (entry.series_uid, entry.patient_id)
 
 
-def test_write_volume_keeps_an_oblique_grid(tmp_path):
+def test_write_volume_preserves_an_oblique_grid(tmp_path):
     _, mask, affine = chest_volume(1, lesions=LESIONS, acquisition=ACQUISITIONS["oblique"])
     image = sitk.ReadImage(str(write_volume(tmp_path / "mask.nii.gz", mask, affine)))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), mask)

@@ -1,4 +1,4 @@
-"""A busy machine stays usable: OpenMP's threads sleep while they wait, and what nobody waits for comes last."""
+"""A busy machine stays responsive: waiting OpenMP threads sleep, and background work has low priority."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def series(tmp_path_factory) -> list[DemoSeries]:
 
 @pytest.fixture(scope="module")
 def server(start_module_server, series, tmp_path_factory):
-    """Started as by plain ``monailabel start_server``: PyTorch is loaded before the app has a say."""
+    """Start a server by plain ``monailabel start_server``, which loads PyTorch before the app."""
     models = tmp_path_factory.mktemp("models")
     torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), models / "pretrained_lung_tumor.pt")
     options = {"model_dir": models, "scored_images": 0, "environment": {"OMP_WAIT_POLICY": None}}
@@ -37,22 +37,22 @@ def server(start_module_server, series, tmp_path_factory):
     return start_module_server(series[0].directory, **options)
 
 
-def test_the_server_waits_passively_however_it_was_started(server):
-    """R15/C13: the process is the one that was started, with its own environment and one variable more."""
+def test_r15_c13_server_waits_passively_however_it_was_started(server):
+    """R15, C13: the process keeps its id and its environment, with one variable added."""
     environment = psutil.Process(server.process.pid).environ()
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
     assert "MONAI_LABEL_APP_DIR" not in environment
     assert server.log_text().count("Restarting with OMP_WAIT_POLICY=PASSIVE") == 1
 
 
-def test_the_servers_own_background_is_of_low_priority(server):
+def test_background_threads_of_the_server_have_low_priority(server):
     found = niceness(psutil.Process(server.process.pid))
     assert found.count(10) == 5, "index, SEGs, initial labels, scoring, verification"
     assert set(found) == {0, 10}
 
 
-def test_an_inference_is_timed_alone_and_beside_a_training_that_comes_last(server, series, monkeypatch):
-    """The benchmark's figure, and that the training behind it is of lowest priority and waits passively."""
+def test_benchmark_times_an_inference_alone_and_during_a_training(server, series, monkeypatch):
+    """The training has the lowest priority and waits passively."""
     trainings, infer = [], busy._infer
 
     def watched(*arguments):
@@ -72,7 +72,7 @@ def test_an_inference_is_timed_alone_and_beside_a_training_that_comes_last(serve
 
 
 @pytest.mark.parametrize(("threads", "left"), [(1, 1), (2, 1), (8, 7)])
-def test_a_training_leaves_one_core_to_the_others(monkeypatch, threads, left):
+def test_training_leaves_one_core_free(monkeypatch, threads, left):
     lowered, kept = {}, []
     monkeypatch.setattr(os, "setpriority", lambda kind, thread, niceness: lowered.update({thread: niceness}))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
@@ -83,7 +83,7 @@ def test_a_training_leaves_one_core_to_the_others(monkeypatch, threads, left):
     assert set(lowered.values()) == {19}
 
 
-def test_a_thread_in_the_background_lowers_no_other():
+def test_background_thread_lowers_only_its_own_priority():
     seen = []
 
     def work():
@@ -99,7 +99,7 @@ def test_a_thread_in_the_background_lowers_no_other():
 
 
 @pytest.mark.server
-def test_commands_wait_passively_and_a_users_own_value_stays():
+def test_commands_wait_passively_unless_the_user_set_a_policy():
     code = "import runpy, os, sys; sys.argv = ['main.py']\ntry: runpy.run_path('main.py', run_name='__main__')\n"
     code += "except SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
     for given, used in (("", "PASSIVE"), ("ACTIVE", "ACTIVE")):
@@ -109,7 +109,7 @@ def test_commands_wait_passively_and_a_users_own_value_stays():
         assert told.stdout.split() == [used], told.stderr
 
 
-def test_only_a_server_starts_again(monkeypatch):
+def test_only_a_server_is_restarted(monkeypatch):
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started again"))
     monkeypatch.delenv("OMP_WAIT_POLICY")
     monkeypatch.delitem(sys.modules, "monailabel.app", raising=False)

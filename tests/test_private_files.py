@@ -1,4 +1,4 @@
-"""Low rows: what is written about patients is for its owner alone, lasts, and is no talk of the log."""
+"""Low rows: files about patients are readable by their owner only, synced to disk, and not logged."""
 
 import os
 import subprocess
@@ -26,8 +26,8 @@ def test_low_files_are_0600_and_new_folders_0700(tmp_path):
     assert {one.stat().st_mode & 0o777 for one in (path.parent, path.parent.parent)} == {0o700}
 
 
-def test_low_a_new_folder_is_synced_into_the_one_above(tmp_path, monkeypatch):
-    """Else a power cut takes the first label of an image with its folder."""
+def test_low_new_folder_is_synced_into_its_parent(tmp_path, monkeypatch):
+    """Otherwise a power cut could lose the folder with the first label of an image."""
     synced = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(str(Path(f"/proc/self/fd/{handle}").readlink())))
     write_json(tmp_path / "a" / "b" / "1.json", {})
@@ -37,7 +37,7 @@ def test_low_a_new_folder_is_synced_into_the_one_above(tmp_path, monkeypatch):
     assert str(tmp_path) not in synced
 
 
-def test_a_file_in_the_place_of_a_folder_is_told(tmp_path):
+def test_file_in_place_of_a_folder_is_reported(tmp_path):
     (tmp_path / "a").write_text("x")
     for folder in (tmp_path / "a", tmp_path / "a" / "b"):
         with pytest.raises(FileExistsError, match=str(tmp_path / "a")):
@@ -45,7 +45,7 @@ def test_a_file_in_the_place_of_a_folder_is_told(tmp_path):
 
 
 @pytest.mark.server
-def test_low_highdicom_warns_nobody_of_a_patients_name():
+def test_low_warnings_of_highdicom_do_not_show_patient_names():
     program = (
         "import lib.exports.dicom_seg\n"
         "from highdicom.valuerep import check_person_name\n"

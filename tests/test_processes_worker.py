@@ -1,4 +1,4 @@
-"""The skeleton of every background thread."""
+"""The base class of all background threads."""
 
 import logging
 import threading
@@ -11,7 +11,7 @@ SECONDS = 60
 
 
 class Rounds(Worker):
-    """Runs the functions given, one a round."""
+    """Runs the given functions, one per round."""
 
     def __init__(self, *rounds, pause=None, low_priority=False):
         super().__init__("rounds", failure="The round failed", pause=pause, low_priority=low_priority)
@@ -40,7 +40,7 @@ def running():
         assert worker.join(SECONDS)
 
 
-def test_a_worker_without_a_pause_waits_to_be_woken(running):
+def test_worker_without_a_pause_waits_to_be_woken(running):
     calls = []
     worker = running(Rounds(lambda: calls.append(1)))
     assert not worker.done.acquire(timeout=0.2)
@@ -49,21 +49,21 @@ def test_a_worker_without_a_pause_waits_to_be_woken(running):
     assert calls == [1]
 
 
-def test_a_worker_with_a_pause_begins_at_once_and_can_be_woken(running):
+def test_worker_with_a_pause_starts_at_once_and_can_be_woken(running):
     worker = running(Rounds(pause=3600))
     assert worker.done.acquire(timeout=SECONDS)
     worker.wake()
     assert worker.done.acquire(timeout=SECONDS)
 
 
-def test_rounds_follow_each_other_while_work_is_due(running):
+def test_rounds_follow_immediately_while_work_is_due(running):
     worker = running(Rounds(lambda: True, lambda: True, lambda: False, pause=3600))
     for _ in range(3):
         assert worker.done.acquire(timeout=SECONDS)
     assert not worker.done.acquire(timeout=0.2)
 
 
-def test_a_wake_during_a_round_is_not_lost(running):
+def test_wake_during_a_round_is_not_lost(running):
     begun, go_on = threading.Event(), threading.Event()
 
     def slow():
@@ -86,7 +86,7 @@ def failing(error):
 
 
 @pytest.mark.parametrize(("error", "traceback"), [(OSError("disk full"), False), (ValueError("a bug"), True)])
-def test_a_failed_round_is_logged_and_the_next_one_runs(running, caplog, error, traceback):
+def test_failed_round_is_logged_and_the_next_one_runs(running, caplog, error, traceback):
     with caplog.at_level(logging.WARNING, "lib.processes.worker"):
         worker = running(Rounds(failing(error), pause=0.01))
         for _ in range(2):
@@ -96,7 +96,7 @@ def test_a_failed_round_is_logged_and_the_next_one_runs(running, caplog, error, 
     assert bool(record.exc_info) is traceback
 
 
-def test_a_stopped_worker_ends_within_a_round():
+def test_stopped_worker_ends_within_a_round():
     begun = threading.Event()
 
     def endless():
@@ -112,13 +112,13 @@ def test_a_stopped_worker_ends_within_a_round():
     assert worker.join(SECONDS)
 
 
-def test_a_worker_that_never_started_has_ended():
+def test_worker_that_never_started_counts_as_ended():
     worker = Rounds()
     worker.stop()
     assert worker.join(0)
 
 
-def test_a_second_start_changes_nothing(running):
+def test_second_start_has_no_effect(running):
     worker = running(Rounds(pause=3600))
     worker.start()
     assert sum(thread.name == "rounds" for thread in threading.enumerate()) == 1

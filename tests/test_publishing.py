@@ -1,4 +1,4 @@
-"""Versions are kept whole and for good; only what is not worse serves."""
+"""Versions are stored completely and permanently, and only a version that is not worse is put into use."""
 
 import json
 import math
@@ -43,13 +43,13 @@ def scores(dice: float, false_positives: float) -> Scores:
         (scores(0.7, 1), scores(math.nan, 1), False, "model in use are not finite"),  # C9
     ],
 )
-def test_the_rule(candidate, published, publish, word):
+def test_publishing_rule(candidate, published, publish, word):
     verdict = judge(candidate, published, **RULE)
     assert verdict.publish is publish
     assert word in verdict.reason
 
 
-def test_the_reason_names_the_numbers():
+def test_reason_contains_the_numbers():
     reason = judge(scores(0.5, 4), scores(0.7, 1), **RULE).reason
     assert "0.500" in reason
     assert "0.700" in reason
@@ -65,7 +65,7 @@ def weights(tmp_path):
     return path
 
 
-def test_a_kept_version_serves_only_when_told_and_the_former_can_serve_again(tmp_path, weights):
+def test_kept_version_is_used_only_on_request_and_an_earlier_one_can_be_used_again(tmp_path, weights):
     store = ModelStore(tmp_path / "model")
     assert store.serving_version() is None
     first = store.keep(weights, {"note": 1})
@@ -82,13 +82,13 @@ def test_a_kept_version_serves_only_when_told_and_the_former_can_serve_again(tmp
     assert store.manifests()[1]["parent"] == first
 
 
-def test_versions_of_one_moment_stay_apart(tmp_path, weights):
+def test_versions_of_the_same_time_are_distinct(tmp_path, weights):
     store = ModelStore(tmp_path / "model")
     versions = {store.keep(weights, {"number": number}) for number in range(30)}
     assert len(versions) == len(store.manifests()) == 30
 
 
-def test_shipped_weights_serve_first(tmp_path):
+def test_shipped_weights_are_used_first(tmp_path):
     (tmp_path / "pretrained_lung_tumor.pt").write_bytes(b"shipped")
     store = ModelStore(tmp_path)
     assert store.serving_version() == "pretrained"
@@ -96,7 +96,7 @@ def test_shipped_weights_serve_first(tmp_path):
 
 
 @pytest.mark.parametrize("version", ["nonsense", "../../etc", "", ".", "pretrained"])
-def test_what_is_no_version_cannot_serve(tmp_path, version):
+def test_unknown_version_cannot_be_served(tmp_path, version):
     store = ModelStore(tmp_path)
     with pytest.raises(LookupError, match="no model version"):
         store.serve(version)
@@ -104,14 +104,14 @@ def test_what_is_no_version_cannot_serve(tmp_path, version):
 
 
 def keep_three(store, weights):
-    """Versions of which each was trained from the one before; the last one serves."""
+    """Add versions, each trained from the previous one; the last one is in use."""
     for number in range(3):
         weights.write_bytes(f"weights {number}".encode())
         store.serve(store.keep(weights, {"note": number}), by="somebody", why="a test")
     return [manifest["version"] for manifest in store.manifests()]
 
 
-def test_versions_follow_each_other_when_the_clock_goes_backwards(tmp_path, weights, monkeypatch):
+def test_low_versions_are_ordered_even_if_the_clock_goes_backwards(tmp_path, weights, monkeypatch):
     """Low: versions were ordered by the wall clock."""
     store = ModelStore(tmp_path / "model")
     clock = iter([3e9, 2e9, 1e9])
@@ -120,8 +120,8 @@ def test_versions_follow_each_other_when_the_clock_goes_backwards(tmp_path, weig
     assert [manifest["version"] for manifest in store.manifests()] == kept == sorted(kept)
 
 
-def test_going_back_is_to_what_served_before_and_is_noted(tmp_path, weights):
-    """C9: a history of what served when and why."""
+def test_c9_rollback_uses_the_previously_served_version_and_is_recorded(tmp_path, weights):
+    """C9: the history records which version was used when and why."""
     (tmp_path / "shipped.pt").write_bytes(b"shipped")
     store = ModelStore(tmp_path / "models", tmp_path / "shipped.pt")
     assert store.previous_version() is None
@@ -139,14 +139,14 @@ def test_going_back_is_to_what_served_before_and_is_noted(tmp_path, weights):
     assert (store.history()[-1]["by"], store.history()[-1]["why"]) == ("ada", "worse")
 
 
-def test_a_kill_between_the_choice_and_its_line_of_history_loses_neither(tmp_path, weights, monkeypatch):
+def test_kill_between_serving_and_recording_loses_neither(tmp_path, weights, monkeypatch):
     store = ModelStore(tmp_path / "models")
     first, second, third = keep_three(store, weights)
     monkeypatch.setattr("lib.publishing.history.History.append", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         store.serve(first)
     monkeypatch.undo()
-    (tmp_path / "models" / "history.jsonl").open("ab").write(b'{"to": "000')  # torn by another kill
+    (tmp_path / "models" / "history.jsonl").open("ab").write(b'{"to": "000')  # truncated by another kill
     store = ModelStore(tmp_path / "models")
     store.recover()
     assert (store.serving_version(), store.previous_version()) == (first, third)
@@ -154,7 +154,7 @@ def test_a_kill_between_the_choice_and_its_line_of_history_loses_neither(tmp_pat
     assert (store.serving_version(), store.previous_version()) == (second, first)
 
 
-def test_two_workspaces_share_nothing_and_the_app_folder_is_only_read(tmp_path, weights):
+def test_s13_u28_workspaces_are_independent_and_the_app_folder_is_only_read(tmp_path, weights):
     """S13, U28: versions belong to the workspace."""
     app = tmp_path / "app"
     app.mkdir()
@@ -172,8 +172,8 @@ def test_two_workspaces_share_nothing_and_the_app_folder_is_only_read(tmp_path, 
     app.chmod(0o755)
 
 
-def test_a_rename_is_synced_with_each_folder_that_was_made_for_it(tmp_path, weights, monkeypatch):
-    """Low: the parent folder was not synced after a version's rename, nor that of a new folder."""
+def test_low_rename_is_synced_with_every_new_folder(tmp_path, weights, monkeypatch):
+    """Low: neither the parent folder of a renamed version nor that of a new folder was synced."""
     calls = []
     rename, fsync = Path.rename, os.fsync
     monkeypatch.setattr(Path, "rename", lambda path, to: calls.append(("rename", Path(to))) or rename(path, to))
@@ -187,8 +187,8 @@ def test_a_rename_is_synced_with_each_folder_that_was_made_for_it(tmp_path, weig
     assert ("sync", versions) in calls[calls.index(("rename", versions / version)) :]
 
 
-def test_what_a_killed_process_left_is_removed_at_the_start(tmp_path, weights):
-    """Low: .part- files were left."""
+def test_low_files_of_a_killed_process_are_removed_at_start(tmp_path, weights):
+    """Low: .part- files were left behind."""
     store = ModelStore(tmp_path / "models")
     version = store.keep(weights, {})
     (tmp_path / "models" / "versions" / ".part-version").mkdir()
@@ -199,7 +199,7 @@ def test_what_a_killed_process_left_is_removed_at_the_start(tmp_path, weights):
 
 
 def earlier_release(folder, weights):
-    """A model folder as earlier releases left it: manifests without hash and number."""
+    """Create a model folder as earlier releases did: manifests without hash and sequence number."""
     store = ModelStore(folder)
     versions = keep_three(store, weights)
     for number, version in enumerate(versions):
@@ -214,8 +214,8 @@ def earlier_release(folder, weights):
     return [manifest["version"] for manifest in ModelStore(folder).manifests()]
 
 
-def test_versions_of_an_earlier_release_are_adopted_with_a_hash_and_none_serves(tmp_path, weights, capsys):
-    """U28, S14: versions without a hash get one when they are taken over."""
+def test_u28_s14_versions_of_an_earlier_release_are_adopted_with_a_hash_and_not_served(tmp_path, weights, capsys):
+    """U28, S14: versions without a hash get one when they are adopted."""
     (tmp_path / "app").mkdir()
     old = earlier_release(tmp_path / "app", weights)
     (tmp_path / "app" / "versions" / old[1] / "manifest.json").write_text("{")
@@ -241,8 +241,8 @@ def test_versions_of_an_earlier_release_are_adopted_with_a_hash_and_none_serves(
     assert main([*command, "--adopt", str(tmp_path / "none")]) == 1
 
 
-def test_versions_without_a_hash_serve_and_are_called_not_verified(tmp_path, weights, capsys):
-    """S14: those of an earlier release in a workspace."""
+def test_s14_versions_without_a_hash_are_usable_and_shown_as_not_verified(tmp_path, weights, capsys):
+    """S14: versions of an earlier release in a workspace."""
     old = earlier_release(tmp_path / "w" / "models", weights)
     store = ModelStore(tmp_path / "w" / "models")
     assert (store.serving().version, store.serving().sha256, store.serving().problem) == (old[2], None, None)
@@ -251,7 +251,7 @@ def test_versions_without_a_hash_serve_and_are_called_not_verified(tmp_path, wei
     assert capsys.readouterr().out.count("Not verified") == 3
 
 
-def test_the_hash_of_the_shipped_weights_is_theirs():
+def test_s14_hash_of_the_shipped_weights_is_up_to_date():
     """S14: `make weights-hash` writes it."""
     store = ModelStore(Path("/nowhere"), APP_DIR / "model" / "pretrained_lung_tumor.pt")
     assert store.serving().sha256

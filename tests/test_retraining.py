@@ -1,4 +1,4 @@
-"""When a training starts by itself, and what becomes of one that was interrupted."""
+"""Automatic start of a training, and recovery of an interrupted one."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ from lib.trainers.unfinished_run import Run, UnfinishedRun
 
 
 class Server:
-    """A server as Retraining sees it: labels, versions, and trainings that end when the test says so."""
+    """A server as seen by Retraining: labels, versions, and trainings that end on request."""
 
     def __init__(self, folder: Path, after: int = 0) -> None:
         self.labels: dict[str, str] = {}
@@ -40,17 +40,17 @@ class Server:
         return self.retraining.start_if_due()
 
     def finish(self, labels: dict[str, str], **manifest: object) -> str:
-        """The training that runs ends with a version; it knew ``labels``."""
+        """End the running training with a version trained on ``labels``."""
         weights = self._folder / "candidate.pt"
         weights.write_bytes(b"weights")
         self.status = "DONE"
         return self.store.keep(weights, {"labels": labels, **manifest})
 
     def kill_a_training(self, name: str = "run", **request: object) -> Path:
-        """A training process begins and is killed; return the folder of its files."""
+        """Start a training process that kills itself; return the folder of its files."""
         folder = self._folder / "runs" / name
         process = multiprocessing.get_context("fork").Process(
-            target=_be_killed, args=(self.note, name, folder, request)
+            target=_record_run_and_kill_itself, args=(self.note, name, folder, request)
         )
         process.start()
         process.join()
@@ -60,14 +60,14 @@ class Server:
         return folder
 
 
-def _be_killed(note: Path, name: str, folder: Path, request: dict) -> None:
+def _record_run_and_kill_itself(note: Path, name: str, folder: Path, request: dict) -> None:
     with UnfinishedRun(note).noted(Run(name, str(folder), request, request.get("interruptions", 0))):
         folder.mkdir(parents=True)
         (folder / "checkpoint.pt").write_bytes(b"half")
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_training_starts_after_enough_new_or_changed_labels(tmp_path):
+def test_training_starts_after_enough_new_or_changed_labels(tmp_path):
     server = Server(tmp_path, after=2)
     server.labels = {"a": "1"}
     assert not server.look()
@@ -79,8 +79,8 @@ def test_a_training_starts_after_enough_new_or_changed_labels(tmp_path):
     assert server.look()
 
 
-def test_a_version_that_is_kept_and_not_used_starts_no_other_training(tmp_path):
-    """C9: nor does a restart of the server."""
+def test_c9_unused_version_does_not_trigger_another_training(tmp_path):
+    """C9: neither does a restart of the server."""
     server = Server(tmp_path, after=2)
     server.labels = {"a": "1", "b": "1"}
     assert server.look()
@@ -92,7 +92,7 @@ def test_a_version_that_is_kept_and_not_used_starts_no_other_training(tmp_path):
     assert restarted.store.serving_version() is None
 
 
-def test_an_uploaded_version_does_not_hide_what_the_last_training_knew(tmp_path):
+def test_uploaded_version_does_not_hide_the_labels_of_the_last_training(tmp_path):
     server = Server(tmp_path, after=1)
     server.labels = {"a": "1"}
     server.finish({"a": "1"})
@@ -100,7 +100,7 @@ def test_an_uploaded_version_does_not_hide_what_the_last_training_knew(tmp_path)
     assert not server.look()
 
 
-def test_a_label_that_comes_while_a_training_runs_counts_for_the_next(tmp_path):
+def test_label_added_during_a_training_counts_for_the_next(tmp_path):
     server = Server(tmp_path, after=2)
     server.labels = {"a": "1", "b": "1"}
     assert server.look()
@@ -111,7 +111,7 @@ def test_a_label_that_comes_while_a_training_runs_counts_for_the_next(tmp_path):
     assert len(server.started) == 2
 
 
-def test_a_training_that_failed_is_not_tried_again_with_the_same_labels(tmp_path):
+def test_failed_training_is_not_repeated_with_the_same_labels(tmp_path):
     server = Server(tmp_path, after=1)
     server.labels = {"a": "1"}
     assert server.look()
@@ -121,13 +121,13 @@ def test_a_training_that_failed_is_not_tried_again_with_the_same_labels(tmp_path
     assert server.look()
 
 
-def test_never_by_itself_where_nobody_wants_it(tmp_path):
+def test_no_automatic_training_if_disabled(tmp_path):
     server = Server(tmp_path, after=0)
     server.labels = {"a": "1"}
     assert not server.look()
 
 
-def test_an_interrupted_training_is_told_and_starts_again_with_what_was_asked(tmp_path, caplog):
+def test_interrupted_training_is_reported_and_restarted_with_its_request(tmp_path, caplog):
     server = Server(tmp_path)
     folder = server.kill_a_training(max_epochs=7)
     assert server.look()
@@ -137,10 +137,10 @@ def test_an_interrupted_training_is_told_and_starts_again_with_what_was_asked(tm
     assert record.levelname == "ERROR"
     assert "interrupted" in record.getMessage()
     assert server.store.manifests() == []
-    assert not server.look(), "it runs now"
+    assert not server.look(), "it is already running"
 
 
-def test_it_is_not_started_for_ever(tmp_path, caplog):
+def test_interrupted_training_is_not_restarted_forever(tmp_path, caplog):
     server = Server(tmp_path, after=1)
     server.labels = {"a": "1"}
     assert server.look()
@@ -151,19 +151,19 @@ def test_it_is_not_started_for_ever(tmp_path, caplog):
     assert "not restarted" in caplog.messages[-1]
     assert not server.look()
     server.labels["a"] = "2"
-    assert server.look(), "a new label is a new chance"
+    assert server.look(), "a new label allows another training"
 
 
-def test_one_that_died_before_its_note_counts_too(tmp_path):
+def test_training_that_died_before_writing_its_note_counts_as_interrupted(tmp_path):
     server = Server(tmp_path)
     server.kill_a_training()
     assert server.look()
-    server.status = "ERROR"  # the process that was started never came as far as its note
+    server.status = "ERROR"  # the process died before it wrote its note
     assert server.look()
     assert [params["interruptions"] for params in server.started] == [1, 2]
 
 
-def test_one_that_a_person_stopped_is_dropped(tmp_path, caplog):
+def test_training_stopped_by_a_user_is_not_restarted(tmp_path, caplog):
     server = Server(tmp_path)
     folder = server.kill_a_training()
     server.status = "STOPPED"
@@ -173,7 +173,7 @@ def test_one_that_a_person_stopped_is_dropped(tmp_path, caplog):
     assert not caplog.records
 
 
-def test_one_that_began_by_itself_is_dropped_where_nobody_wants_that_any_more(tmp_path, caplog):
+def test_interrupted_automatic_training_is_dropped_if_now_disabled(tmp_path, caplog):
     server = Server(tmp_path, after=0)
     folder = server.kill_a_training(by_itself=True)
     server.status = None
@@ -183,7 +183,7 @@ def test_one_that_began_by_itself_is_dropped_where_nobody_wants_that_any_more(tm
 
 
 @pytest.mark.parametrize("publish", [True, False])
-def test_what_was_decided_before_the_kill_is_done(tmp_path, publish):
+def test_verdict_from_before_the_kill_is_carried_out(tmp_path, publish):
     server = Server(tmp_path)
     server.kill_a_training("run")
     version = server.finish({}, run="run", verdict={"publish": publish, "reason": "because"})
@@ -193,7 +193,7 @@ def test_what_was_decided_before_the_kill_is_done(tmp_path, publish):
     assert not server.started
 
 
-def test_a_version_chosen_since_is_not_replaced_by_what_was_decided_before(tmp_path):
+def test_verdict_from_before_the_kill_does_not_replace_a_later_choice(tmp_path):
     server = Server(tmp_path)
     server.kill_a_training("run")
     server.finish({}, run="run", verdict={"publish": True, "reason": "because"})
@@ -203,7 +203,7 @@ def test_a_version_chosen_since_is_not_replaced_by_what_was_decided_before(tmp_p
     assert server.store.serving_version() == chosen
 
 
-def test_drafts_of_versions_are_removed(tmp_path):
+def test_incomplete_versions_are_removed(tmp_path):
     server = Server(tmp_path)
     server.kill_a_training()
     draft = tmp_path / "model" / "versions" / ".part-version"
@@ -212,7 +212,7 @@ def test_drafts_of_versions_are_removed(tmp_path):
     assert not draft.exists()
 
 
-def test_a_training_that_runs_is_not_taken_for_interrupted(tmp_path):
+def test_running_training_is_not_taken_for_interrupted(tmp_path):
     server = Server(tmp_path)
     with UnfinishedRun(server.note).noted(Run("run", str(tmp_path / "run"), {})):
         assert not server.look()
@@ -225,7 +225,7 @@ def test_a_training_that_runs_is_not_taken_for_interrupted(tmp_path):
     assert not server.note.exists()
 
 
-def test_the_note_and_the_files_go_when_a_training_fails(tmp_path):
+def test_failed_training_removes_its_note_and_files(tmp_path):
     unfinished = UnfinishedRun(tmp_path / "training.json")
     folder = tmp_path / "run"
     with pytest.raises(ValueError, match="failed"), unfinished.noted(Run("run", str(folder), {})):

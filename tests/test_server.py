@@ -1,4 +1,4 @@
-"""The main job against the real server: a folder in, a mask out, labels in, a retrained model."""
+"""The main workflow against the real server: a folder as input, masks, labels, and a retrained model."""
 
 import hashlib
 import resource
@@ -52,23 +52,23 @@ def test_every_series_of_the_folder_is_an_image(server, phantom_studies):
     assert info["Modality"] == "CT"
 
 
-def test_image_is_handed_out_as_a_volume(server, phantom_studies, tmp_path):
+def test_image_is_sent_as_a_volume(server, phantom_studies, tmp_path):
     series = phantom_studies.series[0]
     response = requests.get(f"{server.url}/datastore/image", params={"image": series.series_uid})
     image = response_volume(response, tmp_path / "image.nrrd")
     assert same_grid(image, sitk.ReadImage(str(series.truth)))
 
 
-def test_without_weights_there_is_a_sentence_and_no_mask(server, phantom_studies):
+def test_inference_without_weights_is_409(server, phantom_studies):
     response = infer(server, phantom_studies.series[0].series_uid)
     assert response.status_code == 409
     assert "no trained model" in detail(response)
 
 
-def test_a_full_disk_is_not_blamed_on_the_series(server, phantom_studies):
-    """R15: no room for the volume in the cache is 507, as it is for a label."""
+def test_r15_full_disk_is_507(server, phantom_studies):
+    """R15: when the cache has no room for the volume, as when a label cannot be stored."""
     uid = phantom_studies.of_patient("LUNG-004").series_uid
-    full = (100_000, resource.RLIM_INFINITY)  # bytes that a file may have
+    full = (100_000, resource.RLIM_INFINITY)  # maximum size of a file in bytes
     before = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, full)
     try:
         response = infer(server, uid)
@@ -78,14 +78,14 @@ def test_a_full_disk_is_not_blamed_on_the_series(server, phantom_studies):
     assert "disk takes no more" in detail(response)
 
 
-def test_without_labels_training_is_refused(start_server, phantom_studies):
+def test_training_without_labels_is_refused(start_server, phantom_studies):
     response = requests.post(f"{start_server(phantom_studies.directory).url}/train/lung_tumor")
     assert response.status_code == 409
     assert "no image is labelled" in detail(response)
 
 
 @pytest.mark.parametrize("image", ["/etc/passwd", "../x", "main.py", "nonsense", ".", "1.2.3"])
-def test_paths_and_unknown_ids_are_refused_everywhere(server, image, phantom_studies, tmp_path):
+def test_paths_and_unknown_ids_are_refused_by_every_route(server, image, phantom_studies, tmp_path):
     (tmp_path / "label.bin").write_bytes(b"\x00")
     responses = [
         infer(server, image),
@@ -113,7 +113,7 @@ def test_paths_and_unknown_ids_are_refused_everywhere(server, image, phantom_stu
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".bin"])
-def test_label_comes_back_voxel_for_voxel(server, phantom_studies, tmp_path, suffix):
+def test_label_is_returned_voxel_for_voxel(server, phantom_studies, tmp_path, suffix):
     series = phantom_studies.of_patient("LUNG-003")
     truth = sitk.ReadImage(str(series.truth), sitk.sitkUInt8)
     path = tmp_path / f"label{suffix}"
@@ -128,7 +128,7 @@ def test_label_comes_back_voxel_for_voxel(server, phantom_studies, tmp_path, suf
     assert np.array_equal(sitk.GetArrayFromImage(back), sitk.GetArrayFromImage(truth))
 
 
-def test_what_is_no_label_is_refused_and_nothing_is_stored(server, phantom_studies, tmp_path):
+def test_invalid_label_is_refused_and_not_stored(server, phantom_studies, tmp_path):
     series = phantom_studies.of_patient("LUNG-002")
     other = phantom_studies.of_patient("LUNG-004")
     (tmp_path / "junk.nii.gz").write_bytes(b"junk")
@@ -154,8 +154,8 @@ def test_what_is_no_label_is_refused_and_nothing_is_stored(server, phantom_studi
         ({"result_extension": ".exe"}, "result_extension"),
     ],
 )
-def test_training_then_inference(server, phantom_studies, tmp_path, request_, sentence):
-    """Runs first with the training; the wrong requests then meet a model that works."""
+def test_invalid_inference_parameters_are_refused(server, phantom_studies, tmp_path, request_, sentence):
+    """Runs first with the training, so that the invalid requests reach a working model."""
     trained_server(server, phantom_studies)
     response = infer(server, phantom_studies.series[0].series_uid, **request_)
     assert response.status_code == 400
@@ -177,7 +177,7 @@ def trained_server(server: ServerProcess, studies: PhantomStudies) -> ServerProc
     return server
 
 
-def test_training_is_used_by_the_next_inference_without_a_restart(server, phantom_studies, tmp_path):
+def test_new_model_is_used_without_a_restart(server, phantom_studies, tmp_path):
     trained_server(server, phantom_studies)
     series = phantom_studies.of_patient("LUNG-003")
     truth = sitk.ReadImage(str(series.truth))
@@ -186,20 +186,20 @@ def test_training_is_used_by_the_next_inference_without_a_restart(server, phanto
     assert mask.GetPixelID() == sitk.sitkUInt8
 
     def attention() -> np.ndarray:
-        # Seconds of training may leave both masks empty; the attention map tells the weights apart.
+        # After seconds of training both masks may be empty; the attention maps still differ.
         answer = infer(server, series.series_uid, result_extension=".nrrd", attention=True)
         return sitk.GetArrayFromImage(response_volume(answer, tmp_path / "attention.nrrd"))
 
     version, before = requests.get(f"{server.url}/info/").json()["model_version"], attention()
     assert np.array_equal(before, attention())
     train(server, max_epochs=3)
-    assert requests.get(f"{server.url}/info/").json()["model_version"] == version, "C9: nothing unmeasured serves"
+    assert requests.get(f"{server.url}/info/").json()["model_version"] == version, "C9: unmeasured, so not used"
     serve_kept_version(server)
     assert requests.get(f"{server.url}/info/").json()["model_version"] != version
     assert not np.array_equal(before, attention())
 
 
-def test_every_output_that_clients_ask_for(server, phantom_studies):
+def test_all_output_formats_of_infer(server, phantom_studies):
     trained_server(server, phantom_studies)
     uid = phantom_studies.series[0].series_uid
     as_json = infer(server, uid, output="json").json()
@@ -209,7 +209,7 @@ def test_every_output_that_clients_ask_for(server, phantom_studies):
     assert infer(server, uid, crf=True).status_code == 200
 
 
-def test_an_uploaded_image_is_segmented_on_its_own_grid(server, phantom_studies, tmp_path):
+def test_uploaded_image_is_segmented_on_its_own_grid(server, phantom_studies, tmp_path):
     trained_server(server, phantom_studies)
     series = phantom_studies.series[0]
     image = requests.get(f"{server.url}/datastore/image", params={"image": series.series_uid}).content
@@ -236,7 +236,7 @@ def test_stopped_training_publishes_nothing(server, phantom_studies):
     assert requests.get(f"{server.url}/info/").json()["model_version"] == version
 
 
-def test_next_sample_offers_what_is_not_labelled(server, phantom_studies):
+def test_next_sample_is_not_labelled_yet(server, phantom_studies):
     trained_server(server, phantom_studies)
     labelled = {phantom_studies.of_patient(patient).series_uid for patient in ("LUNG-001", "LUNG-006")}
     for strategy in ("random", "first"):
@@ -247,7 +247,7 @@ def test_next_sample_offers_what_is_not_labelled(server, phantom_studies):
     assert requests.post(f"{server.url}/activelearning/nonsense", json={}).status_code == 400
 
 
-def test_new_series_shows_up_and_the_folder_stays_as_it_was(start_server, phantom_studies, tmp_path):
+def test_new_series_is_found_and_the_folder_is_not_modified(start_server, phantom_studies, tmp_path):
     import shutil
 
     folder = tmp_path / "dicom"
@@ -260,7 +260,7 @@ def test_new_series_shows_up_and_the_folder_stays_as_it_was(start_server, phanto
     requests.get(f"{server.url}/datastore/image", params={"image": first.series_uid})
     assert fingerprint(folder) == before
     shutil.copytree(second.directory, folder / "two")
-    # Half copied, a series is there with a warning; whole, without.
+    # While it is partly copied, a series has a warning; once complete, none.
     both = {"total": 2, "completed": 1, "label_tags": {"final": 1}, "left_out": 0, "with_warnings": 0}
     info = f"{server.url}/info/"
     wait_for(lambda: requests.get(info).json()["datastore"] == both, f"{both} in /info/", seconds=120)
@@ -268,13 +268,13 @@ def test_new_series_shows_up_and_the_folder_stays_as_it_was(start_server, phanto
     assert len(studies) == 2
 
 
-def test_other_web_pages_may_not_read(server):
+def test_cross_origin_requests_are_not_allowed(server):
     answer = requests.get(f"{server.url}/info/", headers={"Origin": "http://elsewhere.example"})
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_uploaded_weights_are_kept_and_serve_when_told(server, phantom_studies, tmp_path):
-    """S7: an upload is checked and kept; U28: it lands in the workspace and not in the app's folder."""
+def test_s7_u28_uploaded_weights_are_kept_and_used_on_request(server, phantom_studies, tmp_path):
+    """S7: an upload is checked; U28: it is stored in the workspace and not in the app folder."""
     trained_server(server, phantom_studies)
     version = requests.get(f"{server.url}/info/").json()["model_version"]
     weights = requests.get(f"{server.url}/model/lung_tumor").content
@@ -303,8 +303,8 @@ def test_uploaded_weights_are_kept_and_serve_when_told(server, phantom_studies, 
     assert not (server.log.parents[1] / "model").exists(), "the folder of the shipped weights is only read"
 
 
-def test_damaged_state_answers_no_500_and_training_goes_on(server, phantom_studies):
-    """S15: serving.json empty was 500 everywhere; training.json damaged made every training fail."""
+def test_s15_damaged_state_files_cause_no_500_and_do_not_prevent_training(server, phantom_studies):
+    """S15: an empty serving.json caused 500 everywhere; a damaged training.json made every training fail."""
     trained_server(server, phantom_studies)
     workspace = server.log.parents[1] / "workspace"
     version = requests.get(f"{server.url}/info/").json()["model_version"]

@@ -1,4 +1,4 @@
-"""Threads of the server: waiting for the first list, and the end of all of them."""
+"""Background threads of the server: waiting for the first scan, and stopping all threads."""
 
 import threading
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ SECONDS = 60
 
 
 class Busy(Worker):
-    """Works until it is let go, whatever it is asked."""
+    """Blocks in its round until it is released."""
 
     def __init__(self) -> None:
         super().__init__("busy", failure="It failed", pause=3600, low_priority=False)
@@ -24,7 +24,7 @@ class Busy(Worker):
         assert self.let_go.wait(SECONDS)
 
 
-def test_all_threads_are_stopped_and_a_busy_one_is_named():
+def test_all_threads_are_stopped_and_a_busy_one_is_reported():
     workers = [Busy(), Busy()]
     for worker in workers:
         worker.start()
@@ -35,7 +35,7 @@ def test_all_threads_are_stopped_and_a_busy_one_is_named():
     assert background.stop_background(workers, seconds=SECONDS)
 
 
-def test_a_server_that_has_to_exit_does_not_wait_for_the_first_list(monkeypatch):
+def test_exiting_server_does_not_wait_for_the_first_scan(monkeypatch):
     monkeypatch.setattr(background, "_FIRST_ROUND_SECONDS", 10 * SECONDS)
     waiting = threading.Thread(
         target=background._wait_for_first_round,
@@ -47,7 +47,7 @@ def test_a_server_that_has_to_exit_does_not_wait_for_the_first_list(monkeypatch)
     assert not waiting.is_alive()
 
 
-def test_the_work_in_the_background_ends_when_uvicorn_shuts_down():
+def test_background_work_ends_when_uvicorn_shuts_down():
     async def app(scope, receive, send):
         raise AssertionError("nobody asks")
 
@@ -56,7 +56,7 @@ def test_the_work_in_the_background_ends_when_uvicorn_shuts_down():
     stop_at_shutdown(server, lambda: stopped.set() is None, grace_seconds=1)
 
     async def main_loop() -> None:
-        """End at once."""
+        """Return at once."""
 
     server.main_loop = main_loop
     thread = threading.Thread(target=server.run, daemon=True)

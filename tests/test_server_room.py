@@ -1,4 +1,4 @@
-"""HTTP is the business of ``lib/server`` alone."""
+"""Only ``lib/server`` uses the web framework."""
 
 import ast
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("room", sorted(path.name for path in LIB.iterdir() if path.is_dir() and path.name != "cli"))
-def test_no_other_room_knows_the_web_framework(room):
+def test_no_other_package_imports_the_web_framework(room):
     if room in ("server", "__pycache__"):
         return
     for path in (LIB / room).rglob("*.py"):

@@ -1,4 +1,4 @@
-"""A server that is asked to end while it is busy ends cleanly within seconds."""
+"""A busy server ends cleanly within seconds of a signal."""
 
 import os
 import signal
@@ -19,14 +19,14 @@ from tests.support.client import put_label
 from tests.support.weights import model_dir_with
 from tools.support.processes import ServerProcess
 
-DEADLINE = 30  # seconds to end, on a machine that does much else; alone it takes one to five
+DEADLINE = 30  # seconds to end on a loaded machine; on an idle one it takes one to five
 WAIT = 180
 ENDLESS = {"max_epochs": 10_000, "patches_per_volume": 2, "patch_size": 32, "val_split": 0.0}
 
 
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory) -> tuple[Path, str, Path]:
-    """A folder with one patient, large enough that its inference takes long; its series and its mask."""
+    """Create a folder with a scan large enough for a long inference; return it with its series UID and its mask."""
     root, grid = tmp_path_factory.mktemp("scan"), Acquisition(shape=(160, 256, 256), spacing=(2.0, 1.4, 1.4))
     hu, mask, affine = chest_volume(3, lesions=draw_lesions(3, 2, diameters=(20, 30)), acquisition=grid)
     uid = write_dicom_series(root / "dicom" / "P", hu, affine, patient_id="P")
@@ -35,7 +35,7 @@ def scan(tmp_path_factory) -> tuple[Path, str, Path]:
 
 @pytest.fixture
 def started(start_server, scan, tmp_path):
-    """Servers with an untrained model, which computes as long as a trained one."""
+    """Start servers with an untrained model, which takes as long as a trained one."""
     torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), tmp_path / "weights.pt")
     model_dir = model_dir_with(tmp_path / "weights.pt", tmp_path / "model")
 
@@ -45,7 +45,7 @@ def started(start_server, scan, tmp_path):
     return start
 
 
-def until(condition: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + WAIT
     while not condition():
         assert time.monotonic() < deadline
@@ -53,7 +53,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def end(server: ServerProcess, number: int) -> None:
-    """Send a signal, as a service manager (SIGTERM) or Ctrl-C in a terminal (SIGINT) does, and await a clean end."""
+    """Send SIGTERM (service manager) or SIGINT (Ctrl-C in a terminal) and check that the server ends cleanly."""
     children = psutil.Process(server.process.pid).children(recursive=True)
     if number == signal.SIGINT:
         os.killpg(server.process.pid, number)
@@ -72,7 +72,7 @@ SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 
 @SIGNALS
-def test_during_an_inference(started, scan, number):
+def test_shutdown_during_an_inference(started, scan, number):
     server, answers = started(), []
 
     def infer() -> None:
@@ -80,7 +80,7 @@ def test_during_an_inference(started, scan, number):
 
     client = threading.Thread(target=infer, daemon=True)
     client.start()
-    until(lambda: requests.get(f"{server.url}/status/data").json()["inferences"]["running"])
+    wait_until(lambda: requests.get(f"{server.url}/status/data").json()["inferences"]["running"])
     time.sleep(1)
     end(server, number)
     client.join(WAIT)
@@ -89,29 +89,29 @@ def test_during_an_inference(started, scan, number):
 
 
 @SIGNALS
-def test_during_a_training_which_the_next_server_starts_again(started, scan, number, tmp_path):
+def test_shutdown_during_a_training_keeps_its_note_for_a_restart(started, scan, number, tmp_path):
     workspace = tmp_path / "server-1" / "workspace"
     server = started()
     assert put_label(server, scan[1], scan[2]).status_code == 200
     assert requests.post(f"{server.url}/train/lung_tumor", json=ENDLESS).status_code == 200
-    until(lambda: (workspace / "training.json").exists())
-    until(lambda: requests.get(f"{server.url}/train/").json()["status"] == "RUNNING")
+    wait_until(lambda: (workspace / "training.json").exists())
+    wait_until(lambda: requests.get(f"{server.url}/train/").json()["status"] == "RUNNING")
     end(server, number)
     assert (workspace / "training.json").exists(), "the note of the interrupted training"
 
 
-def test_while_images_are_scored(started, scan):
+def test_shutdown_while_images_are_scored(started, scan):
     server = started(scored_images=5)
-    until(lambda: list((server.log.parents[1] / "workspace" / "cache" / "volumes").rglob("*.nrrd")))
+    wait_until(lambda: list((server.log.parents[1] / "workspace" / "cache" / "volumes").rglob("*.nrrd")))
     time.sleep(2)
     end(server, signal.SIGINT)
 
 
-def test_while_a_folder_is_indexed(started, scan):
+def test_shutdown_while_a_folder_is_indexed(started, scan):
     server = started()
     source = next((scan[0] / "P").iterdir()).read_bytes()
     (scan[0] / "copies").mkdir()
     for number in range(5000):
         (scan[0] / "copies" / f"{number}.dcm").write_bytes(source)
-    until(lambda: "files_to_index" in requests.get(f"{server.url}/info/").json()["datastore"])
+    wait_until(lambda: "files_to_index" in requests.get(f"{server.url}/info/").json()["datastore"])
     end(server, signal.SIGTERM)

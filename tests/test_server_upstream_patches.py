@@ -1,7 +1,7 @@
-"""Each change to the inside of another package fails here when that package changes under it.
+"""Every patch of another package fails here when the patched code changes.
 
-Then read what is new upstream, see whether the change is still needed and right, and note the new version in
-``lib/server/upstream_patches.py`` and the new checksum here.
+Then review the upstream change, check that the patch is still needed and correct, and update the version in
+``lib/server/upstream_patches.py`` and the checksum here.
 """
 
 import ast
@@ -43,7 +43,7 @@ HELPERS = {"log_file_handlers"}
 
 
 def source(target: str) -> str:
-    """The source of ``module:name``, or of a whole module without importing it."""
+    """Return the source of ``module:name``, or of a whole module without importing it."""
     module, _, name = target.partition(":")
     if not name:
         return Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
@@ -58,21 +58,21 @@ def checksum(target: str) -> str:
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)
-def test_the_version_is_the_one_that_the_change_was_written_for(patch: Patch):
+def test_patch_is_for_the_installed_version(patch: Patch):
     assert metadata.version(patch.package) == patch.version
 
 
 @pytest.mark.parametrize("target", sorted({target for patch in PATCHES for target in patch.targets}))
-def test_the_code_that_a_change_relies_on_is_as_it_was(target: str):
+def test_patched_code_is_unchanged(target: str):
     assert checksum(target) == CHECKSUMS[target]
 
 
-def test_each_change_is_listed_with_its_reason():
+def test_every_patch_is_listed_with_its_reason():
     tree = ast.parse(Path(upstream_patches.__file__).read_text(encoding="utf-8"))
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
     assert {patch.name for patch in PATCHES} == functions - HELPERS
     assert all(patch.reason and patch.targets for patch in PATCHES)
 
 
-def test_no_checksum_is_left_over():
+def test_every_checksum_is_used():
     assert set(CHECKSUMS) == {target for patch in PATCHES for target in patch.targets}

@@ -1,4 +1,4 @@
-"""Files that are readable and yet no slice of their series: twins under one UID, other patients' images, scouts."""
+"""Readable files that are excluded from their series: duplicate UIDs, images of other patients, scouts."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ HU = np.random.default_rng(0).integers(-1000, 400, GRID.shape).astype(np.int16)
 
 
 class Folder:
-    """A folder of DICOM files and what the app makes of it."""
+    """A folder of DICOM files and the app's view of it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root / "dicom"
@@ -39,17 +39,17 @@ class Folder:
     def write(self, name: str, patient_id: str = "P", grid: Acquisition = GRID, **options) -> str:
         return write_dicom_series(self.root / name, HU, grid.affine, patient_id=patient_id, **options)
 
-    def look(self) -> dict[str, Series]:
-        """By SeriesInstanceUID."""
+    def scan_series(self) -> dict[str, Series]:
+        """Scan and return the series by SeriesInstanceUID."""
         self.client.scan()
         self.catalog.refresh()
         return {series.uid: series for series in self.catalog.all()}
 
-    def named(self) -> dict[str, str]:
+    def excluded(self) -> dict[str, str]:
         return {path.name: reason for path, reason in self.client.index.problems()}
 
     def shown(self, study: str) -> set[str]:
-        """SeriesInstanceUIDs that OHIF gets the images of."""
+        """Return the SeriesInstanceUIDs of a study whose images OHIF receives."""
         listed = {uid for one in self.client.search_for_studies() for uid in values_of(one, "0020000D")}
         shown = {uid for one in self.client.retrieve_study_metadata(study) for uid in values_of(one, "0020000E")}
         assert bool(shown) == (study in listed)
@@ -69,20 +69,20 @@ def mirror(dataset: Dataset) -> None:
 # --- R2
 
 
-def test_two_patients_under_the_same_uids_are_never_mixed(folder, capsys):
-    """R2: twin-sop-uid, with names that say nothing of the patient."""
+def test_r2_two_patients_with_the_same_uids_are_never_mixed(folder, capsys):
+    """R2: twin-sop-uid, with file names that do not identify the patient."""
     uid = folder.write("one")
     shutil.copytree(folder.root / "one", folder.root / "two")
     change(list((folder.root / "two").iterdir()), lambda dataset: (mirror(dataset), setattr(dataset, "PatientID", "Q")))
     for number, path in enumerate(sorted(folder.root.rglob("*.dcm"), key=lambda path: path.name[::-1])):
         path.rename(folder.root / f"{number:03d}")
     good = folder.write("good", "GOOD")
-    found = folder.look()
+    found = folder.scan_series()
     assert "images of several patients share its Series Instance UID: PatientID 'P', 'Q'" in found[uid].problem
     assert "24 files have the SOP Instance UID of another file" in found[uid].problem
     assert found[good].problem is None
-    assert set(folder.named().values()) == {"has the SOP Instance UID of another file, but another PatientID"}
-    assert len(folder.named()) == 24
+    assert set(folder.excluded().values()) == {"has the SOP Instance UID of another file, but another PatientID"}
+    assert len(folder.excluded()) == 24
     assert folder.shown(study_instance_uid("P")) == set()
     assert folder.shown(study_instance_uid("GOOD")) == {good}
     (wrong,) = doctor._studies(str(folder.root))
@@ -90,52 +90,52 @@ def test_two_patients_under_the_same_uids_are_never_mixed(folder, capsys):
     assert "another PatientID" in capsys.readouterr().out
 
 
-def test_other_pixels_under_a_known_sop_instance_uid_are_named(folder):
+def test_r2_different_pixels_under_the_same_sop_instance_uid_are_reported(folder):
     """R2: of the same patient."""
     uid = folder.write("one")
     original = sorted(folder.root.rglob("*.dcm"))[3]
     shutil.copyfile(original, folder.root / "changed")
     change([folder.root / "changed"], mirror)
-    problem = folder.look()[uid].problem
+    problem = folder.scan_series()[uid].problem
     assert problem.startswith("2 files have the SOP Instance UID of another file, but other pixels")
     assert "changed" in problem
-    assert folder.named().keys() == {original.name, "changed"}
+    assert folder.excluded().keys() == {original.name, "changed"}
 
     (folder.root / "changed").unlink()
-    assert folder.look()[uid].problem is None
-    assert folder.named() == {}
+    assert folder.scan_series()[uid].problem is None
+    assert folder.excluded() == {}
     assert len(folder.client.index.instances(uid)) == 12
 
 
-def test_twins_that_come_one_after_the_other_are_named(folder):
-    """R2: what was usable is so no longer."""
+def test_r2_duplicate_added_later_is_reported(folder):
+    """R2: a usable series becomes unusable."""
     uid = folder.write("one")
-    assert folder.look()[uid].problem is None
+    assert folder.scan_series()[uid].problem is None
     shutil.copyfile(min(folder.root.rglob("*.dcm")), folder.root / "later")
     change([folder.root / "later"], mirror)
-    assert "other pixels" in folder.look()[uid].problem
+    assert "other pixels" in folder.scan_series()[uid].problem
 
 
 @pytest.mark.parametrize("syntax", [None, RLELossless])
-def test_the_same_image_twice_is_kept_once_and_costs_nothing(folder, syntax):
-    """R2: the same pixels, in another transfer syntax too."""
+def test_r2_identical_copies_are_excluded_without_a_warning(folder, syntax):
+    """R2: same pixels, possibly in another transfer syntax."""
     uid = folder.write("one")
     shutil.copytree(folder.root / "one", folder.root / "two")
     if syntax:
         transcode(folder.root / "two", syntax)
-    series = folder.look()[uid]
+    series = folder.scan_series()[uid]
     assert (series.problem, series.warnings, series.instance_count) == (None, (), 12)
-    assert set(folder.named().values()) == {"a copy of another file: same SOP Instance UID and pixels"}
+    assert set(folder.excluded().values()) == {"a copy of another file: same SOP Instance UID and pixels"}
     assert np.array_equal(sitk.GetArrayFromImage(read_volume(folder.client.series_paths(series.study_uid, uid))), HU)
 
     shutil.rmtree(folder.root / "one")
-    series = folder.look()[uid]
+    series = folder.scan_series()[uid]
     assert (series.problem, series.instance_count) == (None, 12)
-    assert folder.named() == {}
+    assert folder.excluded() == {}
 
 
-def test_slices_of_two_patients_in_one_series_are_never_mixed(folder):
-    """R2: other SOP Instance UIDs, one Series Instance UID."""
+def test_r2_slices_of_two_patients_in_one_series_are_never_mixed(folder):
+    """R2: different SOP Instance UIDs, same Series Instance UID."""
     uid = folder.write("one")
 
     def edit(dataset: Dataset) -> None:
@@ -143,22 +143,22 @@ def test_slices_of_two_patients_in_one_series_are_never_mixed(folder):
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
 
     change(sorted(folder.root.rglob("*.dcm"))[5:], edit)
-    assert "PatientID 'P', 'Q'" in folder.look()[uid].problem
+    assert "PatientID 'P', 'Q'" in folder.scan_series()[uid].problem
     assert folder.shown(study_instance_uid("P")) == set()
 
 
-def test_one_series_uid_in_two_studies_is_left_out(folder):
-    """R2: which of the two an image id means cannot be told."""
+def test_r2_series_uid_in_two_studies_is_excluded(folder):
+    """R2: the image id would be ambiguous."""
     uid = folder.write("one")
     shutil.copytree(folder.root / "one", folder.root / "two")
     change(list((folder.root / "two").iterdir()), lambda dataset: setattr(dataset, "StudyInstanceUID", "1.2.3"))
-    assert "2 studies share its Series Instance UID" in folder.look()[uid].problem
+    assert "2 studies share its Series Instance UID" in folder.scan_series()[uid].problem
 
 
-def test_what_is_stored_under_a_known_uid_does_not_displace_the_users_file(folder):
-    """R2: what a former version of this app stored must not make a good series unusable; today it is refused."""
+def test_r2_stored_instance_does_not_replace_a_file_of_the_user(folder):
+    """R2: an object stored by an earlier version must not make a series unusable; now it is refused."""
     uid = folder.write("one")
-    folder.look()
+    folder.scan_series()
     dataset = dcmread(min(folder.root.rglob("*.dcm")))
     mirror(dataset)
     assert folder.client.store_instances([dataset]).FailedSOPSequence[0].FailureReason == 0x0111
@@ -173,8 +173,7 @@ def test_what_is_stored_under_a_known_uid_does_not_displace_the_users_file(folde
     assert catalog.get(uid).problem is None
 
 
-def test_reported_twins_are_left_out(tmp_path, shared_data):
-    """R2: the input of the report."""
+def test_r2_reported_duplicates_are_excluded(tmp_path, shared_data):
     client = FolderClient(
         shared_data / "reports" / "twin-sop-uid" / "studies", tmp_path / "segs", tmp_path / "index.sqlite"
     )
@@ -190,13 +189,13 @@ def test_reported_twins_are_left_out(tmp_path, shared_data):
 # --- R7
 
 
-def test_a_study_of_two_patients_is_told_and_not_shown(folder, capsys):
+def test_r7_study_of_two_patients_is_reported_and_hidden(folder, capsys):
     """R7: OHIF would show the second patient's images under the first's name."""
     first, second = folder.write("one"), folder.write("two", "Q")
     study = study_instance_uid("P")
     change(list((folder.root / "two").iterdir()), lambda dataset: setattr(dataset, "StudyInstanceUID", study))
     good = folder.write("good", "GOOD")
-    found = folder.look()
+    found = folder.scan_series()
     for uid in (first, second):
         assert "images of several patients, PatientIDs 'P' (1 series), 'Q' (1 series)" in found[uid].problem
     assert found[good].problem is None
@@ -206,11 +205,11 @@ def test_a_study_of_two_patients_is_told_and_not_shown(folder, capsys):
     assert "Give each patient's study a UID of its own" in capsys.readouterr().out
 
     shutil.rmtree(folder.root / "two")
-    assert folder.look()[first].problem is None
+    assert folder.scan_series()[first].problem is None
     assert folder.shown(study) == {first}
 
 
-def test_an_object_of_another_patient_is_left_out_alone():
+def test_r7_only_the_object_of_another_patient_is_excluded():
     """R7: a report or DICOM SEG with another PatientID must not hide the images of its study."""
 
     def header(uid: str, modality: str, patient: str) -> dict:
@@ -225,8 +224,8 @@ def test_an_object_of_another_patient_is_left_out_alone():
     assert found == {"2": "it has PatientID 'Q', but belongs to a study of 'P'"}
 
 
-def test_a_pacs_that_mixes_patients_is_told(folder):
-    """R7: by what its QIDO-RS answers say."""
+def test_r7_pacs_with_mixed_patients_is_reported(folder):
+    """R7: based on its QIDO-RS responses."""
 
     class Pacs:
         base_url = "http://pacs"
@@ -246,8 +245,7 @@ def test_a_pacs_that_mixes_patients_is_told(folder):
     assert all("images of several patients" in series.problem for series in catalog.all())
 
 
-def test_reported_study_of_two_patients_is_told(tmp_path, shared_data):
-    """R7: the input of the report."""
+def test_r7_reported_study_of_two_patients_is_excluded(tmp_path, shared_data):
     client = FolderClient(
         shared_data / "reports" / "shared-study-uid" / "studies", tmp_path / "segs", tmp_path / "index.sqlite"
     )
@@ -293,8 +291,8 @@ def sagittal(dataset: Dataset) -> None:
         (sagittal, "in another plane than the others"),
     ],
 )
-def test_an_odd_image_is_left_out_and_the_series_used(folder, edit, reason, plane):
-    """R11: volume, viewer and what a DICOM SEG refers to have the same slices."""
+def test_r11_odd_image_is_excluded_and_the_series_used(folder, edit, reason, plane):
+    """R11: volume, viewer and DICOM SEG refer to the same slices."""
     grid = Acquisition(shape=GRID.shape, spacing=GRID.spacing, plane=plane)
     uid = folder.write("one", grid=grid, shuffle_files=True)
     for name in ("0-first", "z-last"):
@@ -306,10 +304,10 @@ def test_an_odd_image_is_left_out_and_the_series_used(folder, edit, reason, plan
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
 
     change([folder.root / "0-first"], other)
-    series = folder.look()[uid]
+    series = folder.scan_series()[uid]
     assert (series.problem, series.instance_count, series.value("SeriesDescription")) == (None, 12, "Chest")
     assert series.warnings == (f"1 image(s) of the series are left out, {reason}: 0-first",)
-    assert folder.named() == {"0-first": f"not of the same kind as the other images of its series: {reason}"}
+    assert folder.excluded() == {"0-first": f"not of the same kind as the other images of its series: {reason}"}
     image = read_volume(folder.client.series_paths(series.study_uid, uid))
     assert np.array_equal(sitk.GetArrayFromImage(image), HU)
     metadata = folder.client.retrieve_series_metadata(series.study_uid, uid)
@@ -324,21 +322,21 @@ def test_an_odd_image_is_left_out_and_the_series_used(folder, edit, reason, plan
     )
 
 
-def test_a_multi_frame_scan_is_used_without_its_scout(folder, tmp_path):
-    """R11: one file of twelve frames, and one of one."""
+def test_r11_multi_frame_scan_is_used_without_its_scout(folder, tmp_path):
+    """R11: one file with twelve frames and one with a single image."""
     folder.write("plain")
     uid = write_multi_frame(folder.root / "plain", folder.root / "frames")
     shutil.copyfile(min((folder.root / "plain").iterdir()), folder.root / "scout")
     shutil.rmtree(folder.root / "plain")
     change([folder.root / "scout"], lambda dataset: (scout(dataset), setattr(dataset, "SeriesInstanceUID", uid)))
-    series = folder.look()[uid]
+    series = folder.scan_series()[uid]
     assert series.problem is None
     image = read_volume(folder.client.series_paths(series.study_uid, uid))
     assert image.GetSize() == GRID.shape[::-1]
 
 
-def test_an_odd_image_that_comes_first_hides_nothing_later(folder):
-    """R11: what is odd is decided anew with each slice that comes and goes."""
+def test_r11_odd_image_that_comes_first_does_not_exclude_later_slices(folder):
+    """R11: odd images are determined again with every added and removed slice."""
     uid = folder.write("one")
     paths = sorted_slices(folder.root / "one")
     change(paths[:1], scout)
@@ -346,17 +344,17 @@ def test_an_odd_image_that_comes_first_hides_nothing_later(folder):
     away.mkdir()
     for path in paths[1:]:
         path.rename(away / path.name)
-    assert "scout" in folder.look()[uid].problem
+    assert "scout" in folder.scan_series()[uid].problem
     for path in sorted(away.iterdir()):
         path.rename(folder.root / path.name)
-    series = folder.look()[uid]
+    series = folder.scan_series()[uid]
     assert (series.problem, series.instance_count) == (None, 11)
     paths[0].unlink()
-    assert folder.look()[uid].warnings == ()
+    assert folder.scan_series()[uid].warnings == ()
 
 
-def test_where_it_is_not_clear_what_the_scan_is_nothing_is_left_out_of_it():
-    """R11: nine of ten slices have to be alike; what is no slice at all does not count."""
+def test_r11_nothing_is_excluded_when_the_majority_is_unclear():
+    """R11: nine of ten slices must be alike; images that are no slices do not count."""
 
     def kind(size: str = "512", **changed) -> ImageKind:
         plain = ImageKind(
@@ -378,8 +376,8 @@ def test_where_it_is_not_clear_what_the_scan_is_nothing_is_left_out_of_it():
 # --- R16
 
 
-def test_what_the_system_does_not_let_us_read_is_named_and_tried_again(folder, monkeypatch):
-    """R16: folders and files; as root no permission is ever refused, so the refusal is put in."""
+def test_r16_unreadable_files_and_folders_are_reported_and_retried(folder, monkeypatch):
+    """R16: permissions do not apply to root, so the errors are injected."""
     uid = folder.write("one")
     folder.write("locked", "Q")
     bad = min((folder.root / "one").iterdir())
@@ -397,15 +395,15 @@ def test_what_the_system_does_not_let_us_read_is_named_and_tried_again(folder, m
 
     monkeypatch.setattr(os, "scandir", refuse_folder)
     monkeypatch.setattr(folder_index, "read_index_header", refuse_file)
-    assert folder.look()[uid].instance_count == 11
-    assert folder.named() == {
+    assert folder.scan_series()[uid].instance_count == 11
+    assert folder.excluded() == {
         "locked": "cannot be read (folder): Permission denied",
         bad.name: "cannot be read (file): Permission denied",
     }
     (wrong,) = [line for line in doctor._studies(str(folder.root)) if "locked" in line]
     assert wrong.startswith("2 files or folders cannot be read")
     monkeypatch.undo()
-    found = folder.look()
+    found = folder.scan_series()
     assert found[uid].instance_count == 12
     assert len(found) == 2
-    assert folder.named() == {}
+    assert folder.excluded() == {}

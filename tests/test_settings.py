@@ -1,4 +1,4 @@
-"""Settings: every value of info.yaml, --conf and requests is parsed and checked in one place."""
+"""Settings: values of info.yaml, --conf and requests are parsed and validated in one place."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def refusal(action) -> list[str]:
     return str(error.value).splitlines()
 
 
-def test_values_get_their_type(tmp_path):
+def test_values_are_converted_to_their_type(tmp_path):
     conf = {"workspace": str(tmp_path / "w"), "threshold": "0.25", "crf": "TRUE", "max_epochs": "3"}
     conf |= {"learning_rate": "1e-4"}
     settings = Settings.from_conf(str(tmp_path / "dicom"), conf)
@@ -55,8 +55,8 @@ def test_values_get_their_type(tmp_path):
         ("workspace ", "x", "--conf workspace  is not known. Did you mean workspace?"),
     ],
 )
-def test_wrong_conf_is_one_sentence(tmp_path, name, text, sentence):
-    """S17: names --conf, the key and what is allowed."""
+def test_s17_invalid_conf_is_one_sentence(tmp_path, name, text, sentence):
+    """S17: it names --conf, the key and the allowed values."""
     (told,) = refusal(lambda: Settings.from_conf(str(tmp_path), {name: text}))
     assert sentence in told
     assert "--conf" in told
@@ -107,8 +107,8 @@ _OFFSETS = "slice_offsets_mm: [-10, -5, -2.5, -1.25, 0, 1.25, 2.5, 5, 10]"
         (TEXT, "[" * 5000, "is not YAML"),
     ],
 )
-def test_wrong_info_is_one_sentence(tmp_path, before, after, sentence):
-    """S17: names the file, the key and what is allowed."""
+def test_s17_invalid_info_yaml_is_one_sentence(tmp_path, before, after, sentence):
+    """S17: it names the file, the key and the allowed values."""
     assert before in TEXT
     path = tmp_path / "info.yaml"
     path.write_text(TEXT.replace(before, after, 1), encoding="utf-8")
@@ -117,8 +117,7 @@ def test_wrong_info_is_one_sentence(tmp_path, before, after, sentence):
     assert any(sentence in line for line in told), told
 
 
-def test_values_that_do_not_fit_together_are_all_named(tmp_path):
-    """S17"""
+def test_s17_inconsistent_values_are_all_reported(tmp_path):
     text = TEXT.replace("in_channels: 9", "in_channels: 3").replace("size: [256, 256]", "size: [56, 56]")
     path = tmp_path / "info.yaml"
     path.write_text(text, encoding="utf-8")
@@ -128,15 +127,13 @@ def test_values_that_do_not_fit_together_are_all_named(tmp_path):
     assert refusal(lambda: check_request(load_info(), "train", small))[0].startswith("patches_per_volume must be at")
 
 
-def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path):
-    """S17"""
+def test_s17_unreadable_file_is_one_sentence(tmp_path):
     assert "info.yaml cannot be read: No such file" in refusal(lambda: load_info(tmp_path / "info.yaml"))[0]
     (tmp_path / "info.yaml").write_bytes(b"name: \xff")
     assert refusal(lambda: load_info(tmp_path / "info.yaml")) == ["info.yaml is not YAML: it is not UTF-8 text."]
 
 
-def test_all_that_is_wrong_is_named_at_once(tmp_path):
-    """S17"""
+def test_s17_all_errors_are_reported_at_once(tmp_path):
     path = tmp_path / "info.yaml"
     path.write_text(TEXT.replace("threshold: 0.5", "threshold: 7").replace("views: 4", "view: 4"), encoding="utf-8")
     told = refusal(lambda: read_info(path, {"seed": "-1", "crff": "true"}))
@@ -158,18 +155,18 @@ def test_all_that_is_wrong_is_named_at_once(tmp_path):
         ("train", {"seed": [1]}, "seed must be a whole number from 0 to 4294967295, not [1]."),
     ],
 )
-def test_a_request_is_held_to_the_same_ranges(section, request_, sentence):
-    """S17: what is refused at start is refused in a request."""
+def test_s17_requests_have_the_same_ranges(section, request_, sentence):
+    """S17: a value refused at start is refused in a request."""
     (told,) = refusal(lambda: check_request(load_info(), section, request_))
     assert sentence in told
 
 
-def test_what_a_request_may_say_is_accepted():
+def test_valid_request_is_accepted():
     check_request(load_info(), "infer", {"threshold": 0.3, "crf_bilateral_hu": 200, "image": "x", "device": None})
     check_request(load_info(), "train", {"max_epochs": 1, "patch_size": 32, "gpus": "all"})
 
 
-def test_the_defaults_are_those_of_the_file():
+def test_defaults_match_info_yaml():
     content = yaml.safe_load(TEXT)
     assert load_info() == {**content, "version": __version__}
     required = {name: content[name] for name in ("name", "description", "labels", "segments")}
@@ -177,15 +174,15 @@ def test_the_defaults_are_those_of_the_file():
     assert Settings.from_conf("/data").changed == ()
 
 
-def test_every_setting_has_a_meaning_and_a_name_of_its_own():
+def test_every_setting_has_a_description_and_a_unique_name():
     sections = [field.annotation for field in Config.model_fields.values()]
     names = [name for section in (*sections, Start) for name in section.model_fields]
-    assert len(set(names)) == len(names), "--conf NAME could not tell them apart"
+    assert len(set(names)) == len(names), "--conf NAME would be ambiguous"
     assert all(field.description for section in (*sections, Start) for field in section.model_fields.values())
     assert f"to {len(MIRRORED)}" in refusal(lambda: check_request(load_info(), "infer", {"views": 99}))[0]
 
 
-def test_what_was_set_is_told_with_its_default_and_source(tmp_path):
+def test_changed_settings_are_listed_with_default_and_source(tmp_path):
     settings = Settings.from_conf("/data", {"threshold": "0.4", "views": "4", "workspace": str(tmp_path)})
     told = {change.pop("name"): change for change in settings.changed}
     assert told["infer.threshold"] == {
@@ -194,16 +191,16 @@ def test_what_was_set_is_told_with_its_default_and_source(tmp_path):
         "source": "--conf",
         "meaning": InferenceOptions.model_fields["threshold"].description,
     }
-    assert set(told) == {"infer.threshold", "workspace"}, "views is what it is anyway"
+    assert set(told) == {"infer.threshold", "workspace"}, "views has its default value"
 
 
-def test_workspace_in_the_dicom_folder_is_refused(tmp_path):
+def test_workspace_inside_the_dicom_folder_is_refused(tmp_path):
     assert (
         "never written to" in refusal(lambda: Settings.from_conf(str(tmp_path), {"workspace": str(tmp_path / "w")}))[0]
     )
 
 
-def test_default_workspace_is_the_users_and_differs_by_studies(monkeypatch, tmp_path):
+def test_default_workspace_is_per_user_and_per_studies(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     one = Settings.from_conf("/data/one").workspace
     other = Settings.from_conf("http://pacs/dicom-web").workspace
@@ -213,8 +210,8 @@ def test_default_workspace_is_the_users_and_differs_by_studies(monkeypatch, tmp_
 
 
 @pytest.mark.server
-def test_the_server_ends_at_once_with_the_sentences_and_status_2(tmp_path):
-    """S17: no traceback, for the server and for a command."""
+def test_s17_invalid_settings_end_the_process_with_status_2(tmp_path):
+    """S17: with the messages and no traceback, for the server and for a command."""
     (tmp_path / "dicom").mkdir()
     server = [sys.executable, "-m", "monailabel.main", "start_server", "--app", str(APP_DIR)]
     server += ["--studies", str(tmp_path / "dicom"), "--host", "127.0.0.1", "--port", "1"]
@@ -230,8 +227,8 @@ def test_the_server_ends_at_once_with_the_sentences_and_status_2(tmp_path):
         assert "Did you mean batch_size?" in told
 
 
-def test_the_processes_of_tasks_find_the_same_workspace(tmp_path, monkeypatch):
-    """S13: the server leaves the folder in which --conf workspace was relative."""
+def test_s13_task_processes_use_the_same_workspace(tmp_path, monkeypatch):
+    """S13: the server changes its working directory, to which --conf workspace was relative."""
     from monailabel.config import settings as server_settings
 
     from lib.server.upstream_patches import apply_settings
@@ -239,7 +236,7 @@ def test_the_processes_of_tasks_find_the_same_workspace(tmp_path, monkeypatch):
     conf = {"workspace": "ws", "model_dir": "weights", "threshold": "0.4"}
     for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "INFER_TIMEOUT", "SESSION_PATH"):
         name = f"MONAI_LABEL_{name}"
-        monkeypatch.setattr(server_settings, name, getattr(server_settings, name))  # put back at the end
+        monkeypatch.setattr(server_settings, name, getattr(server_settings, name))  # restored at the end
     monkeypatch.setattr(server_settings, "MONAI_LABEL_APP_CONF", conf)
     monkeypatch.setenv("MONAI_LABEL_APP_CONF", json.dumps(conf))
     (tmp_path / "elsewhere").mkdir()

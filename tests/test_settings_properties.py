@@ -1,4 +1,4 @@
-"""Properties of settings and label names, for any text."""
+"""Properties of settings and label names, for arbitrary text."""
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -19,9 +19,9 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=40)  # all of info.yaml is validated each time
+@settings(max_examples=40)  # each example validates all of info.yaml
 @given(st.dictionaries(st.sampled_from(CONF_NAMES) | st.text(max_size=8), st.text(max_size=12), max_size=3))
-def test_any_conf_is_read_or_refused_with_sentences(conf):
+def test_any_conf_is_accepted_or_refused_with_sentences(conf):
     try:
         info, _ = read_settings(conf)
     except SettingsError as error:
@@ -43,7 +43,7 @@ def test_any_request_is_accepted_or_refused_with_a_sentence(section, data):
 @given(
     st.sampled_from([*LABELS]), st.sampled_from([" ", "_", "-", "  ", " / "]), st.sampled_from([str.upper, str.title])
 )
-def test_a_label_is_known_by_its_words_alone(name, separator, spelling):
+def test_label_name_ignores_separators_and_case(name, separator, spelling):
     written = spelling(name.replace("_", separator))
     assert label_value(written, LABELS) == LABELS[name]
     assert label_value(written.replace("mor", "mour").replace("MOR", "MOUR"), LABELS) == LABELS[name]
@@ -66,7 +66,7 @@ def test_label_info_by_name_wins_over_the_order(names):
 
 
 @given(JSON, st.sets(st.integers(1, 4)))
-def test_any_label_info_is_read_or_a_user_error(label_info, found):
+def test_any_label_info_is_accepted_or_a_user_error(label_info, found):
     try:
         values = values_by_label_info(label_info, found, LABELS)
     except UserError:

@@ -1,4 +1,4 @@
-"""C3: what one thread keeps in memory is read by others while it writes."""
+"""C3: in-memory caches are read by other threads while one writes."""
 
 import sys
 import threading
@@ -18,7 +18,7 @@ SECONDS = 2.0
 
 
 @pytest.fixture(autouse=True)
-def threads_take_turns_all_the_time():
+def switch_threads_often():
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -26,7 +26,7 @@ def threads_take_turns_all_the_time():
 
 
 class Slow(dict):
-    """A dict that lets other threads go on between a look and what is done with it."""
+    """A dict that lets other threads run between a lookup and the use of its result."""
 
     def get(self, *key):
         found = super().get(*key)
@@ -34,8 +34,8 @@ class Slow(dict):
         return found
 
 
-def together(write, *reads) -> list[BaseException]:
-    """Call all of them again and again, each in a thread of its own; what they raised."""
+def run_concurrently(write, *reads) -> list[BaseException]:
+    """Call each function repeatedly in its own thread; return the exceptions raised."""
     failures: list[BaseException] = []
     end = time.monotonic() + SECONDS
 
@@ -43,7 +43,7 @@ def together(write, *reads) -> list[BaseException]:
         try:
             while time.monotonic() < end and not failures:
                 action()
-        except BaseException as error:  # whatever the other threads did to it
+        except BaseException as error:  # any failure caused by another thread
             failures.append(error)
 
     threads = [threading.Thread(target=repeat, args=(action,)) for action in (write, *reads)]
@@ -54,11 +54,11 @@ def together(write, *reads) -> list[BaseException]:
     return failures
 
 
-def test_c3_labels_are_read_while_one_is_submitted(tmp_path, monkeypatch):
+def test_c3_labels_can_be_read_while_one_is_submitted(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda handle: None)
     store = LabelStore(tmp_path)
     store.save("1.2", "final", lambda path: path.write_text("x"), {})
-    monkeypatch.setattr(time, "time_ns", lambda: 2**62)  # so that all is cached at once
+    monkeypatch.setattr(time, "time_ns", lambda: 2**62)  # so that everything is cached at once
     store._read = Slow()
 
     def note() -> None:
@@ -68,11 +68,11 @@ def test_c3_labels_are_read_while_one_is_submitted(tmp_path, monkeypatch):
         assert store.latest("1.2", "final").number == 1
         assert store.labelled_images() == ["1.2"]
 
-    assert together(note, read, read, read) == []
+    assert run_concurrently(note, read, read, read) == []
 
 
-def test_c3_what_was_written_is_what_is_read_next(tmp_path, monkeypatch):
-    """A reader that looked before the write must not leave its old list behind as the newest."""
+def test_c3_reads_after_a_write_see_it(tmp_path, monkeypatch):
+    """A reader that started before the write must not overwrite the cache with its old list."""
     monkeypatch.setattr("os.fsync", lambda handle: None)
     store = LabelStore(tmp_path)
     number = [0]
@@ -83,10 +83,10 @@ def test_c3_what_was_written_is_what_is_read_next(tmp_path, monkeypatch):
         if number[0] > 60:
             time.sleep(0.05)
 
-    assert together(submit, lambda: store.history("1.2"), lambda: store.history("1.2")) == []
+    assert run_concurrently(submit, lambda: store.history("1.2"), lambda: store.history("1.2")) == []
 
 
-def test_c3_scores_are_read_while_one_is_made(tmp_path, monkeypatch):
+def test_c3_scores_can_be_read_while_one_is_computed(tmp_path, monkeypatch):
     names = iter(f"1.{number}" for number in range(10**6))
     (tmp_path / "pretrained_lung_tumor.pt").write_bytes(b"weights")
     store = ModelStore(tmp_path)
@@ -110,5 +110,5 @@ def test_c3_scores_are_read_while_one_is_made(tmp_path, monkeypatch):
         for _ in range(50):
             work.score(next(names), datastore)
 
-    assert together(score, ask, ask, lambda: work.due(datastore)) == []
+    assert run_concurrently(score, ask, ask, lambda: work.due(datastore)) == []
     assert len(work.uncertainties()) > 50

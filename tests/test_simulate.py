@@ -1,4 +1,4 @@
-"""python main.py simulate on generated crops: curves, pairs of runs, resuming; and the comparison by hand."""
+"""``python main.py simulate`` on generated crops: curves, paired runs, resuming, and the comparison worked by hand."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from lib.training.scans import patient_from_file_name
 
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch):
-    """The app's settings with a network that trains in no time."""
+    """Use the app's settings with a network that trains quickly."""
     info = load_info()
     info["network"]["channels"] = [4, 8]
     monkeypatch.setattr(simulate, "load_info", lambda: info)
@@ -27,7 +27,7 @@ def small_network(monkeypatch):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Crops of 30 patients, each with a bright ball, and one whole slice stack as large as a chest."""
+    """Create crops of 30 patients, each with a bright ball, and one stack of slices as large as a chest."""
     root = tmp_path_factory.mktemp("crops")
     rng = np.random.default_rng(0)
     sizes = {f"P{index}_R_1": (14 + index % 3, 14, 3) for index in range(30)} | {"W_1": (64, 64, 3)}
@@ -53,7 +53,7 @@ def arguments(data, output, *extra):
 
 
 @pytest.mark.slow
-def test_every_strategy_is_played_from_the_same_start_and_no_held_out_case_is_picked(data, tmp_path, monkeypatch):
+def test_strategies_share_their_start_and_never_pick_held_out_cases(data, tmp_path, monkeypatch):
     assert simulate.run(arguments(data, tmp_path)) == 0
     result = json.loads((tmp_path / "simulation.json").read_text())
     assert set(result["strategies"]) == {"random", "uncertainty"}
@@ -91,7 +91,7 @@ def test_every_strategy_is_played_from_the_same_start_and_no_held_out_case_is_pi
 
 
 @pytest.mark.slow
-def test_whole_scans_can_be_played_too(data, tmp_path):
+def test_whole_scans_can_be_simulated(data, tmp_path):
     line = ["--strategies", "disagreement", "--seeds", 1, "--rounds", 1, "--pool", 30, "--start", 15, "--per-round", 15]
     simulate.run(arguments(data, tmp_path, *line))
     rounds = json.loads((tmp_path / "simulation.json").read_text())["runs"]["disagreement"]["0"]
@@ -107,7 +107,7 @@ def history(*dice):
     return [{"labels": 8 + 4 * index, "dice": value, "picked": []} for index, value in enumerate(dice)]
 
 
-def test_the_comparison_by_hand():
+def test_comparison_matches_a_calculation_by_hand():
     runs = {
         "random": {0: history(0.3, 0.4, 0.5), 1: history(0.2, 0.4, 0.6)},
         "better": {0: history(0.3, 0.5, 0.62), 1: history(0.2, 0.51, 0.7)},
@@ -131,7 +131,7 @@ def test_the_comparison_by_hand():
     assert "| better | 0.250 ± 0.071 | 0.505 ± 0.007 | 0.660 ± 0.057 |" in table(curves)
 
 
-def test_one_seed_proves_nothing():
+def test_one_seed_is_inconclusive():
     curves = compare({"random": {0: history(0.3, 0.4)}, "other": {0: history(0.3, 0.9)}})
     assert not beats_random(curves["other"])
     assert "is inconclusive" in sentences(curves)[0]

@@ -1,4 +1,4 @@
-"""3D Slicer: MONAI Label's own client, as the wheel brings it, against the real server."""
+"""3D Slicer: MONAI Label's own client module, as installed by its wheel, against the real server."""
 
 import importlib.util
 import io
@@ -18,7 +18,7 @@ _CLIENT = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel" 
 
 @pytest.fixture(scope="module")
 def slicer_client():
-    """The module of the client, loaded as Slicer loads it."""
+    """Load the client module as Slicer does."""
     spec = importlib.util.spec_from_file_location("slicer_client", _CLIENT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -40,14 +40,14 @@ def wait_for_training(client) -> dict:
 
 
 def with_segment(mask: sitk.Image, name: str, value: int) -> sitk.Image:
-    """A copy whose header, written as NRRD, describes a segment as Slicer does."""
+    """Return a copy whose header, when written as NRRD, describes a segment as Slicer does."""
     described = sitk.Image(mask)
     for key, text in {"Name": name, "LabelValue": str(value), "Layer": "0"}.items():
         described.SetMetaData(f"Segment0_{key}", text)
     return described
 
 
-def test_the_whole_loop(client, slicer_client, phantom_studies, tmp_path):
+def test_full_workflow(client, slicer_client, phantom_studies, tmp_path):
     info = client.info()
     assert info["labels"] == ["lung_tumor"]
     assert "lung_tumor" in info["models"]
@@ -65,7 +65,7 @@ def test_the_whole_loop(client, slicer_client, phantom_studies, tmp_path):
     labels = {
         ".nii.gz": truth,
         ".nrrd": truth,
-        # Slicer's own file: the header tells which value is which.
+        # Slicer's own format: the header assigns values to segments.
         ".seg.nrrd": with_segment(truth * 5, "Lung tumor", 5),
     }
     for number, (suffix, label) in enumerate(labels.items()):

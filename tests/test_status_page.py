@@ -1,4 +1,4 @@
-"""The status page: how the work stands, as JSON and in a real browser."""
+"""The status page, as JSON and in a real browser."""
 
 import pytest
 import requests
@@ -8,7 +8,7 @@ from tests.support.client import put_label
 
 
 @pytest.mark.browser
-def test_the_page_shows_cases_labels_and_what_is_left_out(start_server, phantom_studies, page, screenshot):
+def test_page_shows_cases_labels_and_settings(start_server, phantom_studies, page, screenshot):
     server = start_server(phantom_studies.directory, threshold=0.4)
     series = phantom_studies.of_patient("LUNG-003")
     _, thick = (series for series in phantom_studies.series if series.patient_id == "LUNG-005")
@@ -33,7 +33,7 @@ def test_the_page_shows_cases_labels_and_what_is_left_out(start_server, phantom_
     diverged = {"version": "00001", "parent": None, "time": 0, "labels": {}, "verdict": verdict}
     page.route("**/status/data", lambda route: route.fulfill(json={**data, "versions": [diverged, diverged]}))
     page.reload()
-    page.wait_for_selector("#cases tr td")  # C9: what has no score hides nothing
+    page.wait_for_selector("#cases tr td")  # C9: missing scores do not break the page
     assert "No numbers." in page.locator("#versions").inner_text()
     assert not page.locator("#problem").inner_text()
     page.unroute("**/status/data")
@@ -41,10 +41,10 @@ def test_the_page_shows_cases_labels_and_what_is_left_out(start_server, phantom_
     page.locator("#cases tr", has_text="Chest 5 mm").get_by_role("link").click()
     ohif = Ohif(page, server.url)
     ohif.wait_until_connected()
-    assert ohif.series() == thick.series_uid, "the link leads to the first series of the study"
+    assert ohif.series() == thick.series_uid, "the link opens the selected series"
 
 
-def test_a_patients_name_is_text_not_markup(start_server, tmp_path):
+def test_patient_name_is_escaped(start_server, tmp_path):
     import numpy as np
 
     from lib.phantoms import Acquisition, write_dicom_series

@@ -1,4 +1,4 @@
-"""Properties of what is written as JSON, for any value."""
+"""Properties of values written as JSON, for arbitrary values."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lib.storage.json_values import check_sendable, finite
 
-TEXTS = st.text(st.characters(), max_size=8)  # halves of surrogate pairs included
+TEXTS = st.text(st.characters(), max_size=8)  # including unpaired surrogates
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
@@ -18,7 +18,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_any_value_can_be_sent_once_it_is_finite(value):
+def test_any_value_can_be_serialised_once_it_is_finite(value):
     clean = finite(value)
     check_sendable(clean)
     assert json.loads(json.dumps(clean, allow_nan=False)) == clean
@@ -26,7 +26,7 @@ def test_any_value_can_be_sent_once_it_is_finite(value):
 
 
 @given(st.floats() | st.text(st.characters(codec="utf-8")))
-def test_only_what_json_lacks_is_changed(value):
+def test_only_values_unknown_to_json_are_changed(value):
     lacking = isinstance(value, float) and not math.isfinite(value)
     assert finite([value]) == ([None] if lacking else [value])
     if lacking:
@@ -35,7 +35,7 @@ def test_only_what_json_lacks_is_changed(value):
 
 
 @given(st.characters(categories=["Cs"]), st.text(max_size=3))
-def test_half_a_character_becomes_a_question_mark(half, text):
+def test_unpaired_surrogate_becomes_a_question_mark(half, text):
     assert finite({half: text + half}) == {"?": text + "?"}
     with pytest.raises(ValueError, match="surrogates"):
         check_sendable([half])

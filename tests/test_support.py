@@ -1,4 +1,4 @@
-"""The programs that other tests lean on start, answer and end."""
+"""Programs that other tests depend on start, respond and stop."""
 
 import sys
 
@@ -9,7 +9,7 @@ import requests
 from tools.support.processes import free_port, serving
 
 
-def test_a_program_that_dies_at_start_shows_its_log(tmp_path):
+def test_program_that_dies_at_start_shows_its_log(tmp_path):
     command = [sys.executable, "-c", "raise SystemExit('no such folder')"]
     with (
         pytest.raises(RuntimeError, match="no such folder"),
@@ -18,7 +18,7 @@ def test_a_program_that_dies_at_start_shows_its_log(tmp_path):
         pass
 
 
-def test_a_program_ends_with_all_it_started(tmp_path):
+def test_program_is_stopped_with_its_child_processes(tmp_path):
     port = free_port()
     script = (
         "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"

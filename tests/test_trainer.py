@@ -1,4 +1,4 @@
-"""LungTumorTrainTask on phantoms: learns, validates on whole volumes, leaves progress, needs no TensorBoard."""
+"""LungTumorTrainTask on phantoms: learning, validation on whole volumes, progress, and no need for TensorBoard."""
 
 import sys
 
@@ -25,7 +25,7 @@ GRID = Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
 
 
 class Labelled:
-    """The part of a datastore that training asks for."""
+    """The part of a datastore that training uses."""
 
     def __init__(self, cases):
         self.cases = cases
@@ -50,7 +50,7 @@ def cases(tmp_path_factory):
 
 @pytest.fixture
 def info():
-    """The app's settings at a quarter of the resolution and width."""
+    """Return the app's settings at a quarter of the resolution and width."""
     info = load_info()
     info["network"]["channels"] = [8, 16, 32]
     info["preprocessing"] |= {"size": [64, 64]}
@@ -81,8 +81,8 @@ def test_two_cases_train_validate_and_publish(info, cases, tmp_path):
     assert not any(name.split(".")[0] in ("tensorboard", "mlflow") for name in sys.modules)
 
 
-def test_one_case_trains_without_validation_and_what_is_not_measured_does_not_serve(info, cases, tmp_path):
-    """C9: without patients held out a model is kept and not used."""
+def test_c9_one_case_trains_without_validation_and_is_not_put_into_use(info, cases, tmp_path):
+    """C9: without held-out patients a version is kept but not used."""
     stats = task(info, tmp_path)({"model": "lung_tumor", "device": "cpu", "max_epochs": 1}, Labelled(cases[:1]))
     store = ModelStore(tmp_path)
     assert store.serving_version() is None
@@ -111,7 +111,7 @@ def test_training_lowers_the_loss(info, cases, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_weights(info, cases, tmp_path):
+def test_same_seed_gives_the_same_weights(info, cases, tmp_path):
     states = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -123,7 +123,7 @@ def test_the_same_seed_gives_the_same_weights(info, cases, tmp_path):
 
 
 @pytest.mark.slow
-def test_half_of_the_patches_hold_tumour(info, cases):
+def test_half_of_the_patches_contain_tumour(info, cases):
     preprocessing = info["preprocessing"]
     draw = Compose(
         [
@@ -141,7 +141,7 @@ def test_half_of_the_patches_hold_tumour(info, cases):
 
 
 @pytest.mark.parametrize(("offsets", "sides"), [([-5, 0, 5], {1.0, 3.0}), ([-5, 0, 2.5], {1.0})])
-def test_volumes_are_flipped_along_the_scan_axis_where_the_offsets_are_symmetric(info, offsets, sides):
+def test_volumes_are_flipped_along_the_scan_axis_only_with_symmetric_offsets(info, offsets, sides):
     transforms = patch_transforms(info["preprocessing"] | {"slice_offsets_mm": offsets}, patch_size=8, count=20)
     turns = [one for one in transforms if isinstance(one, (RandFlipd, RandLambdad))]
     image = torch.tensor([1.0, 2.0, 3.0])[:, None, None].expand(3, 8, 8)
@@ -149,7 +149,7 @@ def test_volumes_are_flipped_along_the_scan_axis_where_the_offsets_are_symmetric
     assert {float(draw({"image": image, "label": image[:1]})["image"][0, 0, 0]) for _ in range(20)} == sides
 
 
-def test_a_volume_without_tumour_still_gives_patches(info, cases, tmp_path):
+def test_volume_without_tumour_still_gives_patches(info, cases, tmp_path):
     hu, mask, affine = chest_volume(3, acquisition=GRID)
     files = {
         "image": write_volume(tmp_path / "i.nrrd", hu, affine),
@@ -166,13 +166,13 @@ def test_a_volume_without_tumour_still_gives_patches(info, cases, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_starts_from_the_model_that_serves_and_stops_when_it_gets_no_better(info, cases, tmp_path):
+def test_training_starts_from_the_model_in_use_and_stops_early(info, cases, tmp_path):
     torch.manual_seed(1)
     served = AttentionResidualUNet(**info["network"])
     torch.save({"model": served.state_dict()}, tmp_path / "served.pt")
     store = ModelStore(tmp_path)
     store.serve(store.keep(tmp_path / "served.pt", {}))
-    # Nothing is learnt at this rate, so that no look can find it better than the first.
+    # Nothing is learnt at this rate, so no validation is better than the first.
     request = {
         "model": "lung_tumor",
         "device": "cpu",
@@ -190,7 +190,7 @@ def test_it_starts_from_the_model_that_serves_and_stops_when_it_gets_no_better(i
 
 
 @pytest.mark.slow
-def test_every_labelled_case_is_in_the_mix_but_those_held_out(info, cases, tmp_path):
+def test_all_labelled_cases_except_the_held_out_are_trained_on(info, cases, tmp_path):
     for _ in range(2):
         task(info, tmp_path)({"model": "lung_tumor", "device": "cpu", "max_epochs": 1}, Labelled(cases))
     for manifest in ModelStore(tmp_path).manifests():
@@ -198,8 +198,8 @@ def test_every_labelled_case_is_in_the_mix_but_those_held_out(info, cases, tmp_p
         assert len(manifest["held_out"]) == 1
 
 
-def test_a_training_that_diverges_fails_with_a_sentence_and_keeps_nothing(info, cases, tmp_path, monkeypatch):
-    """C9, S7: weights that are no numbers are never kept."""
+def test_c9_s7_diverged_training_fails_and_keeps_nothing(info, cases, tmp_path, monkeypatch):
+    """C9, S7: non-finite weights are never kept."""
     no_number = lambda prediction, label: prediction.sum() * float("nan")  # noqa: E731
     monkeypatch.setattr(LungTumorTrainTask, "loss_function", lambda self, context: no_number)
     request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 1}
@@ -210,8 +210,8 @@ def test_a_training_that_diverges_fails_with_a_sentence_and_keeps_nothing(info, 
 
 
 @pytest.mark.slow
-def test_training_goes_on_from_the_parent_where_the_model_in_use_is_damaged(info, cases, tmp_path):
-    """S14, S15: also where every file of state is damaged and a killed run left its folder."""
+def test_s14_s15_training_starts_from_the_parent_of_a_damaged_model(info, cases, tmp_path):
+    """S14, S15: also with damaged state files and the folder of a killed run."""
     train = task(info, tmp_path)
     store = ModelStore(tmp_path)
     torch.save({"model": train._network.state_dict()}, tmp_path / "pretrained_lung_tumor.pt")
@@ -229,8 +229,8 @@ def test_training_goes_on_from_the_parent_where_the_model_in_use_is_damaged(info
     assert not (tmp_path / "runs" / "killed").exists()
 
 
-def test_a_version_is_compared_when_somebody_asks(info, cases, tmp_path):
-    """S7: an upload is compared like any candidate, and does not serve by that."""
+def test_s7_version_is_compared_on_request(info, cases, tmp_path):
+    """S7: an upload is compared like any candidate, but not put into use."""
     train = task(info, tmp_path)
     torch.save({"model": train._network.state_dict()}, tmp_path / "pretrained_lung_tumor.pt")
     store = ModelStore(tmp_path)
@@ -247,8 +247,8 @@ def test_a_version_is_compared_when_somebody_asks(info, cases, tmp_path):
     assert store.serving_version() == "pretrained"
 
 
-def test_what_cannot_be_measured_is_not_judged_better_than_anything(info, cases, tmp_path):
-    """C9: a model in use whose output is no number; the new one is kept, and people decide."""
+def test_c9_candidate_is_not_judged_against_unmeasurable_scores(info, cases, tmp_path):
+    """C9: the output of the model in use is NaN; the new version is kept for a user to decide."""
     train = task(info, tmp_path)
     torch.nn.init.constant_(train._network.head.conv.bias, float("nan"))
     torch.save({"model": train._network.state_dict()}, tmp_path / "pretrained_lung_tumor.pt")
@@ -270,7 +270,7 @@ def test_what_cannot_be_measured_is_not_judged_better_than_anything(info, cases,
         ([0.5, 0.5, 0.5, 0.5, 0.5], 1, 2, 1),
     ],
 )
-def test_the_best_epoch_is_the_candidate(tmp_path, monkeypatch, dice, patience, ended, best):
+def test_best_epoch_is_the_candidate(tmp_path, monkeypatch, dice, patience, ended, best):
     network = torch.nn.Linear(1, 1)
     monkeypatch.setattr(
         "lib.trainers.validation.score", lambda weights, cases, info: Scores(dice[engine.state.epoch - 1], 0, ("a",))
@@ -285,7 +285,7 @@ def test_the_best_epoch_is_the_candidate(tmp_path, monkeypatch, dice, patience, 
     assert validation.stats()["best_metric"] == dice[best - 1]
 
 
-def test_the_last_epoch_is_looked_at_whatever_the_interval(tmp_path, monkeypatch):
+def test_last_epoch_is_validated_whatever_the_interval(tmp_path, monkeypatch):
     monkeypatch.setattr("lib.trainers.validation.score", lambda weights, cases, info: Scores(0.5, 0, ("a",)))
     validation = Validation(torch.nn.Linear(1, 1), [{}], {}, tmp_path, interval=3, patience=0)
     engine = Engine(lambda engine, batch: None)

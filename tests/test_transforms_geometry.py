@@ -1,4 +1,4 @@
-"""image_transforms and back again by mask_transforms: any stored orientation, measured in mm."""
+"""image_transforms and their inverse in mask_transforms: any stored orientation, measured in mm."""
 
 import nibabel as nib
 import nrrd
@@ -11,13 +11,13 @@ from lib.settings import load_info
 from lib.transforms import image_transforms, mask_transforms
 
 PREPROCESSING = load_info()["preprocessing"]
-ITSELF = [PREPROCESSING["slice_offsets_mm"].index(0)]  # the channel with the slice itself
+ITSELF = [PREPROCESSING["slice_offsets_mm"].index(0)]  # channel of the slice itself
 INFER = load_info()["config"]["infer"]
-CENTRE = np.array([12.0, -7.0, 31.0])  # of the object, RAS mm
+CENTRE = np.array([12.0, -7.0, 31.0])  # centre of the object, RAS mm
 
 
 def rotation(degrees):
-    """About an axis that is none of the patient's."""
+    """Return a rotation about an axis oblique to the patient."""
     axis = np.array([1.0, 2.0, 0.5]) / np.linalg.norm([1.0, 2.0, 0.5])
     k = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     angle = np.deg2rad(degrees)
@@ -25,7 +25,7 @@ def rotation(degrees):
 
 
 def grid(columns, spacing, shape, degrees=0):
-    """Affine (RAS) with the given patient directions as axes, the middle of the volume near the object."""
+    """Return an affine (RAS) with the given patient directions as axes and the volume centre near the object."""
     affine = np.eye(4)
     affine[:3, :3] = rotation(degrees) @ np.array(columns, float).T * np.array(spacing)
     affine[:3, 3] = CENTRE + np.array([3, 5, -4]) - affine[:3, :3] @ (np.array(shape) - 1) / 2
@@ -47,13 +47,13 @@ STORED = {
 
 
 def positions(affine, shape):
-    """RAS mm of every voxel centre, shape (*shape, 3)."""
+    """Return the RAS position in mm of every voxel centre, shape (*shape, 3)."""
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     return index @ affine[:3, :3].T + affine[:3, 3]
 
 
 def asymmetric_object(affine, shape):
-    """Signed distance-like field of an ellipsoid with a bump on one side: positive inside, in mm."""
+    """Return a signed distance in mm to an ellipsoid with a bump on one side, positive inside."""
     p = positions(affine, shape) - CENTRE
     body = 14 - np.linalg.norm(p / [1.4, 1.0, 1.0], axis=-1)
     bump = 8 - np.linalg.norm(p - [9, 12, 6], axis=-1)
@@ -81,7 +81,7 @@ def stored(request):
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".nii"])
 @pytest.mark.parametrize("field", ["lungs", "slice"])
-def test_object_comes_back_where_it_was(stored, suffix, field, tmp_path):
+def test_object_is_mapped_back_to_its_position(stored, suffix, field, tmp_path):
     affine, shape = stored
     inside = asymmetric_object(affine, shape)
     path = tmp_path / f"image{suffix}"
@@ -89,7 +89,7 @@ def test_object_comes_back_where_it_was(stored, suffix, field, tmp_path):
     forward = Compose(image_transforms(PREPROCESSING | {"field": field}))
     data = forward({"image": path})
     assert tuple(data["image"].shape[:3]) == (len(PREPROCESSING["slice_offsets_mm"]), 256, 256)
-    # Half way between lung and tumour, in normalised HU, as the logits' zero.
+    # Half way between lung and tumour in normalised HU is the zero of the logits.
     middle = (-380 - PREPROCESSING["hu_mean"]) / PREPROCESSING["hu_std"]
     data["pred"] = (data["image"][ITSELF] - middle).as_tensor() * 20
     mask = Compose(mask_transforms(INFER))(data)["pred"]
@@ -110,14 +110,14 @@ def test_axes_are_left_posterior_superior(stored, tmp_path):
     image = Compose(image_transforms(PREPROCESSING))({"image": tmp_path / "image.nrrd"})["image"]
     directions = image.affine.numpy()[:3, :3] / np.linalg.norm(image.affine.numpy()[:3, :3], axis=0)
     np.testing.assert_allclose(directions, np.diag([-1, -1, 1]), atol=0.03)
-    # The affine of the result tells the truth: the object lies at the same mm.
+    # The affine of the result is correct: the object is at the same position in mm.
     bright = image[ITSELF][0].numpy() > 0.3
     where = positions(image.affine.numpy(), image.shape[1:])
     source = positions(affine, shape)[asymmetric_object(affine, shape) > 0]
     np.testing.assert_allclose(where[bright].mean(0), source.mean(0), atol=0.3)
 
 
-def test_label_follows_the_image(stored, tmp_path):
+def test_label_is_resampled_with_the_image(stored, tmp_path):
     affine, shape = stored
     inside = asymmetric_object(affine, shape) > 0
     write(tmp_path / "image.nii.gz", np.where(inside, 40, -800), affine)
@@ -132,7 +132,7 @@ def test_label_follows_the_image(stored, tmp_path):
     assert 2 * (label.astype(bool) & bright).sum() / (label.sum() + bright.sum()) > 0.95
 
 
-def test_nothing_in_the_logits_is_nothing_in_the_mask(tmp_path):
+def test_negative_logits_give_an_empty_mask(tmp_path):
     columns, spacing, shape, _ = STORED["RAS"]
     write(tmp_path / "image.nrrd", np.full(shape, -800), grid(columns, spacing, shape))
     forward = Compose(image_transforms(PREPROCESSING))
@@ -141,6 +141,6 @@ def test_nothing_in_the_logits_is_nothing_in_the_mask(tmp_path):
     assert Compose(mask_transforms(INFER))(data)["pred"].sum() == 0
 
 
-def test_a_threshold_that_is_no_probability_is_refused():
+def test_threshold_that_is_no_probability_is_refused():
     with pytest.raises(ValueError, match="threshold must be a probability"):
         mask_transforms(INFER | {"threshold": 50})

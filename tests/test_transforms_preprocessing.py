@@ -1,4 +1,4 @@
-"""What the network sees: HU clip, normalisation, physical scale, lungs, neighbouring slices."""
+"""Network input: HU clipping, normalisation, physical scale, lung field, neighbouring slices."""
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +14,7 @@ from lib.transforms.axial_field import AxialFieldd
 from lib.transforms.lungs import find_lungs
 
 PREPROCESSING = load_info()["preprocessing"]
-MIDDLE = PREPROCESSING["slice_offsets_mm"].index(0)  # the channel that shows the slice itself
+MIDDLE = PREPROCESSING["slice_offsets_mm"].index(0)  # channel of the slice itself
 
 
 def save(path, array, spacing):
@@ -22,7 +22,7 @@ def save(path, array, spacing):
 
 
 def chest(shape=(130, 110, 12), left_lung=True):
-    """A body in air with two lungs, 3 mm voxels; the lungs end two slices before each end."""
+    """Return a body in air with two lungs, 3 mm voxels; the lungs end two slices before each end."""
     x, y, z = np.ogrid[tuple(slice(n) for n in shape)]
     body = ((x - 65) / 55) ** 2 + ((y - 55) / 40) ** 2 < 1
     inner = (z >= 2) & (z < shape[2] - 2)
@@ -39,7 +39,7 @@ def run(path, **changes):
     return Compose(image_transforms(PREPROCESSING | changes))({"image": path})
 
 
-def test_hu_are_clipped_then_normalised(tmp_path):
+def test_hu_are_clipped_and_normalised(tmp_path):
     hu = np.full((40, 40, 3), -500.0)
     hu[:20, :, :] = 3000
     hu[:, :10, :] = -3000
@@ -57,7 +57,7 @@ def test_normalisation_per_scan_has_mean_0_and_deviation_1(tmp_path):
 
 
 @pytest.mark.parametrize("spacing", [0.5, 0.9])
-def test_a_crop_is_padded_and_keeps_its_scale(spacing, tmp_path):
+def test_crop_is_padded_and_keeps_its_scale(spacing, tmp_path):
     hu = np.full((60, 60, 4), -1000.0)
     hu[20:40, 20:40] = 40  # a bar 20 pixels wide
     save(tmp_path / "crop.nii.gz", hu, (spacing, spacing, 2.0))
@@ -68,14 +68,14 @@ def test_a_crop_is_padded_and_keeps_its_scale(spacing, tmp_path):
     assert width == pytest.approx(20 * spacing, abs=1.5 * pixel)
 
 
-def test_a_larger_field_is_resampled_whole_in_mode_slice(tmp_path):
+def test_field_slice_resamples_the_whole_slice(tmp_path):
     save(tmp_path / "a.nii.gz", np.zeros((250, 200, 2)), (2.0, 2.0, 2.0))
     image = run(tmp_path / "a.nii.gz", field="slice")["image"]
     np.testing.assert_allclose(image.pixdim[:2], 500 / 256, rtol=1e-3)
     assert (image[MIDDLE, :, 128, 0] > 0).all()
 
 
-def test_field_of_the_lungs_is_centred_on_the_body_even_with_one_lung_opaque(tmp_path):
+def test_lung_field_is_centred_on_the_body_even_with_one_opaque_lung(tmp_path):
     shifted = np.roll(np.pad(chest(left_lung=False), ((30, 30), (30, 30), (0, 0)), constant_values=-1000), 20, axis=0)
     save(tmp_path / "a.nii.gz", shifted, (3.0, 3.0, 3.0))
     data = run(tmp_path / "a.nii.gz", field_mm=200)
@@ -83,14 +83,14 @@ def test_field_of_the_lungs_is_centred_on_the_body_even_with_one_lung_opaque(tmp
     assert abs((body.argmax() + 255 - body[::-1].argmax()) / 2 - 127.5) < 3
 
 
-def test_field_grows_until_both_lungs_are_in_it(tmp_path):
+def test_lung_field_grows_until_it_contains_both_lungs(tmp_path):
     save(tmp_path / "a.nii.gz", chest(), (3.0, 3.0, 3.0))
     image = run(tmp_path / "a.nii.gz", field_mm=150)["image"]
     lungs_mm = (88 + 18 - 42 + 18) * 3
     assert lungs_mm < float(image.pixdim[0]) * 256 < lungs_mm + 60
 
 
-def test_slices_with_lung_are_told(tmp_path):
+def test_slices_with_lung_are_detected(tmp_path):
     save(tmp_path / "a.nii.gz", chest(shape=(130, 110, 40)), (3.0, 3.0, 3.0))
     first, stop = run(tmp_path / "a.nii.gz")["lung_slices"]
     assert (first, stop) == (0, 40)  # two slices are less than the margin
@@ -99,28 +99,28 @@ def test_slices_with_lung_are_told(tmp_path):
     assert run(tmp_path / "b.nii.gz")["lung_slices"] == (19, 40)
 
 
-def test_no_lungs_falls_back_to_the_whole_slice(tmp_path):
+def test_falls_back_to_the_whole_slice_without_lungs(tmp_path):
     save(tmp_path / "head.nii.gz", np.full((150, 150, 5), 40.0), (2.5, 2.5, 5.0))
     data = run(tmp_path / "head.nii.gz")
     assert data["lung_slices"] == (0, 5)
     np.testing.assert_allclose(data["image"].pixdim[:2], 375 / 256, rtol=1e-2)
 
 
-def test_lungs_are_not_the_air_around_the_body():
+def test_air_around_the_body_is_not_lung():
     box = find_lungs(chest(), (3.0, 3.0, 3.0))
     assert box.start == pytest.approx((25, 28, 2), abs=1)
     assert box.stop == pytest.approx((106, 83, 10), abs=1)
     assert find_lungs(np.full((50, 50, 5), -1000.0), (3.0, 3.0, 3.0)) is None
 
 
-def test_neighbours_are_taken_at_a_distance_in_mm_and_beyond_the_ends_is_air():
+def test_neighbours_are_at_a_distance_in_mm_and_air_beyond_the_ends():
     ramp = torch.arange(10, dtype=torch.float32).expand(1, 4, 4, 10) - 1000
     volume = MetaTensor(ramp, affine=torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0])))
     stacked = AdjacentSlicesd(keys="image", offsets_mm=(-3, 0, 1, 5))({"image": volume})["image"]
     assert stacked.shape == (4, 4, 4, 10)
     air = 0
     expected = [
-        [air, 0, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5],  # the first slice reaches half a slice down
+        [air, 0, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5],  # the first slice extends half a slice down
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
         [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9],
         [2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9, air, air],
@@ -129,7 +129,7 @@ def test_neighbours_are_taken_at_a_distance_in_mm_and_beyond_the_ends_is_air():
         torch.testing.assert_close(channel[0, 0].as_tensor() + 1000, torch.tensor(line, dtype=torch.float32))
 
 
-def test_wrong_settings_are_refused():
+def test_invalid_settings_are_refused():
     with pytest.raises(ValueError, match="hu_window must be"):
         image_transforms(PREPROCESSING | {"hu_window": [400, -1000]})
     with pytest.raises(ValueError, match="'dataset' or 'scan', not 'global'"):

@@ -1,4 +1,4 @@
-"""S8: ``doctor --verify`` compares all that is stored with what was written, names what is not, and changes nothing."""
+"""S8: ``doctor --verify`` compares all stored files with their checksums, names damaged ones, and changes nothing."""
 
 import gc
 import threading
@@ -32,7 +32,7 @@ def workspace(tmp_path_factory):
     objects.write(objects.path_of("1.2", "3.4"), lambda part: part.write_bytes(b"DICOM" * 50))
     ImageInfo(folder / "image_info").update("1.2.3", {"strategy": {}})
     FolderIndex(folder / "cache" / "index.sqlite", [folder / "segs"]).scan()
-    gc.collect()  # closes it
+    gc.collect()  # closes the index
     return folder
 
 
@@ -41,7 +41,7 @@ def content(folder):
     return {path: path.read_bytes() for path in files}
 
 
-def test_all_is_as_it_was_stored(workspace, capsys):
+def test_intact_workspace_passes(workspace, capsys):
     before = content(workspace)
     assert main(["doctor", "--verify", "--workspace", str(workspace)]) == 0
     assert "All files match their checksums" in capsys.readouterr().out
@@ -56,7 +56,7 @@ CASES += [(name, kind) for name in STATE for kind in ("truncated", "garbage", "d
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES, ids=[f"S8-{name}-{kind}" for name, kind in CASES])
-def test_what_is_damaged_is_named(workspace, name, kind, capsys):
+def test_damaged_file_is_named(workspace, name, kind, capsys):
     path = workspace / name
     before = path.read_bytes()
     damage(path, kind)
@@ -69,22 +69,22 @@ def test_what_is_damaged_is_named(workspace, name, kind, capsys):
         restore(path, before)
 
 
-def test_model_versions_are_asked_for_theirs(workspace, monkeypatch, capsys):
+def test_damaged_model_versions_are_reported(workspace, monkeypatch, capsys):
     found = Damage("model version", workspace / "model.pt", "Version 1 is damaged.")
     monkeypatch.setattr(ModelStore, "damage", lambda self: [found], raising=False)
     assert main(["doctor", "--verify", "--workspace", str(workspace)]) == 1
     assert "Version 1 is damaged." in capsys.readouterr().out
 
 
-def test_the_same_question_is_not_answered_anew_each_time():
+def test_result_is_cached():
     asked = []
     cache = DamageCache(lambda: asked.append(1) or [], seconds=60)
     assert cache.damage() is cache.damage()
     assert asked == [1]
 
 
-def test_s8_nobody_waits_for_long_while_all_is_compared():
-    """S8: many panels asked while a large workspace was hashed, and took all threads of the server."""
+def test_s8_requests_do_not_wait_for_a_running_verification():
+    """S8: while a large workspace was hashed, requests of many panels occupied all threads of the server."""
     go, begun, found = threading.Event(), [], [Damage("label", Path("x"), "It is damaged.")]
 
     def make() -> list[Damage]:
@@ -101,11 +101,11 @@ def test_s8_nobody_waits_for_long_while_all_is_compared():
     wait_for(lambda: cache.damage() == found, "the answer", seconds=60, interval=0.01)
     go.clear()
     wait_for(lambda: cache.renew() is not None, "the answer", seconds=60, interval=0.01)
-    assert cache.damage() == found, "the former answer, while the next one is made"
+    assert cache.damage() == found, "the previous result during the next verification"
     go.set()
 
 
-def test_s8_a_comparison_that_fails_is_logged_and_tried_again(caplog):
+def test_s8_failed_verification_is_logged_and_retried(caplog):
     failures = [OSError("gone"), None]
 
     def make() -> list[Damage]:

@@ -1,4 +1,4 @@
-"""What the panel in OHIF asks the server."""
+"""Routes used by the panel in OHIF."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def get(server: ServerProcess, path: str, **query) -> requests.Response:
     return requests.get(f"{server.url}/viewer/{path}", params=query)
 
 
-def test_a_label_comes_back_as_raw_voxels_by_its_number(server, phantom_studies):
+def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
     series = phantom_studies.of_patient("LUNG-003")
     nothing = {"image": series.series_uid, "label": None, "candidates": [], "damaged": []}
     assert get(server, "case", image=series.series_uid).json() == nothing
@@ -42,7 +42,7 @@ def test_a_label_comes_back_as_raw_voxels_by_its_number(server, phantom_studies)
     assert get(server, "status").json()["labelled"] == 1
 
 
-def test_why_a_training_failed_is_told(server, phantom_studies):
+def test_reason_of_a_failed_training_is_shown(server, phantom_studies):
     series = phantom_studies.of_patient("LUNG-003")
     assert put_label(server, series.series_uid, series.truth).status_code == 200
     refused = requests.post(f"{server.url}/train/lung_tumor", json={"learning_rate": "fast"})
@@ -60,7 +60,7 @@ def test_why_a_training_failed_is_told(server, phantom_studies):
     assert "batch_size=-7" in status["verdict"]
 
 
-def test_what_there_is_not_is_said_in_a_sentence(server, phantom_studies):
+def test_missing_objects_are_404_with_a_sentence(server, phantom_studies):
     uid = phantom_studies.of_patient("LUNG-003").series_uid
     for answer in (
         get(server, "case", image="../x"),

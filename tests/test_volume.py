@@ -1,4 +1,4 @@
-"""From slices to a volume: where they lie, whatever the order, spacing and tilt; refused where there is no stack."""
+"""From slices to a volume: positions for any order, spacing and tilt; refused if the slices form no stack."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ SHAPE = (12, 20, 28)
 
 
 def corner_block(shape: tuple[int, int, int]) -> np.ndarray:
-    """Air with a bright box near one corner: nothing symmetric."""
+    """Return air with a bright box near one corner, without any symmetry."""
     hu = np.full(shape, -900, np.int16)
     hu[2:4, 3:6, 5:11] = 300
     return hu
@@ -36,7 +36,7 @@ def headers(paths: list[Path]) -> list[dict]:
 
 @pytest.mark.parametrize("plane", ["head_first_supine", "head_first_prone", "feet_first_supine", "sagittal", "coronal"])
 @pytest.mark.parametrize("oblique", [0.0, 1.0])
-def test_every_voxel_lies_where_the_slices_say(tmp_path, plane, oblique):
+def test_voxels_are_at_the_positions_of_their_slices(tmp_path, plane, oblique):
     acquisition = Acquisition(shape=SHAPE, spacing=(2.5, 0.8, 0.7), plane=plane, oblique_degrees=oblique)
     hu, affine = corner_block(SHAPE), acquisition.affine
     write_dicom_series(tmp_path, hu, affine, patient_id="P", shuffle_files=True, descending_instances=True)
@@ -49,7 +49,7 @@ def test_every_voxel_lies_where_the_slices_say(tmp_path, plane, oblique):
     np.testing.assert_allclose(sorted(image.GetSpacing()), [0.7, 0.8, 2.5], atol=1e-5)
 
 
-def test_same_grid_and_voxels_as_simpleitk_on_a_real_scan(shared_data):
+def test_grid_and_voxels_equal_simpleitk_on_a_real_scan(shared_data):
     paths = sorted((shared_data / "lidc-idri-0001").glob("*.dcm"))
     image = read_volume(paths)
     reader = sitk.ImageSeriesReader()
@@ -62,7 +62,7 @@ def test_same_grid_and_voxels_as_simpleitk_on_a_real_scan(shared_data):
     assert np.array_equal(sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(expected))
 
 
-def test_compressed_slices_without_uids_load(shared_data):
+def test_compressed_slices_without_uids_are_read(shared_data):
     image = read_volume(sorted((shared_data / "totalseg-example-ct-dicom").iterdir()))
     assert image.GetSize()[2] == 20
     values = sitk.GetArrayViewFromImage(image)
@@ -70,14 +70,14 @@ def test_compressed_slices_without_uids_load(shared_data):
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_every_transfer_syntax_gives_the_same_values(tmp_path, syntax):
+def test_all_transfer_syntaxes_give_the_same_values(tmp_path, syntax):
     hu = random_hu((6, 20, 28))
     write_dicom_series(tmp_path, hu, Acquisition(shape=hu.shape).affine, patient_id="P", shuffle_files=True)
     transcode(tmp_path, syntax)
     assert np.array_equal(sitk.GetArrayFromImage(read_volume(list(tmp_path.iterdir()))), hu)
 
 
-def test_compressed_real_slices_have_the_values_of_the_lossless_one(tmp_path, shared_data):
+def test_compressed_real_slices_equal_the_uncompressed_values(tmp_path, shared_data):
     def volume(name: str) -> np.ndarray:
         folder = tmp_path / name
         folder.mkdir()
@@ -123,7 +123,7 @@ def test_each_frame_has_its_own_slope_and_intercept(tmp_path):
     assert np.array_equal(found[2], (hu[2].astype(int) + 1024) * 2 - 900)
 
 
-def test_two_real_frames_are_where_their_functional_groups_say(shared_data):
+def test_real_frames_are_at_the_positions_of_their_functional_groups(shared_data):
     path = shared_data / "enhanced-ct-2frame" / "eCT_Supplemental.dcm"
     image = read_volume([path])
     positions = [
@@ -136,7 +136,7 @@ def test_two_real_frames_are_where_their_functional_groups_say(shared_data):
     assert any("Rescale Type is US" in warning for warning in verdict.warnings)
 
 
-def test_a_tilted_series_lies_where_its_slices_do(tmp_path):
+def test_tilted_series_is_at_the_positions_of_its_slices(tmp_path):
     acquisition = Acquisition(shape=SHAPE, spacing=(2.5, 0.8, 0.7), gantry_tilt_degrees=18)
     hu = corner_block(SHAPE)
     write_dicom_series(tmp_path, hu, acquisition.affine, patient_id="P", shuffle_files=True)
@@ -150,7 +150,7 @@ def test_a_tilted_series_lies_where_its_slices_do(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz"])
-def test_a_mask_of_a_tilted_series_is_written_where_it_lies(tmp_path, suffix):
+def test_mask_of_a_tilted_series_is_written_with_its_geometry(tmp_path, suffix):
     acquisition = Acquisition(shape=SHAPE, spacing=(2.5, 0.8, 0.7), gantry_tilt_degrees=18)
     write_dicom_series(tmp_path / "dicom", corner_block(SHAPE), acquisition.affine, patient_id="P")
     mask = read_volume(list((tmp_path / "dicom").iterdir())) == 300
@@ -158,11 +158,11 @@ def test_a_mask_of_a_tilted_series_is_written_where_it_lies(tmp_path, suffix):
     found = LoadImage(image_only=True)(tmp_path / f"mask{suffix}")
     np.testing.assert_allclose(np.diag([-1, -1, 1, 1]) @ found.affine.numpy(), acquisition.affine, atol=1e-4)
     assert np.array_equal(found.numpy().transpose(), sitk.GetArrayFromImage(mask))
-    # ITK, which reads no sheared NIfTI, must still find the voxels.
+    # ITK reads no sheared NIfTI, but must still find the voxels.
     assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(tmp_path / f"mask{suffix}")), found.numpy().transpose())
 
 
-def test_a_missing_slice_leaves_the_others_as_they_are_and_notes_where_they_lie(tmp_path):
+def test_missing_slice_does_not_move_the_others_and_positions_are_recorded(tmp_path):
     acquisition = Acquisition(shape=SHAPE, spacing=(2.5, 0.8, 0.7))
     hu = corner_block(SHAPE)
     write_dicom_series(tmp_path, hu, acquisition.affine, patient_id="P")
@@ -194,7 +194,7 @@ def test_slices_may_differ_in_slope_and_intercept(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".mhd"])
-def test_an_image_file_is_read_on_its_own_grid(tmp_path, suffix):
+def test_image_file_is_read_on_its_own_grid(tmp_path, suffix):
     image = sitk.GetImageFromArray(random_hu((5, 6, 7)).astype(np.float32))
     image.SetSpacing((0.7, 0.8, 2.5))
     image.SetOrigin((-12, 7, 30))
@@ -217,7 +217,7 @@ def with_value(header: dict, tag: str, vr: str, *values) -> dict:
     return {**header, tag: {"vr": vr, "Value": list(values)}}
 
 
-def test_a_regular_series_has_no_problem(tmp_path):
+def test_regular_series_has_no_problem(tmp_path):
     assert judge_series("CT", phantom_headers(tmp_path)) == SeriesUsability()
 
 
@@ -236,7 +236,7 @@ def test_a_regular_series_has_no_problem(tmp_path):
         (lambda h: [with_value(x, "00281053", "DS", 0) for x in h], "Rescale Slope is 0"),
     ],
 )
-def test_what_is_no_volume_is_refused_with_the_reason(tmp_path, change, reason):
+def test_unusable_series_is_refused_with_the_reason(tmp_path, change, reason):
     assert reason in judge_series("CT", change(phantom_headers(tmp_path))).problem
 
 
@@ -252,13 +252,13 @@ def test_what_is_no_volume_is_refused_with_the_reason(tmp_path, change, reason):
         (lambda h: [with_value(x, "00180010", "LO", "IV") for x in h], "contrast medium (IV)"),
     ],
 )
-def test_what_to_beware_of_is_said(tmp_path, change, warning):
+def test_unusual_series_has_a_warning(tmp_path, change, warning):
     verdict = judge_series("CT", change(phantom_headers(tmp_path)))
     assert verdict.problem is None
     assert [warning in text for text in verdict.warnings] == [True]
 
 
-def test_other_modalities_are_refused_and_tilt_is_said(tmp_path):
+def test_other_modalities_are_refused_and_tilt_is_a_warning(tmp_path):
     assert "modality PT" in judge_series("PT", []).problem
     verdict = judge_series("CT", phantom_headers(tmp_path, gantry_tilt_degrees=12))
     assert verdict.problem is None
@@ -272,7 +272,7 @@ def test_uneven_real_series_is_refused_with_its_gaps(shared_data):
     assert "22.8 mm off their place" in problem
 
 
-def test_the_even_part_of_a_real_tilted_series_lies_where_its_slices_do(shared_data):
+def test_even_part_of_a_real_tilted_series_is_at_the_positions_of_its_slices(shared_data):
     paths = sorted_slices(shared_data / "dcm_qa_ct-ge-tilt")[:14]
     image = read_volume(paths)
     for index, path in enumerate(paths):
@@ -284,7 +284,7 @@ def test_the_even_part_of_a_real_tilted_series_lies_where_its_slices_do(shared_d
     assert SliceStack.from_headers(headers(paths)).tilt_degrees == pytest.approx(18.5, abs=0.1)
 
 
-def test_damaged_slice_is_an_error_not_a_hole(tmp_path):
+def test_misplaced_slice_is_an_error_not_a_gap(tmp_path):
     phantom_headers(tmp_path)
     change(sorted_slices(tmp_path)[2:3], lambda dataset: setattr(dataset, "ImagePositionPatient", [0, 0, 999]))
     with pytest.raises(ValueError, match="not evenly spaced"):

@@ -1,4 +1,4 @@
-"""C8: the volume of an image is that of its files as they are now, and the cache has a limit."""
+"""C8: the volume of an image matches its current files, and the cache has a size limit."""
 
 import errno
 import os
@@ -42,8 +42,8 @@ def cache(tmp_path, clock) -> VolumeCache:
     return VolumeCache(tmp_path / "volumes", 3000, clock=clock)
 
 
-def make(cache: VolumeCache, clock: Clock, image_id: str, fingerprint: str = "a", size: int = 1000) -> Path:
-    """A volume, an hour later than the last."""
+def add(cache: VolumeCache, clock: Clock, image_id: str, fingerprint: str = "a", size: int = 1000) -> Path:
+    """Add a volume, one hour later than the previous one."""
     clock.now += 3600
 
     def write(path: Path) -> None:
@@ -54,60 +54,57 @@ def make(cache: VolumeCache, clock: Clock, image_id: str, fingerprint: str = "a"
     return cache.get(image_id, fingerprint, write)
 
 
-def left(cache: VolumeCache) -> set[str]:
+def files_in(cache: VolumeCache) -> set[str]:
     return {str(path.relative_to(cache._folder)) for path in cache._folder.glob("*/*.nrrd")}
 
 
-def test_the_least_recently_used_makes_room(cache, clock):
-    """C8"""
+def test_c8_least_recently_used_volume_is_evicted(cache, clock):
     for image_id in ("1", "2", "3"):
-        make(cache, clock, image_id)
-    make(cache, clock, "1")  # used again
-    make(cache, clock, "4")
-    assert left(cache) == {"a/1.nrrd", "a/3.nrrd", "a/4.nrrd"}
+        add(cache, clock, image_id)
+    add(cache, clock, "1")  # used again
+    add(cache, clock, "4")
+    assert files_in(cache) == {"a/1.nrrd", "a/3.nrrd", "a/4.nrrd"}
 
 
-def test_old_fingerprints_of_an_image_go_first(cache, clock):
-    """C8"""
-    make(cache, clock, "1", "old")
-    make(cache, clock, "2")
-    make(cache, clock, "1", "new")
-    make(cache, clock, "1", "old")  # used last, but made first
-    make(cache, clock, "3")
-    assert left(cache) == {"a/2.nrrd", "new/1.nrrd", "a/3.nrrd"}
+def test_c8_old_fingerprints_of_an_image_are_evicted_first(cache, clock):
+    add(cache, clock, "1", "old")
+    add(cache, clock, "2")
+    add(cache, clock, "1", "new")
+    add(cache, clock, "1", "old")  # used last, but created first
+    add(cache, clock, "3")
+    assert files_in(cache) == {"a/2.nrrd", "new/1.nrrd", "a/3.nrrd"}
     assert not (cache._folder / "old").exists()
     assert cache.newest("1") == cache.path("1", "new")
     assert cache.newest("9") is None
 
 
-def test_a_volume_in_use_is_never_removed(cache, clock):
-    """C8"""
-    first, second = make(cache, clock, "1"), make(cache, clock, "2")
+def test_c8_volume_in_use_is_never_evicted(cache, clock):
+    first, second = add(cache, clock, "1"), add(cache, clock, "2")
     cache.keep([second])
     with cache.in_use(first), cache.in_use(first):
         for image_id in ("3", "4", "5", "6"):
-            make(cache, clock, image_id)
-        assert left(cache) == {"a/1.nrrd", "a/2.nrrd", "a/6.nrrd"}
-    make(cache, clock, "7")
-    assert left(cache) == {"a/2.nrrd", "a/6.nrrd", "a/7.nrrd"}
+            add(cache, clock, image_id)
+        assert files_in(cache) == {"a/1.nrrd", "a/2.nrrd", "a/6.nrrd"}
+    add(cache, clock, "7")
+    assert files_in(cache) == {"a/2.nrrd", "a/6.nrrd", "a/7.nrrd"}
     cache.keep([])
-    make(cache, clock, "8")
-    assert left(cache) == {"a/6.nrrd", "a/7.nrrd", "a/8.nrrd"}
+    add(cache, clock, "8")
+    assert files_in(cache) == {"a/6.nrrd", "a/7.nrrd", "a/8.nrrd"}
 
 
-def test_what_was_just_handed_out_stays(cache, clock, caplog):
-    """C8: who was given a path has not opened the file yet."""
+def test_c8_recently_returned_volume_is_kept(cache, clock, caplog):
+    """C8: the caller may not have opened the file yet."""
     for image_id in ("1", "2", "3", "4", "5"):
-        make(cache, clock, image_id)
+        add(cache, clock, image_id)
         clock.now -= 3599
-    assert len(left(cache)) == 5
+    assert len(files_in(cache)) == 5
     assert "exceeds its limit" in caplog.text
 
 
 @pytest.mark.server
-def test_a_volume_that_another_process_uses_is_never_removed(cache, clock, tmp_path):
-    """C8: a training reads its volumes again in each epoch; once it has ended, however, they go like others."""
-    used = make(cache, clock, "1")
+def test_c8_volume_used_by_another_process_is_never_evicted(cache, clock, tmp_path):
+    """C8: a training reads its volumes in every epoch; once it has ended, they can be evicted."""
+    used = add(cache, clock, "1")
     program = (
         "import sys; from pathlib import Path; from lib.datastore.volume_cache import VolumeCache\n"
         "cache = VolumeCache(Path(sys.argv[1]), 1); cache.keep([Path(sys.argv[2])]); "
@@ -118,24 +115,24 @@ def test_a_volume_that_another_process_uses_is_never_removed(cache, clock, tmp_p
     try:
         assert other.stdout.readline() == "kept\n"
         for image_id in ("2", "3", "4", "5"):
-            make(cache, clock, image_id)
-        assert left(cache) == {"a/1.nrrd", "a/4.nrrd", "a/5.nrrd"}
+            add(cache, clock, image_id)
+        assert files_in(cache) == {"a/1.nrrd", "a/4.nrrd", "a/5.nrrd"}
     finally:
         other.kill()
         other.communicate(timeout=30)
-    make(cache, clock, "6")
-    assert "a/1.nrrd" not in left(cache)
+    add(cache, clock, "6")
+    assert "a/1.nrrd" not in files_in(cache)
     assert not list((tmp_path / "volumes" / ".in-use").glob("*.json"))
 
 
-def test_what_a_killed_process_left_is_removed(cache, clock):
+def test_files_of_a_killed_process_are_removed(cache, clock):
     part = cache._folder / "a" / ".part-x.nrrd"
-    make(cache, clock, "1", size=4000)
+    add(cache, clock, "1", size=4000)
     part.write_bytes(b"x")
     os.utime(part, (clock.now, clock.now))
-    make(cache, clock, "2")
+    add(cache, clock, "2")
     assert part.exists()
-    make(cache, clock, "3")
+    add(cache, clock, "3")
     assert not part.exists()
 
 
@@ -158,8 +155,8 @@ def voxels(datastore: SeriesDatastore) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(datastore.get_image_uri(image)))
 
 
-def test_pixels_that_change_under_the_same_uids_are_served(datastore, studies, tmp_path):
-    """C8: and the label goes on being of its image, with what was changed of the prediction."""
+def test_c8_changed_pixels_under_the_same_uids_are_served(datastore, studies, tmp_path):
+    """C8: the label still belongs to its image, with its changes against the prediction."""
     (image,) = datastore.list_images()
     assert not voxels(datastore).any()
     mask = np.zeros(GRID.shape, np.uint8)
@@ -189,8 +186,8 @@ def test_pixels_that_change_under_the_same_uids_are_served(datastore, studies, t
     assert after["changes"] == before["changes"] == {"added": 0, "removed": 0, "kept": 1}
 
 
-def test_a_series_whose_headers_change_is_judged_again(datastore, studies):
-    """C8: under the same UIDs and with as many files as before."""
+def test_c8_series_with_changed_headers_is_checked_again(datastore, studies):
+    """C8: with the same UIDs and number of files."""
     (image,) = datastore.list_images()
     assert not datastore.series(image).problem
     for path in studies.iterdir():
@@ -204,8 +201,7 @@ def test_a_series_whose_headers_change_is_judged_again(datastore, studies):
     assert datastore.catalog.get(image).value("PatientID") == "Q"
 
 
-def test_a_pacs_that_tells_another_creation_time_is_asked_again(tmp_path, monkeypatch):
-    """C8"""
+def test_c8_series_with_a_new_creation_time_is_retrieved_again(tmp_path, monkeypatch):
     pacs = CountingPacs()
     settings = Settings.from_conf(pacs.base_url, {"workspace": str(tmp_path / "workspace")})
     datastore = SeriesDatastore(pacs, settings)
@@ -220,8 +216,8 @@ def test_a_pacs_that_tells_another_creation_time_is_asked_again(tmp_path, monkey
     assert Path(second).parent.name.split("-")[0] == Path(first).parent.name.split("-")[0]
 
 
-def test_c8_what_is_in_use_is_read_under_the_lock(cache, clock):
-    """C8: while another thread's request began or ended it was "dictionary changed size during iteration"."""
+def test_c8_volumes_in_use_are_read_under_the_lock(cache, clock):
+    """C8: a concurrent request caused "dictionary changed size during iteration"."""
 
     class Uses(Counter):
         def __iter__(self):
@@ -229,19 +225,19 @@ def test_c8_what_is_in_use_is_read_under_the_lock(cache, clock):
             return super().__iter__()
 
     cache._uses = Uses()
-    with cache.in_use(make(cache, clock, "1")):
+    with cache.in_use(add(cache, clock, "1")):
         for image_id in ("2", "3", "4", "5"):
-            make(cache, clock, image_id)
-    assert "a/1.nrrd" in left(cache)
+            add(cache, clock, image_id)
+    assert "a/1.nrrd" in files_in(cache)
 
 
-def test_c8_a_disk_that_is_full_at_the_end_of_a_use_fails_nothing(cache, clock, monkeypatch, caplog):
-    """C8: the mask that was made of the volume is there."""
+def test_c8_full_disk_after_a_use_does_not_raise(cache, clock, monkeypatch, caplog):
+    """C8: the mask made from the volume already exists."""
 
     def full(path: Path, content: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    volume = make(cache, clock, "1")
+    volume = add(cache, clock, "1")
     with monkeypatch.context() as later, cache.in_use(volume):
         later.setattr("lib.datastore.volume_cache.write_json", full)
     assert not cache._uses
@@ -260,7 +256,7 @@ def labelled(datastore: SeriesDatastore, tmp_path: Path) -> Path:
     return volume
 
 
-def test_c8_only_a_training_keeps_its_volumes(datastore, tmp_path):
+def test_c8_only_a_training_pins_its_volumes(datastore, tmp_path):
     """C8: GET /datastore/?output=train and the archive pinned all labelled volumes in the server for ever."""
     volume = labelled(datastore, tmp_path)
     in_use = []
@@ -282,14 +278,14 @@ def test_c8_only_a_training_keeps_its_volumes(datastore, tmp_path):
 
 
 @pytest.mark.parametrize("limit", [0, -1, 10**30])
-def test_an_archive_of_an_impossible_number_of_cases_is_told(datastore, tmp_path, limit):
+def test_invalid_number_of_archived_cases_is_refused(datastore, tmp_path, limit):
     labelled(datastore, tmp_path)
     with pytest.raises(UserError, match="limit_cases"):
         datastore.get_dataset_archive(limit)
 
 
-def test_low_an_archive_that_fails_leaves_nothing(datastore, tmp_path, monkeypatch):
-    """Low: it is all of the patients' images."""
+def test_low_failed_archive_leaves_no_files(datastore, tmp_path, monkeypatch):
+    """Low: it contains images of all patients."""
     temporary = tmp_path / "workspace" / "cache" / "temporary"
     with pytest.raises(UserError, match="no image is labelled"):
         datastore.get_dataset_archive(None)

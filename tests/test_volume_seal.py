@@ -1,4 +1,4 @@
-"""S15: a volume of the cache that is not what was written is made anew, never segmented."""
+"""S15: a cached volume that differs from what was written is created again, never segmented."""
 
 from pathlib import Path
 
@@ -25,21 +25,21 @@ def datastore(tmp_path):
     return datastore
 
 
-def flipped_in_header(path):
+def change_header(path):
     content = path.read_bytes().replace(b"space directions: (1", b"space directions: (3")
     assert content != path.read_bytes()
     path.write_bytes(content)
 
 
-def from_before(path):
+def remove_seal(path):
     path.write_bytes(path.read_bytes().replace(KEY.encode(), b"x" * len(KEY)))
 
 
-STATES = {**DAMAGES, "header": flipped_in_header, "older version": from_before}
+STATES = {**DAMAGES, "header": change_header, "older version": remove_seal}
 
 
 @pytest.mark.parametrize("kind", STATES)
-def test_s15_a_damaged_volume_is_made_anew(datastore, tmp_path, kind):
+def test_s15_damaged_volume_is_created_again(datastore, tmp_path, kind):
     (image,) = datastore.list_images()
     path = Path(datastore.get_image_uri(image))
     whole, voxels = path.read_bytes(), sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
@@ -50,10 +50,10 @@ def test_s15_a_damaged_volume_is_made_anew(datastore, tmp_path, kind):
     assert path.read_bytes() == whole
     written = path.stat().st_mtime_ns
     again.get_image_uri(image)
-    assert path.stat().st_mtime_ns == written, "a whole one is not made again"
+    assert path.stat().st_mtime_ns == written, "an intact volume is not created again"
 
 
-def test_the_image_that_is_written_stays_as_it_was(tmp_path):
+def test_writing_does_not_change_the_image_in_memory(tmp_path):
     image = sitk.GetImageFromArray(np.zeros((2, 3, 4), np.int16))
     write_volume(image, tmp_path / "volume.nrrd")
     assert not image.HasMetaDataKey(KEY)

@@ -1,4 +1,4 @@
-"""C13: inferences wait in a queue of their own, not in the threads that answer all routes."""
+"""C13: inferences wait in a queue of their own, not in the threads that serve all routes."""
 
 import asyncio
 import socket
@@ -25,7 +25,7 @@ WAITING = 60
 
 
 class SlowApp:
-    """The part of the app that these routes ask for; an inference ends when told to."""
+    """The part of the app that these routes use; an inference ends on request."""
 
     def __init__(self):
         self.settings = SimpleNamespace(info=load_info())
@@ -67,14 +67,14 @@ def url(app):
     running = uvicorn.Server(uvicorn.Config(server, port=port, log_level="error"))
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
-    until(lambda: running.started)
+    wait_until(lambda: running.started)
     yield f"http://127.0.0.1:{port}"
     app.go_on.set()
     running.should_exit = True
     thread.join(timeout=60)
 
 
-def until(condition) -> None:
+def wait_until(condition) -> None:
     wait_for(condition, "the queue", seconds=60, interval=0.02)
 
 
@@ -82,14 +82,13 @@ def infer(url: str, image: str, **query) -> requests.Response:
     return requests.post(f"{url}/infer/lung_tumor", params={"image": image, "output": "json", **query}, timeout=120)
 
 
-def test_other_routes_answer_while_many_inferences_wait(app, url):
-    """C13"""
+def test_c13_other_routes_answer_while_inferences_wait(app, url):
     with ThreadPoolExecutor(WAITING) as clients:
         answers = [clients.submit(infer, url, str(number)) for number in range(WAITING)]
-        until(lambda: app.inferences.waiting == WAITING - 1)
+        wait_until(lambda: app.inferences.waiting == WAITING - 1)
         assert requests.get(f"{url}/info/", timeout=30).json()["models"] == ["lung_tumor"]
         assert len(app.began) == 1
-        assert infer(url, "x", output="sideways").status_code == 422, "what is wrong is told at once"
+        assert infer(url, "x", output="sideways").status_code == 422, "an invalid request is refused at once"
         assert requests.post(f"{url}/infer/other", params={"image": "x"}, timeout=30).status_code == 404
         app.go_on.set()
         wait(answers, timeout=60)
@@ -98,12 +97,12 @@ def test_other_routes_answer_while_many_inferences_wait(app, url):
     assert not app.inferences.running
 
 
-def test_where_too_many_wait_one_is_told_when_to_come_again(app, url):
-    """C13: bounded, for masks and for attention maps."""
+def test_c13_full_queue_is_503_with_retry_after(app, url):
+    """C13: for masks and for attention maps."""
     app.inferences._max_waiting = 2
     with ThreadPoolExecutor(3) as clients:
         answers = [clients.submit(infer, url, str(number)) for number in range(3)]
-        until(lambda: app.inferences.waiting == 2)
+        wait_until(lambda: app.inferences.waiting == 2)
         for refused in (infer(url, "one more"), requests.get(f"{url}/attention/1.2", timeout=30)):
             assert refused.status_code == 503
             assert refused.json()["detail"].startswith("2 inferences wait already")
@@ -113,24 +112,23 @@ def test_where_too_many_wait_one_is_told_when_to_come_again(app, url):
         assert [answer.result().status_code for answer in answers] == [200] * 3
 
 
-def test_who_went_away_while_waiting_is_not_served(app, url):
-    """C13"""
+def test_c13_disconnected_client_is_skipped(app, url):
     with ThreadPoolExecutor(2) as clients:
         first = clients.submit(infer, url, "first")
-        until(lambda: app.began)
+        wait_until(lambda: app.began)
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as gone:
             gone.sendall(b"POST /infer/lung_tumor?image=gone HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-            until(lambda: app.inferences.waiting == 1)
-        until(lambda: app.inferences.waiting == 0)
+            wait_until(lambda: app.inferences.waiting == 1)
+        wait_until(lambda: app.inferences.waiting == 0)
         last = clients.submit(infer, url, "last")
         app.go_on.set()
         assert (first.result(60).status_code, last.result(60).status_code) == (200, 200)
     assert app.began == ["first", "last"]
 
 
-def test_a_failed_inference_does_not_stop_the_queue(app, url):
-    """R15: a full disk is 507; the next one in the queue is served."""
+def test_r15_failed_inference_does_not_stop_the_queue(app, url):
+    """R15: a full disk is 507; the next inference in the queue runs."""
     app.go_on.set()
     app.error = OSError(28, "No space left on device")
     answer = infer(url, "1")
@@ -140,16 +138,15 @@ def test_a_failed_inference_does_not_stop_the_queue(app, url):
     assert infer(url, "2").status_code == 200
 
 
-def test_what_would_hold_a_thread_for_hours_is_refused(url):
-    """C13: run_sync"""
+def test_c13_run_sync_is_refused(url):
+    """C13: it would occupy a thread for hours."""
     for path in ("train/lung_tumor", "train/", "scoring/", "scoring/uncertainty", "batch/infer/lung_tumor"):
         answer = requests.post(f"{url}/{path}", params={"run_sync": True}, timeout=30)
         assert answer.status_code == 400
         assert "run_sync is not supported" in answer.json()["detail"]
 
 
-def test_wrong_values_are_refused_before_they_wait(app, url):
-    """S17"""
+def test_s17_invalid_values_are_refused_before_queueing(app, url):
     wrong = {"params": '{"threshold": "0,5"}'}
     answer = requests.post(f"{url}/infer/lung_tumor", params={"image": "1"}, data=wrong, timeout=30)
     assert answer.status_code == 400
@@ -157,30 +154,30 @@ def test_wrong_values_are_refused_before_they_wait(app, url):
     assert not app.began
 
 
-def test_the_order_is_that_of_the_requests():
+def test_jobs_run_in_the_order_of_the_requests():
     queue, done = WorkQueue("things"), []
 
-    class Patient:
+    class Connected:
         async def is_disconnected(self):
             return False
 
-    class Gone:
+    class Disconnected:
         async def is_disconnected(self):
             return True
 
-    async def all_of_them():
-        jobs = [asyncio.ensure_future(queue.run(Patient(), lambda n=n: done.append(n))) for n in range(9)]
-        jobs.append(asyncio.ensure_future(queue.run(Gone(), lambda: done.append("gone"))))
+    async def run_all():
+        jobs = [asyncio.ensure_future(queue.run(Connected(), lambda n=n: done.append(n))) for n in range(9)]
+        jobs.append(asyncio.ensure_future(queue.run(Disconnected(), lambda: done.append("gone"))))
         return await asyncio.gather(*jobs, return_exceptions=True)
 
-    *_, last = asyncio.run(all_of_them())
+    *_, last = asyncio.run(run_all())
     assert done == list(range(9))
     assert isinstance(last, HTTPException)
     assert not queue.running
     assert queue.waiting == 0
 
 
-def test_whoever_left_the_queue_is_no_error():
-    """C13: 499 is no status that http.HTTPStatus knows."""
+def test_c13_status_499_is_answered():
+    """C13: http.HTTPStatus has no 499."""
     answer = asyncio.run(answer_http_error(SimpleNamespace(), HTTPException(499, "gone")))
     assert answer.status_code == 499

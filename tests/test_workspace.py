@@ -1,4 +1,4 @@
-"""S12, S15, S16: one server on one workspace, private, and started from whatever state it was left in."""
+"""S12, S15, S16: one server per workspace, private files, and a start from any state left behind."""
 
 import contextlib
 import gc
@@ -38,7 +38,7 @@ def settings(tmp_path):
     return Settings.from_conf(str(tmp_path / "dicom"), {"workspace": str(tmp_path / "workspace")})
 
 
-def test_s12_a_second_claim_names_the_process_of_the_first(tmp_path):
+def test_s12_second_lock_names_the_process_of_the_first(tmp_path):
     first = _lock_workspace(tmp_path)
     with pytest.raises(UserError, match=f"process {os.getpid()}"):
         _lock_workspace(tmp_path)
@@ -49,7 +49,7 @@ def test_s12_a_second_claim_names_the_process_of_the_first(tmp_path):
     _lock_workspace(tmp_path).release()
 
 
-def test_s12_commands_do_not_claim(settings):
+def test_s12_commands_do_not_lock(settings):
     held = _lock_workspace(settings.workspace)
     assert open_workspace(settings) is None
     held.release()
@@ -60,8 +60,8 @@ LEFT += ["tmpabc/0.dcm", "tmpabc.zip"]  # of earlier releases
 KEPT = ["index.sqlite", "volumes/f/1.2.nrrd", "sessions/1/meta.info", "predictions/x"]
 
 
-def test_low_what_killed_requests_left_of_patients_is_removed(settings, monkeypatch):
-    """Low: by a server alone, since a command may be working beside one."""
+def test_low_patient_files_left_by_killed_requests_are_removed(settings, monkeypatch):
+    """Low: only by a server, since a command may run beside one."""
     paths = {name: settings.cache_dir / name for name in (*LEFT, *KEPT)}
     for path in paths.values():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ IN_THE_WAY += ["cache/predictions", "cache/volumes"]
 
 
 @pytest.mark.parametrize("name", IN_THE_WAY)
-def test_s16_a_file_in_the_place_of_a_folder_gives_way(settings, name):
+def test_s16_file_in_place_of_a_folder_is_moved_aside(settings, name):
     path = settings.workspace / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("junk")
@@ -96,14 +96,14 @@ def test_s16_a_file_in_the_place_of_a_folder_gives_way(settings, name):
 
 
 @pytest.mark.parametrize("name", ["server.lock", "training.lock", "labels/.lock", "models/.lock"])
-def test_s16_a_folder_in_the_place_of_a_lock_gives_way(settings, name):
+def test_s16_folder_in_place_of_a_lock_is_removed(settings, name):
     (settings.workspace / name).mkdir(parents=True)
     open_workspace(settings)
     assert not (settings.workspace / name).exists()
 
 
 @pytest.mark.parametrize("name", ["labels", "segs", ""])
-def test_s16_a_file_in_the_place_of_somebodys_work_is_told(settings, name):
+def test_s16_file_in_place_of_a_folder_with_labels_is_refused(settings, name):
     path = settings.workspace / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("junk")
@@ -123,7 +123,7 @@ MOUNTS = {
 
 @pytest.mark.server
 @pytest.mark.parametrize("kind", MOUNTS)
-def test_s16_a_disk_that_takes_nothing_is_told_in_one_sentence(tmp_path, kind):
+def test_s16_unwritable_disk_is_reported_in_one_sentence(tmp_path, kind):
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("SKIPPED: only root may mount file systems")
     mounting, expected = MOUNTS[kind]
@@ -151,22 +151,22 @@ def test_s16_a_disk_that_takes_nothing_is_told_in_one_sentence(tmp_path, kind):
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device", "/x"), sqlite3.OperationalError("x")])
-def test_s16_what_fails_later_is_a_sentence_too(error):
+def test_s16_later_startup_errors_are_sentences(error):
     with pytest.raises(UserError), exit_on_startup_error():
         raise error
 
 
-def test_low_the_workspace_is_its_owners_alone(settings):
+def test_low_workspace_is_private(settings):
     settings.workspace.mkdir(mode=0o755)
     open_workspace(settings)
     assert settings.workspace.stat().st_mode & 0o777 == 0o700
-    settings.workspace.chmod(0o2775)  # a group that a person let in
+    settings.workspace.chmod(0o2775)  # group access granted by the user
     open_workspace(settings)
     assert settings.workspace.stat().st_mode & 0o7777 == 0o2770
 
 
 @pytest.mark.parametrize("state", ["", "file", "folder"])
-def test_the_log_moves_into_the_workspace(tmp_path, state):
+def test_log_moves_into_the_workspace(tmp_path, state):
     if state == "file":
         (tmp_path / "workspace").mkdir()
         (tmp_path / "workspace" / "logs").write_text("junk")
@@ -191,8 +191,8 @@ def test_the_log_moves_into_the_workspace(tmp_path, state):
 
 
 @pytest.mark.parametrize("kind", [*DAMAGES, "other types", "list", "no folder"])
-def test_s15_a_damaged_session_is_removed(tmp_path, kind):
-    """S15: MONAI Label's own code ended the start with a traceback."""
+def test_s15_damaged_session_is_removed(tmp_path, kind):
+    """S15: MONAI Label's own code stopped the start with a traceback."""
     sessions = TolerantSessions(str(tmp_path / "sessions"), 3600)
     for name in ("a.nrrd", "b.nrrd"):
         (tmp_path / name).write_bytes(b"image")
@@ -247,12 +247,12 @@ STATES = {**DAMAGES, "locked": _locked, "other tables": _other_tables, "other da
 
 
 @pytest.mark.parametrize("kind", STATES)
-def test_s15_the_index_is_made_anew(dicom, tmp_path, kind, monkeypatch):
+def test_s15_damaged_index_is_rebuilt(dicom, tmp_path, kind, monkeypatch):
     """S15: the server did not start."""
     monkeypatch.setattr("lib.dicomweb.index_database._STARTUP_LOCK_TIMEOUT_SECONDS", 0.2)
     path = tmp_path / "cache" / "index.sqlite"
     FolderIndex(path, [dicom]).scan()
-    gc.collect()  # closes it
+    gc.collect()  # closes the index
     STATES[kind](path)
     index = FolderIndex(path, [dicom])
     index.scan()
@@ -263,7 +263,7 @@ def test_s15_the_index_is_made_anew(dicom, tmp_path, kind, monkeypatch):
         _locked.holder.close()
 
 
-def test_s15_damage_that_comes_while_the_server_runs_is_told_and_mended(dicom, tmp_path):
+def test_s15_damage_while_the_server_runs_is_reported_and_repaired(dicom, tmp_path):
     index = FolderIndex(tmp_path / "cache" / "index.sqlite", [dicom])
     index.scan()
     index._connection.execute("UPDATE series SET header = '{'")
@@ -300,7 +300,7 @@ def files(workspace):
 
 
 @pytest.mark.server
-def test_s12_s15_a_second_server_is_refused_and_one_starts_from_damage_of_every_kind(place, tmp_path):
+def test_s12_s15_second_server_is_refused_and_a_server_starts_from_any_damage(place, tmp_path):
     workspace = place / "workspace"
     with monailabel_server(place / "dicom", tmp_path / "first", workspace=workspace) as first:
         data = requests.get(f"{first.url}/status/data").json()
@@ -316,7 +316,7 @@ def test_s12_s15_a_second_server_is_refused_and_one_starts_from_damage_of_every_
         assert f"(process {first.process.pid})" in str(refused.value)
         assert "Traceback" not in str(refused.value)
         others = [path for path in (workspace, *workspace.rglob("*")) if path.stat().st_mode & 0o077]
-        assert others == [], "Low: files of others' eyes"
+        assert others == [], "Low: files readable by others"
         assert (workspace / "logs" / "app.log").stat().st_size > 0
         first.process.send_signal(signal.SIGKILL)
     mask = sitk.GetImageFromArray(np.ones(GRID.shape, np.uint8))
@@ -335,7 +335,7 @@ def test_s12_s15_a_second_server_is_refused_and_one_starts_from_damage_of_every_
     with monailabel_server(place / "dicom", tmp_path / "third", workspace=workspace) as third:
         data = requests.get(f"{third.url}/status/data").json()
         cases = {case["patient"]: case for case in data["cases"]}
-        assert cases["B"]["label"]["number"] == 1, "what is whole is there"
+        assert cases["B"]["label"]["number"] == 1, "the undamaged label is available"
         assert cases["A"]["label"] is None
         told = " ".join(one["problem"] for one in data["damaged"])
         assert images["A"] in told
@@ -348,7 +348,7 @@ def test_s12_s15_a_second_server_is_refused_and_one_starts_from_damage_of_every_
         assert requests.get(f"{third.url}/viewer/case", params={"image": images["A"]}).json()["damaged"]
         assert requests.get(f"{third.url}/datastore/label", params={**query, "label": images["B"]}).status_code == 200
         strategy = requests.post(f"{third.url}/activelearning/random", json={}).json()
-        assert strategy["id"] == images["A"], "it is offered, so that somebody labels it again"
+        assert strategy["id"] == images["A"], "the case is offered to be labelled again"
         submit(third, images["A"], 3, tmp_path)
         assert requests.get(f"{third.url}/datastore/label", params=query).status_code == 200
         assert requests.get(f"{third.url}/logs/", params={"lines": 50}).status_code == 200
@@ -356,8 +356,8 @@ def test_s12_s15_a_second_server_is_refused_and_one_starts_from_damage_of_every_
 
 
 @pytest.mark.server
-def test_s16_the_app_folder_is_never_written_to(place, tmp_path):
-    """S16: MONAI Label makes logs/ and bin/ there and writes logs/app.log; the repository has them, as nothing."""
+def test_s16_app_folder_is_never_written_to(place, tmp_path):
+    """S16: MONAI Label creates bin/ and logs/app.log there; the repository has bin/ and a link to /dev/null as log."""
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("SKIPPED: only root may mount file systems")
     app = tmp_path / "app"
@@ -369,12 +369,12 @@ def test_s16_the_app_folder_is_never_written_to(place, tmp_path):
         ["unshare", "-m", "sh", "-c", program], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
-    # What uvicorn does next with MONAI Label's settings of the log: it opens the file to append.
+    # With MONAI Label's logging configuration, uvicorn then opens this file for appending.
     assert (APP_DIR / "logs" / "app.log").resolve() == Path("/dev/null")
 
 
-def test_s15_a_damaged_index_costs_no_first_round(dicom, tmp_path):
-    """The look that meets the damage is followed by another at once: a server must not start with an empty list."""
+def test_s15_damaged_index_does_not_delay_the_first_list(dicom, tmp_path):
+    """The scan that finds the damage is repeated at once: a server must not start with an empty list."""
     conf = {"workspace": str(tmp_path / "workspace"), "rescan_seconds": "3600"}
     datastore = open_datastore(Settings.from_conf(str(dicom), conf))
     datastore.client.scan()

@@ -1,1 +1,1 @@
-"""Tests that do in a real browser what a clinician does."""
+"""Tests of clinical workflows in a real browser."""

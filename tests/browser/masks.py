@@ -1,4 +1,4 @@
-"""Is the mask that the viewer holds where the phantom's lesions are?"""
+"""Checks of the mask in the viewer against the lesions of a phantom."""
 
 import numpy as np
 import SimpleITK as sitk
@@ -8,7 +8,7 @@ from tests.browser.ohif import Labelmap
 
 
 def check_mask_on_lesions(labelmap: Labelmap, series: DemoSeries) -> None:
-    """The mask lies on the grid of the series and covers its lesions, and would not if it were mirrored."""
+    """Assert that the mask is on the grid of the series and covers its lesions, but not if mirrored."""
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(series.truth)))
     np.testing.assert_allclose(labelmap.affine, series.acquisition.affine, atol=1e-3)
     assert labelmap.values.shape == truth.shape
@@ -17,22 +17,22 @@ def check_mask_on_lesions(labelmap: Labelmap, series: DemoSeries) -> None:
     for axis in range(3):
         assert dice(np.flip(labelmap.values, axis), truth) < straight / 4, f"mirrored along axis {axis}"
     for lesion in series.lesions:
-        if lesion.diameter > 10:  # the tests' model is trained for seconds: it may miss what is smaller
+        if lesion.diameter > 10:  # the test model is trained for seconds and may miss smaller lesions
             assert found_share(labelmap, lesion) > 0.5, lesion
 
 
 def found_share(labelmap: Labelmap, lesion: PhantomLesion) -> float:
-    """Share of a lesion's ball that the mask covers."""
+    """Return the share of a spherical lesion that the mask covers."""
     distance = np.linalg.norm(labelmap.points() - lesion.center, axis=1)
     inside = np.count_nonzero(distance <= lesion.diameter / 2) * abs(np.linalg.det(labelmap.affine[:3, :3]))
     return inside / (np.pi / 6 * lesion.diameter**3)
 
 
 def dice(mask: np.ndarray, truth: np.ndarray) -> float:
-    """Overlap of two masks, 0 to 1."""
+    """Return the Dice coefficient of two masks, 0 to 1."""
     return 2 * np.count_nonzero((mask > 0) & (truth > 0)) / (np.count_nonzero(mask) + np.count_nonzero(truth))
 
 
 def is_coloured(rgb: tuple[int, int, int]) -> bool:
-    """CT is grey; what is drawn over it is not."""
+    """Return whether something is drawn over the grey CT."""
     return max(rgb) - min(rgb) > 40

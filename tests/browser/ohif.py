@@ -1,4 +1,4 @@
-"""The bundled OHIF viewer as a person uses it: study list, MONAI Label mode, Run."""
+"""Page object of the bundled OHIF viewer: study list, MONAI Label mode and panel."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-# Chromium draws in software here, so a busy machine may take long; nothing below waits longer than needed.
+# Chromium renders in software here, which may take long on a busy machine; waits end as soon as possible.
 PATIENCE_MS = 90_000
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -59,7 +59,7 @@ READ_HU = """points => {
     return points.map(point => volume.voxelManager.getAtIJKPoint(volume.imageData.worldToIndex(point).map(Math.round)));
 }"""
 
-# Moves each viewport along its own normal until its plane holds the point, and waits until it is drawn.
+# Moves each viewport along its normal until its plane contains the point, and waits until it is rendered.
 SHOW_POINT = """async ([ids, point]) => {
     const rendered = window.cornerstone.Enums.Events.IMAGE_RENDERED;
     for (const id of ids) {
@@ -87,7 +87,7 @@ Point = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Labelmap:
-    """The mask that the viewer holds, where the viewer holds it.
+    """The mask in the viewer and its position.
 
     Attributes:
         values: uint8 (slices, rows, columns) of the viewer's volume.
@@ -98,7 +98,7 @@ class Labelmap:
     affine: np.ndarray
 
     def points(self) -> np.ndarray:
-        """(n, 3) LPS mm of all labelled voxels."""
+        """Return the positions of all labelled voxels, (n, 3), LPS in mm."""
         return np.argwhere(self.values)[:, ::-1] @ self.affine[:3, :3].T + self.affine[:3, 3]
 
 
@@ -111,32 +111,32 @@ class Ohif:
         page.set_default_timeout(PATIENCE_MS)
 
     def open_study_list(self) -> dict[str, str]:
-        """Open the start page; returns StudyInstanceUID → text of its row."""
+        """Open the start page; return the text of each row by StudyInstanceUID."""
         self.page.goto(f"{self.server_url}/ohif/")
         self.page.locator('[data-cy="study-list-results"]').wait_for()
         rows = self.page.locator('[data-cy^="studyRow-"]').all()
         return {row.get_attribute("data-cy").removeprefix("studyRow-"): row.inner_text() for row in rows}
 
     def open_monai_label(self, study_uid: str) -> None:
-        """From the study list, open a study in MONAI Label mode and wait for its pixels."""
+        """Open a study from the study list in MONAI Label mode and wait for its pixels."""
         self.page.locator(f'tr[data-cy="{study_uid}"]').click()
         self.page.locator(f'[data-cy="mode-monai-label-{study_uid}"]').click()
         self.page.wait_for_function(VOLUME_LOADED, arg=list(MPR_VIEWPORTS))
 
     def side_panel_dates(self) -> list[str]:
-        """Dates of the studies that the side panel lists, such as 05-Jan-2026: those of this patient."""
+        """Return the study dates in the side panel, such as 05-Jan-2026; it lists the studies of one patient."""
         panel = self.page.locator('[data-cy="studyBrowser-panel"]')
         panel.locator('[data-cy="study-browser-thumbnail"]').first.wait_for()
         return re.findall(r"\d{2}-[A-Z][a-z]{2}-\d{4}", panel.inner_text())
 
     def wait_until_connected(self) -> str:
-        """Wait until the mask can be painted on, without a click; returns the server's address in the panel."""
+        """Wait, without a click, until the mask can be edited; return the server's address in the panel."""
         self.page.locator('button[title="Run Segmentation"]').wait_for()
         self.page.locator('[data-tool="brush"]:enabled').wait_for()
         return self.page.locator("#monailabelServerURL").input_value()
 
     def series(self) -> str:
-        """SeriesInstanceUID on the screen."""
+        """Return the SeriesInstanceUID on the screen."""
         return self.page.evaluate(SHOWN_SERIES)
 
     def run_auto_segmentation(self, model: str) -> None:
@@ -151,22 +151,22 @@ class Ohif:
         self.page.wait_for_function("() => window.labelmapChanges > 0")
 
     def labelmap(self) -> Labelmap:
-        """What the viewer shows as segmentation."""
+        """Return the segmentation in the viewer."""
         read = self.page.evaluate(READ_LABELMAP)
         columns, rows, slices = read["dimensions"]
         values = np.frombuffer(base64.b64decode(read["values"]), np.uint8).reshape(slices, rows, columns)
         affine = np.eye(4)
-        # One direction after the other: of columns, of rows, of slices.
+        # The directions of columns, rows and slices, one after the other.
         affine[:3, :3] = np.array(read["direction"]).reshape(3, 3).T * read["spacing"]
         affine[:3, 3] = read["origin"]
         return Labelmap(values, affine)
 
     def hu_at(self, points: np.ndarray) -> np.ndarray:
-        """HU that the viewer holds at (n, 3) points, LPS in mm."""
+        """Return the HU in the viewer at (n, 3) points, LPS in mm."""
         return np.array(self.page.evaluate(READ_HU, np.asarray(points, float).tolist()))
 
     def choose_tool(self, tool: str, *, diameter: float = 10, ball: bool = False) -> None:
-        """Take brush, eraser or threshold, with a diameter in mm."""
+        """Choose brush, eraser or threshold brush, with a diameter in mm."""
         button = self.page.locator(f'[data-tool="{tool}"]')
         if button.get_attribute("aria-pressed") != "true":
             button.click()
@@ -174,63 +174,62 @@ class Ohif:
         self.page.locator('[data-part="ball"]').set_checked(ball)
 
     def stroke(self, viewport: str, start: Point, end: Point) -> None:
-        """With the left mouse button, draw from one point to another, LPS in mm, both in the viewport's plane."""
+        """Drag with the left mouse button between two points in the viewport's plane, LPS in mm."""
         for number, point in enumerate((start, end)):
             self.page.mouse.move(*self.page.evaluate(WORLD_TO_PAGE, [viewport, list(point)]), steps=8)
             if number == 0:
                 self.page.mouse.down()
         self.page.mouse.up()
-        self.page.evaluate(
-            "() => new Promise(done => setTimeout(done))"
-        )  # the panel notes the stroke in a task of its own
+        # the panel records the stroke in a separate task
+        self.page.evaluate("() => new Promise(done => setTimeout(done))")
 
     def press_at(self, key: str, viewport: str, point: Point) -> None:
-        """Press a key while the pointer is at a point, LPS in mm, in the viewport's plane."""
+        """Press a key while the pointer is at a point in the viewport's plane, LPS in mm."""
         self.page.mouse.move(*self.page.evaluate(WORLD_TO_PAGE, [viewport, list(point)]))
         self.page.keyboard.press(key)
 
     def undo(self) -> None:
-        """Take the last stroke back, by keyboard."""
+        """Undo the last stroke with the keyboard."""
         self.page.keyboard.press("Control+z")
 
     def redo(self) -> None:
-        """Do it again."""
+        """Redo the last undone stroke with the keyboard."""
         self.page.keyboard.press("Control+y")
 
     def show_series(self, description: str, slices: int) -> None:
-        """Put another series of the study on the screen, and wait for a mask of as many slices as it has."""
+        """Show another series of the study and wait for a mask with its number of slices."""
         self.page.locator('[data-cy="study-browser-thumbnail"]', has_text=description).dblclick()
         self.page.wait_for_function(LABELMAP_HAS_SLICES, arg=slices)
         self.wait_until_connected()
 
     def button(self, name: str) -> Locator:
-        """A button of the panel: run, attention, load, undo, find, submit, next; train, stop."""
+        """Return a button of the panel: run, attention, load, undo, find, submit, next; train, stop."""
         if name == "run":
             return self.page.locator('button[title="Run Segmentation"]')
         return self.page.locator(f'[data-part="{name}"], [data-status="{name}"]')
 
     def press(self, name: str) -> str:
-        """Press a button of the panel; returns what the panel says then."""
+        """Press a button of the panel; return the message then shown."""
         self.button(name).click()
         return self.message()
 
     def status(self, line: str) -> Locator:
-        """A line at the panel's top: cases, model, training, verdict."""
+        """Return a status line of the panel: cases, model, training, verdict."""
         return self.page.locator(f'[data-status="{line}"]')
 
     def submit(self, annotator: str = "", note: str = "") -> str:
-        """Submit the mask; returns what the panel says then."""
+        """Submit the mask; return the message then shown."""
         if annotator:
             self.page.locator('[data-part="annotator"]').fill(annotator)
         self.page.locator('[data-part="note"]').fill(note)
         return self.press("submit")
 
     def load_label(self) -> str:
-        """Load the stored label that the panel offers; returns what the panel says then."""
+        """Load the stored label that the panel offers; return the message then shown."""
         return self.press("load")
 
     def message(self) -> str:
-        """What the panel says at last: that it is done, or why not."""
+        """Wait for the result of an action, success or problem, and return its message."""
         message = self.page.locator('[data-part="message"].success, [data-part="message"].problem')
         message.wait_for()
         return message.inner_text()
@@ -240,7 +239,7 @@ class Ohif:
         self.page.evaluate(SHOW_POINT, [list(MPR_VIEWPORTS), list(point)])
 
     def colour_at(self, viewport: str, point: Point) -> tuple[int, int, int]:
-        """Red, green and blue on the screen where a viewport draws a point, LPS in mm."""
+        """Return the red, green and blue values on the screen at a point of a viewport, LPS in mm."""
         x, y = self.page.evaluate(WORLD_TO_PAGE, [viewport, list(point)])
         screen = self.page.screenshot(clip={"x": round(x), "y": round(y), "width": 1, "height": 1})
         return Image.open(io.BytesIO(screen)).convert("RGB").getpixel((0, 0))

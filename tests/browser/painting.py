@@ -1,4 +1,4 @@
-"""One chest stored in three ways, strokes of the mouse over it, and where they ended up on the server."""
+"""A chest stored in three ways, mouse strokes over it, and checks of the strokes on the server."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from lib.phantoms import Acquisition, PhantomLesion, chest_volume, study_instance_uid, write_dicom_series
 from tests.browser.ohif import Ohif, Point
 
-# Small, so that the scans cost little. Center and lesion leave no mirror image alike.
+# Small, for fast tests. Centre and lesion are not symmetric.
 GRID = {"shape": (36, 128, 128), "spacing": (4, 2.8, 2.8)}
 STORED = {
     "HEAD-FIRST": (Acquisition(**GRID), False),
@@ -17,7 +17,7 @@ STORED = {
     "REVERSED": (Acquisition(**GRID), True),
 }
 LESION = PhantomLesion((-78, 28, 22), 26)
-# A stroke of the mouse in each plane, LPS in mm, and none through the middle of the volume.
+# A mouse stroke in each plane, LPS in mm, none through the centre of the volume.
 STROKES = {
     "mpr-axial": ((-78, 28, 22), (-58, 36, 22)),
     "mpr-sagittal": ((-40, 60, -30), (-40, 40, -18)),
@@ -27,7 +27,7 @@ BRUSH_MM = 12
 
 
 def write_patients(folder: Path, patients: dict[str, tuple[Acquisition, bool]]) -> None:
-    """The same chest for each patient: how it is acquired, and whether its instances descend."""
+    """Write the same chest for each patient, with an acquisition and whether instance numbers descend."""
     for patient_id, (acquisition, descending) in patients.items():
         hu, _, affine = chest_volume(31, lesions=(LESION,), acquisition=acquisition)
         write_dicom_series(
@@ -42,27 +42,27 @@ def write_patients(folder: Path, patients: dict[str, tuple[Acquisition, bool]]) 
 
 
 def open_patient(ohif: Ohif, patient_id: str) -> None:
-    """From the study list to a mask that can be painted on."""
+    """Open a patient from the study list and wait until the mask can be edited."""
     ohif.open_study_list()
     ohif.open_monai_label(study_instance_uid(patient_id))
     ohif.wait_until_connected()
 
 
 def paint(ohif: Ohif, viewport: str) -> None:
-    """The viewport's stroke, with the tool in hand."""
+    """Draw the stroke of a viewport with the current tool."""
     start, end = STROKES[viewport]
     ohif.show(start)
     ohif.stroke(viewport, start, end)
 
 
 def series_of(server_url: str, patient_id: str) -> str:
-    """SeriesInstanceUID of a patient."""
+    """Return the SeriesInstanceUID of a patient."""
     objects = requests.get(f"{server_url}/datastore/", params={"output": "all"}).json()["objects"]
     return next(uid for uid, found in objects.items() if found["image"]["info"]["PatientID"] == patient_id)
 
 
 def stored_label(server_url: str, series_uid: str, tmp_path: Path) -> sitk.Image:
-    """The latest label, as any client of MONAI Label gets it."""
+    """Return the latest label, as any MONAI Label client downloads it."""
     answer = requests.get(f"{server_url}/datastore/label", params={"label": series_uid, "tag": "final"})
     assert answer.status_code == 200, answer.text
     path = tmp_path / "label.nii.gz"
@@ -71,19 +71,19 @@ def stored_label(server_url: str, series_uid: str, tmp_path: Path) -> sitk.Image
 
 
 def stored_info(server_url: str, series_uid: str) -> dict:
-    """What is kept with the latest label."""
+    """Return the stored metadata of the latest label."""
     answer = requests.get(f"{server_url}/datastore/label/info", params={"label": series_uid, "tag": "final"})
     return answer.json()
 
 
 def points_of(label: sitk.Image) -> np.ndarray:
-    """(n, 3) LPS mm of all labelled voxels, by the file's own geometry."""
+    """Return the positions of all labelled voxels, (n, 3), LPS in mm, by the geometry of the file."""
     voxels = np.argwhere(sitk.GetArrayViewFromImage(label))[:, ::-1]
     return np.array([label.TransformIndexToPhysicalPoint(voxel.tolist()) for voxel in voxels])
 
 
 def check_strokes(label: sitk.Image, viewports: tuple[str, ...], *, elsewhere: bool) -> None:
-    """Are the strokes of these viewports in the label, in mm?
+    """Assert that the label contains the strokes of these viewports, in mm.
 
     Args:
         label: As stored.
@@ -103,7 +103,7 @@ def check_strokes(label: sitk.Image, viewports: tuple[str, ...], *, elsewhere: b
 
 
 def _distance_to_stroke(points: np.ndarray, start: Point, end: Point) -> np.ndarray:
-    """Distance in mm of each point from the line between two points."""
+    """Return the distance in mm of each point from the line segment between two points."""
     start, end = np.array(start, float), np.array(end, float)
     along = np.clip((points - start) @ (end - start) / np.sum((end - start) ** 2), 0, 1)
     return np.linalg.norm(points - (start + along[:, None] * (end - start)), axis=1)

@@ -1,4 +1,4 @@
-"""What a page of somebody else, and this server's own pages, can do in a real Chromium."""
+"""Access of a foreign page, and of this server's own pages, in a real Chromium."""
 
 import functools
 import http.server
@@ -21,7 +21,7 @@ def server(start_module_server, phantom_studies):
 
 @pytest.fixture
 def requested(page) -> list[str]:
-    """Addresses that the page asks for, from now on."""
+    """Return the list of addresses that the page requests, updated as it requests them."""
     found: list[str] = []
     page.on("request", lambda request: found.append(request.url))
     return found
@@ -29,7 +29,7 @@ def requested(page) -> list[str]:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[str]:
-    """Address of an empty page on another port, which is another origin of the same site."""
+    """Serve an empty page on another port, which is another origin of the same site; return its address."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -43,8 +43,8 @@ def elsewhere(tmp_path: Path) -> Iterator[str]:
         other.shutdown()
 
 
-def test_nothing_is_loaded_from_other_hosts(server, phantom_studies, page, page_problems, requested):
-    """S19, S20: OHIF and the other pages work under their content security policy, and ask no other host."""
+def test_s19_s20_nothing_is_loaded_from_other_hosts(server, phantom_studies, page, page_problems, requested):
+    """S19, S20: OHIF and the other pages work under their content security policy."""
     for path in ("/", "/status", "/logs/", "/openapi.json"):
         assert page.goto(server.url + path).status == 200
     assert page.goto(f"{server.url}/docs").status == 404
@@ -78,17 +78,17 @@ SIMPLE_REQUESTS = """async ([server, image]) => {
 }"""
 
 
-def test_a_page_of_another_origin_starts_nothing(server, phantom_studies, page, elsewhere):
-    """S2, S20: simple requests, a picture and a frame; a link is followed."""
+def test_s2_s20_page_of_another_origin_cannot_start_anything(server, phantom_studies, page, elsewhere):
+    """S2, S20: simple requests, a picture and a frame are refused; a link works."""
     page.goto(elsewhere)
     uid = phantom_studies.of_patient("LUNG-003").series_uid
     seen = page.evaluate(SIMPLE_REQUESTS, [server.url, uid])
     assert seen == {"shown": False, "framed": None}
-    # A page may not see what was answered, so the server is asked.
+    # The page cannot read the responses, so check the server's log.
     asked = ("POST /train/lung_tumor", "POST /activelearning/first", "POST /infer/lung_tumor")
     for what in (*asked, "POST /proxy/dicom/wado/studies", f"GET /attention/{uid}", "GET /status"):
         assert f"{what} refused: A web page of another site" in server.log_text()
-    assert requests.get(f"{server.url}/train/").status_code == 404, "no training was ever started"
+    assert requests.get(f"{server.url}/train/").status_code == 404, "no training was started"
 
     page.set_content(f"<a href='{server.url}/ohif/'>the viewer</a>")
     page.get_by_role("link").click()

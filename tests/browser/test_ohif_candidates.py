@@ -1,4 +1,4 @@
-"""C17: where several objects mark a scan, the panel offers them, and loads the one that is chosen."""
+"""C17: if several objects mark a scan, the panel lists them and loads the chosen one."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.browser.painting import GRID, STORED, open_patient, write_patients
 pytestmark = pytest.mark.browser
 
 
-def test_the_panel_offers_what_several_objects_mark(page, start_server, tmp_path, page_problems):
+def test_c17_panel_lists_and_loads_candidates(page, start_server, tmp_path, page_problems):
     folder = tmp_path / "dicom"
     write_patients(folder, {"HEAD-FIRST": STORED["HEAD-FIRST"]})
     headers = [dcmread(path, stop_before_pixels=True).to_json_dict() for path in (folder / "HEAD-FIRST").iterdir()]

@@ -1,4 +1,4 @@
-"""OHIF on series that are no plain stack: values and labels lie where they do on the server."""
+"""OHIF on series that are no plain stack: values and labels are at the same positions as on the server."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ MISSING = 9
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
-    """Of each kind the DICOM folder, and the HU of all its slices."""
+    """Return the DICOM folder of each kind and the HU of all its slices."""
     root = tmp_path_factory.mktemp("kinds")
     made = {}
     for kind, grid in GRIDS.items():
@@ -58,7 +58,7 @@ def _without_uids(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("kind", GRIDS)
-def test_a_label_lies_on_the_same_slices(kind, studies, start_module_server, page, page_problems, tmp_path):
+def test_label_is_on_the_same_slices(kind, studies, start_module_server, page, page_problems, tmp_path):
     folder, hu = studies[kind]
     server = start_module_server(folder)
     objects = requests.get(f"{server.url}/datastore/", params={"output": "all"}).json()["objects"]

@@ -17,7 +17,7 @@ from tests.support.weights import model_dir_with
 
 pytestmark = pytest.mark.browser
 
-# Small, so that the reformatted and turned scans cost little.
+# Small, so that the reformatted and turned scans are fast.
 TURNED = {
     "TURNED-FEET-FIRST": Acquisition(shape=(36, 128, 128), spacing=(4, 2.8, 2.8), plane="feet_first_supine"),
     "TURNED-SAGITTAL": Acquisition(shape=(88, 50, 80), spacing=(4, 3, 3.2), plane="sagittal"),
@@ -27,7 +27,7 @@ TURNED_LESIONS = (PhantomLesion((-78, 28, 22), 26), PhantomLesion((88, 36, -16),
 
 @pytest.fixture(scope="module")
 def studies(phantom_studies, tmp_path_factory) -> Path:
-    """The demo patients and two whose slices do not run from feet to head."""
+    """Return the demo patients and two whose slices do not run from feet to head."""
     folder = tmp_path_factory.mktemp("studies") / "dicom"
     shutil.copytree(phantom_studies.directory, folder, copy_function=os.link)
     for seed, (patient_id, acquisition) in enumerate(TURNED.items(), start=21):
@@ -55,7 +55,7 @@ def ohif(page, server) -> Ohif:
     return Ohif(page, server.url)
 
 
-def test_the_study_list_shows_every_patient(ohif, phantom_studies, page_problems, screenshot):
+def test_study_list_shows_every_patient(ohif, phantom_studies, page_problems, screenshot):
     rows = ohif.open_study_list()
     wanted = {series.study_uid: series.patient_id for series in phantom_studies.series}
     wanted |= {study_instance_uid(patient_id): patient_id for patient_id in TURNED}
@@ -68,7 +68,7 @@ def test_the_study_list_shows_every_patient(ohif, phantom_studies, page_problems
     assert not page_problems.of(ohif.server_url)
 
 
-def test_run_puts_the_mask_on_the_lesions(ohif, phantom_studies, page_problems, screenshot):
+def test_run_segments_the_lesions(ohif, phantom_studies, page_problems, screenshot):
     series = phantom_studies.of_patient("LUNG-003")
     ohif.open_study_list()
     ohif.open_monai_label(series.study_uid)
@@ -98,16 +98,16 @@ def test_run_puts_the_mask_on_the_lesions(ohif, phantom_studies, page_problems, 
     assert ohif.submit("Dr. Reader") == "Label 1 is stored."
     query = {"label": series.series_uid, "tag": "final"}
     info = requests.get(f"{ohif.server_url}/datastore/label/info", params=query).json()
-    assert info["model_version"] == "pretrained", "the model that the corrected mask came from"
+    assert info["model_version"] == "pretrained", "the model of the corrected mask"
     assert info["voxels"] == np.count_nonzero(ohif.labelmap().values)
     ohif.undo()
     ohif.undo()
-    assert not ohif.labelmap().values.any(), "a run is undone like a stroke"
+    assert not ohif.labelmap().values.any(), "a run can be undone like a stroke"
     assert not page_problems.of(ohif.server_url)
 
 
 @pytest.mark.parametrize("patient_id", TURNED)
-def test_the_mask_of_a_turned_scan_is_not_mirrored(patient_id, ohif, screenshot):
+def test_mask_of_a_turned_scan_is_not_mirrored(patient_id, ohif, screenshot):
     ohif.open_study_list()
     ohif.open_monai_label(study_instance_uid(patient_id))
     ohif.wait_until_connected()

@@ -1,4 +1,4 @@
-"""The loop that the app exists for, in one browser tab: run, correct, submit, retrain, next sample."""
+"""The main workflow in one browser tab: run, correct, submit, retrain, next sample."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from tests.support.weights import model_dir_with
 
 pytestmark = pytest.mark.browser
 
-# As little training as there can be; so slow a learning that the trained model still finds the lesion.
+# Minimal training, with a learning rate so low that the retrained model still finds the lesion.
 TRAINING = {"retrain_after": 1, "max_epochs": 1, "patches_per_volume": 2, "patch_size": 64, "learning_rate": 1e-6}
 
 
@@ -37,7 +37,7 @@ def server(start_module_server, phantom_weights, tmp_path_factory):
     return start_module_server(folder / "dicom", model_dir=model_dir, scored_images=0, **TRAINING)
 
 
-def test_from_run_to_the_next_sample_until_all_is_labelled(page, server, tmp_path, page_problems, screenshot):
+def test_run_correct_submit_retrain_until_all_cases_are_labelled(page, server, tmp_path, page_problems, screenshot):
     ohif = Ohif(page, server.url)
     patients = {series_of(server.url, patient_id): patient_id for patient_id in STORED}
     series_uid = min(patients)  # the strategy "first" offers the others in this order

@@ -1,4 +1,4 @@
-"""The same on a PACS: Orthanc that asks for a password."""
+"""The same workflow on Orthanc with a password."""
 
 import numpy as np
 import pytest
@@ -20,9 +20,7 @@ def server(start_module_server, orthanc, phantom_studies, phantom_weights, tmp_p
     return start_module_server(pacs.url, environment=password, model_dir=model_dir, scored_images=0)
 
 
-def test_from_the_study_list_to_a_mask_on_the_lesion(
-    page, server, phantom_studies, page_problems, screenshot, tmp_path
-):
+def test_mask_is_on_the_lesion_of_a_pacs_study(page, server, phantom_studies, page_problems, screenshot, tmp_path):
     ohif = Ohif(page, server.url)
     rows = ohif.open_study_list()
     assert rows.keys() == {series.study_uid for series in phantom_studies.series}

@@ -1,4 +1,4 @@
-"""Correct a mask in OHIF and submit it; no model is needed for that."""
+"""Editing and submitting masks in OHIF, without a model."""
 
 import re
 import resource
@@ -36,7 +36,7 @@ NEVER_LABELLED = {"UNTOUCHED": (Acquisition(**GRID), False)}  # so that there is
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory) -> Path:
-    """The same chest, stored in three ways, and once more for nobody to label."""
+    """Return the same chest stored in three ways, and once more for a patient who stays unlabelled."""
     folder = tmp_path_factory.mktemp("studies") / "dicom"
     write_patients(folder, {**STORED, **NEVER_LABELLED})
     return folder
@@ -52,11 +52,11 @@ def ohif(page, server) -> Ohif:
     return Ohif(page, server.url)
 
 
-def same(labelmap: Labelmap, values: np.ndarray) -> bool:
+def has_values(labelmap: Labelmap, values: np.ndarray) -> bool:
     return np.array_equal(labelmap.values, values)
 
 
-def test_what_is_painted_is_stored_and_loaded_back(ohif, tmp_path, page_problems, screenshot):
+def test_painted_mask_is_stored_and_loaded_again(ohif, tmp_path, page_problems, screenshot):
     open_patient(ohif, "REVERSED")
     ohif.choose_tool("brush", diameter=BRUSH_MM)
     for viewport in MPR_VIEWPORTS:
@@ -67,7 +67,7 @@ def test_what_is_painted_is_stored_and_loaded_back(ohif, tmp_path, page_problems
     series_uid = series_of(ohif.server_url, "REVERSED")
     label = stored_label(ohif.server_url, series_uid, tmp_path)
     painted = ohif.labelmap()
-    assert same(painted, sitk.GetArrayFromImage(label))
+    assert has_values(painted, sitk.GetArrayFromImage(label))
     check_strokes(label, MPR_VIEWPORTS, elsewhere=False)
     info = stored_info(ohif.server_url, series_uid)
     assert (info["annotator"], info["note"], info["viewer"]) == ("Dr. Ä. Reader", "three strokes", "ohif")
@@ -77,15 +77,15 @@ def test_what_is_painted_is_stored_and_loaded_back(ohif, tmp_path, page_problems
     ohif.wait_until_connected()
     assert not ohif.labelmap().values.any()
     assert ohif.load_label() == "Label 1 is loaded."
-    assert same(ohif.labelmap(), painted.values)
+    assert has_values(ohif.labelmap(), painted.values)
     middle = np.mean(STROKES["mpr-axial"], axis=0)
-    ohif.show(middle)  # the planes have moved to the largest of the three strokes
+    ohif.show(middle)  # show the stroke again: the planes have moved to the largest stroke
     assert is_coloured(ohif.colour_at("mpr-axial", middle))
     assert ohif.page.locator('[data-part="annotator"]').input_value() == "Dr. Ä. Reader"
     assert not page_problems.of(ohif.server_url)
 
 
-def test_undo_takes_back_stroke_by_stroke_and_redo_brings_again(ohif):
+def test_undo_and_redo_single_strokes(ohif):
     open_patient(ohif, "HEAD-FIRST")
     states = [ohif.labelmap().values]
     ohif.choose_tool("brush", diameter=BRUSH_MM)
@@ -101,13 +101,13 @@ def test_undo_takes_back_stroke_by_stroke_and_redo_brings_again(ohif):
     assert 0 < np.count_nonzero(states[3]) < np.count_nonzero(states[2])
     for state in states[-2::-1]:
         ohif.undo()
-        assert same(ohif.labelmap(), state)
+        assert has_values(ohif.labelmap(), state)
     for state in states[1:]:
         ohif.redo()
-        assert same(ohif.labelmap(), state)
+        assert has_values(ohif.labelmap(), state)
 
 
-def test_a_finding_is_removed_or_kept_alone(ohif):
+def test_finding_can_be_removed_or_kept_alone(ohif):
     open_patient(ohif, "FEET-FIRST")
     ohif.choose_tool("brush", diameter=BRUSH_MM)
     masks = {}
@@ -119,19 +119,19 @@ def test_a_finding_is_removed_or_kept_alone(ohif):
     start = STROKES["mpr-coronal"][0]
     ohif.show(start)
     ohif.press_at("x", "mpr-coronal", start)
-    assert same(ohif.labelmap(), everything - masks["mpr-coronal"])
+    assert has_values(ohif.labelmap(), everything - masks["mpr-coronal"])
     ohif.undo()
     ohif.press_at("k", "mpr-coronal", start)
-    assert same(ohif.labelmap(), masks["mpr-coronal"])
+    assert has_values(ohif.labelmap(), masks["mpr-coronal"])
     ohif.undo()
-    assert same(ohif.labelmap(), everything)
+    assert has_values(ohif.labelmap(), everything)
     ohif.press_at("k", "mpr-coronal", (start[0] - 90, *start[1:]))
     assert "no finding under the pointer" in ohif.message()
-    assert same(ohif.labelmap(), everything)
+    assert has_values(ohif.labelmap(), everything)
 
 
-def test_the_threshold_brush_paints_only_what_is_dense(ohif, studies):
-    """A ball larger than the lesion is drawn through it: the lung around stays free."""
+def test_threshold_brush_paints_only_dense_tissue(ohif, studies):
+    """A ball larger than the lesion is drawn through it: the lung around it is not painted."""
     open_patient(ohif, "HEAD-FIRST")
     ohif.choose_tool("threshold", diameter=50, ball=True)
     ohif.show(LESION.center)
@@ -148,7 +148,7 @@ def test_the_threshold_brush_paints_only_what_is_dense(ohif, studies):
 
 
 def answer_dialogs(page, accept: bool) -> list[str]:
-    """Answer every question from now on; returns the kinds of those that came, as they come."""
+    """Answer all dialogs from now on; return the list of their types, updated as they appear."""
     kinds = []
 
     def answer(dialog):
@@ -159,7 +159,7 @@ def answer_dialogs(page, accept: bool) -> list[str]:
     return kinds
 
 
-def test_what_is_not_submitted_is_not_lost_without_a_question(ohif):
+def test_unsubmitted_mask_is_not_discarded_without_confirmation(ohif):
     open_patient(ohif, "HEAD-FIRST")
     page, url = ohif.page, ohif.page.url
     ohif.choose_tool("brush", diameter=BRUSH_MM)
@@ -174,38 +174,38 @@ def test_what_is_not_submitted_is_not_lost_without_a_question(ohif):
     assert asked == ["confirm"] * 3
     with page.expect_event("dialog"):
         page.evaluate("() => setTimeout(() => history.back())")
-    page.wait_for_function("url => location.href === url", arg=url)  # sent forth again
+    page.wait_for_function("url => location.href === url", arg=url)  # navigated forward again
     with page.expect_event("dialog"):
         page.evaluate("() => setTimeout(() => location.reload())")
     with page.expect_event("dialog"):
         page.locator('[data-part="next"]').click()
     assert asked == ["confirm"] * 4 + ["beforeunload"] * 2
     assert page.url == url
-    assert same(ohif.labelmap(), painted)
+    assert has_values(ohif.labelmap(), painted)
 
     ohif.submit("Dr. Reader")
     page.locator('[data-cy="return-to-work-list"]').click()
     page.locator('[data-cy="study-list-results"]').wait_for()
-    assert len(asked) == 6, "what is submitted can be left"
+    assert len(asked) == 6, "no confirmation after submitting"
 
 
-def test_the_mask_outlives_the_panel(ohif):
+def test_mask_survives_closing_the_panel(ohif):
     open_patient(ohif, "FEET-FIRST")
     ohif.choose_tool("brush", diameter=BRUSH_MM)
     paint(ohif, "mpr-axial")
     painted = ohif.labelmap().values
-    header = ohif.page.locator("span").filter(has_text=re.compile("^MONAI Label$"))  # a notification has it in a div
+    header = ohif.page.locator("span").filter(has_text=re.compile("^MONAI Label$"))  # in a notification it is in a div
     header.click()
     ohif.page.locator(".monaiLabelPanel").wait_for(state="detached")
     ohif.page.locator('[data-cy="panelSegmentation-btn"], [data-cy$="-btn"]').last.click()
     ohif.wait_until_connected()
-    assert same(ohif.labelmap(), painted)
+    assert has_values(ohif.labelmap(), painted)
     assert "not submitted" in ohif.page.locator('[data-part="volume"]').inner_text()
     ohif.undo()
     assert not ohif.labelmap().values.any()
 
 
-def test_each_series_has_its_own_mask(page, start_server, phantom_studies, tmp_path):
+def test_each_series_has_its_own_mask_in_the_viewer(page, start_server, phantom_studies, tmp_path):
     thin, thick = (series for series in phantom_studies.series if series.patient_id == "LUNG-005")
     server = start_server(thin.directory.parent)
     ohif = Ohif(page, server.url)
@@ -220,16 +220,16 @@ def test_each_series_has_its_own_mask(page, start_server, phantom_studies, tmp_p
         assert ohif.submit("Dr. Reader") == "Label 1 is stored."
         stored = sitk.GetArrayFromImage(stored_label(server.url, series.series_uid, tmp_path))
         assert stored.any()
-        assert same(ohif.labelmap(), stored)
+        assert has_values(ohif.labelmap(), stored)
 
 
-def test_what_fails_is_said_and_the_mask_stays(page, start_server, studies, phantom_weights, tmp_path):
+def test_failed_requests_are_reported_and_keep_the_mask(page, start_server, studies, phantom_weights, tmp_path):
     folder, model_dir = tmp_path / "dicom", tmp_path / "model"
     shutil.copytree(studies, folder)
     model_dir.mkdir()
     server = start_server(folder, rescan_seconds=0.5, model_dir=model_dir, scored_images=0)
     ohif = Ohif(page, server.url)
-    # Left by a server on another port of this machine.
+    # Left behind by a server on another port of this machine.
     old = {"name": "MONAILABEL_SERVER_URL", "value": "http%3A//127.0.0.1%3A1", "domain": "127.0.0.1", "path": "/ohif"}
     page.context.add_cookies([old])
     open_patient(ohif, "REVERSED")
@@ -241,7 +241,7 @@ def test_what_fails_is_said_and_the_mask_stays(page, start_server, studies, phan
     paint(ohif, "mpr-axial")
     painted = ohif.labelmap().values
     assert "name is missing" in ohif.submit()
-    full = (100_000, resource.RLIM_INFINITY)  # bytes that a file may have: as on a disk with no room for the mask
+    full = (100_000, resource.RLIM_INFINITY)  # maximum file size in bytes: as on a disk with no room for the mask
     before = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, full)
     assert "disk takes no more" in ohif.submit("Dr. Reader")
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
@@ -252,13 +252,13 @@ def test_what_fails_is_said_and_the_mask_stays(page, start_server, studies, phan
         page.wait_for_timeout(100)
     assert "There is no image" in ohif.submit("Dr. Reader")
 
-    answer_dialogs(page, accept=True)  # Run would replace what is painted
-    server.process.send_signal(signal.SIGSTOP)  # so that it cannot answer first
+    answer_dialogs(page, accept=True)  # Run would replace the painted mask
+    server.process.send_signal(signal.SIGSTOP)  # so that it cannot respond first
     with page.expect_request(lambda request: "/infer/" in request.url):
         ohif.button("run").click()
     server.process.kill()
     assert "interrupted" in ohif.message()
     for button in ("next", "train", "attention", "submit"):
         assert "does not answer" in ohif.press(button)
-    assert same(ohif.labelmap(), painted)
+    assert has_values(ohif.labelmap(), painted)
     assert "not submitted" in page.locator('[data-part="volume"]').inner_text()

@@ -1,4 +1,4 @@
-"""What became of a training, where the person who started it looks: in OHIF's panel."""
+"""The verdict on a training in OHIF's panel."""
 
 import re
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 TRAINING = {"max_epochs": 2, "patches_per_volume": 16, "patch_size": 64, "val_interval": 10, "learning_rate": 0.01}
 
 
-def test_a_refused_candidate_is_told_with_the_reason(
+def test_refused_candidate_is_shown_with_the_reason(
     page, start_server, phantom_studies, phantom_weights, tmp_path, page_problems, screenshot
 ):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
@@ -40,15 +40,15 @@ def test_a_refused_candidate_is_told_with_the_reason(
     )
     expect(ohif.status("model")).to_have_text("Model in use: pretrained")
     expect(ohif.status("training")).to_be_hidden()
-    ohif.status("train").click(trial=True)  # nothing lies over it, however long the reason
+    ohif.status("train").click(trial=True)  # not covered by the text, however long
     screenshot(page, "verdict-refused")
     assert not page_problems.of(server.url)
 
 
-def test_what_was_not_compared_is_kept_and_used_and_left_again_by_a_click(
+def test_c9_u2_kept_version_can_be_used_and_rolled_back_with_a_click(
     page, start_server, phantom_weights, tmp_path, page_problems, screenshot
 ):
-    """C9, U2: with two labels nobody is held out, so that nothing goes live by itself."""
+    """C9, U2: with two labels no patient is held out, so no version is put into use automatically."""
     write_patients(tmp_path / "dicom", dict([*STORED.items()][:2]))
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
     training = {"max_epochs": 1, "patches_per_volume": 2, "patch_size": 64}

@@ -1,4 +1,4 @@
-"""OHIF's own viewer, as a clinician has it elsewhere too: stored results, and images in all their encodings."""
+"""OHIF's basic viewer: stored results, and images in all transfer syntaxes."""
 
 import io
 import shutil
@@ -22,7 +22,7 @@ from tools.support.waiting import wait_for
 pytestmark = pytest.mark.browser
 
 REAL = ("CT1_J2KI", "CT1_J2KR", "CT1_JLSL", "CT1_JLSN", "CT1_JPLL", "CT1_RLE")
-LOSSY = 5  # HU that two decoders of a lossy JPEG 2000 may differ
+LOSSY = 5  # tolerance in HU between two decoders of a lossy JPEG 2000
 
 READ_SEGMENTATION = """kind => {
     const found = window.services.segmentationService.getSegmentations();
@@ -55,14 +55,14 @@ SHOWN_VALUES = """() => {
 
 
 def open_in_viewer(page: Page, url: str, study_uid: str) -> None:
-    """OHIF's basic viewer on one study."""
+    """Open a study in OHIF's basic viewer."""
     page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{url}/ohif/viewer?StudyInstanceUIDs={study_uid}")
     page.locator('[data-cy^="study-browser-thumbnail"]').first.wait_for()
 
 
 def open_result(page: Page, modality: str, kind: str) -> None:
-    """Put a SEG or RTSTRUCT of the study on its images."""
+    """Show a SEG or RTSTRUCT of the study on its images."""
     page.wait_for_function(SHOWN_VALUES)
     page.locator('[data-cy^="study-browser-thumbnail"]', has_text=modality).dblclick()
     page.get_by_role("button", name="Yes", exact=True).click()
@@ -76,7 +76,7 @@ def case(phantom_studies):
 
 @pytest.fixture(scope="module")
 def results(start_module_server, case) -> tuple[str, list]:
-    """Address of a server that holds a SEG and an RTSTRUCT of the truth, and the contours of the latter."""
+    """Return the URL of a server with a SEG and an RTSTRUCT of the truth, and the contours of the latter."""
     server = start_module_server(case.directory)
     assert put_label(server, case.series_uid, case.truth).status_code == 200
     query = {"label": case.series_uid, "output": "rtstruct"}
@@ -91,7 +91,7 @@ def results(start_module_server, case) -> tuple[str, list]:
     return server.url, [np.array(one.ContourData, float).reshape(-1, 3) for one in contours]
 
 
-def test_a_stored_seg_lies_on_the_voxels_of_its_label(results, case, page, page_problems, screenshot):
+def test_stored_seg_has_the_voxels_of_its_label(results, case, page, page_problems, screenshot):
     open_in_viewer(page, results[0], case.study_uid)
     open_result(page, "SEG", "Labelmap")
     truth = sitk.ReadImage(str(case.truth))
@@ -105,7 +105,7 @@ def test_a_stored_seg_lies_on_the_voxels_of_its_label(results, case, page, page_
     assert not page_problems.of(results[0])
 
 
-def test_a_stored_rtstruct_has_its_contours(results, case, page, page_problems, screenshot):
+def test_stored_rtstruct_has_its_contours(results, case, page, page_problems, screenshot):
     open_in_viewer(page, results[0], case.study_uid)
     open_result(page, "RTSTRUCT", "Contour")
 
@@ -120,7 +120,7 @@ def test_a_stored_rtstruct_has_its_contours(results, case, page, page_problems, 
 
 @pytest.fixture(scope="module")
 def encodings(phantom_studies, tmp_path_factory) -> dict[str, tuple[Path, str]]:
-    """A folder of each encoding, and its StudyInstanceUID; real compressed slices only where there are such."""
+    """Return a folder of each encoding and its StudyInstanceUID; real compressed slices only where available."""
     root = tmp_path_factory.mktemp("encodings")
     made = {}
     for syntax in SYNTAXES:
@@ -136,10 +136,10 @@ def encodings(phantom_studies, tmp_path_factory) -> dict[str, tuple[Path, str]]:
         folder.mkdir()
         shutil.copy(real / name, folder)
         made[name] = folder
-    return {name: (folder, _as_its_own_study(folder)) for name, folder in made.items()}
+    return {name: (folder, _with_new_uids(folder)) for name, folder in made.items()}
 
 
-def _as_its_own_study(folder: Path) -> str:
+def _with_new_uids(folder: Path) -> str:
     study, series = generate_uid(), generate_uid()
 
     def edit(dataset) -> None:

@@ -49,20 +49,20 @@ test('only the slices that change are redrawn', () => {
   assert.deepEqual(redrawn, [[1]]);
 });
 
-test('there is nothing to undo at first, and nothing to redo at the end', () => {
+test('undo and redo have no effect on an empty history', () => {
   assert.equal(history.canUndo || history.canRedo, false);
   history.undo();
   history.redo();
   assert.deepEqual(labelmap.read(), EMPTY);
 });
 
-test('a step without a change is none, but takes the version of the model', () => {
+test('a step without changes is not recorded, but sets the model version', () => {
   history.commit({ unsaved: true, modelVersion: 'v1' });
   assert.equal(history.canUndo, false);
   assert.deepEqual(history.state, { change: null, unsaved: false, modelVersion: 'v1' });
 });
 
-test('a new step drops what could be redone', () => {
+test('a new step clears the redo history', () => {
   paint(FIRST);
   history.undo();
   paint(SECOND);
@@ -71,7 +71,7 @@ test('a new step drops what could be redone', () => {
   assert.deepEqual(labelmap.read(), EMPTY);
 });
 
-test('each state knows whether it is unsaved and which model it began with', () => {
+test('each state has its unsaved flag and model version', () => {
   paint(FIRST, { unsaved: false, modelVersion: 'v1' });
   paint(SECOND);
   assert.deepEqual([history.state.unsaved, history.state.modelVersion], [true, 'v1']);
@@ -81,7 +81,7 @@ test('each state knows whether it is unsaved and which model it began with', () 
   assert.deepEqual([history.state.unsaved, history.state.modelVersion], [false, null]);
 });
 
-test('the oldest of more than a hundred states are dropped, and the rest can be undone', () => {
+test('only the last hundred states are kept', () => {
   for (let n = 0; n < 150; n++) paint(n % 2 ? FIRST : SECOND);
   let steps = 0;
   for (; history.canUndo; steps++) history.undo();

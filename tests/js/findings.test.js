@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { indexAfter, listFindings, separateFinding } from '../../lib/viewer/panel/findings.js';
 import { mask } from './volume.js';
 
-const SIZE = [5, 3, 2]; // no two sides alike
+const SIZE = [5, 3, 2]; // all sides different
 const at = ([x, y, z]) => (z * SIZE[1] + y) * SIZE[0] + x;
 
 test('voxels that touch at a corner are one finding', () => {
@@ -14,7 +14,7 @@ test('voxels that touch at a corner are one finding', () => {
   assert.deepEqual(findings[1], [at([4, 2, 1])]);
 });
 
-test('every one of the 26 neighbours belongs to the finding of its centre', () => {
+test('each of the 26 neighbours belongs to the same finding', () => {
   const size = [3, 4, 5];
   for (let n = 0; n < 27; n++) {
     const neighbour = [n % 3, Math.floor(n / 3) % 3, Math.floor(n / 9)];
@@ -23,22 +23,22 @@ test('every one of the 26 neighbours belongs to the finding of its centre', () =
   }
 });
 
-test('the end of a row does not touch the start of the next one, nor the end of a slice that of the next', () => {
+test('the ends of rows and slices do not touch the next ones', () => {
   assert.equal(listFindings(mask(SIZE, [[4, 0, 0], [0, 1, 0]]), SIZE).length, 2);
   assert.equal(listFindings(mask(SIZE, [[4, 2, 0], [0, 0, 1]]), SIZE).length, 2);
 });
 
-test('findings are listed by size, then by their first voxel', () => {
+test('findings are sorted by size, then by first voxel', () => {
   const findings = listFindings(mask(SIZE, [[0, 0, 0], [2, 2, 0], [4, 0, 1], [4, 1, 1]]), SIZE);
   assert.deepEqual(findings.map(one => one[0]), [at([4, 0, 1]), at([0, 0, 0]), at([2, 2, 0])]);
 });
 
-test('an empty mask has no findings, and a full one has one', () => {
+test('an empty mask has no finding, a full one has one', () => {
   assert.deepEqual(listFindings(mask(SIZE, []), SIZE), []);
   assert.deepEqual(listFindings(new Uint8Array(30).fill(1), SIZE).map(one => one.length), [30]);
 });
 
-test('a finding is removed or kept, and the mask given is left as it was', () => {
+test('a finding is removed or kept without changing the input mask', () => {
   const voxels = mask(SIZE, [[0, 0, 0], [1, 1, 1], [4, 2, 1]]);
   const before = voxels.slice();
   assert.deepEqual(separateFinding(voxels, SIZE, at([1, 1, 1]), false), mask(SIZE, [[4, 2, 1]]));
@@ -46,12 +46,12 @@ test('a finding is removed or kept, and the mask given is left as it was', () =>
   assert.deepEqual(voxels, before);
 });
 
-test('the next finding is the one that follows in size, and after the smallest the largest', () => {
+test('the next finding is the next smaller one, then the largest again', () => {
   const findings = [[5, 6, 7], [1, 2], [8, 9], [3]];
   assert.equal(indexAfter(findings, null), 0);
   assert.equal(indexAfter(findings, [5, 6, 7]), 1);
-  assert.equal(indexAfter(findings, [1, 2]), 2, 'of the same size, the next by its first voxel');
+  assert.equal(indexAfter(findings, [1, 2]), 2, 'same size: ordered by first voxel');
   assert.equal(indexAfter(findings, [8, 9]), 3);
   assert.equal(indexAfter(findings, [3]), 0);
-  assert.equal(indexAfter(findings, [4, 5, 6, 7]), 0, 'one that is gone');
+  assert.equal(indexAfter(findings, [4, 5, 6, 7]), 0, 'a finding that no longer exists');
 });

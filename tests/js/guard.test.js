@@ -7,7 +7,7 @@ let unsaved;
 let answers;
 let forwards;
 
-/** Fire an event whose target lies in an element that a selector names; return whether the viewer would see it. */
+/** Fire an event whose target is inside the element of a selector; return whether it reaches the viewer. */
 function fire(type, selector = null, fields = {}) {
   const event = Object.assign(new Event(type, { cancelable: true }), fields);
   Object.defineProperty(event, 'target', { value: { closest: asked => (asked === selector ? {} : null) } });
@@ -27,7 +27,7 @@ beforeEach(() => {
   guardUnsaved(() => unsaved);
 });
 
-test('what would discard the mask asks first, and is kept from the viewer if the user stays', () => {
+test('actions that discard the mask ask for confirmation and are blocked if it is declined', () => {
   for (const [type, selector] of [
     ['click', '[data-cy="return-to-work-list"]'],
     ['dblclick', '[data-cy="study-browser-thumbnail"]'],
@@ -39,7 +39,7 @@ test('what would discard the mask asks first, and is kept from the viewer if the
   }
 });
 
-test('nothing is asked elsewhere, by other keys, or without changes', () => {
+test('other elements, other keys and unchanged masks need no confirmation', () => {
   assert.equal(fire('click', '.other').seen, true);
   assert.equal(fire('keydown', null, { key: 'ArrowUp' }).seen, true);
   unsaved = false;
@@ -47,13 +47,13 @@ test('nothing is asked elsewhere, by other keys, or without changes', () => {
   assert.equal(fire('beforeunload').prevented, false);
 });
 
-test('the keys that change the series ask as well, and closing the page does', () => {
+test('keys that change the series and closing the page ask for confirmation', () => {
   answers = [false];
   assert.equal(fire('keydown', null, { key: 'PageDown' }).seen, false);
   assert.equal(fire('beforeunload').prevented, true);
 });
 
-test('the Back button goes forward again if the user stays, and only once', () => {
+test('the Back button is reverted once if the confirmation is declined', () => {
   answers = [false, true];
   const back = () => {
     const event = new Event('popstate', { cancelable: true });
@@ -61,7 +61,7 @@ test('the Back button goes forward again if the user stays, and only once', () =
     return event.defaultPrevented;
   };
   assert.equal(back(), true);
-  assert.equal(back(), true, 'the event of going forward');
+  assert.equal(back(), true, 'the popstate event of going forward');
   assert.equal(forwards, 1);
   assert.equal(back(), false);
 });

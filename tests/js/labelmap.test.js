@@ -7,7 +7,7 @@ import { holdVolume, mask } from './volume.js';
 const SIZE = [4, 3, 2];
 const at = ([x, y, z]) => (z * SIZE[1] + y) * SIZE[0] + x;
 
-test('it is read and written in the order column, row, slice', () => {
+test('voxels are read and written in the order column, row, slice', () => {
   const voxels = mask(SIZE, [[3, 0, 0], [0, 2, 1]]);
   const { volume, slices } = holdVolume(SIZE, voxels, [0.7, 0.7, 2]);
   const labelmap = new Labelmap(volume);
@@ -21,7 +21,7 @@ test('it is read and written in the order column, row, slice', () => {
   assert.deepEqual(labelmap.read(), other);
 });
 
-test('what is read is a copy, a slice is not', () => {
+test('read() returns a copy, slice() a view', () => {
   const labelmap = new Labelmap(holdVolume(SIZE, mask(SIZE, [])).volume);
   labelmap.read()[0] = 1;
   assert.equal(labelmap.slice(0)[0], 0);
@@ -29,23 +29,23 @@ test('what is read is a copy, a slice is not', () => {
   assert.equal(labelmap.read()[12], 1);
 });
 
-test('the middle of a finding lies in its largest slice, in mm', () => {
+test('the middle of a finding is in its largest slice, in mm', () => {
   const finding = [[0, 0, 0], [0, 1, 1], [1, 1, 1], [2, 1, 1]].map(at);
   const { volume } = holdVolume(SIZE, mask(SIZE, []), [0.5, 2, 5]);
   assert.deepEqual(new Labelmap(volume).middleOf(finding), [0.5, 2, 5]);
 });
 
-test('a labelled voxel is found at a point or next to it, but not farther off nor outside', () => {
+test('a labelled voxel is found at a point or next to it, but not farther away', () => {
   const { volume } = holdVolume(SIZE, mask(SIZE, [[3, 2, 1]]), [2, 2, 2]);
   const labelmap = new Labelmap(volume);
   assert.equal(labelmap.labelledAt([6, 4, 2]), at([3, 2, 1]));
   assert.equal(labelmap.labelledAt([4, 2, 0]), at([3, 2, 1]), 'at a corner');
   assert.equal(labelmap.labelledAt([2, 4, 2]), null);
-  assert.equal(labelmap.labelledAt([8, 6, 4]), at([3, 2, 1]), 'rounded to one outside');
+  assert.equal(labelmap.labelledAt([8, 6, 4]), at([3, 2, 1]), 'rounded to a voxel outside');
   assert.equal(labelmap.labelledAt([-20, 0, 0]), null);
 });
 
-test('the voxel at the point goes before its neighbours', () => {
+test('the voxel at the point takes precedence over its neighbours', () => {
   const { volume } = holdVolume(SIZE, mask(SIZE, [[1, 1, 0], [2, 1, 0]]));
   assert.equal(new Labelmap(volume).labelledAt([2, 1, 0]), at([2, 1, 0]));
 });

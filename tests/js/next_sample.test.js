@@ -19,7 +19,7 @@ test('a sample opens with its study and series', () => {
   assert.equal(takeNotice('1.2.3'), '');
 });
 
-test('a review is announced once, on its own series, with the agreement where that is known', () => {
+test('a review is announced once, on its own series, with the agreement if known', () => {
   openSample({ StudyInstanceUID: '1.2', SeriesInstanceUID: '1.2.3', review: true, disagreement: 0.25 });
   assert.equal(takeNotice('9'), '');
   assert.match(takeNotice('1.2.3'), /Dice of label and model: 0\.75\./);

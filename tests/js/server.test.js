@@ -27,31 +27,31 @@ test('a label is sent as bytes with its parameters, tagged final', async () => {
   assert.deepEqual([...new Uint8Array(await body.get('label').arrayBuffer())], [0, 1, 0]);
 });
 
-test('a refusal is shown with the sentence of the server', async () => {
+test('an error shows the detail sent by the server', async () => {
   answer({ detail: 'The disk is full.' }, 507);
   await assert.rejects(fetchStored('1'), { message: 'The disk is full.' });
 });
 
-test('an answer that is not from the server is shown with its status', async () => {
+test('an error without a detail shows its HTTP status', async () => {
   answer('<html>Bad gateway</html>', 502);
   await assert.rejects(fetchStored('1'), { message: /HTTP 502/ });
   answer({ detail: [{ loc: ['query'] }] }, 422);
   await assert.rejects(fetchStored('1'), { message: /HTTP 422/ });
 });
 
-test('a server that does not answer is one sentence', async () => {
+test('an unreachable server gives a single sentence', async () => {
   globalThis.fetch = () => Promise.reject(new TypeError('network'));
   await assert.rejects(fetchStored('1'), { message: /Your mask is still here/ });
 });
 
-test('a damaged label is an error, and no label is none', async () => {
+test('a damaged label is an error, a missing label is null', async () => {
   answer({ label: null, candidates: [], damaged: ['Label 3 is damaged.'] });
   await assert.rejects(fetchStored('1'), { message: 'Label 3 is damaged.' });
   answer({ label: null, candidates: [] });
   assert.equal((await fetchStored('1')).label, null);
 });
 
-test('the next sample is asked for under one name for each browser', async () => {
+test('requests for the next sample use one client id per browser', async () => {
   answer({});
   await fetchNextSample('a b');
   await fetchNextSample('a b');

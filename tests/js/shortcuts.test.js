@@ -21,14 +21,14 @@ function press(key, fields = {}, typing = false) {
   return event.defaultPrevented;
 }
 
-test('a key calls its action and is kept from the viewer; Cmd counts as Ctrl', () => {
+test('a key calls its action and does not reach the viewer; Cmd counts as Ctrl', () => {
   assert.equal(press('B'), true);
   press('z', { ctrlKey: true });
   press('Z', { metaKey: true, shiftKey: true });
   assert.deepEqual(called, ['b', 'ctrl+z', 'ctrl+shift+z']);
 });
 
-test('other keys, keys typed into a field, and keys without a mask are left to the page', () => {
+test('other keys, keys typed into a field, and keys without a mask reach the page', () => {
   assert.equal(press('q'), false);
   assert.equal(press('b', {}, true), false);
   enabled = false;
