@@ -101,7 +101,9 @@ def test_c13_full_queue_is_503_with_retry_after(app, url):
     """C13: for masks and for attention maps."""
     app.inferences._max_waiting = 2
     with ThreadPoolExecutor(3) as clients:
-        answers = [clients.submit(infer, url, str(number)) for number in range(3)]
+        answers = [clients.submit(infer, url, "running")]
+        wait_until(lambda: app.began)
+        answers += [clients.submit(infer, url, str(number)) for number in range(2)]
         wait_until(lambda: app.inferences.waiting == 2)
         for refused in (infer(url, "one more"), requests.get(f"{url}/attention/1.2", timeout=30)):
             assert refused.status_code == 503
