@@ -13,7 +13,7 @@ from monai.transforms import Compose
 
 from lib.errors import UserError
 from lib.server.log_routes import log_router
-from lib.server.requests import uploaded_volume
+from lib.server.requests import is_file_below, uploaded_volume
 from lib.settings import load_info
 from lib.transforms import image_transforms
 from tests.support.client import detail, put_label, same_grid
@@ -217,3 +217,8 @@ def test_damaged_instance_is_reported_and_does_not_affect_others(server, damaged
 def test_rejects_a_model_name_that_is_not_text(server, target, value):
     answer = requests.post(f"{server.url}/{target}", json={"model": value})
     assert "model must be a name" in error_message(answer)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000, "a\0b", "missing"])
+def test_a_name_that_no_file_can_have_is_no_upload(tmp_path, name):
+    assert not is_file_below(tmp_path / name, [tmp_path])

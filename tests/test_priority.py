@@ -98,6 +98,21 @@ def test_background_thread_lowers_only_its_own_priority():
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
+def test_a_thread_of_a_lower_priority_keeps_it():
+    """A server that was started with ``nice -n 15``: only root may raise a priority, others get an error."""
+    seen = []
+
+    def work():
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
+        priority.work_in_background()
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(timeout=60)
+    assert seen == [15]
+
+
 @pytest.mark.server
 def test_commands_wait_passively_unless_the_user_set_a_policy():
     code = "import runpy, os, sys; sys.argv = ['main.py']\ntry: runpy.run_path('main.py', run_name='__main__')\n"

@@ -1,13 +1,19 @@
 """Background threads of the server: waiting for the first scan, and stopping all threads."""
 
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import psutil
+import pytest
 import uvicorn
+from monailabel.utils.async_tasks import utils as async_tasks
 
 from lib.processes.worker import Worker
 from lib.server import background
-from lib.server.upstream_patches import stop_at_shutdown
+from lib.server.upstream_patches import end_tasks, stop_at_shutdown
 
 SECONDS = 60
 
@@ -64,3 +70,21 @@ def test_background_work_ends_when_uvicorn_shuts_down():
     thread.join(SECONDS)
     assert not thread.is_alive()
     assert stopped.is_set()
+
+
+@pytest.mark.parametrize("error", [psutil.NoSuchProcess(1), StopIteration(), IndexError()])
+def test_a_task_is_killed_even_where_one_of_its_children_has_just_ended(monkeypatch, error):
+    """Python waits for the thread that reads the task's output: a task that is left alone keeps the server alive."""
+
+    def stop(method: str) -> None:
+        raise error
+
+    with subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({SECONDS})"]) as task:
+        monkeypatch.setattr(async_tasks, "background_executors", {"train": ThreadPoolExecutor(1)})
+        monkeypatch.setattr(async_tasks, "background_processes", {"train": {"1": task}})
+        monkeypatch.setattr(async_tasks, "stop_background_task", stop)
+        try:
+            end_tasks()
+            assert task.wait(SECONDS / 2) < 0
+        finally:
+            task.kill()

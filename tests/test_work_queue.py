@@ -1,8 +1,11 @@
 """C13: inferences wait in a queue of their own, not in the threads that serve all routes."""
 
 import asyncio
+import gc
 import socket
 import threading
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import SimpleNamespace
 
@@ -138,6 +141,38 @@ def test_r15_failed_inference_does_not_stop_the_queue(app, url):
     assert "disk takes no more" in answer.json()["detail"]
     app.error = None
     assert infer(url, "2").status_code == 200
+
+
+def test_a_failed_inference_keeps_no_voxels():
+    """They are hundreds of megabytes, and Python looks for cycles of references only now and then."""
+
+    class Voxels:
+        """An object that tells when it is gone."""
+
+    made = []
+
+    def fail() -> None:
+        voxels = Voxels()
+        made.append(weakref.ref(voxels))
+        raise ValueError("no lungs")
+
+    async def scenario() -> None:
+        async def is_disconnected() -> bool:
+            return False
+
+        queue = WorkQueue("inferences")
+        with pytest.raises(ValueError, match="no lungs"):
+            await queue.run(SimpleNamespace(is_disconnected=is_disconnected), fail)
+        deadline = time.monotonic() + 10
+        while made[0]() and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+
+    gc.disable()
+    try:
+        asyncio.run(scenario())
+        assert made[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_c13_run_sync_is_refused(url):

@@ -89,5 +89,5 @@ def _all_commands() -> dict[str, Command]:
     if not (APP_DIR / "tools" / "commands").is_dir():
         return COMMANDS
     if str(APP_DIR) not in sys.path:
-        sys.path.append(str(APP_DIR))  # the installed command does not begin with this folder, as main.py does
+        sys.path.insert(0, str(APP_DIR))  # the installed command does not start in this folder, unlike main.py
     return {**COMMANDS, **importlib.import_module("tools.commands").COMMANDS}

@@ -62,7 +62,9 @@ def use_lowest_priority() -> None:
 
 def work_in_background() -> None:
     """Lower the priority of the calling thread (on Linux niceness is per thread), for work that no user waits for."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW)
+    thread = threading.get_native_id()
+    if os.getpriority(os.PRIO_PROCESS, thread) < _LOW:  # only root may raise the priority of a server started with nice
+        os.setpriority(os.PRIO_PROCESS, thread, _LOW)
 
 
 def start_shared_threads() -> None:

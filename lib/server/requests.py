@@ -85,7 +85,10 @@ def uploaded_volume(upload: UploadFile, folder: Path) -> Iterator[Path]:
 
 def is_file_below(path: Path, folders: Iterable[Path]) -> bool:
     """Return whether a file exists below one of these folders, links resolved."""
-    return path.exists() and any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+    try:
+        return path.exists() and any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+    except OSError:  # no file has such a name, as one that is too long
+        return False
 
 
 def _read_upload(path: Path) -> sitk.Image:

@@ -98,12 +98,14 @@ def tolerant_sessions(stock: Sessions | None) -> TolerantSessions | None:
 )
 def end_tasks() -> None:
     """Kill the processes of MONAI Label's tasks, and start none that are queued."""
-    for method, executor in async_tasks.background_executors.items():
+    for method, executor in list(async_tasks.background_executors.items()):
         executor.shutdown(wait=False, cancel_futures=True)
         try:
             async_tasks.stop_background_task(method)
-        except psutil.Error as error:  # it has just ended by itself
-            logger.info("The task %s could not be stopped: %s", method, error)
+        except (psutil.Error, LookupError, StopIteration) as error:  # it, or a child of it, has just ended by itself
+            logger.info("The task %s could not be stopped: %r", method, error)
+        for process in list(async_tasks.background_processes.get(method, {}).values()):
+            process.kill()  # no error where it has ended
 
 
 @patch(

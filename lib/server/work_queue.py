@@ -82,6 +82,7 @@ class WorkQueue(Worker):
                 future.set_result(work())
             except BaseException as error:
                 future.set_exception(error)
+        del future, work  # the error refers to this frame: a cycle would keep the voxels of a failed inference
         return True
 
     def _submit(self, work: Callable[[], _Result]) -> Future[_Result]:
