@@ -131,8 +131,8 @@ def test_a_module_in_the_current_folder_is_not_run(server, tmp_path):
     (tmp_path / "xml.py").write_text(PLANTED)
     code = (
         f"import sys; sys.path[0] = {str(APP_DIR)!r}\n"
-        "import subprocess; from pathlib import Path; from lib.server.process_folders import use_safe_folders\n"
-        f"use_safe_folders(Path({str(APP_DIR)!r}), Path({str(tmp_path / 'new')!r}))\n"
+        "import subprocess; from pathlib import Path; from lib.server.working_directory import use_safe_directories\n"
+        f"use_safe_directories(Path({str(APP_DIR)!r}), Path({str(tmp_path / 'new')!r}))\n"
         "subprocess.run([sys.executable, '-m', 'timeit', '-n', '1', 'import xml'], check=True)\n"
         "import tempfile; print(tempfile.mkdtemp())\n"
     )

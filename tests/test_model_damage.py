@@ -162,7 +162,7 @@ def test_s14_an_error_that_passes_keeps_the_chosen_version_out_for_a_while_only(
     """S14: a network drive was away for the moment in which the weights were loaded."""
     _, second, third = versions(kept)
     now, read = [time.monotonic()], Path.read_bytes
-    monkeypatch.setattr("lib.publishing.kept_versions.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("lib.publishing.version_files.time.monotonic", lambda: now[0])
     assert kept.serving().version == third
 
     def fail_once(path: Path) -> bytes:
@@ -248,7 +248,7 @@ def test_a_damaged_note_of_a_training_keeps_no_other_from_starting(tmp_path, dam
     assert "training.json.damaged-1" in names(tmp_path)
     unfinished._write(Run("run", str(tmp_path / "run"), {}))
     DAMAGES[damage](path)
-    with unfinished.noted(Run("next", str(tmp_path / "next"), {})):
+    with unfinished.recorded(Run("next", str(tmp_path / "next"), {})):
         assert json.loads(path.read_text())["name"] == "next"
 
 
@@ -257,7 +257,7 @@ def test_a_note_never_has_another_folder_removed(tmp_path):
     (tmp_path / "precious").mkdir()
     path = tmp_path / "training.json"
     path.write_text(json.dumps({"name": "run", "folder": str(tmp_path / "precious"), "request": {}}))
-    with UnfinishedRun(path).noted(Run("next", str(tmp_path / "next"), {})):
+    with UnfinishedRun(path).recorded(Run("next", str(tmp_path / "next"), {})):
         pass
     assert (tmp_path / "precious").exists()
 

@@ -83,14 +83,14 @@ def test_old_fingerprints_of_an_image_go_first(cache, clock):
 def test_a_volume_in_use_is_never_removed(cache, clock):
     """C8"""
     first, second = make(cache, clock, "1"), make(cache, clock, "2")
-    cache.keep([second])
+    cache.pin([second])
     with cache.in_use(first), cache.in_use(first):
         for image_id in ("3", "4", "5", "6"):
             make(cache, clock, image_id)
         assert left(cache) == {"a/1.nrrd", "a/2.nrrd", "a/6.nrrd"}
     make(cache, clock, "7")
     assert left(cache) == {"a/2.nrrd", "a/6.nrrd", "a/7.nrrd"}
-    cache.keep([])
+    cache.pin([])
     make(cache, clock, "8")
     assert left(cache) == {"a/6.nrrd", "a/7.nrrd", "a/8.nrrd"}
 
@@ -110,7 +110,7 @@ def test_a_volume_that_another_process_uses_is_never_removed(cache, clock, tmp_p
     used = make(cache, clock, "1")
     program = (
         "import sys; from pathlib import Path; from lib.datastore.volume_cache import VolumeCache\n"
-        "cache = VolumeCache(Path(sys.argv[1]), 1); cache.keep([Path(sys.argv[2])]); "
+        "cache = VolumeCache(Path(sys.argv[1]), 1); cache.pin([Path(sys.argv[2])]); "
         "print('kept', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "volumes"), str(used)]
@@ -277,7 +277,7 @@ def test_c8_only_a_training_keeps_its_volumes(datastore, tmp_path):
     assert archive.parent == tmp_path / "workspace" / "cache" / "temporary"
     assert len(datastore.datalist()) == 1
     assert not {*datastore.volumes._uses, *datastore.volumes._kept}
-    assert datastore.kept_datalist() == datastore.datalist()
+    assert datastore.pinned_datalist() == datastore.datalist()
     assert datastore.volumes._kept == {volume}
 
 

@@ -12,9 +12,9 @@ import requests
 import uvicorn
 from fastapi import FastAPI, HTTPException
 
-from lib.server.error_answers import add_error_answers, answer_http_error
+from lib.server.attention_routes import attention_router
+from lib.server.error_responses import add_error_responses, answer_http_error
 from lib.server.infer_routes import infer_router
-from lib.server.picture_routes import picture_router
 from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
 from lib.settings import load_info
@@ -60,9 +60,9 @@ def app():
 @pytest.fixture
 def url(app):
     server = FastAPI()
-    for router in (infer_router(app), picture_router(app), task_router(app)):
+    for router in (infer_router(app), attention_router(app), task_router(app)):
         server.include_router(router)
-    add_error_answers(server)
+    add_error_responses(server)
     port = free_port()
     running = uvicorn.Server(uvicorn.Config(server, port=port, log_level="error"))
     thread = threading.Thread(target=running.run, daemon=True)

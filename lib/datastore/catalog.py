@@ -121,7 +121,7 @@ class SeriesCatalog:
                 changed = self.client.index.take_changed_series()
             try:
                 self._refresh(changed)
-            except BaseException:  # what changed is judged at the next refresh
+            except BaseException:  # the changed series are checked at the next refresh
                 if isinstance(self.client, FolderClient):
                     self.client.index.note_changed_series(changed)
                 raise
@@ -150,7 +150,7 @@ class SeriesCatalog:
                     self._series, published = {**known, **series}, time.monotonic()
         if isinstance(self.client, FolderClient):
             series.update((image.uid, _as_series(image)) for image in self.client.images())
-        else:  # a PACS reports what its series contain besides slices only now
+        else:  # for a PACS, the excluded images of its series are known only now
             self._remarks = series_remarks(headers, self._left_out())
         self._series = series
 

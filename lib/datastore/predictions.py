@@ -1,4 +1,4 @@
-"""Cache of the model's masks that were shown to people, to measure what they changed."""
+"""Cache of predicted masks, to measure what users changed in them."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class PredictionStore:
         for path in sorted((self._folder / image_id).glob("[0-9a-f]*.nrrd"), key=_time, reverse=True):
             try:
                 prediction = Prediction(**json.loads(read_image_header(path).GetMetaData(_KEY)))
-            except (OSError, RuntimeError, ValueError, TypeError) as error:  # one that is damaged hides no other
+            except (OSError, RuntimeError, ValueError, TypeError) as error:  # a damaged file must not hide the others
                 logger.warning("The prediction %s is damaged and is left out: %s", path, str(error).splitlines()[0])
                 continue
             yield prediction, path

@@ -96,7 +96,7 @@ def _no_scan(modality: str, instances: Sequence[_DicomJson]) -> str | None:
 
 
 def _no_stack(instances: Sequence[_DicomJson]) -> str | None:
-    """Say why the images are no slices of one volume."""
+    """Return why the images are not slices of one volume, or None."""
     slices, few = slice_headers(instances), _MIN_FRAMES if is_multi_frame(instances) else MIN_SLICES
     if len(slices) < few:
         return f"{len(slices)} slice(s); at least {few} are needed for a volume"

@@ -1,4 +1,4 @@
-"""What a PACS has and viewers are not shown: images that are no slices of their series, studies that mix patients."""
+"""Filter of a PACS's responses to viewers: hides images left out of their series, and studies that mix patients."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class _Catalog(Protocol):
 
 
 class PacsFilter:
-    """Hide what viewers must not see of a PACS, as the catalog knows it now.
+    """Filter of the studies, series and instances that viewers may see, based on the current catalog.
 
     Args:
-        client: Of the PACS.
-        catalog: Its series; ``unclear`` are those whose patient or images are ambiguous.
+        client: Client of the PACS.
+        catalog: Catalog of its series; ``unclear`` are those whose patient or images are ambiguous.
     """
 
     def __init__(self, client: object, catalog: _Catalog) -> None:
@@ -30,7 +30,7 @@ class PacsFilter:
         self._catalog = catalog
 
     def hidden_studies(self) -> dict[str, str]:
-        """Return the studies of which all series are unclear, as those that mix patients, with the reason."""
+        """Return the reason for each hidden study: all its series are unclear, as if it mixes patients."""
         unclear = self._catalog.unclear()
         if not unclear:
             return {}
@@ -39,11 +39,11 @@ class PacsFilter:
         return {one.study_uid: unclear[one.uid] for one in series if one.uid in unclear and one.study_uid not in clear}
 
     def hides_anything(self) -> bool:
-        """Return whether there is something to hide at all."""
+        """Return whether anything is hidden."""
         return bool(self._catalog.unclear() or self._hidden_instances())
 
     def visible(self, items: list[_DicomJson]) -> list[_DicomJson]:
-        """Return the items of an answer in DICOM JSON that may be shown."""
+        """Return the visible items of a response in DICOM JSON."""
         studies, series, instances = self.hidden_studies(), self._catalog.unclear(), self._hidden_instances()
         return [
             item

@@ -133,7 +133,7 @@ class SegStorage(Worker):
             made = self._exports.dicom_seg(record)
             if damaged:
                 place = client.objects.path_of(series.study_uid, provenance.seg_uid)
-                client.objects.set_aside(place)
+                client.objects.move_damaged_aside(place)
                 client.index.forget([place])
                 logger.warning("Replacing the damaged DICOM SEG of label %d of %s", record.number, record.image_id)
             answer = client.store_instances([made])

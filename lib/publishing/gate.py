@@ -57,7 +57,7 @@ def judge(
     *,
     dice_margin: float,
     false_positive_margin: float,
-    nobody_held_out: str = "no patient is held out",
+    no_hold_out_reason: str = "no patient is held out",
     accepted: str = "Published",
 ) -> Verdict:
     """Decide whether a candidate is published.
@@ -70,11 +70,11 @@ def judge(
         published: Scores of the model in use on the same cases; None if there is none.
         dice_margin: Decrease of Dice that counts as noise.
         false_positive_margin: Increase of false positives per scan that counts as noise.
-        nobody_held_out: Why the candidate has no scores, for the reason.
+        no_hold_out_reason: Why the candidate has no scores, for the reason.
         accepted: First word of the reason for a candidate that is not worse.
     """
     if candidate is None:
-        return Verdict(False, f"Kept, not in use: it is not compared, because {nobody_held_out}.")
+        return Verdict(False, f"Kept, not in use: it is not compared, because {no_hold_out_reason}.")
     measured = (
         f"On {len(candidate.cases)} scan(s) of patients that no model is trained on, "
         f"mean Dice {candidate.dice:.3f}{{}}, false positives per scan {candidate.false_positives:.1f}{{}}."

@@ -14,7 +14,7 @@ from lib.publishing.gate import Scores
 from lib.publishing.model_store import ModelStore
 
 
-def score_kept(weights: WeightsSource, cases: Sequence[dict[str, Any]], model: ModelDescription) -> Scores:
+def score_or_nan(weights: WeightsSource, cases: Sequence[dict[str, Any]], model: ModelDescription) -> Scores:
     """Return the scores as `score` does, or scores that are NaN where the network's output is not finite."""
     try:
         return score(weights, cases, model)
@@ -52,7 +52,7 @@ def score(weights: WeightsSource, cases: Sequence[dict[str, Any]], model: ModelD
 def score_serving(
     store: ModelStore, cases: Sequence[dict[str, Any]], model: ModelDescription
 ) -> tuple[str | None, Scores | None]:
-    """Return the version in use and its scores as `score_kept` gives them; neither where there is none.
+    """Return the version in use and its scores as `score_or_nan` gives them; neither where there is none.
 
     Args:
         store: Of the versions.
@@ -63,4 +63,4 @@ def score_serving(
     if version is None or not cases:
         return version, None
     serving, content = store.read_serving()
-    return serving.version, score_kept(WeightsContent(content, str(serving.version)), cases, model)
+    return serving.version, score_or_nan(WeightsContent(content, str(serving.version)), cases, model)

@@ -13,7 +13,7 @@ from lib.processes.priority import start_shared_threads
 from lib.publishing import ModelStore
 from lib.publishing.adoption import missing_versions
 from lib.server.log_rules import apply_log_rules
-from lib.server.process_folders import use_safe_folders
+from lib.server.working_directory import use_safe_directories
 from lib.settings import APP_DIR, Settings
 from lib.storage.atomic import remove_leftovers
 
@@ -35,7 +35,7 @@ def prepare_server(settings: Settings, models: ModelStore) -> None:
     models.recover()
     _warn_about_former_versions(settings, models)
     apply_log_rules()
-    use_safe_folders(APP_DIR, settings.temporary_dir)
+    use_safe_directories(APP_DIR, settings.temporary_dir)
     logger.info("Studies: %s", settings.studies)
     logger.info("Workspace (labels, segs and models are precious, cache is not): %s", settings.workspace)
 

@@ -52,7 +52,7 @@ class UnfinishedRun:
         self._lock = FileLock(path.with_suffix(".lock"))
 
     @contextmanager
-    def noted(self, run: Run) -> Iterator[None]:
+    def recorded(self, run: Run) -> Iterator[None]:
         """Keep the record while the block runs; at its end, even after an error, remove it and the folder of the run.
 
         Raises:

@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 
 from lib.server.access.bodies import LimitedBody, Receive, Send
-from lib.server.error_answers import add_error_answers
+from lib.server.error_responses import add_error_responses
 from tools.support.processes import free_port
 from tools.support.waiting import wait_for
 
@@ -19,7 +19,7 @@ def served(router: APIRouter, limit: int | None = None) -> Iterator[str]:
     """Serve a router, with the error answers of the app and a limit on bodies in bytes; yields its address."""
     app = FastAPI(redirect_slashes=False)  # the whole app has a route for all the rest
     app.include_router(router)
-    add_error_answers(app)
+    add_error_responses(app)
 
     async def limited(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         bounded = limit is not None and scope["type"] == "http"

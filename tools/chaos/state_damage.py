@@ -57,17 +57,17 @@ def damage_state(sandbox: Sandbox, rng: np.random.Generator) -> list[Damaged]:
     return done
 
 
-def problems_of_damage(sandbox: Sandbox, damaged: list[Damaged], told: Collection[str]) -> Iterator[str]:
+def unreported_damage(sandbox: Sandbox, damaged: list[Damaged], reported: Collection[str]) -> Iterator[str]:
     """Yield the damaged labels that the server did not report.
 
     Args:
         sandbox: Of the server.
         damaged: What was damaged before its start.
-        told: The files that the server names; of labels those in use.
+        reported: The files that the server names; of labels those in use.
     """
     labels = LabelStore(sandbox.workspace / "labels")
     in_use, all_of_them = ({one.path for one in labels.damage(former=former)} for former in (False, True))
-    yield from (f"{path} is damaged and the server does not name it" for path in in_use if str(path) not in told)
+    yield from (f"{path} is damaged and the server does not name it" for path in in_use if str(path) not in reported)
     for one in damaged:
         if one.is_label and one.path not in all_of_them:
             yield f"{one.path} was damaged ({one.kind}) and nobody noticed"

@@ -34,7 +34,7 @@ _FOREIGN_PAGES = (
 )
 
 
-def of_somebody_else(exchange: Exchange, rng: np.random.Generator) -> Exchange:
+def as_foreign_request(exchange: Exchange, rng: np.random.Generator) -> Exchange:
     """Return the request for a name that is not the server's, or as a page of another site sends it."""
     if rng.random() < 0.5:
         return replace(exchange, host=one_of(rng, _FOREIGN_HOSTS), forbidden=True)

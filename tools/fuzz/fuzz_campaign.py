@@ -46,13 +46,13 @@ class FuzzCampaign:
     Args:
         folder: For everything; ``summary.json`` and ``failures.json`` are the result.
         cases: Numbers of the cases.
-        tell: Called with a sentence after each failure and every hundred cases.
+        report: Called with a sentence after each failure and every hundred cases.
     """
 
-    def __init__(self, folder: Path, cases: Iterable[int], tell: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, cases: Iterable[int], report: Callable[[str], None]) -> None:
         self._sandbox = Sandbox.build(folder)
         self._cases = list(cases)
-        self._tell = tell
+        self._report = report
         slices = [RawDicom.read(path) for path in sorted((folder / "studies" / "CHAOS-1").glob("*.dcm"))]
         self._template = slices[:4]
         self._image_uid = self._sandbox.images[0]
@@ -102,7 +102,7 @@ class FuzzCampaign:
         if of_kind["dicom"]:
             self._dicom(of_kind["dicom"])
         self._done.update({kind: len(found) for kind, found in of_kind.items()})
-        self._tell(f"{self._done.total()} of {len(self._cases)} cases, {len(self._failures)} failures")
+        self._report(f"{self._done.total()} of {len(self._cases)} cases, {len(self._failures)} failures")
         self._write_summary()
 
     def _api_requests(self, case: int) -> list[Exchange]:
@@ -157,7 +157,7 @@ class FuzzCampaign:
 
     def _fail(self, case: int, problem: str) -> None:
         self._failures.append({"case": case, "kind": kind_of(case), "problem": problem.strip()})
-        self._tell(f"FAILURE case {case} ({kind_of(case)}): {problem.strip()[:500]}")
+        self._report(f"FAILURE case {case} ({kind_of(case)}): {problem.strip()[:500]}")
 
     def _dicom(self, cases: Sequence[int]) -> None:
         """Put series of all cases into the folder at once, wait until they are indexed, and request each."""

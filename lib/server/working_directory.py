@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 
-def use_safe_folders(app_dir: Path, temporary: Path) -> None:
+def use_safe_directories(app_dir: Path, temporary: Path) -> None:
     """Leave the folder that the server was started in, and keep temporary files out of /tmp.
 
     The training process imports modules from the current folder first, as every ``python -m`` does: an ``xml.py`` in a

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _CLIENT_ERRORS = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
 
 
-def add_error_answers(server: FastAPI) -> None:
+def add_error_responses(server: FastAPI) -> None:
     """Let ``server`` answer every error by this module."""
     server.add_exception_handler(UserError, _answer_user_error)
     server.add_exception_handler(HTTPException, answer_http_error)

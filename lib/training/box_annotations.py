@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def unmarked_slices(series_folder: Path, sop_uids: Sequence[str]) -> frozenset[int]:
+def slices_with_boxes(series_folder: Path, sop_uids: Sequence[str]) -> frozenset[int]:
     """Return the slices that must not be used as free of tumour.
 
     Lung-PET-CT-Dx has a folder ``Annotation`` beside its series, with an XML file for each slice on which somebody

@@ -22,7 +22,7 @@ _WEIGHTS_FILE = "model.pt"
 _RETRY_SECONDS = 30  # after an I/O error, which may be transient
 
 
-class KeptVersions:
+class VersionFiles:
     """Folders ``<id>/`` with weights and manifest, and the shipped weights as version ``pretrained``.
 
     Args:
