@@ -50,7 +50,7 @@ class InitialLabels(Worker):
         self._unmatched: dict[str, frozenset[str]] = {}  # images of the study when an object referred to none of them
 
     def run_once(self) -> None:
-        """Make labels of all that is new, whenever the catalog was refreshed."""
+        """Make labels of all new objects."""
         self.look_now()
 
     def look_now(self) -> None:

@@ -47,7 +47,7 @@ class HoldOut:
         Args:
             labelled: PatientID of every labelled case.
             trained_on: Patients that a model was trained on.
-            held_before: Patients that a version was compared on; they stay held out.
+            held_before: Patients that a version was compared on; they remain in the hold-out.
         """
         everyone = set(labelled)
         noted = self._file.read() or set()

@@ -104,7 +104,7 @@ class LungTumorTrainTask(BasicTrainTask):
         self._parent: str | None = None
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train on the labelled images of ``datastore``; see ``BasicTrainTask``. Or compare a version; see `compare`.
+        """Train on the labelled images of ``datastore`` (see ``BasicTrainTask``), or compare a version (see `compare`).
 
         Raises:
             UserError: A value of the request is invalid, or the training diverged.
@@ -264,8 +264,8 @@ class LungTumorTrainTask(BasicTrainTask):
     def _no_hold_out_reason(self, request: dict[str, Any]) -> str:
         """Return why no patient is held out."""
         if float(request["val_split"]) <= 0:
-            return "val_split is 0, so that no patient is held out"
-        return f"fewer than {self._config['hold_out_from_patients']} patients are labelled, so that none is held out"
+            return "val_split is 0, so no patient is held out"
+        return f"fewer than {self._config['hold_out_from_patients']} patients are labelled, so none is held out"
 
     def _compare(self, request: dict[str, Any], datastore: Datastore) -> None:
         _, held_out = self._split(self.pre_process(request, datastore), wanted=True)

@@ -1,4 +1,4 @@
-"""Slices that may show a tumour which no mask of this app marks."""
+"""Bounding-box annotations, which show that a slice has tumour but are no masks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def slices_with_boxes(series_folder: Path, sop_uids: Sequence[str]) -> frozenset[int]:
-    """Return the slices that must not be used as free of tumour.
+    """Return the slices with a bounding box and their neighbours, which must not be used as free of tumour.
 
-    Lung-PET-CT-Dx has a folder ``Annotation`` beside its series, with an XML file for each slice on which somebody
-    drew a box around a tumour, named by its SOP Instance UID. These slices and their neighbours are returned.
+    Lung-PET-CT-Dx has a folder ``Annotation`` next to each series, with an XML file named by its SOP Instance UID for
+    each slice with a bounding box around a tumour.
 
     Args:
         series_folder: DICOM folder of the series.
