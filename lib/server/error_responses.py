@@ -1,4 +1,4 @@
-"""How the server answers a request that failed: a status and one sentence."""
+"""Error responses of the server: a status and one sentence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CLIENT_ERRORS = (MONAILabelError.INVALID_INPUT, MONAILabelError.APP_INIT_ERROR)
 
 
 def add_error_responses(server: FastAPI) -> None:
-    """Let ``server`` answer every error by this module."""
+    """Register the exception handlers of this module at ``server``."""
     server.add_exception_handler(UserError, _answer_user_error)
     server.add_exception_handler(HTTPException, answer_http_error)
     server.add_exception_handler(RequestValidationError, _answer_invalid)
@@ -42,8 +42,8 @@ async def _answer_user_error(request: Request, error: Any) -> JSONResponse:
 
 
 async def answer_http_error(request: Request, error: Any) -> Response:
-    """Answer a refusal of Starlette or MONAI Label; one without a text gets a sentence."""
-    if isinstance(error.__cause__, OSError):  # while a body was kept on disk
+    """Return the response for an HTTPException; one without a text gets a sentence."""
+    if isinstance(error.__cause__, OSError):  # while a body was spooled to disk
         return await _answer_os_error(request, error.__cause__)
     if error.status_code in (404, 405) and error.detail == HTTPStatus(error.status_code).phrase:
         what = request.url.path if error.status_code == 404 else f"{request.method} {request.url.path}"
@@ -52,7 +52,7 @@ async def answer_http_error(request: Request, error: Any) -> Response:
 
 
 async def _answer_invalid(request: Request, error: Any) -> JSONResponse:
-    """Answer without the input, which FastAPI would repeat; it is not always JSON."""
+    """Return the response for invalid parameters, without their values: FastAPI's repeats them, JSON or not."""
     errors = [{name: one[name] for name in ("loc", "msg", "type")} for one in error.errors()]
     return JSONResponse({"detail": finite(errors)}, status_code=422)
 
@@ -69,7 +69,7 @@ async def _answer_monailabel_error(request: Request, error: Any) -> JSONResponse
 
 
 async def _answer_pacs_unreachable(request: Request, error: Any) -> JSONResponse:
-    detail = f"The PACS did not answer ({type(error).__name__}). Try again when it runs and can be reached from here."
+    detail = f"The PACS did not respond ({type(error).__name__}). Try again when it is running and reachable."
     return await _answer_user_error(request, UserError(detail, HTTPStatus.SERVICE_UNAVAILABLE))
 
 
@@ -78,12 +78,12 @@ async def _answer_os_error(request: Request, error: Any) -> JSONResponse:
         return await _answer_unexpected(request, error)
     logger.error("%s %s: %s", request.method, request.url.path, error)
     detail = (
-        f"The server's disk takes no more ({error.strerror}), so nothing was stored. Make room there and try again."
+        f"Nothing was stored: the server cannot write to its disk ({error.strerror}). Free some space and try again."
     )
     return JSONResponse({"detail": detail}, status_code=507)
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    detail = f"The server failed at this request ({type(error).__name__}). logs/app.log in the workspace says where."
+    detail = f"The server failed at this request ({type(error).__name__}). See logs/app.log in the workspace."
     return JSONResponse({"detail": detail}, status_code=500)

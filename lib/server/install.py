@@ -1,4 +1,4 @@
-"""Putting this app's routes, error answers and rules into MONAI Label's running server."""
+"""Installation of this app's routes, error responses and access rules into MONAI Label's running server."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from lib.server.viewer_routes import viewer_router
 
 
 def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: AccessRules) -> None:
-    """Change MONAI Label's server into this app's.
+    """Replace routes, error responses and middleware of MONAI Label's server.
 
-    MONAI Label has no hook for it; its ``--uvicorn_app`` works only with PYTHONPATH set by the user.
+    MONAI Label has no hook for this; its ``--uvicorn_app`` works only if the user sets PYTHONPATH.
 
     Args:
         server: MONAI Label's FastAPI application.
         app: This app.
-        dicomweb: Answers ``/proxy/dicom``.
-        access: Who may call what.
+        dicomweb: Routes of ``/proxy/dicom``.
+        access: Access rules.
     """
     routers = (
         infer_router(app),

@@ -1,4 +1,4 @@
-"""DICOMweb under ``/proxy/dicom`` for a PACS: what OHIF asks is passed on to it."""
+"""DICOMweb routes under ``/proxy/dicom`` for a PACS, to which requests are forwarded."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _DICOM_JSON = "application/dicom+json"
 def pacs_router(
     url: str, uploads: Path, *, writable: bool, login: Login | None = None, hidden: PacsFilter | None = None
 ) -> APIRouter:
-    """Return the routes that pass on what viewers ask of a PACS.
+    """Return the routes that forward requests of viewers to a PACS.
 
     Args:
         url: DICOMweb root of the PACS.
-        uploads: Where the bodies of STOW-RS requests are kept meanwhile.
-        writable: Whether STOW-RS requests are passed on (``store_in_pacs``).
-        login: User and password, where they are not in MONAI Label's settings.
-        hidden: What is not passed on.
+        uploads: Folder for the bodies of STOW-RS requests.
+        writable: Whether STOW-RS requests are forwarded (``store_in_pacs``).
+        login: User and password; None for those of MONAI Label's settings.
+        hidden: Filter of the responses.
     """
     proxy = PacsProxy(url, login)
     router = APIRouter(
@@ -59,7 +59,7 @@ def pacs_router(
         asked = _checked(proxy, request)
         if not writable:
             raise UserError(
-                "This server does not write to the PACS. Whoever runs it may allow so with --conf store_in_pacs true.",
+                "This server does not write to the PACS. To allow it, start the server with --conf store_in_pacs true.",
                 HTTPStatus.FORBIDDEN,
             )
         async with received_instances(request, uploads) as received:

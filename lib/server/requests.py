@@ -84,7 +84,7 @@ def uploaded_volume(upload: UploadFile, folder: Path) -> Iterator[Path]:
 
 
 def is_file_below(path: Path, folders: Iterable[Path]) -> bool:
-    """Return whether a file exists below one of these folders, links resolved."""
+    """Return whether a file exists below one of these folders, after resolving links."""
     return path.exists() and any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 

@@ -1,4 +1,4 @@
-"""The folders that the server's process works in: none that a stranger may have prepared."""
+"""Working directory and temporary directory of the server process, neither of which others can write to."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def use_safe_directories(app_dir: Path, temporary: Path) -> None:
-    """Leave the folder that the server was started in, and keep temporary files out of /tmp.
+    """Change the working directory to ``app_dir``, and the directory for temporary files to ``temporary``.
 
-    The training process imports modules from the current folder first, as every ``python -m`` does: an ``xml.py`` in a
-    folder of downloads would run. And /tmp may be memory, in which an uploaded image has no place.
+    The training process imports modules from the working directory first, like every ``python -m``: an ``xml.py`` in a
+    download folder would be executed. And /tmp may be in memory, where an uploaded image does not fit.
 
     Args:
-        app_dir: This app; every other path, those of the tasks' processes too, is absolute by now.
+        app_dir: Folder of this app. All other paths, including those of task processes, must be absolute.
         temporary: New or existing folder.
     """
     os.chdir(app_dir)

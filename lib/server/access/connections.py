@@ -83,7 +83,7 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
             self.watch_head()
 
         def on_response_complete(self) -> None:
-            """Start waiting for the next request, which may have arrived in part."""
+            """Start waiting for the next request, part of which may have arrived already."""
             super().on_response_complete()
             if not self.transport.is_closing():
                 self.watch_head()
