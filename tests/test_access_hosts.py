@@ -94,7 +94,7 @@ def test_listening_beyond_this_machine_is_refused_unless_allowed(hosts, local):
     with pytest.raises(UserError, match=r"without a login.*--host 127\.0\.0\.1.*--conf allow_network true"):
         check_start(listening, RULES, login_by_keycloak=False)
     check_start(listening, {**RULES, "allow_network": True}, login_by_keycloak=False)
-    assert "can read and change everything" in open_network_warning(listening)
+    assert "can read and change all images" in open_network_warning(listening)
 
 
 def test_the_address_that_is_told_is_the_true_one():

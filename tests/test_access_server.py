@@ -78,7 +78,7 @@ def test_a_start_for_the_network_without_a_login_is_refused(start, tmp_path):
 def test_a_server_for_the_network_says_so(server):
     """S5: at the start and on the status page."""
     port = server.url.rpartition(":")[2]
-    warning = f"Everybody who can reach http://{socket.gethostname()}:{port} can read and change everything here"
+    warning = f"Everybody who can reach http://{socket.gethostname()}:{port} can read and change all images"
     assert f"WARNING: {warning}" in server.log_text()
     assert requests.get(f"{server.url}/status/data").json()["network"].startswith(warning)
     assert 'id="network"' in requests.get(f"{server.url}/status").text

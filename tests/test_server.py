@@ -75,7 +75,7 @@ def test_a_full_disk_is_not_blamed_on_the_series(server, phantom_studies):
     finally:
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
     assert response.status_code == 507
-    assert "disk takes no more" in detail(response)
+    assert "cannot write to its disk" in detail(response)
 
 
 def test_without_labels_training_is_refused(start_server, phantom_studies):

@@ -227,7 +227,7 @@ def test_a_regular_series_has_no_problem(tmp_path):
         (lambda h: h[:2], "2 slice(s)"),
         (lambda h: h[:4] + h[8:], "gaps from 2.50 to 12.50 mm where most are 2.50 mm, the largest between the slices"),
         (lambda h: h[:1] + h[5:6] + h[6:], "up to 10 mm are bridged"),
-        (lambda h: [*h, h[0]], "several slices at one position"),
+        (lambda h: [*h, h[0]], "several different slices at the same position"),
         (lambda h: [with_value(h[0], "00280010", "US", 8), *h[1:]], "different image heights: 16 (11 slices), 8 (1"),
         (lambda h: [with_value(h[0], "00080008", "CS", "ORIGINAL", "PRIMARY", "LOCALIZER"), *h], "scout"),
         (lambda h: [with_value(x, "00080008", "CS", "DERIVED", "SECONDARY", "MPR") for x in h], "from another series"),

@@ -135,7 +135,7 @@ def test_a_failed_inference_does_not_stop_the_queue(app, url):
     app.error = OSError(28, "No space left on device")
     answer = infer(url, "1")
     assert answer.status_code == 507
-    assert "disk takes no more" in answer.json()["detail"]
+    assert "cannot write to its disk" in answer.json()["detail"]
     app.error = None
     assert infer(url, "2").status_code == 200
 

@@ -243,7 +243,7 @@ def test_what_fails_is_said_and_the_mask_stays(page, start_server, studies, phan
     assert "name is missing" in ohif.submit()
     full = (100_000, resource.RLIM_INFINITY)  # bytes that a file may have: as on a disk with no room for the mask
     before = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, full)
-    assert "disk takes no more" in ohif.submit("Dr. Reader")
+    assert "cannot write to its disk" in ohif.submit("Dr. Reader")
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
     series_uid = series_of(server.url, "REVERSED")
     shutil.rmtree(folder / "REVERSED")

@@ -1,4 +1,4 @@
-"""Kill the server, start it again, and check that nothing is lost; repeatedly."""
+"""Campaign that repeatedly kills the server, restarts it, and checks that nothing is lost."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from tools.support.sandbox import GRID, Sandbox
 from tools.support.waiting import wait_for
 
 _SERVER = ("server", "group")
-_WORKLOADS = (  # with those who do it
+_WORKLOADS = (  # with the processes that may be killed
     (workloads.saving, _SERVER),
     (workloads.training, (*_SERVER, "training")),
     (workloads.publishing_a_training, (*_SERVER, "training")),
     (workloads.publishing_an_upload, _SERVER),
 )
 _NOTICE_SECONDS = 300
-_SHARE_DAMAGED = 0.4  # of the starts
+_SHARE_DAMAGED = 0.4  # share of the starts before which files are damaged
 _INTERRUPTED = "was interrupted"
 
 
 class KillCampaign:
-    """A series of kills, all on one workspace and one model folder.
+    """A series of kills on one workspace and one model folder.
 
     Args:
-        folder: For everything; ``summary.json`` is the result.
-        kills: How many.
-        seed: Of the order, the victims and the delays.
+        folder: Folder for all files; ``summary.json`` is the result.
+        kills: Number of kills.
+        seed: Random seed of order, victims and delays.
         report: Called with a sentence after each kill.
     """
 
@@ -64,7 +64,7 @@ class KillCampaign:
         self._begun = time.monotonic()
 
     def run(self) -> dict[str, Any]:
-        """Kill until the count is reached or an invariant is violated; return the summary."""
+        """Run until the number of kills is reached or an invariant is violated; return the summary."""
         try:
             self._run()
         except (AssertionError, RuntimeError, TimeoutError, requests.RequestException) as error:
@@ -150,7 +150,7 @@ class KillCampaign:
         )
         self._versions = versions
         if serving not in {PRETRAINED, *versions}:
-            yield f"the model in use is {serving}, which is none"
+            yield f"the model in use is {serving}, which does not exist"
         if last and serving != last.serving and serving not in new:
             yield f"{last.serving} was in use, now {serving} is"
         if last and last.interrupted:
@@ -205,5 +205,5 @@ class KillCampaign:
 def _loads(weights: Path) -> bool:
     try:
         return bool(torch.load(weights, weights_only=True, map_location="cpu"))
-    except Exception:  # torch raises whatever a broken file makes of it
+    except Exception:  # torch raises many types on broken files
         return False

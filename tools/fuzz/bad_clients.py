@@ -1,4 +1,4 @@
-"""Requests as badly behaved clients send them."""
+"""Malformed requests, as sent by badly behaved clients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TYPES = (
 
 
 def as_a_client_sends_it(exchange: Exchange, rng: np.random.Generator) -> Exchange:
-    """Return the request, often unchanged, else as a foreign page or a bad client sends it."""
+    """Return the request, mostly unchanged, otherwise as a foreign page or a badly behaved client would send it."""
     chance = rng.random()
     if chance < _FOREIGN:
         return as_foreign_request(exchange, rng)
