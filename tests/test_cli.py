@@ -43,7 +43,7 @@ def test_doctor_says_what_a_folder_holds_and_leaves_it_alone(tmp_path):
 def test_doctor_is_not_content_with_a_folder_without_ct(tmp_path):
     assert "has no CT series that can be used" in call("doctor", tmp_path, status=1)
     assert "is neither a folder nor a URL" in call("doctor", tmp_path / "missing", status=1)
-    assert "does not answer as DICOMweb" in call("doctor", "http://127.0.0.1:9/dicom-web", status=1)
+    assert "does not respond as DICOMweb" in call("doctor", "http://127.0.0.1:9/dicom-web", status=1)
 
 
 def test_unknown_commands_are_named(tmp_path):

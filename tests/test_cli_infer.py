@@ -185,7 +185,7 @@ def test_a_pacs_that_fails_in_the_middle_is_gone_on_with(orthanc, phantom_studie
         command += ["--conf", "model_dir", str(tmp_path / "model")]
         assert main(command) == 1
         said = capsys.readouterr().out
-        assert said.count("failed, The PACS at") == len(truths) - 1 == said.count("did not answer") // 2
+        assert said.count("failed, The PACS at") == len(truths) - 1 == said.count("did not respond") // 2
         assert len(segmented) == len(list(output.glob("*.nii.gz"))) == 1
         pacs.mend()
         assert main(command) == 0
@@ -220,7 +220,7 @@ def test_what_cannot_begin_says_why(batch, capsys):
     for options, reason in (
         (("--output", batch.folder / "out"), "never written to"),
         (("--studies", batch.folder / "none"), "is neither a folder nor a URL"),
-        (("--studies", "http://127.0.0.1:9/dicom-web"), "does not answer as DICOMweb"),
+        (("--studies", "http://127.0.0.1:9/dicom-web"), "does not respond as DICOMweb"),
         (("--conf", "workspace", "w"), "writes only to --output"),
         (("--conf", "model_dir", batch.folder), "There is no trained model in use"),
     ):

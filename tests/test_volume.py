@@ -225,8 +225,8 @@ def test_a_regular_series_has_no_problem(tmp_path):
     ("change", "reason"),
     [
         (lambda h: h[:2], "2 slice(s)"),
-        (lambda h: h[:4] + h[8:], "gaps from 2.50 to 12.50 mm where most are 2.50 mm, the largest between the slices"),
-        (lambda h: h[:1] + h[5:6] + h[6:], "up to 10 mm are bridged"),
+        (lambda h: h[:4] + h[8:], "gaps from 2.50 to 12.50 mm, most of them 2.50 mm, the largest between the slices"),
+        (lambda h: h[:1] + h[5:6] + h[6:], "gaps of up to 10 mm are interpolated"),
         (lambda h: [*h, h[0]], "several different slices at the same position"),
         (lambda h: [with_value(h[0], "00280010", "US", 8), *h[1:]], "different image heights: 16 (11 slices), 8 (1"),
         (lambda h: [with_value(h[0], "00080008", "CS", "ORIGINAL", "PRIMARY", "LOCALIZER"), *h], "scout"),
@@ -243,7 +243,7 @@ def test_what_is_no_volume_is_refused_with_the_reason(tmp_path, change, reason):
 @pytest.mark.parametrize(
     ("change", "warning"),
     [
-        (lambda h: h[:2] + h[3:], "1 uneven gap(s) between slices, as of 5.00 mm where most are 2.50 mm"),
+        (lambda h: h[:2] + h[3:], "1 uneven gap(s) between slices, such as 5.00 mm instead of 2.50 mm"),
         (lambda h: h[:5], "only 5 slices"),
         (lambda h: [with_value(x, "00180050", "DS", 8) for x in h], "slices of 8.0 mm"),
         (lambda h: [{k: v for k, v in x.items() if k != "00281054"} for x in h], "Rescale Type is missing"),
@@ -269,7 +269,7 @@ def test_uneven_real_series_is_refused_with_its_gaps(shared_data):
     found = headers(sorted((shared_data / "dcm_qa_ct-ge-tilt").glob("*.dcm")))
     problem = judge_series("CT", found).problem
     assert "1.08 to 7.00 mm" in problem
-    assert "22.8 mm off their place" in problem
+    assert "displaced by up to 22.8 mm" in problem
 
 
 def test_the_even_part_of_a_real_tilted_series_lies_where_its_slices_do(shared_data):

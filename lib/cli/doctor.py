@@ -136,7 +136,7 @@ def _gpu() -> str | None:
         reason = "no NVIDIA driver (nvidia-smi is not there)"
     else:
         answer = subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False)
-        reason = "the driver does not answer: " + (answer.stderr or answer.stdout).strip().splitlines()[0]
+        reason = "the driver does not respond: " + (answer.stderr or answer.stdout).strip().splitlines()[0]
     _print_check("GPU", f"none, the CPU is used: {reason}")
     return None
 
@@ -170,7 +170,7 @@ def _studies(studies: str) -> list[str]:
         try:
             catalog.refresh()
         except Exception as error:  # any failure of the network or the PACS
-            return [f"{studies} does not answer as DICOMweb: {error}"]
+            return [f"{studies} does not respond as DICOMweb: {error}"]
         _preview_initial_labels(catalog)
     for series in sorted(catalog.all(), key=lambda s: (s.problem is not None, s.value("PatientID"))):
         about = " ".join(filter(None, (series.value("StudyDate"), series.value("SeriesDescription"))))

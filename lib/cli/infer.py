@@ -152,7 +152,7 @@ class _Batch:
         try:
             self._datastore.list_images()
         except Exception as error:  # any failure of the network or the PACS
-            raise UserError(f"{self._datastore.name()} does not answer as DICOMweb: {error}") from error
+            raise UserError(f"{self._datastore.name()} does not respond as DICOMweb: {error}") from error
         return (
             Counter(reason for _, reason in client.index.problems()) if isinstance(client, FolderClient) else Counter()
         )

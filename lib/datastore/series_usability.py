@@ -135,9 +135,9 @@ def _geometry_warnings(stack: SliceStack) -> list[str]:
         gaps = np.diff(stack.distances)
         where = max(stack.uneven_gaps, key=lambda place: abs(gaps[place] - stack.typical_gap))
         warnings.append(
-            f"{len(stack.uneven_gaps)} uneven gap(s) between slices, as of {gaps[where]:.2f} mm where most are "
-            f"{stack.typical_gap:.2f} mm, {stack.describe_gap(where)}: bridged for the model; viewers stack the slices "
-            f"evenly, up to {stack.displacement_mm:.1f} mm off their place"
+            f"{len(stack.uneven_gaps)} uneven gap(s) between slices, such as {gaps[where]:.2f} mm instead of "
+            f"{stack.typical_gap:.2f} mm, {stack.describe_gap(where)}: interpolated for the model; viewers stack the "
+            f"slices evenly, displaced by up to {stack.displacement_mm:.1f} mm"
         )
     if stack.tilt_degrees:
         warnings.append(

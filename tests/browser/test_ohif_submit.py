@@ -259,6 +259,6 @@ def test_what_fails_is_said_and_the_mask_stays(page, start_server, studies, phan
     server.process.kill()
     assert "interrupted" in ohif.message()
     for button in ("next", "train", "attention", "submit"):
-        assert "does not answer" in ohif.press(button)
+        assert "does not respond" in ohif.press(button)
     assert same(ohif.labelmap(), painted)
     assert "not submitted" in page.locator('[data-part="volume"]').inner_text()

@@ -39,7 +39,7 @@ test('an answer that is not from the server is shown with its status', async () 
   await assert.rejects(fetchStored('1'), { message: /HTTP 422/ });
 });
 
-test('a server that does not answer is one sentence', async () => {
+test('a server that does not respond is one sentence', async () => {
   globalThis.fetch = () => Promise.reject(new TypeError('network'));
   await assert.rejects(fetchStored('1'), { message: /Your mask is still here/ });
 });

@@ -43,7 +43,7 @@ def monailabel_server(
 
     Raises:
         RuntimeError: The server ended before it answered.
-        TimeoutError: The server did not answer in ``timeout`` seconds.
+        TimeoutError: The server did not respond in ``timeout`` seconds.
     """
     port = free_port()
     command = [*launcher, "start_server", "--app", str(APP_DIR), "--studies", str(studies)]

@@ -84,7 +84,7 @@ def _wait_until_ready(server: ServerProcess, url: str, auth: tuple[str, str] | N
             if requests.get(url, auth=auth, timeout=5).status_code == 200:
                 return
         time.sleep(0.2)
-    raise TimeoutError(f"{url} did not answer 200 in {timeout:.0f} s:\n{server.log_text()[-4000:]}")
+    raise TimeoutError(f"{url} did not respond 200 in {timeout:.0f} s:\n{server.log_text()[-4000:]}")
 
 
 def kill_tree(process: subprocess.Popen) -> None:

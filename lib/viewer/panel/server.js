@@ -49,7 +49,7 @@ async function request(path, options) {
   try {
     response = await fetch(path, options);
   } catch {
-    throw new Error('The server does not answer. Your mask is still here; try again when the server is back.');
+    throw new Error('The server does not respond. Your mask is still here; try again when the server is back.');
   }
   if (!response.ok) throw new Error(sentence(await response.text(), response.status));
   return response;
@@ -205,6 +205,6 @@ export function watchInference(started, ended) {
  * @returns {string}
  */
 function problemOf(xhr) {
-  if (!xhr.status) return 'The run was interrupted, or the server does not answer.';
+  if (!xhr.status) return 'The run was interrupted, or the server does not respond.';
   return sentence(new TextDecoder().decode(xhr.response), xhr.status);
 }
