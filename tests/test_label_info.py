@@ -99,7 +99,7 @@ def test_c4_records_of_before_do_not_break_what_reads_them(labelled, changes):
     SegStorage(datastore, exports, to_pacs=False).store_missing()
     assert "sop_instance_uid" in datastore.labels.latest(image, "final").dicom_seg
     assert exports.lesions(record)[0]["algorithm_type"] == "SEMIAUTOMATIC"
-    InitialLabels(datastore, datastore._settings.info["imports"]).look_now()
+    InitialLabels(datastore, datastore._settings.info["imports"]).read_new_objects()
 
 
 def test_a_record_without_a_model_is_manual():

@@ -10,8 +10,8 @@ from lib.datastore.series_datastore import SeriesDatastore
 from lib.exports.dicom_seg import segmentation
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
+from lib.initial_labels.annotation_objects import AnnotationObjects
 from lib.initial_labels.initial_labels import InitialLabels
-from lib.initial_labels.marked_objects import MarkedObjects
 from lib.settings import Settings, load_info
 from tests.support.counting_pacs import GRID, CountingPacs, ct
 from tests.support.stow import instance
@@ -46,7 +46,7 @@ def test_a_settled_series_costs_no_request(pacs, datastore, tmp_path):
     def look() -> Counter[str]:
         pacs.asked.clear()
         datastore.catalog.refresh()
-        labels.look_now()
+        labels.read_new_objects()
         return pacs.asked.copy()
 
     datastore._listed = True
@@ -74,7 +74,7 @@ def test_a_pacs_that_tells_no_number_of_instances_is_asked_now_and_then(pacs, da
     ct(pacs, tmp_path)
     pacs.datasets += [instance("seg") for _ in range(5)]
     now = 0.0
-    objects = MarkedObjects(pacs, clock=lambda: now)
+    objects = AnnotationObjects(pacs, clock=lambda: now)
     datastore.catalog._clock = lambda: now
     for seconds, requests_ in ((0, 6), (10, 0), (20, 0), (700, 6), (710, 0)):
         now = float(seconds)
@@ -109,6 +109,6 @@ def test_an_object_that_breaks_off_is_tried_again_and_hides_no_other(pacs, datas
     datastore._listed = True
     labels = InitialLabels(datastore, load_info()["imports"])
     for _ in range(6):
-        labels.look_now()
+        labels.read_new_objects()
     assert "initial" in datastore.labels.current(image)
     assert pacs.asked["retrieve_instance"] == 1 + 3

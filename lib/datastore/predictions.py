@@ -122,7 +122,7 @@ class PredictionStore:
         image = sitk.ReadImage(str(path))
         mask = sitk.GetArrayFromImage(image)
         if not image.HasMetaDataKey(_CHECKSUM) or image.GetMetaData(_CHECKSUM) != _checksum(mask):
-            raise ValueError(f"{path} is not what was written")
+            raise ValueError(f"{path} does not match its checksum")
         return prediction, mask
 
     def _newest_first(self, image_id: str) -> Iterator[tuple[Prediction, Path]]:

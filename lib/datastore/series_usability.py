@@ -41,7 +41,7 @@ class SeriesUsability:
     warnings: tuple[str, ...] = ()
 
 
-def judge_series(modality: str, instances: Sequence[_DicomJson]) -> SeriesUsability:
+def check_series(modality: str, instances: Sequence[_DicomJson]) -> SeriesUsability:
     """Check a series by its headers.
 
     Args:
@@ -64,7 +64,7 @@ def judge_series(modality: str, instances: Sequence[_DicomJson]) -> SeriesUsabil
     return SeriesUsability(warnings=(*_geometry_warnings(stack), *_scan_warnings(slices, stack.typical_gap)))
 
 
-def judge_image_file(image: ImageFile) -> SeriesUsability:
+def check_image_file(image: ImageFile) -> SeriesUsability:
     """Check a NIfTI, NRRD or MetaImage file by its header."""
     if image.size[2] < MIN_SLICES:
         return SeriesUsability(f"{image.size[2]} slice(s); at least {MIN_SLICES} are needed for a volume")

@@ -12,7 +12,7 @@ _DicomJson = dict[str, dict[str, Any]]
 
 
 class _Catalog(Protocol):
-    def unclear(self) -> Mapping[str, str]: ...
+    def ambiguous(self) -> Mapping[str, str]: ...
 
     def all(self) -> Sequence[Any]: ...
 
@@ -22,7 +22,7 @@ class PacsFilter:
 
     Args:
         client: Client of the PACS.
-        catalog: Catalog of its series; ``unclear`` are those whose patient or images are ambiguous.
+        catalog: Catalog of its series; ``ambiguous`` are those whose patient or images are ambiguous.
     """
 
     def __init__(self, client: object, catalog: _Catalog) -> None:
@@ -30,21 +30,23 @@ class PacsFilter:
         self._catalog = catalog
 
     def hidden_studies(self) -> dict[str, str]:
-        """Return the reason for each hidden study: all its series are unclear, as if it mixes patients."""
-        unclear = self._catalog.unclear()
-        if not unclear:
+        """Return the studies that are hidden because all their series are ambiguous, with the reason."""
+        ambiguous = self._catalog.ambiguous()
+        if not ambiguous:
             return {}
         series = self._catalog.all()
-        clear = {one.study_uid for one in series if one.uid not in unclear}
-        return {one.study_uid: unclear[one.uid] for one in series if one.uid in unclear and one.study_uid not in clear}
+        clear = {one.study_uid for one in series if one.uid not in ambiguous}
+        return {
+            one.study_uid: ambiguous[one.uid] for one in series if one.uid in ambiguous and one.study_uid not in clear
+        }
 
     def hides_anything(self) -> bool:
         """Return whether anything is hidden."""
-        return bool(self._catalog.unclear() or self._hidden_instances())
+        return bool(self._catalog.ambiguous() or self._hidden_instances())
 
     def visible(self, items: list[_DicomJson]) -> list[_DicomJson]:
         """Return the visible items of a response in DICOM JSON."""
-        studies, series, instances = self.hidden_studies(), self._catalog.unclear(), self._hidden_instances()
+        studies, series, instances = self.hidden_studies(), self._catalog.ambiguous(), self._hidden_instances()
         return [
             item
             for item in items

@@ -58,7 +58,7 @@ class LabelExports:
         """Return the columns of a lesion table that identify the label, and its lesions.
 
         Raises:
-            UserError: The image is gone or has changed.
+            UserError: The image no longer exists or has changed.
         """
         series = self._datastore.series(record.image_id)
         about = {

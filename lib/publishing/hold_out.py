@@ -16,7 +16,7 @@ def share_of(name: str) -> float:
 
 
 def patient_of(case: dict[str, Any]) -> str:
-    """Return the patient of a labelled case; without PatientID, the image counts as a patient of its own."""
+    """Return the patient of a labelled case; an image without PatientID counts as a separate patient."""
     return case.get("patient_id") or case.get("image_id") or case["image"]
 
 

@@ -215,7 +215,7 @@ class ModelStore:
         return version
 
     def write_verdict(self, version: str, verdict: dict[str, Any]) -> None:
-        """Write the verdict of a later comparison beside the manifest, which is not modified."""
+        """Write the verdict of a later comparison next to the manifest, which is not modified."""
         manifest.verdict_file(self.weights(version).parent).write(verdict)
 
     def adopt(self, weights: Path, origin: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ class VersionFiles:
 
     Args:
         folder: Folder of the versions.
-        shipped: The shipped weights, verified against ``<name>.sha256`` beside them, in the format of ``sha256sum``.
+        shipped: The shipped weights, verified against ``<name>.sha256`` in the same folder, in ``sha256sum`` format.
     """
 
     def __init__(self, folder: Path, shipped: Path) -> None:

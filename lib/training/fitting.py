@@ -1,4 +1,4 @@
-"""Offline training on patches: seeded and resumable, with a manifest beside the weights of each run."""
+"""Offline training on patches: seeded and resumable, with a manifest next to the weights of each run."""
 
 import copy
 import hashlib

@@ -101,7 +101,7 @@ class KillCampaign:
         return damaged
 
     def _look_at(self, server: ServerProcess, damaged: list[Damaged]) -> None:
-        """Check that the server reports what was damaged, then restore the labels as from a backup."""
+        """Check that the server reports the damaged files, then restore the labels as from a backup."""
         if damaged:
             reported = requests.get(f"{server.url}/status/data", timeout=600).json()["damaged"]
             for problem in unreported_damage(self._sandbox, damaged, {one["file"] for one in reported}):
@@ -143,7 +143,9 @@ class KillCampaign:
         versions = self._sandbox.versions()
         new = versions.keys() - self._versions.keys()
         yield from (
-            f"version {name} is gone or changed" for name, file in self._versions.items() if versions.get(name) != file
+            f"version {name} is missing or changed"
+            for name, file in self._versions.items()
+            if versions.get(name) != file
         )
         yield from (
             f"version {name} cannot be loaded" for name in new if not _loads(self._sandbox.models.weights(name))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 _MOST_BYTES = 64 << 20  # of a response; the rest is not read
-_HONEST = (503, 504)  # returned on purpose when overloaded
+_OVERLOADED = (503, 504)  # returned on purpose when overloaded
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TRACEBACK = b"Traceback (most recent call last)"
 
@@ -105,7 +105,7 @@ def problem_of(exchange: Exchange, answer: Answer) -> str | None:
     """Return what is wrong with a response; None if it is acceptable."""
     if answer.status == 0 and not (exchange.is_broken_off or exchange.is_no_http):
         return f"{exchange}: no answer"
-    if answer.status >= 500 and answer.status not in _HONEST:
+    if answer.status >= 500 and answer.status not in _OVERLOADED:
         return f"{exchange}: {answer.status} {answer.body[:300]!r}"
     if exchange.forbidden and not 400 <= answer.status < 500 and not exchange.is_broken_off:
         return f"{exchange}: {answer.status}, but it must be refused ({exchange.host}, {dict(exchange.headers)})"

@@ -234,13 +234,13 @@ class FuzzCampaign:
         ]
 
     def _check_good_series(self, cases: Sequence[int]) -> None:
-        """Check that the valid series is still listed and its volume unchanged."""
+        """Check that the valid series is still listed, and its volume unchanged."""
         answer = self._ask(Exchange("GET", "/status/data"))
         listed = {case["series"] for case in answer.json()["cases"]} if answer.status == 200 else set()
         if not set(self._sandbox.images) <= listed:
-            self._fail(cases[0], f"a good series is no longer listed beside cases {[*cases]}")
+            self._fail(cases[0], f"the valid series is no longer listed after cases {[*cases]}")
         if self._ask(Exchange("GET", f"/datastore/image?image={self._image_uid}")).body != self._good_volume:
-            self._fail(cases[0], f"the volume of a good series is not what it was beside cases {[*cases]}")
+            self._fail(cases[0], f"the volume of the valid series changed after cases {[*cases]}")
 
     def _write_summary(self) -> dict[str, Any]:
         summary = {

@@ -59,7 +59,7 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
         """Protocol of one connection."""
 
         refused = False
-        waiting_since: float | None = None  # for the head of a request
+        waiting_since: float | None = None  # for the headers of a request
         head_timer: asyncio.TimerHandle | None = None
         unread_timer: asyncio.TimerHandle | None = None
 
