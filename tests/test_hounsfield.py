@@ -139,10 +139,10 @@ def test_decimal_commas_in_functional_groups_are_read_as_points(tmp_path):
 @pytest.mark.parametrize(
     ("keyword", "text", "reason"),
     [
-        ("ImagePositionPatient", "12;5\\0\\0", "Image Position (Patient) is no number: '12;5'"),
-        ("PixelSpacing", "0.8mm\\0.7mm", "Pixel Spacing is no number: '0.8mm'"),
-        ("RescaleSlope", "one", "Rescale Slope is no number: 'one'"),
-        ("RescaleIntercept", "-1,024,0", "Rescale Intercept is no number: '-1,024,0'"),
+        ("ImagePositionPatient", "12;5\\0\\0", "Image Position (Patient) is not a number: '12;5'"),
+        ("PixelSpacing", "0.8mm\\0.7mm", "Pixel Spacing is not a number: '0.8mm'"),
+        ("RescaleSlope", "one", "Rescale Slope is not a number: 'one'"),
+        ("RescaleIntercept", "-1,024,0", "Rescale Intercept is not a number: '-1,024,0'"),
     ],
 )
 def test_what_is_no_number_is_named_with_its_element(tmp_path, keyword, text, reason):

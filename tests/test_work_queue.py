@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 
 from lib.server.attention_routes import attention_router
-from lib.server.error_responses import add_error_responses, answer_http_error
+from lib.server.error_responses import add_error_responses, handle_http_error
 from lib.server.infer_routes import infer_router
 from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
@@ -182,5 +182,5 @@ def test_the_order_is_that_of_the_requests():
 
 def test_whoever_left_the_queue_is_no_error():
     """C13: 499 is no status that http.HTTPStatus knows."""
-    answer = asyncio.run(answer_http_error(SimpleNamespace(), HTTPException(499, "gone")))
+    answer = asyncio.run(handle_http_error(SimpleNamespace(), HTTPException(499, "gone")))
     assert answer.status_code == 499

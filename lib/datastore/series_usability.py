@@ -113,7 +113,7 @@ def _no_stack(instances: Sequence[_DicomJson]) -> str | None:
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         unreadable = {text for one in slices for text in _get(one, keyword)[:1] if text and _parsed(text) is None}
         if unreadable:
-            return f"{dictionary_description(keyword)} is no number: {min(unreadable)[:40]!r}"
+            return f"{dictionary_description(keyword)} is not a number: {min(unreadable)[:40]!r}"
     if any(_number(one, "RescaleSlope") == 0 for one in slices):
         return "Rescale Slope is 0, so all values would be the same"
     return None
