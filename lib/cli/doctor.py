@@ -134,7 +134,7 @@ def _gpu() -> str | None:
     if torch.version.cuda is None:
         reason = f"PyTorch {torch.__version__} is a CPU build"
     elif not shutil.which("nvidia-smi"):
-        reason = "no NVIDIA driver (nvidia-smi is not there)"
+        reason = "no NVIDIA driver (nvidia-smi was not found)"
     else:
         answer = subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False)
         reason = "the driver does not respond: " + (answer.stderr or answer.stdout).strip().splitlines()[0]

@@ -44,4 +44,4 @@ def indexing_status(client: Any, watcher: CatalogWatcher | None) -> dict[str, An
 
 def _unreachable_sentence(path: Path, reason: str, more: int) -> str:
     others = f", nor can {more} other folders or files" if more else ""
-    return f"{path} cannot be reached: {reason}{others}. What is known of it is kept."
+    return f"{path} cannot be reached: {reason}{others}. Its index is kept."
