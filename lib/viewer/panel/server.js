@@ -120,7 +120,7 @@ export async function fetchStrategies() {
 
 /**
  * @param {string} strategy
- * @returns {Promise<Sample | {StudyInstanceUID?: undefined}>} empty when there is none
+ * @returns {Promise<Sample | {StudyInstanceUID?: undefined}>} empty if there is none
  */
 export async function fetchNextSample(strategy) {
   const asker = json({ client_id: clientId() });
@@ -172,7 +172,7 @@ function json(content) {
  *
  * @param {() => void} started
  * @param {(problem: string | null, params: InferParams | null) => void} ended with the problem or the mask's parameters
- * @returns {() => void} aborts the running requests: their masks would be put on whatever is open when they arrive
+ * @returns {() => void} aborts the running requests, whose masks would otherwise be applied to the series open at that time
  */
 export function watchInference(started, ended) {
   /** @type {Set<XMLHttpRequest>} */
