@@ -1,14 +1,14 @@
 # make run   sets everything up and serves    make run STUDIES=<DICOM folder or DICOMweb URL> HOST=… PORT=…
 # make check sets everything up, checks without running and runs the unit tests: under two minutes
 # make test  sets everything up and runs all checks and tests, with coverage   make test PYTEST="-k name --no-cov"
-# make weights DATA=<folder>   trains the shipped weights anew
+# make weights DATA=<folder>   trains the shipped weights again
 
 STUDIES ?=
 HOST    ?= 127.0.0.1
 PORT    ?= 8000
 CONF    ?=
 DATA    ?= ../shared/data
-# The first Python that fits and can make virtual environments.
+# The first supported Python that can create virtual environments.
 PYTHON  ?= $(or $(shell for p in python3 python3.12 python3.11 python3.10; do $$p -c 'import ensurepip, sys; \
 	sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done),python3)
 
@@ -49,8 +49,8 @@ doctor: .venv/installed
 docs: .venv/installed-test
 	$(BIN)/mkdocs build --strict   # with --quiet, it ignores warnings
 
-# Write requirements*.txt anew from pyproject.toml; versions stay as they are pinned, unless: make lock UPGRADE=--upgrade
-# or UPGRADE="--upgrade-package NAME".
+# Generate requirements*.txt from pyproject.toml. Pinned versions are kept, except with make lock UPGRADE=--upgrade or
+# UPGRADE="--upgrade-package NAME".
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock" $(UPGRADE) pyproject.toml
 lock: .venv/installed-test
@@ -69,7 +69,7 @@ endif
 .PHONY: check
 check test: check-js docs
 
-# Train the shipped weights anew, as model/MODEL_CARD.md tells: about 45 minutes on one CPU core, then 12.
+# Train the shipped weights again, as described in model/MODEL_CARD.md: about 45 minutes on one CPU core, then 12.
 WEIGHTS := workspace/weights
 LIDC := $(DATA)/lidc-nodules
 DX := $(DATA)/lung-pet-ct-dx-a0002
@@ -84,7 +84,7 @@ weights: .venv/installed
 		--decoys 10 --initial $(WEIGHTS)/first/model.pt \
 		--images $(LIDC)/images $(TUMOUR) --masks $(MASKS) --negatives $(LUNGS) --output $(WEIGHTS)/second
 
-# After the shipped weights were replaced: the hash that is compared whenever they are loaded.
+# Update the checksum after replacing the shipped weights; it is verified whenever they are loaded.
 weights-hash:
 	cd model && sha256sum pretrained_lung_tumor.pt > pretrained_lung_tumor.pt.sha256
 

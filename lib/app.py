@@ -1,4 +1,4 @@
-"""The MONAI Label app: the model, strategies, routes and background threads that it offers over a datastore."""
+"""The MONAI Label app: model, strategies, routes and background threads over a datastore."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 
-from lib.activelearning import Last, Leases, MostUncertain, Random, Review
+from lib.activelearning import Last, Leases, Random, Review, UncertaintySampling
 from lib.activelearning.background import BackgroundScoring, YieldToUsers
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.configs.lung_tumor import LungTumor
@@ -58,13 +58,13 @@ class MyApp(MONAILabelApp):
     """The app that MONAI Label's server and its training process load.
 
     Args:
-        app_dir: This repository.
+        app_dir: Folder of this repository.
         studies: DICOM folder or DICOMweb URL.
-        conf: Pairs of ``--conf NAME VALUE``.
+        conf: The pairs of ``--conf NAME VALUE``.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
-        mask_login(studies, Path(app_dir) / "logs")  # also where the start is refused
+        mask_login(studies, Path(app_dir) / "logs")  # first, so that it also happens if the start is refused
         try:
             self.settings = Settings.from_conf(studies, conf)
             self._access = rules_at_start(self.settings.info["config"]["server"])
@@ -75,7 +75,7 @@ class MyApp(MONAILabelApp):
         with exit_on_startup_error():
             self._workspace_lock = open_workspace(self.settings)
             if is_server():
-                os.umask(0o077)  # for what MONAI Label, SQLite and the training process write
+                os.umask(0o077)  # for files written by MONAI Label, SQLite and the training process
                 move_log(self.settings.workspace)
             apply_settings(self.settings, in_server=is_server())
             self.uploads_dir.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ class MyApp(MONAILabelApp):
             self.task_config.predictor,
             self.models,
             self.settings.cache_dir / "scores",
-            at_most=choice["scored_images"],
+            max_images=choice["scored_images"],
             before_each_batch=self._yield_to_users.wait,
         )
         self._review = Review(self._scoring.disagreements)
@@ -136,18 +136,20 @@ class MyApp(MONAILabelApp):
         return {LungTumor.NAME: self.task_config.trainer()}
 
     def init_strategies(self) -> dict[str, Strategy]:
-        """How the next case is chosen."""
-        uncertain = MostUncertain("Get the sample about which the model is least certain", self._scoring.uncertainties)
+        """Return the strategies that choose the next image."""
+        uncertain = UncertaintySampling(
+            "Get the sample about which the model is least certain", self._scoring.uncertainties
+        )
         return {"random": Random(), "first": First(), "last": Last(), _UNCERTAINTY: uncertain}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
-        """Return what the strategies choose by; the server scores by itself, ``POST /scoring`` scores all at once."""
+        """Return the scoring method; the server scores in the background, ``POST /scoring`` scores all at once."""
         return {_UNCERTAINTY: self._scoring}
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the image that a strategy chooses among those that nobody else was just offered.
+        """Return the image that a strategy chooses among those without a lease of another user.
 
-        Once all are labelled, a labelled one is offered again, with ``review`` true: see `Review`.
+        Once all are labelled, a labelled one is offered for review, with ``review`` true; see `Review`.
 
         Raises:
             UserError: There is no such strategy.
@@ -161,17 +163,17 @@ class MyApp(MONAILabelApp):
         return {**chosen, "path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
 
     def uncertainties(self) -> dict[str, float]:
-        """Return the uncertainty of each scored image, 0 to 1, by which the strategy ``uncertainty`` chooses."""
+        """Return the uncertainty of each scored image in [0, 1], used by the strategy ``uncertainty``."""
         return self._scoring.uncertainties()
 
     def damage(self) -> list[Damage]:
-        """Return what is damaged of all that is stored, but for labels that newer ones have replaced."""
+        """Return the damage to all stored files except labels that newer ones have replaced."""
         return self._damage.damage()
 
     def on_init_complete(self) -> None:
-        """Put this app's routes before MONAI Label's and start the background threads; called in the server only."""
+        """Install this app's routes and start the background threads; called in the server only."""
         super().on_init_complete()
-        from monailabel.app import app as server  # the training process has no server to import
+        from monailabel.app import app as server  # not in the training process, which has no server
 
         with exit_on_startup_error():
             prepare_server(self.settings, self.models)
@@ -179,7 +181,7 @@ class MyApp(MONAILabelApp):
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
         self.segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
-        assert self._access is not None, "there are rules for whoever serves"
+        assert self._access is not None, "a server has access rules"
         install(server, self, dicomweb_router(datastore, self.settings, self.uploads_dir), self._access)
         self._start_workers()
         print_welcome(self.settings, datastore.status(), self._access.listening.url, self.network_warning)
@@ -191,11 +193,11 @@ class MyApp(MONAILabelApp):
         watcher = datastore.watch(initial_labels.wake)
         workers = (initial_labels, self.retraining, self.segs, scoring, self._damage, self.inferences)
         run_workers(watcher, workers)
-        self._damage.renew()  # hashes all that is stored: what is asked for later is compared with this
+        self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
 
     @property
     def network_warning(self) -> str | None:
-        """Warning where others can reach this server; None where they cannot."""
+        """Warning if this server is reachable from other machines; None if it is not."""
         return self._access.network_warning if self._access else None
 
     def on_save_label(self, image_id: str, label_id: str) -> None:
@@ -206,15 +208,15 @@ class MyApp(MONAILabelApp):
         self.segs.wake()
 
     def info(self) -> dict[str, Any]:
-        """Return what clients are told about this app, with the version of the model in use and its problem."""
+        """Return the description of this app for clients, with the model version in use and its problem, if any."""
         serving = self.models.serving()
         return {**super().info(), "model_version": serving.version, "model_problem": serving.problem}
 
     def infer(self, request: dict[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
-        """Segment an image of the datastore, or a file that was uploaded with the request.
+        """Segment an image of the datastore, or a file uploaded with the request.
 
         Raises:
-            UserError: The image is neither; a path of the server's disk is never read.
+            UserError: The image is neither; other paths on the server's disk are never read.
         """
         image = request.get("image")
         uploaded = self._was_uploaded(image)
@@ -222,8 +224,8 @@ class MyApp(MONAILabelApp):
             self.datastore().series(str(image))
         volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
         with self._yield_to_users.user_waiting(), volume:
-            # Some are known only once the voxels have been read, as they were just now. After the run it would be
-            # too late to ask: the series may have become unusable, which must not lose its mask.
+            # Some warnings are known only now that the voxels have been read. They are collected before the run,
+            # because the series may become unusable meanwhile, which must not lose its mask.
             warnings = () if uploaded else self.datastore().series(str(image)).warnings
             result = super().infer(request, datastore)
         result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
@@ -232,22 +234,22 @@ class MyApp(MONAILabelApp):
         return result
 
     def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return mask and attention map (eq. 6) of an image, voxel for voxel (column, row, slice), from one run."""
+        """Return mask and attention map (eq. 6) of an image, both (column, row, slice), from one inference."""
         request = {"model": LungTumor.NAME, "image": image, "attention": True, "skip_writer": True}
         data = self.infer(request)["params"]
         return np.asarray(data["pred"]), np.asarray(data[ATTENTION])
 
     def train(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Train on what is labelled.
+        """Train on the labelled images.
 
         Raises:
-            UserError: Nothing is labelled yet.
+            UserError: No image is labelled, or a value of the request is invalid.
         """
         self.check_trainable(request)
         return super().train(request)
 
     def check_trainable(self, request: Mapping[str, Any] | None = None) -> None:
-        """Raise a UserError when there is nothing to train on, or with values that cannot be used."""
+        """Raise a UserError if no image is labelled or a value of the request is invalid."""
         check_request(self.settings.info, "train", request or {})
         if not self.datastore().get_labeled_images():
             raise UserError(
@@ -286,7 +288,7 @@ class MyApp(MONAILabelApp):
 
     @property
     def uploads_dir(self) -> Path:
-        """Folder for files that are sent with a request."""
+        """Folder for files uploaded with requests."""
         return self.settings.cache_dir / "uploads"
 
     def _was_uploaded(self, image: object) -> bool:

@@ -94,7 +94,7 @@ def test_listening_on_the_network_requires_allow_network(hosts, local):
     with pytest.raises(UserError, match=r"without a login.*--host 127\.0\.0\.1.*--conf allow_network true"):
         check_start(listening, RULES, login_by_keycloak=False)
     check_start(listening, {**RULES, "allow_network": True}, login_by_keycloak=False)
-    assert "can read and change everything" in open_network_warning(listening)
+    assert "can read and change all images" in open_network_warning(listening)
 
 
 def test_reported_url_matches_the_listening_address():

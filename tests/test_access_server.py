@@ -78,7 +78,7 @@ def test_network_start_without_login_is_refused(start, tmp_path):
 def test_network_server_warns(server):
     """S5: in the log and on the status page."""
     port = server.url.rpartition(":")[2]
-    warning = f"Everybody who can reach http://{socket.gethostname()}:{port} can read and change everything here"
+    warning = f"Everybody who can reach http://{socket.gethostname()}:{port} can read and change all images"
     assert f"WARNING: {warning}" in server.log_text()
     assert requests.get(f"{server.url}/status/data").json()["network"].startswith(warning)
     assert 'id="network"' in requests.get(f"{server.url}/status").text
@@ -131,8 +131,8 @@ def test_modules_in_the_current_folder_are_not_imported(server, tmp_path):
     (tmp_path / "xml.py").write_text(PLANTED)
     code = (
         f"import sys; sys.path[0] = {str(APP_DIR)!r}\n"
-        "import subprocess; from pathlib import Path; from lib.server.process_folders import use_safe_folders\n"
-        f"use_safe_folders(Path({str(APP_DIR)!r}), Path({str(tmp_path / 'new')!r}))\n"
+        "import subprocess; from pathlib import Path; from lib.server.working_directory import use_safe_directories\n"
+        f"use_safe_directories(Path({str(APP_DIR)!r}), Path({str(tmp_path / 'new')!r}))\n"
         "subprocess.run([sys.executable, '-m', 'timeit', '-n', '1', 'import xml'], check=True)\n"
         "import tempfile; print(tempfile.mkdtemp())\n"
     )

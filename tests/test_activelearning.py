@@ -4,7 +4,7 @@ import pytest
 import torch
 from monailabel.tasks.activelearning.first import First
 
-from lib.activelearning import Last, Leases, MostUncertain, Random, Review
+from lib.activelearning import Last, Leases, Random, Review, UncertaintySampling
 from lib.activelearning.uncertainty import MEASURES, probability_maps, uncertainty
 
 
@@ -107,7 +107,7 @@ def test_labelled_image_is_not_offered_again():
 
 def test_most_uncertain_image_comes_first_and_unscored_images_last():
     scores = {"a": 0.2, "b": 0.71234, "labelled": 0.9}
-    strategy = MostUncertain("", lambda: scores)
+    strategy = UncertaintySampling("", lambda: scores)
     images = Images("a", "b", "unscored")
     assert strategy({}, images) == {"id": "b", "score": 0.7123}
     scores["unscored"] = 0.8
@@ -117,12 +117,12 @@ def test_most_uncertain_image_comes_first_and_unscored_images_last():
 
 def test_without_scores_any_image_is_offered():
     images = Images("a", "b", "c")
-    assert {MostUncertain("", dict)({}, images)["id"] for _ in range(200)} == {"a", "b", "c"}
+    assert {UncertaintySampling("", dict)({}, images)["id"] for _ in range(200)} == {"a", "b", "c"}
 
 
 def test_second_user_gets_the_second_most_uncertain_image():
     leases = Leases(60)
-    strategy = MostUncertain("", lambda: {"a": 0.1, "b": 0.9, "c": 0.5})
+    strategy = UncertaintySampling("", lambda: {"a": 0.1, "b": 0.9, "c": 0.5})
     images = Images("a", "b", "c")
     assert [leases.choose(strategy, {"client_id": user}, images)["id"] for user in ("ada", "bob", "eve")] == [*"bca"]
 

@@ -77,14 +77,14 @@ def datastore(tmp_path):
 def start(info, models, tmp_path):
     """Return ``start()``, which builds the scoring of a fresh server; ``.batches`` counts its forward passes."""
 
-    def start(at_most=10):
+    def start(max_images=10):
         batches = []
         scoring = UncertaintyScoring(
             "uncertainty",
             serving_predictor(info, models),
             models,
             tmp_path / "scores",
-            at_most=at_most,
+            max_images=max_images,
             before_each_batch=lambda: batches.append(1),
         )
         scoring.batches = batches
@@ -175,18 +175,18 @@ def test_labels_are_compared_once_every_image_is_labelled(start, datastore, tmp_
 
 
 def test_scored_images_are_limited_and_replaced_as_they_are_labelled(start, datastore):
-    scoring = start(at_most=1)
+    scoring = start(max_images=1)
     (first,) = scoring.due(datastore)
     score_all(scoring, datastore)
     assert scoring.due(datastore) == []
     datastore.label(first, "1")
     assert scoring.due(datastore) == [{"a": "b", "b": "a"}[first]]
-    assert start(at_most=0).due(datastore) == []
+    assert start(max_images=0).due(datastore) == []
 
 
 def test_without_weights_nothing_is_scored(info, datastore, tmp_path):
     none = ModelStore(tmp_path / "none")
-    scoring = UncertaintyScoring("uncertainty", serving_predictor(info, none), none, tmp_path / "scores", at_most=10)
+    scoring = UncertaintyScoring("uncertainty", serving_predictor(info, none), none, tmp_path / "scores", max_images=10)
     assert scoring.due(datastore) == []
 
 
@@ -223,7 +223,7 @@ def test_running_scoring_pauses_while_a_user_waits(info, models, datastore, tmp_
         serving_predictor(info, models),
         models,
         tmp_path / "scores",
-        at_most=10,
+        max_images=10,
         before_each_batch=yield_to_users.wait,
     )
     with yield_to_users.user_waiting():

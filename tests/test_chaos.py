@@ -11,14 +11,14 @@ from lib.datastore.label_store import LabelStore
 from lib.phantoms import write_volume
 from lib.storage.integrity import DamagedFileError
 from tools.chaos.kill_campaign import KillCampaign
-from tools.chaos.state_damage import damage_state, problems_of_damage
+from tools.chaos.state_damage import damage_state, unreported_damage
 from tools.chaos.submissions import Submissions
 from tools.support.sandbox import GRID, Sandbox
 
 
 @pytest.mark.server
 def test_six_kills_lose_nothing(tmp_path):
-    summary = KillCampaign(tmp_path / "chaos", kills=6, seed=0, tell=print).run()
+    summary = KillCampaign(tmp_path / "chaos", kills=6, seed=0, report=print).run()
     assert summary["violations"] == []
     assert summary["kills"] == 6
     assert summary["labels_accepted"] > 0
@@ -88,10 +88,10 @@ def test_detects_unreported_damage(sandbox, submissions):
     assert labels
     store = LabelStore(sandbox.workspace / "labels")
     named = {str(one.path) for one in store.damage(former=False)}
-    assert [*problems_of_damage(sandbox, damaged, named)] == []
-    assert len([*problems_of_damage(sandbox, damaged, set())]) == len(named) > 0
+    assert [*unreported_damage(sandbox, damaged, named)] == []
+    assert len([*unreported_damage(sandbox, damaged, set())]) == len(named) > 0
     for one in labels:
         one.put_back()
-    assert all("nobody noticed" in problem for problem in problems_of_damage(sandbox, damaged, named))
-    assert len([*problems_of_damage(sandbox, damaged, named)]) == len(labels)
+    assert all("nobody noticed" in problem for problem in unreported_damage(sandbox, damaged, named))
+    assert len([*unreported_damage(sandbox, damaged, named)]) == len(labels)
     assert [*submissions.problems("")] == []

@@ -43,7 +43,7 @@ def test_doctor_reports_the_content_of_a_folder_without_changing_it(tmp_path):
 def test_doctor_fails_without_ct_series(tmp_path):
     assert "has no CT series that can be used" in call("doctor", tmp_path, status=1)
     assert "is neither a folder nor a URL" in call("doctor", tmp_path / "missing", status=1)
-    assert "does not answer as DICOMweb" in call("doctor", "http://127.0.0.1:9/dicom-web", status=1)
+    assert "does not respond as DICOMweb" in call("doctor", "http://127.0.0.1:9/dicom-web", status=1)
 
 
 def test_rejects_unknown_commands(tmp_path):

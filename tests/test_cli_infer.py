@@ -185,7 +185,7 @@ def test_run_resumes_after_a_pacs_failure(orthanc, phantom_studies, tmp_path, mo
         command += ["--conf", "model_dir", str(tmp_path / "model")]
         assert main(command) == 1
         stdout = capsys.readouterr().out
-        assert stdout.count("failed, The PACS at") == len(truths) - 1 == stdout.count("did not answer") // 2
+        assert stdout.count("failed, The PACS at") == len(truths) - 1 == stdout.count("did not respond") // 2
         assert len(segmented) == len(list(output.glob("*.nii.gz"))) == 1
         pacs.mend()
         assert main(command) == 0
@@ -220,7 +220,7 @@ def test_invalid_arguments_are_explained(batch, capsys):
     for options, reason in (
         (("--output", batch.folder / "out"), "never written to"),
         (("--studies", batch.folder / "none"), "is neither a folder nor a URL"),
-        (("--studies", "http://127.0.0.1:9/dicom-web"), "does not answer as DICOMweb"),
+        (("--studies", "http://127.0.0.1:9/dicom-web"), "does not respond as DICOMweb"),
         (("--conf", "workspace", "w"), "writes only to --output"),
         (("--conf", "model_dir", batch.folder), "There is no trained model in use"),
     ):

@@ -12,7 +12,7 @@ from lib.datastore.series_folder import largest_series_volume
 from lib.errors import UserError
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
-from lib.training.unmarked_slices import unmarked_slices
+from lib.training.box_annotations import slices_with_boxes
 from tests.support.dicom_variants import write_multi_frame
 
 GRID = Acquisition(shape=(6, 20, 28), spacing=(2.5, 0.8, 0.7), gantry_tilt_degrees=10)
@@ -72,7 +72,7 @@ def test_real_series_and_their_annotated_slices(tmp_path, shared_data):
     headers = [dcmread(path, stop_before_pixels=True) for path in series.iterdir()]
     headers.sort(key=lambda header: float(header.ImagePositionPatient[2]))
     expected = {z + step for z, one in enumerate(headers) if one.SOPInstanceUID in annotated for step in (-1, 0, 1)}
-    assert unmarked_slices(series, volume.sop_uids) == expected and expected
+    assert slices_with_boxes(series, volume.sop_uids) == expected and expected
     assert volume.patient_id == headers[0].PatientID
 
 

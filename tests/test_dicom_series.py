@@ -170,7 +170,7 @@ def test_image_files_are_images_and_masks_are_not(tmp_path):
     assert by_name["scan"].problem is None
     assert "OHIF cannot show it" in by_name["scan"].warnings[0]
     assert "2 slice(s)" in by_name["flat"].problem
-    assert by_name["huge"].problem == "voxels of 1e+06 × 1 × 1 mm; those of a chest CT are from 0.1 to 20 mm"
+    assert by_name["huge"].problem == "voxels of 1e+06 × 1 × 1 mm; for a chest CT they must be from 0.1 to 20 mm"
     problems = {path.name.split(".")[0]: reason for path, reason in client.index.problems()}
     assert problems.keys() == {"mask", "scaled", "colour", "slice"}
     assert "mask" in problems["mask"]

@@ -43,7 +43,7 @@ def test_fault_is_reported_and_no_data_is_lost(server, pacs, phantom_studies, tm
     begun = time.monotonic()
     away = infer(server, wanted.series_uid)
     assert away.status_code == 503, away.text
-    assert "did not answer" in detail(away)
+    assert "did not respond" in detail(away)
     assert time.monotonic() - begun < 20 * _TIMEOUT, "the request did not time out"
     assert requests.get(f"{server.url}/info/").json()["datastore"]["total"] == total
     assert requests.get(f"{server.url}/status/data").status_code == 200
@@ -60,7 +60,7 @@ def test_viewers_get_the_error(server, pacs):
     pacs.flaw = "silent"
     silent = requests.get(studies)
     assert silent.status_code == 502
-    assert "does not answer (ReadTimeout)" in detail(silent)
+    assert "does not respond (ReadTimeout)" in detail(silent)
     pacs.flaw = "error"
     failing = requests.get(studies)
     assert (failing.status_code, failing.text) == (500, "The database of the PACS is locked.")

@@ -182,7 +182,7 @@ def test_full_disk_is_507(client, tmp_path, monkeypatch):
             broken.setattr(place, full)
             answer = post(f"{url}/proxy/dicom", instance_bytes("seg"))
             assert answer.status_code == 507
-            assert "Make room" in detail(answer)
+            assert "Free some space" in detail(answer)
     assert not list((tmp_path / "uploads").iterdir())
 
 

@@ -16,7 +16,7 @@ from tools.fuzz.api_requests import ApiRequests
 from tools.fuzz.bad_clients import as_a_bad_client
 from tools.fuzz.dicomweb_requests import dicomweb_request
 from tools.fuzz.exchange import Exchange, problem_of, send
-from tools.fuzz.foreign_requests import of_somebody_else
+from tools.fuzz.foreign_requests import as_foreign_request
 from tools.fuzz.image_mutations import mutated_image
 
 
@@ -74,7 +74,7 @@ def test_detects_an_accepted_foreign_request(responder, status, detected):
     """S2, S4: every request sent with a foreign origin or host must be rejected."""
     rng = np.random.default_rng(status)
     for _ in range(20):
-        exchange = of_somebody_else(Exchange("GET", "/info/"), rng)
+        exchange = as_foreign_request(Exchange("GET", "/info/"), rng)
         found = problem_of(exchange, send(responder(_response(status, b"{}")), exchange, timeout=10))
         assert (found is not None) is detected, exchange
 

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from pydicom import Dataset, dcmread
 
 from lib.datastore.opening import open_datastore
-from lib.datastore.series_usability import judge_series
+from lib.datastore.series_usability import check_series
 from lib.datastore.volume import WARNINGS, read_volume, warnings_of, write_volume
 from lib.dicomweb.dicom_file import read_metadata
 from lib.dicomweb.folder_client import FolderClient
@@ -106,7 +106,7 @@ def test_decimal_commas_are_read_everywhere(tmp_path):
     client.scan()
     (header,) = client.search_for_series()
     study, series = values_of(header, "0020000D")[0], values_of(header, "0020000E")[0]
-    verdict = judge_series("CT", client.search_for_instances(study, series))
+    verdict = check_series("CT", client.search_for_instances(study, series))
     assert verdict.problem is None
     assert [warning[:13] for warning in verdict.warnings] == ["only 6 slices"]
     metadata = client.retrieve_series_metadata(study, series)
@@ -135,10 +135,10 @@ def test_decimal_commas_in_functional_groups_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("keyword", "text", "reason"),
     [
-        ("ImagePositionPatient", "12;5\\0\\0", "Image Position (Patient) is no number: '12;5'"),
-        ("PixelSpacing", "0.8mm\\0.7mm", "Pixel Spacing is no number: '0.8mm'"),
-        ("RescaleSlope", "one", "Rescale Slope is no number: 'one'"),
-        ("RescaleIntercept", "-1,024,0", "Rescale Intercept is no number: '-1,024,0'"),
+        ("ImagePositionPatient", "12;5\\0\\0", "Image Position (Patient) is not a number: '12;5'"),
+        ("PixelSpacing", "0.8mm\\0.7mm", "Pixel Spacing is not a number: '0.8mm'"),
+        ("RescaleSlope", "one", "Rescale Slope is not a number: 'one'"),
+        ("RescaleIntercept", "-1,024,0", "Rescale Intercept is not a number: '-1,024,0'"),
     ],
 )
 def test_invalid_number_is_reported_with_its_element(tmp_path, keyword, text, reason):
@@ -151,7 +151,7 @@ def test_invalid_number_is_reported_with_its_element(tmp_path, keyword, text, re
     (header,) = client.search_for_series()
     instances = client.search_for_instances(values_of(header, "0020000D")[0], values_of(header, "0020000E")[0])
     assert len(instances) == len(paths)
-    assert judge_series("CT", instances).problem == reason
+    assert check_series("CT", instances).problem == reason
 
 
 def test_r6_reported_series_with_decimal_commas_is_read(shared_data):

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from lib.datastore.label_reader import read_label
-from lib.datastore.series_usability import judge_image_file
+from lib.datastore.series_usability import check_image_file
 from lib.datastore.volume import read_file, write_volume
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_file import read_image_file
@@ -39,7 +39,7 @@ def hu() -> np.ndarray:
 def test_r5_ct_stored_with_an_intercept_is_usable(tmp_path):
     """R5: as written by dcm2niix; the header was checked against the data type after scaling."""
     path = write_nifti(tmp_path / "ct.nii", hu(), 1, -1024)
-    assert judge_image_file(read_image_file(path)).problem is None
+    assert check_image_file(read_image_file(path)).problem is None
     assert np.array_equal(sitk.GetArrayFromImage(read_file(path)).T, hu() - 1024)
 
 
@@ -83,7 +83,7 @@ def test_r9_qform_that_differs_from_sform_gives_a_warning(suffix, tmp_path):
     taken = "qform" if np.allclose(itk.GetOrigin(), 0, atol=1e-3) else "sform"
     (warning,) = read_image_file(tmp_path / f"ct{suffix}").warnings
     assert f"the {taken} is used, as by 3D Slicer" in warning and "differ by up to 166.0 mm" in warning
-    assert warning in judge_image_file(read_image_file(tmp_path / f"ct{suffix}")).warnings
+    assert warning in check_image_file(read_image_file(tmp_path / f"ct{suffix}")).warnings
 
     image.set_sform(AFFINE, code=2)
     nibabel.save(image, tmp_path / f"same{suffix}")

@@ -74,7 +74,7 @@ def test_nodule_outside_its_scan_fails_only_that_scan(luna16, run_import, tmp_pa
     table.write_text(table.read_text().replace("15.2,", "315.2,"))
     for arguments in (["--dry-run"], []):
         said = run_import("luna16", luna16, "--workspace", tmp_path / "w", *arguments, status=1)
-        assert f"failed  {UIDS[1]}: a nodule at (315.2, -60.4, 120.2) mm lies outside the scan" in said
+        assert f"failed  {UIDS[1]}: a nodule at (315.2, -60.4, 120.2) mm is outside the scan" in said
     assert list(labelled_cases(luna16, tmp_path / "w")) == [UIDS[0]]
 
 

@@ -14,8 +14,8 @@ from pydicom.uid import generate_uid
 
 from lib.datastore.catalog import SeriesCatalog
 from lib.dicomweb import image_digest, index_database
+from lib.dicomweb.file_exclusion import FileExclusion
 from lib.dicomweb.folder_client import FolderClient
-from lib.dicomweb.set_aside import SetAside
 from lib.errors import UserError
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.folder_routes import folder_router
@@ -101,7 +101,7 @@ def kill_once(monkeypatch, method: str) -> pytest.MonkeyPatch:
     def killed(*_: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(SetAside, method, killed)
+    monkeypatch.setattr(FileExclusion, method, killed)
     return monkeypatch
 
 
@@ -129,7 +129,7 @@ def test_r2_copy_is_used_by_the_next_scan_after_a_kill(client, folder, database,
     else:
         change([original], lambda dataset: setattr(dataset, "SeriesInstanceUID", "1.2.3"))
     with monkeypatch.context() as broken, pytest.raises(Killed):
-        kill_once(broken, "renew")
+        kill_once(broken, "mark_again")
         client.scan()
     again = open_client(folder, database)
     again.scan()
@@ -143,7 +143,7 @@ def test_r2_changes_of_a_failed_scan_are_reported_by_the_next(client, folder, mo
     client.index.take_changed_series()
     min(folder.glob("*.dcm")).touch()
     with monkeypatch.context() as broken, pytest.raises(Killed):
-        kill_once(broken, "renew")
+        kill_once(broken, "mark_again")
         client.scan()
     client.scan()
     assert len(client.index.take_changed_series()) == 1

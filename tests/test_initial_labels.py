@@ -146,16 +146,16 @@ def test_initial_label_is_created_once_and_is_not_counted_as_labelled(tmp_path):
     scan.store(structure_set, scan.folder / "rt.dcm")
     (scan.folder / "broken.dcm").write_bytes(scan.store(segmentation, tmp_path / "seg.dcm").read_bytes()[:3000])
     datastore = datastore_of(scan.folder, tmp_path)
-    InitialLabels(datastore, RULES).look_now()
+    InitialLabels(datastore, RULES).read_new_objects()
     record = datastore.labels.latest(scan.uid, "initial")
     assert np.array_equal(voxels(sitk.ReadImage(datastore.get_label_uri(scan.uid, "initial"))), corner())
     assert record.info["source"]["regions"] == ["lung_tumor"]
     assert datastore.get_labeled_images() == datastore.datalist() == []
     assert datastore.status()["label_tags"] == {"initial": 1}
-    InitialLabels(datastore, RULES).look_now()
+    InitialLabels(datastore, RULES).read_new_objects()
     assert len(datastore.labels.history(scan.uid)) == 1
     datastore.remove_label(scan.uid, "initial")
-    InitialLabels(datastore, RULES).look_now()
+    InitialLabels(datastore, RULES).read_new_objects()
     assert "initial" not in datastore.labels.current(scan.uid)
 
 
@@ -164,7 +164,7 @@ def test_no_initial_label_for_a_labelled_series_and_ambiguity_is_a_warning(tmp_p
     both = np.stack([corner(), corner()], axis=-1)
     scan.foreign_seg(scan.folder / "seg.dcm", both, ["GTV-1", "GTV-2"])
     datastore = datastore_of(scan.folder, tmp_path)
-    InitialLabels(datastore, RULES).look_now()
+    InitialLabels(datastore, RULES).read_new_objects()
     assert not datastore.labels.current(scan.uid)
     assert "GTV-2" in datastore.get_image_info(scan.uid)["warnings"][-1]
     label = tmp_path / "label.nii.gz"
@@ -172,7 +172,7 @@ def test_no_initial_label_for_a_labelled_series_and_ambiguity_is_a_warning(tmp_p
     datastore.save_label(scan.uid, str(label), "final", {})
     scan.store(structure_set, scan.folder / "rt.dcm")
     datastore.client.scan()
-    InitialLabels(datastore, RULES).look_now()
+    InitialLabels(datastore, RULES).read_new_objects()
     assert list(datastore.labels.current(scan.uid)) == ["final"]
 
 
@@ -226,7 +226,7 @@ def test_exported_label_is_not_imported_as_initial_label(tmp_path):
     SegStorage(datastore, LabelExports(datastore, INFO), to_pacs=False).store_missing()
     assert datastore.client.search_for_series(search_filters={"Modality": "SEG"})
     datastore.remove_label(scan.uid, "final")
-    InitialLabels(datastore, RULES).look_now()
+    InitialLabels(datastore, RULES).read_new_objects()
     assert not datastore.labels.current(scan.uid)
 
 
@@ -235,6 +235,6 @@ def test_another_frame_of_reference_is_refused(tmp_path):
     path = scan.store(segmentation, scan.folder / "seg.dcm")
     change([path], lambda seg: setattr(seg, "FrameOfReferenceUID", generate_uid()))
     datastore = datastore_of(scan.folder, tmp_path)
-    InitialLabels(datastore, RULES).look_now()
+    InitialLabels(datastore, RULES).read_new_objects()
     assert not datastore.labels.current(scan.uid)
     assert "frame of reference" in datastore.get_image_info(scan.uid)["warnings"][-1]

@@ -97,9 +97,9 @@ def outside(label: sitk.Image) -> sitk.Image:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (shifted, "does not lie on the voxels"),
-        (coarser, "does not lie on the voxels"),
-        (outside, "reaches beyond"),
+        (shifted, "is not on the voxel grid"),
+        (coarser, "is not on the voxel grid"),
+        (outside, "extends beyond"),
         (lambda label: label * 7, r"values \[7\]"),
         (lambda label: sitk.Cast(label, sitk.sitkFloat32) * 0.5, r"values \[0.5\]"),
         (lambda label: sitk.Compose(label, label), "one three-dimensional volume"),

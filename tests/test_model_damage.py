@@ -162,7 +162,7 @@ def test_s14_transient_error_excludes_the_chosen_version_only_temporarily(kept, 
     """S14: a network drive was unavailable while the weights were loaded."""
     _, second, third = versions(kept)
     now, read = [time.monotonic()], Path.read_bytes
-    monkeypatch.setattr("lib.publishing.kept_versions.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("lib.publishing.version_files.time.monotonic", lambda: now[0])
     assert kept.serving().version == third
 
     def fail_once(path: Path) -> bytes:
@@ -248,7 +248,7 @@ def test_s15_damaged_note_does_not_prevent_other_trainings(tmp_path, damage):
     assert "training.json.damaged-1" in names(tmp_path)
     unfinished._write(Run("run", str(tmp_path / "run"), {}))
     DAMAGES[damage](path)
-    with unfinished.noted(Run("next", str(tmp_path / "next"), {})):
+    with unfinished.recorded(Run("next", str(tmp_path / "next"), {})):
         assert json.loads(path.read_text())["name"] == "next"
 
 
@@ -257,7 +257,7 @@ def test_s15_note_cannot_remove_another_folder(tmp_path):
     (tmp_path / "precious").mkdir()
     path = tmp_path / "training.json"
     path.write_text(json.dumps({"name": "run", "folder": str(tmp_path / "precious"), "request": {}}))
-    with UnfinishedRun(path).noted(Run("next", str(tmp_path / "next"), {})):
+    with UnfinishedRun(path).recorded(Run("next", str(tmp_path / "next"), {})):
         pass
     assert (tmp_path / "precious").exists()
 

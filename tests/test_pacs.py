@@ -91,7 +91,7 @@ def test_unreachable_pacs_is_reported_and_the_server_keeps_running(start_server)
     assert "ConnectionError" in status["error"]
     answer = requests.get(f"{server.url}/proxy/dicom/qido/studies")
     assert answer.status_code == 502
-    assert "does not answer" in detail(answer)
+    assert "does not respond" in detail(answer)
 
 
 @pytest.mark.pacs
@@ -109,7 +109,7 @@ def test_server_survives_an_outage_of_the_pacs(start_server, phantom_studies, tm
         assert requests.get(f"{server.url}/datastore/image", params={"image": cached.series_uid}).status_code == 200
     away = infer(server, other.series_uid)
     assert away.status_code == 503
-    assert "did not answer" in detail(away)
+    assert "did not respond" in detail(away)
     assert requests.get(f"{server.url}/info/").json()["datastore"]["total"] == total
     assert put_label(server, cached.series_uid, cached.truth).status_code == 200
     assert requests.get(f"{server.url}/info/").json()["datastore"]["completed"] == 1
@@ -138,7 +138,7 @@ def test_interrupted_retrieval_is_503_and_a_deleted_cache_is_recreated(tmp_path)
     datastore = SeriesDatastore(BreaksOff(), settings)
     datastore.series = lambda uid: Series(uid, "1.2", {}, 1, None)
     shutil.rmtree(settings.cache_dir, ignore_errors=True)
-    with pytest.raises(UserError, match=r"did not answer .* \(ConnectionError\)") as raised:
+    with pytest.raises(UserError, match=r"did not respond .* \(ConnectionError\)") as raised:
         datastore.get_image_uri("1.2.3")
     assert raised.value.status == 503
 

@@ -10,8 +10,8 @@ from lib.datastore.series_datastore import SeriesDatastore
 from lib.exports.dicom_seg import segmentation
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
+from lib.initial_labels.annotation_objects import AnnotationObjects
 from lib.initial_labels.initial_labels import InitialLabels
-from lib.initial_labels.marked_objects import MarkedObjects
 from lib.settings import Settings, load_info
 from tests.support.counting_pacs import GRID, CountingPacs, ct
 from tests.support.stow import instance
@@ -46,7 +46,7 @@ def test_c7_known_series_need_no_requests(pacs, datastore, tmp_path):
     def look() -> Counter[str]:
         pacs.calls.clear()
         datastore.catalog.refresh()
-        labels.look_now()
+        labels.read_new_objects()
         return pacs.calls.copy()
 
     datastore._listed = True
@@ -73,7 +73,7 @@ def test_c7_pacs_without_instance_counts_is_queried_at_intervals(pacs, datastore
     ct(pacs, tmp_path)
     pacs.datasets += [instance("seg") for _ in range(5)]
     now = 0.0
-    objects = MarkedObjects(pacs, clock=lambda: now)
+    objects = AnnotationObjects(pacs, clock=lambda: now)
     datastore.catalog._clock = lambda: now
     for seconds, requests_ in ((0, 6), (10, 0), (20, 0), (700, 6), (710, 0)):
         now = float(seconds)
@@ -108,6 +108,6 @@ def test_failed_retrieval_is_retried_and_hides_no_other_object(pacs, datastore, 
     datastore._listed = True
     labels = InitialLabels(datastore, load_info()["imports"])
     for _ in range(6):
-        labels.look_now()
+        labels.read_new_objects()
     assert "initial" in datastore.labels.current(image)
     assert pacs.calls["retrieve_instance"] == 1 + 3

@@ -241,6 +241,6 @@ def test_s11_search_values_are_not_logged(tmp_path, caplog):
     with serve_router(pacs_router("http://127.0.0.1:9/dicom-web", tmp_path, writable=False)) as url:
         status, told = ask(url, "qido/studies?PatientName=DOE&00100020=4711")
     assert status == 502, told
-    assert "PACS did not answer GET http://127.0.0.1:9/dicom-web/studies: ConnectionError" in caplog.text
+    assert "PACS did not respond to GET http://127.0.0.1:9/dicom-web/studies: ConnectionError" in caplog.text
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("lib.")]
     assert not [line for line in ours if "DOE" in line or "4711" in line]

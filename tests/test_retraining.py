@@ -61,7 +61,7 @@ class Server:
 
 
 def _record_run_and_kill_itself(note: Path, name: str, folder: Path, request: dict) -> None:
-    with UnfinishedRun(note).noted(Run(name, str(folder), request, request.get("interruptions", 0))):
+    with UnfinishedRun(note).recorded(Run(name, str(folder), request, request.get("interruptions", 0))):
         folder.mkdir(parents=True)
         (folder / "checkpoint.pt").write_bytes(b"half")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -214,11 +214,11 @@ def test_incomplete_versions_are_removed(tmp_path):
 
 def test_running_training_is_not_taken_for_interrupted(tmp_path):
     server = Server(tmp_path)
-    with UnfinishedRun(server.note).noted(Run("run", str(tmp_path / "run"), {})):
+    with UnfinishedRun(server.note).recorded(Run("run", str(tmp_path / "run"), {})):
         assert not server.look()
         with (
             pytest.raises(UserError, match="already running"),
-            UnfinishedRun(server.note).noted(Run("other", str(tmp_path / "other"), {})),
+            UnfinishedRun(server.note).recorded(Run("other", str(tmp_path / "other"), {})),
         ):
             pass
         assert server.note.exists()
@@ -228,7 +228,7 @@ def test_running_training_is_not_taken_for_interrupted(tmp_path):
 def test_failed_training_removes_its_note_and_files(tmp_path):
     unfinished = UnfinishedRun(tmp_path / "training.json")
     folder = tmp_path / "run"
-    with pytest.raises(ValueError, match="failed"), unfinished.noted(Run("run", str(folder), {})):
+    with pytest.raises(ValueError, match="failed"), unfinished.recorded(Run("run", str(folder), {})):
         folder.mkdir()
         raise ValueError("failed")
     assert not folder.exists()

@@ -75,7 +75,7 @@ def test_r15_full_disk_is_507(server, phantom_studies):
     finally:
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
     assert response.status_code == 507
-    assert "disk takes no more" in detail(response)
+    assert "cannot write to its disk" in detail(response)
 
 
 def test_training_without_labels_is_refused(start_server, phantom_studies):

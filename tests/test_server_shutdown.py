@@ -85,7 +85,7 @@ def test_shutdown_during_an_inference(started, scan, number):
     end(server, number)
     client.join(WAIT)
     assert answers[0].status_code == 503
-    assert "is being stopped" in answers[0].json()["detail"]
+    assert "is shutting down" in answers[0].json()["detail"]
 
 
 @SIGNALS

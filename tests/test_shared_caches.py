@@ -91,7 +91,7 @@ def test_c3_scores_can_be_read_while_one_is_computed(tmp_path, monkeypatch):
     (tmp_path / "pretrained_lung_tumor.pt").write_bytes(b"weights")
     store = ModelStore(tmp_path)
     work = UncertaintyScoring(
-        "uncertainty", serving_predictor(load_info(), store), store, tmp_path / "scores", at_most=5
+        "uncertainty", serving_predictor(load_info(), store), store, tmp_path / "scores", max_images=5
     )
     monkeypatch.setattr(work, "_made", lambda *_: Score(0.5, "x", 0.1))
     monkeypatch.setattr(scoring, "write_json", lambda *_: None)

@@ -30,7 +30,7 @@ class Labelled:
     def __init__(self, cases):
         self.cases = cases
 
-    def kept_datalist(self):
+    def pinned_datalist(self):
         return self.cases
 
 

@@ -115,5 +115,5 @@ def test_s8_failed_verification_is_logged_and_retried(caplog):
 
     cache = DamageCache(make, seconds=0)
     assert cache.damage() == []
-    wait_for(lambda: "could not be compared" in caplog.text, "the log", seconds=60, interval=0.01)
+    wait_for(lambda: "Could not compare" in caplog.text, "the log", seconds=60, interval=0.01)
     wait_for(lambda: len(cache.damage()) == 1, "the answer", seconds=60, interval=0.01)

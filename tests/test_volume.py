@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from monai.transforms import LoadImage
 from pydicom import dcmread
 
-from lib.datastore.series_usability import SeriesUsability, judge_series
+from lib.datastore.series_usability import SeriesUsability, check_series
 from lib.datastore.volume import read_file, read_volume, write_mask
 from lib.dicomweb.dicom_file import read_index_header, read_metadata
 from lib.geometry.slice_stack import SliceStack
@@ -131,7 +131,7 @@ def test_real_frames_are_at_the_positions_of_their_functional_groups(shared_data
     ]
     ends = [image.TransformIndexToPhysicalPoint((0, 0, index)) for index in (0, 1)]
     np.testing.assert_allclose(sorted(ends, key=lambda p: p[2]), sorted(positions, key=lambda p: p[2]), atol=1e-4)
-    verdict = judge_series("CT", [read_metadata(path)])
+    verdict = check_series("CT", [read_metadata(path)])
     assert verdict.problem is None
     assert any("Rescale Type is US" in warning for warning in verdict.warnings)
 
@@ -179,7 +179,7 @@ def test_overlapping_slices_are_a_regular_stack(tmp_path):
     acquisition = Acquisition(shape=SHAPE, spacing=(1.25, 0.8, 0.7))
     write_dicom_series(tmp_path, corner_block(SHAPE), acquisition.affine, patient_id="P")
     change(list(tmp_path.iterdir()), lambda dataset: setattr(dataset, "SliceThickness", "2.5"))
-    assert judge_series("CT", headers(sorted(tmp_path.iterdir()))) == SeriesUsability()
+    assert check_series("CT", headers(sorted(tmp_path.iterdir()))) == SeriesUsability()
     assert read_volume(list(tmp_path.iterdir())).GetSpacing()[2] == pytest.approx(1.25)
 
 
@@ -218,16 +218,16 @@ def with_value(header: dict, tag: str, vr: str, *values) -> dict:
 
 
 def test_regular_series_has_no_problem(tmp_path):
-    assert judge_series("CT", phantom_headers(tmp_path)) == SeriesUsability()
+    assert check_series("CT", phantom_headers(tmp_path)) == SeriesUsability()
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda h: h[:2], "2 slice(s)"),
-        (lambda h: h[:4] + h[8:], "gaps from 2.50 to 12.50 mm where most are 2.50 mm, the largest between the slices"),
-        (lambda h: h[:1] + h[5:6] + h[6:], "up to 10 mm are bridged"),
-        (lambda h: [*h, h[0]], "several slices at one position"),
+        (lambda h: h[:4] + h[8:], "gaps from 2.50 to 12.50 mm, most of them 2.50 mm, the largest between the slices"),
+        (lambda h: h[:1] + h[5:6] + h[6:], "gaps of up to 10 mm are interpolated"),
+        (lambda h: [*h, h[0]], "several different slices at the same position"),
         (lambda h: [with_value(h[0], "00280010", "US", 8), *h[1:]], "different image heights: 16 (11 slices), 8 (1"),
         (lambda h: [with_value(h[0], "00080008", "CS", "ORIGINAL", "PRIMARY", "LOCALIZER"), *h], "scout"),
         (lambda h: [with_value(x, "00080008", "CS", "DERIVED", "SECONDARY", "MPR") for x in h], "from another series"),
@@ -237,13 +237,13 @@ def test_regular_series_has_no_problem(tmp_path):
     ],
 )
 def test_unusable_series_is_refused_with_the_reason(tmp_path, change, reason):
-    assert reason in judge_series("CT", change(phantom_headers(tmp_path))).problem
+    assert reason in check_series("CT", change(phantom_headers(tmp_path))).problem
 
 
 @pytest.mark.parametrize(
     ("change", "warning"),
     [
-        (lambda h: h[:2] + h[3:], "1 uneven gap(s) between slices, as of 5.00 mm where most are 2.50 mm"),
+        (lambda h: h[:2] + h[3:], "1 uneven gap(s) between slices, such as 5.00 mm instead of 2.50 mm"),
         (lambda h: h[:5], "only 5 slices"),
         (lambda h: [with_value(x, "00180050", "DS", 8) for x in h], "slices of 8.0 mm"),
         (lambda h: [{k: v for k, v in x.items() if k != "00281054"} for x in h], "Rescale Type is missing"),
@@ -253,23 +253,23 @@ def test_unusable_series_is_refused_with_the_reason(tmp_path, change, reason):
     ],
 )
 def test_unusual_series_has_a_warning(tmp_path, change, warning):
-    verdict = judge_series("CT", change(phantom_headers(tmp_path)))
+    verdict = check_series("CT", change(phantom_headers(tmp_path)))
     assert verdict.problem is None
     assert [warning in text for text in verdict.warnings] == [True]
 
 
 def test_other_modalities_are_refused_and_tilt_is_a_warning(tmp_path):
-    assert "modality PT" in judge_series("PT", []).problem
-    verdict = judge_series("CT", phantom_headers(tmp_path, gantry_tilt_degrees=12))
+    assert "modality PT" in check_series("PT", []).problem
+    verdict = check_series("CT", phantom_headers(tmp_path, gantry_tilt_degrees=12))
     assert verdict.problem is None
     assert "gantry tilt of 12.0°" in verdict.warnings[0]
 
 
 def test_uneven_real_series_is_refused_with_its_gaps(shared_data):
     found = headers(sorted((shared_data / "dcm_qa_ct-ge-tilt").glob("*.dcm")))
-    problem = judge_series("CT", found).problem
+    problem = check_series("CT", found).problem
     assert "1.08 to 7.00 mm" in problem
-    assert "22.8 mm off their place" in problem
+    assert "displaced by up to 22.8 mm" in problem
 
 
 def test_even_part_of_a_real_tilted_series_is_at_the_positions_of_its_slices(shared_data):

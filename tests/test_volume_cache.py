@@ -80,14 +80,14 @@ def test_c8_old_fingerprints_of_an_image_are_evicted_first(cache, clock):
 
 def test_c8_volume_in_use_is_never_evicted(cache, clock):
     first, second = add(cache, clock, "1"), add(cache, clock, "2")
-    cache.keep([second])
+    cache.pin([second])
     with cache.in_use(first), cache.in_use(first):
         for image_id in ("3", "4", "5", "6"):
             add(cache, clock, image_id)
         assert files_in(cache) == {"a/1.nrrd", "a/2.nrrd", "a/6.nrrd"}
     add(cache, clock, "7")
     assert files_in(cache) == {"a/2.nrrd", "a/6.nrrd", "a/7.nrrd"}
-    cache.keep([])
+    cache.pin([])
     add(cache, clock, "8")
     assert files_in(cache) == {"a/6.nrrd", "a/7.nrrd", "a/8.nrrd"}
 
@@ -107,7 +107,7 @@ def test_c8_volume_used_by_another_process_is_never_evicted(cache, clock, tmp_pa
     used = add(cache, clock, "1")
     program = (
         "import sys; from pathlib import Path; from lib.datastore.volume_cache import VolumeCache\n"
-        "cache = VolumeCache(Path(sys.argv[1]), 1); cache.keep([Path(sys.argv[2])]); "
+        "cache = VolumeCache(Path(sys.argv[1]), 1); cache.pin([Path(sys.argv[2])]); "
         "print('kept', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "volumes"), str(used)]
@@ -273,7 +273,7 @@ def test_c8_only_a_training_pins_its_volumes(datastore, tmp_path):
     assert archive.parent == tmp_path / "workspace" / "cache" / "temporary"
     assert len(datastore.datalist()) == 1
     assert not {*datastore.volumes._uses, *datastore.volumes._kept}
-    assert datastore.kept_datalist() == datastore.datalist()
+    assert datastore.pinned_datalist() == datastore.datalist()
     assert datastore.volumes._kept == {volume}
 
 

@@ -15,9 +15,9 @@ import requests
 import uvicorn
 from fastapi import FastAPI, HTTPException
 
-from lib.server.error_answers import add_error_answers, answer_http_error
+from lib.server.attention_routes import attention_router
+from lib.server.error_responses import add_error_responses, handle_http_error
 from lib.server.infer_routes import infer_router
-from lib.server.picture_routes import picture_router
 from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
 from lib.settings import load_info
@@ -63,9 +63,9 @@ def app():
 @pytest.fixture
 def url(app):
     server = FastAPI()
-    for router in (infer_router(app), picture_router(app), task_router(app)):
+    for router in (infer_router(app), attention_router(app), task_router(app)):
         server.include_router(router)
-    add_error_answers(server)
+    add_error_responses(server)
     port = free_port()
     running = uvicorn.Server(uvicorn.Config(server, port=port, log_level="error"))
     thread = threading.Thread(target=running.run, daemon=True)
@@ -138,7 +138,7 @@ def test_r15_failed_inference_does_not_stop_the_queue(app, url):
     app.error = OSError(28, "No space left on device")
     answer = infer(url, "1")
     assert answer.status_code == 507
-    assert "disk takes no more" in answer.json()["detail"]
+    assert "cannot write to its disk" in answer.json()["detail"]
     app.error = None
     assert infer(url, "2").status_code == 200
 
@@ -216,5 +216,5 @@ def test_jobs_run_in_the_order_of_the_requests():
 
 def test_c13_status_499_is_answered():
     """C13: http.HTTPStatus has no 499."""
-    answer = asyncio.run(answer_http_error(SimpleNamespace(), HTTPException(499, "gone")))
+    answer = asyncio.run(handle_http_error(SimpleNamespace(), HTTPException(499, "gone")))
     assert answer.status_code == 499

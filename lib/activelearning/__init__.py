@@ -1,9 +1,9 @@
-"""Active learning: which image is offered next, and to whom."""
+"""Active learning: strategies for the next image to label, and the scores they use."""
 
 from lib.activelearning.last import Last
 from lib.activelearning.leases import Leases
-from lib.activelearning.most_uncertain import MostUncertain
 from lib.activelearning.random_image import Random
 from lib.activelearning.review import Review
+from lib.activelearning.uncertainty_sampling import UncertaintySampling
 
-__all__ = ["Last", "Leases", "MostUncertain", "Random", "Review"]
+__all__ = ["Last", "Leases", "Random", "Review", "UncertaintySampling"]

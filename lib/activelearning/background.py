@@ -1,4 +1,4 @@
-"""Scoring in the background of the server, which yields to users and trainings."""
+"""Background scoring of images, paused while users or trainings need the machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class YieldToUsers:
     """Pauses background work while a user waits for the machine.
 
     Args:
-        busy: Whether other work runs that has priority, such as a training.
+        busy: Returns whether work with priority is running, such as a training.
     """
 
     def __init__(self, busy: Callable[[], bool]) -> None:
@@ -30,7 +30,7 @@ class YieldToUsers:
 
     @contextmanager
     def user_waiting(self) -> Iterator[None]:
-        """Pause background work within the context, while a user waits for an inference."""
+        """Pause background work within the context, during which a user waits for an inference."""
         self._count(1)
         try:
             yield
@@ -42,7 +42,7 @@ class YieldToUsers:
         return self._waiting > 0 or self._busy()
 
     def wait(self) -> None:
-        """Return as soon as background work need not pause."""
+        """Block until background work may continue."""
         while self.must_yield():
             time.sleep(_POLL_SECONDS)
 
@@ -52,13 +52,13 @@ class YieldToUsers:
 
 
 class BackgroundScoring(Worker):
-    """Score one image after the other, at low priority, while no user waits for the machine.
+    """Worker that scores one image at a time at low priority while no user waits.
 
     Args:
-        scoring: The scoring method, which knows which images lack a score.
-        datastore: Of the images.
-        yield_to_users: When to pause.
-        seconds: Interval of polling when no image lacks a score.
+        scoring: The scoring method.
+        datastore: Datastore of the images.
+        yield_to_users: Decides when to pause.
+        seconds: Polling interval while every image has a score.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class BackgroundScoring(Worker):
         self._yield_to_users = yield_to_users
 
     def prepare(self) -> None:
-        """Compute on one core."""
+        """Limit the thread to one core."""
         compute_on_one_core()
 
     def run_once(self) -> bool:
@@ -86,12 +86,12 @@ class BackgroundScoring(Worker):
 
 
 def compute_on_one_core() -> None:
-    """Let PyTorch use one core in this thread, and as many as before in all others.
+    """Limit PyTorch to one core in this thread; other threads keep their number of cores.
 
-    Several threads at low priority wait for each other: on a busy machine one slice took minutes.
+    Several low-priority threads would wait for each other: on a busy machine one slice took minutes.
     """
     cores = torch.get_num_threads()
-    torch.set_num_threads(1)  # for this thread, and for every thread that first computes later ...
-    others = threading.Thread(target=torch.set_num_threads, args=(cores,))  # ... unless it is set again
+    torch.set_num_threads(1)  # for this thread and every thread that computes for the first time later ...
+    others = threading.Thread(target=torch.set_num_threads, args=(cores,))  # ... unless set again
     others.start()
     others.join()

@@ -1,4 +1,4 @@
-"""The strategy ``last``, beside MONAI Label's own ``first`` and ``random``."""
+"""The strategy ``last``; MONAI Label has only ``first`` and ``random``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases: an image that was offered to one person is not offered to another for a while."""
+"""Leases, which keep an image offered to one user from being offered to another for a while."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from monailabel.interfaces.datastore import Datastore
 
 ASKER = "asker"  # in a request, set by the server: user and address of the requester
-_MAX_LEASES = 8  # of one requester; whoever skips through the cases leaves them to others
+_MAX_LEASES = 8  # per requester, so that skipping through the cases does not block them for others
 
 
 class Leases:
-    """Who was offered which image, and until when.
+    """Leases of images, with their requesters and expiry times.
 
-    A requester is identified by the client's own id together with its user and address: all installations of Slicer
-    have the same id unless it is changed, and clients without an id must not share one lease.
+    A requester is identified by client id, user and address, because all installations of Slicer have the same client
+    id by default, and clients without an id must not share a lease.
 
     Args:
-        seconds: How long an offer holds.
-        clock: Seconds; monotonic.
+        seconds: Duration of a lease.
+        clock: Monotonic time in seconds.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,12 +36,12 @@ class Leases:
         request: dict[str, Any],
         datastore: Datastore,
     ) -> dict[str, Any] | None:
-        """Let a strategy choose among the images without a lease of another requester, and lease the chosen one.
+        """Let a strategy choose among the images that no other requester has leased, and lease the chosen one.
 
         Args:
-            strategy: MONAI Label's.
-            request: With ``client_id`` and ``asker``, the requester, who may be offered its own images again.
-            datastore: Where the images are.
+            strategy: The strategy.
+            request: Request with ``client_id`` and ``asker``; images leased by this requester may be chosen again.
+            datastore: Datastore of the images.
         """
         asker = str(request.get("client_id") or ""), str(request.get(ASKER) or "")
         with self._lock:
@@ -58,17 +58,17 @@ class Leases:
             return chosen
 
     def release(self, image_id: str) -> None:
-        """End the lease of an image, since its label was submitted."""
+        """End the lease of an image, after its label was submitted."""
         with self._lock:
             self._held.pop(image_id, None)
 
     def __len__(self) -> int:
-        """Return the number of leases that are kept, expired ones included until the next choice."""
+        """Return the number of leases, including expired ones until the next choice."""
         return len(self._held)
 
 
 class _Unleased:
-    """A view of a datastore that shows a strategy only the images without a lease."""
+    """View of a datastore without the images that others have leased."""
 
     def __init__(self, datastore: Datastore, taken: set[str]) -> None:
         self._datastore = datastore

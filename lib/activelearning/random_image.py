@@ -10,12 +10,12 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 
 class Random(Strategy):
-    """Offers any unlabelled image; each is as likely as the others.
+    """Offers a random unlabelled image, all with equal probability.
 
-    MONAI Label's own weighs by the seconds since an image was offered, and fails when that is zero for all.
+    MONAI Label's own strategy weights images by the seconds since they were offered, and fails if all weights are 0.
 
     Args:
-        seed: For a choice that can be repeated.
+        seed: Random seed.
     """
 
     def __init__(self, seed: int | None = None) -> None:

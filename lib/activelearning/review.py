@@ -1,4 +1,4 @@
-"""The strategy once every image is labelled: offer the labels most likely to be wrong."""
+"""The strategy for reviewing labels, used once every image is labelled."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 
 class Review(Strategy):
-    """Offers labelled images, those first whose label differs most from the mask of the model in use.
+    """Offers labelled images in descending order of disagreement between the label and the mask of the model in use.
 
-    None is offered again before all the others were, whether its label was changed or not. An image whose label was
-    not compared yet comes after those that were.
+    No image is offered again before all others were, whether its label was changed or not. Images without a known
+    disagreement come last.
 
     Args:
-        disagreements: One minus the Dice of the model's mask and the label, by image.
+        disagreements: Returns one minus the Dice coefficient of model mask and label, by image.
     """
 
     def __init__(self, disagreements: Callable[[], Mapping[str, float]]) -> None:

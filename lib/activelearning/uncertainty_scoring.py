@@ -1,4 +1,4 @@
-"""Scores of images: the uncertainty of the model in use about each, computed once and kept on disk."""
+"""Uncertainty scores of images by the model in use, cached on disk."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Score:
     """The score of one image by one model.
 
     Attributes:
-        uncertainty: From 0 (none) to 1.
-        label_sha256: Of the label it was compared with; None where there was none.
-        disagreement: One minus the Dice of the model's mask and that label; None where there was none.
+        uncertainty: Uncertainty in [0, 1].
+        label_sha256: Checksum of the label it was compared with; None without a label.
+        disagreement: One minus the Dice coefficient of the model's mask and that label; None without a label.
     """
 
     uncertainty: float
@@ -44,25 +44,24 @@ class Score:
 
 
 class UncertaintyScoring(ScoringMethod):
-    """Scores images by the uncertainty of the model in use.
+    """MONAI Label scoring method that scores images by the uncertainty of the model in use.
 
-    A score belongs to an image, to the slices that the image had, to the weights and settings that made it, and to
-    the label if there is one; it is made again when any of them changes, and only then: scores are files in the cache,
-    so that a restart repeats none. Until the weights in use have scored an image, the score of the weights before
-    counts.
+    The cache key of a score consists of the image with its slices, the weights, the settings and the label, if any.
+    Scores are stored as files, so a restart recomputes none. Until the weights in use have scored an image, its score
+    by the previous weights is used.
 
-    While images wait for their label, only those are scored; once all are labelled, the labels are compared with the
-    model's masks. A score is made with the views and the threshold of inference, on the grid of the network; findings
-    are not filtered by size, confidence or elongation, and the CRF is not run.
+    While there are unlabelled images, only those are scored; afterwards labels are compared with the model's masks.
+    Scores use the views and the threshold of inference on the grid of the network, without the CRF and without the
+    filters by size, confidence and elongation.
 
     Args:
         measure: One of ``MEASURES``.
-        predictor: The model, with the weights that serve.
-        models: The store of these weights.
+        predictor: The model with the weights in use.
+        models: Store of the model versions.
         folder: Folder of the scores.
-        at_most: Number of images scored, those with the lowest hash of their id: a fair sample that does not
-            change. It bounds the work, and the volumes that it leaves in the cache. 0 scores none.
-        before_each_batch: Called before each forward pass; may wait.
+        max_images: Number of images to score, chosen by the lowest hash of their id, which gives a stable random
+            sample. Limits the work and the volumes added to the cache. 0 disables scoring.
+        before_each_batch: Called before each forward pass; may block.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class UncertaintyScoring(ScoringMethod):
         models: ModelStore,
         folder: Path,
         *,
-        at_most: int,
+        max_images: int,
         before_each_batch: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(f"Uncertainty of the model about an image: highest where {MEASURES[measure]}")
@@ -83,17 +82,17 @@ class UncertaintyScoring(ScoringMethod):
         self._settings = json.dumps([settings, predictor.model.preprocessing], sort_keys=True)
         self._models = models
         self._folder = folder
-        self._at_most = at_most
+        self._max_images = max_images
         self._before_each_batch = before_each_batch
-        self._lock = threading.Lock()  # of the two below: one thread scores while others read
+        self._lock = threading.Lock()  # protects the two below: one thread scores while others read
         self._scores: dict[str, Score] = {}
         self._settled: dict[str, tuple[str, int, str | None]] = {}
 
     def __call__(self, request: dict[str, Any], datastore: SeriesDatastore) -> dict[str, int]:
-        """Score every image that lacks a score: MONAI Label's ``POST /scoring``.
+        """Score every image that lacks a score (``POST /scoring``).
 
         Returns:
-            ``scored``: how many there were.
+            The number of images under ``scored``.
         """
         due = self.due(datastore)
         for number, image_id in enumerate(due, start=1):
@@ -102,19 +101,19 @@ class UncertaintyScoring(ScoringMethod):
         return {"scored": len(due)}
 
     def due(self, datastore: SeriesDatastore) -> list[str]:
-        """Return the images without a score by the weights in use; none where there are no weights."""
+        """Return the images that lack a score by the weights in use; empty without weights."""
         if self._models.serving_weights() is None:
             return []
         images = datastore.get_unlabeled_images() or datastore.get_labeled_images()
-        images = sorted(images, key=lambda image_id: hashlib.sha256(image_id.encode()).digest())[: self._at_most]
+        images = sorted(images, key=lambda image_id: hashlib.sha256(image_id.encode()).digest())[: self._max_images]
         with self._lock:
             settled = self._settled.copy()
         return [image_id for image_id in images if settled.get(image_id) != self._state(image_id, datastore)]
 
     def score(self, image_id: str, datastore: SeriesDatastore) -> None:
-        """Score an image, or read its score if it was made before.
+        """Score an image, or read its score from the cache.
 
-        An image that cannot be scored is logged, and left out until it or the weights change.
+        An image that cannot be scored is logged and skipped until it or the weights change.
         """
         state = self._state(image_id, datastore)
         weights, _, label = state
@@ -126,7 +125,7 @@ class UncertaintyScoring(ScoringMethod):
                 uri = datastore.get_label_uri(image_id, DefaultLabelTag.FINAL.value) if label else None
                 score = self._made(image, Path(uri) if uri else None, label)
                 if self._state(image_id, datastore) != state:
-                    return  # published or labelled meanwhile: it is due again
+                    return  # a model was published or the image labelled meanwhile: it is due again
                 write_json(path, asdict(score))
             with self._lock:
                 self._scores[image_id] = score
@@ -140,7 +139,7 @@ class UncertaintyScoring(ScoringMethod):
         return {image_id: score.uncertainty for image_id, score in self._known().items()}
 
     def disagreements(self) -> dict[str, float]:
-        """Return one minus the Dice of the model's mask and the label, of each image for which it is known."""
+        """Return one minus the Dice coefficient of model mask and label for each image where it is known."""
         found = {image_id: score.disagreement for image_id, score in self._known().items()}
         return {image_id: value for image_id, value in found.items() if value is not None}
 
@@ -149,7 +148,7 @@ class UncertaintyScoring(ScoringMethod):
             return self._scores.copy()
 
     def _state(self, image_id: str, datastore: SeriesDatastore) -> tuple[str, int, str | None]:
-        """Return what a score depends on, without asking a PACS: weights and settings, number of slices, label."""
+        """Return the cache key of a score without querying a PACS: weights and settings, number of slices, label."""
         weights = self._models.serving_weights()
         label = datastore.labels.current(image_id).get(DefaultLabelTag.FINAL.value)
         return (
@@ -179,7 +178,7 @@ class UncertaintyScoring(ScoringMethod):
 
 @functools.lru_cache(maxsize=4)
 def _digest(weights: Path, changed_ns: int, settings: str) -> str:
-    """Return a digest of weights and settings; the file is read again when it changed, as shipped weights may."""
+    """Return a digest of weights and settings; ``changed_ns`` invalidates the cache, as shipped weights may change."""
     return hashlib.sha256(weights.read_bytes() + settings.encode()).hexdigest()[:16]
 
 
@@ -187,7 +186,7 @@ def _read(path: Path) -> Score | None:
     try:
         score = Score(**json.loads(path.read_text(encoding="utf-8")))
         if not _is_share(score.uncertainty) or not (score.disagreement is None or _is_share(score.disagreement)):
-            raise ValueError("no number from 0 to 1")
+            raise ValueError("not a number from 0 to 1")
         return score
     except FileNotFoundError:
         return None

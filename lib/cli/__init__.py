@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _all_commands() -> dict[str, Command]:
-    """Return the commands, with those of the maintainers where the checkout has ``tools/``."""
+    """Return the commands, including those of the maintainers if the checkout has ``tools/``."""
     if not (APP_DIR / "tools" / "commands").is_dir():
         return COMMANDS
     if str(APP_DIR) not in sys.path:

@@ -31,11 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     parser.add_argument("--test-images", type=Path, nargs="*", default=[], help="whole scans never trained on")
     parser.add_argument("--test-masks", type=Path, nargs="*", default=[], help="for each of --test-images, as --masks")
-    parser.add_argument("--test-crops", type=int, help="measure on about so many of the held-out crops (default: all)")
-    parser.add_argument("--output", type=Path, required=True, help="folder of all runs; what is finished is kept")
+    parser.add_argument(
+        "--test-crops", type=int, help="about this number of held-out crops to measure on (default: all)"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder of all runs; finished runs are kept")
     parser.add_argument("--variants", nargs="+", choices=[variant.name for variant in VARIANTS], help="default: all")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each (default 3)")
-    parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of each (default 1000)")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each variant (default 3)")
+    parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of each training (default 1000)")
     add_crops_first(parser)
     parser.add_argument("--batch-size", type=int, default=24, help="patches for each step (default 24)")
     parser.add_argument("--bfloat16", action="store_true", help="train in half precision")

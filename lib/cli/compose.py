@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="crops with a nodule, as for train")
     parser.add_argument("--masks", type=Path, nargs="+", required=True, help="as for train")
     parser.add_argument("--held-out", action="store_true", help="only nodules of patients that train keeps for testing")
-    parser.add_argument("--nodules", type=int, default=12, help="set into each copy of a scan (default 12)")
-    parser.add_argument("--seed", type=int, default=0, help="decides which nodule goes where (default 0)")
+    parser.add_argument("--nodules", type=int, default=12, help="number pasted into each copy of a scan (default 12)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the placement (default 0)")
     parser.add_argument("--output", type=Path, required=True, help="folder for images, masks and compose.json")
 
 

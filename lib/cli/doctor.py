@@ -25,7 +25,7 @@ _EXAMPLES = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("studies", nargs="?", help="DICOM folder or DICOMweb URL to look at as well")
+    parser.add_argument("studies", nargs="?", help="DICOM folder or DICOMweb URL to check as well")
     parser.add_argument(
         "--verify",
         action="store_true",
@@ -35,10 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings; return 0 if there are no problems."""
+    """Print the results of all checks; return 0 if there are no problems."""
     if args.verify:
         return _verify(args.studies, args.workspace)
-    wrong = [finding for finding in (_python(), _packages(), _compiler(), _crf(), _gpu(), _weights()) if finding]
+    checks = (_python(), _packages(), _compiler(), _crf(), _gpu(), _weights())
+    wrong = [problem for problem in checks if problem]
     if args.studies:
         wrong += _studies(args.studies)
     print("\nNo problems found." if not wrong else "\nProblems:\n" + "\n".join(f"  - {line}" for line in wrong))
@@ -133,10 +134,10 @@ def _gpu() -> str | None:
     if torch.version.cuda is None:
         reason = f"PyTorch {torch.__version__} is a CPU build"
     elif not shutil.which("nvidia-smi"):
-        reason = "no NVIDIA driver (nvidia-smi is not there)"
+        reason = "no NVIDIA driver (nvidia-smi was not found)"
     else:
         answer = subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False)
-        reason = "the driver does not answer: " + (answer.stderr or answer.stdout).strip().splitlines()[0]
+        reason = "the driver does not respond: " + (answer.stderr or answer.stdout).strip().splitlines()[0]
     _print_check("GPU", f"none, the CPU is used: {reason}")
     return None
 
@@ -170,7 +171,7 @@ def _studies(studies: str) -> list[str]:
         try:
             catalog.refresh()
         except Exception as error:  # any failure of the network or the PACS
-            return [f"{studies} does not answer as DICOMweb: {error}"]
+            return [f"{studies} does not respond as DICOMweb: {error}"]
         _preview_initial_labels(catalog)
     for series in sorted(catalog.all(), key=lambda s: (s.problem is not None, s.value("PatientID"))):
         about = " ".join(filter(None, (series.value("StudyDate"), series.value("SeriesDescription"))))
@@ -188,7 +189,7 @@ def _studies(studies: str) -> list[str]:
         f"  {len(usable)} usable CT series ({warned} with a warning), {len(catalog.all()) - len(usable)} left out, "
         f"{len(problems)} other files"
     )
-    wrong = [f"series {uid}: {problem}" for uid, problem in catalog.unclear().items()]
+    wrong = [f"series {uid}: {problem}" for uid, problem in catalog.ambiguous().items()]
     if unreadable := [path for path, reason in problems if reason.startswith(UNREADABLE)]:
         wrong.append(f"{len(unreadable)} files or folders cannot be read: {_summarized(unreadable)}")
     return wrong if usable else [*wrong, f"{studies} has no CT series that can be used"]
@@ -196,20 +197,20 @@ def _studies(studies: str) -> list[str]:
 
 def _preview_initial_labels(catalog: SeriesCatalog) -> None:
     """Note with each series the outcome of importing its DICOM SEG, RTSTRUCT and LIDC-IDRI annotations."""
+    from lib.initial_labels.annotation_labels import read_annotations
     from lib.initial_labels.candidates import AMBIGUOUS, describe
-    from lib.initial_labels.marked_series import read_findings
     from lib.settings import load_info
 
     marks: dict[str, dict[str, list[dict]]] = {}  # by image and checksum of the mask: info of each object
     try:
-        for finding in read_findings(catalog.client, catalog, load_info()["imports"]):
-            for image_id in finding.image_ids:
-                if finding.problem:
-                    catalog.note(image_id, finding.problem)
+        for result in read_annotations(catalog.client, catalog, load_info()["imports"]):
+            for image_id in result.image_ids:
+                if result.problem:
+                    catalog.note(image_id, result.problem)
                 else:
-                    marks.setdefault(image_id, {}).setdefault(finding.checksum, []).append(finding.info)
-            if finding.problem and not finding.image_ids:
-                print(f"  {finding.problem}")
+                    marks.setdefault(image_id, {}).setdefault(result.checksum, []).append(result.info)
+            if result.problem and not result.image_ids:
+                print(f"  {result.problem}")
         for image_id, masks in marks.items():
             objects = [info for infos in masks.values() for info in infos]
             if len(masks) == 1:

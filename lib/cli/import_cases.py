@@ -9,7 +9,7 @@ from pathlib import Path
 from lib.errors import UserError
 from lib.public_sets.case import PublicSet
 from lib.public_sets.import_target import ImportTarget
-from lib.public_sets.importing import Tally, import_cases, phrase
+from lib.public_sets.importing import Tally, describe_outcome, import_cases
 from lib.public_sets.luna16 import find_luna16
 from lib.public_sets.msd import find_msd
 from lib.public_sets.slices import Scale, find_dicom_slices, find_picture_slices
@@ -40,16 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="only SEG, RTSTRUCT and XML files whose path in the set matches, such as 'P1/*reader2*'",
     )
-    parser.add_argument("--annotations", type=Path, metavar="DIR", help="where LIDC-IDRI's XML files are, if elsewhere")
+    parser.add_argument("--annotations", type=Path, metavar="DIR", help="folder of LIDC-IDRI's XML files, if elsewhere")
     parser.add_argument("--mask-value", type=int, metavar="N", help="slices: grey level of the tumour in the masks")
     pictures = parser.add_argument_group("slices stored as pictures, which contain neither spacing nor HU")
-    pictures.add_argument("--studies", type=Path, help="new folder for the volumes made of them; the one to serve")
+    pictures.add_argument("--studies", type=Path, help="new folder for the converted volumes, to be served")
     pictures.add_argument(
         "--pixel-spacing", nargs="+", type=_positive, metavar="MM", help="between rows and columns, one number or two"
     )
-    pictures.add_argument("--slice-spacing", type=_positive, metavar="MM", help="from a slice to the next")
+    pictures.add_argument("--slice-spacing", type=_positive, metavar="MM", help="distance between adjacent slices")
     pictures.add_argument(
-        "--window", nargs=2, type=float, metavar=("CENTER", "WIDTH"), help="HU: those of black and white"
+        "--window", nargs=2, type=float, metavar=("CENTER", "WIDTH"), help="HU window, from black to white"
     )
     pictures.add_argument(
         "--first-slice", choices=("head", "feet"), default="head", help="end with the lowest number (default: head)"
@@ -138,7 +138,7 @@ def _scale(args: argparse.Namespace) -> Scale:
 
 
 def _report(tally: Tally, found: PublicSet, studies: Path, args: argparse.Namespace) -> None:
-    counts = [f"{count} {phrase(outcome, args.dry_run)}" for outcome, count in tally.counts.items() if count]
+    counts = [f"{count} {describe_outcome(outcome, args.dry_run)}" for outcome, count in tally.counts.items() if count]
     print(f"{found.title}: {'; '.join([*counts, f'{len(tally.failures)} failed'])}.")
     for name, reason in tally.failures:
         print(f"  failed  {name}: {reason}")

@@ -83,7 +83,7 @@ def _pin(store: ModelStore, work: Path) -> None:
     """Copy the weights in use into the workspace of this run, and print their version.
 
     Raises:
-        UserError: There are none.
+        UserError: There are no weights in use.
     """
     serving, content = store.read_serving()
     if serving.problem:
@@ -152,7 +152,7 @@ class _Batch:
         try:
             self._datastore.list_images()
         except Exception as error:  # any failure of the network or the PACS
-            raise UserError(f"{self._datastore.name()} does not answer as DICOMweb: {error}") from error
+            raise UserError(f"{self._datastore.name()} does not respond as DICOMweb: {error}") from error
         return (
             Counter(reason for _, reason in client.index.problems()) if isinstance(client, FolderClient) else Counter()
         )
@@ -176,7 +176,7 @@ class _Batch:
             volume.unlink(missing_ok=True)  # the volumes of a whole PACS would fill the disk
         write_json(self._path(series, ".json"), record)
         for kind in set(former["made"]) & _SUFFIXES.keys() - set(record["made"]):
-            self._path(series, _SUFFIXES[kind]).unlink(missing_ok=True)  # made by another model
+            self._path(series, _SUFFIXES[kind]).unlink(missing_ok=True)  # left by another model
         return record
 
     def _results(self, series: Series, volume: Path, mask: Path, params: dict[str, Any]) -> dict[str, Any]:

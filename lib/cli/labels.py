@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import Any
 
-from lib.datastore.label_facts import author_of, changes_of, model_version_of
+from lib.datastore.label_info import author_of, changes_of, model_version_of
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.label_store import LabelStore
 from lib.errors import UserError

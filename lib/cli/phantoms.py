@@ -10,8 +10,8 @@ from lib.phantoms import write_demo_studies
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("directory", type=Path, help="where the DICOM files go")
-    parser.add_argument("--truth", type=Path, help="where the lesion masks go (NIfTI); not inside DIRECTORY")
+    parser.add_argument("directory", type=Path, help="folder for the DICOM files")
+    parser.add_argument("--truth", type=Path, help="folder for the lesion masks (NIfTI); not inside DIRECTORY")
 
 
 def run(args: argparse.Namespace) -> int:

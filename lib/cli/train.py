@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=24, help="patches for each step (default 24)")
     parser.add_argument("--patch-size", type=int, default=64, help="pixels of a patch's side (default 64)")
     parser.add_argument("--learning-rate", type=float, default=0.002, help="highest rate of Adam (default 0.002)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and patches (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of weights and patches (default 0)")
     parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints (default 250)")
     parser.add_argument("--bfloat16", action="store_true", help="half precision; faster where the processor has it")
     add_crops_first(parser)
@@ -30,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decoys",
         type=int,
         default=2,
-        help="most pieces of other scans and crops, without a nodule, pasted into each patch (default 2)",
+        help="most pieces without a nodule, of other scans and crops, pasted into each patch (default 2)",
     )
     parser.add_argument("--patients", type=int, help="use the crops of this number of patients only (default: all)")
-    parser.add_argument("--initial", type=Path, help="weights to begin with, a model.pt (default: random ones)")
+    parser.add_argument("--initial", type=Path, help="initial weights, a model.pt (default: random)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
 
 

@@ -1,4 +1,4 @@
-"""The model ``lung_tumor``: its labels, network, weights, and its infer and train task."""
+"""The model ``lung_tumor``: labels, network, weights, infer task and train task."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class LungTumor(TaskConfig):
         store: ModelStore,
         unfinished: UnfinishedRun,
     ) -> None:
-        """Take over the app's settings.
+        """Set up the model from the app's settings.
 
         Args:
-            name: Of the model.
+            name: Name of the model.
             model_dir: ``models/`` of the workspace.
-            conf: Pairs of ``--conf``.
-            planner: Unused; the network's size does not depend on the data.
+            conf: The pairs of ``--conf``.
+            planner: Unused; the size of the network does not depend on the data.
             app: Parsed settings.
-            store: Of the weights.
-            unfinished: Note of the training that runs.
+            store: Store of the model versions.
+            unfinished: Record of the running training.
         """
         super().init(name, model_dir, conf, planner)
         self.labels = app.info["labels"]
@@ -57,11 +57,11 @@ class LungTumor(TaskConfig):
         self._results = app.results_dir
 
     def infer(self) -> InferTask:
-        """The infer task."""
+        """Return the infer task."""
         return LungTumorInferTask(self.predictor, self._info, self._results)
 
     def trainer(self) -> TrainTask:
-        """The train task."""
+        """Return the train task."""
         rule = self._info["config"]["train"]
         hold_out = HoldOut(self._workspace / "hold_out.json", rule["val_split"], rule["hold_out_from_patients"])
         return LungTumorTrainTask(self.model_dir, self.network, self._info, self._store, hold_out, self._unfinished)

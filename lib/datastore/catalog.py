@@ -16,7 +16,7 @@ from pydicom.uid import generate_uid
 
 from lib.datastore.label_store import IMAGE_ID
 from lib.datastore.series_remarks import series_remarks
-from lib.datastore.series_usability import SeriesUsability, judge_image_file, judge_series
+from lib.datastore.series_usability import SeriesUsability, check_image_file, check_series
 from lib.dicomweb import attributes
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.frames import is_multi_frame
@@ -121,7 +121,7 @@ class SeriesCatalog:
                 changed = self.client.index.take_changed_series()
             try:
                 self._refresh(changed)
-            except BaseException:  # what changed is judged at the next refresh
+            except BaseException:  # the changed series are checked at the next refresh
                 if isinstance(self.client, FolderClient):
                     self.client.index.note_changed_series(changed)
                 raise
@@ -150,7 +150,7 @@ class SeriesCatalog:
                     self._series, published = {**known, **series}, time.monotonic()
         if isinstance(self.client, FolderClient):
             series.update((image.uid, _as_series(image)) for image in self.client.images())
-        else:  # a PACS reports what its series contain besides slices only now
+        else:  # for a PACS, the excluded images of its series are known only now
             self._remarks = series_remarks(headers, self._left_out())
         self._series = series
 
@@ -170,7 +170,7 @@ class SeriesCatalog:
         series = self._series.get(uid)
         return series and self._noted(series)
 
-    def unclear(self) -> dict[str, str]:
+    def ambiguous(self) -> dict[str, str]:
         """Return the reason for each series that is excluded because its patient or its images are ambiguous."""
         return {uid: remark.problem for uid, remark in self._remarks.items() if remark.problem}
 
@@ -198,12 +198,12 @@ class SeriesCatalog:
             return SeriesUsability(f"its Series Instance UID {uid[:64]!r} is invalid")
         modality = first_value(header, "Modality")
         if modality != "CT":
-            return judge_series(modality, [])
+            return check_series(modality, [])
         try:
             instances = self.client.search_for_instances(study_uid, uid, fields=attributes.INSTANCE)
             if is_multi_frame(instances):
                 instances = self.client.retrieve_series_metadata(study_uid, uid)
-            return judge_series(modality, instances)
+            return check_series(modality, instances)
         except Exception as error:  # one malformed series must not hide the others
             logger.warning("Series %s could not be checked: %s", uid, error)
             self._judge_again[uid] = self._clock() + _JUDGE_AGAIN_SECONDS
@@ -216,7 +216,7 @@ def _as_series(image: ImageFile) -> Series:
     header = Dataset()
     header.StudyInstanceUID, header.SeriesInstanceUID, header.Modality = study_uid, image.uid, "CT"
     header.PatientID, header.SeriesDescription = image.name, image.path.name
-    verdict = judge_image_file(image)
+    verdict = check_image_file(image)
     return Series(
         image.uid, study_uid, header.to_json_dict(), image.size[-1], verdict.problem, verdict.warnings, image.path
     )

@@ -1,4 +1,4 @@
-"""The thread that keeps a catalog of series up to date."""
+"""Background thread that refreshes the catalog of series."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ logger = logging.getLogger(__name__)
 
 
 class CatalogWatcher(Worker):
-    """Keep a catalog up to date in the background.
+    """Worker that refreshes a catalog periodically.
 
     Args:
-        catalog: What is kept up to date.
-        scan: Takes in what changed in the folder before each refresh; calls back with its progress.
-            None for a PACS, which does so itself.
+        catalog: The catalog.
+        scan: Updates the index of the folder before each refresh, and reports progress to its argument. None for a
+            PACS, which maintains its own index.
         seconds: Pause between two rounds.
         after: Called after each refresh.
 
     Attributes:
         first_round: Set once the series were listed, or could not be listed in two rounds.
-        progress: Counts of files while a scan indexes them.
-        error: Why the last round failed; None if it succeeded.
+        progress: Number of files done and in total while a scan indexes them.
+        error: Error of the last round; None if it succeeded.
     """
 
     def __init__(
@@ -48,23 +48,23 @@ class CatalogWatcher(Worker):
         self.error: str | None = None
 
     def run_once(self) -> bool:
-        """List the series; return whether to try again at once."""
+        """List the series; return whether to retry without a pause."""
         self._failures = 0 if self._list_series() else self._failures + 1
         self.progress = {}
-        if self._failures == 1:  # the scan of the next round rebuilds a damaged index: nobody should wait for that
+        if self._failures == 1:  # the next round rebuilds a damaged index: do not delay it
             return True
         self.first_round.set()
         return False
 
     def _list_series(self) -> bool:
-        """Return whether the series could be listed."""
+        """Scan and refresh; return whether both succeeded."""
         try:
             if self._scan:
                 self._scan(self._on_progress)
             self._catalog.refresh()
             self.error = None
             self._after()
-        except Exception as error:  # a PACS that is unreachable now may be back in the next round
+        except Exception as error:  # an unreachable PACS may be back in the next round
             self.error = f"{type(error).__name__}: {error}"
             logger.warning("Could not list the series: %s", self.error)
             return False
@@ -78,5 +78,5 @@ class CatalogWatcher(Worker):
             return
         start = time.monotonic()
         self._catalog.refresh()
-        # A tenth of the time at most: a refresh of many series takes long, and must not slow indexing down.
+        # At most a tenth of the time: refreshing many series takes long, and must not slow down indexing.
         self._next_refresh = time.monotonic() + 10 * (time.monotonic() - start)

@@ -1,4 +1,4 @@
-"""All labelled images and their labels in one ZIP archive."""
+"""ZIP archive of all labelled images and their labels."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def write_archive(
     tag: str,
     metadata: Callable[[], dict[str, Any]],
 ) -> str:
-    """Write an archive of images and labels into ``folder`` and return its path, for the caller to remove.
+    """Write an archive of images and labels into ``folder`` and return its path; the caller removes it.
 
     Args:
         pairs: ``image`` (path) and ``image_id`` of each labelled image.
         folder: New or existing folder.
-        volumes: Keeps a volume while it is read.
-        labels: Of the images.
-        tag: Of the labels.
-        metadata: Returns what is written to ``metadata.json``.
+        volumes: Cache of the volumes, which protects each while it is read.
+        labels: Store of the labels.
+        tag: Tag of the labels.
+        metadata: Returns the content of ``metadata.json``.
 
     Raises:
-        UserError: There is no pair.
+        UserError: There is no labelled image.
     """
     make_folder(folder)
     handle, name = tempfile.mkstemp(dir=folder, suffix=".zip")
@@ -48,7 +48,7 @@ def write_archive(
                 content = labels.content(labels.latest(pair["image_id"], tag))
                 archive.writestr(f"label/{pair['image_id']}.nii.gz", content)
             if not archive.namelist():
-                raise UserError("There is nothing to put into an archive: no image is labelled yet.")
+                raise UserError("There is nothing to archive: no image is labelled yet.")
             archive.writestr("metadata.json", json.dumps(metadata(), default=str, indent=2))
     except BaseException:
         Path(name).unlink(missing_ok=True)

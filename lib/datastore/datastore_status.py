@@ -1,4 +1,4 @@
-"""The state of a datastore in numbers, for ``/info`` and the status page."""
+"""Status of a datastore, for ``/info`` and the status page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lib.datastore.catalog_watcher import CatalogWatcher
 from lib.datastore.label_store import LabelStore
 from lib.dicomweb.folder_client import FolderClient
 
-_MAX_UNREACHABLE = 20  # folders and files that are listed
+_MAX_UNREACHABLE = 20  # largest number of folders and files in the list
 
 
 def label_counts(labels: LabelStore) -> dict[str, int]:
@@ -20,7 +20,7 @@ def label_counts(labels: LabelStore) -> dict[str, int]:
 
 
 def series_counts(catalog: SeriesCatalog) -> dict[str, int]:
-    """Return how many series are left out, and how many are used with a warning."""
+    """Return the number of series that are left out, and of those used with a warning."""
     series = catalog.all()
     return {
         "left_out": sum(one.left_out for one in series),
@@ -29,7 +29,7 @@ def series_counts(catalog: SeriesCatalog) -> dict[str, int]:
 
 
 def indexing_status(client: Any, watcher: CatalogWatcher | None) -> dict[str, Any]:
-    """Return what cannot be reached in a folder, the progress of indexing, and the last error."""
+    """Return unreachable files and folders, the progress of indexing, and the last error."""
     status: dict[str, Any] = {}
     if isinstance(client, FolderClient) and (unreachable := client.index.unreachable()):
         shown = unreachable[:_MAX_UNREACHABLE]
@@ -44,4 +44,4 @@ def indexing_status(client: Any, watcher: CatalogWatcher | None) -> dict[str, An
 
 def _unreachable_sentence(path: Path, reason: str, more: int) -> str:
     others = f", nor can {more} other folders or files" if more else ""
-    return f"{path} cannot be reached: {reason}{others}. What is known of it is kept."
+    return f"{path} cannot be reached: {reason}{others}. Its index is kept."

@@ -1,4 +1,4 @@
-"""Fingerprints that tell whether a cached volume or a mask still matches its series."""
+"""Fingerprints of series, to detect that a cached volume or a mask no longer matches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes of viewers and strategies on images (when an image was last offered, and to whom)."""
+"""Metadata of images noted by viewers and strategies, such as when an image was last offered, and to whom."""
 
 from __future__ import annotations
 

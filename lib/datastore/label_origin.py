@@ -1,4 +1,4 @@
-"""From which prediction of the model a label began, and what a person changed of it."""
+"""The prediction that a label started from, and the changes made to it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ logger = logging.getLogger(__name__)
 def origin_of_label(
     predictions: PredictionStore, image_id: str, grid: str, voxels: np.ndarray, info: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what is known of the prediction that a label began from: model version, settings, changes.
+    """Return model version, settings and changes of the prediction that a label started from.
 
-    OHIF's panel names the version, null where the label was drawn from nothing. MONAI Label's Slicer module does not:
-    the last prediction that this client asked for counts.
+    OHIF's panel sends the version, or null if the label was drawn without a prediction. MONAI Label's Slicer module
+    does not; then the last prediction requested by this client is used.
 
     Args:
-        predictions: Masks that were shown.
+        predictions: Cache of the predictions.
         image_id: SeriesInstanceUID.
-        grid: Fingerprint of the slices that the image has now.
+        grid: Fingerprint of the current slices of the image.
         voxels: The label (slice, row, column).
-        info: What the client sent with the label.
+        info: Info sent by the client with the label.
 
     Returns:
-        ``model_version``, ``changes`` (None where no prediction is known) and, where one is, its ``settings``.
+        ``model_version``, ``changes`` (None without a known prediction) and, with one, its ``settings``.
     """
     named = info.get("model_version")
     version = named if isinstance(named, str) else None
@@ -48,7 +48,7 @@ def _find(
 ) -> tuple[Prediction, np.ndarray] | None:
     try:
         return predictions.find(image_id, grid, model_version=version, client_id=client)
-    except (OSError, RuntimeError, ValueError, TypeError) as error:  # a damaged cache must not cost a label
+    except (OSError, RuntimeError, ValueError, TypeError) as error:  # a damaged cache must not prevent saving a label
         reason = str(error).splitlines()[0]
-        logger.warning("The prediction that the label of %s began from cannot be read: %s", image_id, reason)
+        logger.warning("The prediction that the label of %s started from cannot be read: %s", image_id, reason)
         return None

@@ -1,4 +1,4 @@
-"""Reader of the label files that viewers submit, onto the voxel grid of their image."""
+"""Reader of submitted label files, which places them on the voxel grid of their image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lib.errors import UserError
 from lib.geometry.voxel_grid import SLICE_POSITIONS, VoxelGrid
 
 _VOXEL_TOLERANCE = 0.05
-_WHOLE = 1e-3  # largest distance of a value from an integer
+_INTEGER_TOLERANCE = 1e-3
 
 
 def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_info: Any = None) -> sitk.Image:
@@ -26,8 +26,8 @@ def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_in
     Labels are identified by name if there are names: those in the header of the file, else those of ``label_info``.
     Otherwise the values must be those of ``labels``.
 
-    A label on the same voxels whose axes are flipped or permuted, or that is cropped to its segment (``.seg.nrrd``),
-    is moved to its place; a label on other voxels is refused, never resampled.
+    A label with flipped or permuted axes, or cropped to its segment (``.seg.nrrd``), is placed on the grid; a label on
+    a different grid is refused, never resampled.
 
     Args:
         path: ``.nii.gz``, ``.nii``, ``.nrrd``, ``.seg.nrrd``, or ``.bin`` (raw uint8 in the image's voxel
@@ -56,7 +56,7 @@ def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_in
 
 def _read_raw(path: Path, size: tuple[int, ...]) -> np.ndarray:
     sent, wanted = path.stat().st_size, math.prod(size)
-    if sent != wanted:  # checked before reading: the file may have gigabytes
+    if sent != wanted:  # checked before reading, because the file may have gigabytes
         raise UserError(
             f"The label has {sent} voxels; the image has {_by(size)} = {wanted}. "
             "Send the whole image, one byte per voxel."
@@ -68,7 +68,7 @@ def _read_image(path: Path, size: tuple[int, ...]) -> sitk.Image:
     try:
         check_image_header(path, alone=True)
         claimed = read_image_header(path).GetSize()
-        if math.prod(claimed) > math.prod(size):  # before its voxels are read: a kilobyte may claim gigabytes
+        if math.prod(claimed) > math.prod(size):  # before reading voxels: a kilobyte may claim gigabytes
             raise UserError(f"The label claims {_by(claimed)} voxels, more than its image of {_by(size)} has.")
         image = sitk.ReadImage(str(path))
     except NotUsableError as error:
@@ -79,7 +79,7 @@ def _read_image(path: Path, size: tuple[int, ...]) -> sitk.Image:
         image = image[..., 0]
     if image.GetDimension() != 3:
         raise UserError(f"The label must be one three-dimensional volume, not {image.GetDimension()}-dimensional.")
-    image.EraseMetaData(SLICE_POSITIONS)  # a viewer may copy it from the volume, also where it crops the label
+    image.EraseMetaData(SLICE_POSITIONS)  # a viewer may copy it from the volume even if it crops the label
     return image
 
 
@@ -93,10 +93,10 @@ def _one_component(image: sitk.Image) -> sitk.Image:
 
 
 def _place(image: sitk.Image, grid: VoxelGrid) -> np.ndarray:
-    """Return a label's voxels where they belong in the array (slice, row, column) of its image's grid.
+    """Return the voxels of a label on the grid of its image (slice, row, column).
 
     Raises:
-        UserError: They lie beside the voxels of the grid, or beyond it.
+        UserError: The voxels do not coincide with those of the grid, or extend beyond it.
     """
     label = VoxelGrid.from_image(image)
     if grid.is_sheared and _is_box_of(label, grid):
@@ -109,14 +109,14 @@ def _place(image: sitk.Image, grid: VoxelGrid) -> np.ndarray:
     shift = np.abs(first - np.rint(first))
     if not permuted or max(drift.max(), shift.max()) > _VOXEL_TOLERANCE:
         raise UserError(
-            f"The label does not lie on the voxels of the image: label {_describe(label)}; "
-            f"image {_describe(grid)}. Save it on the image's own grid."
+            f"The label is not on the voxel grid of the image: label {_describe(label)}; "
+            f"image {_describe(grid)}. Save it on the grid of the image."
         )
     first = np.rint(first).astype(int)
     last = first + axes.astype(int) @ (label_size - 1)
     low, high = np.minimum(first, last), np.maximum(first, last)
     if (low < 0).any() or (high >= size).any():
-        raise UserError(f"The label reaches beyond the image: label {_describe(label)}; image {_describe(grid)}.")
+        raise UserError(f"The label extends beyond the image: label {_describe(label)}; image {_describe(grid)}.")
     voxels = sitk.GetArrayFromImage(image).transpose()  # index order: column, row, slice
     source_axis = np.abs(axes).argmax(1)
     voxels = voxels.transpose(source_axis)
@@ -129,10 +129,10 @@ def _place(image: sitk.Image, grid: VoxelGrid) -> np.ndarray:
 
 
 def _as_labels(array: np.ndarray, labels: Mapping[str, int], label_info: Any) -> np.ndarray:
-    if np.issubdtype(array.dtype, np.floating):  # slope and intercept may yield 0.99999994 instead of 1
+    if np.issubdtype(array.dtype, np.floating):  # slope and intercept may give 0.99999994 instead of 1
         whole = np.rint(array)
         with np.errstate(invalid="ignore"):  # infinities, which are refused below
-            array = np.where(np.abs(array - whole) < _WHOLE, whole, array)
+            array = np.where(np.abs(array - whole) < _INTEGER_TOLERANCE, whole, array)
     found = [value for value in np.unique(array).tolist() if value != 0]
     if label_info and found:
         named = np.zeros(array.shape, np.uint8)
@@ -146,7 +146,7 @@ def _as_labels(array: np.ndarray, labels: Mapping[str, int], label_info: Any) ->
 
 
 def _is_box_of(label: VoxelGrid, grid: VoxelGrid) -> bool:
-    """Return whether a label is the box that ITK reads where NIfTI cannot hold the sheared grid of a tilted series."""
+    """Return whether a label has the rectangular grid that ITK writes to NIfTI in place of a sheared one."""
     return label.size == grid.size and all(
         np.allclose(ours, theirs, atol=_VOXEL_TOLERANCE)
         for ours, theirs in ((label.affine[:3, 3], grid.affine[:3, 3]), (label.spacing, grid.spacing))

@@ -1,4 +1,4 @@
-"""Record of a label submission, stored beside its voxels and protected by a checksum."""
+"""Record of a label submission, stored next to its voxels and protected by a checksum."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def read_record(path: Path) -> LabelRecord:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        DamagedFileError: The file is not what was written.
+        DamagedFileError: The file does not match its checksum.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -133,8 +133,8 @@ class LabelStore:
         """Return the latest label of a tag.
 
         Raises:
-            UserError: There is none.
-            DamagedFileError: It, or a later record, is damaged.
+            UserError: There is no label of this tag.
+            DamagedFileError: The label or a later record is damaged.
         """
         record = self._latest_in_use(image_id, tag)
         if damage := self.damage_of(record):
@@ -145,7 +145,7 @@ class LabelStore:
         """Return the path of the label file of a submission after verifying its checksum.
 
         Raises:
-            DamagedFileError: The file is not what was stored.
+            DamagedFileError: The file does not match its checksum.
         """
         self.content(record)
         return self._label_path(record.image_id, record.number)
@@ -154,7 +154,7 @@ class LabelStore:
         """Return the content of the label file of a submission; the checksum of these bytes is verified.
 
         Raises:
-            DamagedFileError: The file is not what was stored.
+            DamagedFileError: The file does not match its checksum.
         """
         path = self._label_path(record.image_id, record.number)
         try:

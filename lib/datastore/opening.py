@@ -1,4 +1,4 @@
-"""One datastore for both: a folder's client and a PACS's have the same methods."""
+"""Creation of the datastore for a folder or a PACS, whose clients have the same interface."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lib.settings import Settings, is_url
 
 
 def open_datastore(settings: Settings, pacs_filters: dict[str, Any] | None = None) -> SeriesDatastore:
-    """Return the datastore of ``settings.studies``; of a folder as its index knows it, nothing is read yet.
+    """Return the datastore of ``settings.studies``; a folder is not scanned, only its existing index is used.
 
     Args:
-        settings: Where studies and workspace are.
-        pacs_filters: Which series to ask a PACS for.
+        settings: Settings with the studies and the workspace.
+        pacs_filters: QIDO-RS filters of the series, for a PACS.
     """
     if is_url(settings.studies):
         return SeriesDatastore(pacs_client(settings.studies, settings.login), settings, pacs_filters)

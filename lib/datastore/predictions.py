@@ -1,4 +1,4 @@
-"""Cache of the model's masks that were shown to people, to measure what they changed."""
+"""Cache of predicted masks, to measure what users changed in them."""
 
 from __future__ import annotations
 
@@ -122,14 +122,14 @@ class PredictionStore:
         image = sitk.ReadImage(str(path))
         mask = sitk.GetArrayFromImage(image)
         if not image.HasMetaDataKey(_CHECKSUM) or image.GetMetaData(_CHECKSUM) != _checksum(mask):
-            raise ValueError(f"{path} is not what was written")
+            raise ValueError(f"{path} does not match its checksum")
         return prediction, mask
 
     def _newest_first(self, image_id: str) -> Iterator[tuple[Prediction, Path]]:
         for path in sorted((self._folder / image_id).glob("[0-9a-f]*.nrrd"), key=_time, reverse=True):
             try:
                 prediction = Prediction(**json.loads(read_image_header(path).GetMetaData(_KEY)))
-            except (OSError, RuntimeError, ValueError, TypeError) as error:  # one that is damaged hides no other
+            except (OSError, RuntimeError, ValueError, TypeError) as error:  # a damaged file must not hide the others
                 logger.warning("The prediction %s is damaged and is left out: %s", path, str(error).splitlines()[0])
                 continue
             yield prediction, path

@@ -1,4 +1,4 @@
-"""MONAI Label's datastore over a DICOMweb client: images are CT series, labels are a history on disk."""
+"""MONAI Label datastore over a DICOMweb client: images are CT series, labels are an append-only history on disk."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from lib.datastore.catalog_watcher import CatalogWatcher
 from lib.datastore.dataset_archive import write_archive
 from lib.datastore.datastore_status import indexing_status, label_counts, series_counts
 from lib.datastore.fingerprint import fingerprint_of, grid_of
-from lib.datastore.fixed_images import FixedImages
 from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_origin import origin_of_label
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Prediction, PredictionStore
+from lib.datastore.read_only_images import ReadOnlyImages
 from lib.datastore.series_volume import make_volume, pacs_unreachable
 from lib.datastore.stored_labels import StoredLabels
 from lib.datastore.volume import warnings_of, write_mask
 from lib.datastore.volume_cache import VolumeCache
-from lib.datastore.volume_seal import VolumeSeals
+from lib.datastore.volume_checksum import VolumeChecksums
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
@@ -54,16 +54,17 @@ _INFO_KEYWORDS = (
 )
 
 
-class SeriesDatastore(FixedImages, StoredLabels):
-    """The usable CT series of a folder or PACS as images, by SeriesInstanceUID, and the labels of them.
+class SeriesDatastore(ReadOnlyImages, StoredLabels):
+    """The usable CT series of a folder or PACS as images, by SeriesInstanceUID, with their labels.
 
-    MONAI Label's own DICOMweb datastore keeps its list in one JSON file rewritten in place, overwrites labels
-    and lists a series only hours later; so its interface is taken, not its storage.
+    Implements MONAI Label's interface but not its DICOMweb datastore, which keeps its list in one JSON file that is
+    rewritten in place, overwrites labels, and lists new series only hours later.
 
     Args:
         client: DICOMweb client of the folder or PACS.
-        settings: Where labels and cache are kept, and which label values there are.
-        search_filters: Which series a PACS is asked for. A folder lists all, to say why the others are not used.
+        settings: Settings with the folders of labels and cache, and the label values.
+        search_filters: QIDO-RS filters for a PACS. A folder lists all series, so that the reasons for unusable ones
+            are known.
     """
 
     def __init__(
@@ -79,13 +80,13 @@ class SeriesDatastore(FixedImages, StoredLabels):
         self.watcher: CatalogWatcher | None = None
         self._settings = settings
         max_bytes = int(settings.info["config"]["cache"]["volumes_gb"] * (1 << 30))
-        self.volumes = VolumeCache(settings.cache_dir / "volumes", max_bytes, is_whole=VolumeSeals().is_whole)
+        self.volumes = VolumeCache(settings.cache_dir / "volumes", max_bytes, is_intact=VolumeChecksums().is_intact)
         self._info = ImageInfo(settings.workspace / "image_info")
         self._label_values: dict[str, int] = settings.info["labels"]
         self._listed = False
 
     def watch(self, after: Callable[[], object] = lambda: None) -> CatalogWatcher:
-        """Keep the list of series up to date in the background, as the server does; call ``after`` each refresh."""
+        """Refresh the catalog in the background, as the server does, and call ``after`` after each refresh."""
         scan = self.client.scan if isinstance(self.client, FolderClient) else None
         self.watcher = CatalogWatcher(self.catalog, scan, self._settings.rescan_seconds, after)
         self._listed = True
@@ -96,12 +97,12 @@ class SeriesDatastore(FixedImages, StoredLabels):
         """Return the series of an image.
 
         Raises:
-            UserError: There is none, or it cannot be used, with the reason.
+            UserError: The series does not exist or cannot be used; the message has the reason.
         """
         series = self._catalog().get(image_id)
         if series is None:
             raise UserError(
-                f"There is no image {image_id!r}. Images are named by their SeriesInstanceUID; "
+                f"There is no image {image_id!r}. The id of an image is its SeriesInstanceUID; "
                 "GET /datastore/?output=all lists them.",
                 HTTPStatus.NOT_FOUND,
             )
@@ -114,12 +115,12 @@ class SeriesDatastore(FixedImages, StoredLabels):
         return self._catalog().images()
 
     def get_image_uri(self, image_id: str) -> str:
-        """Return the path of the volume of an image (NRRD, HU, index order column-row-slice), made on first use.
+        """Return the path of the volume of an image (NRRD, HU, index order column-row-slice), created on first use.
 
-        While a PACS does not answer, it is the volume that was made last.
+        While a PACS does not respond, the last cached volume is returned.
 
         Raises:
-            UserError: There is no such image, its slices are no regular grid, or the PACS does not answer.
+            UserError: There is no such image, its slices cannot be stacked, or the PACS does not respond.
         """
         series = self.series(image_id)
         try:
@@ -128,7 +129,7 @@ class SeriesDatastore(FixedImages, StoredLabels):
             made = self.volumes.newest(image_id)
             if not made:
                 raise pacs_unreachable(self.client, image_id, error) from error
-            logger.warning("The PACS did not answer (%s); the volume made of %s before is used", error, image_id)
+            logger.warning("The PACS did not respond (%s); using the cached volume of %s", error, image_id)
             return str(made)
         temporary_dir = self._settings.temporary_dir
         path = self.volumes.get(
@@ -139,7 +140,7 @@ class SeriesDatastore(FixedImages, StoredLabels):
 
     @contextlib.contextmanager
     def volume_in_use(self, image_id: str) -> Iterator[None]:
-        """Keep the volume of an image in the cache for as long as the block lasts."""
+        """Protect the volume of an image from eviction within the context."""
         with self.volumes.in_use(Path(self.get_image_uri(image_id))):
             yield
 
@@ -148,7 +149,7 @@ class SeriesDatastore(FixedImages, StoredLabels):
         return io.BytesIO(Path(self.get_image_uri(image_id)).read_bytes())
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
-        """Return the DICOM attributes of an image that viewers ask for, and what was noted about it."""
+        """Return the DICOM attributes of an image that viewers request, and the notes on it."""
         series = self.series(image_id)
         info = {keyword: series.value(keyword) for keyword in _INFO_KEYWORDS}
         return {
@@ -159,18 +160,18 @@ class SeriesDatastore(FixedImages, StoredLabels):
         }
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
-        """Note something about an image."""
+        """Add notes to an image."""
         self.series(image_id)
         self._info.update(image_id, info)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """Keep a label on its image's grid; former labels stay in the history.
+        """Store a label on the grid of its image; former labels stay in the history.
 
         Returns:
             The label id, which is the image id.
 
         Raises:
-            UserError: Unknown image, a tag that is no name, or a file that is no label of this image.
+            UserError: The image is unknown, the tag is invalid, or the file is not a label of this image.
         """
         image_path = Path(self.get_image_uri(image_id))
         label = read_label(Path(label_filename), image_path, self._label_values, label_info.get("label_info"))
@@ -183,39 +184,39 @@ class SeriesDatastore(FixedImages, StoredLabels):
             **origin_of_label(self.predictions, image_id, grid, voxels, label_info),
         }
         record = self.labels.save(image_id, label_tag, lambda part: write_mask(label, part, True), info)
-        logger.info("Label %d (%s) of %s kept: %d voxels", record.number, label_tag, image_id, info["voxels"])
+        logger.info("Label %d (%s) of %s stored: %d voxels", record.number, label_tag, image_id, info["voxels"])
         return image_id
 
     def keep_prediction(
         self, image_id: str, mask: Path, *, model_version: str, client_id: str | None, settings: dict[str, Any]
     ) -> None:
-        """Keep the model's mask of an image, to tell later what a person changed of it; a failure is only logged."""
+        """Store a predicted mask, to determine later what a user changed in it; a failure is only logged."""
         try:
             prediction = Prediction(
                 image_id, grid_of(Path(self.get_image_uri(image_id))), model_version, client_id, settings
             )
             self.predictions.keep(prediction, sitk.ReadImage(str(mask)))
-        except Exception as error:  # a full disk, a PACS that is away: the mask that was asked for is there
-            logger.warning("The prediction of %s could not be kept for comparison: %s", image_id, error)
+        except Exception as error:  # a full disk or an unreachable PACS must not fail the request for the mask
+            logger.warning("The prediction of %s could not be stored for comparison: %s", image_id, error)
 
     def damage(self) -> list[Damage]:
-        """Return what is damaged of the labels in use and of the DICOM objects in the workspace."""
+        """Return the damage to labels in use and to DICOM objects in the workspace."""
         damaged = self.labels.damage(former=False)
         return [*damaged, *self.client.objects.damage()] if isinstance(self.client, FolderClient) else damaged
 
     def datalist(self) -> list[dict[str, Any]]:
         """Return image and label paths of all labelled images, for training.
 
-        A label of a series that has since got more slices is left out, with a warning.
+        A label of a series whose slices changed since is left out, with a warning.
         """
         return list(self._labelled_pairs())
 
-    def kept_datalist(self) -> list[dict[str, Any]]:
-        """Return `datalist` and keep its volumes in the cache until this process ends, as a training process needs."""
+    def pinned_datalist(self) -> list[dict[str, Any]]:
+        """Return `datalist`, with its volumes pinned in the cache until this process ends, for a training."""
         pairs: list[dict[str, Any]] = []
         for pair in self._labelled_pairs():
             pairs.append(pair)
-            self.volumes.keep(Path(pair["image"]) for pair in pairs)  # before the next one may need room
+            self.volumes.pin(Path(pair["image"]) for pair in pairs)  # before the next volume may evict one
         return pairs
 
     def _labelled_pairs(self) -> Iterator[dict[str, Any]]:
@@ -239,13 +240,13 @@ class SeriesDatastore(FixedImages, StoredLabels):
             }
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
-        """Return the path of a ZIP of labelled images and their labels, for the caller to remove.
+        """Return the path of a ZIP archive of labelled images and their labels; the caller removes it.
 
         Raises:
-            UserError: No image is labelled, or none is wanted.
+            UserError: No image is labelled, or ``limit_cases`` is out of range.
         """
         if limit_cases is not None and not 1 <= limit_cases < _MOST_CASES:
-            raise UserError(f"limit_cases is a number from 1 to {_MOST_CASES - 1}.")
+            raise UserError(f"limit_cases must be a number from 1 to {_MOST_CASES - 1}, not {limit_cases}.")
         return write_archive(
             itertools.islice(self._labelled_pairs(), limit_cases),
             self._settings.temporary_dir,
@@ -256,7 +257,7 @@ class SeriesDatastore(FixedImages, StoredLabels):
         )
 
     def status(self) -> dict[str, Any]:
-        """Return counts for ``/info``: images, labelled ones, labels by tag, series left out, indexing progress."""
+        """Return the status for ``/info``: images, labelled images, labels by tag, series left out, indexing."""
         return {
             "total": len(self.list_images()),
             "completed": len(self.get_labeled_images()),
@@ -266,7 +267,7 @@ class SeriesDatastore(FixedImages, StoredLabels):
         }
 
     def json(self) -> dict[str, Any]:
-        """Return all images with their info and the info of their labels, as MONAI Label's clients know it."""
+        """Return all images with their info and that of their labels, in MONAI Label's format."""
         return {
             "name": self.name(),
             "description": self.description(),
@@ -283,14 +284,14 @@ class SeriesDatastore(FixedImages, StoredLabels):
         }
 
     def refresh(self) -> None:
-        """Look for new series now."""
+        """Refresh the catalog now."""
         if self.watcher:
             self.watcher.wake()
         else:
             self.catalog.refresh()
 
     def _catalog(self) -> SeriesCatalog:
-        """Return the catalog, listed once where no watcher does so (in a training process)."""
+        """Return the catalog; without a watcher, as in a training process, it is refreshed on first use."""
         if not self._listed:
             self.catalog.refresh()
             self._listed = True

@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SeriesVolume:
-    """A DICOM series as one file.
+    """The volume of a DICOM series.
 
     Attributes:
-        path: NRRD, HU.
+        path: NRRD file, HU.
         patient_id: PatientID of the series; empty if it has none.
         sop_uids: SOP Instance UID of each slice of the volume; empty for enhanced multi-frame CT.
     """
@@ -34,21 +34,21 @@ class SeriesVolume:
 
 
 def largest_series_volume(folder: Path, cache: Path) -> SeriesVolume:
-    """Return the volume of the largest usable CT series below a folder, made as the server makes it.
+    """Return the volume of the largest usable CT series below a folder, created with the server's own code.
 
-    It is made once, and again when the files change.
+    The volume is cached, and created again when the files change.
 
     Args:
-        folder: DICOM files, in subfolders too; only read.
-        cache: Folder for indexes and volumes; each DICOM folder has its own place in it.
+        folder: Folder of DICOM files, with any depth; read-only.
+        cache: Folder for indexes and volumes, with a subfolder for each DICOM folder.
 
     Raises:
-        UserError: There is no usable series, with the reasons, or the cache lies in the DICOM folder.
+        UserError: There is no usable series (the message has the reasons), or the cache is inside the DICOM folder.
     """
     folder = folder.resolve()
     workspace = cache.resolve() / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     if workspace.is_relative_to(folder):
-        raise UserError(f"{cache} lies inside the DICOM folder {folder}, which is never written to. Choose another.")
+        raise UserError(f"{cache} is inside the DICOM folder {folder}, which is never written to. Choose another.")
     datastore = open_datastore(Settings.from_conf(str(folder), {"workspace": str(workspace)}))
     client = datastore.client
     assert isinstance(client, FolderClient)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.datastore.series_usability import SeriesUsability
-from lib.dicomweb.set_aside import DUPLICATE_UID, ODD
+from lib.dicomweb.file_exclusion import DUPLICATE_UID, OTHER_KIND
 from lib.dicomweb.shared_uids import shared_uids
 
 _EXAMPLES = 3
@@ -40,12 +40,12 @@ def _of_files(files: Sequence[tuple[Path, str]]) -> SeriesUsability:
             f"{len(twins)} files have the SOP Instance UID of another file, but other pixels or another PatientID, "
             f"and it is unknown which are right: {_listed(twins)}"
         )
-    odd = Counter(reason.removeprefix(ODD) for _, reason in files if reason.startswith(ODD))
-    names = {kind: [path.name for path, reason in files if reason == ODD + kind] for kind in odd}
+    outliers = Counter(reason.removeprefix(OTHER_KIND) for _, reason in files if reason.startswith(OTHER_KIND))
+    names = {kind: [path.name for path, reason in files if reason == OTHER_KIND + kind] for kind in outliers}
     return SeriesUsability(
         warnings=tuple(
             f"{count} image(s) of the series are left out, {kind}: {_listed(names[kind])}"
-            for kind, count in odd.items()
+            for kind, count in outliers.items()
         )
     )
 

@@ -41,7 +41,7 @@ class SeriesUsability:
     warnings: tuple[str, ...] = ()
 
 
-def judge_series(modality: str, instances: Sequence[_DicomJson]) -> SeriesUsability:
+def check_series(modality: str, instances: Sequence[_DicomJson]) -> SeriesUsability:
     """Check a series by its headers.
 
     Args:
@@ -64,7 +64,7 @@ def judge_series(modality: str, instances: Sequence[_DicomJson]) -> SeriesUsabil
     return SeriesUsability(warnings=(*_geometry_warnings(stack), *_scan_warnings(slices, stack.typical_gap)))
 
 
-def judge_image_file(image: ImageFile) -> SeriesUsability:
+def check_image_file(image: ImageFile) -> SeriesUsability:
     """Check a NIfTI, NRRD or MetaImage file by its header."""
     if image.size[2] < MIN_SLICES:
         return SeriesUsability(f"{image.size[2]} slice(s); at least {MIN_SLICES} are needed for a volume")
@@ -96,7 +96,7 @@ def _no_scan(modality: str, instances: Sequence[_DicomJson]) -> str | None:
 
 
 def _no_stack(instances: Sequence[_DicomJson]) -> str | None:
-    """Say why the images are no slices of one volume."""
+    """Return why the images are not slices of one volume, or None."""
     slices, few = slice_headers(instances), _MIN_FRAMES if is_multi_frame(instances) else MIN_SLICES
     if len(slices) < few:
         return f"{len(slices)} slice(s); at least {few} are needed for a volume"
@@ -113,7 +113,7 @@ def _no_stack(instances: Sequence[_DicomJson]) -> str | None:
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         unreadable = {text for one in slices for text in _get(one, keyword)[:1] if text and _parsed(text) is None}
         if unreadable:
-            return f"{dictionary_description(keyword)} is no number: {min(unreadable)[:40]!r}"
+            return f"{dictionary_description(keyword)} is not a number: {min(unreadable)[:40]!r}"
     if any(_number(one, "RescaleSlope") == 0 for one in slices):
         return "Rescale Slope is 0, so all values would be the same"
     return None
@@ -135,9 +135,9 @@ def _geometry_warnings(stack: SliceStack) -> list[str]:
         gaps = np.diff(stack.distances)
         where = max(stack.uneven_gaps, key=lambda place: abs(gaps[place] - stack.typical_gap))
         warnings.append(
-            f"{len(stack.uneven_gaps)} uneven gap(s) between slices, as of {gaps[where]:.2f} mm where most are "
-            f"{stack.typical_gap:.2f} mm, {stack.describe_gap(where)}: bridged for the model; viewers stack the slices "
-            f"evenly, up to {stack.displacement_mm:.1f} mm off their place"
+            f"{len(stack.uneven_gaps)} uneven gap(s) between slices, such as {gaps[where]:.2f} mm instead of "
+            f"{stack.typical_gap:.2f} mm, {stack.describe_gap(where)}: interpolated for the model; viewers stack the "
+            f"slices evenly, displaced by up to {stack.displacement_mm:.1f} mm"
         )
     if stack.tilt_degrees:
         warnings.append(

@@ -1,4 +1,4 @@
-"""From a series of a folder or PACS to its volume file."""
+"""Creation of the volume file of a series of a folder or PACS."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def make_volume(series: Series, client: Any, path: Path, temporary_dir: Path) ->
 
     Args:
         series: A usable series.
-        client: Of its folder or PACS.
+        client: Client of its folder or PACS.
         path: File to write.
-        temporary_dir: Where the instances that a PACS sends are kept meanwhile.
+        temporary_dir: Folder for the instances retrieved from a PACS.
 
     Raises:
-        UserError: The series is no volume, or the PACS does not answer.
+        UserError: The series is not a volume, or the PACS does not respond.
     """
     try:
         if not isinstance(client, FolderClient):
             _make_from_pacs(series, client, path, temporary_dir)
         elif series.file:
             client.check_readable(series.file)
-            check_image_header(series.file, alone=False)  # it may be another file than the index read
+            check_image_header(series.file, alone=False)  # the file may have changed since it was indexed
             write_volume(read_file(series.file), path)
         else:
             write_volume(read_volume(client.series_paths(series.study_uid, series.uid)), path)
@@ -48,10 +48,10 @@ def make_volume(series: Series, client: Any, path: Path, temporary_dir: Path) ->
 
 
 def pacs_unreachable(client: Any, image_id: str, error: Exception) -> UserError:
-    """Return what to raise where a PACS did not answer for a series."""
+    """Return the exception to raise if a PACS did not respond to a request for a series."""
     return UserError(
-        f"The PACS at {client.base_url} did not answer when asked for series {image_id} "
-        f"({type(error).__name__}). Try again when it runs and can be reached from here.",
+        f"The PACS at {client.base_url} did not respond to the request for series {image_id} "
+        f"({type(error).__name__}). Try again when it is running and reachable from this machine.",
         HTTPStatus.SERVICE_UNAVAILABLE,
     )
 

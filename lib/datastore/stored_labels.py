@@ -1,4 +1,4 @@
-"""The part of MONAI Label's datastore that is about labels: a history on disk."""
+"""The methods of MONAI Label's datastore interface that concern labels, over the label store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
-from lib.datastore.label_facts import said_later, shown
+from lib.datastore.label_info import flattened, info_with_note
 from lib.datastore.label_store import LabelStore
 from lib.errors import UserError
 from lib.storage.integrity import Damage, DamagedFileError
@@ -16,19 +16,16 @@ _FINAL = DefaultLabelTag.FINAL.value
 
 
 class StoredLabels(Datastore):
-    """Labels of the images that ``list_images`` names, read from a `LabelStore`.
-
-    The id of a label is the id of its image.
-    """
+    """Labels of the images in ``list_images``, read from a `LabelStore`. The id of a label is that of its image."""
 
     labels: LabelStore
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
-        """Return the path of the latest label (NIfTI, uint8, on the image's grid).
+        """Return the path of the latest label (NIfTI, uint8, on the grid of the image).
 
         Raises:
-            UserError: There is none.
-            DamagedFileError: It is not what was stored.
+            UserError: There is no label.
+            DamagedFileError: The file does not match its checksum.
         """
         return str(self.labels.path(self.labels.latest(label_id, label_tag)))
 
@@ -37,10 +34,10 @@ class StoredLabels(Datastore):
         return io.BytesIO(self.labels.content(self.labels.latest(label_id, label_tag)))
 
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
-        """Return what is known of the latest label."""
+        """Return the info of the latest label."""
         record = self.labels.latest(label_id, label_tag)
         return {
-            **shown(record.info),
+            **flattened(record.info),
             "number": record.number,
             "ts": int(record.time),
             "sha256": record.sha256,
@@ -48,12 +45,12 @@ class StoredLabels(Datastore):
         }
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        """Add what somebody says to what is known of the latest label; what this app knows stays."""
-        self.labels.update_info(label_id, label_tag, lambda known: said_later(info, known))
+        """Add notes to the info of the latest label; fields set by this app are not changed."""
+        self.labels.update_info(label_id, label_tag, lambda known: info_with_note(info, known))
 
     def note_label(self, label_id: str, label_tag: str, said: dict[str, Any], user: str | None) -> None:
-        """Add what a client's user says of the latest label, with who it was."""
-        self.labels.update_info(label_id, label_tag, lambda known: {**said_later(said, known), "noted_by": user})
+        """Add the notes of a client to the latest label, with the user."""
+        self.labels.update_info(label_id, label_tag, lambda known: {**info_with_note(said, known), "noted_by": user})
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Take a label out of use; it stays in the history."""
@@ -68,7 +65,7 @@ class StoredLabels(Datastore):
         return self.get_labels_by_image_id(image_id).get(tag, "")
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        """Return the ids of the images that a person has labelled; without those whose label is damaged."""
+        """Return the ids of the images with a final label that is not damaged."""
         tag = label_tag or _FINAL
         present = set(self.list_images())
         return [
@@ -78,7 +75,7 @@ class StoredLabels(Datastore):
         ]
 
     def damaged_labels(self, tag: str = _FINAL) -> list[Damage]:
-        """Return the damaged labels of this tag whose images are here; those images count as unlabelled."""
+        """Return the damaged labels of this tag; their images count as unlabelled."""
         found = []
         for image_id in sorted(set(self.list_images()) & set(self.labels.images())):
             try:
@@ -90,6 +87,6 @@ class StoredLabels(Datastore):
         return found
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        """Return the ids of the images that nobody has labelled yet."""
+        """Return the ids of the images without a final label."""
         labelled = set(self.get_labeled_images(label_tag, labels))
         return [image_id for image_id in self.list_images() if image_id not in labelled]

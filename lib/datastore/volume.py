@@ -1,4 +1,4 @@
-"""From the DICOM files of a series, or another image file, to one volume file on its true grid."""
+"""Reading of a series or image file as one volume on its true grid, and writing of volumes and masks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel
 import SimpleITK as sitk
 
-from lib.datastore import volume_seal
+from lib.datastore import volume_checksum
 from lib.datastore.hounsfield import as_hu, read_hu
 from lib.datastore.image_writing import write_image
 from lib.dicomweb.dicom_file import check_elements, read_index_header, read_metadata
@@ -20,8 +20,8 @@ from lib.geometry.slice_stack import SliceStack
 from lib.geometry.voxel_grid import LPS_TO_RAS, VoxelGrid, check_grid
 from lib.storage.atomic import write_atomically
 
-READING = "2"  # increased when the same files give other voxels than before, so that cached volumes are made again
-WARNINGS = "warnings"  # metadata of a volume: JSON of sentences
+READING = "2"  # increased when this module reads different voxels from the same files, to invalidate cached volumes
+WARNINGS = "warnings"  # metadata key of a volume: JSON list of sentences
 _NIFTI = (".nii", ".nii.gz")
 
 
@@ -33,8 +33,8 @@ def read_volume(paths: Sequence[Path]) -> sitk.Image:
 
     Returns:
         HU as :func:`lib.datastore.hounsfield.read_hu` returns them. Index order is column, row, slice; origin, spacing
-        and direction are in patient coordinates (LPS, mm). The direction is sheared for a tilted gantry. Where the
-        slices are tilted or not evenly spaced, the metadata has the true position of each; see
+        and direction are in patient coordinates (LPS, mm). The direction is sheared for a tilted gantry. If the slices
+        are tilted or not evenly spaced, the metadata has the true position of each; see
         :class:`lib.geometry.voxel_grid.VoxelGrid`.
 
     Raises:
@@ -54,10 +54,10 @@ def read_volume(paths: Sequence[Path]) -> sitk.Image:
 
 
 def warnings_of(path: Path) -> list[str]:
-    """Return the warnings of :func:`read_volume` about the values of a volume that was written, a sentence each."""
+    """Return the warnings of :func:`read_volume` from the metadata of a written volume, one sentence each."""
     try:
         header = read_image_header(path)
-    except RuntimeError:  # whoever reads its voxels reports the error
+    except RuntimeError:  # reported when the voxels are read
         return []
     return json.loads(header.GetMetaData(WARNINGS)) if header.HasMetaDataKey(WARNINGS) else []
 
@@ -66,8 +66,8 @@ def read_file(path: Path) -> sitk.Image:
     """Read a NIfTI, NRRD or MetaImage file in HU, as :func:`read_volume` returns a series.
 
     Raises:
-        ValueError: It is no three-dimensional image, or its grid is not that of a chest CT.
-        RuntimeError: It cannot be read.
+        ValueError: The file is not a three-dimensional image, or its grid is not plausible for a chest CT.
+        RuntimeError: The file cannot be read.
     """
     image = sitk.ReadImage(str(path))
     if image.GetDimension() == 4 and image.GetSize()[3] == 1:
@@ -77,7 +77,7 @@ def read_file(path: Path) -> sitk.Image:
             f"it has {image.GetDimension()} dimensions and {image.GetNumberOfComponentsPerPixel()} value(s) for each "
             "voxel, not one three-dimensional volume"
         )
-    for name in image.GetMetaDataKeys():  # of another program: none of this app's own keys may be taken from it
+    for name in image.GetMetaDataKeys():  # a foreign file must not set this app's own keys
         image.EraseMetaData(name)
     check_grid(VoxelGrid.from_image(image))
     if image.GetPixelID() == sitk.sitkInt16:
@@ -88,28 +88,28 @@ def read_file(path: Path) -> sitk.Image:
 
 
 def write_volume(image: sitk.Image, target: Path) -> None:
-    """Write a volume as an uncompressed NRRD: the fastest to write and to read, and it can hold a sheared grid.
+    """Write a volume as uncompressed NRRD, the fastest format, which also supports sheared grids.
 
-    Its header gets a checksum, see :mod:`lib.datastore.volume_seal`.
+    The header contains a checksum, see :mod:`lib.datastore.volume_checksum`.
     """
 
     def write(part: Path) -> None:
-        image.SetMetaData(volume_seal.KEY, volume_seal.BLANK)  # on a copy, the voxels would be copied too
+        image.SetMetaData(volume_checksum.KEY, volume_checksum.BLANK)  # in place: a copy would copy the voxels
         try:
             write_image(image, part)
         finally:
-            image.EraseMetaData(volume_seal.KEY)
-        volume_seal.seal(part)
+            image.EraseMetaData(volume_checksum.KEY)
+        volume_checksum.add_checksum(part)
 
     write_atomically(target, write)
 
 
 def write_mask(image: sitk.Image, target: Path, compress: bool) -> None:
-    """Write a mask or map in the format of the suffix of ``target``.
+    """Write a mask or map in the format given by the suffix of ``target``.
 
-    ITK cannot store a sheared grid in NIfTI: it writes the nearest box, so that the mask of a tilted series would be
-    misplaced. Such a mask gets the true grid as its sform, which NiBabel, MONAI and most readers use; ITK, which
-    refuses it, still finds the box in the qform.
+    ITK cannot store a sheared grid in NIfTI: it writes the nearest rectangular one, which would misplace the mask of a
+    tilted series. Such a mask gets the true grid as sform, which NiBabel, MONAI and most readers use; ITK, which
+    rejects a sheared sform, reads the rectangular grid of the qform.
     """
     grid = VoxelGrid.from_image(image)
     if not target.name.lower().endswith(_NIFTI) or not grid.is_sheared:

@@ -44,7 +44,7 @@ class VolumeCache:
     Args:
         folder: Folder in the cache; can be deleted while no server runs.
         max_bytes: Size limit of all files together.
-        is_whole: Returns whether a volume exists and is as it was written; otherwise it is made again.
+        is_intact: Returns whether a volume exists and is undamaged; otherwise it is made again.
         clock: Seconds since 1970.
     """
 
@@ -53,12 +53,12 @@ class VolumeCache:
         folder: Path,
         max_bytes: int,
         *,
-        is_whole: Callable[[Path], bool] = Path.is_file,
+        is_intact: Callable[[Path], bool] = Path.is_file,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
-        self._is_whole = is_whole
+        self._is_intact = is_intact
         self._clock = clock
         self._lock = threading.Lock()
         self._uses: Counter[Path] = Counter()
@@ -79,7 +79,7 @@ class VolumeCache:
             make: Writes the volume atomically; called if it is missing or damaged.
         """
         path = self.path(image_id, fingerprint)
-        if self._is_whole(path) and self._touch(path):
+        if self._is_intact(path) and self._touch(path):
             return path
         if path.is_dir():
             move_aside(path)
@@ -89,10 +89,10 @@ class VolumeCache:
         return path
 
     def newest(self, image_id: str) -> Path | None:
-        """Return the volume of an image that was made last, whatever its fingerprint, or None."""
+        """Return the newest volume of an image with any fingerprint, or None."""
         volumes = [volume for volume in self._volumes() if volume.path.name == f"{image_id}{_SUFFIX}"]
         for volume in sorted(volumes, key=lambda volume: volume.made, reverse=True):
-            if self._is_whole(volume.path) and self._touch(volume.path):
+            if self._is_intact(volume.path) and self._touch(volume.path):
                 return volume.path
         return None
 
@@ -105,8 +105,8 @@ class VolumeCache:
         finally:
             self._change(path, -1)
 
-    def keep(self, paths: Iterable[Path]) -> None:
-        """Protect these volumes until this process ends or calls it again, as a training needs."""
+    def pin(self, paths: Iterable[Path]) -> None:
+        """Protect these volumes from eviction until this process ends or calls this again, for a training."""
         with self._lock:
             self._kept = set(paths)
             self._publish_uses()
@@ -173,7 +173,7 @@ class VolumeCache:
                 logger.warning("Could not release the volume %s: %s", path, error)
 
     def _publish_uses(self) -> None:
-        """Note what this process uses, for others; a lock that ends with the process says whether it still runs."""
+        """Publish the volumes in use to other processes; a lock shows them whether this process still runs."""
         folder = self._folder / _IN_USE
         if self._alive is None:
             folder.mkdir(parents=True, exist_ok=True)

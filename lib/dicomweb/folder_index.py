@@ -14,6 +14,7 @@ from typing import Any
 
 from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, damaged_file_error, read_index_header, text_of
+from lib.dicomweb.file_exclusion import FileExclusion, SeriesKey
 from lib.dicomweb.folder_walk import FolderWalk, walk
 from lib.dicomweb.image_file import ImageFile, is_image_file, is_part_of_image_file, read_image_file
 from lib.dicomweb.image_kind import ImageKind
@@ -21,7 +22,6 @@ from lib.dicomweb.index_database import IndexDatabase, rebuilds_damaged_index, r
 from lib.dicomweb.index_header import complete_uids, json_of, position_key, series_header
 from lib.dicomweb.index_writer import SCHEMA, SCHEMA_VERSION, IndexRow, IndexWriter
 from lib.dicomweb.matching import first_value
-from lib.dicomweb.set_aside import SeriesKey, SetAside
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +75,8 @@ class FolderIndex:
 
     Each file is read once, and again only when its size or modification time changes; it is removed from the index when
     it is deleted, not when it is unreachable. Files that cannot be used, or are left out of their series
-    (:mod:`lib.dicomweb.set_aside`), are indexed with the reason. NIfTI, NRRD and MetaImage files are indexed as images
-    of their own. The folders are never written to. Thread-safe.
+    (:mod:`lib.dicomweb.file_exclusion`), are indexed with the reason. Each NIfTI, NRRD and MetaImage file is indexed
+    as a separate image. The folders are never written to. Thread-safe.
 
     Args:
         database: The SQLite file; can be deleted while no server runs, and is rebuilt if damaged.
@@ -88,8 +88,8 @@ class FolderIndex:
         self._prefixes = [os.path.join(root, "") for root in self.roots]  # noqa: PTH118 - prefixes of path names, with a slash
         self._database = IndexDatabase(database, SCHEMA, SCHEMA_VERSION)
         self._scan_lock = threading.Lock()
-        set_aside = SetAside(self.roots[0], lambda path: series_header(read_index_header(path)[0]))
-        self._writer = IndexWriter(self._database, set_aside)
+        exclusion = FileExclusion(self.roots[0], lambda path: series_header(read_index_header(path)[0]))
+        self._writer = IndexWriter(self._database, exclusion)
         self._unreachable: list[tuple[Path, str]] = []
         self._changed_lock = threading.Lock()
         self._changed_series: set[str] = set()
@@ -235,7 +235,7 @@ class FolderIndex:
         self._unreachable = unreachable
 
     def _add(self, files: list[tuple[str, int, int]], found: FolderWalk) -> set[str]:
-        """Read files, given as (path, size, mtime), into the index, and return the series that are to be judged.
+        """Read files, given as (path, size, mtime), into the index, and return the series to judge.
 
         The entry of a file that disk or network cannot read is kept; the next scan reads the file again.
         """

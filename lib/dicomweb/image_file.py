@@ -12,7 +12,7 @@ from pydicom.uid import generate_uid
 
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_header import SUFFIXES, check_image_header
-from lib.dicomweb.nifti_place import qform_sform_mismatch
+from lib.dicomweb.nifti_transforms import qform_sform_mismatch
 
 _VOXEL_FILES = (".raw", ".zraw")  # of a .mhd
 _CHUNK = 1 << 20

@@ -116,7 +116,7 @@ class ImageKind:
         return None
 
 
-def odd_ones(counts: Mapping[ImageKind, int]) -> dict[ImageKind, str]:
+def outlier_kinds(counts: Mapping[ImageKind, int]) -> dict[ImageKind, str]:
     """Return the kinds of image in a series that are not slices of its scan, with the reason.
 
     Args:

@@ -1,4 +1,4 @@
-"""Write access to the index: rows of files, and the series that are to be judged because of them."""
+"""Write access to the index: rows of files, and the queue of series whose excluded files must be determined again."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
+from lib.dicomweb.file_exclusion import FileExclusion, SeriesKey
 from lib.dicomweb.image_digest import ImageDigests
 from lib.dicomweb.index_database import IndexDatabase
-from lib.dicomweb.set_aside import SeriesKey, SetAside
 
 SCHEMA_VERSION = 6
 SCHEMA = """
@@ -49,21 +49,21 @@ class IndexRow(NamedTuple):
 class IndexWriter:
     """Writes to the index, each call in one transaction.
 
-    Stored and removed files are recorded in the table ``unjudged`` in the same transaction, and stay there until their
-    series is judged, even if the process fails or is killed in between. A row is a new file or, with ``is_stale``, a
-    changed or deleted file of the series.
+    To judge a series is to determine which of its files are left out. Stored and removed files are recorded in the
+    table ``unjudged`` in the same transaction, and stay there until their series is judged, even if the process fails
+    or is killed in between. A row is a new file or, with ``is_stale``, a changed or deleted file of the series.
 
     Args:
         database: The index, with :data:`SCHEMA`.
-        set_aside: Decides which files are left out.
+        exclusion: Determines which files are left out.
     """
 
-    def __init__(self, database: IndexDatabase, set_aside: SetAside) -> None:
+    def __init__(self, database: IndexDatabase, exclusion: FileExclusion) -> None:
         self._database = database
-        self._set_aside = set_aside
+        self._exclusion = exclusion
 
     def store(self, rows: Sequence[IndexRow]) -> set[str]:
-        """Write the rows of files, and return the SeriesInstanceUIDs that are to be judged."""
+        """Write the rows of files, and return the SeriesInstanceUIDs of the series to judge."""
 
         def write(connection: sqlite3.Connection, digests: ImageDigests) -> set[str]:
             former = _series_of(connection, [row.file[0] for row in rows])
@@ -77,7 +77,7 @@ class IndexWriter:
                 [(*row.key, row.header, row.rank) for row in rows if row.key],
             )
             instances = [(row.key, row.file[_SOP_UID]) for row in rows if row.key]
-            self._set_aside.mark_taken_in(connection, instances, digests.of)
+            self._exclusion.mark_new_files(connection, instances, digests.of)
             connection.executemany("DELETE FROM images WHERE path = ?", [row.file[:1] for row in rows])
             connection.executemany(
                 "INSERT INTO images VALUES (?, ?)", [(row.file[0], row.image) for row in rows if row.image]
@@ -91,7 +91,7 @@ class IndexWriter:
         return self._write(write)
 
     def forget(self, paths: Sequence[str]) -> set[str]:
-        """Remove the rows of files, and return the SeriesInstanceUIDs that are to be judged."""
+        """Remove the rows of files, and return the SeriesInstanceUIDs of the series to judge."""
         if not paths:
             return set()
         with self._database.transaction() as connection:
@@ -105,13 +105,13 @@ class IndexWriter:
             return _note(connection, former, former)
 
     def unjudged(self) -> set[str]:
-        """Return the SeriesInstanceUIDs that are still to be judged."""
+        """Return the SeriesInstanceUIDs of the series that are not judged yet."""
         return {uid for (uid,) in self._database.connection.execute("SELECT DISTINCT series_uid FROM unjudged")}
 
     def judge(self, series_uid: str) -> bool:
-        """Leave copies out of a series, and decide again which files are left out if some were changed or deleted.
+        """Leave copies out of a series, and determine all left-out files again if files were changed or deleted.
 
-        While one of these files cannot be read, no file is put back, and the series stays in ``unjudged``.
+        While one of these files cannot be read, no file is included again, and the series stays in ``unjudged``.
 
         Returns:
             Whether known files were changed or deleted.
@@ -121,14 +121,14 @@ class IndexWriter:
             noted = connection.execute("SELECT path, is_stale FROM unjudged WHERE series_uid = ?", [series_uid])
             stale = dict(noted.fetchall())
             if any(stale.values()) and not digests.unreadable:
-                self._set_aside.renew(connection, series_uid, digests.of)
+                self._exclusion.mark_again(connection, series_uid, digests.of)
             keys = connection.execute(
                 "SELECT DISTINCT f.study_uid, f.series_uid, f.patient_id FROM unjudged u"
                 " JOIN files f ON f.path = u.path AND f.series_uid = u.series_uid WHERE u.series_uid = ?",
                 [series_uid],
             ).fetchall()
             for key in keys:
-                self._set_aside.mark_copies(connection, SeriesKey(*key), set(stale), digests.of)
+                self._exclusion.mark_copies(connection, SeriesKey(*key), set(stale), digests.of)
             if not digests.unreadable:
                 connection.execute("DELETE FROM unjudged WHERE series_uid = ?", [series_uid])
             return any(stale.values())

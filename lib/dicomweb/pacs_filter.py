@@ -1,4 +1,4 @@
-"""What a PACS has and viewers are not shown: images that are no slices of their series, studies that mix patients."""
+"""Filter of a PACS's responses to viewers: hides images left out of their series, and studies that mix patients."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _DicomJson = dict[str, dict[str, Any]]
 
 
 class _Catalog(Protocol):
-    def unclear(self) -> Mapping[str, str]: ...
+    def ambiguous(self) -> Mapping[str, str]: ...
 
     def all(self) -> Sequence[Any]: ...
 
 
 class PacsFilter:
-    """Hide what viewers must not see of a PACS, as the catalog knows it now.
+    """Filter of the studies, series and instances that viewers may see, based on the current catalog.
 
     Args:
-        client: Of the PACS.
-        catalog: Its series; ``unclear`` are those whose patient or images are ambiguous.
+        client: Client of the PACS.
+        catalog: Catalog of its series; ``ambiguous`` are those whose patient or images are ambiguous.
     """
 
     def __init__(self, client: object, catalog: _Catalog) -> None:
@@ -30,21 +30,23 @@ class PacsFilter:
         self._catalog = catalog
 
     def hidden_studies(self) -> dict[str, str]:
-        """Return the studies of which all series are unclear, as those that mix patients, with the reason."""
-        unclear = self._catalog.unclear()
-        if not unclear:
+        """Return the studies that are hidden because all their series are ambiguous, with the reason."""
+        ambiguous = self._catalog.ambiguous()
+        if not ambiguous:
             return {}
         series = self._catalog.all()
-        clear = {one.study_uid for one in series if one.uid not in unclear}
-        return {one.study_uid: unclear[one.uid] for one in series if one.uid in unclear and one.study_uid not in clear}
+        clear = {one.study_uid for one in series if one.uid not in ambiguous}
+        return {
+            one.study_uid: ambiguous[one.uid] for one in series if one.uid in ambiguous and one.study_uid not in clear
+        }
 
     def hides_anything(self) -> bool:
-        """Return whether there is something to hide at all."""
-        return bool(self._catalog.unclear() or self._hidden_instances())
+        """Return whether anything is hidden."""
+        return bool(self._catalog.ambiguous() or self._hidden_instances())
 
     def visible(self, items: list[_DicomJson]) -> list[_DicomJson]:
-        """Return the items of an answer in DICOM JSON that may be shown."""
-        studies, series, instances = self.hidden_studies(), self._catalog.unclear(), self._hidden_instances()
+        """Return the visible items of a response in DICOM JSON."""
+        studies, series, instances = self.hidden_studies(), self._catalog.ambiguous(), self._hidden_instances()
         return [
             item
             for item in items

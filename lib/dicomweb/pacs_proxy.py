@@ -1,7 +1,7 @@
-"""Requests of viewers that are passed on to a PACS, and nothing else.
+"""Proxy that forwards DICOMweb requests of viewers to a PACS, and no others.
 
-The address that the PACS is asked under is made of :mod:`lib.dicomweb.resources`, never of what the path says besides:
-the PACS may have other services on the same port, open to whoever has its password.
+The URL at the PACS is built from :mod:`lib.dicomweb.resources`, never from other parts of the requested path, because
+the PACS may have other services on the same port that accept the same password.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _FORWARDED = ("accept", "accept-encoding", "content-type")
 
 @dataclass(frozen=True)
 class PacsRequest:
-    """A request that may be passed on.
+    """A validated request.
 
     Attributes:
-        resource: What is asked for.
+        resource: The requested resource.
         study: StudyInstanceUID in the path, or "".
-        target: Address at the PACS, without its query string.
+        target: URL at the PACS, without query string.
         query: Query string, or "".
-        headers: Headers that are passed on.
+        headers: Forwarded headers.
     """
 
     resource: Resource
@@ -51,11 +51,11 @@ class PacsRequest:
 
 
 class PacsProxy:
-    """The way to one PACS.
+    """Proxy to one PACS.
 
     Args:
         url: DICOMweb root of the PACS.
-        login: User and password, where they are not in MONAI Label's settings.
+        login: User and password; None for those of MONAI Label's settings.
     """
 
     def __init__(self, url: str, login: Login | None = None) -> None:
@@ -65,17 +65,17 @@ class PacsProxy:
     def check(
         self, method: str, raw_path: bytes | None, path: str, query: bytes, headers: Mapping[str, str]
     ) -> PacsRequest:
-        """Return what may be passed on of a request.
+        """Validate a request and return what is forwarded of it.
 
         Args:
-            method: Of HTTP.
-            raw_path: Path as it came over the wire, where the server knows it.
-            path: Path as the server decoded it.
+            method: HTTP method.
+            raw_path: Undecoded path, if the server provides it.
+            path: Decoded path.
             query: Query string.
-            headers: Of the request, by any spelling of their names.
+            headers: Headers of the request, names in any case.
 
         Raises:
-            UserError: It asks for no DICOMweb resource.
+            UserError: The path is not a DICOMweb resource.
         """
         paths = {decoded_path(raw) for raw in (raw_path or b"", path.encode()) if raw}
         check_query(query)
@@ -91,36 +91,36 @@ class PacsProxy:
             named.groupdict().get("study", "") if named else "",
             "/".join(part for part in (self._url, prefix, rest) if part),
             query.decode("utf-8", "replace"),
-            # The answer is passed on as it comes, so it may be compressed only where the viewer accepts that.
+            # The response is forwarded unchanged, so it may be compressed only if the viewer accepts that.
             {"accept-encoding": "identity", **forwarded},
         )
 
     def send(self, request: PacsRequest, body: BinaryIO | None = None, accept: str | None = None) -> requests.Response:
-        """Send a request to the PACS and return its answer, whose body is not read yet.
+        """Send a request to the PACS and return its response, whose body is not read yet.
 
         Args:
-            request: What `check` returned.
-            body: Of a STOW-RS request.
-            accept: Media type to ask for instead of what the viewer asked for.
+            request: Return value of `check`.
+            body: Body of a STOW-RS request.
+            accept: Media type to request instead of the viewer's.
 
         Raises:
-            UserError: The PACS does not answer (502).
+            UserError: The PACS does not respond (502).
         """
         try:
             try:
                 return self._ask(request, body, accept)
             except requests.ConnectionError as error:
-                # A second STOW could store twice, and after a timeout there is no point in waiting again.
+                # A retried STOW could store twice, and a retry after a timeout would only wait again.
                 if request.resource.method != "GET" or isinstance(error, requests.Timeout):
                     raise
-                # A PACS closes idle connections, and may do so just while the next request is on its way.
+                # Retry: the PACS may have closed an idle connection while the request was being sent.
                 return self._ask(request, body, accept)
         except requests.RequestException as error:
-            # The text of the error has the whole address, with the patient that was searched for.
+            # The text of the error contains the whole URL, and so the patient that was searched for.
             name = type(error).__name__
-            logger.warning("PACS did not answer %s %s: %s", request.resource.method, request.target, name)
+            logger.warning("PACS did not respond to %s %s: %s", request.resource.method, request.target, name)
             raise UserError(
-                f"The PACS at {self._url} does not answer ({name}). Is it running, and reachable from here?",
+                f"The PACS at {self._url} does not respond ({name}). Is it running and reachable from this machine?",
                 HTTPStatus.BAD_GATEWAY,
             ) from error
 

@@ -1,4 +1,4 @@
-"""Parameters of DICOMweb requests as the arguments of a client (PS3.18 8.3.4 and 10.4.1.1.6)."""
+"""Conversion of DICOMweb request parameters to arguments of a client (PS3.18 8.3.4 and 10.4.1.1.6)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _QUERY_WORDS = ("limit", "offset", "includefield", "fuzzymatching")
 
 
 def search_arguments(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Return the arguments of a client's search for the query string of a QIDO-RS request.
+    """Return the arguments of a client's search method for the query parameters of a QIDO-RS request.
 
     Raises:
-        UserError: A limit or an offset is no number.
+        UserError: Limit or offset is not a number.
     """
     for name in ("limit", "offset"):
         if name in parameters and not _NUMBER.fullmatch(parameters[name]):
@@ -33,11 +33,11 @@ def frame_numbers(text: str) -> list[int]:
     """Return the frame numbers (from 1) that a WADO-RS path lists.
 
     Raises:
-        UserError: One is no number, or is there twice.
+        UserError: The list has an invalid number or a duplicate.
     """
     numbers = text.split(",")
     if not all(_NUMBER.fullmatch(number) for number in numbers):
-        raise UserError(f"Frames are numbers from 1, separated by commas, not {text[:40]!r}.")
+        raise UserError(f"The frames must be numbers from 1, separated by commas, not {text[:40]!r}.")
     if len(set(numbers)) < len(numbers):
-        raise UserError("Each frame is asked for once.")
+        raise UserError(f"The frames must be different numbers, not {text[:40]!r}.")
     return [int(number) for number in numbers]

@@ -63,7 +63,7 @@ RETRIEVE_FRAMES = Resource(f"{_INSTANCE}/frames/{{frames}}", "wado")
 STORE = Resource("studies", "stow", "POST")
 STORE_IN_STUDY = Resource(_STUDY, "stow", "POST")
 
-# Resources whose answers are lists of DICOM JSON objects.
+# Resources whose responses are lists of DICOM JSON objects.
 JSON_RESOURCES = (
     STUDIES,
     ALL_SERIES,

@@ -72,7 +72,7 @@ class StoredObjects:
             self._write_checksum(path)
         return len(new)
 
-    def set_aside(self, path: Path) -> None:
+    def move_damaged_aside(self, path: Path) -> None:
         """Move a damaged object to ``damaged/segs``, so that it can be written again."""
         path = path.resolve()
         if path.exists():

@@ -1,4 +1,4 @@
-"""STOW-RS (PS3.18 10.5): the parts of a request's body on disk; only what viewers make of images is accepted."""
+"""Bodies of STOW-RS requests (PS3.18 10.5) on disk; only objects derived from images are accepted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class NotStoredError(Exception):
     Args:
         reason: Failure Reason (0008,1197).
         message: Why it is not stored, and what to do.
-        header: UIDs of the instance, as far as they are known.
+        header: Known UIDs of the instance.
     """
 
     def __init__(self, reason: int, message: str, header: Dataset | None = None) -> None:
@@ -150,13 +150,13 @@ def boundary_of(content_type: str) -> bytes:
 
 
 def split_parts(body: Path, boundary: bytes) -> list[Path]:
-    """Write the content of each part of a multipart body (RFC 2046) into a file beside it; return these files.
+    """Write each part of a multipart body (RFC 2046) to a file next to it, and return these files.
 
     Raises:
         UserError: The body is damaged, or has too many parts.
     """
     damaged = UserError(
-        "The body is no multipart body with the boundary that its Content-Type names, or it is cut off."
+        "The body is truncated, or is not a multipart body with the boundary that its Content-Type names."
     )
     with contextlib.closing(_PartWriter(body)) as parts, body.open("rb") as source:
         try:
@@ -180,7 +180,7 @@ def split_parts(body: Path, boundary: bytes) -> list[Path]:
 
 
 class _PartWriter:
-    """The callbacks of the multipart parser: each part becomes a file beside the body."""
+    """Callbacks of the multipart parser that write each part to a file next to the body."""
 
     def __init__(self, body: Path) -> None:
         self._body = body

@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
 from lib.errors import UserError
-from lib.evaluation.froc import Findings
+from lib.evaluation.froc import LesionMatches
 from lib.evaluation.metrics import MatchedLesion, VoxelCounts, match_lesions
 from lib.evaluation.robustness import intensity_changes
 from lib.inference import Predictor
@@ -35,7 +35,7 @@ class CaseResult:
     lesions: list[MatchedLesion]
     false_positives: int
     changed_dice: dict[str, float]
-    by_confidence: dict[float, Findings] = field(default_factory=dict)
+    by_confidence: dict[float, LesionMatches] = field(default_factory=dict)
 
     @property
     def robustness_std(self) -> float | None:

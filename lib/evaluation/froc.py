@@ -12,10 +12,10 @@ CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.
 _WIDTH, _HEIGHT, _MARGIN = 640, 320, 48
 _COLOURS = ("#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8", "#9aa7b4")
 
-Findings = tuple[list[MatchedLesion], int]  # lesions of the ground truth, and the number of false positives
+LesionMatches = tuple[list[MatchedLesion], int]  # lesions of the ground truth, and the number of false positives
 
 
-def operating_points(cases: Sequence[Mapping[float, Findings]]) -> list[dict[str, Any]]:
+def operating_points(cases: Sequence[Mapping[float, LesionMatches]]) -> list[dict[str, Any]]:
     """Return the operating point of each confidence threshold.
 
     Args:

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from pydicom.dataset import FileDataset
 
-from lib.datastore.label_facts import model_version_of
+from lib.datastore.label_info import model_version_of
 from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
@@ -58,7 +58,7 @@ class LabelExports:
         """Return the columns of a lesion table that identify the label, and its lesions.
 
         Raises:
-            UserError: The image is gone or has changed.
+            UserError: The image no longer exists or has changed.
         """
         series = self._datastore.series(record.image_id)
         about = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydicom.uid import UID, generate_uid
 
-from lib.datastore.label_facts import author_of, changes_of, model_version_of
+from lib.datastore.label_info import author_of, changes_of, model_version_of
 from lib.datastore.label_record import LabelRecord
 
 RESEARCH_USE = "research use only"

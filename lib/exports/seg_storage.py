@@ -1,4 +1,4 @@
-"""Background thread that stores a DICOM SEG of each final label where the viewers find the images."""
+"""Background thread that stores a DICOM SEG of each final label in the workspace or the PACS."""
 
 from __future__ import annotations
 
@@ -104,23 +104,23 @@ class SegStorage(Worker):
 
     def _try(self, record: LabelRecord) -> bool:
         """Store the object of a label or record the failure; return False if the PACS is unreachable."""
-        key, answers = (record.image_id, record.number), True
+        key, reachable = (record.image_id, record.number), True
         try:
             stored = {"sop_instance_uid": self._store(record)}
             self._failures.pop(key, None)
         except Exception as error:  # a PACS may fail in any way: the label is safe, and storing is retried
-            answers = not isinstance(error, (requests.ConnectionError, requests.Timeout))
+            reachable = not isinstance(error, (requests.ConnectionError, requests.Timeout))
             stored = {"error": f"{type(error).__name__}: {error}"}
             tries = self._failures[key].tries + 1 if key in self._failures else 1
             wait = min(_PAUSE_SECONDS * 2.0 ** min(tries - 1, 20), _MAX_RETRY_SECONDS)
             self._failures[key] = Failure(*key, stored["error"], tries, self._clock() + wait)
             if stored == record.dicom_seg:
-                return answers
+                return reachable
             logger.warning(
                 "DICOM SEG of label %d of %s not stored, will retry: %s", record.number, record.image_id, error
             )
         self._datastore.labels.note_dicom_seg(record, stored)
-        return answers
+        return reachable
 
     def _store(self, record: LabelRecord) -> str:
         """Store the object of a label if it is missing or damaged, and return its SOPInstanceUID."""
@@ -133,7 +133,7 @@ class SegStorage(Worker):
             made = self._exports.dicom_seg(record)
             if damaged:
                 place = client.objects.path_of(series.study_uid, provenance.seg_uid)
-                client.objects.set_aside(place)
+                client.objects.move_damaged_aside(place)
                 client.index.forget([place])
                 logger.warning("Replacing the damaged DICOM SEG of label %d of %s", record.number, record.image_id)
             answer = client.store_instances([made])

@@ -1,1 +1,1 @@
-"""Where voxels lie in the patient: slice stacks, voxel grids, resampling between grids, connected components."""
+"""Geometry of volumes: slice stacks, voxel grids, resampling between grids, connected components."""

@@ -1,4 +1,4 @@
-"""The square field that the network sees: where it lies in a stored volume, and how its values get back there."""
+"""Geometry of the network's square field of view in a stored volume, and resampling in both directions."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from monai.transforms import Resize
 from monai.transforms.utils import create_translate, scale_affine
 
 from lib.geometry.axial_slices import AxialSlices
-from lib.geometry.straight_grid import StraightGrid
+from lib.geometry.regular_grid import RegularGrid
 
 
 @dataclass(frozen=True)
 class FieldGeometry:
-    """A square field of axial slices, the same for the whole volume.
+    """Square field of view in axial slices, the same for all slices of a volume.
 
     Attributes:
         slices: The axial slices.
-        starts: Column and row where the field begins; may lie outside of the slices.
+        starts: First column and row of the field; may be outside of the slices.
         stops: One past the last column and row.
-        size: Pixels that the field is resampled to.
+        size: Size of the resampled field in pixels.
     """
 
     slices: AxialSlices
@@ -33,31 +33,31 @@ class FieldGeometry:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FieldGeometry:
-        """Return the geometry of which ``values`` is the :meth:`as_dict`."""
+        """Return the geometry from the result of :meth:`as_dict`."""
         slices = dict(values["slices"])
-        grid = StraightGrid(**slices.pop("grid")) if slices["grid"] else slices.pop("grid")
+        grid = RegularGrid(**slices.pop("grid")) if slices["grid"] else slices.pop("grid")
         slices["stored_shape"] = tuple(int(length) for length in slices["stored_shape"])
         starts, stops, size = ((int(x), int(y)) for x, y in (values[name] for name in ("starts", "stops", "size")))
         return cls(AxialSlices(**slices, grid=grid), starts, stops, size)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, which MONAI can serialise in the applied operations of a MetaTensor."""
+        """Return plain values that MONAI can serialise in the applied operations of a MetaTensor."""
         return asdict(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of each channel that the network sees."""
+        """Shape of each input channel of the network."""
         return (*self.size, self.slices.shape[2])
 
     @property
     def affine(self) -> np.ndarray:
-        """Affine of what the network sees; RAS, mm."""
+        """Affine of the network's input; RAS, mm."""
         field = self.slices.affine @ create_translate(3, (*self.starts, 0))
         return field @ scale_affine((*self._sides, 1), (*self.size, 1))
 
     @property
     def filled(self) -> tuple[slice, slice]:
-        """The part of the field that the image fills; around it is padding."""
+        """Window of the resampled field that contains the image; the rest is padding."""
         scales = [size / side for size, side in zip(self.size, self._sides, strict=True)]
         columns, rows = (
             slice(round(before * scale), size - round(after * scale))
@@ -66,25 +66,25 @@ class FieldGeometry:
         return columns, rows
 
     def cut(self, slices: np.ndarray, fill: float) -> torch.Tensor:
-        """Cut and pad axial slices (1, columns, rows, n) to the field; float32, before it is resampled."""
+        """Crop and pad axial slices (1, columns, rows, n) to the field, without resampling; returns float32."""
         field = torch.full((1, *self._sides, slices.shape[3]), fill, dtype=torch.float32)
         in_field, in_slices = self._windows
         field[(0, *in_field)] = torch.from_numpy(slices[(0, *in_slices)].astype(np.float32, order="C"))
         return field
 
     def resample(self, field: torch.Tensor, mode: str) -> torch.Tensor:
-        """Resample a cut field to what the network sees."""
+        """Resample a cropped field to the size of the network's input."""
         return Resize((*self.size, field.shape[3]), mode=mode)(field)
 
     def restore(self, seen: torch.Tensor, length: int) -> Iterator[tuple[tuple[slice, slice, slice], np.ndarray]]:
-        """Bring values of what the network sees back onto the voxels of the file, linearly, block by block.
+        """Resample values on the network's grid linearly to the voxels of the file, block by block.
 
         Args:
-            seen: Shape (1, *self.shape).
-            length: Slices at a time.
+            seen: Values, shape (1, *self.shape).
+            length: Slices per block.
 
         Yields:
-            A window of the stored volume, and its values, (1, X, Y, slices); 0 outside the field.
+            A window of the stored volume and its values, shape (1, X, Y, slices); 0 outside the field.
         """
         in_field, in_slices = self._windows
 
@@ -104,7 +104,7 @@ class FieldGeometry:
 
     @property
     def _border(self) -> list[tuple[int, int]]:
-        """Pixels of padding before and after the slices, for both axes."""
+        """Padding before and after the slices in pixels, for both axes."""
         return [
             (max(-start, 0), max(stop - length, 0))
             for start, stop, length in zip(self.starts, self.stops, self.slices.shape, strict=False)
@@ -112,7 +112,7 @@ class FieldGeometry:
 
     @property
     def _windows(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """The overlap of field and slices, as a window of each."""
+        """Overlap of field and slices, as a window of each."""
         inside = [
             (max(start, 0), min(stop, length))
             for start, stop, length in zip(self.starts, self.stops, self.slices.shape, strict=False)

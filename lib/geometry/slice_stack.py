@@ -1,4 +1,4 @@
-"""Where the slices of a DICOM series lie in the patient (PS3.3 C.7.6.2, C.8.2.1), evenly stacked or not."""
+"""Positions of the slices of a DICOM series in the patient (PS3.3 C.7.6.2, C.8.2.1), evenly spaced or not."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from lib.geometry.voxel_grid import VoxelGrid, check_voxel_size
 LARGEST_GAP_MM = 10.0
 _SAME_PLACE_MM = 0.05
 _GAP_TOLERANCE = 0.02
-_DRIFT_MM = 0.5  # sideways from the first to the last slice, less than a pixel: positions are often rounded
+_DRIFT_MM = 0.5  # tolerated shift from the first to the last slice, less than a pixel: positions are often rounded
 _DicomJson = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class SliceStack:
-    """Parallel slices of one size, as DICOM headers describe them, in patient coordinates (LPS, mm).
+    """Parallel slices of equal size, read from DICOM headers, in patient coordinates (LPS, mm).
 
     Attributes:
-        order: Indices of the slices in the list of headers, along the stack.
-        positions: (slices, 3); Image Position (Patient) of each, mm, in this order.
+        order: Indices into the list of headers, in the order of the stack.
+        positions: Image Position (Patient) of each slice in this order, mm, shape (slices, 3).
         row, column: Directions of increasing column index and of increasing row index.
-        pixel_spacing: Between columns, between rows, mm.
+        pixel_spacing: Spacing between columns and between rows, mm.
     """
 
     order: list[int]
@@ -39,17 +39,17 @@ class SliceStack:
 
     @classmethod
     def from_headers(cls, slices: Sequence[_DicomJson]) -> SliceStack:
-        """Order slices along the normal of their plane, whatever their instance numbers or file names say.
+        """Sort slices along the normal of their plane, regardless of instance numbers and file names.
 
         Args:
-            slices: DICOM JSON of each slice; of multi-frame instances as
-                :func:`lib.dicomweb.frames.slice_headers` gives them.
+            slices: DICOM JSON of each slice; for multi-frame instances as returned by
+                :func:`lib.dicomweb.frames.slice_headers`.
 
         Raises:
-            ValueError: They cannot be shown and segmented as one stack; the message gives the reason with numbers.
-                They lie in different planes, several lie at one position, a gap is over ``LARGEST_GAP_MM`` where
-                slices are not evenly spaced, a slice would be that far off its place when all are spread evenly, or
-                :func:`lib.geometry.voxel_grid.check_voxel_size` refuses their voxels.
+            ValueError: The slices do not form a usable stack: their orientations differ, several have the same
+                position, a gap of unevenly spaced slices exceeds ``LARGEST_GAP_MM``, a slice would be displaced by
+                more than that if all were evenly spaced, or :func:`lib.geometry.voxel_grid.check_voxel_size` rejects
+                the voxels. The message has the numbers.
         """
         orientations = _numbers(slices, "ImageOrientationPatient", 6)
         positions = _numbers(slices, "ImagePositionPatient", 3)
@@ -58,7 +58,7 @@ class SliceStack:
             raise ValueError("slices of different orientation in one series")
         row, column = orientations[0, :3], orientations[0, 3:]
         if abs(np.linalg.norm(np.cross(row, column)) - 1) > 1e-3:
-            raise ValueError(f"Image Orientation (Patient) {orientations[0].tolist()} is no pair of directions")
+            raise ValueError(f"Image Orientation (Patient) {orientations[0].tolist()} is not a pair of unit vectors")
         order = np.argsort(positions @ np.cross(row, column), kind="stable")
         stack = cls(order.tolist(), positions[order], row, column, (float(spacing[1]), float(spacing[0])))
         _check_gaps(stack)
@@ -67,28 +67,28 @@ class SliceStack:
 
     @property
     def normal(self) -> np.ndarray:
-        """Direction in which the slices follow each other, at right angles to them."""
+        """Unit normal of the slices, in the direction of the stack."""
         return np.cross(self.row, self.column)
 
     @property
     def distances(self) -> np.ndarray:
-        """Distance of each slice from the first along the normal, (slices,), mm."""
+        """Distance of each slice from the first along the normal, mm, shape (slices,)."""
         return (self.positions - self.positions[0]) @ self.normal
 
     @property
     def typical_gap(self) -> float:
-        """Median distance of a slice from the next, mm."""
+        """Median distance between adjacent slices, mm."""
         return float(np.median(np.diff(self.distances)))
 
     @property
     def uneven_gaps(self) -> np.ndarray:
-        """Indices of the slices that are followed by another gap than the typical one."""
+        """Indices of the slices whose distance to the next one is not the typical gap."""
         difference = np.abs(np.diff(self.distances) - self.typical_gap)
         return np.flatnonzero(difference > max(_SAME_PLACE_MM, _GAP_TOLERANCE * self.typical_gap))
 
     @property
     def tilt_degrees(self) -> float:
-        """Gantry tilt: angle between the normal and the line from the first to the last slice; 0 if there is none."""
+        """Gantry tilt: angle between the normal and the line from the first to the last slice, degrees; 0 if none."""
         along = self.positions[-1] - self.positions[0]
         sideways = np.linalg.norm(along - along @ self.normal * self.normal)
         if sideways < _DRIFT_MM:
@@ -97,33 +97,33 @@ class SliceStack:
 
     @property
     def is_regular(self) -> bool:
-        """Whether the slices are evenly spaced and straight above each other."""
+        """Whether the slices are evenly spaced and not shifted sideways."""
         return not self.uneven_gaps.size and not self.tilt_degrees
 
     @property
     def step(self) -> np.ndarray:
-        """Vector from one slice to the next where they are spread evenly, mm; sideways too for a tilted gantry."""
+        """Vector between adjacent slices if evenly spaced, mm; not parallel to the normal for a tilted gantry."""
         along = self.positions[-1] - self.positions[0]
         return (along if self.tilt_degrees else along @ self.normal * self.normal) / (len(self.positions) - 1)
 
     @property
     def displacement_mm(self) -> float:
-        """Largest distance of a slice from its place when all are spread evenly."""
+        """Largest displacement of a slice if all were evenly spaced."""
         even = self.positions[0] + np.arange(len(self.positions))[:, None] * self.step
         return float(np.linalg.norm(self.positions - even, axis=1).max())
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Voxel size along column, row and slice index, mm, where the slices are spread evenly."""
+        """Voxel size along column, row and slice index if the slices are evenly spaced, mm."""
         return (*self.pixel_spacing, float(np.linalg.norm(self.step)))
 
     @property
     def direction(self) -> np.ndarray:
-        """3×3; its columns are the unit vectors of increasing column, row and slice index."""
+        """Direction matrix, 3×3: its columns are the unit vectors of increasing column, row and slice index."""
         return np.column_stack([self.row, self.column, self.step / np.linalg.norm(self.step)])
 
     def grid(self, rows: int, columns: int) -> VoxelGrid:
-        """Return the grid of a volume of these slices, each of so many rows and columns."""
+        """Return the grid of a volume of these slices, each with ``rows`` × ``columns`` pixels."""
         return VoxelGrid.from_geometry(
             size=(columns, rows, len(self.positions)),
             origin=self.positions[0],
@@ -133,40 +133,40 @@ class SliceStack:
         )
 
     def describe_gap(self, index: int) -> str:
-        """Say where the gap after a slice is."""
+        """Return a description of the position of the gap after a slice."""
         first, second = (", ".join(f"{value:.5g}" for value in self.positions[index + end]) for end in (0, 1))
         return f"between the slices at ({first}) and ({second}) mm"
 
 
 def _check_gaps(stack: SliceStack) -> None:
-    """Raise a ValueError for a stack with gaps that cannot be bridged."""
+    """Raise a ValueError if a stack has gaps that are too large to be interpolated."""
     gaps = np.diff(stack.distances)
     if not gaps.size:
         return
     if gaps.min() < _SAME_PLACE_MM:
         count = int((gaps < _SAME_PLACE_MM).sum())
-        raise ValueError(f"several slices at one position, {count} of {len(gaps) + 1}, that differ")
+        raise ValueError(f"several different slices at the same position: {count} of {len(gaps) + 1}")
     if not stack.uneven_gaps.size:
         return
     largest = max(stack.uneven_gaps, key=lambda index: gaps[index])
     uneven = (
-        f"slices are not evenly spaced: gaps from {gaps.min():.2f} to {gaps.max():.2f} mm where most are "
+        f"slices are not evenly spaced: gaps from {gaps.min():.2f} to {gaps.max():.2f} mm, most of them "
         f"{stack.typical_gap:.2f} mm, the largest {stack.describe_gap(largest)}"
     )
     if gaps[largest] > LARGEST_GAP_MM:
-        raise ValueError(f"{uneven}; up to {LARGEST_GAP_MM:g} mm are bridged")
+        raise ValueError(f"{uneven}; gaps of up to {LARGEST_GAP_MM:g} mm are interpolated")
     if stack.displacement_mm > LARGEST_GAP_MM:
-        raise ValueError(f"{uneven}; viewers would show slices up to {stack.displacement_mm:.1f} mm off their place")
+        raise ValueError(f"{uneven}; viewers would show slices displaced by up to {stack.displacement_mm:.1f} mm")
 
 
 def _numbers(slices: Sequence[_DicomJson], keyword: str, length: int) -> np.ndarray:
-    """Return an attribute of each slice, (slices, length), or raise a ValueError."""
+    """Return an attribute of each slice, shape (slices, length), or raise a ValueError."""
     rows = [values_of(one, tag_of(keyword) or "") for one in slices]
     if any(len(row) != length for row in rows):
         raise ValueError(f"{dictionary_description(keyword)} is missing or incomplete")
     numbers = np.array([[_number(text, keyword) for text in row] for row in rows])
     if not np.isfinite(numbers).all():
-        raise ValueError(f"{dictionary_description(keyword)} is no number")
+        raise ValueError(f"{dictionary_description(keyword)} is not a number")
     return numbers
 
 
@@ -174,4 +174,4 @@ def _number(text: str, keyword: str) -> float:
     try:
         return number(text)
     except ValueError:
-        raise ValueError(f"{dictionary_description(keyword)} is no number: {text[:40]!r}") from None
+        raise ValueError(f"{dictionary_description(keyword)} is not a number: {text[:40]!r}") from None

@@ -1,4 +1,4 @@
-"""The one way from weights and a volume to a mask: for the server, evaluation, scoring, publishing and the commands."""
+"""Inference from weights and a volume to a mask, shared by server, evaluation, scoring, publishing and commands."""
 
 from lib.inference.model_description import ModelDescription
 from lib.inference.predictor import Predictor

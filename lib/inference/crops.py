@@ -1,4 +1,4 @@
-"""Run a network over many small volumes: those of about one size together, which costs a fraction of one by one."""
+"""Batched inference on many small volumes of similar size, which is much faster than one by one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import nn
 
 from lib.transforms.adjacent_slices import AdjacentSlicesd
 
-_STEP_PX = 16  # sides are rounded up to it, a multiple of any network's stride here
-_SLICES_AT_ONCE = 256  # of which the images are held in memory
-_PIXELS_AT_ONCE = 512**2  # in one forward pass
+_STEP_PX = 16  # sides are rounded up to a multiple of this, which is a multiple of the stride of all networks here
+_SLICES_AT_ONCE = 256  # slices held in memory
+_PIXELS_AT_ONCE = 512**2  # pixels per forward pass
 
 
 class Crop(Protocol):
@@ -36,12 +36,12 @@ AnyCrop = TypeVar("AnyCrop", bound=Crop)
 
 @dataclass(frozen=True)
 class CropBatch(Generic[AnyCrop]):
-    """Crops padded with air to squares of one side, and joined along their slices.
+    """Crops padded with air to squares of equal size, and concatenated along the slice axis.
 
     Attributes:
         crops: The crops, in the order of their slices.
-        volume: What the network sees of them, shape (C, side, side, slices of all).
-        border_px: Air before each crop, along both axes of a slice.
+        volume: Input of the network, shape (C, side, side, slices of all crops).
+        border_px: Padding before each crop along both in-plane axes, pixels.
     """
 
     crops: Sequence[AnyCrop]
@@ -49,7 +49,7 @@ class CropBatch(Generic[AnyCrop]):
     border_px: int
 
     def split(self, values: torch.Tensor) -> list[torch.Tensor]:
-        """Return each crop's own part, (X, Y, Z), of a map of the batch, (side, side, slices of all)."""
+        """Split a map of the batch (side, side, slices of all crops) into the maps of the crops (X, Y, Z)."""
         parts = values.split([crop.image.shape[2] for crop in self.crops], dim=-1)
         return [part[self._window(crop)] for crop, part in zip(self.crops, parts, strict=True)]
 
@@ -61,12 +61,12 @@ class CropBatch(Generic[AnyCrop]):
 def crop_batches(
     crops: Sequence[AnyCrop], preprocessing: Mapping[str, Any], border_px: int = 2
 ) -> Iterator[CropBatch[AnyCrop]]:
-    """Join crops to batches that fit into memory, smallest crops first; a whole scan is a batch of its own.
+    """Yield batches of crops that fit into memory, smallest crops first; each whole scan is a separate batch.
 
     Args:
         crops: Crops or whole scans.
         preprocessing: Section ``preprocessing`` of info.yaml.
-        border_px: Air around each crop, at least, in pixels.
+        border_px: Minimum padding around each crop, pixels.
     """
 
     def side(crop: AnyCrop) -> int:
@@ -80,11 +80,11 @@ def crop_batches(
 
 @torch.inference_mode()
 def tumour_probability(network: nn.Module, volume: torch.Tensor) -> torch.Tensor:
-    """Return the probability of tumour of one view, (X, Y, slices), on the CPU.
+    """Return the probability of tumour without mirrored views, shape (X, Y, slices), on the CPU.
 
     Args:
-        network: ``AttentionResidualUNet`` in evaluation mode; decides the device.
-        volume: What it sees, shape (C, X, Y, slices).
+        network: ``AttentionResidualUNet`` in evaluation mode; its device is used.
+        volume: Input, shape (C, X, Y, slices).
     """
     device = next(network.parameters()).device
     slices = volume.permute(3, 0, 1, 2).contiguous(memory_format=torch.channels_last)
@@ -93,7 +93,7 @@ def tumour_probability(network: nn.Module, volume: torch.Tensor) -> torch.Tensor
 
 
 def _chunks(crops: list[AnyCrop]) -> Iterator[list[AnyCrop]]:
-    """Yield crops with as many slices together as fit into memory."""
+    """Yield groups of crops whose slices fit into memory together."""
     chunk: list[AnyCrop] = []
     for crop in crops:
         if chunk and sum(one.image.shape[2] for one in [*chunk, crop]) > _SLICES_AT_ONCE:
@@ -104,7 +104,7 @@ def _chunks(crops: list[AnyCrop]) -> Iterator[list[AnyCrop]]:
 
 
 def _padded(crop: Crop, side: int, border_px: int, preprocessing: Mapping[str, Any]) -> torch.Tensor:
-    """Return what the network sees of a crop, (C, side, side, Z)."""
+    """Return the network's input for a crop, shape (C, side, side, Z)."""
     air = (preprocessing["hu_window"][0] - preprocessing["hu_mean"]) / preprocessing["hu_std"]
     width, height, _ = crop.image.shape
     after = (side - height - border_px, side - width - border_px)

@@ -1,4 +1,4 @@
-"""What defines a model besides its weights."""
+"""Definition of a model without its weights."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lib.settings import InferenceOptions
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """A model without its weights: all that a `Predictor` needs to know about it.
+    """Everything that a `Predictor` needs besides weights.
 
     Attributes:
         network: Returns a new, untrained network.
-        preprocessing: Section ``preprocessing`` of info.yaml; the network was trained with it.
-        options: Inference options, unless a run is given others.
+        preprocessing: Section ``preprocessing`` of info.yaml that the network was trained with.
+        options: Default inference options.
     """
 
     network: Callable[[], nn.Module]
@@ -38,5 +38,5 @@ class ModelDescription:
 
     @property
     def hu_std(self) -> float:
-        """HU in one unit of the normalised image."""
+        """HU per unit of the normalised image."""
         return float(self.preprocessing["hu_std"])

@@ -1,4 +1,4 @@
-"""The predictor: from weights and a volume to a mask on the volume's own grid."""
+"""The predictor, which computes the mask of a volume on the volume's own grid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Change = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network on a device, in evaluation mode, and which weights it has."""
+    """A network on a device, in evaluation mode, with the identity of its weights."""
 
     network: nn.Module
     weights: WeightsId
@@ -34,12 +34,12 @@ class LoadedNetwork:
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What the network makes of a volume, in the field that it sees.
+    """Output of the network for a volume, in the network's field of view.
 
     Attributes:
         logits: Shape (1, 256, 256, D), on the CPU, finite.
-        attention: Coefficients in [0, 1] of the finest attention gate (eq. 6), same shape; None unless asked for.
-        weights: Which weights the network had.
+        attention: Coefficients in [0, 1] of the finest attention gate (eq. 6), same shape; None unless requested.
+        weights: Identity of the weights.
     """
 
     logits: torch.Tensor
@@ -48,14 +48,14 @@ class NetworkOutput:
 
 
 class Predictor:
-    """One model with its weights.
+    """A model with weights. Thread-safe.
 
-    `predict` goes the whole way. `load`, `run` and the two lists of transforms are its steps, for callers that need
-    more than a mask, such as MONAI Label's infer task. May be used by several threads.
+    `predict` returns a mask. Its steps `load`, `run` and the two lists of transforms are public for callers that need
+    more, such as MONAI Label's infer task.
 
     Args:
         model: The model without its weights.
-        weights: Its weights; loaded at the first run, and again whenever the source offers others.
+        weights: Source of the weights, which are loaded at the first run, and again when the source has others.
     """
 
     def __init__(self, model: ModelDescription, weights: WeightsSource) -> None:
@@ -65,14 +65,14 @@ class Predictor:
 
     @classmethod
     def from_file(cls, weights: Path, model: ModelDescription) -> Predictor:
-        """Return a predictor with the weights of a file, which are loaded at once.
+        """Return a predictor with the weights of a file, after loading them.
 
         Args:
-            weights: File with a ``state_dict``, by itself or under ``model``.
+            weights: File with a ``state_dict``, at the top level or under ``model``.
             model: The model that was trained.
 
         Raises:
-            UserError: There is no such file, it is damaged, or its weights are of another network.
+            UserError: The file is missing or damaged, or its weights do not match the network.
         """
         predictor = cls(model, WeightsFile(weights))
         predictor.load()
@@ -93,10 +93,10 @@ class Predictor:
         if loaded is None or loaded.weights != current:
             network = self.model.network()
             weights = self.weights.load(network)
-            # Convolutions on a CPU are faster with this layout; on a GPU it does no harm.
+            # Convolutions on a CPU are faster with this memory format; on a GPU it makes no difference.
             network.eval().to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
             loaded = LoadedNetwork(network, weights)
-            # Replaced, not changed in place: other threads may read it.
+            # Replaced instead of modified, because other threads may be using it.
             others = {name: other for name, other in self._loaded.items() if other.weights == weights}
             self._loaded = others | {device: loaded}
         return loaded
@@ -104,7 +104,7 @@ class Predictor:
     def image_transforms(
         self, options: InferenceOptions, keys: Sequence[str] = ("image",), *, neighbours: bool = False
     ) -> list[Callable]:
-        """Return the transforms from files to what the network sees; see `lib.transforms.image_transforms`."""
+        """Return the transforms from files to the network's input; see `lib.transforms.image_transforms`."""
         return image_transforms(self.model.preprocessing, keys=keys, keep_hu=options.crf, neighbours=neighbours)
 
     def mask_transforms(self, options: InferenceOptions) -> list[Callable]:
@@ -112,10 +112,10 @@ class Predictor:
         return mask_transforms(options.model_dump())
 
     def read(self, files: Mapping[str, Path], options: InferenceOptions | None = None) -> dict[str, Any]:
-        """Return what the network sees of an image, and further masks in the same geometry.
+        """Return the network's input for an image, and masks in the same geometry.
 
         Args:
-            files: The image, then masks: .nrrd, .nii or .nii.gz, on one grid.
+            files: The image, then masks: .nrrd, .nii or .nii.gz, all on one grid.
             options: Inference options (default: the model's).
         """
         return Compose(self.image_transforms(options or self.model.options, tuple(files)))(dict(files))
@@ -130,18 +130,18 @@ class Predictor:
         device: str | None = None,
         before_pass: BeforePass = no_wait,
     ) -> NetworkOutput:
-        """Run the network on the slices that show lung.
+        """Run the network on the slices with lung.
 
         Args:
-            data: With ``image`` and ``lung_slices``, as `image_transforms` leave them.
+            data: Output of `image_transforms` with ``image`` and ``lung_slices``.
             options: Inference options (default: the model's).
-            volume: Voxels to see instead of those of ``image``, on the same grid.
-            stacked: Whether the channels of the volume are the neighbouring slices; otherwise it has one channel.
-            device: As for `load`.
-            before_pass: Called before each forward pass; may wait, report progress or raise to cancel.
+            volume: Input to use instead of ``image``, on the same grid.
+            stacked: Whether the adjacent slices are already channels of the volume; otherwise it has one channel.
+            device: See `load`.
+            before_pass: Called before each forward pass; may block, report progress, or raise to cancel.
 
         Raises:
-            UserError: There are no weights, or they are of another network.
+            UserError: There are no weights, or they do not match the network.
             NotFiniteError: The network's output is not finite.
         """
         options = options or self.model.options
@@ -161,14 +161,14 @@ class Predictor:
         return NetworkOutput(logits, attention, loaded.weights)
 
     def predict(self, image: Path, options: InferenceOptions | None = None) -> np.ndarray:
-        """Return the mask of a volume on its own grid: uint8, shape (X, Y, Z) as stored.
+        """Return the mask of a volume on its own grid: uint8, shape (X, Y, Z) as in the file.
 
         Args:
             image: .nrrd, .nii or .nii.gz, in HU.
             options: Inference options (default: the model's).
 
         Raises:
-            UserError: As for `run`.
+            UserError: See `run`.
         """
         (mask,) = self.predict_variants(image, [options or self.model.options])
         return mask
@@ -176,14 +176,14 @@ class Predictor:
     def predict_variants(
         self, image: Path, variants: Sequence[InferenceOptions], change: Change | None = None
     ) -> list[np.ndarray]:
-        """Return a mask, as `predict` does, for each of some options, from one run of the network.
+        """Return the mask for each of several options from one run of the network; see `predict`.
 
         Args:
             image: .nrrd, .nii or .nii.gz, in HU.
-            variants: Options that differ only in what follows the network, as ``min_confidence`` does.
-            change: Applied to what the network sees, (C, 256, 256, D), normalised; for tests of robustness.
+            variants: Options that differ only in postprocessing, such as ``min_confidence``.
+            change: Applied to the network's input, (C, 256, 256, D), normalised; for robustness tests.
         """
-        stacked = change is not None  # it works on all channels of the whole volume
+        stacked = change is not None  # a change is applied to all channels of the whole volume
         data = Compose(self.image_transforms(variants[0], neighbours=stacked))({"image": image})
         volume = data["image"].as_tensor()
         output = self.run(data, variants[0], volume=change(volume) if change else volume, stacked=stacked)

@@ -1,4 +1,4 @@
-"""Run the two-dimensional network over a volume, slice by slice in batches; slices without lung are skipped."""
+"""Inference of the two-dimensional network on the slices of a volume; slices without lung are skipped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from lib.transforms.adjacent_slices import adjacent_slices
 
-# Axes of (slice, channel, X, Y) along which each view is mirrored. Channels are slices above and below.
+# Axes of (slice, channel, X, Y) along which each view is mirrored. The channels are adjacent slices.
 MIRRORED = ((), (1, 2), (3,), (1, 2, 3))
 _CHANNEL = 1
 _LOGIT_OF_NO_TUMOUR = -20.0
@@ -22,14 +22,14 @@ _SECOND_PASS_MARGIN_PX = 16
 
 
 class BeforePass(Protocol):
-    """A function called before each forward pass: it may wait, report progress, or raise to cancel the run."""
+    """Callback before each forward pass, which may block, report progress, or raise to cancel the run."""
 
     def __call__(self, done: int, total: int) -> None:
-        """Receive how many slices are finished, and how many there are."""
+        """Receive the number of finished slices and the total."""
 
 
 def no_wait(done: int, total: int) -> None:
-    """Run the next forward pass at once."""
+    """Return at once; default of `BeforePass`."""
 
 
 @torch.inference_mode()
@@ -44,24 +44,24 @@ def infer_slices(
     attention: bool = False,
     before_pass: BeforePass = no_wait,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the logits of the network for each slice that shows lung.
+    """Return the logits of the network for a volume.
 
     Args:
-        network: ``AttentionResidualUNet`` in evaluation mode; decides the device.
-        volume: What ``image_transforms`` make, shape (C, 256, 256, D); (1, 256, 256, D) with ``offsets``.
-        lung_slices: First slice with lung and the one after the last.
-        batch_size: Slices brought to the device at a time. A GPU takes them all in one forward pass; a CPU one
-            by one, because the features of one slice stay in its cache: measured a third faster than eight.
-        offsets: Distances, in slices, of those that the network sees as channels of a slice. The channels are then
-            made of the volume for a batch at a time; None where the volume has them.
-        views: Number of ``MIRRORED`` views whose mean probability is taken; the slices that are channels must then be
-            symmetric about the middle one. All but the first are run only around what the first view marks.
-        attention: Also return the coefficients of the finest attention gate (eq. 6), of the first view.
+        network: ``AttentionResidualUNet`` in evaluation mode; its device is used.
+        volume: Output of ``image_transforms``, shape (C, 256, 256, D); (1, 256, 256, D) with ``offsets``.
+        lung_slices: First slice with lung, and one past the last.
+        batch_size: Slices copied to the device at a time. A GPU processes them in one forward pass, a CPU one by one,
+            because the features of one slice fit into its cache: measured a third faster than batches of eight.
+        offsets: Offsets in slices of the adjacent slices that are channels; they are stacked batch by batch. None if
+            the channels are already stacked in the volume.
+        views: Number of ``MIRRORED`` views whose probabilities are averaged; more than one requires offsets that are
+            symmetric about 0. All but the first are run only around voxels that the first view marks.
+        attention: Also return the coefficients of the finest attention gate (eq. 6) of the first view.
         before_pass: Called before each forward pass.
 
     Returns:
-        Logits, shape (1, 256, 256, D), on the CPU, very negative for slices that were skipped; and the
-        coefficients in [0, 1] of the same shape, or None.
+        Logits, shape (1, 256, 256, D), on the CPU, very negative for skipped slices; and the coefficients in [0, 1],
+        same shape, or None.
     """
     first, last = lung_slices
 
@@ -97,12 +97,12 @@ def _mean_of_views(
     mirrored: Sequence[tuple[int, ...]],
     at_once: int,
 ) -> torch.Tensor:
-    """Return the logits of the first view, replaced near all that it marks by those of the mean of all views."""
+    """Return the logits of the first view, with those near marked voxels replaced by the mean of all views."""
     mean = first.clone()
     probability = first.sigmoid()
     for windows in _windows(probability, stride):
         parts = torch.stack([slices[window.place] for window in windows])
-        as_large = at_once * slices[0, 0].numel() // parts[0, 0].numel()  # together as large as whole slices at once
+        as_large = at_once * slices[0, 0].numel() // parts[0, 0].numel()  # as many pixels as in a batch of whole slices
         none = torch.zeros((), device=first.device)
         others = sum((_mirrored_probability(forward, parts, axes, as_large) for axes in mirrored), none)
         for window, other in zip(windows, others, strict=True):
@@ -114,7 +114,7 @@ def _mean_of_views(
 def _mirrored_probability(
     forward: Callable[[torch.Tensor], torch.Tensor], parts: torch.Tensor, axes: tuple[int, ...], at_once: int
 ) -> torch.Tensor:
-    """Return the probability of a mirrored view, mirrored back."""
+    """Return the probability of a mirrored view in the original orientation."""
     found = torch.cat([forward(part.flip(axes)) for part in parts.split(at_once)])
     return found.flip([axis for axis in axes if axis != _CHANNEL]).sigmoid()
 
@@ -125,7 +125,7 @@ class _Window:
 
     Attributes:
         place: Index into (slice, channel, X, Y).
-        near: Pixels near something marked, bool, (X, Y); each belongs to one window.
+        near: Pixels near marked ones, bool, (X, Y); each pixel belongs to one window only.
     """
 
     place: tuple[int | slice, ...]
@@ -133,15 +133,15 @@ class _Window:
 
 
 def _windows(probability: torch.Tensor, stride: int) -> Iterable[list[_Window]]:
-    """Return windows around all that may be tumour, in lists of those of one shape, which share forward passes.
+    """Return windows around possible tumour, in lists of equal shape, which can share forward passes.
 
     Args:
-        probability: Of tumour in the first view, (slice, 1, X, Y).
-        stride: Sides are multiples of twice this.
+        probability: Probability of tumour in the first view, (slice, 1, X, Y).
+        stride: Sides are multiples of twice this value.
     """
     windows = defaultdict(list)
     for index, found in enumerate((probability[:, 0] >= _SECOND_PASS_PROBABILITY).cpu().numpy()):
-        # Areas of one slice to run again (4-connectivity), not findings.
+        # 4-connected areas of a slice to run again, not findings, which are 26-connected.
         areas, _ = ndimage.label(ndimage.maximum_filter(found, 2 * _SECOND_PASS_MARGIN_PX + 1))
         for number, box in enumerate(ndimage.find_objects(areas), start=1):
             cuts = tuple(_widened(cut, 2 * stride, length) for cut, length in zip(box, areas.shape, strict=True))
@@ -151,7 +151,7 @@ def _windows(probability: torch.Tensor, stride: int) -> Iterable[list[_Window]]:
 
 
 def _widened(cut: slice, step: int, length: int) -> slice:
-    """Return a cut around another one whose length is a multiple of ``step``, or the whole length."""
+    """Return an enlarged slice whose length is a multiple of ``step``, or the whole length."""
     side = min(-(-(cut.stop - cut.start) // step) * step, length)
     start = min(max((cut.start + cut.stop - side) // 2, 0), length - side)
     return slice(start, start + side)

@@ -1,4 +1,4 @@
-"""Where a predictor gets its weights from."""
+"""Sources of the weights of a predictor: a file, bytes in memory, or a model store."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lib.networks.weights import load_weights, load_weights_content
 
 @dataclass(frozen=True)
 class WeightsId:
-    """Identity of the weights of a network; two equal ones need no reload.
+    """Identity of weights; if it is unchanged, they need not be loaded again.
 
     Attributes:
         version: Id of the model version; None for weights that are not a version.
         path: File of the weights; None if there is none.
-        changed_ns: Modification time of the file: the shipped weights may be replaced under their name.
+        changed_ns: Modification time of the file, because the shipped weights may be replaced under the same name.
     """
 
     version: str | None = None
@@ -30,24 +30,24 @@ class WeightsId:
 
 
 class WeightsSource(Protocol):
-    """Weights to predict with; a source may offer other weights later, as a model store does."""
+    """Source of weights, which may change, as those of a model store do."""
 
     def current(self) -> WeightsId:
-        """Return which weights `load` would load now."""
+        """Return the identity of the weights that `load` would load now."""
 
     def load(self, network: nn.Module) -> WeightsId:
-        """Load the current weights into ``network``, in place, and return which they are.
+        """Load the current weights into ``network``, in place, and return their identity.
 
         Raises:
-            UserError: There are none, or they are damaged or of another network.
+            UserError: The weights are missing or damaged, or do not match the network.
         """
 
 
 class WeightsFile:
-    """Weights in a file that does not change meanwhile.
+    """Weights in a file that is not modified while in use.
 
     Args:
-        path: File with a ``state_dict``, by itself or under ``model``.
+        path: File with a ``state_dict``, at the top level or under ``model``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,8 +68,8 @@ class WeightsContent:
     """Weights in memory.
 
     Args:
-        content: Bytes of a file with a ``state_dict``, by itself or under ``model``.
-        version: Id of the model version that they are.
+        content: Bytes of a file with a ``state_dict``, at the top level or under ``model``.
+        version: Id of the model version.
     """
 
     def __init__(self, content: bytes, version: str) -> None:

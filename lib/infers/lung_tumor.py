@@ -1,4 +1,4 @@
-"""The infer task of the server: a mask or an attention map as a file, on the grid of the image file."""
+"""The infer task of the server, which returns a mask or an attention map as a file on the grid of the image."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from lib.transforms.voxel_order import contiguous
 
 ATTENTION = "attention_map"
 _EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
-_NO_LUNGS = "No lungs were found: is this a chest CT in HU? What the model marked is not to be trusted."
+_NO_LUNGS = "No lungs were found: is this a chest CT in HU? Do not trust what the model marked."
 
 
 class LungTumorInferTask(BasicInferTask):
     """MONAI Label's infer task over a `Predictor`.
 
     Args:
-        predictor: The model, with the weights that serve.
+        predictor: The model with the weights in use.
         info: ``info.yaml``.
-        results: Folder for the files of results until they are sent; the system's one for temporary files if None.
+        results: Folder for result files until they are sent; None for the system's temporary folder.
     """
 
     def __init__(self, predictor: Predictor, info: dict[str, Any], results: Path | None = None) -> None:
@@ -51,11 +51,11 @@ class LungTumorInferTask(BasicInferTask):
         self._results = results
 
     def is_valid(self) -> bool:
-        """Offer the model even where there are no weights yet: a request for a mask then says so."""
+        """Return True even without weights: the model is listed, and a request for a mask reports the problem."""
         return True
 
     def get_path(self, validate: bool = True) -> str | None:
-        """Return the weights file of the version that serves."""
+        """Return the weights file of the version in use."""
         path = self._predictor.weights.current().path
         return str(path) if path else None
 
@@ -63,21 +63,21 @@ class LungTumorInferTask(BasicInferTask):
         """Segment ``request["image"]``, a path; see ``BasicInferTask``.
 
         Raises:
-            UserError: There are no weights, they give no numbers, or a value of the request makes no sense.
+            UserError: There are no weights, their output is not finite, or a value of the request is invalid.
         """
         if self.get_path() is None:
-            self._predictor.load()  # raises, and says why
+            self._predictor.load()  # raises a UserError with the reason
         check_request(self._info, "infer", request)
         _check(request, self._config["device"])
         return super().__call__(request, callbacks)
 
     def pre_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
-        """Return the predictor's transforms; kept in ``data``, because the way back needs these very ones."""
+        """Return the predictor's transforms, and store them in ``data``: inversion requires the same instances."""
         data["_pre_transforms"] = self._predictor.image_transforms(_options(data))
         return data["_pre_transforms"]
 
     def run_inferer(self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "cuda") -> dict[str, Any]:
-        """Run the network on the slices that show lung, and note which version it was."""
+        """Run the network on the slices with lung, and record the model version."""
         output = self._predictor.run(data, _options(data), device=device)
         data["model_version"] = output.weights.version
         data[self.output_label_key] = output.logits
@@ -87,7 +87,7 @@ class LungTumorInferTask(BasicInferTask):
         return data
 
     def post_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
-        """Return the transforms back to the grid of the loaded volume, with CRF where it is on, and threshold."""
+        """Return the transforms to a mask on the grid of the loaded volume, with CRF if enabled."""
         transforms = self._predictor.mask_transforms(_options(data))
         if data["attention"]:
             forward = Compose(data["_pre_transforms"])
@@ -96,9 +96,9 @@ class LungTumorInferTask(BasicInferTask):
         return transforms
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: object = None) -> tuple[str, dict]:
-        """Write the mask, or the attention map where it was asked for.
+        """Write the mask, or the attention map if requested.
 
-        Its geometry is read from the image file, not computed from the transforms.
+        The geometry is copied from the image file, not computed from the transforms.
         """
         extension = data.get("result_extension") or ".nii.gz"
         mask = np.asarray(data[self.output_label_key], np.uint8)
@@ -122,21 +122,21 @@ class LungTumorInferTask(BasicInferTask):
 
 
 def _options(data: dict[str, Any]) -> InferenceOptions:
-    """Return the inference options of a request, which were checked when it came."""
+    """Return the inference options of a validated request."""
     return InferenceOptions.model_construct(**{name: data[name] for name in InferenceOptions.model_fields})
 
 
 def _without_voxels(image: MetaTensor) -> MetaTensor:
-    """Return the geometry of an image and the trace of its transforms, so that the memory of its voxels is freed."""
+    """Return a MetaTensor with geometry and trace of transforms only, so that the memory of the voxels is freed."""
     empty = torch.zeros(1, dtype=image.dtype).expand(image.shape)
     return MetaTensor(empty, meta=dict(image.meta), applied_operations=image.applied_operations)
 
 
 def _check(request: dict[str, Any], devices: Sequence[str]) -> None:
-    """Refuse values that are no settings of ours but MONAI Label's."""
+    """Validate the parameters that are MONAI Label's rather than settings of this app."""
     device = request.get("device")
     if device is not None and device not in ("cpu", "cuda", *devices):
-        raise UserError(f"device is one of {', '.join(devices)}, not {device!r}.")
+        raise UserError(f"device must be one of {', '.join(devices)}, not {device!r}.")
     extension = request.get("result_extension")
     if extension and extension not in _EXTENSIONS:
-        raise UserError(f"result_extension is one of {', '.join(_EXTENSIONS)}, not {extension!r}.")
+        raise UserError(f"result_extension must be one of {', '.join(_EXTENSIONS)}, not {extension!r}.")

@@ -16,9 +16,9 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.datastore.volume import write_mask
 from lib.exports.provenance import Provenance
+from lib.initial_labels.annotation_labels import AnnotationResult, Source, read_annotations
+from lib.initial_labels.annotation_objects import AnnotationObjects
 from lib.initial_labels.candidates import AMBIGUOUS, CANDIDATE, INITIAL, candidates, withdraw_ambiguous
-from lib.initial_labels.marked_objects import MarkedObjects
-from lib.initial_labels.marked_series import Finding, Source, read_findings
 from lib.processes.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -43,21 +43,21 @@ class InitialLabels(Worker):
         super().__init__("initial labels", failure="Could not look for DICOM SEG and RTSTRUCT", pause=None)
         self._datastore = datastore
         self._rules = rules
-        self._objects = MarkedObjects(datastore.client)
+        self._objects = AnnotationObjects(datastore.client)
         self._done: set[str] = set()
         self._attempts: Counter[str] = Counter()
         self._referenced: dict[str, frozenset[str]] = {}  # series that each object refers to
         self._unmatched: dict[str, frozenset[str]] = {}  # images of the study when an object referred to none of them
 
     def run_once(self) -> None:
-        """Make labels of all that is new, whenever the catalog was refreshed."""
-        self.look_now()
+        """Make labels of all new objects."""
+        self.read_new_objects()
 
-    def look_now(self) -> None:
+    def read_new_objects(self) -> None:
         """Make labels of all new objects."""
         known, images = self._known(), frozenset(self._datastore.list_images())
         of_study = self._images_by_study(images)
-        for finding in read_findings(
+        for result in read_annotations(
             self._datastore.client,
             self._datastore.catalog,
             self._rules,
@@ -66,44 +66,44 @@ class InitialLabels(Worker):
             wanted=self._lacks_label,
         ):
             self.check_stopped()
-            uid = finding.source.uid
+            uid = result.source.uid
             self._attempts[uid] += 1
-            if finding.retry and self._attempts[uid] < _MAX_ATTEMPTS:
-                logger.warning("%s It will be retried.", finding.problem)
+            if result.retry and self._attempts[uid] < _MAX_ATTEMPTS:
+                logger.warning("%s It will be retried.", result.problem)
                 continue
-            self._referenced[uid] = finding.referenced
-            if not finding.referenced:
-                self._unmatched[uid] = of_study[finding.source.study_uid]
-            if finding.mask is not None:
-                self._save(finding, finding.mask)
-            elif finding.problem:
+            self._referenced[uid] = result.referenced
+            if not result.referenced:
+                self._unmatched[uid] = of_study[result.source.study_uid]
+            if result.mask is not None:
+                self._save(result, result.mask)
+            elif result.problem:
                 self._done.add(uid)
-                for image_id in finding.image_ids:
-                    self._datastore.catalog.note(image_id, finding.problem)
-                logger.warning("%s %s: %s", finding.source.kind, finding.source.uid, finding.problem)
+                for image_id in result.image_ids:
+                    self._datastore.catalog.note(image_id, result.problem)
+                logger.warning("%s %s: %s", result.source.kind, result.source.uid, result.problem)
         for image_id in images:
             slices = self._datastore.series(image_id).instance_count
             if withdraw_ambiguous(self._datastore.labels, image_id, slices) and self._lacks_label(image_id):
                 self._datastore.catalog.note(image_id, AMBIGUOUS)
 
-    def _save(self, finding: Finding, mask: sitk.Image) -> None:
-        (image_id,) = finding.image_ids
+    def _save(self, result: AnnotationResult, mask: sitk.Image) -> None:
+        (image_id,) = result.image_ids
         voxels = int(np.count_nonzero(sitk.GetArrayViewFromImage(mask)))
         slices = self._datastore.series(image_id).instance_count
         others = candidates(self._datastore.labels, image_id, slices)
         info = {
-            **finding.info,
+            **result.info,
             "size": mask.GetSize(),
             "voxels": voxels,
             "slices": slices,
-            "checksum": finding.checksum,
+            "checksum": result.checksum,
         }
         tag = CANDIDATE if others else INITIAL
         record = self._datastore.labels.save(image_id, tag, lambda part: write_mask(mask, part, True), info)
-        self._done.add(finding.source.uid)
-        for warning in finding.info["warnings"]:
+        self._done.add(result.source.uid)
+        for warning in result.info["warnings"]:
             self._datastore.catalog.note(image_id, warning)
-        logger.info("Label %d (%s) of %s from %s: %d voxels", record.number, tag, image_id, finding.source.kind, voxels)
+        logger.info("Label %d (%s) of %s from %s: %d voxels", record.number, tag, image_id, result.source.kind, voxels)
 
     def _lacks_label(self, image_id: str) -> bool:
         labels = self._datastore.labels  # a damaged label counts: only a label restored by a user replaces it

@@ -1,4 +1,4 @@
-"""Small set of phantom patients for trying the app without own studies."""
+"""Small set of phantom patients for trying the app without real studies."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The background thread of this app: wake, run a round of work, pause, stop, join."""
+"""Base class of the background threads: rounds of work, wake, pause, stop and join."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerStopped(BaseException):
-    """Raised in a round of work to end it, because the worker is stopped.
+    """Raised within a round of work after the worker was stopped, to end the round.
 
-    A ``BaseException``, as ``asyncio.CancelledError`` is: code that survives any error of one item must not survive it.
+    A ``BaseException``, like ``asyncio.CancelledError``, so that ``except Exception`` around single items passes it on.
     """
 
 
 class Worker(ABC):
     """Repeat a round of work in a daemon thread until it is stopped.
 
-    A round that fails is logged and the thread goes on: a full disk or an unreachable PACS may be back later.
+    A failed round is logged and the thread continues, because a full disk or an unreachable PACS may recover.
 
     Args:
         name: Name of the thread.
-        failure: Sentence that introduces the error of a failed round in the log.
+        failure: Prefix of the log message of a failed round.
         pause: Seconds between two rounds, cut short by `wake`; None runs a round only after each `wake`.
-        low_priority: Whether the thread gives way to others; for work that nobody waits for.
+        low_priority: Whether to lower the priority of the thread, for work that no user waits for.
     """
 
     def __init__(self, name: str, *, failure: str, pause: float | None, low_priority: bool = True) -> None:
@@ -43,24 +43,24 @@ class Worker(ABC):
 
     @abstractmethod
     def run_once(self) -> bool | None:
-        """Run one round of work; return whether the next one is due without a pause."""
+        """Run one round of work; return True to run the next one without a pause."""
 
     def prepare(self) -> None:  # noqa: B027 - a hook that most workers do not need
-        """Set up the thread; called in it once, before the first round."""
+        """Set up the thread; called once in the thread before the first round."""
 
     def start(self) -> None:
-        """Start the thread, unless it was started before."""
+        """Start the thread if it was not started yet."""
         with self._start_lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._loop, name=self.name, daemon=True)
                 self._thread.start()
 
     def wake(self) -> None:
-        """Run a round now, or right after the one that is running."""
+        """Run a round now, or right after the current one."""
         self._woken.set()
 
     def stop(self) -> None:
-        """Ask the thread to end after the round that is running, or earlier where that calls `check_stopped`."""
+        """Request the end of the thread, after the current round or when that calls `check_stopped`."""
         self._stopped.set()
         self._woken.set()
 
@@ -72,7 +72,7 @@ class Worker(ABC):
         return not self._thread.is_alive()
 
     def check_stopped(self) -> None:
-        """Raise `WorkerStopped` if the worker is stopped; to be called within long rounds."""
+        """Raise `WorkerStopped` if the worker was stopped; call this within long rounds."""
         if self._stopped.is_set():
             raise WorkerStopped
 

@@ -91,7 +91,7 @@ class ImportTarget:
             image: SeriesInstanceUID, or an image file.
 
         Raises:
-            UserError: There is none; the message has the reason.
+            UserError: There is no usable series; the message has the reason.
         """
         return self.datastore.series(self.find_file(image) if isinstance(image, Path) else image)
 

@@ -76,7 +76,7 @@ def import_cases(found: PublicSet, target: ImportTarget, report: Callable[[str],
             continue
         done.append((case.name, image_id, outcome))
         tally.counts[outcome] += 1
-        report(f"{number} of {len(ready)}  {case.name}: {phrase(outcome, target.dry_run)}{details}")
+        report(f"{number} of {len(ready)}  {case.name}: {describe_outcome(outcome, target.dry_run)}{details}")
     if not target.dry_run:
         _check(done, target, tally)
     return tally
@@ -86,7 +86,7 @@ def _report_scan(report: Callable[[str], object], done: int, files: int) -> None
     report(f"indexing the images: {done} of {files} new files")
 
 
-def phrase(outcome: str, dry_run: bool) -> str:
+def describe_outcome(outcome: str, dry_run: bool) -> str:
     """Return the wording of an outcome, in the conditional for a dry run."""
     return f"would be {outcome}" if dry_run and outcome == LABELLED else outcome
 

@@ -19,7 +19,7 @@ TITLE = "LUNA16"
 PUBLISHED_SCANS = 888
 SPHERES = "spheres of the given diameters around the given centres: they show where nodules are, and are no outlines"
 _COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
-_LUNG_MASKS = "seg-lungs"  # folder beside the subsets, whose files have the same names as the scans
+_LUNG_MASKS = "seg-lungs"  # folder next to the subsets, whose files have the same names as the scans
 
 
 class Nodule(NamedTuple):
@@ -119,7 +119,7 @@ def _nearest_voxel(grid: VoxelGrid, center: np.ndarray) -> np.ndarray:
     nearest = np.rint(grid.inverse[:3, :3] @ center + grid.inverse[:3, 3]).astype(int)
     if (nearest < 0).any() or (nearest >= grid.size).any():
         place = ", ".join(f"{value:.1f}" for value in center)
-        raise UserError(f"a nodule at ({place}) mm lies outside the scan; does this annotations.csv belong to it?")
+        raise UserError(f"a nodule at ({place}) mm is outside the scan; does this annotations.csv belong to it?")
     return nearest
 
 
@@ -127,7 +127,7 @@ def _table(source: Path) -> Path:
     tables = sorted(source.rglob("annotations.csv"), key=lambda path: len(path.parts))
     if not tables:
         raise UserError(
-            f"There is no annotations.csv in {source} or below. Put LUNA16's annotations.csv beside its subset folders."
+            f"There is no annotations.csv in {source} or below. Put that of LUNA16 next to its subset folders."
         )
     return tables[0]
 

@@ -10,7 +10,7 @@ from pydicom import dcmread
 
 from lib.annotations.series_references import References
 from lib.errors import UserError, in_one_line
-from lib.initial_labels.marked_series import LIDC_XML, RTSTRUCT, SEG
+from lib.initial_labels.annotation_labels import LIDC_XML, RTSTRUCT, SEG
 from lib.public_sets.import_target import ImportTarget
 
 

@@ -86,7 +86,7 @@ def find_picture_slices(source: Path, studies: Path, scale: Scale, mask_value: i
 
 
 def find_dicom_slices(source: Path, target: ImportTarget, mask_value: int | None) -> PublicSet:
-    """Find CT series of DICOM files with masks as pictures, beside the slices or in a parallel folder, of equal name.
+    """Find CT series of DICOM files with masks as pictures of the same name, in the same or a parallel folder.
 
     Args:
         source: Absolute path of the set, which is also the studies folder.

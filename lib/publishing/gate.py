@@ -32,13 +32,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a candidate.
+    """Decision about a candidate.
 
     Attributes:
-        publish: Whether it serves from now on.
-        reason: Why, in a sentence for the user.
-        candidate: Its scores; None if there is no hold-out.
-        published: Those of the model that served, on the same cases.
+        publish: Whether the candidate is put into use.
+        reason: Reason, a sentence for the user.
+        candidate: Scores of the candidate; None if there is no hold-out.
+        published: Scores of the previous model on the same cases.
     """
 
     publish: bool
@@ -57,24 +57,24 @@ def judge(
     *,
     dice_margin: float,
     false_positive_margin: float,
-    nobody_held_out: str = "no patient is held out",
+    no_hold_out_reason: str = "no patient is held out",
     accepted: str = "Published",
 ) -> Verdict:
     """Decide whether a candidate is published.
 
-    It is if its Dice is at most ``dice_margin`` lower and it has at most ``false_positive_margin`` more false
-    positives. A candidate without finite scores is kept, but not put into use.
+    It is published if its Dice is at most ``dice_margin`` lower and it has at most ``false_positive_margin`` more false
+    positives per scan. A candidate without finite scores is kept, but not put into use.
 
     Args:
         candidate: Scores of the new model; None if there is no hold-out yet.
         published: Scores of the model in use on the same cases; None if there is none.
         dice_margin: Decrease of Dice that counts as noise.
         false_positive_margin: Increase of false positives per scan that counts as noise.
-        nobody_held_out: Why the candidate has no scores, for the reason.
-        accepted: First word of the reason for a candidate that is not worse.
+        no_hold_out_reason: Why the candidate has no scores; part of the reason of the verdict.
+        accepted: First words of the reason if the candidate is not worse.
     """
     if candidate is None:
-        return Verdict(False, f"Kept, not in use: it is not compared, because {nobody_held_out}.")
+        return Verdict(False, f"Kept, not in use: it was not compared, because {no_hold_out_reason}.")
     measured = (
         f"On {len(candidate.cases)} scan(s) of patients that no model is trained on, "
         f"mean Dice {candidate.dice:.3f}{{}}, false positives per scan {candidate.false_positives:.1f}{{}}."

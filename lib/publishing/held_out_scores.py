@@ -1,4 +1,4 @@
-"""Scores of weights on the hold-out cases: whole volumes, false positives counted."""
+"""Scores of weights on the whole volumes of the hold-out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lib.publishing.gate import Scores
 from lib.publishing.model_store import ModelStore
 
 
-def score_kept(weights: WeightsSource, cases: Sequence[dict[str, Any]], model: ModelDescription) -> Scores:
-    """Return the scores as `score` does, or scores that are NaN where the network's output is not finite."""
+def score_or_nan(weights: WeightsSource, cases: Sequence[dict[str, Any]], model: ModelDescription) -> Scores:
+    """Return the result of `score`, or NaN scores if the output of the network is not finite."""
     try:
         return score(weights, cases, model)
     except NotFiniteError:
@@ -23,16 +23,16 @@ def score_kept(weights: WeightsSource, cases: Sequence[dict[str, Any]], model: M
 
 
 def score(weights: WeightsSource, cases: Sequence[dict[str, Any]], model: ModelDescription) -> Scores:
-    """Score weights on cases, with the predictor and the options of the server.
+    """Score weights on cases with the same predictor and options as the server.
 
     Args:
-        weights: Of the network of ``model``.
-        cases: With ``image`` and ``label``, paths on one grid.
+        weights: Source of the weights.
+        cases: Cases with the paths ``image`` and ``label`` on one grid.
         model: The model without its weights.
 
     Raises:
-        NotFiniteError: The network's output is not finite.
-        UserError: The weights are damaged or of another network.
+        NotFiniteError: The output of the network is not finite.
+        UserError: The weights are damaged or do not match the network.
     """
     predictor = Predictor(model, weights)
     results = [
@@ -52,15 +52,15 @@ def score(weights: WeightsSource, cases: Sequence[dict[str, Any]], model: ModelD
 def score_serving(
     store: ModelStore, cases: Sequence[dict[str, Any]], model: ModelDescription
 ) -> tuple[str | None, Scores | None]:
-    """Return the version in use and its scores as `score_kept` gives them; neither where there is none.
+    """Return the version in use and its scores; None for the scores without cases, and for both without a version.
 
     Args:
-        store: Of the versions.
-        cases: As for `score`; where there are none, the version has no scores.
+        store: Store of the versions.
+        cases: See `score`.
         model: The model without its weights.
     """
     version = store.serving_version()
     if version is None or not cases:
         return version, None
     serving, content = store.read_serving()
-    return serving.version, score_kept(WeightsContent(content, str(serving.version)), cases, model)
+    return serving.version, score_or_nan(WeightsContent(content, str(serving.version)), cases, model)

@@ -16,7 +16,7 @@ def share_of(name: str) -> float:
 
 
 def patient_of(case: dict[str, Any]) -> str:
-    """Return the patient of a labelled case; without PatientID, the image counts as a patient of its own."""
+    """Return the patient of a labelled case; an image without PatientID counts as a separate patient."""
     return case.get("patient_id") or case.get("image_id") or case["image"]
 
 
@@ -47,7 +47,7 @@ class HoldOut:
         Args:
             labelled: PatientID of every labelled case.
             trained_on: Patients that a model was trained on.
-            held_before: Patients that a version was compared on; they stay held out.
+            held_before: Patients that a version was compared on; they remain in the hold-out.
         """
         everyone = set(labelled)
         noted = self._file.read() or set()

@@ -19,7 +19,7 @@ from lib.errors import UserError
 from lib.networks.weights import load_state, state_of
 from lib.publishing import manifest
 from lib.publishing.history import History
-from lib.publishing.kept_versions import DRAFT, PRETRAINED, PRETRAINED_FILE, KeptVersions
+from lib.publishing.version_files import DRAFT, PRETRAINED, PRETRAINED_FILE, VersionFiles
 from lib.storage.atomic import make_folder, remove_leftovers
 from lib.storage.integrity import Damage, DamagedFileError
 from lib.storage.state_file import UNREADABLE, StateFile, move_aside
@@ -63,7 +63,7 @@ class ModelStore:
 
     def __init__(self, folder: Path, shipped: Path | None = None) -> None:
         self.folder = folder
-        self._versions = KeptVersions(folder / "versions", shipped or folder / PRETRAINED_FILE)
+        self._versions = VersionFiles(folder / "versions", shipped or folder / PRETRAINED_FILE)
         self._choice = StateFile(folder / "serving.json", _choice, "The history of the versions is used instead.")
         self._history = History(folder / "history.jsonl")
         self._lock = FileLock(folder / ".lock")
@@ -215,7 +215,7 @@ class ModelStore:
         return version
 
     def write_verdict(self, version: str, verdict: dict[str, Any]) -> None:
-        """Write the verdict of a later comparison beside the manifest, which is not modified."""
+        """Write the verdict of a later comparison next to the manifest, which is not modified."""
         manifest.verdict_file(self.weights(version).parent).write(verdict)
 
     def adopt(self, weights: Path, origin: dict[str, Any]) -> None:

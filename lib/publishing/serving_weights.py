@@ -1,4 +1,4 @@
-"""The weights in use, as a predictor loads them."""
+"""Source of the weights in use, for a predictor."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from lib.publishing.model_store import ModelStore, Serving
 
 
 class ServingWeights:
-    """A `WeightsSource` of the version that a store serves, compared with its hash whenever it is loaded.
+    """`WeightsSource` of the version in use; its checksum is verified whenever it is loaded.
 
     Args:
-        store: Of the versions.
+        store: Store of the versions.
     """
 
     def __init__(self, store: ModelStore) -> None:
         self._store = store
 
     def current(self) -> WeightsId:
-        """Return the version in use."""
+        """Return the identity of the weights in use."""
         return _weights_id(self._store.serving())
 
     def load(self, network: nn.Module) -> WeightsId:
-        """Load the version in use into ``network``, in place.
+        """Load the weights in use into ``network``, in place, and return their identity.
 
         Raises:
-            UserError: There are no weights, or they are of another network.
+            UserError: There are no usable weights, or they do not match the network.
         """
         return _weights_id(self._store.load_serving(network))
 

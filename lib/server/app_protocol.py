@@ -1,4 +1,4 @@
-"""What the routes use of the app: an interface that tests can fake."""
+"""Interface of the app that the routes depend on, so that tests can replace it with a fake."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lib.storage.integrity import Damage
 
 
 class ModelConfig(Protocol):
-    """The configuration of a model."""
+    """Configuration of a model."""
 
     network: Any
 
 
 class LungLabelApp(Protocol):
-    """The app behind the routes: MONAI Label's interface, and what this app adds to it."""
+    """The app behind the routes: MONAI Label's interface with the additions of this app."""
 
     name: str
     version: str
@@ -56,20 +56,20 @@ class LungLabelApp(Protocol):
 
     @property
     def uploads_dir(self) -> Path:
-        """Folder for files that are sent with a request."""
+        """Folder for files uploaded with requests."""
 
     @property
     def network_warning(self) -> str | None:
-        """Warning where others can reach this server."""
+        """Warning if this server is reachable from other machines; None if it is not."""
 
     def datastore(self) -> SeriesDatastore:
-        """Return images and labels."""
+        """Return the datastore."""
 
     def sessions(self) -> Sessions | None:
-        """Return MONAI Label's sessions; None where they are switched off."""
+        """Return MONAI Label's sessions; None if they are disabled."""
 
     def info(self) -> dict[str, Any]:
-        """Return what clients are told about this app."""
+        """Return the description of this app for clients."""
 
     def infer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Segment an image."""
@@ -78,13 +78,13 @@ class LungLabelApp(Protocol):
         """Return mask and attention map of an image."""
 
     def check_trainable(self, request: Mapping[str, Any] | None = None) -> None:
-        """Raise a UserError where a training cannot start."""
+        """Raise a UserError if a training cannot start."""
 
     def on_save_label(self, image_id: str, label_id: str) -> None:
-        """Take notice of a new label."""
+        """Handle a new label."""
 
     def uncertainties(self) -> dict[str, float]:
-        """Return the score of each image that has one."""
+        """Return the uncertainty of each scored image."""
 
     def damage(self) -> list[Damage]:
-        """Return what is damaged of all that is stored."""
+        """Return the damage to all stored files."""

@@ -1,4 +1,4 @@
-"""The background threads of the server: their start, and their end at its shutdown."""
+"""Start of the server's background threads, and their end at shutdown."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lib.server.upstream_patches import end_tasks, running_server, stop_at_shutd
 logger = logging.getLogger(__name__)
 
 _FIRST_ROUND_SECONDS = 20
-_GRACE_SECONDS = 2  # for requests that are open at a shutdown
+_GRACE_SECONDS = 2  # for open requests at shutdown
 _JOIN_SECONDS = 3.0
 
 
 def run_workers(watcher: CatalogWatcher, workers: Sequence[Worker]) -> None:
-    """Start ``workers`` once the series were listed, and stop all threads when the server shuts down.
+    """Start ``workers`` after the first listing of the series, and stop all threads when the server shuts down.
 
     Args:
-        watcher: Lists the series; started already.
-        workers: All other threads.
+        watcher: Worker that lists the series; already started.
+        workers: All other workers.
     """
     found = running_server()
-    assert found is not None, "uvicorn calls this"
+    assert found is not None, "must be called by uvicorn"
     server, _ = found
     stop_at_shutdown(server, lambda: stop_background([watcher, *workers]), _GRACE_SECONDS)
     _wait_for_first_round(watcher, lambda: server.should_exit)
@@ -34,31 +34,31 @@ def run_workers(watcher: CatalogWatcher, workers: Sequence[Worker]) -> None:
 
 
 def stop_background(workers: Sequence[Worker], seconds: float = _JOIN_SECONDS) -> bool:
-    """Stop ``workers`` and the processes of MONAI Label's tasks, trainings among them.
+    """Stop ``workers`` and the processes of MONAI Label's tasks, including trainings.
 
-    An interrupted training is noted on disk, and the next server starts it again.
+    An interrupted training is recorded on disk, and the next server restarts it.
 
     Args:
-        workers: All threads in the background.
-        seconds: Time in which they have to end, all together.
+        workers: All background threads.
+        seconds: Timeout for all of them together.
 
     Returns:
         Whether all threads have ended.
     """
     deadline = time.monotonic() + seconds
-    for worker in workers:  # before the tasks end: a training that is killed here must not be taken for a stopped one
+    for worker in workers:  # before the tasks: a training killed here must not be mistaken for one stopped by a user
         worker.stop()
     end_tasks()
     busy = [worker.name for worker in workers if not worker.join(max(0.0, deadline - time.monotonic()))]
     if busy:
-        logger.info("Abandoned at the end of the server, because still busy: %s", ", ".join(busy))
+        logger.info("Threads still busy at shutdown, abandoned: %s", ", ".join(busy))
     return not busy
 
 
 def _wait_for_first_round(watcher: CatalogWatcher, should_exit: Callable[[], bool]) -> None:
-    """Wait a while for the first list of the series, or until the server has to exit."""
+    """Wait for the first listing of the series, up to a timeout or until the server shuts down."""
     deadline = time.monotonic() + _FIRST_ROUND_SECONDS
     while not watcher.first_round.wait(0.1) and not should_exit():
         if time.monotonic() > deadline:
-            logger.info("Indexing goes on; the list grows meanwhile.")
+            logger.info("Indexing continues in the background; the list of series is incomplete until it is done.")
             return

@@ -1,4 +1,4 @@
-"""What is damaged of all that is stored, as it was found a short while ago."""
+"""Cached result of the integrity check of all stored files."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lib.storage.integrity import Damage
 
 
 class DamageCache(Worker):
-    """Cache the result of a comparison of everything stored with its checksums.
+    """Worker that compares all stored files with their checksums, and caches the result.
 
-    The comparison runs in the background. Hashing all of a large workspace for the first time takes minutes, and every
-    open panel asks every few seconds: those requests would fill the server's threads.
+    The first comparison of a large workspace takes minutes, and every open panel polls every few seconds: without the
+    background thread, those requests would occupy all threads of the server.
 
     Args:
-        compare: Makes the comparison.
-        seconds: A result counts for at least so long, and for twenty times as long as it took to make.
-        timeout: Seconds to wait for a new result, or the first one, before the former one is returned.
+        compare: Runs the comparison.
+        seconds: Minimum lifetime of a result; it is also valid for twenty times the duration of the comparison.
+        timeout: Seconds to wait for a new result before the previous one is returned.
     """
 
     def __init__(self, compare: Callable[[], list[Damage]], seconds: float = 5.0, timeout: float = 2.0) -> None:
-        super().__init__("verification", failure="What is stored could not be compared with its checksums", pause=None)
+        super().__init__("verification", failure="Could not compare stored files with their checksums", pause=None)
         self._compare = compare
         self._seconds = seconds
         self._timeout = timeout
@@ -35,12 +35,12 @@ class DamageCache(Worker):
         self._valid_until = -math.inf
 
     def damage(self) -> list[Damage]:
-        """Return the damage as it was a few seconds ago, or is now; empty until the first comparison has ended."""
+        """Return the damage, at most a few seconds old; empty until the first comparison has ended."""
         (self.renew() or self._first).wait(self._timeout)
         return self._damage
 
     def renew(self) -> threading.Event | None:
-        """Start a comparison if the result is outdated; return an event that is set at its end, else None."""
+        """Start a comparison if the result has expired; return an event that is set at its end, else None."""
         with self._lock:
             if self._running or time.monotonic() < self._valid_until:
                 return None
@@ -50,14 +50,14 @@ class DamageCache(Worker):
         return ended
 
     def run_once(self) -> None:
-        """Compare, where `renew` asked for it."""
+        """Run the comparison requested by `renew`."""
         with self._lock:
             ended = self._running
         if ended is None:
             return
         began = time.monotonic()
         try:
-            self._damage = self._compare()  # where it fails, the former result stays
+            self._damage = self._compare()  # if it fails, the previous result is kept
         finally:
             now = time.monotonic()
             with self._lock:

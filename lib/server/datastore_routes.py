@@ -14,12 +14,12 @@ from monailabel.endpoints import datastore as stock
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from lib.datastore.label_facts import said_with_label
+from lib.datastore.label_info import info_of_submission
 from lib.errors import UserError
 from lib.exports.lesion_table import as_csv, as_json
 from lib.server.app_protocol import LungLabelApp
 from lib.server.dicom_response import dicom_response
-from lib.server.requests import json_object, kept_upload
+from lib.server.requests import json_object, stored_upload
 
 _CHECKSUMS = ("SHA256", "SHA512", "MD5")
 _USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
@@ -54,9 +54,9 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         label: UploadFile = File(...),
         user: User = Depends(_ANNOTATOR),
     ) -> dict[str, Any]:
-        info = {**said_with_label(json_object(params)), "user": user.username}
+        info = {**info_of_submission(json_object(params)), "user": user.username}
         app.datastore().series(image)
-        with kept_upload(label, app.uploads_dir) as path:
+        with stored_upload(label, app.uploads_dir) as path:
             label_id = app.datastore().save_label(image, str(path), tag or DefaultLabelTag.FINAL.value, info)
         app.on_save_label(image, label_id)
         return {"image": image, "label": label_id}

@@ -1,4 +1,4 @@
-"""DICOMweb under ``/proxy/dicom``: of a folder or of a PACS, whichever the datastore has."""
+"""DICOMweb routes under ``/proxy/dicom``, for a folder or a PACS."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lib.settings import Settings
 
 
 def dicomweb_router(datastore: SeriesDatastore, settings: Settings, uploads: Path) -> APIRouter:
-    """Return the routes over the client of ``datastore``.
+    """Return the DICOMweb routes for the client of ``datastore``.
 
     Args:
-        datastore: Of the series.
-        settings: Address of the PACS, and whether it is written to.
-        uploads: Where the bodies of STOW-RS requests are kept meanwhile.
+        datastore: Datastore of the series.
+        settings: Settings with the URL of the PACS, and whether it is written to.
+        uploads: Folder for the bodies of STOW-RS requests.
     """
     client = datastore.client
     if isinstance(client, FolderClient):

@@ -1,4 +1,4 @@
-"""DICOMweb under ``/proxy/dicom`` for a folder: what OHIF asks of a PACS, answered by the folder's client."""
+"""DICOMweb routes under ``/proxy/dicom`` for a folder, served by the folder's client."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _DICOM_JSON = "application/dicom+json"
 
 
 def folder_router(client: FolderClient, uploads: Path) -> APIRouter:
-    """QIDO-RS, WADO-RS and STOW-RS (PS3.18 chapter 10) over ``client``.
+    """Return the QIDO-RS, WADO-RS and STOW-RS routes (PS3.18 chapter 10) over ``client``.
 
-    OHIF asks under ``/proxy/dicom/qido`` and ``/proxy/dicom/wado``; both reach the same resources.
+    OHIF uses ``/proxy/dicom/qido`` and ``/proxy/dicom/wado``; both have the same resources.
 
     Args:
-        client: Of the folder.
-        uploads: Where the bodies of STOW-RS requests wait.
+        client: Client of the folder.
+        uploads: Folder for the bodies of STOW-RS requests.
     """
     router = APIRouter(
         prefix="/proxy/dicom/{service}",
@@ -108,7 +108,7 @@ def folder_router(client: FolderClient, uploads: Path) -> APIRouter:
 
 
 def _store(client: FolderClient, parts: list[Path], study: str | None) -> Response:
-    """Store each part; the answer is the store response, or a sentence where the only instance is refused."""
+    """Store each part, and return the store response, or an error message if the only instance is refused."""
     response = client.store_files(parts, study)
     failures, stored = response.get("FailedSOPSequence") or [], response.get("ReferencedSOPSequence") or []
     status = HTTPStatus.OK if not failures else HTTPStatus.ACCEPTED if stored else HTTPStatus.CONFLICT
@@ -138,7 +138,7 @@ def _dicom_files(datasets: list[Dataset]) -> Response:
         buffer = io.BytesIO()
         try:
             dataset.save_as(buffer, write_like_original=False)
-        except Exception as error:  # pydicom raises many kinds on values that are none
+        except Exception as error:  # pydicom raises many types on invalid values
             raise NotUsableError(f"the instance cannot be sent ({in_one_line(error)})") from error
         contents.append(buffer.getvalue())
     body, media_type = multipart.encode(contents, "application/dicom")

@@ -1,4 +1,4 @@
-"""``POST /infer`` of OHIF and Slicer, run in the inference queue.
+"""``POST /infer``, as requested by OHIF and Slicer, processed in the inference queue.
 
 The response has the version of the model and warnings about the mask: ``model_version`` and ``warnings`` in its JSON.
 A response that is only an image, as OHIF requests it, has them in the header ``Infer-Params``.

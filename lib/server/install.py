@@ -1,4 +1,4 @@
-"""Putting this app's routes, error answers and rules into MONAI Label's running server."""
+"""Installation of this app's routes, error responses and access rules into MONAI Label's running server."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from monailabel.config import settings
 from lib.server.access.route_table import filter_routes
 from lib.server.access.rules import AccessRules
 from lib.server.app_protocol import LungLabelApp
+from lib.server.attention_routes import attention_router
 from lib.server.datastore_routes import datastore_router
-from lib.server.error_answers import add_error_answers
+from lib.server.error_responses import add_error_responses
 from lib.server.infer_routes import infer_router
 from lib.server.log_routes import log_router
 from lib.server.model_routes import model_router
 from lib.server.ohif_routes import ohif_router
-from lib.server.picture_routes import picture_router
 from lib.server.session_routes import session_router
 from lib.server.status_routes import status_router
 from lib.server.task_routes import task_router
@@ -24,15 +24,15 @@ from lib.server.viewer_routes import viewer_router
 
 
 def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: AccessRules) -> None:
-    """Change MONAI Label's server into this app's.
+    """Replace routes, error responses and middleware of MONAI Label's server.
 
-    MONAI Label has no hook for it; its ``--uvicorn_app`` works only with PYTHONPATH set by the user.
+    MONAI Label has no hook for this; its ``--uvicorn_app`` works only if the user sets PYTHONPATH.
 
     Args:
         server: MONAI Label's FastAPI application.
         app: This app.
-        dicomweb: Answers ``/proxy/dicom``.
-        access: Who may call what.
+        dicomweb: Routes of ``/proxy/dicom``.
+        access: Access rules.
     """
     routers = (
         infer_router(app),
@@ -42,14 +42,14 @@ def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: Acc
         log_router(),
         model_router(app),
         viewer_router(app),
-        picture_router(app),
+        attention_router(app),
         status_router(app),
         dicomweb,
         ohif_router(),
         _start_page(),
     )
     replace_routes(server, routers, filter_routes)
-    add_error_answers(server)
+    add_error_responses(server)
     origins = settings.MONAI_LABEL_CORS_ORIGINS or ()
     replace_middleware(server, lambda inner: access.wrap(inner, origins), keep_cors=bool(origins))
 

@@ -1,4 +1,4 @@
-"""The server's log file, kept in the workspace: it concerns patients, and the app's folder may be read-only."""
+"""Location of the server's log: in the workspace, since it concerns patients and the app's folder may be read-only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules of the log: one line for each message, whatever a client sent, and a rate limit for repeated ones."""
+"""Log formatting and filtering: one line per message, masked patient ids, and a rate limit for repeated messages."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import time
 from lib.server.upstream_patches import replace_log_formatters
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
-# Who a patient is: what is quoted in a line about PatientIDs, and what a search by DICOMweb asks for.
+# Patient identifiers to mask: quoted values in lines about PatientIDs, and query parameters of DICOMweb searches.
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _SEARCHED = re.compile(r"((?:Patient\w+|0010[0-9A-Fa-f]{4})=)[^&\s]*")
-_TASK = "task_"  # the loggers in which MONAI Label repeats what a training prints
+_TASK = "task_"  # prefix of the loggers in which MONAI Label repeats the output of a training
 _MAX_IN_WINDOW = 20
 _WINDOW_SECONDS = 60
 
 
 class OneLineFormatter(logging.Formatter):
-    """Write control characters of a message as escapes, so that no client can forge a line; indent tracebacks.
+    """Formatter that escapes control characters, so that no client can forge a log line, and indents tracebacks.
 
-    PatientIDs and what a client searched patients by are masked: logs are sent to others for help.
+    PatientIDs and patient search terms are masked, because logs are sent to others for support.
 
     Args:
-        inner: Puts time, level and so on before the message.
+        inner: Formatter that adds time, level and so on.
     """
 
     def __init__(self, inner: logging.Formatter) -> None:
@@ -49,13 +49,13 @@ def _without_patients(line: str) -> str:
 
 
 class RateLimitFilter(logging.Filter):
-    """Let the same message through 20 times a minute only; then add how many were left out."""
+    """Filter that passes the same message at most 20 times a minute, and reports how many it suppressed."""
 
     def __init__(self) -> None:
         super().__init__()
         self._since: dict[str, float] = {}
         self._count: dict[str, int] = {}
-        self._lock = threading.RLock()  # a value of a message may log while it is formatted
+        self._lock = threading.RLock()  # reentrant: formatting a message may log
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is logged."""
@@ -77,5 +77,5 @@ class RateLimitFilter(logging.Filter):
 
 
 def apply_log_rules() -> None:
-    """Apply the rules above to all handlers that MONAI Label set up, and keep one handler for its log file."""
+    """Apply formatter and filter to all of MONAI Label's handlers, and keep only one handler for its log file."""
     replace_log_formatters(lambda inner: inner if isinstance(inner, OneLineFormatter) else OneLineFormatter(inner))

@@ -15,7 +15,7 @@ from monailabel.endpoints.user.auth import RBAC, User
 from lib.errors import UserError
 from lib.networks.weights import check_usable
 from lib.server.app_protocol import LungLabelApp
-from lib.server.requests import kept_upload
+from lib.server.requests import stored_upload
 
 _ADMIN = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
 _LONGEST_NAME = 100
@@ -28,7 +28,7 @@ def model_router(app: LungLabelApp) -> APIRouter:
     @router.put("/{model}", summary="Upload weights as a new version that is not in use yet")
     def upload(model: str, file: UploadFile = File(...), user: User = Depends(_ADMIN)) -> dict[str, Any]:
         _check_model(app, model)
-        with kept_upload(file, app.uploads_dir) as path:
+        with stored_upload(file, app.uploads_dir) as path:
             try:
                 check_usable(app.task_config.network, path)
             except UserError as error:

@@ -1,4 +1,4 @@
-"""DICOMweb under ``/proxy/dicom`` for a PACS: what OHIF asks is passed on to it."""
+"""DICOMweb routes under ``/proxy/dicom`` for a PACS, to which requests are forwarded."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _DICOM_JSON = "application/dicom+json"
 def pacs_router(
     url: str, uploads: Path, *, writable: bool, login: Login | None = None, hidden: PacsFilter | None = None
 ) -> APIRouter:
-    """Return the routes that pass on what viewers ask of a PACS.
+    """Return the routes that forward requests of viewers to a PACS.
 
     Args:
         url: DICOMweb root of the PACS.
-        uploads: Where the bodies of STOW-RS requests are kept meanwhile.
-        writable: Whether STOW-RS requests are passed on (``store_in_pacs``).
-        login: User and password, where they are not in MONAI Label's settings.
-        hidden: What is not passed on.
+        uploads: Folder for the bodies of STOW-RS requests.
+        writable: Whether STOW-RS requests are forwarded (``store_in_pacs``).
+        login: User and password; None for those of MONAI Label's settings.
+        hidden: Filter of the responses.
     """
     proxy = PacsProxy(url, login)
     router = APIRouter(
@@ -44,22 +44,22 @@ def pacs_router(
 
     @router.get("/{service}/{path:path}")
     def retrieve(request: Request, service: str) -> Response:
-        asked = _checked(proxy, request)
-        if hidden and (reason := hidden.hidden_studies().get(asked.study)):
+        checked = _checked(proxy, request)
+        if hidden and (reason := hidden.hidden_studies().get(checked.study)):
             raise UserError(f"This study is not shown: {reason}.", HTTPStatus.NOT_FOUND)
-        if hidden and asked.resource in JSON_RESOURCES and hidden.hides_anything():
-            answer = proxy.send(asked, accept=_DICOM_JSON)
-            if answer.status_code != HTTPStatus.OK:
-                return _passed_on(answer)
-            return JSONResponse(hidden.visible(answer.json()), media_type=_DICOM_JSON)
-        return _passed_on(proxy.send(asked))
+        if hidden and checked.resource in JSON_RESOURCES and hidden.hides_anything():
+            response = proxy.send(checked, accept=_DICOM_JSON)
+            if response.status_code != HTTPStatus.OK:
+                return _forwarded(response)
+            return JSONResponse(hidden.visible(response.json()), media_type=_DICOM_JSON)
+        return _forwarded(proxy.send(checked))
 
     @router.post("/{service}/{path:path}")
     async def store(request: Request, service: str) -> Response:
-        asked = _checked(proxy, request)
+        checked = _checked(proxy, request)
         if not writable:
             raise UserError(
-                "This server does not write to the PACS. Whoever runs it may allow so with --conf store_in_pacs true.",
+                "This server does not write to the PACS. To allow it, start the server with --conf store_in_pacs true.",
                 HTTPStatus.FORBIDDEN,
             )
         async with received_instances(request, uploads) as received:
@@ -67,7 +67,7 @@ def pacs_router(
             def send() -> Response:
                 received.check_classes()
                 with received.body.open("rb") as body:
-                    return _passed_on(proxy.send(asked, body))
+                    return _forwarded(proxy.send(checked, body))
 
             return await run_in_threadpool(send)
 
@@ -81,9 +81,9 @@ def _checked(proxy: PacsProxy, request: Request) -> PacsRequest:
     )
 
 
-def _passed_on(answer: requests.Response) -> Response:
+def _forwarded(response: requests.Response) -> Response:
     return StreamingResponse(
-        answer.raw.stream(1 << 20, decode_content=False),
-        status_code=answer.status_code,
-        headers={k: v for k, v in answer.headers.items() if k.lower() in _RETURNED},
+        response.raw.stream(1 << 20, decode_content=False),
+        status_code=response.status_code,
+        headers={k: v for k, v in response.headers.items() if k.lower() in _RETURNED},
     )

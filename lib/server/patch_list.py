@@ -1,4 +1,4 @@
-"""The list of changes that :mod:`lib.server.upstream_patches` makes to other packages."""
+"""Registry of the patches that :mod:`lib.server.upstream_patches` applies to other packages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Patch:
-    """One change to the inside of another package.
+    """A patch of the internals of another package.
 
     Attributes:
-        name: Function that makes it.
+        name: Function that applies it.
         reason: Why it is needed.
-        package: Distribution that is changed.
-        version: Version that the change was written for.
-        targets: Upstream code it relies on, as ``module:name``, or ``module`` for a whole module.
+        package: Patched distribution.
+        version: Version that the patch was written for.
+        targets: Upstream code that it relies on, as ``module:name``, or ``module`` for a whole module.
     """
 
     name: str
@@ -32,7 +32,7 @@ PATCHES: list[Patch] = []
 
 
 def patch(package: str, version: str, *targets: str, reason: str) -> Callable[[_Function], _Function]:
-    """Return a decorator that lists a function in `PATCHES`."""
+    """Return a decorator that registers a function in `PATCHES`."""
 
     def listed(function: _Function) -> _Function:
         PATCHES.append(Patch(function.__name__, reason, package, version, targets))

@@ -43,7 +43,7 @@ def json_object(text: str | None, name: str = "params") -> dict[str, Any]:
 
 
 @contextmanager
-def kept_upload(upload: UploadFile, folder: Path) -> Iterator[Path]:
+def stored_upload(upload: UploadFile, folder: Path) -> Iterator[Path]:
     """Store an uploaded file on disk within the context, and yield its path.
 
     The file gets a random name; only the suffix of the client's name is kept.
@@ -74,7 +74,7 @@ def uploaded_volume(upload: UploadFile, folder: Path) -> Iterator[Path]:
     Raises:
         UserError: The upload is not a three-dimensional image in one file.
     """
-    with kept_upload(upload, folder) as sent:
+    with stored_upload(upload, folder) as sent:
         volume = sent.with_name(f"volume-{sent.stem.partition('.')[0]}.nrrd")
         try:
             write_volume(_read_upload(sent), volume)
@@ -84,10 +84,10 @@ def uploaded_volume(upload: UploadFile, folder: Path) -> Iterator[Path]:
 
 
 def is_file_below(path: Path, folders: Iterable[Path]) -> bool:
-    """Return whether a file exists below one of these folders, links resolved."""
+    """Return whether a file exists below one of these folders, after resolving links."""
     try:
         return path.exists() and any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
-    except OSError:  # no file has such a name, as one that is too long
+    except OSError:  # no file can have such a name, for example one that is too long
         return False
 
 

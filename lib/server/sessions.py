@@ -15,13 +15,13 @@ _DAMAGED = (OSError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 class TolerantSessions(Sessions):
-    """Sessions that remove damaged ones; MONAI Label's own end the start of the server with a traceback.
+    """Sessions that remove damaged files; with MONAI Label's own class they make the server fail at start.
 
-    They are copies of images that a client sent, for an hour.
+    A session is a copy of an uploaded image, kept for an hour.
     """
 
     def get_session(self, session_id: str, update_ts: bool = True, fetch_cache: bool = True) -> SessionInfo | None:
-        """Return a session by its id; None if there is none, or it is damaged."""
+        """Return a session by its id; None if it does not exist or is damaged."""
         try:
             return super().get_session(session_id, update_ts, fetch_cache)
         except _DAMAGED as error:
@@ -30,7 +30,7 @@ class TolerantSessions(Sessions):
             return None
 
     def remove_expired(self) -> int:
-        """Remove what has expired or is damaged; return how many there were."""
+        """Remove expired and damaged sessions, and return their number."""
         folders = Path(self.store_path).glob("*/") if Path(self.store_path).is_dir() else ()
         gone = [folder.name for folder in folders if folder.is_dir() and not self._lasts(folder.name)]
         for session_id in gone:

@@ -1,4 +1,4 @@
-"""The start of the server: what happens before its routes are there, and what it prints after that."""
+"""Server start: preparation of the process before the routes exist, and the welcome message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lib.processes.priority import start_shared_threads
 from lib.publishing import ModelStore
 from lib.publishing.adoption import missing_versions
 from lib.server.log_rules import apply_log_rules
-from lib.server.process_folders import use_safe_folders
+from lib.server.working_directory import use_safe_directories
 from lib.settings import APP_DIR, Settings
 from lib.storage.atomic import remove_leftovers
 
@@ -21,39 +21,39 @@ logger = logging.getLogger(__name__)
 
 
 def exit_with_problems(error: UserError) -> NoReturn:
-    """End the process with status 2 and the problems of ``error``; raised, it would print a page of traceback."""
+    """Print the problems of ``error`` and exit with status 2; an exception would print a long traceback."""
     problems = "\n".join(f"  {problem}" for problem in str(error).splitlines())
     print(f"\nLungLabel cannot start:\n{problems}\n", file=sys.stderr, flush=True)
     os._exit(2)
 
 
 def prepare_server(settings: Settings, models: ModelStore) -> None:
-    """Set up the process of the server, and repair what an earlier one left unfinished."""
+    """Set up the server process, and repair the unfinished state of a killed one."""
     mark_as_server()
     start_shared_threads()
     remove_leftovers(settings.workspace)
     models.recover()
     _warn_about_former_versions(settings, models)
     apply_log_rules()
-    use_safe_folders(APP_DIR, settings.temporary_dir)
+    use_safe_directories(APP_DIR, settings.temporary_dir)
     logger.info("Studies: %s", settings.studies)
-    logger.info("Workspace (labels, segs and models are precious, cache is not): %s", settings.workspace)
+    logger.info("Workspace (back up labels, segs and models; cache can be deleted): %s", settings.workspace)
 
 
 def print_welcome(settings: Settings, status: dict[str, Any], address: str, warning: str | None) -> None:
-    """Print where the server is and what it serves.
+    """Print the URLs of the server and a summary of the studies.
 
     Args:
-        settings: Of this run.
-        status: Of the datastore.
-        address: Of the server on this machine.
-        warning: What has to be said of a server that others can reach.
+        settings: Settings of this run.
+        status: Status of the datastore.
+        address: URL of the server on this machine.
+        warning: Warning if the server is reachable from other machines.
     """
     print(
         f"\n  LungLabel serves {status['total']} usable CT series ({status['left_out']} left out) of"
         f" {settings.studies}\n  OHIF:    {address}/ohif/\n  Status:  {address}/status\n  Slicer:  {address}"
         f"\n  Labels:  {settings.labels_dir}"
-        '\n  Web pages of other sites may not use this server, whatever "Allow Origins" above says.'
+        '\n  Web pages of other sites cannot use this server, regardless of "Allow Origins" above.'
         "\n  Research use only, not a medical device.\n",
         flush=True,
     )
@@ -63,11 +63,11 @@ def print_welcome(settings: Settings, status: dict[str, Any], address: str, warn
 
 
 def _warn_about_former_versions(settings: Settings, models: ModelStore) -> None:
-    """Warn where the app's folder has versions, as earlier releases kept them there."""
+    """Warn if the app's folder has model versions, which earlier releases stored there."""
     folder = settings.model_dir
     if left := missing_versions(models, folder):
         logger.warning(
-            "%s has %d model version(s) of an earlier release, which are not used. Take them over: "
+            "%s has %d model version(s) of an earlier release, which are not used. To import them: "
             "python main.py models --workspace %s --adopt %s",
             *(folder, len(left), settings.workspace, folder),
         )

@@ -1,4 +1,4 @@
-"""The body of a STOW-RS request, spooled to disk off the event loop."""
+"""Spooling of STOW-RS request bodies to disk, off the event loop."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _BLOCK = 1 << 20
 
 @contextlib.asynccontextmanager
 async def received_instances(request: Request, folder: Path) -> AsyncIterator[Received]:
-    """Spool a STOW-RS request below ``folder`` for as long as it is needed.
+    """Spool the body of a STOW-RS request to a file below ``folder``, which exists within the context.
 
     Raises:
-        UserError: It is not ``multipart/related; type="application/dicom"`` (415), or damaged.
-        HTTPException: It is too large (413) or too slow (408), as `lib.server.access` limits each body.
+        UserError: The body is not ``multipart/related; type="application/dicom"`` (415), or is damaged.
+        HTTPException: The body is too large (413) or too slow (408), by the limits of `lib.server.access`.
     """
     boundary = boundary_of(request.headers.get("content-type", ""))
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,5 +45,5 @@ async def _spool(request: Request, file: BinaryIO) -> None:
                 await run_in_threadpool(file.write, bytes(block))
                 block.clear()
     except ClientDisconnect:
-        raise UserError("The body was broken off before its end.") from None
+        raise UserError("The body of the request is incomplete: the client disconnected.") from None
     await run_in_threadpool(file.write, bytes(block))

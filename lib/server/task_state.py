@@ -1,4 +1,4 @@
-"""The state of MONAI Label's tasks, which run in processes of their own."""
+"""State of MONAI Label's tasks, which run in separate processes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def last_task(method: str) -> dict[str, Any] | None:
 
 
 def last_status(method: str) -> str | None:
-    """Return the status of the last task of a method, None where there was none."""
+    """Return the status of the last task of a method; None if there was none."""
     task = last_task(method)
     return task["status"] if task else None
 
 
 def is_running(method: str) -> bool:
-    """Return whether a task of this method runs, or is queued."""
+    """Return whether a task of this method is running or queued."""
     return any(task["status"] in RUNNING for task in tasks(method))

@@ -1,7 +1,7 @@
-"""Everything that this app replaces inside MONAI Label, FastAPI and uvicorn, which have no hook for it.
+"""All patches of internals of MONAI Label, FastAPI and uvicorn, which have no hooks for these changes.
 
-Each function makes one change. `patch` names the package and the version that it was written for, the upstream code
-that it relies on, and the reason. ``tests/test_server_upstream_patches.py`` fails when any of that code changes.
+Each function makes one change. `patch` records package and version that it was written for, the upstream code that it
+relies on, and the reason. ``tests/test_server_upstream_patches.py`` fails when any of that code changes.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ logger = logging.getLogger(__name__)
     "monailabel",
     "0.8.5",
     "monailabel.interfaces.utils.app:app_instance",
-    reason="MONAI Label finds the app by the address of the PACS, from which this app takes the password.",
+    reason="MONAI Label looks up the app by the URL of the PACS, from which this app removes the password.",
 )
 def register_app(app_dir: str, studies: str, app: object) -> None:
-    """Let MONAI Label find ``app`` under an address without a login from now on."""
+    """Register ``app`` in MONAI Label under the URL without login."""
     apps[f"{app_dir}{studies}"] = app
 
 
@@ -53,19 +53,19 @@ def register_app(app_dir: str, studies: str, app: object) -> None:
     "0.8.5",
     "monailabel.config",
     "monailabel.utils.async_tasks.utils:_task_func",
-    reason="A user of this app would have to set environment variables; its tasks' processes read these again.",
+    reason="Otherwise users would have to set environment variables, which task processes read again.",
 )
 def apply_settings(settings: Settings, *, in_server: bool) -> None:
-    """Set MONAI Label's settings for this process and, by the environment, for the processes of its tasks.
+    """Set MONAI Label's settings for this process and, by environment variables, for its task processes.
 
     Args:
-        settings: Of this app.
-        in_server: Whether this process is the server; its tasks have another current folder.
+        settings: Settings of this app.
+        in_server: Whether this process is the server; its tasks have a different working directory.
     """
-    server_settings.MONAI_LABEL_TRACKING_ENABLED = False  # MLflow refuses its file store: training would fail
+    server_settings.MONAI_LABEL_TRACKING_ENABLED = False  # MLflow rejects its file store, so training would fail
     server_settings.MONAI_LABEL_AUTO_UPDATE_SCORING = False
     server_settings.MONAI_LABEL_INFER_CONCURRENCY = 1  # one network on one device at a time
-    server_settings.MONAI_LABEL_INFER_TIMEOUT = 3600  # a large scan on a slow CPU is no error
+    server_settings.MONAI_LABEL_INFER_TIMEOUT = 3600  # a large scan on a slow CPU takes long
     server_settings.MONAI_LABEL_SESSION_PATH = str(settings.cache_dir / "sessions")
     if in_server:
         paths = {"workspace": str(settings.workspace), "model_dir": str(settings.model_dir)}
@@ -83,10 +83,10 @@ def apply_settings(settings: Settings, *, in_server: bool) -> None:
     "0.8.5",
     "monailabel.interfaces.app:MONAILabelApp._load_sessions",
     "monailabel.utils.sessions:Sessions",
-    reason="A damaged session file ends the start of MONAI Label's server with a traceback.",
+    reason="A damaged session file makes MONAI Label's server fail at start.",
 )
 def tolerant_sessions(stock: Sessions | None) -> TolerantSessions | None:
-    """Return sessions that survive damaged files, in place of MONAI Label's; None where they are switched off."""
+    """Return sessions that tolerate damaged files, in place of MONAI Label's; None if sessions are disabled."""
     return None if stock is None else TolerantSessions(stock.store_path, stock.expiry)
 
 
@@ -94,30 +94,30 @@ def tolerant_sessions(stock: Sessions | None) -> TolerantSessions | None:
     "monailabel",
     "0.8.5",
     "monailabel.utils.async_tasks.utils",
-    reason="MONAI Label lets its tasks run on when the server ends, and waits for them.",
+    reason="MONAI Label does not stop its tasks at shutdown, and waits for them.",
 )
 def end_tasks() -> None:
-    """Kill the processes of MONAI Label's tasks, and start none that are queued."""
+    """Kill the processes of MONAI Label's tasks, and discard queued tasks."""
     for method, executor in list(async_tasks.background_executors.items()):
         executor.shutdown(wait=False, cancel_futures=True)
         try:
             async_tasks.stop_background_task(method)
-        except (psutil.Error, LookupError, StopIteration) as error:  # it, or a child of it, has just ended by itself
+        except (psutil.Error, LookupError, StopIteration) as error:  # it or one of its children has just ended
             logger.info("The task %s could not be stopped: %r", method, error)
         for process in list(async_tasks.background_processes.get(method, {}).values()):
-            process.kill()  # no error where it has ended
+            process.kill()  # no error if it has ended
 
 
 @patch(
     "monailabel",
     "0.8.5",
     "monailabel.utils.others.generic:init_log_config",
-    reason="MONAI Label logs into the folder of the app, which may be read-only; logs are about patients.",
+    reason="MONAI Label writes logs to the app's folder, which may be read-only; logs concern patients.",
 )
 def redirect_log_files(target: Path) -> None:
-    """Let the handlers of MONAI Label's log file write to ``target`` from now on."""
+    """Redirect the handlers of MONAI Label's log file to ``target``."""
     for handler in log_file_handlers(target.name):
-        handler.close()  # it opens its file again with the next message
+        handler.close()  # the handler reopens its file at the next message
         handler.baseFilename = str(target)
 
 
@@ -132,10 +132,10 @@ def log_file_handlers(name: str) -> list[logging.FileHandler]:
     "monailabel",
     "0.8.5",
     "monailabel.utils.others.generic:init_log_config",
-    reason="MONAI Label opens two rotating handlers for one file; each would rename it under the other.",
+    reason="MONAI Label opens two rotating handlers for one file, which would rename it under each other.",
 )
 def replace_log_formatters(formatter: Callable[[logging.Formatter], logging.Formatter]) -> None:
-    """Put ``formatter`` around that of each log handler, and keep one handler for each log file."""
+    """Wrap the formatter of each log handler in ``formatter``, and keep only one handler per log file."""
     files: dict[str, RotatingFileHandler] = {}
     for one in _loggers():
         for handler in list(one.handlers):
@@ -168,7 +168,7 @@ def _loggers() -> list[logging.Logger]:
 def replace_routes(
     server: FastAPI, routers: Iterable[APIRouter], keep: Callable[[Iterable[BaseRoute]], list[Route]]
 ) -> None:
-    """Put ``routers`` before the routes of ``server``, and remove every route that ``keep`` does not return."""
+    """Add ``routers`` before the routes of ``server``, and remove all routes that ``keep`` does not return."""
     routes = server.router.routes
     stock = len(routes)
     for router in routers:
@@ -183,14 +183,14 @@ def replace_routes(
     "starlette.applications:Starlette.__call__",
     "fastapi.applications:FastAPI.build_middleware_stack",
     "monailabel.app",
-    reason="MONAI Label builds its middleware before it loads an app, and allows the pages of every site to read all.",
+    reason="MONAI Label builds its middleware before it loads an app, and allows cross-origin access to all sites.",
 )
 def replace_middleware(server: FastAPI, around: Callable[[Any], Any], *, keep_cors: bool) -> None:
-    """Build the middleware of ``server`` again, inside of what ``around`` adds.
+    """Rebuild the middleware of ``server``, wrapped by ``around``.
 
     Args:
         server: MONAI Label's application.
-        around: Returns an ASGI application around another; outermost, so that error answers pass it, too.
+        around: Wraps an ASGI application; outermost, so that error responses pass through it, too.
         keep_cors: Whether the user allowed certain origins (``MONAI_LABEL_CORS_ORIGINS``).
     """
     if not keep_cors:
@@ -206,12 +206,12 @@ def replace_middleware(server: FastAPI, around: Callable[[Any], Any], *, keep_co
     "0.54.0",
     "uvicorn.server:Server.serve",
     "uvicorn.server:Server._serve",
-    reason="uvicorn gives an application no reference to its server.",
+    reason="uvicorn provides no reference to its server.",
 )
 def running_server() -> tuple[uvicorn.Server, list[socket.socket] | None] | None:
-    """Return uvicorn's server in whose event loop this is called, with the sockets it was given; None without one.
+    """Return the uvicorn server that runs the current event loop, with its sockets; None if there is none.
 
-    The server is taken from the coroutine that runs it.
+    The server is found by the coroutine that runs it.
     """
     try:
         tasks = asyncio.all_tasks()
@@ -232,15 +232,15 @@ def running_server() -> tuple[uvicorn.Server, list[socket.socket] | None] | None
     "0.54.0",
     "uvicorn.server:Server.startup",
     "uvicorn.protocols.http.h11_impl:H11Protocol",
-    reason="uvicorn limits neither the number of connections nor the time for the head of a request.",
+    reason="uvicorn limits neither the number of connections nor the time for the headers of a request.",
 )
 def replace_protocol(config: uvicorn.Config, limited: Callable[[type[Any]], type[Any]], backlog: int) -> None:
-    """Let ``limited`` change the protocol class of a server, which is looked up at each new connection.
+    """Replace the protocol class of a server, which is looked up at each new connection, by ``limited`` of it.
 
     Args:
-        config: Of the server.
+        config: Configuration of the server.
         limited: Returns a subclass of the protocol class.
-        backlog: Most connections that wait to be accepted; the socket is opened after the app is loaded.
+        backlog: Largest number of connections waiting to be accepted; the socket is opened after the app is loaded.
     """
     config.http_protocol_class = limited(config.http_protocol_class)
     config.backlog = min(config.backlog, backlog)
@@ -253,18 +253,18 @@ def replace_protocol(config: uvicorn.Config, limited: Callable[[type[Any]], type
     "uvicorn.server:Server.capture_signals",
     "uvicorn.server:Server.handle_exit",
     "uvicorn.protocols.http.h11_impl:H11Protocol.shutdown",
-    reason="uvicorn waits for open requests without a limit, and tells the application only after that.",
+    reason="uvicorn waits for open requests without a timeout, and notifies the application only afterwards.",
 )
 def stop_at_shutdown(server: uvicorn.Server, stop: Callable[[], bool], grace_seconds: int) -> None:
-    """Call ``stop`` when ``server`` begins to shut down, and give open requests ``grace_seconds`` to end.
+    """Call ``stop`` when ``server`` begins to shut down, and cancel requests that are open after ``grace_seconds``.
 
-    Where threads still compute after that, the process ends by the signal that it got: a regular end of Python would
-    wait for some of them, and crash in others.
+    If threads are still computing then, the process ends itself by the signal that it received: a regular exit of
+    Python would wait for some of them, and crash in others.
 
     Args:
-        server: That runs this application.
-        stop: Ends the work in the background; returns whether all of its threads have ended. Called in a thread.
-        grace_seconds: Requests that are open then are cancelled.
+        server: The running server.
+        stop: Ends the background work, and returns whether all of its threads have ended. Called in a thread.
+        grace_seconds: Time for open requests to complete, seconds.
     """
     stock = server.shutdown
     server.config.timeout_graceful_shutdown = grace_seconds
@@ -272,7 +272,7 @@ def stop_at_shutdown(server: uvicorn.Server, stop: Callable[[], bool], grace_sec
     async def shutdown(sockets: list[socket.socket] | None = None) -> None:
         ended, _ = await asyncio.gather(asyncio.to_thread(stop), stock(sockets))
         if not ended or server.server_state.tasks:
-            await asyncio.sleep(0.2)  # until the answers to the cancelled requests are sent
+            await asyncio.sleep(0.2)  # until the responses to the cancelled requests are sent
             _end_by_signal((server._captured_signals or [signal.SIGTERM])[-1])
 
     server.shutdown = shutdown  # type: ignore[method-assign]

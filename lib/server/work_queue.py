@@ -1,4 +1,4 @@
-"""A queue for requests that compute for long: one at a time, in a thread of its own."""
+"""Queue for long-running requests, processed one at a time in a separate thread."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ _Result = TypeVar("_Result")
 
 _MAX_WAITING = 64
 _DISCONNECT_CHECK_SECONDS = 0.5
-_CLIENT_CLOSED_REQUEST = 499  # nginx's code; nobody reads the answer
+_CLIENT_CLOSED_REQUEST = 499  # nginx's code; no client reads the response
 
 
 class WorkQueue(Worker):
-    """Do one piece of work at a time, in the order of the requests.
+    """Worker that processes one request at a time, in the order of arrival.
 
-    FastAPI answers every route that computes in one of 40 threads. If inferences waited there, 40 of them would leave
-    no thread to list cases or to submit a label.
+    FastAPI has 40 threads for all synchronous routes. If inferences waited in them, 40 of them would leave no thread
+    for listing cases or submitting a label.
 
     Args:
-        name: What the work is, in plural, for people.
-        max_waiting: Requests that may wait; further ones are refused.
+        name: Name of the kind of work, in the plural, for messages.
+        max_waiting: Largest number of waiting requests; more are refused.
     """
 
     def __init__(self, name: str, max_waiting: int = _MAX_WAITING) -> None:
         super().__init__(name, failure=f"The queue of {name} failed", pause=None, low_priority=False)
         self._max_waiting = max_waiting
-        self._turn = asyncio.Lock()  # wakes the waiting requests in their order
+        self._turn = asyncio.Lock()  # wakes waiting requests in the order of arrival
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
-        self._seconds = 10.0  # that the last work took
+        self._seconds = 10.0  # duration of the last work
         self.waiting = 0
 
     @property
     def running(self) -> bool:
-        """Whether work is being done now."""
+        """Whether a request is being processed."""
         return self._turn.locked()
 
     async def run(self, request: Request, work: Callable[[], _Result]) -> _Result:
-        """Wait for the turn of this request and return what ``work`` returns, called in the queue's own thread.
+        """Wait for the turn of this request, call ``work`` in the thread of the queue, and return its result.
 
         Raises:
-            HTTPException: 503 where too many wait already; 499 where the client has disconnected before its turn, and
-                nothing is done.
+            HTTPException: 503 if too many requests are waiting; 499 if the client disconnected before its turn, in
+                which case ``work`` is not called.
         """
         if self.waiting >= self._max_waiting:
             seconds = round(min(max(self._seconds * self.waiting, 1), 600))
             raise HTTPException(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                f"{self.waiting} {self.name} wait already, and no more are accepted. Try again in {seconds} s.",
+                f"{self.waiting} {self.name} are waiting, and no more are accepted. Try again in {seconds} s.",
                 {"Retry-After": str(seconds)},
             )
         self.waiting += 1
@@ -72,7 +72,7 @@ class WorkQueue(Worker):
             self._turn.release()
 
     def run_once(self) -> bool:
-        """Do the next piece of work; return whether there was one."""
+        """Process the next request; return whether there was one."""
         try:
             future, work = self._jobs.get_nowait()
         except queue.Empty:
@@ -98,7 +98,7 @@ class WorkQueue(Worker):
             while not mine.done():
                 await asyncio.wait({mine}, timeout=_DISCONNECT_CHECK_SECONDS)
                 if await request.is_disconnected():
-                    raise HTTPException(_CLIENT_CLOSED_REQUEST, "The client has gone before its turn.")
+                    raise HTTPException(_CLIENT_CLOSED_REQUEST, "The client disconnected before its turn.")
         except BaseException:
             if mine.done() and not mine.cancelled():
                 self._turn.release()

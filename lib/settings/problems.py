@@ -120,7 +120,7 @@ def _allowed(kind: Any, metadata: Sequence[Any]) -> str:
         return _allowed(kind, [*_constraints(inner), *metadata])
     match get_origin(kind), get_args(kind):
         case None, _:
-            words = "a section with settings of its own" if is_section(kind) else _WORDS[kind]
+            words = "a section of settings" if is_section(kind) else _WORDS[kind]
         case origin, values if origin is Literal:
             words = " or ".join(map(str, values))
         case origin, (item,) if origin is list:

@@ -1,4 +1,4 @@
-"""Probability maps of many small volumes, which strategies are scored by."""
+"""Probability maps of many small volumes, for uncertainty scores."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from lib.training.scans import Scan
 def scan_maps(
     measure: str, network: nn.Module, scans: Sequence[Scan], preprocessing: Mapping[str, Any]
 ) -> Iterator[tuple[Scan, list[torch.Tensor]]]:
-    """Yield each scan with the probability maps that an uncertainty measure is computed from, in its shape.
+    """Yield each scan with the probability maps for an uncertainty measure, in the shape of the scan.
 
-    One view only, unlike the server's scores: a simulation runs the network hundreds of times over its pool.
+    Unlike the server's scores, only one view is used, because a simulation runs the network hundreds of times over its
+    pool.
 
     Args:
         measure: One of ``MEASURES``.

@@ -14,7 +14,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from scipy import ndimage
 from torch import nn
 
-from lib.activelearning import MostUncertain, Random
+from lib.activelearning import Random, UncertaintySampling
 from lib.activelearning.uncertainty import MEASURES, uncertainty
 from lib.evaluation.metrics import VoxelCounts
 from lib.geometry.connected_components import connected_components
@@ -140,7 +140,7 @@ def replay(start: StartingPoint, strategy: str, report: Callable[[str, int, int,
     choose = _strategy(strategy, scores, start.seed)
     for number in range(1, start.plan.rounds + 1):
         pool = _Pool(name for name in start.pool if name not in labelled)
-        if isinstance(choose, MostUncertain):
+        if isinstance(choose, UncertaintySampling):
             scores.update(start.uncertainties(strategy, network, pool.names))
         picked = [pool.take(choose) for _ in range(start.plan.per_round)]
         labelled += picked
@@ -161,7 +161,7 @@ def _around_tumour(scan: Scan) -> Scan:
 
 
 def _strategy(name: str, scores: Mapping[str, float], seed: int) -> Strategy:
-    return Random(seed) if name == "random" else MostUncertain(name, lambda: scores)
+    return Random(seed) if name == "random" else UncertaintySampling(name, lambda: scores)
 
 
 class _Pool:

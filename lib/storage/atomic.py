@@ -14,7 +14,7 @@ _PREFIX = ".part-"
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a temporary file beside ``path``, then rename it to ``path``.
+    """Write a temporary file in the folder of ``path``, then rename it to ``path``.
 
     The temporary name keeps the suffixes of ``path``, because image writers choose their format by them. The file has
     mode 0600: nearly everything this app writes is patient data.

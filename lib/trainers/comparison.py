@@ -11,7 +11,7 @@ from lib.errors import UserError
 from lib.inference import ModelDescription, WeightsContent
 from lib.publishing import ModelStore
 from lib.publishing.gate import Verdict, judge
-from lib.publishing.held_out_scores import score_kept, score_serving
+from lib.publishing.held_out_scores import score_or_nan, score_serving
 from lib.publishing.hold_out import patient_of
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def compare(store: ModelStore, version: object, held_out: Sequence[dict[str, Any
             HTTPStatus.CONFLICT,
         )
     model = ModelDescription.from_info(info)
-    scores = score_kept(WeightsContent(store.read(str(version)), str(version)), cases, model)
+    scores = score_or_nan(WeightsContent(store.read(str(version)), str(version)), cases, model)
     serving, published = score_serving(store, cases, model)
     verdict = judge(scores, published, **info["publish"], accepted="Kept, not in use")
     store.write_verdict(str(version), verdict.as_dict() | {"compared_with": serving})

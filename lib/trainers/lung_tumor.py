@@ -104,7 +104,7 @@ class LungTumorTrainTask(BasicTrainTask):
         self._parent: str | None = None
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
-        """Train on the labelled images of ``datastore``; see ``BasicTrainTask``. Or compare a version; see `compare`.
+        """Train on the labelled images of ``datastore`` (see ``BasicTrainTask``), or compare a version (see `compare`).
 
         Raises:
             UserError: A value of the request is invalid, or the training diverged.
@@ -113,7 +113,7 @@ class LungTumorTrainTask(BasicTrainTask):
         name = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         set_determinism(seed=int(request.get("seed", self._config["seed"])))
         run = Run(name, str(Path(self._model_dir) / name), request, request.get(INTERRUPTIONS, 0))
-        with self._unfinished.noted(run):
+        with self._unfinished.recorded(run):
             shutil.rmtree(self._model_dir, ignore_errors=True)  # files of runs without a record
             if COMPARE in request:
                 self._compare(request, datastore)
@@ -185,7 +185,7 @@ class LungTumorTrainTask(BasicTrainTask):
 
     def pre_process(self, request: dict[str, Any], datastore: SeriesDatastore) -> list[dict[str, Any]]:
         """Return the labelled cases, with their volumes pinned in the cache, since each epoch reads them again."""
-        return datastore.kept_datalist()
+        return datastore.pinned_datalist()
 
     def partition_datalist(self, context: Context, shuffle: bool = False) -> tuple[list, list]:
         """Return the cases to train on, and those of the held-out patients."""
@@ -240,7 +240,9 @@ class LungTumorTrainTask(BasicTrainTask):
             raise UserError("The training diverged: its output is not finite. A lower learning rate may help.")
         check_usable(self._network, candidate)
         compared_with, published = score_serving(self._store, held_out, self._model)
-        verdict = judge(validation.best, published, **rule, nobody_held_out=self._why_nobody(context.request))
+        verdict = judge(
+            validation.best, published, **rule, no_hold_out_reason=self._no_hold_out_reason(context.request)
+        )
         manifest = {
             "run": context.request["name"],
             "parent": self._parent,
@@ -259,11 +261,11 @@ class LungTumorTrainTask(BasicTrainTask):
         logger.info("Version %s: %s", version, verdict.reason)
         progress.write(version=version, verdict=verdict.as_dict())
 
-    def _why_nobody(self, request: dict[str, Any]) -> str:
+    def _no_hold_out_reason(self, request: dict[str, Any]) -> str:
         """Return why no patient is held out."""
         if float(request["val_split"]) <= 0:
-            return "val_split is 0, so that no patient is held out"
-        return f"fewer than {self._config['hold_out_from_patients']} patients are labelled, so that none is held out"
+            return "val_split is 0, so no patient is held out"
+        return f"fewer than {self._config['hold_out_from_patients']} patients are labelled, so none is held out"
 
     def _compare(self, request: dict[str, Any], datastore: Datastore) -> None:
         _, held_out = self._split(self.pre_process(request, datastore), wanted=True)

@@ -48,7 +48,7 @@ class Retraining(Worker):
         start: Callable[[dict[str, Any]], Any],
         seconds: float = 5.0,
     ) -> None:
-        # The process that trains inherits the priority of this thread, and gives way by itself.
+        # Normal priority, because the training process inherits it, and lowers its priority itself.
         super().__init__("retraining", failure="Could not check whether to retrain", pause=seconds, low_priority=False)
         self._after = after
         self._labels = labels
@@ -92,7 +92,7 @@ class Retraining(Worker):
         made = next((m for m in self._store.manifests() if m.get("run") == run.name), None)
         message = f"The training {run.name} was interrupted"
         status = self._status()
-        self.check_stopped()  # the end of the server stops a training, too, and that one has to start again
+        self.check_stopped()  # a training stopped by the shutdown of the server must be restarted by the next one
         if status == "STOPPED":
             self._unfinished.drop(run)
         elif made:

@@ -42,7 +42,7 @@ class UnfinishedRun:
     a lock holder is an interrupted training.
 
     Args:
-        path: Path of the record; the lock file is beside it.
+        path: Path of the record; the lock file is in the same folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,8 +52,8 @@ class UnfinishedRun:
         self._lock = FileLock(path.with_suffix(".lock"))
 
     @contextmanager
-    def noted(self, run: Run) -> Iterator[None]:
-        """Keep the record while the block runs; at its end, even after an error, remove it and the folder of the run.
+    def recorded(self, run: Run) -> Iterator[None]:
+        """Keep a record within the context; at its end, even after an error, remove it and the folder of the run.
 
         Raises:
             UserError: Another training of this workspace is running, possibly started by another server.

@@ -1,4 +1,4 @@
-"""Offline training on patches: seeded and resumable, with a manifest beside the weights of each run."""
+"""Offline training on patches: seeded and resumable, with a manifest next to the weights of each run."""
 
 import copy
 import hashlib
@@ -151,7 +151,7 @@ def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], preprocessing: Ma
 
     Args:
         network: Not modified.
-        crops: Crops with their labels; their Dice comes in another order.
+        crops: Crops with their labels; the result is in a different order.
         preprocessing: Section ``preprocessing`` of info.yaml.
     """
     network = copy.deepcopy(network).eval()

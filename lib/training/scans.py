@@ -10,7 +10,7 @@ from monai.transforms import Compose
 
 from lib.datastore.series_folder import largest_series_volume
 from lib.errors import UserError
-from lib.training.unmarked_slices import unmarked_slices
+from lib.training.box_annotations import slices_with_boxes
 from lib.transforms import image_transforms
 from lib.transforms.axial_field import field_of
 
@@ -161,7 +161,7 @@ def load_scan(
     if image.is_dir():
         dicom = largest_series_volume(image, cache)
         files["image"], patient = dicom.path, dicom.patient_id or name
-        unmarked = unmarked_slices(image, dicom.sop_uids)
+        unmarked = slices_with_boxes(image, dicom.sop_uids)
     if mask is not None:
         files["label"] = mask
     data = Compose(image_transforms(preprocessing, keys=tuple(files), neighbours=False))(files)

@@ -105,7 +105,7 @@ class AxialFieldd(MapTransform, InvertibleTransform):
         slices = AxialSlices.of(image)
         shape = slices.shape
         spacing = slices.spacing
-        # In an image much smaller than a chest (a crop), what looks like a lung is not one.
+        # In an image much smaller than a chest (a crop), a region that looks like a lung is not one.
         whole_chest = all(n * length >= 0.5 * self.field_mm for n, length in zip(shape[:2], spacing, strict=False))
         lungs = self._lungs(image, slices) if whole_chest else None
         starts, stops = self._field(shape, spacing, lungs if self.mode == "lungs" else None)

@@ -16,18 +16,18 @@ logger = logging.getLogger(__name__)
 
 
 class FilterComponentsd(MapTransform):
-    """Set the probability of a candidate lesion to 0 that is very small, uncertain, or elongated as a vessel.
+    """Set the probability of candidate lesions to 0 that are very small, uncertain, or elongated like a vessel.
 
-    A candidate is a connected component (26 neighbours) of the probability at or over the threshold. It is filtered in
-    the field that the network saw, before resampling to the stored grid: that blurs the outline of a small one, which
-    would make it uncertain for its size alone. The number of candidates removed is logged. Where no lungs were found,
-    only the size counts: so it is in a crop, which a person placed on a finding.
+    A candidate is a connected component (26 neighbours) of the voxels with a probability of at least the threshold.
+    The filter is applied in the network's field, because resampling to the stored grid blurs the outline of small
+    candidates, which would make them uncertain by their size alone. Removals are logged. If no lungs were found, only
+    the size counts: in a crop, a user has selected the finding.
 
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D); changed in place.
         image_key: Input of the network, a MetaTensor of the same field, for the voxel size.
         lungs_key: Lung mask of ``AxialFieldd``, or None.
-        threshold: Probability from which a voxel counts as tumour.
+        threshold: Smallest probability of a tumour voxel.
         min_diameter_mm: Smallest equivalent spherical diameter; 0 keeps all.
         min_confidence: Smallest median probability of a candidate's voxels; the threshold or less keeps all. For the
             mean of several views this requires a core on which the views agree, regardless of a blurred rim.

@@ -34,7 +34,7 @@ class DenseCRFd(MapTransform):
             grid of the loaded image, uint8 (X, Y, Z), on which it is refined.
         image_key: Input of the network, a MetaTensor of the same field.
         hu_key: CT in HU as it was loaded, shape (1, X, Y, Z).
-        threshold: Probability from which a voxel counts as tumour.
+        threshold: Smallest probability of a tumour voxel.
         margin_mm: Width of the margin around a component.
         gaussian_mm: Reach of the smoothness term (position only).
         gaussian_weight: Weight of the smoothness term.

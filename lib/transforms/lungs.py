@@ -66,7 +66,7 @@ def lungs_of(air: np.ndarray, shape: tuple[int, ...], spacing: tuple[float, floa
     if not inner.any():
         return None
     start, stop = _box(inner)
-    # 6-connectivity: tissue and air are no findings, for which lib.geometry.connected_components is.
+    # 6-connectivity: lib.geometry.connected_components is for findings, not for tissue and air.
     tissue, _ = ndimage.label(~air[:, :, start[2] : stop[2]])
     body_start, body_stop = _box(tissue == 1 + np.argmax(np.bincount(tissue.ravel())[1:]))
     return LungBox(
@@ -90,7 +90,7 @@ def inner_air(air: np.ndarray, voxel_ml: float) -> np.ndarray:
         air: Mask of voxels with the density of air or lung, shape (X, Y, Z).
         voxel_ml: Volume of a voxel.
     """
-    # 6-connectivity, as of the tissue: air is no finding.
+    # 6-connectivity, as for the tissue: air is not a finding.
     pockets, count = ndimage.label(air)
     size_ml = np.bincount(pockets.ravel(), minlength=count + 1) * voxel_ml
     size_ml[0] = 0

@@ -73,7 +73,7 @@ class StoredMaskd(MapTransform):
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D); becomes uint8, (X, Y, Z).
         image_key: Input of the network, a MetaTensor of the same field.
-        threshold: Probability from which a voxel counts as tumour.
+        threshold: Smallest probability of a tumour voxel.
     """
 
     def __init__(

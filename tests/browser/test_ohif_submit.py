@@ -243,7 +243,7 @@ def test_failed_requests_are_reported_and_keep_the_mask(page, start_server, stud
     assert "name is missing" in ohif.submit()
     full = (100_000, resource.RLIM_INFINITY)  # maximum file size in bytes: as on a disk with no room for the mask
     before = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, full)
-    assert "disk takes no more" in ohif.submit("Dr. Reader")
+    assert "cannot write to its disk" in ohif.submit("Dr. Reader")
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
     series_uid = series_of(server.url, "REVERSED")
     shutil.rmtree(folder / "REVERSED")
@@ -259,6 +259,6 @@ def test_failed_requests_are_reported_and_keep_the_mask(page, start_server, stud
     server.process.kill()
     assert "interrupted" in ohif.message()
     for button in ("next", "train", "attention", "submit"):
-        assert "does not answer" in ohif.press(button)
+        assert "does not respond" in ohif.press(button)
     assert has_values(ohif.labelmap(), painted)
     assert "not submitted" in page.locator('[data-part="volume"]').inner_text()

@@ -64,7 +64,7 @@ def test_c9_u2_kept_version_can_be_used_and_rolled_back_with_a_click(
     for button in ("use", "back"):
         expect(ohif.button(button)).to_be_hidden()
     ohif.button("train").click()
-    expect(ohif.status("verdict")).to_contain_text("Kept, not in use: it is not compared", timeout=300_000)
+    expect(ohif.status("verdict")).to_contain_text("Kept, not in use: it was not compared", timeout=300_000)
     expect(ohif.status("model")).to_have_text("Model in use: pretrained")
     expect(ohif.status("kept")).to_have_text(re.compile(r"Kept, not in use: 00001-\d{8}-\d{6} \(not compared\)"))
     screenshot(page, "kept-not-in-use")

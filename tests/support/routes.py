@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI
 
 from lib.server.access.bodies import LimitedBody, Receive, Send
-from lib.server.error_answers import add_error_answers
+from lib.server.error_responses import add_error_responses
 from tools.support.processes import free_port
 from tools.support.waiting import wait_for
 
@@ -19,7 +19,7 @@ def serve_router(router: APIRouter, limit: int | None = None) -> Iterator[str]:
     """Serve a router with the app's error handlers and a body limit in bytes; yield its URL."""
     app = FastAPI(redirect_slashes=False)  # the full app has a catch-all route
     app.include_router(router)
-    add_error_answers(app)
+    add_error_responses(app)
 
     async def limited(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         bounded = limit is not None and scope["type"] == "http"

@@ -1,1 +1,1 @@
-"""Measurements of ``python main.py benchmark``. Compare ratios within one run, not times of two machines."""
+"""Measurements of ``python main.py benchmark``; compare ratios within one run, not times between machines."""

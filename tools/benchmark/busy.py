@@ -1,4 +1,4 @@
-"""Time of an inference during a training, compared with the same inference alone."""
+"""Duration of an inference during a training, compared with the same inference on an idle server."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _ENDLESS = {"max_epochs": 100_000, "early_stop_patience": 0, "val_split": 0.0}
 
 @dataclass(frozen=True)
 class Busy:
-    """Seconds of the same inference, alone and during a training.
+    """Duration of the same inference on an idle server and during a training.
 
     Attributes:
-        alone: Of each inference while nothing else ran.
-        during: Of each inference while the training computed.
-        epochs: That the training finished meanwhile.
-        cores: Cores that the training used meanwhile, 1 being one core.
+        alone: Seconds of each inference on the idle server.
+        during: Seconds of each inference during the training.
+        epochs: Epochs completed by the training meanwhile.
+        cores: Average number of cores used by the training meanwhile.
     """
 
     alone: tuple[float, ...]
@@ -39,23 +39,23 @@ class Busy:
 
     @property
     def ratio(self) -> float:
-        """Return the median during a training divided by the median alone; 1 where the training costs nothing."""
+        """Return the ratio of the medians, during a training to alone; 1 if the training has no effect."""
         return statistics.median(self.during) / statistics.median(self.alone)
 
 
 def measure(server: ServerProcess, series: list[DemoSeries], rounds: int = 5, **training: Any) -> Busy:
-    """Label some series, time an inference alone, train, and time it again.
+    """Label some series, time an inference, start a training, and time the inference again.
 
     Args:
-        server: The real server, which scores nothing in the background.
-        series: Labelled by their truth and trained on; the first is segmented.
-        rounds: Inferences to take the median of, each time.
-        training: Settings of the training, beside what keeps it from ending.
+        server: Real server with background scoring disabled.
+        series: Series to label with their true masks and to train on; the first is segmented.
+        rounds: Number of inferences per median.
+        training: Additional settings of the training, which is configured not to end by itself.
     """
     image = series[0].series_uid
     for one in series:
         _label(server.url, one)
-    _infer(server.url, image)  # makes the volume, loads the weights
+    _infer(server.url, image)  # creates the volume and loads the weights
     alone = tuple(_infer(server.url, image) for _ in range(rounds))
     with _training(server, training) as (epoch, process):
         first, began, spent = epoch(), time.perf_counter(), cpu_seconds(process.pid)
@@ -66,7 +66,7 @@ def measure(server: ServerProcess, series: list[DemoSeries], rounds: int = 5, **
 
 @contextlib.contextmanager
 def _training(server: ServerProcess, settings: dict[str, Any]) -> Iterator[tuple[Callable[[], int], psutil.Process]]:
-    """Run a training; yield a function that returns its epoch, and its process, once the first epoch is over."""
+    """Run a training; after its first epoch, yield a function that returns the current epoch, and its process."""
     answer = requests.post(f"{server.url}/train/lung_tumor", json={**_ENDLESS, **settings}, timeout=60)
     answer.raise_for_status()
     started = time.time()

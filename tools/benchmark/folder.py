@@ -11,11 +11,11 @@ import requests
 from lib.dicomweb.matching import values_of
 from tools.support.orthanc import orthanc_is_installed, orthanc_server
 
-_WORKERS = 6  # as many requests as a browser keeps open to one host
+_WORKERS = 6  # concurrent requests of a browser to one host
 
 
 def frames_per_second(dicomweb: str) -> tuple[float, int]:
-    """Fetch the frames of the largest CT series as OHIF does.
+    """Measure the rate at which the frames of the largest CT series can be fetched as OHIF does.
 
     Args:
         dicomweb: Root of the DICOMweb service.
@@ -47,7 +47,7 @@ def frames_per_second(dicomweb: str) -> tuple[float, int]:
 
 
 def orthanc_frames_per_second(studies: Path, scratch: Path) -> float | None:
-    """Return frames per second of an Orthanc that holds the same files; None where it is not installed."""
+    """Return frames per second of an Orthanc server with the same files; None if Orthanc is not installed."""
     if not orthanc_is_installed():
         return None
     with orthanc_server(scratch) as orthanc:

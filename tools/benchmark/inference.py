@@ -1,4 +1,4 @@
-"""What one inference costs, part by part, beside what this machine can compute at most."""
+"""Cost of an inference by step, compared with the peak performance of this machine."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ from lib.publishing.serving_weights import ServingWeights
 from lib.transforms import DenseCRFd
 
 SLICES = 300
-_CHEST = Acquisition(shape=(SLICES, 512, 512), spacing=(0.625, 0.7, 0.7))  # little but lung from end to end
-_CRF_SLICES = 5  # timed of the scan's; the rest costs as much
+_CHEST = Acquisition(shape=(SLICES, 512, 512), spacing=(0.625, 0.7, 0.7))  # mostly lung from end to end
+_CRF_SLICES = 5  # slices timed for the extrapolation to the whole scan
 _MATRIX = {"cpu": 2048, "cuda": 8192}
 
 
 @dataclass(frozen=True)
 class InferenceCost:
-    """Seconds of one inference, and what the network computes in it.
+    """Durations of the steps of an inference in seconds, and the performance of the network.
 
     Attributes:
-        reading: From the volume's file into memory.
-        preprocessing: All the other transforms before the network.
-        network: The forward passes alone.
-        feeding: Slices to the network's device, logits back.
+        reading: Reading the volume into memory.
+        preprocessing: All other transforms before the network.
+        network: Forward passes.
+        feeding: Copying slices to the device and logits back.
         postprocessing: Inverse transforms, component filter, threshold.
-        crf: In a box around each finding.
-        writing: Of the mask, as OHIF asks for it.
-        total: All of it, and what lies between.
-        seen_slices: With lung that the network saw; what it saw again counts by its area.
-        findings: In the mask.
-        network_flops: Operations per second of the forward passes, multiplications and additions counted apart.
-        peak_flops: The same of a single-precision matrix product, measured just before and just after.
+        crf: CRF in a box around each finding.
+        writing: Writing the mask in the format that OHIF requests.
+        total: The whole inference, including overhead between the steps.
+        seen_slices: Number of slices processed by the network; windows of mirrored views count by their area.
+        findings: Number of findings in the mask.
+        network_flops: Floating-point operations per second of the forward passes (a multiply-add counts as two).
+        peak_flops: Operations per second of a single-precision matrix product, measured right before and after.
     """
 
     reading: float
@@ -68,13 +68,13 @@ class InferenceCost:
 
 
 def write_phantom(path: Path) -> Path:
-    """Write a chest with six lesions, 512×512×300 voxels, of 0.7×0.7×0.625 mm."""
+    """Write a chest phantom with six lesions, 512×512×300 voxels of 0.7×0.7×0.625 mm."""
     hu, _, affine = chest_volume(1, lesions=draw_lesions(1, 6), acquisition=_CHEST)
     return write_volume(path, hu, affine)
 
 
 def write_repeated(volume: Path, path: Path, slices: int = SLICES) -> Path:
-    """Write a volume as the server keeps it, again and again along its slices until there are enough of them."""
+    """Write a volume in the server's format, repeated along the slice axis up to ``slices``."""
     image = sitk.ReadImage(str(volume))
     voxels = sitk.GetArrayViewFromImage(image)
     repeated = VoxelGrid.from_image(image).image(np.resize(voxels, (slices, *voxels.shape[1:])))
@@ -83,13 +83,13 @@ def write_repeated(volume: Path, path: Path, slices: int = SLICES) -> Path:
 
 
 def inference_cost(volume: Path, info: dict[str, Any], store: ModelStore, rounds: int = 3) -> InferenceCost:
-    """Time the server's infer task, CRF on; the quickest of some rounds, after one that loads the weights.
+    """Time the server's infer task with CRF; return the fastest of several rounds after a warm-up round.
 
     Args:
         volume: NRRD file.
         info: ``info.yaml``.
-        store: Weights to use.
-        rounds: How many to choose from.
+        store: Store of the model versions.
+        rounds: Number of timed rounds.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     passes: list[tuple[float, float]] = []
@@ -126,7 +126,7 @@ def inference_cost(volume: Path, info: dict[str, Any], store: ModelStore, rounds
 
 
 def crf_slice_by_slice_seconds(volume: Path, info: dict[str, Any]) -> float:
-    """Return the seconds of the CRF slice by slice over a volume, extrapolated from a few slices."""
+    """Return the seconds that the CRF would take slice by slice over a volume, extrapolated from a few slices."""
     image = sitk.ReadImage(str(volume))
     hu = sitk.GetArrayViewFromImage(image)
     rule = info["config"]["infer"]
@@ -141,7 +141,7 @@ def crf_slice_by_slice_seconds(volume: Path, info: dict[str, Any]) -> float:
     seconds = 0.0
     for index in chosen:
         slice_ = np.ascontiguousarray(hu[index].T[..., None], dtype=np.float32)
-        probability = np.where(slice_ > 0, 0.9, 0.1).astype(np.float32)  # its values change nothing of the cost
+        probability = np.where(slice_ > 0, 0.9, 0.1).astype(np.float32)  # the values do not affect the cost
         start = time.perf_counter()
         crf.marginal(probability, slice_, spacing)
         seconds += time.perf_counter() - start
@@ -152,7 +152,7 @@ def peak_flops(device: torch.device) -> float:
     """Return operations per second of a large single-precision matrix product, the best of five."""
     side = _MATRIX[device.type]
     matrix = torch.rand(side, side, device=device)
-    # Convolutions on a GPU may use TF32 by default; the peak to compare them with must, too.
+    # Convolutions on a GPU may use TF32 by default, so the matrix product must, too.
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if torch.backends.cudnn.allow_tf32 else "highest")
     try:
@@ -163,7 +163,7 @@ def peak_flops(device: torch.device) -> float:
 
 
 def training_slices_per_second(info: dict[str, Any], device: torch.device, batch_size: int = 8) -> float:
-    """Whole slices per second through forward pass, loss, backward pass and optimiser; the best of three steps."""
+    """Return slices per second of training (forward, loss, backward, optimiser), the best of three steps."""
     network = AttentionResidualUNet(**info["network"]).to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(network.parameters())
     rule = info["config"]["train"]
@@ -178,7 +178,7 @@ def training_slices_per_second(info: dict[str, Any], device: torch.device, batch
         loss_function(network(image), label).backward()
         optimizer.step()
 
-    step()  # sets up what later steps find ready
+    step()  # warm-up
     return batch_size / min(_seconds(step, device) for _ in range(3))
 
 

@@ -15,20 +15,20 @@ from tools.benchmark.server import StartServer, wait_for_images
 from tools.support.usage import peak_resident_bytes, resident_bytes
 
 MEGABYTE = 1_000_000
-_CHEST = 100  # slices that show lung; below it lies the rest of the body
-_SPACING = 1.25  # of slices, mm
+_CHEST = 100  # number of slices with lung, above the rest of the body
+_SPACING = 1.25  # distance of slices, mm
 _TIMEOUT = 7200
 
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Resident memory of the server and the processes that it started.
+    """Resident memory of the server and its child processes.
 
     Attributes:
-        slices: Of the scan.
+        slices: Number of slices of the scan.
         idle: Bytes before the inference.
-        peak: The most bytes during it.
-        seconds: That it took, with making the volume of the DICOM files.
+        peak: Peak bytes during the inference.
+        seconds: Duration of the inference, including the creation of the volume from DICOM files.
     """
 
     slices: int
@@ -38,7 +38,7 @@ class MemoryUse:
 
     @property
     def above_idle(self) -> int:
-        """Return the bytes that the inference took."""
+        """Return the bytes that the inference needed."""
         return self.peak - self.idle
 
     def megabytes_a_slice(self, smallest: MemoryUse) -> float:
@@ -47,9 +47,9 @@ class MemoryUse:
 
 
 def write_long_scan(folder: Path, slices: int, side: int = 512) -> None:
-    """Write a DICOM series of a chest, and as much of the body below it as makes ``slices`` of ``side`` pixels.
+    """Write a DICOM series of a chest and the body below it, with ``slices`` slices of ``side`` × ``side`` pixels.
 
-    What is below the lungs costs the network nothing, so that the scan of a whole body is measured in minutes.
+    The network skips the slices below the lungs, so that measuring a whole-body scan takes only minutes.
     """
     chest = min(_CHEST, slices)
     grid = Acquisition(shape=(chest, side, side), spacing=(_SPACING, 360 / side, 360 / side))
@@ -65,13 +65,13 @@ def write_long_scan(folder: Path, slices: int, side: int = 512) -> None:
 
 
 def measure(slices: int, scratch: Path, start: StartServer, *, side: int = 512) -> MemoryUse:
-    """Infer once on a scan of ``slices`` in a server that was just started.
+    """Measure one inference on a scan of ``slices`` slices in a newly started server.
 
     Args:
-        slices: Of the scan.
-        scratch: Gets the scan and a workspace; both are removed again.
-        start: ``start(studies, workspace)``: the server, until the block ends.
-        side: Pixels of a slice's sides.
+        slices: Number of slices of the scan.
+        scratch: Folder for the scan and a workspace, which are removed again.
+        start: Context manager ``start(studies, workspace)`` that runs the server.
+        side: Side length of a slice, pixels.
     """
     studies, workspace = scratch / f"memory-{slices}", scratch / f"memory-{slices}-workspace"
     write_long_scan(studies, slices, side)
@@ -84,7 +84,7 @@ def measure(slices: int, scratch: Path, start: StartServer, *, side: int = 512) 
                 reply = requests.post(
                     f"{server.url}/infer/lung_tumor",
                     params={"image": image, "output": "image"},
-                    data={"params": '{"result_extension": ".nrrd"}'},  # as OHIF asks for it
+                    data={"params": '{"result_extension": ".nrrd"}'},  # as requested by OHIF
                     timeout=_TIMEOUT,
                 )
             reply.raise_for_status()
@@ -95,6 +95,6 @@ def measure(slices: int, scratch: Path, start: StartServer, *, side: int = 512) 
 
 
 def _outline(hu: np.ndarray) -> np.ndarray:
-    """The body in a slice, its lungs too: between the first and the last dense pixel of each row."""
+    """Return a mask of the body in a slice, including lungs: from the first to the last dense pixel of each row."""
     dense = hu > -300
     return np.logical_or.accumulate(dense, axis=1) & np.logical_or.accumulate(dense[:, ::-1], axis=1)[:, ::-1]

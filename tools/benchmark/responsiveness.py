@@ -1,4 +1,4 @@
-"""Whether the server answers while it infers."""
+"""Response times of the server during an inference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.benchmark.server import wait_for_images
 
 
 def info_seconds(url: str, seconds: float) -> list[float]:
-    """Request ``/info/`` repeatedly for some seconds; return the seconds of each answer."""
+    """Request ``/info/`` repeatedly for ``seconds``; return the response times in seconds."""
     taken = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -25,7 +25,7 @@ def info_seconds(url: str, seconds: float) -> list[float]:
 
 
 def info_during_inference(url: str) -> tuple[float, float, float]:
-    """Return median seconds of ``/info/`` while idle and during an inference, and seconds of that inference."""
+    """Return the median response time of ``/info/`` when idle and during an inference, and that inference's seconds."""
     image = wait_for_images(url)[0]
     requests.get(f"{url}/datastore/image", params={"image": image}, timeout=600)
     idle = statistics.median(info_seconds(url, 3))
@@ -39,7 +39,7 @@ def info_during_inference(url: str) -> tuple[float, float, float]:
     busy: list[float] = []
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(infer)
-        while not running.done():  # the request has a timeout of its own
+        while not running.done():  # the request has a timeout
             busy += info_seconds(url, 0.2)
     return idle, statistics.median(busy), running.result()
 

@@ -1,4 +1,4 @@
-"""Cost of a large folder: first index, restart, a new series, memory, and response times while indexing."""
+"""Cost of a large folder: indexing, restart, a new series, memory, and response times during indexing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tools.support.processes import ServerProcess
 from tools.support.usage import cpu_seconds
 from tools.support.waiting import wait_for
 
-SLICES = 250  # of a series
+SLICES = 250  # per series
 _GRID = Acquisition(shape=(SLICES, 16, 16), spacing=(1.25, 20.0, 20.0))
 _PATIENT = "SCALE-{:06d}"
 _UID = re.compile(rb"(1\.2\.826\.0\.1\.3680043\.8\.498\.)\d{7}(?=\d{20})")  # pydicom's root, then a checksum
@@ -31,20 +31,19 @@ _TIMEOUT = 3600
 
 @dataclass(frozen=True)
 class Scale:
-    """Cost of a folder of some size.
+    """Cost of a folder of a certain size.
 
     Attributes:
-        instances: In the folder.
-        series: In the folder.
-        first_seconds: From the start of the server to the last series listed, without an index.
-        first_cpu_seconds: What the server computed in that time; unlike the time itself it does not grow with what
-            else runs on the machine.
-        restart_seconds: The same time with the index of before.
-        noticed_seconds: From a series moved into the folder to its being listed; the longest of a few.
-        memory_mib: The most that the server held while it indexed (resident set size).
-        idle_cores: What it computes while nobody asks and nothing changes, 1 being one core.
-        studies_ms, info_ms: Median and longest of the answers to the study list (QIDO-RS) and to ``/info/`` while
-            indexing went on; None where it was over before the server answered.
+        instances: Number of instances.
+        series: Number of series.
+        first_seconds: Time from the start of the server until all series are listed, without an index.
+        first_cpu_seconds: CPU time of the server in that time, which does not depend on the load of the machine.
+        restart_seconds: The same time as ``first_seconds``, with an existing index.
+        noticed_seconds: Time from moving a series into the folder until it is listed; the longest of a few.
+        memory_mib: Peak resident memory of the server during indexing.
+        idle_cores: CPU time per second while there are no requests and no changes.
+        studies_ms, info_ms: Median and longest response time of the study list (QIDO-RS) and of ``/info/`` during
+            indexing; None if indexing ended before the first response.
     """
 
     instances: int
@@ -60,14 +59,14 @@ class Scale:
 
 
 def write_instances(folder: Path, count: int, template: Path) -> int:
-    """Write ``count`` CT instances of 16×16 pixels, each with UIDs of its own, in series of 250.
+    """Write ``count`` CT instances of 16×16 pixels with unique UIDs, in series of 250.
 
-    Links to one file would all have its UIDs, and an index would keep one of them. So one phantom series is written,
-    and again and again with other UIDs of the same length.
+    One phantom series is written and then copied with other UIDs of the same length; links to one file would share
+    its UIDs, and the index would keep only one of them.
 
     Args:
-        folder: Gets a folder for each series.
-        count: How many; the last series may be shorter.
+        folder: Folder in which a subfolder for each series is created.
+        count: Number of instances; the last series may be shorter.
         template: Scratch folder for the phantom series.
 
     Returns:
@@ -87,13 +86,13 @@ def write_instances(folder: Path, count: int, template: Path) -> int:
 
 
 def measure(count: int, scratch: Path, start: StartServer, *, idle_seconds: float = _IDLE_SECONDS) -> Scale:
-    """Run the server on a folder of ``count`` instances twice, the second time with the first one's index.
+    """Run the server twice on a folder of ``count`` instances, the second time with the index of the first.
 
     Args:
-        count: Instances.
-        scratch: Gets the folder and a workspace; both are removed again.
-        start: ``start(studies, workspace)``: the server, until the block ends.
-        idle_seconds: How long it is left alone, to see what it does by itself.
+        count: Number of instances.
+        scratch: Folder for the instances and a workspace, which are removed again.
+        start: Context manager ``start(studies, workspace)`` that runs the server.
+        idle_seconds: Time without requests in which the idle load is measured.
     """
     studies, workspace, spare = scratch / f"scale-{count}", scratch / f"scale-{count}-workspace", scratch / "spare"
     studies.mkdir(parents=True)
@@ -127,7 +126,7 @@ def measure(count: int, scratch: Path, start: StartServer, *, idle_seconds: floa
 
 
 def _watch(server: ServerProcess, series: int) -> tuple[list[float], list[float], float]:
-    """Poll until all series are listed; return seconds of each study list and ``/info/``, and the peak MiB."""
+    """Poll until all series are listed; return response times of study list and ``/info/``, and peak memory in MiB."""
     lists, infos, memory = [], [], 0.0
     process = psutil.Process(server.process.pid)
 
@@ -147,7 +146,7 @@ def _watch(server: ServerProcess, series: int) -> tuple[list[float], list[float]
 
 
 def _notice(server: ServerProcess, studies: Path, made: Path, number: int) -> float:
-    """Return the seconds between moving a series into the folder and its being listed."""
+    """Return the seconds from moving a series into the folder until it is listed."""
     patient = f"NEW-{number}"
     uid = write_dicom_series(made, np.full(_GRID.shape, -700, np.int16), _GRID.affine, patient_id=patient)
     made.rename(studies / patient)
@@ -179,6 +178,6 @@ def _median_and_longest(seconds: list[float]) -> tuple[float, float] | None:
 
 
 def _renamed(content: bytes, patient: str, number: int) -> bytes:
-    """The file as one of another patient: every UID of its own, of the same length."""
+    """Return the file as that of another patient, with different UIDs of the same length."""
     others = _UID.sub(rb"\g<1>%d" % (1_000_000 + number), content)
     return others.replace(patient.encode(), _PATIENT.format(number).encode())

@@ -1,4 +1,4 @@
-"""The server that is measured, and its images."""
+"""Access to the images of the measured server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LISTING_SECONDS = 7200  # for the longest scans
 
 
 def wait_for_images(url: str) -> list[str]:
-    """Return the SeriesInstanceUIDs of the server's images, once there is at least one."""
+    """Wait until the server lists at least one image; return the SeriesInstanceUIDs."""
 
     def images() -> list[str]:
         reply = requests.get(f"{url}/datastore/", params={"output": "all"}, timeout=600)

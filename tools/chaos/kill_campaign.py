@@ -1,4 +1,4 @@
-"""Kill the server, start it again, and check that nothing is lost; repeatedly."""
+"""Campaign that repeatedly kills the server, restarts it, and checks that nothing is lost."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ import torch
 
 from lib.publishing.model_store import PRETRAINED
 from lib.storage.atomic import write_json
-from tools.chaos import works
+from tools.chaos import workloads
 from tools.chaos.kills import Kill, kill
-from tools.chaos.state_damage import Damaged, damage_state, problems_of_damage
+from tools.chaos.state_damage import Damaged, damage_state, unreported_damage
 from tools.chaos.submissions import Submissions
 from tools.support.processes import ServerProcess
 from tools.support.sandbox import GRID, Sandbox
 from tools.support.waiting import wait_for
 
 _SERVER = ("server", "group")
-_WORKS = (  # with those who do it
-    (works.saving, _SERVER),
-    (works.training, (*_SERVER, "training")),
-    (works.publishing_a_training, (*_SERVER, "training")),
-    (works.publishing_an_upload, _SERVER),
+_WORKLOADS = (  # with the processes that may be killed
+    (workloads.saving, _SERVER),
+    (workloads.training, (*_SERVER, "training")),
+    (workloads.publishing_a_training, (*_SERVER, "training")),
+    (workloads.publishing_an_upload, _SERVER),
 )
 _NOTICE_SECONDS = 300
-_SHARE_DAMAGED = 0.4  # of the starts
+_SHARE_DAMAGED = 0.4  # share of the starts before which files are damaged
 _INTERRUPTED = "was interrupted"
 
 
 class KillCampaign:
-    """A series of kills, all on one workspace and one model folder.
+    """A series of kills on one workspace and one model folder.
 
     Args:
-        folder: For everything; ``summary.json`` is the result.
-        kills: How many.
-        seed: Of the order, the victims and the delays.
-        tell: Called with a sentence after each kill.
+        folder: Folder for all files; ``summary.json`` is the result.
+        kills: Number of kills.
+        seed: Random seed of order, victims and delays.
+        report: Called with a sentence after each kill.
     """
 
-    def __init__(self, folder: Path, kills: int, seed: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, kills: int, seed: int, report: Callable[[str], None]) -> None:
         self._sandbox = Sandbox.build(folder)
         self._submissions = Submissions(self._sandbox)
         self._count = kills
         self._seed = seed
-        self._tell = tell
-        self._order = np.random.default_rng(seed).permutation([i % len(_WORKS) for i in range(kills)])
+        self._report = report
+        self._order = np.random.default_rng(seed).permutation([i % len(_WORKLOADS) for i in range(kills)])
         self._fingerprint = self._sandbox.studies_fingerprint()
         self._versions: dict[str, Any] = {}
         self._interruptions_logged = 0
@@ -64,7 +64,7 @@ class KillCampaign:
         self._begun = time.monotonic()
 
     def run(self) -> dict[str, Any]:
-        """Kill until the count is reached or an invariant is violated; return the summary."""
+        """Run until the number of kills is reached or an invariant is violated; return the summary."""
         try:
             self._run()
         except (AssertionError, RuntimeError, TimeoutError, requests.RequestException) as error:
@@ -97,14 +97,14 @@ class KillCampaign:
             return []
         damaged = damage_state(self._sandbox, rng)
         self._damaged.update(one.kind for one in damaged)
-        self._tell(f"{len(damaged)} files damaged: {', '.join(f'{one.path.name} ({one.kind})' for one in damaged)}")
+        self._report(f"{len(damaged)} files damaged: {', '.join(f'{one.path.name} ({one.kind})' for one in damaged)}")
         return damaged
 
     def _look_at(self, server: ServerProcess, damaged: list[Damaged]) -> None:
-        """Check that the server reports what was damaged, then restore the labels as from a backup."""
+        """Check that the server reports the damaged files, then restore the labels as from a backup."""
         if damaged:
-            told = requests.get(f"{server.url}/status/data", timeout=600).json()["damaged"]
-            for problem in problems_of_damage(self._sandbox, damaged, {one["file"] for one in told}):
+            reported = requests.get(f"{server.url}/status/data", timeout=600).json()["damaged"]
+            for problem in unreported_damage(self._sandbox, damaged, {one["file"] for one in reported}):
                 self._violate(f"{problem}; log: {server.log}")
             for one in damaged:
                 if one.is_label:
@@ -116,12 +116,12 @@ class KillCampaign:
     def _strike(self, server: ServerProcess) -> Kill:
         number = len(self._kills)
         rng = np.random.default_rng([self._seed, number])
-        work, victims = _WORKS[self._order[number]]
+        work, victims = _WORKLOADS[self._order[number]]
         work(self._sandbox, server, self._submissions, rng)
         hit = kill(self._sandbox, server, victims, self._submissions, rng, self._versions.keys())
         self._submissions.on_their_way.clear()
         self._kills.append({"work": work.__name__, "victim": hit.victim, "phases": hit.phases})
-        self._tell(f"kill {number + 1} of {self._count}: {hit.victim} killed during {' and '.join(hit.phases)}")
+        self._report(f"kill {number + 1} of {self._count}: {hit.victim} killed during {' and '.join(hit.phases)}")
         return hit
 
     def _check(self, server: ServerProcess, last: Kill | None) -> None:
@@ -132,7 +132,7 @@ class KillCampaign:
     def _violate(self, problem: str) -> None:
         hit = f"after kill {len(self._kills)} {self._kills[-1]}" if self._kills else "before the first kill"
         self._violations.append(f"seed {self._seed}, {hit}: {problem}")
-        self._tell(f"VIOLATION {self._violations[-1]}")
+        self._report(f"VIOLATION {self._violations[-1]}")
 
     def _problems(self, server: ServerProcess, last: Kill | None) -> Iterator[str]:
         """Yield the violated invariants."""
@@ -143,14 +143,16 @@ class KillCampaign:
         versions = self._sandbox.versions()
         new = versions.keys() - self._versions.keys()
         yield from (
-            f"version {name} is gone or changed" for name, file in self._versions.items() if versions.get(name) != file
+            f"version {name} is missing or changed"
+            for name, file in self._versions.items()
+            if versions.get(name) != file
         )
         yield from (
             f"version {name} cannot be loaded" for name in new if not _loads(self._sandbox.models.weights(name))
         )
         self._versions = versions
         if serving not in {PRETRAINED, *versions}:
-            yield f"the model in use is {serving}, which is none"
+            yield f"the model in use is {serving}, which does not exist"
         if last and serving != last.serving and serving not in new:
             yield f"{last.serving} was in use, now {serving} is"
         if last and last.interrupted:
@@ -205,5 +207,5 @@ class KillCampaign:
 def _loads(weights: Path) -> bool:
     try:
         return bool(torch.load(weights, weights_only=True, map_location="cpu"))
-    except Exception:  # torch raises whatever a broken file makes of it
+    except Exception:  # torch raises many types on broken files
         return False

@@ -1,4 +1,4 @@
-"""A kill, and what the server was doing at that moment."""
+"""Killing a process of the server, with a record of what it was doing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _ORPHAN_SECONDS = 60
 
 @dataclass(frozen=True)
 class Kill:
-    """A process was killed by SIGKILL.
+    """Record of a process killed by SIGKILL.
 
     Attributes:
-        victim: ``server``, ``training``, or ``group``: both at once.
-        phases: What was going on, read from the disk after it.
-        serving: Version that served.
-        interrupted: Whether a training was cut off.
+        victim: ``server``, ``training``, or ``group`` for both at once.
+        phases: What was in progress, determined from the files afterwards.
+        serving: Model version in use.
+        interrupted: Whether a training was interrupted.
     """
 
     victim: str
@@ -42,19 +42,19 @@ def kill(
     rng: np.random.Generator,
     known: Collection[str],
 ) -> Kill:
-    """Kill one of the running victims.
+    """Kill one of the running processes.
 
     Args:
-        sandbox: Of the server.
-        server: That runs.
-        victims: Whom to choose from; ``training`` only where one runs.
-        submissions: To see which are on their way.
-        rng: Chooses the victim.
-        known: Versions that were there before.
+        sandbox: Folders of the server.
+        server: The running server.
+        victims: Victims to choose from; ``training`` is skipped if none is running.
+        submissions: Submissions, for those in flight.
+        rng: Random generator that chooses the victim.
+        known: Versions that existed before.
 
     Raises:
         TimeoutError: A training outlived its server.
-        AssertionError: A training published after its server's end.
+        AssertionError: A training published after the end of its server.
     """
     started = trainings(server)
     on_their_way = len(submissions.on_their_way)

@@ -1,4 +1,4 @@
-"""Damage to files of the workspace between a kill and the next start, as by a failing disk or an editor."""
+"""Damage to files of the workspace between a kill and the next start, as caused by a failing disk or an editor."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NAMED = ("labels/*/[0-9]*.nii.gz", "labels/*/[0-9]*.json", "segs/*/*.dcm")
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file that was damaged.
+    """A damaged file.
 
     Attributes:
-        path: Which.
-        kind: How, by the names of ``DAMAGES``.
-        content: What it held before.
-        is_label: Whether it is a label or its record; it is put back after it was named.
+        path: Path of the file.
+        kind: Kind of damage, a key of ``DAMAGES``.
+        content: Content before the damage.
+        is_label: Whether it is a label or its record, which is restored after the server has reported it.
     """
 
     path: Path
@@ -33,17 +33,17 @@ class Damaged:
     is_label: bool
 
     def put_back(self) -> None:
-        """Restore the file, as from a backup."""
+        """Restore the original content, as from a backup."""
         restore(self.path, self.content)
 
 
 def damage_state(sandbox: Sandbox, rng: np.random.Generator) -> list[Damaged]:
-    """Damage one file of each kind that there is, while no server runs."""
+    """Damage one file of each kind that exists; no server may be running."""
     done: list[Damaged] = []
     touched: set[Path] = set()
     for pattern in (*_MENDED, *_NAMED):
         files = [path for path in sorted(sandbox.workspace.glob(pattern)) if path.is_file() and path.stat().st_size > 1]
-        if pattern.startswith("labels"):  # without its record, a label was never accepted: nothing tells its damage
+        if pattern.startswith("labels"):  # a label without a record was never accepted, so its damage is not reported
             files = [path for path in files if _record(path).is_file() and _record(path) not in touched]
         if not files:
             continue
@@ -57,22 +57,22 @@ def damage_state(sandbox: Sandbox, rng: np.random.Generator) -> list[Damaged]:
     return done
 
 
-def problems_of_damage(sandbox: Sandbox, damaged: list[Damaged], told: Collection[str]) -> Iterator[str]:
+def unreported_damage(sandbox: Sandbox, damaged: list[Damaged], reported: Collection[str]) -> Iterator[str]:
     """Yield the damaged labels that the server did not report.
 
     Args:
-        sandbox: Of the server.
-        damaged: What was damaged before its start.
-        told: The files that the server names; of labels those in use.
+        sandbox: Folders of the server.
+        damaged: Files damaged before its start.
+        reported: Files that the server reports as damaged, for labels only those in use.
     """
     labels = LabelStore(sandbox.workspace / "labels")
     in_use, all_of_them = ({one.path for one in labels.damage(former=former)} for former in (False, True))
-    yield from (f"{path} is damaged and the server does not name it" for path in in_use if str(path) not in told)
+    yield from (f"{path} is damaged and the server does not name it" for path in in_use if str(path) not in reported)
     for one in damaged:
         if one.is_label and one.path not in all_of_them:
             yield f"{one.path} was damaged ({one.kind}) and nobody noticed"
 
 
 def _record(path: Path) -> Path:
-    """The record of a label, by its own file or that of its voxels."""
+    """Return the path of the record of a label, given that of the record or of the voxels."""
     return path.with_name(f"{path.name.partition('.')[0]}.json")

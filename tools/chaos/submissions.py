@@ -19,10 +19,10 @@ from tools.support.sandbox import GRID, Sandbox
 
 
 class Submissions:
-    """The labels that were sent, accepted, and in flight.
+    """Labels sent, accepted, and in flight.
 
     Args:
-        sandbox: Of the server.
+        sandbox: Folders of the server.
     """
 
     def __init__(self, sandbox: Sandbox) -> None:

@@ -6,8 +6,8 @@ COMMANDS = {
     "benchmark": Command(
         "tools.commands.benchmark", "measure indexing, frames, inference, and inference during a training"
     ),
-    "chaos": Command("tools.commands.chaos", "kill the server at random moments and see that nothing is lost"),
+    "chaos": Command("tools.commands.chaos", "kill the server at random moments and check that nothing is lost"),
     "fuzz": Command(
-        "tools.commands.fuzz", "send the server mutated DICOM files, requests and labels and see that it stands"
+        "tools.commands.fuzz", "send mutated DICOM files, requests and labels to the server and check that it survives"
     ),
 }

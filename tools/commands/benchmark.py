@@ -1,4 +1,4 @@
-"""``python main.py benchmark``: times of this machine, as ratios where they compare."""
+"""``python main.py benchmark``: performance of this machine, with ratios that can be compared."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs="+",
         default=[2000],
-        help="sizes of folder to index, small instances made for it (default 2000; 0: an empty folder)",
+        help="numbers of small generated instances to index (default 2000; 0: an empty folder)",
     )
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--only-scale", action="store_true", help="measure the sizes of --instances and nothing else")
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         if args.studies is None and not args.only_scale:
             write_demo_studies(studies)
         if not studies.is_dir() and not args.only_scale:
-            raise UserError(f"{studies} is no folder.")
+            raise UserError(f"{studies} is not a folder.")
         print(
             f"Measured on {studies if args.studies else 'generated phantoms'}, {torch.get_num_threads()} CPU threads, "
             f"{torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'no GPU'}"
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"Frames per second ({frames} frames)    {ours:6.0f}, {beside}")
         print(f"GET /info/ idle                 {1000 * idle:8.1f} ms")
         print(f"GET /info/ during an inference  {1000 * busy:8.1f} ms, ratio {busy / idle:.1f}")
-        print(f"That inference                  {inference:8.1f} s")
+        print(f"This inference                  {inference:8.1f} s")
         scan = write_repeated(volume or write_phantom(scratch / "phantom.nrrd"), scratch / "scan.nrrd")
         _print_inference(scan, models)
         _print_busy(scratch)
@@ -104,8 +104,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
-    """Print a line for each size of folder as soon as it is measured."""
-    print("Folder of small instances, in series of 250; start to all listed; answers while it indexes: median, longest")
+    """Print a line for each folder size as soon as it is measured."""
+    print("Folder of small instances in series of 250: seconds until all are listed; response times while indexing")
+    print("(median, longest)")
     titles = {"instances": 9, "series": 7, "first": 9, "of it CPU": 10, "restart": 9, "new seen": 9, "memory": 10}
     titles |= {"idle": 11, "study list": 16, "/info/": 16}
     print("".join(f"{title:>{width}}" for title, width in titles.items()))
@@ -121,8 +122,8 @@ def _print_scale(sizes: list[int], scratch: Path, models: Path) -> None:
 
 def _print_memory(sizes: list[int], scratch: Path) -> None:
     """Print a line for each scan as soon as it is measured."""
-    print("Peak memory of one inference, slices of 512x512 pixels (resident memory of the server; a slice more than")
-    print("the first has)")
+    print("Peak memory of one inference, slices of 512x512 pixels (resident memory of the server; last column: per")
+    print("additional slice)")
     titles = {"slices": 8, "idle": 10, "peak": 10, "above idle": 12, "a slice": 10, "time": 9}
     print("".join(f"{title:>{width}}" for title, width in titles.items()))
     models = _models(scratch / "model")
@@ -137,7 +138,7 @@ def _print_memory(sizes: list[int], scratch: Path) -> None:
 
 
 def _print_busy(scratch: Path) -> None:
-    """Print the time of an inference alone and during a training of the same server, on labelled phantoms."""
+    """Print the time of an inference alone and during a training in the same server, on labelled phantoms."""
     folder = scratch / "busy"
     series = write_demo_studies(folder / "studies", truth=folder / "truth")
     labelled = [one for one in series if one.patient_id in _LABELLED]
@@ -152,7 +153,7 @@ def _print_busy(scratch: Path) -> None:
 
 
 def _print_inference(scan: Path, models: Path) -> None:
-    """Print the parts of one inference of a large scan, and what to compare them with."""
+    """Print the durations of the steps of an inference on a large scan, with reference values."""
     info = load_info()
     cost = inference_cost(scan, info, ModelStore(models))
     size = "×".join(str(length) for length in VoxelGrid.from_file(scan).size)
@@ -188,7 +189,7 @@ def _parts(cost: InferenceCost) -> dict[str, float]:
 
 
 def _models(directory: Path) -> Path:
-    """Return a folder with the shipped weights, or untrained ones if none are shipped: they are as fast."""
+    """Return a folder with the shipped weights, or with untrained ones, which are equally fast, if none are shipped."""
     directory.mkdir()
     shipped, weights = APP_DIR / "model" / "pretrained_lung_tumor.pt", directory / "pretrained_lung_tumor.pt"
     if shipped.exists():

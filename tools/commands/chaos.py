@@ -1,4 +1,4 @@
-"""``python main.py chaos``: kill the server again and again, and see that nothing is lost."""
+"""``python main.py chaos``: kill the server repeatedly, and check that nothing is lost."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tools.commands.summary import report
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--kills", type=int, default=100, help="how many (default 100)")
-    parser.add_argument("--seed", type=int, default=0, help="of order, victims and delays (default 0)")
+    parser.add_argument("--kills", type=int, default=100, help="number of kills (default 100)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of order, victims and delays (default 0)")
     parser.add_argument("--output", type=Path, help="new folder for all files and summary.json (default: temporary)")
 
 

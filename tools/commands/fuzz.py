@@ -1,4 +1,4 @@
-"""``python main.py fuzz``: mutated DICOM files, requests and labels, and a server that has to stand them all."""
+"""``python main.py fuzz``: send mutated DICOM files, requests and labels to the real server."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tools.fuzz.fuzz_campaign import FuzzCampaign
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--count", type=int, default=2000, help="how many cases (default 2000)")
-    parser.add_argument("--seed", type=int, default=0, help="number of the first case; the next count up (default 0)")
-    parser.add_argument("--cases", type=int, nargs="+", help="just these, to try again what failed")
+    parser.add_argument("--count", type=int, default=2000, help="number of cases (default 2000)")
+    parser.add_argument("--seed", type=int, default=0, help="number of the first case (default 0)")
+    parser.add_argument("--cases", type=int, nargs="+", help="only these cases, to repeat failed ones")
     parser.add_argument(
         "--output", type=Path, help="new folder: all files, summary.json, failures.json (default: temporary)"
     )

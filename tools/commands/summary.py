@@ -10,13 +10,13 @@ _DETAILS = "each"  # a list with an entry per kill; only in summary.json
 
 
 def report(summary: Mapping[str, object], folder: Path, *, failures: str, keep: bool) -> int:
-    """Print a summary, and remove its folder unless it is wanted or something failed.
+    """Print a summary, and remove the folder of the campaign unless ``keep`` is set or anything failed.
 
     Args:
         summary: Names and values; one of them counts or lists the failures.
-        folder: All files of the campaign.
-        failures: Name of that value.
-        keep: Keep the folder of a campaign without failures.
+        folder: Folder of the campaign.
+        failures: Name of the value with the failures.
+        keep: Whether to keep the folder of a campaign without failures.
 
     Returns:
         Exit status: 1 if anything failed.

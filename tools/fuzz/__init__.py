@@ -1,1 +1,1 @@
-"""Mutated DICOM files, requests and labels against the real server: ``python main.py fuzz``."""
+"""Fuzzing of the real server with mutated DICOM files, requests and labels: ``python main.py fuzz``."""

@@ -27,7 +27,7 @@ class ApiRequests:
     """Generator of requests to every operation in an OpenAPI document.
 
     Args:
-        document: What ``/openapi.json`` returned.
+        document: Content of ``/openapi.json``.
         known: Values that exist on the server, by parameter name. Half of the requests use them, so that not every
             request ends at the first check.
     """
@@ -39,7 +39,7 @@ class ApiRequests:
         self._strategies: dict[str, st.SearchStrategy[Exchange]] = {}
 
     def strategy(self, operation: APIOperation) -> st.SearchStrategy[Exchange]:
-        """Return a strategy for requests that follow the document, and for requests that break it."""
+        """Return a strategy for requests that conform to the document, and for requests that violate it."""
         if operation.label not in self._strategies:
             cases = [operation.as_strategy(generation_mode=mode) for mode in GenerationMode]
             self._strategies[operation.label] = st.builds(self._exchange, st.one_of(cases), st.booleans(), _BODIES)
@@ -81,7 +81,7 @@ class ApiRequests:
 
 @dataclass(frozen=True)
 class _Body:
-    """What the OpenAPI document cannot describe.
+    """Parts of a request body that the OpenAPI document cannot describe.
 
     Attributes:
         settings: Object with keys that the app reads, for a JSON body.
@@ -102,7 +102,7 @@ _BODIES = st.none() | st.builds(_Body, _SETTINGS, st.sampled_from(JSON_TEXTS) | 
 
 
 def _prepared(case: Case) -> Exchange:
-    """Return what ``requests`` would send, without what differs each time."""
+    """Return what ``requests`` would send, without parts that differ each time."""
     arguments = case.as_transport_kwargs(base_url="http://server")
     arguments.pop("cookies", None)
     request = requests.Request(**arguments).prepare()

@@ -1,4 +1,4 @@
-"""Requests as badly behaved clients send them."""
+"""Malformed requests, as sent by badly behaved clients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tools.fuzz.exchange import Exchange
-from tools.fuzz.foreign_requests import of_somebody_else
+from tools.fuzz.foreign_requests import as_foreign_request
 from tools.fuzz.odd_values import JSON_TEXTS, one_of
 
 _FOREIGN, _BAD = 0.15, 0.2  # shares
@@ -30,10 +30,10 @@ _TYPES = (
 
 
 def as_a_client_sends_it(exchange: Exchange, rng: np.random.Generator) -> Exchange:
-    """Return the request, often unchanged, else as a foreign page or a bad client sends it."""
+    """Return the request, mostly unchanged, otherwise as a foreign page or a badly behaved client would send it."""
     chance = rng.random()
     if chance < _FOREIGN:
-        return of_somebody_else(exchange, rng)
+        return as_foreign_request(exchange, rng)
     return as_a_bad_client(exchange, rng) if chance < _FOREIGN + _BAD else exchange
 
 

@@ -9,7 +9,7 @@ _BLOCK = bytes(1 << 20)
 
 
 def deflate(start: bytes, zeros: int, wbits: int = -15) -> bytes:
-    """``start`` and then so many MiB of zeros, deflated without making them: every block is compressed once."""
+    """Return ``start`` followed by ``zeros`` MiB of zeros, deflated; the compressed block of zeros is repeated."""
     packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
     head = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
     block = packer.compress(_BLOCK) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -17,6 +17,6 @@ def deflate(start: bytes, zeros: int, wbits: int = -15) -> bytes:
 
 
 def gzip(start: bytes, zeros: int) -> bytes:
-    """The same as a gzip file (RFC 1952). Its checksum is right only of its length, as nobody gets that far."""
+    """Return the same as a gzip file (RFC 1952) with the right length but a wrong checksum."""
     length = (len(start) + zeros * len(_BLOCK)) % (1 << 32)
     return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + deflate(start, zeros) + struct.pack("<II", 0, length)

@@ -1,4 +1,4 @@
-"""Damage to any file: what a bad disk, a broken transfer or malice does to its bytes."""
+"""Damage to the bytes of any file, as caused by a bad disk, a broken transfer or an attacker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LENGTHS = (
 
 
 def flipped(data: bytes, rng: np.random.Generator) -> bytes:
-    """Some bytes are others."""
+    """Change some bytes."""
     damaged = bytearray(data)
     for place in rng.integers(max(len(data), 1), size=rng.integers(1, 40)):
         if damaged:
@@ -27,30 +27,30 @@ def flipped(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def truncated(data: bytes, rng: np.random.Generator) -> bytes:
-    """The end is missing."""
+    """Remove the end."""
     return data[: rng.integers(len(data) + 1)]
 
 
 def with_odd_length(data: bytes, rng: np.random.Generator) -> bytes:
-    """Somewhere in the first kilobyte stands what may be read as a length."""
+    """Write an extreme value into the first kilobyte, where it may be read as a length."""
     length, place = one_of(rng, _LENGTHS), int(rng.integers(min(len(data), 1024) + 1))
     return data[:place] + length + data[place + len(length) :]
 
 
 def with_more(data: bytes, rng: np.random.Generator) -> bytes:
-    """A piece is there that does not belong there."""
+    """Insert random bytes."""
     place = int(rng.integers(len(data) + 1))
     return data[:place] + rng.bytes(int(rng.integers(1, 5000))) + data[place:]
 
 
 def with_less(data: bytes, rng: np.random.Generator) -> bytes:
-    """A piece is missing."""
+    """Remove a piece."""
     first, last = sorted(rng.integers(len(data) + 1, size=2).tolist())
     return data[:first] + data[min(last, first + 4096) :]
 
 
 def doubled(data: bytes, rng: np.random.Generator) -> bytes:
-    """A piece is there twice."""
+    """Duplicate a piece."""
     first, last = sorted(rng.integers(len(data) + 1, size=2).tolist())
     return data[:last] + data[first:]
 

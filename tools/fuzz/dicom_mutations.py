@@ -1,4 +1,4 @@
-"""Series of DICOM files that are wrong in one way each."""
+"""Mutated series of DICOM files, each with one kind of error."""
 
 from __future__ import annotations
 
@@ -96,18 +96,18 @@ _TEN_GIGABYTES = 10_240  # MiB
 
 
 def mutated_series(template: Sequence[RawDicom], rng: np.random.Generator) -> tuple[str, list[bytes]]:
-    """Return a new series with its own UIDs, wrong in one way, in one of its slices or in all.
+    """Return a new series with unique UIDs and one kind of error, in one of its slices or in all.
 
     Args:
-        template: Slices of a good series.
-        rng: Decides all.
+        template: Slices of a valid series.
+        rng: Random generator.
 
     Returns:
-        What was done to it, and its files.
+        Description of the mutation, and the content of the files.
     """
     slices, series_uid = copy.deepcopy([*template]), generate_uid(entropy_srcs=[str(rng.integers(2**63))])
     for number, one in enumerate(slices):
-        one.set("StudyInstanceUID", f"{series_uid[:60]}.0")  # of another patient, it would rightly hide a whole study
+        one.set("StudyInstanceUID", f"{series_uid[:60]}.0")  # a second patient would hide the study
         one.set("SeriesInstanceUID", series_uid)
         one.set("SOPInstanceUID", f"{series_uid[:60]}.{number}")
         one.set("MediaStorageSOPInstanceUID", f"{series_uid[:60]}.{number}")
@@ -117,7 +117,7 @@ def mutated_series(template: Sequence[RawDicom], rng: np.random.Generator) -> tu
     contents = []
     for number, one in enumerate(slices):
         if number in victims:
-            rng.bit_generator.state = chosen  # the same is wrong with all of them
+            rng.bit_generator.state = chosen  # the same mutation for all of them
         contents.append(mutation(one, rng) if number in victims else one.encoded())
     return mutation.__name__.strip("_"), contents
 
@@ -155,7 +155,7 @@ def _missing(file: RawDicom, rng: np.random.Generator) -> bytes:
 
 
 def _claim(file: RawDicom, rng: np.random.Generator) -> bytes:
-    """Ten gigabytes of pixels in a file of a kilobyte."""
+    """Claim ten gigabytes of pixels in a file of a kilobyte."""
     for keyword in ("Rows", "Columns"):
         file.set(keyword, struct.pack("<H", 65535))
     if rng.random() < 0.5:
@@ -168,13 +168,13 @@ def _claim(file: RawDicom, rng: np.random.Generator) -> bytes:
 
 
 def _syntax(file: RawDicom, rng: np.random.Generator) -> bytes:
-    """Pixels of one transfer syntax under the name of another."""
+    """Declare another transfer syntax than that of the pixels."""
     file.set("TransferSyntaxUID", one_of(rng, _SYNTAXES))
     return file.encoded()
 
 
 def _fragments(file: RawDicom, rng: np.random.Generator) -> bytes:
-    """Encapsulated pixel data (PS3.5 A.4) whose items are broken."""
+    """Write encapsulated pixel data (PS3.5 A.4) with broken items."""
     items = one_of(
         rng,
         [
@@ -207,7 +207,7 @@ def _encapsulated_as(file: RawDicom, syntax: str, items: bytes) -> bytes:
 
 
 def _bomb(file: RawDicom, rng: np.random.Generator) -> bytes:
-    """Deflated (PS3.5 A.5): a megabyte of nothing for each kilobyte, up to ten gigabytes."""
+    """Append zeros to a deflated file (PS3.5 A.5), a megabyte for each kilobyte, up to ten gigabytes."""
     zeros = one_of(rng, [1, 300, 1500, _TEN_GIGABYTES])
     file.set("TransferSyntaxUID", "1.2.840.10008.1.2.1.99")
     file.remove("PixelData")
@@ -216,7 +216,7 @@ def _bomb(file: RawDicom, rng: np.random.Generator) -> bytes:
 
 
 def _nested(file: RawDicom, rng: np.random.Generator) -> bytes:
-    """Sequences in sequences, as deep as a reader has a stack."""
+    """Nest sequences deeply enough to exhaust the stack of a recursive reader."""
     depth = one_of(rng, [3, 100, 1000, 20_000])
     one = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
     end = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
@@ -226,7 +226,7 @@ def _nested(file: RawDicom, rng: np.random.Generator) -> bytes:
 
 
 def _kind(file: RawDicom, rng: np.random.Generator) -> bytes:
-    """Another kind of object by its SOP Class, without what that kind needs."""
+    """Set the SOP Class of another kind of object, without the attributes it requires."""
     kind = one_of(rng, _CLASSES)
     file.set("SOPClassUID", kind)
     file.set("MediaStorageSOPClassUID", kind)
@@ -239,7 +239,7 @@ def _kind(file: RawDicom, rng: np.random.Generator) -> bytes:
 
 
 def _vr(file: RawDicom, rng: np.random.Generator) -> bytes:
-    """An element whose VR says something else than its value is."""
+    """Set a VR that does not match the value of an element."""
     keyword = one_of(rng, [*_UIDS, *_WORDS, *_SIZES, *_DECIMALS[:5]])
     vr = one_of(rng, ["SQ", "OB", "UN", "FD", "US", "AT", "PN", "ZZ", "\0\0"])
     file.set(keyword, rng.bytes(int(rng.integers(0, 40))), vr=vr)
@@ -247,7 +247,7 @@ def _vr(file: RawDicom, rng: np.random.Generator) -> bytes:
 
 
 def _bare(file: RawDicom, rng: np.random.Generator) -> bytes:
-    """Without the preamble, or without what follows it."""
+    """Remove the preamble, or what follows it."""
     whole = file.encoded()
     return one_of(rng, [whole[132:], whole[128:], whole[:132], whole[:140], b"DICM" + whole, whole[300:], b""])
 

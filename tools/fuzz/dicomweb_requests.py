@@ -1,4 +1,4 @@
-"""Requests to what the OpenAPI document does not list: the DICOMweb proxy, the viewer's files, and pages."""
+"""Requests to routes that the OpenAPI document does not list: DICOMweb proxy, the viewer's files, and pages."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _ACCEPT = ("*/*", "x", "multipart/related; type=x", "application/octet-stream", 
 
 
 def dicomweb_request(known: Mapping[str, str], uploads: Sequence[bytes], rng: np.random.Generator) -> Exchange:
-    """Return a request that is odd in places.
+    """Return a request with some unusual values.
 
     Args:
         known: Values that exist on the server, by parameter name (``study``, ``series``, ``instance``).
         uploads: Files to store.
-        rng: Decides everything.
+        rng: Random generator.
     """
     method = one_of(rng, ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
     chance = rng.random()

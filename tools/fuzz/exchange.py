@@ -1,4 +1,4 @@
-"""HTTP requests that are written byte by byte, so that they may be malformed, and checks of the responses."""
+"""HTTP requests written as raw bytes, so that they can be malformed, and checks of the responses."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-_MOST_BYTES = 64 << 20  # of an answer; what comes after is not looked at
-_HONEST = (503, 504)  # "not now", said on purpose
+_MOST_BYTES = 64 << 20  # of a response; the rest is not read
+_OVERLOADED = (503, 504)  # returned on purpose when overloaded
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TRACEBACK = b"Traceback (most recent call last)"
 
@@ -23,13 +23,13 @@ class Exchange:
     """A request.
 
     Attributes:
-        method: Of HTTP.
-        target: Path and query, already percent-encoded.
-        headers: Besides Host, Connection and Content-Length.
-        body: What is sent.
-        length: Content-Length that is claimed; that of the body if None.
-        host: Host that is named; the server's own if None.
-        forbidden: Whether it comes from a page of somebody else, or is for another host: it must be refused.
+        method: HTTP method.
+        target: Path and query, percent-encoded.
+        headers: Headers other than Host, Connection and Content-Length.
+        body: Body.
+        length: Claimed Content-Length; None for that of the body.
+        host: Value of the Host header; None for that of the server.
+        forbidden: Whether it comes from a page of another site or is for another host, and must be refused.
     """
 
     method: str
@@ -42,12 +42,12 @@ class Exchange:
 
     @property
     def is_broken_off(self) -> bool:
-        """Whether less is sent than claimed; a server may then hang up without a word."""
+        """Whether the body is shorter than claimed; the server may then close the connection without a response."""
         return self.length is not None and self.length > len(self.body)
 
     @property
     def is_no_http(self) -> bool:
-        """Whether its headers break RFC 9112; a server may then hang up before it has read all, and its 400 is lost."""
+        """Whether its headers violate RFC 9112; the server may then close the connection early, losing its 400."""
         return "host" in map(str.lower, self.headers) or any(_CONTROL.search(value) for value in self.headers.values())
 
     def __str__(self) -> str:
@@ -70,11 +70,11 @@ class Answer:
 
 
 def send(url: str, exchange: Exchange, timeout: float) -> Answer:
-    """Send a request and read the answer.
+    """Send a request and read the response.
 
     Raises:
         TimeoutError: It took longer than ``timeout`` seconds.
-        ConnectionRefusedError: Nobody listens.
+        ConnectionRefusedError: No server is listening.
     """
     address = urlsplit(url)
     begun = time.monotonic()
@@ -102,14 +102,14 @@ def send(url: str, exchange: Exchange, timeout: float) -> Answer:
 
 
 def problem_of(exchange: Exchange, answer: Answer) -> str | None:
-    """Return what is wrong with an answer; None if nothing is."""
+    """Return what is wrong with a response; None if it is acceptable."""
     if answer.status == 0 and not (exchange.is_broken_off or exchange.is_no_http):
         return f"{exchange}: no answer"
-    if answer.status >= 500 and answer.status not in _HONEST:
+    if answer.status >= 500 and answer.status not in _OVERLOADED:
         return f"{exchange}: {answer.status} {answer.body[:300]!r}"
     if exchange.forbidden and not 400 <= answer.status < 500 and not exchange.is_broken_off:
         return f"{exchange}: {answer.status}, but it must be refused ({exchange.host}, {dict(exchange.headers)})"
-    if _TRACEBACK in answer.body and not exchange.target.startswith("/logs"):  # those show what was logged
+    if _TRACEBACK in answer.body and not exchange.target.startswith("/logs"):  # the log may contain tracebacks
         return f"{exchange}: a traceback in the answer"
     return None
 

@@ -34,8 +34,8 @@ _FOREIGN_PAGES = (
 )
 
 
-def of_somebody_else(exchange: Exchange, rng: np.random.Generator) -> Exchange:
-    """Return the request for a name that is not the server's, or as a page of another site sends it."""
+def as_foreign_request(exchange: Exchange, rng: np.random.Generator) -> Exchange:
+    """Return the request with a foreign host name, or as a page of another site would send it."""
     if rng.random() < 0.5:
         return replace(exchange, host=one_of(rng, _FOREIGN_HOSTS), forbidden=True)
     headers = {**exchange.headers, **one_of(rng, _FOREIGN_PAGES)}

@@ -1,4 +1,4 @@
-"""Image files (NIfTI, NRRD, MetaImage, raw) that are wrong in one way each: labels, uploads, files of the folder."""
+"""Mutated image files (NIfTI, NRRD, MetaImage, raw), each with one error, as labels, uploads and studies."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ _META_LINES = (
 
 
 def mutated_image(grid: sitk.Image, rng: np.random.Generator) -> tuple[str, str, bytes]:
-    """Return an image file that claims to be on ``grid`` or something else.
+    """Return an image file, valid or mutated, on ``grid`` or another grid.
 
     Args:
-        grid: Size, spacing, origin and direction.
-        rng: Decides all.
+        grid: Image with size, spacing, origin and direction.
+        rng: Random generator.
 
     Returns:
-        What was done to it, its suffix, and its content.
+        Description of the mutation, suffix and content of the file.
     """
     suffix = one_of(rng, SUFFIXES)
     if rng.random() < 0.35:
@@ -97,14 +97,14 @@ def mutated_image(grid: sitk.Image, rng: np.random.Generator) -> tuple[str, str,
 
 
 def encoded(image: sitk.Image, suffix: str) -> bytes:
-    """The file of an image in the format of a suffix; ``.bin`` is its voxels only."""
+    """Return the content of an image file in the format of ``suffix``; ``.bin`` has the voxels only."""
     if suffix == ".bin":
         return sitk.GetArrayFromImage(image).tobytes()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"image{suffix}"
         try:
             sitk.WriteImage(image, str(path))
-        except RuntimeError:  # this format has no such image
+        except RuntimeError:  # not supported by this format
             return sitk.GetArrayFromImage(image).tobytes()
         return path.read_bytes()
 
@@ -116,7 +116,7 @@ def _good(grid: sitk.Image, rng: np.random.Generator) -> sitk.Image:
 
 
 def _wrong_image(grid: sitk.Image, rng: np.random.Generator) -> tuple[str, sitk.Image]:
-    """Make a valid file that is not a label of this image."""
+    """Return a valid image that is not a label of this image, and its description."""
     label = _good(grid, rng)
     kind = one_of(rng, ["type", "values", "nan", "shifted", "larger", "smaller", "flat", "four", "segments", "spacing"])
     if kind == "type":
@@ -182,7 +182,7 @@ def _wrong_nifti(content: bytes, suffix: str, rng: np.random.Generator) -> tuple
 
 
 def _wrong_line(content: bytes, suffix: str, line: str, assignment: str) -> tuple[str, str, bytes]:
-    """Another line of a header of text, in place of the one of this name if there is one."""
+    """Replace the header line of the same name by ``line``, or add it."""
     name = line.partition(assignment)[0]
     former = re.search(rf"^{name}{assignment}.*$".encode(), content, re.MULTILINE)
     if former:

@@ -1,4 +1,4 @@
-"""Paths below ``/proxy/dicom`` that would lead a careless proxy out of the DICOMweb root of a PACS."""
+"""Path traversal: paths below ``/proxy/dicom`` that would lead a careless proxy out of a PACS's DICOMweb root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_/.;:@
 
 
 def escaping_paths(rng: np.random.Generator) -> str:
-    """Return one such path, each of its characters encoded up to three times."""
+    """Return a random path of this kind, with each character percent-encoded up to three times."""
     text = one_of(rng, _STARTS)
     for _ in range(rng.integers(1, 5)):
         text += one_of(rng, _SEPARATORS if rng.random() < 0.4 else ("/",)) + one_of(rng, _STEPS)

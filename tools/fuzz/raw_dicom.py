@@ -1,4 +1,4 @@
-"""A DICOM file as raw elements, which can be written however wrong they are; pydicom would refuse."""
+"""DICOM files as raw elements, which can be written with errors that pydicom would reject."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RawDicom:
 
     Attributes:
         meta: VR and value of the elements of group 0002, by tag.
-        body: Of the others.
+        body: VR and value of the other elements, by tag.
     """
 
     meta: dict[int, tuple[str, bytes]]
@@ -27,7 +27,7 @@ class RawDicom:
 
     @classmethod
     def read(cls, path: Path) -> RawDicom:
-        """Read a good file without sequences."""
+        """Read a valid file without sequences."""
         dataset = dcmread(path)
         meta = {tag: (element.VR, str(element.value).encode()) for tag, element in dataset.file_meta.items()}
         meta[0x00020001] = ("OB", b"\0\1")
@@ -54,7 +54,7 @@ class RawDicom:
         return self.encoded_meta() + self.encoded_body()
 
     def encoded_meta(self) -> bytes:
-        """Preamble, prefix and group 0002 (PS3.10 7.1)."""
+        """Return the encoded preamble, prefix and group 0002 (PS3.10 7.1)."""
         group = _elements(self.meta)
         return bytes(128) + b"DICM" + _element(0x00020000, "UL", struct.pack("<I", len(group))) + group
 
@@ -76,9 +76,9 @@ def _element(tag: int, vr: str, value: bytes) -> bytes:
 
 
 def _raw_elements(dataset: Dataset) -> dict[int, tuple[str, bytes]]:
-    """VR and value of all elements, which pydicom has not looked into yet."""
+    """Return VR and value of all elements, which pydicom has not parsed yet."""
     elements = [dataset.get_item(tag) for tag in list(dataset.keys())]
-    # The character set alone is decoded by then.
+    # Only the character set has been decoded.
     return {
         int(one.tag): (one.VR, one.value if isinstance(one.value, bytes) else str(one.value).encode())
         for one in elements

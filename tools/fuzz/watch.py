@@ -15,7 +15,7 @@ class MemoryWatch:
     """Peak memory of a process between two calls (Linux: ``VmHWM``).
 
     Args:
-        pid: Of the process.
+        pid: Id of the process.
     """
 
     def __init__(self, pid: int) -> None:
@@ -31,7 +31,7 @@ class MemoryWatch:
 
 
 def vital_problem(server: ServerProcess, memory: MemoryWatch) -> tuple[str | None, int]:
-    """Return what is wrong with the process, and its peak memory above that at its start since the last call."""
+    """Return what is wrong with the process, and how far its peak memory since the last call exceeds that at start."""
     if server.process.poll() is not None:
         return f"the server ended with {server.process.returncode}", 0
     extra = max(memory.peak() - memory.at_start, 0)

@@ -25,10 +25,10 @@ def monailabel_server(
     timeout: float = 120,
     **conf: object,
 ) -> Iterator[ServerProcess]:
-    """Run ``monailabel start_server`` on ``studies`` until the block ends.
+    """Run ``monailabel start_server`` on ``studies`` within the context.
 
-    The working directory is not the repository's, and variables that a user has not set are left out, so that a server
-    that needs either of them fails.
+    Neither the working directory nor the environment is that of a developer, so that a server that depends on them
+    fails.
 
     Args:
         studies: DICOM folder or DICOMweb URL.
@@ -36,14 +36,14 @@ def monailabel_server(
         environment: Variables to set, or with None to leave out.
         launcher: Command before ``start_server``.
         timeout: Seconds to wait for the first answer.
-        conf: Each becomes ``--conf NAME VALUE``; ``workspace`` and ``model_dir`` lie in ``directory`` unless given.
+        conf: Pairs of ``--conf NAME VALUE``; ``workspace`` and ``model_dir`` are in ``directory`` unless given.
 
     Yields:
         The server once it answers.
 
     Raises:
         RuntimeError: The server ended before it answered.
-        TimeoutError: The server did not answer in ``timeout`` seconds.
+        TimeoutError: The server did not respond in ``timeout`` seconds.
     """
     port = free_port()
     command = [*launcher, "start_server", "--app", str(APP_DIR), "--studies", str(studies)]

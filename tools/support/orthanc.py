@@ -1,4 +1,4 @@
-"""Orthanc with its DICOMweb plugin: the PACS to compare and to test with."""
+"""Orthanc with its DICOMweb plugin, the PACS for comparisons and tests."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ INSTALL = "Orthanc is not installed: apt-get install orthanc orthanc-dicomweb"
 
 
 def orthanc_is_installed() -> bool:
-    """Whether Orthanc and its DICOMweb plugin are there."""
+    """Return whether Orthanc and its DICOMweb plugin are installed."""
     return shutil.which("Orthanc") is not None and _PLUGIN.exists()
 
 
@@ -29,7 +29,7 @@ class Orthanc:
     Attributes:
         url: DICOMweb root, as given to ``--studies``.
         rest_url: root of Orthanc's own API.
-        auth: user and password, where it asks for them.
+        auth: user and password; None if it requires none.
     """
 
     url: str
@@ -37,7 +37,7 @@ class Orthanc:
     auth: tuple[str, str] | None
 
     def upload(self, studies: Path) -> int:
-        """Store all files under a folder; returns the number of instances it then holds."""
+        """Store all files below a folder; return the total number of instances that Orthanc then has."""
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as files:
             for path in sorted(studies.rglob("*")):

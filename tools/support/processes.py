@@ -1,4 +1,4 @@
-"""Start programs on free ports, wait until they answer, and leave none behind."""
+"""Starting of server programs on free ports, and their complete termination."""
 
 import contextlib
 import os
@@ -44,14 +44,14 @@ def serving(
     auth: tuple[str, str] | None = None,
     timeout: float = 120,
 ) -> Iterator[ServerProcess]:
-    """Run ``command`` in ``directory`` until the block ends, then kill it and all it started.
+    """Run ``command`` in ``directory`` within the context, then kill it and all its descendants.
 
     Args:
         command: program and arguments.
-        url: where it serves; kept in the result.
-        ready: path below ``url`` that answers 200 once it is up.
-        directory: working directory; the log goes there too.
-        environment: replaces this process's one.
+        url: URL of the server.
+        ready: path below ``url`` that responds with 200 once the server is ready.
+        directory: working directory, also of the log.
+        environment: complete environment of the process.
         auth: user and password for ``ready``.
         timeout: seconds to wait for ``ready``.
     """
@@ -84,11 +84,11 @@ def _wait_until_ready(server: ServerProcess, url: str, auth: tuple[str, str] | N
             if requests.get(url, auth=auth, timeout=5).status_code == 200:
                 return
         time.sleep(0.2)
-    raise TimeoutError(f"{url} did not answer 200 in {timeout:.0f} s:\n{server.log_text()[-4000:]}")
+    raise TimeoutError(f"{url} did not respond 200 in {timeout:.0f} s:\n{server.log_text()[-4000:]}")
 
 
 def kill_tree(process: subprocess.Popen) -> None:
-    """Kill a process, its descendants, and what outlived its parent in the same session."""
+    """Kill a process, its descendants, and orphaned processes of the same session."""
     doomed = []
     with contextlib.suppress(psutil.NoSuchProcess):
         doomed = psutil.Process(process.pid).children(recursive=True)

@@ -1,4 +1,4 @@
-"""The folders of a chaos or fuzz run, and the server on them: phantoms, a workspace, a model folder."""
+"""Folders of a chaos or fuzz run (phantoms, a workspace, a model folder), and the server that uses them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tools.support.processes import ServerProcess
 
 GRID = Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
 _PATIENTS = 3
-_START_SECONDS = 600  # on a busy machine; how long it took is reported
+_START_SECONDS = 600  # generous for a busy machine; the actual time is reported
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Sandbox:
     """Folders of one chaos or fuzz run.
 
     Attributes:
-        folder: Of all that follows.
-        images: SeriesInstanceUIDs.
+        folder: Root folder.
+        images: SeriesInstanceUIDs of the images.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class Sandbox:
 
     @classmethod
     def build(cls, folder: Path) -> Sandbox:
-        """Write small chests of three patients, and untrained weights: they are as easily damaged as good ones."""
+        """Write small chest phantoms of three patients, and untrained weights, which serve the purpose."""
         images = []
         for seed in range(1, _PATIENTS + 1):
             hu, _, affine = chest_volume(seed, lesions=draw_lesions(seed, 3, diameters=(20, 40)), acquisition=GRID)
@@ -61,7 +61,7 @@ class Sandbox:
 
     @property
     def weights(self) -> Path:
-        """Return the path that the server takes the shipped weights from."""
+        """Return the path of the shipped weights."""
         return self.folder / "model" / "pretrained_lung_tumor.pt"
 
     @property
@@ -75,10 +75,10 @@ class Sandbox:
         return self.workspace / "training.json"
 
     def is_training(self) -> bool:
-        """Whether a training got as far as its own files, and they are still there."""
+        """Return whether the files of a running training exist."""
         try:
             return Path(json.loads(self.note.read_text())["folder"]).exists()
-        except FileNotFoundError:  # looking first would not help: it may go between two looks
+        except FileNotFoundError:  # the file may be removed at any time, so checking first would not help
             return False
 
     def studies_fingerprint(self) -> str:
@@ -102,7 +102,7 @@ class Sandbox:
         return sum(len([*place.rglob(".part-*")]) for place in places) + len([*uploads.glob("*")])
 
     def server(self, number: int, **conf: object) -> contextlib.AbstractContextManager[ServerProcess]:
-        """Start ``monailabel start_server`` on these folders; ``number`` keeps its log apart from the others'."""
+        """Start ``monailabel start_server`` on these folders; ``number`` distinguishes its log from the others."""
         return monailabel_server(
             self.folder / "studies",
             self.folder / f"server-{number}",
@@ -122,7 +122,7 @@ def trainings(server: ServerProcess) -> list[psutil.Process]:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether a process runs; one that is dead and waits for its parent to notice does not."""
+    """Return whether a process is running, and not a zombie."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -74,7 +74,7 @@ def too_large(limit: int, setting: str | None = None) -> str:
     return f"The body of the request is larger than the {allowed} that this server accepts here.{more}"
 
 
-async def answer(send: Send, status: int, message: str, *, complete: bool = True) -> None:
+async def send_error(send: Send, status: int, message: str, *, complete: bool = True) -> None:
     """Send an error response with one message.
 
     Args:
@@ -94,7 +94,7 @@ async def refuse(receive: Receive, send: Send, status: int, message: str) -> Non
 
     Closing the connection while the client still sends would reset it before the client reads the response.
     """
-    await answer(send, status, message, complete=False)
+    await send_error(send, status, message, complete=False)
     deadline = time.monotonic() + _DRAIN_SECONDS
     try:
         while time.monotonic() < deadline:

@@ -59,7 +59,7 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
         """Protocol of one connection."""
 
         refused = False
-        waiting_since: float | None = None  # for the head of a request
+        waiting_since: float | None = None  # for the headers of a request
         head_timer: asyncio.TimerHandle | None = None
         unread_timer: asyncio.TimerHandle | None = None
 
@@ -83,7 +83,7 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
             self.watch_head()
 
         def on_response_complete(self) -> None:
-            """Start waiting for the next request, which may have arrived in part."""
+            """Start waiting for the next request, part of which may have arrived already."""
             super().on_response_complete()
             if not self.transport.is_closing():
                 self.watch_head()

@@ -1,4 +1,4 @@
-"""The address that the server listens on, and whether it is allowed to."""
+"""The address that the server listens on, and the check whether it may."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def check_start(listening: Listening, rules: Mapping[str, Any], *, login_by_keyc
         address = next(host for host in listening.hosts if not _is_loopback(host)) or "every address"
         raise UserError(
             f"The server would listen on {address}, where everybody in the network could read and change every image, "
-            "label and model without a login. Add --host 127.0.0.1 to serve this machine only, or, if everybody in the "
-            "network may, --conf allow_network true."
+            "label and model without a login. Add --host 127.0.0.1 to serve this machine only, or --conf allow_network "
+            "true to allow this access."
         )
 
 
@@ -112,8 +112,8 @@ def open_network_warning(listening: Listening) -> str | None:
     if listening.is_local:
         return None
     return (
-        f"Everybody who can reach {listening.network_url} can read and change everything here, without a login: "
-        "images, labels and models (--conf allow_network true)."
+        f"Everybody who can reach {listening.network_url} can read and change all images, labels and models without a "
+        "login (--conf allow_network true)."
     )
 
 

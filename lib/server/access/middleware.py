@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from lib.server.access.bodies import LimitedBody, Message, Receive, Send, answer, refuse, too_large
+from lib.server.access.bodies import LimitedBody, Message, Receive, Send, refuse, send_error, too_large
 from lib.server.access.headers import with_security_headers
 from lib.server.access.hosts import AllowedHosts
 from lib.server.access.origins import foreign_origin
@@ -19,7 +19,7 @@ from lib.server.log_rules import RateLimitFilter
 logger = logging.getLogger(__name__)
 logger.addFilter(RateLimitFilter())
 
-_ENDING = "The server is being stopped. Try again when it runs again."
+_ENDING = "The server is shutting down. Try again after it has been restarted."
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ class Access:
         limited = LimitedBody(receive, limits.sizes[kind], limits.timeout, limits.settings.get(kind))
         try:
             await self._app(scope, limited, send_with_headers)
-        except asyncio.CancelledError:  # by uvicorn, at its end; passed on, it would be logged with a traceback
-            logger.info("%s %s was cancelled: the server ends", scope["method"], scope["path"])
+        except asyncio.CancelledError:  # raised by uvicorn at shutdown; propagated, it would be logged with a traceback
+            logger.info("%s %s was cancelled: the server is shutting down", scope["method"], scope["path"])
             if not started:
-                await answer(send_with_headers, HTTPStatus.SERVICE_UNAVAILABLE, _ENDING)
+                await send_error(send_with_headers, HTTPStatus.SERVICE_UNAVAILABLE, _ENDING)
 
     def _refusal(self, scope: dict[str, Any], headers: dict[str, str], route: RouteSpec) -> tuple[int, str] | None:
         host = headers.get("host")

@@ -52,10 +52,10 @@ _INSTANCE = f"{_SERIES}/instances/{{instance}}"
 
 ROUTES = (
     # --- pages for people
-    RouteSpec("GET", "/", "leads to the status page", page=True),
+    RouteSpec("GET", "/", "redirects to the status page", page=True),
     RouteSpec("GET", "/status", "status page", page=True),
     RouteSpec("GET", "/status/data", "status page"),
-    RouteSpec("GET", "/favicon.ico", "browsers ask for it"),
+    RouteSpec("GET", "/favicon.ico", "requested by browsers"),
     RouteSpec("GET", "/logs/", "status page links to it; plain text", page=True),
     RouteSpec("GET", "/logs/gpu", "output of nvidia-smi, for users of a remote server"),
     RouteSpec("GET", "/openapi.json", "description of these routes for programs"),
@@ -117,7 +117,7 @@ ROUTES = (
     RouteSpec("GET", "/session/{session_id}", "Slicer"),
     RouteSpec("DELETE", "/session/{session_id}", "Slicer"),
     RouteSpec("GET", "/model/{model}", "scripts download the weights", expensive=True),
-    RouteSpec("GET", "/model/info/{model}", "scripts ask for their checksum"),
+    RouteSpec("GET", "/model/info/{model}", "scripts request the checksum of the weights"),
     RouteSpec("PUT", "/model/{model}", "scripts send weights", Body.UPLOAD),
     RouteSpec("DELETE", "/model/{model}", "refused with a message"),
     RouteSpec("POST", "/model/{model}/serve", "panel: Use it, Go back"),

@@ -21,7 +21,7 @@ from lib.server.upstream_patches import running_server
 
 @dataclass(frozen=True)
 class AccessRules:
-    """Address of the server, and whom it serves.
+    """Address of the server, and the rules for its clients.
 
     Attributes:
         listening: Address that the server listens on.

@@ -1,7 +1,7 @@
 /** The list of masks of other programs for a scan, and of the stored label, from which the user chooses. */
 
 /**
- * Fill a list with what can be loaded; hide it where there is no choice.
+ * Fill a list with the masks that can be loaded; hide it if there is no choice.
  *
  * @param {HTMLSelectElement} list
  * @param {import('./server.js').StoredLabel | null} stored the label in use
@@ -19,7 +19,7 @@ export function offerCandidates(list, stored, candidates) {
  * Describe a candidate: regions, volume in ml, kind of object and its creator, date, description.
  *
  * @param {Omit<import('./server.js').Candidate, 'number'>} candidate
- * @returns {string} what is known of it, separated by commas
+ * @returns {string} the known properties, separated by commas
  */
 export function describeCandidate({ kind, creator, when, description, regions, ml }) {
   const volume = ml === null || ml === undefined ? '' : `${ml.toFixed(2)} ml`;

@@ -5,7 +5,7 @@
  *
  * @param {Event} event
  * @param {string} selector
- * @returns {HTMLElement | null} null where there is none, or the target is no element
+ * @returns {HTMLElement | null} null if there is none, or the target is not an element
  */
 export function closest(event, selector) {
   const target = /** @type {HTMLElement | null} */ (event.target);
@@ -25,7 +25,7 @@ export function elementsBy(root, name) {
 }
 
 /**
- * Return the message of whatever was thrown.
+ * Return the message of a thrown value.
  *
  * @param {unknown} error
  */

@@ -1,4 +1,4 @@
-/** Undo and redo. OHIF has none for masks. */
+/** Undo and redo of mask edits, which OHIF does not have. */
 
 const MOST_STATES = 100;
 

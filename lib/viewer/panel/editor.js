@@ -1,4 +1,4 @@
-/** Tracks the mask that is being corrected, whatever OHIF does with its panel and viewports. */
+/** Tracks the mask that is being corrected, independent of OHIF's panels and viewports. */
 
 import { EditHistory } from './edit_history.js';
 import { indexAfter, listFindings, separateFinding } from './findings.js';
@@ -36,7 +36,7 @@ export class Editor extends EventTarget {
     return !!this.history?.state.unsaved && isHeld();
   }
 
-  /** Catch up with the viewer: connect MONAI Label's panel, which makes the mask, and take hold of the mask. */
+  /** Synchronize with the viewer: connect MONAI Label's panel, which creates the mask, and get the mask. */
   follow() {
     const series = activeSeries();
     if (!series) return;
@@ -88,7 +88,7 @@ export class Editor extends EventTarget {
     this.showNextFinding();
   }
 
-  /** Move all planes to the finding next in size to the one shown last, even if that one is gone. */
+  /** Move all planes to the finding next in size to the one shown last, even if that one was removed. */
   showNextFinding() {
     if (!this.history) return;
     const { labelmap, known } = this.history;
@@ -182,7 +182,7 @@ export class Editor extends EventTarget {
     }
     this.#maskArrives = true;
     setTimeout(() => {
-      this.#maskArrives = false; // OHIF's panel puts the answer into the mask at once
+      this.#maskArrives = false; // OHIF's panel writes the response into the mask immediately
       this.commit({ unsaved: false, modelVersion: params?.model_version });
       if (this.history?.labelled) this.showLargestFinding();
       else this.say('The model found nothing in this scan.', '');

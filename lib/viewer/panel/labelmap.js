@@ -113,7 +113,7 @@ export function isHeld() {
   return services.segmentationService.getSegmentations().some(s => s.segmentationId === SEGMENTATION_ID);
 }
 
-/** @returns {string | null} SeriesInstanceUID of the mask that OHIF has; null if it has none, or is making it */
+/** @returns {string | null} SeriesInstanceUID of OHIF's mask; null if there is none yet */
 export function heldSeries() {
   const data = cornerstoneTools.segmentation.state.getSegmentation(SEGMENTATION_ID)?.representationData;
   const imageId = data?.Labelmap?.imageIds?.[0];

@@ -17,7 +17,7 @@ export function openSample(sample) {
  * Return the notice for a series that was just opened, once.
  *
  * @param {string | null} series SeriesInstanceUID
- * @returns {string} empty where there is none
+ * @returns {string} empty if there is none
  */
 export function takeNotice(series) {
   const kept = JSON.parse(sessionStorage.getItem(NOTICE_KEY) ?? 'null');

@@ -21,7 +21,7 @@ const NAME_KEY = 'lunglabel.annotator';
 const STRATEGY_KEY = 'lunglabel.strategy';
 const TOOLS = /** @type {const} */ (['brush', 'eraser', 'threshold']);
 
-/** Settings of the tools; they outlive the panel, which OHIF builds anew each time it is unfolded. */
+/** Settings of the tools; they outlive the panel, which OHIF recreates each time it is expanded. */
 const chosen = { size: '10', low: '-400', high: '400', ball: false };
 
 export class Panel {
@@ -191,7 +191,7 @@ export class Panel {
   async #next() {
     if (!this.parts.strategy.value) await this.#offerStrategies(); // the server was not reachable at first
     const sample = await fetchNextSample(this.parts.strategy.value);
-    if (!sample.StudyInstanceUID) return 'No other scan: all are labelled, or were just offered to somebody else.';
+    if (!sample.StudyInstanceUID) return 'No other scan: all are labelled, or were just offered to another user.';
     openSample(sample);
     return '';
   }

@@ -16,7 +16,7 @@ export const TEMPLATE = `
     <div class="lunglabel-row">
       <button data-tool="brush" title="Paint tumour (B)">Brush</button>
       <button data-tool="eraser" title="Remove from the mask (E)">Eraser</button>
-      <button data-tool="threshold" title="Paint only what lies in the HU range (T)">Threshold</button>
+      <button data-tool="threshold" title="Paint only voxels in the HU range (T)">Threshold</button>
     </div>
     <label class="lunglabel-row" title="Diameter; smaller with [, larger with ]">
       Size <input type="range" data-part="size" min="2" max="60" step="1">

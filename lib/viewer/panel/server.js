@@ -49,7 +49,7 @@ async function request(path, options) {
   try {
     response = await fetch(path, options);
   } catch {
-    throw new Error('The server does not answer. Your mask is still here; try again when the server is back.');
+    throw new Error('The server does not respond. Your mask is still here; try again when the server is back.');
   }
   if (!response.ok) throw new Error(sentence(await response.text(), response.status));
   return response;
@@ -120,7 +120,7 @@ export async function fetchStrategies() {
 
 /**
  * @param {string} strategy
- * @returns {Promise<Sample | {StudyInstanceUID?: undefined}>} empty when there is none
+ * @returns {Promise<Sample | {StudyInstanceUID?: undefined}>} empty if there is none
  */
 export async function fetchNextSample(strategy) {
   const asker = json({ client_id: clientId() });
@@ -172,7 +172,7 @@ function json(content) {
  *
  * @param {() => void} started
  * @param {(problem: string | null, params: InferParams | null) => void} ended with the problem or the mask's parameters
- * @returns {() => void} aborts the running requests: their masks would be put on whatever is open when they arrive
+ * @returns {() => void} aborts the running requests, whose masks would otherwise be applied to the series open at that time
  */
 export function watchInference(started, ended) {
   /** @type {Set<XMLHttpRequest>} */
@@ -205,6 +205,6 @@ export function watchInference(started, ended) {
  * @returns {string}
  */
 function problemOf(xhr) {
-  if (!xhr.status) return 'The run was interrupted, or the server does not answer.';
+  if (!xhr.status) return 'The run was interrupted, or the server does not respond.';
   return sentence(new TextDecoder().decode(xhr.response), xhr.status);
 }

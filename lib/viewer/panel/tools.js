@@ -73,7 +73,7 @@ export function leaveTextFor(event) {
 /**
  * @param {number} x pixels of the page
  * @param {number} y
- * @returns {Point3 | null} LPS mm of what is drawn there; null outside of the viewports
+ * @returns {Point3 | null} position in LPS mm; null outside of the viewports
  */
 export function pointAt(x, y) {
   /** @type {NodeListOf<HTMLElement>} */

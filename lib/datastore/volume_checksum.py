@@ -14,7 +14,7 @@ _LONGEST_HEADER = 1 << 22  # it contains the position of each slice
 _BLOCK = 1 << 20
 
 
-def seal(path: Path) -> None:
+def add_checksum(path: Path) -> None:
     """Write the checksum into a new file that has ``BLANK`` in its place.
 
     Raises:
@@ -26,17 +26,17 @@ def seal(path: Path) -> None:
         file.write(digest.encode())
 
 
-class VolumeSeals:
-    """Verifies the checksums of volumes, again only after a file changed. Thread-safe.
+class VolumeChecksums:
+    """Cache of checksum verifications; a volume is hashed again only after its file changed. Thread-safe.
 
-    A volume has hundreds of megabytes, and SimpleITK does not notice flipped bits.
+    SimpleITK does not notice flipped bits, and hashing a volume of hundreds of megabytes takes time.
     """
 
     def __init__(self) -> None:
-        self._whole: dict[Path, tuple[int, int, int]] = {}
+        self._intact: dict[Path, tuple[int, int, int]] = {}
         self._lock = threading.Lock()
 
-    def is_whole(self, path: Path) -> bool:
+    def is_intact(self, path: Path) -> bool:
         """Return whether a volume exists and matches its checksum; False without a checksum."""
         try:
             status = path.stat()
@@ -46,14 +46,14 @@ class VolumeSeals:
                 status.st_mtime_ns,
             )  # not ctime: every use changes it
             with self._lock:
-                if self._whole.get(path) == state:
+                if self._intact.get(path) == state:
                     return True
             _, stored, digest = _checksums(path)
         except (OSError, ValueError):
             return False
         if stored == digest:
             with self._lock:
-                self._whole[path] = state
+                self._intact[path] = state
         return stored == digest
 
 

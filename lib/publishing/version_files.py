@@ -22,12 +22,12 @@ _WEIGHTS_FILE = "model.pt"
 _RETRY_SECONDS = 30  # after an I/O error, which may be transient
 
 
-class KeptVersions:
+class VersionFiles:
     """Folders ``<id>/`` with weights and manifest, and the shipped weights as version ``pretrained``.
 
     Args:
         folder: Folder of the versions.
-        shipped: The shipped weights, verified against ``<name>.sha256`` beside them, in the format of ``sha256sum``.
+        shipped: The shipped weights, verified against ``<name>.sha256`` in the same folder, in ``sha256sum`` format.
     """
 
     def __init__(self, folder: Path, shipped: Path) -> None:

@@ -1,4 +1,4 @@
-"""The strategy that offers the image about which the model is least certain."""
+"""The strategy ``uncertainty``: uncertainty sampling."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from lib.activelearning.random_image import Random
 
 
-class MostUncertain(Strategy):
-    """Offers the unlabelled image with the highest score.
+class UncertaintySampling(Strategy):
+    """Offers the unlabelled image with the highest uncertainty score.
 
-    An image without a score is not offered until it has one: scores are made within minutes, and a guessed score
-    would put it before images that are known to be uncertain. While no image has a score, any one is offered.
+    Images without a score are not offered: scores are computed within minutes, and a default score could rank them
+    before images that are known to be uncertain. While no image has a score, ``otherwise`` chooses.
 
     Args:
-        description: What the score measures.
-        scores: Of as many images as have one, by id.
-        otherwise: Chooses while there is no score at all.
+        description: Description for clients.
+        scores: Returns the known scores by image id.
+        otherwise: Fallback strategy while there are no scores.
     """
 
     def __init__(

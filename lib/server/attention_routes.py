@@ -15,7 +15,7 @@ from lib.geometry.voxel_grid import VoxelGrid
 from lib.server.app_protocol import LungLabelApp
 
 
-def picture_router(app: LungLabelApp) -> APIRouter:
+def attention_router(app: LungLabelApp) -> APIRouter:
     """Return the attention picture route of ``app``."""
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 

@@ -1,6 +1,6 @@
-"""Selection of readable files that are left out of their series: copies, duplicate UIDs, images of another kind.
+"""Exclusion of readable files from their series: copies, duplicate UIDs, images of another kind.
 
-The index decides this, so that everything derived from a series uses the same slices: instances and metadata for
+This is part of the index, so that everything derived from a series uses the same slices: instances and metadata for
 viewers, the volume, its label, the images that a DICOM SEG refers to.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lib.dicomweb.dicom_file import NotUsableError
-from lib.dicomweb.image_kind import ImageKind, odd_ones
+from lib.dicomweb.image_kind import ImageKind, outlier_kinds
 
 _COPY = "a copy of another slice: same position and pixels under another SOP Instance UID"
 _SAME = "a copy of another file: same SOP Instance UID and pixels"
@@ -23,7 +23,7 @@ DUPLICATE_UID = (
     "has the SOP Instance UID of another file, but other pixels",
     "has the SOP Instance UID of another file, but another PatientID",
 )
-ODD = "not of the same kind as the other images of its series: "
+OTHER_KIND = "not of the same kind as the other images of its series: "
 
 
 class SeriesKey(NamedTuple):
@@ -38,7 +38,7 @@ Digest = Callable[[str], str]  # path of a file -> digest of its image; see Imag
 _OF_SERIES = "study_uid = ? AND series_uid = ? AND patient_id = ?"
 
 
-class SetAside:
+class FileExclusion:
     """Marks files in the index that are left out (column ``left_out`` of ``files``).
 
     Args:
@@ -50,7 +50,7 @@ class SetAside:
         self._studies = studies
         self._read_header = read_header
 
-    def mark_taken_in(
+    def mark_new_files(
         self, connection: sqlite3.Connection, instances: Iterable[tuple[SeriesKey, str]], digest: Digest
     ) -> None:
         """Mark duplicate UIDs and images of another kind among new files, before anything is derived from them.
@@ -64,7 +64,7 @@ class SetAside:
         for key, sop_uid in instances:
             self._mark_duplicate_uids(connection, key, sop_uid, digest)
         for key in {key for key, _ in instances}:
-            self._mark_odd(connection, key)
+            self._mark_outliers(connection, key)
 
     def mark_copies(self, connection: sqlite3.Connection, key: SeriesKey, changed: set[str], digest: Digest) -> None:
         """Leave out copies of slices: OHIF would show a copy under another SOP Instance UID as an additional slice.
@@ -90,8 +90,8 @@ class SetAside:
                     _leave_out(connection, path, _COPY)
                 originals.add(digest(path))
 
-    def renew(self, connection: sqlite3.Connection, series_uid: str, digest: Digest) -> None:
-        """Decide again which files of a series are left out after some were deleted or changed, perhaps an original."""
+    def mark_again(self, connection: sqlite3.Connection, series_uid: str, digest: Digest) -> None:
+        """Determine the left-out files of a series again after files, perhaps an original, were deleted or changed."""
         found = connection.execute(
             "SELECT path, sop_uid, study_uid, series_uid, patient_id FROM files"
             " WHERE series_uid = ? AND left_out IS NOT NULL",
@@ -99,7 +99,7 @@ class SetAside:
         ).fetchall()
         connection.executemany("UPDATE files SET left_out = NULL WHERE path = ?", [(row[0],) for row in found])
         instances = {(SeriesKey(*row[2:]), row[1]) for row in found}
-        self.mark_taken_in(connection, instances, digest)
+        self.mark_new_files(connection, instances, digest)
         for key in {key for key, _ in instances}:
             self.mark_copies(connection, key, {row[0] for row in found}, digest)
 
@@ -132,7 +132,7 @@ class SetAside:
     def _is_users(self, path: str) -> bool:
         return Path(path).is_relative_to(self._studies)
 
-    def _mark_odd(self, connection: sqlite3.Connection, key: SeriesKey) -> None:
+    def _mark_outliers(self, connection: sqlite3.Connection, key: SeriesKey) -> None:
         """Leave out images that are not slices of the scan that most of the series forms."""
         counts = {
             text: (count, frames)
@@ -143,22 +143,22 @@ class SetAside:
         if len(counts) < 2:
             return
         kinds = {text: ImageKind.from_json(text) for text in counts}
-        odd = odd_ones({kinds[text]: frames for text, (_, frames) in counts.items()})
+        outliers = outlier_kinds({kinds[text]: frames for text, (_, frames) in counts.items()})
         for text, kind in kinds.items():
-            if kind in odd:
+            if kind in outliers:
                 connection.execute(
                     f"UPDATE files SET left_out = ? WHERE {_OF_SERIES} AND kind = ? AND left_out IS NULL",
-                    [ODD + odd[kind], *key, text],
+                    [OTHER_KIND + outliers[kind], *key, text],
                 )
             else:
                 connection.execute(
                     f"UPDATE files SET left_out = NULL WHERE {_OF_SERIES} AND kind = ? AND left_out LIKE ?",
-                    [*key, text, f"{ODD}%"],
+                    [*key, text, f"{OTHER_KIND}%"],
                 )
-        if odd:  # the header of the series may be that of a dose report
+        if outliers:  # the header of the series may be that of a dose report
             (path,) = connection.execute(
                 f"SELECT path FROM files WHERE {_OF_SERIES} AND kind = ? LIMIT 1",
-                [*key, next(text for text, kind in kinds.items() if kind not in odd)],
+                [*key, next(text for text, kind in kinds.items() if kind not in outliers)],
             ).fetchone()
             with contextlib.suppress(NotUsableError, OSError):  # deleted in the meantime: left to the next scan
                 header = self._read_header(Path(path))

@@ -1,4 +1,4 @@
-"""What the server does when it is killed: each function keeps it at it and returns at the moment to strike."""
+"""Workloads during which the server is killed: each function starts one and returns when it is time to kill."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tools.support.waiting import wait_for
 
 _SUBMITTERS = 3
 _PATIENCE_SECONDS = 600
-# Untrained weights and a handful of patches: it is the writing that matters, not what is learnt.
+# A few patches per epoch: the test is about writing files, not about the result of the training.
 _TRAINING = {"patches_per_volume": 2, "patch_size": 32, "val_split": 0.0}
 _SHORT, _LONG = 1, 10_000  # epochs
 
@@ -51,7 +51,7 @@ def training(sandbox: Sandbox, server: ServerProcess, submissions: Submissions, 
 def publishing_a_training(
     sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
 ) -> None:
-    """Let a training finish and its version be kept."""
+    """Let a training finish, and return while its version is being stored."""
     wait_for(lambda: _has_stopped_training(server), "the end of a training", seconds=_PATIENCE_SECONDS, interval=0.2)
     _train(server, submissions, rng, _SHORT)
     _wait_for_a_version(sandbox, server, rng, lambda: not trainings(server))
@@ -60,7 +60,7 @@ def publishing_a_training(
 def publishing_an_upload(
     sandbox: Sandbox, server: ServerProcess, submissions: Submissions, rng: np.random.Generator
 ) -> None:
-    """Upload weights and let them serve."""
+    """Upload weights and put them into use."""
 
     def upload() -> None:
         with contextlib.suppress(requests.RequestException), sandbox.weights.open("rb") as file:
@@ -76,13 +76,13 @@ def publishing_an_upload(
 
 
 def _is_training(server: ServerProcess) -> bool:
-    """Whether a training runs or is to start at once."""
+    """Return whether a training is running or about to start."""
     task = requests.get(f"{server.url}/train/", timeout=_PATIENCE_SECONDS).json()
     return task.get("status") in ("SUBMITTED", "RUNNING")
 
 
 def _has_stopped_training(server: ServerProcess) -> bool:
-    """Stop the training if one runs; return whether none did."""
+    """Stop the training if one is running; return whether none was."""
     running = _is_training(server)
     if running:
         requests.delete(f"{server.url}/train/", timeout=_PATIENCE_SECONDS)
@@ -101,7 +101,7 @@ def _train(server: ServerProcess, submissions: Submissions, rng: np.random.Gener
 def _wait_for_a_version(
     sandbox: Sandbox, server: ServerProcess, rng: np.random.Generator, ended: Callable[[], bool]
 ) -> None:
-    """Wait for the moment in which a version is written, or in which it was just kept and is about to serve."""
+    """Wait until a version is being written, or has just been stored and is about to be put into use."""
     _wait(lambda: sandbox.draft.exists() or ended(), server)
     if rng.random() < 0.5:
         time.sleep(rng.uniform(0, 0.06))
@@ -111,7 +111,7 @@ def _wait_for_a_version(
 
 
 def _wait(condition: Callable[[], object], server: ServerProcess) -> None:
-    """Check a thousand times a second: the moment to kill lasts milliseconds."""
+    """Wait for a condition, polled every millisecond because it may hold only for milliseconds."""
 
     def is_met() -> object:
         if server.process.poll() is not None:

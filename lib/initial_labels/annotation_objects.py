@@ -37,7 +37,7 @@ class Source:
     path: Path | None = None
 
 
-class MarkedObjects:
+class AnnotationObjects:
     """Cached list of the annotation objects; series are queried only if new or if their instance count changed.
 
     Args:

@@ -1,4 +1,4 @@
-"""Slices that are tilted or unevenly spaced, brought onto a straight and even grid, and back."""
+"""Resampling of tilted or unevenly spaced slices to a regular grid, and back."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import numpy as np
 
 from lib.geometry.voxel_grid import LPS_TO_RAS, VoxelGrid, slice_normal
 
-_EVEN = 0.02  # of a gap, and of a pixel sideways from end to end: smaller deviations are left as they are
+_TOLERANCE = 0.02  # fraction of a gap, and of a pixel sideways over the stack; smaller deviations are ignored
 
 
 @dataclass(frozen=True)
-class StraightGrid:
-    """A straight and even grid through slices that are neither, and where those lie relative to the first.
+class RegularGrid:
+    """Regular grid (orthogonal axes, evenly spaced slices) through slices that are tilted or unevenly spaced.
 
-    Values are interpolated linearly between the slices, at right angles to them, where they lie in the patient. The
-    grid keeps pixels and orientation; it has the first and the last slice, and between them the number of slices that
-    makes their distance the typical one. For a tilted gantry it is wider than the slices.
+    Values are interpolated linearly along the normal of the slices, at their true positions in the patient. The grid
+    keeps pixel spacing and orientation; it includes the first and the last slice, and has as many slices between them
+    as give the typical distance. For a tilted gantry it is wider than the slices.
 
     Attributes:
         distances: Distance of each slice from the first along the normal, mm.
-        shifts: Sideways offset of each slice, (columns, rows), in pixels.
+        shifts: In-plane offset of each slice (columns, rows), pixels.
     """
 
     distances: list[float]
     shifts: list[list[float]]
 
     @classmethod
-    def through(cls, grid: VoxelGrid) -> StraightGrid | None:
-        """Return the straight grid through the slices of a grid, or None if they are straight and even already."""
+    def through(cls, grid: VoxelGrid) -> RegularGrid | None:
+        """Return the regular grid through the slices of a grid, or None if that is regular already."""
         along = grid.slice_positions - grid.slice_positions[0]
         distances = along @ grid.normal
         in_plane = grid.affine[:3, :2]
         shifts = along @ (in_plane / (in_plane**2).sum(0))
         gaps = np.diff(distances)
-        if np.ptp(shifts, axis=0).max() < _EVEN and (len(gaps) < 2 or np.ptp(gaps) < _EVEN * gaps.mean()):
+        if np.ptp(shifts, axis=0).max() < _TOLERANCE and (len(gaps) < 2 or np.ptp(gaps) < _TOLERANCE * gaps.mean()):
             return None
         return cls(distances.tolist(), shifts.tolist())
 
@@ -50,7 +50,7 @@ class StraightGrid:
 
     @property
     def start(self) -> np.ndarray:
-        """Column and row of the first slice where the grid begins; never above 0."""
+        """First column and row of the grid in pixels of the first slice; never above 0."""
         return np.floor(np.min(self.shifts, axis=0) + 1e-6)
 
     @property
@@ -59,27 +59,27 @@ class StraightGrid:
         return round(self.distances[-1] / self.step) + 1
 
     def plane(self, shape: Sequence[int]) -> np.ndarray:
-        """Return columns and rows of its slices, for stored slices of ``shape``."""
+        """Return columns and rows of its slices for stored slices of ``shape``."""
         highest = np.max(np.array(self.shifts) - self.start, axis=0)
         return np.array(shape) + np.ceil(highest - 1e-6).astype(int)
 
     def affine(self, affine: np.ndarray) -> np.ndarray:
-        """Return the affine of the grid (RAS, mm), from that of the stored slices."""
+        """Return the affine of the grid (RAS, mm) from that of the stored slices."""
         affine = LPS_TO_RAS @ affine
-        straight = affine.copy()
-        straight[:3, 2] = slice_normal(affine) * self.step
-        straight[:3, 3] += affine[:3, :2] @ self.start
-        return LPS_TO_RAS @ straight
+        regular = affine.copy()
+        regular[:3, 2] = slice_normal(affine) * self.step
+        regular[:3, 3] += affine[:3, :2] @ self.start
+        return LPS_TO_RAS @ regular
 
-    def straighten(self, slices: np.ndarray, fill: float, order: int, start: int, stop: int) -> np.ndarray:
-        """Interpolate some slices of the grid.
+    def resample(self, slices: np.ndarray, fill: float, order: int, start: int, stop: int) -> np.ndarray:
+        """Resample stored slices to a range of slices of the grid.
 
         Args:
             slices: All stored slices, shape (C, X, Y, slices).
-            fill: Value beside them.
-            order: 1 interpolates linearly, 0 takes the nearest slice.
-            start: First slice of the grid that is wanted.
-            stop: One past the last.
+            fill: Value outside of them.
+            order: 1 for linear interpolation, 0 for the nearest slice.
+            start: First slice of the range.
+            stop: One past the last slice.
 
         Returns:
             Shape (C, *plane, stop - start), float32.
@@ -91,45 +91,45 @@ class StraightGrid:
         def shifted_slice(index: int) -> np.ndarray:
             return _shifted(slices[..., index].astype(np.float32), -shifts[index], plane, fill, order)
 
-        straight = np.empty((len(slices), *plane, stop - start), np.float32)
+        regular = np.empty((len(slices), *plane, stop - start), np.float32)
         for place, distance in enumerate(np.linspace(0, self.distances[-1], self.depth)[start:stop]):
             below = int(np.clip(np.searchsorted(self.distances, distance, "right") - 1, 0, len(self.distances) - 2))
             gap = self.distances[below + 1] - self.distances[below]
-            straight[..., place] = _interpolated(shifted_slice, below, (distance - self.distances[below]) / gap, order)
-        return straight
+            regular[..., place] = _interpolated(shifted_slice, below, (distance - self.distances[below]) / gap, order)
+        return regular
 
     def needed(self, start: int, stop: int) -> tuple[int, int]:
-        """Return the first slice of the grid, and one past the last, that ``restore`` needs for stored slices."""
+        """Return the range of slices of the grid that `restore` needs for a range of stored slices."""
         return self._below(self.distances[start]), self._below(self.distances[stop - 1]) + 2
 
-    def restore(self, straight: np.ndarray, start: int, stop: int, shape: tuple[int, int]) -> np.ndarray:
-        """Bring values back onto the stored slices.
+    def restore(self, regular: np.ndarray, start: int, stop: int, shape: tuple[int, int]) -> np.ndarray:
+        """Resample values on the grid to a range of stored slices.
 
         Args:
-            straight: The ``needed`` slices of the grid, shape (C, *plane, n).
-            start: First stored slice that is wanted.
-            stop: One past the last.
+            regular: Values on the `needed` slices of the grid, shape (C, *plane, n).
+            start: First stored slice of the range.
+            stop: One past the last slice.
             shape: Columns and rows of the stored slices.
 
         Returns:
             Shape (C, *shape, stop - start), float32.
         """
         first, _ = self.needed(start, stop)
-        slices = np.empty((len(straight), *shape, stop - start), np.float32)
+        slices = np.empty((len(regular), *shape, stop - start), np.float32)
         for index in range(start, stop):
             below = self._below(self.distances[index])
             part = self.distances[index] / self.step - below
-            plane = _interpolated(lambda place: straight[..., place - first], below, part, 1)
+            plane = _interpolated(lambda place: regular[..., place - first], below, part, 1)
             slices[..., index - start] = _shifted(plane, np.array(self.shifts[index]) - self.start, shape, 0.0, 1)
         return slices
 
     def _below(self, distance: float) -> int:
-        """Return the slice of the grid below a distance; never the last one."""
+        """Return the index of the last slice of the grid at or below a distance; never that of the last slice."""
         return min(int(distance / self.step), self.depth - 2)
 
 
 def _interpolated(plane: Callable[[int], np.ndarray], below: int, part: float, order: int) -> np.ndarray:
-    """Interpolate between a plane and the next; with order 0 return the nearer of the two."""
+    """Interpolate between a plane and the next; with order 0, return the nearer one."""
     if order == 0:
         return plane(below + (part >= 0.5))
     if part < 1e-4:
@@ -142,7 +142,7 @@ def _interpolated(plane: Callable[[int], np.ndarray], below: int, part: float, o
 def _shifted(
     planes: np.ndarray, offset: np.ndarray, shape: Sequence[int] | np.ndarray, fill: float, order: int
 ) -> np.ndarray:
-    """Return the part of (C, X, Y) that begins at ``offset`` pixels, which may lie between pixels or outside."""
+    """Return the part of (C, X, Y) that begins at ``offset`` pixels, which may be fractional or outside."""
     for axis, (first, length) in enumerate(zip(offset, shape, strict=True), start=1):
         below = round(first) if order == 0 else int(np.floor(first + 1e-6))
         part = 0.0 if order == 0 else first - below
@@ -151,7 +151,7 @@ def _shifted(
 
 
 def _part(planes: np.ndarray, axis: int, length: int, fill: float, start: int) -> np.ndarray:
-    """Return ``length`` pixels along an axis from ``start`` on, with ``fill`` beyond the ends."""
+    """Return ``length`` pixels along an axis from ``start``, padded with ``fill``."""
     end = planes.shape[axis]
     inside = planes.take(range(min(max(start, 0), end), min(max(start + length, 0), end)), axis)
     border = [(0, 0)] * planes.ndim

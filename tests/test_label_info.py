@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.cli.labels import _line
-from lib.datastore.label_facts import said_later, said_with_label, shown
+from lib.datastore.label_info import flattened, info_of_submission, info_with_note
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.opening import open_datastore
 from lib.exports.label_exports import LabelExports
@@ -48,7 +48,7 @@ def labelled(settings, tmp_path):
     mask[1, 2, 3] = 1
     mask.tofile(tmp_path / "label.bin")
     (image,) = datastore.list_images()
-    info = {**said_with_label({**FACTS, "note": "n", "seen": "yes"}), "user": "ada"}
+    info = {**info_of_submission({**FACTS, "note": "n", "seen": "yes"}), "user": "ada"}
     datastore.save_label(image, str(tmp_path / "label.bin"), "final", info)
     return datastore, image
 
@@ -60,8 +60,8 @@ def test_c4_params_sent_with_a_label_do_not_overwrite_facts(labelled):
     assert info["grid"] != "other"
     assert not {"source", "slices", "restored", "settings", "number", "time"} & info.keys()
     assert info["client"]["changes"] == {"x": 1}, "what the client sent is kept"
-    assert shown(info)["seen"] == "yes"
-    assert shown(info)["voxels"] == 1
+    assert flattened(info)["seen"] == "yes"
+    assert flattened(info)["voxels"] == 1
 
 
 @pytest.mark.parametrize("name", [*FACTS, "model_version", "client"])
@@ -78,9 +78,9 @@ def test_c4_note_does_not_overwrite_facts(labelled, name):
 
 
 def test_c4_values_of_wrong_type_are_stored_as_client_data():
-    said = said_with_label({"annotator": {"a": 1}, "note": 5, "model_version": ["v"], "client_id": "x" * 10**5})
+    said = info_of_submission({"annotator": {"a": 1}, "note": 5, "model_version": ["v"], "client_id": "x" * 10**5})
     assert said.keys() == {"client"}
-    assert said_later({"client": {"client": 1}}, {"client": "junk"}) == {"client": {"client": {"client": 1}}}
+    assert info_with_note({"client": {"client": 1}}, {"client": "junk"}) == {"client": {"client": {"client": 1}}}
 
 
 BAD = [{"x": 1}, [], "text", 7, {"added": "1", "removed": 0, "kept": 0}, {"added": -1, "removed": 0, "kept": 0}, None]
@@ -99,7 +99,7 @@ def test_c4_malformed_records_do_not_break_readers(labelled, changes):
     SegStorage(datastore, exports, to_pacs=False).store_missing()
     assert "sop_instance_uid" in datastore.labels.latest(image, "final").dicom_seg
     assert exports.lesions(record)[0]["algorithm_type"] == "SEMIAUTOMATIC"
-    InitialLabels(datastore, datastore._settings.info["imports"]).look_now()
+    InitialLabels(datastore, datastore._settings.info["imports"]).read_new_objects()
 
 
 def test_c4_record_without_a_model_is_manual():

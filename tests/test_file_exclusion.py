@@ -15,7 +15,7 @@ from lib.datastore.catalog import Series, SeriesCatalog
 from lib.datastore.volume import read_volume
 from lib.dicomweb import folder_index
 from lib.dicomweb.folder_client import FolderClient
-from lib.dicomweb.image_kind import ImageKind, odd_ones
+from lib.dicomweb.image_kind import ImageKind, outlier_kinds
 from lib.dicomweb.matching import values_of
 from lib.dicomweb.shared_uids import shared_uids
 from lib.exports.source_images import SourceImages
@@ -364,13 +364,13 @@ def test_r11_nothing_is_excluded_when_the_majority_is_unclear():
 
     whole, small, tilted = kind(), kind("256"), kind(orientation=(1, 0, 0, 0, 0.9999, 0.0004))
     screen = kind(sop_class=SecondaryCaptureImageStorage)
-    assert odd_ones({whole: 90, small: 10}).keys() == {small}
-    assert odd_ones({whole: 89, small: 11}) == {}
-    assert odd_ones({whole: 60, tilted: 40}) == {}
-    assert odd_ones({whole: 12, screen: 10}).keys() == {screen}
-    assert odd_ones({whole: 2, screen: 1}) == {}
-    assert odd_ones({whole: 9, screen: 10}) == {}
-    assert odd_ones({screen: 3}) == {}
+    assert outlier_kinds({whole: 90, small: 10}).keys() == {small}
+    assert outlier_kinds({whole: 89, small: 11}) == {}
+    assert outlier_kinds({whole: 60, tilted: 40}) == {}
+    assert outlier_kinds({whole: 12, screen: 10}).keys() == {screen}
+    assert outlier_kinds({whole: 2, screen: 1}) == {}
+    assert outlier_kinds({whole: 9, screen: 10}) == {}
+    assert outlier_kinds({screen: 3}) == {}
 
 
 # --- R16

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from lib.datastore.opening import open_datastore
 from lib.datastore.volume import write_volume
-from lib.datastore.volume_seal import KEY, VolumeSeals
+from lib.datastore.volume_checksum import KEY, VolumeChecksums
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
 from tools.support.damage import DAMAGES
@@ -57,5 +57,5 @@ def test_writing_does_not_change_the_image_in_memory(tmp_path):
     image = sitk.GetImageFromArray(np.zeros((2, 3, 4), np.int16))
     write_volume(image, tmp_path / "volume.nrrd")
     assert not image.HasMetaDataKey(KEY)
-    assert VolumeSeals().is_whole(tmp_path / "volume.nrrd")
-    assert not VolumeSeals().is_whole(tmp_path / "none.nrrd")
+    assert VolumeChecksums().is_intact(tmp_path / "volume.nrrd")
+    assert not VolumeChecksums().is_intact(tmp_path / "none.nrrd")

@@ -20,19 +20,19 @@ _SUBMISSION_FIELDS = {
 }
 
 
-def said_with_label(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ``info`` of a label record from the parameters of a submission."""
+def info_of_submission(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``info`` of a new label record from the parameters of its submission."""
     return _separated(params, _SUBMISSION_FIELDS)
 
 
-def said_later(params: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a later note of a client adds to ``known``, the ``info`` of a label record."""
+def info_with_note(params: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes that a later note of a client makes to ``known``, the ``info`` of a label record."""
     fields = _separated(params, _CLIENT_FIELDS)
     client = {**_client(known), **fields.get(_CLIENT, {})}
     return {**fields, **({_CLIENT: client} if client else {})}
 
 
-def shown(info: Mapping[str, Any]) -> dict[str, Any]:
+def flattened(info: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ``info`` of a record flattened, as MONAI Label's clients expect it; this app's fields win."""
     return {**_client(info), **{name: value for name, value in info.items() if name != _CLIENT}}
 

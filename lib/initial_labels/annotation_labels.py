@@ -1,4 +1,4 @@
-"""Masks that the annotation objects of a folder or PACS mark on its series."""
+"""Labels made from the annotation objects of a folder or PACS, on the grids of its series."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from lib.dicomweb.frames import is_multi_frame, slice_headers
 from lib.dicomweb.matching import first_value
 from lib.errors import UserError
 from lib.geometry.slice_stack import SliceStack
-from lib.initial_labels.marked_objects import LIDC_XML, RTSTRUCT, SEG, MarkedObjects, Source
+from lib.initial_labels.annotation_objects import LIDC_XML, RTSTRUCT, SEG, AnnotationObjects, Source
 
 _READERS = {SEG: dicom_seg.read_regions, RTSTRUCT: rtstruct.read_regions, LIDC_XML: lidc_xml.read_regions}
 
 
 @dataclass(frozen=True)
-class Finding:
+class AnnotationResult:
     """Result of reading an annotation object.
 
     Attributes:
@@ -61,20 +61,20 @@ class Finding:
             ValueError: There is no mask.
         """
         if self.mask is None:
-            raise ValueError("The finding has no mask.")
+            raise ValueError("The object has no mask.")
         return hashlib.sha256(np.packbits(sitk.GetArrayViewFromImage(self.mask)).tobytes()).hexdigest()
 
 
-def read_findings(
+def read_annotations(
     client: Any,
     catalog: SeriesCatalog,
     rules: Mapping,
     *,
-    objects: MarkedObjects | None = None,
+    objects: AnnotationObjects | None = None,
     skip: Callable[[Source], bool] = lambda source: False,
     wanted: Callable[[str], bool] = lambda image_id: True,
-) -> Iterator[Finding]:
-    """Read every object that is not skipped; a problem with one object is reported in its finding, not raised.
+) -> Iterator[AnnotationResult]:
+    """Read all objects except skipped ones; a problem with an object is reported in its result, not raised.
 
     Args:
         client: Client of the folder or PACS.
@@ -84,7 +84,7 @@ def read_findings(
         skip: Returns whether to skip an object; called before the object is retrieved.
         wanted: Returns whether an image needs a label.
     """
-    for source in (objects or MarkedObjects(client)).sources():
+    for source in (objects or AnnotationObjects(client)).sources():
         if skip(source):
             continue
         referenced: frozenset[str] = frozenset()
@@ -97,19 +97,19 @@ def read_findings(
                 usable = [series for series in found if series.problem is None]
                 image_ids = tuple(series.uid for series in usable if wanted(series.uid))
                 if not image_ids:
-                    yield Finding(source, referenced)
+                    yield AnnotationResult(source, referenced)
                     continue
                 if len(usable) > 1:
                     raise UserError(f"The object refers to {len(usable)} series, and may belong to any of them.")
                 references.check_frame(usable[0], client)
                 mask, info = _make_label(client, usable[0], path, source, rules)
-                yield Finding(source, referenced, image_ids, mask, info)
+                yield AnnotationResult(source, referenced, image_ids, mask, info)
         except FolderUnavailableError:  # says nothing about the object: a later call may reach it
             continue
         except Exception as error:  # one broken object must not hide the others
             sentence = str(error) if isinstance(error, UserError) else f"The object cannot be read ({error})."
             problem = f"{source.kind} {source.uid} became no initial label. {sentence}"
-            yield Finding(
+            yield AnnotationResult(
                 source, referenced, image_ids, problem=problem, retry=isinstance(error, requests.RequestException)
             )
 
