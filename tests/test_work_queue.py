@@ -110,7 +110,7 @@ def test_c13_full_queue_is_503_with_retry_after(app, url):
         wait_until(lambda: app.inferences.waiting == 2)
         for refused in (infer(url, "one more"), requests.get(f"{url}/attention/1.2", timeout=30)):
             assert refused.status_code == 503
-            assert refused.json()["detail"].startswith("2 inferences wait already")
+            assert refused.json()["detail"].startswith("2 inferences are waiting")
             assert int(refused.headers["Retry-After"]) >= 1
         app.go_on.set()
         wait(answers, timeout=60)
