@@ -130,7 +130,12 @@ def test_scoring_uses_the_views_of_inference(info, store, serving, chest, tmp_pa
         info["config"]["infer"]["views"] = views
         predictor, count = serving_predictor(info, store), []
         scoring = UncertaintyScoring(
-            "uncertainty", predictor, store, tmp_path, max_images=1, before_each_batch=lambda count=count: count.append(1)
+            "uncertainty",
+            predictor,
+            store,
+            tmp_path,
+            max_images=1,
+            before_each_batch=lambda count=count: count.append(1),
         )
         found[views] = scoring._made(chest, None, None).uncertainty
         passes[views] = len(count)
