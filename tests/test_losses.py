@@ -77,3 +77,19 @@ def test_batch_without_tumour_is_finite_and_penalises_false_positives():
 def test_parameters_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         HybridLoss(**wrong)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_soft_target_is_fitted_by_its_own_share(share):
+    """Readers disagree on all pixels of a slice in the same way: the best probability is their share."""
+    target = torch.zeros(1, 1, 16, 16)
+    target[..., 4:12, 4:12] = share
+    target[..., 6:10, 6:10] = 1
+    disagreement = (target == share).float()
+
+    def at(probability):
+        p = target * (1 - disagreement) + probability * disagreement
+        return HybridLoss(loss_lambda=1.0)(p.clamp(1e-6, 1 - 1e-6).logit(), target).item()
+
+    candidates = [0.01, 0.25, 0.5, 0.75, 0.99]
+    assert min(candidates, key=at) == share

@@ -176,7 +176,7 @@ def test_c1_no_patient_is_in_both_splits(data, tmp_path, small_network):
 
 def test_c1_split_with_a_patient_on_both_sides_is_refused():
     voxels = torch.zeros(4, 4, 4)
-    crop = Scan("P1_R", voxels, voxels > 0, 1.0, ())
+    crop = Scan("P1_R", voxels, (voxels > 0).float(), 1.0, ())
     with pytest.raises(ValueError, match="both trained on and held out: P1"):
         TrainingData([], [crop], [crop])
 

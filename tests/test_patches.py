@@ -21,7 +21,7 @@ def host():
     label = torch.zeros(image.shape, dtype=torch.bool)
     label[70:90, 100:120, 10:20] = True
     image[label] = TISSUE
-    return Scan("host", image, label, 2.5, tuple(range(5, 40)))
+    return Scan("host", image, label.float(), 2.5, tuple(range(5, 40)))
 
 
 def crop(slices=4):
@@ -30,7 +30,7 @@ def crop(slices=4):
     label = torch.zeros(image.shape, dtype=torch.bool)
     label[11:19, 11:19] = True
     image[label] = 2.8
-    return Scan("crop_1", image, label, 1.25, tuple(range(slices)))
+    return Scan("crop_1", image, label.float(), 1.25, tuple(range(slices)))
 
 
 def sampler(crops, hosts, seed=0):
@@ -138,7 +138,7 @@ def test_decoy_from_a_crop_excludes_the_nodule():
 
 def test_slices_above_and_below_a_nodule_are_sampled_too():
     cut_wide = crop(slices=9)
-    cut_wide.label[..., :3] = cut_wide.label[..., 6:] = False
+    cut_wide.target[..., :3] = cut_wide.target[..., 6:] = 0
     drawer = sampler([cut_wide], [])
     without = sum(not drawer._nodule()[0][-1].any() for _ in range(200))
     assert 10 < without < 70  # two thirds of a quarter
@@ -154,3 +154,14 @@ def test_more_decoys_cover_more_of_a_lung():
         return float(((image[:, 1] > 0.7) & (image[:, 1] < 1.3)).float().mean())
 
     assert covered(10) > covered(0) + 0.02
+
+
+def test_disagreement_of_readers_is_kept_in_the_patches():
+    base = crop()
+    target = base.target.clone()
+    target[9:11, 11:19] = 0.25
+    soft = Scan("crop_1", base.image, target, base.spacing, base.usable)
+    _, labels = sampler([soft], []).batch(8)
+    shares = labels[(labels > 0.2) & (labels < 0.3)]
+    assert len(shares) > 0
+    assert labels.max() == 1

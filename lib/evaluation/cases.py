@@ -80,13 +80,18 @@ def evaluate_case(
 def read_truth(image: Path, mask: Path) -> tuple[np.ndarray, float]:
     """Read a mask as bool (X, Y, Z), and the volume of its voxels in mm³.
 
+    Of a mask with a fourth axis, the masks of several readers, it is the consensus: what at least half of them marked.
+
     Raises:
         UserError: The mask is not on the grid of the image.
     """
     load = LoadImage(image_only=True)
     truth: MetaTensor = load(mask)
     volume: MetaTensor = load(image)
-    far = np.abs(np.asarray(truth.affine - volume.affine)).max() if truth.shape == volume.shape else np.inf
+    same_size = truth.shape[:3] == volume.shape
+    far = np.abs(np.asarray(truth.affine - volume.affine)).max() if same_size else np.inf
     if far > _SAME_PLACE_MM:
         raise UserError(f"{mask} is not on the grid of {image}: size, spacing or position differ.")
-    return np.asarray(truth) > 0.5, float(np.abs(np.linalg.det(np.asarray(truth.affine)[:3, :3])))
+    voxels = np.asarray(truth) > 0.5
+    consensus = voxels.mean(axis=3) >= 0.5 if voxels.ndim == 4 else voxels
+    return consensus, float(np.abs(np.linalg.det(np.asarray(truth.affine)[:3, :3])))

@@ -14,6 +14,10 @@ class HybridLoss(DiceFocalLoss):
     tumour both terms equal equation 7. Epsilon is one pixel, so that a batch without tumour still has a gradient that
     decreases with its false positives.
 
+    The target may be soft, the share of several readers. The intersection in eq. 4 is computed as half of
+    |p| + |g| - |p - g| (Wang et al., Dice semimetric losses, 2023), so that the loss is lowest for p = g. For targets
+    of 0 and 1 this is the product of p and g, with which the best p for a soft target would be 0 or 1.
+
     The focal loss (eq. 8) is averaged over pixels; alpha weights tumour pixels, 1 - alpha the others.
 
     Args:
@@ -39,17 +43,20 @@ class HybridLoss(DiceFocalLoss):
             lambda_dice=loss_lambda,
             lambda_focal=1.0 - loss_lambda,
         )
-        self.slice_dice = DiceLoss(sigmoid=True, smooth_nr=epsilon, smooth_dr=epsilon)
+        self.dice, self.slice_dice = (
+            DiceLoss(sigmoid=True, batch=batch, soft_label=True, smooth_nr=epsilon, smooth_dr=epsilon)
+            for batch in (True, False)
+        )
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the loss, a scalar.
 
         Args:
             input: Logits, shape (B, 1, *spatial).
-            target: 0 and 1, same shape.
+            target: Share of the readers who marked a pixel, 0 to 1, same shape; 0 and 1 with a single mask.
         """
         dice = self.dice(input, target)
-        tumour = target.flatten(1).any(1)
+        tumour = (target >= 0.5).flatten(1).any(1)
         if tumour.any():
             dice = (dice + self.slice_dice(input[tumour], target[tumour])) / 2
         return self.lambda_dice * dice + self.lambda_focal * self.focal(input, target)

@@ -156,8 +156,8 @@ def _around_tumour(scan: Scan) -> Scan:
     largest = np.bincount(components.ravel())[1:].argmax()
     box = ndimage.find_objects(components)[largest]
     window = tuple(slice(max(side.start - _MARGIN_PX, 0), side.stop + _MARGIN_PX) for side in box)
-    label = scan.label[window]
-    return Scan(scan.name, scan.image[window], label, scan.spacing, tuple(range(label.shape[2])), scan.patient_id)
+    target = scan.target[window]
+    return Scan(scan.name, scan.image[window], target, scan.spacing, tuple(range(target.shape[2])), scan.patient_id)
 
 
 def _strategy(name: str, scores: Mapping[str, float], seed: int) -> Strategy:

@@ -158,8 +158,7 @@ class PatchSampler(IterableDataset):
         zoom = self.rng.uniform(1.3, 3.0) if self.rng.random() < 1 / 12 else self.rng.uniform(0.8, 1.25)
         stack, within = _slice_stack(crop, index, [offset / zoom for offset in self.offsets])
         size = [max(1, round(length * zoom)) for length in stack.shape[1:]]
-        stack = F.interpolate(stack[None], size=size, mode="bilinear")[0]
-        stack[-1] = (stack[-1] >= 0.5).float()
+        stack = _resized(stack, size, crop)
         return self._turned(stack, within)
 
     def _host_window(self, side: int, index: int, around: str = "anything") -> tuple[torch.Tensor, torch.Tensor]:
@@ -179,8 +178,7 @@ class PatchSampler(IterableDataset):
         jitter = 0 if around == "vessel" else reach // 4
         low = [int(centre - reach // 2 + self.rng.integers(-jitter, jitter + 1)) for centre in (x, y)]
         window, within = _slice_stack(host, int(z), self.offsets, low, reach, self.air)
-        window = self._enhanced(F.interpolate(window[None], size=(side, side), mode="bilinear")[0])
-        window[-1] = (window[-1] >= 0.5).float()
+        window = self._enhanced(_resized(window, (side, side), host))
         window[:-1][~within] = self.air
         return self._turned(window, within)
 
@@ -245,7 +243,7 @@ def _slice_stack(
     """
     high = [length if side is None else start + side for start, length in zip(low, scan.image.shape, strict=False)]
     rows, columns = (slice(max(start, 0), max(stop, 0)) for start, stop in zip(low, high, strict=True))
-    image, label = scan.image[rows, columns], scan.label[rows, columns, index]
+    image, target = scan.image[rows, columns], scan.target[rows, columns, index]
     last = image.shape[2] - 1
     layers = []
     within = []
@@ -260,8 +258,16 @@ def _slice_stack(
         for start, stop, length in reversed(list(zip(low, high, scan.image.shape, strict=False)))
         for pad in (max(-start, 0), max(stop - length, 0))
     ]
-    stack = torch.cat([F.pad(torch.stack(layers), border, value=air), F.pad(label[None].float(), border)])
+    stack = torch.cat([F.pad(torch.stack(layers), border, value=air), F.pad(target[None], border)])
     return stack, torch.tensor(within)
+
+
+def _resized(stack: torch.Tensor, size: Sequence[int], scan: Scan) -> torch.Tensor:
+    """Resize a stack (channels + target, h, w) of a scan; a binary target stays binary."""
+    stack = F.interpolate(stack[None], size=tuple(size), mode="bilinear")[0]
+    if scan.is_binary:
+        stack[-1] = (stack[-1] >= 0.5).float()
+    return stack
 
 
 def _soft_square(height: int, width: int) -> torch.Tensor:
@@ -284,5 +290,5 @@ def _halo(label: torch.Tensor) -> torch.Tensor:
     """Return blending weights of 1 on and next to the nodule, falling to 0 over the halo; 0 without a nodule."""
     if not label.any():
         return torch.zeros_like(label)
-    distance = torch.from_numpy(ndimage.distance_transform_edt(label.numpy() < 0.5)).float()
+    distance = torch.from_numpy(ndimage.distance_transform_edt(label.numpy() == 0)).float()
     return ((_HALO_PX + _FEATHER_PX - distance) / _FEATHER_PX).clamp(0, 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +43,8 @@ class Scan:
     Attributes:
         name: Source file or folder.
         image: Normalised, shape (X, Y, Z), float32; without the padding around an image smaller than the field.
-        label: Tumour, same shape, bool; all False without a mask.
+        target: Share of the readers who marked a voxel as tumour, same shape, float32, 0 to 1; 0 or 1 with a single
+            mask, 0 without one.
         spacing: Distance of slices in mm.
         usable: Slices with lung and without unlabelled tumour.
         patient_id: PatientID of a DICOM series, or its name if it has none; empty for a file (see ``patient``).
@@ -50,10 +52,20 @@ class Scan:
 
     name: str
     image: torch.Tensor
-    label: torch.Tensor
+    target: torch.Tensor
     spacing: float
     usable: tuple[int, ...]
     patient_id: str = ""
+
+    @cached_property
+    def is_binary(self) -> bool:
+        """Whether the target is 0 or 1 everywhere, as that of a single mask."""
+        return bool(((self.target == 0) | (self.target == 1)).all())
+
+    @property
+    def label(self) -> torch.Tensor:
+        """Consensus: the voxels that at least half of the readers marked, shape (X, Y, Z), bool."""
+        return self.target >= 0.5
 
     @property
     def patient(self) -> str:
@@ -166,12 +178,12 @@ def load_scan(
         files["label"] = mask
     data = Compose(image_transforms(preprocessing, keys=tuple(files), neighbours=False))(files)
     volume = data["image"][0]
-    label = data["label"][0].as_tensor() > 0.5 if mask is not None else torch.zeros(volume.shape, dtype=torch.bool)
+    target = data["label"][0].as_tensor().float().clamp(0, 1) if mask is not None else torch.zeros(volume.shape)
     window = field_of(data["image"]).filled
     return Scan(
         name=name,
         image=volume.as_tensor()[window].contiguous(),
-        label=label[window].contiguous(),
+        target=target[window].contiguous(),
         spacing=float(data["image"].pixdim[2]),
         usable=tuple(z for z in range(*data["lung_slices"]) if z not in unmarked),
         patient_id=patient,

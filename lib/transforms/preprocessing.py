@@ -8,6 +8,7 @@ from monai.transforms import EnsureChannelFirstd, LoadImaged
 
 from lib.transforms.adjacent_slices import AdjacentSlicesd
 from lib.transforms.axial_field import AxialFieldd
+from lib.transforms.reader_mean import MeanOfReadersd
 from lib.transforms.voxel_order import ContiguousNrrdReader
 
 # Every LoadImaged would warn that a GPU codec for DICOM is missing, which is not used here.
@@ -24,8 +25,9 @@ def image_transforms(
     """Return the transforms of the paper's pipeline: clip HU, normalise (eq. 1), resample to 256x256.
 
     ``data[keys[0]]`` goes from a path (.nrrd, .nii, .nii.gz; HU; any orientation, tilted or with gaps) to a
-    MetaTensor of shape (len(slice_offsets_mm), 256, 256, D), axes L, P, S. Further keys are masks: they get the same
-    geometry by nearest neighbour, shape (1, 256, 256, D). ``data["lung_slices"]`` is the range of slices with lung.
+    MetaTensor of shape (len(slice_offsets_mm), 256, 256, D), axes L, P, S. Further keys are masks, of one reader or
+    of several along a fourth axis, of which the mean is taken: they get the same geometry by nearest neighbour, shape
+    (1, 256, 256, D). ``data["lung_slices"]`` is the range of slices with lung.
 
     ``mask_transforms`` inverts the geometry and needs the same list, because MONAI inverts transforms by identity.
 
@@ -43,6 +45,7 @@ def image_transforms(
     return [
         _load(keys),
         EnsureChannelFirstd(keys=keys, channel_dim="no_channel"),
+        *([MeanOfReadersd(keys[1:])] if len(keys) > 1 else []),
         AxialFieldd(
             keys=keys,
             field_mm=preprocessing["field_mm"],

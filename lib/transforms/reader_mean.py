@@ -1,0 +1,29 @@
+"""From the outlines of several readers to the share of them that marked each voxel."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+
+class MeanOfReadersd(MapTransform):
+    """Average the masks of several readers, which a NIfTI file holds along its fourth axis.
+
+    A mask of shape (1, X, Y, Z, readers) becomes (1, X, Y, Z), float32, 0 to 1: the share of the readers who marked a
+    voxel. Half of them or more is the consensus. A mask without the last axis is left as it is.
+
+    Args:
+        keys: Masks as loaded, with a channel axis.
+    """
+
+    def __init__(self, keys: KeysCollection) -> None:
+        super().__init__(keys, allow_missing_keys=False)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with the averaged masks."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            if d[key].ndim == 5:
+                d[key] = (d[key] > 0).float().mean(dim=-1)
+        return d
