@@ -100,7 +100,7 @@ _OFFSETS = "slice_offsets_mm: [-10, -5, -2.5, -1.25, 0, 1.25, 2.5, 5, 10]"
         ("dice_margin: 0.01", "dice_margin: 2", "publish.dice_margin must be a number from 0 to 1, not 2."),
         ("dice_margin: 0.01", "dice_margin: 0\n  dice_margin: 1", "is not YAML in line "),
         ("config:", "config: [", "is not YAML in line "),
-        ("export:", "export: 3\n  other:", "config.export must be a section with settings of its own, not 3."),
+        ("export:", "export: 3\n  other:", "config.export must be a section of settings, not 3."),
         (TEXT, "just text", "must consist of sections"),
         (TEXT, "", "must consist of sections"),
         (TEXT, "\x00", "is not YAML"),
