@@ -1,5 +1,5 @@
 # make run   sets everything up and serves    make run STUDIES=<DICOM folder or DICOMweb URL> HOST=… PORT=…
-# make check sets everything up, checks without running and runs the unit tests: under two minutes
+# make check sets everything up, checks without running and runs the unit tests: a few minutes
 # make test  sets everything up and runs all checks and tests, with coverage   make test PYTEST="-k name --no-cov"
 # make weights DATA=<folder>   trains the shipped weights again
 
