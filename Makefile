@@ -1,5 +1,5 @@
 # make run   sets everything up and serves    make run STUDIES=<DICOM folder or DICOMweb URL> HOST=… PORT=…
-# make check sets everything up, checks without running and runs the unit tests: a few minutes
+# make check sets everything up, checks without running and runs the unit tests: about two minutes
 # make test  sets everything up and runs all checks and tests, with coverage   make test PYTEST="-k name --no-cov"
 # make weights DATA=<folder>   trains the shipped weights again
 
@@ -29,7 +29,7 @@ check: .venv/installed-test
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target static unit
 
 unit: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m unit $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m unit --numprocesses=2 --dist=loadfile $(PYTEST)
 
 # The unit tests and all others at the same time, on a core each. pytest ends with 5 where PYTEST selects no test.
 test: static

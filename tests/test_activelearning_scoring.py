@@ -16,6 +16,8 @@ from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED
 from tests.support.small_network import serving_predictor
 
+pytestmark = pytest.mark.slow  # runs the network
+
 GRID = Acquisition(shape=(8, 48, 48), spacing=(10.0, 7.0, 7.0))
 
 

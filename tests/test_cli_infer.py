@@ -21,6 +21,8 @@ from tests.support.client import same_grid
 from tests.support.dicom_variants import change
 from tests.support.flawed_pacs import flawed_pacs
 
+pytestmark = pytest.mark.slow  # runs the network
+
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
 VOXELS = 3
 

@@ -127,6 +127,7 @@ def test_small_lesion_is_refined_beside_one_above_the_budget(lesion):
     np.testing.assert_array_equal(refined[100:], wide[100:] >= 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["whole lung", "many specks"])
 def test_time_and_memory_are_bounded(pattern, monkeypatch):
     probability = np.full((120, 100, 60), 0.1, np.float32)

@@ -20,6 +20,8 @@ from tests.support.dicom_variants import sorted_slices, write_multi_frame
 from tests.support.small_network import infer_task
 from tests.support.weights import model_dir_with
 
+pytestmark = pytest.mark.slow  # runs the network
+
 SHAPE = (20, 56, 60)
 SPACING = (3.0, 1.6, 1.5)
 MISSING = (8, 9, 14)

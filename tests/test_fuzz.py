@@ -96,6 +96,7 @@ def test_cases_are_reproducible(case):
     assert as_a_bad_client(request, first) == as_a_bad_client(request, second)
 
 
+@pytest.mark.slow
 def test_openapi_requests_are_reproducible_and_use_known_values():
     app = FastAPI()
 

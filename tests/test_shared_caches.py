@@ -14,6 +14,8 @@ from lib.publishing import ModelStore
 from lib.settings import load_info
 from tests.support.small_network import serving_predictor
 
+pytestmark = pytest.mark.slow  # runs the network
+
 SECONDS = 2.0
 
 

@@ -38,6 +38,7 @@ def settings(tmp_path):
     return Settings.from_conf(str(tmp_path / "dicom"), {"workspace": str(tmp_path / "workspace")})
 
 
+@pytest.mark.slow
 def test_s12_second_lock_names_the_process_of_the_first(tmp_path):
     first = _lock_workspace(tmp_path)
     with pytest.raises(UserError, match=f"process {os.getpid()}"):
