@@ -173,13 +173,17 @@ def test_r2_stored_instance_does_not_replace_a_file_of_the_user(folder):
     assert catalog.get(uid).problem is None
 
 
-def test_r2_reported_duplicates_are_excluded(tmp_path, shared_data):
-    client = FolderClient(
-        shared_data / "reports" / "twin-sop-uid" / "studies", tmp_path / "segs", tmp_path / "index.sqlite"
-    )
+def reported_studies(studies: Path, tmp_path: Path) -> tuple[FolderClient, SeriesCatalog]:
+    """Return the client and the catalog of a folder from a bug report."""
+    client = FolderClient(studies, tmp_path / "segs", tmp_path / "index.sqlite")
     client.scan()
     catalog = SeriesCatalog(client)
     catalog.refresh()
+    return client, catalog
+
+
+def test_r2_reported_duplicates_are_excluded(tmp_path, shared_data):
+    client, catalog = reported_studies(shared_data / "reports" / "twin-sop-uid" / "studies", tmp_path)
     (series,) = catalog.all()
     assert "'twin', 'twin-other'" in series.problem
     assert len(client.index.problems()) == 24
@@ -246,12 +250,7 @@ def test_r7_pacs_with_mixed_patients_is_reported(folder):
 
 
 def test_r7_reported_study_of_two_patients_is_excluded(tmp_path, shared_data):
-    client = FolderClient(
-        shared_data / "reports" / "shared-study-uid" / "studies", tmp_path / "segs", tmp_path / "index.sqlite"
-    )
-    client.scan()
-    catalog = SeriesCatalog(client)
-    catalog.refresh()
+    client, catalog = reported_studies(shared_data / "reports" / "shared-study-uid" / "studies", tmp_path)
     assert len(catalog.all()) == 2
     assert all("'shared-study' (1 series), 'somebody-else' (1 series)" in series.problem for series in catalog.all())
     assert client.search_for_studies() == []

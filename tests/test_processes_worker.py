@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 
 import pytest
 
@@ -101,7 +102,8 @@ def test_stopped_worker_ends_within_a_round():
 
     def endless():
         begun.set()
-        while True:
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
             worker.check_stopped()
 
     worker = Rounds(endless, pause=3600)

@@ -111,6 +111,21 @@ def find_pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None
     return [(path, masks / path.name) for path in volumes]
 
 
+def find_all_pairs(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Path | None]]:
+    """Find the images of several folders and their masks.
+
+    Args:
+        images: Folders of volumes, or of one DICOM series each.
+        masks: For each of them a folder of masks with the same names, or one mask file for a DICOM series.
+
+    Raises:
+        UserError: Images or masks are missing.
+    """
+    if len(images) != len(masks):
+        raise UserError(f"Give one --masks per --images: got {len(masks)} for {len(images)}.")
+    return [pair for folder, truth in zip(images, masks, strict=True) for pair in find_pairs(folder, truth)]
+
+
 def case_names(images: Sequence[Path]) -> list[str]:
     """Return the names of files, and for folders the shortest unambiguous ends of their paths.
 
@@ -141,9 +156,7 @@ def find_cases(images: Sequence[Path], masks: Sequence[Path], cache: Path) -> li
     Raises:
         UserError: Images or masks are missing.
     """
-    if len(images) != len(masks):
-        raise UserError(f"Give one folder of masks per folder of images: got {len(masks)} for {len(images)}.")
-    pairs = [pair for folder, truth in zip(images, masks, strict=True) for pair in find_pairs(folder, truth)]
+    pairs = find_all_pairs(images, masks)
     cases = []
     for name, (image, mask) in zip(case_names([image for image, _ in pairs]), pairs, strict=True):
         assert mask is not None

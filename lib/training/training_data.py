@@ -9,7 +9,7 @@ from typing import Any
 from lib.errors import UserError
 from lib.publishing.hold_out import share_of
 from lib.training.data_split import held_out
-from lib.training.scans import Scan, case_names, find_pairs, is_whole, load_scan
+from lib.training.scans import Scan, case_names, find_all_pairs, find_pairs, is_whole, load_scan
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +81,7 @@ def read_training_data(
     Raises:
         UserError: Images or masks are missing.
     """
-    if len(images) != len(masks):
-        raise UserError(f"Give one --masks per --images: got {len(masks)} for {len(images)}.")
-    pairs = [pair for image, mask in zip(images, masks, strict=True) for pair in find_pairs(image, mask)]
+    pairs = find_all_pairs(images, masks)
     pairs += [pair for folder in negatives for pair in find_pairs(folder, None)]
     logger.info("Reading %d volumes.", len(pairs))
     names = case_names([image for image, _ in pairs])
