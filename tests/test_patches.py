@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lib.settings import load_info
+from lib.training.pasting import add_cavity
 from lib.training.patches import PatchSampler
 from lib.training.scans import Scan
 
@@ -38,9 +39,9 @@ def sampler(crops, hosts, seed=0):
 
 
 def test_batch_has_the_shape_and_values_of_the_network_input():
-    image, label = sampler([crop()], [host()]).batch(20)
-    assert image.shape == (20, 3, 64, 64)
-    assert label.shape == (20, 1, 64, 64)
+    image, label = sampler([crop()], [host()]).batch(60)
+    assert image.shape == (60, 3, 64, 64)
+    assert label.shape == (60, 1, 64, 64)
     assert image.dtype == label.dtype == torch.float32
     assert set(label.unique().tolist()) == {0.0, 1.0}
     share = (label.sum((1, 2, 3)) > 0).float().mean()
@@ -53,7 +54,7 @@ def test_nodules_keep_their_size_within_the_augmentation():
     _, label = sampler([crop()], []).batch(200)
     widths = (label[:, 0].any(1).sum(1)).float()
     widths = widths[widths > 0]
-    assert (widths <= 8 * 3.6).all()
+    assert (widths <= 8 * 4.2).all()
     # Seven in eight are scaled by at most a quarter; some extend over the border of the patch.
     assert ((widths >= 4) & (widths <= 11)).float().mean() > 0.75
     assert widths.median() == pytest.approx(8, abs=1)
@@ -100,6 +101,43 @@ def test_nothing_is_inserted_outside_of_the_lungs():
     nodule, within = drawer._nodule()
     drawer._set_in(stack, nodule, within, torch.ones(nodule.shape[1:]))
     assert stack[-1].sum() == 0
+
+
+def test_nodule_at_the_wall_is_cut_off_by_it():
+    drawer = sampler([crop()], [host()])
+    nodule, within = drawer._nodule()
+    cut_off = 0
+    for _ in range(30):
+        stack = torch.full((4, 64, 64), LUNG)
+        stack[:-1, :, 32:] = TISSUE
+        stack[-1] = 0
+        drawer._set_in(stack, nodule, within, torch.ones(nodule.shape[1:]), at_wall=True)
+        assert not stack[-1, :, 32:].any(), "the wall is marked as tumour"
+        assert (stack[:-1, :, 32:] == TISSUE).all(), "the wall has changed"
+        assert stack[-1].any()
+        cut_off += bool(stack[-1, :, 31].any()) and stack[-1].sum() < nodule[-1].sum()
+    assert cut_off > 20
+
+
+def test_cavity_is_air_inside_the_marked_nodule_and_narrows_with_the_distance():
+    stack = torch.zeros(4, 40, 40)
+    rows, columns = torch.meshgrid(*[torch.arange(40) - 20] * 2, indexing="ij")
+    disc = torch.hypot(rows.float(), columns.float()) <= 14
+    stack[:, disc] = 1.0
+    add_cavity(stack, [-4.0, 0.0, 4.0], air=-0.8, rng=np.random.default_rng(0))
+    area = (stack[:-1] < -0.7).sum((1, 2)).tolist()
+    assert area[1] > area[0] == area[2] > 0
+    assert torch.equal(stack[-1] > 0.5, disc), "the cavity belongs to the lesion"
+    assert (stack[1][disc] > 0.9).sum() > 150, "the cavity has a wall"
+
+
+def test_small_nodule_gets_no_cavity():
+    stack = crop().image[..., 0].repeat(4, 1, 1)
+    stack[-1] = crop().target[..., 0]
+    before = stack.clone()
+    stack[-1, :, :15] = 0  # a nodule of four pixels
+    add_cavity(stack, [-2.0, 0.0, 2.0], air=-0.8, rng=np.random.default_rng(0))
+    assert torch.equal(stack[:-1], before[:-1])
 
 
 def test_same_seed_gives_the_same_patches():

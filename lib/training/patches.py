@@ -10,16 +10,30 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch.utils.data import IterableDataset
 
+from lib.training.pasting import (
+    LEAST_AT_WALL_PX,
+    add_cavity,
+    blend,
+    closed,
+    equivalent_radius,
+    halo,
+    rim,
+    soft_disc,
+    soft_square,
+)
 from lib.training.scans import Scan
 from lib.transforms.adjacent_slices import is_symmetric
 from lib.transforms.lungs import AIR_HU, inner_air
 
-_FEATHER_PX = 3.0  # width of the soft border of pasted regions
-_HALO_PX = 4.0  # width of the rim pasted with a nodule without its surroundings
 _SHARE_BARE = 0.25  # share of patches with a crop in padding, as in inference on a crop
 _SHARE_EMPTY = 0.40  # share of patches with only decoys pasted
-_SHARE_TUMOUR = 0.06  # share of patches with tumours of the whole scans
+_SHARE_TUMOUR = 0.15  # share of patches with tumours of the whole scans
 _SHARE_ANY_SLICE = 0.25  # share of crops of which any slice is drawn, also above and below the nodule
+_SHARE_AT_WALL = 0.3  # share of pasted nodules that are placed at the chest wall or the mediastinum
+_SHARE_LARGE = 1 / 8  # share of nodules enlarged to large tumours
+_LARGE_ZOOM = (1.3, 4.0)
+_SHARE_CAVITY = 0.1  # share of nodules that get a cavity if they are large enough
+_OUTSIDE_HU = -960.0  # mean of air outside the body; denser regions are inside
 
 
 class PatchSampler(IterableDataset):
@@ -29,6 +43,8 @@ class PatchSampler(IterableDataset):
     the nodule, with soft edges. So that the edges carry no information, decoys are pasted too: squares and discs of
     lung without a nodule, and the surroundings of nodules without the nodule, which adds the vessels of as many
     patients as there are crops. Along the scan axis, channels beyond the end of a crop show the lung around it.
+    Some nodules are placed on the border of the lung, where the chest wall or the mediastinum replaces a part of them,
+    as with tumours on the pleura; some are enlarged, and some of those get a cavity.
 
     Args:
         crops: Scans smaller than the field, with a nodule.
@@ -67,6 +83,7 @@ class PatchSampler(IterableDataset):
         self.rng = np.random.default_rng(seed)
         self.hu_mean, self.hu_std = preprocessing["hu_mean"], preprocessing["hu_std"]
         self.pixel_mm = preprocessing["field_mm"] / preprocessing["size"][0]
+        self.offsets_px = [offset / self.pixel_mm for offset in self.offsets]
         self.air, self.ceiling = map(self._normalised, preprocessing["hu_window"])
         self.lung = self._normalised(AIR_HU)
         self._places = [self._find_places(host) for host in hosts]
@@ -127,18 +144,18 @@ class PatchSampler(IterableDataset):
             empty = kind > 1 - _SHARE_EMPTY or not self.crops
             for _ in range(0 if empty else self.rng.integers(1, 4)):
                 nodule, within = self._nodule()
-                halo = self.rng.random() < 0.5
-                self._set_in(stack, nodule, within, _halo(nodule[-1]) if halo else _soft_square(*nodule.shape[1:]))
+                weight = halo(nodule[-1]) if self.rng.random() < 0.5 else soft_square(*nodule.shape[1:])
+                self._set_in(stack, nodule, within, weight, at_wall=self.rng.random() < _SHARE_AT_WALL)
         return self._vary(stack)
 
     def _decoy(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Draw a decoy: values (channels + label, h, w), which channels are valid, and blending weights (h, w)."""
         if self.crops and self.rng.random() < 0.5:
             crop, within = self._nodule()
-            return crop, within, _soft_square(*crop.shape[1:]) * (1 - _halo(crop[-1]))
+            return crop, within, soft_square(*crop.shape[1:]) * (1 - halo(crop[-1]))
         side = int(self.rng.integers(10, 40))
         window, within = self._host_window(side, self.rng.integers(len(self.hosts)), around="vessel")
-        shape = _soft_square if self.rng.random() < 0.5 else _soft_disc
+        shape = soft_square if self.rng.random() < 0.5 else soft_disc
         return window, within, shape(side, side)
 
     def _padding(self) -> torch.Tensor:
@@ -154,11 +171,12 @@ class PatchSampler(IterableDataset):
         else:
             slices = torch.nonzero(crop.label.any(0).any(0))[:, 0]
             index = int(slices[self.rng.integers(len(slices))])
-        # One in twelve is enlarged to a large tumour; the others are scaled by up to a quarter.
-        zoom = self.rng.uniform(1.3, 3.0) if self.rng.random() < 1 / 12 else self.rng.uniform(0.8, 1.25)
+        zoom = self.rng.uniform(*(_LARGE_ZOOM if self.rng.random() < _SHARE_LARGE else (0.8, 1.25)))
         stack, within = _slice_stack(crop, index, [offset / zoom for offset in self.offsets])
         size = [max(1, round(length * zoom)) for length in stack.shape[1:]]
         stack = _resized(stack, size, crop)
+        if self.rng.random() < _SHARE_CAVITY:
+            add_cavity(stack, self.offsets_px, self._normalised(self.rng.uniform(-950, -600)), self.rng)
         return self._turned(stack, within)
 
     def _host_window(self, side: int, index: int, around: str = "anything") -> tuple[torch.Tensor, torch.Tensor]:
@@ -182,22 +200,40 @@ class PatchSampler(IterableDataset):
         window[:-1][~within] = self.air
         return self._turned(window, within)
 
-    def _set_in(self, stack: torch.Tensor, square: torch.Tensor, within: torch.Tensor, weight: torch.Tensor) -> None:
-        """Blend a square into the patch at a random position in lung, in place."""
-        height, width = square.shape[1:]
-        places = torch.nonzero(stack[len(self.offsets) // 2] < self.lung)
-        if not len(places):
-            return
-        middle = places[self.rng.integers(len(places))].tolist()
-        row, column = middle[0] - height // 2, middle[1] - width // 2
-        rows = slice(max(row, 0), min(row + height, self.size))
-        columns = slice(max(column, 0), min(column + width, self.size))
-        inner = (slice(rows.start - row, rows.stop - row), slice(columns.start - column, columns.stop - column))
-        weight = weight[inner]
-        for channel in torch.nonzero(within)[:, 0].tolist():
-            place = stack[channel, rows, columns]
-            place += weight * (square[channel][inner] - place)
-        stack[-1, rows, columns] = torch.where(weight >= 0.5, square[-1][inner], stack[-1, rows, columns])
+    def _set_in(
+        self,
+        stack: torch.Tensor,
+        square: torch.Tensor,
+        within: torch.Tensor,
+        weight: torch.Tensor,
+        at_wall: bool = False,
+    ) -> None:
+        """Blend a square into the patch at a random position in lung, or on its border, in place.
+
+        Args:
+            stack: The patch (channels + target, size, size).
+            square: Values to paste (channels + target, h, w).
+            within: Channels of the square that are valid.
+            weight: Blending weights (h, w).
+            at_wall: Place the square on the border of the lung, and paste only what is on the lung's side.
+        """
+        middle = len(self.offsets) // 2
+        lung = stack[:-1] < self.lung
+        radius = equivalent_radius(square[-1])
+        at_wall = at_wall and radius >= LEAST_AT_WALL_PX
+        if at_wall:
+            lung = closed(lung)
+            places = torch.nonzero(rim(lung[middle], radius) & self._in_body(stack[middle]))
+        else:
+            places = torch.nonzero(lung[middle])
+        if len(places):
+            centre = places[self.rng.integers(len(places))].tolist()
+            blend(stack, square, within, weight, centre, open_to=lung if at_wall else None)
+
+    def _in_body(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the pixels (h, w) whose surroundings are denser than the air outside the body."""
+        mean = F.avg_pool2d(image[None, None], 9, 1, 4, count_include_pad=False)[0, 0]
+        return mean > self._normalised(_OUTSIDE_HU)
 
     def _turned(self, stack: torch.Tensor, within: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Flip and rotate by quarter turns at random; flip along the scan axis if the offsets are symmetric."""
@@ -268,27 +304,3 @@ def _resized(stack: torch.Tensor, size: Sequence[int], scan: Scan) -> torch.Tens
     if scan.is_binary:
         stack[-1] = (stack[-1] >= 0.5).float()
     return stack
-
-
-def _soft_square(height: int, width: int) -> torch.Tensor:
-    """Return blending weights of a square that rise to 1 from its border inwards."""
-    sides = []
-    for length in (height, width):
-        along = torch.arange(length, dtype=torch.float32)
-        sides.append(torch.minimum(along + 0.5, length - along - 0.5))
-    return torch.minimum(sides[0][:, None], sides[1][None]).div(_FEATHER_PX).clamp(max=1)
-
-
-def _soft_disc(height: int, width: int) -> torch.Tensor:
-    """Return blending weights of a disc that rise to 1 from its border inwards."""
-    rows, columns = (torch.arange(n) - (n - 1) / 2 for n in (height, width))
-    radius = torch.hypot(rows[:, None], columns[None])
-    return ((min(height, width) / 2 - radius) / _FEATHER_PX).clamp(0, 1)
-
-
-def _halo(label: torch.Tensor) -> torch.Tensor:
-    """Return blending weights of 1 on and next to the nodule, falling to 0 over the halo; 0 without a nodule."""
-    if not label.any():
-        return torch.zeros_like(label)
-    distance = torch.from_numpy(ndimage.distance_transform_edt(label.numpy() == 0)).float()
-    return ((_HALO_PX + _FEATHER_PX - distance) / _FEATHER_PX).clamp(0, 1)
