@@ -1,0 +1,65 @@
+"""An image with the outlines of its lesions in memory, for training and evaluation of the model for clicks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+
+from lib.clicks.predictor import OpenImage
+from lib.errors import UserError
+from lib.geometry.connected_components import connected_components
+from lib.geometry.voxel_grid import VoxelGrid
+
+
+@dataclass(frozen=True)
+class LesionImage:
+    """An image with outlines.
+
+    Attributes:
+        name: Name of the case.
+        patient: Its patient.
+        image: HU, int16, and grid.
+        readers: Mask of each reader, bool, shape (readers, slice, row, column).
+    """
+
+    name: str
+    patient: str
+    image: OpenImage
+    readers: np.ndarray
+
+    @cached_property
+    def consensus(self) -> np.ndarray:
+        """What at least half of the readers marked, bool, shape (slice, row, column)."""
+        return 2 * self.readers.sum(0) >= len(self.readers)
+
+    def lesions(self) -> list[np.ndarray]:
+        """Return the mask of each lesion of the consensus, shape (slice, row, column)."""
+        components, count = connected_components(self.consensus)
+        return [components == number for number in range(1, count + 1)]
+
+
+def read_lesion_image(name: str, patient: str, image: Path, mask: Path) -> LesionImage:
+    """Read an image and its mask; a mask with a fourth axis holds those of several readers.
+
+    Raises:
+        UserError: The mask does not have the size of the image.
+    """
+    volume = sitk.ReadImage(str(image), sitk.sitkInt16)
+    grid = VoxelGrid.from_image(volume)
+    readers = _read_readers(mask)
+    if readers.shape[1:] != grid.shape:
+        raise UserError(f"{mask} is not on the grid of {image}: {readers.shape[:0:-1]} and {grid.size} voxels.")
+    return LesionImage(name, patient, OpenImage(sitk.GetArrayFromImage(volume), grid), readers)
+
+
+def _read_readers(mask: Path) -> np.ndarray:
+    """Return masks as (readers, slice, row, column)."""
+    if mask.name.endswith(".nrrd"):
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(mask)))[None] > 0
+    voxels = np.asarray(nibabel.load(mask).dataobj) > 0  # type: ignore[attr-defined]
+    return voxels.reshape(*voxels.shape[:3], -1).transpose()
