@@ -11,7 +11,8 @@ class MeanOfReadersd(MapTransform):
     """Average the masks of several readers, which a NIfTI file holds along its fourth axis.
 
     A mask of shape (1, X, Y, Z, readers) becomes (1, X, Y, Z), float32, 0 to 1: the share of the readers who marked a
-    voxel. Half of them or more is the consensus. A mask without the last axis is left as it is.
+    voxel. Half of them or more is the consensus. An empty channel is no reader: files for up to so many readers are
+    padded with them. A mask without the last axis is left as it is.
 
     Args:
         keys: Masks as loaded, with a channel axis.
@@ -25,5 +26,7 @@ class MeanOfReadersd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             if d[key].ndim == 5:
-                d[key] = (d[key] > 0).float().mean(dim=-1)
+                marked = (d[key] > 0).float()
+                readers = marked.flatten(end_dim=-2).any(dim=0).sum().clamp(min=1)
+                d[key] = marked.sum(dim=-1) / int(readers)
         return d
