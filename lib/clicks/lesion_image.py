@@ -43,23 +43,25 @@ class LesionImage:
         return [components == number for number in range(1, count + 1)]
 
 
-def read_lesion_image(name: str, patient: str, image: Path, mask: Path) -> LesionImage:
-    """Read an image and its mask; a mask with a fourth axis holds those of several readers.
+def read_lesion_image(name: str, patient: str, image: Path, mask: Path | None) -> LesionImage:
+    """Read an image and its mask; a mask with a fourth axis holds those of several readers, None is an empty one.
 
     Raises:
         UserError: The mask does not have the size of the image.
     """
     volume = sitk.ReadImage(str(image), sitk.sitkInt16)
     grid = VoxelGrid.from_image(volume)
-    readers = _read_readers(mask)
+    readers = np.zeros((1, *grid.shape), bool) if mask is None else _read_readers(mask)
     if readers.shape[1:] != grid.shape:
         raise UserError(f"{mask} is not on the grid of {image}: {readers.shape[:0:-1]} and {grid.size} voxels.")
     return LesionImage(name, patient, OpenImage(sitk.GetArrayFromImage(volume), grid), readers)
 
 
 def _read_readers(mask: Path) -> np.ndarray:
-    """Return masks as (readers, slice, row, column)."""
+    """Return masks as (readers, slice, row, column); empty channels are no readers, see ``MeanOfReadersd``."""
     if mask.name.endswith(".nrrd"):
         return sitk.GetArrayFromImage(sitk.ReadImage(str(mask)))[None] > 0
     voxels = np.asarray(nibabel.load(mask).dataobj) > 0  # type: ignore[attr-defined]
-    return voxels.reshape(*voxels.shape[:3], -1).transpose()
+    readers = voxels.reshape(*voxels.shape[:3], -1).transpose()
+    marked = readers.any((1, 2, 3))
+    return readers[marked] if marked.any() else readers[:1]

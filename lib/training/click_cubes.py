@@ -11,15 +11,18 @@ from scipy import ndimage
 from lib.clicks.cube import Cube, sample
 from lib.clicks.lesion_image import LesionImage
 from lib.clicks.model import ClickModel
+from lib.errors import UserError
+from lib.geometry.connected_components import connected_components
 from lib.transforms.lungs import find_lungs
 
-_SHARE_WHOLE = 0.2  # of the cubes, from the tumours of whole scans
+_SHARE_WHOLE, _SHARE_PHANTOM = 0.15, 0.03  # of the cubes
 _SHARE_PASTED = 0.65  # of the cubes of crops, pasted into a lung; the others end at the border of the crop
 _SHARE_FIRST = 0.4  # of the cubes as of a first click, with the smallest voxels around the click
 _SHARE_ENLARGED, _LARGEST_ZOOM = 0.25, 2.5
 _SHARE_ONE_READER = 0.3  # of the cubes whose truth is the outline of one reader, not the consensus
 _HALO_MM, _FEATHER_MM = 4.0, 3.0  # surroundings pasted with a lesion, and their soft border
 _TRIES = 10
+_MARGIN = 4  # voxels around a lesion
 
 
 @dataclass(frozen=True)
@@ -37,78 +40,108 @@ class LesionCube:
     centred: bool
 
 
+@dataclass(frozen=True)
+class _Lesion:
+    """A lesion of an image: the masks of its readers in a box around it.
+
+    Attributes:
+        image: The image.
+        readers: Mask of each reader in the box, shape (readers, slice, row, column).
+        start: First slice, row and column of the box.
+    """
+
+    image: LesionImage
+    readers: np.ndarray
+    start: np.ndarray
+
+
 class CubeSampler:
     """Draws cubes around the lesions of images.
 
     Args:
         crops: Images that end close to their lesion, above all along the scan axis.
-        whole: Whole scans; those with a lesion are drawn as they are, and all lend their lungs to the crops.
+        whole: Whole scans; their lesions are drawn as they are, and all lend their lungs to the crops.
+        phantoms: Further whole images with lesions, whose lungs are not lent.
         model: The model.
         rng: Random numbers.
     """
 
     def __init__(
-        self, crops: Sequence[LesionImage], whole: Sequence[LesionImage], model: ClickModel, rng: np.random.Generator
+        self,
+        crops: Sequence[LesionImage],
+        whole: Sequence[LesionImage],
+        phantoms: Sequence[LesionImage],
+        model: ClickModel,
+        rng: np.random.Generator,
     ) -> None:
-        self.crops = [crop for crop in crops if crop.consensus.any()]
-        self.hosts = whole
-        self.tumours = [scan for scan in whole if scan.consensus.any()]
-        self.model = model
-        self.rng = rng
+        kinds = {"crop": (crops, 1 - _SHARE_WHOLE - _SHARE_PHANTOM), "whole": (whole, _SHARE_WHOLE)}
+        kinds |= {"phantom": (phantoms, _SHARE_PHANTOM)}
+        lesions = {kind: [one for image in images for one in _lesions(image)] for kind, (images, _) in kinds.items()}
+        self._lesions = {kind: found for kind, found in lesions.items() if found}
+        if not self._lesions:
+            raise UserError("There is nothing to train on: no image that is not held out has a lesion.")
+        shares = np.array([kinds[kind][1] for kind in self._lesions])
+        self._shares = shares / shares.sum()
+        self._hosts = whole
         self._lungs = [_lung_voxels(host) for host in whole]
+        self._model = model
+        self._rng = rng
 
     def draw(self) -> LesionCube:
         """Draw a cube of a random lesion, mirrored and turned at random."""
-        whole = self.tumours and (not self.crops or self.rng.random() < _SHARE_WHOLE)
-        image = self._one_of(self.tumours if whole else self.crops)
-        pasted = not whole and self.hosts and self.rng.random() < _SHARE_PASTED
-        readers = image.readers
-        if self.rng.random() < _SHARE_ONE_READER:
-            reader = readers[self.rng.integers(len(readers))]
-            truth = reader if reader.any() else image.consensus
-        else:
-            truth = image.consensus
-        enlarged = pasted and self.rng.random() < _SHARE_ENLARGED
-        zoom = self.rng.uniform(1, _LARGEST_ZOOM) if enlarged else 1.0
-        cube, centred = self._cube(image, truth, zoom)
+        kind = str(self._rng.choice(list(self._lesions), p=self._shares))
+        lesion = self._lesions[kind][self._rng.integers(len(self._lesions[kind]))]
+        pasted = kind == "crop" and bool(self._hosts) and self._rng.random() < _SHARE_PASTED
+        zoom = self._rng.uniform(1, _LARGEST_ZOOM) if pasted and self._rng.random() < _SHARE_ENLARGED else 1.0
+        truth = self._truth(lesion)
+        cube, centred = self._cube(lesion, truth, zoom)
         inner = Cube(cube.centre, cube.voxel_mm / zoom, cube.side)
-        hu, target = self._paste(image, truth, inner, cube.voxel_mm) if pasted else self._as_is(image, truth, inner)
-        return self._turned(hu, target, centred)
+        if pasted:
+            return self._turned(*self._pasted(lesion, truth, inner, cube.voxel_mm), centred)
+        return self._turned(*self._as_is(lesion, truth, inner), centred)
 
-    def _cube(self, image: LesionImage, truth: np.ndarray, zoom: float) -> tuple[Cube, bool]:
+    def _truth(self, lesion: _Lesion) -> np.ndarray:
+        """Return the consensus, or sometimes the mask of one reader, in the box of the lesion."""
+        if self._rng.random() < _SHARE_ONE_READER:
+            reader = lesion.readers[self._rng.integers(len(lesion.readers))]
+            if reader.any():
+                return reader
+        return 2 * lesion.readers.sum(0) >= len(lesion.readers)
+
+    def _cube(self, lesion: _Lesion, truth: np.ndarray, zoom: float) -> tuple[Cube, bool]:
         """Return a cube around a lesion, in mm of a lesion enlarged by ``zoom``, and whether a click centred it."""
-        places = np.argwhere(truth)
-        grid, side, smallest = image.image.grid, self.model.side, self.model.voxel_mm
-        if self.rng.random() < _SHARE_FIRST:
-            click = places[self.rng.integers(len(places))]
-            cube = Cube(grid.to_mm(click[::-1]), smallest * self.rng.uniform(0.9, 1.15), side)
-            return cube, True
+        places = np.argwhere(truth) + lesion.start
+        grid, side, smallest = lesion.image.image.grid, self._model.side, self._model.voxel_mm
+        if self._rng.random() < _SHARE_FIRST:
+            click = places[self._rng.integers(len(places))]
+            return Cube(grid.to_mm(click[::-1]), smallest * self._rng.uniform(0.9, 1.15), side), True
         ends = grid.to_mm(np.stack([places.min(0), places.max(0)])[:, ::-1])
         fitting = Cube.around(ends, smallest / zoom, side)
-        voxel_mm = max(smallest, fitting.voxel_mm * zoom) * self.rng.uniform(0.85, 1.35)
-        shift = self.rng.uniform(-0.12, 0.12, 3) * side * voxel_mm / zoom
+        voxel_mm = max(smallest, fitting.voxel_mm * zoom) * self._rng.uniform(0.85, 1.35)
+        shift = self._rng.uniform(-0.12, 0.12, 3) * side * voxel_mm / zoom
         return Cube(fitting.centre + shift, voxel_mm, side), False
 
-    def _as_is(self, image: LesionImage, truth: np.ndarray, cube: Cube) -> tuple[np.ndarray, np.ndarray]:
-        grid = image.image.grid
-        outside = self.model.preprocessing["hu_window"][0]
-        return sample(image.image.hu, grid, cube, outside), sample(truth, grid, cube, 0)
+    def _as_is(self, lesion: _Lesion, truth: np.ndarray, cube: Cube) -> tuple[np.ndarray, np.ndarray]:
+        """Return image and lesion in a cube."""
+        image = lesion.image.image
+        hu = sample(image.hu, image.grid, cube, self._model.preprocessing["hu_window"][0])
+        return hu, sample(truth, image.grid, cube, 0, lesion.start.tolist())
 
-    def _paste(
-        self, image: LesionImage, truth: np.ndarray, inner: Cube, voxel_mm: float
+    def _pasted(
+        self, lesion: _Lesion, truth: np.ndarray, inner: Cube, voxel_mm: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the cube of a crop, blended into that of a lung, so that the lesion also ends along the scan axis.
 
         Args:
-            image: The crop.
-            truth: Its lesion.
+            lesion: Lesion of a crop.
+            truth: Its mask.
             inner: Cube of the crop; of an enlarged lesion, with smaller voxels than those of the lung.
             voxel_mm: Voxel of the cube of the lung.
         """
         host = self._lung(voxel_mm)
-        hu, target = self._as_is(image, truth, inner)
-        weight = _edge_weight(image, inner)
-        if self.rng.random() < 0.5:
+        hu, target = self._as_is(lesion, truth, inner)
+        weight = _edge_weight(lesion.image, inner)
+        if self._rng.random() < 0.5:
             distance = ndimage.distance_transform_edt(target < 0.5) * voxel_mm
             weight = weight * ((_HALO_MM + _FEATHER_MM - distance) / _FEATHER_MM).clip(0, 1)
         return host + weight * (hu - host), target * weight
@@ -116,24 +149,31 @@ class CubeSampler:
     def _lung(self, voxel_mm: float) -> np.ndarray:
         """Return a cube at a random place of a lung, if possible without a lesion."""
         for _ in range(_TRIES):
-            number = int(self.rng.integers(len(self.hosts)))
-            host, lung = self.hosts[number], self._lungs[number]
-            voxel = lung[self.rng.integers(len(lung))] + self.rng.integers(-3, 4, 3)
+            number = int(self._rng.integers(len(self._hosts)))
+            host, lung = self._hosts[number], self._lungs[number]
+            voxel = lung[self._rng.integers(len(lung))] + self._rng.integers(-3, 4, 3)
             grid = host.image.grid
-            cube = Cube(grid.to_mm(voxel[::-1].clip(0, np.array(grid.size) - 1)), voxel_mm, self.model.side)
+            cube = Cube(grid.to_mm(voxel[::-1].clip(0, np.array(grid.size) - 1)), voxel_mm, self._model.side)
             if not host.consensus[cube.window(grid)].any():
                 break
-        return sample(host.image.hu, grid, cube, self.model.preprocessing["hu_window"][0])
+        return sample(host.image.hu, grid, cube, self._model.preprocessing["hu_window"][0])
 
     def _turned(self, hu: np.ndarray, truth: np.ndarray, centred: bool) -> LesionCube:
         """Mirror at random along each axis, and exchange axes, in half of the cubes also those of slices and rows."""
-        axes = self.rng.permutation(3) if self.rng.random() < 0.5 else np.array([*self.rng.permutation(2), 2])
-        flipped = tuple(axis for axis in range(3) if self.rng.random() < 0.5)
+        axes = self._rng.permutation(3) if self._rng.random() < 0.5 else np.array([*self._rng.permutation(2), 2])
+        flipped = tuple(axis for axis in range(3) if self._rng.random() < 0.5)
         hu, truth = (np.flip(values.transpose(axes), flipped) for values in (hu, truth))
         return LesionCube(np.ascontiguousarray(hu), np.ascontiguousarray(truth), centred)
 
-    def _one_of(self, images: Sequence[LesionImage]) -> LesionImage:
-        return images[self.rng.integers(len(images))]
+
+def _lesions(image: LesionImage) -> list[_Lesion]:
+    """Return the lesions of the consensus of an image, each with the masks of all readers near it."""
+    components, _ = connected_components(image.consensus)
+    found = []
+    for window in ndimage.find_objects(components):
+        box = tuple(slice(max(side.start - _MARGIN, 0), side.stop + _MARGIN) for side in window)
+        found.append(_Lesion(image, image.readers[(slice(None), *box)], np.array([side.start for side in box])))
+    return found
 
 
 def _edge_weight(image: LesionImage, cube: Cube) -> np.ndarray:
