@@ -23,6 +23,7 @@ from lib.activelearning import Last, Leases, Random, Review, UncertaintySampling
 from lib.activelearning.background import BackgroundScoring, YieldToUsers
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.configs.lung_tumor import LungTumor
+from lib.configs.lung_tumor_click import LungTumorClick
 from lib.datastore.opening import open_datastore
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.login import mask_login
@@ -83,8 +84,11 @@ class MyApp(MONAILabelApp):
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
         self.inferences = WorkQueue("inferences")
+        self.clicks = WorkQueue("clicks")  # answered at once, also while a whole scan is segmented
         self._yield_to_users = YieldToUsers(busy=lambda: is_running("train") or is_running("scoring"))
-        self._damage = DamageCache(lambda: [*self.datastore().damage(), *self.models.damage()])
+        self._damage = DamageCache(
+            lambda: [*self.datastore().damage(), *self.models.damage(), *self.click_config.store.damage()]
+        )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
         self.task_config.init(
@@ -95,6 +99,10 @@ class MyApp(MONAILabelApp):
             app=self.settings,
             store=self.models,
             unfinished=self._unfinished,
+        )
+        self.click_config = LungTumorClick()
+        self.click_config.init(
+            LungTumorClick.NAME, str(self.settings.models_dir), conf, planner=None, app=self.settings
         )
         self._scoring = UncertaintyScoring(
             _UNCERTAINTY,
@@ -128,8 +136,8 @@ class MyApp(MONAILabelApp):
         return cast(SeriesDatastore, super().datastore())
 
     def init_infers(self) -> dict[str, InferTask]:
-        """Return the model's infer task."""
-        return {LungTumor.NAME: self.task_config.infer()}
+        """Return the infer task of each model."""
+        return {LungTumor.NAME: self.task_config.infer(), LungTumorClick.NAME: self.click_config.infer()}
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Return the model's train task."""
@@ -191,7 +199,7 @@ class MyApp(MONAILabelApp):
         initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
         watcher = datastore.watch(initial_labels.wake)
-        workers = (initial_labels, self.retraining, self.segs, scoring, self._damage, self.inferences)
+        workers = (initial_labels, self.retraining, self.segs, scoring, self._damage, self.inferences, self.clicks)
         run_workers(watcher, workers)
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
 
@@ -275,7 +283,7 @@ class MyApp(MONAILabelApp):
 
     def _keep_prediction(self, request: dict[str, Any], result: dict[str, Any]) -> None:
         settings = {**self.settings.info["config"]["infer"], **request}
-        if not result.get("file") or settings["attention"]:
+        if request.get("model") != LungTumor.NAME or not result.get("file") or settings["attention"]:
             return
         names = self.settings.info["config"]["infer"].keys() - {"attention", "batch_size"}
         self.datastore().keep_prediction(

@@ -58,7 +58,7 @@ class Cube:
 
     def points(self) -> np.ndarray:
         """Return the positions in mm of all voxels, shape (side, side, side, 3)."""
-        return self.to_mm(np.stack(np.indices((self.side,) * 3), axis=-1))
+        return self.to_mm(np.moveaxis(np.indices((self.side,) * 3), 0, -1))
 
     def window(self, grid: VoxelGrid, low: np.ndarray | None = None, high: np.ndarray | None = None) -> Window:
         """Return the part of an image (slice, row, column) that a part of the cube covers; it may be empty.

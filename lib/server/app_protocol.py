@@ -44,7 +44,11 @@ class LungLabelApp(Protocol):
 
     @property
     def inferences(self) -> WorkQueue:
-        """Queue of all inferences."""
+        """Queue of the inferences on whole scans."""
+
+    @property
+    def clicks(self) -> WorkQueue:
+        """Queue of the outlines of single lesions."""
 
     @property
     def exports(self) -> LabelExports:

@@ -1,4 +1,4 @@
-"""``POST /infer``, as requested by OHIF and Slicer, processed in the inference queue.
+"""``POST /infer``, as requested by OHIF and Slicer, processed in the queue of inferences or in that of clicks.
 
 The response has the version of the model and warnings about the mask: ``model_version`` and ``warnings`` in its JSON.
 A response that is only an image, as OHIF requests it, has them in the header ``Infer-Params``.
@@ -17,6 +17,8 @@ from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC
 
+from lib.clicks.prompts import PARAMETERS as CLICK_PARAMETERS
+from lib.configs.lung_tumor_click import LungTumorClick
 from lib.errors import UserError
 from lib.server.app_protocol import LungLabelApp
 from lib.server.dicom_response import dicom_response
@@ -27,7 +29,7 @@ from lib.settings import check_request
 _PARAMS_HEADER = "Infer-Params"
 _HEADER_PARAMS = ("model_version", "warnings")
 
-# Parameters of a request besides the settings of `config.infer`; all others are ignored.
+# Parameters of a request besides the settings of `config.infer` and clicks; all others are ignored.
 _PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id")
 
 
@@ -63,7 +65,8 @@ def infer_router(app: LungLabelApp) -> APIRouter:
             with uploaded_volume(file, app.uploads_dir) as volume:
                 return _respond(app, request | {"image": str(volume)}, output, background_tasks)
 
-        return await app.inferences.run(http, respond)
+        queue = app.clicks if model == LungTumorClick.NAME else app.inferences
+        return await queue.run(http, respond)
 
     return router
 
@@ -79,7 +82,7 @@ def _accepted(
     models = app.info()["models"]
     if model not in models:
         raise UserError(f"There is no model {model!r}; there is {', '.join(models)}.", HTTPStatus.NOT_FOUND)
-    known = {*app.settings.info["config"]["infer"], *_PARAMETERS}
+    known = {*app.settings.info["config"]["infer"], *_PARAMETERS, *CLICK_PARAMETERS}
     request = {name: value for name, value in params.items() if name in known}
     check_request(app.settings.info, "infer", request)
     request["model"] = model
@@ -97,6 +100,8 @@ def _respond(app: LungLabelApp, request: dict[str, Any], output: ResultType | No
     if output == ResultType.dicom_seg:
         return _dicom_seg(app, request)
     result = app.infer(request)
+    if not result.get("file"):  # a region, which is in the JSON
+        output = ResultType.json
     response = send_response(app.datastore(), result, output or ResultType.all, tasks)
     if isinstance(response, Response):
         response.headers[_PARAMS_HEADER] = json.dumps({name: result["params"].get(name) for name in _HEADER_PARAMS})
@@ -104,7 +109,7 @@ def _respond(app: LungLabelApp, request: dict[str, Any], output: ResultType | No
 
 
 def _dicom_seg(app: LungLabelApp, request: dict[str, Any]) -> Response:
-    result = app.infer({**request, "attention": False})
+    result = app.infer({**request, "attention": False, "region": False})
     mask = Path(result["file"])
     try:
         version = result["params"]["model_version"]

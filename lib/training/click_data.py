@@ -120,5 +120,5 @@ def _phantom(seed: int) -> LesionImage:
     hu, mask, affine = chest_volume(seed, lesions=lesions, acquisition=grid)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     size = hu.shape[::-1]
-    voxel_grid = VoxelGrid.from_geometry(size, affine[:3, 3], spacing.tolist(), affine[:3, :3] / spacing)
+    voxel_grid = VoxelGrid.from_geometry(size, affine[:3, 3].tolist(), spacing.tolist(), affine[:3, :3] / spacing)
     return LesionImage(f"phantom-{seed}", f"phantom-{seed}", OpenImage(hu, voxel_grid), mask[None] > 0)
