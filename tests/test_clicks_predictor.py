@@ -104,7 +104,7 @@ def test_only_the_component_under_the_click_is_marked(predictor):
 
 def test_something_is_outlined_even_where_the_network_sees_no_lesion(predictor):
     hu = np.full((40, 56, 60), AIR, np.int16)
-    hu[18:23, 25:31, 27:33] = -410  # darker than what the network marks
+    hu[14:27, 21:37, 22:38] = -410  # darker than what the network marks
     image = OpenImage(hu, grid_in_order(*AXIAL))
     found = clicked(predictor, image, {"foreground": [[30, 28, 20]]})
     assert dice(found, hu > AIR) > 0.6
