@@ -61,11 +61,11 @@ def run(args: argparse.Namespace) -> int:
     predictors = {name: Predictor.from_file(path, _model(path, args.crf)) for name, path in models.items()}
     results: dict[str, list[CaseResult]] = {name: [] for name in predictors}
     shown: list[dict[str, Any]] = []
-    for number, (name, image, mask, *_) in enumerate(pairs, start=1):
+    for number, (name, image, mask, patient, _) in enumerate(pairs, start=1):
         masks = {}
         for model, predictor in predictors.items():
             result, masks[model] = evaluate_case(
-                name, image, mask, predictor, not args.no_robustness, CONFIDENCES if args.froc else ()
+                name, image, mask, patient, predictor, not args.no_robustness, CONFIDENCES if args.froc else ()
             )
             results[model].append(result)
         dice = {model: cases[-1].counts.dice for model, cases in results.items()}

@@ -19,6 +19,7 @@ class CaseResult:
 
     Attributes:
         name: Name of the case.
+        patient: Its patient.
         counts: Confusion matrix over all voxels of the image.
         lesions: Lesions of the ground truth, with how well they were found.
         false_positives: Number of predicted components that touch no lesion.
@@ -27,6 +28,7 @@ class CaseResult:
     """
 
     name: str
+    patient: str
     counts: VoxelCounts
     lesions: list[MatchedLesion]
     false_positives: int
@@ -43,6 +45,7 @@ def evaluate_case(
     name: str,
     image: Path,
     mask: Path,
+    patient: str,
     predictor: Predictor,
     robustness: bool,
     confidences: Sequence[float] = (),
@@ -53,6 +56,7 @@ def evaluate_case(
         name: Name of the case.
         image: Volume in HU.
         mask: Ground truth on the same grid.
+        patient: Patient of the image.
         predictor: The model.
         robustness: Also predict under each change of intensity.
         confidences: Also evaluate with each of these as ``min_confidence``.
@@ -71,4 +75,4 @@ def evaluate_case(
         for confidence, other in zip(confidences, others, strict=True)
     }
     counts = VoxelCounts.of(found, truth.mask)
-    return CaseResult(name, counts, lesions, false_positives, changed, by_confidence), found
+    return CaseResult(name, patient, counts, lesions, false_positives, changed, by_confidence), found

@@ -56,7 +56,7 @@ def render(measured_on: str, models: Mapping[str, Mapping[str, Any]], cases: Seq
         f"<style>{_STYLE}</style><h1>LungLabel evaluation</h1>"
         f"<p>{escape(measured_on)}</p>"
         '<p class="note">Research use only, not a medical device. The paper used other images: its values are shown '
-        "for reference and are not directly comparable. Intervals are 95 %, by bootstrap over the images.</p>",
+        "for reference and are not directly comparable. Intervals are 95 %, by bootstrap over the patients.</p>",
         _table_1(models),
         _measures("Table 2", _TABLE_2, shown, averaged),
         _measures("Table 3", _TABLE_3, shown, averaged),

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from lib.evaluation.bootstrap import interval_95, patient_resamples
 from lib.evaluation.cases import CaseResult
 from lib.evaluation.metrics import VoxelCounts
 
-_RESAMPLES = 1000
 _SIZES_MM = ((0, 6), (6, 10), (10, 20), (20, np.inf))
 
 Measure = Callable[[Sequence[CaseResult]], float | None]
@@ -19,16 +19,16 @@ def summarize(cases: Sequence[CaseResult]) -> dict[str, Any]:
 
     Returns:
         Each measure as a number, or None if it could not be measured; under ``averaged`` how it is averaged;
-        under ``interval_95`` its 95 % interval, by bootstrap over the images (1000 resamples).
+        under ``interval_95`` its 95 % interval, by bootstrap over the patients (1000 resamples).
     """
-    rng = np.random.default_rng(0)
-    draws = rng.integers(len(cases), size=(_RESAMPLES, len(cases)))
+    images = np.arange(len(cases))
+    draws = [np.repeat(images, drawn) for drawn in patient_resamples([case.patient for case in cases])]
     summary: dict[str, Any] = {"n": len(cases), "averaged": {"n": "images"}, "interval_95": {}}
     for name, (averaged, measure) in MEASURES.items():
         values = [value for draw in draws if (value := measure([cases[index] for index in draw])) is not None]
         summary[name] = measure(cases)
         summary["averaged"][name] = averaged
-        summary["interval_95"][name] = np.percentile(values, [2.5, 97.5]).round(4).tolist() if values else None
+        summary["interval_95"][name] = interval_95(values)
     counts = _pooled(cases)
     summary["voxels"] = {
         "true_positive": counts.true_positive,
