@@ -65,13 +65,13 @@ def evaluate_case(
     options = predictor.model.options
     variants = [options.model_copy(update={"min_confidence": confidence}) for confidence in confidences]
     found, *others = predictor.predict_variants(image, [options, *variants])
-    lesions, false_positives = match_lesions(found, truth.mask, truth.voxel_mm3)
+    lesions, false_positives = match_lesions(found, truth.mask, truth.voxel_mm3, truth.marked)
     changed = {
         change: VoxelCounts.of(predictor.predict_variants(image, [options], function)[0], truth.mask).dice
         for change, function in (intensity_changes(predictor.model.hu_std) if robustness else {}).items()
     }
     by_confidence = {
-        confidence: match_lesions(other, truth.mask, truth.voxel_mm3)
+        confidence: match_lesions(other, truth.mask, truth.voxel_mm3, truth.marked)
         for confidence, other in zip(confidences, others, strict=True)
     }
     counts = VoxelCounts.of(found, truth.mask)

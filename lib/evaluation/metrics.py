@@ -85,7 +85,9 @@ class MatchedLesion:
         return self.diameter_mm < SMALL_MM
 
 
-def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tuple[list[MatchedLesion], int]:
+def match_lesions(
+    found: np.ndarray, truth: np.ndarray, voxel_mm3: float, marked: np.ndarray | None = None
+) -> tuple[list[MatchedLesion], int]:
     """Match the lesions of the ground truth with predicted components.
 
     Components are 26-connected, so that a lesion drawn slice by slice stays one.
@@ -94,16 +96,21 @@ def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tup
         found: Predicted mask, shape (X, Y, Z).
         truth: Ground truth mask, same shape.
         voxel_mm3: Volume of a voxel in mm³.
+        marked: What any reader marked, same shape (default: the ground truth). Pieces of the consensus within one
+            component of it are one lesion, and not several tiny ones.
 
     Returns:
         The lesions, and the number of predicted components that touch none (false positives).
     """
     components, count = connected_components(found)
-    targets, _ = connected_components(truth)
+    targets, _ = connected_components(truth if marked is None else marked)
+    targets = targets * (truth > 0)
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     touching: set[int] = set()
     lesions = []
     for index, box in enumerate(ndimage.find_objects(targets), start=1):
+        if box is None:  # marked by fewer than half of the readers
+            continue
         inside = components[box][targets[box] == index]
         size = inside.size
         overlaps = np.bincount(inside, minlength=1)

@@ -27,6 +27,11 @@ class Truth:
     readers: np.ndarray
     voxel_mm3: float
 
+    @property
+    def marked(self) -> np.ndarray:
+        """What any of the readers marked, shape (X, Y, Z), bool."""
+        return self.readers.any(axis=3)
+
 
 def read_truth(image: Path, mask: Path) -> Truth:
     """Read a mask, or of a file with a fourth axis the masks of several readers along it.
