@@ -8,6 +8,7 @@ import numpy as np
 
 from lib.evaluation.froc import LesionMatches
 from lib.evaluation.metrics import MatchedLesion, VoxelCounts, match_lesions
+from lib.evaluation.readers import ReaderAgreement, agreement_with_readers
 from lib.evaluation.robustness import intensity_changes
 from lib.evaluation.truth import read_truth
 from lib.inference import Predictor
@@ -25,6 +26,7 @@ class CaseResult:
         false_positives: Number of predicted components that touch no lesion.
         changed_dice: Dice by name of the change of intensity; empty if not measured.
         by_confidence: Lesions and false positives by ``min_confidence``; empty if not measured.
+        readers: Agreement with the readers; None if the image has a single one, or if they agree on no voxel.
     """
 
     name: str
@@ -34,6 +36,7 @@ class CaseResult:
     false_positives: int
     changed_dice: dict[str, float]
     by_confidence: dict[float, LesionMatches] = field(default_factory=dict)
+    readers: ReaderAgreement | None = None
 
     @property
     def robustness_std(self) -> float | None:
@@ -55,7 +58,8 @@ def evaluate_case(
     Args:
         name: Name of the case.
         image: Volume in HU.
-        mask: Ground truth on the same grid.
+        mask: Ground truth on the same grid; with a fourth axis, the masks of several readers along it, whose consensus
+            is the ground truth.
         patient: Patient of the image.
         predictor: The model.
         robustness: Also predict under each change of intensity.
@@ -66,13 +70,21 @@ def evaluate_case(
     variants = [options.model_copy(update={"min_confidence": confidence}) for confidence in confidences]
     found, *others = predictor.predict_variants(image, [options, *variants])
     lesions, false_positives = match_lesions(found, truth.mask, truth.voxel_mm3, truth.marked)
-    changed = {
-        change: VoxelCounts.of(predictor.predict_variants(image, [options], function)[0], truth.mask).dice
-        for change, function in (intensity_changes(predictor.model.hu_std) if robustness else {}).items()
-    }
-    by_confidence = {
-        confidence: match_lesions(other, truth.mask, truth.voxel_mm3, truth.marked)
-        for confidence, other in zip(confidences, others, strict=True)
-    }
-    counts = VoxelCounts.of(found, truth.mask)
-    return CaseResult(name, patient, counts, lesions, false_positives, changed, by_confidence), found
+    changes = intensity_changes(predictor.model.hu_std) if robustness else {}
+    result = CaseResult(
+        name=name,
+        patient=patient,
+        counts=VoxelCounts.of(found, truth.mask),
+        lesions=lesions,
+        false_positives=false_positives,
+        changed_dice={
+            change: VoxelCounts.of(predictor.predict_variants(image, [options], function)[0], truth.mask).dice
+            for change, function in changes.items()
+        },
+        by_confidence={
+            confidence: match_lesions(other, truth.mask, truth.voxel_mm3, truth.marked)
+            for confidence, other in zip(confidences, others, strict=True)
+        },
+        readers=agreement_with_readers(found, truth.readers, truth.voxel_mm3),
+    )
+    return result, found

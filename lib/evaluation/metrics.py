@@ -9,6 +9,7 @@ from lib.geometry.connected_components import connected_components
 
 HIT_IOU = 0.3
 SMALL_MM = 10.0
+SIZES_MM: tuple[tuple[float, float], ...] = ((0, 6), (6, 10), (10, 20), (20, np.inf))  # diameters, from and below
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,25 @@ def match_lesions(
         touching.update(candidates.tolist())
         ious = [overlaps[label] / (size + sizes[label] - overlaps[label]) for label in candidates]
         best = max(ious, default=0.0)
-        diameter = (6 * size * voxel_mm3 / np.pi) ** (1 / 3)
-        lesions.append(MatchedLesion(float(diameter), float(best), float(2 * best / (1 + best))))
+        lesions.append(MatchedLesion(sphere_diameter(size * voxel_mm3), float(best), float(2 * best / (1 + best))))
     return lesions, count - len(touching)
+
+
+def sphere_diameter(volume_mm3: float) -> float:
+    """Return the diameter in mm of a sphere of a volume in mm³."""
+    return float((6 * volume_mm3 / np.pi) ** (1 / 3))
+
+
+def size_title(low: float, high: float) -> str:
+    """Return the name of a class of diameters.
+
+    Example:
+        >>> [size_title(*limits) for limits in SIZES_MM]
+        ['under 6 mm', '6 to 10 mm', '10 to 20 mm', '20 mm and more']
+    """
+    if low == 0:
+        return f"under {high:g} mm"
+    return f"{low:g} mm and more" if np.isinf(high) else f"{low:g} to {high:g} mm"
 
 
 def _ratio(part: int, whole: int) -> float:
