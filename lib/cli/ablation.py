@@ -107,7 +107,7 @@ def _measured(
         weights = fit(data(info), settings, info=info, output=folder)
     predictor = Predictor.from_file(weights, ModelDescription.from_info(info))
     summaries = {
-        test: summarize([evaluate_case(*case[:3], predictor, not args.no_robustness)[0] for case in cases])
+        test: summarize([evaluate_case(*case[:4], predictor, not args.no_robustness)[0] for case in cases])
         for test, cases in tests.items()
     }
     write_json(done, summaries)
