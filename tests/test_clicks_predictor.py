@@ -171,6 +171,20 @@ def test_nothing_changes_outside_the_cube(predictor):
     assert max(np.array(outline.region.mask.shape[::-1]) * image.grid.spacing) < 40 * 5
 
 
+def test_former_mask_beyond_the_cube_stays(predictor):
+    grid = grid_in_order(*AXIAL, size=(30, 30, 400))
+    image, truth = painted(grid)
+    former = truth.copy()
+    former[3:6, 3:6, 3:6] = True  # more than 200 mm away
+    request = {"foreground": [voxel_at(grid, (0, 0, 0))]}
+    request["former"] = {"offset": [0, 0, 0], "size": list(grid.size), "runs": runs_of(former)}
+    found = clicked(predictor, image, request)
+    assert found[3:6, 3:6, 3:6].all()
+    assert dice(found & truth, truth) > 0.8
+    with pytest.raises(UserError, match="one lesion at a time"):
+        clicked(predictor, image, {"former": request["former"]})
+
+
 def test_points_too_far_apart_are_refused(predictor):
     image = OpenImage(np.full((400, 20, 20), TISSUE, np.int16), grid_in_order(*AXIAL, size=(20, 20, 400)))
     with pytest.raises(UserError, match="one lesion at a time"):

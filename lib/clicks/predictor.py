@@ -113,7 +113,13 @@ class ClickPredictor:
         return Outline(mask, weights)
 
     def _first_cube(self, grid: VoxelGrid, prompts: Prompts) -> Cube:
+        """Return the cube around all prompts; without the parts of the former mask that are too far for one lesion."""
         cube = Cube.around(grid.to_mm(prompts.extent()), self.model.voxel_mm, self.model.side)
+        if cube.voxel_mm <= _MOST_VOXEL_MM:
+            return cube
+        shown = grid.to_mm(prompts.points())
+        if len(shown):
+            cube = Cube.around(shown, _MOST_VOXEL_MM, self.model.side)
         if cube.voxel_mm > _MOST_VOXEL_MM:
             extent = np.ptp(grid.to_mm(prompts.extent()), axis=0).max()
             raise UserError(
@@ -170,7 +176,8 @@ class ClickPredictor:
         start = [side.start for side in window]
         spacing = np.array(grid.spacing[::-1])
         mask = touching(mask, prompts.seeds()[:, ::-1] - start, _REACH_MM / spacing)
-        return Region.of(mask, start, prompts.former)
+        region = Region.of(mask, start, prompts.former)
+        return region if prompts.former is None else region.with_kept(prompts.former, cube.window(grid))
 
 
 def _has_bfloat16(device: torch.device) -> bool:

@@ -63,11 +63,13 @@ class Prompts:
             )
         return prompts
 
+    def points(self) -> np.ndarray:
+        """Return the positive points and the corners of the box, shape (n, 3)."""
+        return self.positive if self.box is None else np.concatenate([self.positive, self.box])
+
     def extent(self) -> np.ndarray:
         """Return the voxels that show where the lesion is and how large, shape (n, 3): what its cube must contain."""
-        parts = [self.positive]
-        if self.box is not None:
-            parts.append(self.box)
+        parts = [self.points()]
         if self.former is not None and self.former.mask.any():
             places = np.argwhere(self.former.mask)[:, ::-1] + self.former.offset
             parts.append(np.stack([places.min(0), places.max(0)]))

@@ -49,6 +49,15 @@ class Region:
         first, second, third = low[::-1].tolist()
         return cls((first, second, third), boxed)
 
+    def with_kept(self, former: Region, window: Sequence[slice]) -> Region:
+        """Return the region with the voxels of a former mask, which it contains, that are outside a window."""
+        places = np.argwhere(former.mask) + former.offset[::-1]
+        low, high = ([getattr(side, end) for side in window] for end in ("start", "stop"))
+        kept = places[((places < low) | (places >= high)).any(1)]
+        mask = self.mask.copy()
+        mask[tuple((kept - self.offset[::-1]).T)] = True
+        return Region(self.offset, mask)
+
     @property
     def window(self) -> tuple[slice, slice, slice]:
         """The box as an index of the image (slice, row, column)."""
