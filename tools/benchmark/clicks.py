@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from lib.geometry.connected_components import connected_components
 from lib.phantoms import write_demo_studies
-from tools.benchmark.server import wait_for_images
+from tools.support.waiting import wait_for
 
 _ROUNDS = 8
 _TIMEOUT = 120
@@ -54,9 +54,8 @@ def measure(url: str, lesions: Mapping[str, list[int]]) -> ClickTimes:
         url: Base URL of the server.
         lesions: A voxel of a lesion by series.
     """
-    wait_for_images(url)
-    for series in lesions:  # creates the volumes, as opening a study does
-        requests.get(f"{url}/datastore/image", params={"image": series}, timeout=_TIMEOUT).raise_for_status()
+    for series in lesions:  # creates the volumes, as opening a study does; a series may still be incomplete
+        wait_for(lambda series=series: _is_ready(url, series), f"the volume of {series}", seconds=_TIMEOUT)
     _click(url, *next(iter(lesions.items())))  # loads the weights
     first, others = [], []
     for series, voxel in lesions.items():
@@ -66,6 +65,10 @@ def measure(url: str, lesions: Mapping[str, list[int]]) -> ClickTimes:
             seconds, former = _click(url, series, voxel, former)
             others.append(seconds)
     return ClickTimes(len(first) + len(others), max(first), statistics.median(others), float(np.percentile(others, 95)))
+
+
+def _is_ready(url: str, series: str) -> bool:
+    return requests.get(f"{url}/datastore/image", params={"image": series}, timeout=_TIMEOUT).ok
 
 
 def _click(url: str, series: str, voxel: list[int], former: Any = None) -> tuple[float, Any]:
