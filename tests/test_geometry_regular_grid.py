@@ -105,7 +105,7 @@ def test_mask_covers_the_object_in_every_slice(series):
     center = [INFO["preprocessing"]["slice_offsets_mm"].index(0)]
     hu = data["image"].as_tensor()[center] * INFO["preprocessing"]["hu_std"] + INFO["preprocessing"]["hu_mean"]
     data["pred"] = (hu + 100) / 20
-    options = {**INFO["config"]["infer"], "min_confidence": 0, "min_diameter_mm": 0, "crf": False}
+    options = {**INFO["config"]["infer"], "min_diameter_mm": 0, "crf": False}
     mask = np.asarray(Compose(mask_transforms(options))(data)["pred"]).astype(bool)
     assert mask.shape == points.shape[:3] == tuple(sitk.ReadImage(path).GetSize())
     depth = asymmetric_object(points) + 2.5  # -100 HU is 2.5 mm outside

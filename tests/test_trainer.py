@@ -9,6 +9,7 @@ from ignite.engine import Engine, Events
 from monai.transforms import Compose, RandFlipd, RandLambdad
 
 from lib.errors import UserError
+from lib.inference import ModelDescription
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
@@ -62,7 +63,7 @@ def task(info, folder):
     torch.manual_seed(0)
     return LungTumorTrainTask(
         str(folder / "lung_tumor"),
-        AttentionResidualUNet(**info["network"]),
+        ModelDescription.from_info(info),
         info,
         ModelStore(folder),
         HoldOut(folder / "hold_out.json", info["config"]["train"]["val_split"], min_patients=2),

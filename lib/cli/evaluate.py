@@ -15,7 +15,7 @@ from lib.cli.train import begin_long_work
 from lib.errors import UserError
 from lib.evaluation.cases import CaseResult, evaluate_case
 from lib.evaluation.figures import slice_strip
-from lib.evaluation.froc import CONFIDENCES, operating_points
+from lib.evaluation.froc import LIMITS, operating_points
 from lib.evaluation.report import render
 from lib.evaluation.summary import summarize
 from lib.inference import ModelDescription, Predictor
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--froc",
         action="store_true",
-        help="also report sensitivity and false positives in whole scans at other values of min_confidence",
+        help="also report sensitivity and false positives in whole scans at other values of false_findings_per_scan",
     )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         masks = {}
         for model, predictor in predictors.items():
             result, masks[model] = evaluate_case(
-                name, image, mask, predictor, not args.no_robustness, CONFIDENCES if args.froc else ()
+                name, image, mask, predictor, not args.no_robustness, LIMITS if args.froc else ()
             )
             results[model].append(result)
         dice = {model: cases[-1].counts.dice for model, cases in results.items()}
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     summaries = {model: summarize(cases) for model, cases in results.items()}
     if args.froc:
         for model, cases in results.items():
-            summaries[model]["froc"] = operating_points([case.by_confidence for case in cases])
+            summaries[model]["froc"] = operating_points([case.by_limit for case in cases])
     measured_on = f"Measured on {len(pairs)} images of {', '.join(str(folder) for folder in args.images)}" + (
         ", patients held out from training." if args.held_out else "."
     )
@@ -122,7 +122,7 @@ def _model(weights: Path, crf: bool) -> ModelDescription:
         settings = json.loads(manifest.read_text(encoding="utf-8")).get("settings", {})
         info |= {name: settings[name] for name in ("network", "preprocessing") if name in settings}
     info["config"]["infer"]["crf"] = crf
-    return ModelDescription.from_info(info)
+    return ModelDescription.from_info(info, _SHIPPED.parent)
 
 
 def _strip(image: Path, mask: Path, found: dict[str, np.ndarray]) -> str:

@@ -47,8 +47,7 @@ class LungTumor(TaskConfig):
         """
         super().init(name, model_dir, conf, planner)
         self.labels = app.info["labels"]
-        model = ModelDescription.from_info(app.info)
-        self.network = model.network()
+        model = ModelDescription.from_info(app.info, app.model_dir)
         self.predictor = Predictor(model, ServingWeights(store))
         self._info: dict[str, Any] = app.info
         self._store = store
@@ -64,4 +63,6 @@ class LungTumor(TaskConfig):
         """Return the train task."""
         rule = self._info["config"]["train"]
         hold_out = HoldOut(self._workspace / "hold_out.json", rule["val_split"], rule["hold_out_from_patients"])
-        return LungTumorTrainTask(self.model_dir, self.network, self._info, self._store, hold_out, self._unfinished)
+        return LungTumorTrainTask(
+            self.model_dir, self.predictor.model, self._info, self._store, hold_out, self._unfinished
+        )

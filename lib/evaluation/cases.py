@@ -27,7 +27,7 @@ class CaseResult:
         lesions: Lesions of the ground truth, with how well they were found.
         false_positives: Number of predicted components that touch no lesion.
         changed_dice: Dice by name of the change of intensity; empty if not measured.
-        by_confidence: Lesions and false positives by ``min_confidence``; empty if not measured.
+        by_limit: Lesions and false positives by ``false_findings_per_scan``; empty if not measured.
     """
 
     name: str
@@ -35,7 +35,7 @@ class CaseResult:
     lesions: list[MatchedLesion]
     false_positives: int
     changed_dice: dict[str, float]
-    by_confidence: dict[float, LesionMatches] = field(default_factory=dict)
+    by_limit: dict[float, LesionMatches] = field(default_factory=dict)
 
     @property
     def robustness_std(self) -> float | None:
@@ -49,7 +49,7 @@ def evaluate_case(
     mask: Path,
     predictor: Predictor,
     robustness: bool,
-    confidences: Sequence[float] = (),
+    limits: Sequence[float] = (),
 ) -> tuple[CaseResult, np.ndarray]:
     """Evaluate one image; return the result and the predicted mask (X, Y, Z).
 
@@ -59,22 +59,20 @@ def evaluate_case(
         mask: Ground truth on the same grid.
         predictor: The model.
         robustness: Also predict under each change of intensity.
-        confidences: Also evaluate with each of these as ``min_confidence``.
+        limits: Also evaluate with each of these as ``false_findings_per_scan``.
     """
     truth, voxel_mm3 = read_truth(image, mask)
     options = predictor.model.options
-    variants = [options.model_copy(update={"min_confidence": confidence}) for confidence in confidences]
-    found, *others = predictor.predict_variants(image, [options, *variants])
+    variants = [options.model_copy(update={"false_findings_per_scan": limit}) for limit in limits]
+    prediction, *others = predictor.predict_variants(image, [options, *variants])
+    found = prediction.mask
     lesions, false_positives = match_lesions(found, truth, voxel_mm3)
     changed = {
-        change: VoxelCounts.of(predictor.predict_variants(image, [options], function)[0], truth).dice
+        change: VoxelCounts.of(predictor.predict_variants(image, [options], function)[0].mask, truth).dice
         for change, function in (intensity_changes(predictor.model.hu_std) if robustness else {}).items()
     }
-    by_confidence = {
-        confidence: match_lesions(other, truth, voxel_mm3)
-        for confidence, other in zip(confidences, others, strict=True)
-    }
-    return CaseResult(name, VoxelCounts.of(found, truth), lesions, false_positives, changed, by_confidence), found
+    by_limit = {limit: match_lesions(other.mask, truth, voxel_mm3) for limit, other in zip(limits, others, strict=True)}
+    return CaseResult(name, VoxelCounts.of(found, truth), lesions, false_positives, changed, by_limit), found
 
 
 def read_truth(image: Path, mask: Path) -> tuple[np.ndarray, float]:

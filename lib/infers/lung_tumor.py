@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, SqueezeDimd
 from monailabel.interfaces.tasks.infer_v2 import InferType
@@ -81,7 +80,6 @@ class LungTumorInferTask(BasicInferTask):
         output = self._predictor.run(data, _options(data), device=device)
         data["model_version"] = output.weights.version
         data[self.output_label_key] = output.logits
-        data[self.input_key] = _without_voxels(data[self.input_key])
         if output.attention is not None:
             data[ATTENTION] = MetaTensor(output.attention)
         return data
@@ -124,12 +122,6 @@ class LungTumorInferTask(BasicInferTask):
 def _options(data: dict[str, Any]) -> InferenceOptions:
     """Return the inference options of a validated request."""
     return InferenceOptions.model_construct(**{name: data[name] for name in InferenceOptions.model_fields})
-
-
-def _without_voxels(image: MetaTensor) -> MetaTensor:
-    """Return a MetaTensor with geometry and trace of transforms only, so that the memory of the voxels is freed."""
-    empty = torch.zeros(1, dtype=image.dtype).expand(image.shape)
-    return MetaTensor(empty, meta=dict(image.meta), applied_operations=image.applied_operations)
 
 
 def _check(request: dict[str, Any], devices: Sequence[str]) -> None:

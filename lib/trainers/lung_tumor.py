@@ -58,7 +58,7 @@ class LungTumorTrainTask(BasicTrainTask):
 
     Args:
         model_dir: ``models/`` of the workspace; runs use ``runs/`` below it.
-        network: The untrained network.
+        model: The model without its weights.
         info: ``info.yaml``.
         store: Store of the versions.
         hold_out: Hold-out patients, which are never trained on.
@@ -68,7 +68,7 @@ class LungTumorTrainTask(BasicTrainTask):
     def __init__(
         self,
         model_dir: str,
-        network: nn.Module,
+        model: ModelDescription,
         info: dict[str, Any],
         store: ModelStore,
         hold_out: HoldOut,
@@ -94,9 +94,9 @@ class LungTumorTrainTask(BasicTrainTask):
             labels=info["labels"],
             tracking=None,
         )
-        self._network = network
+        self._network = model.network()
         self._info = info
-        self._model = ModelDescription.from_info(info)
+        self._model = model
         self._store = store
         self._hold_out = hold_out
         self._unfinished = unfinished
@@ -269,6 +269,6 @@ class LungTumorTrainTask(BasicTrainTask):
 
     def _compare(self, request: dict[str, Any], datastore: Datastore) -> None:
         _, held_out = self._split(self.pre_process(request, datastore), wanted=True)
-        verdict = compare(self._store, request[COMPARE], held_out, self._info)
+        verdict = compare(self._store, request[COMPARE], held_out, self._model, self._info["publish"])
         conclusion = {"version": request[COMPARE], "verdict": verdict.as_dict()}
         self._stats_file.write({**self.stats(), **conclusion})
