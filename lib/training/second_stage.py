@@ -74,8 +74,8 @@ def collect_samples(
     folder.mkdir(parents=True, exist_ok=True)
     own = folder / f"{scan.name}.pt"
     if not own.exists():
-        known = {"ignored": scan.ignored, "unlabelled": scan.unlabelled}
-        save_samples(candidate_samples(predictor, scan.image, scan.mask, **known), own)
+        samples = candidate_samples(predictor, scan.image, scan.mask, ignored=scan.ignored, unlabelled=scan.unlabelled)
+        save_samples(samples, own)
     missing = [number for number in range(copies) if not (folder / _copy_file(scan, number)).exists()]
     if not missing:
         return
