@@ -152,6 +152,63 @@ def test_rejects_a_model_without_a_name(data):
         evaluate.run(parser.parse_args(list(map(str, words))))
 
 
+@pytest.fixture
+def data_with_readers(data):
+    """Add masks: three readers of A_1 and B_1, of whom the third marks nothing, and a single reader of C_1."""
+    (data / "readers").mkdir()
+    for name in ("A_1", "B_1", "C_1"):
+        truth = nib.load(data / "masks" / f"{name}.nii.gz").get_fdata().astype(np.uint8)
+        masks = truth if name == "C_1" else np.stack([truth, truth, 0 * truth], axis=-1)
+        nib.save(nib.Nifti1Image(masks, AFFINE), data / "readers" / f"{name}.nii.gz")
+    lesions = [{"name": name, "outlines": [{"texture": t} for t in (5, 4, 1)]} for name in ("A_1", "C_1")]
+    (data / "nodules.json").write_text(json.dumps(lesions))
+    return data
+
+
+def test_readers_are_reported_beside_the_model(data_with_readers, capsys):
+    data = data_with_readers
+    masks = ["--masks", str(data / "readers"), "--properties", str(data / "nodules.json"), "--no-robustness"]
+    model = run(data, *masks, models=("perfect",))["perfect"]
+    rows = {row["class"]: row for row in model["readers"]}
+    assert {title: row["images"] for title, row in rows.items()} == {
+        "all": 2,
+        "6 to 10 mm": 1,
+        "10 to 20 mm": 1,
+        "solid": 1,
+    }
+    everything = {name: rows["all"][name]["mean"] for name in ("model", "reader", "pairs", "difference")}
+    # The first two readers agree with half of the others, the third does not; of three pairs one agrees.
+    assert everything == pytest.approx({"model": 1, "reader": 2 / 3, "pairs": 1 / 3, "difference": 1 / 3})
+    assert model["dice"] == 1  # of three images, that of the single reader too
+    assert "| all | 2 (2) | 1.000 | 0.667 |" in capsys.readouterr().out
+    assert "perfect beside the readers" in (data / "out" / "report.html").read_text()
+    cases = json.loads((data / "out" / "metrics.json").read_text())["cases"]["perfect"]
+    assert [(case["patient"], case["texture"]) for case in cases] == [("A", "solid"), ("B", None), ("C", "solid")]
+    assert [case["readers"] and case["readers"]["readers"] for case in cases] == [3, 3, None]
+
+
+def test_picture_shows_the_consensus_and_not_the_first_reader(data_with_readers, monkeypatch):
+    data = data_with_readers
+    name = data / "readers" / "A_1.nii.gz"
+    nib.save(nib.Nifti1Image(nib.load(name).get_fdata()[..., [2, 0, 1]].astype(np.uint8), AFFINE), name)
+    shown = []
+    monkeypatch.setattr(evaluate, "slice_strip", lambda image, truth, *_: shown.append(int(truth.sum())) or "")
+    run(data, "--masks", str(data / "readers"), "--no-robustness", models=("perfect",))
+    assert shown == [int(ball((12, 15, 9), radius).sum()) for radius in (4, 8)] + [0]
+
+
+def test_report_has_no_comparison_without_readers(data, capsys):
+    assert run(data, "--no-robustness", models=("perfect",))["perfect"]["readers"] == []
+    assert "readers" not in (data / "out" / "report.html").read_text()
+    assert capsys.readouterr().out == ""
+
+
+def test_rejects_properties_of_other_images(data):
+    (data / "nodules.json").write_text(json.dumps([{"name": "X_1", "outlines": [{"texture": 5}]}]))
+    with pytest.raises(UserError, match="none of the images, for example A_1"):
+        run(data, "--properties", str(data / "nodules.json"), models=("perfect",))
+
+
 def test_froc_matches_manual_calculation(data):
     (model,) = run(data, "--froc", "--no-robustness", models=("perfect",)).values()
     points = {point["false_findings_per_scan"]: point for point in model["froc"]}

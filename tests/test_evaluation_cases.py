@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lib.errors import UserError
-from lib.evaluation.cases import read_truth
+from lib.evaluation.truth import read_truth
 
 AFFINE = np.diag([-0.8, 0.7, 2.5, 1])
 
@@ -21,9 +21,9 @@ def test_consensus_of_readers_is_the_truth(tmp_path):
     readers[1, 2, 3] = 1
     readers[2, 2, 3, :2] = 1
     readers[3, 2, 3, 0] = 1
-    truth, voxel_mm3 = read_truth(image, write(tmp_path / "readers.nii.gz", readers))
-    assert np.argwhere(truth).tolist() == [[1, 2, 3], [2, 2, 3]]
-    assert voxel_mm3 == pytest.approx(0.8 * 0.7 * 2.5)
+    truth = read_truth(image, write(tmp_path / "readers.nii.gz", readers))
+    assert np.argwhere(truth.mask).tolist() == [[1, 2, 3], [2, 2, 3]]
+    assert truth.voxel_mm3 == pytest.approx(0.8 * 0.7 * 2.5)
 
 
 def test_readers_on_another_grid_are_refused(tmp_path):

@@ -65,6 +65,17 @@ def test_component_covering_two_lesions_is_no_false_positive():
     assert invented == 0
 
 
+def test_pieces_of_the_consensus_that_a_reader_joined_are_one_lesion():
+    truth = cube((2, 2, 2)) | cube((8, 2, 2), side=2)
+    marked = truth | cube((14, 14, 14))
+    marked[2:10, 2:4, 2:4] = True
+    ((lesion,), invented) = match_lesions(cube((2, 2, 2)) | cube((14, 14, 14)), truth, 1.0, marked)
+    assert lesion.diameter_mm == pytest.approx((6 * (64 + 8) / np.pi) ** (1 / 3))
+    assert lesion.best_iou == pytest.approx(64 / 72)
+    assert invented == 1  # in what a reader marked, but not in the consensus
+    assert len(match_lesions(truth, truth, 1.0)[0]) == 2
+
+
 def test_voxels_touching_at_a_corner_are_one_lesion():
     truth = cube((2, 2, 2), side=2) | cube((4, 4, 4), side=2)
     assert len(match_lesions(truth, truth, voxel_mm3=1.0)[0]) == 1

@@ -110,7 +110,7 @@ def _measured(
         )
     predictor = Predictor.from_file(weights, ModelDescription.from_info(info))
     summaries = {
-        test: summarize([evaluate_case(*case[:3], predictor, not args.no_robustness)[0] for case in cases])
+        test: summarize([evaluate_case(*case[:4], predictor, not args.no_robustness)[0] for case in cases])
         for test, cases in tests.items()
     }
     write_json(done, summaries)

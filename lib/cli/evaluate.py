@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,8 +17,11 @@ from lib.errors import UserError
 from lib.evaluation.cases import CaseResult, evaluate_case
 from lib.evaluation.figures import slice_strip
 from lib.evaluation.froc import LIMITS, operating_points
+from lib.evaluation.reader_report import reader_text
 from lib.evaluation.report import render
 from lib.evaluation.summary import summarize
+from lib.evaluation.textures import Texture, read_textures
+from lib.evaluation.truth import read_truth
 from lib.inference import ModelDescription, Predictor
 from lib.settings import APP_DIR, load_info
 from lib.storage.atomic import write_atomically, write_json
@@ -33,7 +37,18 @@ _SHOWN_CASES = 24
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="as for train")
-    parser.add_argument("--masks", type=Path, nargs="+", required=True, help="as for train")
+    parser.add_argument(
+        "--masks",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="as for train; files with the masks of several readers along a fourth axis compare the model with them",
+    )
+    parser.add_argument(
+        "--properties",
+        type=Path,
+        help="JSON file of the textures that the readers gave the lesions, to compare by texture (see docs/method.md)",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for metrics.json and report.html")
     parser.add_argument(
         "--models", nargs="+", metavar="NAME=FILE", default=[f"shipped={_SHIPPED}"], help="weights (default: shipped)"
@@ -50,35 +65,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure each model on each image and write ``metrics.json`` and ``report.html``."""
+    """Measure each model on each image, write ``metrics.json`` and ``report.html``, and compare with the readers."""
     begin_long_work(args.threads)
     models = dict(map(_parse_model, args.models))
-    pairs = find_cases(args.images, args.masks, args.output / "volumes")
-    if args.held_out:
-        pairs = _held_out_cases(pairs, models)
-    if not pairs:
-        raise UserError("None of the images belongs to a held-out patient: remove --held-out.")
+    cases = _cases(args, models)
+    textures = _textures(args.properties, cases)
     predictors = {name: Predictor.from_file(path, _model(path, args.crf)) for name, path in models.items()}
-    results: dict[str, list[CaseResult]] = {name: [] for name in predictors}
-    shown: list[dict[str, Any]] = []
-    for number, (name, image, mask, *_) in enumerate(pairs, start=1):
-        masks = {}
-        for model, predictor in predictors.items():
-            result, masks[model] = evaluate_case(
-                name, image, mask, predictor, not args.no_robustness, LIMITS if args.froc else ()
-            )
-            results[model].append(result)
-        dice = {model: cases[-1].counts.dice for model, cases in results.items()}
-        shown = _worst([*shown, {"name": name, "dice": dice, "strip": _strip(image, mask, masks)}])
-        logger.info("%d of %d: %s %s", number, len(pairs), name, {model: round(d, 3) for model, d in dice.items()})
-    summaries = {model: summarize(cases) for model, cases in results.items()}
+    results, shown = _measure(cases, predictors, not args.no_robustness, LIMITS if args.froc else ())
+    summaries = {model: summarize(found, textures) for model, found in results.items()}
     if args.froc:
-        for model, cases in results.items():
-            summaries[model]["froc"] = operating_points([case.by_limit for case in cases])
-    measured_on = f"Measured on {len(pairs)} images of {', '.join(str(folder) for folder in args.images)}" + (
+        for model, found in results.items():
+            summaries[model]["froc"] = operating_points([case.by_limit for case in found])
+    measured_on = f"Measured on {len(cases)} images of {', '.join(str(folder) for folder in args.images)}" + (
         ", patients held out from training." if args.held_out else "."
     )
-    records = {model: [_record(case) for case in found] for model, found in results.items()}
+    records = {model: [_record(case, textures) for case in found] for model, found in results.items()}
     write_json(
         args.output / "metrics.json",
         {"measured_on": measured_on, "crf": args.crf, "models": summaries, "cases": records},
@@ -86,7 +87,45 @@ def run(args: argparse.Namespace) -> int:
     page = render(measured_on, summaries, shown)
     write_atomically(args.output / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
     logger.info("Written: %s", args.output / "report.html")
+    print(reader_text({model: summary["readers"] for model, summary in summaries.items()}), end="")
     return 0
+
+
+def _cases(args: argparse.Namespace, models: dict[str, Path]) -> list[LabelledImage]:
+    cases = find_cases(args.images, args.masks, args.output / "volumes")
+    if args.held_out:
+        cases = _held_out_cases(cases, models)
+    if not cases:
+        raise UserError("None of the images belongs to a held-out patient: remove --held-out.")
+    return cases
+
+
+def _textures(properties: Path | None, cases: list[LabelledImage]) -> dict[str, Texture]:
+    """Return the textures by name of the case; empty without a file."""
+    textures = read_textures(properties) if properties else {}
+    missing = [case.name for case in cases if case.name not in textures]
+    if properties and len(missing) == len(cases):
+        raise UserError(f"{properties} has none of the images, for example {missing[0]}: check its names.")
+    if properties and missing:
+        logger.warning("%d of %d images have no texture in %s.", len(missing), len(cases), properties)
+    return textures
+
+
+def _measure(
+    cases: list[LabelledImage], predictors: dict[str, Predictor], robustness: bool, confidences: Sequence[float]
+) -> tuple[dict[str, list[CaseResult]], list[dict[str, Any]]]:
+    """Return the results by model, and the cases to show."""
+    results: dict[str, list[CaseResult]] = {name: [] for name in predictors}
+    shown: list[dict[str, Any]] = []
+    for number, (name, image, mask, patient, _) in enumerate(cases, start=1):
+        masks = {}
+        for model, predictor in predictors.items():
+            result, masks[model] = evaluate_case(name, image, mask, patient, predictor, robustness, confidences)
+            results[model].append(result)
+        dice = {model: found[-1].counts.dice for model, found in results.items()}
+        shown = _worst([*shown, {"name": name, "dice": dice, "strip": _strip(image, mask, masks)}])
+        logger.info("%d of %d: %s %s", number, len(cases), name, {model: round(d, 3) for model, d in dice.items()})
+    return results, shown
 
 
 def _parse_model(text: str) -> tuple[str, Path]:
@@ -129,10 +168,13 @@ def _strip(image: Path, mask: Path, found: dict[str, np.ndarray]) -> str:
     """Return slices with the outlines, in radiological orientation, as HTML."""
     load, turn = LoadImage(image_only=True, ensure_channel_first=True), Orientation(axcodes="LPS", labels=None)
     volume = load(image)
-    masks = [load(mask), *(MetaTensor(torch.from_numpy(m[None]), affine=volume.affine) for m in found.values())]
+    masks = [
+        MetaTensor(torch.from_numpy(voxels[None]), affine=volume.affine)
+        for voxels in (read_truth(image, mask).mask, *found.values())
+    ]
     volume, truth, *others = (np.asarray(turn(item)[0]) for item in (volume, *masks))
     x, y, z = (float(length) for length in cast(MetaTensor, turn(load(image))).pixdim)
-    return slice_strip(volume, truth > 0.5, dict(zip(found, others, strict=True)), (x, y, z))
+    return slice_strip(volume, truth, dict(zip(found, others, strict=True)), (x, y, z))
 
 
 def _worst(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -140,12 +182,15 @@ def _worst(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(cases, key=lambda case: list(case["dice"].values())[-1])[:_SHOWN_CASES]
 
 
-def _record(case: CaseResult) -> dict[str, Any]:
+def _record(case: CaseResult, textures: Mapping[str, Texture]) -> dict[str, Any]:
     """Return the entry of one case in metrics.json."""
     return {
         "name": case.name,
+        "patient": case.patient,
         "dice": case.counts.dice,
         "false_positives": case.false_positives,
         "lesions": [vars(lesion) | {"found": lesion.hit} for lesion in case.lesions],
         "changed_dice": case.changed_dice,
+        "texture": textures[case.name].value if case.name in textures else None,
+        "readers": vars(case.readers) if case.readers else None,
     }

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lib.evaluation.tables import markdown_table
+
 MEASURES = {
     "dice": "Dice",
     "small_tumor_recall": "small-tumour recall",
@@ -82,13 +84,13 @@ def markdown(results: Mapping[str, Sequence[Mapping[str, Mapping[str, Any]]]], s
     """
     columns = [(test, measure) for test in sets for measure in MEASURES]
     head = ["", *(f"{test}: {MEASURES[measure]}" for test, measure in columns)]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    rows = []
     for variant in VARIANTS:
         seeds = results.get(variant.name)
         if seeds:
             cells = (_spread([seed[test][measure] for seed in seeds]) for test, measure in columns)
-            lines.append("| " + " | ".join([variant.title, *cells]) + " |")
-    return "\n".join(lines) + "\n"
+            rows.append([variant.title, *cells])
+    return markdown_table(head, rows)
 
 
 def _spread(values: Sequence[float | None]) -> str:

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import escape
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,8 @@ from scipy import ndimage
 _WINDOW_HU = (-1000, 400)
 _SIDE_PX = 192
 _REACH_MM = 40.0
+_CHART_PX, _BAR_PX, _LETTER_PX = 200, 26, 7
+_COLOURS = ("#9aa7b4", "#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8")
 _TRUTH_COLOUR, _FOUND_COLOUR = (80, 220, 100), (255, 90, 60)
 
 
@@ -44,41 +47,55 @@ def slice_strip(
     return _data_url(np.concatenate(panels, axis=1))
 
 
-def bar_chart(values: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Return the paper's Fig. 3: a group of bars per measure, a bar per model.
+def bar_chart(
+    values: Mapping[str, Mapping[str, float | None]],
+    intervals: Mapping[str, Mapping[str, Sequence[float] | None]] | None = None,
+) -> str:
+    """Return a chart as in the paper's Fig. 3: a group of bars per measure, a bar per model.
 
     Args:
         values: Value in [0, 1] by measure and model.
+        intervals: Ends of the interval of each value, where it has one.
 
     Returns:
         An SVG element.
     """
-    colours = ("#9aa7b4", "#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8")
     models = list(next(iter(values.values())))
-    bar, gap, height = 26, 30, 200
-    group = bar * len(models) + gap
+    gap = 30
+    group = gap + max(_BAR_PX * len(models), _LETTER_PX * max(map(len, values)))
     width = group * len(values) + gap
-    parts = [f'<svg viewBox="0 0 {width} {height + 60}" width="{width}" role="img" aria-label="Bar chart">']
+    parts = [f'<svg viewBox="0 0 {width} {_CHART_PX + 60}" width="{width}" role="img" aria-label="Bar chart">']
     for column, (measure, scores) in enumerate(values.items()):
         x = gap + column * group
         for row, model in enumerate(models):
             value = scores[model]
-            if value is None:
-                continue
-            top, left = height - value * (height - 20), x + row * bar
-            parts.append(
-                f'<rect x="{left}" y="{top:.1f}" width="{bar - 4}" height="{height - top:.1f}" '
-                f'fill="{colours[row % len(colours)]}"><title>{model}: {value:.3f}</title></rect>'
-                f'<text x="{left}" y="{top - 4:.1f}" font-size="10">{value:.2f}</text>'
-            )
-        parts.append(f'<text x="{x}" y="{height + 16}" font-size="12">{measure}</text>')
+            if value is not None:
+                interval = (intervals or {}).get(measure, {}).get(model)
+                parts.append(_bar(x + row * _BAR_PX, model, value, interval, _COLOURS[row % len(_COLOURS)]))
+        parts.append(f'<text x="{x}" y="{_CHART_PX + 16}" font-size="12">{escape(measure)}</text>')
     for row, model in enumerate(models):
         left = gap + row * 150
         parts.append(
-            f'<rect x="{left}" y="{height + 34}" width="12" height="12" fill="{colours[row % len(colours)]}"/>'
-            f'<text x="{left + 18}" y="{height + 45}" font-size="12">{model}</text>'
+            f'<rect x="{left}" y="{_CHART_PX + 34}" width="12" height="12" fill="{_COLOURS[row % len(_COLOURS)]}"/>'
+            f'<text x="{left + 18}" y="{_CHART_PX + 45}" font-size="12">{escape(model)}</text>'
         )
     return "".join(parts) + "</svg>"
+
+
+def _bar(left: int, model: str, value: float, interval: Sequence[float] | None, colour: str) -> str:
+    """Return a bar with its value above it, and a line from end to end of the interval."""
+
+    def height(of: float) -> float:
+        return of * (_CHART_PX - 20)
+
+    width = _BAR_PX - 4
+    low, high = (_CHART_PX - height(end) for end in interval or (value, value))
+    return (
+        f'<rect x="{left}" y="{_CHART_PX - height(value):.1f}" width="{width}" height="{height(value):.1f}" '
+        f'fill="{colour}"><title>{escape(model)}: {value:.3f}</title></rect>'
+        f'<text x="{left}" y="{high - 4:.1f}" font-size="10">{value:.2f}</text>'
+        + (f'<path d="M{left + width / 2:g} {low:.1f} V{high:.1f}" stroke="#1d2733"/>' if interval else "")
+    )
 
 
 def _panel(grey: np.ndarray, mask: np.ndarray | None, colour: tuple[int, int, int]) -> np.ndarray:

@@ -9,6 +9,7 @@ from lib.geometry.connected_components import connected_components
 
 HIT_IOU = 0.3
 SMALL_MM = 10.0
+SIZES_MM: tuple[tuple[float, float], ...] = ((0, 6), (6, 10), (10, 20), (20, np.inf))  # diameters, from and below
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class MatchedLesion:
         return self.diameter_mm < SMALL_MM
 
 
-def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tuple[list[MatchedLesion], int]:
+def match_lesions(
+    found: np.ndarray, truth: np.ndarray, voxel_mm3: float, marked: np.ndarray | None = None
+) -> tuple[list[MatchedLesion], int]:
     """Match the lesions of the ground truth with predicted components.
 
     Components are 26-connected, so that a lesion drawn slice by slice stays one.
@@ -94,16 +97,21 @@ def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tup
         found: Predicted mask, shape (X, Y, Z).
         truth: Ground truth mask, same shape.
         voxel_mm3: Volume of a voxel in mm³.
+        marked: What any reader marked, same shape (default: the ground truth). Pieces of the consensus within one
+            component of it are one lesion, and not several tiny ones.
 
     Returns:
         The lesions, and the number of predicted components that touch none (false positives).
     """
     components, count = connected_components(found)
-    targets, _ = connected_components(truth)
+    targets, _ = connected_components(truth if marked is None else marked)
+    targets = targets * (truth > 0)
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     touching: set[int] = set()
     lesions = []
     for index, box in enumerate(ndimage.find_objects(targets), start=1):
+        if box is None:  # marked by fewer than half of the readers
+            continue
         inside = components[box][targets[box] == index]
         size = inside.size
         overlaps = np.bincount(inside, minlength=1)
@@ -112,9 +120,25 @@ def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tup
         touching.update(candidates.tolist())
         ious = [overlaps[label] / (size + sizes[label] - overlaps[label]) for label in candidates]
         best = max(ious, default=0.0)
-        diameter = (6 * size * voxel_mm3 / np.pi) ** (1 / 3)
-        lesions.append(MatchedLesion(float(diameter), float(best), float(2 * best / (1 + best))))
+        lesions.append(MatchedLesion(sphere_diameter(size * voxel_mm3), float(best), float(2 * best / (1 + best))))
     return lesions, count - len(touching)
+
+
+def sphere_diameter(volume_mm3: float) -> float:
+    """Return the diameter in mm of a sphere of a volume in mm³."""
+    return float((6 * volume_mm3 / np.pi) ** (1 / 3))
+
+
+def size_title(low: float, high: float) -> str:
+    """Return the name of a class of diameters.
+
+    Example:
+        >>> [size_title(*limits) for limits in SIZES_MM]
+        ['under 6 mm', '6 to 10 mm', '10 to 20 mm', '20 mm and more']
+    """
+    if low == 0:
+        return f"under {high:g} mm"
+    return f"{low:g} mm and more" if np.isinf(high) else f"{low:g} to {high:g} mm"
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -6,6 +6,8 @@ from typing import Any
 
 from lib.evaluation.figures import bar_chart
 from lib.evaluation.froc import froc_curve
+from lib.evaluation.reader_report import reader_section
+from lib.evaluation.tables import html_table, number, with_interval
 
 PAPER = {
     "paper: U-Net": {
@@ -56,11 +58,12 @@ def render(measured_on: str, models: Mapping[str, Mapping[str, Any]], cases: Seq
         f"<style>{_STYLE}</style><h1>LungLabel evaluation</h1>"
         f"<p>{escape(measured_on)}</p>"
         '<p class="note">Research use only, not a medical device. The paper used other images: its values are shown '
-        "for reference and are not directly comparable. Intervals are 95 %, by bootstrap over the images.</p>",
+        "for reference and are not directly comparable. Intervals are 95 %, by bootstrap over the patients.</p>",
         _table_1(models),
         _measures("Table 2", _TABLE_2, shown, averaged),
         _measures("Table 3", _TABLE_3, shown, averaged),
         _sizes(models),
+        reader_section({model: summary["readers"] for model, summary in models.items()}),
         _froc({model: summary["froc"] for model, summary in models.items() if "froc" in summary}),
         "<figure>"
         + bar_chart({name: {model: shown[model].get(name) for model in shown} for name in _FIGURE_3})
@@ -68,7 +71,7 @@ def render(measured_on: str, models: Mapping[str, Mapping[str, Any]], cases: Seq
         f"<h2>Figure 2: worst cases first</h2><p>Image, ground truth (green), then {escape(names)} (red).</p>",
     ]
     for case in cases:
-        scores = ", ".join(f"{escape(model)} {_number(value)}" for model, value in case["dice"].items())
+        scores = ", ".join(f"{escape(model)} {number(value)}" for model, value in case["dice"].items())
         parts.append(
             f'<figure><img src="{case["strip"]}" alt="Slices of {escape(case["name"])}">'
             f"<figcaption>{escape(case['name'])}: Dice {scores}</figcaption></figure>"
@@ -80,25 +83,27 @@ def _table_1(models: Mapping[str, Mapping[str, Any]]) -> str:
     keys = ("true_positive", "true_negative", "false_positive", "false_negative")
     rows = [(model, *(f"{summary['voxels'][key]:,}" for key in keys)) for model, summary in models.items()]
     head = ("Model", *(key.replace("_", " ") for key in keys))
-    return _table("Table 1: voxels of all images", head, rows)
+    return html_table("Table 1: voxels of all images", head, rows)
 
 
 def _measures(title: str, measures: Sequence[str], models: Mapping[str, Mapping[str, Any]], averaged: Mapping) -> str:
     rows = []
     for measure in measures:
-        cells = [_with_interval(summary, measure) for summary in models.values()]
+        cells = [
+            with_interval(summary.get(measure), summary.get("interval_95", {}).get(measure))
+            for summary in models.values()
+        ]
         rows.append((f"{measure.replace('_', ' ')} ({averaged[measure]})", *cells))
-    return _table(title, ("Measure", *models), rows)
+    return html_table(title, ("Measure", *models), rows)
 
 
 def _sizes(models: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for model, summary in models.items():
         for size in summary["sizes"]:
-            limit = f"{size['from_mm']} to {size['to_mm']} mm" if size["to_mm"] else f"from {size['from_mm']} mm"
-            rows.append((f"{model}, {limit}", size["lesions"], size["found"], _number(size["mean_dice"])))
+            rows.append((f"{model}, {size['title']}", size["lesions"], size["found"], number(size["mean_dice"])))
     head = ("Model, equivalent diameter", "lesions", "found", "mean lesion Dice")
-    return _table("Results by lesion size", head, rows)
+    return html_table("Results by lesion size", head, rows)
 
 
 def _froc(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -106,7 +111,7 @@ def _froc(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         return ""
     measures = ("lesion_recall", "small_tumor_recall", "lesion_dice", "false_positives_per_scan")
     rows = [
-        (f"{model}, {point['false_findings_per_scan']}", *(_number(point[measure]) for measure in measures))
+        (f"{model}, {point['false_findings_per_scan']}", *(number(point[measure]) for measure in measures))
         for model, points in models.items()
         for point in points
     ]
@@ -120,23 +125,5 @@ def _froc(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return (
         f"<figure>{froc_curve(models)}<figcaption>FROC: one point per limit (false_findings_per_scan), "
         "for whole scans only, since crops have no such threshold.</figcaption></figure>"
-        + _table("Results at other confidence thresholds", head, rows)
+        + html_table("Results at other confidence thresholds", head, rows)
     )
-
-
-def _with_interval(summary: Mapping[str, Any], measure: str) -> str:
-    interval = summary.get("interval_95", {}).get(measure)
-    return _number(summary.get(measure)) + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
-
-
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    first = "".join(f"<th>{escape(str(cell))}</th>" for cell in head)
-    body = "".join(
-        "<tr>" + f"<th>{escape(str(row[0]))}</th>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row[1:])
-        for row in rows
-    )
-    return f"<table><caption>{escape(caption)}</caption><tr>{first}</tr>{body}</table>"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

@@ -1,34 +1,39 @@
 """Summary of the results of all images: the measures of a model with confidence intervals."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from lib.evaluation.bootstrap import interval_95, patient_resamples
 from lib.evaluation.cases import CaseResult
-from lib.evaluation.metrics import VoxelCounts
-
-_RESAMPLES = 1000
-_SIZES_MM = ((0, 6), (6, 10), (10, 20), (20, np.inf))
+from lib.evaluation.metrics import SIZES_MM, VoxelCounts, size_title
+from lib.evaluation.reader_comparison import compare_with_readers
+from lib.evaluation.textures import Texture
 
 Measure = Callable[[Sequence[CaseResult]], float | None]
 
 
-def summarize(cases: Sequence[CaseResult]) -> dict[str, Any]:
+def summarize(cases: Sequence[CaseResult], textures: Mapping[str, Texture] | None = None) -> dict[str, Any]:
     """Return the measures of one model over all images.
+
+    Args:
+        cases: Result of each image.
+        textures: Texture of the lesion by name of the case, where it is known.
 
     Returns:
         Each measure as a number, or None if it could not be measured; under ``averaged`` how it is averaged;
-        under ``interval_95`` its 95 % interval, by bootstrap over the images (1000 resamples).
+        under ``interval_95`` its 95 % interval, by bootstrap over the patients (1000 resamples); under ``readers`` the
+        comparison with the readers (:func:`compare_with_readers`), empty without images of several readers.
     """
-    rng = np.random.default_rng(0)
-    draws = rng.integers(len(cases), size=(_RESAMPLES, len(cases)))
+    images = np.arange(len(cases))
+    draws = [np.repeat(images, drawn) for drawn in patient_resamples([case.patient for case in cases])]
     summary: dict[str, Any] = {"n": len(cases), "averaged": {"n": "images"}, "interval_95": {}}
     for name, (averaged, measure) in MEASURES.items():
         values = [value for draw in draws if (value := measure([cases[index] for index in draw])) is not None]
         summary[name] = measure(cases)
         summary["averaged"][name] = averaged
-        summary["interval_95"][name] = np.percentile(values, [2.5, 97.5]).round(4).tolist() if values else None
+        summary["interval_95"][name] = interval_95(values)
     counts = _pooled(cases)
     summary["voxels"] = {
         "true_positive": counts.true_positive,
@@ -36,7 +41,8 @@ def summarize(cases: Sequence[CaseResult]) -> dict[str, Any]:
         "false_positive": counts.false_positive,
         "false_negative": counts.false_negative,
     }
-    summary["sizes"] = [_of_size(cases, *limits) for limits in _SIZES_MM]
+    summary["sizes"] = [_of_size(cases, *limits) for limits in SIZES_MM]
+    summary["readers"] = _beside_readers(cases, textures or {})
     return summary
 
 
@@ -61,9 +67,15 @@ def _robustness_std(cases: Sequence[CaseResult]) -> float | None:
     return _mean([case.robustness_std for case in cases if case.robustness_std is not None])
 
 
+def _beside_readers(cases: Sequence[CaseResult], textures: Mapping[str, Texture]) -> list[dict[str, Any]]:
+    compared = [(case.readers, case.patient, textures.get(case.name)) for case in cases if case.readers is not None]
+    return compare_with_readers(*zip(*compared, strict=True)) if compared else []
+
+
 def _of_size(cases: Sequence[CaseResult], low: float, high: float) -> dict[str, Any]:
     lesions = [lesion for case in cases for lesion in case.lesions if low <= lesion.diameter_mm < high]
     return {
+        "title": size_title(low, high),
         "from_mm": low,
         "to_mm": None if np.isinf(high) else high,
         "lesions": len(lesions),

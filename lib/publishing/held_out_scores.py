@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.evaluation.cases import evaluate_case
+from lib.evaluation.cases import CaseResult, evaluate_case
 from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsSource
 from lib.inference.finite import NotFiniteError
 from lib.publishing.gate import Scores
+from lib.publishing.hold_out import patient_of
 from lib.publishing.model_store import ModelStore
 
 
@@ -35,18 +36,19 @@ def score(weights: WeightsSource, cases: Sequence[dict[str, Any]], model: ModelD
         UserError: The weights are damaged or do not match the network.
     """
     predictor = Predictor(model, weights)
-    results = [
-        evaluate_case(
-            str(case.get("image_id", case["image"])), Path(case["image"]), Path(case["label"]), predictor, False
-        )
-        for case in cases
-    ]
-    measured = [result for result, _ in results]
+    measured = [_score_case(case, predictor) for case in cases]
     return Scores.mean(
         [result.name for result in measured],
         [result.counts.dice for result in measured],
         [result.false_positives for result in measured],
     )
+
+
+def _score_case(case: dict[str, Any], predictor: Predictor) -> CaseResult:
+    name = str(case.get("image_id", case["image"]))
+    image, label = Path(case["image"]), Path(case["label"])
+    result, _ = evaluate_case(name, image, label, str(patient_of(case)), predictor, False)
+    return result
 
 
 def score_serving(

@@ -14,6 +14,7 @@ from lib.errors import UserError
 from lib.training.box_annotations import slices_with_boxes
 from lib.transforms import image_transforms
 from lib.transforms.axial_field import field_of
+from lib.transforms.reader_mean import consensus
 
 _NIFTI = (".nii.gz", ".nii", ".nrrd")
 
@@ -65,7 +66,7 @@ class Scan:
     @property
     def label(self) -> torch.Tensor:
         """Consensus: the voxels that at least half of the readers marked, shape (X, Y, Z), bool."""
-        return self.target >= 0.5
+        return consensus(self.target)
 
     @property
     def patient(self) -> str:

@@ -1,17 +1,30 @@
-"""From the outlines of several readers to the share of them that marked each voxel."""
+"""From the outlines of several readers to the share of them that marked each voxel, and to their consensus."""
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+
+_Share = TypeVar("_Share", np.ndarray, torch.Tensor)
+
+
+def consensus(share: _Share) -> _Share:
+    """Return the voxels that at least half of the readers marked, bool, of the same shape.
+
+    Args:
+        share: Share of the readers who marked each voxel; 0 or 1 (or a label value above 1) of a single mask.
+    """
+    return share >= 0.5
 
 
 class MeanOfReadersd(MapTransform):
     """Average the masks of several readers, which a NIfTI file holds along its fourth axis.
 
     A mask of shape (1, X, Y, Z, readers) becomes (1, X, Y, Z), float32, 0 to 1: the share of the readers who marked a
-    voxel. Half of them or more is the consensus. A mask without the last axis is left as it is.
+    voxel, see :func:`consensus`. A mask without the last axis is left as it is.
 
     Args:
         keys: Masks as loaded, with a channel axis.
