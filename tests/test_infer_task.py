@@ -15,7 +15,7 @@ from lib.activelearning.background import YieldToUsers
 from lib.app import MyApp
 from lib.errors import UserError
 from lib.evaluation.attention_picture import BAR_PX, PANEL_PX, attention_picture
-from lib.inference import ModelDescription, Predictor
+from lib.inference import Finding, ModelDescription, Predictor
 from lib.networks import AttentionResidualUNet
 from lib.networks.weights import check_usable
 from lib.phantoms import Acquisition, chest_volume, write_volume
@@ -186,3 +186,17 @@ def test_c5_series_that_becomes_unusable_during_inference_keeps_its_mask(monkeyp
         with pytest.raises(UserError, match="cannot be used"):
             app.infer({"image": "1.2"})
     assert len(ran) == usable_before
+
+
+def test_answer_has_the_findings_of_the_mask(task, store, chest, monkeypatch):
+    store.serve(store.manifests()[0]["version"])
+    _, params = task({**REQUEST, "image": str(chest)})
+    assert params["findings"] == []
+    mask_transforms = task.post_transforms
+
+    def judge(data: dict) -> dict:
+        return data | {"findings": [Finding((1, 2, 3), 0.25), Finding((4, 5, 6), 0.93)]}
+
+    monkeypatch.setattr(task, "post_transforms", lambda data: [*mask_transforms(data), judge])
+    _, params = task({**REQUEST, "image": str(chest)})
+    assert params["findings"] == [{"voxel": [4, 5, 6], "confidence": 0.93}, {"voxel": [1, 2, 3], "confidence": 0.25}]
