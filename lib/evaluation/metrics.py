@@ -1,11 +1,13 @@
 """Metrics of one image: the confusion matrix of its voxels, and lesions found, missed and false positive."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 from lib.geometry.connected_components import connected_components
+from lib.inference.findings import Finding, finding_at_each_component
 
 HIT_IOU = 0.3
 SMALL_MM = 10.0
@@ -68,11 +70,14 @@ class MatchedLesion:
         diameter_mm: Diameter of a sphere of the same volume.
         best_iou: IoU with that component; 0 if none touches the lesion.
         dice: Dice with that component; 0 if none touches the lesion.
+        confidence: Confidence of the model in that component, 0 to 1; None if none touches the lesion or it was not
+            judged.
     """
 
     diameter_mm: float
     best_iou: float
     dice: float
+    confidence: float | None = None
 
     @property
     def hit(self) -> bool:
@@ -85,7 +90,9 @@ class MatchedLesion:
         return self.diameter_mm < SMALL_MM
 
 
-def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tuple[list[MatchedLesion], int]:
+def match_lesions(
+    found: np.ndarray, truth: np.ndarray, voxel_mm3: float, findings: Iterable[Finding] = ()
+) -> tuple[list[MatchedLesion], int]:
     """Match the lesions of the ground truth with predicted components.
 
     Components are 26-connected, so that a lesion drawn slice by slice stays one.
@@ -94,12 +101,14 @@ def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tup
         found: Predicted mask, shape (X, Y, Z).
         truth: Ground truth mask, same shape.
         voxel_mm3: Volume of a voxel in mm³.
+        findings: Findings of the predicted mask, for their confidence.
 
     Returns:
         The lesions, and the number of predicted components that touch none (false positives).
     """
     components, count = connected_components(found)
     targets, _ = connected_components(truth)
+    judged = finding_at_each_component(components, findings)
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     touching: set[int] = set()
     lesions = []
@@ -111,9 +120,10 @@ def match_lesions(found: np.ndarray, truth: np.ndarray, voxel_mm3: float) -> tup
         candidates = np.flatnonzero(overlaps)
         touching.update(candidates.tolist())
         ious = [overlaps[label] / (size + sizes[label] - overlaps[label]) for label in candidates]
-        best = max(ious, default=0.0)
+        best, number = max(zip(ious, candidates.tolist(), strict=True), default=(0.0, 0))
+        confidence = judged[number].confidence if number in judged else None
         diameter = (6 * size * voxel_mm3 / np.pi) ** (1 / 3)
-        lesions.append(MatchedLesion(float(diameter), float(best), float(2 * best / (1 + best))))
+        lesions.append(MatchedLesion(float(diameter), float(best), float(2 * best / (1 + best)), confidence))
     return lesions, count - len(touching)
 
 
