@@ -158,8 +158,8 @@ def test_codes_and_descriptions(series, tmp_path):
     ("findings", "expected"),
     [
         ([Finding((7, 4, 4), 0.93), Finding((20, 15, 8), 0.4)], "93 %, 40 %"),
-        ([Finding((20, 15, 8), 1.0)], "unknown, 99 %"),
-        ([Finding((7, 4, 4), 0.0), Finding((0, 0, 0), 0.9)], "1 %, unknown"),
+        ([Finding((20, 15, 8), 1.0)], "none, 99 %"),
+        ([Finding((7, 4, 4), 0.0), Finding((0, 0, 0), 0.9)], "1 %, none"),
         ([Finding((7, 4, 4), None)], None),
         ([Finding((0, 0, 0), 0.9)], None),
         ([], None),
@@ -181,7 +181,7 @@ def test_description_of_thousands_of_lesions_fits_the_attribute():
     specks = np.zeros((40, 40, 40), bool)
     specks[::2, ::2, ::2] = True
     text = describe_segment(specks, [Finding((0, 0, 0), 0.5)])
-    assert text.endswith("unknown, and 7910 more. It says nothing about malignancy.")
+    assert text.endswith("none, and 7910 more. It says nothing about malignancy.")
     assert len(text) <= 1024
 
 

@@ -140,6 +140,16 @@ def test_findings_are_only_of_the_prediction_that_the_label_started_from(predict
     assert claimed["client"]["findings"] == [finding(A, 1.0)]
 
 
+def test_mask_saved_by_the_inference_itself_is_unchanged(submit):
+    """MONAI Label saves it before this app keeps the prediction."""
+    answer = {"voxels": 2, "model_version": "v1", "findings": [finding(A, 0.9)], "warnings": []}
+    info = submit(mask(A, B), model="lung_tumor", params=answer)
+    assert (info["model_version"], info["findings"]) == ("v1", [finding(A, 0.9)])
+    assert info["changes"] == {"added": 0, "removed": 0, "kept": 2}
+    claimed = submit(mask(A), **info_of_submission({"params": answer}))
+    assert claimed["model_version"] is None
+
+
 def test_prediction_with_other_findings_replaces_the_former(datastore, predict, submit):
     predict(mask(A), "v1", findings=[finding(A, 0.9)])
     predict(mask(A), "v1", findings=[finding(A, 0.8)])

@@ -19,6 +19,7 @@ def origin_of_label(
 ) -> dict[str, Any]:
     """Return model version, settings, changes and findings of the prediction that a label started from.
 
+    MONAI Label itself saves a mask that a request with ``save_label`` has just made, with the parameters of the answer.
     OHIF's panel sends the version, or null if the label was drawn without a prediction. MONAI Label's Slicer module
     does not; then the last prediction requested by this client is used.
 
@@ -33,6 +34,10 @@ def origin_of_label(
         ``model_version``, ``changes`` (None without a known prediction) and, with one, its ``settings`` and its
         ``findings`` that are still in the label.
     """
+    made = info.get("params")
+    if isinstance(made, dict):  # never from a client, whose parameters are under other names
+        changes = asdict(Changes.between(voxels, voxels))
+        return {"model_version": made["model_version"], "changes": changes, "findings": made["findings"]}
     named = info.get("model_version")
     version = named if isinstance(named, str) else None
     found = None

@@ -47,4 +47,4 @@ def describe_segment(inside: np.ndarray, findings: Sequence[Finding]) -> str | N
 
 def _text(confidence: float | None) -> str:
     """Return a confidence as text, which never claims certainty."""
-    return "unknown" if confidence is None else f"{min(max(round(100 * confidence), 1), 99)} %"
+    return "none" if confidence is None else f"{min(max(round(100 * confidence), 1), 99)} %"
