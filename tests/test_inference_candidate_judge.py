@@ -55,7 +55,7 @@ def samples(rng):
 def judge():
     """Return a judge trained on phantoms, calibrated on others."""
     rng = np.random.default_rng(0)
-    network = fit_classifier([samples(rng) for _ in range(12)], steps=60, learning_rate=0.003, seed=0)
+    network = fit_classifier([samples(rng) for _ in range(12)], steps=40, learning_rate=0.004, seed=0)
     scans = []
     for _ in range(4):
         volume, candidates, lesion = chest(rng)
@@ -97,7 +97,8 @@ def test_a_cube_shows_its_own_candidate_at_scale():
     np.testing.assert_allclose(np.array(extent) * FINE_MM, [11.25, 6.25], atol=1.6)
     middle = slice(SIDE // 2 - 1, SIDE // 2 + 1)
     assert (image_seen[middle, middle, middle] > 1.7).all() and own[middle, middle, middle].all()
-    assert (probability_seen > 0.75).sum() > own.sum() > 0, "the mask excludes the neighbour, the probability does not"
+    beside = slice(SIDE // 2 + 2, SIDE // 2 + 5)
+    assert (probability_seen[middle, beside, middle] > 0.6).any() and not own[middle, beside, middle].any()
     volume_mm3 = (cubes.coarse[0, 0] > 0).sum() * COARSE_MM**3
     assert 0.3 < volume_mm3 / (11.25 * 6.25 * 7.5) < 3
 

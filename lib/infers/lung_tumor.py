@@ -18,6 +18,7 @@ from lib.datastore.volume import write_mask
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import Predictor
+from lib.inference.findings import findings_to_json, stored_findings
 from lib.settings import InferenceOptions, check_request
 from lib.transforms.voxel_order import contiguous
 
@@ -94,9 +95,14 @@ class LungTumorInferTask(BasicInferTask):
         return transforms
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: object = None) -> tuple[str, dict]:
-        """Write the mask, or the attention map if requested.
+        """Write the mask, or the attention map if requested, and return its path and the parameters of the answer.
 
         The geometry is copied from the image file, not computed from the transforms.
+
+        Args:
+            data: Output of the transforms.
+            extension: Not used; the request has ``result_extension``.
+            dtype: Not used.
         """
         extension = data.get("result_extension") or ".nii.gz"
         mask = np.asarray(data[self.output_label_key], np.uint8)
@@ -108,8 +114,12 @@ class LungTumorInferTask(BasicInferTask):
         except BaseException:
             file.unlink()
             raise
-        warnings = [] if data["lungs_found"] else [_NO_LUNGS]
-        return str(file), {"voxels": int(mask.sum()), "model_version": data["model_version"], "warnings": warnings}
+        return str(file), {
+            "voxels": int(mask.sum()),
+            "model_version": data["model_version"],
+            "findings": findings_to_json(stored_findings(data, mask)),
+            "warnings": [] if data["lungs_found"] else [_NO_LUNGS],
+        }
 
     def _result_file(self, extension: str) -> Path:
         if self._results:
