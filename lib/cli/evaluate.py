@@ -23,6 +23,7 @@ from lib.evaluation.summary import summarize
 from lib.evaluation.textures import Texture, read_textures
 from lib.evaluation.truth import read_truth
 from lib.inference import ModelDescription, Predictor
+from lib.inference.candidate_judge import CLASSIFIER_FILE
 from lib.settings import APP_DIR, load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
@@ -154,14 +155,18 @@ def _held_out_cases(cases: list[LabelledImage], models: dict[str, Path]) -> list
 
 
 def _model(weights: Path, crf: bool) -> ModelDescription:
-    """Return the model of info.yaml, with network and preprocessing of the weights' manifest if they have one."""
+    """Return the model of info.yaml, with network and preprocessing of the weights' manifest if they have one.
+
+    The classifier of findings is the one beside the weights, or the shipped one.
+    """
     info = load_info()
     manifest = weights.parent / "manifest.json"
     if manifest.exists():
         settings = json.loads(manifest.read_text(encoding="utf-8")).get("settings", {})
         info |= {name: settings[name] for name in ("network", "preprocessing") if name in settings}
     info["config"]["infer"]["crf"] = crf
-    return ModelDescription.from_info(info, _SHIPPED.parent)
+    beside = (weights.parent / CLASSIFIER_FILE).exists()
+    return ModelDescription.from_info(info, weights.parent if beside else _SHIPPED.parent)
 
 
 def _strip(image: Path, mask: Path, found: dict[str, np.ndarray]) -> str:

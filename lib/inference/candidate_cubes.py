@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from monai.utils import convert_to_tensor
 
 from lib.transforms.candidates import Candidates
 
@@ -46,7 +47,7 @@ def candidate_cubes(image: torch.Tensor, candidates: Candidates, side: int = SID
         side: Voxels along each side of the cubes.
     """
     spacing = np.linalg.norm(candidates.axes, axis=0)
-    volume = torch.as_tensor(image)[0].float()
+    volume = convert_to_tensor(image, track_meta=False)[0].float()
     probability = torch.from_numpy(np.ascontiguousarray(candidates.probability, np.float32))
     air = volume.min()
     both = torch.stack([volume - air, probability])

@@ -83,7 +83,7 @@ class CandidateJudge:
             image: Input of the segmentation network, (1, X, Y, Z), normalised.
             candidates: Candidates in the same field.
         """
-        return self.confidences(self.logits(candidate_cubes(torch.as_tensor(image), candidates)))
+        return self.confidences(self.logits(candidate_cubes(image, candidates)))
 
     @torch.inference_mode()
     def logits(self, cubes: CandidateCubes) -> np.ndarray:

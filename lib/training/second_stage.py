@@ -6,13 +6,13 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lib.evaluation.composed_scans import compose, find_lung, is_in_lung, read_volume, save_volume
 from lib.inference import Predictor
 from lib.inference.candidate_judge import CandidateJudge
+from lib.networks.candidate_classifier import CandidateClassifier
 from lib.training.candidate_fitting import ScanLogits, calibrated, fit_classifier, scan_logits
 from lib.training.candidate_samples import Ball, CandidateSamples, candidate_samples, load_samples, save_samples
 from lib.training.scans import LabelledImage
@@ -92,32 +92,72 @@ def collect_samples(
         logger.info("%s, copy %d: %d nodules, %d with a candidate", scan.name, number, len(placed), samples.found)
 
 
+@dataclass(frozen=True)
+class SecondStage:
+    """Trained second stage.
+
+    Attributes:
+        judge: Trained on all scans; confidence and limits are those of the candidates that the folds left out.
+        folds: For each fold a judge that has seen none of its patients, neither for training nor for the limits.
+        left_out: Logits of the left-out candidates by patient.
+    """
+
+    judge: CandidateJudge
+    folds: dict[str, CandidateJudge]
+    left_out: dict[str, list[ScanLogits]]
+
+
 def train_second_stage(
-    scans: Sequence[WholeScan], folder: Path, *, folds: Mapping[str, Sequence[str]], **settings: Any
-) -> tuple[CandidateJudge, dict[str, list[ScanLogits]]]:
-    """Train one classifier per fold, then one on all scans, calibrated on the candidates that each fold left out.
+    scans: Sequence[WholeScan],
+    folder: Path,
+    *,
+    folds: Mapping[str, Collection[str]],
+    steps: int,
+    learning_rate: float,
+    seed: int,
+) -> SecondStage:
+    """Train one classifier for each fold, then one on all scans.
 
     Args:
         scans: Whole scans, of which `collect_samples` wrote the samples.
         folder: Folder of the samples.
-        folds: Patients that each fold leaves out, by name; together all patients of the scans to judge.
-        settings: See `fit_classifier`.
+        folds: Patients that each fold leaves out, by name.
+        steps: See `fit_classifier`.
+        learning_rate: See `fit_classifier`.
+        seed: See `fit_classifier`.
 
-    Returns:
-        The judge, and the logits of the left-out candidates by patient.
+    Raises:
+        ValueError: A patient to judge is left out by no fold.
     """
+    for scan in scans:
+        if scan.judged and not any(scan.patient in patients for patients in folds.values()):
+            raise ValueError(f"Patient {scan.patient} is judged, but no fold leaves it out.")
     samples = {scan.name: _samples_of(scan, folder) for scan in scans}
+    networks: dict[str, CandidateClassifier] = {}
     left_out: dict[str, list[ScanLogits]] = {}
     for name, patients in folds.items():
+        logger.info("Second stage without %s", ", ".join(patients))
         trained = [one for scan in scans if scan.patient not in patients for one in samples[scan.name].values()]
-        judge = CandidateJudge(fit_classifier(trained, **settings))
-        logger.info("Fold %s leaves out %s", name, ", ".join(patients))
+        networks[name] = fit_classifier(trained, steps=steps, learning_rate=learning_rate, seed=seed)
+        judge = CandidateJudge(networks[name])
         for scan in scans:
             if scan.judged and scan.patient in patients:
                 logits = [scan_logits(judge, one, _COMPOSED in file) for file, one in samples[scan.name].items()]
                 left_out.setdefault(scan.patient, []).extend(logits)
-    network = fit_classifier([one for scan in scans for one in samples[scan.name].values()], **settings)
-    return calibrated(network, [one for group in left_out.values() for one in group], FALSE_FINDINGS), left_out
+    every = [one for scan in scans for one in samples[scan.name].values()]
+    network = fit_classifier(every, steps=steps, learning_rate=learning_rate, seed=seed)
+    return SecondStage(
+        calibrated(network, _logits(left_out), FALSE_FINDINGS),
+        {
+            name: calibrated(one, _logits(left_out, without=folds[name]), FALSE_FINDINGS)
+            for name, one in networks.items()
+        },
+        left_out,
+    )
+
+
+def _logits(left_out: Mapping[str, Sequence[ScanLogits]], without: Collection[str] = ()) -> list[ScanLogits]:
+    return [one for patient, scans in left_out.items() if patient not in without for one in scans]
 
 
 def nodules_in_lung(crops: Sequence[LabelledImage]) -> list[LabelledImage]:
