@@ -57,9 +57,9 @@ def fit(
     Raises:
         UserError: The folder has a run with other settings or data, or the patients of the initial weights are unknown.
     """
-    steps, cycles = settings.steps, settings.cycles
-    if not 1 <= cycles <= steps:
-        raise UserError(f"{steps} steps cannot have {cycles} cycles; give at least one step per cycle.")
+    steps = settings.steps
+    if not 1 <= settings.cycles <= steps:
+        raise UserError(f"{steps} steps cannot have {settings.cycles} cycles; give at least one step per cycle.")
     manifest = new_manifest(data, settings, info, initial)
     before = read_run(output, manifest)
     if is_finished(output, before):
@@ -67,37 +67,14 @@ def fit(
         return output / WEIGHTS
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = AttentionResidualUNet(**info["network"])
-    if initial:
-        load_weights(network, initial)
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = AveragedModel(network, avg_fn=_running_mean, use_buffers=True)
-    optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _rate(step % (steps // cycles), steps // cycles)
-    )
+    parts = _new_parts(settings, info, initial, device)
+    network, average, optimizer, schedule = parts.values()
     loss_function = HybridLoss(*manifest["settings"]["loss"].values())
-    parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
     first = _resume(output, parts, manifest, before)
-    sampler = PatchSampler(
-        data.crops,
-        data.hosts,
-        preprocessing=info["preprocessing"],
-        size=settings.patch_size,
-        seed=settings.seed + first,
-        batch_size=settings.batch_size,
-        warm_up=round(steps * settings.crops_first),
-        first=first,
-        decoys=settings.decoys,
-    )
-    # A single worker process, so that the order of the patches is determined by the seed.
-    batches = DataLoader(sampler, batch_size=None, num_workers=1, prefetch_factor=8)
-    # As many training crops as test crops, to distinguish underfitting from a lack of patients.
-    every = max(1, len(data.crops) // max(1, len(data.test_crops)))
-    watched = {"test_crop_dice": data.test_crops, "trained_crop_dice": data.crops[::every]}
     network.train()
     running = 0.0
     start = time.monotonic() - (manifest["history"][-1]["seconds"] if manifest["history"] else 0)
+    batches = _batches(data, settings, info["preprocessing"], first)
     for step, (image, label) in zip(range(first + 1, steps + 1), batches, strict=False):
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.bfloat16):
@@ -109,14 +86,55 @@ def fit(
         average.update_parameters(network)
         running = cost.item() if step == first + 1 else 0.98 * running + 0.02 * cost.item()
         if step % settings.save_every == 0 or step == steps:
-            dice = {
-                name: _mean(crop_dice(average.module, crops, info["preprocessing"])) for name, crops in watched.items()
-            }
+            dice = _watched_dice(average.module, data, info["preprocessing"])
             seconds = round(time.monotonic() - start)
             manifest["history"].append({"step": step, "seconds": seconds, "loss": round(running, 4), **dice})
             logger.info("Step %d of %d: loss %.3f, %s", step, steps, running, dice)
             _save(output, parts, manifest, step)
+    if first == steps:  # only the files beside the checkpoint are missing or damaged
+        _save(output, parts, manifest, steps)
     return output / WEIGHTS
+
+
+def _new_parts(
+    settings: RunSettings, info: Mapping[str, Any], initial: Path | None, device: torch.device
+) -> dict[str, Any]:
+    """Return network, moving average, optimiser and schedule of the learning rate, which make up a checkpoint."""
+    network = AttentionResidualUNet(**info["network"])
+    if initial:
+        load_weights(network, initial)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = AveragedModel(network, avg_fn=_running_mean, use_buffers=True)
+    optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
+    cycle = settings.steps // settings.cycles
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step % cycle, cycle))
+    return {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
+
+
+def _batches(data: TrainingData, settings: RunSettings, preprocessing: Mapping[str, Any], first: int) -> DataLoader:
+    """Return the batches of patches after a number of steps."""
+    sampler = PatchSampler(
+        data.crops,
+        data.hosts,
+        preprocessing=preprocessing,
+        size=settings.patch_size,
+        seed=settings.seed + first,
+        batch_size=settings.batch_size,
+        warm_up=round(settings.steps * settings.crops_first),
+        first=first,
+        decoys=settings.decoys,
+    )
+    # A single worker process, so that the order of the patches is determined by the seed.
+    return DataLoader(sampler, batch_size=None, num_workers=1, prefetch_factor=8)
+
+
+def _watched_dice(
+    network: torch.nn.Module, data: TrainingData, preprocessing: Mapping[str, Any]
+) -> dict[str, float | None]:
+    """Return the mean Dice of the test crops, and of as many training crops: underfitting, or a lack of patients?"""
+    every = max(1, len(data.crops) // max(1, len(data.test_crops)))
+    watched = {"test_crop_dice": data.test_crops, "trained_crop_dice": data.crops[::every]}
+    return {name: _mean(crop_dice(network, crops, preprocessing)) for name, crops in watched.items()}
 
 
 def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], preprocessing: Mapping[str, Any]) -> list[float]:
