@@ -18,6 +18,7 @@ from lib.inference import ModelDescription, Predictor
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_series, write_volume
 from lib.settings import load_info
 from lib.training.data_split import held_out
+from lib.training.run_manifest import refuse_trained_on
 from lib.training.scans import LabelledImage, Scan, find_cases, find_pairs, load_scan, patient_from_file_name
 from lib.training.training_curve import training_curve
 from lib.training.training_data import TrainingData
@@ -91,6 +92,70 @@ def test_stopped_run_is_resumed_and_writes_weights_with_a_manifest(data, tmp_pat
 
     with pytest.raises(UserError, match="other settings or data"):
         train.run(arguments(data, tmp_path / "run", "--steps", 6))
+
+
+@pytest.mark.slow
+def test_manifest_tells_data_patients_settings_and_versions(data, tmp_path, small_network):
+    train.run(arguments(data, tmp_path / "run", "--steps", 4, "--leave-out", "P2", "healthy"))
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    names = {path.name.split(".nii")[0] for folder in ("images", "negatives") for path in (data / folder).iterdir()}
+    assert manifest["left_out"] == ["P2", "healthy"]
+    assert manifest["trained_on"] == manifest["data"]["patients"]
+    assert set(manifest["trained_on"]) == {f"P{n}" for n in range(6) if n != 2 and not held_out(f"P{n}")}
+    assert "P2_R" not in manifest["data"]["crops"] and list(manifest["data"]["whole_scans"]) == ["P1_whole"]
+    checksums = {one["name"]: one for one in manifest["checksums"]}
+    assert checksums.keys() == names
+    for kind in ("image", "mask"):
+        content = (data / f"{kind}s" / "P0_R.nii.gz").read_bytes()
+        assert checksums["P0_R"][kind] == hashlib.sha256(content).hexdigest()
+    assert set(checksums["healthy"]) == {"name", "image"}
+    assert manifest["settings"]["seed"] == 0 and manifest["settings"]["steps"] == 4
+    assert manifest["versions"].keys() == {"python", "torch", "monai", "lunglabel", "commit"}
+    assert manifest["sha256"] == hashlib.sha256((tmp_path / "run" / "model.pt").read_bytes()).hexdigest()
+    seconds = [entry["seconds"] for entry in manifest["history"]]
+    assert 0 <= seconds[0] <= seconds[1] < 600
+
+
+def test_unknown_patient_to_leave_out_is_an_error_with_the_known_ones():
+    voxels = torch.zeros(4, 4, 4)
+    scans = [Scan(f"{name}_R", voxels, voxels, 1.0, ()) for name in ("P1", "P2", "P3")]
+    data = TrainingData(scans[:1], scans[1:2], scans[2:])
+    with pytest.raises(UserError, match=r"no images of P9 to leave out\. The patients are P1, P2, P3\."):
+        data.leaving_out(["P1", "P9"])
+    without = data.leaving_out(["P1", "P3"])
+    assert (without.crops, without.hosts, without.test_crops) == ([], scans[1:2], scans[2:])
+    assert without.left_out == {"P1", "P3"}
+    with pytest.raises(ValueError, match="both trained on and held out: P1"):
+        TrainingData(scans[:1], [], [], left_out=frozenset({"P1"}))
+
+
+@pytest.mark.slow
+def test_changed_mask_is_other_data(data, tmp_path, small_network):
+    masks = shutil.copytree(data / "masks", tmp_path / "masks")
+    line = ["--steps", 2, "--masks", masks]
+    train.run(arguments(data, tmp_path / "run", *line))
+    mask = sitk.ReadImage(str(masks / "P0_R.nii.gz"))
+    sitk.WriteImage(mask * 0, str(masks / "P0_R.nii.gz"))
+    with pytest.raises(UserError, match=r"other settings or data \(see checksums in its manifest.json"):
+        train.run(arguments(data, tmp_path / "run", *line))
+
+
+@pytest.mark.slow
+def test_patients_of_the_initial_weights_count_as_trained_on(data, tmp_path, small_network):
+    train.run(arguments(data, tmp_path / "first", "--steps", 2))
+    weights = tmp_path / "first" / "model.pt"
+    last = ("--steps", 2, "--initial", weights, "--leave-out", "P1")
+    train.run(arguments(data, tmp_path / "last", *last))
+    first, manifest = (json.loads((tmp_path / run / "manifest.json").read_text()) for run in ("first", "last"))
+    assert "P1" not in manifest["data"]["patients"] and manifest["left_out"] == ["P1"]
+    assert manifest["trained_on"] == first["trained_on"] and "P1" in first["trained_on"]
+    assert manifest["initial"] == {name: value for name, value in first.items() if name != "history"}
+    with pytest.raises(UserError, match="last cannot be measured on P1: these weights were trained on them"):
+        refuse_trained_on("last", manifest, ["P1", "P99"])
+    refuse_trained_on("last", manifest, ["P99"])
+    (tmp_path / "first" / "manifest.json").unlink()
+    with pytest.raises(UserError, match="has no manifest with the patients"):
+        train.run(arguments(data, tmp_path / "other", *last))
 
 
 @pytest.mark.slow
@@ -188,22 +253,11 @@ def test_c1_split_of_the_lidc_crops_is_unchanged(shared_data):
     assert (len(test), len({patient_from_file_name(name) for name in test})) == (106, 64)
 
 
-def test_recorded_patients_take_precedence_over_names_of_dicom_cases(tmp_path):
-    """The part of a DICOM folder's name before an underscore may be another patient's PatientID."""
-    patient = next(name for name in (f"Q{number}" for number in range(1000)) if held_out(name))
-    (tmp_path / "run").mkdir()
-    manifest = {"data": {"crops": [], "whole_scans": {f"{patient}_CT": 5}, "patients": ["another"]}}
-    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
-    cases = [LabelledImage("scan", tmp_path, tmp_path, patient, True)]
-    assert evaluate._held_out_cases(cases, {"m": tmp_path / "run" / "model.pt"}) == cases
-
-
 def test_c1_evaluate_excludes_patients_a_run_was_trained_on(tmp_path):
-    """C1: the manifest of an earlier run may list whole scans of held-out patients."""
+    """C1: the weights, or those they started from, may have been trained on whole scans of held-out patients."""
     patient, other = [name for name in (f"Q{number}" for number in range(1000)) if held_out(name)][:2]
     (tmp_path / "run").mkdir()
-    manifest = {"data": {"crops": [], "whole_scans": {f"{patient}_whole": 5}}}
-    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps({"trained_on": [patient]}))
     cases = [LabelledImage(f"{name}_R", tmp_path, tmp_path, name, False) for name in (patient, other, "P1")]
     kept = evaluate._held_out_cases(cases, {"m": tmp_path / "run" / "model.pt"})
     assert [case.patient for case in kept] == [other]

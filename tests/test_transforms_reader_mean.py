@@ -40,3 +40,16 @@ def test_consensus_is_what_half_of_the_readers_marked(files, tmp_path):
     assert np.array_equal(scan.label.numpy(), scan.target.numpy() >= 0.5)
     assert (scan.target == 0.25).sum() > 0
     assert scan.label.sum() < (scan.target > 0).sum()
+
+
+def test_empty_channels_are_no_readers(files, tmp_path):
+    """The same mean with two channels more, of which nobody marked a voxel; and no tumour if all are empty."""
+    masks = nibabel.load(files["label"])
+    padded = np.pad(np.asarray(masks.dataobj), ((0, 0), (0, 0), (0, 0), (1, 1)))
+    targets = []
+    for voxels in (np.asarray(masks.dataobj), padded, np.zeros_like(padded)):
+        nibabel.save(nibabel.Nifti1Image(voxels, masks.affine), tmp_path / "masks.nii.gz")
+        scan = load_scan(files["image"], tmp_path / "masks.nii.gz", load_info()["preprocessing"], tmp_path)
+        targets.append(scan.target.numpy())
+    assert np.array_equal(targets[0], targets[1])
+    assert not targets[2].any()

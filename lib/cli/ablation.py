@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib.cli.train import add_crops_first, add_data_arguments, begin_long_work
+from lib.cli.train import add_crops_first, add_data_arguments, begin_long_work, folders_of
 from lib.errors import UserError
 from lib.evaluation.ablation import VARIANTS, Variant, markdown
 from lib.evaluation.cases import evaluate_case
@@ -18,6 +18,7 @@ from lib.settings import load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
 from lib.training.fitting import fit
+from lib.training.run_settings import RunSettings
 from lib.training.scans import LabelledImage, find_cases
 from lib.training.training_data import TrainingData, read_training_data
 
@@ -75,7 +76,7 @@ class _DataBySettings:
         key = json.dumps(info["preprocessing"])
         if key not in self._read:
             args = self._args
-            self._read[key] = read_training_data(args.images, args.masks, args.negatives, info, args.output / "volumes")
+            self._read[key] = read_training_data(folders_of(args), info, args.output / "volumes")
         return self._read[key]
 
 
@@ -94,20 +95,16 @@ def _measured(
     info = variant.info(load_info())
     weights = folder / "model.pt"
     if variant.trained_as is None:
-        weights = fit(
-            data(info),
-            info=info,
-            output=folder,
+        settings = RunSettings(
             steps=args.steps,
             cycles=1,
             batch_size=args.batch_size,
-            patch_size=64,
-            learning_rate=0.002,
             seed=seed,
             save_every=min(args.steps, 1000),
             bfloat16=args.bfloat16,
             crops_first=args.crops_first,
         )
+        weights = fit(data(info), settings, info=info, output=folder)
     predictor = Predictor.from_file(weights, ModelDescription.from_info(info))
     summaries = {
         test: summarize([evaluate_case(*case[:4], predictor, not args.no_robustness)[0] for case in cases])

@@ -1,7 +1,6 @@
 """``python main.py evaluate``: accuracy of weights on images with masks."""
 
 import argparse
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,8 @@ from lib.inference.candidate_judge import CLASSIFIER_FILE
 from lib.settings import APP_DIR, load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
-from lib.training.scans import LabelledImage, find_cases, patient_from_file_name
+from lib.training.run_manifest import manifest_of
+from lib.training.scans import LabelledImage, find_cases
 
 logger = logging.getLogger(__name__)
 
@@ -137,16 +137,9 @@ def _parse_model(text: str) -> tuple[str, Path]:
 
 
 def _held_out_cases(cases: list[LabelledImage], models: dict[str, Path]) -> list[LabelledImage]:
-    """Return the cases of held-out patients, without those that the manifest of a run lists as trained on.
-
-    Earlier versions trained on whole scans of held-out patients.
-    """
-    trained: set[str] = set()
-    for weights in models.values():
-        manifest = weights.parent / "manifest.json"
-        data = json.loads(manifest.read_text(encoding="utf-8")).get("data", {}) if manifest.exists() else {}
-        names = {*data.get("crops", ()), *data.get("whole_scans", ())}  # earlier versions noted no patients
-        trained |= set(data["patients"]) if "patients" in data else set(map(patient_from_file_name, names))
+    """Return the cases of held-out patients, without those that the manifest of some weights lists as trained on."""
+    manifests = [manifest_of(weights) or {} for weights in models.values()]
+    trained = {patient for manifest in manifests for patient in manifest.get("trained_on", ())}
     kept = [case for case in cases if held_out(case.patient)]
     known = sorted({case.patient for case in kept} & trained)
     if known:
@@ -160,10 +153,8 @@ def _model(weights: Path, crf: bool) -> ModelDescription:
     The classifier of findings is the one beside the weights, or the shipped one.
     """
     info = load_info()
-    manifest = weights.parent / "manifest.json"
-    if manifest.exists():
-        settings = json.loads(manifest.read_text(encoding="utf-8")).get("settings", {})
-        info |= {name: settings[name] for name in ("network", "preprocessing") if name in settings}
+    settings = (manifest_of(weights) or {}).get("settings", {})
+    info |= {name: settings[name] for name in ("network", "preprocessing") if name in settings}
     info["config"]["infer"]["crf"] = crf
     beside = (weights.parent / CLASSIFIER_FILE).exists()
     return ModelDescription.from_info(info, weights.parent if beside else _SHIPPED.parent)

@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 from lib.settings import load_info
+from lib.training.data_folders import DataFolders
 from lib.training.fitting import fit
+from lib.training.run_settings import RunSettings
 from lib.training.training_data import read_training_data
 
 logger = logging.getLogger(__name__)
@@ -32,8 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=2,
         help="most pieces without a nodule, of other scans and crops, pasted into each patch (default 2)",
     )
+    parser.add_argument(
+        "--leave-out", nargs="+", default=[], metavar="PATIENT", help="train on no image of these patients"
+    )
     parser.add_argument("--patients", type=int, help="use the crops of this number of patients only (default: all)")
-    parser.add_argument("--initial", type=Path, help="initial weights, a model.pt (default: random)")
+    parser.add_argument(
+        "--initial", type=Path, help="initial weights, a model.pt with its manifest.json (default: random)"
+    )
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
 
 
@@ -79,24 +86,15 @@ def run(args: argparse.Namespace) -> int:
     """Train on the patients that are not held out, and write weights and manifest to ``args.output``."""
     begin_long_work(args.threads)
     info = load_info()
-    data = read_training_data(args.images, args.masks, args.negatives, info, args.output / "volumes")
+    data = read_training_data(folders_of(args), info, args.output / "volumes").leaving_out(args.leave_out)
     if args.patients is not None:
         data = data.of_patients(args.patients)
-    weights = fit(
-        data,
-        info=info,
-        output=args.output,
-        steps=args.steps,
-        cycles=args.cycles,
-        batch_size=args.batch_size,
-        patch_size=args.patch_size,
-        learning_rate=args.learning_rate,
-        seed=args.seed,
-        save_every=args.save_every,
-        bfloat16=args.bfloat16,
-        crops_first=args.crops_first,
-        decoys=args.decoys,
-        initial=args.initial,
-    )
+    settings = RunSettings(**{name: getattr(args, name) for name in RunSettings.model_fields})
+    weights = fit(data, settings, info=info, output=args.output, initial=args.initial)
     logger.info("Weights: %s", weights)
     return 0
+
+
+def folders_of(args: argparse.Namespace) -> DataFolders:
+    """Return the folders given by the options of `add_data_arguments`."""
+    return DataFolders(tuple(args.images), tuple(args.masks), tuple(args.negatives))

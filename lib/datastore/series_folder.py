@@ -26,11 +26,13 @@ class SeriesVolume:
         path: NRRD file, HU.
         patient_id: PatientID of the series; empty if it has none.
         sop_uids: SOP Instance UID of each slice of the volume; empty for enhanced multi-frame CT.
+        files: DICOM files of the series.
     """
 
     path: Path
     patient_id: str
     sop_uids: tuple[str, ...]
+    files: tuple[Path, ...]
 
 
 def largest_series_volume(folder: Path, cache: Path) -> SeriesVolume:
@@ -59,7 +61,8 @@ def largest_series_volume(folder: Path, cache: Path) -> SeriesVolume:
         path = Path(datastore.get_image_uri(series.uid))
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
-    return SeriesVolume(path, series.value("PatientID"), _sop_uids(client, series))
+    files = tuple(instance.path for instance in client.index.instances(series.uid))
+    return SeriesVolume(path, series.value("PatientID"), _sop_uids(client, series), files)
 
 
 def _largest(catalog: SeriesCatalog, folder: Path) -> Series:

@@ -47,8 +47,8 @@ def compare(
     cases = [case for case in held_out if patient_of(case) not in trained_on]
     if not cases:
         raise UserError(
-            "There is nothing to compare on: no labelled patient is held out that this version was not trained on. "
-            "Label more patients.",
+            "There is nothing to compare on: no labelled patient is held out that neither this version nor the shipped "
+            "weights were trained on. Label more patients.",
             HTTPStatus.CONFLICT,
         )
     scores = score_or_nan(WeightsContent(store.read(str(version)), str(version)), cases, model)

@@ -240,9 +240,7 @@ class LungTumorTrainTask(BasicTrainTask):
             raise UserError("The training diverged: its output is not finite. A lower learning rate may help.")
         check_usable(self._network, candidate)
         compared_with, published = score_serving(self._store, held_out, self._model)
-        verdict = judge(
-            validation.best, published, **rule, no_hold_out_reason=self._no_hold_out_reason(context.request)
-        )
+        verdict = judge(validation.best, published, **rule, no_hold_out_reason=self._no_hold_out_reason(context))
         manifest = {
             "run": context.request["name"],
             "parent": self._parent,
@@ -261,10 +259,12 @@ class LungTumorTrainTask(BasicTrainTask):
         logger.info("Version %s: %s", version, verdict.reason)
         progress.write(version=version, verdict=verdict.as_dict())
 
-    def _no_hold_out_reason(self, request: dict[str, Any]) -> str:
+    def _no_hold_out_reason(self, context: Context) -> str:
         """Return why no patient is held out."""
-        if float(request["val_split"]) <= 0:
+        if float(context.request["val_split"]) <= 0:
             return "val_split is 0, so no patient is held out"
+        if {patient_of(case) for case in context.datalist} <= self._hold_out.shipped_patients():
+            return "the shipped weights were trained on every labelled patient, so none is held out"
         return f"fewer than {self._config['hold_out_from_patients']} patients are labelled, so none is held out"
 
     def _compare(self, request: dict[str, Any], datastore: Datastore) -> None:

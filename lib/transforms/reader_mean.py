@@ -24,7 +24,8 @@ class MeanOfReadersd(MapTransform):
     """Average the masks of several readers, which a NIfTI file holds along its fourth axis.
 
     A mask of shape (1, X, Y, Z, readers) becomes (1, X, Y, Z), float32, 0 to 1: the share of the readers who marked a
-    voxel, see :func:`consensus`. A mask without the last axis is left as it is.
+    voxel, see :func:`consensus`. An empty channel is no reader: files are padded with them to the same number of
+    readers. A mask without the last axis is left as it is.
 
     Args:
         keys: Masks as loaded, with a channel axis.
@@ -38,5 +39,7 @@ class MeanOfReadersd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             if d[key].ndim == 5:
-                d[key] = (d[key] > 0).float().mean(dim=-1)
+                marked = (d[key] > 0).float()
+                readers = marked.flatten(end_dim=-2).any(dim=0).sum().clamp(min=1)
+                d[key] = marked.sum(dim=-1) / int(readers)
         return d
