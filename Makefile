@@ -16,7 +16,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 DEMO := workspace/demo-studies
 
-.PHONY: run test check unit covered others static install doctor weights weights-hash clean
+.PHONY: run test check unit covered others static install doctor weights clean
 
 run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@case "$(STUDIES)" in ""|http://*|https://*) ;; *) test -d "$(STUDIES)" || \
@@ -77,24 +77,11 @@ endif
 .PHONY: check
 check test: check-js docs
 
-# Train the shipped weights again, as described in model/MODEL_CARD.md: about 45 minutes on one CPU core, then 12.
-WEIGHTS := workspace/weights
-LIDC := $(DATA)/lidc-nodules
-DX := $(DATA)/lung-pet-ct-dx-a0002
-LUNGS := "$(DX)/2.000000-ThoraxRoutine  8.0.0  B70f-62919" "$(DX)/3.000000-ThoraxRoutine  8.0.0  B40f-10983" \
-	$(DATA)/totalseg-example-ct-dicom
-TUMOUR := "$(DATA)/4d-lung-113/1.000000-P4P113S303I10349 Gated 40.0B-29543"
-MASKS := $(LIDC)/masks $(DATA)/masks/4d-lung-113_Tumor_c40.nii.gz
+# Train the shipped weights again by model/recipe.yaml; finished stages are kept, a stopped one is resumed.
+# make weights INSTALL=--install   also replaces the shipped weights, their checksum and their manifest
+INSTALL ?=
 weights: .venv/installed
-	$(BIN)/python main.py train --steps 12000 --cycles 1 --bfloat16 --save-every 1000 --threads 1 \
-		--images $(LIDC)/images $(TUMOUR) --masks $(MASKS) --negatives $(LUNGS) --output $(WEIGHTS)/first
-	$(BIN)/python main.py train --steps 3500 --cycles 1 --bfloat16 --learning-rate 0.001 --threads 1 --crops-first 0 \
-		--decoys 10 --initial $(WEIGHTS)/first/model.pt \
-		--images $(LIDC)/images $(TUMOUR) --masks $(MASKS) --negatives $(LUNGS) --output $(WEIGHTS)/second
-
-# Update the checksum after replacing the shipped weights; it is verified whenever they are loaded.
-weights-hash:
-	cd model && sha256sum pretrained_lung_tumor.pt > pretrained_lung_tumor.pt.sha256
+	$(BIN)/python main.py weights --data $(DATA) --output workspace/weights --threads 1 $(INSTALL)
 
 clean:
 	rm -rf .venv $(DEMO)

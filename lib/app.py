@@ -292,6 +292,7 @@ class MyApp(MONAILabelApp):
             model_version=result["params"]["model_version"],
             client_id=request.get("client_id"),
             settings={name: settings[name] for name in sorted(names)},
+            findings=result["params"]["findings"],
         )
 
     @property

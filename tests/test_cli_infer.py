@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow  # runs the network
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
 VOXELS = 3
+FINDINGS = [{"voxel": [5, 3, 2], "confidence": 0.934}]  # in the middle of the three voxels
 
 
 def break_pixels(image: Dataset) -> None:
@@ -67,7 +68,8 @@ class Batch:
         mask = np.zeros(GRID.shape, np.uint8)
         mask[2, 3, 4 : 4 + VOXELS] = 1
         path = write_volume(self._root / "mask.nii.gz", mask, GRID.affine)
-        return {"file": str(path), "params": {"voxels": VOXELS, "model_version": "pretrained", "warnings": ["Odd."]}}
+        params = {"voxels": VOXELS, "model_version": "pretrained", "findings": FINDINGS, "warnings": ["Odd."]}
+        return {"file": str(path), "params": params}
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,9 @@ def test_broken_series_does_not_stop_others_and_skipped_series_are_listed(batch)
         ("A", "AUTOMATIC", "3"),
         ("C", "AUTOMATIC", "3"),
     ]
+    assert [row["confidence"] for row in rows] == ["0.934"] * 2
+    segment = dcmread(batch.output / f"{batch.first}.seg.dcm").SegmentSequence[0]
+    assert "the largest first: 93 %." in segment.SegmentDescription
 
 
 @pytest.mark.slow
@@ -176,7 +181,7 @@ def test_run_resumes_after_a_pacs_failure(orthanc, phantom_studies, tmp_path, mo
         segmented.append(request["image"])
         pacs.flaw = None if pacs.mended.is_set() else "error"
         mask = shutil.copy(truths[request["image"]], tmp_path / "mask.nii.gz")
-        return {"file": mask, "params": {"voxels": 1, "model_version": "pretrained", "warnings": []}}
+        return {"file": mask, "params": {"voxels": 1, "model_version": "pretrained", "findings": [], "warnings": []}}
 
     monkeypatch.setattr(MyApp, "infer", return_truth)
     (tmp_path / "model").mkdir()

@@ -106,7 +106,7 @@ def test_mask_covers_the_object_in_every_stored_slice(kind, settings, datastore,
         positions = [dcmread(path).ImagePositionPatient for path in sorted_slices(Path(settings.studies) / kind)]
         np.testing.assert_allclose(points[:, 0, 0], np.array(positions, float), atol=1e-3)
     path = datastore.get_image_uri(image_id(datastore, kind))
-    request = {"model": "lung_tumor", "image": path, "result_extension": ".nrrd", "min_confidence": 0, "device": "cpu"}
+    request = {"model": "lung_tumor", "image": path, "result_extension": ".nrrd", "device": "cpu"}
     file, params = task(request)
     mask = sitk.GetArrayFromImage(sitk.ReadImage(file)).astype(bool)
     assert mask.shape == points.shape[:3], "one mask slice per stored slice"
@@ -138,5 +138,5 @@ def test_volume_without_lungs_has_a_warning(task, tmp_path):
     head = np.full((20, 90, 90), -1000, np.int16)
     head[2:-2, 20:-20, 20:-20] = 40
     path = write_volume(tmp_path / "head.nrrd", head, Acquisition(shape=head.shape, spacing=(3, 2, 2)).affine)
-    _, params = task({"model": "lung_tumor", "image": str(path), "min_confidence": 0, "device": "cpu"})
+    _, params = task({"model": "lung_tumor", "image": str(path), "device": "cpu"})
     assert "No lungs were found" in params["warnings"][0]

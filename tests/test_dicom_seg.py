@@ -14,9 +14,11 @@ from lib.datastore.label_store import LabelRecord
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.pacs_client import pacs_client
 from lib.errors import UserError
+from lib.exports.confidence import describe_segment
 from lib.exports.dicom_seg import segmentation
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
+from lib.inference import Finding
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import load_info
 from tests.support.requirement import find_program
@@ -150,6 +152,37 @@ def test_codes_and_descriptions(series, tmp_path):
     assert segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmVersion == "20260105-093000-000"
     assert "research use only" in seg.SeriesDescription
     assert "research use only" in seg.ContentDescription
+
+
+@pytest.mark.parametrize(
+    ("findings", "expected"),
+    [
+        ([Finding((7, 4, 4), 0.93), Finding((20, 15, 8), 0.4)], "93 %, 40 %"),
+        ([Finding((20, 15, 8), 1.0)], "none, 99 %"),
+        ([Finding((7, 4, 4), 0.0), Finding((0, 0, 0), 0.9)], "1 %, none"),
+        ([Finding((7, 4, 4), None)], None),
+        ([Finding((0, 0, 0), 0.9)], None),
+        ([], None),
+    ],
+)
+def test_segment_describes_the_confidence_of_each_lesion(series, tmp_path, findings, expected):
+    _, metadata, _ = series()
+    seg = segmentation(corner(), SourceImages.of(metadata), CORRECTED, INFO, findings)
+    segment = stored(seg, tmp_path / "seg.dcm").SegmentSequence[0]
+    assert segment.get("SegmentDescription") == (
+        expected
+        and "Confidence of the model that each is a lesion, by number of voxels, the largest first: "
+        f"{expected}. It says nothing about malignancy."
+    )
+
+
+def test_description_of_thousands_of_lesions_fits_the_attribute():
+    """An ST has at most 1024 characters (PS3.5 6.2)."""
+    specks = np.zeros((40, 40, 40), bool)
+    specks[::2, ::2, ::2] = True
+    text = describe_segment(specks, [Finding((0, 0, 0), 0.5)])
+    assert text.endswith("none, and 7910 more. It says nothing about malignancy.")
+    assert len(text) <= 1024
 
 
 def test_manual_label_names_its_author_and_no_algorithm(series, tmp_path):

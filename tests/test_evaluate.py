@@ -11,7 +11,8 @@ import pytest
 
 from lib.cli import evaluate
 from lib.errors import UserError
-from lib.evaluation.froc import CONFIDENCES, froc_curve
+from lib.evaluation.froc import LIMITS, froc_curve
+from lib.inference.predictor import Prediction
 
 SHAPE = (40, 40, 20)
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -29,7 +30,7 @@ class FakePredictor:
 
     def __init__(self, weights, model):
         self.kind = weights.name
-        options = model.options.model_copy(update={"min_confidence": 0.88})
+        options = model.options.model_copy(update={"false_findings_per_scan": 1.0})
         self.model = FakePredictor.model = dataclasses.replace(model, options=options)
 
     @classmethod
@@ -47,11 +48,12 @@ class FakePredictor:
         return truth.astype(np.uint8)
 
     def predict_variants(self, image, variants, change=None):
-        """Return nothing above a confidence of 0.88 and an additional false positive below 0.7."""
+        """Return nothing below a limit of 1 and an additional false positive above 2."""
         invented = ball((35, 35, 15), 2).astype(np.uint8)
         mask = self._mask(image, change)
-        confidences = [options.min_confidence for options in variants]
-        return [mask * (c <= 0.88) | invented * (c < 0.7) for c in confidences]
+        limits = [options.false_findings_per_scan for options in variants]
+        masks = [mask * (limit >= 1) | invented * (limit > 2) for limit in limits]
+        return [Prediction(mask, []) for mask in masks]
 
 
 @pytest.fixture
@@ -209,19 +211,19 @@ def test_rejects_properties_of_other_images(data):
 
 def test_froc_matches_manual_calculation(data):
     (model,) = run(data, "--froc", "--no-robustness", models=("perfect",)).values()
-    points = {point["min_confidence"]: point for point in model["froc"]}
-    assert list(points) == list(CONFIDENCES)
-    for confidence, point in points.items():
-        found = float(confidence <= 0.88)
+    points = {point["false_findings_per_scan"]: point for point in model["froc"]}
+    assert list(points) == list(LIMITS)
+    for limit, point in points.items():
+        found = float(limit >= 1)
         assert point["lesion_recall"] == point["small_tumor_recall"] == point["lesion_dice"] == found
-        assert point["false_positives_per_scan"] == float(confidence < 0.7)
+        assert point["false_positives_per_scan"] == float(limit > 2)
     page = (data / "out" / "report.html").read_text()
-    assert 'aria-label="FROC curve"' in page and page.count("<circle") == len(CONFIDENCES)
+    assert 'aria-label="FROC curve"' in page and page.count("<circle") == len(LIMITS)
 
 
 def test_froc_curve_has_false_positives_on_x_and_recall_on_y():
     points = [
-        {"min_confidence": c, "lesion_recall": recall, "false_positives_per_scan": false}
+        {"false_findings_per_scan": c, "lesion_recall": recall, "false_positives_per_scan": false}
         for c, recall, false in ((0.5, 1.0, 30), (0.9, 0.5, 2), (0.95, None, 0))
     ]
     svg = ElementTree.fromstring(froc_curve({"shipped": points}))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lib.evaluation.metrics import VoxelCounts, match_lesions
+from lib.inference import Finding
 
 
 def cube(corner, side=4, shape=(20, 20, 20)):
@@ -54,6 +55,15 @@ def test_lesions_are_matched_individually():
     assert not large.small
     assert (small.best_iou, small.hit, small.small, small.dice) == (0, False, True, 0)
     assert invented == 1
+
+
+def test_lesion_has_the_confidence_of_the_component_that_matches_it_best():
+    truth = cube((2, 2, 2)) | cube((12, 12, 12), side=2)
+    found = cube((2, 2, 3)) | cube((5, 5, 1), side=1) | cube((12, 2, 12), side=2)
+    findings = [Finding((2, 2, 4), 0.9), Finding((5, 5, 1), 0.2), Finding((12, 2, 12), 0.1)]
+    (large, small), _ = match_lesions(found, truth, 1.0, findings=findings)
+    assert (large.confidence, small.confidence) == (0.9, None)
+    assert match_lesions(found, truth, 1.0)[0][0].confidence is None
 
 
 def test_component_covering_two_lesions_is_no_false_positive():

@@ -13,6 +13,7 @@ from lib.exports import lesion_table as module
 from lib.exports.dicom_seg import lesion_segmentation
 from lib.exports.lesion_table import MeasuredLesion, as_csv, as_json, lesion_table, measured_lesions
 from lib.geometry.voxel_grid import SLICE_POSITIONS
+from lib.inference import Finding
 from lib.phantoms import Acquisition, PhantomLesion, chest_volume
 
 SHAPE, SPACING = (12, 20, 28), (2.5, 0.8, 0.7)  # slice, row, column
@@ -35,6 +36,19 @@ def two_lesions() -> np.ndarray:
     mask[5, 8:11, 5:15] = 1
     mask[10, 2, 25] = 1
     return mask
+
+
+def test_lesion_has_the_confidence_of_the_finding_in_it():
+    volume = image_of(np.zeros(SHAPE, np.int16), Acquisition(shape=SHAPE, spacing=SPACING).affine)
+    bar, voxel = lesion_table(two_lesions(), volume, LABELS, [Finding((14, 9, 5), 0.12345678), Finding((0, 0, 0), 1.0)])
+    assert (bar.confidence, voxel.confidence) == (0.1235, None)
+    bar, voxel = lesion_table(two_lesions(), volume, LABELS, [Finding((14, 9, 5), None), Finding((25, 2, 10), 0.0)])
+    assert (bar.confidence, voxel.confidence) == (None, 0.0)
+    (first, second) = csv.DictReader(io.StringIO(as_csv([({}, [bar, voxel])])))
+    assert (first["confidence"], second["confidence"]) == ("", "0.0")
+    written = json.loads(as_json([({}, [bar, voxel])]))
+    assert [lesion["confidence"] for lesion in written["masks"][0]["lesions"]] == [None, 0.0]
+    assert "nothing about malignancy" in written["definitions"]["confidence"]
 
 
 def test_values_match_manual_calculation():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from lib.exports.lesion_table import lesion_table, measured_lesions
 from lib.exports.measurement_report import measurement_report
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
+from lib.inference import Finding
 from lib.phantoms import Acquisition, PhantomLesion, chest_volume, write_dicom_series
 from lib.settings import load_info
 from tests.support.requirement import find_program
@@ -47,9 +49,11 @@ class Case:
         self.folder = folder
         self.table = lesion_table(self.mask, self.volume, INFO["labels"])
 
-    def export(self, provenance: Provenance, mask: np.ndarray | None = None) -> tuple[Path, Path | None]:
+    def export(
+        self, provenance: Provenance, mask: np.ndarray | None = None, findings: Sequence[Finding] = ()
+    ) -> tuple[Path, Path | None]:
         """Write report and segmentation and return their paths."""
-        lesions, places = measured_lesions(self.mask if mask is None else mask, self.volume, INFO["labels"])
+        lesions, places = measured_lesions(self.mask if mask is None else mask, self.volume, INFO["labels"], findings)
         seg = lesion_segmentation(places, lesions, self.sources, provenance, INFO) if lesions else None
         paths = []
         for name, dataset in (("sr", measurement_report(lesions, seg, self.sources, provenance, INFO)), ("seg", seg)):
@@ -103,6 +107,34 @@ def test_values_equal_the_lesion_table(case):
         side = {"7771000": "left", "24028007": "right"}[code_of(items(site, "272741003")[0])[0]]
         assert side == lesion.side
     assert {lesion.side for lesion in case.table} == {"left", "right"}
+
+
+def test_confidence_is_in_report_and_segment_of_its_lesion_only(case):
+    first, second = case.table
+    judged = [dataclasses.replace(first, confidence=0.9312), second]
+    places = measured_lesions(case.mask, case.volume, INFO["labels"])[1]
+    seg = lesion_segmentation(places, judged, case.sources, CORRECTED, INFO)
+    report = measurement_report(judged, seg, case.sources, CORRECTED, INFO)
+    with_confidence, without = groups(report)
+    (number,) = items(with_confidence, "111012")
+    assert number.ConceptNameCodeSequence[0].CodingSchemeDesignator == "DCM"
+    assert number.ConceptNameCodeSequence[0].CodeMeaning == "Certainty of Finding"
+    value = number.MeasuredValueSequence[0]
+    unit = value.MeasurementUnitsCodeSequence[0]
+    assert (float(value.NumericValue), unit.CodeValue, unit.CodingSchemeDesignator) == (93.12, "%", "UCUM")
+    assert not items(without, "111012")
+    assert "nothing about malignancy" in items(report, "121106")[0].TextValue
+    described, bare = seg.SegmentSequence
+    assert described.SegmentDescription == (
+        "Confidence of the model that this is a lesion: 93 %. It says nothing about malignancy."
+    )
+    assert "SegmentDescription" not in bare
+
+
+def test_report_without_confidence_does_not_mention_it(case):
+    report = dcmread(case.export(CORRECTED)[0])
+    assert not items(report, "111012")
+    assert "Certainty" not in items(report, "121106")[0].TextValue
 
 
 def test_each_lesion_references_the_segment_of_its_voxels(case):
@@ -177,7 +209,8 @@ def test_unknown_side_is_omitted(case):
 def test_dciodvfy_and_dsrdump_report_no_errors(case, provenance, empty):
     verify = find_program("dciodvfy", message="dciodvfy is not installed: apt-get install dicom3tools")
     dump = find_program("dsrdump", message="dsrdump is not installed: apt-get install dcmtk")
-    paths = case.export(provenance, np.zeros_like(case.mask) if empty else None)
+    findings = [Finding(tuple(np.argwhere(case.mask)[0, ::-1].tolist()), 0.9312)]
+    paths = case.export(provenance, np.zeros_like(case.mask) if empty else None, findings)
     for path in filter(None, paths):
         output = subprocess.run([verify, path], capture_output=True, text=True).stderr
         assert [line for line in output.splitlines() if line.startswith("Error")] == [], output
@@ -185,3 +218,4 @@ def test_dciodvfy_and_dsrdump_report_no_errors(case, provenance, empty):
     assert read.returncode == 0, read.stderr
     assert not [line for line in read.stderr.splitlines() if line.startswith("E:")], read.stderr
     assert read.stdout.count("Measurement Group") == (0 if empty else 2)
+    assert read.stdout.count('Certainty of Finding")="93.12"') == (0 if empty else 1)

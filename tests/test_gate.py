@@ -33,8 +33,7 @@ def serving(server) -> str:
 
 
 def mask(server, series, path: Path) -> np.ndarray:
-    unfiltered = {"min_confidence": 0.0, "max_elongation": 0.0}  # a short training is never confident
-    answer = infer(server, series.series_uid, result_extension=".nrrd", **unfiltered)
+    answer = infer(server, series.series_uid, result_extension=".nrrd")
     return sitk.GetArrayFromImage(response_volume(answer, path))
 
 

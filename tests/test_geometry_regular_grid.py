@@ -9,6 +9,7 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
 from lib.datastore.volume import read_volume, write_volume
 from lib.geometry.axial_slices import AxialSlices
+from lib.inference.findings import stored_findings
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import load_info
 from lib.transforms import image_transforms, mask_transforms
@@ -105,13 +106,20 @@ def test_mask_covers_the_object_in_every_slice(series):
     center = [INFO["preprocessing"]["slice_offsets_mm"].index(0)]
     hu = data["image"].as_tensor()[center] * INFO["preprocessing"]["hu_std"] + INFO["preprocessing"]["hu_mean"]
     data["pred"] = (hu + 100) / 20
-    options = {**INFO["config"]["infer"], "min_confidence": 0, "min_diameter_mm": 0, "crf": False}
-    mask = np.asarray(Compose(mask_transforms(options))(data)["pred"]).astype(bool)
+    options = {**INFO["config"]["infer"], "min_diameter_mm": 0, "crf": False}
+    affine = np.asarray(data["image"].affine)
+    data = Compose(mask_transforms(options))(data)
+    mask = np.asarray(data["pred"]).astype(bool)
     assert mask.shape == points.shape[:3] == tuple(sitk.ReadImage(path).GetSize())
     depth = asymmetric_object(points) + 2.5  # -100 HU is 2.5 mm outside
     wrong = mask != (depth > 0)
     assert np.abs(depth[wrong]).max() < 3.5
     assert wrong.sum() < 0.1 * (depth > 0).sum()
+    ((peak, _),) = data["findings"]
+    (finding,) = stored_findings(data, mask)
+    assert mask[finding.voxel]
+    in_field = np.array([-1, -1, 1]) * (affine @ [*peak, 1])[:3]
+    assert np.linalg.norm(points[finding.voxel] - in_field) < 3  # mm; slices are 2.5 mm apart
 
 
 def test_labels_are_resampled_with_the_image_and_keep_their_values(series):

@@ -9,18 +9,22 @@ import torch
 
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.errors import UserError
+from lib.geometry.connected_components import connected_components
 from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile
 from lib.inference.finite import NotFiniteError
+from lib.infers import LungTumorInferTask
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from lib.publishing.serving_weights import ServingWeights
 from tests.support.small_network import infer_task, serving_predictor
 
 REQUEST = {"device": "cpu", "result_extension": ".nrrd", "logging": "WARNING"}
-KEEP_ALL = {"min_confidence": 0.0, "max_elongation": 0.0, "min_diameter_mm": 0.0}
+KEEP_ALL = {"min_diameter_mm": 0.0}
 
 
 @pytest.fixture
-def chest(tmp_path):
-    grid = Acquisition(shape=(16, 64, 72), spacing=(8.0, 5.0, 5.2))
+def chest(request, tmp_path):
+    plane = getattr(request, "param", "head_first_supine")
+    grid = Acquisition(shape=(16, 64, 72), spacing=(8.0, 5.0, 5.2), plane=plane)
     hu, _, affine = chest_volume(3, lesions=draw_lesions(3, 2, diameters=(30, 36)), acquisition=grid)
     return write_volume(tmp_path / "chest.nrrd", hu, affine)
 
@@ -60,8 +64,8 @@ def test_server_and_command_make_the_same_mask(marking, store, serving, chest, c
 def test_variants_equal_separate_runs(marking, serving, chest):
     predictor = Predictor.from_file(serving, ModelDescription.from_info(marking))
     options = predictor.model.options
-    variants = [options, options.model_copy(update={"min_confidence": 1.0}), options]
-    masks = predictor.predict_variants(chest, variants)
+    variants = [options, options.model_copy(update={"min_diameter_mm": 1000.0}), options]
+    masks = [prediction.mask for prediction in predictor.predict_variants(chest, variants)]
     for mask, variant in zip(masks, variants, strict=True):
         np.testing.assert_array_equal(mask, predictor.predict(chest, variant))
     assert masks[0].any()
@@ -73,7 +77,7 @@ def test_identity_change_gives_the_same_mask(marking, serving, chest):
     options = predictor.model.options
     assert predictor.predict(chest).any()
     (changed,) = predictor.predict_variants(chest, [options], lambda volume: volume.clone())
-    np.testing.assert_array_equal(changed, predictor.predict(chest))
+    np.testing.assert_array_equal(changed.mask, predictor.predict(chest))
 
 
 def test_weights_are_reloaded_only_when_they_change(info, store, serving):
@@ -86,6 +90,33 @@ def test_weights_are_reloaded_only_when_they_change(info, store, serving):
     second = predictor.load("cpu")
     assert second.weights.version == store.serving_version()
     assert not torch.equal(first.network.head.conv.weight, second.network.head.conv.weight)
+
+
+class NumberedJudge:
+    """Judge that gives the candidates confidences from 0.1 to 0.9 in their order."""
+
+    def __call__(self, image, candidates):
+        return np.linspace(0.1, 0.9, candidates.count)
+
+    def min_confidence(self, false_findings_per_scan):
+        return 0.0 if false_findings_per_scan else 0.5
+
+
+@pytest.mark.parametrize("chest", ["head_first_supine", "feet_first_supine"], indirect=True)
+def test_server_returns_a_finding_with_its_confidence_for_each_component(marking, store, serving, chest, tmp_path):
+    model = dataclasses.replace(ModelDescription.from_info(marking), judge=NumberedJudge())
+    task = LungTumorInferTask(Predictor(model, ServingWeights(store)), marking, tmp_path / "results")
+
+    def run(limit):
+        file, params = task({**REQUEST, "image": str(chest), "false_findings_per_scan": limit})
+        components, count = connected_components(sitk.GetArrayFromImage(sitk.ReadImage(file)).transpose())
+        findings = params["findings"]
+        assert sorted(components[tuple(one["voxel"])] for one in findings) == list(range(1, count + 1))
+        return [one["confidence"] for one in findings]
+
+    every = run(1.0)
+    assert len(every) > 1 and every == sorted(every, reverse=True)
+    assert 0 < len(run(0.0)) < len(every)
 
 
 def test_any_network_can_be_described(info, serving, chest):

@@ -7,6 +7,8 @@ import pytest
 import SimpleITK as sitk
 
 from lib.cli.labels import _line
+from lib.datastore.label_info import info_of_submission
+from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Changes, Prediction, PredictionStore
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
@@ -58,10 +60,12 @@ def image(datastore) -> str:
 
 @pytest.fixture
 def predict(datastore, image, tmp_path):
-    def predict(voxels: np.ndarray, version: str, client_id: str | None = None, **settings) -> None:
+    def predict(voxels: np.ndarray, version: str, client_id: str | None = None, findings=(), **settings) -> None:
         path = tmp_path / "prediction.nrrd"
         sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path))
-        datastore.keep_prediction(image, path, model_version=version, client_id=client_id, settings=settings)
+        datastore.keep_prediction(
+            image, path, model_version=version, client_id=client_id, settings=settings, findings=findings
+        )
 
     return predict
 
@@ -104,6 +108,81 @@ def test_prediction_is_found_by_client_id(predict, submit):
     assert info["changes"] == {"added": 1, "removed": 0, "kept": 1}
     assert submit(mask(A), client_id="third")["changes"] is None
     assert submit(mask(A))["changes"] is None
+
+
+def finding(voxel: tuple[int, int, int], confidence: float | None) -> dict:
+    """Return the finding at an index (slice, row, column)."""
+    return {"voxel": list(voxel[::-1]), "confidence": confidence}
+
+
+def test_label_has_the_findings_of_its_prediction_that_are_left(predict, submit):
+    predict(mask(A, B, C), "v1", findings=[finding(A, 0.9), finding(C, 0.4)])
+    assert submit(mask(B), model_version="v1")["findings"] == [finding(B, 0.9)]
+    assert submit(mask(A, C), model_version="v1")["findings"] == [finding(A, 0.9), finding(C, 0.4)]
+    assert submit(mask((0, 15, 19)), model_version="v1")["findings"] == []
+
+
+def test_findings_survive_a_restart(datastore, image, predict, submit, tmp_path):
+    predict(mask(A), "v1", findings=[finding(A, 0.9)])
+    assert PredictionStore(datastore.predictions._folder)._newest_first(image).__next__()[0].findings
+    submit(mask(A), model_version="v1")
+    again = LabelStore(tmp_path / "workspace" / "labels").latest(image, "final")
+    assert (again.info["model_version"], again.info["findings"]) == ("v1", [finding(A, 0.9)])
+
+
+def test_findings_are_only_of_the_prediction_that_the_label_started_from(predict, submit):
+    predict(mask(A), "v1", findings=[finding(A, 0.9)])
+    predict(mask(A), "v2", findings=[finding(A, 0.1)])
+    assert submit(mask(A), model_version="v1")["findings"] == [finding(A, 0.9)]
+    assert "findings" not in submit(mask(A), model_version=None)
+    claimed = submit(mask(A), **info_of_submission({"findings": [finding(A, 1.0)], "model_version": None}))
+    assert "findings" not in claimed
+    assert claimed["client"]["findings"] == [finding(A, 1.0)]
+
+
+def test_mask_saved_by_the_inference_itself_is_unchanged(submit):
+    """MONAI Label saves it before this app keeps the prediction."""
+    answer = {"voxels": 2, "model_version": "v1", "findings": [finding(A, 0.9)], "warnings": []}
+    info = submit(mask(A, B), model="lung_tumor", params=answer)
+    assert (info["model_version"], info["findings"]) == ("v1", [finding(A, 0.9)])
+    assert info["changes"] == {"added": 0, "removed": 0, "kept": 2}
+    claimed = submit(mask(A), **info_of_submission({"params": answer}))
+    assert claimed["model_version"] is None
+
+
+def test_prediction_with_other_findings_replaces_the_former(datastore, predict, submit):
+    predict(mask(A), "v1", findings=[finding(A, 0.9)])
+    predict(mask(A), "v1", findings=[finding(A, 0.8)])
+    assert len(list(datastore.predictions._folder.rglob("*.nrrd"))) == 1
+    assert submit(mask(A), model_version="v1")["findings"] == [finding(A, 0.8)]
+
+
+def test_prediction_can_have_thousands_of_findings(predict, submit):
+    everywhere = [finding(place, 0.123456789) for place in np.ndindex(GRID.shape)]
+    predict(np.ones(GRID.shape, np.uint8), "v1", findings=everywhere)
+    assert len(submit(mask(A), model_version="v1")["findings"]) == len(everywhere)
+
+
+def test_damaged_findings_are_not_used(datastore, predict, submit):
+    """A digit of a confidence changes on the disk."""
+    predict(mask(A), "v1", findings=[finding(A, 0.9)])
+    (path,) = datastore.predictions._folder.rglob("*.nrrd")
+    content = path.read_bytes()
+    assert content.count(b'"confidence": 0.9') == 1
+    path.write_bytes(content.replace(b'"confidence": 0.9', b'"confidence": 0.1'))
+    info = submit(mask(A), model_version="v1")
+    assert info["changes"] is None
+    assert "findings" not in info
+
+
+def test_prediction_of_an_earlier_version_has_no_findings(datastore, image, predict, submit):
+    predict(mask(A), "v1")
+    (path,) = datastore.predictions._folder.rglob("*.nrrd")
+    content = path.read_bytes()
+    assert content.count(b'"findings": [], ') == 1
+    path.write_bytes(content.replace(b'"findings": [], ', b""))
+    info = submit(mask(A), model_version="v1")
+    assert (info["changes"]["kept"], info["findings"]) == (1, [])
 
 
 def test_changes_are_unknown_without_a_prediction(predict, submit):

@@ -99,7 +99,7 @@ def test_r1_block_size_does_not_change_the_mask(grid, crf, tmp_path, monkeypatch
         monkeypatch.setattr(stored_grid, "_BLOCK", length)
         data = forward({"image": tmp_path / "chest.nrrd"})
         data["pred"] = (data["image"].as_tensor() + 0.5) * 4
-        options = INFO["config"]["infer"] | {"crf": crf, "crf_max_voxels": 5_000, "min_confidence": 0}
+        options = INFO["config"]["infer"] | {"crf": crf, "crf_max_voxels": 5_000}
         found.append((data["image"], Compose(mask_transforms(options))(data)["pred"]))
     (seen, mask), *others = found
     assert 0 < mask.sum() < mask.numel()

@@ -252,7 +252,7 @@ def test_s14_versions_without_a_hash_are_usable_and_shown_as_not_verified(tmp_pa
 
 
 def test_s14_hash_of_the_shipped_weights_is_up_to_date():
-    """S14: `make weights-hash` writes it."""
+    """S14: `python main.py weights --install` writes it."""
     store = ModelStore(Path("/nowhere"), APP_DIR / "model" / "pretrained_lung_tumor.pt")
     assert store.serving().sha256
     assert store.damage() == []

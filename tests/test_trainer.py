@@ -1,5 +1,6 @@
 """LungTumorTrainTask on phantoms: learning, validation on whole volumes, progress, and no need for TensorBoard."""
 
+import json
 import sys
 
 import numpy as np
@@ -8,13 +9,17 @@ import torch
 from ignite.engine import Engine, Events
 from monai.transforms import Compose, RandFlipd, RandLambdad
 
+from lib.configs.lung_tumor import LungTumor
 from lib.errors import UserError
+from lib.inference import ModelDescription
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
 from lib.publishing.gate import Scores
 from lib.publishing.hold_out import HoldOut
-from lib.settings import load_info
+from lib.publishing.shipped_patients import ShippedPatients
+from lib.publishing.version_files import PRETRAINED_FILE
+from lib.settings import Settings, load_info
 from lib.trainers import LungTumorTrainTask
 from lib.trainers.unfinished_run import UnfinishedRun
 from lib.trainers.validation import Validation
@@ -62,10 +67,15 @@ def task(info, folder):
     torch.manual_seed(0)
     return LungTumorTrainTask(
         str(folder / "lung_tumor"),
-        AttentionResidualUNet(**info["network"]),
+        ModelDescription.from_info(info),
         info,
         ModelStore(folder),
-        HoldOut(folder / "hold_out.json", info["config"]["train"]["val_split"], min_patients=2),
+        HoldOut(
+            folder / "hold_out.json",
+            info["config"]["train"]["val_split"],
+            min_patients=2,
+            shipped=ShippedPatients(folder / "pretrained_lung_tumor.pt"),
+        ),
         UnfinishedRun(folder / "training.json"),
     )
 
@@ -245,6 +255,68 @@ def test_s7_version_is_compared_on_request(info, cases, tmp_path):
     assert "Kept, not in use: it is not worse" in verdict["reason"]
     assert verdict["candidate"] == verdict["published"]
     assert store.serving_version() == "pretrained"
+
+
+def ship(train, folder, *patients):
+    """Make shipped weights that were trained on some patients."""
+    torch.save({"model": train._network.state_dict()}, folder / "pretrained_lung_tumor.pt")
+    (folder / "pretrained_lung_tumor.json").write_text(json.dumps({"trained_on": patients}))
+
+
+def test_c10_gate_compares_on_no_patient_of_the_shipped_weights(info, cases, tmp_path):
+    """C10: whichever of the two patients the shipped weights saw, the other one judges, also on request."""
+    request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 1}
+    for seen, judge in (("1.2.1", "1.2.2"), ("1.2.2", "1.2.1")):
+        folder = tmp_path / seen
+        folder.mkdir()
+        train = task(info, folder)
+        ship(train, folder, seen)
+        stats = train(request, Labelled(cases))
+        manifest = ModelStore(folder).manifests()[-1]
+        assert (manifest["trained_on"], manifest["held_out"]) == ([seen], [judge])
+        assert stats["verdict"]["candidate"]["cases"] == stats["verdict"]["published"]["cases"] == [judge]
+        version = ModelStore(folder).keep(folder / "pretrained_lung_tumor.pt", {"uploaded_by": "ada"})
+        assert train({"compare": version}, Labelled(cases))["verdict"]["candidate"]["cases"] == [judge]
+
+
+def test_c10_app_reads_the_patients_beside_its_shipped_weights(tmp_path):
+    """C10: of ``model_dir``, also before they are in use."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "pretrained_lung_tumor.json").write_text(json.dumps({"trained_on": ["1.2.1"]}))
+    (tmp_path / "dicom").mkdir()
+    app = Settings.from_conf(
+        str(tmp_path / "dicom"),
+        {"workspace": str(tmp_path / "work"), "model_dir": str(tmp_path / "model"), "val_split": "0.5"},
+    )
+    model = LungTumor()
+    model.init(
+        "lung_tumor",
+        str(app.models_dir),
+        {},
+        None,
+        app=app,
+        store=ModelStore(app.models_dir, app.model_dir / PRETRAINED_FILE),
+        unfinished=UnfinishedRun(tmp_path / "training.json"),
+    )
+    patients = [f"1.2.{number}" for number in range(40)]
+    held = model.trainer()._hold_out.patients(patients)
+    assert "1.2.1" in HoldOut(tmp_path / "none.json", 0.5, 4).patients(patients)
+    assert held and "1.2.1" not in held
+
+
+def test_c10_nobody_judges_if_the_shipped_weights_saw_everybody(info, cases, tmp_path):
+    """C10: also patients whom an earlier version was compared on; the candidate waits for a user."""
+    train = task(info, tmp_path)
+    ship(train, tmp_path, "1.2.1", "1.2.2")
+    store = ModelStore(tmp_path)
+    version = store.keep(tmp_path / "pretrained_lung_tumor.pt", {"held_out": ["1.2.1"]})
+    stats = train({"model": "lung_tumor", "device": "cpu", "max_epochs": 1}, Labelled(cases))
+    assert stats["verdict"]["publish"] is False
+    assert "shipped weights were trained on every labelled patient" in stats["verdict"]["reason"]
+    assert store.manifests()[-1]["held_out"] == []
+    assert store.serving_version() == "pretrained"
+    with pytest.raises(UserError, match="neither this version nor the shipped weights"):
+        train({"compare": version}, Labelled(cases))
 
 
 def test_c9_candidate_is_not_judged_against_unmeasurable_scores(info, cases, tmp_path):

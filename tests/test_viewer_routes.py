@@ -5,6 +5,7 @@ import pytest
 import requests
 import SimpleITK as sitk
 
+from lib.datastore.label_store import LabelStore
 from tests.support.client import put_label
 from tools.support.processes import ServerProcess
 from tools.support.waiting import wait_for
@@ -40,6 +41,11 @@ def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
     assert get(server, "label", image=series.series_uid, number=1).content == truth.tobytes()
     assert not any(get(server, "label", image=series.series_uid, number=2).content)
     assert get(server, "status").json()["labelled"] == 1
+
+    findings = [{"voxel": [1, 2, 3], "confidence": 0.93}]
+    labels = LabelStore(server.log.parents[1] / "workspace" / "labels")
+    labels.update_info(series.series_uid, "final", lambda info: {"findings": findings})
+    assert get(server, "case", image=series.series_uid).json()["label"]["findings"] == findings
 
 
 def test_reason_of_a_failed_training_is_shown(server, phantom_studies):

@@ -36,6 +36,7 @@ COMMANDS = {
     "train-clicks": Command(
         "lib.cli.train_clicks", "train the model that outlines what a user clicks at, offline on images and masks"
     ),
+    "weights": Command("lib.cli.weights", "train the shipped weights again, stage by stage, and install them"),
     "evaluate": Command("lib.cli.evaluate", "measure weights on images with masks: metrics.json and report.html"),
     "compose": Command("lib.cli.compose", "paste nodules into whole scans: volumes with known lesions for evaluation"),
     "ablation": Command("lib.cli.ablation", "measure the contribution of each part of the method"),

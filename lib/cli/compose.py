@@ -4,12 +4,11 @@ import argparse
 import logging
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from lib.cli.train import begin_long_work
 from lib.errors import UserError
-from lib.evaluation.composed_scans import Volume, compose, find_lung, is_in_lung, read_volume
+from lib.evaluation.composed_scans import compose, find_lung, is_in_lung, read_volume, save_volume
 from lib.storage.atomic import write_json
 from lib.training.data_split import held_out
 from lib.training.scans import find_cases
@@ -52,14 +51,8 @@ def run(args: argparse.Namespace) -> int:
         nodules = [read_volume(crop.name, crop.image, crop.mask, spacing=scan.spacing) for crop in part]
         volume, placed = compose(scan, lungs[number % len(scans)], nodules, rng)
         name = f"{scan.name}_{number}"
-        _save(volume, name, args.output)
+        save_volume(volume, name, args.output)
         made[name] = placed
         logger.info("%d of %d: %s with %d nodules", number + 1, len(parts), name, len(placed))
     write_json(args.output / "compose.json", {"seed": args.seed, "nodules": made})
     return 0
-
-
-def _save(volume: Volume, name: str, output: Path) -> None:
-    for folder, values in (("images", volume.hu.round().astype(np.int16)), ("masks", volume.mask.astype(np.uint8))):
-        (output / folder).mkdir(parents=True, exist_ok=True)
-        nib.save(nib.Nifti1Image(values, volume.affine), output / folder / f"{name}.nii.gz")

@@ -16,13 +16,14 @@ from lib.cli.train import begin_long_work
 from lib.errors import UserError
 from lib.evaluation.cases import CaseResult, evaluate_case
 from lib.evaluation.figures import slice_strip
-from lib.evaluation.froc import CONFIDENCES, operating_points
+from lib.evaluation.froc import LIMITS, operating_points
 from lib.evaluation.reader_report import reader_text
 from lib.evaluation.report import render
 from lib.evaluation.summary import summarize
 from lib.evaluation.textures import Texture, read_textures
 from lib.evaluation.truth import read_truth
 from lib.inference import ModelDescription, Predictor
+from lib.inference.candidate_judge import CLASSIFIER_FILE
 from lib.settings import APP_DIR, load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
@@ -67,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--froc",
         action="store_true",
-        help="also report sensitivity and false positives in whole scans at other values of min_confidence",
+        help="also report sensitivity and false positives in whole scans at other values of false_findings_per_scan",
     )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
 
@@ -87,11 +88,11 @@ def run(args: argparse.Namespace) -> int:
         evaluate_clicks(cases, models, textures, args.output, **options)
         return 0
     predictors = {name: Predictor.from_file(path, _model(path, args.crf)) for name, path in models.items()}
-    results, shown = _measure(cases, predictors, not args.no_robustness, CONFIDENCES if args.froc else ())
+    results, shown = _measure(cases, predictors, not args.no_robustness, LIMITS if args.froc else ())
     summaries = {model: summarize(found, textures) for model, found in results.items()}
     if args.froc:
         for model, found in results.items():
-            summaries[model]["froc"] = operating_points([case.by_confidence for case in found])
+            summaries[model]["froc"] = operating_points([case.by_limit for case in found])
     records = {model: [_record(case, textures) for case in found] for model, found in results.items()}
     write_json(
         args.output / "metrics.json",
@@ -160,12 +161,16 @@ def _held_out_cases(cases: list[LabelledImage], models: dict[str, Path]) -> list
 
 
 def _model(weights: Path, crf: bool) -> ModelDescription:
-    """Return the model of info.yaml, with network and preprocessing of the weights' manifest if they have one."""
+    """Return the model of info.yaml, with network and preprocessing of the weights' manifest if they have one.
+
+    The classifier of findings is the one beside the weights, or the shipped one.
+    """
     info = load_info()
     settings = (manifest_of(weights) or {}).get("settings", {})
     info |= {name: settings[name] for name in ("network", "preprocessing") if name in settings}
     info["config"]["infer"]["crf"] = crf
-    return ModelDescription.from_info(info)
+    beside = (weights.parent / CLASSIFIER_FILE).exists()
+    return ModelDescription.from_info(info, weights.parent if beside else _SHIPPED.parent)
 
 
 def _strip(image: Path, mask: Path, found: dict[str, np.ndarray]) -> str:

@@ -25,6 +25,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError, in_one_line
 from lib.exports.label_exports import LabelExports
 from lib.exports.lesion_table import MeasuredLesion, as_csv, as_json, lesion_table
+from lib.inference.findings import Finding, findings_from_json
 from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED, PRETRAINED_FILE
 from lib.settings import APP_DIR, Settings, is_url
@@ -182,10 +183,11 @@ class _Batch:
     def _results(self, series: Series, volume: Path, mask: Path, params: dict[str, Any]) -> dict[str, Any]:
         """Write the requested results of a mask, and return the record."""
         lesions: list[dict[str, Any]] = []
+        findings = findings_from_json(params["findings"])
         makers: dict[str, Callable[[], object]] = {
-            _SEG: lambda: self._write_seg(series, mask, params["model_version"]),
+            _SEG: lambda: self._write_seg(series, mask, params["model_version"], findings),
             _NIFTI: lambda: write_atomically(self._path(series, ".nii.gz"), lambda part: shutil.copyfile(mask, part)),
-            _TABLE: lambda: lesions.extend(self._lesions(mask, volume)),
+            _TABLE: lambda: lesions.extend(self._lesions(mask, volume, findings)),
         }
         made, not_made = [], {}
         try:
@@ -214,14 +216,14 @@ class _Batch:
             "lesions": lesions,
         }
 
-    def _write_seg(self, series: Series, mask: Path, version: str) -> None:
-        seg = self._exports.dicom_seg_of_prediction(series.uid, mask, version)
+    def _write_seg(self, series: Series, mask: Path, version: str, findings: list[Finding]) -> None:
+        seg = self._exports.dicom_seg_of_prediction(series.uid, mask, version, findings)
         write_atomically(self._path(series, ".seg.dcm"), lambda part: seg.save_as(part, write_like_original=False))
 
-    def _lesions(self, mask: Path, volume: Path) -> list[dict[str, Any]]:
+    def _lesions(self, mask: Path, volume: Path, findings: list[Finding]) -> list[dict[str, Any]]:
         voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(mask), sitk.sitkUInt8))
         labels = self._app.settings.info["labels"]
-        return [asdict(lesion) for lesion in lesion_table(voxels, sitk.ReadImage(str(volume)), labels)]
+        return [asdict(lesion) for lesion in lesion_table(voxels, sitk.ReadImage(str(volume)), labels, findings)]
 
     def _record(self, series: Series) -> dict[str, Any] | None:
         try:

@@ -13,6 +13,8 @@ from lib.infers import LungTumorInferTask
 from lib.publishing import ModelStore
 from lib.publishing.hold_out import HoldOut
 from lib.publishing.serving_weights import ServingWeights
+from lib.publishing.shipped_patients import ShippedPatients
+from lib.publishing.version_files import PRETRAINED
 from lib.settings import Settings
 from lib.trainers import LungTumorTrainTask
 from lib.trainers.unfinished_run import UnfinishedRun
@@ -47,8 +49,7 @@ class LungTumor(TaskConfig):
         """
         super().init(name, model_dir, conf, planner)
         self.labels = app.info["labels"]
-        model = ModelDescription.from_info(app.info)
-        self.network = model.network()
+        model = ModelDescription.from_info(app.info, app.model_dir)
         self.predictor = Predictor(model, ServingWeights(store))
         self._info: dict[str, Any] = app.info
         self._store = store
@@ -63,5 +64,9 @@ class LungTumor(TaskConfig):
     def trainer(self) -> TrainTask:
         """Return the train task."""
         rule = self._info["config"]["train"]
-        hold_out = HoldOut(self._workspace / "hold_out.json", rule["val_split"], rule["hold_out_from_patients"])
-        return LungTumorTrainTask(self.model_dir, self.network, self._info, self._store, hold_out, self._unfinished)
+        shipped = ShippedPatients(self._store.weights(PRETRAINED))
+        path = self._workspace / "hold_out.json"
+        hold_out = HoldOut(path, rule["val_split"], rule["hold_out_from_patients"], shipped)
+        return LungTumorTrainTask(
+            self.model_dir, self.predictor.model, self._info, self._store, hold_out, self._unfinished
+        )

@@ -1,4 +1,4 @@
-"""Cache of predicted masks, to measure what users changed in them."""
+"""Cache of predicted masks and their findings, to measure what users changed in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Prediction:
         model_version: Version of the model.
         client_id: Id of the requesting client, if known.
         settings: Settings of the inference.
+        findings: What the answer has under ``findings``: ``voxel`` and ``confidence`` of each.
     """
 
     image_id: str
@@ -41,6 +42,7 @@ class Prediction:
     model_version: str
     client_id: str | None
     settings: dict[str, Any]
+    findings: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,10 @@ class PredictionStore:
 
     def keep(self, prediction: Prediction, mask: sitk.Image) -> None:
         """Store the mask of a prediction; it must be on the grid of its image."""
-        origin = json.dumps(asdict(prediction), sort_keys=True)
         mask = sitk.Cast(mask, sitk.sitkUInt8)
-        mask.SetMetaData(_KEY, origin)
-        mask.SetMetaData(_CHECKSUM, _checksum(sitk.GetArrayViewFromImage(mask)))
-        name = hashlib.sha256(origin.encode()).hexdigest()[:16]
-        path = self._folder / prediction.image_id / f"{name}.nrrd"
+        mask.SetMetaData(_KEY, json.dumps(asdict(prediction), sort_keys=True))
+        mask.SetMetaData(_CHECKSUM, _checksum(sitk.GetArrayViewFromImage(mask), prediction.findings))
+        path = self._folder / prediction.image_id / f"{_name(prediction)}.nrrd"
         write_atomically(path, lambda part: write_image(mask, part, True))
         self._evict()
 
@@ -121,7 +121,7 @@ class PredictionStore:
         prediction, path = next((one for one in found if one[0].client_id == client_id), found[0])
         image = sitk.ReadImage(str(path))
         mask = sitk.GetArrayFromImage(image)
-        if not image.HasMetaDataKey(_CHECKSUM) or image.GetMetaData(_CHECKSUM) != _checksum(mask):
+        if not image.HasMetaDataKey(_CHECKSUM) or image.GetMetaData(_CHECKSUM) != _checksum(mask, prediction.findings):
             raise ValueError(f"{path} does not match its checksum")
         return prediction, mask
 
@@ -144,8 +144,16 @@ class PredictionStore:
             path.unlink(missing_ok=True)
 
 
-def _checksum(mask: np.ndarray) -> str:
-    return hashlib.sha256(mask.tobytes()).hexdigest()
+def _name(prediction: Prediction) -> str:
+    """Return the name of the file, which is that of the prediction that it replaces."""
+    origin = {name: value for name, value in asdict(prediction).items() if name != "findings"}
+    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _checksum(mask: np.ndarray, findings: list[dict[str, Any]]) -> str:
+    """Return the checksum of a mask and its findings; without findings, that of earlier versions."""
+    noted = json.dumps(findings, sort_keys=True).encode() if findings else b""
+    return hashlib.sha256(mask.tobytes() + noted).hexdigest()
 
 
 def _time(path: Path) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -188,12 +188,19 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         return image_id
 
     def keep_prediction(
-        self, image_id: str, mask: Path, *, model_version: str, client_id: str | None, settings: dict[str, Any]
+        self,
+        image_id: str,
+        mask: Path,
+        *,
+        model_version: str,
+        client_id: str | None,
+        settings: dict[str, Any],
+        findings: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """Store a predicted mask, to determine later what a user changed in it; a failure is only logged."""
+        """Store a predicted mask and its findings, to determine later what a user changed; a failure is only logged."""
         try:
             prediction = Prediction(
-                image_id, grid_of(Path(self.get_image_uri(image_id))), model_version, client_id, settings
+                image_id, grid_of(Path(self.get_image_uri(image_id))), model_version, client_id, settings, [*findings]
             )
             self.predictions.keep(prediction, sitk.ReadImage(str(mask)))
         except Exception as error:  # a full disk or an unreachable PACS must not fail the request for the mask

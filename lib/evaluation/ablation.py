@@ -34,7 +34,7 @@ class Variant:
     trained_as: str | None = None
 
     def info(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """Return info.yaml with the changes, without mirrored views and the limits tuned for the shipped weights.
+        """Return info.yaml with the changes, without mirrored views.
 
         Args:
             base: Content of info.yaml.
@@ -46,14 +46,13 @@ class Variant:
             "train": info["config"]["train"],
             "infer": info["config"]["infer"],
         }
-        sections["infer"] |= _NO_LIMITS
+        sections["infer"] |= _ONE_VIEW
         for section, values in self.changes.items():
             sections[section] |= values
         return info
 
 
-# The confidence of a network depends on its loss and training, so limits tuned for one variant would bias the others.
-_NO_LIMITS = {"min_confidence": 0.0, "max_elongation": 0.0, "views": 1}
+_ONE_VIEW = {"views": 1}
 _DICE_ONLY = {"loss_lambda": 1.0}
 _NO_CRF = {"crf": False}
 

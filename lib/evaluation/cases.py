@@ -25,7 +25,7 @@ class CaseResult:
         lesions: Lesions of the ground truth, with how well they were found.
         false_positives: Number of predicted components that touch no lesion.
         changed_dice: Dice by name of the change of intensity; empty if not measured.
-        by_confidence: Lesions and false positives by ``min_confidence``; empty if not measured.
+        by_limit: Lesions and false positives by ``false_findings_per_scan``; empty if not measured.
         readers: Agreement with the readers; None if the image has a single one, or if they agree on no voxel.
     """
 
@@ -35,7 +35,7 @@ class CaseResult:
     lesions: list[MatchedLesion]
     false_positives: int
     changed_dice: dict[str, float]
-    by_confidence: dict[float, LesionMatches] = field(default_factory=dict)
+    by_limit: dict[float, LesionMatches] = field(default_factory=dict)
     readers: ReaderAgreement | None = None
 
     @property
@@ -51,7 +51,7 @@ def evaluate_case(
     patient: str,
     predictor: Predictor,
     robustness: bool,
-    confidences: Sequence[float] = (),
+    limits: Sequence[float] = (),
 ) -> tuple[CaseResult, np.ndarray]:
     """Evaluate one image; return the result and the predicted mask (X, Y, Z).
 
@@ -63,13 +63,14 @@ def evaluate_case(
         patient: Patient of the image.
         predictor: The model.
         robustness: Also predict under each change of intensity.
-        confidences: Also evaluate with each of these as ``min_confidence``.
+        limits: Also evaluate with each of these as ``false_findings_per_scan``.
     """
     truth = read_truth(image, mask)
     options = predictor.model.options
-    variants = [options.model_copy(update={"min_confidence": confidence}) for confidence in confidences]
-    found, *others = predictor.predict_variants(image, [options, *variants])
-    lesions, false_positives = match_lesions(found, truth.mask, truth.voxel_mm3, truth.marked)
+    variants = [options.model_copy(update={"false_findings_per_scan": limit}) for limit in limits]
+    prediction, *others = predictor.predict_variants(image, [options, *variants])
+    found = prediction.mask
+    lesions, false_positives = match_lesions(found, truth.mask, truth.voxel_mm3, truth.marked, prediction.findings)
     changes = intensity_changes(predictor.model.hu_std) if robustness else {}
     result = CaseResult(
         name=name,
@@ -78,12 +79,12 @@ def evaluate_case(
         lesions=lesions,
         false_positives=false_positives,
         changed_dice={
-            change: VoxelCounts.of(predictor.predict_variants(image, [options], function)[0], truth.mask).dice
+            change: VoxelCounts.of(predictor.predict_variants(image, [options], function)[0].mask, truth.mask).dice
             for change, function in changes.items()
         },
-        by_confidence={
-            confidence: match_lesions(other, truth.mask, truth.voxel_mm3, truth.marked)
-            for confidence, other in zip(confidences, others, strict=True)
+        by_limit={
+            limit: match_lesions(other.mask, truth.mask, truth.voxel_mm3, truth.marked)
+            for limit, other in zip(limits, others, strict=True)
         },
         readers=agreement_with_readers(found, truth.readers, truth.voxel_mm3),
     )

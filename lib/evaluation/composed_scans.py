@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd, Spacingd
@@ -42,26 +43,27 @@ class Volume:
     spacing: tuple[float, float, float]
 
 
-def read_volume(name: str, image: Path, mask: Path, spacing: Sequence[float] | None = None) -> Volume:
+def read_volume(name: str, image: Path, mask: Path | None, spacing: Sequence[float] | None = None) -> Volume:
     """Read an image and its mask, reoriented to L, P, S.
 
     Args:
         name: Name of the case.
         image: Volume in HU.
-        mask: Volume on the same grid.
+        mask: Volume on the same grid, or None without lesions.
         spacing: Voxel spacing in mm to resample both to by linear interpolation; None keeps the grid.
     """
-    keys = ("image", "mask")
+    files = {"image": image, "mask": mask} if mask else {"image": image}
+    keys = tuple(files)
     steps = [LoadImaged(keys=keys), EnsureChannelFirstd(keys=keys), Orientationd(keys=keys, axcodes="LPS", labels=None)]
     if spacing is not None:
         steps.append(Spacingd(keys=keys, pixdim=spacing, mode="bilinear", padding_mode="border"))
-    data = Compose(steps)({"image": image, "mask": mask})
+    data = Compose(steps)(files)
     hu: MetaTensor = data["image"]
     x_mm, y_mm, z_mm = (float(length) for length in hu.pixdim)
     return Volume(
         name,
         hu[0].numpy().astype(np.float32),
-        data["mask"][0].numpy() >= 0.5,
+        data["mask"][0].numpy() >= 0.5 if mask else np.zeros(hu.shape[1:], bool),
         np.asarray(hu.affine, float),
         (x_mm, y_mm, z_mm),
     )
@@ -111,6 +113,23 @@ def find_lung(scan: Volume) -> np.ndarray:
     """Return the air in the lungs including vessels as a mask, bool, (X, Y, Z)."""
     air = inner_air(scan.hu < AIR_HU, float(np.prod(scan.spacing)) / 1000)
     return ~_grown(~_grown(air, scan.spacing, _CLOSING_MM), scan.spacing, _CLOSING_MM)
+
+
+def save_volume(volume: Volume, name: str, output: Path, extension: str = ".nii.gz") -> tuple[Path, Path]:
+    """Write a volume to ``images/`` and its mask to ``masks/``, and return both paths.
+
+    Args:
+        volume: The volume.
+        name: Name of the files without extension.
+        output: Parent of the two folders.
+        extension: ``.nii.gz`` or, faster and larger, ``.nii``.
+    """
+    paths = []
+    for folder, values in (("images", volume.hu.round().astype(np.int16)), ("masks", volume.mask.astype(np.uint8))):
+        (output / folder).mkdir(parents=True, exist_ok=True)
+        paths.append(output / folder / f"{name}{extension}")
+        nib.save(nib.Nifti1Image(values, volume.affine), paths[-1])
+    return paths[0], paths[1]
 
 
 def _grown(mask: np.ndarray, spacing: Sequence[float], reach_mm: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""FROC: lesions found against false positives per scan, over the confidence threshold."""
+"""FROC: lesions found against false positives per scan, over the accepted false findings per scan."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -8,7 +8,7 @@ import numpy as np
 
 from lib.evaluation.metrics import MatchedLesion
 
-CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.998)
+LIMITS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # false findings per scan, as in the LUNA16 challenge
 _WIDTH, _HEIGHT, _MARGIN = 640, 320, 48
 _COLOURS = ("#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8", "#9aa7b4")
 
@@ -16,25 +16,25 @@ LesionMatches = tuple[list[MatchedLesion], int]  # lesions of the ground truth, 
 
 
 def operating_points(cases: Sequence[Mapping[float, LesionMatches]]) -> list[dict[str, Any]]:
-    """Return the operating point of each confidence threshold.
+    """Return the operating point of each limit.
 
     Args:
-        cases: For each image, its findings by ``min_confidence``.
+        cases: For each image, its findings by ``false_findings_per_scan``.
 
     Returns:
-        For each threshold ``min_confidence``, ``lesion_recall``, ``small_tumor_recall`` and ``lesion_dice`` (None
+        For each limit ``false_findings_per_scan``, ``lesion_recall``, ``small_tumor_recall`` and ``lesion_dice`` (None
         without such lesions), and ``false_positives_per_scan``.
     """
     points = []
-    for confidence in cases[0] if cases else ():
-        lesions = [lesion for case in cases for lesion in case[confidence][0]]
+    for limit in cases[0] if cases else ():
+        lesions = [lesion for case in cases for lesion in case[limit][0]]
         points.append(
             {
-                "min_confidence": confidence,
+                "false_findings_per_scan": limit,
                 "lesion_recall": _mean([lesion.hit for lesion in lesions]),
                 "small_tumor_recall": _mean([lesion.hit for lesion in lesions if lesion.small]),
                 "lesion_dice": _mean([lesion.dice for lesion in lesions]),
-                "false_positives_per_scan": _mean([case[confidence][1] for case in cases]),
+                "false_positives_per_scan": _mean([case[limit][1] for case in cases]),
             }
         )
     return points
@@ -79,7 +79,7 @@ def froc_curve(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             x, y = place(point).split(",")
             parts.append(
                 f'<circle cx="{x}" cy="{y}" r="3.5" fill="{colour}">'
-                f"<title>{model}, min_confidence {point['min_confidence']}</title></circle>"
+                f"<title>{model}, limit {point['false_findings_per_scan']}</title></circle>"
             )
         parts.append(f'<text x="{_MARGIN + 130 * number}" y="16" fill="{colour}">{model}</text>')
     parts.append(

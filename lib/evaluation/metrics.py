@@ -1,11 +1,13 @@
 """Metrics of one image: the confusion matrix of its voxels, and lesions found, missed and false positive."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 from lib.geometry.connected_components import connected_components
+from lib.inference.findings import Finding, finding_at_each_component
 
 HIT_IOU = 0.3
 SMALL_MM = 10.0
@@ -69,11 +71,14 @@ class MatchedLesion:
         diameter_mm: Diameter of a sphere of the same volume.
         best_iou: IoU with that component; 0 if none touches the lesion.
         dice: Dice with that component; 0 if none touches the lesion.
+        confidence: Confidence of the model in that component, 0 to 1; None if none touches the lesion or it was not
+            judged.
     """
 
     diameter_mm: float
     best_iou: float
     dice: float
+    confidence: float | None = None
 
     @property
     def hit(self) -> bool:
@@ -87,7 +92,11 @@ class MatchedLesion:
 
 
 def match_lesions(
-    found: np.ndarray, truth: np.ndarray, voxel_mm3: float, marked: np.ndarray | None = None
+    found: np.ndarray,
+    truth: np.ndarray,
+    voxel_mm3: float,
+    marked: np.ndarray | None = None,
+    findings: Iterable[Finding] = (),
 ) -> tuple[list[MatchedLesion], int]:
     """Match the lesions of the ground truth with predicted components.
 
@@ -99,6 +108,7 @@ def match_lesions(
         voxel_mm3: Volume of a voxel in mm³.
         marked: What any reader marked, same shape (default: the ground truth). Pieces of the consensus within one
             component of it are one lesion, and not several tiny ones.
+        findings: Findings of the predicted mask, for their confidence.
 
     Returns:
         The lesions, and the number of predicted components that touch none (false positives).
@@ -106,6 +116,7 @@ def match_lesions(
     components, count = connected_components(found)
     targets, _ = connected_components(truth if marked is None else marked)
     targets = targets * (truth > 0)
+    judged = finding_at_each_component(components, findings)
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     touching: set[int] = set()
     lesions = []
@@ -119,8 +130,10 @@ def match_lesions(
         candidates = np.flatnonzero(overlaps)
         touching.update(candidates.tolist())
         ious = [overlaps[label] / (size + sizes[label] - overlaps[label]) for label in candidates]
-        best = max(ious, default=0.0)
-        lesions.append(MatchedLesion(sphere_diameter(size * voxel_mm3), float(best), float(2 * best / (1 + best))))
+        best, number = max(zip(ious, candidates.tolist(), strict=True), default=(0.0, 0))
+        confidence = judged[number].confidence if number in judged else None
+        dice = float(2 * best / (1 + best))
+        lesions.append(MatchedLesion(sphere_diameter(size * voxel_mm3), float(best), dice, confidence))
     return lesions, count - len(touching)
 
 

@@ -111,19 +111,19 @@ def _froc(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         return ""
     measures = ("lesion_recall", "small_tumor_recall", "lesion_dice", "false_positives_per_scan")
     rows = [
-        (f"{model}, {point['min_confidence']}", *(number(point[measure]) for measure in measures))
+        (f"{model}, {point['false_findings_per_scan']}", *(number(point[measure]) for measure in measures))
         for model, points in models.items()
         for point in points
     ]
     head = (
-        "Model, min_confidence",
+        "Model, false_findings_per_scan",
         "lesions found",
         "under 10 mm",
         "mean lesion Dice",
         "false positives per scan",
     )
     return (
-        f"<figure>{froc_curve(models)}<figcaption>FROC: one point per confidence threshold (min_confidence), "
+        f"<figure>{froc_curve(models)}<figcaption>FROC: one point per limit (false_findings_per_scan), "
         "for whole scans only, since crops have no such threshold.</figcaption></figure>"
         + html_table("Results at other confidence thresholds", head, rows)
     )

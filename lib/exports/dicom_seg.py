@@ -14,9 +14,11 @@ from pydicom.sr.coding import Code
 from pydicom.valuerep import DA, TM
 
 from lib.errors import UserError
+from lib.exports.confidence import describe_lesion, describe_segment
 from lib.exports.lesion_table import MeasuredLesion
 from lib.exports.provenance import RESEARCH_USE, Provenance
 from lib.exports.source_images import SourceImages
+from lib.inference.findings import Finding
 
 # highdicom logs each module that it copies.
 logging.getLogger("highdicom").setLevel(logging.WARNING)
@@ -31,9 +33,17 @@ _MAX_NAME_LENGTH = 64  # characters of a component of a person's name (PS3.5 6.2
 
 
 def segmentation(
-    mask: np.ndarray, sources: SourceImages, provenance: Provenance, info: Mapping[str, Any]
+    mask: np.ndarray,
+    sources: SourceImages,
+    provenance: Provenance,
+    info: Mapping[str, Any],
+    findings: Sequence[Finding] = (),
 ) -> hd.seg.Segmentation:
     """Make the Segmentation of a mask: one binary segment per label, without empty frames.
+
+    The confidence of the model in each lesion is in the Segment Description, which is free text (PS3.3 C.8.20.4): a
+    Segmentation has no coded place for it. The values of a FRACTIONAL one are of voxels, and the parameters of the
+    algorithm are its inputs.
 
     An empty mask keeps all its frames: the standard allows no object without frames, and "nothing found" is a result.
 
@@ -42,6 +52,7 @@ def segmentation(
         sources: The images of the series.
         provenance: Origin of the mask. The output is deterministic: equal provenance gives identical instances.
         info: ``info.yaml``: labels, their codes under ``segments``, name and version of this app.
+        findings: Of the model, for the confidence of the lesions that contain one.
 
     Raises:
         UserError: The mask does not fit the series, or the series lacks a required attribute.
@@ -53,7 +64,10 @@ def segmentation(
         _description(number, name, name, provenance.uid(f"tracking {name}"), provenance, info)
         for number, name in enumerate(names, 1)
     ]
-    return _segmentation(segment_numbers[mask], descriptions, sources, provenance, info)
+    segments = segment_numbers[mask]
+    for number, description in enumerate(descriptions, 1):
+        _describe(description, describe_segment(segments == number, findings))
+    return _segmentation(segments, descriptions, sources, provenance, info)
 
 
 def lesion_segmentation(
@@ -67,7 +81,8 @@ def lesion_segmentation(
 
     Args:
         places: (slice, row, column): position of the lesion in ``lesions``, counted from 1; 0 is background.
-        lesions: At least one; each segment has the tracking identifier and UID of its lesion.
+        lesions: At least one; each segment has the tracking identifier and UID of its lesion, and its confidence as in
+            :func:`segmentation`.
         sources: The images of the series.
         provenance: Origin of the mask. The output is deterministic: equal provenance gives identical instances.
         info: ``info.yaml``: the codes of the labels under ``segments``, name and version of this app.
@@ -86,6 +101,8 @@ def lesion_segmentation(
         _description(number, lesion.label, *provenance.tracking(lesion.label, lesion.number), provenance, info)
         for number, lesion in enumerate(lesions, 1)
     ]
+    for lesion, description in zip(lesions, descriptions, strict=True):
+        _describe(description, describe_lesion(lesion.confidence))
     return _segmentation(places.astype(np.uint16), descriptions, sources, provenance, info, of_lesions=True)
 
 
@@ -153,6 +170,11 @@ def _description(
         tracking_id=tracking_id,
         anatomic_regions=[Code(*codes["region"])],
     )
+
+
+def _describe(segment: hd.seg.SegmentDescription, text: str | None) -> None:
+    if text is not None:
+        segment.SegmentDescription = text  # highdicom has no argument for this attribute
 
 
 def _make_deterministic(seg: hd.seg.Segmentation, provenance: Provenance) -> None:

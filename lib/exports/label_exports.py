@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from lib.exports.measurement_report import measurement_report
 from lib.exports.provenance import Provenance, algorithm_type
 from lib.exports.rtstruct import structure_set
 from lib.exports.source_images import SourceImages
+from lib.inference.findings import Finding, findings_from_json
 
 
 class LabelExports:
@@ -43,7 +44,7 @@ class LabelExports:
         Raises:
             UserError: The image is gone, has changed, or is not a DICOM series.
         """
-        return self._seg(record.image_id, self._mask(record), Provenance.of_label(record))
+        return self._seg(record.image_id, self._mask(record), Provenance.of_label(record), _findings(record))
 
     def rtstruct(self, record: LabelRecord) -> FileDataset:
         """Return the RT Structure Set of a label; the same instance on every call.
@@ -84,18 +85,28 @@ class LabelExports:
         seg = lesion_segmentation(places, lesions, sources, provenance, self._info) if lesions else None
         return measurement_report(lesions, seg, sources, provenance, self._info), seg
 
-    def dicom_seg_of_prediction(self, image_id: str, mask: Path, model_version: str) -> hd.seg.Segmentation:
+    def dicom_seg_of_prediction(
+        self, image_id: str, mask: Path, model_version: str, findings: Sequence[Finding]
+    ) -> hd.seg.Segmentation:
         """Return the DICOM Segmentation of a mask that the model has just predicted for an image.
+
+        Args:
+            image_id: SeriesInstanceUID.
+            mask: File of the mask.
+            model_version: Version of the model.
+            findings: Findings of the mask.
 
         Raises:
             UserError: The image is not a DICOM series.
         """
         voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(mask), sitk.sitkUInt8))
         content = hashlib.sha256(voxels.tobytes()).hexdigest()
-        return self._seg(image_id, voxels, Provenance.of_prediction(image_id, content, model_version))
+        return self._seg(image_id, voxels, Provenance.of_prediction(image_id, content, model_version), findings)
 
-    def _seg(self, image_id: str, mask: np.ndarray, provenance: Provenance) -> hd.seg.Segmentation:
-        return segmentation(mask, self._sources(image_id), provenance, self._info)
+    def _seg(
+        self, image_id: str, mask: np.ndarray, provenance: Provenance, findings: Sequence[Finding]
+    ) -> hd.seg.Segmentation:
+        return segmentation(mask, self._sources(image_id), provenance, self._info, findings)
 
     def _sources(self, image_id: str) -> SourceImages:
         series = self._datastore.series(image_id)
@@ -109,7 +120,7 @@ class LabelExports:
         mask = self._mask(record)
         if mask.shape != volume.GetSize()[::-1]:
             raise UserError(f"Image {record.image_id} has changed since it was labelled.", HTTPStatus.CONFLICT)
-        return measured_lesions(mask, volume, self._info["labels"])
+        return measured_lesions(mask, volume, self._info["labels"], _findings(record))
 
     def _mask(self, record: LabelRecord) -> np.ndarray:
         """Return the voxels (slice, row, column) of a label.
@@ -118,3 +129,8 @@ class LabelExports:
             DamagedFileError: The stored file does not match its checksum.
         """
         return read_voxels(self._datastore.labels.content(record))
+
+
+def _findings(record: LabelRecord) -> list[Finding]:
+    """Return the findings of the model that the label still has."""
+    return findings_from_json(record.info.get("findings"))

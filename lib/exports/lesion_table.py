@@ -1,4 +1,4 @@
-"""Table of the lesions of a mask: size, density and position of each."""
+"""Table of the lesions of a mask: size, density, position and confidence of each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.spatial import ConvexHull, distance
 
 from lib.geometry.connected_components import connected_components
 from lib.geometry.voxel_grid import VoxelGrid
+from lib.inference.findings import Finding, finding_at_each_component
 from lib.transforms.lungs import find_lungs
 
 DEFINITIONS = {
@@ -26,6 +27,8 @@ DEFINITIONS = {
     "x_mm, y_mm, z_mm": "centre of mass, DICOM patient coordinates: to the patient's left, back and head",
     "side": "of the patient, by the middle of the body around the lungs, over 10 mm from it; else midline. Empty where "
     "no lungs are seen.",
+    "confidence": "of the model that what it marked there is a lesion, from 0 to 1; it says nothing about malignancy. "
+    "Empty for a lesion that the model did not mark.",
 }
 _MIDLINE_MM = 10.0
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # prefixes that make spreadsheet programs evaluate a cell
@@ -47,6 +50,7 @@ class MeasuredLesion:
     y_mm: float
     z_mm: float
     side: str
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,19 +78,22 @@ class _Axes:
         )
 
 
-def lesion_table(mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int]) -> list[MeasuredLesion]:
+def lesion_table(
+    mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int], findings: Sequence[Finding] = ()
+) -> list[MeasuredLesion]:
     """Measure every lesion of a mask.
 
     Args:
         mask: (slice, row, column), voxel for voxel that of ``volume``.
         volume: HU, with its geometry in patient coordinates.
         labels: Label values by name.
+        findings: Of the model, for the confidence of the lesions that contain one.
     """
-    return measured_lesions(mask, volume, labels)[0]
+    return measured_lesions(mask, volume, labels, findings)[0]
 
 
 def measured_lesions(
-    mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int]
+    mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int], findings: Sequence[Finding] = ()
 ) -> tuple[list[MeasuredLesion], np.ndarray]:
     """Measure every lesion of a mask, and map the voxels to lesions.
 
@@ -94,6 +101,7 @@ def measured_lesions(
         mask: (slice, row, column), voxel for voxel that of ``volume``.
         volume: HU, with its geometry in patient coordinates.
         labels: Label values by name.
+        findings: Of the model, for the confidence of the lesions that contain one.
 
     Returns:
         The lesions, and uint32 voxels like ``mask``: 1 in the first of them, 2 in the second …, 0 elsewhere.
@@ -114,6 +122,9 @@ def measured_lesions(
         for number, (row, box, inside) in enumerate(found, 1):
             lesions.append(MeasuredLesion(number=number, **row))
             places[box][inside] = len(lesions)
+    for place, finding in finding_at_each_component(places.transpose(), findings).items():
+        if finding.confidence is not None:
+            lesions[place - 1] = replace(lesions[place - 1], confidence=round(finding.confidence, 4))
     return lesions, places
 
 

@@ -13,12 +13,17 @@ from pydicom.uid import generate_uid
 from pydicom.valuerep import DA, TM
 
 from lib.errors import UserError
+from lib.exports.confidence import as_percent
 from lib.exports.dicom_seg import algorithm_name, person_name
 from lib.exports.lesion_table import MeasuredLesion
 from lib.exports.provenance import RESEARCH_USE, Provenance
 from lib.exports.source_images import SourceImages
 
 _FIRST_SERIES_NUMBER = 10500
+_CERTAINTY = (
+    "Certainty of Finding is the confidence of the model that what it marked is a lesion; it says nothing about "
+    "malignancy. "
+)
 codes: Any = codedict.codes  # resolves names at run time: pydicom's annotations do not cover all its results
 _SIDES = {"left": codes.SCT.Left, "right": codes.SCT.Right}  # PS3.16 CID 244, which has no code for the midline
 
@@ -109,7 +114,7 @@ def _group(
     provenance: Provenance,
     info: Mapping[str, Any],
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
-    """Return the measurements of a lesion, with the names and units of PS3.16 CID 7469, 7470 and 7472."""
+    """Return the measurement group of a lesion."""
     term = info["segments"][lesion.label]
     identifier, uid = provenance.tracking(lesion.label, lesion.number)
     algorithm = None
@@ -131,25 +136,37 @@ def _group(
         finding_type=Code(*term["type"]),
         finding_sites=[sr.FindingSite(Code(*term["region"]), laterality=_SIDES.get(lesion.side))],
         algorithm_id=algorithm,
-        measurements=[
-            sr.Measurement(codes.SCT.Volume, lesion.volume_mm3, codes.UCUM.CubicMillimeter),
-            sr.Measurement(codes.SCT.LongAxis, lesion.longest_diameter_mm, codes.UCUM.Millimeter),
-            sr.Measurement(codes.SCT.PerpendicularAxis, lesion.perpendicular_diameter_mm, codes.UCUM.Millimeter),
-            sr.Measurement(
-                codes.DCM.AttenuationCoefficient,
-                lesion.mean_hu,
-                codes.UCUM.HounsfieldUnit,
-                derivation=codes.SCT.Mean,
-            ),
-        ],
+        measurements=_measurements(lesion),
     )
+
+
+def _measurements(lesion: MeasuredLesion) -> list[sr.Measurement]:
+    """Return the measurements of a lesion, with the names and units of PS3.16 CID 7469, 7470 and 7472.
+
+    The confidence is (111012, DCM, "Certainty of Finding") in percent: "the likelihood that the finding detected is in
+    fact the type of finding identified" (PS3.16 Annex D), not (111047, DCM, "Probability of cancer"). The context
+    groups of measurements have no such concept; as baselines they allow others.
+    """
+    measurements = [
+        sr.Measurement(codes.SCT.Volume, lesion.volume_mm3, codes.UCUM.CubicMillimeter),
+        sr.Measurement(codes.SCT.LongAxis, lesion.longest_diameter_mm, codes.UCUM.Millimeter),
+        sr.Measurement(codes.SCT.PerpendicularAxis, lesion.perpendicular_diameter_mm, codes.UCUM.Millimeter),
+        sr.Measurement(
+            codes.DCM.AttenuationCoefficient, lesion.mean_hu, codes.UCUM.HounsfieldUnit, derivation=codes.SCT.Mean
+        ),
+    ]
+    if lesion.confidence is not None:
+        certainty = as_percent(lesion.confidence)
+        measurements.append(sr.Measurement(codes.DCM.CertaintyOfFinding, certainty, codes.UCUM.Percent))
+    return measurements
 
 
 def _comment(lesions: Sequence[MeasuredLesion]) -> sr.TextContentItem:
     """Return a comment on the whole report; TID 1500 is extensible, and its own rows have no free text."""
     found = f"{len(lesions)} lesion(s)" if lesions else "No lesion is marked"
+    judged = any(lesion.confidence is not None for lesion in lesions)
     return sr.TextContentItem(
         name=codes.DCM.Comment,
-        value=f"{found}. {RESEARCH_USE.capitalize()}, not for diagnosis.",
+        value=f"{found}. {_CERTAINTY * judged}{RESEARCH_USE.capitalize()}, not for diagnosis.",
         relationship_type=sr.RelationshipTypeValues.CONTAINS,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import nibabel
@@ -115,6 +115,16 @@ class AxialSlices:
                 regular = self._from_axial(axial(0, self.shape[2]))[..., slice(*wanted)]
             restored = self.grid.restore(regular, start, stop, (width, height))
             yield (slice(None), slice(None), slice(start, stop)), restored
+
+    def stored_index(self, index: Sequence[float]) -> tuple[int, int, int]:
+        """Return the stored voxel nearest to an index (column, row, slice) of the axial slices."""
+        regular = np.zeros(3)
+        for axis, axial_axis in enumerate(self._orientation[:, 0].astype(int)):
+            place = index[axial_axis]
+            regular[axis] = self._regular_shape[axis] - 1 - place if axis in self._flipped else place
+        stored = regular if self.grid is None else self.grid.stored_index(regular)
+        x, y, z = (int(np.clip(round(place), 0, n - 1)) for place, n in zip(stored, self.stored_shape, strict=True))
+        return x, y, z
 
     @property
     def _regular_shape(self) -> tuple[int, ...]:

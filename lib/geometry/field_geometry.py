@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -96,6 +96,14 @@ class FieldGeometry:
             return slices
 
         return self.slices.stored_blocks(axial, length)
+
+    def stored_index(self, index: Sequence[float]) -> tuple[int, int, int]:
+        """Return the voxel of the file nearest to an index (x, y, slice) of the network's grid."""
+        x, y = (
+            start + (place + 0.5) * side / size - 0.5
+            for start, place, side, size in zip(self.starts, index, self._sides, self.size, strict=False)
+        )
+        return self.slices.stored_index((x, y, index[2]))
 
     @property
     def _sides(self) -> tuple[int, int]:

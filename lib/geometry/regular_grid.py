@@ -123,6 +123,11 @@ class RegularGrid:
             slices[..., index - start] = _shifted(plane, np.array(self.shifts[index]) - self.start, shape, 0.0, 1)
         return slices
 
+    def stored_index(self, index: np.ndarray) -> np.ndarray:
+        """Return the index of a place on the grid in the stored slices: column and row, and the nearest slice."""
+        place = int(np.argmin(np.abs(np.array(self.distances) - index[2] * self.step)))
+        return np.array([*(index[:2] + self.start - self.shifts[place]), place])
+
     def _below(self, distance: float) -> int:
         """Return the index of the last slice of the grid at or below a distance; never that of the last slice."""
         return min(int(distance / self.step), self.depth - 2)

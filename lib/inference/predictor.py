@@ -12,6 +12,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
+from lib.inference.findings import Finding, stored_findings
 from lib.inference.finite import check_finite
 from lib.inference.model_description import ModelDescription
 from lib.inference.network_loader import LoadedNetwork, NetworkLoader
@@ -22,6 +23,19 @@ from lib.transforms import image_transforms, mask_transforms
 from lib.transforms.adjacent_slices import in_slices
 
 Change = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Result for a volume, on its own grid.
+
+    Attributes:
+        mask: uint8, shape (X, Y, Z) as in the file.
+        findings: Its findings.
+    """
+
+    mask: np.ndarray
+    findings: Sequence[Finding]
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,9 @@ class Predictor:
 
     def mask_transforms(self, options: InferenceOptions) -> list[Callable]:
         """Return the transforms from logits to the mask; see `lib.transforms.mask_transforms`."""
-        return mask_transforms(options.model_dump())
+        judge = self.model.judge
+        limit = judge.min_confidence(options.false_findings_per_scan) if judge else 0.0
+        return mask_transforms(options.model_dump(), judge=judge, min_confidence=limit)
 
     def read(self, files: Mapping[str, Path], options: InferenceOptions | None = None) -> dict[str, Any]:
         """Return the network's input for an image, and masks in the same geometry.
@@ -150,17 +166,17 @@ class Predictor:
         Raises:
             UserError: See `run`.
         """
-        (mask,) = self.predict_variants(image, [options or self.model.options])
-        return mask
+        (prediction,) = self.predict_variants(image, [options or self.model.options])
+        return prediction.mask
 
     def predict_variants(
         self, image: Path, variants: Sequence[InferenceOptions], change: Change | None = None
-    ) -> list[np.ndarray]:
-        """Return the mask for each of several options from one run of the network; see `predict`.
+    ) -> list[Prediction]:
+        """Return mask and findings for each of several options from one run of the network; see `predict`.
 
         Args:
             image: .nrrd, .nii or .nii.gz, in HU.
-            variants: Options that differ only in postprocessing, such as ``min_confidence``.
+            variants: Options that differ only in postprocessing, such as ``false_findings_per_scan``.
             change: Applied to the network's input, (C, 256, 256, D), normalised; for robustness tests.
         """
         stacked = change is not None  # a change is applied to all channels of the whole volume
@@ -168,4 +184,9 @@ class Predictor:
         volume = data["image"].as_tensor()
         output = self.run(data, variants[0], volume=change(volume) if change else volume, stacked=stacked)
         data["pred"] = output.logits
-        return [np.asarray(Compose(self.mask_transforms(options))(dict(data))["pred"]) for options in variants]
+        return [_prediction(Compose(self.mask_transforms(options))(dict(data))) for options in variants]
+
+
+def _prediction(data: Mapping[str, Any]) -> Prediction:
+    mask = np.asarray(data["pred"])
+    return Prediction(mask, stored_findings(data, mask))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, SqueezeDimd
 from monailabel.interfaces.tasks.infer_v2 import InferType
@@ -16,6 +15,7 @@ from monailabel.tasks.infer.basic_infer import BasicInferTask
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import Predictor
+from lib.inference.findings import findings_to_json, stored_findings
 from lib.infers.result_file import check_extension, write_result
 from lib.settings import InferenceOptions, check_request
 from lib.transforms.voxel_order import contiguous
@@ -78,7 +78,6 @@ class LungTumorInferTask(BasicInferTask):
         output = self._predictor.run(data, _options(data), device=device)
         data["model_version"] = output.weights.version
         data[self.output_label_key] = output.logits
-        data[self.input_key] = _without_voxels(data[self.input_key])
         if output.attention is not None:
             data[ATTENTION] = MetaTensor(output.attention)
         return data
@@ -93,27 +92,30 @@ class LungTumorInferTask(BasicInferTask):
         return transforms
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: object = None) -> tuple[str, dict]:
-        """Write the mask, or the attention map if requested.
+        """Write the mask, or the attention map if requested, and return its path and the parameters of the answer.
 
         The geometry is copied from the image file, not computed from the transforms.
+
+        Args:
+            data: Output of the transforms.
+            extension: Not used; the request has ``result_extension``.
+            dtype: Not used.
         """
         mask = np.asarray(data[self.output_label_key], np.uint8)
         result = np.asarray(data[ATTENTION], np.float32) if data["attention"] else mask
         image = VoxelGrid.from_file(Path(data["image_path"])).image(contiguous(result.transpose()))
         file = write_result(image, data, self._results)
-        warnings = [] if data["lungs_found"] else [_NO_LUNGS]
-        return str(file), {"voxels": int(mask.sum()), "model_version": data["model_version"], "warnings": warnings}
+        return str(file), {
+            "voxels": int(mask.sum()),
+            "model_version": data["model_version"],
+            "findings": findings_to_json(stored_findings(data, mask)),
+            "warnings": [] if data["lungs_found"] else [_NO_LUNGS],
+        }
 
 
 def _options(data: dict[str, Any]) -> InferenceOptions:
     """Return the inference options of a validated request."""
     return InferenceOptions.model_construct(**{name: data[name] for name in InferenceOptions.model_fields})
-
-
-def _without_voxels(image: MetaTensor) -> MetaTensor:
-    """Return a MetaTensor with geometry and trace of transforms only, so that the memory of the voxels is freed."""
-    empty = torch.zeros(1, dtype=image.dtype).expand(image.shape)
-    return MetaTensor(empty, meta=dict(image.meta), applied_operations=image.applied_operations)
 
 
 def _check(request: dict[str, Any], devices: Sequence[str]) -> None:

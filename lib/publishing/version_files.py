@@ -11,6 +11,7 @@ from typing import Any
 
 from lib.errors import in_one_line
 from lib.publishing import manifest
+from lib.publishing.shipped_patients import ShippedPatients
 from lib.storage.atomic import sync_folder, write_atomically, write_json
 from lib.storage.integrity import Damage, sha256_of
 from lib.storage.state_file import UNREADABLE
@@ -103,7 +104,8 @@ class VersionFiles:
         remedy = "It is not used. Restore its files from a backup, or train again."
         damaged = [Damage("model version", self.weights(one), f"{fault} {remedy}") for one, fault in faults if fault]
         verdicts = (manifest.verdict_file(self.folder / version).damage() for version in self.ids())
-        return [*damaged, *(one for one in verdicts if one)]
+        others = (ShippedPatients(self._shipped).damage(), *verdicts)
+        return [*damaged, *(one for one in others if one)]
 
     def write(self, version: str, copy: Callable[[Path], Any], facts: dict[str, Any]) -> None:
         """Add a version atomically.

@@ -1,7 +1,8 @@
 """``POST /infer``, as requested by OHIF and Slicer, processed in the queue of inferences or in that of clicks.
 
-The response has the version of the model and warnings about the mask: ``model_version`` and ``warnings`` in its JSON.
-A response that is only an image, as OHIF requests it, has them in the header ``Infer-Params``.
+The response has the version of the model, the findings of the mask and warnings about it: ``model_version``,
+``findings`` and ``warnings`` in its JSON. A response that is only an image, as OHIF requests it, has them in the header
+``Infer-Params``, with the most confident findings only, because proxies limit the size of headers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from monailabel.endpoints.user.auth import RBAC
 from lib.clicks.prompts import PARAMETERS as CLICK_PARAMETERS
 from lib.configs.lung_tumor_click import LungTumorClick
 from lib.errors import UserError
+from lib.inference.findings import findings_from_json
 from lib.server.app_protocol import LungLabelApp
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, uploaded_volume
@@ -27,7 +29,8 @@ from lib.server.session_routes import session_of
 from lib.settings import check_request
 
 _PARAMS_HEADER = "Infer-Params"
-_HEADER_PARAMS = ("model_version", "warnings")
+_HEADER_PARAMS = ("model_version", "findings", "warnings")
+_MOST_FINDINGS = 40  # in the header: about 2 kB; nginx refuses a response with more than 4 kB of headers
 
 # Parameters of a request besides the settings of `config.infer` and clicks; all others are ignored.
 _PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id")
@@ -104,15 +107,26 @@ def _respond(app: LungLabelApp, request: dict[str, Any], output: ResultType | No
         output = ResultType.json
     response = send_response(app.datastore(), result, output or ResultType.all, tasks)
     if isinstance(response, Response):
-        response.headers[_PARAMS_HEADER] = json.dumps({name: result["params"].get(name) for name in _HEADER_PARAMS})
+        params = {name: result["params"].get(name) for name in _HEADER_PARAMS}
+        response.headers[_PARAMS_HEADER] = json.dumps(params | {"findings": _in_header(params["findings"])})
     return response
+
+
+def _in_header(findings: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """Return the findings for the header, which are sorted by confidence, with less precise values."""
+    return [
+        {**finding, "confidence": finding["confidence"] and round(finding["confidence"], 4)}
+        for finding in (findings or ())[:_MOST_FINDINGS]
+    ]
 
 
 def _dicom_seg(app: LungLabelApp, request: dict[str, Any]) -> Response:
     result = app.infer({**request, "attention": False, "region": False})
     mask = Path(result["file"])
     try:
-        version = result["params"]["model_version"]
-        return dicom_response(app.exports.dicom_seg_of_prediction(request["image"], mask, version))
+        params = result["params"]
+        findings = findings_from_json(params["findings"])
+        seg = app.exports.dicom_seg_of_prediction(request["image"], mask, params["model_version"], findings)
+        return dicom_response(seg)
     finally:
         mask.unlink(missing_ok=True)

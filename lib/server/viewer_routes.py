@@ -22,7 +22,7 @@ from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
 from lib.server.app_protocol import LungLabelApp
 
-_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels")
+_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels", "findings")
 
 
 def viewer_router(app: LungLabelApp) -> APIRouter:

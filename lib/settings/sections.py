@@ -50,10 +50,8 @@ class InferenceOptions(Section):
     """Return the attention map instead of the mask."""
     min_diameter_mm: Millimetres = 3.0
     """Smallest diameter of a finding, mm; smaller ones are removed."""
-    min_confidence: Fraction = 0.96
-    """Probability that at least half of a finding's voxels must reach; other findings are removed."""
-    max_elongation: Annotated[float, Field(ge=0, le=1000)] = 3.0
-    """Largest elongation of a finding; more elongated ones are removed. 0 keeps all."""
+    false_findings_per_scan: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """Accepted false findings per scan, as measured on patients not trained on; more also finds more lesions."""
     crf: bool = False
     """Refine the border of each finding with a CRF."""
     crf_margin_mm: Millimetres = 10.0

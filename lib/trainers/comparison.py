@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -19,7 +19,13 @@ logger = logging.getLogger(__name__)
 COMPARE = "compare"  # in the request of a training: the version to compare instead
 
 
-def compare(store: ModelStore, version: object, held_out: Sequence[dict[str, Any]], info: dict[str, Any]) -> Verdict:
+def compare(
+    store: ModelStore,
+    version: object,
+    held_out: Sequence[dict[str, Any]],
+    model: ModelDescription,
+    rule: Mapping[str, Any],
+) -> Verdict:
     """Score a version and the one in use on the held-out patients, and record the verdict with the version.
 
     Does not change which version serves.
@@ -28,7 +34,8 @@ def compare(store: ModelStore, version: object, held_out: Sequence[dict[str, Any
         store: Store of the versions.
         version: Id of a kept version.
         held_out: Cases of the held-out patients.
-        info: ``info.yaml``.
+        model: Model of both versions.
+        rule: Section ``publish`` of info.yaml.
 
     Raises:
         UserError: The version does not exist or is damaged, or no patient is held out.
@@ -40,14 +47,13 @@ def compare(store: ModelStore, version: object, held_out: Sequence[dict[str, Any
     cases = [case for case in held_out if patient_of(case) not in trained_on]
     if not cases:
         raise UserError(
-            "There is nothing to compare on: no labelled patient is held out that this version was not trained on. "
-            "Label more patients.",
+            "There is nothing to compare on: no labelled patient is held out that neither this version nor the shipped "
+            "weights were trained on. Label more patients.",
             HTTPStatus.CONFLICT,
         )
-    model = ModelDescription.from_info(info)
     scores = score_or_nan(WeightsContent(store.read(str(version)), str(version)), cases, model)
     serving, published = score_serving(store, cases, model)
-    verdict = judge(scores, published, **info["publish"], accepted="Kept, not in use")
+    verdict = judge(scores, published, **rule, accepted="Kept, not in use")
     store.write_verdict(str(version), verdict.as_dict() | {"compared_with": serving})
     logger.info("Version %s compared with %s: %s", version, serving, verdict.reason)
     return verdict

@@ -58,7 +58,7 @@ class LungTumorTrainTask(BasicTrainTask):
 
     Args:
         model_dir: ``models/`` of the workspace; runs use ``runs/`` below it.
-        network: The untrained network.
+        model: The model without its weights.
         info: ``info.yaml``.
         store: Store of the versions.
         hold_out: Hold-out patients, which are never trained on.
@@ -68,7 +68,7 @@ class LungTumorTrainTask(BasicTrainTask):
     def __init__(
         self,
         model_dir: str,
-        network: nn.Module,
+        model: ModelDescription,
         info: dict[str, Any],
         store: ModelStore,
         hold_out: HoldOut,
@@ -94,9 +94,9 @@ class LungTumorTrainTask(BasicTrainTask):
             labels=info["labels"],
             tracking=None,
         )
-        self._network = network
+        self._network = model.network()
         self._info = info
-        self._model = ModelDescription.from_info(info)
+        self._model = model
         self._store = store
         self._hold_out = hold_out
         self._unfinished = unfinished
@@ -240,9 +240,7 @@ class LungTumorTrainTask(BasicTrainTask):
             raise UserError("The training diverged: its output is not finite. A lower learning rate may help.")
         check_usable(self._network, candidate)
         compared_with, published = score_serving(self._store, held_out, self._model)
-        verdict = judge(
-            validation.best, published, **rule, no_hold_out_reason=self._no_hold_out_reason(context.request)
-        )
+        verdict = judge(validation.best, published, **rule, no_hold_out_reason=self._no_hold_out_reason(context))
         manifest = {
             "run": context.request["name"],
             "parent": self._parent,
@@ -261,14 +259,16 @@ class LungTumorTrainTask(BasicTrainTask):
         logger.info("Version %s: %s", version, verdict.reason)
         progress.write(version=version, verdict=verdict.as_dict())
 
-    def _no_hold_out_reason(self, request: dict[str, Any]) -> str:
+    def _no_hold_out_reason(self, context: Context) -> str:
         """Return why no patient is held out."""
-        if float(request["val_split"]) <= 0:
+        if float(context.request["val_split"]) <= 0:
             return "val_split is 0, so no patient is held out"
+        if {patient_of(case) for case in context.datalist} <= self._hold_out.shipped_patients():
+            return "the shipped weights were trained on every labelled patient, so none is held out"
         return f"fewer than {self._config['hold_out_from_patients']} patients are labelled, so none is held out"
 
     def _compare(self, request: dict[str, Any], datastore: Datastore) -> None:
         _, held_out = self._split(self.pre_process(request, datastore), wanted=True)
-        verdict = compare(self._store, request[COMPARE], held_out, self._info)
+        verdict = compare(self._store, request[COMPARE], held_out, self._model, self._info["publish"])
         conclusion = {"version": request[COMPARE], "verdict": verdict.as_dict()}
         self._stats_file.write({**self.stats(), **conclusion})

@@ -15,11 +15,10 @@ from lib.clicks.model import ClickModel
 from lib.clicks.predictor import ClickPredictor
 from lib.evaluation.click_curve import click_through, lesion_regions
 from lib.inference import WeightsContent
-from lib.networks.weights import load_weights
 from lib.training.click_cubes import CubeSampler
 from lib.training.click_data import ClickData
 from lib.training.click_sessions import ClickSessions
-from lib.training.optimisation import Batches, optimise
+from lib.training.optimisation import Batches, initial_network, optimise
 from lib.training.run_manifest import new_manifest
 from lib.training.run_settings import LoopSettings
 
@@ -52,12 +51,6 @@ def fit_clicks(
     model = ClickModel.from_info(info)
     sessions: ClickSessions | None = None
 
-    def network() -> torch.nn.Module:
-        made = model.network()
-        if initial:
-            load_weights(made, initial)
-        return made
-
     def batches(first: int) -> Batches:
         nonlocal sessions
         rng = np.random.default_rng(settings.seed + first)
@@ -70,7 +63,7 @@ def fit_clicks(
         sessions.answer(logits)
 
     return optimise(
-        network,
+        lambda: initial_network(model.network(), initial),
         batches,
         settings,
         new_manifest(data, settings, info, initial, sections=("clicks", "preprocessing")),

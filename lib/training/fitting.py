@@ -11,8 +11,7 @@ from torch.utils.data import DataLoader
 
 from lib.inference.crops import crop_batches, tumour_probability
 from lib.networks import AttentionResidualUNet
-from lib.networks.weights import load_weights
-from lib.training.optimisation import optimise
+from lib.training.optimisation import initial_network, optimise
 from lib.training.patches import PatchSampler
 from lib.training.run_manifest import new_manifest
 from lib.training.run_settings import RunSettings
@@ -44,35 +43,40 @@ def fit(
     Raises:
         UserError: The folder has a run with other settings or data, or the patients of the initial weights are unknown.
     """
-    # As many training crops as test crops, to distinguish underfitting from a lack of patients.
+    return optimise(
+        lambda: initial_network(AttentionResidualUNet(**info["network"]), initial),
+        lambda first: _batches(data, settings, info["preprocessing"], first),
+        settings,
+        new_manifest(data, settings, info, initial),
+        output,
+        measure=lambda average: _watched_dice(average, data, info["preprocessing"]),
+    )
+
+
+def _batches(data: TrainingData, settings: RunSettings, preprocessing: Mapping[str, Any], first: int) -> DataLoader:
+    """Return the batches of patches after a number of steps."""
+    sampler = PatchSampler(
+        data.crops,
+        data.hosts,
+        preprocessing=preprocessing,
+        size=settings.patch_size,
+        seed=settings.seed + first,
+        batch_size=settings.batch_size,
+        warm_up=round(settings.steps * settings.crops_first),
+        first=first,
+        decoys=settings.decoys,
+    )
+    # A single worker process, so that the order of the patches is determined by the seed.
+    return DataLoader(sampler, batch_size=None, num_workers=1, prefetch_factor=8)
+
+
+def _watched_dice(
+    network: torch.nn.Module, data: TrainingData, preprocessing: Mapping[str, Any]
+) -> dict[str, float | None]:
+    """Return the mean Dice of the test crops, and of as many training crops: underfitting, or a lack of patients?"""
     every = max(1, len(data.crops) // max(1, len(data.test_crops)))
     watched = {"test_crop_dice": data.test_crops, "trained_crop_dice": data.crops[::every]}
-
-    def network() -> torch.nn.Module:
-        made = AttentionResidualUNet(**info["network"])
-        if initial:
-            load_weights(made, initial)
-        return made
-
-    def batches(first: int) -> DataLoader:
-        sampler = PatchSampler(
-            data.crops,
-            data.hosts,
-            preprocessing=info["preprocessing"],
-            size=settings.patch_size,
-            seed=settings.seed + first,
-            batch_size=settings.batch_size,
-            warm_up=round(settings.steps * settings.crops_first),
-            first=first,
-            decoys=settings.decoys,
-        )
-        # A single worker process, so that the order of the patches is determined by the seed.
-        return DataLoader(sampler, batch_size=None, num_workers=1, prefetch_factor=8)
-
-    def measure(average: torch.nn.Module) -> dict[str, float | None]:
-        return {name: _mean(crop_dice(average, crops, info["preprocessing"])) for name, crops in watched.items()}
-
-    return optimise(network, batches, settings, new_manifest(data, settings, info, initial), output, measure=measure)
+    return {name: _mean(crop_dice(network, crops, preprocessing)) for name, crops in watched.items()}
 
 
 def crop_dice(network: torch.nn.Module, crops: Sequence[Scan], preprocessing: Mapping[str, Any]) -> list[float]:

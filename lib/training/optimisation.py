@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from lib.errors import UserError
 from lib.losses import HybridLoss
+from lib.networks.weights import load_weights
 from lib.storage.atomic import write_atomically, write_json
 from lib.storage.integrity import sha256_of
 from lib.training.run_manifest import FILE, WEIGHTS, is_finished, read_run
@@ -53,9 +54,9 @@ def optimise(
     Raises:
         UserError: The folder has a run with other settings or data, or there are more cycles than steps.
     """
-    steps, cycles = settings.steps, settings.cycles
-    if not 1 <= cycles <= steps:
-        raise UserError(f"{steps} steps cannot have {cycles} cycles; give at least one step per cycle.")
+    steps = settings.steps
+    if not 1 <= settings.cycles <= steps:
+        raise UserError(f"{steps} steps cannot have {settings.cycles} cycles; give at least one step per cycle.")
     before = read_run(output, manifest)
     if is_finished(output, before):
         logger.info("%s is finished.", output)
@@ -63,15 +64,11 @@ def optimise(
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = make_network()
-    layout = memory_format(network)
+    layout = _memory_format(network)
     network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
-    average = AveragedModel(network, avg_fn=_running_mean, use_buffers=True)
-    optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _rate(step % (steps // cycles), steps // cycles)
-    )
+    parts = _checkpointed(network, settings)
+    average, optimizer, schedule = parts["average"], parts["optimizer"], parts["schedule"]
     loss_function = HybridLoss(*manifest["settings"]["loss"].values())
-    parts = {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
     first = _resume(output, parts, manifest, before)
     network.train()
     running = 0.0
@@ -94,10 +91,28 @@ def optimise(
             manifest["history"].append({"step": step, "seconds": seconds, "loss": round(running, 4), **scores})
             logger.info("Step %d of %d: loss %.3f, %s", step, steps, running, scores)
             _save(output, parts, manifest, step)
+    if first == steps:  # only the files beside the checkpoint are missing or damaged
+        _save(output, parts, manifest, steps)
     return output / WEIGHTS
 
 
-def memory_format(network: torch.nn.Module) -> torch.memory_format:
+def initial_network(network: torch.nn.Module, weights: Path | None) -> torch.nn.Module:
+    """Return a new network, with weights if there are some to begin with."""
+    if weights:
+        load_weights(network, weights)
+    return network
+
+
+def _checkpointed(network: torch.nn.Module, settings: LoopSettings) -> dict[str, Any]:
+    """Return the network with its moving average, optimiser and schedule of the learning rate."""
+    average = AveragedModel(network, avg_fn=_running_mean, use_buffers=True)
+    optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
+    cycle = settings.steps // settings.cycles
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step % cycle, cycle))
+    return {"network": network, "average": average, "optimizer": optimizer, "schedule": schedule}
+
+
+def _memory_format(network: torch.nn.Module) -> torch.memory_format:
     """Return the layout with which the convolutions of a network are faster on a CPU: channels last."""
     volumes = any(parameter.ndim == 5 for parameter in network.parameters())
     return torch.channels_last_3d if volumes else torch.channels_last

@@ -11,6 +11,7 @@ LEAST_AT_WALL_PX = 4  # radius of the smallest nodule of which enough is left wh
 _FEATHER_PX = 3.0  # width of the soft border of pasted regions
 _HALO_PX = 4.0  # width of the rim pasted with a nodule without its surroundings
 _VESSEL_PX = 3  # radius of the vessels that count as lung
+_TEXTURE_PX = 1.5  # standard deviation of the smoothing of the texture of large tumours
 _LEAST_WALL_PX = 3.0  # thickness of the wall of a cavity
 
 
@@ -28,17 +29,17 @@ def blend(
         stack: The patch (channels + target, H, W).
         square: Values to paste (channels + target, h, w).
         within: Channels of the square that are valid; the others keep the patch.
-        weight: Blending weights (h, w).
+        weight: Blending weights, (h, w) or of each channel (channels, h, w).
         centre: Row and column of the patch for the middle of the square.
         open_to: Pixels of each channel that may change, bool, (channels, H, W); None is all.
     """
-    start = [position - length // 2 for position, length in zip(centre, weight.shape, strict=True)]
+    start = [position - length // 2 for position, length in zip(centre, weight.shape[-2:], strict=True)]
     place = tuple(
         slice(max(low, 0), min(low + length, size))
-        for low, length, size in zip(start, weight.shape, stack.shape[1:], strict=True)
+        for low, length, size in zip(start, weight.shape[-2:], stack.shape[1:], strict=True)
     )
     inner = tuple(slice(cut.start - low, cut.stop - low) for cut, low in zip(place, start, strict=True))
-    weights = weight[inner].expand(len(stack) - 1, -1, -1)
+    weights = weight[(..., *inner)].expand(len(stack) - 1, -1, -1)
     if open_to is not None:
         weights = weights * open_to[(slice(None), *place)]
     patch, pasted = stack[(slice(None), *place)], square[(slice(None), *inner)]
@@ -66,6 +67,33 @@ def closed(lung: torch.Tensor) -> torch.Tensor:
 def equivalent_radius(target: torch.Tensor) -> int:
     """Return the radius in pixels of the disc that has the area of a nodule (h, w)."""
     return round(float((target >= 0.5).sum() / torch.pi) ** 0.5)
+
+
+def solid_tumour(
+    shape: torch.Tensor, offsets_px: Sequence[float], value: float, deviation: float, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a tumour of soft tissue with sharp edges in the shape of a nodule, which enlarging alone would blur.
+
+    Above and below the segmented slice it becomes smaller like an ellipsoid.
+
+    Args:
+        shape: The enlarged nodule's target, (h, w).
+        offsets_px: Distance of each channel from the segmented slice, in pixels.
+        value: Normalised mean of the tissue.
+        deviation: Standard deviation of its texture, normalised.
+        rng: Source of the texture.
+
+    Returns:
+        Values (channels + target, h, w), and blending weights (channels, h, w).
+    """
+    depth = torch.from_numpy(ndimage.distance_transform_edt(shape.numpy() >= 0.5)).float()
+    radius = float(depth.max())
+    heights = torch.tensor(offsets_px).clamp(-radius, radius)
+    shrunk = radius - (radius**2 - heights**2).sqrt()
+    weights = (depth - shrunk[:, None, None]).clamp(0, 1)
+    texture = ndimage.gaussian_filter(rng.normal(size=shape.shape), _TEXTURE_PX)
+    tissue = value + deviation / max(texture.std(), 1e-6) * torch.from_numpy(texture).float()
+    return torch.cat([tissue.expand(len(weights), -1, -1), (depth > 0)[None].float()]), weights
 
 
 def add_cavity(stack: torch.Tensor, offsets_px: Sequence[float], air: float, rng: np.random.Generator) -> None:

@@ -20,6 +20,7 @@ from lib.training.pasting import (
     rim,
     soft_disc,
     soft_square,
+    solid_tumour,
 )
 from lib.training.scans import Scan
 from lib.transforms.adjacent_slices import is_symmetric
@@ -30,9 +31,11 @@ _SHARE_EMPTY = 0.40  # share of patches with only decoys pasted
 _SHARE_TUMOUR = 0.15  # share of patches with tumours of the whole scans
 _SHARE_ANY_SLICE = 0.25  # share of crops of which any slice is drawn, also above and below the nodule
 _SHARE_AT_WALL = 0.3  # share of pasted nodules that are placed at the chest wall or the mediastinum
-_SHARE_LARGE = 1 / 8  # share of nodules enlarged to large tumours
-_LARGE_ZOOM = (1.3, 4.0)
-_SHARE_CAVITY = 0.1  # share of nodules that get a cavity if they are large enough
+_SHARE_LARGE = 0.3  # share of patches with pasted nodules that have a large tumour instead
+_SHARE_LARGE_AT_WALL = 0.6
+_LARGE_MM = (16.0, 64.0)  # their diameters
+_LARGE_ZOOM = (1.3, 8.0)
+_SHARE_CAVITY = 0.15  # share of large tumours that get a cavity
 _OUTSIDE_HU = -960.0  # mean of air outside the body; denser regions are inside
 
 
@@ -142,10 +145,13 @@ class PatchSampler(IterableDataset):
             for _ in range(self.rng.integers(0, self.decoys + 1)):
                 self._set_in(stack, *self._decoy())
             empty = kind > 1 - _SHARE_EMPTY or not self.crops
-            for _ in range(0 if empty else self.rng.integers(1, 4)):
-                nodule, within = self._nodule()
-                weight = halo(nodule[-1]) if self.rng.random() < 0.5 else soft_square(*nodule.shape[1:])
-                self._set_in(stack, nodule, within, weight, at_wall=self.rng.random() < _SHARE_AT_WALL)
+            if not empty and self.rng.random() < _SHARE_LARGE:
+                self._add_large_tumour(stack)
+            elif not empty:
+                for _ in range(self.rng.integers(1, 4)):
+                    nodule, within = self._nodule()
+                    weight = halo(nodule[-1]) if self.rng.random() < 0.5 else soft_square(*nodule.shape[1:])
+                    self._set_in(stack, nodule, within, weight, at_wall=self.rng.random() < _SHARE_AT_WALL)
         return self._vary(stack)
 
     def _decoy(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -163,20 +169,35 @@ class PatchSampler(IterableDataset):
         stack[-1] = 0
         return stack
 
-    def _nodule(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw a slice of a random crop (channels + label, h, w), and which channels are within the crop."""
+    def _add_large_tumour(self, stack: torch.Tensor) -> None:
+        """Paste an enlarged nodule, more often on the border of the lung, as large tumours are, in place."""
+        nodule, _ = self._nodule(large=True)
+        tissue, deviation = self._normalised(self.rng.uniform(-10, 90)), self.rng.uniform(5, 30) / self.hu_std
+        tumour, weight = solid_tumour(nodule[-1], self.offsets_px, tissue, deviation, self.rng)
+        if self.rng.random() < _SHARE_CAVITY:
+            add_cavity(tumour, self.offsets_px, self._normalised(self.rng.uniform(-950, -600)), self.rng)
+        within = torch.ones(len(self.offsets), dtype=torch.bool)
+        self._set_in(stack, tumour, within, weight, at_wall=self.rng.random() < _SHARE_LARGE_AT_WALL)
+
+    def _nodule(self, large: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw a slice of a random crop (channels + label, h, w), and which channels are within the crop.
+
+        Args:
+            large: Enlarge it to a large tumour; otherwise it is scaled by up to a quarter.
+        """
         crop = self.crops[self.rng.integers(len(self.crops))]
         if self.rng.random() < _SHARE_ANY_SLICE:
             index = int(self.rng.integers(crop.image.shape[2]))
         else:
             slices = torch.nonzero(crop.label.any(0).any(0))[:, 0]
             index = int(slices[self.rng.integers(len(slices))])
-        zoom = self.rng.uniform(*(_LARGE_ZOOM if self.rng.random() < _SHARE_LARGE else (0.8, 1.25)))
+        zoom = self.rng.uniform(0.8, 1.25)
+        if large:
+            wanted = self.rng.uniform(*_LARGE_MM) / 2 / self.pixel_mm
+            zoom = np.clip(wanted / max(equivalent_radius(crop.target[..., index]), 1), *_LARGE_ZOOM)
         stack, within = _slice_stack(crop, index, [offset / zoom for offset in self.offsets])
         size = [max(1, round(length * zoom)) for length in stack.shape[1:]]
         stack = _resized(stack, size, crop)
-        if self.rng.random() < _SHARE_CAVITY:
-            add_cavity(stack, self.offsets_px, self._normalised(self.rng.uniform(-950, -600)), self.rng)
         return self._turned(stack, within)
 
     def _host_window(self, side: int, index: int, around: str = "anything") -> tuple[torch.Tensor, torch.Tensor]:
@@ -214,7 +235,7 @@ class PatchSampler(IterableDataset):
             stack: The patch (channels + target, size, size).
             square: Values to paste (channels + target, h, w).
             within: Channels of the square that are valid.
-            weight: Blending weights (h, w).
+            weight: Blending weights, (h, w) or of each channel.
             at_wall: Place the square on the border of the lung, and paste only what is on the lung's side.
         """
         middle = len(self.offsets) // 2

@@ -24,8 +24,8 @@ class MeanOfReadersd(MapTransform):
     """Average the masks of several readers, which a NIfTI file holds along its fourth axis.
 
     A mask of shape (1, X, Y, Z, readers) becomes (1, X, Y, Z), float32, 0 to 1: the share of the readers who marked a
-    voxel, see :func:`consensus`. An empty channel is no reader: files for up to so many readers are padded with them. A
-    mask without the last axis is left as it is.
+    voxel, see :func:`consensus`. An empty channel is no reader: files are padded with them to the same number of
+    readers. A mask without the last axis is left as it is.
 
     Args:
         keys: Masks as loaded, with a channel axis.

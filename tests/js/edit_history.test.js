@@ -59,7 +59,7 @@ test('undo and redo have no effect on an empty history', () => {
 test('a step without changes is not recorded, but sets the model version', () => {
   history.commit({ unsaved: true, modelVersion: 'v1' });
   assert.equal(history.canUndo, false);
-  assert.deepEqual(history.state, { change: null, unsaved: false, modelVersion: 'v1' });
+  assert.deepEqual(history.state, { change: null, unsaved: false, modelVersion: 'v1', confidences: new Map() });
 });
 
 test('a new step clears the redo history', () => {
@@ -72,13 +72,16 @@ test('a new step clears the redo history', () => {
 });
 
 test('each state has its unsaved flag and model version', () => {
-  paint(FIRST, { unsaved: false, modelVersion: 'v1' });
+  const confidences = new Map([[FIRST, 0.9]]);
+  paint(FIRST, { unsaved: false, modelVersion: 'v1', confidences });
   paint(SECOND);
   assert.deepEqual([history.state.unsaved, history.state.modelVersion], [true, 'v1']);
+  assert.equal(history.state.confidences, confidences);
   history.undo();
   assert.deepEqual([history.state.unsaved, history.state.modelVersion], [false, 'v1']);
   history.undo();
   assert.deepEqual([history.state.unsaved, history.state.modelVersion], [false, null]);
+  assert.equal(history.state.confidences.size, 0);
 });
 
 test('only the last hundred states are kept', () => {

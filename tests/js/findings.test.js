@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { indexAfter, listFindings, separateFinding } from '../../lib/viewer/panel/findings.js';
+import { listFindings, separateFinding } from '../../lib/viewer/panel/findings.js';
 import { mask } from './volume.js';
 
 const SIZE = [5, 3, 2]; // all sides different
@@ -44,14 +44,4 @@ test('a finding is removed or kept without changing the input mask', () => {
   assert.deepEqual(separateFinding(voxels, SIZE, at([1, 1, 1]), false), mask(SIZE, [[4, 2, 1]]));
   assert.deepEqual(separateFinding(voxels, SIZE, at([1, 1, 1]), true), mask(SIZE, [[0, 0, 0], [1, 1, 1]]));
   assert.deepEqual(voxels, before);
-});
-
-test('the next finding is the next smaller one, then the largest again', () => {
-  const findings = [[5, 6, 7], [1, 2], [8, 9], [3]];
-  assert.equal(indexAfter(findings, null), 0);
-  assert.equal(indexAfter(findings, [5, 6, 7]), 1);
-  assert.equal(indexAfter(findings, [1, 2]), 2, 'same size: ordered by first voxel');
-  assert.equal(indexAfter(findings, [8, 9]), 3);
-  assert.equal(indexAfter(findings, [3]), 0);
-  assert.equal(indexAfter(findings, [4, 5, 6, 7]), 0, 'a finding that no longer exists');
 });

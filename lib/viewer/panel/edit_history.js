@@ -12,6 +12,12 @@ const MOST_STATES = 100;
  * @property {Change | null} change that led here; null for the oldest state
  * @property {boolean} unsaved holds edits that the server does not have
  * @property {string | null} modelVersion version of the model whose mask was edited
+ * @property {import('./ranked_findings.js').Confidences} confidences of that model
+ *
+ * @typedef {object} Step
+ * @property {boolean} unsaved
+ * @property {string | null} [modelVersion] default: as before
+ * @property {import('./ranked_findings.js').Confidences} [confidences] default: as before
  */
 
 export class EditHistory {
@@ -22,7 +28,7 @@ export class EditHistory {
     /** voxels that are labelled */
     this.labelled = this.known.reduce((count, value) => count + Number(value > 0), 0);
     /** @type {State[]} */
-    this.states = [{ change: null, unsaved: false, modelVersion: null }];
+    this.states = [{ change: null, unsaved: false, modelVersion: null, confidences: new Map() }];
     this.position = 0;
   }
 
@@ -41,16 +47,16 @@ export class EditHistory {
   /**
    * Record what changed in the labelmap since the last call as one step. Without a change, there is no step.
    *
-   * @param {{unsaved: boolean, modelVersion?: string | null}} step
+   * @param {Step} step
    */
-  commit({ unsaved, modelVersion = this.state.modelVersion }) {
+  commit({ unsaved, modelVersion = this.state.modelVersion, confidences = this.state.confidences }) {
     const change = this.#difference();
     if (!change.index.length) {
-      this.state.modelVersion = modelVersion;
+      Object.assign(this.state, { modelVersion, confidences });
       return;
     }
     this.states.length = this.position + 1;
-    this.states.push({ change, unsaved, modelVersion });
+    this.states.push({ change, unsaved, modelVersion, confidences });
     if (this.states.length > MOST_STATES) {
       this.states.shift();
       this.states[0].change = null;

@@ -1,9 +1,10 @@
 /** Tracks the mask that is being corrected, independent of OHIF's panels and viewports. */
 
 import { EditHistory } from './edit_history.js';
-import { indexAfter, listFindings, separateFinding } from './findings.js';
+import { separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
 import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
+import { confidencesIn, indexAfter, millilitres, percent, rankFindings } from './ranked_findings.js';
 import { watchInference } from './server.js';
 
 /** Fires "change" when the mask, its history or the series changes, and "message" with a sentence and its kind. */
@@ -15,7 +16,7 @@ export class Editor extends EventTarget {
   #pointerDown = false;
   #maskArrives = false;
   #connectedAt = -Infinity;
-  /** @type {number[] | null} The finding that was shown last. */
+  /** @type {import('./ranked_findings.js').Finding | null} The finding that was shown last. */
   #shown = null;
 
   constructor() {
@@ -53,7 +54,7 @@ export class Editor extends EventTarget {
   /**
    * Record what was painted as one step to undo.
    *
-   * @param {{unsaved: boolean, modelVersion?: string | null}} step
+   * @param {import('./edit_history.js').Step} step
    */
   commit(step = { unsaved: true }) {
     this.history?.commit(step);
@@ -74,35 +75,51 @@ export class Editor extends EventTarget {
    * Put a stored label into the mask as one step to undo.
    *
    * @param {Uint8Array} voxels
-   * @param {string | null} [modelVersion] version of the model whose mask was edited
+   * @param {import('./server.js').ModelOrigin} origin
    */
-  load(voxels, modelVersion) {
+  load(voxels, origin) {
     this.history?.labelmap.write(voxels);
-    this.commit({ unsaved: false, modelVersion });
-    this.showLargestFinding();
+    this.#accept(origin);
+    this.showFirstFinding();
   }
 
-  /** Move all planes to the largest finding. */
-  showLargestFinding() {
+  /** Return the findings of the mask, the most confident first, then the largest. */
+  findings() {
+    if (!this.history?.labelled) return [];
+    const { labelmap, known, state } = this.history;
+    return rankFindings(known, labelmap.size, state.confidences);
+  }
+
+  /** Move all planes to the first finding. */
+  showFirstFinding() {
     this.#shown = null;
     this.showNextFinding();
   }
 
-  /** Move all planes to the finding next in size to the one shown last, even if that one was removed. */
+  /** Move all planes to the finding that follows the one shown last, even if that one was removed. */
   showNextFinding() {
-    if (!this.history) return;
-    const { labelmap, known } = this.history;
-    const findings = listFindings(known, labelmap.size);
+    const findings = this.findings();
     if (!findings.length) return;
     const number = indexAfter(findings, this.#shown);
-    const finding = findings[number];
+    this.showFinding(findings[number], `Finding ${number + 1} of ${findings.length}`);
+  }
+
+  /**
+   * Move all planes to a finding.
+   *
+   * @param {import('./ranked_findings.js').Finding} finding
+   * @param {string} name shown to the user
+   */
+  showFinding(finding, name) {
+    if (!this.history) return;
+    const { labelmap } = this.history;
     this.#shown = finding;
-    const point = labelmap.middleOf(finding);
+    const point = labelmap.middleOf(finding.voxels);
     for (const viewportId of cornerstoneTools.segmentation.state.getViewportIdsWithSegmentation(SEGMENTATION_ID)) {
       services.cornerstoneViewportService.getCornerstoneViewport(viewportId).jumpToWorld(point);
     }
-    const millilitres = ((finding.length * labelmap.voxelVolume) / 1000).toFixed(2);
-    this.say(`Finding ${number + 1} of ${findings.length}, by size: ${millilitres} ml.`, '');
+    const confidence = finding.confidence === null ? '' : `, confidence ${percent(finding.confidence)}`;
+    this.say(`${name}: ${millilitres(finding, labelmap.voxelVolume)}${confidence}.`, '');
   }
 
   /**
@@ -183,11 +200,23 @@ export class Editor extends EventTarget {
     this.#maskArrives = true;
     setTimeout(() => {
       this.#maskArrives = false; // OHIF's panel writes the response into the mask immediately
-      this.commit({ unsaved: false, modelVersion: params?.model_version });
-      if (this.history?.labelled) this.showLargestFinding();
+      this.#accept(params ?? {});
+      if (this.history?.labelled) this.showFirstFinding();
       else this.say('The model found nothing in this scan.', '');
       if (params?.warnings?.length) this.say(`Beware: ${params.warnings.join('; ')}.`);
     });
+  }
+
+  /**
+   * Record a mask that the server has sent.
+   *
+   * @param {import('./server.js').ModelOrigin} origin
+   */
+  #accept({ model_version: modelVersion, findings }) {
+    if (!this.history) return;
+    const { labelmap } = this.history;
+    const confidences = confidencesIn(labelmap.read(), labelmap.size, findings ?? []);
+    this.commit({ unsaved: false, modelVersion, confidences });
   }
 
   #changed() {

@@ -40,20 +40,6 @@ export function listFindings(voxels, size) {
 }
 
 /**
- * Return the index of the finding that follows one in size, or 0 after the smallest.
- *
- * @param {number[][]} findings the largest first
- * @param {number[] | null} shown
- */
-export function indexAfter(findings, shown) {
-  if (!shown) return 0;
-  const follows = findings.findIndex(
-    one => one.length < shown.length || (one.length === shown.length && one[0] > shown[0]),
-  );
-  return Math.max(follows, 0);
-}
-
-/**
  * Set the voxels of the connected component of `start` to 0, and return their indices.
  *
  * @param {Uint8Array} voxels changed in place

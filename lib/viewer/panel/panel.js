@@ -3,6 +3,7 @@
 import { showAttention } from './attention.js';
 import { offerCandidates } from './candidates.js';
 import { elementsBy, messageOf } from './dom.js';
+import { listFindingsIn } from './findings_table.js';
 import { openSample, takeNotice } from './next_sample.js';
 import { TEMPLATE } from './panel_template.js';
 import {
@@ -73,6 +74,7 @@ export class Panel {
       this.#say(sentence, kind);
     };
     editor.addEventListener('message', onMessage, { signal });
+    listFindingsIn(parts.findings, editor, signal);
     listenToKeys(this.#shortcuts(), () => !!editor.history && !editor.running, signal);
     window.addEventListener('pointermove', event => this.#onPointerMove(event), { signal, capture: true });
     window.addEventListener('pointerdown', event => tools.leaveTextFor(event), { signal, capture: true });
@@ -181,10 +183,10 @@ export class Panel {
     if (!history) return '';
     if (this.editor.unsaved && !confirm('The mask has changes that are not submitted. Replace it?')) return '';
     const number = Number(this.parts.candidates.value || this.stored?.number);
-    const modelVersion = number === this.stored?.number ? this.stored.model_version : null;
+    const origin = number === this.stored?.number ? this.stored : { model_version: null };
     const voxels = await fetchLabelVoxels(String(history.labelmap.series), number);
     if (history !== this.editor.history) return '';
-    this.editor.load(voxels, modelVersion);
+    this.editor.load(voxels, origin);
     return `Label ${number} is loaded.`;
   }
 

@@ -32,9 +32,21 @@ export const TEMPLATE = `
     <div class="lunglabel-row">
       <button data-part="undo" title="Ctrl+Z">Undo</button>
       <button data-part="redo" title="Ctrl+Y">Redo</button>
-      <button data-part="find" title="Move all planes to the next finding, the largest first (F)">Next finding</button>
+      <button data-part="find" title="Move all planes to the next finding, in the order of the table (F)">Next finding</button>
     </div>
     <div class="lunglabel-row" data-part="volume"></div>
+    <div class="lunglabel-findings">
+      <table data-part="findings" hidden>
+        <thead>
+          <tr>
+            <th></th>
+            <th>Volume</th>
+            <th title="How sure the model is that it marked a lesion; it says nothing about malignancy. – if not from the model">Confidence</th>
+          </tr>
+        </thead>
+        <tbody></tbody>
+      </table>
+    </div>
     <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
   </fieldset>
   <h2>Submit</h2>
@@ -58,6 +70,6 @@ export const TEMPLATE = `
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
  *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next', HTMLButtonElement>
  *   & Record<'candidates' | 'strategy', HTMLSelectElement>
- *   & Record<'stored' | 'storedText' | 'sizeText' | 'range' | 'volume' | 'strategies' | 'message', HTMLElement>
+ *   & Record<'findings' | 'stored' | 'storedText' | 'sizeText' | 'range' | 'volume' | 'strategies' | 'message', HTMLElement>
  *   & {tools: HTMLFieldSetElement}} Parts
  */

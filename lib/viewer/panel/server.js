@@ -8,6 +8,9 @@
  * @property {string} [note]
  * @property {number} time seconds since 1970
  * @property {string | null} [model_version] version of the model whose mask was edited
+ * @property {import('./ranked_findings.js').Proposal[] | null} [findings] of that model
+ *
+ * @typedef {Pick<Partial<StoredLabel>, 'model_version' | 'findings'>} ModelOrigin the model behind a mask
  *
  * @typedef {object} Candidate mask of another program that could become the label
  * @property {number} number
@@ -35,7 +38,7 @@
  * @property {string | null} verdict on the last training
  * @property {number} damaged number of damaged files
  *
- * @typedef {{model_version: string, warnings?: string[] | null}} InferParams
+ * @typedef {ModelOrigin & {warnings?: string[] | null}} InferParams
  */
 
 const CLIENT_KEY = 'lunglabel.client';

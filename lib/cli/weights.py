@@ -1,0 +1,44 @@
+"""``python main.py weights``: the training of the shipped weights, stage by stage, by a recipe."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from lib.cli.train import begin_long_work
+from lib.settings import APP_DIR, load_info
+from lib.training.recipe import Recipe
+from lib.training.recipe_runs import train_runs
+from lib.training.shipping import install
+
+logger = logging.getLogger(__name__)
+
+_MODEL_DIR = APP_DIR / "model"
+_RECIPE = _MODEL_DIR / "recipe.yaml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--data", type=Path, required=True, help="folder that the paths of the recipe are relative to")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="folder of all runs; finished ones are kept, a stopped one resumes",
+    )
+    parser.add_argument(
+        "--recipe", type=Path, default=_RECIPE, help="stages of the training (default: model/recipe.yaml)"
+    )
+    parser.add_argument(
+        "--install", action="store_true", help="replace the shipped weights, their checksum and their manifest"
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train all stages of the recipe that are not finished, and install the weights if that is asked for."""
+    begin_long_work(args.threads)
+    recipe = Recipe.read(args.recipe)
+    train_runs(recipe.runs(args.data), args.output, load_info())
+    if args.install:
+        logger.info("Installed %s", install(args.output / recipe.ship, _MODEL_DIR))
+    return 0

@@ -1,0 +1,108 @@
+"""Second stage: the confidence of each candidate lesion, and the limit below which candidates are removed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lib.errors import UserError
+from lib.inference.candidate_cubes import CHANNELS, FEATURES, CandidateCubes, candidate_cubes
+from lib.networks.candidate_classifier import CandidateClassifier
+from lib.networks.weights import load_state
+from lib.storage.integrity import sha256_of
+from lib.transforms.candidates import Candidates
+
+CLASSIFIER_FILE = "candidate_classifier.pt"
+_AT_ONCE = 64  # candidates per forward pass
+
+
+class CandidateJudge:
+    """The classifier of candidates with its calibration. Thread-safe; runs on the CPU.
+
+    Args:
+        network: Trained classifier.
+        slope: Calibration of the confidence (Platt scaling): factor of the classifier's logit.
+        intercept: Calibration: added to the scaled logit.
+        operating_points: Pairs of false findings per scan and the smallest confidence that gives them, measured on
+            patients that the classifier was not trained on.
+    """
+
+    def __init__(
+        self,
+        network: CandidateClassifier,
+        slope: float = 1.0,
+        intercept: float = 0.0,
+        operating_points: Sequence[tuple[float, float]] = (),
+    ) -> None:
+        self.network = network.eval()
+        self.slope = slope
+        self.intercept = intercept
+        self.operating_points = sorted(operating_points)
+
+    @classmethod
+    def from_file(cls, path: Path) -> CandidateJudge:
+        """Return the judge in a file of `save`, verified against ``<name>.sha256`` in the same folder if there is one.
+
+        Raises:
+            UserError: The file is missing, damaged, or of another network.
+        """
+        remedy = "Restore it from a backup or from the release."
+        try:
+            checksum = path.with_name(f"{path.name}.sha256")
+            if checksum.exists() and checksum.read_text(encoding="ascii").split()[:1] != [sha256_of(path)]:
+                raise UserError(f"The classifier of findings at {path} does not match its checksum. {remedy}")
+            content = torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
+            network = new_classifier()
+            load_state(network, content["model"])
+            points = [(float(findings), float(limit)) for findings, limit in content["operating_points"]]
+            return cls(network, float(content["slope"]), float(content["intercept"]), points)
+        except UserError:
+            raise
+        except Exception as error:  # torch raises many kinds for files of other formats
+            raise UserError(f"The classifier of findings at {path} cannot be used: {error}. {remedy}") from error
+
+    def save(self, path: Path) -> None:
+        """Write network, calibration and operating points to a file."""
+        content: dict[str, Any] = {
+            "model": self.network.state_dict(),
+            "slope": self.slope,
+            "intercept": self.intercept,
+            "operating_points": [list(point) for point in self.operating_points],
+        }
+        torch.save(content, path)
+
+    def __call__(self, image: torch.Tensor, candidates: Candidates) -> np.ndarray:
+        """Return the confidence of each candidate, 0 to 1, (count,).
+
+        Args:
+            image: Input of the segmentation network, (1, X, Y, Z), normalised.
+            candidates: Candidates in the same field.
+        """
+        return self.confidences(self.logits(candidate_cubes(image, candidates)))
+
+    @torch.inference_mode()
+    def logits(self, cubes: CandidateCubes) -> np.ndarray:
+        """Return the classifier's logit of each candidate before calibration, (B,)."""
+        batches = zip(*(part.split(_AT_ONCE) for part in (cubes.fine, cubes.coarse, cubes.features)), strict=True)
+        return torch.cat([self.network(*batch) for batch in batches]).numpy()
+
+    def confidences(self, logits: np.ndarray) -> np.ndarray:
+        """Return the calibrated confidence of logits."""
+        return 1 / (1 + np.exp(-(self.slope * logits.astype(float) + self.intercept)))
+
+    def min_confidence(self, false_findings_per_scan: float) -> float:
+        """Return the smallest confidence to keep for a number of false findings per scan; 0 beyond those measured."""
+        if not self.operating_points or false_findings_per_scan > self.operating_points[-1][0]:
+            return 0.0
+        findings, limits = zip(*self.operating_points, strict=True)
+        return float(np.interp(false_findings_per_scan, findings, limits))
+
+
+def new_classifier() -> CandidateClassifier:
+    """Return an untrained classifier of candidates."""
+    return CandidateClassifier(CHANNELS, FEATURES)

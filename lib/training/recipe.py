@@ -1,0 +1,132 @@
+"""The recipe of the shipped weights: data, settings of each stage, and the patients that each fold leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from lib.errors import UserError, in_one_line
+from lib.settings import Section
+from lib.training.data_folders import DataFolders
+from lib.training.run_settings import RunSettings
+
+
+class DataSet(Section):
+    """Images and masks; paths are relative to the data folder, see ``DataFolders``."""
+
+    images: str
+    masks: str
+
+
+class Fold(Section):
+    """Patients that one run of a stage leaves out, to be measured on by its weights."""
+
+    leave_out: list[str] = Field(default_factory=list)
+    seen_before: list[str] = Field(default_factory=list)
+    """Those of ``leave_out`` that the initial weights were trained on. They are not measured on as never seen."""
+
+
+class Stage(Section):
+    """One training with the same data and settings, repeated for each fold; without folds, of all patients."""
+
+    name: str
+    data: list[str]
+    """Names of data sets of the recipe."""
+    settings: RunSettings
+    initial: str | None = None
+    """Run whose weights are the initial ones."""
+    folds: dict[str, Fold] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        name: ``<stage>`` or ``<stage>/<fold>``: its folder.
+        folders: Its data.
+        settings: Its settings.
+        initial: Name of the run whose weights are the initial ones.
+        leave_out: Patients it is not trained on.
+        seen_before: Those of them that its initial weights were trained on.
+    """
+
+    name: str
+    folders: DataFolders
+    settings: RunSettings
+    initial: str | None
+    leave_out: frozenset[str]
+    seen_before: frozenset[str]
+
+    @property
+    def unseen(self) -> frozenset[str]:
+        """Patients that neither this run nor those before it are trained on, so that its weights can be measured."""
+        return self.leave_out - self.seen_before
+
+
+class Recipe(Section):
+    """The stages in order. They may use the weights of earlier runs only."""
+
+    data: dict[str, DataSet]
+    negatives: list[str]
+    """Scans without tumour, for all stages."""
+    stages: list[Stage]
+    ship: str
+    """The run whose weights are shipped."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Recipe:
+        earlier: set[str] = set()
+        for stage in self.stages:
+            for name in sorted(set(stage.data) - self.data.keys()):
+                raise ValueError(f"stage {stage.name} names the data set {name}, which is not under data")
+            if stage.initial is not None and stage.initial not in earlier:
+                raise ValueError(f"stage {stage.name} starts from {stage.initial}, which is no earlier run")
+            earlier |= {_run_name(stage, fold) for fold in stage.folds or [""]}
+        if self.ship not in earlier:
+            raise ValueError(f"ship names {self.ship}, which is no run; the runs are {', '.join(sorted(earlier))}")
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """Read a recipe.
+
+        Raises:
+            UserError: The file cannot be read, or its content is invalid.
+        """
+        try:
+            content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return cls.model_validate(content)
+        except (OSError, yaml.YAMLError) as error:
+            raise UserError(f"The recipe {path} cannot be read: {in_one_line(error)}") from error
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise UserError(f"The recipe {path} is invalid: {problems}") from error
+
+    def runs(self, data: Path) -> list[Run]:
+        """Return all runs in order.
+
+        Args:
+            data: Folder that the paths of the recipe are relative to.
+        """
+        return [run for stage in self.stages for run in self._runs_of(stage, data)]
+
+    def _runs_of(self, stage: Stage, data: Path) -> Iterator[Run]:
+        sets = [self.data[name] for name in stage.data]
+        folders = DataFolders(
+            images=tuple(data / one.images for one in sets),
+            masks=tuple(data / one.masks for one in sets),
+            negatives=tuple(data / path for path in self.negatives),
+        )
+        for name, fold in (stage.folds or {"": Fold()}).items():
+            patients = frozenset(fold.leave_out), frozenset(fold.seen_before)
+            yield Run(_run_name(stage, name), folders, stage.settings, stage.initial, *patients)
+
+
+def _run_name(stage: Stage, fold: str) -> str:
+    return f"{stage.name}/{fold}" if fold else stage.name

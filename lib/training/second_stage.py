@@ -1,0 +1,175 @@
+"""The second stage from end to end: samples of all whole scans, cross-fitting by patient, calibration."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib.evaluation.composed_scans import compose, find_lung, is_in_lung, read_volume, save_volume
+from lib.inference import Predictor
+from lib.inference.candidate_judge import CandidateJudge
+from lib.networks.candidate_classifier import CandidateClassifier
+from lib.training.candidate_fitting import ScanLogits, calibrated, fit_classifier, scan_logits
+from lib.training.candidate_samples import Ball, CandidateSamples, candidate_samples, load_samples, save_samples
+from lib.training.scans import LabelledImage
+
+logger = logging.getLogger(__name__)
+
+FALSE_FINDINGS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+_COMPOSED = "+"  # separates the name of a scan from the number of its copy
+
+
+@dataclass(frozen=True)
+class WholeScan:
+    """A whole scan whose candidates the classifier learns.
+
+    Attributes:
+        name: Name of its files.
+        image: Volume.
+        mask: Lesions on the same grid, or None without lesions.
+        patient: Patient.
+        weights: Weights of a network that was not trained on this patient.
+        judged: Whether the limits are measured on it, by a classifier that was not trained on its patient.
+        ignored: Regions with unlabelled tumour.
+        unlabelled: Slices with unlabelled tumour.
+    """
+
+    name: str
+    image: Path
+    mask: Path | None
+    patient: str
+    weights: Path
+    judged: bool = True
+    ignored: Sequence[Ball] = ()
+    unlabelled: Collection[int] = ()
+
+
+def collect_samples(
+    scan: WholeScan,
+    predictor: Predictor,
+    nodules: Sequence[LabelledImage],
+    *,
+    copies: int,
+    per_copy: int,
+    folder: Path,
+    seed: int,
+) -> None:
+    """Write the samples of a scan and of copies with nodules of other patients in its lungs; existing files are kept.
+
+    Of the copies, only candidates on the inserted nodules are kept: the others are those of the scan.
+
+    Args:
+        scan: The scan.
+        predictor: Its network.
+        nodules: Crops with a nodule in lung.
+        copies: Number of copies.
+        per_copy: Nodules in each copy.
+        folder: Folder for the files.
+        seed: Seed of the choice and placement of the nodules.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = folder / f"{scan.name}.pt"
+    if not own.exists():
+        samples = candidate_samples(predictor, scan.image, scan.mask, ignored=scan.ignored, unlabelled=scan.unlabelled)
+        save_samples(samples, own)
+    missing = [number for number in range(copies) if not (folder / _copy_file(scan, number)).exists()]
+    if not missing:
+        return
+    volume = read_volume(scan.name, scan.image, scan.mask)
+    lung = find_lung(volume)
+    for number in missing:
+        rng = np.random.default_rng([seed, number, *scan.name.encode()])
+        chosen = [nodules[index] for index in rng.choice(len(nodules), per_copy, replace=False)]
+        crops = [read_volume(crop.name, crop.image, crop.mask, spacing=volume.spacing) for crop in chosen]
+        composed, placed = compose(volume, lung, crops, rng)
+        image, mask = save_volume(composed, scan.name, folder / "composed", ".nii")
+        samples = candidate_samples(predictor, image, mask)
+        save_samples(samples.only_lesions(), folder / _copy_file(scan, number))
+        logger.info("%s, copy %d: %d nodules, %d with a candidate", scan.name, number, len(placed), samples.found)
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """Trained second stage.
+
+    Attributes:
+        judge: Trained on all scans; confidence and limits are those of the candidates that the folds left out.
+        folds: For each fold a judge that has seen none of its patients, neither for training nor for the limits.
+        left_out: Logits of the left-out candidates by patient.
+    """
+
+    judge: CandidateJudge
+    folds: dict[str, CandidateJudge]
+    left_out: dict[str, list[ScanLogits]]
+
+
+def train_second_stage(
+    scans: Sequence[WholeScan],
+    folder: Path,
+    *,
+    folds: Mapping[str, Collection[str]],
+    steps: int,
+    learning_rate: float,
+    seed: int,
+) -> SecondStage:
+    """Train one classifier for each fold, then one on all scans.
+
+    Args:
+        scans: Whole scans, of which `collect_samples` wrote the samples.
+        folder: Folder of the samples.
+        folds: Patients that each fold leaves out, by name.
+        steps: See `fit_classifier`.
+        learning_rate: See `fit_classifier`.
+        seed: See `fit_classifier`.
+
+    Raises:
+        ValueError: A patient to judge is left out by no fold.
+    """
+    for scan in scans:
+        if scan.judged and not any(scan.patient in patients for patients in folds.values()):
+            raise ValueError(f"Patient {scan.patient} is judged, but no fold leaves it out.")
+    samples = {scan.name: _samples_of(scan, folder) for scan in scans}
+    networks: dict[str, CandidateClassifier] = {}
+    left_out: dict[str, list[ScanLogits]] = {}
+    for name, patients in folds.items():
+        logger.info("Second stage without %s", ", ".join(patients))
+        trained = [one for scan in scans if scan.patient not in patients for one in samples[scan.name].values()]
+        networks[name] = fit_classifier(trained, steps=steps, learning_rate=learning_rate, seed=seed)
+        judge = CandidateJudge(networks[name])
+        for scan in scans:
+            if scan.judged and scan.patient in patients:
+                logits = [scan_logits(judge, one, _COMPOSED in file) for file, one in samples[scan.name].items()]
+                left_out.setdefault(scan.patient, []).extend(logits)
+    every = [one for scan in scans for one in samples[scan.name].values()]
+    network = fit_classifier(every, steps=steps, learning_rate=learning_rate, seed=seed)
+    return SecondStage(
+        calibrated(network, _logits(left_out), FALSE_FINDINGS),
+        {
+            name: calibrated(one, _logits(left_out, without=folds[name]), FALSE_FINDINGS)
+            for name, one in networks.items()
+        },
+        left_out,
+    )
+
+
+def _logits(left_out: Mapping[str, Sequence[ScanLogits]], without: Collection[str] = ()) -> list[ScanLogits]:
+    return [one for patient, scans in left_out.items() if patient not in without for one in scans]
+
+
+def nodules_in_lung(crops: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """Return the crops whose nodule is surrounded by lung, which can be inserted into another."""
+    return [crop for crop in crops if is_in_lung(read_volume(crop.name, crop.image, crop.mask))]
+
+
+def _copy_file(scan: WholeScan, number: int) -> str:
+    return f"{scan.name}{_COMPOSED}{number}.pt"
+
+
+def _samples_of(scan: WholeScan, folder: Path) -> dict[str, CandidateSamples]:
+    """Return the samples of a scan and its copies by file name."""
+    files = [folder / f"{scan.name}.pt", *sorted(folder.glob(f"{scan.name}{_COMPOSED}*.pt"))]
+    return {file.name: load_samples(file) for file in files}

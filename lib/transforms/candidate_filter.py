@@ -1,0 +1,91 @@
+"""Judgement of candidate lesions: those that are too small or unlikely are removed, the others get a confidence."""
+
+import logging
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from lib.transforms.candidates import Candidates
+
+logger = logging.getLogger(__name__)
+
+Judge = Callable[[torch.Tensor, Candidates], np.ndarray]
+"""Returns the confidence of each candidate, from the network's input (1, X, Y, Z)."""
+
+
+class JudgeCandidatesd(MapTransform):
+    """Set the probability of candidate lesions to 0 that are too small or probably not lesions.
+
+    This happens in the network's field, because resampling to the stored grid changes small candidates. Removals are
+    logged. If no lungs were found, only the size counts: in a crop, a user has selected the finding.
+
+    Sets ``data["findings"]`` to the voxel with the highest probability of each remaining candidate, an index in the
+    field, with its confidence, None if it was not judged. The voxels of the image are freed; its geometry is kept.
+
+    Args:
+        keys: Probability of tumour in the network's field, shape (1, X, Y, D); changed in place.
+        image_key: Input of the network, a MetaTensor of the same field.
+        lungs_key: Lung mask of ``AxialFieldd``, or None.
+        threshold: Smallest probability of a tumour voxel.
+        min_diameter_mm: Smallest equivalent spherical diameter; 0 keeps all.
+        judge: Gives the confidence of each candidate; None keeps all.
+        min_confidence: Smallest confidence that is kept.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        image_key: str,
+        lungs_key: str = "lungs",
+        threshold: float,
+        min_diameter_mm: float,
+        judge: Judge | None = None,
+        min_confidence: float = 0.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+        self.lungs_key = lungs_key
+        self.threshold = threshold
+        self.min_diameter_mm = min_diameter_mm
+        self.judge = judge
+        self.min_confidence = min_confidence
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Set the probability of the removed candidates to 0, in place, and record the findings."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            probability = torch.as_tensor(d[key])[0].cpu()  # no copy on the CPU, where the logits are
+            candidates = Candidates.of(probability.numpy(), self.threshold, d[self.image_key].affine)
+            large = candidates.without(candidates.diameters_mm < self.min_diameter_mm)
+            judge = None if d[self.lungs_key] is None else self.judge
+            d["findings"] = self._judged(large, d[self.image_key], judge)
+            d[key][0] = probability
+            if len(d["findings"]) < candidates.count:
+                removed = candidates.count - len(d["findings"])
+                logger.info("Removed %d of %d findings: too small or unlikely.", removed, candidates.count)
+        d[self.image_key] = _without_voxels(d[self.image_key])
+        return d
+
+    def _judged(
+        self, candidates: Candidates, image: torch.Tensor, judge: Judge | None
+    ) -> list[tuple[tuple[int, int, int], float | None]]:
+        if judge is None or not candidates.count:
+            return [(tuple(peak), None) for peak in candidates.peaks.tolist()]
+        confidences = judge(image, candidates)
+        kept = confidences >= self.min_confidence
+        peaks = candidates.peaks[kept].tolist()
+        candidates.without(~kept)
+        return [(tuple(peak), float(one)) for peak, one in zip(peaks, confidences[kept], strict=True)]
+
+
+def _without_voxels(image: MetaTensor) -> MetaTensor:
+    """Return a MetaTensor with geometry and trace of transforms only."""
+    empty = torch.zeros(1, dtype=image.dtype).expand(image.shape)
+    return MetaTensor(empty, meta=dict(image.meta), applied_operations=image.applied_operations)

@@ -1,0 +1,100 @@
+"""``POST /infer``: the findings of the mask are in every form of the answer."""
+
+import json
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import requests
+import SimpleITK as sitk
+import uvicorn
+from fastapi import FastAPI
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage, generate_uid
+
+from lib.inference import Finding
+from lib.inference.findings import findings_to_json
+from lib.server.infer_routes import infer_router
+from lib.server.work_queue import WorkQueue
+from lib.settings import load_info
+from tools.support.processes import free_port
+from tools.support.waiting import wait_for
+
+FINDINGS = findings_to_json(Finding((number, 255, 255), (number + 1 / 3) / 200) for number in range(200))
+
+
+class FakeApp:
+    """The part of the app that the route uses, with a model that makes 200 findings."""
+
+    def __init__(self, folder):
+        self.settings = SimpleNamespace(info=load_info())
+        self.inferences = WorkQueue("inferences")
+        self.exports = SimpleNamespace(dicom_seg_of_prediction=self._export)
+        self.exported = []
+        self._folder = folder
+
+    def info(self):
+        return {"models": ["lung_tumor"]}
+
+    def datastore(self):
+        return SimpleNamespace(series=lambda image: None)
+
+    def infer(self, request):
+        mask = self._folder / "mask.nrrd"
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.uint8)), str(mask))
+        params = {"voxels": 0, "model_version": "v1", "findings": FINDINGS, "warnings": ["Odd."]}
+        return {"label": str(mask), "file": str(mask), "tag": "original", "params": params}
+
+    def _export(self, image_id, mask, model_version, findings):
+        self.exported.append((image_id, model_version, findings))
+        seg = Dataset()
+        seg.SOPClassUID, seg.SOPInstanceUID = SegmentationStorage, generate_uid()
+        seg.file_meta = FileMetaDataset()
+        seg.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        seg.is_little_endian, seg.is_implicit_VR = True, False
+        return seg
+
+
+@pytest.fixture
+def app(tmp_path) -> FakeApp:
+    return FakeApp(tmp_path)
+
+
+@pytest.fixture
+def ask(app):
+    """Return ``ask(output)``, which requests a mask from the app's route."""
+    server = FastAPI()
+    server.include_router(infer_router(app))
+    port = free_port()
+    running = uvicorn.Server(uvicorn.Config(server, port=port, log_level="error"))
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    wait_for(lambda: running.started, "the server", seconds=60, interval=0.02)
+    url = f"http://127.0.0.1:{port}/infer/lung_tumor"
+    yield lambda output: requests.post(url, params={"image": "1.2", "output": output}, timeout=60)
+    running.should_exit = True
+    thread.join(timeout=60)
+
+
+def test_json_has_all_findings(ask):
+    assert ask("json").json()["findings"] == FINDINGS
+    answer = ask("all")
+    assert json.dumps(FINDINGS)[:300] in answer.text
+
+
+def test_header_of_an_image_has_the_most_confident_findings(ask):
+    answer = ask("image")
+    params = json.loads(answer.headers["Infer-Params"])
+    assert (params["model_version"], params["warnings"]) == ("v1", ["Odd."])
+    assert params["findings"][0] == {"voxel": [199, 255, 255], "confidence": 0.9967}
+    assert [one["voxel"] for one in params["findings"]] == [one["voxel"] for one in FINDINGS[:40]]
+    assert sum(len(f"{name}: {value}\r\n") for name, value in answer.headers.items()) < 4096  # nginx refuses more
+
+
+def test_dicom_seg_is_made_with_the_findings(ask, app):
+    assert ask("dicom_seg").status_code == 200
+    ((image_id, version, findings),) = app.exported
+    assert (image_id, version) == ("1.2", "v1")
+    assert findings_to_json(findings) == FINDINGS

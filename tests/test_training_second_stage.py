@@ -1,0 +1,135 @@
+"""The second stage from whole scans to a judge: labels of the candidates, copies with nodules, and the folds."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from lib.inference import ModelDescription, Predictor
+from lib.inference.candidate_cubes import CHANNELS, FEATURES, SIDE, CandidateCubes
+from lib.inference.candidate_judge import new_classifier
+from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from lib.settings import load_info
+from lib.training import second_stage
+from lib.training.candidate_samples import JITTER, Ball, CandidateSamples, candidate_samples, load_samples, save_samples
+from lib.training.scans import LabelledImage
+from lib.training.second_stage import WholeScan, collect_samples, train_second_stage
+
+GRID = Acquisition(shape=(40, 150, 150), spacing=(5.0, 2.2, 2.2))
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """Return a chest with two lesions, a mask of one of them, and the voxels of both, (X, Y, Z)."""
+    lesions = draw_lesions(3, 2, diameters=(24, 30))
+    hu, mask, affine = chest_volume(3, lesions=lesions, acquisition=GRID)
+    _, one, _ = chest_volume(3, lesions=lesions[:1], acquisition=GRID)
+    image = write_volume(tmp_path / "P1_1.nii", hu, affine)
+    return image, write_volume(tmp_path / "P1_1-mask.nii", one, affine), mask.transpose()
+
+
+@pytest.fixture
+def predictor(scan, tmp_path):
+    """Return a predictor of a network that marks what is dense inside the lungs of this phantom."""
+    info = load_info()
+
+    class Marking(torch.nn.Module):
+        stride = 16
+
+        def __init__(self):
+            super().__init__()
+            self.level = torch.nn.Parameter(torch.tensor(-200.0))
+
+        def forward(self, image, return_attention=False):
+            scale = info["preprocessing"]
+            hu = image[:, image.shape[1] // 2][:, None] * scale["hu_std"] + scale["hu_mean"]
+            lung = torch.nn.functional.avg_pool2d((hu < -400).float(), 41, 1, 20, count_include_pad=False)
+            logits = torch.where((hu > self.level) & (lung > 0.55), 4.0, -4.0)
+            return (logits, []) if return_attention else logits
+
+    torch.save(Marking().state_dict(), tmp_path / "marking.pt")
+    model = ModelDescription(Marking, info["preprocessing"], ModelDescription.from_info(info).options)
+    return Predictor.from_file(tmp_path / "marking.pt", model)
+
+
+def test_candidates_are_labelled_by_the_mask_and_unknown_ones_left_out(scan, predictor):
+    image, mask, both = scan
+    every = candidate_samples(predictor, image, mask)
+    assert (every.lesions, every.found) == (1, 1)
+    assert every.lesion.sum() == 1 and len(every.lesion) >= 2
+    marked = nib.load(mask).get_fdata() > 0
+    unlabelled = np.argwhere(both.astype(bool) & ~marked).mean(0)
+    ignoring = candidate_samples(predictor, image, mask, ignored=[Ball(tuple(unlabelled), 25.0)])
+    assert len(ignoring.lesion) == len(every.lesion) - 1 and ignoring.lesion.sum() == 1
+    nothing = candidate_samples(predictor, image, None)
+    assert nothing.lesion.sum() == 0 and nothing.lesions == 0
+
+
+def test_samples_are_kept_in_a_file(scan, predictor, tmp_path):
+    samples = candidate_samples(predictor, *scan[:2])
+    save_samples(samples, tmp_path / "samples.pt")
+    loaded = load_samples(tmp_path / "samples.pt")
+    torch.testing.assert_close(loaded.cubes.fine.float(), samples.cubes.fine, atol=0.01, rtol=0.01)
+    assert torch.equal(loaded.lesion, samples.lesion)
+    assert (loaded.lesions, loaded.found) == (samples.lesions, samples.found)
+
+
+def test_copies_have_the_inserted_nodules_only_and_are_not_made_again(scan, predictor, tmp_path):
+    crop = np.full((30, 30, 8), -800, np.int16)
+    label = np.zeros(crop.shape, np.uint8)
+    label[11:19, 11:19, 2:6] = 1
+    crop[label > 0] = 60
+    for name, values in (("N_1", crop), ("N_1-mask", label)):
+        nib.save(nib.Nifti1Image(values, np.diag([-1.1, -1.1, 2.5, 1])), tmp_path / f"{name}.nii.gz")
+    nodule = LabelledImage("N_1", tmp_path / "N_1.nii.gz", tmp_path / "N_1-mask.nii.gz", "N", False)
+    whole = WholeScan("P1_1", scan[0], scan[1], "P1", tmp_path / "marking.pt")
+    folder = tmp_path / "samples"
+
+    def collect():
+        collect_samples(whole, predictor, [nodule], copies=1, per_copy=1, folder=folder, seed=0)
+
+    collect()
+    own, copy = load_samples(folder / "P1_1.pt"), load_samples(folder / "P1_1+0.pt")
+    assert not own.lesion.all()
+    assert copy.lesion.all() and copy.lesions == own.lesions + 1
+    written = {path: path.stat().st_mtime_ns for path in folder.glob("*.pt")}
+    collect()
+    assert written == {path: path.stat().st_mtime_ns for path in folder.glob("*.pt")}
+
+
+def test_no_patient_is_both_learned_and_judged(tmp_path, monkeypatch):
+    """Each scan's candidates have its number as their volume, so that a batch tells of which scans it is."""
+    scans = []
+    for number, patient in enumerate("AABCD"):
+        rng = np.random.default_rng(number)
+        for suffix in ("", "+0"):
+            shapes = [(6, channels, *[SIDE + JITTER] * 3) for channels in CHANNELS]
+            features = torch.full((6, FEATURES), float(number))
+            cubes = CandidateCubes(*(torch.from_numpy(rng.normal(size=shape)).float() for shape in shapes), features)
+            lesion = torch.ones(6, dtype=torch.bool) if suffix else torch.arange(6) < 2
+            save_samples(CandidateSamples(cubes, lesion, 2, 2), tmp_path / f"scan{number}{suffix}.pt")
+        scans.append(WholeScan(f"scan{number}", Path(), None, patient, Path(), judged=patient != "D"))
+    fitted = []
+
+    def fit(samples, **_):
+        fitted.append({int(one.cubes.features[0, 0]) for one in samples})
+        return new_classifier()
+
+    monkeypatch.setattr(second_stage, "fit_classifier", fit)
+    folds = {"a": ["A"], "b": ["B", "C"]}
+    result = train_second_stage(scans, tmp_path, folds=folds, steps=1, learning_rate=0.1, seed=0)
+    assert fitted == [{2, 3, 4}, {0, 1, 4}, {0, 1, 2, 3, 4}]
+    assert sorted(result.left_out) == ["A", "B", "C"], "scans that are not judged have no part in the limits"
+    calls = []
+    monkeypatch.setattr(second_stage, "calibrated", lambda network, scans, findings: calls.append(len(scans)))
+    train_second_stage(scans, tmp_path, folds=folds, steps=1, learning_rate=0.1, seed=0)
+    # Scans and their copies: of all, then for each fold those of the other one.
+    assert calls == [8, 4, 4]
+
+
+def test_patient_left_out_by_no_fold_is_an_error(tmp_path):
+    scan = WholeScan("scan", Path(), None, "A", Path())
+    with pytest.raises(ValueError, match="A is judged, but no fold leaves it out"):
+        train_second_stage([scan], tmp_path, folds={"b": ["B"]}, steps=1, learning_rate=0.1, seed=0)
