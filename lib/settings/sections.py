@@ -212,7 +212,7 @@ class Clicks(Section):
         16, 32, 64, 128,
     ]  # fmt: skip
     """Channels of each level of its three-dimensional network, finest first."""
-    cube_voxels: Annotated[int, Field(ge=16, le=256)] = 40
+    cube_voxels: Annotated[int, Field(ge=16, le=256)] = 32
     """Voxels along each axis of the cube around the lesion."""
     cube_voxel_mm: Annotated[float, Field(ge=0.1, le=5)] = 0.75
     """Smallest side of a voxel of the cube, mm."""

@@ -22,7 +22,7 @@ from lib.training.optimisation import Batches, initial_network, optimise
 from lib.training.run_manifest import new_manifest
 from lib.training.run_settings import LoopSettings
 
-_WATCHED = 36  # crops measured at each checkpoint, of those held out and of those trained on
+_WATCHED = 24  # crops measured at each checkpoint, of those held out and of those trained on
 _CLICKS = 3
 
 
