@@ -9,7 +9,7 @@ import torch
 
 from lib.clicks.channels import network_input
 from lib.clicks.components import threshold_at, touching
-from lib.clicks.cube import Cube, restore, sample
+from lib.clicks.cube import Cube, Window, restore, sample
 from lib.clicks.model import ClickModel
 from lib.clicks.prompts import Prompts
 from lib.clicks.region import Region
@@ -90,7 +90,7 @@ class ClickPredictor:
         """Return the mask of the lesion that the prompts show.
 
         Only the component that touches a positive point, or is within 3 mm of one, is marked, and nothing outside the
-        cube and the box.
+        cube and the box. Where the former mask lies outside all cubes, it stays.
 
         Args:
             image: The image.
@@ -100,7 +100,7 @@ class ClickPredictor:
             UserError: There are no weights, they do not match the network, the network's output is not finite, or the
                 prompts are too far apart for one lesion.
         """
-        cube = self._first_cube(image.grid, prompts)
+        cube = first = self._first_cube(image.grid, prompts)
         for passes in range(1, _MOST_PASSES + 1):
             probability, weights = self._probability(image, cube, prompts)
             seeds = cube.to_index(image.grid.to_mm(prompts.seeds()))
@@ -109,8 +109,10 @@ class ClickPredictor:
             if better is None or passes == _MOST_PASSES:
                 break
             cube = better
-        mask = self._on_grid(image.grid, cube, probability, threshold, prompts)
-        return Outline(mask, weights)
+        region = self._on_grid(image.grid, cube, probability, threshold, prompts)
+        if prompts.former is not None:
+            region = region.with_kept(prompts.former, [seen.window(image.grid) for seen in (first, cube)])
+        return Outline(region, weights)
 
     def _first_cube(self, grid: VoxelGrid, prompts: Prompts) -> Cube:
         """Return the cube around all prompts; without the parts of the former mask that are too far for one lesion."""
@@ -176,8 +178,7 @@ class ClickPredictor:
         start = [side.start for side in window]
         spacing = np.array(grid.spacing[::-1])
         mask = touching(mask, prompts.seeds()[:, ::-1] - start, _REACH_MM / spacing)
-        region = Region.of(mask, start, prompts.former)
-        return region if prompts.former is None else region.with_kept(prompts.former, cube.window(grid))
+        return Region.of(mask, start, prompts.former)
 
 
 def _has_bfloat16(device: torch.device) -> bool:
@@ -196,7 +197,7 @@ def _ends(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(places.min(0) - 1, 0), np.minimum(places.max(0) + 1, np.array(mask.shape) - 1)
 
 
-def _within(box: np.ndarray, window: tuple[slice, slice, slice]) -> np.ndarray:
+def _within(box: np.ndarray, window: Window) -> np.ndarray:
     """Return the voxels of a window (slice, row, column) that are in a box of two corners (column, row, slice)."""
     inside = [
         (np.arange(side.start, side.stop) >= low) & (np.arange(side.start, side.stop) <= high)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.clicks.cube import Window
 from lib.errors import UserError
 
 _FORM = '{"offset": [i, j, k], "size": [i, j, k], "runs": [n, ...]}'
@@ -49,17 +50,18 @@ class Region:
         first, second, third = low[::-1].tolist()
         return cls((first, second, third), boxed)
 
-    def with_kept(self, former: Region, window: Sequence[slice]) -> Region:
-        """Return the region with the voxels of a former mask, which it contains, that are outside a window."""
+    def with_kept(self, former: Region, windows: Sequence[Window]) -> Region:
+        """Return the region with the voxels of a former mask, which it contains, that are outside some windows."""
         places = np.argwhere(former.mask) + former.offset[::-1]
-        low, high = ([getattr(side, end) for side in window] for end in ("start", "stop"))
-        kept = places[((places < low) | (places >= high)).any(1)]
+        for window in windows:
+            low, high = ([getattr(side, end) for side in window] for end in ("start", "stop"))
+            places = places[((places < low) | (places >= high)).any(1)]
         mask = self.mask.copy()
-        mask[tuple((kept - self.offset[::-1]).T)] = True
+        mask[tuple((places - self.offset[::-1]).T)] = True
         return Region(self.offset, mask)
 
     @property
-    def window(self) -> tuple[slice, slice, slice]:
+    def window(self) -> Window:
         """The box as an index of the image (slice, row, column)."""
         first, second, third = (
             slice(start, start + length) for start, length in zip(self.offset[::-1], self.mask.shape, strict=True)

@@ -54,8 +54,8 @@ class LungTumorClickInferTask(InferTask):
                 no file, but the lesion as ``region``, see :mod:`lib.clicks.region`.
 
         Returns:
-            File with the mask of this one lesion on the grid of the image; and ``voxels``, ``model_version`` and
-            ``warnings``.
+            File with the mask of this one lesion on the grid of the image; and ``voxels``, ``model_version``,
+            ``findings`` (none) and ``warnings``.
 
         Raises:
             UserError: A parameter is invalid, or there are no weights.
@@ -70,6 +70,7 @@ class LungTumorClickInferTask(InferTask):
         answer = {
             "voxels": voxels,
             "model_version": outline.weights.version,
+            "findings": [],  # a lesion that a person points at is not judged
             "warnings": [] if voxels else [_NOTHING],
         }
         if only_region:
