@@ -51,11 +51,6 @@ class Cube:
         """Return the fractional voxel indices of positions in mm (…, 3)."""
         return (points - self.centre) / self.voxel_mm + (self.side - 1) / 2
 
-    def contains(self, points: np.ndarray) -> np.ndarray:
-        """Return which positions in mm (…, 3) are in a voxel of the cube."""
-        index = self.to_index(points)
-        return ((index >= -_HALF_VOXEL) & (index < self.side - _HALF_VOXEL)).all(-1)
-
     def points(self) -> np.ndarray:
         """Return the positions in mm of all voxels, shape (side, side, side, 3)."""
         return self.to_mm(np.moveaxis(np.indices((self.side,) * 3), 0, -1))

@@ -12,8 +12,8 @@ import SimpleITK as sitk
 
 from lib.clicks.predictor import OpenImage
 from lib.errors import UserError
-from lib.geometry.connected_components import connected_components
 from lib.geometry.voxel_grid import VoxelGrid
+from lib.transforms.reader_mean import consensus
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,7 @@ class LesionImage:
     @cached_property
     def consensus(self) -> np.ndarray:
         """What at least half of the readers marked, bool, shape (slice, row, column)."""
-        return 2 * self.readers.sum(0) >= len(self.readers)
-
-    def lesions(self) -> list[np.ndarray]:
-        """Return the mask of each lesion of the consensus, shape (slice, row, column)."""
-        components, count = connected_components(self.consensus)
-        return [components == number for number in range(1, count + 1)]
+        return consensus(self.readers.mean(0, dtype=np.float32))
 
 
 def read_lesion_image(name: str, patient: str, image: Path, mask: Path | None) -> LesionImage:

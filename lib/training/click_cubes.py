@@ -14,6 +14,7 @@ from lib.clicks.model import ClickModel
 from lib.errors import UserError
 from lib.geometry.connected_components import connected_components
 from lib.transforms.lungs import find_lungs
+from lib.transforms.reader_mean import consensus
 
 _SHARE_WHOLE, _SHARE_PHANTOM = 0.15, 0.03  # of the cubes
 _SHARE_PASTED = 0.65  # of the cubes of crops, pasted into a lung; the others end at the border of the crop
@@ -106,7 +107,7 @@ class CubeSampler:
             reader = lesion.readers[self._rng.integers(len(lesion.readers))]
             if reader.any():
                 return reader
-        return 2 * lesion.readers.sum(0) >= len(lesion.readers)
+        return consensus(lesion.readers.mean(0))
 
     def _cube(self, lesion: _Lesion, truth: np.ndarray, zoom: float) -> tuple[Cube, bool]:
         """Return a cube around a lesion, in mm of a lesion enlarged by ``zoom``, and whether a click centred it."""
