@@ -10,7 +10,7 @@ from lib.evaluation.report import STYLE
 from lib.evaluation.tables import html_table, number, with_interval
 
 _COLOURS = ("#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8", "#9aa7b4", "#b05a7a", "#5a6672", "#c9a227")
-_WIDTH, _HEIGHT, _MARGIN = 560, 320, 48
+_WIDTH, _HEIGHT, _MARGIN = 640, 320, 48
 _LOWEST = 0.5
 
 
@@ -47,7 +47,7 @@ def click_curves(curves: Sequence[Mapping[str, Any]]) -> str:
     clicks = max(len(curve["dice"]) for curve in curves)
 
     def place(click: int, dice: float) -> tuple[float, float]:
-        x = _MARGIN + (click - 1) / max(clicks - 1, 1) * (_WIDTH - 4 * _MARGIN)
+        x = _MARGIN + (click - 1) / max(clicks - 1, 1) * (_WIDTH - 5 * _MARGIN)
         return x, _HEIGHT - _MARGIN - (max(dice, _LOWEST) - _LOWEST) / (1 - _LOWEST) * (_HEIGHT - 2 * _MARGIN)
 
     parts = [
@@ -72,7 +72,7 @@ def click_curves(curves: Sequence[Mapping[str, Any]]) -> str:
         x, y = place(clicks, 1)
         parts.append(f'<text x="{x + 10:.1f}" y="{y + 16 * index:.1f}" fill="{colour}">{escape(label)}</text>')
     parts.append(
-        f'<text x="{_WIDTH / 2 - _MARGIN}" y="{_HEIGHT - 8}" text-anchor="middle">clicks: mean Dice</text></svg>'
+        f'<text x="{_WIDTH / 2 - _MARGIN}" y="{_HEIGHT - 8}" text-anchor="middle">mean Dice after each number of clicks</text></svg>'
     )
     return "".join(parts)
 
