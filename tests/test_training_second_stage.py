@@ -84,11 +84,11 @@ def test_copies_have_the_inserted_nodules_only_and_are_not_made_again(scan, pred
     for name, values in (("N_1", crop), ("N_1-mask", label)):
         nib.save(nib.Nifti1Image(values, np.diag([-1.1, -1.1, 2.5, 1])), tmp_path / f"{name}.nii.gz")
     nodule = LabelledImage("N_1", tmp_path / "N_1.nii.gz", tmp_path / "N_1-mask.nii.gz", "N", False)
-    whole = WholeScan("P1_1", scan[0], scan[1], "P1", tmp_path / "marking.pt")
     folder = tmp_path / "samples"
+    whole = WholeScan("P1_1", scan[0], scan[1], "P1", tmp_path / "marking.pt", folder)
 
     def collect():
-        collect_samples(whole, predictor, [nodule], copies=1, per_copy=1, folder=folder, seed=0)
+        collect_samples(whole, predictor, [nodule], copies=1, per_copy=1, seed=0)
 
     collect()
     own, copy = load_samples(folder / "P1_1.pt"), load_samples(folder / "P1_1+0.pt")
@@ -110,7 +110,8 @@ def test_no_patient_is_both_learned_and_judged(tmp_path, monkeypatch):
             cubes = CandidateCubes(*(torch.from_numpy(rng.normal(size=shape)).float() for shape in shapes), features)
             lesion = torch.ones(6, dtype=torch.bool) if suffix else torch.arange(6) < 2
             save_samples(CandidateSamples(cubes, lesion, 2, 2), tmp_path / f"scan{number}{suffix}.pt")
-        scans.append(WholeScan(f"scan{number}", Path(), None, patient, Path(), judged=patient != "D"))
+        fold = {"A": "a", "B": "b", "C": "b"}.get(patient)
+        scans.append(WholeScan(f"scan{number}", Path(), None, patient, Path(), tmp_path, fold))
     fitted = []
 
     def fit(samples, **_):
@@ -119,17 +120,17 @@ def test_no_patient_is_both_learned_and_judged(tmp_path, monkeypatch):
 
     monkeypatch.setattr(second_stage, "fit_classifier", fit)
     folds = {"a": ["A"], "b": ["B", "C"]}
-    result = train_second_stage(scans, tmp_path, folds=folds, steps=1, learning_rate=0.1, seed=0)
+    result = train_second_stage(scans, folds=folds, steps=1, learning_rate=0.1, seed=0)
     assert fitted == [{2, 3, 4}, {0, 1, 4}, {0, 1, 2, 3, 4}]
     assert sorted(result.left_out) == ["A", "B", "C"], "scans that are not judged have no part in the limits"
     calls = []
     monkeypatch.setattr(second_stage, "calibrated", lambda network, scans, findings: calls.append(len(scans)))
-    train_second_stage(scans, tmp_path, folds=folds, steps=1, learning_rate=0.1, seed=0)
+    train_second_stage(scans, folds=folds, steps=1, learning_rate=0.1, seed=0)
     # Scans and their copies: of all, then for each fold those of the other one.
     assert calls == [8, 4, 4]
 
 
-def test_patient_left_out_by_no_fold_is_an_error(tmp_path):
-    scan = WholeScan("scan", Path(), None, "A", Path())
-    with pytest.raises(ValueError, match="A is judged, but no fold leaves it out"):
-        train_second_stage([scan], tmp_path, folds={"b": ["B"]}, steps=1, learning_rate=0.1, seed=0)
+def test_patient_that_its_fold_does_not_leave_out_is_an_error(tmp_path):
+    scan = WholeScan("scan", Path(), None, "A", Path(), tmp_path, "b")
+    with pytest.raises(ValueError, match="b does not leave out patient A"):
+        train_second_stage([scan], folds={"b": ["B"]}, steps=1, learning_rate=0.1, seed=0)

@@ -34,7 +34,7 @@ class Ball:
         radius_mm: Radius.
     """
 
-    voxel: tuple[float, float, float]
+    voxel: tuple[float, ...]
     radius_mm: float
 
 
