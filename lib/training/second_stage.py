@@ -20,7 +20,7 @@ from lib.training.scans import LabelledImage
 logger = logging.getLogger(__name__)
 
 FALSE_FINDINGS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
-_COMPOSED = "+"  # separates the name of a scan from the number of its copy
+_COPY = "+"  # separates the name of a scan from the number of its copy
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def collect_samples(
         composed, placed = compose(volume, lung, crops, rng)
         image, mask = save_volume(composed, scan.name, folder / "composed", ".nii")
         samples = candidate_samples(predictor, image, mask)
-        save_samples(samples.only_lesions(), folder / _copy_file(scan, number))
+        save_samples(samples.of_copy(), folder / _copy_file(scan, number))
         logger.info("%s, copy %d: %d nodules, %d with a candidate", scan.name, number, len(placed), samples.found)
 
 
@@ -137,14 +137,13 @@ def train_second_stage(
     left_out: dict[str, list[ScanLogits]] = {}
     for name, patients in folds.items():
         logger.info("Second stage without %s", ", ".join(patients))
-        trained = [one for scan in scans if scan.patient not in patients for one in samples[scan.name].values()]
+        trained = [one for scan in scans if scan.patient not in patients for one in samples[scan.name]]
         networks[name] = fit_classifier(trained, steps=steps, learning_rate=learning_rate, seed=seed)
         judge = CandidateJudge(networks[name])
         for scan in scans:
             if scan.fold == name:
-                logits = [scan_logits(judge, one, _COMPOSED in file) for file, one in samples[scan.name].items()]
-                left_out.setdefault(scan.patient, []).extend(logits)
-    every = [one for scan in scans for one in samples[scan.name].values()]
+                left_out.setdefault(scan.patient, []).extend(scan_logits(judge, one) for one in samples[scan.name])
+    every = [one for scan in scans for one in samples[scan.name]]
     network = fit_classifier(every, steps=steps, learning_rate=learning_rate, seed=seed)
     return SecondStage(
         calibrated(network, _logits(left_out), FALSE_FINDINGS),
@@ -166,10 +165,10 @@ def nodules_in_lung(crops: Sequence[LabelledImage]) -> list[LabelledImage]:
 
 
 def _copy_file(scan: WholeScan, number: int) -> str:
-    return f"{scan.name}{_COMPOSED}{number}.pt"
+    return f"{scan.name}{_COPY}{number}.pt"
 
 
-def _samples_of(scan: WholeScan) -> dict[str, CandidateSamples]:
-    """Return the samples of a scan and its copies by file name."""
-    files = [scan.samples / f"{scan.name}.pt", *sorted(scan.samples.glob(f"{scan.name}{_COMPOSED}*.pt"))]
-    return {file.name: load_samples(file) for file in files}
+def _samples_of(scan: WholeScan) -> list[CandidateSamples]:
+    """Return the samples of a scan and its copies."""
+    files = [scan.samples / f"{scan.name}.pt", *sorted(scan.samples.glob(f"{scan.name}{_COPY}*.pt"))]
+    return [load_samples(file) for file in files]
