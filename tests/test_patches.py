@@ -63,7 +63,7 @@ def test_nodules_keep_their_size_within_the_augmentation():
 def test_label_matches_the_nodule():
     image, label = sampler([crop()], [host()]).batch(20)
     tumour = image[:, 1:2][label.bool()]
-    assert (tumour > 1.0).float().mean() > 0.95
+    assert (tumour > 1.0).float().mean() > 0.85  # the rest are cavities
 
 
 def test_channels_outside_of_a_thin_crop_show_the_host():

@@ -12,7 +12,7 @@ from lib.inference.candidate_cubes import CHANNELS, FEATURES, SIDE, CandidateCub
 from lib.inference.candidate_judge import new_classifier
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.settings import load_info
-from lib.training import second_stage
+from lib.training import candidate_fitting, second_stage
 from lib.training.candidate_samples import JITTER, Ball, CandidateSamples, candidate_samples, load_samples, save_samples
 from lib.training.scans import LabelledImage
 from lib.training.second_stage import WholeScan, collect_samples, train_second_stage
@@ -73,7 +73,7 @@ def test_samples_are_kept_in_a_file(scan, predictor, tmp_path):
     loaded = load_samples(tmp_path / "samples.pt")
     torch.testing.assert_close(loaded.cubes.fine.float(), samples.cubes.fine, atol=0.01, rtol=0.01)
     assert torch.equal(loaded.lesion, samples.lesion)
-    assert (loaded.lesions, loaded.found) == (samples.lesions, samples.found)
+    assert (loaded.lesions, loaded.found, loaded.composed) == (samples.lesions, samples.found, False)
 
 
 def test_copies_have_the_inserted_nodules_only_and_are_not_made_again(scan, predictor, tmp_path):
@@ -84,16 +84,16 @@ def test_copies_have_the_inserted_nodules_only_and_are_not_made_again(scan, pred
     for name, values in (("N_1", crop), ("N_1-mask", label)):
         nib.save(nib.Nifti1Image(values, np.diag([-1.1, -1.1, 2.5, 1])), tmp_path / f"{name}.nii.gz")
     nodule = LabelledImage("N_1", tmp_path / "N_1.nii.gz", tmp_path / "N_1-mask.nii.gz", "N", False)
-    whole = WholeScan("P1_1", scan[0], scan[1], "P1", tmp_path / "marking.pt")
     folder = tmp_path / "samples"
+    whole = WholeScan("P1_1", scan[0], scan[1], "P1", tmp_path / "marking.pt", folder)
 
     def collect():
-        collect_samples(whole, predictor, [nodule], copies=1, per_copy=1, folder=folder, seed=0)
+        collect_samples(whole, predictor, [nodule], copies=1, per_copy=1, seed=0)
 
     collect()
     own, copy = load_samples(folder / "P1_1.pt"), load_samples(folder / "P1_1+0.pt")
     assert not own.lesion.all()
-    assert copy.lesion.all() and copy.lesions == own.lesions + 1
+    assert copy.composed and copy.lesion.all() and copy.lesions == own.lesions + 1
     written = {path: path.stat().st_mtime_ns for path in folder.glob("*.pt")}
     collect()
     assert written == {path: path.stat().st_mtime_ns for path in folder.glob("*.pt")}
@@ -109,8 +109,11 @@ def test_no_patient_is_both_learned_and_judged(tmp_path, monkeypatch):
             features = torch.full((6, FEATURES), float(number))
             cubes = CandidateCubes(*(torch.from_numpy(rng.normal(size=shape)).float() for shape in shapes), features)
             lesion = torch.ones(6, dtype=torch.bool) if suffix else torch.arange(6) < 2
-            save_samples(CandidateSamples(cubes, lesion, 2, 2), tmp_path / f"scan{number}{suffix}.pt")
-        scans.append(WholeScan(f"scan{number}", Path(), None, patient, Path(), judged=patient != "D"))
+            save_samples(
+                CandidateSamples(cubes, lesion, 2, 2, composed=bool(suffix)), tmp_path / f"scan{number}{suffix}.pt"
+            )
+        fold = {"A": "a", "B": "b", "C": "b"}.get(patient)
+        scans.append(WholeScan(f"scan{number}", Path(), None, patient, Path(), tmp_path, fold))
     fitted = []
 
     def fit(samples, **_):
@@ -119,17 +122,31 @@ def test_no_patient_is_both_learned_and_judged(tmp_path, monkeypatch):
 
     monkeypatch.setattr(second_stage, "fit_classifier", fit)
     folds = {"a": ["A"], "b": ["B", "C"]}
-    result = train_second_stage(scans, tmp_path, folds=folds, steps=1, learning_rate=0.1, seed=0)
+    result = train_second_stage(scans, folds=folds, steps=1, learning_rate=0.1, seed=0)
     assert fitted == [{2, 3, 4}, {0, 1, 4}, {0, 1, 2, 3, 4}]
     assert sorted(result.left_out) == ["A", "B", "C"], "scans that are not judged have no part in the limits"
     calls = []
     monkeypatch.setattr(second_stage, "calibrated", lambda network, scans, findings: calls.append(len(scans)))
-    train_second_stage(scans, tmp_path, folds=folds, steps=1, learning_rate=0.1, seed=0)
+    train_second_stage(scans, folds=folds, steps=1, learning_rate=0.1, seed=0)
     # Scans and their copies: of all, then for each fold those of the other one.
     assert calls == [8, 4, 4]
 
 
-def test_patient_left_out_by_no_fold_is_an_error(tmp_path):
-    scan = WholeScan("scan", Path(), None, "A", Path())
-    with pytest.raises(ValueError, match="A is judged, but no fold leaves it out"):
-        train_second_stage([scan], tmp_path, folds={"b": ["B"]}, steps=1, learning_rate=0.1, seed=0)
+def test_patient_that_its_fold_does_not_leave_out_is_an_error(tmp_path):
+    scan = WholeScan("scan", Path(), None, "A", Path(), tmp_path, "b")
+    with pytest.raises(ValueError, match="b does not leave out patient A"):
+        train_second_stage([scan], folds={"b": ["B"]}, steps=1, learning_rate=0.1, seed=0)
+
+
+def test_a_quarter_of_the_lesions_in_a_batch_are_not_inserted():
+    def samples(number, lesions, composed):
+        shapes = [(10, channels, *[SIDE + JITTER] * 3) for channels in CHANNELS]
+        features = torch.full((10, FEATURES), float(number))
+        cubes = CandidateCubes(*(torch.zeros(shape) for shape in shapes), features)
+        return CandidateSamples(cubes, torch.arange(10) < lesions, lesions, lesions, composed)
+
+    batch, lesion = next(candidate_fitting._batches([samples(1, 1, False), samples(2, 10, True)], seed=0))
+    of_scan = batch.features[:, 0] == 1
+    assert lesion.mean() == 0.5
+    assert (of_scan & (lesion > 0)).sum() == len(lesion) / 8
+    assert of_scan[lesion == 0].all()

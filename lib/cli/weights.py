@@ -7,6 +7,7 @@ from pathlib import Path
 from lib.cli.train import begin_long_work
 from lib.settings import APP_DIR, load_info
 from lib.training.recipe import Recipe
+from lib.training.recipe_candidates import train_candidates
 from lib.training.recipe_runs import train_runs
 from lib.training.shipping import install
 
@@ -38,7 +39,10 @@ def run(args: argparse.Namespace) -> int:
     """Train all stages of the recipe that are not finished, and install the weights if that is asked for."""
     begin_long_work(args.threads)
     recipe = Recipe.read(args.recipe)
-    train_runs(recipe.runs(args.data), args.output, load_info())
+    info, runs = load_info(), recipe.runs(args.data)
+    train_runs(runs, args.output, info)
+    if recipe.candidates:
+        train_candidates(recipe.candidates, runs, args.data, args.output, info, recipe.ship)
     if args.install:
         logger.info("Installed %s", install(args.output / recipe.ship, _MODEL_DIR))
     return 0

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 64
 _EMA_DECAY = 0.99
+_SHARE_OWN = 0.25  # of the lesions in a batch, those that were not inserted
 _SHARE_WITHOUT_PROBABILITY = 0.2  # of the samples, so that the classifier does not depend on one network's confidence
 _LOGIT_FEATURES = (1, 2)  # features that depend on the network's confidence
 _CALIBRATION_STEPS = 200
@@ -29,10 +30,12 @@ _CALIBRATION_STEPS = 200
 def fit_classifier(
     samples: Sequence[CandidateSamples], *, steps: int, learning_rate: float, seed: int
 ) -> CandidateClassifier:
-    """Train a classifier; half of each batch are lesions.
+    """Train a classifier; half of each batch are lesions, of which a quarter are the scans' own.
+
+    The scans' own lesions are few, but they are the only large ones and the only ones at the chest wall.
 
     Args:
-        samples: Candidates of each scan.
+        samples: Candidates of each scan, and of its copies with inserted nodules.
         steps: Optimiser steps.
         learning_rate: Peak learning rate.
         seed: Seed of weights and batches.
@@ -74,9 +77,9 @@ class ScanLogits:
     composed: bool
 
 
-def scan_logits(judge: CandidateJudge, samples: CandidateSamples, composed: bool) -> ScanLogits:
+def scan_logits(judge: CandidateJudge, samples: CandidateSamples) -> ScanLogits:
     """Return the logits of the candidates of a scan."""
-    return ScanLogits(judge.logits(_cut(samples.cubes, JITTER // 2)), samples.lesion.numpy(), composed)
+    return ScanLogits(judge.logits(_cut(samples.cubes, JITTER // 2)), samples.lesion.numpy(), samples.composed)
 
 
 def calibrated(network: CandidateClassifier, scans: Sequence[ScanLogits], findings: Sequence[float]) -> CandidateJudge:
@@ -139,9 +142,14 @@ def _batches(samples: Sequence[CandidateSamples], seed: int) -> Iterator[tuple[C
         torch.cat([getattr(one.cubes, name) for one in samples]) for name in ("fine", "coarse", "features")
     )
     lesion = torch.cat([one.lesion for one in samples])
-    groups = [torch.nonzero(group)[:, 0].numpy() for group in (lesion, ~lesion)]
+    inserted = torch.cat([torch.full_like(one.lesion, one.composed) for one in samples])
+    groups = [torch.nonzero(group)[:, 0].numpy() for group in (lesion & ~inserted, lesion & inserted, ~lesion)]
     while True:
-        chosen = torch.from_numpy(np.concatenate([rng.choice(group, _BATCH // 2) for group in groups]))
+        own = round(_BATCH // 2 * (_SHARE_OWN if len(groups[1]) else 1)) if len(groups[0]) else 0
+        counts = (own, _BATCH // 2 - own, _BATCH // 2)
+        chosen = torch.from_numpy(
+            np.concatenate([rng.choice(group, count) for group, count in zip(groups, counts, strict=True) if count])
+        )
         cubes = CandidateCubes(fine[chosen].float(), coarse[chosen].float(), features[chosen].clone())
         yield _varied(cubes, rng), lesion[chosen].float()
 

@@ -34,7 +34,7 @@ class Ball:
         radius_mm: Radius.
     """
 
-    voxel: tuple[float, float, float]
+    voxel: tuple[float, ...]
     radius_mm: float
 
 
@@ -47,16 +47,19 @@ class CandidateSamples:
         lesion: Whether each candidate is a lesion, bool, (N,).
         lesions: Number of lesions of the scan.
         found: Number of them with a candidate.
+        composed: Whether the scan is a copy with inserted nodules, of which only lesions are kept.
     """
 
     cubes: CandidateCubes
     lesion: torch.Tensor
     lesions: int
     found: int
+    composed: bool = False
 
-    def only_lesions(self) -> CandidateSamples:
-        """Return the samples without the candidates that are no lesion."""
-        return CandidateSamples(_chosen(self.cubes, self.lesion), self.lesion[self.lesion], self.lesions, self.found)
+    def of_copy(self) -> CandidateSamples:
+        """Return the samples of a copy with inserted nodules: its lesions; the others are the scan's own."""
+        lesion = self.lesion
+        return CandidateSamples(_chosen(self.cubes, lesion), lesion[lesion], self.lesions, self.found, composed=True)
 
 
 def candidate_samples(
@@ -114,6 +117,7 @@ def save_samples(samples: CandidateSamples, path: Path) -> None:
         "lesion": samples.lesion,
         "lesions": samples.lesions,
         "found": samples.found,
+        "composed": samples.composed,
     }
     write_atomically(path, lambda draft: torch.save(content, draft))
 
@@ -122,7 +126,7 @@ def load_samples(path: Path) -> CandidateSamples:
     """Read the file of `save_samples`; the cubes stay in half precision."""
     content = torch.load(path, weights_only=True)
     cubes = CandidateCubes(content["fine"], content["coarse"], content["features"])
-    return CandidateSamples(cubes, content["lesion"], content["lesions"], content["found"])
+    return CandidateSamples(cubes, content["lesion"], content["lesions"], content["found"], content["composed"])
 
 
 def _chosen(cubes: CandidateCubes, index: torch.Tensor) -> CandidateCubes:

@@ -39,7 +39,7 @@ def blend(
         for low, length, size in zip(start, weight.shape[-2:], stack.shape[1:], strict=True)
     )
     inner = tuple(slice(cut.start - low, cut.stop - low) for cut, low in zip(place, start, strict=True))
-    weights = weight[(..., *inner)].expand(len(stack) - 1, -1, -1)
+    weights = weight[..., inner[0], inner[1]].expand(len(stack) - 1, -1, -1)
     if open_to is not None:
         weights = weights * open_to[(slice(None), *place)]
     patch, pasted = stack[(slice(None), *place)], square[(slice(None), *inner)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -43,6 +43,43 @@ class Stage(Section):
     folds: dict[str, Fold] = Field(default_factory=dict)
 
 
+class IgnoredBall(Section):
+    """Region of a scan with unlabelled tumour; see ``Ball``."""
+
+    voxel: Annotated[list[float], Field(min_length=3, max_length=3)]
+    radius_mm: float
+
+
+class CandidateScan(Section):
+    """Whole scan whose candidates the second stage learns; paths are relative to the data folder."""
+
+    image: str
+    mask: str | None = None
+    fold: str | None = None
+    """Fold that leaves its patient out; None only learns its candidates."""
+    ignored: list[IgnoredBall] = Field(default_factory=list)
+
+
+class ClassifierSettings(Section):
+    """See ``fit_classifier``."""
+
+    steps: int
+    learning_rate: float
+    seed: int
+
+
+class Candidates(Section):
+    """The second stage, trained on the candidates of the first one."""
+
+    networks: dict[str, str]
+    """The run whose network finds the candidates of each fold."""
+    scans: list[CandidateScan]
+    nodules: DataSet
+    copies: int
+    per_copy: int
+    settings: ClassifierSettings
+
+
 @dataclass(frozen=True)
 class Run:
     """One training.
@@ -76,6 +113,7 @@ class Recipe(Section):
     negatives: list[str]
     """Scans without tumour, for all stages."""
     stages: list[Stage]
+    candidates: Candidates | None = None
     ship: str
     """The run whose weights are shipped."""
 
@@ -88,6 +126,9 @@ class Recipe(Section):
             if stage.initial is not None and stage.initial not in earlier:
                 raise ValueError(f"stage {stage.name} starts from {stage.initial}, which is no earlier run")
             earlier |= {_run_name(stage, fold) for fold in stage.folds or [""]}
+        for fold, run in (self.candidates.networks if self.candidates else {}).items():
+            if run not in earlier:
+                raise ValueError(f"candidates: the network of {fold} is {run}, which is no run")
         if self.ship not in earlier:
             raise ValueError(f"ship names {self.ship}, which is no run; the runs are {', '.join(sorted(earlier))}")
         return self

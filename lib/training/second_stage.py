@@ -1,4 +1,4 @@
-"""The second stage from end to end: samples of all whole scans, cross-fitting by patient, calibration."""
+"""Training of the second stage: samples of all whole scans, cross-fitting by patient, calibration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lib.training.scans import LabelledImage
 logger = logging.getLogger(__name__)
 
 FALSE_FINDINGS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
-_COMPOSED = "+"  # separates the name of a scan from the number of its copy
+_COPY = "+"  # separates the name of a scan from the number of its copy
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class WholeScan:
         mask: Lesions on the same grid, or None without lesions.
         patient: Patient.
         weights: Weights of a network that was not trained on this patient.
-        judged: Whether the limits are measured on it, by a classifier that was not trained on its patient.
+        samples: Folder of its samples, for this network.
+        fold: Fold whose classifier leaves its patient out; the limits are measured on its scans. None for a scan that
+            is only learned.
         ignored: Regions with unlabelled tumour.
         unlabelled: Slices with unlabelled tumour.
     """
@@ -43,7 +45,8 @@ class WholeScan:
     mask: Path | None
     patient: str
     weights: Path
-    judged: bool = True
+    samples: Path
+    fold: str | None = None
     ignored: Sequence[Ball] = ()
     unlabelled: Collection[int] = ()
 
@@ -55,7 +58,6 @@ def collect_samples(
     *,
     copies: int,
     per_copy: int,
-    folder: Path,
     seed: int,
 ) -> None:
     """Write the samples of a scan and of copies with nodules of other patients in its lungs; existing files are kept.
@@ -68,9 +70,9 @@ def collect_samples(
         nodules: Crops with a nodule in lung.
         copies: Number of copies.
         per_copy: Nodules in each copy.
-        folder: Folder for the files.
         seed: Seed of the choice and placement of the nodules.
     """
+    folder = scan.samples
     folder.mkdir(parents=True, exist_ok=True)
     own = folder / f"{scan.name}.pt"
     if not own.exists():
@@ -88,7 +90,7 @@ def collect_samples(
         composed, placed = compose(volume, lung, crops, rng)
         image, mask = save_volume(composed, scan.name, folder / "composed", ".nii")
         samples = candidate_samples(predictor, image, mask)
-        save_samples(samples.only_lesions(), folder / _copy_file(scan, number))
+        save_samples(samples.of_copy(), folder / _copy_file(scan, number))
         logger.info("%s, copy %d: %d nodules, %d with a candidate", scan.name, number, len(placed), samples.found)
 
 
@@ -109,7 +111,6 @@ class SecondStage:
 
 def train_second_stage(
     scans: Sequence[WholeScan],
-    folder: Path,
     *,
     folds: Mapping[str, Collection[str]],
     steps: int,
@@ -120,31 +121,29 @@ def train_second_stage(
 
     Args:
         scans: Whole scans, of which `collect_samples` wrote the samples.
-        folder: Folder of the samples.
         folds: Patients that each fold leaves out, by name.
         steps: See `fit_classifier`.
         learning_rate: See `fit_classifier`.
         seed: See `fit_classifier`.
 
     Raises:
-        ValueError: A patient to judge is left out by no fold.
+        ValueError: A fold does not leave out the patient of one of its scans.
     """
     for scan in scans:
-        if scan.judged and not any(scan.patient in patients for patients in folds.values()):
-            raise ValueError(f"Patient {scan.patient} is judged, but no fold leaves it out.")
-    samples = {scan.name: _samples_of(scan, folder) for scan in scans}
+        if scan.fold and scan.patient not in folds[scan.fold]:
+            raise ValueError(f"{scan.fold} does not leave out patient {scan.patient}.")
+    samples = {scan.name: _samples_of(scan) for scan in scans}
     networks: dict[str, CandidateClassifier] = {}
     left_out: dict[str, list[ScanLogits]] = {}
     for name, patients in folds.items():
         logger.info("Second stage without %s", ", ".join(patients))
-        trained = [one for scan in scans if scan.patient not in patients for one in samples[scan.name].values()]
+        trained = [one for scan in scans if scan.patient not in patients for one in samples[scan.name]]
         networks[name] = fit_classifier(trained, steps=steps, learning_rate=learning_rate, seed=seed)
         judge = CandidateJudge(networks[name])
         for scan in scans:
-            if scan.judged and scan.patient in patients:
-                logits = [scan_logits(judge, one, _COMPOSED in file) for file, one in samples[scan.name].items()]
-                left_out.setdefault(scan.patient, []).extend(logits)
-    every = [one for scan in scans for one in samples[scan.name].values()]
+            if scan.fold == name:
+                left_out.setdefault(scan.patient, []).extend(scan_logits(judge, one) for one in samples[scan.name])
+    every = [one for scan in scans for one in samples[scan.name]]
     network = fit_classifier(every, steps=steps, learning_rate=learning_rate, seed=seed)
     return SecondStage(
         calibrated(network, _logits(left_out), FALSE_FINDINGS),
@@ -166,10 +165,10 @@ def nodules_in_lung(crops: Sequence[LabelledImage]) -> list[LabelledImage]:
 
 
 def _copy_file(scan: WholeScan, number: int) -> str:
-    return f"{scan.name}{_COMPOSED}{number}.pt"
+    return f"{scan.name}{_COPY}{number}.pt"
 
 
-def _samples_of(scan: WholeScan, folder: Path) -> dict[str, CandidateSamples]:
-    """Return the samples of a scan and its copies by file name."""
-    files = [folder / f"{scan.name}.pt", *sorted(folder.glob(f"{scan.name}{_COMPOSED}*.pt"))]
-    return {file.name: load_samples(file) for file in files}
+def _samples_of(scan: WholeScan) -> list[CandidateSamples]:
+    """Return the samples of a scan and its copies."""
+    files = [scan.samples / f"{scan.name}.pt", *sorted(scan.samples.glob(f"{scan.name}{_COPY}*.pt"))]
+    return [load_samples(file) for file in files]

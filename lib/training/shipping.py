@@ -6,17 +6,22 @@ import shutil
 from pathlib import Path
 
 from lib.errors import UserError
+from lib.inference.candidate_judge import CLASSIFIER_FILE
 from lib.publishing.version_files import PRETRAINED_FILE
 from lib.storage.atomic import write_atomically
+from lib.storage.integrity import sha256_of
 from lib.training.run_manifest import FILE, WEIGHTS, is_finished, manifest_of
 
 
 def install(run: Path, model_dir: Path) -> Path:
-    """Copy the weights of a finished run, their SHA-256 and their manifest into ``model_dir``; return the weights.
+    """Copy the weights of a finished run and its classifier with their SHA-256, and the manifest, into ``model_dir``.
 
     Args:
         run: Folder of the run.
         model_dir: ``model/`` of the app.
+
+    Returns:
+        The path of the weights.
 
     Raises:
         UserError: The run is not finished, or its weights are not those it wrote.
@@ -25,12 +30,19 @@ def install(run: Path, model_dir: Path) -> Path:
     if manifest is None or not is_finished(run, manifest):
         raise UserError(f"{run} has no finished run; its weights are not installed.")
     target = model_dir / PRETRAINED_FILE
-    checksum = f"{manifest['sha256']}  {target.name}\n"
     write_atomically(target.with_suffix(".json"), lambda path: shutil.copyfile(run / FILE, path))
+    _copy(run / WEIGHTS, target)
+    if (run / CLASSIFIER_FILE).exists():
+        _copy(run / CLASSIFIER_FILE, model_dir / CLASSIFIER_FILE)
+    for path in (target.with_suffix(".json"), *model_dir.glob("*.pt*")):
+        path.chmod(0o644)  # no patient data, and all users of the app need them
+    return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, after the file ``<name>.sha256`` beside the copy."""
+    checksum = f"{sha256_of(source)}  {target.name}\n"
     write_atomically(
         target.with_name(f"{target.name}.sha256"), lambda path: path.write_text(checksum, encoding="ascii")
     )
-    write_atomically(target, lambda path: shutil.copyfile(run / WEIGHTS, path))
-    for path in model_dir.glob(f"{target.stem}.*"):
-        path.chmod(0o644)  # no patient data, and all users of the app need them
-    return target
+    write_atomically(target, lambda path: shutil.copyfile(source, path))

@@ -1,0 +1,158 @@
+"""The second stage of a recipe: classifier, and the whole scans measured by weights that never saw their patients."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.datastore.series_folder import largest_series_volume
+from lib.errors import UserError
+from lib.evaluation.cases import CaseResult, evaluate_case
+from lib.evaluation.summary import summarize
+from lib.inference import ModelDescription, Predictor
+from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge
+from lib.storage.atomic import write_atomically, write_json
+from lib.storage.integrity import sha256_of
+from lib.training.box_annotations import slices_with_boxes
+from lib.training.candidate_fitting import ScanLogits
+from lib.training.candidate_samples import Ball
+from lib.training.data_split import held_out
+from lib.training.recipe import Candidates, CandidateScan, Run
+from lib.training.run_manifest import WEIGHTS
+from lib.training.scans import case_names, find_cases, patient_from_file_name
+from lib.training.second_stage import SecondStage, WholeScan, collect_samples, nodules_in_lung, train_second_stage
+
+logger = logging.getLogger(__name__)
+
+SCANS_FILE = "whole_scans.json"
+
+
+def train_candidates(
+    recipe: Candidates, runs: Sequence[Run], data: Path, output: Path, info: Mapping[str, Any], ship: str
+) -> None:
+    """Train the classifier, and put it beside the weights that it is for: those of each fold, and the shipped ones.
+
+    Writes ``candidates/whole_scans.json`` with the result of each whole scan with a mask, by the network and the
+    classifier of the fold that left its patient out.
+
+    Args:
+        recipe: Section ``candidates`` of the recipe.
+        runs: All runs of the recipe, finished.
+        data: Folder that the paths of the recipe are relative to.
+        output: Folder of all runs.
+        info: ``info.yaml``.
+        ship: Name of the run whose weights are shipped.
+    """
+    scans = [_whole_scan(scan, recipe, data, output) for scan in recipe.scans]
+    folds = _folds(scans, recipe, runs)
+    _collect(recipe, scans, data, output, info)
+    logger.info("Training the classifier of candidates.")
+    result = train_second_stage(scans, folds=folds, **recipe.settings.model_dump())
+    _save(result.judge, output / ship)
+    for fold, judge in result.folds.items():
+        _save(judge, output / recipe.networks[fold])
+    write_json(output / "candidates" / SCANS_FILE, _measured(scans, result, runs, recipe, info))
+
+
+def _whole_scan(scan: CandidateScan, recipe: Candidates, data: Path, output: Path) -> WholeScan:
+    image = data / scan.image
+    name = case_names([image])[0]
+    network = recipe.networks[scan.fold or next(iter(recipe.networks))]
+    patient, unlabelled, volume = patient_from_file_name(name), frozenset[int](), image
+    if image.is_dir():
+        series = largest_series_volume(image, output / "volumes")
+        patient, volume = series.patient_id or name, series.path
+        unlabelled = slices_with_boxes(image, series.sop_uids)
+        name = f"{patient}_{name}"
+    return WholeScan(
+        name=name,
+        image=volume,
+        mask=data / scan.mask if scan.mask else None,
+        patient=patient,
+        weights=output / network / WEIGHTS,
+        samples=output / "candidates" / sha256_of(output / network / WEIGHTS)[:16],
+        fold=scan.fold,
+        ignored=[Ball(tuple(ball.voxel), ball.radius_mm) for ball in scan.ignored],
+        unlabelled=unlabelled,
+    )
+
+
+def _folds(scans: Sequence[WholeScan], recipe: Candidates, runs: Sequence[Run]) -> dict[str, frozenset[str]]:
+    """Return the patients that the classifier of each fold leaves out.
+
+    Raises:
+        UserError: The network of a fold is trained on a patient whose scan it is to find candidates in.
+    """
+    run_of = {run.name: run for run in runs}
+    folds: dict[str, frozenset[str]] = {fold: frozenset() for fold in recipe.networks}
+    for scan in scans:
+        if scan.fold is None:
+            continue
+        run = run_of[recipe.networks[scan.fold]]
+        if scan.patient not in run.leave_out and not held_out(scan.patient):
+            raise UserError(f"candidates: {run.name} is trained on {scan.patient}, the patient of {scan.name}.")
+        folds[scan.fold] |= {scan.patient}
+    return folds
+
+
+def _collect(recipe: Candidates, scans: Sequence[WholeScan], data: Path, output: Path, info: Mapping[str, Any]) -> None:
+    model = ModelDescription.from_info(info)
+    crops = find_cases([data / recipe.nodules.images], [data / recipe.nodules.masks], output / "volumes")
+    nodules = nodules_in_lung([crop for crop in crops if not held_out(crop.patient)])
+    for scan in scans:
+        predictor = Predictor.from_file(scan.weights, model)
+        collect_samples(
+            scan,
+            predictor,
+            nodules,
+            copies=recipe.copies,
+            per_copy=recipe.per_copy,
+            seed=recipe.settings.seed,
+        )
+
+
+def _save(judge: CandidateJudge, run: Path) -> None:
+    write_atomically(run / CLASSIFIER_FILE, judge.save)
+
+
+def _measured(
+    scans: Sequence[WholeScan], result: SecondStage, runs: Sequence[Run], recipe: Candidates, info: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the result of each scan with a mask, and the summary of those whose patients no weights have seen."""
+    run_of = {run.name: run for run in runs}
+    rows, unseen = [], []
+    for scan in scans:
+        if scan.fold is None or scan.mask is None:
+            continue
+        predictor = Predictor.from_file(scan.weights, ModelDescription.from_info(info, scan.weights.parent))
+        found, _ = evaluate_case(scan.name, scan.image, scan.mask, scan.patient, predictor, False)
+        never_seen = scan.patient not in run_of[recipe.networks[scan.fold]].seen_before
+        rows.append(_row(found, scan.fold, never_seen))
+        if never_seen:
+            unseen.append(found)
+        logger.info("%s: Dice %.3f, %d false findings", scan.name, found.counts.dice, found.false_positives)
+    return {
+        "scans": rows,
+        "never_seen": summarize(unseen),
+        "operating_points": {fold: judge.operating_points for fold, judge in result.folds.items()},
+        "left_out_candidates": {patient: _counts(logits) for patient, logits in result.left_out.items()},
+    }
+
+
+def _counts(logits: Sequence[ScanLogits]) -> dict[str, int]:
+    lesions = sum(int(one.lesion.sum()) for one in logits)
+    return {"lesions": lesions, "others": sum(len(one.lesion) for one in logits) - lesions}
+
+
+def _row(result: CaseResult, fold: str, never_seen: bool) -> dict[str, Any]:
+    return {
+        "scan": result.name,
+        "patient": result.patient,
+        "fold": fold,
+        "first_stage_trained_on_the_patient": not never_seen,
+        "dice": result.counts.dice,
+        "false_positives": result.false_positives,
+        "lesions": [vars(lesion) | {"found": lesion.hit} for lesion in result.lesions],
+    }
