@@ -71,9 +71,8 @@ def click_curves(curves: Sequence[Mapping[str, Any]]) -> str:
         label = f"{curve['lesions']}: {curve['dice'][-1]:.2f}"
         x, y = place(clicks, 1)
         parts.append(f'<text x="{x + 10:.1f}" y="{y + 16 * index:.1f}" fill="{colour}">{escape(label)}</text>')
-    parts.append(
-        f'<text x="{_WIDTH / 2 - _MARGIN}" y="{_HEIGHT - 8}" text-anchor="middle">mean Dice after each number of clicks</text></svg>'
-    )
+    middle, bottom = _WIDTH / 2 - _MARGIN, _HEIGHT - 8
+    parts.append(f'<text x="{middle}" y="{bottom}" text-anchor="middle">clicks (mean Dice after each)</text></svg>')
     return "".join(parts)
 
 
