@@ -14,7 +14,7 @@ from lib.evaluation.ablation import VARIANTS, Variant, markdown
 from lib.evaluation.cases import evaluate_case
 from lib.evaluation.summary import summarize
 from lib.inference import ModelDescription, Predictor
-from lib.settings import load_info
+from lib.settings import APP_DIR, load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
 from lib.training.fitting import fit
@@ -105,7 +105,9 @@ def _measured(
             crops_first=args.crops_first,
         )
         weights = fit(data(info), settings, info=info, output=folder)
-    predictor = Predictor.from_file(weights, ModelDescription.from_info(info))
+    predictor = Predictor.from_file(
+        weights, ModelDescription.from_info(info, APP_DIR / "model" if variant.second_stage else None)
+    )
     summaries = {
         test: summarize([evaluate_case(*case[:4], predictor, not args.no_robustness)[0] for case in cases])
         for test, cases in tests.items()
