@@ -45,21 +45,26 @@ def train_candidates(
         info: ``info.yaml``.
         ship: Name of the run whose weights are shipped.
     """
-    scans = [_whole_scan(scan, recipe, data, output) for scan in recipe.scans]
+    scans = [_whole_scan(scan, recipe.networks, data, output) for scan in recipe.scans]
+    others = [
+        _whole_scan(scan.model_copy(update={"fold": None}), {"": run}, data, output)
+        for run in recipe.also_learned
+        for scan in recipe.scans
+    ]
     folds = _folds(scans, recipe, runs)
-    _collect(recipe, scans, data, output, info)
+    _collect(recipe, scans, others, data, output, info)
     logger.info("Training the classifier of candidates.")
-    result = train_second_stage(scans, folds=folds, **recipe.settings.model_dump())
+    result = train_second_stage([*scans, *others], folds=folds, **recipe.settings.model_dump())
     _save(result.judge, output / ship)
     for fold, judge in result.folds.items():
         _save(judge, output / recipe.networks[fold])
     write_json(output / "candidates" / SCANS_FILE, _measured(scans, result, runs, recipe, info))
 
 
-def _whole_scan(scan: CandidateScan, recipe: Candidates, data: Path, output: Path) -> WholeScan:
+def _whole_scan(scan: CandidateScan, networks: Mapping[str, str], data: Path, output: Path) -> WholeScan:
     image = data / scan.image
     name = case_names([image])[0]
-    network = recipe.networks[scan.fold or next(iter(recipe.networks))]
+    network = networks[scan.fold or next(iter(networks))]
     patient, unlabelled, volume = patient_from_file_name(name), frozenset[int](), image
     if image.is_dir():
         series = largest_series_volume(image, output / "volumes")
@@ -97,20 +102,22 @@ def _folds(scans: Sequence[WholeScan], recipe: Candidates, runs: Sequence[Run]) 
     return folds
 
 
-def _collect(recipe: Candidates, scans: Sequence[WholeScan], data: Path, output: Path, info: Mapping[str, Any]) -> None:
+def _collect(
+    recipe: Candidates,
+    scans: Sequence[WholeScan],
+    others: Sequence[WholeScan],
+    data: Path,
+    output: Path,
+    info: Mapping[str, Any],
+) -> None:
+    """Write the samples of all scans, and of copies with nodules of those that are not ``others``."""
     model = ModelDescription.from_info(info)
     crops = find_cases([data / recipe.nodules.images], [data / recipe.nodules.masks], output / "volumes")
     nodules = nodules_in_lung([crop for crop in crops if not held_out(crop.patient)])
-    for scan in scans:
+    for scan, copies in [*((scan, recipe.copies) for scan in scans), *((scan, 0) for scan in others)]:
         predictor = Predictor.from_file(scan.weights, model)
-        collect_samples(
-            scan,
-            predictor,
-            nodules,
-            copies=recipe.copies,
-            per_copy=recipe.per_copy,
-            seed=recipe.settings.seed,
-        )
+        seed = recipe.settings.seed
+        collect_samples(scan, predictor, nodules, copies=copies, per_copy=recipe.per_copy, seed=seed)
 
 
 def _save(judge: CandidateJudge, run: Path) -> None:

@@ -68,11 +68,15 @@ class Candidates:
     @cached_property
     def medians(self) -> np.ndarray:
         """Median probability of each candidate's voxels."""
+        if not self.count:
+            return np.zeros(0)
         return np.asarray(ndimage.median(*self._values, self._numbers)).reshape(self.count)
 
     @cached_property
     def peaks(self) -> np.ndarray:
         """Index in the field of the voxel of each candidate with the highest probability, (count, 3)."""
+        if not self.count:
+            return np.zeros((0, 3), int)
         places = ndimage.maximum_position(self.probability[self.window], self.components, self._numbers)
         return np.asarray(places, int).reshape(-1, 3) + self._origin
 
