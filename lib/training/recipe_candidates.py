@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ SCANS_FILE = "whole_scans.json"
 def train_candidates(
     recipe: Candidates, runs: Sequence[Run], data: Path, output: Path, info: Mapping[str, Any], ship: str
 ) -> None:
-    """Train the classifier, and put it beside the weights that it is for: those of each fold, and the shipped ones.
+    """Train the classifier unless it is finished, and put it beside the weights of each fold and the shipped ones.
 
     Writes ``candidates/whole_scans.json`` with the result of each whole scan with a mask, by the network and the
     classifier of the fold that left its patient out.
@@ -45,6 +46,11 @@ def train_candidates(
         info: ``info.yaml``.
         ship: Name of the run whose weights are shipped.
     """
+    made_from, results = _made_from(recipe, output, ship), output / "candidates" / SCANS_FILE
+    classifiers = [output / run / CLASSIFIER_FILE for run in (ship, *recipe.networks.values())]
+    if all(path.exists() for path in (results, *classifiers)) and _made_from_in(results) == made_from:
+        logger.info("candidates is finished.")
+        return
     scans = [_whole_scan(scan, recipe.networks, data, output) for scan in recipe.scans]
     others = [
         _whole_scan(scan.model_copy(update={"fold": None}), {"": run}, data, output)
@@ -58,7 +64,20 @@ def train_candidates(
     _save(result.judge, output / ship)
     for fold, judge in result.folds.items():
         _save(judge, output / recipe.networks[fold])
-    write_json(output / "candidates" / SCANS_FILE, _measured(scans, result, runs, recipe, info))
+    write_json(results, {"made_from": made_from, **_measured(scans, result, runs, recipe, info)})
+
+
+def _made_from(recipe: Candidates, output: Path, ship: str) -> dict[str, Any]:
+    """Return what determines the classifier: the recipe and the weights of the networks."""
+    networks = sorted({ship, *recipe.networks.values(), *recipe.also_learned})
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "weights": {run: sha256_of(output / run / WEIGHTS) for run in networks},
+    }
+
+
+def _made_from_in(results: Path) -> Any:
+    return json.loads(results.read_text(encoding="utf-8"))["made_from"]
 
 
 def _whole_scan(scan: CandidateScan, networks: Mapping[str, str], data: Path, output: Path) -> WholeScan:
