@@ -55,6 +55,11 @@ class Candidates:
         kept = int((~removed).sum())
         return Candidates(self.window, numbers[self.components], kept, self.probability, self.axes)
 
+    def shares(self, mask: np.ndarray) -> np.ndarray:
+        """Return the share of each candidate's voxels that are in a mask of the window, (count,)."""
+        hits = np.bincount(self.components[mask], minlength=self.count + 1)[1:]
+        return hits / np.maximum(self._voxels, 1)
+
     @cached_property
     def volumes_mm3(self) -> np.ndarray:
         """Volume of each candidate, mm³."""
