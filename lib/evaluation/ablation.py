@@ -14,6 +14,7 @@ MEASURES = {
     "small_tumor_recall": "small-tumour recall",
     "lesion_recall": "lesions found",
     "false_positives_per_scan": "false findings",
+    "robustness_std": "robustness std",
 }
 
 
