@@ -16,7 +16,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 DEMO := workspace/demo-studies
 
-.PHONY: run test check unit covered others static install doctor weights clean
+.PHONY: run test check unit covered browser others static install doctor weights clean
 
 run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@case "$(STUDIES)" in ""|http://*|https://*) ;; *) test -d "$(STUDIES)" || \
@@ -31,16 +31,20 @@ check: .venv/installed-test
 unit: .venv/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m unit --numprocesses=2 --dist=loadfile $(PYTEST)
 
-# The unit tests and all others at the same time, on a core each. pytest ends with 5 where PYTEST selects no test.
+# Two groups at a time, on a core each, the longest first. pytest ends with 5 where PYTEST selects no test.
 test: static
-	@$(MAKE) --no-print-directory --jobs=2 covered others
+	@$(MAKE) --no-print-directory --jobs=2 others browser covered
 
 covered: .venv/installed-test
 	@log=$$(mktemp); OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m unit --cov --cov-report=term:skip-covered $(PYTEST) \
 		>$$log 2>&1; status=$$?; cat $$log; rm $$log; test $$status = 0 -o $$status = 5
 
+browser: .venv/installed-test
+	@log=$$(mktemp); $(BIN)/python -m pytest -m browser $(PYTEST) >$$log 2>&1; status=$$?; cat $$log; rm $$log; \
+		test $$status = 0 -o $$status = 5
+
 others: .venv/installed-test
-	@$(BIN)/python -m pytest -m "not unit" $(PYTEST) || test $$? = 5
+	@$(BIN)/python -m pytest -m "not unit and not browser" $(PYTEST) || test $$? = 5
 
 static: .venv/installed-test
 	$(BIN)/ruff check .

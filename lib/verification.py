@@ -9,6 +9,8 @@ from pathlib import Path
 
 from lib.datastore.label_store import LabelStore
 from lib.dicomweb.stored_objects import StoredObjects
+from lib.errors import UserError
+from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge
 from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED_FILE
 from lib.settings import Settings
@@ -24,7 +26,17 @@ def find_damage(settings: Settings) -> list[Damage]:
     elif settings.labels_dir.exists():
         found.append(Damage("state", settings.labels_dir, f"{settings.labels_dir} is not a folder. Move it away."))
     found += StoredObjects(settings.segs_dir).damage()
+    found += _find_classifier_damage(settings.model_dir / CLASSIFIER_FILE)
     return [*found, *_find_state_damage(settings)]
+
+
+def _find_classifier_damage(path: Path) -> Iterator[Damage]:
+    if not path.exists():
+        return
+    try:
+        CandidateJudge.from_file(path)
+    except UserError as error:
+        yield Damage("classifier of findings", path, str(error))
 
 
 def _find_state_damage(settings: Settings) -> Iterator[Damage]:

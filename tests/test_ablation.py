@@ -31,9 +31,11 @@ def test_each_variant_adds_one_component():
         "residual": (True, False, False, False, "lungs"),
         "attention": (True, True, False, False, "lungs"),
         "hybrid": (True, True, True, False, "lungs"),
+        "second_stage": (True, True, True, False, "lungs"),
         "crf": (True, True, True, True, "lungs"),
         "slice": (True, True, True, False, "slice"),
     }
+    assert [variant.name for variant in VARIANTS if variant.second_stage] == ["second_stage"]
     assert base == load_info()
 
 

@@ -64,7 +64,13 @@ def test_better_candidate_is_published_automatically_and_rolled_back(start_serve
     untrained = AttentionResidualUNet(**load_info()["network"])
     torch.save({"model": untrained.state_dict()}, model_dir / "pretrained_lung_tumor.pt")
     server = start_server(
-        phantom_studies.directory, model_dir=model_dir, scored_images=0, views=1, retrain_after=4, **TRAINING
+        phantom_studies.directory,
+        model_dir=model_dir,
+        scored_images=0,
+        views=1,
+        retrain_after=4,
+        threshold=0.5,  # below it, networks of so few steps mark the same
+        **TRAINING,
     )
     series = phantom_studies.of_patient(held_out)
     before = mask(server, series, tmp_path / "before.nrrd")

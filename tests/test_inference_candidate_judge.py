@@ -157,3 +157,10 @@ def test_damaged_classifier_is_reported(judge, tmp_path, damage):
     path.write_bytes(bytes(content) if damage is None else damage)
     with pytest.raises(UserError, match="classifier of findings"):
         CandidateJudge.from_file(path)
+
+
+def test_scan_without_candidates_has_no_cubes_and_no_confidences(judge):
+    none = Candidates.of(np.zeros(SHAPE, np.float32), 0.5, np.diag([*SPACING, 1.0]))
+    image = torch.full((1, *SHAPE), LUNG)
+    assert len(candidate_cubes(image, none)) == 0
+    assert judge(image, none).shape == (0,)

@@ -68,10 +68,10 @@ _OFFSETS = "slice_offsets_mm: [-10, -5, -2.5, -1.25, 0, 1.25, 2.5, 5, 10]"
 @pytest.mark.parametrize(
     ("before", "after", "sentence"),
     [
-        ("threshold: 0.5", "threshold: 0,5", "config.infer.threshold must be a number above 0 and below 1, not '0,5'."),
-        ("threshold: 0.5", "threshold: .nan", "config.infer.threshold must be a number above 0 and below 1, not nan."),
-        ("threshold: 0.5", "thresold: 0.5", "thresold in config.infer is not known. Did you mean threshold? Known: "),
-        ("threshold: 0.5", "threshold: '0.5'", "config.infer.threshold must be a number above 0 and below 1, not "),
+        ("threshold: 0.4", "threshold: 0,5", "config.infer.threshold must be a number above 0 and below 1, not '0,5'."),
+        ("threshold: 0.4", "threshold: .nan", "config.infer.threshold must be a number above 0 and below 1, not nan."),
+        ("threshold: 0.4", "thresold: 0.5", "thresold in config.infer is not known. Did you mean threshold? Known: "),
+        ("threshold: 0.4", "threshold: '0.5'", "config.infer.threshold must be a number above 0 and below 1, not "),
         ("batch_size: 8 ", "batch_size: true ", "config.infer.batch_size must be a whole number from 1 to 256, not "),
         ("learning_rate: 0.001", "learning_rate: .inf", "must be a number above 0 and up to 1, not inf."),
         ("crf: false", "crf: 0", "config.infer.crf must be true or false, not 0."),
@@ -135,7 +135,7 @@ def test_s17_unreadable_file_is_one_sentence(tmp_path):
 
 def test_s17_all_errors_are_reported_at_once(tmp_path):
     path = tmp_path / "info.yaml"
-    path.write_text(TEXT.replace("threshold: 0.5", "threshold: 7").replace("views: 4", "view: 4"), encoding="utf-8")
+    path.write_text(TEXT.replace("threshold: 0.4", "threshold: 7").replace("views: 4", "view: 4"), encoding="utf-8")
     told = refusal(lambda: read_info(path, {"seed": "-1", "crff": "true"}))
     assert len(told) == 4
     for name in ("config.infer.threshold", "view in config.infer", "--conf seed", "--conf crff"):
@@ -183,11 +183,11 @@ def test_every_setting_has_a_description_and_a_unique_name():
 
 
 def test_changed_settings_are_listed_with_default_and_source(tmp_path):
-    settings = Settings.from_conf("/data", {"threshold": "0.4", "views": "4", "workspace": str(tmp_path)})
+    settings = Settings.from_conf("/data", {"threshold": "0.6", "views": "4", "workspace": str(tmp_path)})
     told = {change.pop("name"): change for change in settings.changed}
     assert told["infer.threshold"] == {
-        "value": 0.4,
-        "default": 0.5,
+        "value": 0.6,
+        "default": 0.4,
         "source": "--conf",
         "meaning": InferenceOptions.model_fields["threshold"].description,
     }
@@ -233,7 +233,7 @@ def test_s13_task_processes_use_the_same_workspace(tmp_path, monkeypatch):
 
     from lib.server.upstream_patches import apply_settings
 
-    conf = {"workspace": "ws", "model_dir": "weights", "threshold": "0.4"}
+    conf = {"workspace": "ws", "model_dir": "weights", "threshold": "0.6"}
     for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "INFER_TIMEOUT", "SESSION_PATH"):
         name = f"MONAI_LABEL_{name}"
         monkeypatch.setattr(server_settings, name, getattr(server_settings, name))  # restored at the end

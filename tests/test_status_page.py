@@ -9,7 +9,7 @@ from tests.support.client import put_label
 
 @pytest.mark.browser
 def test_page_shows_cases_labels_and_settings(start_server, phantom_studies, page, screenshot):
-    server = start_server(phantom_studies.directory, threshold=0.4)
+    server = start_server(phantom_studies.directory, threshold=0.6)
     series = phantom_studies.of_patient("LUNG-003")
     _, thick = (series for series in phantom_studies.series if series.patient_id == "LUNG-005")
     assert put_label(server, series.series_uid, series.truth).status_code == 200
@@ -25,7 +25,7 @@ def test_page_shows_cases_labels_and_settings(start_server, phantom_studies, pag
     assert page.locator("#cases tr").count() == len(phantom_studies.series) + 1
     assert f"1 of {len(phantom_studies.series)}" in page.locator(".number", has_text="labelled").inner_text()
     assert "in order" in page.locator("#next").inner_text()
-    assert "0.4 0.5 --conf" in " ".join(page.locator("#settings tr", has_text="infer.threshold").inner_text().split())
+    assert "0.6 0.4 --conf" in " ".join(page.locator("#settings tr", has_text="infer.threshold").inner_text().split())
     assert "pretrained" not in page.locator("#versions").inner_text()
     screenshot(page, "status")
 

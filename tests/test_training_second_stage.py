@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lib.inference import ModelDescription, Predictor
 from lib.inference.candidate_cubes import CHANNELS, FEATURES, SIDE, CandidateCubes
@@ -45,7 +46,8 @@ def predictor(scan, tmp_path):
         def forward(self, image, return_attention=False):
             scale = info["preprocessing"]
             hu = image[:, image.shape[1] // 2][:, None] * scale["hu_std"] + scale["hu_mean"]
-            lung = torch.nn.functional.avg_pool2d((hu < -400).float(), 41, 1, 20, count_include_pad=False)
+            coarse = F.avg_pool2d(F.avg_pool2d((hu < -400).float(), 8), 5, 1, 2, count_include_pad=False)
+            lung = F.interpolate(coarse, size=hu.shape[2:])
             logits = torch.where((hu > self.level) & (lung > 0.55), 4.0, -4.0)
             return (logits, []) if return_attention else logits
 

@@ -108,3 +108,9 @@ def test_measurements_of_candidates():
     assert candidates.peaks[2].tolist() == [20, 20, 4]
     np.testing.assert_allclose(candidates.elongations, [1, 9, 16])
     np.testing.assert_allclose(candidates.diameters_mm**3 * np.pi / 6, candidates.volumes_mm3)
+
+
+def test_no_candidates_have_empty_measurements():
+    none = Candidates.of(np.zeros((8, 8, 4), np.float32), 0.5, AFFINE)
+    for values in (none.volumes_mm3, none.medians, none.elongations, none.diameters_mm, none.peaks, none.centres):
+        assert len(values) == 0

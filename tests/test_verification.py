@@ -12,9 +12,12 @@ from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_store import LabelStore
 from lib.dicomweb.folder_index import FolderIndex
 from lib.dicomweb.stored_objects import StoredObjects
+from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge, new_classifier
 from lib.publishing import ModelStore
 from lib.server.damage_cache import DamageCache
+from lib.settings import Settings
 from lib.storage.integrity import Damage
+from lib.verification import find_damage
 from tools.support.damage import DAMAGES, damage, restore
 from tools.support.waiting import wait_for
 
@@ -117,3 +120,13 @@ def test_s8_failed_verification_is_logged_and_retried(caplog):
     assert cache.damage() == []
     wait_for(lambda: "Could not compare" in caplog.text, "the log", seconds=60, interval=0.01)
     wait_for(lambda: len(cache.damage()) == 1, "the answer", seconds=60, interval=0.01)
+
+
+def test_damaged_classifier_of_findings_is_named(workspace, tmp_path):
+    settings = Settings(str(tmp_path), workspace, tmp_path, 3600, {})
+    path = tmp_path / CLASSIFIER_FILE
+    CandidateJudge(new_classifier()).save(path)
+    assert find_damage(settings) == []
+    path.write_bytes(path.read_bytes()[:-100])
+    (found,) = find_damage(settings)
+    assert found.path == path and "Restore it" in found.problem

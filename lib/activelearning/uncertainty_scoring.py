@@ -52,7 +52,7 @@ class UncertaintyScoring(ScoringMethod):
 
     While there are unlabelled images, only those are scored; afterwards labels are compared with the model's masks.
     Scores use the views and the threshold of inference on the grid of the network, without the CRF and without the
-    filters by size, confidence and elongation.
+    filters by size and confidence.
 
     Args:
         measure: One of ``MEASURES``.

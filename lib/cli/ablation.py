@@ -14,7 +14,7 @@ from lib.evaluation.ablation import VARIANTS, Variant, markdown
 from lib.evaluation.cases import evaluate_case
 from lib.evaluation.summary import summarize
 from lib.inference import ModelDescription, Predictor
-from lib.settings import load_info
+from lib.settings import APP_DIR, load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
 from lib.training.fitting import fit
@@ -25,6 +25,8 @@ from lib.training.training_data import TrainingData, read_training_data
 logger = logging.getLogger(__name__)
 
 Cases = list[LabelledImage]
+
+_CROPS = "crops"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_crops_first(parser)
     parser.add_argument("--batch-size", type=int, default=24, help="patches for each step (default 24)")
     parser.add_argument("--bfloat16", action="store_true", help="train in half precision")
-    parser.add_argument("--no-robustness", action="store_true", help="leave out the five changes of intensity")
+    parser.add_argument(
+        "--no-robustness", action="store_true", help="leave out the five changes of intensity of the crops"
+    )
+    parser.add_argument(
+        "--second-stage",
+        type=Path,
+        default=APP_DIR / "model",
+        help="folder of the candidate classifier, never trained on the test patients (default: the shipped one)",
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
 
 
@@ -105,9 +115,14 @@ def _measured(
             crops_first=args.crops_first,
         )
         weights = fit(data(info), settings, info=info, output=folder)
-    predictor = Predictor.from_file(weights, ModelDescription.from_info(info))
+    predictor = Predictor.from_file(
+        weights, ModelDescription.from_info(info, args.second_stage if variant.second_stage else None)
+    )
+    # On crops only: each change of intensity is one more prediction, which takes minutes on whole scans.
     summaries = {
-        test: summarize([evaluate_case(*case[:4], predictor, not args.no_robustness)[0] for case in cases])
+        test: summarize(
+            [evaluate_case(*case[:4], predictor, not args.no_robustness and test == _CROPS)[0] for case in cases]
+        )
         for test, cases in tests.items()
     }
     write_json(done, summaries)
@@ -122,7 +137,7 @@ def _test_sets(args: argparse.Namespace) -> dict[str, Cases]:
     cases = find_cases(args.images, args.masks, args.output / "volumes")
     crops = [case for case in cases if not case.is_dicom and held_out(case.patient)]
     sets = {
-        "crops": crops[:: max(1, len(crops) // args.test_crops)] if args.test_crops else crops,
+        _CROPS: crops[:: max(1, len(crops) // args.test_crops)] if args.test_crops else crops,
         "scans": find_cases(args.test_images, args.test_masks, args.output / "volumes"),
     }
     if not any(sets.values()):

@@ -126,7 +126,7 @@ def _textures(properties: Path | None, cases: list[LabelledImage]) -> dict[str, 
 
 
 def _measure(
-    cases: list[LabelledImage], predictors: dict[str, Predictor], robustness: bool, confidences: Sequence[float]
+    cases: list[LabelledImage], predictors: dict[str, Predictor], robustness: bool, limits: Sequence[float]
 ) -> tuple[dict[str, list[CaseResult]], list[dict[str, Any]]]:
     """Return the results by model, and the cases to show."""
     results: dict[str, list[CaseResult]] = {name: [] for name in predictors}
@@ -134,7 +134,7 @@ def _measure(
     for number, (name, image, mask, patient, _) in enumerate(cases, start=1):
         masks = {}
         for model, predictor in predictors.items():
-            result, masks[model] = evaluate_case(name, image, mask, patient, predictor, robustness, confidences)
+            result, masks[model] = evaluate_case(name, image, mask, patient, predictor, robustness, limits)
             results[model].append(result)
         dice = {model: found[-1].counts.dice for model, found in results.items()}
         shown = _worst([*shown, {"name": name, "dice": dice, "strip": _strip(image, mask, masks)}])

@@ -50,6 +50,7 @@ class LungTumor(TaskConfig):
         super().init(name, model_dir, conf, planner)
         self.labels = app.info["labels"]
         model = ModelDescription.from_info(app.info, app.model_dir)
+        self.network = model.network()  # uploaded weights are checked against it
         self.predictor = Predictor(model, ServingWeights(store))
         self._info: dict[str, Any] = app.info
         self._store = store

@@ -14,6 +14,7 @@ MEASURES = {
     "small_tumor_recall": "small-tumour recall",
     "lesion_recall": "lesions found",
     "false_positives_per_scan": "false findings",
+    "robustness_std": "robustness std",
 }
 
 
@@ -26,12 +27,14 @@ class Variant:
         title: Title in the table.
         changes: Settings that differ from info.yaml, by section.
         trained_as: Name of the variant whose weights it uses; None trains its own.
+        second_stage: Whether the shipped classifier judges its candidates; otherwise all are kept.
     """
 
     name: str
     title: str
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     trained_as: str | None = None
+    second_stage: bool = False
 
     def info(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """Return info.yaml with the changes, without mirrored views.
@@ -65,7 +68,8 @@ VARIANTS = (
     Variant("residual", "+ residual", {"network": {"attention": False}, "train": _DICE_ONLY, "infer": _NO_CRF}),
     Variant("attention", "+ attention", {"train": _DICE_ONLY, "infer": _NO_CRF}),
     Variant("hybrid", "+ hybrid loss", {"infer": _NO_CRF}),
-    Variant("crf", "+ CRF", {"infer": {"crf": True}}, trained_as="hybrid"),
+    Variant("second_stage", "+ second stage", {"infer": _NO_CRF}, trained_as="hybrid", second_stage=True),
+    Variant("crf", "hybrid loss + CRF", {"infer": {"crf": True}}, trained_as="hybrid"),
     Variant(
         "slice",
         "hybrid loss, whole slice instead of lungs",

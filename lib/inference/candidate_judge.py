@@ -88,6 +88,8 @@ class CandidateJudge:
     @torch.inference_mode()
     def logits(self, cubes: CandidateCubes) -> np.ndarray:
         """Return the classifier's logit of each candidate before calibration, (B,)."""
+        if not len(cubes):
+            return np.zeros(0, np.float32)
         batches = zip(*(part.split(_AT_ONCE) for part in (cubes.fine, cubes.coarse, cubes.features)), strict=True)
         return torch.cat([self.network(*batch) for batch in batches]).numpy()
 

@@ -35,7 +35,9 @@ class CandidateClassifier(nn.Module):
             coarse: Cube of the coarse scale, (B, C, n, n, n).
             features: Measurements, (B, F).
         """
-        maps = [tower(cube) for tower, cube in zip(self.towers, (fine, coarse), strict=True)]
+        # On a CPU, three-dimensional convolutions are a third faster with this memory format.
+        cubes = [cube.contiguous(memory_format=torch.channels_last_3d) for cube in (fine, coarse)]
+        maps = [tower(cube) for tower, cube in zip(self.towers, cubes, strict=True)]
         pooled = [statistic for one in maps for statistic in (one.mean((2, 3, 4)), one.amax((2, 3, 4)))]
         return self.head(torch.cat([*pooled, self.normalise(features)], dim=1))[:, 0]
 

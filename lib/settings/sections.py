@@ -40,7 +40,7 @@ Code = Annotated[list[str], Field(min_length=3, max_length=3)]
 class InferenceOptions(Section):
     """Inference; a request can override every value."""
 
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.4
     """Probability above which a voxel is labelled as tumour."""
     batch_size: Annotated[int, Field(ge=1, le=256)] = 8
     """Slices per forward pass."""

@@ -94,12 +94,12 @@ def candidate_samples(
     candidates = Candidates.of(probability, options.threshold, data["image"].affine)
     candidates = candidates.without(candidates.diameters_mm < options.min_diameter_mm)
     truth = np.asarray(data["label"][0]) >= 0.5 if mask else np.zeros(probability.shape, bool)
-    share = _shares(candidates, truth)
+    share = candidates.shares(truth[candidates.window])
     usable = ((share == 0) | (share >= _LESION_SHARE)) & ~_unknown(candidates, data["image"], ignored, unlabelled)
     cubes = candidate_cubes(data["image"], candidates, SIDE + JITTER)
     chosen = torch.from_numpy(np.flatnonzero(usable))
     lesions = Candidates.of(truth.astype(np.float32), 0.5, data["image"].affine)
-    found = _shares(lesions, probability >= options.threshold) > 0
+    found = lesions.shares(probability[lesions.window] >= options.threshold) > 0
     return CandidateSamples(
         _chosen(cubes, chosen),
         torch.from_numpy(share >= _LESION_SHARE)[chosen],
@@ -131,14 +131,6 @@ def load_samples(path: Path) -> CandidateSamples:
 
 def _chosen(cubes: CandidateCubes, index: torch.Tensor) -> CandidateCubes:
     return CandidateCubes(*(getattr(cubes, field.name)[index] for field in fields(cubes)))
-
-
-def _shares(candidates: Candidates, mask: np.ndarray) -> np.ndarray:
-    """Return the share of each candidate's voxels that are in a mask of the field."""
-    inside = candidates.components[mask[candidates.window]]
-    hits = np.bincount(inside, minlength=candidates.count + 1)[1:]
-    voxels = np.bincount(candidates.components.ravel(), minlength=candidates.count + 1)[1:]
-    return hits / np.maximum(voxels, 1)
 
 
 def _unknown(candidates: Candidates, image: Any, ignored: Sequence[Ball], unlabelled: Collection[int]) -> np.ndarray:

@@ -73,6 +73,8 @@ class Candidates(Section):
 
     networks: dict[str, str]
     """The run whose network finds the candidates of each fold."""
+    also_learned: list[str] = Field(default_factory=list)
+    """Runs whose candidates are learned too, but not judged."""
     scans: list[CandidateScan]
     nodules: DataSet
     copies: int
@@ -126,9 +128,9 @@ class Recipe(Section):
             if stage.initial is not None and stage.initial not in earlier:
                 raise ValueError(f"stage {stage.name} starts from {stage.initial}, which is no earlier run")
             earlier |= {_run_name(stage, fold) for fold in stage.folds or [""]}
-        for fold, run in (self.candidates.networks if self.candidates else {}).items():
+        for run in [*self.candidates.networks.values(), *self.candidates.also_learned] if self.candidates else []:
             if run not in earlier:
-                raise ValueError(f"candidates: the network of {fold} is {run}, which is no run")
+                raise ValueError(f"candidates names the network of {run}, which is no run")
         if self.ship not in earlier:
             raise ValueError(f"ship names {self.ship}, which is no run; the runs are {', '.join(sorted(earlier))}")
         return self

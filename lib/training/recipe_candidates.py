@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ SCANS_FILE = "whole_scans.json"
 def train_candidates(
     recipe: Candidates, runs: Sequence[Run], data: Path, output: Path, info: Mapping[str, Any], ship: str
 ) -> None:
-    """Train the classifier, and put it beside the weights that it is for: those of each fold, and the shipped ones.
+    """Train the classifier unless it is finished, and put it beside the weights of each fold and the shipped ones.
 
     Writes ``candidates/whole_scans.json`` with the result of each whole scan with a mask, by the network and the
     classifier of the fold that left its patient out.
@@ -45,21 +46,44 @@ def train_candidates(
         info: ``info.yaml``.
         ship: Name of the run whose weights are shipped.
     """
-    scans = [_whole_scan(scan, recipe, data, output) for scan in recipe.scans]
+    made_from, results = _made_from(recipe, output, ship), output / "candidates" / SCANS_FILE
+    classifiers = [output / run / CLASSIFIER_FILE for run in (ship, *recipe.networks.values())]
+    if all(path.exists() for path in (results, *classifiers)) and _made_from_in(results) == made_from:
+        logger.info("candidates is finished.")
+        return
+    scans = [_whole_scan(scan, recipe.networks, data, output) for scan in recipe.scans]
+    others = [
+        _whole_scan(scan.model_copy(update={"fold": None}), {"": run}, data, output)
+        for run in recipe.also_learned
+        for scan in recipe.scans
+    ]
     folds = _folds(scans, recipe, runs)
-    _collect(recipe, scans, data, output, info)
+    _collect(recipe, scans, others, data, output, info)
     logger.info("Training the classifier of candidates.")
-    result = train_second_stage(scans, folds=folds, **recipe.settings.model_dump())
+    result = train_second_stage([*scans, *others], folds=folds, **recipe.settings.model_dump())
     _save(result.judge, output / ship)
     for fold, judge in result.folds.items():
         _save(judge, output / recipe.networks[fold])
-    write_json(output / "candidates" / SCANS_FILE, _measured(scans, result, runs, recipe, info))
+    write_json(results, {"made_from": made_from, **_measured(scans, result, runs, recipe, info)})
 
 
-def _whole_scan(scan: CandidateScan, recipe: Candidates, data: Path, output: Path) -> WholeScan:
+def _made_from(recipe: Candidates, output: Path, ship: str) -> dict[str, Any]:
+    """Return what determines the classifier: the recipe and the weights of the networks."""
+    networks = sorted({ship, *recipe.networks.values(), *recipe.also_learned})
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "weights": {run: sha256_of(output / run / WEIGHTS) for run in networks},
+    }
+
+
+def _made_from_in(results: Path) -> Any:
+    return json.loads(results.read_text(encoding="utf-8"))["made_from"]
+
+
+def _whole_scan(scan: CandidateScan, networks: Mapping[str, str], data: Path, output: Path) -> WholeScan:
     image = data / scan.image
     name = case_names([image])[0]
-    network = recipe.networks[scan.fold or next(iter(recipe.networks))]
+    network = networks[scan.fold or next(iter(networks))]
     patient, unlabelled, volume = patient_from_file_name(name), frozenset[int](), image
     if image.is_dir():
         series = largest_series_volume(image, output / "volumes")
@@ -97,20 +121,22 @@ def _folds(scans: Sequence[WholeScan], recipe: Candidates, runs: Sequence[Run]) 
     return folds
 
 
-def _collect(recipe: Candidates, scans: Sequence[WholeScan], data: Path, output: Path, info: Mapping[str, Any]) -> None:
+def _collect(
+    recipe: Candidates,
+    scans: Sequence[WholeScan],
+    others: Sequence[WholeScan],
+    data: Path,
+    output: Path,
+    info: Mapping[str, Any],
+) -> None:
+    """Write the samples of all scans, and of copies with nodules of those that are not ``others``."""
     model = ModelDescription.from_info(info)
     crops = find_cases([data / recipe.nodules.images], [data / recipe.nodules.masks], output / "volumes")
     nodules = nodules_in_lung([crop for crop in crops if not held_out(crop.patient)])
-    for scan in scans:
+    for scan, copies in [*((scan, recipe.copies) for scan in scans), *((scan, 0) for scan in others)]:
         predictor = Predictor.from_file(scan.weights, model)
-        collect_samples(
-            scan,
-            predictor,
-            nodules,
-            copies=recipe.copies,
-            per_copy=recipe.per_copy,
-            seed=recipe.settings.seed,
-        )
+        seed = recipe.settings.seed
+        collect_samples(scan, predictor, nodules, copies=copies, per_copy=recipe.per_copy, seed=seed)
 
 
 def _save(judge: CandidateJudge, run: Path) -> None:

@@ -132,18 +132,18 @@ def train_second_stage(
     for scan in scans:
         if scan.fold and scan.patient not in folds[scan.fold]:
             raise ValueError(f"{scan.fold} does not leave out patient {scan.patient}.")
-    samples = {scan.name: _samples_of(scan) for scan in scans}
+    samples = [(scan, _samples_of(scan)) for scan in scans]
     networks: dict[str, CandidateClassifier] = {}
     left_out: dict[str, list[ScanLogits]] = {}
     for name, patients in folds.items():
         logger.info("Second stage without %s", ", ".join(patients))
-        trained = [one for scan in scans if scan.patient not in patients for one in samples[scan.name]]
+        trained = [one for scan, group in samples if scan.patient not in patients for one in group]
         networks[name] = fit_classifier(trained, steps=steps, learning_rate=learning_rate, seed=seed)
         judge = CandidateJudge(networks[name])
-        for scan in scans:
+        for scan, group in samples:
             if scan.fold == name:
-                left_out.setdefault(scan.patient, []).extend(scan_logits(judge, one) for one in samples[scan.name])
-    every = [one for scan in scans for one in samples[scan.name]]
+                left_out.setdefault(scan.patient, []).extend(scan_logits(judge, one) for one in group)
+    every = [one for _, group in samples for one in group]
     network = fit_classifier(every, steps=steps, learning_rate=learning_rate, seed=seed)
     return SecondStage(
         calibrated(network, _logits(left_out), FALSE_FINDINGS),

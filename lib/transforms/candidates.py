@@ -55,6 +55,11 @@ class Candidates:
         kept = int((~removed).sum())
         return Candidates(self.window, numbers[self.components], kept, self.probability, self.axes)
 
+    def shares(self, mask: np.ndarray) -> np.ndarray:
+        """Return the share of each candidate's voxels that are in a mask of the window, (count,)."""
+        hits = np.bincount(self.components[mask], minlength=self.count + 1)[1:]
+        return hits / np.maximum(self._voxels, 1)
+
     @cached_property
     def volumes_mm3(self) -> np.ndarray:
         """Volume of each candidate, mm³."""
@@ -68,11 +73,15 @@ class Candidates:
     @cached_property
     def medians(self) -> np.ndarray:
         """Median probability of each candidate's voxels."""
+        if not self.count:
+            return np.zeros(0)
         return np.asarray(ndimage.median(*self._values, self._numbers)).reshape(self.count)
 
     @cached_property
     def peaks(self) -> np.ndarray:
         """Index in the field of the voxel of each candidate with the highest probability, (count, 3)."""
+        if not self.count:
+            return np.zeros((0, 3), int)
         places = ndimage.maximum_position(self.probability[self.window], self.components, self._numbers)
         return np.asarray(places, int).reshape(-1, 3) + self._origin
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from lib.geometry.connected_components import cropped_components
+from lib.transforms.candidates import Candidates
 
 logger = logging.getLogger(__name__)
 
@@ -58,21 +58,15 @@ class DropFarFromLungsd(MapTransform):
             return d
         spacing = d[self.image_key].pixdim.tolist()
         for key in self.key_iterator(d):
-            probability = torch.as_tensor(d[key])[0]
-            inside = (probability >= self.threshold).cpu().numpy()
-            window, components, count = cropped_components(inside)
-            place = np.nonzero(components)
-            candidates = components[place]
-            near = candidates[self._near(lungs, inside.shape, spacing, window)[place]]
-            voxels = np.bincount(candidates, minlength=count + 1)
-            share = np.bincount(near, minlength=count + 1) / np.maximum(voxels, 1)
-            large = voxels * np.prod(spacing[:3]) >= np.pi / 6 * _LARGE_MM**3
-            keep = (share >= _MIN_SHARE) | (large & (share > 0))
-            keep[0] = True
-            gone = tuple(torch.from_numpy(line[~keep[candidates]]).to(probability.device) for line in place)
-            probability[window][gone] = 0
-            if not keep.all():
-                logger.info("Removed %d of %d findings: far from the lungs.", (~keep).sum(), count)
+            probability = torch.as_tensor(d[key])[0].cpu()  # no copy on the CPU, where the logits are
+            candidates = Candidates.of(probability.numpy(), self.threshold, d[self.image_key].affine)
+            share = candidates.shares(self._near(lungs, probability.shape, spacing, candidates.window))
+            large = candidates.volumes_mm3 >= np.pi / 6 * _LARGE_MM**3
+            kept = candidates.without(~((share >= _MIN_SHARE) | (large & (share > 0))))
+            d[key][0] = probability
+            if kept.count < candidates.count:
+                removed = candidates.count - kept.count
+                logger.info("Removed %d of %d findings: far from the lungs.", removed, candidates.count)
         return d
 
     def _near(

@@ -1,0 +1,103 @@
+"""The second stage of a recipe: which network and which fold each scan has, and that it is made once."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lib.errors import UserError
+from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge, new_classifier
+from lib.phantoms import write_volume
+from lib.settings import load_info
+from lib.training import recipe_candidates
+from lib.training.data_folders import DataFolders
+from lib.training.recipe import Candidates, Run
+from lib.training.recipe_candidates import SCANS_FILE, train_candidates
+from lib.training.run_manifest import WEIGHTS
+from lib.training.run_settings import RunSettings
+from lib.training.second_stage import SecondStage
+
+RECIPE = {
+    "networks": {"a": "last/a", "b": "last/b"},
+    "also_learned": ["first"],
+    "scans": [
+        {"image": "W1.nii.gz", "mask": "W1-mask.nii.gz", "fold": "a"},
+        {"image": "W2.nii.gz", "fold": "b", "ignored": [{"voxel": [1, 2, 3], "radius_mm": 5}]},
+        {"image": "healthy.nii.gz"},
+    ],
+    "nodules": {"images": "crops", "masks": "crops"},
+    "copies": 3,
+    "per_copy": 2,
+    "settings": {"steps": 1, "learning_rate": 0.1, "seed": 0},
+}
+FOLDS = {"first": [], "last/a": ["W1"], "last/b": ["W2"], "last/all": []}
+
+
+def runs(left_out=FOLDS):
+    return [
+        Run(name, DataFolders((), ()), RunSettings(), None, frozenset(patients), frozenset())
+        for name, patients in left_out.items()
+    ]
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Return a function that runs the stage with fake networks and classifiers, and what they were asked for."""
+    asked = {"collected": [], "folds": []}
+    for name in ("W1", "W2", "healthy"):
+        write_volume(tmp_path / f"{name}.nii.gz", np.zeros((4, 4, 4), np.int16), np.eye(4))
+    for run in FOLDS:
+        (tmp_path / "out" / run).mkdir(parents=True)
+        (tmp_path / "out" / run / WEIGHTS).write_text(run)
+
+    def collect(scan, predictor, nodules, *, copies, **_):
+        network = scan.weights.parent.relative_to(tmp_path / "out").as_posix()
+        asked["collected"].append((scan.name, network, scan.fold, copies, [ball.radius_mm for ball in scan.ignored]))
+
+    def fit(scans, *, folds, **_):
+        asked["folds"].append({name: sorted(patients) for name, patients in folds.items()})
+        judges = [CandidateJudge(new_classifier(), intercept=float(number)) for number in range(3)]
+        return SecondStage(judges[0], {"a": judges[1], "b": judges[2]}, {})
+
+    monkeypatch.setattr(recipe_candidates, "collect_samples", collect)
+    monkeypatch.setattr(recipe_candidates, "train_second_stage", fit)
+    monkeypatch.setattr(recipe_candidates, "_measured", lambda *_: {"scans": []})
+    monkeypatch.setattr(recipe_candidates, "find_cases", lambda *_: [])
+    monkeypatch.setattr(recipe_candidates.Predictor, "from_file", lambda *_: None)
+
+    def run(recipe=RECIPE, left_out=FOLDS):
+        section = Candidates.model_validate(recipe)
+        train_candidates(section, runs(left_out), tmp_path, tmp_path / "out", load_info(), "last/all")
+        return asked
+
+    return run
+
+
+def test_each_scan_has_the_network_that_left_its_patient_out(train, tmp_path):
+    asked = train()
+    assert asked["collected"] == [
+        ("W1", "last/a", "a", 3, []),
+        ("W2", "last/b", "b", 3, [5.0]),
+        ("healthy", "last/a", None, 3, []),
+        ("W1", "first", None, 0, []),
+        ("W2", "first", None, 0, [5.0]),
+        ("healthy", "first", None, 0, []),
+    ]
+    assert asked["folds"] == [{"a": ["W1"], "b": ["W2"]}]
+    for number, run in enumerate(("last/all", "last/a", "last/b")):
+        assert CandidateJudge.from_file(tmp_path / "out" / run / CLASSIFIER_FILE).intercept == number
+
+
+def test_finished_stage_is_skipped_unless_weights_or_recipe_changed(train, tmp_path):
+    assert len(train()["folds"]) == 1
+    assert len(train()["folds"]) == 1
+    (tmp_path / "out" / "last" / "a" / WEIGHTS).write_text("other weights")
+    assert len(train()["folds"]) == 2
+    assert len(train(RECIPE | {"copies": 4})["folds"]) == 3
+    made_from = json.loads((tmp_path / "out" / "candidates" / SCANS_FILE).read_text())["made_from"]
+    assert made_from["recipe"]["copies"] == 4
+
+
+def test_network_that_was_trained_on_the_patient_is_an_error(train):
+    with pytest.raises(UserError, match="last/a is trained on W1"):
+        train(left_out=FOLDS | {"last/a": []})
