@@ -85,6 +85,7 @@ class MyApp(MONAILabelApp):
         self._leases = Leases(60 * choice["lease_minutes"])
         self.inferences = WorkQueue("inferences")
         self.clicks = WorkQueue("clicks")  # answered at once, also while a whole scan is segmented
+        self.previews = WorkQueue("previews", low_priority=True)  # of clicks, and what prepares an image for them
         self._yield_to_users = YieldToUsers(busy=lambda: is_running("train") or is_running("scoring"))
         self._damage = DamageCache(
             lambda: [*self.datastore().damage(), *self.models.damage(), *self.click_config.store.damage()]
@@ -199,8 +200,8 @@ class MyApp(MONAILabelApp):
         initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
         watcher = datastore.watch(initial_labels.wake)
-        workers = (initial_labels, self.retraining, self.segs, scoring, self._damage, self.inferences, self.clicks)
-        run_workers(watcher, workers)
+        queues = (self.inferences, self.clicks, self.previews)
+        run_workers(watcher, (initial_labels, self.retraining, self.segs, scoring, self._damage, *queues))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
 
     @property
@@ -240,6 +241,16 @@ class MyApp(MONAILabelApp):
         if not uploaded:
             self._keep_prediction(request, result)
         return result
+
+    def prepare_clicks(self, image: str) -> None:
+        """Make the volume of an image and load the model for clicks, so that the first click is as fast as the next.
+
+        Raises:
+            UserError: There is no such image, or there are no weights.
+        """
+        self.datastore().series(image)
+        with self.datastore().volume_in_use(image):
+            self.click_config.infer().prepare(Path(self.datastore().get_image_uri(image)))
 
     def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
         """Return mask and attention map (eq. 6) of an image, both (column, row, slice), from one inference."""

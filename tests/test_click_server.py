@@ -76,6 +76,38 @@ def test_region_is_the_lesion_under_the_click(server, case):
     assert again.elapsed.total_seconds() < 10
 
 
+def test_preview_is_the_answer_to_the_click(server, case):
+    uid, truth = case
+    params = {"foreground": [lesion_voxel(truth)], "region": True}
+    preview, answer = infer(server, uid, {**params, "preview": True}), infer(server, uid, params)
+    assert preview.status_code == 200, preview.text
+    assert preview.json() == answer.json()
+
+
+def test_image_is_prepared_for_clicks(server, case):
+    uid, _ = case
+    url = f"{server.url}/viewer/prepare"
+    assert requests.post(url, params={"image": uid}, timeout=120).json() == {"image": uid, "problem": None}
+    unknown = requests.post(url, params={"image": "1.2.3"}, timeout=120).json()
+    assert "There is no image '1.2.3'" in unknown["problem"]
+
+
+def test_clicks_are_stored_with_the_label_they_led_to(server, case):
+    uid, truth = case
+    click = {"lesion": 1, "kind": "foreground", "points": [lesion_voxel(truth)], "model_version": "pretrained"}
+    for params, expected in (({"clicks": [click]}, [click]), ({"clicks": []}, []), ({}, None)):
+        answer = requests.put(
+            f"{server.url}/datastore/label",
+            params={"image": uid},
+            data={"params": json.dumps(params)},
+            files={"label": ("label.bin", sitk.GetArrayFromImage(truth).tobytes())},
+            timeout=120,
+        )
+        assert answer.status_code == 200, answer.text
+        info = requests.get(f"{server.url}/datastore/label/info", params={"label": uid, "tag": "final"}, timeout=120)
+        assert info.json().get("clicks") == expected
+
+
 def test_slicer_lists_the_model_and_gets_the_mask_on_the_grid_of_the_image(server, case, tmp_path):
     spec = importlib.util.spec_from_file_location("slicer_client", _CLIENT)
     module = importlib.util.module_from_spec(spec)
@@ -105,6 +137,7 @@ def test_slicer_lists_the_model_and_gets_the_mask_on_the_grid_of_the_image(serve
         ({"foreground": [[9999, 0, 0]]}, "outside the image"),
         ({"foreground": [["a", 0, 0]]}, "three finite numbers"),
         ({"foreground": [[1, 1, 1]], "region": "yes"}, "region must be true or false"),
+        ({"foreground": [[1, 1, 1]], "preview": "yes"}, "preview must be true or false"),
         ({"foreground": [[1, 1, 1]], "result_extension": ".exe"}, "result_extension must be one of"),
     ],
 )

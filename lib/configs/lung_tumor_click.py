@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from monailabel.interfaces.config import TaskConfig
-from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.clicks.model import ClickModel
@@ -35,11 +34,11 @@ class LungTumorClick(TaskConfig):
         self.labels = app.info["labels"]
         self.store = ModelStore(app.models_dir / name, app.model_dir / WEIGHTS_FILE)
         self.predictor = ClickPredictor(ClickModel.from_info(app.info), ServingWeights(self.store))
-        self._app = app
+        self._task = LungTumorClickInferTask(self.predictor, app.info, app.results_dir)
 
-    def infer(self) -> InferTask:
-        """Return the infer task."""
-        return LungTumorClickInferTask(self.predictor, self._app.info, self._app.results_dir)
+    def infer(self) -> LungTumorClickInferTask:
+        """Return the infer task, always the same one."""
+        return self._task
 
     def trainer(self) -> TrainTask | None:
         """Return None: this model is trained offline only, with ``python main.py train-clicks``."""

@@ -51,6 +51,10 @@ class LungLabelApp(Protocol):
         """Queue of the outlines of single lesions."""
 
     @property
+    def previews(self) -> WorkQueue:
+        """Queue of previews of clicks and of what prepares an image for clicks."""
+
+    @property
     def exports(self) -> LabelExports:
         """Labels in other formats."""
 
@@ -77,6 +81,9 @@ class LungLabelApp(Protocol):
 
     def infer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Segment an image."""
+
+    def prepare_clicks(self, image: str) -> None:
+        """Prepare an image for clicks."""
 
     def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
         """Return mask and attention map of an image."""

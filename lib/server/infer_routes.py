@@ -1,4 +1,4 @@
-"""``POST /infer``, as requested by OHIF and Slicer, processed in the queue of inferences or in that of clicks.
+"""``POST /infer``, as requested by OHIF and Slicer, processed in the queue of inferences, of clicks or of previews.
 
 The response has the version of the model, the findings of the mask and warnings about it: ``model_version``,
 ``findings`` and ``warnings`` in its JSON. A response that is only an image, as OHIF requests it, has them in the header
@@ -26,6 +26,7 @@ from lib.server.app_protocol import LungLabelApp
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, uploaded_volume
 from lib.server.session_routes import session_of
+from lib.server.work_queue import WorkQueue
 from lib.settings import check_request
 
 _PARAMS_HEADER = "Infer-Params"
@@ -33,7 +34,7 @@ _HEADER_PARAMS = ("model_version", "findings", "warnings")
 _MOST_FINDINGS = 40  # in the header: about 2 kB; nginx refuses a response with more than 4 kB of headers
 
 # Parameters of a request besides the settings of `config.infer` and clicks; all others are ignored.
-_PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id")
+_PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id", "preview")
 
 
 def infer_router(app: LungLabelApp) -> APIRouter:
@@ -68,8 +69,7 @@ def infer_router(app: LungLabelApp) -> APIRouter:
             with uploaded_volume(file, app.uploads_dir) as volume:
                 return _respond(app, request | {"image": str(volume)}, output, background_tasks)
 
-        queue = app.clicks if model == LungTumorClick.NAME else app.inferences
-        return await queue.run(http, respond)
+        return await _queue(app, request).run(http, respond)
 
     return router
 
@@ -97,6 +97,16 @@ def _accepted(
         raise UserError("The image is missing: give ?image=<SeriesInstanceUID>, a session_id, or a file.")
     app.datastore().series(image)
     return request | {"image": image}
+
+
+def _queue(app: LungLabelApp, request: dict[str, Any]) -> WorkQueue:
+    """Return the queue for a request; ``preview`` is that of a click which the user has not set yet."""
+    if request["model"] != LungTumorClick.NAME:
+        return app.inferences
+    preview = request.get("preview", False)
+    if not isinstance(preview, bool):
+        raise UserError(f"preview must be true or false, not {preview!r}.")
+    return app.previews if preview else app.clicks
 
 
 def _respond(app: LungLabelApp, request: dict[str, Any], output: ResultType | None, tasks: BackgroundTasks) -> Any:
