@@ -85,7 +85,8 @@ class MyApp(MONAILabelApp):
         self._leases = Leases(60 * choice["lease_minutes"])
         self.inferences = WorkQueue("inferences")
         self.clicks = WorkQueue("clicks")  # answered at once, also while a whole scan is segmented
-        self.previews = WorkQueue("previews", low_priority=True)  # of clicks, and what prepares an image for them
+        self.previews = WorkQueue("previews", low_priority=True)  # of clicks, which must not slow down clicks
+        self.preparations = WorkQueue("preparations")  # of images for clicks
         self._yield_to_users = YieldToUsers(busy=lambda: is_running("train") or is_running("scoring"))
         self._damage = DamageCache(
             lambda: [*self.datastore().damage(), *self.models.damage(), *self.click_config.store.damage()]
@@ -200,7 +201,7 @@ class MyApp(MONAILabelApp):
         initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
         watcher = datastore.watch(initial_labels.wake)
-        queues = (self.inferences, self.clicks, self.previews)
+        queues = (self.inferences, self.clicks, self.previews, self.preparations)
         run_workers(watcher, (initial_labels, self.retraining, self.segs, scoring, self._damage, *queues))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
 

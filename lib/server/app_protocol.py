@@ -52,7 +52,11 @@ class LungLabelApp(Protocol):
 
     @property
     def previews(self) -> WorkQueue:
-        """Queue of previews of clicks and of what prepares an image for clicks."""
+        """Queue of the outlines that are shown before a click."""
+
+    @property
+    def preparations(self) -> WorkQueue:
+        """Queue of the images that are prepared for clicks."""
 
     @property
     def exports(self) -> LabelExports:

@@ -78,7 +78,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
                 return str(error)
             return None
 
-        return {"image": image, "problem": await app.previews.run(http, prepared)}
+        return {"image": image, "problem": await app.preparations.run(http, prepared)}
 
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
     def label(image: str, number: int) -> Response:
