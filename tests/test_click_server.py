@@ -14,6 +14,7 @@ from lib.clicks.model import ClickModel
 from lib.configs.lung_tumor_click import WEIGHTS_FILE
 from lib.settings import load_info
 from tests.support.click_weights import fitted_to_density
+from tools.support.waiting import wait_for
 
 _CLIENT = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel" / "MONAILabelLib" / "client.py"
 
@@ -142,5 +143,6 @@ def test_clicks_leave_no_predictions_and_no_results_behind(server, case, workspa
     uid, truth = case
     infer(server, uid, {"foreground": [lesion_voxel(truth)]})
     cache = workspace / "cache"
-    assert not list((cache / "results").iterdir())
+    # Deleted after the answer is sent.
+    wait_for(lambda: not list((cache / "results").iterdir()), "the deletion of the result", seconds=30)
     assert not list((cache / "predictions").rglob("*.nii.gz"))
