@@ -14,6 +14,7 @@ from lib.clicks.model import ClickModel
 from lib.configs.lung_tumor_click import WEIGHTS_FILE
 from lib.settings import load_info
 from tests.support.click_weights import fitted_to_density
+from tools.support.waiting import wait_for
 
 _CLIENT = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel" / "MONAILabelLib" / "client.py"
 
@@ -36,9 +37,11 @@ def server(start_module_server, phantom_studies, model_dir, workspace):
 
 
 @pytest.fixture(scope="module")
-def case(phantom_studies):
-    """Return a series and the mask of its lesions (slice, row, column)."""
+def case(server, phantom_studies):
+    """Return a series that the server has read completely, and the mask of its lesions (slice, row, column)."""
     series = phantom_studies.of_patient("LUNG-001")
+    volume = {"url": f"{server.url}/datastore/image", "params": {"image": series.series_uid}, "timeout": 60}
+    wait_for(lambda: requests.get(**volume).ok, "the volume", seconds=120)
     return series.series_uid, sitk.ReadImage(str(series.truth), sitk.sitkUInt8)
 
 
@@ -175,5 +178,6 @@ def test_clicks_leave_no_predictions_and_no_results_behind(server, case, workspa
     uid, truth = case
     infer(server, uid, {"foreground": [lesion_voxel(truth)]})
     cache = workspace / "cache"
-    assert not list((cache / "results").iterdir())
+    # Deleted after the answer is sent.
+    wait_for(lambda: not list((cache / "results").iterdir()), "the deletion of the result", seconds=30)
     assert not list((cache / "predictions").rglob("*.nii.gz"))

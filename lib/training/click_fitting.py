@@ -22,6 +22,9 @@ from lib.training.optimisation import Batches, initial_network, optimise
 from lib.training.run_manifest import new_manifest
 from lib.training.run_settings import LoopSettings
 
+SECTIONS = ("clicks", "preprocessing")
+"""Sections of info.yaml that describe the network and its input."""
+
 _WATCHED = 24  # crops measured at each checkpoint, of those held out and of those trained on
 _CLICKS = 3
 
@@ -66,7 +69,7 @@ def fit_clicks(
         lambda: initial_network(model.network(), initial),
         batches,
         settings,
-        new_manifest(data, settings, info, initial, sections=("clicks", "preprocessing")),
+        new_manifest(data, settings, info, initial, sections=SECTIONS),
         output,
         measure=lambda average: _measured(average, model, data),
         after_step=answer,
