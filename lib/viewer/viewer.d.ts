@@ -24,8 +24,17 @@ interface LabelmapVolume {
 
 interface CornerstoneViewport {
   getVolumeId?(): string | undefined;
+  element: HTMLElement;
   jumpToWorld(point: Point3): void;
   canvasToWorld(point: [number, number]): Point3;
+  worldToCanvas(point: Point3): [number, number];
+  getCamera(): { viewPlaneNormal: Point3 };
+}
+
+interface ToolGroup {
+  getActivePrimaryMouseButtonTool(): string | undefined;
+  hasTool(name: string): boolean;
+  addTool(name: string): void;
 }
 
 declare const cornerstone: {
@@ -57,6 +66,8 @@ declare const cornerstoneTools: {
       getViewportIdsWithSegmentation(segmentationId: string): string[];
     };
   };
+  BaseTool: new (properties: object, defaults: object) => object;
+  addTool(tool: object): void;
   utilities: { segmentation: { setBrushSizeForToolGroup(toolGroupId: string, radius: number): void } };
 };
 
@@ -79,7 +90,7 @@ declare const services: {
   };
   displaySetService: { getDisplaySetByUID(uid: string): DicomRecord | undefined };
   toolGroupService: {
-    getToolGroup(id: string): { getActivePrimaryMouseButtonTool(): string | undefined } | undefined;
+    getToolGroup(id: string): ToolGroup | undefined;
     getToolGroupIds(): string[];
   };
 };

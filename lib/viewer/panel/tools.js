@@ -1,8 +1,10 @@
-/** The brushes of MONAI Label mode, which has no buttons for them. */
+/** The tools of the left mouse button: the brushes of MONAI Label mode, which has no buttons for them, and clicks. */
 
 import { closest } from './dom.js';
 
-/** @typedef {'brush' | 'eraser' | 'threshold'} Tool */
+/** @typedef {'click' | 'brush' | 'eraser' | 'threshold'} Tool */
+
+const CLICK = 'LungLabelClick';
 
 /**
  * Name of each tool in a flat and in a ball form.
@@ -10,6 +12,7 @@ import { closest } from './dom.js';
  * @type {Record<Tool, [string, string]>}
  */
 const TOOLS = {
+  click: [CLICK, CLICK],
   brush: ['CircularBrush', 'SphereBrush'],
   eraser: ['CircularEraser', 'SphereEraser'],
   threshold: ['ThresholdCircularBrush', 'ThresholdSphereBrush'],
@@ -20,7 +23,21 @@ const TOOLS = {
  * @param {boolean} ball paints several slices at once
  */
 export function activate(tool, ball) {
+  if (tool === 'click') addClickTool();
   commandsManager.runCommand('setToolActiveToolbar', { toolName: TOOLS[tool][Number(ball)] });
+}
+
+/** Give OHIF a tool without any action of its own: the panel listens to the mouse itself, see click_tool.js. */
+function addClickTool() {
+  const { BaseTool, addTool } = cornerstoneTools;
+  class ClickTool extends BaseTool {
+    static toolName = CLICK;
+  }
+  addTool(ClickTool);
+  for (const id of services.toolGroupService.getToolGroupIds()) {
+    const group = services.toolGroupService.getToolGroup(id);
+    if (group?.hasTool(TOOLS.brush[0]) && !group.hasTool(CLICK)) group.addTool(CLICK);
+  }
 }
 
 /** Make the left mouse button adjust window and level again. */
@@ -49,16 +66,29 @@ export function setThreshold(range) {
 }
 
 /**
- * Select the plane under the pointer while a brush is active: OHIF needs a click for that.
+ * Return the element of the viewport that an event is over: around its target, or in it if that is OHIF's overlay
+ * around one viewport that is not selected.
+ *
+ * @param {Event} event
+ * @returns {HTMLElement | null} null beside the viewports
+ */
+export function viewportUnder(event) {
+  const target = /** @type {HTMLElement} */ (event.target);
+  /** @type {NodeListOf<HTMLElement> | undefined} */
+  const inside = target.querySelectorAll?.('[data-viewport-uid]');
+  return closest(event, '[data-viewport-uid]') ?? (inside?.length === 1 ? inside[0] : null);
+}
+
+/**
+ * Select the plane under the pointer while a tool is active: OHIF needs a click for that.
  *
  * @param {PointerEvent} event
  */
 export function selectViewportUnder(event) {
   if (event.buttons || !activeTool()) return;
-  const target = /** @type {HTMLElement} */ (event.target);
-  /** @type {NodeListOf<HTMLElement> | undefined} */
-  const viewports = target.querySelectorAll?.('[data-viewport-uid]'); // the target is OHIF's overlay around one viewport
-  if (viewports?.length === 1) services.viewportGridService.setActiveViewportId(viewports[0].dataset.viewportUid);
+  const { viewportGridService } = services;
+  const id = viewportUnder(event)?.dataset.viewportUid;
+  if (id && id !== viewportGridService.getState().activeViewportId) viewportGridService.setActiveViewportId(id);
 }
 
 /**
@@ -67,7 +97,26 @@ export function selectViewportUnder(event) {
  * @param {PointerEvent} event
  */
 export function leaveTextFor(event) {
-  if (closest(event, '[data-viewport-uid]')) /** @type {HTMLElement | null} */ (document.activeElement)?.blur();
+  if (viewportUnder(event)) /** @type {HTMLElement | null} */ (document.activeElement)?.blur();
+}
+
+/**
+ * Return the viewport at a position of the page, and the position in it.
+ *
+ * @param {number} x pixels
+ * @param {number} y
+ * @returns {{viewport: CornerstoneViewport, pixel: [number, number]} | null} null outside of the viewports
+ */
+export function viewportAt(x, y) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const viewports = document.querySelectorAll('[data-viewport-uid]');
+  for (const element of viewports) {
+    const { left, right, top, bottom } = element.getBoundingClientRect();
+    if (x < left || x > right || y < top || y > bottom) continue;
+    const viewport = services.cornerstoneViewportService.getCornerstoneViewport(element.dataset.viewportUid);
+    return { viewport, pixel: [x - left, y - top] };
+  }
+  return null;
 }
 
 /**
@@ -76,13 +125,6 @@ export function leaveTextFor(event) {
  * @returns {Point3 | null} position in LPS mm; null outside of the viewports
  */
 export function pointAt(x, y) {
-  /** @type {NodeListOf<HTMLElement>} */
-  const viewports = document.querySelectorAll('[data-viewport-uid]');
-  for (const element of viewports) {
-    const { left, right, top, bottom } = element.getBoundingClientRect();
-    if (x < left || x > right || y < top || y > bottom) continue;
-    const viewport = services.cornerstoneViewportService.getCornerstoneViewport(element.dataset.viewportUid);
-    return viewport.canvasToWorld([x - left, y - top]);
-  }
-  return null;
+  const at = viewportAt(x, y);
+  return at && at.viewport.canvasToWorld(at.pixel);
 }
