@@ -109,3 +109,12 @@ def test_weights_of_the_folds_are_kept_verified_and_adopted(tmp_path):
     store.fold_weights(version)[0].write_bytes(b"damaged")
     assert store.fold_weights(version).keys() == {1}
     assert store.fold_weights("pretrained") == {}
+
+
+def test_training_without_folds_affects_only_the_versions_made_from_it(tmp_path):
+    everyone = patients(3)
+    folds = Folds(tmp_path / "folds.json").assign(everyone, 5)
+    unmeasured = {"trained_on": everyone, "folds": {}}
+    assert Folds(tmp_path / "folds.json").assign(everyone, 5, [unmeasured]) == folds
+    assert unseen(unmeasured, {}, folds) == {}
+    assert unseen(None, {}, folds) == folds

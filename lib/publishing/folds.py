@@ -59,7 +59,7 @@ class Folds:
             return {}
         noted = self._file.read() or {}
         known = {**{patient: fold for one in versions for patient, fold in one.get("folds", {}).items()}, **noted}
-        excluded = self.shipped_patients() | _trained_on_without_fold(versions)
+        excluded = self.shipped_patients() | _trained_on_by_older_releases(versions)
         known = {patient: fold for patient, fold in known.items() if patient not in excluded}
         for patient in sorted(set(labelled) - known.keys() - excluded, key=lambda name: (share_of(name), name)):
             if len(known) < _MOST_JUDGES:
@@ -78,13 +78,9 @@ class Folds:
         return self._shipped.read() if self._shipped else set()
 
 
-def _trained_on_without_fold(versions: Sequence[Mapping[str, Any]]) -> set[str]:
-    return {
-        patient
-        for version in versions
-        for patient in version.get("trained_on", [])
-        if patient not in version.get("folds", {})
-    }
+def _trained_on_by_older_releases(versions: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the patients of versions without folds, which record only their own training and not those before it."""
+    return {patient for version in versions if "folds" not in version for patient in version.get("trained_on", [])}
 
 
 def _assignment(content: Any) -> dict[str, int]:
