@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 
 from lib.datastore.catalog import Series
+from lib.publishing.first_scores import FirstScore, first_scores
 from lib.publishing.model_store import PRETRAINED
+from lib.publishing.shipped_patients import ShippedPatients
 from lib.server.access.headers import page_policy
 from lib.server.app_protocol import LungLabelApp
 from lib.server.recent_errors import RecentErrors
@@ -57,6 +60,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
             "serving": app.models.serving_version(),
             "serving_problem": app.models.serving().problem,
             "versions": app.models.manifests()[::-1],
+            "first_scores": [asdict(one) for one in _first_scores(app, series)],
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
             "training": {"task": _task(), "stats": app.info()["train_stats"]},
             "damaged": [{"kind": one.kind, "file": str(one.path), "problem": one.problem} for one in app.damage()],
@@ -82,6 +86,13 @@ def _case(series: Series, label: Any) -> dict[str, Any]:
         "in_ohif": series.file is None,
         "label": label and {"number": label.number, "voxels": label.info.get("voxels"), "time": label.time},
     }
+
+
+def _first_scores(app: LungLabelApp, series: Sequence[Series]) -> list[FirstScore]:
+    patients = {one.uid: one.value("PatientID") or one.uid for one in series}
+    shipped = ShippedPatients(app.models.weights(PRETRAINED))
+    trained_on = set() if shipped.damage() else shipped.read()
+    return first_scores(app.datastore().labels, patients, app.models.manifests(), trained_on)
 
 
 def _task() -> dict[str, Any] | None:
