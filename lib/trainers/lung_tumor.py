@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-import shutil
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +29,13 @@ from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.gate import judge
 from lib.publishing.held_out_scores import score_serving
-from lib.publishing.hold_out import HoldOut, patient_of
+from lib.publishing.hold_out import HoldOut
 from lib.settings import check_request
 from lib.trainers.comparison import COMPARE, compare
-from lib.trainers.retraining import INTERRUPTIONS
+from lib.trainers.hold_out_split import split, why_none_held_out
+from lib.trainers.kept_version import keep, origin
 from lib.trainers.training_progress import TrainingProgress, stats_file
-from lib.trainers.unfinished_run import Run, UnfinishedRun
+from lib.trainers.unfinished_run import UnfinishedRun
 from lib.trainers.validation import Validation
 from lib.transforms import image_transforms
 from lib.transforms.augmentation import patch_transforms
@@ -110,15 +109,12 @@ class LungTumorTrainTask(BasicTrainTask):
             UserError: A value of the request is invalid, or the training diverged.
         """
         check_request(self._info, "train", request)
-        name = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         set_determinism(seed=int(request.get("seed", self._config["seed"])))
-        run = Run(name, str(Path(self._model_dir) / name), request, request.get(INTERRUPTIONS, 0))
-        with self._unfinished.recorded(run):
-            shutil.rmtree(self._model_dir, ignore_errors=True)  # files of runs without a record
+        with self._unfinished.new_run(Path(self._model_dir), request) as run:
             if COMPARE in request:
                 self._compare(request, datastore)
             else:
-                super().__call__({**request, "name": name, "tracking": "None"}, datastore)
+                super().__call__({**request, "name": run.name, "tracking": "None"}, datastore)
         return self.stats()
 
     def stats(self) -> dict[str, Any]:
@@ -195,15 +191,7 @@ class LungTumorTrainTask(BasicTrainTask):
         return train, held_out
 
     def _split(self, cases: list[dict[str, Any]], wanted: bool) -> tuple[list, list]:
-        manifests = self._store.manifests()
-        trained_on = {patient for manifest in manifests for patient in manifest.get("trained_on", [])}
-        compared_on = {patient for manifest in manifests for patient in manifest.get("held_out", [])}
-        labelled = {patient_of(case) for case in cases}
-        held = self._hold_out.patients(labelled, trained_on, compared_on) if wanted else set()
-        return (
-            [case for case in cases if patient_of(case) not in held],
-            [case for case in cases if patient_of(case) in held],
-        )
+        return split(cases, self._hold_out, self._store.manifests()) if wanted else (cases, [])
 
     def finalize(self, context: Context) -> None:
         """Validate and report progress after each epoch and publish at the end, not after each as the base class."""
@@ -242,30 +230,24 @@ class LungTumorTrainTask(BasicTrainTask):
         compared_with, published = score_serving(self._store, held_out, self._model)
         verdict = judge(validation.best, published, **rule, no_hold_out_reason=self._no_hold_out_reason(context))
         manifest = {
-            "run": context.request["name"],
+            **origin(context.request["name"], context.train_datalist, held_out),
             "parent": self._parent,
             "compared_with": compared_with,
-            "trained_on": sorted({patient_of(case) for case in context.train_datalist}),
-            "held_out": sorted({patient_of(case) for case in held_out}),
-            "labels": {case.get("image_id", case["image"]): case.get("label_sha256") for case in context.datalist},
             "settings": {name: context.request[name] for name in self._info["config"]["train"]},
             "validations": validation.history,
             "rule": rule,
-            "verdict": verdict.as_dict(),
         }
-        version = self._store.keep(candidate, manifest)
-        if verdict.publish:
-            self._store.serve(version, by=f"training {context.request['name']}", why=verdict.reason)
-        logger.info("Version %s: %s", version, verdict.reason)
+        version = keep(self._store, candidate, manifest, verdict)
         progress.write(version=version, verdict=verdict.as_dict())
 
     def _no_hold_out_reason(self, context: Context) -> str:
         """Return why no patient is held out."""
-        if float(context.request["val_split"]) <= 0:
-            return "val_split is 0, so no patient is held out"
-        if {patient_of(case) for case in context.datalist} <= self._hold_out.shipped_patients():
-            return "the shipped weights were trained on every labelled patient, so none is held out"
-        return f"fewer than {self._config['hold_out_from_patients']} patients are labelled, so none is held out"
+        return why_none_held_out(
+            context.datalist,
+            self._hold_out,
+            val_split=float(context.request["val_split"]),
+            min_patients=self._config["hold_out_from_patients"],
+        )
 
     def _compare(self, request: dict[str, Any], datastore: Datastore) -> None:
         _, held_out = self._split(self.pre_process(request, datastore), wanted=True)
