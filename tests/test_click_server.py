@@ -11,7 +11,7 @@ import requests
 import SimpleITK as sitk
 
 from lib.clicks.model import ClickModel
-from lib.configs.lung_tumor_click import WEIGHTS_FILE
+from lib.publishing.stores import CLICKS, SHIPPED_FILES
 from lib.settings import load_info
 from tests.support.click_weights import fitted_to_density
 
@@ -21,7 +21,7 @@ _CLIENT = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel" 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    fitted_to_density(ClickModel.from_info(load_info()), folder / WEIGHTS_FILE)
+    fitted_to_density(ClickModel.from_info(load_info()), folder / SHIPPED_FILES[CLICKS])
     return folder
 
 

@@ -150,7 +150,7 @@ class ClickPredictor:
         loaded = self._loader.load()
         device = next(loaded.network.parameters()).device
         batch = torch.from_numpy(array)[None].to(device, memory_format=torch.channels_last_3d)
-        with torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
             logits = loaded.network(batch)
         check_finite(logits, str(loaded.weights))
         return logits[0, 0].float().sigmoid().cpu().numpy(), loaded.weights
@@ -181,7 +181,7 @@ class ClickPredictor:
         return Region.of(mask, start, prompts.former)
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device) -> bool:
     """Return whether a device computes in bfloat16, about four times faster here; emulated, it would be slower."""
     if device.type != "cpu":
         return True

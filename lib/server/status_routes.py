@@ -13,7 +13,9 @@ from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 
 from lib.datastore.catalog import Series
+from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED
+from lib.publishing.stores import SEGMENTATION
 from lib.server.access.headers import page_policy
 from lib.server.app_protocol import LungLabelApp
 from lib.server.recent_errors import RecentErrors
@@ -58,6 +60,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
             "serving_problem": app.models.serving().problem,
             "versions": app.models.manifests()[::-1],
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
+            "other_models": {name: _versions(one.store) for name, one in app.configs.items() if name != SEGMENTATION},
             "training": {"task": _task(), "stats": app.info()["train_stats"]},
             "damaged": [{"kind": one.kind, "file": str(one.path), "problem": one.problem} for one in app.damage()],
             "inferences": {"running": app.inferences.running, "waiting": app.inferences.waiting},
@@ -82,6 +85,10 @@ def _case(series: Series, label: Any) -> dict[str, Any]:
         "in_ohif": series.file is None,
         "label": label and {"number": label.number, "voxels": label.info.get("voxels"), "time": label.time},
     }
+
+
+def _versions(store: ModelStore) -> dict[str, Any]:
+    return {"serving": store.serving_version(), "versions": store.manifests()[::-1]}
 
 
 def _task() -> dict[str, Any] | None:
