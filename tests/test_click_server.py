@@ -145,7 +145,7 @@ def test_clicks_leave_no_predictions_and_no_results_behind(server, case, workspa
     uid, truth = case
     infer(server, uid, {"foreground": [lesion_voxel(truth)]})
     cache = workspace / "cache"
-    wait_for(lambda: not list((cache / "results").iterdir()), "the removal of the result, after it was sent")
+    wait_for(lambda: not list((cache / "results").iterdir()), "the removal of the sent result", seconds=60)
     assert not list((cache / "predictions").rglob("*.nii.gz"))
 
 
