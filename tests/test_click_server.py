@@ -39,9 +39,11 @@ def server(start_module_server, phantom_studies, model_dir, workspace):
 
 
 @pytest.fixture(scope="module")
-def case(phantom_studies):
-    """Return a series and the mask of its lesions (slice, row, column)."""
+def case(server, phantom_studies):
+    """Return a series that the server has read completely, and the mask of its lesions (slice, row, column)."""
     series = phantom_studies.of_patient("LUNG-001")
+    volume = {"url": f"{server.url}/datastore/image", "params": {"image": series.series_uid}, "timeout": 60}
+    wait_for(lambda: requests.get(**volume).ok, "the volume", seconds=120)
     return series.series_uid, sitk.ReadImage(str(series.truth), sitk.sitkUInt8)
 
 
@@ -145,7 +147,8 @@ def test_clicks_leave_no_predictions_and_no_results_behind(server, case, workspa
     uid, truth = case
     infer(server, uid, {"foreground": [lesion_voxel(truth)]})
     cache = workspace / "cache"
-    wait_for(lambda: not list((cache / "results").iterdir()), "the removal of the sent result", seconds=60)
+    # Deleted after the answer is sent.
+    wait_for(lambda: not list((cache / "results").iterdir()), "the deletion of the result", seconds=30)
     assert not list((cache / "predictions").rglob("*.nii.gz"))
 
 

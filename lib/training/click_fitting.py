@@ -22,7 +22,9 @@ from lib.training.optimisation import Batches, initial_network, optimise
 from lib.training.run_manifest import new_manifest
 from lib.training.run_settings import LoopSettings
 
-SECTIONS = ("clicks", "preprocessing")  # of info.yaml, which describe the model
+SECTIONS = ("clicks", "preprocessing")
+"""Sections of info.yaml that describe the network and its input."""
+
 _WATCHED = 24  # crops measured at each checkpoint, of those held out and of those trained on
 _CLICKS = 3
 
