@@ -40,9 +40,10 @@ def _find_classifier_damage(path: Path) -> Iterator[Damage]:
 
 def _find_state_damage(settings: Settings) -> Iterator[Damage]:
     notes = sorted((settings.workspace / "image_info").glob("*.json"))
-    single = (settings.workspace / "training.json", settings.workspace / "hold_out.json")
-    stats = (store.folder / "train_stats.json" for store in model_stores(settings).values())
-    for path in (*notes, *single, *stats):
+    single = (settings.workspace / "training.json", settings.workspace / "folds.json")
+    stores = model_stores(settings).values()
+    of_models = (store.folder / name for store in stores for name in ("train_stats.json", "folds.json"))
+    for path in (*notes, *single, *of_models):
         if damage := StateFile(path, dict, "The app works without it.").damage():
             yield damage
     if problem := _check_index(settings.cache_dir / "index.sqlite"):

@@ -9,18 +9,18 @@ import torch
 from lib.clicks.lesion_image import LesionImage
 from lib.clicks.model import ClickModel
 from lib.errors import UserError
-from lib.evaluation.click_scores import ClickScores, score_clicks
 from lib.losses import HybridLoss
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
-from lib.publishing.hold_out import HoldOut
+from lib.publishing.click_measurement import ClickScores, score_clicks, with_clicks
+from lib.publishing.folds import Folds
+from lib.publishing.gate import Rule, judge
 from lib.publishing.shipped_patients import ShippedPatients
 from lib.publishing.stores import CLICKS, SHIPPED_FILES
 from lib.settings import load_info
 from lib.trainers import LungTumorClickTrainTask, lung_tumor_click
-from lib.trainers.click_verdict import judge_clicks
 from lib.trainers.unfinished_run import UnfinishedRun
-from lib.training.click_tuning import between, train_with_fixed_statistics
+from lib.training.click_tuning import train_with_fixed_statistics
 from tests.support.click_models import bright_predictor, painted
 from tests.support.click_models import grid_in_order as grid
 
@@ -72,8 +72,8 @@ def train(info, tmp_path, monkeypatch):
     torch.save({"model": model.network().state_dict()}, tmp_path / SHIPPED)
     monkeypatch.setattr(lung_tumor_click, "click_phantom", small_phantom)
     store = ModelStore(tmp_path, tmp_path / SHIPPED)
-    hold_out = HoldOut(tmp_path / "hold_out.json", 0.2, 2, ShippedPatients(tmp_path / SHIPPED))
-    return LungTumorClickTrainTask(model, info, store, hold_out, UnfinishedRun(tmp_path / "training.json"))
+    folds = Folds(tmp_path / "folds.json", 5, ShippedPatients(tmp_path / SHIPPED))
+    return LungTumorClickTrainTask(model, info, store, folds, UnfinishedRun(tmp_path / "training.json"))
 
 
 def small_phantom(number):
@@ -81,46 +81,45 @@ def small_phantom(number):
     return LesionImage(f"phantom-{number}", f"phantom-{number}", image, mask[None])
 
 
-def weights_of(store, version):
-    return torch.load(store.weights(version), weights_only=True)["model"]
-
-
-def test_training_keeps_a_version_that_was_compared_by_clicks(train, cases, tmp_path):
+def test_each_of_two_patients_is_left_out_of_a_training_that_is_measured_on_it(train, cases, tmp_path):
     stats = train({}, Labelled(cases))
     store = ModelStore(tmp_path, tmp_path / SHIPPED)
     manifest = store.manifests()[-1]
     assert stats["version"] == manifest["version"]
-    assert (stats["epoch"], stats["total_epochs"]) == (1, 1)
-    assert sorted(manifest["trained_on"] + manifest["held_out"]) == ["1.2.1", "1.2.2"]
+    assert stats["epoch"] == stats["total_epochs"] == 3, "three trainings of less than 25 steps"
+    assert manifest["trained_on"] == ["1.2.1", "1.2.2"]
     assert (manifest["parent"], manifest["compared_with"]) == ("pretrained", "pretrained")
     assert manifest["labels"] == {"1.2.1": "1", "1.2.2": "2"}
-    (judge,) = manifest["held_out"]
-    scores = manifest["clicks"]
-    assert scores["candidate"][judge]["lesions"] == scores["published"][judge]["lesions"] >= 1
+    assert store.fold_weights(manifest["version"]).keys() == set(manifest["folds"].values()) == {0, 1}
+    verdict = manifest["verdict"]
+    for model in ("candidate", "published"):
+        assert verdict[model]["patients"].keys() == {"1.2.1", "1.2.2"}
+        assert all(one["lesions"] >= 1 for one in verdict[model]["patients"].values())
     assert "Dice after one click" in stats["verdict"]["reason"]
-    assert store.serving_version() == (manifest["version"] if stats["verdict"]["publish"] else "pretrained")
-    parent, tuned = weights_of(store, "pretrained"), weights_of(store, manifest["version"])
+    assert store.serving_version() == "pretrained", "two patients are never enough"
+    parent, tuned = (
+        torch.load(path, weights_only=True)["model"]
+        for path in (tmp_path / SHIPPED, store.weights(manifest["version"]))
+    )
     moved = [name for name in parent if not torch.equal(parent[name], tuned[name])]
     assert moved
     assert not [name for name in moved if "running" in name], "the statistics are the parent's"
     assert not (tmp_path / "runs").exists() or not [*(tmp_path / "runs").iterdir()]
 
 
-def test_training_with_too_few_patients_keeps_the_candidate_for_a_person(train, cases, tmp_path):
+def test_candidate_of_one_patient_is_kept_for_a_person(train, cases, tmp_path):
     stats = train({"click_steps": 1}, Labelled(cases[:1]))
     store = ModelStore(tmp_path, tmp_path / SHIPPED)
     assert stats["verdict"]["publish"] is False
-    assert "patients are labelled" in stats["verdict"]["reason"]
+    assert "one labelled patient" in stats["verdict"]["reason"]
     assert store.serving_version() == "pretrained"
     store.serve(stats["version"])
     assert store.previous_version() == "pretrained"
 
 
-def test_training_without_a_lesion_or_on_nothing_is_refused(train, cases, tmp_path):
+def test_invalid_settings_are_refused(train, cases, tmp_path):
     with pytest.raises(UserError, match="click_steps must be"):
         train({"click_steps": 0}, Labelled(cases))
-    with pytest.raises(UserError, match="nothing to train on"):
-        train({}, Labelled([]))
 
 
 def test_diverged_training_keeps_nothing(train, cases, tmp_path, monkeypatch):
@@ -137,7 +136,7 @@ def test_version_is_compared_on_request(train, cases, tmp_path):
     stats = train({"compare": version}, Labelled(cases))
     verdict = store.manifests()[-1]["verdict"]
     assert verdict["reason"] == stats["verdict"]["reason"]
-    assert verdict["candidate"]["dice"] == verdict["published"]["dice"]
+    assert verdict["candidate"] == verdict["published"]
     assert store.serving_version() == "pretrained"
 
 
@@ -148,44 +147,35 @@ def test_shipped_patients_do_not_judge(train, cases, tmp_path):
     assert "shipped weights were trained on every labelled patient" in stats["verdict"]["reason"]
 
 
-RULE = {"dice_margin": 0.01, "false_positive_margin": 0.5}
+RULE = Rule(error=0.05, false_finding_weight=0.02, dice_margin=0.005, collapse=0.2)
 
 
 def patients(*dice):
-    return {f"P{number}": ClickScores(1, 1, one, three) for number, (one, three) in enumerate(dice)}
+    scores = {}
+    for number, (one, three) in enumerate(dice):
+        scores[f"P{number}"] = ClickScores(1, 1, 1, (one + three) / 2, 0.0, 100, one, three)
+    return scores
 
 
 def test_verdict_is_about_the_dice_after_one_and_three_clicks():
-    before = patients((0.7, 0.8), (0.6, 0.9))
-    better = judge_clicks(patients((0.8, 0.8), (0.6, 0.9)), before, RULE, why_none="")
+    before = patients(*[(0.6, 0.8)] * 5)
+    better = with_clicks(judge(patients(*[(0.7, 0.8)] * 5), before, RULE))
     assert better.publish
-    assert "after one click 0.700 (before 0.650), after three 0.850 (0.850)" in better.reason
-    worse = judge_clicks(patients((0.7, 0.7), (0.6, 0.8)), before, RULE, why_none="")
-    assert not worse.publish
-    unusable = judge_clicks(patients((0.9, 0.9), (float("nan"), 0.9)), before, RULE, why_none="")
-    assert not unusable.publish
-    nobody = judge_clicks({}, {}, RULE, why_none="no label of a held-out patient has a lesion")
-    assert not nobody.publish
-    assert "no label of a held-out patient has a lesion" in nobody.reason
+    assert "Dice 0.70 → 0.75. Dice after one click 0.600 → 0.700, after three 0.800 → 0.800." in better.reason
+    assert "false findings" not in better.reason
+    assert better.as_dict()["candidate"]["patients"]["P0"]["after_three"] == 0.8
+    assert not judge(patients(*[(0.6, 0.7)] * 5), before, RULE).publish
+    assert not judge(patients(*[(0.9, 0.9)] * 4, (float("nan"), 0.9)), before, RULE).publish
 
 
 def test_scores_are_means_over_the_lesions_of_a_patient():
     whole, mask = painted(grid((0, 1, 2), (False, False, False)))
-    empty = LesionImage("healthy", "Q", whole, np.zeros_like(mask)[None])
-    scores = score_clicks(bright_predictor(), [LesionImage("image", "P", whole, mask[None]), empty])
-    assert scores.keys() == {"P"}, "without a lesion there is nothing to outline"
-    assert scores["P"].lesions == scores["P"].outlined == 1
-    assert scores["P"].after_one > 0.9
-    assert scores == score_clicks(bright_predictor(), [LesionImage("image", "P", whole, mask[None])])
-
-
-def test_result_is_between_the_parent_and_the_tuned_weights():
-    network = ClickModel((4, 8), 16, 1.0, {}).network()
-    first = {name: torch.zeros_like(value) for name, value in network.state_dict().items()}
-    second = {name: torch.ones_like(value) for name, value in network.state_dict().items()}
-    mean = between(first, second, 0.25)
-    assert {float(value.float().mean()) for value in mean.values()} == {0.25, 1.0}
-    network.load_state_dict(mean)
+    healthy = LesionImage("healthy", "P", whole, np.zeros_like(mask)[None])
+    scores = score_clicks(bright_predictor(), [LesionImage("image", "P", whole, mask[None]), healthy])
+    assert (scores.scans, scores.lesions, scores.found, scores.false_findings) == (2, 1, 1, 0)
+    assert scores.after_one > 0.9
+    assert scores.dice == (scores.after_one + scores.after_three) / 2
+    assert score_clicks(bright_predictor(), [healthy]) is None, "there is nothing to point at"
 
 
 def test_statistics_of_batch_normalisation_do_not_change_while_the_weights_learn():

@@ -94,8 +94,7 @@ def _line(manifest: dict[str, Any]) -> str:
     verdict = manifest.get("verdict") or {}
     scores = verdict.get("candidate") or {}
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest["time"]))
-    dice = scores.get("dice")
-    false_positives = None if "clicks" in manifest else scores.get("false_positives")
+    dice, false_positives = scores.get("dice"), _false_positives(scores)
     reason = verdict.get("reason") or f"uploaded by {manifest.get('uploaded_by', 'a user')}, {outcome(manifest)}"
     return (
         f"{manifest['version']:<22}{when:<18}{len(manifest.get('labels', {})):>7}  "
@@ -103,6 +102,12 @@ def _line(manifest: dict[str, Any]) -> str:
         f"{'-' if false_positives is None else f'{false_positives:.1f}':>7}  {reason}"
         f"{'' if manifest.get('sha256') else ' Not verified: it has no hash.'}"
     )
+
+
+def _false_positives(scores: dict[str, Any]) -> float | None:
+    """Return the false findings per scan; None for the model for clicks, which has none."""
+    of_clicks = any("after_one" in one for one in scores.get("patients", {}).values())
+    return None if of_clicks else scores.get("false_positives")
 
 
 def _mark(version: str, serving: str | None) -> str:

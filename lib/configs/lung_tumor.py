@@ -11,7 +11,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from lib.inference import ModelDescription, Predictor
 from lib.infers import LungTumorInferTask
 from lib.publishing import ModelStore
-from lib.publishing.hold_out import HoldOut
+from lib.publishing.folds import Folds
 from lib.publishing.serving_weights import ServingWeights
 from lib.publishing.shipped_patients import ShippedPatients
 from lib.publishing.stores import SEGMENTATION
@@ -65,10 +65,6 @@ class LungTumor(TaskConfig):
 
     def trainer(self) -> TrainTask:
         """Return the train task."""
-        rule = self._info["config"]["train"]
         shipped = ShippedPatients(self.store.weights(PRETRAINED))
-        path = self._workspace / "hold_out.json"
-        hold_out = HoldOut(path, rule["val_split"], rule["hold_out_from_patients"], shipped)
-        return LungTumorTrainTask(
-            self.model_dir, self.predictor.model, self._info, self.store, hold_out, self._unfinished
-        )
+        folds = Folds(self._workspace / "folds.json", self._info["config"]["train"]["folds"], shipped)
+        return LungTumorTrainTask(self.model_dir, self.predictor.model, self._info, self.store, folds, self._unfinished)

@@ -10,7 +10,7 @@ from lib.clicks.model import ClickModel
 from lib.clicks.predictor import ClickPredictor
 from lib.infers import LungTumorClickInferTask
 from lib.publishing import ModelStore
-from lib.publishing.hold_out import HoldOut
+from lib.publishing.folds import Folds
 from lib.publishing.serving_weights import ServingWeights
 from lib.publishing.shipped_patients import ShippedPatients
 from lib.publishing.stores import CLICKS
@@ -63,8 +63,7 @@ class LungTumorClick(TaskConfig):
         """Return the train task; None without weights to begin with, which only offline training makes."""
         if self.store.serving_version() is None:
             return None
-        rule = self._app.info["config"]["train"]
         shipped = ShippedPatients(self.store.weights(PRETRAINED))
-        path = self._app.workspace / "hold_out.json"  # the patients that judge the automatic model judge this one, too
-        hold_out = HoldOut(path, rule["val_split"], rule["hold_out_from_patients"], shipped)
-        return LungTumorClickTrainTask(self.predictor.model, self._app.info, self.store, hold_out, self._unfinished)
+        count = self._app.info["config"]["train"]["folds"]
+        folds = Folds(self.store.folder / "folds.json", count, shipped)
+        return LungTumorClickTrainTask(self.predictor.model, self._app.info, self.store, folds, self._unfinished)

@@ -13,18 +13,20 @@ from lib.training.run_settings import LoopSettings
 
 
 class ClickProgress:
-    """Statistics with ``epoch`` and ``total_epochs``, which are groups of ``save_every`` steps here.
+    """Statistics over all trainings of a candidate; an epoch is ``save_every`` steps.
 
     Args:
         file: File from ``stats_file``.
-        settings: Settings of the training.
+        trainings: Number of trainings.
+        settings: Settings of each.
     """
 
-    def __init__(self, file: StateFile[dict[str, Any]], settings: LoopSettings) -> None:
+    def __init__(self, file: StateFile[dict[str, Any]], trainings: int, settings: LoopSettings) -> None:
         self._file = file
         self._start = time.time()
         self._epoch = 0
-        self._epochs = math.ceil(settings.steps / settings.save_every)
+        self._epochs = trainings * math.ceil(settings.steps / settings.save_every)
+        self.write()
 
     def next(self) -> None:
         """Count an epoch, and write the statistics."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from lib.processes.worker import Worker
 from lib.publishing import ModelStore
+from lib.publishing.manifest import outcome
 from lib.trainers.unfinished_run import INTERRUPTIONS, Run, UnfinishedRun
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class Retraining(Worker):
             verdict = made.get("verdict") or {"publish": False, "reason": "Kept, not in use."}
             if verdict["publish"] and store.serving_version() == made.get("compared_with", made["parent"]):
                 store.serve(made["version"], by=f"training {run.name}", why=verdict["reason"])
-            logger.warning("%s after its end. Version %s: %s", message, made["version"], verdict["reason"])
+            logger.warning("%s after its end. Version %s: %s", message, made["version"], outcome(made))
             self._unfinished.drop(run)
         elif run.interruptions >= _MAX_INTERRUPTIONS:
             self._attempted[model] = self._labels()

@@ -1,4 +1,4 @@
-"""Continued training of the model for clicks on the lesions of a user, which stays near the weights it begins with."""
+"""Continued training of the model for clicks on the lesions of a user."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from torch import nn
 
 from lib.clicks.model import ClickModel
 from lib.networks.weights import load_state
-from lib.storage.atomic import write_atomically
 from lib.training.click_data import ClickData
 from lib.training.click_fitting import SECTIONS, SessionBatches
 from lib.training.optimisation import optimise
-from lib.training.run_manifest import WEIGHTS, settings_of
+from lib.training.run_manifest import settings_of
 from lib.training.run_settings import LoopSettings
 
 _SHARE_PHANTOM = 0.3  # of the cubes
-_SHARE_TUNED = 0.5  # of the tuned weights in the result
 
 
 def tune_clicks(
@@ -33,9 +31,8 @@ def tune_clicks(
 ) -> Path:
     """Train on lesions of a user for a few steps, and return the path of the weights.
 
-    Three rules keep what the parent knows: a part of the cubes is of generated chests; the statistics of batch
-    normalisation stay those of the parent; and the result is the mean of the parent and the tuned weights, which is
-    more accurate on new data than either (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
+    To keep what the parent knows, a part of the cubes is of generated chests, and the statistics of batch normalisation
+    stay those of the parent.
 
     Args:
         parent: Weights to begin with.
@@ -61,7 +58,7 @@ def tune_clicks(
         return {}
 
     manifest = {"settings": settings_of(settings, info, None, SECTIONS), "history": []}
-    tuned = optimise(
+    return optimise(
         begin,
         sessions.after,
         settings,
@@ -71,10 +68,6 @@ def tune_clicks(
         after_step=sessions.answer,
         set_mode=train_with_fixed_statistics,
     )
-    weights = torch.load(tuned, weights_only=True, map_location="cpu")["model"]
-    result = output / f"near-{WEIGHTS}"
-    write_atomically(result, lambda path: torch.save({"model": between(parent, weights, _SHARE_TUNED)}, path))
-    return result
 
 
 def train_with_fixed_statistics(network: nn.Module) -> None:
@@ -83,15 +76,3 @@ def train_with_fixed_statistics(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
-
-
-def between(
-    first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor], share: float
-) -> dict[str, torch.Tensor]:
-    """Return the weighted mean of two versions of the weights of one network; counters are those of the second."""
-    return {
-        name: torch.lerp(first[name].float(), value.float(), share).to(value.dtype)
-        if value.is_floating_point()
-        else value
-        for name, value in second.items()
-    }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
-from lib.publishing.hold_out import share_of
+from lib.publishing.folds import share_of
 from lib.training.data_folders import DataFolders
 from lib.training.data_split import held_out
 from lib.training.scans import Scan, is_whole, load_scan
