@@ -72,7 +72,7 @@ def train(info, tmp_path, monkeypatch):
     torch.save({"model": model.network().state_dict()}, tmp_path / SHIPPED)
     monkeypatch.setattr(lung_tumor_click, "click_phantom", small_phantom)
     store = ModelStore(tmp_path, tmp_path / SHIPPED)
-    folds = Folds(tmp_path / "folds.json", 5, ShippedPatients(tmp_path / SHIPPED))
+    folds = Folds(tmp_path / "folds.json", ShippedPatients(tmp_path / SHIPPED))
     return LungTumorClickTrainTask(model, info, store, folds, UnfinishedRun(tmp_path / "training.json"))
 
 

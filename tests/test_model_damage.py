@@ -267,10 +267,10 @@ def test_s15_folds_survive_damage_of_their_file(tmp_path, damage):
     """S15: they are rebuilt from those that the versions record."""
     path = tmp_path / "folds.json"
     patients = [f"P{number}" for number in range(25)]
-    before = Folds(path, 5).assign(patients[:20])
+    before = Folds(path).assign(patients[:20], 5)
     version = {"trained_on": patients[:20], "folds": before}
     DAMAGES[damage](path)
-    rebuilt = Folds(path, 5).assign(patients, [version])
+    rebuilt = Folds(path).assign(patients, 5, [version])
     assert before.items() <= rebuilt.items()
     assert json.loads(path.read_text())["folds"] == rebuilt
 

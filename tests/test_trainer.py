@@ -72,7 +72,7 @@ def task(info, folder):
         ModelDescription.from_info(info),
         info,
         ModelStore(folder),
-        Folds(folder / "folds.json", 5, ShippedPatients(folder / "pretrained_lung_tumor.pt")),
+        Folds(folder / "folds.json", ShippedPatients(folder / "pretrained_lung_tumor.pt")),
         UnfinishedRun(folder / "training.json"),
     )
 
@@ -334,7 +334,7 @@ def test_c10_app_reads_the_patients_beside_its_shipped_weights(tmp_path):
         store=ModelStore(app.models_dir, app.model_dir / PRETRAINED_FILE),
         unfinished=UnfinishedRun(tmp_path / "training.json"),
     )
-    assert model.trainer()._folds.assign(["1.2.1", "1.2.2"]).keys() == {"1.2.2"}
+    assert model.trainer()._folds.assign(["1.2.1", "1.2.2"], 5).keys() == {"1.2.2"}
 
 
 def test_c10_nobody_judges_if_the_shipped_weights_saw_everybody(info, cases, tmp_path):

@@ -66,5 +66,5 @@ class LungTumor(TaskConfig):
     def trainer(self) -> TrainTask:
         """Return the train task."""
         shipped = ShippedPatients(self.store.weights(PRETRAINED))
-        folds = Folds(self._workspace / "folds.json", self._info["config"]["train"]["folds"], shipped)
+        folds = Folds(self._workspace / "folds.json", shipped)
         return LungTumorTrainTask(self.model_dir, self.predictor.model, self._info, self.store, folds, self._unfinished)

@@ -64,6 +64,5 @@ class LungTumorClick(TaskConfig):
         if self.store.serving_version() is None:
             return None
         shipped = ShippedPatients(self.store.weights(PRETRAINED))
-        count = self._app.info["config"]["train"]["folds"]
-        folds = Folds(self.store.folder / "folds.json", count, shipped)
+        folds = Folds(self.store.folder / "folds.json", shipped)
         return LungTumorClickTrainTask(self.predictor.model, self._app.info, self.store, folds, self._unfinished)

@@ -35,35 +35,36 @@ class Folds:
 
     Args:
         path: File of the assignment.
-        count: Number of folds; 0 for none.
         shipped: Patients that the shipped weights were trained on; None if there are no shipped weights.
     """
 
-    def __init__(self, path: Path, count: int, shipped: ShippedPatients | None = None) -> None:
+    def __init__(self, path: Path, shipped: ShippedPatients | None = None) -> None:
         self._file = StateFile(path, _assignment, "The assignment is restored from the kept model versions.")
-        self._count = count
         self._shipped = shipped
 
-    def assign(self, labelled: Collection[str], versions: Sequence[Mapping[str, Any]] = ()) -> dict[str, int]:
+    def assign(
+        self, labelled: Collection[str], count: int, versions: Sequence[Mapping[str, Any]] = ()
+    ) -> dict[str, int]:
         """Return the fold of each labelled patient that has one, and write those of new patients to the file.
 
         Args:
             labelled: PatientID of every labelled case.
+            count: Number of folds that new patients are assigned to; 0 leaves nobody out.
             versions: Manifests of the kept versions.
 
         Raises:
             DamagedFileError: The list of the patients that the shipped weights were trained on is damaged.
         """
-        if self._count <= 0:
+        if count <= 0:
             return {}
         noted = self._file.read() or {}
         known = {**{patient: fold for one in versions for patient, fold in one.get("folds", {}).items()}, **noted}
-        excluded = self.shipped_patients() | _trained_on_without_fold(versions)
+        excluded = self.shipped_patients() | _trained_on_by_older_releases(versions)
         known = {patient: fold for patient, fold in known.items() if patient not in excluded}
         for patient in sorted(set(labelled) - known.keys() - excluded, key=lambda name: (share_of(name), name)):
             if len(known) < _MOST_JUDGES:
                 sizes = Counter(known.values())
-                known[patient] = min(range(self._count), key=lambda fold: (sizes[fold], fold))
+                known[patient] = min(range(count), key=lambda fold: (sizes[fold], fold))
         if known != noted:
             self._file.write({"folds": known})
         return {patient: known[patient] for patient in sorted(labelled) if patient in known}
@@ -77,13 +78,9 @@ class Folds:
         return self._shipped.read() if self._shipped else set()
 
 
-def _trained_on_without_fold(versions: Sequence[Mapping[str, Any]]) -> set[str]:
-    return {
-        patient
-        for version in versions
-        for patient in version.get("trained_on", [])
-        if patient not in version.get("folds", {})
-    }
+def _trained_on_by_older_releases(versions: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the patients of versions without folds, which record only their own training and not those before it."""
+    return {patient for version in versions if "folds" not in version for patient in version.get("trained_on", [])}
 
 
 def _assignment(content: Any) -> dict[str, int]:

@@ -92,7 +92,7 @@ class Replay:
         shutil.rmtree(self._folder, ignore_errors=True)
         store = ModelStore(self._folder, self._weights)
         unfinished = UnfinishedRun(self._folder / "training.json")
-        folds = Folds(self._folder / "folds.json", 0)
+        folds = Folds(self._folder / "folds.json")
         train = LungTumorTrainTask(str(self._folder / "task"), self._model, self._info, store, folds, unfinished)
         labelled = [case for case in self._cases if case["patient_id"] in step.labelled]
         version = train({"folds": 0}, _Labelled(labelled))["version"]  # type: ignore[arg-type]

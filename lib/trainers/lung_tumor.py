@@ -215,9 +215,8 @@ class LungTumorTrainTask(BasicTrainTask):
 
     def _folds_of(self, settings: Mapping[str, Any]) -> dict[str, int]:
         """Return the folds of the labelled patients."""
-        if not settings["folds"]:
-            return {}
-        return self._folds.assign({patient_of(case) for case in self._cases}, self._store.manifests())
+        patients = {patient_of(case) for case in self._cases}
+        return self._folds.assign(patients, settings["folds"], self._store.manifests())
 
     def _train(
         self, run: Run, settings: Mapping[str, Any], folds: Mapping[str, int], datastore: Datastore

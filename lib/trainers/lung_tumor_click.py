@@ -93,17 +93,13 @@ class LungTumorClickTrainTask(TrainTask):
             cases = datastore.pinned_datalist()
             settings = {name: value for section in _SECTIONS for name, value in self._info["config"][section].items()}
             settings |= request
-            folds = self._folds_of(cases, settings["folds"])
+            patients = {patient_of(case) for case in cases}
+            folds = self._folds.assign(patients, settings["folds"], self._store.manifests())
             if COMPARE in request:
                 self._compare(request[COMPARE], cases, folds)
             else:
                 self._train(run, cases, folds, settings)
         return self.stats()
-
-    def _folds_of(self, cases: Cases, count: int) -> dict[str, int]:
-        if not count:
-            return {}
-        return self._folds.assign({patient_of(case) for case in cases}, self._store.manifests())
 
     def _compare(self, version: object, cases: Cases, folds: Mapping[str, int]) -> None:
         measure = _Measurement(cases, self._model)
