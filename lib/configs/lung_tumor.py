@@ -14,6 +14,7 @@ from lib.publishing import ModelStore
 from lib.publishing.folds import Folds
 from lib.publishing.serving_weights import ServingWeights
 from lib.publishing.shipped_patients import ShippedPatients
+from lib.publishing.stores import SEGMENTATION
 from lib.publishing.version_files import PRETRAINED
 from lib.settings import Settings
 from lib.trainers import LungTumorTrainTask
@@ -23,7 +24,7 @@ from lib.trainers.unfinished_run import UnfinishedRun
 class LungTumor(TaskConfig):
     """Attention-gated residual U-Net for lung tumours, slice by slice."""
 
-    NAME = "lung_tumor"
+    NAME = SEGMENTATION
 
     def init(
         self,
@@ -53,7 +54,7 @@ class LungTumor(TaskConfig):
         self.network = model.network()  # uploaded weights are checked against it
         self.predictor = Predictor(model, ServingWeights(store))
         self._info: dict[str, Any] = app.info
-        self._store = store
+        self.store = store
         self._unfinished = unfinished
         self._workspace = app.workspace
         self._results = app.results_dir
@@ -64,8 +65,6 @@ class LungTumor(TaskConfig):
 
     def trainer(self) -> TrainTask:
         """Return the train task."""
-        shipped = ShippedPatients(self._store.weights(PRETRAINED))
+        shipped = ShippedPatients(self.store.weights(PRETRAINED))
         folds = Folds(self._workspace / "folds.json", shipped)
-        return LungTumorTrainTask(
-            self.model_dir, self.predictor.model, self._info, self._store, folds, self._unfinished
-        )
+        return LungTumorTrainTask(self.model_dir, self.predictor.model, self._info, self.store, folds, self._unfinished)

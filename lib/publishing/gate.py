@@ -217,10 +217,10 @@ def _worse(after: Summary, before: Summary, rule: Rule) -> str | None:
 def _comparison(candidate: Scores, published: Scores | None, after: Summary, before: Summary | None, rule: Rule) -> str:
     assert published is not None and before is not None
     better = sum(gain > 0 for gain in gains(candidate, published, rule))
-    return (
-        f"better on {better} of {len(candidate)} patients, Dice {before.dice:.2f} → {after.dice:.2f}, "
-        f"false findings {before.false_positives:.1f} → {after.false_positives:.1f}"
-    )
+    text = f"better on {better} of {len(candidate)} patients, Dice {before.dice:.2f} → {after.dice:.2f}"
+    if not before.false_positives and not after.false_positives:
+        return text
+    return f"{text}, false findings {before.false_positives:.1f} → {after.false_positives:.1f}"
 
 
 def _is_finite(scores: PatientScores) -> bool:

@@ -14,9 +14,11 @@ from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
 
 from lib.datastore.catalog import Series
+from lib.publishing import ModelStore
 from lib.publishing.first_scores import FirstScore, first_scores
 from lib.publishing.model_store import PRETRAINED
 from lib.publishing.shipped_patients import ShippedPatients
+from lib.publishing.stores import SEGMENTATION
 from lib.server.access.headers import page_policy
 from lib.server.app_protocol import LungLabelApp
 from lib.server.recent_errors import RecentErrors
@@ -62,6 +64,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
             "versions": app.models.manifests()[::-1],
             "first_scores": [asdict(one) for one in _first_scores(app, series)],
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
+            "other_models": {name: _versions(one.store) for name, one in app.configs.items() if name != SEGMENTATION},
             "training": {"task": _task(), "stats": app.info()["train_stats"]},
             "damaged": [{"kind": one.kind, "file": str(one.path), "problem": one.problem} for one in app.damage()],
             "inferences": {"running": app.inferences.running, "waiting": app.inferences.waiting},
@@ -86,6 +89,10 @@ def _case(series: Series, label: Any) -> dict[str, Any]:
         "in_ohif": series.file is None,
         "label": label and {"number": label.number, "voxels": label.info.get("voxels"), "time": label.time},
     }
+
+
+def _versions(store: ModelStore) -> dict[str, Any]:
+    return {"serving": store.serving_version(), "versions": store.manifests()[::-1]}
 
 
 def _first_scores(app: LungLabelApp, series: Sequence[Series]) -> list[FirstScore]:

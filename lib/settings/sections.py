@@ -99,6 +99,15 @@ class Train(Section):
     """Random seed for the order and position of patches."""
 
 
+class ClickTraining(Section):
+    """Training of the model for clicks on submitted labels; a request can override every value."""
+
+    click_steps: AtLeastOne = 100
+    """Number of optimiser steps of each training."""
+    click_learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.0003
+    """Peak learning rate of Adam."""
+
+
 class ActiveLearning(Section):
     """Selection of the next image to label."""
 
@@ -146,6 +155,7 @@ class Config(Section):
 
     infer: InferenceOptions = InferenceOptions()
     train: Train = Train()
+    train_clicks: ClickTraining = ClickTraining()
     activelearning: ActiveLearning = ActiveLearning()
     cache: Cache = Cache()
     export: Export = Export()

@@ -6,6 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.publishing.folds import Folds
+from lib.trainers.start_weights import StartWeights, save
+
 
 @dataclass(frozen=True)
 class Part:
@@ -54,3 +57,39 @@ class Candidate:
     fold_weights: dict[int, Path]
     folds: dict[str, int]
     measured: dict[str, int]
+
+
+def candidate_of(
+    weights: Mapping[int | None, Path], start: StartWeights, folds: Mapping[str, int], folder: Path
+) -> Candidate:
+    """Return the candidate that the trainings of all parts made.
+
+    Args:
+        weights: Weights of each part, by its fold.
+        start: The weights that the trainings started from.
+        folds: Folds of the patients that these have not seen.
+        folder: Folder of the run, for further weights.
+    """
+    fold_weights = {fold: path for fold, path in weights.items() if fold is not None}
+    measured = {patient: fold for patient, fold in folds.items() if fold in fold_weights}
+    if start.version:  # the patients of a fold that could not be left out remain unseen by its former weights
+        others = set(folds.values()) - fold_weights.keys()
+        fold_weights |= {fold: save(start.of(fold), folder / f"fold-{fold}.pt") for fold in others}
+    return Candidate(weights[None], fold_weights, dict(folds), measured)
+
+
+def why_not_measured(patients: Collection[str], folds: Folds, count: int) -> str:
+    """Return why no patient could be left out of a training, as a part of a sentence.
+
+    Args:
+        patients: All labelled patients.
+        folds: Folds of the model.
+        count: Number of folds.
+    """
+    if not count:
+        return "folds is 0"
+    if set(patients) <= folds.shipped_patients():
+        return "the shipped weights were trained on every labelled patient"
+    if len(patients) == 1:
+        return "one labelled patient cannot be trained on and left out; label a second one"
+    return "the model in use was trained on every labelled patient"

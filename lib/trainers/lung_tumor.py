@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import logging
-import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +27,18 @@ from lib.losses import HybridLoss
 from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds, patient_of
-from lib.publishing.gate import Rule, Verdict, not_measured
-from lib.publishing.measurement import unseen
+from lib.publishing.gate import Rule, Scores, Verdict
+from lib.publishing.measurement import measure, unseen
 from lib.publishing.unlabelled import Marked, marked_volumes, with_volumes
 from lib.settings import check_request
-from lib.trainers.candidate import Candidate, Part, parts_of
-from lib.trainers.comparison import COMPARE, compare, compare_with_serving
-from lib.trainers.retraining import INTERRUPTIONS
+from lib.trainers.candidate import Candidate, Part, candidate_of, parts_of, why_not_measured
+from lib.trainers.comparison import COMPARE, compare, compare_candidate
+from lib.trainers.kept_version import keep
 from lib.trainers.start_weights import StartWeights, save, save_mean
 from lib.trainers.training_progress import TrainingProgress, stats_file
 from lib.trainers.unfinished_run import Run, UnfinishedRun
 from lib.transforms import image_transforms
 from lib.transforms.augmentation import patch_transforms
-
-logger = logging.getLogger(__name__)
 
 _KEYS = ("image", "label")
 _PREDICTION = ("pred", "label")
@@ -118,17 +114,15 @@ class LungTumorTrainTask(BasicTrainTask):
             UserError: A value of the request is invalid, or the training diverged.
         """
         check_request(self._info, "train", request)
-        name = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         set_determinism(seed=int(request.get("seed", self._config["seed"])))
-        run = Run(name, str(Path(self._model_dir) / name), request, request.get(INTERRUPTIONS, 0))
-        with self._unfinished.recorded(run):
-            shutil.rmtree(self._model_dir, ignore_errors=True)  # files of runs without a record
+        with self._unfinished.new_run(Path(self._model_dir), request) as run:
             self._cases, self._cache = datastore.pinned_datalist(), None
             settings = {**self._config, **request}
             folds = self._folds_of(settings)
             if COMPARE in request:
-                verdict = compare(self._store, request[COMPARE], folds, self._cases, self._model, self._rule)
-                self._stats_file.write({**self.stats(), "version": request[COMPARE], "verdict": verdict.as_dict()})
+                verdict = compare(self._store, request[COMPARE], folds, self._measure, self._rule)
+                conclusion = {"version": request[COMPARE], "verdict": verdict.as_dict(), "updated": time.time()}
+                self._stats_file.write({**self.stats(), **conclusion})
             else:
                 self._conclude(run, settings, self._train(run, settings, folds, datastore), datastore)
         return self.stats()
@@ -233,12 +227,7 @@ class LungTumorTrainTask(BasicTrainTask):
         parts = parts_of({patient_of(case) for case in self._cases}, usable)
         self._progress = TrainingProgress(self._stats_file, len(parts) * settings["max_epochs"])
         weights = {part.fold: self._fit(part, run, settings, datastore) for part in parts}
-        fold_weights = {fold: path for fold, path in weights.items() if fold is not None}
-        measured = {patient: fold for patient, fold in usable.items() if fold in fold_weights}
-        if start.version:  # the patients of a fold that could not be left out remain unseen by its former weights
-            others = set(usable.values()) - fold_weights.keys()
-            fold_weights |= {fold: save(start.of(fold), Path(run.folder) / f"fold-{fold}.pt") for fold in others}
-        return Candidate(weights[None], fold_weights, usable, measured)
+        return candidate_of(weights, start, usable, Path(run.folder))
 
     def _fit(self, part: Part, run: Run, settings: Mapping[str, Any], datastore: Datastore) -> Path:
         """Do one training, and return its weights, averaged with those it started from."""
@@ -261,44 +250,29 @@ class LungTumorTrainTask(BasicTrainTask):
         compared_with, verdict = self._compare(settings, candidate)
         if verdict.outcome == "kept" and compared_with:
             verdict = with_volumes(verdict, self._marked_volumes(compared_with, candidate, datastore))
-        before = (self._start.manifest or {}).get("trained_on", [])
-        manifest = {
-            "run": run.name,
-            "parent": self._start.version,
-            "compared_with": compared_with,
-            "trained_on": sorted({*before, *(patient_of(case) for case in self._cases)}),
-            "folds": candidate.folds,
-            "labels": {case.get("image_id", case["image"]): case.get("label_sha256") for case in self._cases},
-            "settings": {name: settings[name] for name in self._info["config"]["train"]},
-            "rule": self._info["publish"],
-            "verdict": verdict.as_dict(),
-        }
-        version = self._store.keep(candidate.weights, manifest, candidate.fold_weights)
-        if verdict.publish:
-            self._store.serve(version, by=f"training {run.name}", why=verdict.reason)
-        logger.info("Version %s: %s", version, verdict.outcome)  # the reason may name patients
+        version = keep(
+            self._store,
+            candidate,
+            verdict,
+            run=run,
+            start=self._start,
+            cases=self._cases,
+            compared_with=compared_with,
+            settings={name: settings[name] for name in self._info["config"]["train"]},
+            rule=self._info["publish"],
+        )
         self._progress.write(version=version, verdict=verdict.as_dict())
 
     def _compare(self, settings: Mapping[str, Any], candidate: Candidate) -> tuple[str | None, Verdict]:
         """Return the version in use, and the verdict on the candidate."""
-        if not candidate.measured:
-            return self._store.serving_version(), not_measured(self._why_not_measured(settings))
-        weights: dict[int, WeightsSource] = {fold: WeightsFile(one) for fold, one in candidate.fold_weights.items()}
-        return compare_with_serving(self._store, weights, candidate.measured, self._cases, self._model, self._rule)
+        why = why_not_measured({patient_of(case) for case in self._cases}, self._folds, settings["folds"])
+        return compare_candidate(self._store, candidate, self._measure, self._rule, why)
+
+    def _measure(self, weights: Mapping[int, WeightsSource], folds: Mapping[str, int]) -> Scores:
+        return measure(weights, self._cases, folds, self._model)
 
     def _marked_volumes(self, serving: str, candidate: Candidate, datastore: SeriesDatastore) -> list[Marked]:
         """Return what the candidate and the version in use mark on a few scans without a label."""
         before = WeightsContent(self._store.read(serving), serving)
         scans = datastore.some_unlabelled(_UNLABELLED_SCANS)
         return marked_volumes(scans, before, WeightsFile(candidate.weights), self._model)
-
-    def _why_not_measured(self, settings: Mapping[str, Any]) -> str:
-        """Return why no patient could be left out."""
-        patients = {patient_of(case) for case in self._cases}
-        if not settings["folds"]:
-            return "folds is 0"
-        if patients <= self._folds.shipped_patients():
-            return "the shipped weights were trained on every labelled patient"
-        if len(patients) == 1:
-            return "one labelled patient cannot be trained on and left out; label a second one"
-        return "the model in use was trained on every labelled patient"
