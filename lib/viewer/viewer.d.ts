@@ -12,6 +12,18 @@ interface DicomRecord {
   NumberOfFrames?: number;
 }
 
+interface HangingProtocol {
+  stages: {
+    viewportStructure: object;
+    viewports: { displaySets: { options?: object }[] }[];
+  }[];
+}
+
+interface RepresentationSpecifier {
+  segmentationId: string;
+  type: string;
+}
+
 interface LabelmapVolume {
   imageIds: string[];
   spacing: Point3;
@@ -22,9 +34,21 @@ interface LabelmapVolume {
   };
 }
 
+interface Camera {
+  focalPoint: Point3;
+  position: Point3;
+  /** mm, half of what the viewport shows of its height */
+  parallelScale: number;
+}
+
 interface CornerstoneViewport {
+  element: HTMLElement;
   getVolumeId?(): string | undefined;
-  jumpToWorld(point: Point3): void;
+  getCamera(): Camera;
+  setCamera(camera: Partial<Camera>): void;
+  resetCamera(options: { resetPan: boolean; resetZoom: boolean; resetToCenter: boolean }): void;
+  setProperties(properties: { voiRange: { lower: number; upper: number } }): void;
+  render(): void;
   canvasToWorld(point: [number, number]): Point3;
 }
 
@@ -46,10 +70,21 @@ declare const cornerstoneTools: {
     Events: {
       SEGMENTATION_DATA_MODIFIED: string;
       SEGMENTATION_REPRESENTATION_ADDED: string;
+      SEGMENTATION_REPRESENTATION_MODIFIED: string;
       TOOL_ACTIVATED: string;
     };
   };
   segmentation: {
+    config: {
+      color: {
+        getSegmentIndexColor(viewportId: string, segmentationId: string, segment: number): number[] | undefined;
+        setSegmentIndexColor(viewportId: string, segmentationId: string, segment: number, rgba: number[]): void;
+      };
+      visibility: {
+        getSegmentationRepresentationVisibility(viewportId: string, mask: RepresentationSpecifier): boolean | undefined;
+        setSegmentationRepresentationVisibility(viewportId: string, mask: RepresentationSpecifier, on: boolean): void;
+      };
+    };
     state: {
       getSegmentation(
         segmentationId: string,
@@ -67,6 +102,15 @@ declare const services: {
     getSegmentations(): { segmentationId: string }[];
     getLabelmapVolume(segmentationId: string): LabelmapVolume | undefined;
     remove(segmentationId: string): void;
+    setStyle(mask: RepresentationSpecifier, style: object): void;
+  };
+  hangingProtocolService: {
+    getProtocolById(id: string): HangingProtocol;
+    addProtocol(id: string, protocol: HangingProtocol): void;
+  };
+  panelService: {
+    EVENTS: { PANELS_CHANGED: string };
+    _broadcastEvent(event: string, detail: object): void;
   };
   viewportGridService: {
     getState(): { viewports: Map<string, { displaySetInstanceUIDs?: string[] }>; activeViewportId: string };

@@ -45,14 +45,15 @@ test('an edited finding keeps its confidence while any of its voxels are left; a
   assert.deepEqual(shown(edited, confidences), [[at([2, 0, 0]), 2, 0.7], [at(SMALL[0]), 2, null]]);
 });
 
-test('the next finding is the one that follows in the table, then the first again', () => {
+test('the next finding is the one that follows in the table; none follows the last', () => {
   const finding = (voxels, confidence = null) => ({ voxels, confidence });
   const findings = [finding([3], 0.9), finding([5, 6, 7]), finding([1, 2]), finding([8, 9])];
   assert.equal(indexAfter(findings, null), 0);
   assert.equal(indexAfter(findings, findings[0]), 1);
   assert.equal(indexAfter(findings, findings[1]), 2);
   assert.equal(indexAfter(findings, findings[2]), 3, 'same size: ordered by first voxel');
-  assert.equal(indexAfter(findings, findings[3]), 0);
+  assert.equal(indexAfter(findings, findings[3]), 4);
+  assert.equal(indexAfter([], null), 0);
   assert.equal(indexAfter(findings, finding([4, 5, 6, 7])), 1, 'a finding that no longer exists');
 });
 

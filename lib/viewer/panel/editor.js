@@ -6,6 +6,7 @@ import { onCapture } from './guard.js';
 import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
 import { confidencesIn, indexAfter, millilitres, percent, rankFindings } from './ranked_findings.js';
 import { watchInference } from './server.js';
+import { fitAll, zoomTo } from './viewports.js';
 
 /** Fires "change" when the mask, its history or the series changes, and "message" with a sentence and its kind. */
 export class Editor extends EventTarget {
@@ -96,16 +97,24 @@ export class Editor extends EventTarget {
     this.showNextFinding();
   }
 
-  /** Move all planes to the finding that follows the one shown last, even if that one was removed. */
+  /**
+   * Show the finding that follows the one shown last, even if that one was removed; after the last, the whole image.
+   */
   showNextFinding() {
     const findings = this.findings();
-    if (!findings.length) return;
     const number = indexAfter(findings, this.#shown);
-    this.showFinding(findings[number], `Finding ${number + 1} of ${findings.length}`);
+    if (number < findings.length) this.showFinding(findings[number], `Finding ${number + 1} of ${findings.length}`);
+    else this.showAll();
+  }
+
+  /** Show the whole image in every plane. */
+  showAll() {
+    this.#shown = null;
+    fitAll();
   }
 
   /**
-   * Move all planes to a finding.
+   * Move all planes to a finding, and zoom to it.
    *
    * @param {import('./ranked_findings.js').Finding} finding
    * @param {string} name shown to the user
@@ -114,10 +123,8 @@ export class Editor extends EventTarget {
     if (!this.history) return;
     const { labelmap } = this.history;
     this.#shown = finding;
-    const point = labelmap.middleOf(finding.voxels);
-    for (const viewportId of cornerstoneTools.segmentation.state.getViewportIdsWithSegmentation(SEGMENTATION_ID)) {
-      services.cornerstoneViewportService.getCornerstoneViewport(viewportId).jumpToWorld(point);
-    }
+    const { point, extent } = labelmap.placeOf(finding.voxels);
+    zoomTo(point, extent);
     const confidence = finding.confidence === null ? '' : `, confidence ${percent(finding.confidence)}`;
     this.say(`${name}: ${millilitres(finding, labelmap.voxelVolume)}${confidence}.`, '');
   }

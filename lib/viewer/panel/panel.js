@@ -17,6 +17,7 @@ import {
 import { listenToKeys } from './shortcuts.js';
 import { StatusView } from './status.js';
 import * as tools from './tools.js';
+import { controlView } from './view_controls.js';
 
 const NAME_KEY = 'lunglabel.annotator';
 const STRATEGY_KEY = 'lunglabel.strategy';
@@ -76,8 +77,11 @@ export class Panel {
     editor.addEventListener('message', onMessage, { signal });
     listFindingsIn(parts.findings, editor, signal);
     listenToKeys(this.#shortcuts(), () => !!editor.history && !editor.running, signal);
+    const viewKeys = controlView(parts.view, signal);
+    listenToKeys({ ...viewKeys, ' ': () => editor.showAll() }, () => true, signal);
     window.addEventListener('pointermove', event => this.#onPointerMove(event), { signal, capture: true });
     window.addEventListener('pointerdown', event => tools.leaveTextFor(event), { signal, capture: true });
+    this.place.addEventListener('click', event => tools.leaveButton(/** @type {MouseEvent} */ (event)), { signal });
     const activated = cornerstoneTools.Enums.Events.TOOL_ACTIVATED;
     const onActivated = () => this.#show();
     cornerstone.eventTarget.addEventListener(activated, onActivated);

@@ -11,6 +11,7 @@ export const TEMPLATE = `
     <select data-part="candidates" title="Which of the labels to load" hidden></select>
     <button data-part="load">Load label</button>
   </div>
+  <div data-part="view"></div>
   <h2>Correct</h2>
   <fieldset data-part="tools" disabled>
     <div class="lunglabel-row">
@@ -70,6 +71,6 @@ export const TEMPLATE = `
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
  *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next', HTMLButtonElement>
  *   & Record<'candidates' | 'strategy', HTMLSelectElement>
- *   & Record<'findings' | 'stored' | 'storedText' | 'sizeText' | 'range' | 'volume' | 'strategies' | 'message', HTMLElement>
+ *   & Record<'view' | 'findings' | 'stored' | 'storedText' | 'sizeText' | 'range' | 'volume' | 'strategies' | 'message', HTMLElement>
  *   & {tools: HTMLFieldSetElement}} Parts
  */

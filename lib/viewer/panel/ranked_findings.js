@@ -54,13 +54,14 @@ export function rankFindings(voxels, size, confidences) {
 }
 
 /**
- * Return the index of the finding that follows one in the order of `rankFindings`, or 0 after the last.
+ * Return the index of the finding that follows one in the order of `rankFindings`; the number of findings after the last.
  *
  * @param {Finding[]} findings in that order
  * @param {Finding | null} shown which may have been removed
  */
 export function indexAfter(findings, shown) {
-  return Math.max(shown ? findings.findIndex(one => compare(shown, one) < 0) : 0, 0);
+  const next = shown ? findings.findIndex(one => compare(shown, one) < 0) : 0;
+  return next < 0 ? findings.length : next;
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The brushes of MONAI Label mode, which has no buttons for them. */
 
 import { closest } from './dom.js';
+import { viewportAt } from './viewports.js';
 
 /** @typedef {'brush' | 'eraser' | 'threshold'} Tool */
 
@@ -71,18 +72,21 @@ export function leaveTextFor(event) {
 }
 
 /**
+ * Take the focus from a button that was clicked: the space bar would press it again.
+ *
+ * @param {MouseEvent} event
+ */
+export function leaveButton(event) {
+  const clicked = event.detail > 0; // not pressed with the keyboard
+  if (clicked) closest(event, 'button')?.blur();
+}
+
+/**
  * @param {number} x pixels of the page
  * @param {number} y
  * @returns {Point3 | null} position in LPS mm; null outside of the viewports
  */
 export function pointAt(x, y) {
-  /** @type {NodeListOf<HTMLElement>} */
-  const viewports = document.querySelectorAll('[data-viewport-uid]');
-  for (const element of viewports) {
-    const { left, right, top, bottom } = element.getBoundingClientRect();
-    if (x < left || x > right || y < top || y > bottom) continue;
-    const viewport = services.cornerstoneViewportService.getCornerstoneViewport(element.dataset.viewportUid);
-    return viewport.canvasToWorld([x - left, y - top]);
-  }
-  return null;
+  const at = viewportAt(x, y);
+  return at && at.viewport.canvasToWorld(at.pointer);
 }
