@@ -23,6 +23,7 @@ from lib.activelearning import Last, Leases, Random, Review, UncertaintySampling
 from lib.activelearning.background import BackgroundScoring, YieldToUsers
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.configs.lung_tumor import LungTumor
+from lib.configs.lung_tumor_click import LungTumorClick
 from lib.datastore.opening import open_datastore
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.login import mask_login
@@ -83,8 +84,12 @@ class MyApp(MONAILabelApp):
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
         self.inferences = WorkQueue("inferences")
+        self.clicks = WorkQueue("clicks")  # answered at once, also while a whole scan is segmented
+        self.previews = WorkQueue("previews", low_priority=True)  # of clicks, and what prepares an image for them
         self._yield_to_users = YieldToUsers(busy=lambda: is_running("train") or is_running("scoring"))
-        self._damage = DamageCache(lambda: [*self.datastore().damage(), *self.models.damage()])
+        self._damage = DamageCache(
+            lambda: [*self.datastore().damage(), *self.models.damage(), *self.click_config.store.damage()]
+        )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
         self.task_config.init(
@@ -95,6 +100,10 @@ class MyApp(MONAILabelApp):
             app=self.settings,
             store=self.models,
             unfinished=self._unfinished,
+        )
+        self.click_config = LungTumorClick()
+        self.click_config.init(
+            LungTumorClick.NAME, str(self.settings.models_dir), conf, planner=None, app=self.settings
         )
         self._scoring = UncertaintyScoring(
             _UNCERTAINTY,
@@ -128,8 +137,8 @@ class MyApp(MONAILabelApp):
         return cast(SeriesDatastore, super().datastore())
 
     def init_infers(self) -> dict[str, InferTask]:
-        """Return the model's infer task."""
-        return {LungTumor.NAME: self.task_config.infer()}
+        """Return the infer task of each model."""
+        return {LungTumor.NAME: self.task_config.infer(), LungTumorClick.NAME: self.click_config.infer()}
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """Return the model's train task."""
@@ -191,8 +200,8 @@ class MyApp(MONAILabelApp):
         initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
         watcher = datastore.watch(initial_labels.wake)
-        workers = (initial_labels, self.retraining, self.segs, scoring, self._damage, self.inferences)
-        run_workers(watcher, workers)
+        queues = (self.inferences, self.clicks, self.previews)
+        run_workers(watcher, (initial_labels, self.retraining, self.segs, scoring, self._damage, *queues))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
 
     @property
@@ -232,6 +241,16 @@ class MyApp(MONAILabelApp):
         if not uploaded:
             self._keep_prediction(request, result)
         return result
+
+    def prepare_clicks(self, image: str) -> None:
+        """Make the volume of an image and load the model for clicks, so that the first click is as fast as the next.
+
+        Raises:
+            UserError: There is no such image, or there are no weights.
+        """
+        self.datastore().series(image)
+        with self.datastore().volume_in_use(image):
+            self.click_config.infer().prepare(Path(self.datastore().get_image_uri(image)))
 
     def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
         """Return mask and attention map (eq. 6) of an image, both (column, row, slice), from one inference."""
@@ -275,7 +294,7 @@ class MyApp(MONAILabelApp):
 
     def _keep_prediction(self, request: dict[str, Any], result: dict[str, Any]) -> None:
         settings = {**self.settings.info["config"]["infer"], **request}
-        if not result.get("file") or settings["attention"]:
+        if request.get("model") != LungTumor.NAME or not result.get("file") or settings["attention"]:
             return
         names = self.settings.info["config"]["infer"].keys() - {"attention", "batch_size"}
         self.datastore().keep_prediction(

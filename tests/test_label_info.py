@@ -106,3 +106,34 @@ def test_c4_record_without_a_model_is_manual():
     assert (
         Provenance.of_label(LabelRecord("1.2", 1, "final", 0.0, "a", {"changes": {"x": 1}})).algorithm_type == "MANUAL"
     )
+
+
+CLICK = {"lesion": 1, "kind": "foreground", "points": [[1, 2, 3]], "model_version": "pretrained"}
+
+
+def test_clicks_are_a_field_of_the_label():
+    box = {**CLICK, "kind": "box", "points": [[1, 2, 3], [4, 5, 6]]}
+    assert info_of_submission({"clicks": [CLICK, box]}) == {"clicks": [CLICK, box]}
+
+
+@pytest.mark.parametrize(
+    "clicks",
+    [
+        "many",
+        [3],
+        [{}],
+        [{**CLICK, "lesion": 0}],
+        [{**CLICK, "lesion": True}],
+        [{**CLICK, "kind": "lasso"}],
+        [{**CLICK, "kind": []}],
+        [{**CLICK, "points": []}],
+        [{**CLICK, "points": [[1, 2]]}],
+        [{**CLICK, "points": [[1, 2, -3]]}],
+        [{**CLICK, "points": [[1, 2, 3.5]]}],
+        [{**CLICK, "points": [[1, 2, 3]] * 10_001}],
+        [{**CLICK, "model_version": None}],
+        [{**CLICK, "other": 1}],
+    ],
+)
+def test_what_is_no_list_of_clicks_is_kept_apart(clicks):
+    assert info_of_submission({"clicks": clicks}) == {"client": {"clicks": clicks}}

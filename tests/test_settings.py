@@ -87,7 +87,7 @@ _OFFSETS = "slice_offsets_mm: [-10, -5, -2.5, -1.25, 0, 1.25, 2.5, 5, 10]"
             "network.in_channels is 9, but preprocessing.slice_offsets_mm has 3",
         ),
         (_OFFSETS, _OFFSETS.replace("-10", "-11"), "views must be 1, not 4"),
-        ("network:", "netwrok:", "netwrok is not known. Did you mean network? Known: config, description"),
+        ("network:", "netwrok:", "netwrok is not known. Did you mean network? Known: clicks, config"),
         (
             "lung_tumor: 1",
             "lung_tumor: 300",

@@ -33,6 +33,9 @@ COMMANDS = {
     "doctor": Command("lib.cli.doctor", "check the installation, and list the contents of a folder or PACS"),
     "phantoms": Command("lib.cli.phantoms", "make a small set of chest CT phantoms as DICOM"),
     "train": Command("lib.cli.train", "train offline on images and masks"),
+    "train-clicks": Command(
+        "lib.cli.train_clicks", "train the model that outlines what a user clicks at, offline on images and masks"
+    ),
     "weights": Command("lib.cli.weights", "train the shipped weights again, stage by stage, and install them"),
     "evaluate": Command("lib.cli.evaluate", "measure weights on images with masks: metrics.json and report.html"),
     "compose": Command("lib.cli.compose", "paste nodules into whole scans: volumes with known lesions for evaluation"),

@@ -11,6 +11,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImage, Orientation
 
+from lib.cli.evaluate_clicks import evaluate_clicks
 from lib.cli.train import begin_long_work
 from lib.errors import UserError
 from lib.evaluation.cases import CaseResult, evaluate_case
@@ -32,6 +33,7 @@ from lib.training.scans import LabelledImage, find_cases
 logger = logging.getLogger(__name__)
 
 _SHIPPED = APP_DIR / "model" / "pretrained_lung_tumor.pt"
+_SHIPPED_FOR_CLICKS = APP_DIR / "model" / "pretrained_lung_tumor_click.pt"
 _SHOWN_CASES = 24
 
 
@@ -52,7 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for metrics.json and report.html")
     parser.add_argument(
-        "--models", nargs="+", metavar="NAME=FILE", default=[f"shipped={_SHIPPED}"], help="weights (default: shipped)"
+        "--models", nargs="+", metavar="NAME=FILE", help="weights (default: the shipped ones; with --clicks, theirs)"
+    )
+    parser.add_argument(
+        "--clicks", type=int, metavar="N", help="measure the model for clicks instead, with N simulated clicks a lesion"
+    )
+    parser.add_argument(
+        "--places", type=int, default=20, help="with --clicks: places of the first click, for its spread (default 20)"
     )
     parser.add_argument("--held-out", action="store_true", help="only patients that train keeps for testing")
     parser.add_argument("--crf", action="store_true", help="refine with the CRF")
@@ -68,18 +76,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure each model on each image, write ``metrics.json`` and ``report.html``, and compare with the readers."""
     begin_long_work(args.threads)
-    models = dict(map(_parse_model, args.models))
+    shipped = f"shipped={_SHIPPED_FOR_CLICKS if args.clicks else _SHIPPED}"
+    models = dict(map(_parse_model, args.models or [shipped]))
     cases = _cases(args, models)
     textures = _textures(args.properties, cases)
+    measured_on = f"Measured on {len(cases)} images of {', '.join(str(folder) for folder in args.images)}" + (
+        ", patients held out from training." if args.held_out else "."
+    )
+    if args.clicks:
+        options = {"clicks": args.clicks, "places": args.places, "measured_on": measured_on}
+        evaluate_clicks(cases, models, textures, args.output, **options)
+        return 0
     predictors = {name: Predictor.from_file(path, _model(path, args.crf)) for name, path in models.items()}
     results, shown = _measure(cases, predictors, not args.no_robustness, LIMITS if args.froc else ())
     summaries = {model: summarize(found, textures) for model, found in results.items()}
     if args.froc:
         for model, found in results.items():
             summaries[model]["froc"] = operating_points([case.by_limit for case in found])
-    measured_on = f"Measured on {len(cases)} images of {', '.join(str(folder) for folder in args.images)}" + (
-        ", patients held out from training." if args.held_out else "."
-    )
     records = {model: [_record(case, textures) for case in found] for model, found in results.items()}
     write_json(
         args.output / "metrics.json",

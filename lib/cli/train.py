@@ -9,7 +9,7 @@ import torch
 from lib.settings import load_info
 from lib.training.data_folders import DataFolders
 from lib.training.fitting import fit
-from lib.training.run_settings import RunSettings
+from lib.training.run_settings import LoopSettings, RunSettings
 from lib.training.training_data import read_training_data
 
 logger = logging.getLogger(__name__)
@@ -18,15 +18,8 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     add_data_arguments(parser)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the run; a stopped run is resumed")
-    parser.add_argument("--steps", type=int, default=6000, help="optimiser steps (default 6000)")
-    parser.add_argument("--cycles", type=int, default=2, help="cosine cycles of the learning rate (default 2)")
-    parser.add_argument("--batch-size", type=int, default=24, help="patches for each step (default 24)")
+    add_loop_arguments(parser, RunSettings())
     parser.add_argument("--patch-size", type=int, default=64, help="pixels of a patch's side (default 64)")
-    parser.add_argument("--learning-rate", type=float, default=0.002, help="highest rate of Adam (default 0.002)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed of weights and patches (default 0)")
-    parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints (default 250)")
-    parser.add_argument("--bfloat16", action="store_true", help="half precision; faster where the processor has it")
     add_crops_first(parser)
     parser.add_argument(
         "--decoys",
@@ -34,10 +27,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=2,
         help="most pieces without a nodule, of other scans and crops, pasted into each patch (default 2)",
     )
+    parser.add_argument("--patients", type=int, help="use the crops of this number of patients only (default: all)")
+
+
+def add_loop_arguments(parser: argparse.ArgumentParser, default: LoopSettings) -> None:
+    """Declare the options of the training loop."""
+
+    def number(name: str, meaning: str) -> None:
+        value = getattr(default, name)
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=type(value), default=value, help=f"{meaning} (default {value})")
+
+    parser.add_argument("--output", type=Path, required=True, help="folder of the run; a stopped run is resumed")
+    number("steps", "optimiser steps")
+    number("cycles", "cosine cycles of the learning rate")
+    number("batch_size", "patches or cubes for each step")
+    number("learning_rate", "highest rate of Adam")
+    number("seed", "random seed of weights and data")
+    number("save_every", "steps between checkpoints")
+    parser.add_argument("--bfloat16", action="store_true", help="half precision; faster where the processor has it")
     parser.add_argument(
         "--leave-out", nargs="+", default=[], metavar="PATIENT", help="train on no image of these patients"
     )
-    parser.add_argument("--patients", type=int, help="use the crops of this number of patients only (default: all)")
     parser.add_argument(
         "--initial", type=Path, help="initial weights, a model.pt with its manifest.json (default: random)"
     )

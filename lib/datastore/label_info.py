@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from lib.datastore.label_clicks import are_clicks
 from lib.datastore.predictions import Changes
 
 _CLIENT = "client"
 _LONGEST_TEXT = 10_000  # characters
 
-# Fields that a client may set, with their types. All others are kept under ``client``, so that no client can set what
+_Check = Callable[[object], bool]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+
+
+# Fields that a client may set, with what is valid. All others are kept under ``client``, so that no client can set what
 # this app determines (voxels, grid, changes, settings, user ...) and nothing that was sent is lost.
-_CLIENT_FIELDS = {"annotator": str, "note": str, "viewer": str, "client_id": str}
-_SUBMISSION_FIELDS = {
+_CLIENT_FIELDS: dict[str, _Check] = dict.fromkeys(("annotator", "note", "viewer", "client_id"), _is_text)
+_SUBMISSION_FIELDS: dict[str, _Check] = {
     **_CLIENT_FIELDS,
-    "model_version": (str, type(None)),
-    "label_info": object,  # validated by the label reader
+    "model_version": lambda value: value is None or _is_text(value),
+    "clicks": are_clicks,
+    "label_info": lambda _: True,  # validated by the label reader
 }
 
 
@@ -60,14 +69,10 @@ def author_of(info: Mapping[str, Any]) -> str | None:
     return next((name for name in names if name and isinstance(name, str)), None)
 
 
-def _separated(params: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    valid = {name: value for name, value in params.items() if name in fields and _is_valid(value, fields[name])}
+def _separated(params: Mapping[str, Any], fields: Mapping[str, _Check]) -> dict[str, Any]:
+    valid = {name: value for name, value in params.items() if name in fields and fields[name](value)}
     rest = {name: value for name, value in params.items() if name not in valid}
     return {**valid, **({_CLIENT: rest} if rest else {})}
-
-
-def _is_valid(value: object, kind: Any) -> bool:
-    return isinstance(value, kind) and not (isinstance(value, str) and len(value) > _LONGEST_TEXT)
 
 
 def _client(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ PAPER = {
 _TABLE_2 = ("dice", "iou", "small_tumor_recall", "lesion_recall", "false_positives_per_scan", "robustness_std")
 _TABLE_3 = ("accuracy", "precision", "sensitivity", "f_score")
 _FIGURE_3 = ("dice", "iou", "small_tumor_recall")
-_STYLE = """
+STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1d2733 }
 table { border-collapse: collapse; margin: 1rem 0 } caption { text-align: left; font-weight: 600; padding: .3rem 0 }
 th, td { border-bottom: 1px solid #d5dce3; padding: .3rem .8rem; text-align: right } th:first-child { text-align: left }
@@ -55,7 +55,7 @@ def render(measured_on: str, models: Mapping[str, Mapping[str, Any]], cases: Seq
     names = ", ".join(models)
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>LungLabel evaluation</title>'
-        f"<style>{_STYLE}</style><h1>LungLabel evaluation</h1>"
+        f"<style>{STYLE}</style><h1>LungLabel evaluation</h1>"
         f"<p>{escape(measured_on)}</p>"
         '<p class="note">Research use only, not a medical device. The paper used other images: its values are shown '
         "for reference and are not directly comparable. Intervals are 95 %, by bootstrap over the patients.</p>",

@@ -153,6 +153,27 @@ class VoxelGrid:
             return index @ self.affine[:3, :3].T + self.affine[:3, 3]
         return self.true_positions[index[..., 2]] + index[..., :2] @ self.affine[:3, :2].T
 
+    def to_index(self, points: np.ndarray) -> np.ndarray:
+        """Return the voxel indices of points in mm, the inverse of `to_mm`.
+
+        Args:
+            points: Shape (…, 3). Beyond the first and the last slice, their distances continue.
+
+        Returns:
+            Column, row and slice, shape (…, 3), fractional; integers are voxel centres.
+        """
+        if self.true_positions is None or self.size[2] < 2:
+            return points @ self.inverse[:3, :3].T + self.inverse[:3, 3]
+        offset = points - self.slice_positions[0]
+        distances = (self.slice_positions - self.slice_positions[0]) @ self.normal
+        along = offset @ self.normal
+        below = np.clip(np.searchsorted(distances, along, "right") - 1, 0, self.size[2] - 2)
+        share = (along - distances[below]) / (distances[below + 1] - distances[below])
+        steps = np.diff(self.slice_positions, axis=0)[below]
+        in_slice = points - self.slice_positions[below] - share[..., None] * steps
+        in_plane = np.stack([in_slice @ self.row, in_slice @ self.column], axis=-1) / self.spacing[:2]
+        return np.concatenate([in_plane, (below + share)[..., None]], axis=-1)
+
     def slice_at(self, points: np.ndarray) -> int | None:
         """Return the index of the slice that contains all points (n, 3; mm), or None if there is none."""
         distances = (self.slice_positions @ self.normal)[:, None] - (points @ self.normal)[None]

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
-from torch import nn
 
 from lib.inference.findings import Finding, stored_findings
 from lib.inference.finite import check_finite
 from lib.inference.model_description import ModelDescription
+from lib.inference.network_loader import LoadedNetwork, NetworkLoader
 from lib.inference.slice_inference import BeforePass, infer_slices, no_wait
 from lib.inference.weights_source import WeightsFile, WeightsId, WeightsSource
 from lib.settings import InferenceOptions
@@ -23,14 +23,6 @@ from lib.transforms import image_transforms, mask_transforms
 from lib.transforms.adjacent_slices import in_slices
 
 Change = Callable[[torch.Tensor], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class LoadedNetwork:
-    """A network on a device, in evaluation mode, with the identity of its weights."""
-
-    network: nn.Module
-    weights: WeightsId
 
 
 @dataclass(frozen=True)
@@ -75,7 +67,7 @@ class Predictor:
     def __init__(self, model: ModelDescription, weights: WeightsSource) -> None:
         self.model = model
         self.weights = weights
-        self._loaded: dict[str, LoadedNetwork] = {}
+        self._loader = NetworkLoader(model.network, weights, torch.channels_last)
 
     @classmethod
     def from_file(cls, weights: Path, model: ModelDescription) -> Predictor:
@@ -101,19 +93,7 @@ class Predictor:
         Raises:
             UserError: There are no weights, or they are of another network.
         """
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        current = self.weights.current()
-        loaded = self._loaded.get(device)
-        if loaded is None or loaded.weights != current:
-            network = self.model.network()
-            weights = self.weights.load(network)
-            # Convolutions on a CPU are faster with this memory format; on a GPU it makes no difference.
-            network.eval().to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
-            loaded = LoadedNetwork(network, weights)
-            # Replaced instead of modified, because other threads may be using it.
-            others = {name: other for name, other in self._loaded.items() if other.weights == weights}
-            self._loaded = others | {device: loaded}
-        return loaded
+        return self._loader.load(device)
 
     def image_transforms(
         self, options: InferenceOptions, keys: Sequence[str] = ("image",), *, neighbours: bool = False

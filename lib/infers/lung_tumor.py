@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +12,15 @@ from monai.transforms import Compose, Invertd, SqueezeDimd
 from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.basic_infer import BasicInferTask
 
-from lib.datastore.volume import write_mask
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import Predictor
 from lib.inference.findings import findings_to_json, stored_findings
+from lib.infers.result_file import check_extension, write_result
 from lib.settings import InferenceOptions, check_request
 from lib.transforms.voxel_order import contiguous
 
 ATTENTION = "attention_map"
-_EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
 _NO_LUNGS = "No lungs were found: is this a chest CT in HU? Do not trust what the model marked."
 
 
@@ -104,29 +101,16 @@ class LungTumorInferTask(BasicInferTask):
             extension: Not used; the request has ``result_extension``.
             dtype: Not used.
         """
-        extension = data.get("result_extension") or ".nii.gz"
         mask = np.asarray(data[self.output_label_key], np.uint8)
         result = np.asarray(data[ATTENTION], np.float32) if data["attention"] else mask
         image = VoxelGrid.from_file(Path(data["image_path"])).image(contiguous(result.transpose()))
-        file = self._result_file(extension)
-        try:
-            write_mask(image, file, bool(data.get("result_compress", extension == ".nii.gz")))
-        except BaseException:
-            file.unlink()
-            raise
+        file = write_result(image, data, self._results)
         return str(file), {
             "voxels": int(mask.sum()),
             "model_version": data["model_version"],
             "findings": findings_to_json(stored_findings(data, mask)),
             "warnings": [] if data["lungs_found"] else [_NO_LUNGS],
         }
-
-    def _result_file(self, extension: str) -> Path:
-        if self._results:
-            self._results.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix=extension, dir=self._results)
-        os.close(handle)
-        return Path(name)
 
 
 def _options(data: dict[str, Any]) -> InferenceOptions:
@@ -139,6 +123,4 @@ def _check(request: dict[str, Any], devices: Sequence[str]) -> None:
     device = request.get("device")
     if device is not None and device not in ("cpu", "cuda", *devices):
         raise UserError(f"device must be one of {', '.join(devices)}, not {device!r}.")
-    extension = request.get("result_extension")
-    if extension and extension not in _EXTENSIONS:
-        raise UserError(f"result_extension must be one of {', '.join(_EXTENSIONS)}, not {extension!r}.")
+    check_extension(request)

@@ -44,7 +44,15 @@ class LungLabelApp(Protocol):
 
     @property
     def inferences(self) -> WorkQueue:
-        """Queue of all inferences."""
+        """Queue of the inferences on whole scans."""
+
+    @property
+    def clicks(self) -> WorkQueue:
+        """Queue of the outlines of single lesions."""
+
+    @property
+    def previews(self) -> WorkQueue:
+        """Queue of previews of clicks and of what prepares an image for clicks."""
 
     @property
     def exports(self) -> LabelExports:
@@ -73,6 +81,9 @@ class LungLabelApp(Protocol):
 
     def infer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Segment an image."""
+
+    def prepare_clicks(self, image: str) -> None:
+        """Prepare an image for clicks."""
 
     def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
         """Return mask and attention map of an image."""

@@ -1,4 +1,4 @@
-"""``POST /infer``, as requested by OHIF and Slicer, processed in the inference queue.
+"""``POST /infer``, as requested by OHIF and Slicer, processed in the queue of inferences, of clicks or of previews.
 
 The response has the version of the model, the findings of the mask and warnings about it: ``model_version``,
 ``findings`` and ``warnings`` in its JSON. A response that is only an image, as OHIF requests it, has them in the header
@@ -18,20 +18,23 @@ from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import RBAC
 
+from lib.clicks.prompts import PARAMETERS as CLICK_PARAMETERS
+from lib.configs.lung_tumor_click import LungTumorClick
 from lib.errors import UserError
 from lib.inference.findings import findings_from_json
 from lib.server.app_protocol import LungLabelApp
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, uploaded_volume
 from lib.server.session_routes import session_of
+from lib.server.work_queue import WorkQueue
 from lib.settings import check_request
 
 _PARAMS_HEADER = "Infer-Params"
 _HEADER_PARAMS = ("model_version", "findings", "warnings")
 _MOST_FINDINGS = 40  # in the header: about 2 kB; nginx refuses a response with more than 4 kB of headers
 
-# Parameters of a request besides the settings of `config.infer`; all others are ignored.
-_PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id")
+# Parameters of a request besides the settings of `config.infer` and clicks; all others are ignored.
+_PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id", "preview")
 
 
 def infer_router(app: LungLabelApp) -> APIRouter:
@@ -66,7 +69,7 @@ def infer_router(app: LungLabelApp) -> APIRouter:
             with uploaded_volume(file, app.uploads_dir) as volume:
                 return _respond(app, request | {"image": str(volume)}, output, background_tasks)
 
-        return await app.inferences.run(http, respond)
+        return await _queue(app, request).run(http, respond)
 
     return router
 
@@ -82,7 +85,7 @@ def _accepted(
     models = app.info()["models"]
     if model not in models:
         raise UserError(f"There is no model {model!r}; there is {', '.join(models)}.", HTTPStatus.NOT_FOUND)
-    known = {*app.settings.info["config"]["infer"], *_PARAMETERS}
+    known = {*app.settings.info["config"]["infer"], *_PARAMETERS, *CLICK_PARAMETERS}
     request = {name: value for name, value in params.items() if name in known}
     check_request(app.settings.info, "infer", request)
     request["model"] = model
@@ -96,10 +99,22 @@ def _accepted(
     return request | {"image": image}
 
 
+def _queue(app: LungLabelApp, request: dict[str, Any]) -> WorkQueue:
+    """Return the queue for a request; ``preview`` is that of a click which the user has not set yet."""
+    if request["model"] != LungTumorClick.NAME:
+        return app.inferences
+    preview = request.get("preview", False)
+    if not isinstance(preview, bool):
+        raise UserError(f"preview must be true or false, not {preview!r}.")
+    return app.previews if preview else app.clicks
+
+
 def _respond(app: LungLabelApp, request: dict[str, Any], output: ResultType | None, tasks: BackgroundTasks) -> Any:
     if output == ResultType.dicom_seg:
         return _dicom_seg(app, request)
     result = app.infer(request)
+    if not result.get("file"):  # a region, which is in the JSON
+        output = ResultType.json
     response = send_response(app.datastore(), result, output or ResultType.all, tasks)
     if isinstance(response, Response):
         params = {name: result["params"].get(name) for name in _HEADER_PARAMS}
@@ -116,7 +131,7 @@ def _in_header(findings: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
 
 
 def _dicom_seg(app: LungLabelApp, request: dict[str, Any]) -> Response:
-    result = app.infer({**request, "attention": False})
+    result = app.infer({**request, "attention": False, "region": False})
     mask = Path(result["file"])
     try:
         params = result["params"]

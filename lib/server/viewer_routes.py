@@ -7,7 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
@@ -68,6 +68,17 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
             "candidates": [to_json(one) for one in others] if len(others) > 1 else [],
             "damaged": [],
         }
+
+    @router.post("/prepare", summary="Prepare an image for clicks; the problem if that is not possible")
+    async def prepare(http: Request, image: str) -> dict[str, str | None]:
+        def prepared() -> str | None:
+            try:
+                app.prepare_clicks(image)
+            except UserError as error:
+                return str(error)
+            return None
+
+        return {"image": image, "problem": await app.previews.run(http, prepared)}
 
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
     def label(image: str, number: int) -> Response:

@@ -30,10 +30,11 @@ class WorkQueue(Worker):
     Args:
         name: Name of the kind of work, in the plural, for messages.
         max_waiting: Largest number of waiting requests; more are refused.
+        low_priority: Whether to lower the priority of the thread, for work that no user waits for.
     """
 
-    def __init__(self, name: str, max_waiting: int = _MAX_WAITING) -> None:
-        super().__init__(name, failure=f"The queue of {name} failed", pause=None, low_priority=False)
+    def __init__(self, name: str, max_waiting: int = _MAX_WAITING, *, low_priority: bool = False) -> None:
+        super().__init__(name, failure=f"The queue of {name} failed", pause=None, low_priority=low_priority)
         self._max_waiting = max_waiting
         self._turn = asyncio.Lock()  # wakes waiting requests in the order of arrival
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()

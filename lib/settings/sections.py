@@ -205,6 +205,19 @@ class Preprocessing(Section):
     """Offsets of the slices that form the input channels of each slice, mm."""
 
 
+class Clicks(Section):
+    """Model that outlines the lesion that a user points at; values other than the defaults need other weights."""
+
+    channels: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=2, max_length=8)] = [
+        16, 32, 64, 128,
+    ]  # fmt: skip
+    """Channels of each level of its three-dimensional network, finest first."""
+    cube_voxels: Annotated[int, Field(ge=16, le=256)] = 32
+    """Voxels along each axis of the cube around the lesion."""
+    cube_voxel_mm: Annotated[float, Field(ge=0.1, le=5)] = 0.75
+    """Smallest side of a voxel of the cube, mm."""
+
+
 class Imports(Section):
     """Selection of the regions of an imported DICOM SEG or RTSTRUCT that become the label."""
 
@@ -249,6 +262,7 @@ class Info(Section):
     segments: dict[str, Segment]
     network: Network = Network()
     preprocessing: Preprocessing = Preprocessing()
+    clicks: Clicks = Clicks()
     config: Config = Config()
     imports: Imports = Imports()
     publish: Publish = Publish()
@@ -275,6 +289,11 @@ class Info(Section):
             problems.append(
                 f"patch_size must be a multiple of {stride} and at most {min(size)}, the preprocessing.size of a "
                 f"slice, not {train.patch_size}."
+            )
+        if self.clicks.cube_voxels % 2 ** (len(self.clicks.channels) - 1):
+            problems.append(
+                f"clicks.cube_voxels must be a multiple of {2 ** (len(self.clicks.channels) - 1)}, because the network "
+                f"halves them {len(self.clicks.channels) - 1} times, not {self.clicks.cube_voxels}."
             )
         if train.patch_size == stride and train.patches_per_volume == 1:
             problems.append(f"patches_per_volume must be at least 2 where patch_size is {stride}, not 1.")

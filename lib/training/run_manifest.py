@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import monai
 import torch
@@ -20,13 +20,32 @@ from lib import __version__
 from lib.errors import UserError
 from lib.settings import APP_DIR
 from lib.storage.integrity import sha256_of
-from lib.training.run_settings import RunSettings
-from lib.training.training_data import TrainingData
+from lib.training.run_settings import LoopSettings
 
 FILE = "manifest.json"
 WEIGHTS = "model.pt"
 _LOSS = ("loss_lambda", "focal_gamma", "focal_alpha")
 _IDENTITY = ("settings", "left_out", "checksums", "data")
+_SECTIONS = ("network", "preprocessing")
+
+
+class LearnedData(Protocol):
+    """What a run learns from, for its manifest."""
+
+    @property
+    def patients(self) -> set[str]:
+        """Patients to train on."""
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Patients left out on request."""
+
+    @property
+    def checksums(self) -> Sequence[Mapping[str, str]]:
+        """SHA-256 of all files."""
+
+    def names(self) -> dict[str, Any]:
+        """Return the names of the images."""
 
 
 def manifest_of(weights: Path) -> dict[str, Any] | None:
@@ -36,17 +55,19 @@ def manifest_of(weights: Path) -> dict[str, Any] | None:
     return json.loads(found.read_text(encoding="utf-8")) if found else None
 
 
-def settings_of(settings: RunSettings, info: Mapping[str, Any], initial: Path | None) -> dict[str, Any]:
+def settings_of(
+    settings: LoopSettings, info: Mapping[str, Any], initial: Path | None, sections: Sequence[str] = _SECTIONS
+) -> dict[str, Any]:
     """Return the entry ``settings``: everything that determines the weights, apart from the data.
 
     Args:
         settings: Settings of the run.
         info: ``info.yaml``.
         initial: Initial weights; None if they are random.
+        sections: Sections of ``info.yaml`` that describe the network and its input.
     """
     chosen = {
-        "network": info["network"],
-        "preprocessing": info["preprocessing"],
+        **{section: info[section] for section in sections},
         "loss": {name: info["config"]["train"][name] for name in _LOSS},
         **settings.model_dump(exclude={"save_every"}),
         "initial": sha256_of(initial) if initial else None,
@@ -55,7 +76,11 @@ def settings_of(settings: RunSettings, info: Mapping[str, Any], initial: Path | 
 
 
 def new_manifest(
-    data: TrainingData, settings: RunSettings, info: Mapping[str, Any], initial: Path | None
+    data: LearnedData,
+    settings: LoopSettings,
+    info: Mapping[str, Any],
+    initial: Path | None,
+    sections: Sequence[str] = _SECTIONS,
 ) -> dict[str, Any]:
     """Return the manifest of a run before its first step.
 
@@ -70,7 +95,7 @@ def new_manifest(
         "left_out": sorted(data.left_out),
         "data": data.names(),
         "checksums": [dict(one) for one in data.checksums],
-        "settings": settings_of(settings, info, initial),
+        "settings": settings_of(settings, info, initial, sections),
         "initial": before,
         "versions": _versions(),
         "history": [],

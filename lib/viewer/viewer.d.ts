@@ -35,6 +35,7 @@ interface LabelmapVolume {
 }
 
 interface Camera {
+  viewPlaneNormal: Point3;
   focalPoint: Point3;
   position: Point3;
   /** mm, half of what the viewport shows of its height */
@@ -50,6 +51,13 @@ interface CornerstoneViewport {
   setProperties(properties: { voiRange: { lower: number; upper: number } }): void;
   render(): void;
   canvasToWorld(point: [number, number]): Point3;
+  worldToCanvas(point: Point3): [number, number];
+}
+
+interface ToolGroup {
+  getActivePrimaryMouseButtonTool(): string | undefined;
+  hasTool(name: string): boolean;
+  addTool(name: string): void;
 }
 
 declare const cornerstone: {
@@ -92,6 +100,8 @@ declare const cornerstoneTools: {
       getViewportIdsWithSegmentation(segmentationId: string): string[];
     };
   };
+  BaseTool: new (properties: object, defaults: object) => object;
+  addTool(tool: object): void;
   utilities: { segmentation: { setBrushSizeForToolGroup(toolGroupId: string, radius: number): void } };
 };
 
@@ -123,7 +133,7 @@ declare const services: {
   };
   displaySetService: { getDisplaySetByUID(uid: string): DicomRecord | undefined };
   toolGroupService: {
-    getToolGroup(id: string): { getActivePrimaryMouseButtonTool(): string | undefined } | undefined;
+    getToolGroup(id: string): ToolGroup | undefined;
     getToolGroupIds(): string[];
   };
 };

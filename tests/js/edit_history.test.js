@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
+import { NO_CLICKS } from '../../lib/viewer/panel/click_session.js';
 import { EditHistory } from '../../lib/viewer/panel/edit_history.js';
 import { Labelmap } from '../../lib/viewer/panel/labelmap.js';
 import { holdVolume, mask } from './volume.js';
@@ -59,7 +60,7 @@ test('undo and redo have no effect on an empty history', () => {
 test('a step without changes is not recorded, but sets the model version', () => {
   history.commit({ unsaved: true, modelVersion: 'v1' });
   assert.equal(history.canUndo, false);
-  assert.deepEqual(history.state, { change: null, unsaved: false, modelVersion: 'v1', confidences: new Map() });
+  assert.deepEqual(history.state, { change: null, unsaved: false, modelVersion: 'v1', confidences: new Map(), clicks: NO_CLICKS });
 });
 
 test('a new step clears the redo history', () => {

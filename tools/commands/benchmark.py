@@ -8,10 +8,13 @@ import os
 import shutil
 import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from lib.clicks.model import ClickModel
+from lib.configs.lung_tumor_click import WEIGHTS_FILE
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.networks import AttentionResidualUNet
@@ -19,6 +22,8 @@ from lib.phantoms import write_demo_studies
 from lib.publishing import ModelStore
 from lib.settings import APP_DIR, load_info
 from tools.benchmark.busy import measure as measure_busy
+from tools.benchmark.clicks import measure as measure_clicks
+from tools.benchmark.clicks import write_lesions
 from tools.benchmark.folder import frames_per_second, orthanc_frames_per_second
 from tools.benchmark.inference import (
     InferenceCost,
@@ -54,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     only.add_argument(
         "--only-busy", action="store_true", help="measure an inference during a training and nothing else"
     )
+    only.add_argument("--only-clicks", action="store_true", help="measure outlines from clicks and nothing else")
     parser.add_argument(
         "--slices",
         type=int,
@@ -74,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
             return 0
         if args.only_busy:
             _print_busy(scratch)
+            return 0
+        if args.only_clicks:
+            _print_clicks(scratch)
             return 0
         if args.studies is None and not args.only_scale:
             write_demo_studies(studies)
@@ -99,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"This inference                  {inference:8.1f} s")
         scan = write_repeated(volume or write_phantom(scratch / "phantom.nrrd"), scratch / "scan.nrrd")
         _print_inference(scan, models)
+        _print_clicks(scratch)
         _print_busy(scratch)
     return 0
 
@@ -152,6 +162,19 @@ def _print_busy(scratch: Path) -> None:
     )
 
 
+def _print_clicks(scratch: Path) -> None:
+    """Print the time from a click to its outline."""
+    lesions = write_lesions(scratch / "click-studies")
+    models = scratch / "click-models"
+    _copy_weights(models / WEIGHTS_FILE, lambda: ClickModel.from_info(load_info()).network())
+    with _server(scratch / "click-studies", models, scratch / "click-workspace", scored_images=0) as server:
+        times = measure_clicks(server.url, lesions)
+    print(
+        f"A click, request to outline     median {times.median:.3f} s, 95th percentile {times.percentile_95:.3f} s, "
+        f"first click on a scan {times.first:.3f} s ({times.count} clicks)"
+    )
+
+
 def _print_inference(scan: Path, models: Path) -> None:
     """Print the durations of the steps of an inference on a large scan, with reference values."""
     info = load_info()
@@ -190,13 +213,17 @@ def _parts(cost: InferenceCost) -> dict[str, float]:
 
 def _models(directory: Path) -> Path:
     """Return a folder with the shipped weights, or with untrained ones, which are equally fast, if none are shipped."""
-    directory.mkdir()
-    shipped, weights = APP_DIR / "model" / "pretrained_lung_tumor.pt", directory / "pretrained_lung_tumor.pt"
-    if shipped.exists():
-        shutil.copyfile(shipped, weights)
-    else:
-        torch.save({"model": AttentionResidualUNet(**load_info()["network"]).state_dict()}, weights)
+    _copy_weights(directory / "pretrained_lung_tumor.pt", lambda: AttentionResidualUNet(**load_info()["network"]))
     return directory
+
+
+def _copy_weights(path: Path, network: Callable[[], torch.nn.Module]) -> None:
+    """Copy the shipped weights of the same name to ``path``, or write untrained ones."""
+    path.parent.mkdir()
+    if (shipped := APP_DIR / "model" / path.name).exists():
+        shutil.copyfile(shipped, path)
+    else:
+        torch.save({"model": network().state_dict()}, path)
 
 
 def _server(

@@ -65,6 +65,7 @@ ROUTES = (
     RouteSpec("GET", "/ohif/{path:path}", "OHIF's files and pages", page=True),
     RouteSpec("GET", "/viewer/status", "panel, status page"),
     RouteSpec("GET", "/viewer/case", "panel"),
+    RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast"),
     RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True),
     RouteSpec("GET", "/attention/{image}", "panel: the attention map; runs an inference", expensive=True),
     # --- DICOMweb, for OHIF (PS3.18 chapter 10)

@@ -1,5 +1,7 @@
 /** Undo and redo of mask edits, which OHIF does not have. */
 
+import { NO_CLICKS } from './click_session.js';
+
 const MOST_STATES = 100;
 
 /**
@@ -13,11 +15,13 @@ const MOST_STATES = 100;
  * @property {boolean} unsaved holds edits that the server does not have
  * @property {string | null} modelVersion version of the model whose mask was edited
  * @property {import('./ranked_findings.js').Confidences} confidences of that model
+ * @property {import('./click_session.js').Session} clicks that led here
  *
  * @typedef {object} Step
  * @property {boolean} unsaved
  * @property {string | null} [modelVersion] default: as before
  * @property {import('./ranked_findings.js').Confidences} [confidences] default: as before
+ * @property {import('./click_session.js').Session} [clicks] default: as before
  */
 
 export class EditHistory {
@@ -28,7 +32,7 @@ export class EditHistory {
     /** voxels that are labelled */
     this.labelled = this.known.reduce((count, value) => count + Number(value > 0), 0);
     /** @type {State[]} */
-    this.states = [{ change: null, unsaved: false, modelVersion: null, confidences: new Map() }];
+    this.states = [{ change: null, unsaved: false, modelVersion: null, confidences: new Map(), clicks: NO_CLICKS }];
     this.position = 0;
   }
 
@@ -49,20 +53,28 @@ export class EditHistory {
    *
    * @param {Step} step
    */
-  commit({ unsaved, modelVersion = this.state.modelVersion, confidences = this.state.confidences }) {
+  commit(step) {
     const change = this.#difference();
     if (!change.index.length) {
-      Object.assign(this.state, { modelVersion, confidences });
+      Object.assign(this.state, this.#facts(step));
       return;
     }
-    this.states.length = this.position + 1;
-    this.states.push({ change, unsaved, modelVersion, confidences });
-    if (this.states.length > MOST_STATES) {
-      this.states.shift();
-      this.states[0].change = null;
-    }
-    this.position = this.states.length - 1;
+    this.#push(change, step);
     this.#remember(change.index, change.after);
+  }
+
+  /**
+   * Write some voxels as one step, also if none changes, without a look at all the others.
+   *
+   * @param {number[]} index of each voxel
+   * @param {number[]} values
+   * @param {Step} step
+   */
+  write(index, values, step) {
+    const before = Uint8Array.from(index, i => this.known[i]);
+    this.#push({ index: Uint32Array.from(index), before, after: Uint8Array.from(values) }, step);
+    this.#remember(index, values);
+    this.labelmap.writeAt(index, values);
   }
 
   undo() {
@@ -99,31 +111,51 @@ export class EditHistory {
   }
 
   /**
-   * @param {Uint32Array} index
-   * @param {Uint8Array} values
+   * Return what is known about the mask after a step.
+   *
+   * @param {Step} step
    */
-  #apply(index, values) {
-    const { labelmap } = this;
-    /** @type {Map<number, Uint8Array>} */
-    const slices = new Map();
-    index.forEach((i, n) => {
-      const number = Math.floor(i / labelmap.sliceLength);
-      const slice = slices.get(number) ?? labelmap.slice(number);
-      slices.set(number, slice);
-      slice[i % labelmap.sliceLength] = values[n];
-    });
-    this.#remember(index, values);
-    labelmap.redraw([...slices.keys()]);
+  #facts({ modelVersion, confidences, clicks }) {
+    const { state } = this;
+    return {
+      modelVersion: modelVersion === undefined ? state.modelVersion : modelVersion,
+      confidences: confidences ?? state.confidences,
+      clicks: clicks ?? state.clicks,
+    };
+  }
+
+  /**
+   * @param {Change} change
+   * @param {Step} step
+   */
+  #push(change, step) {
+    const state = { change, unsaved: step.unsaved, ...this.#facts(step) };
+    this.states.length = this.position + 1;
+    this.states.push(state);
+    if (this.states.length > MOST_STATES) {
+      this.states.shift();
+      this.states[0].change = null;
+    }
+    this.position = this.states.length - 1;
   }
 
   /**
    * @param {Uint32Array} index
    * @param {Uint8Array} values
    */
+  #apply(index, values) {
+    this.#remember(index, values);
+    this.labelmap.writeAt(index, values);
+  }
+
+  /**
+   * @param {ArrayLike<number>} index
+   * @param {ArrayLike<number>} values
+   */
   #remember(index, values) {
-    index.forEach((i, n) => {
-      this.labelled += Number(values[n] > 0) - Number(this.known[i] > 0);
-      this.known[i] = values[n];
-    });
+    for (let n = 0; n < index.length; n++) {
+      this.labelled += Number(values[n] > 0) - Number(this.known[index[n]] > 0);
+      this.known[index[n]] = values[n];
+    }
   }
 }

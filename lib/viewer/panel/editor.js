@@ -1,11 +1,13 @@
 /** Tracks the mask that is being corrected, independent of OHIF's panels and viewports. */
 
+import { NO_CLICKS } from './click_session.js';
+import { Clicks } from './clicks.js';
 import { EditHistory } from './edit_history.js';
 import { separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
 import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
 import { confidencesIn, indexAfter, millilitres, percent, rankFindings } from './ranked_findings.js';
-import { watchInference } from './server.js';
+import { prepareClicks, watchInference } from './server.js';
 import { fitAll, zoomTo } from './viewports.js';
 
 /** Fires "change" when the mask, its history or the series changes, and "message" with a sentence and its kind. */
@@ -15,6 +17,10 @@ export class Editor extends EventTarget {
   /** Whether the model is running. */
   running = false;
   #pointerDown = false;
+  /** Whether a brush has painted since the pointer went down. */
+  #painted = false;
+  /** Whether the change of the mask is this editor's own, and recorded already. */
+  #recorded = false;
   #maskArrives = false;
   #connectedAt = -Infinity;
   /** @type {import('./ranked_findings.js').Finding | null} The finding that was shown last. */
@@ -22,6 +28,7 @@ export class Editor extends EventTarget {
 
   constructor() {
     super();
+    this.clicks = new Clicks(this);
     const { Events } = cornerstoneTools.Enums;
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_DATA_MODIFIED, () => this.#onModified());
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_REPRESENTATION_ADDED, () => this.follow());
@@ -49,6 +56,7 @@ export class Editor extends EventTarget {
     if (labelmap && labelmap.imageIds[0] !== this.history?.labelmap.imageIds[0]) {
       this.history = new EditHistory(labelmap);
       this.#changed();
+      prepareClicks(String(labelmap.series)).catch(() => {}); // the first click will tell the user what is wrong
     }
   }
 
@@ -62,14 +70,24 @@ export class Editor extends EventTarget {
     this.#changed();
   }
 
+  /**
+   * Write some voxels as one step to undo.
+   *
+   * @param {number[]} index of each voxel
+   * @param {number[]} values
+   * @param {import('./edit_history.js').Step} step
+   */
+  write(index, values, step) {
+    this.#record(() => this.history?.write(index, values, step));
+  }
+
+  /** Undo the last step, or drop the last click if it is not answered yet. */
   undo() {
-    this.history?.undo();
-    this.#changed();
+    if (!this.clicks.dropLast()) this.#record(() => this.history?.undo());
   }
 
   redo() {
-    this.history?.redo();
-    this.#changed();
+    this.#record(() => this.history?.redo());
   }
 
   /**
@@ -169,6 +187,17 @@ export class Editor extends EventTarget {
     button.click();
   }
 
+  /** @param {() => void} change that records what it writes */
+  #record(change) {
+    this.#recorded = true;
+    try {
+      change();
+    } finally {
+      this.#recorded = false;
+    }
+    this.#changed();
+  }
+
   #letGo() {
     this.abortRuns();
     this.history = null;
@@ -177,14 +206,21 @@ export class Editor extends EventTarget {
   }
 
   #onModified() {
-    if (this.#pointerDown || this.#maskArrives) return;
+    if (this.#recorded || this.#maskArrives) return;
+    this.#painted = true;
+    if (this.#pointerDown) return;
     this.follow();
-    if (this.history) this.commit();
+    this.#commitPainted();
   }
 
   #onPointerUp() {
     this.#pointerDown = false;
-    setTimeout(() => this.history && this.commit()); // after the brush has seen the mouse go up
+    setTimeout(() => this.#commitPainted()); // after the brush has seen the mouse go up
+  }
+
+  #commitPainted() {
+    if (this.#painted && this.history) this.commit();
+    this.#painted = false;
   }
 
   #onRunStarted() {
@@ -223,7 +259,7 @@ export class Editor extends EventTarget {
     if (!this.history) return;
     const { labelmap } = this.history;
     const confidences = confidencesIn(labelmap.read(), labelmap.size, findings ?? []);
-    this.commit({ unsaved: false, modelVersion, confidences });
+    this.commit({ unsaved: false, modelVersion, confidences, clicks: NO_CLICKS });
   }
 
   #changed() {

@@ -40,6 +40,24 @@ export function listFindings(voxels, size) {
 }
 
 /**
+ * Return the voxels of the findings that contain some voxels.
+ *
+ * @param {Uint8Array} voxels column fastest, then row, then slice; the same afterwards
+ * @param {Size} size
+ * @param {number[]} seeds indices; those that are not labelled are ignored
+ * @returns {number[]} indices
+ */
+export function findingsAt(voxels, size, seeds) {
+  const found = [];
+  for (const seed of seeds) {
+    if (!voxels[seed]) continue;
+    for (const index of collect(voxels, size, seed)) found.push(index);
+  }
+  for (const index of found) voxels[index] = 1;
+  return found;
+}
+
+/**
  * Set the voxels of the connected component of `start` to 0, and return their indices.
  *
  * @param {Uint8Array} voxels changed in place

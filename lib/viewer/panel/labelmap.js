@@ -16,10 +16,10 @@ export class Labelmap {
   /** @param {LabelmapVolume} volume cornerstone's labelmap volume; its slices outlive it when viewports change. */
   constructor(volume) {
     this.imageIds = [...volume.imageIds];
+    /** @type {import('./findings.js').Size} mm */
+    this.spacing = [...volume.spacing];
     /** mm³ of one voxel */
     this.voxelVolume = volume.spacing.reduce((product, mm) => product * mm, 1);
-    /** mm between voxels along columns, rows, slices */
-    this.spacing = [...volume.spacing];
     /** SeriesInstanceUID of the image that it belongs to */
     this.series = seriesOf(this.imageIds[0]);
     this.sliceLength = this.slice(0).length;
@@ -82,6 +82,16 @@ export class Labelmap {
 
   /**
    * @param {Point3} point LPS mm
+   * @returns {Point3 | null} column, row and slice of the voxel at the point; null outside of the volume
+   */
+  voxelAt(point) {
+    const [column, row, slice] = this.imageData.worldToIndex(point).map(Math.round);
+    const inside = [column, row, slice].every((place, axis) => place >= 0 && place < this.size[axis]);
+    return inside ? [column, row, slice] : null;
+  }
+
+  /**
+   * @param {Point3} point LPS mm
    * @returns {number | null} index of a labelled voxel at the point, or next to it: a brush and the pointer may
    *   round a point between two slices to different ones
    */
@@ -103,6 +113,24 @@ export class Labelmap {
       this.slice(number).set(voxels.subarray(start, start + this.sliceLength));
     });
     this.redraw();
+  }
+
+  /**
+   * Write some voxels, and redraw their slices only.
+   *
+   * @param {ArrayLike<number>} index of each voxel
+   * @param {ArrayLike<number>} values
+   */
+  writeAt(index, values) {
+    /** @type {Map<number, Uint8Array>} */
+    const slices = new Map();
+    for (let n = 0; n < index.length; n++) {
+      const number = Math.floor(index[n] / this.sliceLength);
+      const slice = slices.get(number) ?? this.slice(number);
+      slices.set(number, slice);
+      slice[index[n] % this.sliceLength] = values[n];
+    }
+    if (slices.size) this.redraw([...slices.keys()]);
   }
 
   /**

@@ -1,5 +1,6 @@
 /** Adds LungLabel's panel to MONAI Label's own whenever OHIF shows it. */
 
+import { ClickTool } from './click_tool.js';
 import { Editor } from './editor.js';
 import { guardUnsaved } from './guard.js';
 import { Panel } from './panel.js';
@@ -29,6 +30,7 @@ function newEditor() {
   const made = new Editor();
   guardUnsaved(() => made.unsaved);
   guardRun(made);
+  new ClickTool(made);
   return made;
 }
 

@@ -2,6 +2,7 @@
 
 import { showAttention } from './attention.js';
 import { offerCandidates } from './candidates.js';
+import { clicksOfLabel } from './click_session.js';
 import { elementsBy, messageOf } from './dom.js';
 import { listFindingsIn } from './findings_table.js';
 import { openSample, takeNotice } from './next_sample.js';
@@ -16,15 +17,12 @@ import {
 } from './server.js';
 import { listenToKeys } from './shortcuts.js';
 import { StatusView } from './status.js';
+import { ToolRow } from './tool_row.js';
 import * as tools from './tools.js';
 import { controlView } from './view_controls.js';
 
 const NAME_KEY = 'lunglabel.annotator';
 const STRATEGY_KEY = 'lunglabel.strategy';
-const TOOLS = /** @type {const} */ (['brush', 'eraser', 'threshold']);
-
-/** Settings of the tools; they outlive the panel, which OHIF recreates each time it is expanded. */
-const chosen = { size: '10', low: '-400', high: '400', ball: false };
 
 export class Panel {
   /**
@@ -45,9 +43,8 @@ export class Panel {
     this.closing = new AbortController();
     place.insertAdjacentHTML('beforeend', TEMPLATE);
     this.parts = /** @type {import('./panel_template.js').Parts} */ (elementsBy(place, 'part'));
-    this.toolButtons = /** @type {Record<tools.Tool, HTMLElement>} */ (elementsBy(place, 'tool'));
-    for (const name of /** @type {const} */ (['size', 'low', 'high'])) this.parts[name].value = chosen[name];
-    this.parts.ball.checked = chosen.ball;
+    const buttons = /** @type {Record<tools.Tool, HTMLElement>} */ (elementsBy(place, 'tool'));
+    this.tools = new ToolRow(this.parts, buttons, () => this.#show());
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
       /** @type {Element} */ (place.querySelector('.lunglabel-status')),
@@ -91,10 +88,6 @@ export class Panel {
     const following = viewports.subscribe(viewports.EVENTS.VIEWPORT_DATA_CHANGED, () => editor.follow());
     signal.addEventListener('abort', () => following.unsubscribe());
 
-    for (const tool of TOOLS) this.toolButtons[tool].onclick = () => this.#choose(tool);
-    parts.ball.onchange = () => this.#reshape();
-    parts.size.oninput = () => this.#configureTools();
-    parts.low.onchange = parts.high.onchange = () => this.#configureTools();
     parts.undo.onclick = () => editor.undo();
     parts.redo.onclick = () => editor.redo();
     parts.find.onclick = () => editor.showNextFinding();
@@ -105,31 +98,6 @@ export class Panel {
     parts.strategy.onchange = () => localStorage.setItem(STRATEGY_KEY, parts.strategy.value);
   }
 
-  /**
-   * Activate a tool, or deactivate the active one.
-   *
-   * @param {tools.Tool} tool
-   */
-  #choose(tool) {
-    if (tools.activeTool() === tool) tools.deactivate();
-    else tools.activate(tool, this.parts.ball.checked);
-    this.#configureTools();
-  }
-
-  #reshape() {
-    const tool = tools.activeTool();
-    if (tool) tools.activate(tool, this.parts.ball.checked);
-    this.#configureTools();
-  }
-
-  #configureTools() {
-    const { size, low, high, ball } = this.parts;
-    Object.assign(chosen, { size: size.value, low: low.value, high: high.value, ball: ball.checked });
-    tools.setDiameter(size.valueAsNumber);
-    if (low.value && high.value) tools.setThreshold([low.valueAsNumber, high.valueAsNumber]);
-    this.#show();
-  }
-
   /** @param {PointerEvent} event */
   #onPointerMove(event) {
     this.pointer = [event.clientX, event.clientY];
@@ -138,17 +106,9 @@ export class Panel {
 
   #shortcuts() {
     const { editor } = this;
-    const resize = (/** @type {number} */ step) => () => {
-      this.parts.size.valueAsNumber += step;
-      this.#configureTools();
-    };
     const separate = (/** @type {boolean} */ keep) => () => editor.separate(tools.pointAt(...this.pointer), keep);
     return {
-      b: () => this.#choose('brush'),
-      e: () => this.#choose('eraser'),
-      t: () => this.#choose('threshold'),
-      '[': resize(-1),
-      ']': resize(1),
+      ...this.tools.shortcuts(),
       f: () => editor.showNextFinding(),
       x: separate(false),
       k: separate(true),
@@ -166,14 +126,16 @@ export class Panel {
       throw new Error('Your name is missing. Enter it above; it is stored with the label.');
     }
     if (!history) return '';
+    await this.editor.clicks.settled();
     if (!history.labelled && !confirm('The mask is empty. Submit that there is no tumour in this scan?')) return '';
     localStorage.setItem(NAME_KEY, annotator.value.trim());
-    const { labelmap, state } = history;
+    const { labelmap, known, state } = history;
     await putLabel(String(labelmap.series), labelmap.read(), {
       annotator: annotator.value.trim(),
       note: note.value.trim(),
       viewer: 'ohif',
       model_version: state.modelVersion,
+      clicks: clicksOfLabel(state.clicks, known),
     });
     this.editor.markSaved(state);
     note.value = '';
@@ -276,10 +238,7 @@ export class Panel {
     parts.undo.disabled = !history?.canUndo;
     parts.redo.disabled = !history?.canRedo;
     parts.find.disabled = !history?.labelled;
-    const active = ready ? tools.activeTool() : undefined;
-    for (const tool of TOOLS) this.toolButtons[tool].setAttribute('aria-pressed', String(tool === active));
-    parts.range.hidden = active !== 'threshold';
-    parts.sizeText.textContent = `${parts.size.value} mm`;
+    this.tools.show(ready);
     const millilitres = history ? (history.labelled * history.labelmap.voxelVolume) / 1000 : 0;
     parts.volume.textContent = `Mask: ${millilitres.toFixed(2)} ml${editor.unsaved ? ', changes not submitted' : ''}`;
     parts.volume.classList.toggle('unsaved', editor.unsaved);

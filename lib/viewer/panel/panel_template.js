@@ -15,10 +15,16 @@ export const TEMPLATE = `
   <h2>Correct</h2>
   <fieldset data-part="tools" disabled>
     <div class="lunglabel-row">
+      <button data-tool="click" title="Outline the lesion that you click (C)">Click</button>
       <button data-tool="brush" title="Paint tumour (B)">Brush</button>
       <button data-tool="eraser" title="Remove from the mask (E)">Eraser</button>
       <button data-tool="threshold" title="Paint only voxels in the HU range (T)">Threshold</button>
     </div>
+    <p class="lunglabel-hint" data-part="clickHelp" hidden>
+      Click a lesion to outline it, and click again where something is missing. <kbd>Shift</kbd>+click or right-click
+      takes away. Drag to scribble on a lesion, <kbd>Ctrl</kbd>+drag to draw a box around it. <kbd>Ctrl</kbd>+<kbd>Z</kbd>
+      undoes one click.
+    </p>
     <label class="lunglabel-row" title="Diameter; smaller with [, larger with ]">
       Size <input type="range" data-part="size" min="2" max="60" step="1">
       <output data-part="sizeText"></output>
@@ -71,6 +77,6 @@ export const TEMPLATE = `
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
  *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next', HTMLButtonElement>
  *   & Record<'candidates' | 'strategy', HTMLSelectElement>
- *   & Record<'view' | 'findings' | 'stored' | 'storedText' | 'sizeText' | 'range' | 'volume' | 'strategies' | 'message', HTMLElement>
+ *   & Record<'view' | 'findings' | 'stored' | 'storedText' | 'sizeText' | 'range' | 'clickHelp' | 'volume' | 'strategies' | 'message', HTMLElement>
  *   & {tools: HTMLFieldSetElement}} Parts
  */

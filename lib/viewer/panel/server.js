@@ -116,6 +116,30 @@ export async function putLabel(series, voxels, params) {
   await request(`/datastore/label?${query}`, { method: 'PUT', body: form });
 }
 
+/**
+ * Let the server prepare a series, so that the first click on it is as fast as the next.
+ *
+ * @param {string} series SeriesInstanceUID
+ */
+export async function prepareClicks(series) {
+  await request(`/viewer/prepare?${new URLSearchParams({ image: series })}`, { method: 'POST' });
+}
+
+/**
+ * Request the outline of the lesion that a user points at.
+ *
+ * @param {string} series SeriesInstanceUID
+ * @param {object} params points on the lesion and beside it, a box, the former mask; voxels are column, row, slice
+ * @param {AbortSignal} signal drops the request
+ * @returns {Promise<{region: import('./click_region.js').Region, voxels: number, model_version: string, warnings: string[]}>}
+ */
+export async function fetchOutline(series, params, signal) {
+  const body = new FormData();
+  body.append('params', JSON.stringify(params));
+  const path = `/infer/lung_tumor_click?${new URLSearchParams({ image: series })}`;
+  return (await request(path, { method: 'POST', body, signal })).json();
+}
+
 /** @returns {Promise<Record<string, {description: string}>>} ways to choose the next sample, by name */
 export async function fetchStrategies() {
   return (await (await request('/info/')).json()).strategies;

@@ -1,9 +1,10 @@
-/** The brushes of MONAI Label mode, which has no buttons for them. */
+/** The tools of the left mouse button: the brushes of MONAI Label mode, which has no buttons for them, and clicks. */
 
 import { closest } from './dom.js';
-import { viewportAt } from './viewports.js';
 
-/** @typedef {'brush' | 'eraser' | 'threshold'} Tool */
+/** @typedef {'click' | 'brush' | 'eraser' | 'threshold'} Tool */
+
+const CLICK = 'LungLabelClick';
 
 /**
  * Name of each tool in a flat and in a ball form.
@@ -11,6 +12,7 @@ import { viewportAt } from './viewports.js';
  * @type {Record<Tool, [string, string]>}
  */
 const TOOLS = {
+  click: [CLICK, CLICK],
   brush: ['CircularBrush', 'SphereBrush'],
   eraser: ['CircularEraser', 'SphereEraser'],
   threshold: ['ThresholdCircularBrush', 'ThresholdSphereBrush'],
@@ -21,7 +23,21 @@ const TOOLS = {
  * @param {boolean} ball paints several slices at once
  */
 export function activate(tool, ball) {
+  if (tool === 'click') addClickTool();
   commandsManager.runCommand('setToolActiveToolbar', { toolName: TOOLS[tool][Number(ball)] });
+}
+
+/** Give OHIF a tool without any action of its own: the panel listens to the mouse itself, see click_tool.js. */
+function addClickTool() {
+  const { BaseTool, addTool } = cornerstoneTools;
+  class ClickTool extends BaseTool {
+    static toolName = CLICK;
+  }
+  addTool(ClickTool);
+  for (const id of services.toolGroupService.getToolGroupIds()) {
+    const group = services.toolGroupService.getToolGroup(id);
+    if (group?.hasTool(TOOLS.brush[0]) && !group.hasTool(CLICK)) group.addTool(CLICK);
+  }
 }
 
 /** Make the left mouse button adjust window and level again. */
@@ -82,11 +98,30 @@ export function leaveButton(event) {
 }
 
 /**
+ * Return the viewport at a position of the page, and the position in it.
+ *
+ * @param {number} x pixels
+ * @param {number} y
+ * @returns {{viewport: CornerstoneViewport, pixel: [number, number]} | null} null outside of the viewports
+ */
+export function viewportAt(x, y) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const viewports = document.querySelectorAll('[data-viewport-uid]');
+  for (const element of viewports) {
+    const { left, right, top, bottom } = element.getBoundingClientRect();
+    if (x < left || x > right || y < top || y > bottom) continue;
+    const viewport = services.cornerstoneViewportService.getCornerstoneViewport(element.dataset.viewportUid);
+    return { viewport, pixel: [x - left, y - top] };
+  }
+  return null;
+}
+
+/**
  * @param {number} x pixels of the page
  * @param {number} y
  * @returns {Point3 | null} position in LPS mm; null outside of the viewports
  */
 export function pointAt(x, y) {
   const at = viewportAt(x, y);
-  return at && at.viewport.canvasToWorld(at.pointer);
+  return at && at.viewport.canvasToWorld(at.pixel);
 }

@@ -4,7 +4,8 @@ import { elementsBy } from './dom.js';
 import { onCapture, stop } from './guard.js';
 import { COLOURS, MaskView } from './mask_style.js';
 import { isTyping } from './shortcuts.js';
-import { fitAll, shownViewports, viewportAt, zoomBy } from './viewports.js';
+import { viewportAt } from './tools.js';
+import { fitAll, shownViewports, zoomBy } from './viewports.js';
 import { chooseWindow, chosenWindow, WINDOWS } from './windows.js';
 
 const HIDE_KEY = 'h';
@@ -105,7 +106,7 @@ function zoomWithWheel(signal) {
     const at = event.ctrlKey && viewportAt(event.clientX, event.clientY);
     if (!at) return;
     stop(event);
-    zoomBy(at.viewport, event.deltaY < 0 ? STEP : 1 / STEP, at.pointer);
+    zoomBy(at.viewport, event.deltaY < 0 ? STEP : 1 / STEP, at.pixel);
   }, signal);
 }
 

@@ -52,22 +52,3 @@ export function zoomBy(viewport, factor, pointer) {
   viewport.setCamera({ focalPoint: moved(focalPoint), position: moved(position), parallelScale: scale });
   viewport.render();
 }
-
-/**
- * Return the viewport at a place of the page, and the place in it.
- *
- * @param {number} x pixels of the page
- * @param {number} y
- * @returns {{viewport: CornerstoneViewport, pointer: [x: number, y: number]} | null} null outside of the viewports
- */
-export function viewportAt(x, y) {
-  /** @type {NodeListOf<HTMLElement>} */
-  const elements = document.querySelectorAll('[data-viewport-uid]');
-  for (const element of elements) {
-    const { left, right, top, bottom } = element.getBoundingClientRect();
-    if (x < left || x > right || y < top || y > bottom) continue;
-    const viewport = services.cornerstoneViewportService.getCornerstoneViewport(element.dataset.viewportUid);
-    return { viewport, pointer: [x - left, y - top] };
-  }
-  return null;
-}

@@ -1,0 +1,62 @@
+"""An image with the outlines of its lesions in memory, for training and evaluation of the model for clicks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import SimpleITK as sitk
+
+from lib.clicks.predictor import OpenImage
+from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
+from lib.transforms.reader_mean import consensus
+
+
+@dataclass(frozen=True)
+class LesionImage:
+    """An image with outlines.
+
+    Attributes:
+        name: Name of the case.
+        patient: Its patient.
+        image: HU, int16, and grid.
+        readers: Mask of each reader, bool, shape (readers, slice, row, column).
+    """
+
+    name: str
+    patient: str
+    image: OpenImage
+    readers: np.ndarray
+
+    @cached_property
+    def consensus(self) -> np.ndarray:
+        """What at least half of the readers marked, bool, shape (slice, row, column)."""
+        return consensus(self.readers.mean(0, dtype=np.float32))
+
+
+def read_lesion_image(name: str, patient: str, image: Path, mask: Path | None) -> LesionImage:
+    """Read an image and its mask; a mask with a fourth axis holds those of several readers, None is an empty one.
+
+    Raises:
+        UserError: The mask does not have the size of the image.
+    """
+    volume = sitk.ReadImage(str(image), sitk.sitkInt16)
+    grid = VoxelGrid.from_image(volume)
+    readers = np.zeros((1, *grid.shape), bool) if mask is None else _read_readers(mask)
+    if readers.shape[1:] != grid.shape:
+        raise UserError(f"{mask} is not on the grid of {image}: {readers.shape[:0:-1]} and {grid.size} voxels.")
+    return LesionImage(name, patient, OpenImage(sitk.GetArrayFromImage(volume), grid), readers)
+
+
+def _read_readers(mask: Path) -> np.ndarray:
+    """Return masks as (readers, slice, row, column); empty channels are no readers, see ``MeanOfReadersd``."""
+    if mask.name.endswith(".nrrd"):
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(mask)))[None] > 0
+    voxels = np.asarray(nibabel.load(mask).dataobj) > 0  # type: ignore[attr-defined]
+    readers = voxels.reshape(*voxels.shape[:3], -1).transpose()
+    marked = readers.any((1, 2, 3))
+    return readers[marked] if marked.any() else readers[:1]

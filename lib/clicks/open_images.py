@@ -1,0 +1,74 @@
+"""Images whose voxels are ready for clicks."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import nrrd
+import numpy as np
+import SimpleITK as sitk
+
+from lib.clicks.predictor import OpenImage
+from lib.geometry.voxel_grid import VoxelGrid
+
+_MOST_OPEN = 4
+_TYPES = {"short": "<i2", "int16": "<i2", "signed short": "<i2"}
+
+_State = tuple[int, int, int]
+
+
+class OpenImages:
+    """The images of the last requests, open for reading. Thread-safe.
+
+    The volumes of this app, uncompressed NRRD, are mapped into memory: a click reads only its cube, the first as fast
+    as the tenth, while the memory stays the system's, which holds as much of the file as there is room for. Other
+    files are read as a whole. A file that was replaced is opened again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: OrderedDict[Path, tuple[_State, OpenImage]] = OrderedDict()
+
+    def open(self, path: Path) -> OpenImage:
+        """Return an image file in HU as an open image.
+
+        Args:
+            path: .nrrd, .nii or .nii.gz.
+
+        Raises:
+            RuntimeError: The file cannot be read.
+        """
+        status = path.stat()
+        state = (status.st_ino, status.st_size, status.st_mtime_ns)
+        with self._lock:
+            known = self._open.get(path)
+            if known is None or known[0] != state:
+                known = (state, _mapped(path) or _read(path))
+                self._open[path] = known
+            self._open.move_to_end(path)
+            while len(self._open) > _MOST_OPEN:
+                self._open.popitem(last=False)
+        return known[1]
+
+
+def _mapped(path: Path) -> OpenImage | None:
+    """Return an uncompressed NRRD file of 16-bit numbers, mapped into memory; None if it is another file."""
+    if path.suffix != ".nrrd":
+        return None
+    with path.open("rb") as file:
+        header = nrrd.read_header(file)
+        offset = file.tell()
+    kind = _TYPES.get(header["type"])
+    if header["encoding"] != "raw" or kind is None or header.get("endian") != "little" or "data file" in header:
+        return None
+    grid = VoxelGrid.from_file(path)
+    if path.stat().st_size < offset + 2 * int(np.prod(grid.size)):
+        raise RuntimeError(f"{path.name} ends before its last voxel")
+    return OpenImage(np.memmap(path, kind, "r", offset, grid.shape), grid)
+
+
+def _read(path: Path) -> OpenImage:
+    image = sitk.ReadImage(str(path))
+    return OpenImage(sitk.GetArrayFromImage(image), VoxelGrid.from_image(image))

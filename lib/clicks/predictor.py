@@ -1,0 +1,206 @@
+"""The predictor for clicks: from prompts on an image to the mask of one lesion on the grid of the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lib.clicks.channels import network_input
+from lib.clicks.components import threshold_at, touching
+from lib.clicks.cube import Cube, Window, restore, sample
+from lib.clicks.model import ClickModel
+from lib.clicks.prompts import Prompts
+from lib.clicks.region import Region
+from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
+from lib.inference import WeightsFile, WeightsId, WeightsSource
+from lib.inference.finite import check_finite
+from lib.inference.network_loader import NetworkLoader
+
+_REACH_MM = 3.0  # distance from a positive point within which the lesion must begin
+_MOST_PASSES = 4
+_MOST_VOXEL_MM = 5.0
+_COARSE = 1.5  # voxels larger than needed by this factor are refined
+
+
+@dataclass(frozen=True)
+class OpenImage:
+    """An image whose voxels can be read at once.
+
+    Attributes:
+        hu: HU, shape (slice, row, column).
+        grid: Its grid.
+    """
+
+    hu: np.ndarray
+    grid: VoxelGrid
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The mask of one lesion.
+
+    Attributes:
+        region: The mask, in the smallest box that contains it and the former mask.
+        weights: Identity of the weights.
+    """
+
+    region: Region
+    weights: WeightsId
+
+
+class ClickPredictor:
+    """The model for clicks with weights. Thread-safe.
+
+    The network first looks at the smallest cube around the points. If what it marks reaches the border of the cube,
+    it looks again at a cube around that, with larger voxels if needed.
+
+    Args:
+        model: The model without its weights.
+        weights: Source of the weights.
+    """
+
+    def __init__(self, model: ClickModel, weights: WeightsSource) -> None:
+        self.model = model
+        self.weights = weights
+        self._loader = NetworkLoader(model.network, weights, torch.channels_last_3d)
+
+    @classmethod
+    def from_file(cls, weights: WeightsFile, model: ClickModel) -> ClickPredictor:
+        """Return a predictor with the weights of a file, after loading them.
+
+        Raises:
+            UserError: The file is missing or damaged, or its weights do not match the network.
+        """
+        predictor = cls(model, weights)
+        predictor.load()
+        return predictor
+
+    def load(self) -> WeightsId:
+        """Load the current weights, and return their identity.
+
+        Raises:
+            UserError: There are no weights, or they are of another network.
+        """
+        return self._loader.load().weights
+
+    def outline(self, image: OpenImage, prompts: Prompts) -> Outline:
+        """Return the mask of the lesion that the prompts show.
+
+        Only the component that touches a positive point, or is within 3 mm of one, is marked, and nothing outside the
+        cube and the box. Where the former mask lies outside all cubes, it stays.
+
+        Args:
+            image: The image.
+            prompts: What the user showed, on the grid of the image.
+
+        Raises:
+            UserError: There are no weights, they do not match the network, the network's output is not finite, or the
+                prompts are too far apart for one lesion.
+        """
+        cube = first = self._first_cube(image.grid, prompts)
+        for passes in range(1, _MOST_PASSES + 1):
+            probability, weights = self._probability(image, cube, prompts)
+            seeds = cube.to_index(image.grid.to_mm(prompts.seeds()))
+            threshold = threshold_at(probability, seeds, _REACH_MM / cube.voxel_mm)
+            better = self._better_cube(cube, touching(probability >= threshold, seeds, _REACH_MM / cube.voxel_mm))
+            if better is None or passes == _MOST_PASSES:
+                break
+            cube = better
+        region = self._on_grid(image.grid, cube, probability, threshold, prompts)
+        if prompts.former is not None:
+            region = region.with_kept(prompts.former, [seen.window(image.grid) for seen in (first, cube)])
+        return Outline(region, weights)
+
+    def _first_cube(self, grid: VoxelGrid, prompts: Prompts) -> Cube:
+        """Return the cube around all prompts; without the parts of the former mask that are too far for one lesion."""
+        cube = Cube.around(grid.to_mm(prompts.extent()), self.model.voxel_mm, self.model.side)
+        if cube.voxel_mm <= _MOST_VOXEL_MM:
+            return cube
+        shown = grid.to_mm(prompts.points())
+        if len(shown):
+            cube = Cube.around(shown, _MOST_VOXEL_MM, self.model.side)
+        if cube.voxel_mm > _MOST_VOXEL_MM:
+            extent = np.ptp(grid.to_mm(prompts.extent()), axis=0).max()
+            raise UserError(
+                f"The points, the box or the former mask extend over {extent:.0f} mm, too far for one lesion. Show one "
+                "lesion at a time."
+            )
+        return cube
+
+    def _probability(self, image: OpenImage, cube: Cube, prompts: Prompts) -> tuple[np.ndarray, WeightsId]:
+        """Return the probability of lesion in a cube, and the weights it comes from."""
+        former = None
+        if prompts.former is not None:
+            mask, start = prompts.former.mask, prompts.former.offset[::-1]
+            former = sample(mask, image.grid, cube, outside=0, start=start)
+        array = network_input(
+            sample(image.hu, image.grid, cube, outside=self.model.preprocessing["hu_window"][0]),
+            cube.to_index(image.grid.to_mm(prompts.positive)),
+            cube.to_index(image.grid.to_mm(prompts.negative)),
+            former,
+            self.model.preprocessing,
+        )
+        return self._run(array)
+
+    @torch.inference_mode()
+    def _run(self, array: np.ndarray) -> tuple[np.ndarray, WeightsId]:
+        loaded = self._loader.load()
+        device = next(loaded.network.parameters()).device
+        batch = torch.from_numpy(array)[None].to(device, memory_format=torch.channels_last_3d)
+        with torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device)):
+            logits = loaded.network(batch)
+        check_finite(logits, str(loaded.weights))
+        return logits[0, 0].float().sigmoid().cpu().numpy(), loaded.weights
+
+    def _better_cube(self, cube: Cube, found: np.ndarray) -> Cube | None:
+        """Return a cube for a lesion that reaches the border of this one, or is small in it; None if it fits."""
+        if not found.any():
+            return None
+        places = np.argwhere(found)
+        low, high = places.min(0), places.max(0)
+        fitting = Cube.around(cube.to_mm(np.stack([low - 0.5, high + 0.5])), self.model.voxel_mm, cube.side)
+        fits = low.min() > 0 and high.max() < cube.side - 1
+        if fits and cube.voxel_mm <= _COARSE * fitting.voxel_mm:
+            return None
+        return fitting if fitting.voxel_mm <= _MOST_VOXEL_MM else None
+
+    def _on_grid(
+        self, grid: VoxelGrid, cube: Cube, probability: np.ndarray, threshold: float, prompts: Prompts
+    ) -> Region:
+        """Return the lesion on the grid of the image, in a box that also contains the former mask."""
+        window = cube.window(grid, *_ends(probability >= threshold / 2))
+        mask = restore(probability, cube, grid, window) >= threshold
+        if prompts.box is not None:
+            mask &= _within(prompts.box, window)
+        start = [side.start for side in window]
+        spacing = np.array(grid.spacing[::-1])
+        mask = touching(mask, prompts.seeds()[:, ::-1] - start, _REACH_MM / spacing)
+        return Region.of(mask, start, prompts.former)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device computes in bfloat16, about four times faster here; emulated, it would be slower."""
+    if device.type != "cpu":
+        return True
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+
+
+def _ends(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last index of a mask along each axis, one voxel wider; of all of it if it is empty."""
+    places = np.argwhere(mask)
+    if not len(places):
+        return np.zeros(3), np.array(mask.shape) - 1.0
+    return np.maximum(places.min(0) - 1, 0), np.minimum(places.max(0) + 1, np.array(mask.shape) - 1)
+
+
+def _within(box: np.ndarray, window: Window) -> np.ndarray:
+    """Return the voxels of a window (slice, row, column) that are in a box of two corners (column, row, slice)."""
+    inside = [
+        (np.arange(side.start, side.stop) >= low) & (np.arange(side.start, side.stop) <= high)
+        for side, low, high in zip(window, *box[:, ::-1], strict=True)
+    ]
+    return inside[0][:, None, None] & inside[1][None, :, None] & inside[2][None, None]

@@ -1,0 +1,40 @@
+"""The clicks that led to a label, which the viewer sends with it and later trainings can use.
+
+As JSON they are a list in the order in which they were set. Each click is ``{"lesion": 1, "kind": "foreground",
+"points": [[i, j, k], ...], "model_version": "pretrained"}``: number of the lesion within the label, from 1; kind, as
+the parameter of ``POST /infer/lung_tumor_click`` in which it was sent; voxels (column, row, slice) of the image, of
+which a click has one, a box two opposite ones and a scribble any number; and the version of the model that answered.
+"""
+
+from __future__ import annotations
+
+_KINDS = ("foreground", "background", "scribble", "box")
+_FIELDS = {"lesion", "kind", "points", "model_version"}
+_MOST_POINTS = 10_000
+_LONGEST_VERSION = 64
+
+
+def are_clicks(value: object) -> bool:
+    """Return whether a value of a request is a list of clicks, with at most 10,000 points in total."""
+    if not isinstance(value, list) or not all(_is_click(click) for click in value):
+        return False
+    return sum(len(click["points"]) for click in value) <= _MOST_POINTS
+
+
+def _is_click(value: object) -> bool:
+    if not isinstance(value, dict) or value.keys() != _FIELDS or value["kind"] not in _KINDS:
+        return False
+    version, points = value["model_version"], value["points"]
+    if not isinstance(version, str) or len(version) > _LONGEST_VERSION:
+        return False
+    if not _is_count(value["lesion"]) or value["lesion"] < 1:
+        return False
+    return isinstance(points, list) and len(points) > 0 and all(_is_voxel(point) for point in points)
+
+
+def _is_voxel(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(_is_count(number) for number in value)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
