@@ -48,6 +48,12 @@ def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
     assert get(server, "case", image=series.series_uid).json()["label"]["findings"] == findings
 
 
+def test_midline_of_the_body_is_returned(server, phantom_studies):
+    x = get(server, "midline", image=phantom_studies.of_patient("LUNG-003").series_uid).json()["x"]
+    assert x is not None
+    assert abs(x) < 30
+
+
 def test_reason_of_a_failed_training_is_shown(server, phantom_studies):
     series = phantom_studies.of_patient("LUNG-003")
     assert put_label(server, series.series_uid, series.truth).status_code == 200

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from monailabel.config import settings
@@ -16,13 +17,14 @@ from monailabel.utils.async_tasks.utils import tasks
 
 from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.errors import UserError
+from lib.exports.lesion_table import find_midline
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.initial_labels.candidates import INITIAL, candidates, to_json
 from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
 from lib.server.app_protocol import LungLabelApp
 
-_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels", "findings")
+_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels", "findings", "lesions")
 
 
 def viewer_router(app: LungLabelApp) -> APIRouter:
@@ -95,6 +97,12 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
             )
         voxels = gzip.compress(stored.tobytes(), compresslevel=1)
         return Response(voxels, media_type="application/octet-stream", headers={"Content-Encoding": "gzip"})
+
+    @router.get(
+        "/midline", summary="Left-right position of the middle of the body, LPS mm; null where no lungs are seen"
+    )
+    def midline(image: str) -> dict[str, float | None]:
+        return {"x": find_midline(sitk.ReadImage(app.datastore().get_image_uri(image)))}
 
     return router
 

@@ -24,10 +24,20 @@ interface RepresentationSpecifier {
   type: string;
 }
 
+interface CornerstoneImage {
+  referencedImageId?: string;
+  slope?: number;
+  intercept?: number;
+  /** whether the values are in HU already */
+  preScale?: { scaled?: boolean };
+  voxelManager: { getScalarData(): Uint8Array };
+}
+
 interface LabelmapVolume {
   imageIds: string[];
   spacing: Point3;
   dimensions: Point3;
+  direction: ArrayLike<number> & Iterable<number>;
   imageData: {
     indexToWorld(index: Point3): Point3;
     worldToIndex(point: Point3): Point3;
@@ -64,7 +74,7 @@ declare const cornerstone: {
   eventTarget: EventTarget;
   triggerEvent(target: EventTarget, type: string, detail: object): void;
   cache: {
-    getImage(imageId: string): { referencedImageId?: string; voxelManager: { getScalarData(): Uint8Array } } | undefined;
+    getImage(imageId: string): CornerstoneImage | undefined;
     getVolume(volumeId: string): object | undefined;
   };
   metaData: {

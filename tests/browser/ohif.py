@@ -59,11 +59,12 @@ READ_HU = """points => {
     return points.map(point => volume.voxelManager.getAtIJKPoint(volume.imageData.worldToIndex(point).map(Math.round)));
 }"""
 
-# Moves each viewport along its normal until its plane contains the point, and waits until it is rendered.
+# Shows the whole image in each viewport, in the plane that contains the point, and waits until it is rendered.
 SHOW_POINT = """async ([ids, point]) => {
     const rendered = window.cornerstone.Enums.Events.IMAGE_RENDERED;
     for (const id of ids) {
         const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(id);
+        viewport.resetCamera({resetPan: true, resetZoom: true, resetToCenter: false});
         const {focalPoint, position, viewPlaneNormal: normal} = viewport.getCamera();
         const step = normal.reduce((sum, n, i) => sum + n * (point[i] - focalPoint[i]), 0);
         const moved = start => start.map((x, i) => x + step * normal[i]);

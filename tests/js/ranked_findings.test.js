@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { confidencesIn, indexAfter, millilitres, percent, rankFindings } from '../../lib/viewer/panel/ranked_findings.js';
+import { confidencesIn, indexAfter, percent, rankFindings, volumeText } from '../../lib/viewer/panel/ranked_findings.js';
 import { mask } from './volume.js';
 
 const SIZE = [9, 3, 2]; // all sides different
@@ -59,5 +59,5 @@ test('the next finding is the one that follows in the table; none follows the la
 
 test('confidence and volume are shown as text', () => {
   assert.deepEqual([0.934, 0, 1, 0.999, null].map(percent), ['93 %', '1 %', '99 %', '99 %', '–']);
-  assert.equal(millilitres({ voxels: [1, 2, 3], confidence: null }, 170), '0.51 ml');
+  assert.deepEqual([0.4, 99, 99.6, 510, 994, 1040, 29_390].map(volumeText), ['0 mm³', '99 mm³', '0.10 ml', '0.51 ml', '0.99 ml', '1.0 ml', '29.4 ml']);
 });

@@ -26,6 +26,8 @@ export class Labelmap {
     /** @type {import('./findings.js').Size} */
     this.size = [...volume.dimensions];
     this.imageData = volume.imageData;
+    /** of columns, rows and slices, one after the other, LPS */
+    this.direction = [...volume.direction];
   }
 
   /** @returns {Labelmap | null} the one that is on the screen */
@@ -59,13 +61,13 @@ export class Labelmap {
   /**
    * Return where a finding is, and how large it is.
    *
-   * @param {number[]} finding indices of voxels
+   * @param {ArrayLike<number>} finding indices of voxels
    * @returns {{point: Point3, extent: number}} LPS mm of the voxel closest to the centroid, which may itself be outside
    *   of the finding; mm of the longest side of the box around it
    */
   placeOf(finding) {
     const [columns, rows] = this.size;
-    const places = finding.map(i => [i % columns, Math.floor(i / columns) % rows, Math.floor(i / this.sliceLength)]);
+    const places = Array.from(finding, i => [i % columns, Math.floor(i / columns) % rows, Math.floor(i / this.sliceLength)]);
     const sides = this.spacing.map((mm, axis) => {
       const along = places.map(place => place[axis]);
       const [first, last] = along.reduce(([low, high], one) => [Math.min(low, one), Math.max(high, one)], [Infinity, 0]);

@@ -9,8 +9,9 @@
  * @property {number} time seconds since 1970
  * @property {string | null} [model_version] version of the model whose mask was edited
  * @property {import('./ranked_findings.js').Proposal[] | null} [findings] of that model
+ * @property {import('./lesions.js').Lesion[] | null} [lesions] what its annotator said about each finding
  *
- * @typedef {Pick<Partial<StoredLabel>, 'model_version' | 'findings'>} ModelOrigin the model behind a mask
+ * @typedef {Pick<Partial<StoredLabel>, 'model_version' | 'findings' | 'lesions'>} ModelOrigin the model behind a mask
  *
  * @typedef {object} Candidate mask of another program that could become the label
  * @property {number} number
@@ -101,6 +102,14 @@ export async function fetchStored(series) {
 export async function fetchLabelVoxels(series, number) {
   const response = await request(`/viewer/label?${new URLSearchParams({ image: series, number: String(number) })}`);
   return new Uint8Array(await response.arrayBuffer());
+}
+
+/**
+ * @param {string} series SeriesInstanceUID
+ * @returns {Promise<number | null>} left-right position of the middle of the body, LPS mm; null where no lungs are seen
+ */
+export async function fetchMidline(series) {
+  return (await (await request(`/viewer/midline?${new URLSearchParams({ image: series })}`)).json()).x;
 }
 
 /**

@@ -22,6 +22,7 @@ const TEMPLATE = `
   <button data-status="train" title="Train a new version of the model on all labels">Train now</button>
   <button data-status="stop" title="Stop and discard this training" hidden>Stop training</button>
   <a href="/status" target="_blank">Status page</a>
+  <span>Research use only</span>
 </div>`;
 
 /**
@@ -68,7 +69,7 @@ export class StatusView {
   async #train() {
     await startTraining();
     await this.refresh();
-    return 'Training started. You can continue labelling.';
+    return 'Training started. You can keep working.';
   }
 
   /** @param {string} version */
@@ -129,7 +130,7 @@ function offer(button, version) {
  * @param {number} [total]
  */
 function progress(epoch, total) {
-  if (!epoch) return 'A training runs';
+  if (!epoch) return 'Training…';
   if (epoch < (total ?? 0)) return `Training: epoch ${epoch} of ${total} done`;
   return 'Training: the new model is compared with the one in use';
 }
