@@ -1,9 +1,10 @@
 """What the viewer sends with a label about each of its findings, those that were rejected included.
 
-As JSON it is a list of ``{"voxel": [column, row, slice], "state": "accepted", "confidence": 0.93, "note": ""}``: a voxel
-in the finding; ``proposed`` or ``accepted`` for one that the model marked, ``added`` for one that it did not mark, and
-``rejected`` for one that it marked and that is not in the label; the confidence of the model that it is a lesion, null if
-it was not judged; and a free note. What was rejected is what a later training of the second stage learns from most.
+As JSON it is a list of ``{"voxel": [column, row, slice], "state": "accepted", "confidence": 0.93, "note": ""}``: a
+voxel in the finding; ``proposed`` or ``accepted`` for one that the model marked, ``added`` for one that it did not
+mark, and ``rejected`` for one that it marked and that is not in the label; the confidence of the model that it is a
+lesion, null if it was not judged; and a free note. A later training of the second stage can learn from what was
+rejected.
 """
 
 from __future__ import annotations

@@ -188,8 +188,8 @@ def _measure(
 def _diameters(index: np.ndarray, axes: _Axes) -> tuple[float, float]:
     """Return the longest diameter of the pixels of a section and the extent perpendicular to it, mm.
 
-    Of several that are equally long, that with the longest perpendicular counts. As in ``lib/viewer/panel/diameters.js``;
-    both are tested against ``tests/fixtures/diameters.json``.
+    Of several that are equally long, that with the longest perpendicular counts. As in
+    ``lib/viewer/panel/diameters.js``; both are tested against ``tests/fixtures/diameters.json``.
     """
     one, other = (axis for axis in range(3) if axis != axes.axial)
     centres = np.column_stack([axes.centres[axis][index[:, axis]] for axis in (one, other)])

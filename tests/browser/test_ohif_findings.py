@@ -26,7 +26,8 @@ CAMERAS = """ids => ids.map(id => {
     const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(id);
     const {focalPoint, parallelScale} = viewport.getCamera();
     const {lower, upper} = viewport.getProperties().voiRange;
-    return {focalPoint, parallelScale, width: upper - lower + 1, area: viewport.canvas.clientWidth * viewport.canvas.clientHeight};
+    const {clientWidth, clientHeight} = viewport.canvas;
+    return {focalPoint, parallelScale, width: upper - lower + 1, area: clientWidth * clientHeight};
 })"""
 
 IS_SHOWN = """id => window.cornerstoneTools.segmentation.config.visibility
