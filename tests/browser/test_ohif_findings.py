@@ -123,6 +123,18 @@ def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, 
     page.keyboard.press("Enter")
     screenshot(page, "findings-reviewed")
 
+    # Nothing is lost in a reload.
+    painted = ohif.labelmap().values
+    page.on("dialog", lambda dialog: dialog.accept())  # the browser asks before it leaves
+    page.reload()
+    ohif.wait_until_connected()
+    expect(page.locator('[data-part="draftText"]')).to_contain_text("begun from no label.")
+    assert ohif.press("restore") == "The draft is restored."
+    assert np.array_equal(ohif.labelmap().values, painted)
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_have_class("lunglabel-accepted")
+    expect(page.locator('[data-part="draft"]')).to_be_hidden()
+
     # All of it is stored with the label, and is there again when the label is loaded.
     assert ohif.submit("Dr. Reader") == "Label 1 is stored."
     lesions = stored_info(server.url, series_uid)["lesions"]
@@ -133,6 +145,7 @@ def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, 
     ]
     page.reload()
     ohif.wait_until_connected()
+    assert not page.locator('[data-part="draft"]').is_visible()
     assert ohif.load_label() == "Label 1 is loaded."
     expect(rows.filter(has_text="beside the heart")).to_have_count(1)
     assert not page.locator('[data-part="unsaved"]').is_visible()

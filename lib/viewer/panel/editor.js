@@ -2,6 +2,7 @@
 
 import { NO_CLICKS } from './click_session.js';
 import { Clicks } from './clicks.js';
+import { maskOf } from './draft.js';
 import { EditHistory } from './edit_history.js';
 import { separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
@@ -108,6 +109,21 @@ export class Editor extends EventTarget {
     this.#record(() => {
       this.history?.labelmap.write(voxels);
       this.#accept(origin);
+    });
+    return this.review.showFirst();
+  }
+
+  /**
+   * Put a draft into the mask as one step to undo.
+   *
+   * @param {import('./draft.js').Draft} draft
+   */
+  restore(draft) {
+    const { modelVersion, confidences, clicks } = draft;
+    this.#record(() => {
+      this.history?.labelmap.write(maskOf(draft));
+      this.list?.recall(draft.lesions);
+      this.history?.commit({ unsaved: true, modelVersion, confidences, clicks });
     });
     return this.review.showFirst();
   }

@@ -3,6 +3,7 @@
 import { showAttention } from './attention.js';
 import { clicksOfLabel } from './click_session.js';
 import { elementsBy, messageOf } from './dom.js';
+import { Drafts } from './drafts.js';
 import { summary } from './findings_list.js';
 import { FindingsTable } from './findings_table.js';
 import { lesionsOf } from './lesions.js';
@@ -37,6 +38,7 @@ export class Panel {
     this.parts = /** @type {import('./panel_template.js').Parts} */ (elementsBy(place, 'part'));
     const buttons = /** @type {Record<tools.Tool, HTMLElement>} */ (elementsBy(place, 'tool'));
     this.stored = new StoredLabels(this.parts, editor);
+    this.drafts = new Drafts(this.parts, editor, () => this.stored.current?.number ?? null, this.closing.signal);
     this.tools = new ToolRow(this.parts, buttons, () => this.#show());
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
@@ -86,6 +88,7 @@ export class Panel {
     parts.redo.onclick = () => editor.redo();
     parts.find.onclick = () => editor.review.showNext();
     parts.load.onclick = () => this.#attempt(parts.load, 'Loading…', () => this.stored.load());
+    parts.restore.onclick = () => this.#attempt(parts.restore, 'Restoring…', () => this.drafts.restore());
     parts.submit.onclick = () => this.#attempt(parts.submit, 'Submitting…', () => this.#submit());
     parts.next.onclick = () => this.#attempt(parts.next, 'Looking for the next sample…', () => this.#next());
     parts.attention.onclick = () => this.#attempt(parts.attention, 'Running the model…', () => this.#attention());
@@ -136,6 +139,7 @@ export class Panel {
       lesions: lesionsOf(list),
     });
     this.editor.markSaved(state);
+    this.drafts.submitted(String(labelmap.series));
     note.value = '';
     await this.stored.lookUp(labelmap.series);
     this.status.refresh();
@@ -197,6 +201,12 @@ export class Panel {
     this.parts.message.className = kind;
   }
 
+  /** @param {string | null} series SeriesInstanceUID on the screen */
+  async #lookUp(series) {
+    await this.stored.lookUp(series);
+    await this.drafts.offer(series);
+  }
+
   #show() {
     const { parts, editor } = this;
     const { history } = editor;
@@ -204,11 +214,11 @@ export class Panel {
     if (series !== this.series) {
       this.#say(takeNotice(series));
       this.series = series;
-      this.stored.lookUp(series).catch(error => this.#say(error.message, 'problem'));
+      this.#lookUp(series).catch(error => this.#say(messageOf(error), 'problem'));
     }
     const ready = !!history && !editor.running;
     parts.tools.disabled = !ready;
-    parts.submit.disabled = parts.load.disabled = parts.attention.disabled = !ready;
+    parts.submit.disabled = parts.load.disabled = parts.attention.disabled = parts.restore.disabled = !ready;
     parts.undo.disabled = !history?.canUndo;
     parts.redo.disabled = !history?.canRedo;
     parts.find.disabled = !history?.labelled;

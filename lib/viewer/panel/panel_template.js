@@ -8,6 +8,11 @@ export const TEMPLATE = `
     <select data-part="candidates" title="Which of the labels to load" hidden></select>
     <button data-part="load">Load label</button>
   </div>
+  <div class="lunglabel-stored" data-part="draft" hidden>
+    <span data-part="draftText"></span>
+    <button data-part="restore">Restore</button>
+    <button data-part="discard">Discard</button>
+  </div>
   <div data-part="view"></div>
   <fieldset data-part="tools" disabled>
     <div class="lunglabel-row">
@@ -65,9 +70,9 @@ export const TEMPLATE = `
  * Elements of the template by their `data-part`.
  *
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
- *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next', HTMLButtonElement>
+ *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard', HTMLButtonElement>
  *   & Record<'candidates' | 'strategy', HTMLSelectElement>
- *   & Record<'view' | 'findings' | 'stored' | 'storedText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
+ *   & Record<'view' | 'findings' | 'stored' | 'storedText' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
  *   & Record<'result' | 'unsaved' | 'notes' | 'strategies' | 'message', HTMLElement>
  *   & {tools: HTMLFieldSetElement}} Parts
  */
