@@ -44,6 +44,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
         labels = datastore.labels
         series = sorted(datastore.catalog.all(), key=lambda one: (one.value("PatientID"), one.uid))
         uncertainties = app.uncertainties()
+        skipped = datastore.skipped.all()
         cases = [_case(one, labels.current(one.uid).get("final")) for one in series if one.problem is None]
         return {
             "name": app.name,
@@ -51,7 +52,14 @@ def status_router(app: LungLabelApp) -> APIRouter:
             "studies": app.settings.studies,
             "network": app.network_warning,
             "datastore": datastore.status(),
-            "cases": [{**case, "uncertainty": uncertainties.get(case["series"])} for case in cases],
+            "cases": [
+                {
+                    **case,
+                    "uncertainty": uncertainties.get(case["series"]),
+                    "skipped": skipped.get(case["series"]),
+                }
+                for case in cases
+            ],
             "left_out": [_case(one, None) for one in series if one.left_out],
             "segs_not_stored": [asdict(failure) for failure in app.segs.failures()],
             "serving": app.models.serving_version(),
@@ -79,7 +87,7 @@ def _case(series: Series, label: Any) -> dict[str, Any]:
         "series": series.uid,
         "problem": series.problem,
         "warnings": (*series.warnings, *series.notes),
-        "in_ohif": series.file is None,
+        "in_ohif": series.is_dicom,
         "label": label and {"number": label.number, "voxels": label.info.get("voxels"), "time": label.time},
     }
 

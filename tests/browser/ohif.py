@@ -133,9 +133,8 @@ class Ohif:
 
     def _unfold_studies(self) -> None:
         """Unfold the list of studies on the left, which is folded at first."""
-        folded = self.page.locator('[data-cy="seriesList-btn"]')
-        if folded.is_visible():
-            folded.click()
+        if not self.page.locator('[data-cy="study-browser-thumbnail"]').count():
+            self.page.locator('[data-cy="seriesList-btn"]').click()
 
     def wait_until_connected(self) -> str:
         """Wait, without a click, until the mask can be edited; return the server's address in the panel."""

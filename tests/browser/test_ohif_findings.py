@@ -84,10 +84,10 @@ def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, 
     # A run lists its findings, the most confident first, and zooms to that one.
     ohif.run_auto_segmentation("lung_tumor")
     small, large = SIDES[SMALL] ** 3 * VOXEL_MM3 / 1000, SIDES[LARGE] ** 3 * VOXEL_MM3 / 1000
-    expect(result).to_have_text(f"2 findings, {small + large:.1f} ml, largest 31 × 31 mm")
+    expect(result).to_have_text(f"2 findings, {small + large:.1f} ml, largest 30 × 30 mm")
     expect(rows).to_have_count(2)
     expect(rows.nth(0)).to_have_text(re.compile(rf"2.*{small:.1f} ml.*93 %"))
-    expect(rows.nth(1)).to_have_text(re.compile(rf"1.*31 × 31.*{large:.1f} ml.*40 %"))
+    expect(rows.nth(1)).to_have_text(re.compile(rf"1.*30 × 30.*{large:.1f} ml.*40 %"))
     expect(page.locator('[data-part="notes"] summary')).to_have_text("1 note on this scan")
     zoomed = page.evaluate(CAMERAS, list(MPR_VIEWPORTS))
     assert all(camera["parallelScale"] < one["parallelScale"] / 3 for camera, one in zip(zoomed, fitted, strict=True))

@@ -12,6 +12,7 @@ import { TEMPLATE } from './panel_template.js';
 import { volumeText } from './ranked_findings.js';
 import { fetchAttentionPicture, fetchNextSample, fetchStrategies, putLabel } from './server.js';
 import { listenToKeys } from './shortcuts.js';
+import { skip } from './skip.js';
 import { StatusView } from './status.js';
 import { StoredLabels } from './stored_labels.js';
 import { ToolRow } from './tool_row.js';
@@ -91,6 +92,7 @@ export class Panel {
     parts.restore.onclick = () => this.#attempt(parts.restore, 'Restoring…', () => this.drafts.restore());
     parts.submit.onclick = () => this.#attempt(parts.submit, 'Submitting…', () => this.#submit());
     parts.next.onclick = () => this.#attempt(parts.next, 'Looking for the next sample…', () => this.#next());
+    parts.skip.onchange = () => this.#attempt(parts.skip, 'Skipping…', () => this.#skip());
     parts.attention.onclick = () => this.#attempt(parts.attention, 'Running the model…', () => this.#attention());
     parts.strategy.onchange = () => localStorage.setItem(STRATEGY_KEY, parts.strategy.value);
   }
@@ -154,6 +156,13 @@ export class Panel {
     return '';
   }
 
+  async #skip() {
+    const { skip: list, annotator } = this.parts;
+    if (!this.series || !list.value) return '';
+    const skipped = await skip(list, this.series, annotator.value.trim());
+    return skipped ? this.#next() : 'This scan is offered again.';
+  }
+
   async #attention() {
     const { series } = this;
     if (!series) return '';
@@ -176,7 +185,7 @@ export class Panel {
   /**
    * Run the action of a button, and show its result or its error.
    *
-   * @param {HTMLButtonElement} button
+   * @param {HTMLButtonElement | HTMLSelectElement} button
    * @param {string} waiting shown meanwhile
    * @param {() => Promise<string>} action
    */
@@ -219,6 +228,7 @@ export class Panel {
     const ready = !!history && !editor.running;
     parts.tools.disabled = !ready;
     parts.submit.disabled = parts.load.disabled = parts.attention.disabled = parts.restore.disabled = !ready;
+    parts.skip.disabled = !history;
     parts.undo.disabled = !history?.canUndo;
     parts.redo.disabled = !history?.canRedo;
     parts.find.disabled = !history?.labelled;

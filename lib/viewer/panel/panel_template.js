@@ -60,8 +60,11 @@ export const TEMPLATE = `
   <div class="lunglabel-row">
     <button data-part="submit" class="lunglabel-main">Submit Label</button>
     <button data-part="next" title="Open the scan that is to be labelled next">Next Sample</button>
-    <label data-part="strategies" title="How the next sample is chosen" hidden>
-      by <select data-part="strategy"></select>
+    <select data-part="skip" aria-label="Skip this scan" disabled></select>
+  </div>
+  <div class="lunglabel-row">
+    <label class="lunglabel-row" data-part="strategies" title="How the next sample is chosen" hidden>
+      Next by <select data-part="strategy"></select>
     </label>
   </div>
 </section>`;
@@ -71,7 +74,7 @@ export const TEMPLATE = `
  *
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
  *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard', HTMLButtonElement>
- *   & Record<'candidates' | 'strategy', HTMLSelectElement>
+ *   & Record<'candidates' | 'strategy' | 'skip', HTMLSelectElement>
  *   & Record<'view' | 'findings' | 'stored' | 'storedText' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
  *   & Record<'result' | 'unsaved' | 'notes' | 'strategies' | 'message', HTMLElement>
  *   & {tools: HTMLFieldSetElement}} Parts

@@ -22,6 +22,10 @@
  * @property {string[]} [regions]
  * @property {number | null} [ml] volume
  *
+ * @typedef {object} Skipped image that was put aside
+ * @property {string} reason
+ * @property {string} by
+ *
  * @typedef {object} Sample image to label next
  * @property {string} StudyInstanceUID
  * @property {string} SeriesInstanceUID
@@ -31,6 +35,7 @@
  * @typedef {object} Status
  * @property {number} cases
  * @property {number} labelled
+ * @property {number} not_in_ohif number of cases that only 3D Slicer can show
  * @property {string | null} model_version
  * @property {string | null} model_problem
  * @property {{version: string, verdict: string} | null} kept the latest version, if it is not in use
@@ -85,7 +90,7 @@ export async function fetchStatus() {
  * Fetch the label in use of a series, and the masks of other programs where there are several.
  *
  * @param {string} series SeriesInstanceUID
- * @returns {Promise<{label: StoredLabel | null, candidates: Candidate[]}>}
+ * @returns {Promise<{label: StoredLabel | null, candidates: Candidate[], skipped: Skipped | null}>}
  * @throws {Error} the label is damaged
  */
 export async function fetchStored(series) {
@@ -149,6 +154,19 @@ export async function fetchOutline(series, params, signal) {
   return (await request(path, { method: 'POST', body, signal })).json();
 }
 
+/**
+ * Put an image aside.
+ *
+ * @param {string} series SeriesInstanceUID
+ * @param {string} reason empty to offer it again
+ * @param {string} by name of the user
+ * @returns {Promise<Skipped | null>}
+ */
+export async function skipImage(series, reason, by) {
+  const query = new URLSearchParams({ image: series, reason, by });
+  return (await (await request(`/viewer/skip?${query}`, { method: 'POST' })).json()).skipped;
+}
+
 /** @returns {Promise<Record<string, {description: string}>>} ways to choose the next sample, by name */
 export async function fetchStrategies() {
   return (await (await request('/info/')).json()).strategies;
@@ -159,7 +177,7 @@ export async function fetchStrategies() {
  * @returns {Promise<Sample | {StudyInstanceUID?: undefined}>} empty if there is none
  */
 export async function fetchNextSample(strategy) {
-  const asker = json({ client_id: clientId() });
+  const asker = json({ client_id: clientId(), viewer: 'ohif' });
   return (await request(`/activelearning/${encodeURIComponent(strategy)}`, asker)).json();
 }
 

@@ -86,9 +86,9 @@ export class StatusView {
   }
 
   /** @param {import('./server.js').Status} status */
-  #show({ cases, labelled, model_version, model_problem, kept, previous, training, verdict, damaged }) {
+  #show({ cases, labelled, not_in_ohif: elsewhere, model_version, model_problem, kept, previous, training, verdict, damaged }) {
     const { lines } = this;
-    lines.cases.textContent = `${labelled} of ${cases} cases labelled`;
+    lines.cases.textContent = `${labelled} of ${cases} cases labelled${elsewhere ? `, ${elsewhere} only in 3D Slicer` : ''}`;
     lines.model.textContent = model_version
       ? `Model in use: ${model_version}`
       : 'No model yet: draw masks by hand, submit them, then train.';

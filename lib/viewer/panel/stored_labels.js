@@ -2,6 +2,7 @@
 
 import { offerCandidates } from './candidates.js';
 import { fetchLabelVoxels, fetchStored } from './server.js';
+import { offerSkipping } from './skip.js';
 
 export class StoredLabels {
   /** @type {import('./server.js').StoredLabel | null} the label in use */
@@ -10,7 +11,7 @@ export class StoredLabels {
   #series = null;
 
   /**
-   * @param {Pick<import('./panel_template.js').Parts, 'stored' | 'storedText' | 'candidates'>} parts
+   * @param {Pick<import('./panel_template.js').Parts, 'stored' | 'storedText' | 'candidates' | 'skip'>} parts
    * @param {import('./editor.js').Editor} editor
    */
   constructor(parts, editor) {
@@ -23,8 +24,10 @@ export class StoredLabels {
     this.#series = series;
     this.#show(null, []);
     if (!series) return;
-    const { label, candidates } = await fetchStored(series);
-    if (this.#series === series) this.#show(label, candidates);
+    const { label, candidates, skipped } = await fetchStored(series);
+    if (this.#series !== series) return;
+    this.#show(label, candidates);
+    offerSkipping(this.parts.skip, skipped);
   }
 
   /**
