@@ -41,7 +41,7 @@ def _find_classifier_damage(path: Path) -> Iterator[Damage]:
 
 def _find_state_damage(settings: Settings) -> Iterator[Damage]:
     notes = sorted((settings.workspace / "image_info").glob("*.json"))
-    single = (settings.workspace / "training.json", settings.workspace / "hold_out.json")
+    single = [settings.workspace / f"{name}.json" for name in ("training", "hold_out", "skipped")]
     for path in (*notes, *single, settings.models_dir / "train_stats.json"):
         if damage := StateFile(path, dict, "The app works without it.").damage():
             yield damage

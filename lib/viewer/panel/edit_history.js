@@ -68,8 +68,8 @@ export class EditHistory {
   /**
    * Write some voxels as one step, also if none changes, without a look at all the others.
    *
-   * @param {number[]} index of each voxel
-   * @param {number[]} values
+   * @param {ArrayLike<number>} index of each voxel
+   * @param {ArrayLike<number>} values
    * @param {Step} step
    */
   write(index, values, step) {

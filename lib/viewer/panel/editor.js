@@ -82,8 +82,8 @@ export class Editor extends EventTarget {
   /**
    * Write some voxels as one step to undo.
    *
-   * @param {number[]} index of each voxel
-   * @param {number[]} values
+   * @param {ArrayLike<number>} index of each voxel
+   * @param {ArrayLike<number>} values
    * @param {import('./edit_history.js').Step} step
    */
   write(index, values, step) {

@@ -33,6 +33,8 @@ export class FindingsList extends EventTarget {
   /** @type {number | null | undefined} LPS mm of the middle of the body; undefined until the server is asked */
   #midline = undefined;
   #arrived = () => {};
+  /** @type {((change: import('./morphology.js').Change) => void)[]} what waits for edits, in order */
+  #edited = [];
 
   /** @param {import('./edit_history.js').EditHistory} history of the mask */
   constructor(history) {
@@ -44,7 +46,10 @@ export class FindingsList extends EventTarget {
     const { size, spacing, direction } = history.labelmap;
     const mask = history.known.slice();
     this.#worker.postMessage({ grid: { size, spacing, axial: axialAxis(direction) }, mask }, [mask.buffer]);
-    this.#worker.onmessage = ({ data }) => this.#onList(data);
+    this.#worker.onmessage = ({ data }) => {
+      if (data.list) this.#onList(data.list);
+      else this.#edited.shift()?.(data.edited);
+    };
     history.onWrite = (index, values) => this.#worker.postMessage({ index, values }, [index.buffer, values.buffer]);
   }
 
@@ -63,6 +68,19 @@ export class FindingsList extends EventTarget {
       this.#listing ??= this.#request();
       await this.#listing; // eslint-disable-line no-await-in-loop -- one list at a time
     }
+  }
+
+  /**
+   * Return what an operation would change in the mask as it is now.
+   *
+   * @param {import('./measured_findings.js').Edit} edit
+   * @returns {Promise<import('./morphology.js').Change>}
+   */
+  edit(edit) {
+    this.#worker.postMessage({ edit });
+    return new Promise(resolve => {
+      this.#edited.push(resolve);
+    });
   }
 
   /** @param {keyof typeof ORDERS} order */

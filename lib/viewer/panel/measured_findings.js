@@ -1,7 +1,9 @@
 /** Keeps a copy of the mask, and lists and measures its findings; runs in a worker. */
 
+import { fillBetween } from './between_slices.js';
 import { diameters } from './diameters.js';
 import { listFindings } from './findings.js';
+import { fillHoles, reshape } from './morphology.js';
 import { rankFindings } from './ranked_findings.js';
 
 /**
@@ -14,6 +16,11 @@ import { rankFindings } from './ranked_findings.js';
  * @property {number} longest diameter, mm
  * @property {number} perpendicular diameter, mm
  * @property {[number, number, number]} centre column, row and slice of the centroid
+ *
+ * @typedef {object} Edit operation on the mask
+ * @property {'between' | 'holes' | 'smooth' | 'grow' | 'shrink'} name
+ * @property {number} axis along which sections are filled between
+ * @property {Uint32Array | null} voxels of the finding; null for all findings
  *
  * @typedef {object} List
  * @property {Measured[]} findings of the mask
@@ -52,6 +59,23 @@ export class MeasuredFindings {
       voxels: Uint32Array.from(voxels),
       confidence: confidences.get(voxels[0]) ?? null,
     }));
+  }
+
+  /**
+   * Return what an operation changes; the mask itself stays.
+   *
+   * @param {Edit} edit
+   * @returns {import('./morphology.js').Change}
+   */
+  edit({ name, axis, voxels }) {
+    const { mask, grid } = this;
+    if (name === 'between') return fillBetween(mask, grid, axis);
+    const findings = voxels ? [voxels] : listFindings(mask, grid.size);
+    const changes = findings.map(one => (name === 'holes' ? fillHoles(mask, grid, one) : reshape(name, mask, grid, one)));
+    return {
+      index: Uint32Array.from(changes.flatMap(change => [...change.index])),
+      values: Uint8Array.from(changes.flatMap(change => [...change.values])),
+    };
   }
 
   /** @returns {List} */

@@ -4,6 +4,7 @@ import { showAttention } from './attention.js';
 import { clicksOfLabel } from './click_session.js';
 import { elementsBy, messageOf } from './dom.js';
 import { Drafts } from './drafts.js';
+import { offerEdits } from './edits.js';
 import { summary } from './findings_list.js';
 import { FindingsTable } from './findings_table.js';
 import { lesionsOf } from './lesions.js';
@@ -70,7 +71,8 @@ export class Panel {
     editor.addEventListener('message', onMessage, { signal });
     new FindingsTable(parts.findings, editor, signal);
     editor.addEventListener('list', () => this.#showResult(), { signal });
-    listenToKeys(this.#shortcuts(), () => !!editor.history && !editor.running, signal);
+    const editKeys = offerEdits(parts.edits, editor);
+    listenToKeys({ ...this.#shortcuts(), ...editKeys }, () => !!editor.history && !editor.running, signal);
     const viewKeys = controlView(parts.view, signal);
     listenToKeys({ ...viewKeys, ' ': () => editor.review.showAll() }, () => true, signal);
     window.addEventListener('pointermove', event => this.#onPointerMove(event), { signal, capture: true });

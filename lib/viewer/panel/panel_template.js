@@ -42,6 +42,7 @@ export const TEMPLATE = `
       <button data-part="redo" title="Ctrl+Y">Redo</button>
       <button data-part="find" title="Move all planes to the next finding of the list, and after the last back to the whole image (F)">Next finding</button>
     </div>
+    <details data-part="edits"></details>
     <div class="lunglabel-findings" data-part="findings"></div>
     <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
   </fieldset>
@@ -75,7 +76,7 @@ export const TEMPLATE = `
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
  *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard', HTMLButtonElement>
  *   & Record<'candidates' | 'strategy' | 'skip', HTMLSelectElement>
- *   & Record<'view' | 'findings' | 'stored' | 'storedText' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
+ *   & Record<'view' | 'edits' | 'findings' | 'stored' | 'storedText' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
  *   & Record<'result' | 'unsaved' | 'notes' | 'strategies' | 'message', HTMLElement>
  *   & {tools: HTMLFieldSetElement}} Parts
  */

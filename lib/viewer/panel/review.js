@@ -86,14 +86,14 @@ export class Review {
 
   /** Accept the finding that was shown last, and show the next. */
   acceptShown() {
-    const row = this.#current();
+    const row = this.current();
     if (row?.state === 'proposed') this.accept(row);
     if (row) this.showNext();
   }
 
   /** Reject the finding that was shown last, and show the next. */
   rejectShown() {
-    const row = this.#current();
+    const row = this.current();
     if (!row) return;
     this.mark([], [row]);
     this.showNext();
@@ -112,7 +112,8 @@ export class Review {
     if (voxels.length) this.editor.write(voxels, voxels.map((_, n) => Number(n < count)), { unsaved: true });
   }
 
-  #current() {
+  /** Return the finding that was shown last, as it is listed now. */
+  current() {
     return this.editor.list?.rows.find(row => this.isShown(row));
   }
 
