@@ -7,6 +7,7 @@ import { Drafts } from './drafts.js';
 import { offerEdits } from './edits.js';
 import { summary } from './findings_list.js';
 import { FindingsTable } from './findings_table.js';
+import { showKeys } from './keys_overlay.js';
 import { lesionsOf } from './lesions.js';
 import { openSample, takeNotice } from './next_sample.js';
 import { TEMPLATE } from './panel_template.js';
@@ -74,7 +75,7 @@ export class Panel {
     const editKeys = offerEdits(parts.edits, editor);
     listenToKeys({ ...this.#shortcuts(), ...editKeys }, () => !!editor.history && !editor.running, signal);
     const viewKeys = controlView(parts.view, signal);
-    listenToKeys({ ...viewKeys, ' ': () => editor.review.showAll() }, () => true, signal);
+    listenToKeys({ ...viewKeys, ' ': () => editor.review.showAll(), '?': showKeys }, () => true, signal);
     window.addEventListener('pointermove', event => this.#onPointerMove(event), { signal, capture: true });
     window.addEventListener('pointerdown', event => tools.leaveTextFor(event), { signal, capture: true });
     this.place.addEventListener('click', event => tools.leaveButton(/** @type {MouseEvent} */ (event)), { signal });
@@ -87,6 +88,7 @@ export class Panel {
     const following = viewports.subscribe(viewports.EVENTS.VIEWPORT_DATA_CHANGED, () => editor.follow());
     signal.addEventListener('abort', () => following.unsubscribe());
 
+    parts.keys.onclick = showKeys;
     parts.undo.onclick = () => editor.undo();
     parts.redo.onclick = () => editor.redo();
     parts.find.onclick = () => editor.review.showNext();
@@ -228,6 +230,7 @@ export class Panel {
       this.#lookUp(series).catch(error => this.#say(messageOf(error), 'problem'));
     }
     const ready = !!history && !editor.running;
+    this.place.querySelector('.modelSelector select')?.setAttribute('aria-label', 'Model'); // MONAI Label's own
     parts.tools.disabled = !ready;
     parts.submit.disabled = parts.load.disabled = parts.attention.disabled = parts.restore.disabled = !ready;
     parts.skip.disabled = !history;

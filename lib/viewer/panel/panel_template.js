@@ -41,6 +41,7 @@ export const TEMPLATE = `
       <button data-part="undo" title="Ctrl+Z">Undo</button>
       <button data-part="redo" title="Ctrl+Y">Redo</button>
       <button data-part="find" title="Move all planes to the next finding of the list, and after the last back to the whole image (F)">Next finding</button>
+      <button data-part="keys" title="All keys (?)">Keys</button>
     </div>
     <details data-part="edits"></details>
     <div class="lunglabel-findings" data-part="findings"></div>
@@ -74,7 +75,7 @@ export const TEMPLATE = `
  * Elements of the template by their `data-part`.
  *
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
- *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard', HTMLButtonElement>
+ *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys', HTMLButtonElement>
  *   & Record<'candidates' | 'strategy' | 'skip', HTMLSelectElement>
  *   & Record<'view' | 'edits' | 'findings' | 'stored' | 'storedText' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
  *   & Record<'result' | 'unsaved' | 'notes' | 'strategies' | 'message', HTMLElement>
