@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
+from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.catalog import Series
+from lib.datastore.label_info import author_of
+from lib.datastore.label_record import LabelRecord
+from lib.initial_labels.candidates import INITIAL
 from lib.publishing.model_store import PRETRAINED
 from lib.server.access.headers import page_policy
 from lib.server.app_protocol import LungLabelApp
@@ -45,7 +50,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
         series = sorted(datastore.catalog.all(), key=lambda one: (one.value("PatientID"), one.uid))
         uncertainties = app.uncertainties()
         skipped = datastore.skipped.all()
-        cases = [_case(one, labels.current(one.uid).get("final")) for one in series if one.problem is None]
+        cases = [_case(one, labels.current(one.uid)) for one in series if one.problem is None]
         return {
             "name": app.name,
             "version": app.version,
@@ -60,7 +65,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
                 }
                 for case in cases
             ],
-            "left_out": [_case(one, None) for one in series if one.left_out],
+            "left_out": [_case(one, {}) for one in series if one.left_out],
             "segs_not_stored": [asdict(failure) for failure in app.segs.failures()],
             "serving": app.models.serving_version(),
             "serving_problem": app.models.serving().problem,
@@ -76,7 +81,8 @@ def status_router(app: LungLabelApp) -> APIRouter:
     return router
 
 
-def _case(series: Series, label: Any) -> dict[str, Any]:
+def _case(series: Series, labels: Mapping[str, LabelRecord]) -> dict[str, Any]:
+    label, imported = labels.get(DefaultLabelTag.FINAL.value), labels.get(INITIAL)
     return {
         "patient": series.value("PatientID"),
         "date": series.value("StudyDate"),
@@ -88,7 +94,8 @@ def _case(series: Series, label: Any) -> dict[str, Any]:
         "problem": series.problem,
         "warnings": (*series.warnings, *series.notes),
         "in_ohif": series.is_dicom,
-        "label": label and {"number": label.number, "voxels": label.info.get("voxels"), "time": label.time},
+        "label": label and {"number": label.number, "by": author_of(label.info), "time": label.time},
+        "imported": imported and imported.number,
     }
 
 
