@@ -19,7 +19,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 
-from lib.activelearning import Last, Leases, Random, Review, UncertaintySampling
+from lib.activelearning import Last, Leases, NextSample, Random, Review, UncertaintySampling
 from lib.activelearning.background import BackgroundScoring, YieldToUsers
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.configs.lung_tumor import LungTumor
@@ -160,19 +160,14 @@ class MyApp(MONAILabelApp):
         return {_UNCERTAINTY: self._scoring}
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the image that a strategy chooses among those without a lease of another user.
+        """Return the next image for a user; see `NextSample`.
 
         Once all are labelled, a labelled one is offered for review, with ``review`` true; see `Review`.
 
         Raises:
             UserError: There is no such strategy.
         """
-        strategy = self._strategies.get(request.get("strategy") or "random")
-        if strategy is None:
-            raise UserError(f"There is no strategy {request['strategy']!r}; there is {', '.join(self._strategies)}.")
-        chosen = self._leases.choose(strategy, request, self.datastore())
-        if not chosen and not self.datastore().get_unlabeled_images():
-            chosen = self._leases.choose(self._review, request, self.datastore())
+        chosen = NextSample(self._strategies, self._review, self._leases).choose(request, self.datastore())
         return {**chosen, "path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
 
     def uncertainties(self) -> dict[str, float]:
@@ -217,6 +212,7 @@ class MyApp(MONAILabelApp):
         """Release the lease of the image and wake the threads that use labels; called after each submission."""
         super().on_save_label(image_id, label_id)
         self._leases.release(image_id)
+        self.datastore().skipped.take_back(image_id)
         self.retraining.wake()
         self.segs.wake()
 

@@ -40,7 +40,7 @@ def _find_classifier_damage(path: Path) -> Iterator[Damage]:
 
 def _find_state_damage(settings: Settings) -> Iterator[Damage]:
     notes = sorted((settings.workspace / "image_info").glob("*.json"))
-    single = (settings.workspace / "training.json", settings.workspace / "folds.json")
+    single = [settings.workspace / f"{name}.json" for name in ("training", "folds", "skipped")]
     stores = model_stores(settings).values()
     of_models = (store.folder / name for store in stores for name in ("train_stats.json", "folds.json"))
     for path in (*notes, *single, *of_models):

@@ -25,7 +25,14 @@ def test_page_shows_cases_labels_and_settings(start_server, phantom_studies, pag
     page.wait_for_selector("#cases tr td")
     assert page.locator("#cases tr").count() == len(phantom_studies.series) + 1
     assert f"1 of {len(phantom_studies.series)}" in page.locator(".number", has_text="labelled").inner_text()
-    assert "in order" in page.locator("#next").inner_text()
+    page.get_by_role("button", name="labelled 1").click()
+    assert page.locator("#cases tr").count() == 2
+    page.get_by_role("button", name="all").click()
+    page.locator("#search").fill("lung-005 thick")
+    assert page.locator("#cases tr").count() == 1
+    page.locator("#search").fill("lung-005")
+    assert page.locator("#cases tr").count() == 3
+    page.locator("#search").fill("")
     assert "0.6 0.4 --conf" in " ".join(page.locator("#settings tr", has_text="infer.threshold").inner_text().split())
     assert "pretrained" not in page.locator("#versions").inner_text()
     screenshot(page, "status")
@@ -47,6 +54,20 @@ def test_page_shows_cases_labels_and_settings(start_server, phantom_studies, pag
     expect(page.locator("#problem")).to_contain_text("There is no model version '00001'")
     page.unroute("**/status/data")
     page.unroute("**/viewer/status")
+
+    many = [{**labelled, "label": None, "patient": f"P{n:04}", "warnings": ["the same note"]} for n in range(1000)]
+    excluded = [{**case, "problem": "one reason"} for case in many]
+    page.route("**/status/data", lambda route: route.fulfill(json={**data, "cases": many, "left_out": excluded}))
+    page.reload()
+    page.wait_for_selector("#cases tr td")
+    assert page.locator("#cases tr").count() == 101
+    assert page.locator("#warnings li").all_inner_texts() == ["the same note (1000)"]
+    assert page.locator("#left-out tr").count() == 2
+    page.locator("#more").click()
+    assert page.locator("#cases tr").count() == 1001
+    screenshot(page, "status-1000")
+    page.unroute("**/status/data")
+    page.reload()
 
     page.locator("#cases tr", has_text="Chest 5 mm").get_by_role("link").click()
     ohif = Ohif(page, server.url)

@@ -29,6 +29,7 @@ from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Prediction, PredictionStore
 from lib.datastore.read_only_images import ReadOnlyImages
 from lib.datastore.series_volume import make_volume, pacs_unreachable
+from lib.datastore.skipped_images import SkippedImages
 from lib.datastore.stored_labels import StoredLabels
 from lib.datastore.volume import warnings_of, write_mask
 from lib.datastore.volume_cache import VolumeCache
@@ -77,6 +78,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         self.client = client
         self.catalog = SeriesCatalog(client, search_filters)
         self.labels = LabelStore(settings.labels_dir)
+        self.skipped = SkippedImages(settings.workspace / "skipped.json")
         self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None
         self._settings = settings

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import time
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
+from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.async_tasks.utils import tasks
 
 from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.errors import UserError
+from lib.exports.lesion_table import find_midline
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.initial_labels.candidates import INITIAL, candidates, to_json
 from lib.publishing import ModelStore
@@ -23,7 +26,9 @@ from lib.publishing.manifest import outcome
 from lib.publishing.stores import SEGMENTATION
 from lib.server.app_protocol import LungLabelApp
 
-_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels", "findings")
+_ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
+_LONGEST_NAME = 100
+_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels", "findings", "lesions")
 
 
 def viewer_router(app: LungLabelApp) -> APIRouter:
@@ -45,6 +50,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         ended = [task for task in trainings if task["status"] not in ("SUBMITTED", "RUNNING")]
         return {
             "cases": info["datastore"]["total"],
+            "not_in_ohif": sum(one.problem is None and not one.is_dicom for one in app.datastore().catalog.all()),
             "labelled": info["datastore"]["completed"],
             "model_version": info["model_version"],
             "model_problem": info["model_problem"],
@@ -59,7 +65,8 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         slices = app.datastore().series(image).instance_count
         labels = app.datastore().labels
         if damaged := labels.damage(image, former=False):  # do not silently fall back to an older label
-            return {"image": image, "label": None, "candidates": [], "damaged": [one.problem for one in damaged]}
+            problems = [one.problem for one in damaged]
+            return {"image": image, "label": None, "candidates": [], "damaged": problems, "skipped": None}
         current = labels.current(image)
         record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
         others = candidates(labels, image, slices)
@@ -68,6 +75,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
             "label": record and _described(record),
             "candidates": [to_json(one) for one in others] if len(others) > 1 else [],
             "damaged": [],
+            "skipped": app.datastore().skipped.all().get(image),
         }
 
     @router.post("/prepare", summary="Prepare an image for clicks; the problem if that is not possible")
@@ -96,6 +104,23 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
             )
         voxels = gzip.compress(stored.tobytes(), compresslevel=1)
         return Response(voxels, media_type="application/octet-stream", headers={"Content-Encoding": "gzip"})
+
+    @router.post("/skip", summary="Put an image aside; without a reason, offer it again")
+    def skip(image: str, reason: str = "", by: str = "", user: User = Depends(_ANNOTATOR)) -> dict[str, Any]:
+        app.datastore().series(image)
+        who = user.username if settings.MONAI_LABEL_AUTH_ENABLE else " ".join(by.split())[:_LONGEST_NAME]
+        skipped = app.datastore().skipped
+        if reason:
+            skipped.skip(image, reason, who or user.username, time.time())
+        else:
+            skipped.take_back(image)
+        return {"skipped": skipped.all().get(image)}
+
+    @router.get(
+        "/midline", summary="Left-right position of the middle of the body, LPS mm; null where no lungs are seen"
+    )
+    def midline(image: str) -> dict[str, float | None]:
+        return {"x": find_midline(sitk.ReadImage(app.datastore().get_image_uri(image)))}
 
     return router
 
