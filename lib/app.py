@@ -19,7 +19,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.first import First
 
-from lib.activelearning import Last, Leases, Random, Review, UncertaintySampling
+from lib.activelearning import Last, Leases, NextSample, Random, Review, UncertaintySampling
 from lib.activelearning.background import BackgroundScoring, YieldToUsers
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.configs.lung_tumor import LungTumor
@@ -32,8 +32,7 @@ from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
 from lib.infers.lung_tumor import ATTENTION
 from lib.initial_labels.initial_labels import InitialLabels
-from lib.publishing import ModelStore
-from lib.publishing.model_store import PRETRAINED_FILE
+from lib.publishing.stores import model_stores
 from lib.server.access.rules import rules_at_start
 from lib.server.background import run_workers
 from lib.server.damage_cache import DamageCache
@@ -80,7 +79,8 @@ class MyApp(MONAILabelApp):
                 move_log(self.settings.workspace)
             apply_settings(self.settings, in_server=is_server())
             self.uploads_dir.mkdir(parents=True, exist_ok=True)
-        self.models = ModelStore(self.settings.models_dir, self.settings.model_dir / PRETRAINED_FILE)
+        stores = model_stores(self.settings)
+        self.models = stores[LungTumor.NAME]
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
         self.inferences = WorkQueue("inferences")
@@ -89,23 +89,25 @@ class MyApp(MONAILabelApp):
         self.preparations = WorkQueue("preparations")  # of images for clicks
         self._yield_to_users = YieldToUsers(busy=lambda: is_running("train") or is_running("scoring"))
         self._damage = DamageCache(
-            lambda: [*self.datastore().damage(), *self.models.damage(), *self.click_config.store.damage()]
+            lambda: [*self.datastore().damage(), *(one for store in stores.values() for one in store.damage())]
         )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
-        self.task_config.init(
-            LungTumor.NAME,
-            str(self.settings.models_dir),
-            conf,
-            planner=None,
-            app=self.settings,
-            store=self.models,
-            unfinished=self._unfinished,
-        )
         self.click_config = LungTumorClick()
-        self.click_config.init(
-            LungTumorClick.NAME, str(self.settings.models_dir), conf, planner=None, app=self.settings
-        )
+        self.configs: dict[str, LungTumor | LungTumorClick] = {
+            LungTumor.NAME: self.task_config,
+            LungTumorClick.NAME: self.click_config,
+        }
+        for name, config in self.configs.items():
+            config.init(
+                name,
+                str(self.settings.models_dir),
+                conf,
+                planner=None,
+                app=self.settings,
+                store=stores[name],
+                unfinished=self._unfinished,
+            )
         self._scoring = UncertaintyScoring(
             _UNCERTAINTY,
             self.task_config.predictor,
@@ -139,11 +141,12 @@ class MyApp(MONAILabelApp):
 
     def init_infers(self) -> dict[str, InferTask]:
         """Return the infer task of each model."""
-        return {LungTumor.NAME: self.task_config.infer(), LungTumorClick.NAME: self.click_config.infer()}
+        return {name: config.infer() for name, config in self.configs.items()}
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        """Return the model's train task."""
-        return {LungTumor.NAME: self.task_config.trainer()}
+        """Return the train task of each model that can be trained, in the order of automatic training."""
+        trainers = {name: config.trainer() for name, config in self.configs.items()}
+        return {name: trainer for name, trainer in trainers.items() if trainer is not None}
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Return the strategies that choose the next image."""
@@ -157,19 +160,14 @@ class MyApp(MONAILabelApp):
         return {_UNCERTAINTY: self._scoring}
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the image that a strategy chooses among those without a lease of another user.
+        """Return the next image for a user; see `NextSample`.
 
         Once all are labelled, a labelled one is offered for review, with ``review`` true; see `Review`.
 
         Raises:
             UserError: There is no such strategy.
         """
-        strategy = self._strategies.get(request.get("strategy") or "random")
-        if strategy is None:
-            raise UserError(f"There is no strategy {request['strategy']!r}; there is {', '.join(self._strategies)}.")
-        chosen = self._leases.choose(strategy, request, self.datastore())
-        if not chosen and not self.datastore().get_unlabeled_images():
-            chosen = self._leases.choose(self._review, request, self.datastore())
+        chosen = NextSample(self._strategies, self._review, self._leases).choose(request, self.datastore())
         return {**chosen, "path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
 
     def uncertainties(self) -> dict[str, float]:
@@ -186,7 +184,7 @@ class MyApp(MONAILabelApp):
         from monailabel.app import app as server  # not in the training process, which has no server
 
         with exit_on_startup_error():
-            prepare_server(self.settings, self.models)
+            prepare_server(self.settings, [config.store for config in self.configs.values()])
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
@@ -214,6 +212,7 @@ class MyApp(MONAILabelApp):
         """Release the lease of the image and wake the threads that use labels; called after each submission."""
         super().on_save_label(image_id, label_id)
         self._leases.release(image_id)
+        self.datastore().skipped.take_back(image_id)
         self.retraining.wake()
         self.segs.wake()
 
@@ -270,7 +269,8 @@ class MyApp(MONAILabelApp):
 
     def check_trainable(self, request: Mapping[str, Any] | None = None) -> None:
         """Raise a UserError if no image is labelled or a value of the request is invalid."""
-        check_request(self.settings.info, "train", request or {})
+        for section in ("train", "train_clicks"):
+            check_request(self.settings.info, section, request or {})
         if not self.datastore().get_labeled_images():
             raise UserError(
                 "There is nothing to train on: no image is labelled yet. Open one, correct the mask, submit it, "
@@ -287,10 +287,10 @@ class MyApp(MONAILabelApp):
         return Retraining(
             self.settings.info["config"]["train"]["retrain_after"],
             labels=labels,
-            store=self.models,
+            stores={name: self.configs[name].store for name in self._trainers},
             unfinished=self._unfinished,
             status=lambda: last_status("train"),
-            start=lambda params: self.async_training(LungTumor.NAME, params),
+            start=self.async_training,
         )
 
     def _keep_prediction(self, request: dict[str, Any], result: dict[str, Any]) -> None:

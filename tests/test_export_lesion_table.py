@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +71,24 @@ def test_values_match_manual_calculation():
     assert voxel.volume_mm3 == pytest.approx(1.4, abs=0.01)
     assert (voxel.longest_diameter_mm, voxel.perpendicular_diameter_mm) == (0.8, 0.7)
     assert voxel.side == ""  # undefined without lungs
+
+
+FIXTURE = json.loads((Path(__file__).parent / "fixtures" / "diameters.json").read_text())
+
+
+@pytest.mark.parametrize("name", FIXTURE["cases"])
+def test_diameters_are_those_of_the_viewer(name):
+    case = FIXTURE["cases"][name]
+    columns, rows, slices = FIXTURE["size"]
+    mask = np.zeros(columns * rows * slices, np.uint8)
+    mask[case["voxels"]] = 1
+    volume = sitk.Image(columns, rows, slices, sitk.sitkInt16)
+    volume.SetSpacing(FIXTURE["spacing"])
+    if case["axial"] == 1:  # coronal slices: the rows go to the feet
+        volume.SetDirection((1, 0, 0, 0, 0, -1, 0, 1, 0))
+    (lesion,) = lesion_table(mask.reshape(slices, rows, columns), volume, LABELS)
+    measured = (lesion.longest_diameter_mm, lesion.perpendicular_diameter_mm)
+    assert measured == (case["longest"], case["perpendicular"])
 
 
 def test_perpendicular_diameter_of_a_cross():
@@ -151,7 +170,7 @@ def test_more_lesions_than_fit_16_bits(monkeypatch):
     row = dict.fromkeys(("volume_ml", "longest_diameter_mm", "perpendicular_diameter_mm", "mean_hu"), 0.0)
     row |= {"label": "lung_tumor", "voxels": 1, "x_mm": 0.0, "y_mm": 0.0, "z_mm": 0.0, "side": ""}
     monkeypatch.setattr(module, "_measure", lambda *_: {**row, "volume_mm3": float(next(number))})
-    monkeypatch.setattr(module, "_midline", lambda volume: None)
+    monkeypatch.setattr(module, "find_midline", lambda volume: None)
     volume = image_of(np.zeros(mask.shape, np.int16), np.eye(4))
     lesions, places = measured_lesions(mask, volume, LABELS)
     assert len(lesions) == places.max() == count

@@ -137,3 +137,29 @@ def test_clicks_are_a_field_of_the_label():
 )
 def test_what_is_no_list_of_clicks_is_kept_apart(clicks):
     assert info_of_submission({"clicks": clicks}) == {"client": {"clicks": clicks}}
+
+
+LESION = {"voxel": [1, 2, 3], "state": "rejected", "confidence": 0.3, "note": "vessel"}
+NOT_LESIONS = [
+    {},
+    [LESION] * 501,
+    [{**LESION, "state": "unknown"}],
+    [{**LESION, "voxel": [1, 2]}],
+    [{**LESION, "voxel": [1, 2, -3]}],
+    [{**LESION, "voxel": [1, 2, True]}],
+    [{**LESION, "confidence": 1.5}],
+    [{**LESION, "confidence": "high"}],
+    [{**LESION, "note": None}],
+    [{**LESION, "note": "x" * 1001}],
+    [{**LESION, "more": 1}],
+]
+
+
+def test_what_the_reader_says_about_findings_is_kept():
+    lesions = [LESION, {**LESION, "state": "added", "confidence": None}]
+    assert info_of_submission({"lesions": lesions}) == {"lesions": lesions}
+
+
+@pytest.mark.parametrize("lesions", NOT_LESIONS, ids=range(len(NOT_LESIONS)))
+def test_malformed_lesions_are_stored_as_client_data(lesions):
+    assert info_of_submission({"lesions": lesions}) == {"client": {"lesions": lesions}}

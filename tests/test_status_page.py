@@ -2,6 +2,7 @@
 
 import pytest
 import requests
+from playwright.sync_api import expect
 
 from tests.browser.ohif import Ohif
 from tests.support.client import put_label
@@ -24,19 +25,49 @@ def test_page_shows_cases_labels_and_settings(start_server, phantom_studies, pag
     page.wait_for_selector("#cases tr td")
     assert page.locator("#cases tr").count() == len(phantom_studies.series) + 1
     assert f"1 of {len(phantom_studies.series)}" in page.locator(".number", has_text="labelled").inner_text()
-    assert "in order" in page.locator("#next").inner_text()
+    page.get_by_role("button", name="labelled 1").click()
+    assert page.locator("#cases tr").count() == 2
+    page.get_by_role("button", name="all").click()
+    page.locator("#search").fill("lung-005 thick")
+    assert page.locator("#cases tr").count() == 1
+    page.locator("#search").fill("lung-005")
+    assert page.locator("#cases tr").count() == 3
+    page.locator("#search").fill("")
     assert "0.6 0.4 --conf" in " ".join(page.locator("#settings tr", has_text="infer.threshold").inner_text().split())
     assert "pretrained" not in page.locator("#versions").inner_text()
     screenshot(page, "status")
 
     verdict = {"publish": False, "reason": "No numbers.", "candidate": {"dice": None, "false_positives": None}}
     diverged = {"version": "00001", "parent": None, "time": 0, "labels": {}, "verdict": verdict}
-    page.route("**/status/data", lambda route: route.fulfill(json={**data, "versions": [diverged, diverged]}))
+    first = [{"image_id": "1", "time": number, "dice": 0.5 + number / 10, "model_version": "m"} for number in (1, 2)]
+    shown = {**data, "versions": [diverged, diverged], "first_scores": first}
+    now = requests.get(f"{server.url}/viewer/status").json() | {"kept": {"version": "00001", "verdict": "you decide"}}
+    page.route("**/status/data", lambda route: route.fulfill(json=shown))
+    page.route("**/viewer/status", lambda route: route.fulfill(json=now))
     page.reload()
     page.wait_for_selector("#cases tr td")  # C9: missing scores do not break the page
     assert "No numbers." in page.locator("#versions").inner_text()
     assert not page.locator("#problem").inner_text()
+    assert "Dice of the model in use on each new label" in page.locator("#charts").inner_text()
+    with page.expect_response(lambda answer: "/serve?version=00001" in answer.url):
+        page.get_by_role("button", name="Use it").click()
+    expect(page.locator("#problem")).to_contain_text("There is no model version '00001'")
     page.unroute("**/status/data")
+    page.unroute("**/viewer/status")
+
+    many = [{**labelled, "label": None, "patient": f"P{n:04}", "warnings": ["the same note"]} for n in range(1000)]
+    excluded = [{**case, "problem": "one reason"} for case in many]
+    page.route("**/status/data", lambda route: route.fulfill(json={**data, "cases": many, "left_out": excluded}))
+    page.reload()
+    page.wait_for_selector("#cases tr td")
+    assert page.locator("#cases tr").count() == 101
+    assert page.locator("#warnings li").all_inner_texts() == ["the same note (1000)"]
+    assert page.locator("#left-out tr").count() == 2
+    page.locator("#more").click()
+    assert page.locator("#cases tr").count() == 1001
+    screenshot(page, "status-1000")
+    page.unroute("**/status/data")
+    page.reload()
 
     page.locator("#cases tr", has_text="Chest 5 mm").get_by_role("link").click()
     ohif = Ohif(page, server.url)

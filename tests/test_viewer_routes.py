@@ -22,10 +22,10 @@ def get(server: ServerProcess, path: str, **query) -> requests.Response:
 
 def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
     series = phantom_studies.of_patient("LUNG-003")
-    nothing = {"image": series.series_uid, "label": None, "candidates": [], "damaged": []}
+    nothing = {"image": series.series_uid, "label": None, "candidates": [], "damaged": [], "skipped": None}
     assert get(server, "case", image=series.series_uid).json() == nothing
     none_of = dict.fromkeys(("model_version", "model_problem", "kept", "previous", "training", "verdict"))
-    assert get(server, "status").json() == {"cases": 1, "labelled": 0, "damaged": 0, **none_of}
+    assert get(server, "status").json() == {"cases": 1, "not_in_ohif": 0, "labelled": 0, "damaged": 0, **none_of}
 
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(series.truth), sitk.sitkUInt8))
     for number, voxels in enumerate((truth, np.zeros_like(truth)), start=1):
@@ -46,6 +46,31 @@ def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
     labels = LabelStore(server.log.parents[1] / "workspace" / "labels")
     labels.update_info(series.series_uid, "final", lambda info: {"findings": findings})
     assert get(server, "case", image=series.series_uid).json()["label"]["findings"] == findings
+
+
+def test_midline_of_the_body_is_returned(server, phantom_studies):
+    x = get(server, "midline", image=phantom_studies.of_patient("LUNG-003").series_uid).json()["x"]
+    assert x is not None
+    assert abs(x) < 30
+
+
+def test_image_is_skipped_with_a_reason_until_it_is_labelled(server, phantom_studies):
+    series = phantom_studies.of_patient("LUNG-003")
+
+    def skip(**query) -> requests.Response:
+        return requests.post(f"{server.url}/viewer/skip", params={"image": series.series_uid, **query})
+
+    refused = skip(reason="dull")
+    assert refused.status_code == 400
+    assert "not a chest, poor quality, later" in refused.json()["detail"]
+    assert skip(reason="poor quality", by="Dr. Reader").json()["skipped"]["by"] == "Dr. Reader"
+    assert get(server, "case", image=series.series_uid).json()["skipped"]["reason"] == "poor quality"
+    (case,) = requests.get(f"{server.url}/status/data").json()["cases"]
+    assert case["skipped"]["reason"] == "poor quality"
+    assert skip().json() == {"skipped": None}
+    skip(reason="later")
+    assert put_label(server, series.series_uid, series.truth).status_code == 200
+    assert get(server, "case", image=series.series_uid).json()["skipped"] is None
 
 
 def test_reason_of_a_failed_training_is_shown(server, phantom_studies):

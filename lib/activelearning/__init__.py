@@ -2,8 +2,9 @@
 
 from lib.activelearning.last import Last
 from lib.activelearning.leases import Leases
+from lib.activelearning.next_sample import NextSample
 from lib.activelearning.random_image import Random
 from lib.activelearning.review import Review
 from lib.activelearning.uncertainty_sampling import UncertaintySampling
 
-__all__ = ["Last", "Leases", "Random", "Review", "UncertaintySampling"]
+__all__ = ["Last", "Leases", "NextSample", "Random", "Review", "UncertaintySampling"]

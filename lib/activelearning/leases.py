@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from monailabel.interfaces.datastore import Datastore
+from lib.activelearning.view import WithoutImages
 
 ASKER = "asker"  # in a request, set by the server: user and address of the requester
 _MAX_LEASES = 8  # per requester, so that skipping through the cases does not block them for others
@@ -32,9 +32,9 @@ class Leases:
 
     def choose(
         self,
-        strategy: Callable[[dict[str, Any], Datastore], dict[str, Any] | None],
+        strategy: Callable[[dict[str, Any], Any], dict[str, Any] | None],
         request: dict[str, Any],
-        datastore: Datastore,
+        datastore: Any,
     ) -> dict[str, Any] | None:
         """Let a strategy choose among the images that no other requester has leased, and lease the chosen one.
 
@@ -48,7 +48,7 @@ class Leases:
             now = self._clock()
             self._held = {image: held for image, held in self._held.items() if held[1] > now}
             others = {image for image, (who, _) in self._held.items() if who != asker}
-            chosen = strategy(request, _Unleased(datastore, others))
+            chosen = strategy(request, WithoutImages(datastore, others))
             if chosen and chosen.get("id"):
                 self._held.pop(chosen["id"], None)
                 self._held[chosen["id"]] = (asker, now + self._seconds)
@@ -65,22 +65,3 @@ class Leases:
     def __len__(self) -> int:
         """Return the number of leases, including expired ones until the next choice."""
         return len(self._held)
-
-
-class _Unleased:
-    """View of a datastore without the images that others have leased."""
-
-    def __init__(self, datastore: Datastore, taken: set[str]) -> None:
-        self._datastore = datastore
-        self._taken = taken
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._datastore, name)
-
-    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        images = self._datastore.get_unlabeled_images(label_tag, labels)
-        return [image for image in images if image not in self._taken]
-
-    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        images = self._datastore.get_labeled_images(label_tag, labels)
-        return [image for image in images if image not in self._taken]

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from lib.cli.train import begin_long_work
-from lib.configs.lung_tumor_click import WEIGHTS_FILE as CLICK_WEIGHTS_FILE
+from lib.publishing.stores import CLICKS, SHIPPED_FILES
 from lib.publishing.version_files import PRETRAINED_FILE
 from lib.settings import APP_DIR, load_info
 from lib.training.recipe import Recipe
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         train_candidates(recipe.candidates, runs, args.data, args.output, info, recipe.ship)
     trained = {PRETRAINED_FILE: args.output / recipe.ship}
     if recipe.clicks:
-        trained[CLICK_WEIGHTS_FILE] = train_click_model(recipe, args.data, args.output, info)
+        trained[SHIPPED_FILES[CLICKS]] = train_click_model(recipe, args.data, args.output, info)
     if args.install:
         for file_name, folder in trained.items():
             logger.info("Installed %s", install(folder, _MODEL_DIR, file_name))

@@ -153,7 +153,7 @@ class ClickPredictor:
         view = torch.from_numpy(array)
         views = torch.stack([view, view.flip(_MIRRORED)])
         batch = views.to(device, memory_format=torch.channels_last_3d)
-        with torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
             logits = loaded.network(batch)
         check_finite(logits, str(loaded.weights))
         seen, mirrored = logits[:, 0].float()
@@ -185,7 +185,7 @@ class ClickPredictor:
         return Region.of(mask, start, prompts.former)
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device) -> bool:
     """Return whether a device computes in bfloat16, about four times faster here; emulated, it would be slower."""
     if device.type != "cpu":
         return True

@@ -79,6 +79,11 @@ class Series:
         return first_value(self.header, keyword)
 
     @property
+    def is_dicom(self) -> bool:
+        """Whether the series consists of DICOM instances, which OHIF can show."""
+        return self.file is None
+
+    @property
     def left_out(self) -> bool:
         """Whether to report the series as excluded; SEG and RTSTRUCT are no candidates and not reported."""
         return self.problem is not None and self.value("Modality") not in ("SEG", "RTSTRUCT")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lib.datastore.label_clicks import are_clicks
+from lib.datastore.label_lesions import are_lesions
 from lib.datastore.predictions import Changes
 
 _CLIENT = "client"
@@ -25,6 +26,7 @@ _SUBMISSION_FIELDS: dict[str, _Check] = {
     **_CLIENT_FIELDS,
     "model_version": lambda value: value is None or _is_text(value),
     "clicks": are_clicks,
+    "lesions": are_lesions,
     "label_info": lambda _: True,  # validated by the label reader
 }
 

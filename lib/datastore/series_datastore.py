@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import itertools
 import logging
@@ -28,6 +29,7 @@ from lib.datastore.label_store import LabelStore
 from lib.datastore.predictions import Prediction, PredictionStore
 from lib.datastore.read_only_images import ReadOnlyImages
 from lib.datastore.series_volume import make_volume, pacs_unreachable
+from lib.datastore.skipped_images import SkippedImages
 from lib.datastore.stored_labels import StoredLabels
 from lib.datastore.volume import warnings_of, write_mask
 from lib.datastore.volume_cache import VolumeCache
@@ -76,6 +78,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         self.client = client
         self.catalog = SeriesCatalog(client, search_filters)
         self.labels = LabelStore(settings.labels_dir)
+        self.skipped = SkippedImages(settings.workspace / "skipped.json")
         self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None
         self._settings = settings
@@ -225,6 +228,19 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             pairs.append(pair)
             self.volumes.pin(Path(pair["image"]) for pair in pairs)  # before the next volume may evict one
         return pairs
+
+    def some_unlabelled(self, count: int) -> dict[Path, str]:
+        """Return the volumes of a few images without a label, always the same ones, with their patients.
+
+        Images that cannot be read are left out.
+        """
+        found: dict[Path, str] = {}
+        for image_id in sorted(self.get_unlabeled_images(), key=lambda one: hashlib.sha256(one.encode()).digest()):
+            if len(found) == count:
+                break
+            with contextlib.suppress(UserError, OSError):
+                found[Path(self.get_image_uri(image_id))] = self.series(image_id).value("PatientID") or image_id
+        return found
 
     def _labelled_pairs(self) -> Iterator[dict[str, Any]]:
         for image_id in self.get_labeled_images():

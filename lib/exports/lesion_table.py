@@ -31,6 +31,8 @@ DEFINITIONS = {
     "Empty for a lesion that the model did not mark.",
 }
 _MIDLINE_MM = 10.0
+_DIGITS = 6  # of mm: rounding errors must not decide which of two diameters is longer
+_EQUAL_MM = 1e-6
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # prefixes that make spreadsheet programs evaluate a cell
 
 
@@ -109,7 +111,7 @@ def measured_lesions(
     grid = VoxelGrid.from_image(volume)
     axes = _Axes.of(grid)
     hu = sitk.GetArrayViewFromImage(volume)
-    midline = _midline(volume) if mask.any() else None
+    midline = find_midline(volume) if mask.any() else None
     lesions: list[MeasuredLesion] = []
     places = np.zeros(mask.shape, np.uint32)
     for name, value in labels.items():
@@ -184,19 +186,25 @@ def _measure(
 
 
 def _diameters(index: np.ndarray, axes: _Axes) -> tuple[float, float]:
-    """Return the longest diameter of the pixels of a section and the extent perpendicular to it, mm."""
+    """Return the longest diameter of the pixels of a section and the extent perpendicular to it, mm.
+
+    Of several that are equally long, that with the longest perpendicular counts. As in
+    ``lib/viewer/panel/diameters.js``; both are tested against ``tests/fixtures/diameters.json``.
+    """
     one, other = (axis for axis in range(3) if axis != axes.axial)
     centres = np.column_stack([axes.centres[axis][index[:, axis]] for axis in (one, other)])
     half = np.column_stack([axes.widths[axis][index[:, axis]] for axis in (one, other)]) / 2
     edges = np.concatenate([centres + half * step for step in ((1, 0), (-1, 0), (0, 1), (0, -1))])
     hull = edges[ConvexHull(edges).vertices]
     apart = distance.cdist(hull, hull)
-    first, last = np.unravel_index(apart.argmax(), apart.shape)
-    along = (hull[last] - hull[first]) / apart[first, last]
-    return float(apart.max()), float(np.ptp(hull @ [-along[1], along[0]]))
+    longest = round(float(apart.max()), _DIGITS)
+    ends = np.argwhere(apart >= longest - _EQUAL_MM)
+    along = (hull[ends[:, 1]] - hull[ends[:, 0]]) / longest
+    across = np.ptp(hull @ np.stack([-along[:, 1], along[:, 0]]), axis=0)
+    return longest, round(float(across.max()), _DIGITS)
 
 
-def _midline(volume: sitk.Image) -> float | None:
+def find_midline(volume: sitk.Image) -> float | None:
     """Return the left-right position of the middle of the body around the lungs, LPS mm; None without lungs."""
     axial = sitk.DICOMOrient(volume, "LPS")
     lungs = find_lungs(sitk.GetArrayViewFromImage(axial).transpose(2, 1, 0), axial.GetSpacing())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,17 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC
+from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.catalog import Series
+from lib.datastore.label_info import author_of
+from lib.datastore.label_record import LabelRecord
+from lib.initial_labels.candidates import INITIAL
+from lib.publishing import ModelStore
+from lib.publishing.first_scores import FirstScore, first_scores
 from lib.publishing.model_store import PRETRAINED
+from lib.publishing.shipped_patients import ShippedPatients
+from lib.publishing.stores import SEGMENTATION
 from lib.server.access.headers import page_policy
 from lib.server.app_protocol import LungLabelApp
 from lib.server.recent_errors import RecentErrors
@@ -44,20 +53,30 @@ def status_router(app: LungLabelApp) -> APIRouter:
         labels = datastore.labels
         series = sorted(datastore.catalog.all(), key=lambda one: (one.value("PatientID"), one.uid))
         uncertainties = app.uncertainties()
-        cases = [_case(one, labels.current(one.uid).get("final")) for one in series if one.problem is None]
+        skipped = datastore.skipped.all()
+        cases = [_case(one, labels.current(one.uid)) for one in series if one.problem is None]
         return {
             "name": app.name,
             "version": app.version,
             "studies": app.settings.studies,
             "network": app.network_warning,
             "datastore": datastore.status(),
-            "cases": [{**case, "uncertainty": uncertainties.get(case["series"])} for case in cases],
-            "left_out": [_case(one, None) for one in series if one.left_out],
+            "cases": [
+                {
+                    **case,
+                    "uncertainty": uncertainties.get(case["series"]),
+                    "skipped": skipped.get(case["series"]),
+                }
+                for case in cases
+            ],
+            "left_out": [_case(one, {}) for one in series if one.left_out],
             "segs_not_stored": [asdict(failure) for failure in app.segs.failures()],
             "serving": app.models.serving_version(),
             "serving_problem": app.models.serving().problem,
             "versions": app.models.manifests()[::-1],
+            "first_scores": [asdict(one) for one in _first_scores(app, series)],
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
+            "other_models": {name: _versions(one.store) for name, one in app.configs.items() if name != SEGMENTATION},
             "training": {"task": _task(), "stats": app.info()["train_stats"]},
             "damaged": [{"kind": one.kind, "file": str(one.path), "problem": one.problem} for one in app.damage()],
             "inferences": {"running": app.inferences.running, "waiting": app.inferences.waiting},
@@ -68,7 +87,8 @@ def status_router(app: LungLabelApp) -> APIRouter:
     return router
 
 
-def _case(series: Series, label: Any) -> dict[str, Any]:
+def _case(series: Series, labels: Mapping[str, LabelRecord]) -> dict[str, Any]:
+    label, imported = labels.get(DefaultLabelTag.FINAL.value), labels.get(INITIAL)
     return {
         "patient": series.value("PatientID"),
         "date": series.value("StudyDate"),
@@ -79,9 +99,21 @@ def _case(series: Series, label: Any) -> dict[str, Any]:
         "series": series.uid,
         "problem": series.problem,
         "warnings": (*series.warnings, *series.notes),
-        "in_ohif": series.file is None,
-        "label": label and {"number": label.number, "voxels": label.info.get("voxels"), "time": label.time},
+        "in_ohif": series.is_dicom,
+        "label": label and {"number": label.number, "by": author_of(label.info), "time": label.time},
+        "imported": imported and imported.number,
     }
+
+
+def _versions(store: ModelStore) -> dict[str, Any]:
+    return {"serving": store.serving_version(), "versions": store.manifests()[::-1]}
+
+
+def _first_scores(app: LungLabelApp, series: Sequence[Series]) -> list[FirstScore]:
+    patients = {one.uid: one.value("PatientID") or one.uid for one in series}
+    shipped = ShippedPatients(app.models.weights(PRETRAINED))
+    trained_on = set() if shipped.damage() else shipped.read()
+    return first_scores(app.datastore().labels, patients, app.models.manifests(), trained_on)
 
 
 def _task() -> dict[str, Any] | None:

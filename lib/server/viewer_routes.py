@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import gzip
+import time
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import SimpleITK as sitk
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
+from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.async_tasks.utils import tasks
 
 from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.errors import UserError
+from lib.exports.lesion_table import find_midline
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.initial_labels.candidates import INITIAL, candidates, to_json
 from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
+from lib.publishing.stores import SEGMENTATION
 from lib.server.app_protocol import LungLabelApp
 
-_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels", "findings")
+_ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
+_LONGEST_NAME = 100
+_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels", "findings", "lesions")
 
 
 def viewer_router(app: LungLabelApp) -> APIRouter:
@@ -39,18 +45,19 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
     )
     def status() -> dict[str, Any]:
         info = app.info()
-        stats: dict[str, Any] = next((stats for stats in info["train_stats"].values() if stats), {})
+        model, stats = _last_trained(info["train_stats"])
         trainings = tasks("train")
         ended = [task for task in trainings if task["status"] not in ("SUBMITTED", "RUNNING")]
         return {
             "cases": info["datastore"]["total"],
+            "not_in_ohif": sum(one.problem is None and not one.is_dicom for one in app.datastore().catalog.all()),
             "labelled": info["datastore"]["completed"],
             "model_version": info["model_version"],
             "model_problem": info["model_problem"],
             **_other_versions(app.models, info["model_version"]),
             "training": _progress(stats) if len(ended) < len(trainings) else None,
             "damaged": len(app.damage()),
-            "verdict": (ended and _failure(ended[-1])) or stats.get("verdict", {}).get("reason"),
+            "verdict": (ended and _failure(ended[-1])) or _of_model(model, stats.get("verdict", {}).get("reason")),
         }
 
     @router.get("/case", summary="The latest final or else the initial label of an image, and other candidates")
@@ -58,7 +65,8 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         slices = app.datastore().series(image).instance_count
         labels = app.datastore().labels
         if damaged := labels.damage(image, former=False):  # do not silently fall back to an older label
-            return {"image": image, "label": None, "candidates": [], "damaged": [one.problem for one in damaged]}
+            problems = [one.problem for one in damaged]
+            return {"image": image, "label": None, "candidates": [], "damaged": problems, "skipped": None}
         current = labels.current(image)
         record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
         others = candidates(labels, image, slices)
@@ -67,6 +75,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
             "label": record and _described(record),
             "candidates": [to_json(one) for one in others] if len(others) > 1 else [],
             "damaged": [],
+            "skipped": app.datastore().skipped.all().get(image),
         }
 
     @router.post("/prepare", summary="Prepare an image for clicks; the problem if that is not possible")
@@ -96,6 +105,23 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         voxels = gzip.compress(stored.tobytes(), compresslevel=1)
         return Response(voxels, media_type="application/octet-stream", headers={"Content-Encoding": "gzip"})
 
+    @router.post("/skip", summary="Put an image aside; without a reason, offer it again")
+    def skip(image: str, reason: str = "", by: str = "", user: User = Depends(_ANNOTATOR)) -> dict[str, Any]:
+        app.datastore().series(image)
+        who = user.username if settings.MONAI_LABEL_AUTH_ENABLE else " ".join(by.split())[:_LONGEST_NAME]
+        skipped = app.datastore().skipped
+        if reason:
+            skipped.skip(image, reason, who or user.username, time.time())
+        else:
+            skipped.take_back(image)
+        return {"skipped": skipped.all().get(image)}
+
+    @router.get(
+        "/midline", summary="Left-right position of the middle of the body, LPS mm; null where no lungs are seen"
+    )
+    def midline(image: str) -> dict[str, float | None]:
+        return {"x": find_midline(sitk.ReadImage(app.datastore().get_image_uri(image)))}
+
     return router
 
 
@@ -105,6 +131,16 @@ def _other_versions(models: ModelStore, in_use: str | None) -> dict[str, Any]:
     kept = {"version": last["version"], "verdict": outcome(last)} if last and last["version"] != in_use else None
     previous = models.previous_version()
     return {"kept": kept, "previous": previous if previous != in_use else None}
+
+
+def _last_trained(train_stats: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the model with the latest training statistics, and these; empty ones before the first training."""
+    return max(train_stats.items(), key=lambda item: item[1].get("updated", 0), default=(SEGMENTATION, {}))
+
+
+def _of_model(model: str, text: str | None) -> str | None:
+    """Return a text with the name of the model, unless it is the automatic one."""
+    return text if text is None or model == SEGMENTATION else f"{model}: {text}"
 
 
 def _progress(stats: dict[str, Any]) -> dict[str, Any]:
@@ -119,9 +155,10 @@ def _failure(task: dict[str, Any]) -> str | None:
     if task["status"] != "ERROR":
         return None
     last_line = next(iter([*task.get("details", [])][-1:]), "it ended without an error message.")
-    return (
+    return _of_model(
+        task.get("request", {}).get("model", SEGMENTATION),
         f"Failed: {last_line.rpartition('Error: ')[2]} The model in use is unchanged; see logs/app.log in the "
-        "workspace."
+        "workspace.",
     )
 
 

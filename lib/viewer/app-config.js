@@ -4,16 +4,24 @@
 // a cookie of this path, which all ports of a machine share.
 document.cookie = `MONAILABEL_SERVER_URL=${window.location.origin}; path=/ohif; SameSite=Strict`;
 
+/** @type {typeof import('/ohif/lunglabel/first_view.js')} */
+let firstView;
+
 window.config = {
   routerBasename: '/ohif/',
   showStudyList: true,
   extensions: [
     {
       id: 'lunglabel',
-      preRegistration: async () => (await import('/ohif/lunglabel/multi_frame.js')).register(),
+      preRegistration: async () => {
+        (await import('/ohif/lunglabel/multi_frame.js')).register();
+        firstView = await import('/ohif/lunglabel/first_view.js');
+      },
+      onModeEnter: () => firstView.onModeEnter(),
     },
   ],
   modes: [],
+  investigationalUseDialog: { option: 'never' }, // it covers the panel, which says the same
   showWarningMessageForCrossOrigin: true,
   showCPUFallbackMessage: true,
   showLoadingIndicator: true,

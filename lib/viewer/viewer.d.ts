@@ -12,23 +12,56 @@ interface DicomRecord {
   NumberOfFrames?: number;
 }
 
+interface HangingProtocol {
+  stages: {
+    viewportStructure: object;
+    viewports: { displaySets: { options?: object }[] }[];
+  }[];
+}
+
+interface RepresentationSpecifier {
+  segmentationId: string;
+  type: string;
+}
+
+interface CornerstoneImage {
+  referencedImageId?: string;
+  slope?: number;
+  intercept?: number;
+  /** whether the values are in HU already */
+  preScale?: { scaled?: boolean };
+  voxelManager: { getScalarData(): Uint8Array };
+}
+
 interface LabelmapVolume {
   imageIds: string[];
   spacing: Point3;
   dimensions: Point3;
+  direction: ArrayLike<number> & Iterable<number>;
   imageData: {
     indexToWorld(index: Point3): Point3;
     worldToIndex(point: Point3): Point3;
   };
 }
 
+interface Camera {
+  viewPlaneNormal: Point3;
+  focalPoint: Point3;
+  position: Point3;
+  /** mm, half of what the viewport shows of its height */
+  parallelScale: number;
+}
+
 interface CornerstoneViewport {
-  getVolumeId?(): string | undefined;
   element: HTMLElement;
-  jumpToWorld(point: Point3): void;
+  getVolumeId?(): string | undefined;
+  getCamera(): Camera;
+  setCamera(camera: Partial<Camera>): void;
+  resetCamera(options: { resetPan: boolean; resetZoom: boolean; resetToCenter: boolean }): void;
+  setProperties(properties: { voiRange: { lower: number; upper: number } }): void;
+  render(): void;
   canvasToWorld(point: [number, number]): Point3;
   worldToCanvas(point: Point3): [number, number];
-  getCamera(): { viewPlaneNormal: Point3 };
 }
 
 interface ToolGroup {
@@ -41,7 +74,7 @@ declare const cornerstone: {
   eventTarget: EventTarget;
   triggerEvent(target: EventTarget, type: string, detail: object): void;
   cache: {
-    getImage(imageId: string): { referencedImageId?: string; voxelManager: { getScalarData(): Uint8Array } } | undefined;
+    getImage(imageId: string): CornerstoneImage | undefined;
     getVolume(volumeId: string): object | undefined;
   };
   metaData: {
@@ -55,10 +88,21 @@ declare const cornerstoneTools: {
     Events: {
       SEGMENTATION_DATA_MODIFIED: string;
       SEGMENTATION_REPRESENTATION_ADDED: string;
+      SEGMENTATION_REPRESENTATION_MODIFIED: string;
       TOOL_ACTIVATED: string;
     };
   };
   segmentation: {
+    config: {
+      color: {
+        getSegmentIndexColor(viewportId: string, segmentationId: string, segment: number): number[] | undefined;
+        setSegmentIndexColor(viewportId: string, segmentationId: string, segment: number, rgba: number[]): void;
+      };
+      visibility: {
+        getSegmentationRepresentationVisibility(viewportId: string, mask: RepresentationSpecifier): boolean | undefined;
+        setSegmentationRepresentationVisibility(viewportId: string, mask: RepresentationSpecifier, on: boolean): void;
+      };
+    };
     state: {
       getSegmentation(
         segmentationId: string,
@@ -78,6 +122,15 @@ declare const services: {
     getSegmentations(): { segmentationId: string }[];
     getLabelmapVolume(segmentationId: string): LabelmapVolume | undefined;
     remove(segmentationId: string): void;
+    setStyle(mask: RepresentationSpecifier, style: object): void;
+  };
+  hangingProtocolService: {
+    getProtocolById(id: string): HangingProtocol;
+    addProtocol(id: string, protocol: HangingProtocol): void;
+  };
+  panelService: {
+    EVENTS: { PANELS_CHANGED: string };
+    _broadcastEvent(event: string, detail: object): void;
   };
   viewportGridService: {
     getState(): { viewports: Map<string, { displaySetInstanceUIDs?: string[] }>; activeViewportId: string };

@@ -59,11 +59,12 @@ READ_HU = """points => {
     return points.map(point => volume.voxelManager.getAtIJKPoint(volume.imageData.worldToIndex(point).map(Math.round)));
 }"""
 
-# Moves each viewport along its normal until its plane contains the point, and waits until it is rendered.
+# Shows the whole image in each viewport, in the plane that contains the point, and waits until it is rendered.
 SHOW_POINT = """async ([ids, point]) => {
     const rendered = window.cornerstone.Enums.Events.IMAGE_RENDERED;
     for (const id of ids) {
         const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(id);
+        viewport.resetCamera({resetPan: true, resetZoom: true, resetToCenter: false});
         const {focalPoint, position, viewPlaneNormal: normal} = viewport.getCamera();
         const step = normal.reduce((sum, n, i) => sum + n * (point[i] - focalPoint[i]), 0);
         const moved = start => start.map((x, i) => x + step * normal[i]);
@@ -125,9 +126,15 @@ class Ohif:
 
     def side_panel_dates(self) -> list[str]:
         """Return the study dates in the side panel, such as 05-Jan-2026; it lists the studies of one patient."""
+        self._unfold_studies()
         panel = self.page.locator('[data-cy="studyBrowser-panel"]')
         panel.locator('[data-cy="study-browser-thumbnail"]').first.wait_for()
         return re.findall(r"\d{2}-[A-Z][a-z]{2}-\d{4}", panel.inner_text())
+
+    def _unfold_studies(self) -> None:
+        """Unfold the list of studies on the left, which is folded at first."""
+        if not self.page.locator('[data-cy="study-browser-thumbnail"]').count():
+            self.page.locator('[data-cy="seriesList-btn"]').click()
 
     def wait_until_connected(self) -> str:
         """Wait, without a click, until the mask can be edited; return the server's address in the panel."""
@@ -198,6 +205,7 @@ class Ohif:
 
     def show_series(self, description: str, slices: int) -> None:
         """Show another series of the study and wait for a mask with its number of slices."""
+        self._unfold_studies()
         self.page.locator('[data-cy="study-browser-thumbnail"]', has_text=description).dblclick()
         self.page.wait_for_function(LABELMAP_HAS_SLICES, arg=slices)
         self.wait_until_connected()

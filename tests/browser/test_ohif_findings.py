@@ -1,4 +1,4 @@
-"""The table of findings in OHIF's panel, with the model's confidence in each."""
+"""The reader's way through a case: first view, findings of the model, accept and reject, submit, load again."""
 
 import json
 import re
@@ -8,17 +8,37 @@ import numpy as np
 import pytest
 import requests
 import SimpleITK as sitk
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from lib.geometry.voxel_grid import VoxelGrid
-from tests.browser.ohif import Ohif
-from tests.browser.painting import BRUSH_MM, open_patient, paint, series_of, write_patients
+from tests.browser.ohif import MPR_VIEWPORTS, Ohif
+from tests.browser.painting import BRUSH_MM, open_patient, paint, series_of, stored_info, write_patients
 from tests.browser.painting import STORED as PATIENTS
 
 pytestmark = pytest.mark.browser
 
 PATIENT = "FEET-FIRST"
 LARGE, SMALL = (20, 40, 30), (8, 70, 90)  # slice, row, column of the first voxel of each finding
+SIDES = {LARGE: 8, SMALL: 4}  # voxels
+VOXEL_MM3 = 4 * 2.8**2
+
+CAMERAS = """ids => ids.map(id => {
+    const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(id);
+    const {focalPoint, parallelScale} = viewport.getCamera();
+    const {lower, upper} = viewport.getProperties().voiRange;
+    const {clientWidth, clientHeight} = viewport.canvas;
+    return {focalPoint, parallelScale, width: upper - lower + 1, area: clientWidth * clientHeight};
+})"""
+
+AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+RUN_AXE = """async selector => {
+    const rules = ['wcag2a', 'wcag2aa', 'wcag21aa'];
+    const {violations} = await axe.run({include: [[selector]]}, {runOnly: rules});
+    return violations.map(one => [one.id, one.nodes.map(node => node.html)]);
+}"""
+
+IS_SHOWN = """id => window.cornerstoneTools.segmentation.config.visibility
+    .getSegmentationRepresentationVisibility(id, {segmentationId: '1', type: 'Labelmap'})"""
 
 
 def two_findings(image: bytes, folder: Path) -> bytes:
@@ -26,46 +46,135 @@ def two_findings(image: bytes, folder: Path) -> bytes:
     (folder / "image.nrrd").write_bytes(image)
     grid = VoxelGrid.from_file(folder / "image.nrrd")
     voxels = np.zeros(grid.shape, np.uint8)
-    for (z, y, x), side in ((LARGE, 8), (SMALL, 4)):
+    for (z, y, x), side in SIDES.items():
         voxels[z : z + side, y : y + side, x : x + side] = 1
     sitk.WriteImage(grid.mask(voxels), str(folder / "mask.nrrd"), useCompression=True)
     return (folder / "mask.nrrd").read_bytes()
 
 
-def test_table_lists_findings_with_their_confidence(page, start_server, tmp_path, page_problems, screenshot):
-    write_patients(tmp_path / "dicom", {PATIENT: PATIENTS[PATIENT]})
-    server = start_server(tmp_path / "dicom", scored_images=0)
-    query = {"image": series_of(server.url, PATIENT)}
-    mask = two_findings(requests.get(f"{server.url}/datastore/image", params=query).content, tmp_path)
+def accessibility_problems(page: Page, selector: str) -> list:
+    """Return the violations of WCAG 2.1 AA that axe finds in a part of a page; it comes with ``npm ci``."""
+    if not AXE.is_file():
+        pytest.skip("SKIPPED: axe-core is not installed; run npm ci")
+    page.evaluate(AXE.read_text(encoding="utf-8") + ";0")
+    return page.evaluate(RUN_AXE, selector)
+
+
+def answer_runs(page: Page, mask: bytes) -> None:
+    """Answer each run of the model with the two findings."""
     judged = [(SMALL, 0.934), (LARGE, 0.4)]
     findings = [{"voxel": place[::-1], "confidence": confidence} for place, confidence in judged]
-    params = json.dumps({"model_version": "v1", "findings": findings, "warnings": []})
+    params = json.dumps({"model_version": "v1", "findings": findings, "warnings": ["the kernel is sharp"]})
 
     def answer(route: Route) -> None:
         route.fulfill(body=mask, content_type="application/octet-stream", headers={"Infer-Params": params})
 
-    page.route(re.compile("/infer/"), answer)
+    page.route(re.compile("/infer/lung_tumor[?]"), answer)
+
+
+def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, tmp_path, page_problems, screenshot):
+    page.set_viewport_size({"width": 1366, "height": 768})
+    write_patients(tmp_path / "dicom", {PATIENT: PATIENTS[PATIENT]})
+    server = start_server(tmp_path / "dicom", scored_images=0)
+    series_uid = series_of(server.url, PATIENT)
+    mask = two_findings(requests.get(f"{server.url}/datastore/image", params={"image": series_uid}).content, tmp_path)
+    answer_runs(page, mask)
     ohif = Ohif(page, server.url)
     open_patient(ohif, PATIENT)
-    table, message = (page.locator(f'[data-part="{name}"]') for name in ("findings", "message"))
-    rows = table.locator("tbody tr")
-    expect(table).to_be_hidden()
-    ohif.run_auto_segmentation("lung_tumor")
-    small, large = 4**3 * 4 * 2.8**2 / 1000, 8**3 * 4 * 2.8**2 / 1000
-    expect(rows).to_have_text([rf"Finding 1{small:.2f} ml93 %", rf"Finding 2{large:.2f} ml40 %"])
-    expect(table.locator("th").last).to_have_text("Confidence")
-    expect(message).to_have_text(f"Finding 1 of 2: {small:.2f} ml, confidence 93 %.")
-    screenshot(page, "findings-run")
+    result = page.locator('[data-part="result"]')
+    rows = page.locator('[data-findings="table"] tbody tr:not(.lunglabel-note)')
 
-    rows.nth(1).locator("button").click()
-    expect(message).to_have_text(f"Finding 2 of 2: {large:.2f} ml, confidence 40 %.")
+    # The first view: the lung window, a large axial plane, the list of series folded, all of the foot on the screen.
+    fitted = page.evaluate(CAMERAS, list(MPR_VIEWPORTS))
+    assert [camera["width"] for camera in fitted] == [1500] * 3
+    assert fitted[0]["area"] > 3 * fitted[1]["area"]
+    assert page.locator('[data-cy="study-browser-thumbnail"]').count() == 0
+    page.keyboard.press("1")
+    assert page.evaluate(CAMERAS, ["mpr-coronal"])[0]["width"] == 400
+    page.keyboard.press("2")
+    expect(result).to_contain_text("No mask yet")
+    for part in ("submit", "next", "annotator", "note"):
+        box = page.locator(f'[data-part="{part}"]').bounding_box()
+        assert box["y"] + box["height"] <= 768, part
+
+    # A run lists its findings, the most confident first, and zooms to that one.
+    ohif.run_auto_segmentation("lung_tumor")
+    small, large = SIDES[SMALL] ** 3 * VOXEL_MM3 / 1000, SIDES[LARGE] ** 3 * VOXEL_MM3 / 1000
+    expect(result).to_have_text(f"2 findings, {small + large:.1f} ml, largest 30 × 30 mm")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_have_text(re.compile(rf"2.*{small:.1f} ml.*93 %"))
+    expect(rows.nth(1)).to_have_text(re.compile(rf"1.*30 × 30.*{large:.1f} ml.*40 %"))
+    expect(page.locator('[data-part="notes"] summary')).to_have_text("1 note on this scan")
+    zoomed = page.evaluate(CAMERAS, list(MPR_VIEWPORTS))
+    assert all(camera["parallelScale"] < one["parallelScale"] / 3 for camera, one in zip(zoomed, fitted, strict=True))
+    screenshot(page, "findings-run")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_contain_text("accept the finding shown")
+    page.keyboard.press("Escape")
+
+    # F shows the next, and after the last the whole image; H hides the mask in every plane while it is held.
+    page.keyboard.press("f")
+    assert page.evaluate(CAMERAS, ["mpr-axial"])[0]["focalPoint"] != zoomed[0]["focalPoint"]
+    page.keyboard.press("f")
+    assert page.evaluate(CAMERAS, ["mpr-axial"])[0]["parallelScale"] == pytest.approx(fitted[0]["parallelScale"])
+    page.keyboard.down("h")
+    assert not any(page.evaluate(IS_SHOWN, viewport) for viewport in MPR_VIEWPORTS)
+    page.keyboard.up("h")
+    assert all(page.evaluate(IS_SHOWN, viewport) for viewport in MPR_VIEWPORTS)
+
+    # Accept the first, reject the doubtful one with the slider, draw a third, undo and redo.
+    page.keyboard.press("f")
+    page.keyboard.press("a")
+    expect(rows.nth(0)).to_have_class("lunglabel-accepted")
+    page.locator('[data-findings="threshold"]').fill("0.5")
+    expect(rows.nth(1)).to_have_class("lunglabel-rejected")
+    expect(result).to_have_text(re.compile("^1 finding, "))
     ohif.choose_tool("brush", diameter=BRUSH_MM)
     paint(ohif, "mpr-coronal")
     expect(rows).to_have_count(3)
-    expect(rows.nth(2).locator("td").last).to_have_text("–")
+    expect(rows.nth(1)).to_contain_text("added")
     ohif.undo()
-    ohif.undo()
-    expect(table).to_be_hidden()
+    expect(rows).to_have_count(2)
     ohif.redo()
-    expect(rows.first).to_contain_text("93 %")
+    expect(rows).to_have_count(3)
+    rows.nth(1).get_by_role("button", name="Note on").click()
+    page.keyboard.type("beside the heart")
+    page.keyboard.press("Enter")
+    screenshot(page, "findings-reviewed")
+
+    # Nothing is lost in a reload.
+    painted = ohif.labelmap().values
+    page.on("dialog", lambda dialog: dialog.accept())  # the browser asks before it leaves
+    page.reload()
+    ohif.wait_until_connected()
+    expect(page.locator('[data-part="draftText"]')).to_contain_text("begun from no label.")
+    assert ohif.press("restore") == "The draft is restored."
+    assert np.array_equal(ohif.labelmap().values, painted)
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_have_class("lunglabel-accepted")
+    expect(page.locator('[data-part="draft"]')).to_be_hidden()
+
+    # All of it is stored with the label, and is there again when the label is loaded.
+    assert ohif.submit("Dr. Reader") == "Label 1 is stored."
+    lesions = stored_info(server.url, series_uid)["lesions"]
+    assert [(one["state"], one["confidence"], one["note"]) for one in lesions] == [
+        ("accepted", 0.934, ""),
+        ("added", None, "beside the heart"),
+        ("rejected", 0.4, ""),
+    ]
+    page.reload()
+    ohif.wait_until_connected()
+    assert not page.locator('[data-part="draft"]').is_visible()
+    assert ohif.load_label() == "Label 1 is loaded."
+    expect(page.locator(".lunglabel-note")).to_have_text("beside the heart")
+    assert not page.locator('[data-part="unsaved"]').is_visible()
     assert not page_problems.of(server.url)
+
+    # The panel, its keys and the status page meet WCAG 2.1 AA.
+    page.locator('[data-part="edits"] summary').click()
+    page.keyboard.press("?")
+    for selector in (".monaiLabelPanel", "dialog.lunglabel-keys"):
+        assert not accessibility_problems(page, selector), selector
+    page.goto(f"{server.url}/status")
+    expect(page.locator("#cases")).to_contain_text("no. 1")
+    assert not accessibility_problems(page, "body")

@@ -29,10 +29,13 @@ test('read() returns a copy, slice() a view', () => {
   assert.equal(labelmap.read()[12], 1);
 });
 
-test('the middle of a finding is in its largest slice, in mm', () => {
-  const finding = [[0, 0, 0], [0, 1, 1], [1, 1, 1], [2, 1, 1]].map(at);
+test('the place of a finding is its voxel closest to the centroid, and its longest side, in mm', () => {
   const { volume } = holdVolume(SIZE, mask(SIZE, []), [0.5, 2, 5]);
-  assert.deepEqual(new Labelmap(volume).middleOf(finding), [0.5, 2, 5]);
+  const labelmap = new Labelmap(volume);
+  const row = [[0, 1, 1], [1, 1, 1], [2, 1, 1]].map(at);
+  assert.deepEqual(labelmap.placeOf(row), { point: [0.5, 2, 5], extent: 5 });
+  const bow = [[0, 0, 0], [0, 1, 0], [1, 2, 0], [2, 2, 0], [3, 1, 0], [3, 0, 0]].map(at); // its centroid is outside
+  assert.deepEqual(labelmap.placeOf(bow), { point: [0, 2, 0], extent: 6 });
 });
 
 test('a labelled voxel is found at a point or next to it, but not farther away', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { confidencesIn, indexAfter, millilitres, percent, rankFindings } from '../../lib/viewer/panel/ranked_findings.js';
+import { confidencesIn, indexAfter, percent, rankFindings, volumeText } from '../../lib/viewer/panel/ranked_findings.js';
 import { mask } from './volume.js';
 
 const SIZE = [9, 3, 2]; // all sides different
@@ -45,18 +45,19 @@ test('an edited finding keeps its confidence while any of its voxels are left; a
   assert.deepEqual(shown(edited, confidences), [[at([2, 0, 0]), 2, 0.7], [at(SMALL[0]), 2, null]]);
 });
 
-test('the next finding is the one that follows in the table, then the first again', () => {
+test('the next finding is the one that follows in the table; none follows the last', () => {
   const finding = (voxels, confidence = null) => ({ voxels, confidence });
   const findings = [finding([3], 0.9), finding([5, 6, 7]), finding([1, 2]), finding([8, 9])];
   assert.equal(indexAfter(findings, null), 0);
   assert.equal(indexAfter(findings, findings[0]), 1);
   assert.equal(indexAfter(findings, findings[1]), 2);
   assert.equal(indexAfter(findings, findings[2]), 3, 'same size: ordered by first voxel');
-  assert.equal(indexAfter(findings, findings[3]), 0);
+  assert.equal(indexAfter(findings, findings[3]), 4);
+  assert.equal(indexAfter([], null), 0);
   assert.equal(indexAfter(findings, finding([4, 5, 6, 7])), 1, 'a finding that no longer exists');
 });
 
 test('confidence and volume are shown as text', () => {
   assert.deepEqual([0.934, 0, 1, 0.999, null].map(percent), ['93 %', '1 %', '99 %', '99 %', '–']);
-  assert.equal(millilitres({ voxels: [1, 2, 3], confidence: null }, 170), '0.51 ml');
+  assert.deepEqual([0.4, 99, 99.6, 510, 994, 1040, 29_390].map(volumeText), ['0 mm³', '99 mm³', '0.10 ml', '0.51 ml', '0.99 ml', '1.0 ml', '29.4 ml']);
 });

@@ -36,6 +36,7 @@ export function holdVolume(size, voxels, spacing = [1, 1, 1]) {
     imageIds: slices.map((_, z) => String(z)),
     spacing,
     dimensions: size,
+    direction: [1, 0, 0, 0, 1, 0, 0, 0, 1],
     imageData: {
       indexToWorld: index => index.map((i, axis) => i * spacing[axis]),
       worldToIndex: point => point.map((mm, axis) => mm / spacing[axis]),

@@ -67,6 +67,8 @@ ROUTES = (
     RouteSpec("GET", "/viewer/case", "panel"),
     RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast"),
     RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True),
+    RouteSpec("POST", "/viewer/skip", "panel: Skip"),
+    RouteSpec("GET", "/viewer/midline", "panel: the side of each finding; reads the volume", expensive=True),
     RouteSpec("GET", "/attention/{image}", "panel: the attention map; runs an inference", expensive=True),
     # --- DICOMweb, for OHIF (PS3.18 chapter 10)
     RouteSpec("GET", "/proxy/dicom/{service}/studies", "QIDO-RS: OHIF's study list"),

@@ -34,6 +34,8 @@ export class EditHistory {
     /** @type {State[]} */
     this.states = [{ change: null, unsaved: false, modelVersion: null, confidences: new Map(), clicks: NO_CLICKS }];
     this.position = 0;
+    /** @type {(index: Uint32Array, values: Uint8Array) => void} is told of each change */
+    this.onWrite = () => {};
   }
 
   get state() {
@@ -66,8 +68,8 @@ export class EditHistory {
   /**
    * Write some voxels as one step, also if none changes, without a look at all the others.
    *
-   * @param {number[]} index of each voxel
-   * @param {number[]} values
+   * @param {ArrayLike<number>} index of each voxel
+   * @param {ArrayLike<number>} values
    * @param {Step} step
    */
   write(index, values, step) {
@@ -157,5 +159,6 @@ export class EditHistory {
       this.labelled += Number(values[n] > 0) - Number(this.known[index[n]] > 0);
       this.known[index[n]] = values[n];
     }
+    this.onWrite(Uint32Array.from(index), Uint8Array.from(values));
   }
 }

@@ -2,19 +2,31 @@
 
 import { NO_CLICKS } from './click_session.js';
 import { Clicks } from './clicks.js';
+import { maskOf } from './draft.js';
 import { EditHistory } from './edit_history.js';
 import { separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
 import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
-import { confidencesIn, indexAfter, millilitres, percent, rankFindings } from './ranked_findings.js';
+import { FindingsList } from './findings_list.js';
+import { confidencesIn } from './ranked_findings.js';
+import { Review } from './review.js';
 import { prepareClicks, watchInference } from './server.js';
 
-/** Fires "change" when the mask, its history or the series changes, and "message" with a sentence and its kind. */
+/**
+ * Fires "change" when the mask, its history or the series changes, "list" when its findings are listed again, and "message"
+ * with a sentence and its kind.
+ */
 export class Editor extends EventTarget {
   /** @type {EditHistory | null} of the series on the screen; null until there is a mask to paint on */
   history = null;
+  /** @type {FindingsList | null} of the mask */
+  list = null;
   /** Whether the model is running. */
   running = false;
+  /** @type {string[]} Notes of the server on the scan, after a run. */
+  notes = [];
+  /** Whether the mask of the last run was empty. */
+  foundNothing = false;
   #pointerDown = false;
   /** Whether a brush has painted since the pointer went down. */
   #painted = false;
@@ -22,12 +34,11 @@ export class Editor extends EventTarget {
   #recorded = false;
   #maskArrives = false;
   #connectedAt = -Infinity;
-  /** @type {import('./ranked_findings.js').Finding | null} The finding that was shown last. */
-  #shown = null;
 
   constructor() {
     super();
     this.clicks = new Clicks(this);
+    this.review = new Review(this);
     const { Events } = cornerstoneTools.Enums;
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_DATA_MODIFIED, () => this.#onModified());
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_REPRESENTATION_ADDED, () => this.follow());
@@ -53,8 +64,7 @@ export class Editor extends EventTarget {
     const labelmap = Labelmap.ofViewer();
     if (!labelmap || !document.querySelector('button[title="Run Segmentation"]')) this.#connect();
     if (labelmap && labelmap.imageIds[0] !== this.history?.labelmap.imageIds[0]) {
-      this.history = new EditHistory(labelmap);
-      this.#changed();
+      this.#begin(new EditHistory(labelmap));
       prepareClicks(String(labelmap.series)).catch(() => {}); // the first click will tell the user what is wrong
     }
   }
@@ -72,8 +82,8 @@ export class Editor extends EventTarget {
   /**
    * Write some voxels as one step to undo.
    *
-   * @param {number[]} index of each voxel
-   * @param {number[]} values
+   * @param {ArrayLike<number>} index of each voxel
+   * @param {ArrayLike<number>} values
    * @param {import('./edit_history.js').Step} step
    */
   write(index, values, step) {
@@ -96,48 +106,26 @@ export class Editor extends EventTarget {
    * @param {import('./server.js').ModelOrigin} origin
    */
   load(voxels, origin) {
-    this.history?.labelmap.write(voxels);
-    this.#accept(origin);
-    this.showFirstFinding();
-  }
-
-  /** Return the findings of the mask, the most confident first, then the largest. */
-  findings() {
-    if (!this.history?.labelled) return [];
-    const { labelmap, known, state } = this.history;
-    return rankFindings(known, labelmap.size, state.confidences);
-  }
-
-  /** Move all planes to the first finding. */
-  showFirstFinding() {
-    this.#shown = null;
-    this.showNextFinding();
-  }
-
-  /** Move all planes to the finding that follows the one shown last, even if that one was removed. */
-  showNextFinding() {
-    const findings = this.findings();
-    if (!findings.length) return;
-    const number = indexAfter(findings, this.#shown);
-    this.showFinding(findings[number], `Finding ${number + 1} of ${findings.length}`);
+    this.#record(() => {
+      this.history?.labelmap.write(voxels);
+      this.#accept(origin);
+    });
+    return this.review.showFirst();
   }
 
   /**
-   * Move all planes to a finding.
+   * Put a draft into the mask as one step to undo.
    *
-   * @param {import('./ranked_findings.js').Finding} finding
-   * @param {string} name shown to the user
+   * @param {import('./draft.js').Draft} draft
    */
-  showFinding(finding, name) {
-    if (!this.history) return;
-    const { labelmap } = this.history;
-    this.#shown = finding;
-    const point = labelmap.middleOf(finding.voxels);
-    for (const viewportId of cornerstoneTools.segmentation.state.getViewportIdsWithSegmentation(SEGMENTATION_ID)) {
-      services.cornerstoneViewportService.getCornerstoneViewport(viewportId).jumpToWorld(point);
-    }
-    const confidence = finding.confidence === null ? '' : `, confidence ${percent(finding.confidence)}`;
-    this.say(`${name}: ${millilitres(finding, labelmap.voxelVolume)}${confidence}.`, '');
+  restore(draft) {
+    const { modelVersion, confidences, clicks } = draft;
+    this.#record(() => {
+      this.history?.labelmap.write(maskOf(draft));
+      this.list?.recall(draft.lesions);
+      this.history?.commit({ unsaved: true, modelVersion, confidences, clicks });
+    });
+    return this.review.showFirst();
   }
 
   /**
@@ -156,6 +144,12 @@ export class Editor extends EventTarget {
     }
     labelmap.write(separateFinding(known, labelmap.size, index, keep));
     this.commit();
+  }
+
+  /** Let what was said about findings count as an edit: it is stored with the label. */
+  markEdited() {
+    if (this.history) this.history.state.unsaved = true;
+    this.dispatchEvent(new Event('change'));
   }
 
   /** @param {import('./edit_history.js').State} state that the server now has */
@@ -191,9 +185,22 @@ export class Editor extends EventTarget {
     this.#changed();
   }
 
+  /** @param {EditHistory} history of the mask that is now on the screen */
+  #begin(history) {
+    this.list?.close();
+    this.history = history;
+    this.list = new FindingsList(history);
+    this.list.addEventListener('list', () => this.dispatchEvent(new Event('list')));
+    this.#changed();
+  }
+
   #letGo() {
     this.abortRuns();
-    this.history = null;
+    this.list?.close();
+    this.list = this.history = null;
+    this.review.forget();
+    this.notes = [];
+    this.foundNothing = false;
     this.#connectedAt = -Infinity;
     this.#changed();
   }
@@ -219,7 +226,7 @@ export class Editor extends EventTarget {
   #onRunStarted() {
     this.running = true;
     this.#changed();
-    this.say('The model is running…', '');
+    this.say('Running the model…', '');
   }
 
   /**
@@ -237,9 +244,10 @@ export class Editor extends EventTarget {
     setTimeout(() => {
       this.#maskArrives = false; // OHIF's panel writes the response into the mask immediately
       this.#accept(params ?? {});
-      if (this.history?.labelled) this.showFirstFinding();
-      else this.say('The model found nothing in this scan.', '');
-      if (params?.warnings?.length) this.say(`Beware: ${params.warnings.join('; ')}.`);
+      this.notes = params?.warnings ?? [];
+      this.foundNothing = !this.history?.labelled;
+      this.say('', '');
+      void this.review.showFirst();
     });
   }
 
@@ -248,14 +256,16 @@ export class Editor extends EventTarget {
    *
    * @param {import('./server.js').ModelOrigin} origin
    */
-  #accept({ model_version: modelVersion, findings }) {
+  #accept({ model_version: modelVersion, findings, lesions }) {
     if (!this.history) return;
     const { labelmap } = this.history;
+    this.list?.recall(lesions ?? []);
     const confidences = confidencesIn(labelmap.read(), labelmap.size, findings ?? []);
     this.commit({ unsaved: false, modelVersion, confidences, clicks: NO_CLICKS });
   }
 
   #changed() {
+    void this.list?.refresh();
     this.dispatchEvent(new Event('change'));
   }
 }

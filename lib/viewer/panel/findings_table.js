@@ -1,44 +1,170 @@
-/** The table of findings, with their volume and the model's confidence in each. */
+/** The table of findings: their measures, the model's confidence, and what the reader makes of each. */
 
-import { millilitres, percent } from './ranked_findings.js';
+import { elementsBy } from './dom.js';
+import { rejectBelow } from './doubtful.js';
+import { sizeText } from './findings_list.js';
+import { ORDERS, percent, volumeText } from './ranked_findings.js';
 
-const LIST_AFTER_MS = 200; // after the last change: a scan has millions of voxels
-const MOST_ROWS = 100;
+const MOST_ROWS = 200;
+
+export const FINDINGS_TEMPLATE = `
+<label class="lunglabel-row" data-findings="doubtful" title="Accepted findings and those drawn by hand stay" hidden>
+  Reject below <input type="range" data-findings="threshold" min="0" max="0.95" step="0.05" value="0">
+  <output data-findings="thresholdText">0 %</output>
+</label>
+<table data-findings="table" hidden>
+  <thead>
+    <tr>
+      <th scope="col" title="By size, as in the exported table">No.</th>
+      <th scope="col" data-findings="size"><button title="Longest axial diameter × the one at right angles to it, mm; sort by size">mm</button></th>
+      <th scope="col">Volume</th>
+      <th scope="col" title="Mean density">HU</th>
+      <th scope="col" title="Side of the patient">Side</th>
+      <th scope="col" data-findings="confidence"><button title="How sure the model is that it marked a lesion; it says nothing about malignancy. Sort by it">Conf.</button></th>
+      <th scope="col"></th>
+    </tr>
+  </thead>
+  <tbody></tbody>
+</table>`;
 
 /**
- * Keep a table filled with the findings of the mask. A button in each row shows its finding.
- *
- * @param {HTMLElement} table hidden while there are none
- * @param {import('./editor.js').Editor} editor
- * @param {AbortSignal} signal ends it
+ * @typedef {import('./findings_list.js').Row} Row
+ * @typedef {{doubtful: HTMLElement, threshold: HTMLInputElement, thresholdText: HTMLElement, table: HTMLTableElement,
+ *   size: HTMLElement, confidence: HTMLElement}} Elements
  */
-export function listFindingsIn(table, editor, signal) {
-  /** @type {ReturnType<typeof setTimeout>} */
-  let waiting;
-  const list = () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => fill(table, editor), LIST_AFTER_MS);
-  };
-  editor.addEventListener('change', list, { signal });
-  signal.addEventListener('abort', () => clearTimeout(waiting));
-  list();
+
+export class FindingsTable {
+  /** First voxels of the findings that the slider has rejected. @type {Set<number>} */
+  #doubtful = new Set();
+
+  /**
+   * @param {HTMLElement} element to fill
+   * @param {import('./editor.js').Editor} editor
+   * @param {AbortSignal} signal ends it
+   */
+  constructor(element, editor, signal) {
+    element.innerHTML = FINDINGS_TEMPLATE;
+    this.editor = editor;
+    this.elements = /** @type {Elements} */ (/** @type {unknown} */ (elementsBy(element, 'findings')));
+    const { threshold, table } = this.elements;
+    threshold.oninput = () => this.#showThreshold();
+    threshold.onchange = () => this.#rejectBelow(threshold.valueAsNumber);
+    for (const order of /** @type {(keyof typeof ORDERS)[]} */ (Object.keys(ORDERS))) {
+      const button = /** @type {HTMLElement} */ (this.elements[order].firstElementChild);
+      button.onclick = () => editor.list?.sortBy(order);
+    }
+    table.addEventListener('focusout', () => setTimeout(() => this.show()), { signal });
+    editor.addEventListener('list', () => this.show(), { signal });
+    this.show();
+  }
+
+  /** Show the list as it is now, unless a note is being written. */
+  show() {
+    const { table, doubtful } = this.elements;
+    const body = table.tBodies[0];
+    if (body.contains(document.activeElement) && document.activeElement?.tagName === 'INPUT') return;
+    const { rows = [], rejected = [], order = 'confidence' } = this.editor.list ?? {};
+    for (const name of /** @type {const} */ (['size', 'confidence'])) {
+      this.elements[name].setAttribute('aria-sort', name === order ? 'descending' : 'none');
+    }
+    body.replaceChildren(...[...rows, ...rejected].slice(0, MOST_ROWS).flatMap(row => this.#rowsOf(row)));
+    table.hidden = !rows.length && !rejected.length;
+    doubtful.hidden = ![...rows, ...rejected].some(row => row.confidence !== null);
+  }
+
+  /**
+   * @param {Row} row
+   * @returns {HTMLTableRowElement[]}
+   */
+  #rowsOf(row) {
+    const line = document.createElement('tr');
+    line.className = `lunglabel-${row.state}`;
+    if (this.editor.review.isShown(row)) line.setAttribute('aria-current', 'true');
+    line.insertCell().append(this.#button(String(row.number || '✗'), showTitle(row), () => this.editor.review.show(row)));
+    const cells = [sizeText(row).replace(' mm', ''), volumeText(row.volume), density(row), row.side, judged(row)];
+    for (const text of cells) line.insertCell().textContent = text;
+    line.insertCell().append(...this.#actions(row));
+    return row.note ? [line, noteLine(row)] : [line];
+  }
+
+  /** @param {Row} row */
+  #actions(row) {
+    const { review } = this.editor;
+    if (row.state === 'rejected') return [this.#button('Restore', 'Put it back into the mask', () => review.mark([row], []))];
+    const note = this.#button('✎', `Note on finding ${row.number}`, event => this.#writeNote(row, event));
+    const reject = this.#button('✗', `Reject finding ${row.number} (Delete)`, () => review.mark([], [row]));
+    if (row.state === 'added') return [note, reject];
+    const accept = this.#button('✓', `Accept finding ${row.number} (A)`, () => review.accept(row));
+    accept.setAttribute('aria-pressed', String(row.state === 'accepted'));
+    return [accept, note, reject];
+  }
+
+  /**
+   * @param {string} text
+   * @param {string} title
+   * @param {(event: MouseEvent) => void} action
+   */
+  #button(text, title, action) {
+    const button = Object.assign(document.createElement('button'), { textContent: text, title, onclick: action });
+    button.setAttribute('aria-label', title);
+    return button;
+  }
+
+  /**
+   * @param {Row} row
+   * @param {MouseEvent} event on the button in its line
+   */
+  #writeNote(row, event) {
+    const line = /** @type {HTMLElement} */ (event.target).closest('tr');
+    const input = Object.assign(document.createElement('input'), { value: row.note, maxLength: 1000 });
+    input.setAttribute('aria-label', `Note on finding ${row.number}`);
+    const cell = Object.assign(document.createElement('td'), { colSpan: 7 });
+    cell.append(input);
+    const noted = document.createElement('tr');
+    noted.append(cell);
+    line?.after(noted);
+    input.focus();
+    input.onkeydown = key => {
+      if (key.key === 'Enter') input.blur();
+    };
+    input.onblur = () => this.editor.review.note(row, input.value.trim());
+  }
+
+  /** @param {number} threshold */
+  #rejectBelow(threshold) {
+    const { list } = this.editor;
+    if (!list) return;
+    const { reject, restore, now } = rejectBelow(list, threshold, this.#doubtful);
+    this.#doubtful = now;
+    this.editor.review.mark(restore, reject);
+  }
+
+  #showThreshold() {
+    const { threshold, thresholdText } = this.elements;
+    thresholdText.textContent = `${Math.round(100 * threshold.valueAsNumber)} %`;
+  }
 }
 
-/**
- * @param {HTMLElement} table
- * @param {import('./editor.js').Editor} editor
- */
-function fill(table, editor) {
-  const findings = editor.findings();
-  const body = /** @type {HTMLTableSectionElement} */ (table.querySelector('tbody'));
-  body.replaceChildren();
-  findings.slice(0, MOST_ROWS).forEach((finding, index) => {
-    const button = Object.assign(document.createElement('button'), { textContent: `Finding ${index + 1}` });
-    button.onclick = () => editor.showFinding(finding, `Finding ${index + 1} of ${findings.length}`);
-    const row = body.insertRow();
-    row.insertCell().append(button);
-    row.insertCell().textContent = millilitres(finding, editor.history?.labelmap.voxelVolume ?? 0);
-    row.insertCell().textContent = percent(finding.confidence);
-  });
-  table.hidden = !findings.length;
+/** @param {Row} row */
+function showTitle(row) {
+  return row.number ? `Show finding ${row.number}: ${row.state} (F shows the next)` : 'Show a rejected finding';
+}
+
+/** @param {Row} row */
+function density(row) {
+  return row.density === null ? '' : String(Math.round(row.density)).replace('-', '−');
+}
+
+/** @param {Row} row */
+function judged(row) {
+  return row.state === 'added' ? 'added' : percent(row.confidence);
+}
+
+/** @param {Row} row */
+function noteLine(row) {
+  const line = document.createElement('tr');
+  const cell = Object.assign(document.createElement('td'), { colSpan: 7, textContent: row.note });
+  line.className = 'lunglabel-note';
+  line.append(cell);
+  return line;
 }

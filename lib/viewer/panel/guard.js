@@ -30,9 +30,10 @@ export function guardUnsaved(isUnsaved) {
  * @template {keyof WindowEventMap} Type
  * @param {Type} type
  * @param {(event: WindowEventMap[Type]) => unknown} listener
+ * @param {AbortSignal} [signal] removes the listener
  */
-export function onCapture(type, listener) {
-  window.addEventListener(type, event => void listener(event), { capture: true });
+export function onCapture(type, listener, signal) {
+  window.addEventListener(type, event => void listener(event), { capture: true, passive: false, signal });
 }
 
 /**

@@ -26,6 +26,8 @@ export class Labelmap {
     /** @type {import('./findings.js').Size} */
     this.size = [...volume.dimensions];
     this.imageData = volume.imageData;
+    /** of columns, rows and slices, one after the other, LPS */
+    this.direction = [...volume.direction];
   }
 
   /** @returns {Labelmap | null} the one that is on the screen */
@@ -57,20 +59,27 @@ export class Labelmap {
   }
 
   /**
-   * @param {number[]} finding indices of voxels
-   * @returns {Point3} LPS mm of the middle voxel of the slice that has most of them
+   * Return where a finding is, and how large it is.
+   *
+   * @param {ArrayLike<number>} finding indices of voxels
+   * @returns {{point: Point3, extent: number}} LPS mm of the voxel closest to the centroid, which may itself be outside
+   *   of the finding; mm of the longest side of the box around it
    */
-  middleOf(finding) {
-    /** @type {Map<number, number[]>} */
-    const slices = new Map();
-    for (const index of finding) {
-      const number = Math.floor(index / this.sliceLength);
-      slices.set(number, slices.get(number) ?? []).get(number)?.push(index);
-    }
-    const [slice, section] = [...slices].reduce((most, one) => (one[1].length > most[1].length ? one : most));
-    const middle = section.sort((one, other) => one - other)[Math.floor(section.length / 2)] % this.sliceLength;
-    const columns = this.size[0];
-    return this.imageData.indexToWorld([middle % columns, Math.floor(middle / columns), slice]);
+  placeOf(finding) {
+    const [columns, rows] = this.size;
+    const places = Array.from(finding, i => [i % columns, Math.floor(i / columns) % rows, Math.floor(i / this.sliceLength)]);
+    const sides = this.spacing.map((mm, axis) => {
+      const along = places.map(place => place[axis]);
+      const [first, last] = along.reduce(([low, high], one) => [Math.min(low, one), Math.max(high, one)], [Infinity, 0]);
+      return { mm: (last - first + 1) * mm, mean: along.reduce((sum, one) => sum + one, 0) / along.length };
+    });
+    const distance = (/** @type {number[]} */ place) =>
+      Math.hypot(...place.map((one, axis) => (one - sides[axis].mean) * this.spacing[axis]));
+    const closest = places.reduce((best, place) => (distance(place) < distance(best) ? place : best));
+    return {
+      point: this.imageData.indexToWorld(/** @type {Point3} */ (closest)),
+      extent: Math.max(...sides.map(side => side.mm)),
+    };
   }
 
   /**

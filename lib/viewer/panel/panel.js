@@ -1,24 +1,25 @@
 /** The panel: tools to correct the mask, and what brings it to the server and back. */
 
 import { showAttention } from './attention.js';
-import { offerCandidates } from './candidates.js';
 import { clicksOfLabel } from './click_session.js';
 import { elementsBy, messageOf } from './dom.js';
-import { listFindingsIn } from './findings_table.js';
+import { Drafts } from './drafts.js';
+import { offerEdits } from './edits.js';
+import { summary } from './findings_list.js';
+import { FindingsTable } from './findings_table.js';
+import { showKeys } from './keys_overlay.js';
+import { lesionsOf } from './lesions.js';
 import { openSample, takeNotice } from './next_sample.js';
 import { TEMPLATE } from './panel_template.js';
-import {
-  fetchAttentionPicture,
-  fetchLabelVoxels,
-  fetchNextSample,
-  fetchStored,
-  fetchStrategies,
-  putLabel,
-} from './server.js';
+import { volumeText } from './ranked_findings.js';
+import { fetchAttentionPicture, fetchNextSample, fetchStrategies, putLabel } from './server.js';
 import { listenToKeys } from './shortcuts.js';
+import { skip } from './skip.js';
 import { StatusView } from './status.js';
+import { StoredLabels } from './stored_labels.js';
 import { ToolRow } from './tool_row.js';
 import * as tools from './tools.js';
+import { controlView } from './view_controls.js';
 
 const NAME_KEY = 'lunglabel.annotator';
 const STRATEGY_KEY = 'lunglabel.strategy';
@@ -33,16 +34,14 @@ export class Panel {
     this.editor = editor;
     /** @type {string | null} */
     this.series = null;
-    /** @type {import('./server.js').StoredLabel | null} */
-    this.stored = null;
-    /** @type {import('./server.js').Candidate[]} */
-    this.candidates = [];
     /** @type {[number, number]} */
     this.pointer = [0, 0];
     this.closing = new AbortController();
     place.insertAdjacentHTML('beforeend', TEMPLATE);
     this.parts = /** @type {import('./panel_template.js').Parts} */ (elementsBy(place, 'part'));
     const buttons = /** @type {Record<tools.Tool, HTMLElement>} */ (elementsBy(place, 'tool'));
+    this.stored = new StoredLabels(this.parts, editor);
+    this.drafts = new Drafts(this.parts, editor, () => this.stored.current?.number ?? null, this.closing.signal);
     this.tools = new ToolRow(this.parts, buttons, () => this.#show());
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
@@ -71,10 +70,15 @@ export class Panel {
       this.#say(sentence, kind);
     };
     editor.addEventListener('message', onMessage, { signal });
-    listFindingsIn(parts.findings, editor, signal);
-    listenToKeys(this.#shortcuts(), () => !!editor.history && !editor.running, signal);
+    new FindingsTable(parts.findings, editor, signal);
+    editor.addEventListener('list', () => this.#showResult(), { signal });
+    const editKeys = offerEdits(parts.edits, editor);
+    listenToKeys({ ...this.#shortcuts(), ...editKeys }, () => !!editor.history && !editor.running, signal);
+    const viewKeys = controlView(parts.view, signal);
+    listenToKeys({ ...viewKeys, ' ': () => editor.review.showAll(), '?': showKeys }, () => true, signal);
     window.addEventListener('pointermove', event => this.#onPointerMove(event), { signal, capture: true });
     window.addEventListener('pointerdown', event => tools.leaveTextFor(event), { signal, capture: true });
+    this.place.addEventListener('click', event => tools.leaveButton(/** @type {MouseEvent} */ (event)), { signal });
     const activated = cornerstoneTools.Enums.Events.TOOL_ACTIVATED;
     const onActivated = () => this.#show();
     cornerstone.eventTarget.addEventListener(activated, onActivated);
@@ -84,13 +88,16 @@ export class Panel {
     const following = viewports.subscribe(viewports.EVENTS.VIEWPORT_DATA_CHANGED, () => editor.follow());
     signal.addEventListener('abort', () => following.unsubscribe());
 
+    parts.keys.onclick = showKeys;
     parts.undo.onclick = () => editor.undo();
     parts.redo.onclick = () => editor.redo();
-    parts.find.onclick = () => editor.showNextFinding();
-    parts.load.onclick = () => this.#attempt(parts.load, 'Loading…', () => this.#load());
+    parts.find.onclick = () => editor.review.showNext();
+    parts.load.onclick = () => this.#attempt(parts.load, 'Loading…', () => this.stored.load());
+    parts.restore.onclick = () => this.#attempt(parts.restore, 'Restoring…', () => this.drafts.restore());
     parts.submit.onclick = () => this.#attempt(parts.submit, 'Submitting…', () => this.#submit());
     parts.next.onclick = () => this.#attempt(parts.next, 'Looking for the next sample…', () => this.#next());
-    parts.attention.onclick = () => this.#attempt(parts.attention, 'The model is running…', () => this.#attention());
+    parts.skip.onchange = () => this.#attempt(parts.skip, 'Skipping…', () => this.#skip());
+    parts.attention.onclick = () => this.#attempt(parts.attention, 'Running the model…', () => this.#attention());
     parts.strategy.onchange = () => localStorage.setItem(STRATEGY_KEY, parts.strategy.value);
   }
 
@@ -105,7 +112,9 @@ export class Panel {
     const separate = (/** @type {boolean} */ keep) => () => editor.separate(tools.pointAt(...this.pointer), keep);
     return {
       ...this.tools.shortcuts(),
-      f: () => editor.showNextFinding(),
+      f: () => editor.review.showNext(),
+      a: () => editor.review.acceptShown(),
+      delete: () => editor.review.rejectShown(),
       x: separate(false),
       k: separate(true),
       'ctrl+z': () => editor.undo(),
@@ -116,13 +125,14 @@ export class Panel {
 
   async #submit() {
     const { annotator, note } = this.parts;
-    const { history } = this.editor;
+    const { history, list } = this.editor;
     if (!annotator.value.trim()) {
       annotator.focus();
-      throw new Error('Your name is missing. Enter it above; it is stored with the label.');
+      throw new Error('Enter your name above; it is stored with the label.');
     }
-    if (!history) return '';
+    if (!history || !list) return '';
     await this.editor.clicks.settled();
+    await list.refresh();
     if (!history.labelled && !confirm('The mask is empty. Submit that there is no tumour in this scan?')) return '';
     localStorage.setItem(NAME_KEY, annotator.value.trim());
     const { labelmap, known, state } = history;
@@ -132,24 +142,14 @@ export class Panel {
       viewer: 'ohif',
       model_version: state.modelVersion,
       clicks: clicksOfLabel(state.clicks, known),
+      lesions: lesionsOf(list),
     });
     this.editor.markSaved(state);
+    this.drafts.submitted(String(labelmap.series));
     note.value = '';
-    await this.#lookUpStored(labelmap.series);
+    await this.stored.lookUp(labelmap.series);
     this.status.refresh();
-    return `Label ${this.stored?.number} is stored.`;
-  }
-
-  async #load() {
-    const { history } = this.editor;
-    if (!history) return '';
-    if (this.editor.unsaved && !confirm('The mask has changes that are not submitted. Replace it?')) return '';
-    const number = Number(this.parts.candidates.value || this.stored?.number);
-    const origin = number === this.stored?.number ? this.stored : { model_version: null };
-    const voxels = await fetchLabelVoxels(String(history.labelmap.series), number);
-    if (history !== this.editor.history) return '';
-    this.editor.load(voxels, origin);
-    return `Label ${number} is loaded.`;
+    return `Label ${this.stored.current?.number} is stored.`;
   }
 
   async #next() {
@@ -158,6 +158,13 @@ export class Panel {
     if (!sample.StudyInstanceUID) return 'No other scan: all are labelled, or were just offered to another user.';
     openSample(sample);
     return '';
+  }
+
+  async #skip() {
+    const { skip: list, annotator } = this.parts;
+    if (!this.series || !list.value) return '';
+    const skipped = await skip(list, this.series, annotator.value.trim());
+    return skipped ? this.#next() : 'This scan is offered again.';
   }
 
   async #attention() {
@@ -182,7 +189,7 @@ export class Panel {
   /**
    * Run the action of a button, and show its result or its error.
    *
-   * @param {HTMLButtonElement} button
+   * @param {HTMLButtonElement | HTMLSelectElement} button
    * @param {string} waiting shown meanwhile
    * @param {() => Promise<string>} action
    */
@@ -207,17 +214,10 @@ export class Panel {
     this.parts.message.className = kind;
   }
 
-  /** @param {string | null} series SeriesInstanceUID */
-  async #lookUpStored(series) {
-    this.series = series;
-    this.stored = null;
-    this.candidates = [];
-    const { label = null, candidates = [] } = series ? await fetchStored(series) : {};
-    if (this.series !== series) return;
-    this.stored = label;
-    this.candidates = candidates;
-    offerCandidates(this.parts.candidates, label, candidates);
-    this.#show();
+  /** @param {string | null} series SeriesInstanceUID on the screen */
+  async #lookUp(series) {
+    await this.stored.lookUp(series);
+    await this.drafts.offer(series);
   }
 
   #show() {
@@ -226,32 +226,30 @@ export class Panel {
     const series = history?.labelmap.series ?? null;
     if (series !== this.series) {
       this.#say(takeNotice(series));
-      this.#lookUpStored(series).catch(error => this.#say(error.message, 'problem'));
+      this.series = series;
+      this.#lookUp(series).catch(error => this.#say(messageOf(error), 'problem'));
     }
     const ready = !!history && !editor.running;
+    this.place.querySelector('.modelSelector select')?.setAttribute('aria-label', 'Model'); // MONAI Label's own
     parts.tools.disabled = !ready;
-    parts.submit.disabled = parts.load.disabled = parts.attention.disabled = !ready;
+    parts.submit.disabled = parts.load.disabled = parts.attention.disabled = parts.restore.disabled = !ready;
+    parts.skip.disabled = !history;
     parts.undo.disabled = !history?.canUndo;
     parts.redo.disabled = !history?.canRedo;
     parts.find.disabled = !history?.labelled;
     this.tools.show(ready);
-    const millilitres = history ? (history.labelled * history.labelmap.voxelVolume) / 1000 : 0;
-    parts.volume.textContent = `Mask: ${millilitres.toFixed(2)} ml${editor.unsaved ? ', changes not submitted' : ''}`;
-    parts.volume.classList.toggle('unsaved', editor.unsaved);
-    parts.stored.hidden = !this.stored && !this.candidates.length;
-    parts.storedText.textContent = this.stored
-      ? describe(this.stored)
-      : `This scan has ${this.candidates.length} labels of other origin, not reviewed here:`;
+    this.#showResult();
   }
-}
 
-/**
- * Describe a label: number, annotator, time, note.
- *
- * @param {import('./server.js').StoredLabel} label
- */
-function describe({ number, tag, annotator, time, note }) {
-  const when = new Date(time * 1000).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
-  const what = tag === 'initial' ? 'Initial, not reviewed here: label' : 'Stored: label';
-  return `${what} ${number}${annotator ? ` by ${annotator}` : ''}, ${when}${note ? ` – ${note}` : ''}`;
+  #showResult() {
+    const { parts, editor } = this;
+    const { list, history, notes } = editor;
+    const empty = editor.foundNothing ? 'Nothing found' : 'No mask yet: run the model, or mark lesions by hand.';
+    parts.result.textContent = (history?.labelled ? summary(list?.rows ?? [], volumeText) : history && empty) || '';
+    parts.unsaved.hidden = !editor.unsaved;
+    parts.notes.hidden = !notes.length;
+    const [summaryLine, text] = /** @type {HTMLElement[]} */ ([...parts.notes.children]);
+    summaryLine.textContent = notes.length === 1 ? '1 note on this scan' : `${notes.length} notes on this scan`;
+    text.textContent = notes.map(note => `Note: ${note}.`).join(' ');
+  }
 }

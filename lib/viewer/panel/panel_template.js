@@ -3,15 +3,17 @@
 export const TEMPLATE = `
 <section class="lunglabel lunglabel-status"></section>
 <section class="lunglabel lunglabel-correct">
-  <div class="lunglabel-row">
-    <button data-part="attention" title="Where the model looks, as a picture">Attention map</button>
-  </div>
   <div class="lunglabel-stored" data-part="stored" hidden>
     <span data-part="storedText"></span>
     <select data-part="candidates" title="Which of the labels to load" hidden></select>
     <button data-part="load">Load label</button>
   </div>
-  <h2>Correct</h2>
+  <div class="lunglabel-stored" data-part="draft" hidden>
+    <span data-part="draftText"></span>
+    <button data-part="restore">Restore</button>
+    <button data-part="discard">Discard</button>
+  </div>
+  <div data-part="view"></div>
   <fieldset data-part="tools" disabled>
     <div class="lunglabel-row">
       <button data-tool="click" title="Outline the lesion that you click (C)">Click</button>
@@ -24,49 +26,48 @@ export const TEMPLATE = `
       takes away. Drag to scribble on a lesion, <kbd>Ctrl</kbd>+drag to draw a box around it. <kbd>Ctrl</kbd>+<kbd>Z</kbd>
       undoes one click.
     </p>
-    <label class="lunglabel-row" title="Diameter; smaller with [, larger with ]">
-      Size <input type="range" data-part="size" min="2" max="60" step="1">
-      <output data-part="sizeText"></output>
-    </label>
+    <div class="lunglabel-row">
+      <label class="lunglabel-row" title="Diameter; smaller with [, larger with ]">
+        Size <input type="range" data-part="size" min="2" max="60" step="1">
+        <output data-part="sizeText"></output>
+      </label>
+      <label title="A ball paints several slices at once"><input type="checkbox" data-part="ball"> Ball</label>
+    </div>
     <label class="lunglabel-row" data-part="range">
       HU <input type="number" data-part="low" step="50" aria-label="lowest HU">
       to <input type="number" data-part="high" step="50" aria-label="highest HU">
     </label>
-    <label class="lunglabel-row">
-      <input type="checkbox" data-part="ball"> Ball: through several slices at once
-    </label>
     <div class="lunglabel-row">
       <button data-part="undo" title="Ctrl+Z">Undo</button>
       <button data-part="redo" title="Ctrl+Y">Redo</button>
-      <button data-part="find" title="Move all planes to the next finding, in the order of the table (F)">Next finding</button>
+      <button data-part="find" title="Move all planes to the next finding of the list, and after the last back to the whole image (F)">Next finding</button>
+      <button data-part="keys" title="All keys (?)">Keys</button>
     </div>
-    <div class="lunglabel-row" data-part="volume"></div>
-    <div class="lunglabel-findings">
-      <table data-part="findings" hidden>
-        <thead>
-          <tr>
-            <th></th>
-            <th>Volume</th>
-            <th title="How sure the model is that it marked a lesion; it says nothing about malignancy. – if not from the model">Confidence</th>
-          </tr>
-        </thead>
-        <tbody></tbody>
-      </table>
-    </div>
+    <details data-part="edits"></details>
+    <div class="lunglabel-findings" data-part="findings"></div>
     <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
   </fieldset>
-  <h2>Submit</h2>
-  <input data-part="annotator" placeholder="Your name" autocomplete="name" maxlength="100">
-  <input data-part="note" placeholder="Note (optional)" maxlength="1000">
-  <div class="lunglabel-foot">
-    <div class="lunglabel-row">
-      <button data-part="submit" class="lunglabel-main">Submit Label</button>
-      <button data-part="next" title="Open the scan that is to be labelled next">Next Sample</button>
-    </div>
+  <div class="lunglabel-row">
+    <button data-part="attention" title="Where the model looks, as a picture">Attention map</button>
+  </div>
+</section>
+<section class="lunglabel lunglabel-foot">
+  <p><b data-part="result"></b> <span class="unsaved" data-part="unsaved" hidden>· not submitted</span></p>
+  <details data-part="notes" hidden><summary></summary><p></p></details>
+  <p data-part="message" role="status"></p>
+  <div class="lunglabel-row">
+    <input data-part="annotator" placeholder="Your name" aria-label="Your name" autocomplete="name" maxlength="100">
+    <input data-part="note" placeholder="Note (optional)" aria-label="Note on the label, optional" maxlength="1000">
+  </div>
+  <div class="lunglabel-row">
+    <button data-part="submit" class="lunglabel-main">Submit Label</button>
+    <button data-part="next" title="Open the scan that is to be labelled next">Next Sample</button>
+    <select data-part="skip" aria-label="Skip this scan" disabled></select>
+  </div>
+  <div class="lunglabel-row">
     <label class="lunglabel-row" data-part="strategies" title="How the next sample is chosen" hidden>
       Next by <select data-part="strategy"></select>
     </label>
-    <p data-part="message" role="status"></p>
   </div>
 </section>`;
 
@@ -74,8 +75,9 @@ export const TEMPLATE = `
  * Elements of the template by their `data-part`.
  *
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
- *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next', HTMLButtonElement>
- *   & Record<'candidates' | 'strategy', HTMLSelectElement>
- *   & Record<'findings' | 'stored' | 'storedText' | 'sizeText' | 'range' | 'clickHelp' | 'volume' | 'strategies' | 'message', HTMLElement>
+ *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys', HTMLButtonElement>
+ *   & Record<'candidates' | 'strategy' | 'skip', HTMLSelectElement>
+ *   & Record<'view' | 'edits' | 'findings' | 'stored' | 'storedText' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
+ *   & Record<'result' | 'unsaved' | 'notes' | 'strategies' | 'message', HTMLElement>
  *   & {tools: HTMLFieldSetElement}} Parts
  */

@@ -10,12 +10,29 @@ import { listFindings } from './findings.js';
  * @typedef {object} Finding
  * @property {number[]} voxels indices
  * @property {number | null} confidence of the model that it is a lesion; null if it was not judged, or was drawn
+ * @property {boolean} proposed whether the model marked any of it
  *
- * @typedef {Map<number, number>} Confidences of the model, by index of each voxel that it judged
+ * @typedef {Map<number, number | null>} Confidences of the model, by index of each voxel that it marked as a finding;
+ *   null in those that it did not judge
  */
 
+/** @typedef {{voxels: ArrayLike<number>, confidence: number | null}} Listed */
+
+/** @type {(one: Listed, other: Listed) => number} */
+const bySize = (one, other) => other.voxels.length - one.voxels.length || one.voxels[0] - other.voxels[0];
+
 /**
- * Return the confidence of each voxel of the findings that the model proposed.
+ * Ways to order the findings: the most confident first, then the largest; or the largest first.
+ *
+ * @type {{confidence: (one: Listed, other: Listed) => number, size: (one: Listed, other: Listed) => number}}
+ */
+export const ORDERS = {
+  confidence: (one, other) => (other.confidence ?? -1) - (one.confidence ?? -1) || bySize(one, other),
+  size: bySize,
+};
+
+/**
+ * Return the confidence of the model in each voxel of its findings.
  *
  * @param {Uint8Array} voxels of the mask, column fastest, then row, then slice
  * @param {import('./findings.js').Size} size
@@ -26,13 +43,13 @@ export function confidencesIn(voxels, size, proposals) {
   const [columns, rows] = size;
   const proposed = new Map();
   for (const { voxel: [column, row, slice], confidence } of proposals) {
-    if (confidence !== null) raise(proposed, (slice * rows + row) * columns + column, confidence);
+    raise(proposed, (slice * rows + row) * columns + column, confidence);
   }
   const confidences = new Map();
   if (!proposed.size) return confidences;
   for (const finding of listFindings(voxels, size)) {
-    const confidence = highest(finding, proposed);
-    if (confidence !== null) for (const index of finding) confidences.set(index, confidence);
+    const { confidence, proposed: isProposed } = judgement(finding, proposed);
+    if (isProposed) for (const index of finding) confidences.set(index, confidence);
   }
   return confidences;
 }
@@ -49,18 +66,20 @@ export function confidencesIn(voxels, size, proposals) {
  */
 export function rankFindings(voxels, size, confidences) {
   return listFindings(voxels, size)
-    .map(finding => ({ voxels: finding, confidence: highest(finding, confidences) }))
-    .sort(compare);
+    .map(finding => ({ voxels: finding, ...judgement(finding, confidences) }))
+    .sort(ORDERS.confidence);
 }
 
 /**
- * Return the index of the finding that follows one in the order of `rankFindings`, or 0 after the last.
+ * Return the index of the finding that follows one; the number of findings after the last.
  *
- * @param {Finding[]} findings in that order
- * @param {Finding | null} shown which may have been removed
+ * @param {Listed[]} findings in order
+ * @param {Listed | null} shown which may have been removed
+ * @param {(one: Listed, other: Listed) => number} order of the findings
  */
-export function indexAfter(findings, shown) {
-  return Math.max(shown ? findings.findIndex(one => compare(shown, one) < 0) : 0, 0);
+export function indexAfter(findings, shown, order = ORDERS.confidence) {
+  const next = shown ? findings.findIndex(one => order(shown, one) < 0) : 0;
+  return next < 0 ? findings.length : next;
 }
 
 /**
@@ -74,43 +93,37 @@ export function percent(confidence) {
 }
 
 /**
- * Return the volume of a finding as text.
+ * Return a volume as text, in ml from a tenth of a millilitre.
  *
- * @param {Finding} finding
- * @param {number} voxelVolume mm³ of one voxel
+ * @param {number} mm3
  */
-export function millilitres(finding, voxelVolume) {
-  return `${((finding.voxels.length * voxelVolume) / 1000).toFixed(2)} ml`;
+export function volumeText(mm3) {
+  if (mm3 < 99.5) return `${Math.round(mm3)} mm³`;
+  return `${(mm3 / 1000).toFixed(mm3 < 995 ? 2 : 1)} ml`;
 }
 
 /**
- * @param {Finding} one
- * @param {Finding} other
- */
-function compare(one, other) {
-  return (
-    (other.confidence ?? -1) - (one.confidence ?? -1)
-    || other.voxels.length - one.voxels.length
-    || one.voxels[0] - other.voxels[0]
-  );
-}
-
-/**
- * @param {number[]} voxels
+ * @param {ArrayLike<number>} voxels
  * @param {Confidences} confidences
- * @returns {number | null}
+ * @returns {{confidence: number | null, proposed: boolean}}
  */
-function highest(voxels, confidences) {
-  let found = -1;
-  if (confidences.size) for (const index of voxels) found = Math.max(found, confidences.get(index) ?? -1);
-  return found < 0 ? null : found;
+function judgement(voxels, confidences) {
+  let [found, proposed] = [-1, false];
+  for (let n = 0; confidences.size && n < voxels.length; n++) {
+    const confidence = confidences.get(voxels[n]);
+    if (confidence === undefined) continue;
+    proposed = true;
+    found = Math.max(found, confidence ?? -1);
+  }
+  return { confidence: found < 0 ? null : found, proposed };
 }
 
 /**
  * @param {Confidences} confidences
  * @param {number} index
- * @param {number} confidence
+ * @param {number | null} confidence
  */
 function raise(confidences, index, confidence) {
-  confidences.set(index, Math.max(confidences.get(index) ?? 0, confidence));
+  const known = confidences.get(index) ?? null;
+  confidences.set(index, known === null || confidence === null ? (known ?? confidence) : Math.max(known, confidence));
 }

@@ -9,8 +9,9 @@
  * @property {number} time seconds since 1970
  * @property {string | null} [model_version] version of the model whose mask was edited
  * @property {import('./ranked_findings.js').Proposal[] | null} [findings] of that model
+ * @property {import('./lesions.js').Lesion[] | null} [lesions] what its annotator said about each finding
  *
- * @typedef {Pick<Partial<StoredLabel>, 'model_version' | 'findings'>} ModelOrigin the model behind a mask
+ * @typedef {Pick<Partial<StoredLabel>, 'model_version' | 'findings' | 'lesions'>} ModelOrigin the model behind a mask
  *
  * @typedef {object} Candidate mask of another program that could become the label
  * @property {number} number
@@ -21,6 +22,10 @@
  * @property {string[]} [regions]
  * @property {number | null} [ml] volume
  *
+ * @typedef {object} Skipped image that was put aside
+ * @property {string} reason
+ * @property {string} by
+ *
  * @typedef {object} Sample image to label next
  * @property {string} StudyInstanceUID
  * @property {string} SeriesInstanceUID
@@ -30,6 +35,7 @@
  * @typedef {object} Status
  * @property {number} cases
  * @property {number} labelled
+ * @property {number} not_in_ohif number of cases that only 3D Slicer can show
  * @property {string | null} model_version
  * @property {string | null} model_problem
  * @property {{version: string, verdict: string} | null} kept the latest version, if it is not in use
@@ -84,7 +90,7 @@ export async function fetchStatus() {
  * Fetch the label in use of a series, and the masks of other programs where there are several.
  *
  * @param {string} series SeriesInstanceUID
- * @returns {Promise<{label: StoredLabel | null, candidates: Candidate[]}>}
+ * @returns {Promise<{label: StoredLabel | null, candidates: Candidate[], skipped: Skipped | null}>}
  * @throws {Error} the label is damaged
  */
 export async function fetchStored(series) {
@@ -101,6 +107,14 @@ export async function fetchStored(series) {
 export async function fetchLabelVoxels(series, number) {
   const response = await request(`/viewer/label?${new URLSearchParams({ image: series, number: String(number) })}`);
   return new Uint8Array(await response.arrayBuffer());
+}
+
+/**
+ * @param {string} series SeriesInstanceUID
+ * @returns {Promise<number | null>} left-right position of the middle of the body, LPS mm; null where no lungs are seen
+ */
+export async function fetchMidline(series) {
+  return (await (await request(`/viewer/midline?${new URLSearchParams({ image: series })}`)).json()).x;
 }
 
 /**
@@ -140,6 +154,19 @@ export async function fetchOutline(series, params, signal) {
   return (await request(path, { method: 'POST', body, signal })).json();
 }
 
+/**
+ * Put an image aside.
+ *
+ * @param {string} series SeriesInstanceUID
+ * @param {string} reason empty to offer it again
+ * @param {string} by name of the user
+ * @returns {Promise<Skipped | null>}
+ */
+export async function skipImage(series, reason, by) {
+  const query = new URLSearchParams({ image: series, reason, by });
+  return (await (await request(`/viewer/skip?${query}`, { method: 'POST' })).json()).skipped;
+}
+
 /** @returns {Promise<Record<string, {description: string}>>} ways to choose the next sample, by name */
 export async function fetchStrategies() {
   return (await (await request('/info/')).json()).strategies;
@@ -150,7 +177,7 @@ export async function fetchStrategies() {
  * @returns {Promise<Sample | {StudyInstanceUID?: undefined}>} empty if there is none
  */
 export async function fetchNextSample(strategy) {
-  const asker = json({ client_id: clientId() });
+  const asker = json({ client_id: clientId(), viewer: 'ohif' });
   return (await request(`/activelearning/${encodeURIComponent(strategy)}`, asker)).json();
 }
 

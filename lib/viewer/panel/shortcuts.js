@@ -2,7 +2,17 @@
 
 import { closest } from './dom.js';
 
+const PRESSED = 'button, summary, a, input'; // by the space bar
 const TYPED_INTO = 'input:not([type="range"], [type="checkbox"]), textarea, select, dialog';
+
+/**
+ * Return whether an event goes to a field that the user types into.
+ *
+ * @param {Event} event
+ */
+export function isTyping(event) {
+  return !!closest(event, TYPED_INTO);
+}
 
 /**
  * Call an action when its key is pressed, before OHIF handles the key, except while the user types into a field.
@@ -16,7 +26,7 @@ export function listenToKeys(actions, enabled, signal) {
   const onKey = event => {
     const control = event.ctrlKey || event.metaKey;
     const key = `${control ? 'ctrl+' : ''}${control && event.shiftKey ? 'shift+' : ''}${event.key.toLowerCase()}`;
-    if (!actions[key] || closest(event, TYPED_INTO) || !enabled()) return;
+    if (!actions[key] || isTyping(event) || (key === ' ' && closest(event, PRESSED)) || !enabled()) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     actions[key]();

@@ -22,6 +22,7 @@ const TEMPLATE = `
   <button data-status="train" title="Train a new version of the model on all labels">Train now</button>
   <button data-status="stop" title="Stop and discard this training" hidden>Stop training</button>
   <a href="/status" target="_blank">Status page</a>
+  <span>Research use only</span>
 </div>`;
 
 /**
@@ -68,7 +69,7 @@ export class StatusView {
   async #train() {
     await startTraining();
     await this.refresh();
-    return 'Training started. You can continue labelling.';
+    return 'Training started. You can keep working.';
   }
 
   /** @param {string} version */
@@ -85,9 +86,9 @@ export class StatusView {
   }
 
   /** @param {import('./server.js').Status} status */
-  #show({ cases, labelled, model_version, model_problem, kept, previous, training, verdict, damaged }) {
+  #show({ cases, labelled, not_in_ohif: elsewhere, model_version, model_problem, kept, previous, training, verdict, damaged }) {
     const { lines } = this;
-    lines.cases.textContent = `${labelled} of ${cases} cases labelled`;
+    lines.cases.textContent = `${labelled} of ${cases} cases labelled${elsewhere ? `, ${elsewhere} only in 3D Slicer` : ''}`;
     lines.model.textContent = model_version
       ? `Model in use: ${model_version}`
       : 'No model yet: draw masks by hand, submit them, then train.';
@@ -129,7 +130,7 @@ function offer(button, version) {
  * @param {number} [total]
  */
 function progress(epoch, total) {
-  if (!epoch) return 'A training runs';
+  if (!epoch) return 'Training…';
   if (epoch < (total ?? 0)) return `Training: epoch ${epoch} of ${total} done`;
   return 'Training: the new model is compared with the one in use';
 }

@@ -101,6 +101,16 @@ export function leaveTextFor(event) {
 }
 
 /**
+ * Take the focus from a button that was clicked: the space bar would press it again.
+ *
+ * @param {MouseEvent} event
+ */
+export function leaveButton(event) {
+  const clicked = event.detail > 0; // not pressed with the keyboard
+  if (clicked) closest(event, 'button')?.blur();
+}
+
+/**
  * Return the viewport at a position of the page, and the position in it.
  *
  * @param {number} x pixels

@@ -1,0 +1,60 @@
+"""The choice of the next image for a user: unlabelled first, then those skipped for later, then labels to review."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from monailabel.interfaces.tasks.strategy import Strategy
+
+from lib.activelearning.leases import Leases
+from lib.activelearning.view import WithoutImages
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.datastore.skipped_images import LATER
+from lib.errors import UserError
+
+_OHIF = "ohif"  # shows DICOM only
+
+
+class NextSample:
+    """Chooses the next image.
+
+    Args:
+        strategies: For unlabelled images, by name.
+        review: For labelled images, once all others are labelled.
+        leases: Leases of the images.
+    """
+
+    def __init__(self, strategies: Mapping[str, Strategy], review: Strategy, leases: Leases) -> None:
+        self._strategies = strategies
+        self._review = review
+        self._leases = leases
+
+    def choose(self, request: dict[str, Any], datastore: SeriesDatastore) -> dict[str, Any] | None:
+        """Return the chosen image, or None.
+
+        Args:
+            request: ``strategy`` is its name; ``viewer`` is "ohif" if only DICOM images can be shown; see `Leases` for
+                the requester.
+            datastore: Datastore of the images.
+
+        Raises:
+            UserError: There is no such strategy.
+        """
+        strategy = self._strategies.get(request.get("strategy") or "random")
+        if strategy is None:
+            raise UserError(f"There is no strategy {request['strategy']!r}; there is {', '.join(self._strategies)}.")
+        skipped = {image: one["reason"] for image, one in datastore.skipped.all().items()}
+        never = {image for image, reason in skipped.items() if reason != LATER} | _not_shown(request, datastore)
+        for excluded in (never | skipped.keys(), never):
+            if chosen := self._leases.choose(strategy, request, WithoutImages(datastore, excluded)):
+                return chosen
+        offered = WithoutImages(datastore, never)
+        return None if offered.get_unlabeled_images() else self._leases.choose(self._review, request, offered)
+
+
+def _not_shown(request: Mapping[str, Any], datastore: SeriesDatastore) -> set[str]:
+    """Return the images that the user's viewer cannot show."""
+    if request.get("viewer") != _OHIF:
+        return set()
+    return {series.uid for series in datastore.catalog.all() if not series.is_dicom}

@@ -1,0 +1,206 @@
+/** The list of findings of one mask: measured in a worker while the mask is edited, sorted, with the reader's remarks. */
+
+import { axialAxis } from './diameters.js';
+import { meanDensity } from './density.js';
+import { middle, remarksOf } from './lesions.js';
+import { ORDERS } from './ranked_findings.js';
+import { Remarks, stateOf } from './remarks.js';
+import { fetchMidline } from './server.js';
+
+const MIDLINE_MM = 10; // as in the lesion table of the server
+const WORKER = '/ohif/lunglabel/findings_worker.js';
+
+/**
+ * @typedef {import('./measured_findings.js').Measured & {
+ *   number: number, volume: number, density: number | null, side: string, state: import('./remarks.js').State, note: string,
+ * }} Row finding with its number by size, 0 for a rejected one; volume in mm³; mean HU
+ */
+
+/** Fires "list" after each new list. */
+export class FindingsList extends EventTarget {
+  /** @type {keyof typeof ORDERS} */
+  order = 'confidence';
+  /** @type {Row[]} findings of the mask, in order */
+  rows = [];
+  /** @type {Row[]} findings of the model of which nothing is left */
+  rejected = [];
+  #worker = new Worker(WORKER, { type: 'module' });
+  /** @type {import('./ranked_findings.js').Confidences | null} */
+  #judged = null;
+  /** @type {Promise<void> | null} until the list that is being made arrives */
+  #listing = null;
+  #stale = false;
+  /** @type {number | null | undefined} LPS mm of the middle of the body; undefined until the server is asked */
+  #midline = undefined;
+  #arrived = () => {};
+  /** @type {((change: import('./morphology.js').Change) => void)[]} what waits for edits, in order */
+  #edited = [];
+
+  /** @param {import('./edit_history.js').EditHistory} history of the mask */
+  constructor(history) {
+    super();
+    this.history = history;
+    this.remarks = new Remarks();
+    /** @type {import('./lesions.js').Lesion[]} findings that were rejected before the label was loaded */
+    this.carried = [];
+    const { size, spacing, direction } = history.labelmap;
+    const mask = history.known.slice();
+    this.#worker.postMessage({ grid: { size, spacing, axial: axialAxis(direction) }, mask }, [mask.buffer]);
+    this.#worker.onmessage = ({ data }) => {
+      if (data.list) this.#onList(data.list);
+      else this.#edited.shift()?.(data.edited);
+    };
+    history.onWrite = (index, values) => this.#worker.postMessage({ index, values }, [index.buffer, values.buffer]);
+  }
+
+  close() {
+    this.#worker.terminate();
+    this.history.onWrite = () => {};
+  }
+
+  /** List the findings of the mask as it is now; resolves when the list is there. */
+  async refresh() {
+    const { confidences } = this.history.state;
+    if (confidences !== this.#judged) this.#worker.postMessage({ confidences });
+    this.#judged = confidences;
+    this.#stale = true;
+    while (this.#stale || this.#listing) {
+      this.#listing ??= this.#request();
+      await this.#listing; // eslint-disable-line no-await-in-loop -- one list at a time
+    }
+  }
+
+  /**
+   * Return what an operation would change in the mask as it is now.
+   *
+   * @param {import('./measured_findings.js').Edit} edit
+   * @returns {Promise<import('./morphology.js').Change>}
+   */
+  edit(edit) {
+    this.#worker.postMessage({ edit });
+    return new Promise(resolve => {
+      this.#edited.push(resolve);
+    });
+  }
+
+  /** @param {keyof typeof ORDERS} order */
+  sortBy(order) {
+    this.order = order;
+    this.#sort();
+    this.dispatchEvent(new Event('list'));
+  }
+
+  /**
+   * @param {Row} row
+   * @param {Omit<import('./remarks.js').Remark, 'voxel'>} remark
+   */
+  remark(row, remark) {
+    this.remarks.change(row.voxels, middle(row.voxels), remark);
+    this.#describeAll();
+  }
+
+  /**
+   * Take over what is stored about the findings of a label that was loaded.
+   *
+   * @param {import('./lesions.js').Lesion[]} lesions
+   */
+  recall(lesions) {
+    Object.assign(this, remarksOf(lesions, this.history.labelmap.size));
+  }
+
+  #request() {
+    this.#stale = false;
+    this.#worker.postMessage({ list: true });
+    return new Promise(resolve => {
+      this.#arrived = () => {
+        this.#listing = null;
+        resolve(undefined);
+      };
+    });
+  }
+
+  /** @param {import('./measured_findings.js').List} list */
+  #onList({ findings, rejected }) {
+    const bySize = [...findings].sort(ORDERS.size);
+    this.rows = findings.map(one => this.#row(one, bySize.indexOf(one) + 1));
+    this.rejected = rejected.map(one => this.#row(one, 0));
+    this.#sort();
+    this.#arrived();
+    this.dispatchEvent(new Event('list'));
+    if (findings.length && this.#midline === undefined) void this.#findMidline();
+  }
+
+  async #findMidline() {
+    this.#midline = null;
+    this.#midline = await fetchMidline(String(this.history.labelmap.series)).catch(() => null);
+    this.#describeAll();
+  }
+
+  #describeAll() {
+    [...this.rows, ...this.rejected].forEach(one => this.#describe(one));
+    this.dispatchEvent(new Event('list'));
+  }
+
+  #sort() {
+    this.rows.sort(ORDERS[this.order]);
+    this.rejected.sort(ORDERS[this.order]);
+  }
+
+  /**
+   * @param {import('./measured_findings.js').Measured} finding
+   * @param {number} number
+   * @returns {Row}
+   */
+  #row(finding, number) {
+    const { labelmap } = this.history;
+    const volume = finding.voxels.length * labelmap.voxelVolume;
+    const density = meanDensity(labelmap, finding.voxels);
+    return this.#describe({ ...finding, number, volume, density, side: '', state: 'rejected', note: '' });
+  }
+
+  /** @param {Row} row whose side, state and note are set */
+  #describe(row) {
+    const beyond = this.#midline === null || this.#midline === undefined
+      ? NaN : this.history.labelmap.imageData.indexToWorld(row.centre)[0] - this.#midline;
+    row.side = sideText(beyond);
+    const remark = this.remarks.on(row.voxels);
+    row.state = row.number ? stateOf(row.proposed, remark) : 'rejected';
+    row.note = remark?.note ?? '';
+    return row;
+  }
+}
+
+/**
+ * Return the side of the patient.
+ *
+ * @param {number} beyond the middle of the body, mm to the left; NaN if unknown
+ */
+function sideText(beyond) {
+  if (Number.isNaN(beyond)) return '';
+  if (Math.abs(beyond) <= MIDLINE_MM) return 'mid';
+  return beyond > 0 ? 'left' : 'right';
+}
+
+/**
+ * Describe the findings of a mask in a line.
+ *
+ * @param {Row[]} rows
+ * @param {(mm3: number) => string} volumeText
+ */
+export function summary(rows, volumeText) {
+  if (!rows.length) return '';
+  const total = rows.reduce((sum, one) => sum + one.volume, 0);
+  const largest = rows.reduce((most, one) => (one.longest > most.longest ? one : most));
+  const count = rows.length === 1 ? '1 finding' : `${rows.length} findings`;
+  return `${count}, ${volumeText(total)}, ${rows.length > 1 ? 'largest ' : ''}${sizeText(largest)}`;
+}
+
+/**
+ * Return the diameters of a finding as text.
+ *
+ * @param {{longest: number, perpendicular: number}} finding mm
+ */
+export function sizeText({ longest, perpendicular }) {
+  const digits = longest < 9.95 ? 1 : 0;
+  return `${longest.toFixed(digits)} × ${perpendicular.toFixed(digits)} mm`;
+}

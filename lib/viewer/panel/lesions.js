@@ -1,0 +1,62 @@
+/** What is stored with a label about each of its findings. */
+
+import { Remarks } from './remarks.js';
+
+const MOST_LESIONS = 500; // as the server allows
+
+/**
+ * @typedef {object} Lesion
+ * @property {[column: number, row: number, slice: number]} voxel in it
+ * @property {import('./remarks.js').State} state
+ * @property {number | null} confidence of the model that it is a lesion; null if it was not judged, or was drawn
+ * @property {string} note
+ */
+
+/**
+ * Return what is stored about the findings of a mask, those that were rejected included.
+ *
+ * @param {import('./findings_list.js').FindingsList} list
+ * @returns {Lesion[]}
+ */
+export function lesionsOf({ rows, rejected, carried, history }) {
+  const { labelmap: { size }, known } = history;
+  const earlier = carried.filter(one => !known[indexOf(one.voxel, size)]);
+  const listed = [...rows, ...rejected].map(({ voxels, state, confidence, note }) => (
+    { voxel: placeOf(middle(voxels), size), state, confidence, note }
+  ));
+  return [...listed, ...earlier].slice(0, MOST_LESIONS);
+}
+
+/**
+ * Return the remarks of a stored label, and what was rejected in it.
+ *
+ * @param {Lesion[]} lesions
+ * @param {import('./findings.js').Size} size
+ */
+export function remarksOf(lesions, size) {
+  const stored = lesions.filter(one => one.state !== 'rejected');
+  const remarks = stored.map(({ voxel, state, note }) => ({ voxel: indexOf(voxel, size), accepted: state === 'accepted', note }));
+  return { remarks: new Remarks(remarks), carried: lesions.filter(one => one.state === 'rejected') };
+}
+
+/** @param {Uint32Array} voxels */
+export function middle(voxels) {
+  return voxels[voxels.length >> 1];
+}
+
+/**
+ * @param {number} index
+ * @param {import('./findings.js').Size} size
+ * @returns {[number, number, number]}
+ */
+function placeOf(index, [columns, rows]) {
+  return [index % columns, Math.floor(index / columns) % rows, Math.floor(index / (columns * rows))];
+}
+
+/**
+ * @param {[number, number, number]} voxel
+ * @param {import('./findings.js').Size} size
+ */
+function indexOf([column, row, slice], [columns, rows]) {
+  return (slice * rows + row) * columns + column;
+}

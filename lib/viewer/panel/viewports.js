@@ -1,0 +1,54 @@
+/** The planes on the screen: which there are, where they look, how large they show it. */
+
+const SMALLEST_FIELD_MM = 40; // what a plane shows of its height around a small finding
+const CLOSEST_MM = 5;
+
+/** @returns {CornerstoneViewport[]} the viewports that show a loaded volume */
+export function shownViewports() {
+  const ids = [...services.viewportGridService.getState().viewports.keys()];
+  return ids
+    .map(id => services.cornerstoneViewportService.getCornerstoneViewport(id))
+    .filter(viewport => viewport?.getVolumeId?.());
+}
+
+/**
+ * Move all planes to a point and zoom so that something of a given size is well visible around it.
+ *
+ * @param {Point3} point LPS mm
+ * @param {number} extent mm
+ */
+export function zoomTo(point, extent) {
+  const parallelScale = Math.max(2 * extent, SMALLEST_FIELD_MM) / 2;
+  for (const viewport of shownViewports()) {
+    const { focalPoint, position } = viewport.getCamera();
+    const camera = /** @type {Point3} */ (point.map((mm, axis) => mm + position[axis] - focalPoint[axis]));
+    viewport.setCamera({ focalPoint: point, position: camera, parallelScale });
+    viewport.render();
+  }
+}
+
+/** Show the whole image in every plane, without leaving its slice. */
+export function fitAll() {
+  for (const viewport of shownViewports()) {
+    viewport.resetCamera({ resetPan: true, resetZoom: true, resetToCenter: false });
+    viewport.render();
+  }
+}
+
+/**
+ * Zoom one plane, with the point under the pointer at rest.
+ *
+ * @param {CornerstoneViewport} viewport
+ * @param {number} factor over 1 enlarges
+ * @param {[x: number, y: number]} pointer pixels of the viewport
+ */
+export function zoomBy(viewport, factor, pointer) {
+  const { focalPoint, position, parallelScale } = viewport.getCamera();
+  const scale = Math.max(parallelScale / factor, CLOSEST_MM);
+  const fixed = viewport.canvasToWorld(pointer);
+  const share = 1 - scale / parallelScale;
+  const shift = focalPoint.map((mm, axis) => share * (fixed[axis] - mm));
+  const moved = (/** @type {Point3} */ from) => /** @type {Point3} */ (from.map((mm, axis) => mm + shift[axis]));
+  viewport.setCamera({ focalPoint: moved(focalPoint), position: moved(position), parallelScale: scale });
+  viewport.render();
+}
