@@ -185,5 +185,5 @@ def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, 
     for selector in (".monaiLabelPanel", "dialog.lunglabel-keys"):
         assert not accessibility_problems(page, selector), selector
     page.goto(f"{server.url}/status")
-    expect(page.locator("#cases")).to_contain_text("no. 1")
+    expect(page.locator("#cases")).to_contain_text("label 1 by Dr. Reader")
     assert not accessibility_problems(page, "body")
