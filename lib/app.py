@@ -32,8 +32,7 @@ from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
 from lib.infers.lung_tumor import ATTENTION
 from lib.initial_labels.initial_labels import InitialLabels
-from lib.publishing import ModelStore
-from lib.publishing.model_store import PRETRAINED_FILE
+from lib.publishing.stores import model_stores
 from lib.server.access.rules import rules_at_start
 from lib.server.background import run_workers
 from lib.server.damage_cache import DamageCache
@@ -80,31 +79,35 @@ class MyApp(MONAILabelApp):
                 move_log(self.settings.workspace)
             apply_settings(self.settings, in_server=is_server())
             self.uploads_dir.mkdir(parents=True, exist_ok=True)
-        self.models = ModelStore(self.settings.models_dir, self.settings.model_dir / PRETRAINED_FILE)
+        stores = model_stores(self.settings)
+        self.models = stores[LungTumor.NAME]
         choice = self.settings.info["config"]["activelearning"]
         self._leases = Leases(60 * choice["lease_minutes"])
         self.inferences = WorkQueue("inferences")
         self.clicks = WorkQueue("clicks")  # answered at once, also while a whole scan is segmented
-        self.previews = WorkQueue("previews", low_priority=True)  # of clicks, and what prepares an image for them
+        self.previews = WorkQueue("previews", low_priority=True)  # of clicks, which must not slow down clicks
+        self.preparations = WorkQueue("preparations")  # of images for clicks
         self._yield_to_users = YieldToUsers(busy=lambda: is_running("train") or is_running("scoring"))
         self._damage = DamageCache(
-            lambda: [*self.datastore().damage(), *self.models.damage(), *self.click_config.store.damage()]
+            lambda: [*self.datastore().damage(), *(one for store in stores.values() for one in store.damage())]
         )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
-        self.task_config.init(
-            LungTumor.NAME,
-            str(self.settings.models_dir),
-            conf,
-            planner=None,
-            app=self.settings,
-            store=self.models,
-            unfinished=self._unfinished,
-        )
         self.click_config = LungTumorClick()
-        self.click_config.init(
-            LungTumorClick.NAME, str(self.settings.models_dir), conf, planner=None, app=self.settings
-        )
+        self.configs: dict[str, LungTumor | LungTumorClick] = {
+            LungTumor.NAME: self.task_config,
+            LungTumorClick.NAME: self.click_config,
+        }
+        for name, config in self.configs.items():
+            config.init(
+                name,
+                str(self.settings.models_dir),
+                conf,
+                planner=None,
+                app=self.settings,
+                store=stores[name],
+                unfinished=self._unfinished,
+            )
         self._scoring = UncertaintyScoring(
             _UNCERTAINTY,
             self.task_config.predictor,
@@ -138,11 +141,12 @@ class MyApp(MONAILabelApp):
 
     def init_infers(self) -> dict[str, InferTask]:
         """Return the infer task of each model."""
-        return {LungTumor.NAME: self.task_config.infer(), LungTumorClick.NAME: self.click_config.infer()}
+        return {name: config.infer() for name, config in self.configs.items()}
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        """Return the model's train task."""
-        return {LungTumor.NAME: self.task_config.trainer()}
+        """Return the train task of each model that can be trained, in the order of automatic training."""
+        trainers = {name: config.trainer() for name, config in self.configs.items()}
+        return {name: trainer for name, trainer in trainers.items() if trainer is not None}
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Return the strategies that choose the next image."""
@@ -180,7 +184,7 @@ class MyApp(MONAILabelApp):
         from monailabel.app import app as server  # not in the training process, which has no server
 
         with exit_on_startup_error():
-            prepare_server(self.settings, self.models)
+            prepare_server(self.settings, [config.store for config in self.configs.values()])
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
@@ -195,7 +199,7 @@ class MyApp(MONAILabelApp):
         initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
         watcher = datastore.watch(initial_labels.wake)
-        queues = (self.inferences, self.clicks, self.previews)
+        queues = (self.inferences, self.clicks, self.previews, self.preparations)
         run_workers(watcher, (initial_labels, self.retraining, self.segs, scoring, self._damage, *queues))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
 
@@ -265,7 +269,8 @@ class MyApp(MONAILabelApp):
 
     def check_trainable(self, request: Mapping[str, Any] | None = None) -> None:
         """Raise a UserError if no image is labelled or a value of the request is invalid."""
-        check_request(self.settings.info, "train", request or {})
+        for section in ("train", "train_clicks"):
+            check_request(self.settings.info, section, request or {})
         if not self.datastore().get_labeled_images():
             raise UserError(
                 "There is nothing to train on: no image is labelled yet. Open one, correct the mask, submit it, "
@@ -282,10 +287,10 @@ class MyApp(MONAILabelApp):
         return Retraining(
             self.settings.info["config"]["train"]["retrain_after"],
             labels=labels,
-            store=self.models,
+            stores={name: self.configs[name].store for name in self._trainers},
             unfinished=self._unfinished,
             status=lambda: last_status("train"),
-            start=lambda params: self.async_training(LungTumor.NAME, params),
+            start=self.async_training,
         )
 
     def _keep_prediction(self, request: dict[str, Any], result: dict[str, Any]) -> None:

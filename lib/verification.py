@@ -11,8 +11,7 @@ from lib.datastore.label_store import LabelStore
 from lib.dicomweb.stored_objects import StoredObjects
 from lib.errors import UserError
 from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge
-from lib.publishing import ModelStore
-from lib.publishing.model_store import PRETRAINED_FILE
+from lib.publishing.stores import model_stores
 from lib.settings import Settings
 from lib.storage.integrity import Damage
 from lib.storage.state_file import StateFile
@@ -20,7 +19,7 @@ from lib.storage.state_file import StateFile
 
 def find_damage(settings: Settings) -> list[Damage]:
     """Compare everything in a workspace, former label versions included, with its checksums, without writing."""
-    found = ModelStore(settings.models_dir, settings.model_dir / PRETRAINED_FILE).damage()
+    found = [damage for store in model_stores(settings).values() for damage in store.damage()]
     if settings.labels_dir.is_dir():
         found += LabelStore(settings.labels_dir).damage()
     elif settings.labels_dir.exists():
@@ -41,8 +40,10 @@ def _find_classifier_damage(path: Path) -> Iterator[Damage]:
 
 def _find_state_damage(settings: Settings) -> Iterator[Damage]:
     notes = sorted((settings.workspace / "image_info").glob("*.json"))
-    single = [settings.workspace / f"{name}.json" for name in ("training", "hold_out", "skipped")]
-    for path in (*notes, *single, settings.models_dir / "train_stats.json"):
+    single = [settings.workspace / f"{name}.json" for name in ("training", "folds", "skipped")]
+    stores = model_stores(settings).values()
+    of_models = (store.folder / name for store in stores for name in ("train_stats.json", "folds.json"))
+    for path in (*notes, *single, *of_models):
         if damage := StateFile(path, dict, "The app works without it.").damage():
             yield damage
     if problem := _check_index(settings.cache_dir / "index.sqlite"):

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _CACHE_FOLDERS = ("uploads", "temporary", "results", "sessions", "predictions", "volumes", "scores")
 _LEFTOVERS = ("uploads/*", "temporary/*", "results/*", "tmp*")  # in the cache, by killed requests; tmp*: older releases
-_LOCKS = ("server.lock", "training.lock", "labels/.lock", "models/.lock")
+_LOCKS = ("server.lock", "training.lock", "labels/.lock", "models/.lock", "models/lung_tumor_click/.lock")
 _LOCK_TIMEOUT_SECONDS = 3.0  # time the system takes to release the lock of a killed server
 _PROBE_BYTES = 1 << 16
 

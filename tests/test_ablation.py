@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lib.cli import ablation
-from lib.evaluation.ablation import VARIANTS, markdown
+from lib.evaluation.ablation import VARIANTS, table
 from lib.settings import load_info
 from lib.training.data_split import held_out
 
@@ -40,13 +40,14 @@ def test_each_variant_adds_one_component():
 
 
 def test_table_has_mean_and_standard_deviation_over_seeds():
+    unmeasured = {"small_tumor_recall": None, "robustness_std": None}
     seeds = [
-        {"crops": {"dice": dice, "small_tumor_recall": None, "lesion_recall": 1.0, "false_positives_per_scan": 20}}
+        {"crops": {"dice": dice, "lesion_recall": 1.0, "false_positives_per_scan": 20} | unmeasured}
         for dice in (0.5, 0.7)
     ]
-    table = markdown({"unet": seeds, "hybrid": []}, ["crops"])
-    assert table.splitlines()[2] == "| U-Net, Dice loss | 0.600 ± 0.141 | – | 1.000 ± 0.000 | 20.0 ± 0.0 |"
-    assert "hybrid" not in table
+    head, rows = table({"unet": seeds, "hybrid": []}, ["crops"])
+    assert head == ["", "crops: Dice", "crops: lesions found", "crops: false findings"]  # only what was measured
+    assert rows == [["U-Net, Dice loss", "0.600 ± 0.141", "1.000 ± 0.000", "20.0 ± 0.0"]]
 
 
 @pytest.fixture
@@ -81,7 +82,12 @@ def test_each_variant_is_trained_once_per_seed_and_evaluated(crops, monkeypatch)
     assert results["crf"][0]["crops"]["n"] == 1  # the held-out patient
     manifests = sorted(path.parent.relative_to(crops / "out").as_posix() for path in crops.rglob("manifest.json"))
     assert manifests == ["hybrid/0", "hybrid/1", "slice/0", "slice/1"]  # the CRF variant reuses the training of hybrid
-    assert (crops / "out" / "ablation.md").read_text().count("\n| ") == 3
+    text = (crops / "out" / "ablation.md").read_text()
+    assert [text.count(f"| {variant.title} |") for variant in VARIANTS if variant.name in results] == [1, 1, 1]
+    assert "| CRF | dice |" in text
+    page = (crops / "out" / "report.html").read_text()
+    assert all(f"Table {number}" in page for number in (1, 2, 3, 4))
+    assert "Figure 2" in page and "Figure 3" in page and "data:image/png" in page
 
     monkeypatch.setattr(ablation, "fit", lambda *_, **__: pytest.fail("trained again"))
     assert ablation.run(args) == 0

@@ -10,10 +10,13 @@ import pytest
 import requests
 import SimpleITK as sitk
 
+from lib.cli import main
 from lib.clicks.model import ClickModel
-from lib.configs.lung_tumor_click import WEIGHTS_FILE
+from lib.publishing.stores import CLICKS, SHIPPED_FILES
 from lib.settings import load_info
 from tests.support.click_weights import fitted_to_density
+from tests.support.client import finished_task, put_label
+from tools.support.waiting import wait_for
 
 _CLIENT = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel" / "MONAILabelLib" / "client.py"
 
@@ -21,7 +24,7 @@ _CLIENT = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel" 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    fitted_to_density(ClickModel.from_info(load_info()), folder / WEIGHTS_FILE)
+    fitted_to_density(ClickModel.from_info(load_info()), folder / SHIPPED_FILES[CLICKS])
     return folder
 
 
@@ -36,9 +39,11 @@ def server(start_module_server, phantom_studies, model_dir, workspace):
 
 
 @pytest.fixture(scope="module")
-def case(phantom_studies):
-    """Return a series and the mask of its lesions (slice, row, column)."""
+def case(server, phantom_studies):
+    """Return a series that the server has read completely, and the mask of its lesions (slice, row, column)."""
     series = phantom_studies.of_patient("LUNG-001")
+    volume = {"url": f"{server.url}/datastore/image", "params": {"image": series.series_uid}, "timeout": 60}
+    wait_for(lambda: requests.get(**volume).ok, "the volume", seconds=120)
     return series.series_uid, sitk.ReadImage(str(series.truth), sitk.sitkUInt8)
 
 
@@ -175,5 +180,46 @@ def test_clicks_leave_no_predictions_and_no_results_behind(server, case, workspa
     uid, truth = case
     infer(server, uid, {"foreground": [lesion_voxel(truth)]})
     cache = workspace / "cache"
-    assert not list((cache / "results").iterdir())
+    # Deleted after the answer is sent.
+    wait_for(lambda: not list((cache / "results").iterdir()), "the deletion of the result", seconds=30)
     assert not list((cache / "predictions").rglob("*.nii.gz"))
+
+
+def test_model_learns_from_a_label_and_its_versions_are_chosen(server, phantom_studies, workspace, model_dir, capsys):
+    series = phantom_studies.of_patient("LUNG-001")
+    assert put_label(server, series.series_uid, series.truth).status_code == 200
+    trainers = requests.get(f"{server.url}/info/", timeout=120).json()["trainers"]
+    assert [*trainers] == ["lung_tumor", "lung_tumor_click"]
+    too_many = requests.post(f"{server.url}/train/lung_tumor_click", json={"click_steps": 0}, timeout=120)
+    assert "click_steps must be" in too_many.json()["detail"]
+    started = requests.post(f"{server.url}/train/lung_tumor_click", json={"click_steps": 1}, timeout=120)
+    assert started.status_code == 200, started.text
+    task = wait_for(lambda: finished_task(server, "train"), "the end of the training", seconds=600)
+    assert task["status"] == "DONE", "\n".join(task["details"])
+    shown = requests.get(f"{server.url}/viewer/status", timeout=120).json()
+    assert shown["verdict"].startswith("lung_tumor_click: Kept, not in use")
+    assert shown["kept"] is None, "a version of the other model"
+    other = requests.get(f"{server.url}/status/data", timeout=120).json()["other_models"]["lung_tumor_click"]
+    (version,) = [one["version"] for one in other["versions"]]
+
+    served = requests.post(f"{server.url}/model/lung_tumor_click/serve", params={"version": version}, timeout=120)
+    assert served.json() == {"model_version": version, "previous": "pretrained"}
+    click = {"foreground": [lesion_voxel(sitk.ReadImage(str(series.truth)))], "region": True}
+    assert infer(server, series.series_uid, click).json()["model_version"] == version
+    options = ["--workspace", str(workspace), "--model-dir", str(model_dir), "--model", "lung_tumor_click"]
+    assert main(["models", *options, "--back"]) == 0
+    assert "* pretrained" in capsys.readouterr().out
+    assert infer(server, series.series_uid, click).json()["model_version"] == "pretrained"
+    assert main(["models", "--workspace", str(workspace), "--model-dir", str(model_dir)]) == 0
+    assert version not in capsys.readouterr().out, "the automatic model has no versions"
+
+
+def test_upload_is_checked_against_the_network_of_its_model(server, model_dir):
+    with (model_dir / SHIPPED_FILES[CLICKS]).open("rb") as file:
+        fits = requests.put(f"{server.url}/model/lung_tumor_click", files={"file": file}, timeout=120)
+        file.seek(0)
+        other = requests.put(f"{server.url}/model/lung_tumor", files={"file": file}, timeout=120)
+    assert fits.status_code == 200, fits.text
+    assert fits.json()["model_version"] == "pretrained"
+    assert other.status_code == 400
+    assert "no usable weights of this network" in other.json()["detail"]

@@ -11,6 +11,7 @@ import pytest
 
 from lib.cli import evaluate
 from lib.errors import UserError
+from lib.evaluation import measuring
 from lib.evaluation.froc import LIMITS, froc_curve
 from lib.inference.predictor import Prediction
 
@@ -192,7 +193,7 @@ def test_picture_shows_the_consensus_and_not_the_first_reader(data_with_readers,
     name = data / "readers" / "A_1.nii.gz"
     nib.save(nib.Nifti1Image(nib.load(name).get_fdata()[..., [2, 0, 1]].astype(np.uint8), AFFINE), name)
     shown = []
-    monkeypatch.setattr(evaluate, "slice_strip", lambda image, truth, *_: shown.append(int(truth.sum())) or "")
+    monkeypatch.setattr(measuring, "slice_strip", lambda image, truth, *_: shown.append(int(truth.sum())) or "")
     run(data, "--masks", str(data / "readers"), "--no-robustness", models=("perfect",))
     assert shown == [int(ball((12, 15, 9), radius).sum()) for radius in (4, 8)] + [0]
 

@@ -16,7 +16,7 @@ import torch
 from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.publishing import ModelStore
-from lib.publishing.hold_out import HoldOut
+from lib.publishing.folds import Folds
 from lib.storage.integrity import DamagedFileError
 from lib.storage.state_file import StateFile
 from lib.trainers.training_progress import stats_file
@@ -263,15 +263,16 @@ def test_s15_note_cannot_remove_another_folder(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [*STATES, "missing"])
-def test_s15_hold_out_survives_damage_of_its_list(tmp_path, damage):
-    """S15: it is rebuilt from the patients on which the versions were compared."""
-    path = tmp_path / "hold_out.json"
-    everyone = [f"P{number}" for number in range(30)]
-    held = HoldOut(path, 0.2, 2).patients(everyone[:20]) | {"P7"}  # not chosen by its hash
+def test_s15_folds_survive_damage_of_their_file(tmp_path, damage):
+    """S15: they are rebuilt from those that the versions record."""
+    path = tmp_path / "folds.json"
+    patients = [f"P{number}" for number in range(25)]
+    before = Folds(path).assign(patients[:20], 5)
+    version = {"trained_on": patients[:20], "folds": before}
     DAMAGES[damage](path)
-    rebuilt = HoldOut(path, 0.2, 2).patients(everyone, trained_on=set(everyone) - held, held_before=held)
-    assert held <= rebuilt
-    assert set(json.loads(path.read_text())["patients"]) == rebuilt
+    rebuilt = Folds(path).assign(patients, 5, [version])
+    assert before.items() <= rebuilt.items()
+    assert json.loads(path.read_text())["folds"] == rebuilt
 
 
 @pytest.mark.parametrize("damage", STATES)

@@ -17,11 +17,12 @@ from lib.errors import UserError
 from lib.inference import ModelDescription, Predictor
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_dicom_series, write_volume
 from lib.settings import load_info
+from lib.training.data_folders import DataFolders
 from lib.training.data_split import held_out
 from lib.training.run_manifest import refuse_trained_on
 from lib.training.scans import LabelledImage, Scan, find_cases, find_pairs, load_scan, patient_from_file_name
 from lib.training.training_curve import training_curve
-from lib.training.training_data import TrainingData
+from lib.training.training_data import TrainingData, read_training_data
 
 PREPROCESSING = load_info()["preprocessing"]
 
@@ -198,6 +199,18 @@ def test_crop_is_stored_without_its_padding(data, tmp_path):
 
 
 @pytest.mark.slow
+def test_crop_whose_readers_agree_on_no_voxel_is_excluded(data, tmp_path, caplog):
+    for kind in ("images", "masks"):
+        shutil.copytree(data / kind, tmp_path / kind)
+    name = next(f"P{index}_R" for index in range(6) if not held_out(f"P{index}"))
+    volume = sitk.ReadImage(str(tmp_path / "masks" / f"{name}.nii.gz"))
+    sitk.WriteImage(volume * 0, str(tmp_path / "masks" / f"{name}.nii.gz"))
+    folders = DataFolders((tmp_path / "images",), (tmp_path / "masks",), (data / "negatives",))
+    read = read_training_data(folders, load_info(), tmp_path / "volumes")
+    assert name not in [crop.name for crop in read.crops]
+    assert f"agree on no voxel: {name}" in caplog.text
+
+
 def test_dicom_series_without_a_mask(tmp_path, phantom_studies):
     folder = next(path for path in phantom_studies.directory.rglob("*.dcm")).parent
     scan = load_scan(folder, None, PREPROCESSING, tmp_path)

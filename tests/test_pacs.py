@@ -39,7 +39,7 @@ def test_s11_images_and_labels_equal_those_of_a_folder(start_server, orthanc, ph
     back = requests.get(f"{server.url}/datastore/label", params={"label": series.series_uid, "tag": "final"})
     stored = response_volume(back, tmp_path / "label.nii.gz")
     assert np.array_equal(sitk.GetArrayFromImage(stored), sitk.GetArrayFromImage(truth))
-    train(server, max_epochs=1, val_split=0.0)
+    train(server, max_epochs=1, folds=0)
     for path in (
         "status/data",
         "info/",

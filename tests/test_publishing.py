@@ -1,7 +1,6 @@
 """Versions are stored completely and permanently, and only a version that is not worse is put into use."""
 
 import json
-import math
 import os
 import time
 from pathlib import Path
@@ -11,51 +10,7 @@ import pytest
 from lib.cli import main
 from lib.publishing import ModelStore
 from lib.publishing.adoption import missing_versions
-from lib.publishing.gate import Scores, judge
 from lib.settings import APP_DIR
-
-RULE = {"dice_margin": 0.01, "false_positive_margin": 0.5}
-
-
-def scores(dice: float, false_positives: float) -> Scores:
-    return Scores(dice, false_positives, ("1.2.3", "1.2.4"))
-
-
-@pytest.mark.parametrize(
-    ("candidate", "published", "publish", "word"),
-    [
-        (scores(0.8, 1), scores(0.7, 1), True, "not worse"),
-        (scores(0.695, 1), scores(0.7, 1), True, "not worse"),
-        (scores(0.68, 1), scores(0.7, 1), False, "its Dice is lower"),
-        (scores(0.9, 3), scores(0.7, 1), False, "more false positives"),
-        (
-            scores(0.6, 3),
-            scores(0.7, 1),
-            False,
-            "than that of the model in use by more than 0.01, and it has over",
-        ),
-        (scores(0.7, 1.5), scores(0.7, 1), True, "not worse"),
-        (scores(0.1, 9), None, True, "no model before"),
-        (None, scores(0.7, 1), False, "not compared"),  # C9
-        (None, None, False, "not compared"),  # C9
-        (scores(math.nan, 1), scores(0.7, 1), False, "new model are not finite"),  # C9
-        (scores(0.7, math.inf), None, False, "new model are not finite"),  # C9
-        (scores(0.7, 1), scores(math.nan, 1), False, "model in use are not finite"),  # C9
-    ],
-)
-def test_publishing_rule(candidate, published, publish, word):
-    verdict = judge(candidate, published, **RULE)
-    assert verdict.publish is publish
-    assert word in verdict.reason
-
-
-def test_reason_contains_the_numbers():
-    reason = judge(scores(0.5, 4), scores(0.7, 1), **RULE).reason
-    assert "0.500" in reason
-    assert "0.700" in reason
-    assert "4.0" in reason
-    assert "1.0" in reason
-    assert "2 scan(s)" in reason
 
 
 @pytest.fixture

@@ -16,35 +16,38 @@ from lib.trainers.unfinished_run import Run, UnfinishedRun
 class Server:
     """A server as seen by Retraining: labels, versions, and trainings that end on request."""
 
-    def __init__(self, folder: Path, after: int = 0) -> None:
+    def __init__(self, folder: Path, after: int = 0, models: tuple[str, ...] = ("lung_tumor",)) -> None:
         self.labels: dict[str, str] = {}
         self.status: str | None = None
         self.started: list[dict] = []
-        self.store = ModelStore(folder / "model")
+        self.models_started: list[str] = []
+        self.stores = {name: ModelStore(folder / name) for name in models}
+        self.store = self.stores[models[0]]
         self.note = folder / "workspace" / "training.json"
         self.retraining = Retraining(
             after,
             labels=lambda: dict(self.labels),
-            store=self.store,
+            stores=self.stores,
             unfinished=UnfinishedRun(self.note),
             status=lambda: self.status,
             start=self._start,
         )
         self._folder = folder
 
-    def _start(self, params: dict) -> None:
+    def _start(self, model: str, params: dict) -> None:
         self.started.append(params)
+        self.models_started.append(model)
         self.status = "RUNNING"
 
     def look(self) -> bool:
         return self.retraining.start_if_due()
 
-    def finish(self, labels: dict[str, str], **manifest: object) -> str:
-        """End the running training with a version trained on ``labels``."""
+    def finish(self, labels: dict[str, str], model: str = "lung_tumor", **manifest: object) -> str:
+        """End the running training with a version of a model trained on ``labels``."""
         weights = self._folder / "candidate.pt"
         weights.write_bytes(b"weights")
         self.status = "DONE"
-        return self.store.keep(weights, {"labels": labels, **manifest})
+        return self.stores[model].keep(weights, {"labels": labels, **manifest})
 
     def kill_a_training(self, name: str = "run", **request: object) -> Path:
         """Start a training process that kills itself; return the folder of its files."""
@@ -127,6 +130,60 @@ def test_no_automatic_training_if_disabled(tmp_path):
     assert not server.look()
 
 
+MODELS = ("lung_tumor", "lung_tumor_click")
+
+
+def test_model_for_clicks_is_trained_after_the_automatic_one(tmp_path):
+    server = Server(tmp_path, after=2, models=MODELS)
+    server.labels = {"a": "1", "b": "1"}
+    assert server.look()
+    assert not server.look(), "one training at a time"
+    server.finish(server.labels)
+    assert server.look()
+    assert server.models_started == [*MODELS]
+    server.finish(server.labels, model="lung_tumor_click")
+    assert not server.look()
+
+
+def test_model_for_clicks_is_trained_although_the_training_of_the_automatic_one_failed(tmp_path):
+    server = Server(tmp_path, after=1, models=MODELS)
+    server.labels = {"a": "1"}
+    assert server.look()
+    server.status = "ERROR"
+    assert server.look()
+    assert server.models_started == [*MODELS]
+
+
+def test_stop_of_a_user_also_cancels_the_training_of_the_model_for_clicks(tmp_path):
+    server = Server(tmp_path, after=1, models=MODELS)
+    server.labels = {"a": "1"}
+    assert server.look()
+    server.status = "STOPPED"
+    assert not server.look()
+    server.labels = {"a": "2"}
+    assert server.look(), "a new label allows another training"
+
+
+def test_interrupted_training_of_the_model_for_clicks_is_restarted_or_concluded(tmp_path):
+    server = Server(tmp_path, models=MODELS)
+    server.kill_a_training("run", model="lung_tumor_click")
+    assert server.look()
+    assert server.models_started == ["lung_tumor_click"]
+    server.kill_a_training("run", model="lung_tumor_click")
+    version = server.finish({}, "lung_tumor_click", run="run", verdict={"publish": True, "reason": "because"})
+    assert not server.look()
+    assert server.stores["lung_tumor_click"].serving_version() == version
+    assert server.store.serving_version() is None
+
+
+def test_interrupted_training_of_a_model_without_weights_is_dropped(tmp_path, caplog):
+    server = Server(tmp_path)
+    server.kill_a_training(model="lung_tumor_click")
+    assert not server.look()
+    assert not server.note.exists()
+    assert "not restarted" in caplog.text
+
+
 def test_interrupted_training_is_reported_and_restarted_with_its_request(tmp_path, caplog):
     server = Server(tmp_path)
     folder = server.kill_a_training(max_epochs=7)
@@ -206,7 +263,7 @@ def test_verdict_from_before_the_kill_does_not_replace_a_later_choice(tmp_path):
 def test_incomplete_versions_are_removed(tmp_path):
     server = Server(tmp_path)
     server.kill_a_training()
-    draft = tmp_path / "model" / "versions" / ".part-version"
+    draft = tmp_path / "lung_tumor" / "versions" / ".part-version"
     draft.mkdir(parents=True)
     server.look()
     assert not draft.exists()

@@ -292,7 +292,7 @@ def test_s7_u28_uploaded_weights_are_kept_and_used_on_request(server, phantom_st
     assert f"serve?version={kept}" in detail(answer)
     status = requests.get(f"{server.url}/viewer/status").json()
     assert status["model_version"] == version
-    assert status["kept"] == {"version": kept, "verdict": "not compared"}
+    assert status["kept"] == {"version": kept, "verdict": "not measured"}
     assert serve(server, "nonsense").status_code == 404
     assert serve(server, kept, "Dr. Reader").json() == {"model_version": kept, "previous": version}
     assert 400 <= requests.delete(f"{server.url}/model/lung_tumor").status_code < 500
@@ -308,14 +308,14 @@ def test_s15_damaged_state_files_cause_no_500_and_do_not_prevent_training(server
     trained_server(server, phantom_studies)
     workspace = server.log.parents[1] / "workspace"
     version = requests.get(f"{server.url}/info/").json()["model_version"]
-    for name in ("models/serving.json", "models/train_stats.json", "training.json", "hold_out.json"):
+    for name in ("models/serving.json", "models/train_stats.json", "training.json", "folds.json"):
         (workspace / name).write_text("")
     for path in ("/info/", "/viewer/status", "/status/data", "/model/info/lung_tumor"):
         assert requests.get(f"{server.url}{path}").status_code == 200, path
     info = requests.get(f"{server.url}/info/").json()
     assert info["model_version"] == version
     assert "serving.json is damaged" in info["model_problem"]
-    train(server, max_epochs=1, val_split=0.2)
+    train(server, max_epochs=1)
     assert train_stats(server)["version"] == serve_kept_version(server)
     assert requests.get(f"{server.url}/info/").json()["model_problem"] is None
     for name in ("models/serving.json", "models/train_stats.json", "training.json"):

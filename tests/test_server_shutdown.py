@@ -21,7 +21,7 @@ from tools.support.processes import ServerProcess
 
 DEADLINE = 30  # seconds to end on a loaded machine; on an idle one it takes one to five
 WAIT = 180
-ENDLESS = {"max_epochs": 10_000, "patches_per_volume": 2, "patch_size": 32, "val_split": 0.0}
+ENDLESS = {"max_epochs": 10_000, "patches_per_volume": 2, "patch_size": 32, "folds": 0}
 
 
 @pytest.fixture(scope="module")

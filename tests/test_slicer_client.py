@@ -83,7 +83,7 @@ def test_full_workflow(client, slicer_client, phantom_studies, tmp_path):
     assert "'Segment_1'" in refusal.value.msg
     assert client.next_sample("first", {})["id"] != sample["id"]
 
-    training = {"max_epochs": 1, "patches_per_volume": 4, "patch_size": 64, "val_split": 0.0}
+    training = {"max_epochs": 1, "patches_per_volume": 4, "patch_size": 64, "folds": 0}
     assert client.train_start("lung_tumor", training)["status"] in ("SUBMITTED", "RUNNING")
     assert wait_for_training(client)["status"] == "DONE"
     url = client.get_server_url()

@@ -2,6 +2,7 @@
 
 import pytest
 import requests
+from playwright.sync_api import expect
 
 from tests.browser.ohif import Ohif
 from tests.support.client import put_label
@@ -38,12 +39,21 @@ def test_page_shows_cases_labels_and_settings(start_server, phantom_studies, pag
 
     verdict = {"publish": False, "reason": "No numbers.", "candidate": {"dice": None, "false_positives": None}}
     diverged = {"version": "00001", "parent": None, "time": 0, "labels": {}, "verdict": verdict}
-    page.route("**/status/data", lambda route: route.fulfill(json={**data, "versions": [diverged, diverged]}))
+    first = [{"image_id": "1", "time": number, "dice": 0.5 + number / 10, "model_version": "m"} for number in (1, 2)]
+    shown = {**data, "versions": [diverged, diverged], "first_scores": first}
+    now = requests.get(f"{server.url}/viewer/status").json() | {"kept": {"version": "00001", "verdict": "you decide"}}
+    page.route("**/status/data", lambda route: route.fulfill(json=shown))
+    page.route("**/viewer/status", lambda route: route.fulfill(json=now))
     page.reload()
     page.wait_for_selector("#cases tr td")  # C9: missing scores do not break the page
     assert "No numbers." in page.locator("#versions").inner_text()
     assert not page.locator("#problem").inner_text()
+    assert "Dice of the model in use on each new label" in page.locator("#charts").inner_text()
+    with page.expect_response(lambda answer: "/serve?version=00001" in answer.url):
+        page.get_by_role("button", name="Use it").click()
+    expect(page.locator("#problem")).to_contain_text("There is no model version '00001'")
     page.unroute("**/status/data")
+    page.unroute("**/viewer/status")
 
     many = [{**labelled, "label": None, "patient": f"P{n:04}", "warnings": ["the same note"]} for n in range(1000)]
     excluded = [{**case, "problem": "one reason"} for case in many]

@@ -72,6 +72,19 @@ def test_damaged_file_is_named(workspace, name, kind, capsys):
         restore(path, before)
 
 
+def test_damaged_version_of_the_model_for_clicks_is_named(tmp_path, capsys):
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    store = ModelStore(tmp_path / "models" / "lung_tumor_click")
+    version = store.keep(tmp_path / "weights.pt", {})
+    store.weights(version).write_bytes(b"damaged")
+    (store.folder / "train_stats.json").write_text("[")
+    assert main(["doctor", "--verify", "--workspace", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert f"Model version {version}" in said
+    assert "train_stats.json is damaged" in said
+    assert "2 damaged." in said
+
+
 def test_damaged_model_versions_are_reported(workspace, monkeypatch, capsys):
     found = Damage("model version", workspace / "model.pt", "Version 1 is damaged.")
     monkeypatch.setattr(ModelStore, "damage", lambda self: [found], raising=False)

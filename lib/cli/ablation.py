@@ -4,29 +4,38 @@ import argparse
 import json
 import logging
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lib.cli.train import add_crops_first, add_data_arguments, begin_long_work, folders_of
 from lib.errors import UserError
-from lib.evaluation.ablation import VARIANTS, Variant, markdown
-from lib.evaluation.cases import evaluate_case
+from lib.evaluation.ablation import VARIANTS, Variant, table
+from lib.evaluation.cases import CaseResult, evaluate_case
+from lib.evaluation.claims import check_claims
+from lib.evaluation.claims import html as claims_table
+from lib.evaluation.claims import markdown as claims_markdown
+from lib.evaluation.measuring import Case, measure_models
+from lib.evaluation.report import render
 from lib.evaluation.summary import summarize
+from lib.evaluation.tables import html_table, markdown_table
 from lib.inference import ModelDescription, Predictor
 from lib.settings import APP_DIR, load_info
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
 from lib.training.fitting import fit
+from lib.training.run_manifest import WEIGHTS
 from lib.training.run_settings import RunSettings
-from lib.training.scans import LabelledImage, find_cases
+from lib.training.scans import find_cases
 from lib.training.training_data import TrainingData, read_training_data
 
 logger = logging.getLogger(__name__)
 
-Cases = list[LabelledImage]
+Cases = list[Case]
+Runs = dict[str, list[dict[str, list[CaseResult]]]]
+"""By variant, for each seed the results by test set."""
 
 _CROPS = "crops"
+_IN_REPORT = ("unet", "hybrid")  # the paper compares these two
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,22 +66,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and measure each variant with each seed; write ``ablation.json`` and ``ablation.md``."""
+    """Train and measure each variant with each seed; write ``ablation.json``, ``ablation.md`` and ``report.html``."""
     begin_long_work(args.threads)
     variants = [variant for variant in VARIANTS if not args.variants or variant.name in args.variants]
     tests = _test_sets(args)
     data = _DataBySettings(args)
-    results: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants}
+    runs: Runs = {variant.name: [] for variant in variants}
     # Seeds outermost, so that the variants finished so far are comparable if the run is stopped.
     for seed in range(args.seeds):
         for variant in variants:
-            folder = args.output / (variant.trained_as or variant.name) / str(seed)
-            results[variant.name].append(_measured(variant, seed, folder, tests, data, args))
-            write_json(args.output / "ablation.json", {"steps": args.steps, "results": results})
-            table = markdown(results, list(tests))
-            write_atomically(args.output / "ablation.md", partial(Path.write_text, data=table, encoding="utf-8"))
-    print(table)
+            runs[variant.name].append(_measured(variant, seed, tests, data, args))
+            _write_tables(runs, tests, args)
+    _write_report(runs, tests, args)
+    print((args.output / "ablation.md").read_text(encoding="utf-8"))
     return 0
+
+
+def _write_tables(runs: Runs, tests: Mapping[str, Cases], args: argparse.Namespace) -> None:
+    claims = {test: check_claims(_of_test(runs, test)) for test in tests}
+    summaries = {
+        name: [{test: summarize(found) for test, found in run.items()} for run in of_seeds]
+        for name, of_seeds in runs.items()
+    }
+    write_json(args.output / "ablation.json", {"steps": args.steps, "results": summaries, "claims": claims})
+    head, rows = table(summaries, list(tests))
+    parts = [markdown_table(head, rows)]
+    parts += [f"Claims, {test}:\n\n{claims_markdown(found)}" for test, found in claims.items() if found]
+    text = "\n".join(parts)
+    write_atomically(args.output / "ablation.md", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _write_report(runs: Runs, tests: Mapping[str, Cases], args: argparse.Namespace) -> None:
+    """Write the paper's Tables 1 to 4 and Figures 2 and 3, of the first seed, but for the table of all variants."""
+    test, cases = next(iter(tests.items()))
+    compared = [variant for variant in VARIANTS if variant.name in _IN_REPORT and runs.get(variant.name)]
+    if not compared:
+        return
+    predictors = {variant.title: _predictor(variant, _folder(variant, 0, args), args) for variant in compared}
+    _, shown = measure_models(cases, predictors, robustness=False)
+    summaries = {variant.title: summarize(runs[variant.name][0][test]) for variant in compared}
+    saved = json.loads((args.output / "ablation.json").read_text(encoding="utf-8"))
+    title = f"Table 4: mean ± standard deviation of {args.seeds} trainings of {args.steps} steps"
+    page = render(
+        f"Measured on {len(cases)} {test}, patients held out from training; all but Table 4 are of the first training.",
+        summaries,
+        shown,
+        [html_table(title, *table(saved["results"], list(tests))), claims_table(saved["claims"][test])],
+    )
+    write_atomically(args.output / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+
+
+def _of_test(runs: Runs, test: str) -> dict[str, list[list[CaseResult]]]:
+    return {name: [run[test] for run in of_seeds] for name, of_seeds in runs.items()}
 
 
 class _DataBySettings:
@@ -90,21 +135,21 @@ class _DataBySettings:
         return self._read[key]
 
 
+def _folder(variant: Variant, seed: int, args: argparse.Namespace) -> Path:
+    return args.output / (variant.trained_as or variant.name) / str(seed)
+
+
 def _measured(
-    variant: Variant,
-    seed: int,
-    folder: Path,
-    tests: Mapping[str, Cases],
-    data: _DataBySettings,
-    args: argparse.Namespace,
-) -> dict[str, Any]:
-    """Return the summaries of one variant and seed by test set, from its file if it was measured before."""
+    variant: Variant, seed: int, tests: Mapping[str, Cases], data: _DataBySettings, args: argparse.Namespace
+) -> dict[str, list[CaseResult]]:
+    """Return the results of one variant and seed by test set, from its file if it was measured before."""
+    folder = _folder(variant, seed, args)
     done = folder / f"{variant.name}.json"
     if done.exists():
-        return json.loads(done.read_text(encoding="utf-8"))
-    info = variant.info(load_info())
-    weights = folder / "model.pt"
+        saved = json.loads(done.read_text(encoding="utf-8"))
+        return {test: [CaseResult.from_json(case) for case in cases] for test, cases in saved.items()}
     if variant.trained_as is None:
+        info = variant.info(load_info())
         settings = RunSettings(
             steps=args.steps,
             cycles=1,
@@ -114,22 +159,23 @@ def _measured(
             bfloat16=args.bfloat16,
             crops_first=args.crops_first,
         )
-        weights = fit(data(info), settings, info=info, output=folder)
-    predictor = Predictor.from_file(
-        weights, ModelDescription.from_info(info, args.second_stage if variant.second_stage else None)
-    )
+        fit(data(info), settings, info=info, output=folder)
+    predictor = _predictor(variant, folder, args)
     # On crops only: each change of intensity is one more prediction, which takes minutes on whole scans.
-    summaries = {
-        test: summarize(
-            [evaluate_case(*case[:4], predictor, not args.no_robustness and test == _CROPS)[0] for case in cases]
-        )
+    results = {
+        test: [evaluate_case(*case, predictor, not args.no_robustness and test == _CROPS)[0] for case in cases]
         for test, cases in tests.items()
     }
-    write_json(done, summaries)
-    logger.info(
-        "%s, seed %d: Dice %s", variant.title, seed, {test: round(s["dice"], 3) for test, s in summaries.items()}
-    )
-    return summaries
+    write_json(done, {test: [case.to_json() for case in cases] for test, cases in results.items()})
+    dice = {test: round(summarize(cases)["dice"], 3) for test, cases in results.items()}
+    logger.info("%s, seed %d: Dice %s", variant.title, seed, dice)
+    return results
+
+
+def _predictor(variant: Variant, folder: Path, args: argparse.Namespace) -> Predictor:
+    info = variant.info(load_info())
+    second_stage = args.second_stage if variant.second_stage else None
+    return Predictor.from_file(folder / WEIGHTS, ModelDescription.from_info(info, second_stage))
 
 
 def _test_sets(args: argparse.Namespace) -> dict[str, Cases]:
@@ -142,4 +188,4 @@ def _test_sets(args: argparse.Namespace) -> dict[str, Cases]:
     }
     if not any(sets.values()):
         raise UserError("There is nothing to measure on: no patient is held out and no --test-images were given.")
-    return {name: cases for name, cases in sets.items() if cases}
+    return {name: [case[:4] for case in cases] for name, cases in sets.items() if cases}

@@ -2,26 +2,20 @@
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-import torch
-from monai.data import MetaTensor
-from monai.transforms import LoadImage, Orientation
+from typing import Any
 
 from lib.cli.evaluate_clicks import evaluate_clicks
 from lib.cli.train import begin_long_work
 from lib.errors import UserError
-from lib.evaluation.cases import CaseResult, evaluate_case
-from lib.evaluation.figures import slice_strip
+from lib.evaluation.cases import CaseResult
 from lib.evaluation.froc import LIMITS, operating_points
+from lib.evaluation.measuring import measure_models
 from lib.evaluation.reader_report import reader_text
 from lib.evaluation.report import render
 from lib.evaluation.summary import summarize
 from lib.evaluation.textures import Texture, read_textures
-from lib.evaluation.truth import read_truth
 from lib.inference import ModelDescription, Predictor
 from lib.inference.candidate_judge import CLASSIFIER_FILE
 from lib.settings import APP_DIR, load_info
@@ -34,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 _SHIPPED = APP_DIR / "model" / "pretrained_lung_tumor.pt"
 _SHIPPED_FOR_CLICKS = APP_DIR / "model" / "pretrained_lung_tumor_click.pt"
-_SHOWN_CASES = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +81,12 @@ def run(args: argparse.Namespace) -> int:
         evaluate_clicks(cases, models, textures, args.output, **options)
         return 0
     predictors = {name: Predictor.from_file(path, _model(path, args.crf)) for name, path in models.items()}
-    results, shown = _measure(cases, predictors, not args.no_robustness, LIMITS if args.froc else ())
+    results, shown = measure_models(
+        [case[:4] for case in cases],
+        predictors,
+        robustness=not args.no_robustness,
+        limits=LIMITS if args.froc else (),
+    )
     summaries = {model: summarize(found, textures) for model, found in results.items()}
     if args.froc:
         for model, found in results.items():
@@ -125,23 +123,6 @@ def _textures(properties: Path | None, cases: list[LabelledImage]) -> dict[str, 
     return textures
 
 
-def _measure(
-    cases: list[LabelledImage], predictors: dict[str, Predictor], robustness: bool, limits: Sequence[float]
-) -> tuple[dict[str, list[CaseResult]], list[dict[str, Any]]]:
-    """Return the results by model, and the cases to show."""
-    results: dict[str, list[CaseResult]] = {name: [] for name in predictors}
-    shown: list[dict[str, Any]] = []
-    for number, (name, image, mask, patient, _) in enumerate(cases, start=1):
-        masks = {}
-        for model, predictor in predictors.items():
-            result, masks[model] = evaluate_case(name, image, mask, patient, predictor, robustness, limits)
-            results[model].append(result)
-        dice = {model: found[-1].counts.dice for model, found in results.items()}
-        shown = _worst([*shown, {"name": name, "dice": dice, "strip": _strip(image, mask, masks)}])
-        logger.info("%d of %d: %s %s", number, len(cases), name, {model: round(d, 3) for model, d in dice.items()})
-    return results, shown
-
-
 def _parse_model(text: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
     if not separator:
@@ -173,33 +154,6 @@ def _model(weights: Path, crf: bool) -> ModelDescription:
     return ModelDescription.from_info(info, weights.parent if beside else _SHIPPED.parent)
 
 
-def _strip(image: Path, mask: Path, found: dict[str, np.ndarray]) -> str:
-    """Return slices with the outlines, in radiological orientation, as HTML."""
-    load, turn = LoadImage(image_only=True, ensure_channel_first=True), Orientation(axcodes="LPS", labels=None)
-    volume = load(image)
-    masks = [
-        MetaTensor(torch.from_numpy(voxels[None]), affine=volume.affine)
-        for voxels in (read_truth(image, mask).mask, *found.values())
-    ]
-    volume, truth, *others = (np.asarray(turn(item)[0]) for item in (volume, *masks))
-    x, y, z = (float(length) for length in cast(MetaTensor, turn(load(image))).pixdim)
-    return slice_strip(volume, truth, dict(zip(found, others, strict=True)), (x, y, z))
-
-
-def _worst(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the cases to show, in ascending order of the Dice of the last model."""
-    return sorted(cases, key=lambda case: list(case["dice"].values())[-1])[:_SHOWN_CASES]
-
-
 def _record(case: CaseResult, textures: Mapping[str, Texture]) -> dict[str, Any]:
     """Return the entry of one case in metrics.json."""
-    return {
-        "name": case.name,
-        "patient": case.patient,
-        "dice": case.counts.dice,
-        "false_positives": case.false_positives,
-        "lesions": [vars(lesion) | {"found": lesion.hit} for lesion in case.lesions],
-        "changed_dice": case.changed_dice,
-        "texture": textures[case.name].value if case.name in textures else None,
-        "readers": vars(case.readers) if case.readers else None,
-    }
+    return case.to_json() | {"texture": textures[case.name].value if case.name in textures else None}

@@ -28,6 +28,7 @@ from lib.exports.lesion_table import MeasuredLesion, as_csv, as_json, lesion_tab
 from lib.inference.findings import Finding, findings_from_json
 from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED, PRETRAINED_FILE
+from lib.publishing.stores import SEGMENTATION, model_stores
 from lib.settings import APP_DIR, Settings, is_url
 from lib.storage.atomic import write_atomically, write_json
 
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     server = Settings.from_conf(args.studies, conf | ({"workspace": args.workspace} if args.workspace else {}))
     conf |= {"workspace": str(work), "model_dir": str(work / "model")}
     try:
-        _pin(ModelStore(server.models_dir, server.model_dir / PRETRAINED_FILE), work)
+        _pin(model_stores(server)[SEGMENTATION], work)
         return _Batch(MyApp(str(APP_DIR), args.studies, conf), args).run()
     finally:
         shutil.rmtree(work, ignore_errors=True)

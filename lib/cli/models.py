@@ -1,4 +1,4 @@
-"""``python main.py models``: list the versions of the model, and select the one that serves."""
+"""``python main.py models``: list the versions of a model, and select the one that serves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from lib.errors import UserError
 from lib.publishing import ModelStore
 from lib.publishing.adoption import adopt
 from lib.publishing.manifest import outcome
-from lib.publishing.model_store import PRETRAINED, PRETRAINED_FILE
+from lib.publishing.model_store import PRETRAINED
+from lib.publishing.stores import SEGMENTATION, SHIPPED_FILES, model_stores
 from lib.settings import Settings
 
 _NOTHING = "No usable version is left, so none serves."
@@ -25,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--workspace", help="as --conf workspace of the server")
     where.add_argument("--studies", help="DICOM folder or DICOMweb URL of a server that has its workspace by default")
     parser.add_argument("--model-dir", help="as --conf model_dir of the server: folder of the shipped weights")
+    parser.add_argument(
+        "--model",
+        choices=[*SHIPPED_FILES],
+        default=SEGMENTATION,
+        help="the model: the automatic one (default), or the one that outlines what a user clicks at",
+    )
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--serve", metavar="VERSION", help="serve this version from now on")
     change.add_argument("--back", action="store_true", help="serve the previous version again")
@@ -32,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--adopt",
         metavar="FOLDER",
         type=Path,
-        help="copy the versions of an earlier release (its model/ folder) or of another workspace (its models/)",
+        help="copy the versions of an earlier release (its model/ folder) or of another workspace (its models/, "
+        "or models/lung_tumor_click/ for that model)",
     )
 
 
@@ -41,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     given = {"workspace": args.workspace, "model_dir": args.model_dir}
     # With a workspace, the studies are irrelevant here.
     settings = Settings.from_conf(args.studies or "http://localhost", {name: at for name, at in given.items() if at})
-    store = ModelStore(settings.models_dir, settings.model_dir / PRETRAINED_FILE)
+    store = model_stores(settings)[args.model]
     if args.serve or args.back:
         _serve(store, args.serve)
     if args.adopt:
@@ -86,7 +94,7 @@ def _line(manifest: dict[str, Any]) -> str:
     verdict = manifest.get("verdict") or {}
     scores = verdict.get("candidate") or {}
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest["time"]))
-    dice, false_positives = scores.get("dice"), scores.get("false_positives")
+    dice, false_positives = scores.get("dice"), _false_positives(scores)
     reason = verdict.get("reason") or f"uploaded by {manifest.get('uploaded_by', 'a user')}, {outcome(manifest)}"
     return (
         f"{manifest['version']:<22}{when:<18}{len(manifest.get('labels', {})):>7}  "
@@ -94,6 +102,12 @@ def _line(manifest: dict[str, Any]) -> str:
         f"{'-' if false_positives is None else f'{false_positives:.1f}':>7}  {reason}"
         f"{'' if manifest.get('sha256') else ' Not verified: it has no hash.'}"
     )
+
+
+def _false_positives(scores: dict[str, Any]) -> float | None:
+    """Return the false findings per scan; None for the model for clicks, which has none."""
+    of_clicks = any("after_one" in one for one in scores.get("patients", {}).values())
+    return None if of_clicks else scores.get("false_positives")
 
 
 def _mark(version: str, serving: str | None) -> str:

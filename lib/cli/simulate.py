@@ -1,4 +1,7 @@
-"""``python main.py simulate``: comparison of active learning strategies on replayed labelled data."""
+"""``python main.py simulate``: comparison of active learning strategies on replayed labelled data.
+
+With ``--whole-scans`` it replays a user's first labels instead; see `lib.cli.simulate_whole_scans`.
+"""
 
 import argparse
 import dataclasses
@@ -8,24 +11,44 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from lib.cli import simulate_whole_scans
 from lib.cli.train import begin_long_work
 from lib.errors import UserError
-from lib.settings import load_info
+from lib.publishing.version_files import PRETRAINED_FILE
+from lib.settings import APP_DIR, load_info
 from lib.simulation.comparison import compare
 from lib.simulation.replay import STRATEGIES, Plan, StartingPoint, replay
 from lib.simulation.report import sentences, table, write_plot
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
-from lib.training.scans import find_pairs, load_scan
+from lib.training.scans import find_all_pairs, load_scan
 
 logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("--images", type=Path, required=True, help="folder of volumes: crops or whole scans")
-    parser.add_argument("--masks", type=Path, required=True, help="folder of masks under the same names")
+    parser.add_argument(
+        "--images", type=Path, nargs="+", required=True, help="folders of volumes, or of one DICOM series each"
+    )
+    parser.add_argument(
+        "--masks", type=Path, nargs="+", required=True, help="for each a folder of masks with the same names, or a mask"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of the results; finished runs are kept")
+    parser.add_argument(
+        "--whole-scans",
+        action="store_true",
+        help="retrain the weights on the first labels as the server does, and measure patients left out",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=APP_DIR / "model" / PRETRAINED_FILE,
+        help="of --whole-scans: weights to start from, beside their manifest and second stage (default: shipped)",
+    )
+    parser.add_argument(
+        "--labels", type=int, nargs="+", default=[1, 2, 3], help="of --whole-scans: labelled patients (default 1 2 3)"
+    )
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES), metavar="NAME")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each strategy (default 5)")
     parser.add_argument("--rounds", type=int, default=10, help="rounds of corrections (default 10)")
@@ -44,10 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replay every strategy with every seed; write ``simulation.json``, ``curve.png`` and ``table.md``."""
     begin_long_work(args.threads)
+    if args.whole_scans:
+        return simulate_whole_scans.run(args)
     info = load_info()
     if args.channels:
         info["network"]["channels"] = args.channels
-    pairs = find_pairs(args.images, args.masks)
+    pairs = find_all_pairs(args.images, args.masks)
     logger.info("Reading %d volumes.", len(pairs))
     scans = [load_scan(image, mask, info["preprocessing"], args.output / "volumes") for image, mask in pairs]
     cases = [scan for scan in scans if not held_out(scan.patient)]

@@ -5,9 +5,12 @@ import logging
 from pathlib import Path
 
 from lib.cli.train import begin_long_work
+from lib.publishing.stores import CLICKS, SHIPPED_FILES
+from lib.publishing.version_files import PRETRAINED_FILE
 from lib.settings import APP_DIR, load_info
 from lib.training.recipe import Recipe
 from lib.training.recipe_candidates import train_candidates
+from lib.training.recipe_clicks import train_click_model
 from lib.training.recipe_runs import train_runs
 from lib.training.shipping import install
 
@@ -43,6 +46,10 @@ def run(args: argparse.Namespace) -> int:
     train_runs(runs, args.output, info)
     if recipe.candidates:
         train_candidates(recipe.candidates, runs, args.data, args.output, info, recipe.ship)
+    trained = {PRETRAINED_FILE: args.output / recipe.ship}
+    if recipe.clicks:
+        trained[SHIPPED_FILES[CLICKS]] = train_click_model(recipe, args.data, args.output, info)
     if args.install:
-        logger.info("Installed %s", install(args.output / recipe.ship, _MODEL_DIR))
+        for file_name, folder in trained.items():
+            logger.info("Installed %s", install(folder, _MODEL_DIR, file_name))
     return 0

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 
+from lib.clicks.open_images import OpenImages
 from lib.clicks.predictor import OpenImage
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
@@ -32,9 +33,16 @@ class LesionImage:
     image: OpenImage
     readers: np.ndarray
 
+    def is_whole(self, smallest_mm: float) -> bool:
+        """Return whether the image is at least that wide in each slice, and so a whole chest rather than a crop."""
+        grid = self.image.grid
+        return min(length * mm for length, mm in zip(grid.size[:2], grid.spacing, strict=False)) >= smallest_mm
+
     @cached_property
     def consensus(self) -> np.ndarray:
         """What at least half of the readers marked, bool, shape (slice, row, column)."""
+        if len(self.readers) == 1:
+            return self.readers[0]
         return consensus(self.readers.mean(0, dtype=np.float32))
 
 
@@ -47,9 +55,31 @@ def read_lesion_image(name: str, patient: str, image: Path, mask: Path | None) -
     volume = sitk.ReadImage(str(image), sitk.sitkInt16)
     grid = VoxelGrid.from_image(volume)
     readers = np.zeros((1, *grid.shape), bool) if mask is None else _read_readers(mask)
+    _check_size(readers, grid, image, mask)
+    return LesionImage(name, patient, OpenImage(sitk.GetArrayFromImage(volume), grid), readers)
+
+
+def open_lesion_image(name: str, patient: str, image: Path, mask: Path) -> LesionImage:
+    """Map an image into memory, which keeps its voxels on disk, and read its mask, see `read_lesion_image`.
+
+    Args:
+        name: Name of the case.
+        patient: Its patient.
+        image: Volume in HU; only an uncompressed NRRD file of 16-bit numbers is mapped.
+        mask: Mask on the same grid.
+
+    Raises:
+        UserError: The mask does not have the size of the image.
+    """
+    volume = OpenImages().open(image)
+    readers = _read_readers(mask)
+    _check_size(readers, volume.grid, image, mask)
+    return LesionImage(name, patient, volume, readers)
+
+
+def _check_size(readers: np.ndarray, grid: VoxelGrid, image: Path, mask: Path | None) -> None:
     if readers.shape[1:] != grid.shape:
         raise UserError(f"{mask} is not on the grid of {image}: {readers.shape[:0:-1]} and {grid.size} voxels.")
-    return LesionImage(name, patient, OpenImage(sitk.GetArrayFromImage(volume), grid), readers)
 
 
 def _read_readers(mask: Path) -> np.ndarray:

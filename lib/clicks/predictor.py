@@ -22,6 +22,7 @@ from lib.inference.network_loader import NetworkLoader
 _REACH_MM = 3.0  # distance from a positive point within which the lesion must begin
 _MOST_PASSES = 4
 _MOST_VOXEL_MM = 5.0
+_MIRRORED = -1  # axis along which the second of the two averaged views is mirrored
 _COARSE = 1.5  # voxels larger than needed by this factor are refined
 
 
@@ -54,8 +55,8 @@ class Outline:
 class ClickPredictor:
     """The model for clicks with weights. Thread-safe.
 
-    The network first looks at the smallest cube around the points. If what it marks reaches the border of the cube,
-    it looks again at a cube around that, with larger voxels if needed.
+    The network first looks at the smallest cube around the points, as it is and mirrored, and both are averaged. If
+    what it marks reaches the border of the cube, it looks again at a cube around that, with larger voxels if needed.
 
     Args:
         model: The model without its weights.
@@ -149,11 +150,14 @@ class ClickPredictor:
     def _run(self, array: np.ndarray) -> tuple[np.ndarray, WeightsId]:
         loaded = self._loader.load()
         device = next(loaded.network.parameters()).device
-        batch = torch.from_numpy(array)[None].to(device, memory_format=torch.channels_last_3d)
-        with torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device)):
+        view = torch.from_numpy(array)
+        views = torch.stack([view, view.flip(_MIRRORED)])
+        batch = views.to(device, memory_format=torch.channels_last_3d)
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
             logits = loaded.network(batch)
         check_finite(logits, str(loaded.weights))
-        return logits[0, 0].float().sigmoid().cpu().numpy(), loaded.weights
+        seen, mirrored = logits[:, 0].float()
+        return ((seen + mirrored.flip(_MIRRORED)) / 2).sigmoid().cpu().numpy(), loaded.weights
 
     def _better_cube(self, cube: Cube, found: np.ndarray) -> Cube | None:
         """Return a cube for a lesion that reaches the border of this one, or is small in it; None if it fits."""
@@ -181,7 +185,7 @@ class ClickPredictor:
         return Region.of(mask, start, prompts.former)
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device) -> bool:
     """Return whether a device computes in bfloat16, about four times faster here; emulated, it would be slower."""
     if device.type != "cpu":
         return True

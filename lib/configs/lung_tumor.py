@@ -11,9 +11,10 @@ from monailabel.interfaces.tasks.train import TrainTask
 from lib.inference import ModelDescription, Predictor
 from lib.infers import LungTumorInferTask
 from lib.publishing import ModelStore
-from lib.publishing.hold_out import HoldOut
+from lib.publishing.folds import Folds
 from lib.publishing.serving_weights import ServingWeights
 from lib.publishing.shipped_patients import ShippedPatients
+from lib.publishing.stores import SEGMENTATION
 from lib.publishing.version_files import PRETRAINED
 from lib.settings import Settings
 from lib.trainers import LungTumorTrainTask
@@ -23,7 +24,7 @@ from lib.trainers.unfinished_run import UnfinishedRun
 class LungTumor(TaskConfig):
     """Attention-gated residual U-Net for lung tumours, slice by slice."""
 
-    NAME = "lung_tumor"
+    NAME = SEGMENTATION
 
     def init(
         self,
@@ -53,7 +54,7 @@ class LungTumor(TaskConfig):
         self.network = model.network()  # uploaded weights are checked against it
         self.predictor = Predictor(model, ServingWeights(store))
         self._info: dict[str, Any] = app.info
-        self._store = store
+        self.store = store
         self._unfinished = unfinished
         self._workspace = app.workspace
         self._results = app.results_dir
@@ -64,10 +65,6 @@ class LungTumor(TaskConfig):
 
     def trainer(self) -> TrainTask:
         """Return the train task."""
-        rule = self._info["config"]["train"]
-        shipped = ShippedPatients(self._store.weights(PRETRAINED))
-        path = self._workspace / "hold_out.json"
-        hold_out = HoldOut(path, rule["val_split"], rule["hold_out_from_patients"], shipped)
-        return LungTumorTrainTask(
-            self.model_dir, self.predictor.model, self._info, self._store, hold_out, self._unfinished
-        )
+        shipped = ShippedPatients(self.store.weights(PRETRAINED))
+        folds = Folds(self._workspace / "folds.json", shipped)
+        return LungTumorTrainTask(self.model_dir, self.predictor.model, self._info, self.store, folds, self._unfinished)

@@ -1,4 +1,4 @@
-"""The model ``lung_tumor_click``: labels, network, weights and infer task."""
+"""The model ``lung_tumor_click``: labels, network, weights, infer task and train task."""
 
 from __future__ import annotations
 
@@ -9,18 +9,32 @@ from lib.clicks.model import ClickModel
 from lib.clicks.predictor import ClickPredictor
 from lib.infers import LungTumorClickInferTask
 from lib.publishing import ModelStore
+from lib.publishing.folds import Folds
 from lib.publishing.serving_weights import ServingWeights
+from lib.publishing.shipped_patients import ShippedPatients
+from lib.publishing.stores import CLICKS
+from lib.publishing.version_files import PRETRAINED
 from lib.settings import Settings
-
-WEIGHTS_FILE = "pretrained_lung_tumor_click.pt"
+from lib.trainers import LungTumorClickTrainTask
+from lib.trainers.unfinished_run import UnfinishedRun
 
 
 class LungTumorClick(TaskConfig):
     """Attention-gated residual U-Net in three dimensions that outlines the lesion a user points at."""
 
-    NAME = "lung_tumor_click"
+    NAME = CLICKS
 
-    def init(self, name: str, model_dir: str, conf: dict[str, str], planner: object, *, app: Settings) -> None:
+    def init(
+        self,
+        name: str,
+        model_dir: str,
+        conf: dict[str, str],
+        planner: object,
+        *,
+        app: Settings,
+        store: ModelStore,
+        unfinished: UnfinishedRun,
+    ) -> None:
         """Set up the model from the app's settings.
 
         Args:
@@ -29,11 +43,16 @@ class LungTumorClick(TaskConfig):
             conf: The pairs of ``--conf``.
             planner: Unused; the size of the network does not depend on the data.
             app: Parsed settings.
+            store: Store of the model versions.
+            unfinished: Record of the running training.
         """
         super().init(name, model_dir, conf, planner)
         self.labels = app.info["labels"]
-        self.store = ModelStore(app.models_dir / name, app.model_dir / WEIGHTS_FILE)
-        self.predictor = ClickPredictor(ClickModel.from_info(app.info), ServingWeights(self.store))
+        self.store = store
+        self.predictor = ClickPredictor(ClickModel.from_info(app.info), ServingWeights(store))
+        self.network = self.predictor.model.network()  # uploaded weights are checked against it
+        self._unfinished = unfinished
+        self._app = app
         self._task = LungTumorClickInferTask(self.predictor, app.info, app.results_dir)
 
     def infer(self) -> LungTumorClickInferTask:
@@ -41,5 +60,9 @@ class LungTumorClick(TaskConfig):
         return self._task
 
     def trainer(self) -> TrainTask | None:
-        """Return None: this model is trained offline only, with ``python main.py train-clicks``."""
-        return None
+        """Return the train task; None without weights to begin with, which only offline training makes."""
+        if self.store.serving_version() is None:
+            return None
+        shipped = ShippedPatients(self.store.weights(PRETRAINED))
+        folds = Folds(self.store.folder / "folds.json", shipped)
+        return LungTumorClickTrainTask(self.predictor.model, self._app.info, self.store, folds, self._unfinished)

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from lib.evaluation.tables import markdown_table
-
 MEASURES = {
     "dice": "Dice",
     "small_tumor_recall": "small-tumour recall",
@@ -79,22 +77,31 @@ VARIANTS = (
 )
 
 
-def markdown(results: Mapping[str, Sequence[Mapping[str, Mapping[str, Any]]]], sets: Sequence[str]) -> str:
-    """Return the table in Markdown, with mean ± standard deviation over the seeds.
+def table(
+    results: Mapping[str, Sequence[Mapping[str, Mapping[str, Any]]]], sets: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table, with mean ± standard deviation over the seeds.
 
     Args:
         results: By variant, for each seed the summaries (:mod:`lib.evaluation.summary`) by test set.
         sets: Names of the test sets, in order.
     """
-    columns = [(test, measure) for test in sets for measure in MEASURES]
+    measured = [results[variant.name] for variant in VARIANTS if results.get(variant.name)]
+    columns = [
+        (test, measure)
+        for test in sets
+        for measure in MEASURES
+        if any(seed[test][measure] is not None for seeds in measured for seed in seeds)
+    ]
     head = ["", *(f"{test}: {MEASURES[measure]}" for test, measure in columns)]
     rows = []
     for variant in VARIANTS:
         seeds = results.get(variant.name)
         if seeds:
-            cells = (_spread([seed[test][measure] for seed in seeds]) for test, measure in columns)
-            rows.append([variant.title, *cells])
-    return markdown_table(head, rows)
+            rows.append(
+                [variant.title, *(_spread([seed[test][measure] for seed in seeds]) for test, measure in columns)]
+            )
+    return head, rows
 
 
 def _spread(values: Sequence[float | None]) -> str:

@@ -1,8 +1,11 @@
 """Evaluation of one model on one image with ground truth."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +45,36 @@ class CaseResult:
     def robustness_std(self) -> float | None:
         """Standard deviation of Dice over the unchanged and the changed images."""
         return float(np.std([self.counts.dice, *self.changed_dice.values()])) if self.changed_dice else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result for a file, without ``by_limit``."""
+        return {
+            "name": self.name,
+            "patient": self.patient,
+            "dice": self.counts.dice,
+            "voxels": asdict(self.counts),
+            "false_positives": self.false_positives,
+            "lesions": [asdict(lesion) | {"found": lesion.hit} for lesion in self.lesions],
+            "changed_dice": self.changed_dice,
+            "readers": asdict(self.readers) if self.readers else None,
+        }
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> CaseResult:
+        """Return the result that `to_json` saved."""
+        return cls(
+            name=saved["name"],
+            patient=saved["patient"],
+            counts=VoxelCounts(**saved["voxels"]),
+            lesions=[_lesion_from_json(lesion) for lesion in saved["lesions"]],
+            false_positives=saved["false_positives"],
+            changed_dice=saved["changed_dice"],
+            readers=ReaderAgreement(**saved["readers"]) if saved["readers"] else None,
+        )
+
+
+def _lesion_from_json(saved: Mapping[str, Any]) -> MatchedLesion:
+    return MatchedLesion(**{name: value for name, value in saved.items() if name != "found"})
 
 
 def evaluate_case(

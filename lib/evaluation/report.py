@@ -42,13 +42,19 @@ th, td { border-bottom: 1px solid #d5dce3; padding: .3rem .8rem; text-align: rig
 """
 
 
-def render(measured_on: str, models: Mapping[str, Mapping[str, Any]], cases: Sequence[Mapping[str, Any]]) -> str:
+def render(
+    measured_on: str,
+    models: Mapping[str, Mapping[str, Any]],
+    cases: Sequence[Mapping[str, Any]],
+    further: Sequence[str] = (),
+) -> str:
     """Return the HTML page.
 
     Args:
         measured_on: Description of the images, in a sentence.
         models: Summary of each model.
         cases: Cases, worst first, each with ``name``, ``strip`` (data URL) and ``dice`` by model.
+        further: Further tables, HTML.
     """
     shown = dict(models) | PAPER
     averaged = next(iter(models.values()))["averaged"]
@@ -62,6 +68,7 @@ def render(measured_on: str, models: Mapping[str, Mapping[str, Any]], cases: Seq
         _table_1(models),
         _measures("Table 2", _TABLE_2, shown, averaged),
         _measures("Table 3", _TABLE_3, shown, averaged),
+        *further,
         _sizes(models),
         reader_section({model: summary["readers"] for model, summary in models.items()}),
         _froc({model: summary["froc"] for model, summary in models.items() if "froc" in summary}),

@@ -58,7 +58,7 @@ def adopt(store: ModelStore, folder: Path) -> Adoption:
             if source.name in here:
                 known.append(source.name)
                 continue
-            store.adopt(source / "model.pt", {**origin, "adopted_from": str(source)})
+            store.adopt(source, {**origin, "adopted_from": str(source)})
             adopted.append(source.name)
         except UNREADABLE as error:
             left_out.append(f"{source} is not copied: {in_one_line(error)}")

@@ -44,7 +44,8 @@ class _Manifest(BaseModel):
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     run: str | None = None
     trained_on: list[str] = []
-    held_out: list[str] = []
+    folds: dict[str, int] = {}
+    fold_sha256: dict[str, str] = {}
     labels: dict[str, str | None] = {}
     verdict: _StoredVerdict | None = None
 
@@ -116,5 +117,7 @@ def outcome(manifest: dict[str, Any]) -> str:
     """Return the result of the comparison with the model in use, in a few words."""
     verdict = manifest.get("verdict")
     if verdict is None or not verdict.get("candidate"):
-        return "not compared"
-    return "not worse" if verdict["publish"] else "refused"
+        return "not measured"
+    if verdict.get("outcome") == "kept":
+        return "you decide"
+    return "better" if verdict["publish"] else "refused"

@@ -6,10 +6,11 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock
@@ -195,12 +196,17 @@ class ModelStore:
         found = (self._versions.manifest(version) for version in self._versions.ids())
         return sorted((one for one in found if one), key=manifest.order)
 
-    def keep(self, weights: Path, origin: dict[str, Any]) -> str:
+    def manifest(self, version: str) -> dict[str, Any] | None:
+        """Return the manifest of a version; None if it is missing or damaged, as of the shipped weights."""
+        return self._versions.manifest(version)
+
+    def keep(self, weights: Path, origin: dict[str, Any], folds: Mapping[int, Path] = MappingProxyType({})) -> str:
         """Store ``weights`` as a new version, without putting it into use.
 
         Args:
             weights: Weights file; it is copied.
             origin: Content of the manifest; ``parent`` defaults to the version in use.
+            folds: Weights file of each fold, see `Folds`; it is copied.
 
         Returns:
             Id of the new version.
@@ -211,23 +217,27 @@ class ModelStore:
             version = manifest.new_version(sequence)
             facts = {"version": version, "sequence": sequence, "time": time.time()}
             known = {"parent": self.serving_version(), **origin, **facts}
-            self._versions.write(version, lambda part: shutil.copyfile(weights, part), known)
+            self._versions.write(version, weights, folds, known)
         return version
+
+    def fold_weights(self, version: str) -> dict[int, Path]:
+        """Return the intact weights of each fold of a version, see `Folds`; the shipped ones have none."""
+        return self._versions.fold_weights(version)
 
     def write_verdict(self, version: str, verdict: dict[str, Any]) -> None:
         """Write the verdict of a later comparison next to the manifest, which is not modified."""
         manifest.verdict_file(self.weights(version).parent).write(verdict)
 
-    def adopt(self, weights: Path, origin: dict[str, Any]) -> None:
-        """Store a version of another store under the same id.
+    def adopt(self, source: Path, origin: dict[str, Any]) -> None:
+        """Copy a version of another store under the same id.
 
         Args:
-            weights: Weights file; it is copied.
+            source: Folder of the version.
             origin: Manifest of the version.
         """
         make_folder(self._versions.folder)
         with self._lock:
-            self._versions.write(origin["version"], lambda part: shutil.copyfile(weights, part), origin)
+            self._versions.copy(source, origin)
 
     def damage(self) -> list[Damage]:
         """Return the damage to versions, shipped weights, the choice and the history.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,21 +108,39 @@ class VersionFiles:
         others = (ShippedPatients(self._shipped).damage(), *verdicts)
         return [*damaged, *(one for one in others if one)]
 
-    def write(self, version: str, copy: Callable[[Path], Any], facts: dict[str, Any]) -> None:
+    def write(self, version: str, weights: Path, folds: Mapping[int, Path], facts: dict[str, Any]) -> None:
         """Add a version atomically.
 
         Args:
             version: Id of the version.
-            copy: Writes the weights to a path.
-            facts: Content of the manifest; the checksum of the weights is added.
+            weights: Weights file; it is copied.
+            folds: Weights file of each fold, which is copied too.
+            facts: Content of the manifest; the checksums of the weights are added.
         """
         draft = self.folder / DRAFT
         shutil.rmtree(draft, ignore_errors=True)  # left by a killed process
         draft.mkdir()
-        write_atomically(draft / _WEIGHTS_FILE, copy)
-        write_json(draft / manifest.FILE, {**facts, "sha256": sha256_of(draft / _WEIGHTS_FILE)})
+        for name, source in {_WEIGHTS_FILE: weights, **{_fold_file(fold): one for fold, one in folds.items()}}.items():
+            write_atomically(draft / name, partial(shutil.copyfile, source))
+        checksums = {
+            "sha256": sha256_of(draft / _WEIGHTS_FILE),
+            "fold_sha256": {str(fold): sha256_of(draft / _fold_file(fold)) for fold in sorted(folds)},
+        }
+        write_json(draft / manifest.FILE, {**facts, **checksums})
         draft.rename(self.folder / version)
         sync_folder(self.folder)
+
+    def copy(self, source: Path, facts: dict[str, Any]) -> None:
+        """Add a version of another store; see `write`."""
+        folds = {int(fold): source / _fold_file(int(fold)) for fold in facts.get("fold_sha256", {})}
+        present = {fold: path for fold, path in folds.items() if path.is_file()}
+        self.write(facts["version"], source / _WEIGHTS_FILE, present, facts)
+
+    def fold_weights(self, version: str) -> dict[int, Path]:
+        """Return the intact weights of each fold of a version."""
+        checksums = (self.manifest(version) or {}).get("fold_sha256", {})
+        files = {int(fold): (self.folder / version / _fold_file(int(fold)), one) for fold, one in checksums.items()}
+        return {fold: path for fold, (path, one) in files.items() if path.is_file() and sha256_of(path) == one}
 
     def _examine(self, version: str) -> str | None:
         try:
@@ -148,6 +167,10 @@ class VersionFiles:
     def _signature(self, version: str) -> tuple[int, ...]:
         """Return a value that changes when a file of the version is replaced or written."""
         return (*_signature(self.weights(version)), *_signature(self._checksum_file(version)))
+
+
+def _fold_file(fold: int) -> str:
+    return f"fold-{fold}.pt"
 
 
 def _signature(path: Path) -> tuple[int, ...]:

@@ -19,9 +19,10 @@ from lib.storage.integrity import Damage
 
 
 class ModelConfig(Protocol):
-    """Configuration of a model."""
+    """Configuration of a model: its network, and the store of its versions."""
 
     network: Any
+    store: ModelStore
 
 
 class LungLabelApp(Protocol):
@@ -36,11 +37,11 @@ class LungLabelApp(Protocol):
 
     @property
     def models(self) -> ModelStore:
-        """Versions of the model."""
+        """Versions of the automatic model."""
 
     @property
-    def task_config(self) -> ModelConfig:
-        """Network of the model."""
+    def configs(self) -> Mapping[str, ModelConfig]:
+        """Configuration of each model by its name."""
 
     @property
     def inferences(self) -> WorkQueue:
@@ -52,7 +53,11 @@ class LungLabelApp(Protocol):
 
     @property
     def previews(self) -> WorkQueue:
-        """Queue of previews of clicks and of what prepares an image for clicks."""
+        """Queue of the outlines that are shown before a click."""
+
+    @property
+    def preparations(self) -> WorkQueue:
+        """Queue of the images that are prepared for clicks."""
 
     @property
     def exports(self) -> LabelExports:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from lib.errors import UserError
@@ -27,13 +28,19 @@ def exit_with_problems(error: UserError) -> NoReturn:
     os._exit(2)
 
 
-def prepare_server(settings: Settings, models: ModelStore) -> None:
-    """Set up the server process, and repair the unfinished state of a killed one."""
+def prepare_server(settings: Settings, stores: Sequence[ModelStore]) -> None:
+    """Set up the server process, and repair the unfinished state of a killed one.
+
+    Args:
+        settings: Settings of this run.
+        stores: Stores of the versions of all models, that of the automatic one first.
+    """
     mark_as_server()
     start_shared_threads()
     remove_leftovers(settings.workspace)
-    models.recover()
-    _warn_about_former_versions(settings, models)
+    for store in stores:
+        store.recover()
+    _warn_about_former_versions(settings, stores[0])
     apply_log_rules()
     use_safe_directories(APP_DIR, settings.temporary_dir)
     logger.info("Studies: %s", settings.studies)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,11 @@ from lib.datastore.catalog import Series
 from lib.datastore.label_info import author_of
 from lib.datastore.label_record import LabelRecord
 from lib.initial_labels.candidates import INITIAL
+from lib.publishing import ModelStore
+from lib.publishing.first_scores import FirstScore, first_scores
 from lib.publishing.model_store import PRETRAINED
+from lib.publishing.shipped_patients import ShippedPatients
+from lib.publishing.stores import SEGMENTATION
 from lib.server.access.headers import page_policy
 from lib.server.app_protocol import LungLabelApp
 from lib.server.recent_errors import RecentErrors
@@ -70,7 +74,9 @@ def status_router(app: LungLabelApp) -> APIRouter:
             "serving": app.models.serving_version(),
             "serving_problem": app.models.serving().problem,
             "versions": app.models.manifests()[::-1],
+            "first_scores": [asdict(one) for one in _first_scores(app, series)],
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
+            "other_models": {name: _versions(one.store) for name, one in app.configs.items() if name != SEGMENTATION},
             "training": {"task": _task(), "stats": app.info()["train_stats"]},
             "damaged": [{"kind": one.kind, "file": str(one.path), "problem": one.problem} for one in app.damage()],
             "inferences": {"running": app.inferences.running, "waiting": app.inferences.waiting},
@@ -97,6 +103,17 @@ def _case(series: Series, labels: Mapping[str, LabelRecord]) -> dict[str, Any]:
         "label": label and {"number": label.number, "by": author_of(label.info), "time": label.time},
         "imported": imported and imported.number,
     }
+
+
+def _versions(store: ModelStore) -> dict[str, Any]:
+    return {"serving": store.serving_version(), "versions": store.manifests()[::-1]}
+
+
+def _first_scores(app: LungLabelApp, series: Sequence[Series]) -> list[FirstScore]:
+    patients = {one.uid: one.value("PatientID") or one.uid for one in series}
+    shipped = ShippedPatients(app.models.weights(PRETRAINED))
+    trained_on = set() if shipped.damage() else shipped.read()
+    return first_scores(app.datastore().labels, patients, app.models.manifests(), trained_on)
 
 
 def _task() -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from lib.geometry.voxel_grid import VoxelGrid
 from lib.initial_labels.candidates import INITIAL, candidates, to_json
 from lib.publishing import ModelStore
 from lib.publishing.manifest import outcome
+from lib.publishing.stores import SEGMENTATION
 from lib.server.app_protocol import LungLabelApp
 
 _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
@@ -44,7 +45,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
     )
     def status() -> dict[str, Any]:
         info = app.info()
-        stats: dict[str, Any] = next((stats for stats in info["train_stats"].values() if stats), {})
+        model, stats = _last_trained(info["train_stats"])
         trainings = tasks("train")
         ended = [task for task in trainings if task["status"] not in ("SUBMITTED", "RUNNING")]
         return {
@@ -56,7 +57,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
             **_other_versions(app.models, info["model_version"]),
             "training": _progress(stats) if len(ended) < len(trainings) else None,
             "damaged": len(app.damage()),
-            "verdict": (ended and _failure(ended[-1])) or stats.get("verdict", {}).get("reason"),
+            "verdict": (ended and _failure(ended[-1])) or _of_model(model, stats.get("verdict", {}).get("reason")),
         }
 
     @router.get("/case", summary="The latest final or else the initial label of an image, and other candidates")
@@ -86,7 +87,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
                 return str(error)
             return None
 
-        return {"image": image, "problem": await app.previews.run(http, prepared)}
+        return {"image": image, "problem": await app.preparations.run(http, prepared)}
 
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
     def label(image: str, number: int) -> Response:
@@ -132,6 +133,16 @@ def _other_versions(models: ModelStore, in_use: str | None) -> dict[str, Any]:
     return {"kept": kept, "previous": previous if previous != in_use else None}
 
 
+def _last_trained(train_stats: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the model with the latest training statistics, and these; empty ones before the first training."""
+    return max(train_stats.items(), key=lambda item: item[1].get("updated", 0), default=(SEGMENTATION, {}))
+
+
+def _of_model(model: str, text: str | None) -> str | None:
+    """Return a text with the name of the model, unless it is the automatic one."""
+    return text if text is None or model == SEGMENTATION else f"{model}: {text}"
+
+
 def _progress(stats: dict[str, Any]) -> dict[str, Any]:
     """Return the completed and total epochs of the running training; None before the first and after the last."""
     return {name: None if "verdict" in stats else stats.get(name) for name in ("epoch", "total_epochs")}
@@ -144,9 +155,10 @@ def _failure(task: dict[str, Any]) -> str | None:
     if task["status"] != "ERROR":
         return None
     last_line = next(iter([*task.get("details", [])][-1:]), "it ended without an error message.")
-    return (
+    return _of_model(
+        task.get("request", {}).get("model", SEGMENTATION),
         f"Failed: {last_line.rpartition('Error: ')[2]} The model in use is unchanged; see logs/app.log in the "
-        "workspace."
+        "workspace.",
     )
 
 

@@ -75,32 +75,37 @@ class InferenceOptions(Section):
 class Train(Section):
     """Training; a request can override every value."""
 
-    max_epochs: AtLeastOne = 50
+    max_epochs: AtLeastOne = 20
     """Largest number of epochs."""
     retrain_after: Count = 0
     """Number of new or changed labels after which training starts automatically; 0 disables it."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.0003
     """Peak learning rate of Adam."""
-    val_split: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Fraction of the patients in the hold-out, which is never trained on; 0 disables the hold-out."""
-    hold_out_from_patients: AtLeastOne = 4
-    """Smallest number of labelled patients for a hold-out."""
+    trained_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the trained weights in the new ones; the rest are those of the version in use."""
+    folds: Annotated[int, Field(ge=0, le=20)] = 5
+    """Groups of patients, each left out of a training of its own that is measured on it; 0 disables the measurement."""
     loss_lambda: Fraction = 0.5
     """Weight of the Dice loss against the focal loss."""
     focal_gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
     """Exponent of the focal loss."""
     focal_alpha: Fraction = 0.75
     """Weight of the tumour class in the focal loss."""
-    patch_size: Annotated[int, Field(ge=16, le=512, multiple_of=16)] = 96
+    patch_size: Annotated[int, Field(ge=16, le=512, multiple_of=16)] = 64
     """Side length of a patch, pixels."""
     patches_per_volume: Annotated[int, Field(ge=1, le=10_000)] = 32
     """Patches per volume and epoch."""
-    val_interval: AtLeastOne = 5
-    """Epochs between two validations on whole volumes."""
-    early_stop_patience: Count = 4
-    """Validations without a better Dice after which training stops; 0 disables early stopping."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Random seed for the order and position of patches."""
+
+
+class ClickTraining(Section):
+    """Training of the model for clicks on submitted labels; a request can override every value."""
+
+    click_steps: AtLeastOne = 100
+    """Number of optimiser steps of each training."""
+    click_learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.0003
+    """Peak learning rate of Adam."""
 
 
 class ActiveLearning(Section):
@@ -150,6 +155,7 @@ class Config(Section):
 
     infer: InferenceOptions = InferenceOptions()
     train: Train = Train()
+    train_clicks: ClickTraining = ClickTraining()
     activelearning: ActiveLearning = ActiveLearning()
     cache: Cache = Cache()
     export: Export = Export()
@@ -243,10 +249,14 @@ class Imports(Section):
 class Publish(Section):
     """Conditions for a trained model to replace the one in use."""
 
-    dice_margin: Fraction = 0.01
-    """Largest accepted decrease of the mean Dice."""
-    false_positive_margin: Annotated[float, Field(ge=0, le=1000)] = 0.5
-    """Largest accepted increase of false positives per scan."""
+    error: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Probability of publishing a model that is not better."""
+    false_finding_weight: Fraction = 0.02
+    """Increase of the lesion Dice that outweighs one false finding per scan."""
+    dice_margin: Fraction = 0.005
+    """Largest accepted decrease of the mean lesion Dice."""
+    collapse: Fraction = 0.2
+    """Decrease of the lesion Dice of a single patient that refuses the model."""
 
 
 class Info(Section):

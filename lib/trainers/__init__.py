@@ -1,5 +1,6 @@
-"""Train task of MONAI Label, and its automatic start."""
+"""Train tasks of MONAI Label, and their automatic start."""
 
 from lib.trainers.lung_tumor import LungTumorTrainTask
+from lib.trainers.lung_tumor_click import LungTumorClickTrainTask
 
-__all__ = ["LungTumorTrainTask"]
+__all__ = ["LungTumorClickTrainTask", "LungTumorTrainTask"]

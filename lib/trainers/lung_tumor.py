@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import logging
-import shutil
-from collections.abc import Callable, Sequence
-from datetime import datetime
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from ignite.engine import Events
 from monai.data import CacheDataset
 from monai.handlers import IgniteMetricHandler, LrScheduleHandler, StatsHandler, from_engine
 from monai.inferers import Inferer
@@ -22,46 +19,47 @@ from monai.utils import set_determinism
 from monailabel.interfaces.datastore import Datastore
 from monailabel.tasks.train.basic_train import BasicTrainTask, Context
 from torch import nn
+from torch.utils.data import Subset
 
 from lib.datastore.series_datastore import SeriesDatastore
-from lib.errors import UserError
-from lib.inference import ModelDescription
+from lib.inference import ModelDescription, WeightsContent, WeightsFile, WeightsSource
 from lib.losses import HybridLoss
 from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
-from lib.publishing.gate import judge
-from lib.publishing.held_out_scores import score_serving
-from lib.publishing.hold_out import HoldOut, patient_of
+from lib.publishing.folds import Folds, patient_of
+from lib.publishing.gate import Rule, Scores, Verdict
+from lib.publishing.measurement import measure, unseen
+from lib.publishing.unlabelled import Marked, marked_volumes, with_volumes
 from lib.settings import check_request
-from lib.trainers.comparison import COMPARE, compare
-from lib.trainers.retraining import INTERRUPTIONS
+from lib.trainers.candidate import Candidate, Part, candidate_of, parts_of, why_not_measured
+from lib.trainers.comparison import COMPARE, compare, compare_candidate
+from lib.trainers.kept_version import keep
+from lib.trainers.start_weights import StartWeights, save, save_mean
 from lib.trainers.training_progress import TrainingProgress, stats_file
 from lib.trainers.unfinished_run import Run, UnfinishedRun
-from lib.trainers.validation import Validation
 from lib.transforms import image_transforms
 from lib.transforms.augmentation import patch_transforms
 
-logger = logging.getLogger(__name__)
-
 _KEYS = ("image", "label")
 _PREDICTION = ("pred", "label")
+_UNLABELLED_SCANS = 2
 _BYTES_PER_CACHED_SCAN = 400_000_000  # 300 slices, single precision
 
 
 class LungTumorTrainTask(BasicTrainTask):
     """Train the network on whole volumes, balanced between patches with and without tumour.
 
-    Training starts from the version that serves. The candidate is the epoch with the best score on the whole volumes
-    of the held-out patients (the last epoch without hold-out). The serving version is scored on them too, and the
-    candidate replaces it only if it is not worse. The candidate is always kept; without held-out patients it serves
-    only once a user chooses it.
+    Training starts from the version that serves, and its result is averaged with that version (``trained_share``),
+    because a training on a few scans loses the outlines of others (docs/method.md). The same is repeated without each
+    fold of the patients, so that candidate and serving version are compared on patients that neither was trained on;
+    see `Folds`. The candidate is always kept, and serves if it is better.
 
     Args:
         model_dir: ``models/`` of the workspace; runs use ``runs/`` below it.
         model: The model without its weights.
         info: ``info.yaml``.
         store: Store of the versions.
-        hold_out: Hold-out patients, which are never trained on.
+        folds: Folds of the patients.
         unfinished: Record of the running training.
     """
 
@@ -71,7 +69,7 @@ class LungTumorTrainTask(BasicTrainTask):
         model: ModelDescription,
         info: dict[str, Any],
         store: ModelStore,
-        hold_out: HoldOut,
+        folds: Folds,
         unfinished: UnfinishedRun,
     ) -> None:
         folder = Path(model_dir)
@@ -98,27 +96,35 @@ class LungTumorTrainTask(BasicTrainTask):
         self._info = info
         self._model = model
         self._store = store
-        self._hold_out = hold_out
+        self._folds = folds
         self._unfinished = unfinished
         self._stats_file = stats_file(Path(self._stats_path))
-        self._parent: str | None = None
+        self._rule = Rule(**info["publish"])
+        # Of the training in progress:
+        self._cases: list[dict[str, Any]] = []
+        self._cache: CacheDataset | None = None
+        self._start: StartWeights | None = None
+        self._part: Part | None = None
+        self._progress: TrainingProgress | None = None
 
-    def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any]:
+    def __call__(self, request: dict[str, Any], datastore: SeriesDatastore) -> dict[str, Any]:
         """Train on the labelled images of ``datastore`` (see ``BasicTrainTask``), or compare a version (see `compare`).
 
         Raises:
             UserError: A value of the request is invalid, or the training diverged.
         """
         check_request(self._info, "train", request)
-        name = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         set_determinism(seed=int(request.get("seed", self._config["seed"])))
-        run = Run(name, str(Path(self._model_dir) / name), request, request.get(INTERRUPTIONS, 0))
-        with self._unfinished.recorded(run):
-            shutil.rmtree(self._model_dir, ignore_errors=True)  # files of runs without a record
+        with self._unfinished.new_run(Path(self._model_dir), request) as run:
+            self._cases, self._cache = datastore.pinned_datalist(), None
+            settings = {**self._config, **request}
+            folds = self._folds_of(settings)
             if COMPARE in request:
-                self._compare(request, datastore)
+                verdict = compare(self._store, request[COMPARE], folds, self._measure, self._rule)
+                conclusion = {"version": request[COMPARE], "verdict": verdict.as_dict(), "updated": time.time()}
+                self._stats_file.write({**self.stats(), **conclusion})
             else:
-                super().__call__({**request, "name": name, "tracking": "None"}, datastore)
+                self._conclude(run, settings, self._train(run, settings, folds, datastore), datastore)
         return self.stats()
 
     def stats(self) -> dict[str, Any]:
@@ -130,14 +136,11 @@ class LungTumorTrainTask(BasicTrainTask):
         return copy.deepcopy(self._network)
 
     def load_path(self, output_dir: str, pretrained: bool = True) -> str | None:
-        """Return the initial weights: a copy of the serving weights, written from the content verified by its hash."""
-        if not pretrained or self._store.serving_version() is None:
+        """Return the initial weights: a copy of those of the version in use."""
+        assert self._start and self._part
+        if self._start.version is None:
             return None
-        network = copy.deepcopy(self._network)
-        self._parent = self._store.load_serving(network).version
-        start = Path(output_dir) / "start.pt"
-        torch.save({"model": network.state_dict()}, start)
-        return str(start)
+        return str(save(self._start.of(self._part.fold), Path(output_dir) / "start.pt"))
 
     def optimizer(self, context: Context) -> torch.optim.Optimizer:
         """Return Adam (eq. 5)."""
@@ -183,92 +186,93 @@ class LungTumorTrainTask(BasicTrainTask):
         """Return the handlers for log and learning rate; those of the base class would import TensorBoard."""
         return [self.lr_scheduler_handler(context), StatsHandler(iteration_log=False)]
 
-    def pre_process(self, request: dict[str, Any], datastore: SeriesDatastore) -> list[dict[str, Any]]:
-        """Return the labelled cases, with their volumes pinned in the cache, since each epoch reads them again."""
-        return datastore.pinned_datalist()
+    def pre_process(self, request: dict[str, Any], datastore: Datastore) -> list[dict[str, Any]]:
+        """Return the labelled cases, which are the same for all trainings of a candidate."""
+        return self._cases
 
     def partition_datalist(self, context: Context, shuffle: bool = False) -> tuple[list, list]:
-        """Return the cases to train on, and those of the held-out patients."""
-        train, held_out = self._split(context.datalist, float(context.request["val_split"]) > 0)
-        if not train:
-            raise UserError("There is nothing to train on: every labelled patient is held out. Label more patients.")
-        return train, held_out
-
-    def _split(self, cases: list[dict[str, Any]], wanted: bool) -> tuple[list, list]:
-        manifests = self._store.manifests()
-        trained_on = {patient for manifest in manifests for patient in manifest.get("trained_on", [])}
-        compared_on = {patient for manifest in manifests for patient in manifest.get("held_out", [])}
-        labelled = {patient_of(case) for case in cases}
-        held = self._hold_out.patients(labelled, trained_on, compared_on) if wanted else set()
-        return (
-            [case for case in cases if patient_of(case) not in held],
-            [case for case in cases if patient_of(case) in held],
-        )
+        """Return the cases to train on, and none to validate on: nothing is selected by scores during a training."""
+        assert self._part
+        return [case for case in context.datalist if patient_of(case) in self._part.patients], []
 
     def finalize(self, context: Context) -> None:
-        """Validate and report progress after each epoch and publish at the end, not after each as the base class."""
-        validation = Validation(
-            context.network,
-            context.val_datalist,
-            self._model,
-            Path(context.output_dir),
-            interval=int(context.request["val_interval"]),
-            patience=int(context.request["early_stop_patience"]),
-        )
-        progress = TrainingProgress(self._stats_file, context, validation)
-        progress.write()
-        context.trainer.add_event_handler(Events.EPOCH_COMPLETED, validation)
-        context.trainer.add_event_handler(Events.EPOCH_COMPLETED, progress.write)
-        context.trainer.add_event_handler(Events.COMPLETED, lambda: self._conclude(context, validation, progress))
+        """Report progress after each epoch; the base class would also publish the model."""
+        assert self._progress
+        self._progress.follow(context)
 
     def _create_evaluator(self, context: Context) -> None:
-        """Create no evaluator: MONAI's would include slices and findings that inference removes."""
+        """Create no evaluator, since there are no cases to validate on."""
 
     def _dataset(self, context: Context, datalist: list, is_train: bool, replace_rate: float = 0.25) -> tuple:
-        """Return the data set as the base class does, but limit its cache to half of the free memory."""
+        """Return the data set; all trainings of a candidate share one cache, of at most half of the free memory."""
         if context.dataset_type != "CacheDataset":
             return super()._dataset(context, datalist, is_train, replace_rate)
-        room = psutil.virtual_memory().available // 2 // _BYTES_PER_CACHED_SCAN
-        transforms = self.train_pre_transforms(context)
-        return CacheDataset(datalist, transforms, cache_num=max(room, 1), progress=False), datalist
+        if self._cache is None:
+            room = psutil.virtual_memory().available // 2 // _BYTES_PER_CACHED_SCAN
+            transforms = self.train_pre_transforms(context)
+            self._cache = CacheDataset(self._cases, transforms, cache_num=max(room, 1), progress=False)
+        return Subset(self._cache, [self._cases.index(case) for case in datalist]), datalist
 
-    def _conclude(self, context: Context, validation: Validation, progress: TrainingProgress) -> None:
-        """Compare the candidate with the serving version, keep it, and let it serve if it is not worse."""
-        held_out, rule = context.val_datalist, self._info["publish"]
-        candidate = validation.weights if held_out else Path(context.output_dir) / self._final_filename
-        if held_out and validation.best is None:
-            raise UserError("The training diverged: its output is not finite. A lower learning rate may help.")
-        check_usable(self._network, candidate)
-        compared_with, published = score_serving(self._store, held_out, self._model)
-        verdict = judge(validation.best, published, **rule, no_hold_out_reason=self._no_hold_out_reason(context))
-        manifest = {
-            "run": context.request["name"],
-            "parent": self._parent,
-            "compared_with": compared_with,
-            "trained_on": sorted({patient_of(case) for case in context.train_datalist}),
-            "held_out": sorted({patient_of(case) for case in held_out}),
-            "labels": {case.get("image_id", case["image"]): case.get("label_sha256") for case in context.datalist},
-            "settings": {name: context.request[name] for name in self._info["config"]["train"]},
-            "validations": validation.history,
-            "rule": rule,
-            "verdict": verdict.as_dict(),
-        }
-        version = self._store.keep(candidate, manifest)
-        if verdict.publish:
-            self._store.serve(version, by=f"training {context.request['name']}", why=verdict.reason)
-        logger.info("Version %s: %s", version, verdict.reason)
-        progress.write(version=version, verdict=verdict.as_dict())
+    def _folds_of(self, settings: Mapping[str, Any]) -> dict[str, int]:
+        """Return the folds of the labelled patients."""
+        patients = {patient_of(case) for case in self._cases}
+        return self._folds.assign(patients, settings["folds"], self._store.manifests())
 
-    def _no_hold_out_reason(self, context: Context) -> str:
-        """Return why no patient is held out."""
-        if float(context.request["val_split"]) <= 0:
-            return "val_split is 0, so no patient is held out"
-        if {patient_of(case) for case in context.datalist} <= self._hold_out.shipped_patients():
-            return "the shipped weights were trained on every labelled patient, so none is held out"
-        return f"fewer than {self._config['hold_out_from_patients']} patients are labelled, so none is held out"
+    def _train(
+        self, run: Run, settings: Mapping[str, Any], folds: Mapping[str, int], datastore: Datastore
+    ) -> Candidate:
+        """Train with all patients, and without each fold."""
+        start = self._start = StartWeights(self._store, self._network, bool(settings.get("pretrained", True)))
+        usable = unseen(start.manifest, start.folds, folds)
+        parts = parts_of({patient_of(case) for case in self._cases}, usable)
+        self._progress = TrainingProgress(self._stats_file, len(parts) * settings["max_epochs"])
+        weights = {part.fold: self._fit(part, run, settings, datastore) for part in parts}
+        return candidate_of(weights, start, usable, Path(run.folder))
 
-    def _compare(self, request: dict[str, Any], datastore: Datastore) -> None:
-        _, held_out = self._split(self.pre_process(request, datastore), wanted=True)
-        verdict = compare(self._store, request[COMPARE], held_out, self._model, self._info["publish"])
-        conclusion = {"version": request[COMPARE], "verdict": verdict.as_dict()}
-        self._stats_file.write({**self.stats(), **conclusion})
+    def _fit(self, part: Part, run: Run, settings: Mapping[str, Any], datastore: Datastore) -> Path:
+        """Do one training, and return its weights, averaged with those it started from."""
+        set_determinism(seed=int(settings["seed"]))
+        self._part = part
+        super().__call__({**run.request, "name": f"{run.name}/{part.name}", "tracking": "None"}, datastore)
+        folder = Path(run.folder) / part.name
+        trained = folder / self._final_filename
+        check_usable(self._network, trained)
+        assert self._start
+        if self._start.version is None:
+            return trained
+        return save_mean(self._start.of(part.fold), trained, settings["trained_share"], folder / "mean.pt")
+
+    def _conclude(
+        self, run: Run, settings: Mapping[str, Any], candidate: Candidate, datastore: SeriesDatastore
+    ) -> None:
+        """Compare the candidate with the serving version, keep it, and let it serve if it is better."""
+        assert self._start and self._progress
+        compared_with, verdict = self._compare(settings, candidate)
+        if verdict.outcome == "kept" and compared_with:
+            verdict = with_volumes(verdict, self._marked_volumes(compared_with, candidate, datastore))
+        version = keep(
+            self._store,
+            candidate,
+            verdict,
+            run=run,
+            start=self._start,
+            cases=self._cases,
+            compared_with=compared_with,
+            settings={name: settings[name] for name in self._info["config"]["train"]},
+            rule=self._info["publish"],
+        )
+        self._progress.write(version=version, verdict=verdict.as_dict())
+
+    def _compare(self, settings: Mapping[str, Any], candidate: Candidate) -> tuple[str | None, Verdict]:
+        """Return the version in use, and the verdict on the candidate."""
+        why = why_not_measured({patient_of(case) for case in self._cases}, self._folds, settings["folds"])
+        return compare_candidate(self._store, candidate, self._measure, self._rule, why)
+
+    def _measure(self, weights: Mapping[int, WeightsSource], folds: Mapping[str, int]) -> Scores:
+        return measure(weights, self._cases, folds, self._model)
+
+    def _marked_volumes(self, serving: str, candidate: Candidate, datastore: SeriesDatastore) -> list[Marked]:
+        """Return what the candidate and the version in use mark on a few scans without a label."""
+        before = WeightsContent(self._store.read(serving), serving)
+        scans = datastore.some_unlabelled(_UNLABELLED_SCANS)
+        return marked_volumes(scans, before, WeightsFile(candidate.weights), self._model)

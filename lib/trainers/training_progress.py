@@ -6,34 +6,44 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ignite.engine import Events
 from monailabel.tasks.train.basic_train import Context
 from monailabel.tasks.train.handler import prepare_stats
 from pydantic import BaseModel
 
 from lib.storage.json_values import finite
 from lib.storage.state_file import StateFile
-from lib.trainers.validation import Validation
 
 
 class TrainingProgress:
-    """Training statistics of MONAI Label, written atomically.
+    """Training statistics of MONAI Label over all trainings of a candidate, written atomically.
 
     Args:
         file: File from ``stats_file``.
-        context: Context of the training, with its trainer.
-        validation: Validation of the training.
+        total_epochs: Epochs of all trainings together.
     """
 
-    def __init__(self, file: StateFile[dict[str, Any]], context: Context, validation: Validation) -> None:
+    def __init__(self, file: StateFile[dict[str, Any]], total_epochs: int) -> None:
         self._file = file
+        self._total_epochs = total_epochs
+        self._epochs_before = 0
+        self._context: Context | None = None
+
+    def follow(self, context: Context) -> None:
+        """Write the state of another training, now and after each of its epochs."""
+        if self._context is not None:
+            self._epochs_before += self._context.max_epochs
         self._context = context
-        self._validation = validation
+        self.write()
+        context.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: self.write())
 
     def write(self, **conclusion: Any) -> None:
-        """Write the current state of the training, with its conclusion at the end."""
+        """Write the current state, with the conclusion at the end."""
         context = self._context
-        stats = prepare_stats(context.start_ts, context.trainer, None) | self._validation.stats()
-        stats["total_epochs"] = context.max_epochs
+        assert context is not None, "a training has begun"
+        stats = prepare_stats(context.start_ts, context.trainer, None)
+        stats["epoch"] = self._epochs_before + context.trainer.state.epoch
+        stats["total_epochs"] = self._total_epochs
         stats["updated"] = time.time()
         self._file.write(finite({**stats, **conclusion}))
 

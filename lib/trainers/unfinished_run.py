@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from filelock import FileLock, Timeout
 from lib.errors import UserError
 from lib.storage.atomic import make_folder
 from lib.storage.state_file import StateFile
+
+INTERRUPTIONS = "interruptions"  # in the request of a training that is restarted
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,20 @@ class UnfinishedRun:
             path, _run, "An interrupted training is not restarted automatically: start a training manually."
         )
         self._lock = FileLock(path.with_suffix(".lock"))
+
+    @contextmanager
+    def new_run(self, runs: Path, request: dict[str, Any]) -> Iterator[Run]:
+        """Record a new run with a name of its own within the context; see `recorded`.
+
+        Args:
+            runs: Folder of the runs of the model; what killed runs left there is removed.
+            request: Request that started it.
+        """
+        name = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        run = Run(name, str(runs / name), request, request.get(INTERRUPTIONS, 0))
+        with self.recorded(run):
+            shutil.rmtree(runs, ignore_errors=True)
+            yield run
 
     @contextmanager
     def recorded(self, run: Run) -> Iterator[None]:

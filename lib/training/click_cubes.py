@@ -16,7 +16,8 @@ from lib.geometry.connected_components import connected_components
 from lib.transforms.lungs import find_lungs
 from lib.transforms.reader_mean import consensus
 
-_SHARE_WHOLE, _SHARE_PHANTOM = 0.15, 0.03  # of the cubes
+_SHARE_PHANTOM = 0.03  # of the cubes
+_SHARE_WHOLE = 0.15 / (1 - _SHARE_PHANTOM)  # of the other cubes
 _SHARE_PASTED = 0.65  # of the cubes of crops, pasted into a lung; the others end at the border of the crop
 _SHARE_FIRST = 0.4  # of the cubes as of a first click, with the smallest voxels around the click
 _SHARE_ENLARGED, _LARGEST_ZOOM = 0.25, 2.5
@@ -65,6 +66,7 @@ class CubeSampler:
         phantoms: Further whole images with lesions, whose lungs are not lent.
         model: The model.
         rng: Random numbers.
+        phantom_share: Share of the cubes of phantoms.
     """
 
     def __init__(
@@ -74,9 +76,11 @@ class CubeSampler:
         phantoms: Sequence[LesionImage],
         model: ClickModel,
         rng: np.random.Generator,
+        phantom_share: float = _SHARE_PHANTOM,
     ) -> None:
-        kinds = {"crop": (crops, 1 - _SHARE_WHOLE - _SHARE_PHANTOM), "whole": (whole, _SHARE_WHOLE)}
-        kinds |= {"phantom": (phantoms, _SHARE_PHANTOM)}
+        real = 1 - phantom_share
+        kinds = {"crop": (crops, real * (1 - _SHARE_WHOLE)), "whole": (whole, real * _SHARE_WHOLE)}
+        kinds |= {"phantom": (phantoms, phantom_share)}
         lesions = {kind: [one for image in images for one in _lesions(image)] for kind, (images, _) in kinds.items()}
         self._lesions = {kind: found for kind, found in lesions.items() if found}
         if not self._lesions:
@@ -84,7 +88,7 @@ class CubeSampler:
         shares = np.array([kinds[kind][1] for kind in self._lesions])
         self._shares = shares / shares.sum()
         self._hosts = whole
-        self._lungs = [_lung_voxels(host) for host in whole]
+        self._lungs = [_lung_voxels(host) for host in whole] if "crop" in self._lesions else []
         self._model = model
         self._rng = rng
 

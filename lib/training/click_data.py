@@ -84,11 +84,11 @@ def read_click_data(
     learned = [image for image in images if not held_out(image.patient) and image.patient not in leave_out]
     tested = [image for image in images if held_out(image.patient)]
     data = ClickData(
-        crops=[image for image in learned if not _is_whole(image, smallest)],
-        whole=[image for image in learned if _is_whole(image, smallest)],
-        phantoms=[_phantom(seed) for seed in range(phantoms)],
-        test_crops=[image for image in tested if not _is_whole(image, smallest)],
-        held_out_whole=[image.name for image in tested if _is_whole(image, smallest)],
+        crops=[image for image in learned if not image.is_whole(smallest)],
+        whole=[image for image in learned if image.is_whole(smallest)],
+        phantoms=[click_phantom(seed) for seed in range(phantoms)],
+        test_crops=[image for image in tested if not image.is_whole(smallest)],
+        held_out_whole=[image.name for image in tested if image.is_whole(smallest)],
         left_out=frozenset(leave_out),
         checksums=folders.checksums(cache),
     )
@@ -106,12 +106,7 @@ def _read(source: SourceImage, cache: Path) -> LesionImage:
     return read_lesion_image(source.name, patient_from_file_name(source.name), source.image, source.mask)
 
 
-def _is_whole(image: LesionImage, smallest_mm: float) -> bool:
-    grid = image.image.grid
-    return min(length * mm for length, mm in zip(grid.size[:2], grid.spacing, strict=False)) >= smallest_mm
-
-
-def _phantom(seed: int) -> LesionImage:
+def click_phantom(seed: int) -> LesionImage:
     """Return a chest with lesions, with thin or thick slices."""
     grid = Acquisition(shape=(120, 320, 320), spacing=(1.25, 1.1, 1.1))
     if seed % 2:

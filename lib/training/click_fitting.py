@@ -22,6 +22,9 @@ from lib.training.optimisation import Batches, initial_network, optimise
 from lib.training.run_manifest import new_manifest
 from lib.training.run_settings import LoopSettings
 
+SECTIONS = ("clicks", "preprocessing")
+"""Sections of info.yaml that describe the network and its input."""
+
 _WATCHED = 24  # crops measured at each checkpoint, of those held out and of those trained on
 _CLICKS = 3
 
@@ -49,28 +52,47 @@ def fit_clicks(
         UserError: The folder has a run with other settings or data, or the patients of the initial weights are unknown.
     """
     model = ClickModel.from_info(info)
-    sessions: ClickSessions | None = None
-
-    def batches(first: int) -> Batches:
-        nonlocal sessions
-        rng = np.random.default_rng(settings.seed + first)
-        cubes = CubeSampler(data.crops, data.whole, data.phantoms, model, rng)
-        sessions = ClickSessions(cubes, model.preprocessing, settings.batch_size, rng)
-        return sessions
-
-    def answer(logits: torch.Tensor) -> None:
-        assert sessions is not None, "the logits are those of a batch"
-        sessions.answer(logits)
-
+    sessions = SessionBatches(data, settings, model)
     return optimise(
         lambda: initial_network(model.network(), initial),
-        batches,
+        sessions.after,
         settings,
-        new_manifest(data, settings, info, initial, sections=("clicks", "preprocessing")),
+        new_manifest(data, settings, info, initial, sections=SECTIONS),
         output,
         measure=lambda average: _measured(average, model, data),
-        after_step=answer,
+        after_step=sessions.answer,
     )
+
+
+class SessionBatches:
+    """The batches of `optimise`: simulated sessions, answered with the logits of each batch.
+
+    Args:
+        data: Training data.
+        settings: Settings of the run.
+        model: The model.
+        sampling: Further arguments of `CubeSampler`.
+    """
+
+    def __init__(self, data: ClickData, settings: LoopSettings, model: ClickModel, **sampling: float) -> None:
+        self._data = data
+        self._settings = settings
+        self._model = model
+        self._sampling = sampling
+        self._sessions: ClickSessions | None = None
+
+    def after(self, steps: int) -> Batches:
+        """Return the batches after a number of steps."""
+        data, model = self._data, self._model
+        rng = np.random.default_rng(self._settings.seed + steps)
+        cubes = CubeSampler(data.crops, data.whole, data.phantoms, model, rng, **self._sampling)
+        self._sessions = ClickSessions(cubes, model.preprocessing, self._settings.batch_size, rng)
+        return self._sessions
+
+    def answer(self, logits: torch.Tensor) -> None:
+        """Set the next click of each session, from the logits of the last batch."""
+        assert self._sessions is not None, "the logits are those of a batch"
+        self._sessions.answer(logits)
 
 
 def _measured(network: torch.nn.Module, model: ClickModel, data: ClickData) -> dict[str, float | None]:

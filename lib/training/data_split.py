@@ -1,6 +1,6 @@
 """Hold-out split of offline training."""
 
-from lib.publishing.hold_out import share_of
+from lib.publishing.folds import share_of
 
 _HELD_OUT_SHARE = 0.15
 

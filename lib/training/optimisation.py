@@ -36,6 +36,7 @@ def optimise(
     *,
     measure: Callable[[torch.nn.Module], Mapping[str, float | None]],
     after_step: Callable[[torch.Tensor], None] | None = None,
+    set_mode: Callable[[torch.nn.Module], object] = torch.nn.Module.train,
 ) -> Path:
     """Train a network and return the path of its weights, ``output/model.pt``.
 
@@ -50,6 +51,7 @@ def optimise(
         output: Folder of the run.
         measure: Returns what the history notes of the averaged network, which it must not modify.
         after_step: Called with the logits of each batch.
+        set_mode: Puts the network into training mode.
 
     Raises:
         UserError: The folder has a run with other settings or data, or there are more cycles than steps.
@@ -70,7 +72,7 @@ def optimise(
     average, optimizer, schedule = parts["average"], parts["optimizer"], parts["schedule"]
     loss_function = HybridLoss(*manifest["settings"]["loss"].values())
     first = _resume(output, parts, manifest, before)
-    network.train()
+    set_mode(network)
     running = 0.0
     start = time.monotonic() - (manifest["history"][-1]["seconds"] if manifest["history"] else 0)
     for step, (image, label) in zip(range(first + 1, steps + 1), batches(first), strict=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from lib.errors import UserError, in_one_line
 from lib.settings import Section
 from lib.training.data_folders import DataFolders
-from lib.training.run_settings import RunSettings
+from lib.training.run_settings import LoopSettings, RunSettings
 
 
 class DataSet(Section):
@@ -82,6 +82,19 @@ class Candidates(Section):
     settings: ClassifierSettings
 
 
+class ClickTraining(Section):
+    """The training of the model for clicks, one run."""
+
+    data: list[str]
+    """Names of data sets of the recipe."""
+    negatives: list[str] = Field(default_factory=list)
+    leave_out: list[str] = Field(default_factory=list)
+    """Patients of whole scans that its weights are to be measured on."""
+    phantoms: int = 0
+    """Number of generated chests to train on as well."""
+    settings: LoopSettings
+
+
 @dataclass(frozen=True)
 class Run:
     """One training.
@@ -116,6 +129,7 @@ class Recipe(Section):
     """Scans without tumour, for all stages."""
     stages: list[Stage]
     candidates: Candidates | None = None
+    clicks: ClickTraining | None = None
     ship: str
     """The run whose weights are shipped."""
 
@@ -128,6 +142,8 @@ class Recipe(Section):
             if stage.initial is not None and stage.initial not in earlier:
                 raise ValueError(f"stage {stage.name} starts from {stage.initial}, which is no earlier run")
             earlier |= {_run_name(stage, fold) for fold in stage.folds or [""]}
+        for name in sorted(set(self.clicks.data) - self.data.keys()) if self.clicks else []:
+            raise ValueError(f"clicks names the data set {name}, which is not under data")
         for run in [*self.candidates.networks.values(), *self.candidates.also_learned] if self.candidates else []:
             if run not in earlier:
                 raise ValueError(f"candidates names the network of {run}, which is no run")
@@ -159,13 +175,23 @@ class Recipe(Section):
         """
         return [run for stage in self.stages for run in self._runs_of(stage, data)]
 
-    def _runs_of(self, stage: Stage, data: Path) -> Iterator[Run]:
-        sets = [self.data[name] for name in stage.data]
-        folders = DataFolders(
+    def folders(self, names: Sequence[str], negatives: Sequence[str], data: Path) -> DataFolders:
+        """Return data sets of the recipe.
+
+        Args:
+            names: Their names.
+            negatives: Scans without tumour.
+            data: Folder that the paths of the recipe are relative to.
+        """
+        sets = [self.data[name] for name in names]
+        return DataFolders(
             images=tuple(data / one.images for one in sets),
             masks=tuple(data / one.masks for one in sets),
-            negatives=tuple(data / path for path in self.negatives),
+            negatives=tuple(data / path for path in negatives),
         )
+
+    def _runs_of(self, stage: Stage, data: Path) -> Iterator[Run]:
+        folders = self.folders(stage.data, self.negatives, data)
         for name, fold in (stage.folds or {"": Fold()}).items():
             patients = frozenset(fold.leave_out), frozenset(fold.seen_before)
             yield Run(_run_name(stage, name), folders, stage.settings, stage.initial, *patients)

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from lib.errors import UserError
 from lib.inference.candidate_judge import CLASSIFIER_FILE
-from lib.publishing.version_files import PRETRAINED_FILE
 from lib.storage.atomic import write_atomically
 from lib.storage.integrity import sha256_of
 from lib.training.run_manifest import FILE, WEIGHTS, is_finished, manifest_of
 
 
-def install(run: Path, model_dir: Path) -> Path:
+def install(run: Path, model_dir: Path, file_name: str) -> Path:
     """Copy the weights of a finished run and its classifier with their SHA-256, and the manifest, into ``model_dir``.
 
     Args:
         run: Folder of the run.
         model_dir: ``model/`` of the app.
+        file_name: Name of the shipped weights.
 
     Returns:
         The path of the weights.
@@ -29,7 +29,7 @@ def install(run: Path, model_dir: Path) -> Path:
     manifest = manifest_of(run / WEIGHTS)
     if manifest is None or not is_finished(run, manifest):
         raise UserError(f"{run} has no finished run; its weights are not installed.")
-    target = model_dir / PRETRAINED_FILE
+    target = model_dir / file_name
     write_atomically(target.with_suffix(".json"), lambda path: shutil.copyfile(run / FILE, path))
     _copy(run / WEIGHTS, target)
     if (run / CLASSIFIER_FILE).exists():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
-from lib.publishing.hold_out import share_of
+from lib.publishing.folds import share_of
 from lib.training.data_folders import DataFolders
 from lib.training.data_split import held_out
 from lib.training.scans import Scan, is_whole, load_scan
@@ -118,7 +118,7 @@ def read_training_data(folders: DataFolders, info: Mapping[str, Any], cache: Pat
     logger.info("Reading %d volumes.", len(sources))
     scans = [load_scan(source.image, source.mask, info["preprocessing"], cache, source.name) for source in sources]
     whole = [scan for scan in scans if is_whole(scan, info)]
-    crops = [scan for scan in scans if not is_whole(scan, info)]
+    crops = _with_lesion([scan for scan in scans if not is_whole(scan, info)])
     data = TrainingData(
         crops=[scan for scan in crops if not held_out(scan.patient)],
         hosts=[scan for scan in whole if not held_out(scan.patient)],
@@ -133,3 +133,11 @@ def read_training_data(folders: DataFolders, info: Mapping[str, Any], cache: Pat
         *(len(data.hosts), len(data.test_scans)),
     )
     return data
+
+
+def _with_lesion(crops: Sequence[Scan]) -> list[Scan]:
+    """Return the crops with a lesion; of some, the readers may agree on no voxel."""
+    empty = [crop.name for crop in crops if not crop.label.any()]
+    if empty:
+        logger.warning("%d crops are excluded, because their masks agree on no voxel: %s", len(empty), ", ".join(empty))
+    return [crop for crop in crops if crop.name not in empty]

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from tools.support.processes import ServerProcess
 from tools.support.waiting import wait_for
 
-FAST_TRAINING = {"max_epochs": 2, "patches_per_volume": 8, "patch_size": 64, "val_split": 0.0}
+FAST_TRAINING = {"max_epochs": 2, "patches_per_volume": 8, "patch_size": 64, "folds": 0}
 
 
 def detail(response: requests.Response) -> str:

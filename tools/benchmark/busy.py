@@ -18,7 +18,7 @@ from tools.support.usage import cpu_seconds
 from tools.support.waiting import wait_for
 
 _TIMEOUT = 1800
-_ENDLESS = {"max_epochs": 100_000, "early_stop_patience": 0, "val_split": 0.0}
+_ENDLESS = {"max_epochs": 100_000, "folds": 0}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tools.support.waiting import wait_for
 _SUBMITTERS = 3
 _PATIENCE_SECONDS = 600
 # A few patches per epoch: the test is about writing files, not about the result of the training.
-_TRAINING = {"patches_per_volume": 2, "patch_size": 32, "val_split": 0.0}
+_TRAINING = {"patches_per_volume": 2, "patch_size": 32, "folds": 0}
 _SHORT, _LONG = 1, 10_000  # epochs
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from lib.clicks.model import ClickModel
-from lib.configs.lung_tumor_click import WEIGHTS_FILE
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import write_demo_studies
 from lib.publishing import ModelStore
+from lib.publishing.stores import CLICKS, SHIPPED_FILES
 from lib.settings import APP_DIR, load_info
 from tools.benchmark.busy import measure as measure_busy
 from tools.benchmark.clicks import measure as measure_clicks
@@ -166,7 +166,7 @@ def _print_clicks(scratch: Path) -> None:
     """Print the time from a click to its outline."""
     lesions = write_lesions(scratch / "click-studies")
     models = scratch / "click-models"
-    _copy_weights(models / WEIGHTS_FILE, lambda: ClickModel.from_info(load_info()).network())
+    _copy_weights(models / SHIPPED_FILES[CLICKS], lambda: ClickModel.from_info(load_info()).network())
     with _server(scratch / "click-studies", models, scratch / "click-workspace", scored_images=0) as server:
         times = measure_clicks(server.url, lesions)
     print(

@@ -61,7 +61,7 @@ PARAMETERS = (
     "model_version",
     "max_epochs",
     "patch_size",
-    "val_split",
+    "folds",
     "learning_rate",
     "loss_lambda",
     "strategy",

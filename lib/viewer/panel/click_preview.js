@@ -2,11 +2,10 @@
 
 import { planClick } from './click_session.js';
 import { maskOfHistory } from './clicks.js';
-import { closest } from './dom.js';
 import { onCapture } from './guard.js';
 import { Outline, borderIn } from './outline.js';
 import { fetchOutline } from './server.js';
-import { viewportAt } from './tools.js';
+import { viewportAt, viewportUnder } from './tools.js';
 
 const REST_MS = 300;
 
@@ -38,7 +37,7 @@ export class ClickPreview {
   /** @param {PointerEvent} event */
   #rest(event) {
     this.drop();
-    if (event.buttons || !this.wanted() || !closest(event, '[data-viewport-uid]')) return;
+    if (event.buttons || !this.wanted() || !viewportUnder(event)) return;
     this.#timer = setTimeout(() => void this.#ask(event.clientX, event.clientY), REST_MS);
   }
 

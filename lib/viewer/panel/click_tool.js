@@ -8,10 +8,9 @@
 
 import { boxAround, strokeOf } from './click_shapes.js';
 import { ClickPreview } from './click_preview.js';
-import { closest } from './dom.js';
 import { onCapture } from './guard.js';
 import { Outline } from './outline.js';
-import { activeTool, viewportAt } from './tools.js';
+import { activeTool, viewportAt, viewportUnder } from './tools.js';
 
 const DRAG_PIXELS = 5;
 const [LEFT, RIGHT] = [0, 2];
@@ -39,7 +38,7 @@ export class ClickTool {
     onCapture('pointermove', event => this.#onMove(event));
     onCapture('pointerup', event => this.#onUp(event));
     onCapture('pointercancel', () => this.#release());
-    onCapture('contextmenu', event => this.#ready && closest(event, '[data-viewport-uid]') && event.preventDefault());
+    onCapture('contextmenu', event => this.#ready && viewportUnder(event) && event.preventDefault());
     editor.addEventListener('change', () => this.#showCursor());
     editor.clicks.addEventListener('change', () => this.#showCursor());
     cornerstone.eventTarget.addEventListener(cornerstoneTools.Enums.Events.TOOL_ACTIVATED, () => this.#showCursor());
@@ -56,9 +55,9 @@ export class ClickTool {
   }
 
   /** @param {PointerEvent} event */
-  #onDown({ clientX, clientY, button, shiftKey, ctrlKey, metaKey, target }) {
-    const overPlane = closest(/** @type {Event} */ ({ target }), '[data-viewport-uid]');
-    const at = overPlane && this.#ready && !this.#press ? viewportAt(clientX, clientY) : null;
+  #onDown(event) {
+    const { clientX, clientY, button, shiftKey, ctrlKey, metaKey } = event;
+    const at = this.#ready && !this.#press && viewportUnder(event) ? viewportAt(clientX, clientY) : null;
     if (!at || ![LEFT, RIGHT].includes(button)) return;
     this.#press = {
       viewport: at.viewport,

@@ -66,16 +66,29 @@ export function setThreshold(range) {
 }
 
 /**
- * Select the plane under the pointer while a brush is active: OHIF needs a click for that.
+ * Return the element of the viewport that an event is over: around its target, or in it if that is OHIF's overlay
+ * around one viewport that is not selected.
+ *
+ * @param {Event} event
+ * @returns {HTMLElement | null} null beside the viewports
+ */
+export function viewportUnder(event) {
+  const target = /** @type {HTMLElement} */ (event.target);
+  /** @type {NodeListOf<HTMLElement> | undefined} */
+  const inside = target.querySelectorAll?.('[data-viewport-uid]');
+  return closest(event, '[data-viewport-uid]') ?? (inside?.length === 1 ? inside[0] : null);
+}
+
+/**
+ * Select the plane under the pointer while a tool is active: OHIF needs a click for that.
  *
  * @param {PointerEvent} event
  */
 export function selectViewportUnder(event) {
   if (event.buttons || !activeTool()) return;
-  const target = /** @type {HTMLElement} */ (event.target);
-  /** @type {NodeListOf<HTMLElement> | undefined} */
-  const viewports = target.querySelectorAll?.('[data-viewport-uid]'); // the target is OHIF's overlay around one viewport
-  if (viewports?.length === 1) services.viewportGridService.setActiveViewportId(viewports[0].dataset.viewportUid);
+  const { viewportGridService } = services;
+  const id = viewportUnder(event)?.dataset.viewportUid;
+  if (id && id !== viewportGridService.getState().activeViewportId) viewportGridService.setActiveViewportId(id);
 }
 
 /**
@@ -84,7 +97,7 @@ export function selectViewportUnder(event) {
  * @param {PointerEvent} event
  */
 export function leaveTextFor(event) {
-  if (closest(event, '[data-viewport-uid]')) /** @type {HTMLElement | null} */ (document.activeElement)?.blur();
+  if (viewportUnder(event)) /** @type {HTMLElement | null} */ (document.activeElement)?.blur();
 }
 
 /**

@@ -1,0 +1,91 @@
+"""``python main.py simulate --whole-scans``: Dice and false findings on patients left out, after the first labels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lib.errors import UserError
+from lib.inference import ModelDescription
+from lib.settings import load_info
+from lib.simulation.whole_scans import Replay, Step, steps_of, table
+from lib.storage.atomic import write_atomically, write_json
+from lib.storage.integrity import sha256_of
+from lib.training.run_manifest import manifest_of
+from lib.training.scans import LabelledImage, find_cases
+
+logger = logging.getLogger(__name__)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay the first labels; write a file for each training, so that a stopped run resumes, and ``table.md``.
+
+    Raises:
+        UserError: Fewer than two patients are left, or the folder has results of other weights or settings.
+    """
+    info = load_info()
+    model = ModelDescription.from_info(info, args.weights.parent)
+    cases = _unseen(find_cases(args.images, args.masks, args.output / "volumes"), args.weights)
+    replay = Replay(cases, args.weights, info=info, model=model, folder=args.output / "workspace")
+    settings = {
+        "weights": sha256_of(args.weights),
+        "second_stage": model.judge is not None,
+        "train": info["config"]["train"],
+        "infer": info["config"]["infer"],
+        "preprocessing": info["preprocessing"],
+    }
+    patients = sorted({case.patient for case in cases})
+    done = _Results(args.output / "runs", settings)
+    before = {patient: done.get(f"{patient}-0", partial(replay.before, patient)) for patient in patients}
+    after: dict[Step, Any] = {}
+    for step in steps_of(patients, args.labels):
+        after[step] = done.get(step.name, partial(replay.after, step))
+        logger.info("%s: Dice %.3f → %.3f", step.name, before[step.patient]["dice"], after[step]["dice"])
+    text = table(before, after) + "\n"
+    write_atomically(args.output / "table.md", lambda part: part.write_text(text, encoding="utf-8"))
+    print(text)
+    return 0
+
+
+def _unseen(cases: list[LabelledImage], weights: Path) -> list[LabelledImage]:
+    """Return the cases of patients that the weights were not trained on."""
+    seen = set((manifest_of(weights) or {}).get("trained_on", []))
+    unseen = [case for case in cases if case.patient not in seen]
+    if len({case.patient for case in unseen}) < 2:
+        raise UserError(
+            f"{weights} was trained on all but {len({case.patient for case in unseen})} of these patients, so that no "
+            "retraining can be measured. Give scans of other patients, or --weights of a training that left some out."
+        )
+    return unseen
+
+
+class _Results:
+    """Results in a folder, which are computed only once.
+
+    Args:
+        folder: The folder.
+        settings: What a result depends on apart from its name.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self._folder = folder
+        self._settings = json.loads(json.dumps(settings))
+
+    def get(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return a result, after computing it if there is none yet.
+
+        Raises:
+            UserError: There is one of other weights or settings.
+        """
+        path = self._folder / f"{name}.json"
+        if not path.exists():
+            write_json(path, {"settings": self._settings, "scores": compute()})
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["settings"] != self._settings:
+            raise UserError(f"{path} is of other weights or settings. Give another --output, or delete it.")
+        return found["scores"]

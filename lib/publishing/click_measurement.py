@@ -1,0 +1,144 @@
+"""Scores of versions of the model for clicks on patients: Dice after one and after three simulated clicks."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.clicks.lesion_image import LesionImage, open_lesion_image
+from lib.clicks.model import ClickModel
+from lib.clicks.predictor import ClickPredictor
+from lib.clicks.region import Region
+from lib.errors import UserError
+from lib.evaluation.click_curve import ClickedLesion, click_through, lesion_regions
+from lib.evaluation.metrics import HIT_IOU
+from lib.inference import WeightsSource
+from lib.inference.finite import NotFiniteError
+from lib.publishing.folds import patient_of
+from lib.publishing.gate import PatientScores, Verdict
+
+logger = logging.getLogger(__name__)
+
+_CLICKS = 3
+_PLACES = 3  # sessions of clicks on each lesion, at different places
+_SMALLEST_VOXELS = 3  # smaller components of a label are crumbs of painting
+_MOST_LESIONS = 20  # of a patient, the largest ones
+
+
+@dataclass(frozen=True)
+class ClickScores(PatientScores):
+    """Scores of a model for clicks on the lesions of a patient, for the gate.
+
+    ``dice`` is the mean of those after one and after three clicks; ``found`` are the lesions outlined after one click.
+    There are no false findings, because the model only outlines what a user points at.
+
+    Attributes:
+        after_one: Dice after one click, mean over lesions and places of the clicks.
+        after_three: Dice after three clicks.
+    """
+
+    after_one: float
+    after_three: float
+
+
+def measure_clicks(
+    weights: Mapping[int, WeightsSource],
+    cases: Sequence[dict[str, Any]],
+    folds: Mapping[str, int],
+    model: ClickModel,
+) -> dict[str, ClickScores]:
+    """Measure weights by simulated clicks, at the same places in each call.
+
+    Args:
+        weights: Weights of each fold.
+        cases: Cases with the paths ``image`` and ``label`` on one grid; those of patients without a fold are left out.
+        folds: Folds of the patients to measure on.
+        model: The model without its weights.
+
+    Returns:
+        Scores by patient, NaN if the output of the network is not finite; patients without a lesion have none.
+
+    Raises:
+        UserError: The weights are damaged or do not match the network.
+    """
+    predictors = {fold: ClickPredictor(model, source) for fold, source in weights.items()}
+    by_patient: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for case in cases:
+        by_patient[patient_of(case)].append(case)
+    scores = {
+        patient: score_clicks(predictors[fold], opened(by_patient[patient]))
+        for patient, fold in folds.items()
+        if patient in by_patient
+    }
+    return {patient: one for patient, one in scores.items() if one is not None}
+
+
+def score_clicks(predictor: ClickPredictor, images: Iterable[LesionImage]) -> ClickScores | None:
+    """Return the scores of a model on the lesions of a patient; None without a lesion.
+
+    Args:
+        predictor: The model.
+        images: Images of the patient; read one after another.
+    """
+    scans, results = 0, []
+    for image in images:
+        scans += 1
+        for region in _largest(lesion_regions(image)):
+            try:
+                results.append([click_through(predictor, image, region, _CLICKS, seed=seed) for seed in range(_PLACES)])
+            except NotFiniteError:
+                return ClickScores(scans, 1, 0, math.nan, 0.0, 0, math.nan, math.nan)
+    return _scores(scans, results) if results else None
+
+
+def opened(cases: Sequence[dict[str, Any]]) -> Iterator[LesionImage]:
+    """Yield the images of labelled cases, without those that cannot be read."""
+    for case in cases:
+        name = str(case.get("image_id", case["image"]))
+        try:
+            yield open_lesion_image(name, patient_of(case), Path(case["image"]), Path(case["label"]))
+        except (UserError, OSError, RuntimeError) as error:
+            logger.warning("Image %s is left out of the training of clicks: %s", name, error)
+
+
+def with_clicks(verdict: Verdict) -> Verdict:
+    """Return a verdict whose reason also has the Dice after one and after three clicks, before and after."""
+    if verdict.candidate is None or verdict.published is None:
+        return verdict
+    before, after = (_means(one.patients.values()) for one in (verdict.published, verdict.candidate))
+    text = "Dice after one click {:.3f} → {:.3f}, after three {:.3f} → {:.3f}."
+    return replace(verdict, reason=f"{verdict.reason} {text.format(before[0], after[0], before[1], after[1])}")
+
+
+def _means(patients: Iterable[PatientScores]) -> tuple[float, float]:
+    pairs = [(one.after_one, one.after_three) for one in patients if isinstance(one, ClickScores)]
+    after_one, after_three = np.mean(pairs, axis=0).tolist()
+    return after_one, after_three
+
+
+def _largest(regions: Sequence[Region]) -> list[Region]:
+    sized = sorted(regions, key=lambda region: -int(region.mask.sum()))[:_MOST_LESIONS]
+    return [region for region in sized if region.mask.sum() >= _SMALLEST_VOXELS]
+
+
+def _scores(scans: int, results: Sequence[Sequence[ClickedLesion]]) -> ClickScores:
+    """Return the scores of a patient from the sessions of clicks on each lesion."""
+    dice = np.array([[session.dice for session in lesion] for lesion in results]).mean(1)  # lesions, clicks
+    first, *_, last = dice.mean(0).tolist()
+    return ClickScores(
+        scans=scans,
+        lesions=len(dice),
+        found=int((dice[:, 0] >= 2 * HIT_IOU / (1 + HIT_IOU)).sum()),
+        dice=(first + last) / 2,
+        false_findings=0.0,
+        marked_voxels=sum(int(session.masks[-1].mask.sum()) for lesion in results for session in lesion),
+        after_one=first,
+        after_three=last,
+    )

@@ -1,0 +1,108 @@
+"""Scores of a version on patients, each measured by weights that were not trained on that patient."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.evaluation.cases import CaseResult, evaluate_case
+from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile, WeightsSource
+from lib.inference.finite import NotFiniteError
+from lib.publishing.folds import patient_of
+from lib.publishing.gate import PatientScores
+from lib.publishing.model_store import ModelStore
+
+_NOT_MEASURABLE = PatientScores(0, 0, 0, math.nan, math.nan, 0)
+
+
+def unseen(version: Mapping[str, Any] | None, kept: Mapping[int, Path], folds: Mapping[str, int]) -> dict[str, int]:
+    """Return the folds of the patients that a version can be measured on.
+
+    These are the patients it was not trained on, and those of each fold whose weights it has.
+
+    Args:
+        version: Manifest of the version; None for the shipped weights, which were trained on no patient of a fold.
+        kept: Its weights of each fold.
+        folds: Folds of the labelled patients.
+    """
+    seen, own = set((version or {}).get("trained_on", [])), (version or {}).get("folds", {})
+    return {
+        patient: fold
+        for patient, fold in folds.items()
+        if patient not in seen or (fold in kept and own.get(patient) == fold)
+    }
+
+
+def version_weights(store: ModelStore, version: str, folds: Mapping[str, int]) -> dict[int, WeightsSource]:
+    """Return the weights of a version for each fold: its own, or those of all patients.
+
+    Args:
+        store: Store of the versions.
+        version: Id of the version.
+        folds: Folds of the patients to measure on, from `unseen`.
+
+    Raises:
+        DamagedFileError: The weights are damaged.
+    """
+    kept = store.fold_weights(version)
+    everyone = WeightsContent(store.read(version), version)
+    return {fold: WeightsFile(kept[fold]) if fold in kept else everyone for fold in sorted(set(folds.values()))}
+
+
+def measure(
+    weights: Mapping[int, WeightsSource],
+    cases: Sequence[dict[str, Any]],
+    folds: Mapping[str, int],
+    model: ModelDescription,
+) -> dict[str, PatientScores]:
+    """Measure weights on whole scans with the same predictor and options as the server.
+
+    Args:
+        weights: Weights of each fold.
+        cases: Cases with the paths ``image`` and ``label`` on one grid; those of patients without a fold are left out.
+        folds: Folds of the patients to measure on.
+        model: The model without its weights.
+
+    Returns:
+        Scores by patient; NaN if the output of the network is not finite.
+
+    Raises:
+        UserError: The weights are damaged or do not match the network.
+    """
+    by_patient: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for case in cases:
+        by_patient[patient_of(case)].append(case)
+    predictors = {fold: Predictor(model, source) for fold, source in weights.items()}
+    return {
+        patient: _measure_patient(by_patient[patient], predictors[fold])
+        for patient, fold in folds.items()
+        if patient in by_patient
+    }
+
+
+def _measure_patient(cases: Sequence[dict[str, Any]], predictor: Predictor) -> PatientScores:
+    try:
+        results = [_measure_case(case, predictor) for case in cases]
+    except NotFiniteError:
+        return _NOT_MEASURABLE
+    lesions = [lesion for result in results for lesion in result.lesions]
+    return PatientScores(
+        scans=len(results),
+        lesions=len(lesions),
+        found=sum(lesion.hit for lesion in lesions),
+        dice=float(np.mean([lesion.dice for lesion in lesions])) if lesions else 0.0,
+        false_findings=float(np.mean([result.false_positives for result in results])),
+        marked_voxels=sum(result.counts.true_positive + result.counts.false_positive for result in results),
+    )
+
+
+def _measure_case(case: dict[str, Any], predictor: Predictor) -> CaseResult:
+    name = str(case.get("image_id", case["image"]))
+    image, label = Path(case["image"]), Path(case["label"])
+    result, _ = evaluate_case(name, image, label, patient_of(case), predictor, False)
+    return result

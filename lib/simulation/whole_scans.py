@@ -1,0 +1,147 @@
+"""Replay of a user's first labels on whole scans: what a retraining does to patients that it never sees."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lib.inference import ModelDescription, WeightsFile
+from lib.publishing import ModelStore
+from lib.publishing.folds import Folds
+from lib.publishing.gate import PatientScores, Summary
+from lib.publishing.measurement import measure
+from lib.trainers import LungTumorTrainTask
+from lib.trainers.unfinished_run import UnfinishedRun
+from lib.training.scans import LabelledImage
+
+_SCORES = "| Dice before | after | false findings before | after |"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training, and the patient it is measured on.
+
+    Attributes:
+        patient: Patient that is measured and never trained on.
+        labelled: Patients that are labelled and trained on.
+    """
+
+    patient: str
+    labelled: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the file of its result."""
+        return f"{self.patient}-{len(self.labelled)}"
+
+
+def steps_of(patients: Sequence[str], counts: Sequence[int]) -> Iterator[Step]:
+    """Yield the trainings: each patient is left out, and the next ones in a circle are labelled.
+
+    So each patient is labelled as often as any other.
+
+    Args:
+        patients: All patients.
+        counts: Numbers of labelled patients; those that leave nobody to measure are skipped.
+    """
+    for count in sorted(counts):
+        for index, patient in enumerate(patients):
+            if count < len(patients):
+                others = [*patients[index + 1 :], *patients[:index]]
+                yield Step(patient, tuple(others[:count]))
+
+
+class Replay:
+    """Trainings with the code of the server, from the same weights.
+
+    Args:
+        cases: Whole scans with their masks.
+        weights: Weights to start from.
+        info: ``info.yaml``.
+        model: The model without its weights.
+        folder: Folder for temporary files.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[LabelledImage],
+        weights: Path,
+        *,
+        info: dict[str, Any],
+        model: ModelDescription,
+        folder: Path,
+    ) -> None:
+        self._cases = [
+            {"image": str(one.image), "label": str(one.mask), "image_id": one.name, "patient_id": one.patient}
+            for one in cases
+        ]
+        self._weights = weights
+        self._info = info
+        self._model = model
+        self._folder = folder
+
+    def before(self, patient: str) -> dict[str, Any]:
+        """Return the scores of a patient with the weights to start from."""
+        return self._measured(self._weights, patient)
+
+    def after(self, step: Step) -> dict[str, Any]:
+        """Train on the labelled patients, and return the scores of the patient left out."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        store = ModelStore(self._folder, self._weights)
+        unfinished = UnfinishedRun(self._folder / "training.json")
+        folds = Folds(self._folder / "folds.json")
+        train = LungTumorTrainTask(str(self._folder / "task"), self._model, self._info, store, folds, unfinished)
+        labelled = [case for case in self._cases if case["patient_id"] in step.labelled]
+        version = train({"folds": 0}, _Labelled(labelled))["version"]  # type: ignore[arg-type]
+        return self._measured(store.weights(version), step.patient)
+
+    def _measured(self, weights: Path, patient: str) -> dict[str, Any]:
+        (scores,) = measure({0: WeightsFile(weights)}, self._cases, {patient: 0}, self._model).values()
+        return asdict(scores)
+
+
+class _Labelled:
+    """Part of the datastore that a training uses."""
+
+    def __init__(self, cases: list[dict[str, Any]]) -> None:
+        self._cases = cases
+
+    def pinned_datalist(self) -> list[dict[str, Any]]:
+        return self._cases
+
+    def some_unlabelled(self, count: int) -> dict[Path, str]:
+        return {}
+
+
+def table(before: Mapping[str, Mapping[str, Any]], after: Mapping[Step, Mapping[str, Any]]) -> str:
+    """Return a Markdown table of each patient, and one of the means, by number of labelled patients.
+
+    Args:
+        before: Scores of each patient before any training.
+        after: Scores of the patient left out of each training.
+    """
+    rows = [
+        "| patient left out | labelled | Dice before | after | false findings before | after |",
+        "|---|---|---|---|---|---|",
+    ]
+    for step, scores in after.items():
+        start = before[step.patient]
+        rows.append(
+            f"| {step.patient} | {', '.join(step.labelled)} | {start['dice']:.3f} | {scores['dice']:.3f} "
+            f"| {start['false_findings']:g} | {scores['false_findings']:g} |"
+        )
+    rows += ["", f"| labelled patients {_SCORES}", "|---|---|---|---|---|"]
+    for count in sorted({len(step.labelled) for step in after}):
+        steps = {step.patient: scores for step, scores in after.items() if len(step.labelled) == count}
+        old, new = (_summary(one) for one in ({patient: before[patient] for patient in steps}, steps))
+        rows.append(
+            f"| {count} | {old.dice:.3f} | {new.dice:.3f} | {old.false_positives:.2f} | {new.false_positives:.2f} |"
+        )
+    return "\n".join(rows)
+
+
+def _summary(scores: Mapping[str, Mapping[str, Any]]) -> Summary:
+    return Summary.of({patient: PatientScores(**one) for patient, one in scores.items()})

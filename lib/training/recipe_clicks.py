@@ -1,0 +1,48 @@
+"""The training of the model for clicks by a recipe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lib.training.click_data import read_click_data
+from lib.training.click_fitting import SECTIONS, fit_clicks
+from lib.training.recipe import Recipe
+from lib.training.run_manifest import WEIGHTS, is_finished, manifest_of, read_run, refuse_trained_on, settings_of
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "clicks"
+
+
+def train_click_model(recipe: Recipe, data: Path, output: Path, info: Mapping[str, Any]) -> Path:
+    """Train the model for clicks unless it is finished, and return the folder of its run.
+
+    Args:
+        recipe: Recipe with a section ``clicks``.
+        data: Folder that the paths of the recipe are relative to.
+        output: Folder of all runs.
+        info: ``info.yaml``.
+
+    Raises:
+        UserError: The folder has a run with other settings or data, or the weights were trained on a patient that they
+            are to be measured on.
+    """
+    assert recipe.clicks is not None
+    clicks, folder, cache = recipe.clicks, output / FOLDER, output / "volumes"
+    folders = recipe.folders(clicks.data, clicks.negatives, data)
+    expected = {
+        "settings": settings_of(clicks.settings, info, None, SECTIONS),
+        "left_out": sorted(clicks.leave_out),
+        "checksums": folders.checksums(cache),
+    }
+    if is_finished(folder, read_run(folder, expected)):
+        logger.info("%s is finished.", FOLDER)
+    else:
+        logger.info("Training %s.", FOLDER)
+        learned = read_click_data(folders, info, cache, clicks.leave_out, clicks.phantoms)
+        fit_clicks(learned, clicks.settings, info=info, output=folder)
+    refuse_trained_on(FOLDER, manifest_of(folder / WEIGHTS) or {}, clicks.leave_out)
+    return folder

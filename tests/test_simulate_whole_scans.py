@@ -1,0 +1,62 @@
+"""``python main.py simulate --whole-scans`` on small phantoms: who is labelled, who is measured, and resuming."""
+
+import argparse
+import json
+
+import pytest
+import torch
+
+from lib.cli import simulate, simulate_whole_scans
+from lib.errors import UserError
+from lib.networks import AttentionResidualUNet
+from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from lib.settings import load_info
+from lib.simulation.whole_scans import Replay, Step, steps_of
+
+GRID = Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
+
+
+def test_each_patient_is_left_out_and_the_next_ones_are_labelled():
+    steps = list(steps_of(["A", "B", "C"], [1, 2, 5]))
+    assert steps[:3] == [Step("A", ("B",)), Step("B", ("C",)), Step("C", ("A",))]
+    assert steps[3:] == [Step("A", ("B", "C")), Step("B", ("C", "A")), Step("C", ("A", "B"))]
+
+
+@pytest.fixture
+def arguments(tmp_path, monkeypatch):
+    """Return the options for three phantoms, one of which the weights were trained on."""
+    info = load_info()
+    info["network"]["channels"] = [4, 8]
+    info["preprocessing"] |= {"size": [64, 64]}
+    info["config"]["train"] |= {"patch_size": 32, "patches_per_volume": 4, "max_epochs": 1}
+    monkeypatch.setattr(simulate_whole_scans, "load_info", lambda: info)
+    for name in ("A", "B", "Seen"):
+        hu, mask, affine = chest_volume(len(name), lesions=draw_lesions(1, 5, diameters=(20, 40)), acquisition=GRID)
+        for folder, values in (("images", hu), ("masks", mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_volume(tmp_path / folder / f"{name}.nii.gz", values, affine)
+    torch.manual_seed(0)
+    torch.save({"model": AttentionResidualUNet(**info["network"]).state_dict()}, tmp_path / "weights.pt")
+    (tmp_path / "weights.json").write_text(json.dumps({"trained_on": ["Seen"]}))
+    parser = argparse.ArgumentParser()
+    simulate.add_arguments(parser)
+    options = {"images": "images", "masks": "masks", "weights": "weights.pt", "output": "out"}
+    line = [word for name, value in options.items() for word in (f"--{name}", str(tmp_path / value))]
+    return parser.parse_args(["--whole-scans", *line])
+
+
+def test_replay_resumes_and_measures_only_unseen_patients(arguments, capsys, monkeypatch):
+    assert simulate.run(arguments) == 0
+    runs = sorted(path.name for path in (arguments.output / "runs").iterdir())
+    assert runs == ["A-0.json", "A-1.json", "B-0.json", "B-1.json"]
+    text = (arguments.output / "table.md").read_text()
+    assert "| A | B | " in text and "| B | A | " in text and "Seen" not in text
+    assert "| 1 | " in text and text in capsys.readouterr().out
+    monkeypatch.setattr(Replay, "after", lambda self, step: pytest.fail("repeated"))
+    assert simulate.run(arguments) == 0
+    arguments.weights.write_bytes(arguments.weights.read_bytes() + b"changed")
+    with pytest.raises(UserError, match="is of other weights or settings"):
+        simulate.run(arguments)
+    (arguments.weights.parent / "weights.json").write_text(json.dumps({"trained_on": ["Seen", "A"]}))
+    with pytest.raises(UserError, match="was trained on all but 1 of these patients"):
+        simulate.run(arguments)
