@@ -305,7 +305,7 @@ def test_r11_odd_image_is_excluded_and_the_series_used(folder, edit, reason, pla
     change([folder.root / "0-first"], other)
     series = folder.scan_series()[uid]
     assert (series.problem, series.instance_count, series.value("SeriesDescription")) == (None, 12, "Chest")
-    assert series.warnings == (f"1 image(s) of the series are left out, {reason}: 0-first",)
+    assert series.warnings == (f"1 image(s) of the series are excluded, {reason}: 0-first",)
     assert folder.excluded() == {"0-first": f"not of the same kind as the other images of its series: {reason}"}
     image = read_volume(folder.client.series_paths(series.study_uid, uid))
     assert np.array_equal(sitk.GetArrayFromImage(image), HU)

@@ -61,7 +61,7 @@ def test_page_shows_cases_labels_and_settings(start_server, phantom_studies, pag
     page.reload()
     page.wait_for_selector("#cases tr td")
     assert page.locator("#cases tr").count() == 101
-    assert page.locator("#warnings li").all_inner_texts() == ["the same note (1000)"]
+    assert page.locator("#warnings li").all_text_contents() == ["the same note (1000)"]
     assert page.locator("#left-out tr").count() == 2
     page.locator("#more").click()
     assert page.locator("#cases tr").count() == 1001

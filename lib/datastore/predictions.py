@@ -130,7 +130,7 @@ class PredictionStore:
             try:
                 prediction = Prediction(**json.loads(read_image_header(path).GetMetaData(_KEY)))
             except (OSError, RuntimeError, ValueError, TypeError) as error:  # a damaged file must not hide the others
-                logger.warning("The prediction %s is damaged and is left out: %s", path, str(error).splitlines()[0])
+                logger.warning("The prediction %s is damaged and is excluded: %s", path, str(error).splitlines()[0])
                 continue
             yield prediction, path
 

@@ -249,10 +249,10 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
                 image, label = self.get_image_uri(image_id), str(self.labels.path(record))
                 patient = self.series(image_id).value("PatientID")
             except (UserError, OSError) as error:
-                logger.warning("Image %s is left out of training: %s", image_id, error)
+                logger.warning("Image %s is excluded from training: %s", image_id, error)
                 continue
             if VoxelGrid.from_file(Path(image)).size != VoxelGrid.from_file(Path(label)).size:
-                logger.warning("Image %s is left out of training: it changed after it was labelled", image_id)
+                logger.warning("Image %s is excluded from training: it changed after it was labelled", image_id)
                 continue
             yield {
                 "image": image,

@@ -44,7 +44,7 @@ def _of_files(files: Sequence[tuple[Path, str]]) -> SeriesUsability:
     names = {kind: [path.name for path, reason in files if reason == OTHER_KIND + kind] for kind in outliers}
     return SeriesUsability(
         warnings=tuple(
-            f"{count} image(s) of the series are left out, {kind}: {_listed(names[kind])}"
+            f"{count} image(s) of the series are excluded, {kind}: {_listed(names[kind])}"
             for kind, count in outliers.items()
         )
     )

@@ -13,8 +13,10 @@ window.config = {
   extensions: [
     {
       id: 'lunglabel',
-      preRegistration: async () => {
+      /** @param {{servicesManager: {services: typeof services}}} app */
+      preRegistration: async ({ servicesManager }) => {
         (await import('/ohif/lunglabel/multi_frame.js')).register();
+        (await import('/ohif/lunglabel/segment_colours.js')).register(servicesManager.services.segmentationService);
         firstView = await import('/ohif/lunglabel/first_view.js');
       },
       onModeEnter: () => firstView.onModeEnter(),

@@ -13,6 +13,7 @@ interface DicomRecord {
 }
 
 interface HangingProtocol {
+  displaySetSelectors: Record<string, { seriesMatchingRules: object[] }>;
   stages: {
     viewportStructure: object;
     viewports: { displaySets: { options?: object }[] }[];
@@ -119,7 +120,7 @@ declare const commandsManager: { runCommand(name: string, options: object): void
 
 declare const services: {
   segmentationService: {
-    getSegmentations(): { segmentationId: string }[];
+    getSegmentations(): { segmentationId: string; config?: { segments?: Record<string, { color?: number[] }> } }[];
     getLabelmapVolume(segmentationId: string): LabelmapVolume | undefined;
     remove(segmentationId: string): void;
     setStyle(mask: RepresentationSpecifier, style: object): void;

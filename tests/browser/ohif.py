@@ -126,12 +126,12 @@ class Ohif:
 
     def side_panel_dates(self) -> list[str]:
         """Return the study dates in the side panel, such as 05-Jan-2026; it lists the studies of one patient."""
-        self._unfold_studies()
+        self.unfold_studies()
         panel = self.page.locator('[data-cy="studyBrowser-panel"]')
         panel.locator('[data-cy="study-browser-thumbnail"]').first.wait_for()
         return re.findall(r"\d{2}-[A-Z][a-z]{2}-\d{4}", panel.inner_text())
 
-    def _unfold_studies(self) -> None:
+    def unfold_studies(self) -> None:
         """Unfold the list of studies on the left, which is folded at first."""
         if not self.page.locator('[data-cy="study-browser-thumbnail"]').count():
             self.page.locator('[data-cy="seriesList-btn"]').click()
@@ -205,7 +205,7 @@ class Ohif:
 
     def show_series(self, description: str, slices: int) -> None:
         """Show another series of the study and wait for a mask with its number of slices."""
-        self._unfold_studies()
+        self.unfold_studies()
         self.page.locator('[data-cy="study-browser-thumbnail"]', has_text=description).dblclick()
         self.page.wait_for_function(LABELMAP_HAS_SLICES, arg=slices)
         self.wait_until_connected()

@@ -11,9 +11,11 @@ import SimpleITK as sitk
 from playwright.sync_api import Page, Route, expect
 
 from lib.geometry.voxel_grid import VoxelGrid
+from lib.phantoms import study_instance_uid
 from tests.browser.ohif import MPR_VIEWPORTS, Ohif
 from tests.browser.painting import BRUSH_MM, open_patient, paint, series_of, stored_info, write_patients
 from tests.browser.painting import STORED as PATIENTS
+from tools.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 
@@ -162,8 +164,15 @@ def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, 
         ("added", None, "beside the heart"),
         ("rejected", 0.4, ""),
     ]
+    series = f"{server.url}/proxy/dicom/qido/studies/{study_instance_uid(PATIENT)}/series"
+    wait_for(lambda: len(requests.get(series).json()) > 1, "the DICOM SEG of the label", seconds=120)
     page.reload()
     ohif.wait_until_connected()
+    assert ohif.series() == series_uid, "the images are opened, not the SEG, which is newer"
+    ohif.unfold_studies()
+    page.locator('[data-cy^="study-browser-thumbnail"]', has_text="SEG").dblclick()
+    assert "Load label puts it into the mask" in ohif.message()
+    assert ohif.series() == series_uid
     assert not page.locator('[data-part="draft"]').is_visible()
     assert ohif.load_label() == "Label 1 is loaded."
     expect(page.locator(".lunglabel-note")).to_have_text("beside the heart")
@@ -176,5 +185,5 @@ def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, 
     for selector in (".monaiLabelPanel", "dialog.lunglabel-keys"):
         assert not accessibility_problems(page, selector), selector
     page.goto(f"{server.url}/status")
-    expect(page.locator("#cases")).to_contain_text("no. 1")
+    expect(page.locator("#cases")).to_contain_text("label 1 by Dr. Reader")
     assert not accessibility_problems(page, "body")

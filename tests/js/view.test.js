@@ -70,7 +70,9 @@ test('the lung window is the first; the one that is chosen is remembered', () =>
 test('the first view is a large axial plane in the chosen window', () => {
   const plane = id => ({ viewportOptions: { viewportId: id }, displaySets: [{ id: 'ct', options: {} }] });
   const stage = { viewportStructure: { layoutType: 'grid' }, viewports: ['axial', 'sagittal', 'coronal'].map(plane) };
-  const { stages: [first] } = withFirstView({ stages: [stage] }, 'Lung');
+  const displaySetSelectors = { ct: { seriesMatchingRules: [{ attribute: 'isReconstructable' }] } };
+  const { stages: [first], displaySetSelectors: chosen } = withFirstView({ stages: [stage], displaySetSelectors }, 'Lung');
+  assert.deepEqual(chosen.ct.seriesMatchingRules.map(rule => rule.attribute), ['isReconstructable', 'Modality']);
   const areas = first.viewportStructure.properties.layoutOptions.map(({ width, height }) => width * height);
   assert.ok(areas[0] > 3 * areas[1]);
   for (const { displaySets } of first.viewports) {

@@ -25,7 +25,8 @@ export function onModeEnter() {
 }
 
 /**
- * Return a hanging protocol with a large axial plane, in a window.
+ * Return a hanging protocol with a large axial plane, in a window. It never opens a stored SEG in place of its images, which
+ * OHIF does if the SEG is the newest series.
  *
  * @param {HangingProtocol} protocol of three planes, the axial first
  * @param {string} name of the window
@@ -39,6 +40,13 @@ export function withFirstView(protocol, name) {
     ...one,
     displaySets: one.displaySets.map(shown => ({ ...shown, options: { ...shown.options, ...options } })),
   }));
+  const selectors = Object.entries(protocol.displaySetSelectors).map(([id, selector]) => [id, imagesOnly(selector)]);
   const viewportStructure = { ...stage.viewportStructure, properties: AXIAL_PRIMARY };
-  return { ...protocol, stages: [{ ...stage, viewports, viewportStructure }, ...others] };
+  return { ...protocol, displaySetSelectors: Object.fromEntries(selectors), stages: [{ ...stage, viewports, viewportStructure }, ...others] };
+}
+
+/** @param {HangingProtocol['displaySetSelectors'][string]} selector of the series that is opened */
+function imagesOnly(selector) {
+  const noSeg = { weight: 1, attribute: 'Modality', constraint: { doesNotEqual: { value: 'SEG' } }, required: true };
+  return { ...selector, seriesMatchingRules: [...selector.seriesMatchingRules, noSeg] };
 }

@@ -4,6 +4,7 @@ import { ClickTool } from './click_tool.js';
 import { Editor } from './editor.js';
 import { guardUnsaved } from './guard.js';
 import { Panel } from './panel.js';
+import { guardResults } from './results_guard.js';
 import { guardRun } from './run.js';
 
 /** @type {Editor | null} */
@@ -30,6 +31,7 @@ function newEditor() {
   const made = new Editor();
   guardUnsaved(() => made.unsaved);
   guardRun(made);
+  guardResults(made);
   new ClickTool(made);
   return made;
 }
