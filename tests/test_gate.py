@@ -11,7 +11,7 @@ import psutil
 import requests
 import SimpleITK as sitk
 
-from tests.support.client import detail, infer, put_label, response_volume, train, train_stats
+from tests.support.client import detail, infer, put_label, response_volume, train, train_stats, wait_until_indexed
 from tests.support.weights import DESTRUCTIVE, marking_too_much, model_dir_with
 from tools.support.waiting import wait_for
 
@@ -31,6 +31,7 @@ def mask(server, series, path: Path) -> np.ndarray:
 def test_worse_candidate_is_rejected(start_server, phantom_studies, phantom_weights, tmp_path):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
     server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0)
+    wait_until_indexed(server)
     for patient in PATIENTS[:2]:
         series = phantom_studies.of_patient(patient)
         assert put_label(server, series.series_uid, series.truth).status_code == 200
@@ -53,6 +54,7 @@ def test_better_candidate_is_published_automatically_and_rolled_back(
     server = start_server(
         phantom_studies.directory, model_dir=model_dir, scored_images=0, views=1, retrain_after=5, **training
     )
+    wait_until_indexed(server)
     *first, last = [phantom_studies.of_patient(patient) for patient in PATIENTS]
     before = mask(server, last, tmp_path / "before.nrrd")
     for one in first:

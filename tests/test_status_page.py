@@ -5,12 +5,13 @@ import requests
 from playwright.sync_api import expect
 
 from tests.browser.ohif import Ohif
-from tests.support.client import put_label
+from tests.support.client import put_label, wait_until_indexed
 
 
 @pytest.mark.browser
 def test_page_shows_cases_labels_and_settings(start_server, phantom_studies, page, screenshot):
     server = start_server(phantom_studies.directory, threshold=0.6)
+    wait_until_indexed(server)
     series = phantom_studies.of_patient("LUNG-003")
     _, thick = (series for series in phantom_studies.series if series.patient_id == "LUNG-005")
     assert put_label(server, series.series_uid, series.truth).status_code == 200

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from lib.publishing import ModelStore
 from tests.browser.ohif import Ohif
 from tests.browser.painting import STORED, open_patient, series_of, write_patients
-from tests.support.client import put_label
+from tests.support.client import put_label, wait_until_indexed
 from tests.support.weights import DESTRUCTIVE, model_dir_with
 
 pytestmark = pytest.mark.browser
@@ -24,6 +24,7 @@ def test_refused_candidate_is_shown_with_the_reason(
 ):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
     server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0, **TRAINING)
+    wait_until_indexed(server)
     for patient in PATIENTS:
         series = phantom_studies.of_patient(patient)
         assert put_label(server, series.series_uid, series.truth).status_code == 200
@@ -52,6 +53,7 @@ def test_c9_u2_kept_version_can_be_used_and_rolled_back_with_a_click(
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
     training = {"max_epochs": 1, "patches_per_volume": 2, "patch_size": 64, "learning_rate": 1e-6}
     server = start_server(tmp_path / "dicom", model_dir=model_dir, scored_images=0, **training)
+    wait_until_indexed(server)
     for patient in [*STORED][:2]:
         series = series_of(server.url, patient)
         image = requests.get(f"{server.url}/datastore/image", params={"image": series})

@@ -19,6 +19,15 @@ def detail(response: requests.Response) -> str:
     return response.json()["detail"]
 
 
+def wait_until_indexed(server: ServerProcess) -> None:
+    """Wait until all files of the studies folder are indexed, which takes long on a busy machine."""
+
+    def indexed() -> bool:
+        return "files_to_index" not in requests.get(f"{server.url}/status/data").json()["datastore"]
+
+    wait_for(indexed, "the index of the studies", seconds=300)
+
+
 def put_label(server: ServerProcess, image: str, path: Path, **query) -> requests.Response:
     with path.open("rb") as file:
         files = {"label": (path.name, file)}
