@@ -11,11 +11,12 @@ from monai.transforms import Compose, RandFlipd, RandLambdad
 
 from lib.configs.lung_tumor import LungTumor
 from lib.errors import UserError
-from lib.inference import ModelDescription
+from lib.inference import ModelDescription, WeightsFile
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds
+from lib.publishing.gate import PatientScores
 from lib.publishing.shipped_patients import ShippedPatients
 from lib.publishing.version_files import PRETRAINED_FILE
 from lib.settings import Settings, load_info
@@ -103,6 +104,23 @@ def test_each_of_two_patients_is_left_out_of_a_training_that_is_measured_on_it(i
     assert verdict["reason"] == stats["verdict"]["reason"]
     assert store.serving_version() == "pretrained", "two patients are never enough"
     assert not any(name.split(".")[0] in ("tensorboard", "mlflow") for name in sys.modules)
+
+
+@pytest.mark.parametrize(("gain", "outcome"), [(0.02, "in use"), (-0.1, "refused")])
+def test_candidate_is_put_into_use_only_if_it_is_better(info, cases, tmp_path, monkeypatch, gain, outcome):
+    def measured(weights, cases, folds, model):
+        of_candidate = all(isinstance(one, WeightsFile) for one in weights.values())
+        dice = 0.8 + gain * of_candidate
+        return {f"P{number}": PatientScores(1, 1, 1, dice, 1.0, 1000) for number in range(5)}
+
+    monkeypatch.setattr("lib.trainers.comparison.measure", measured)
+    train = task(info, tmp_path)
+    ship(train, tmp_path)
+    stats = train({"model": "lung_tumor", "device": "cpu", "max_epochs": 1}, Labelled(cases))
+    store = ModelStore(tmp_path)
+    assert stats["verdict"]["outcome"] == outcome
+    assert store.serving_version() == (stats["version"] if outcome == "in use" else "pretrained")
+    assert [entry["why"] for entry in store.history()] == [stats["verdict"]["reason"]] * (outcome == "in use")
 
 
 def test_weights_of_a_fold_never_see_its_patients(info, cases, tmp_path, monkeypatch):
