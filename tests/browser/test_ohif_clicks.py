@@ -10,8 +10,8 @@ from playwright.sync_api import Request, Response
 
 from lib.clicks.model import ClickModel
 from lib.clicks.region import Region
-from lib.configs.lung_tumor_click import WEIGHTS_FILE
 from lib.phantoms import Acquisition, PhantomLesion, chest_volume, write_dicom_series
+from lib.publishing.stores import CLICKS, SHIPPED_FILES
 from lib.settings import load_info
 from tests.browser.ohif import WORLD_TO_PAGE, Ohif, Point
 from tests.browser.painting import open_patient, series_of, stored_info, stored_label
@@ -27,7 +27,7 @@ FIRST, SECOND = PhantomLesion((-78, 8, 22), 22), PhantomLesion((70, 10, -10), 18
 @pytest.fixture(scope="module")
 def server(start_module_server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("clicks")
-    fitted_to_density(ClickModel.from_info(load_info()), folder / "model" / WEIGHTS_FILE)
+    fitted_to_density(ClickModel.from_info(load_info()), folder / "model" / SHIPPED_FILES[CLICKS])
     hu, _, affine = chest_volume(31, lesions=(FIRST, SECOND), acquisition=ACQUISITION)
     write_dicom_series(
         folder / "dicom",
