@@ -45,7 +45,7 @@ def test_worse_candidate_is_rejected(start_server, phantom_studies, phantom_weig
         series = phantom_studies.of_patient(patient)
         assert put_label(server, series.series_uid, series.truth).status_code == 200
     before = mask(server, series, tmp_path / "before.nrrd")
-    train(server, **TRAINING, **DESTRUCTIVE)
+    train(server, **TRAINING, **DESTRUCTIVE, folds=5)
     stats = train_stats(server)
     assert stats["verdict"]["outcome"] == "refused"
     assert stats["verdict"]["candidate"]["patients"].keys() == set(PATIENTS)

@@ -15,7 +15,7 @@ from lib.transforms import image_transforms
 
 PATIENTS = (101, 102)  # not in the demo set
 STEPS, BATCH, SIDE = 160, 12, 48
-DESTRUCTIVE = {"learning_rate": 0.1, "trained_share": 1.0}  # of a training, after which a network finds nothing
+DESTRUCTIVE = {"learning_rate": 0.03, "trained_share": 1.0}  # of a training, after which a network finds nothing
 
 
 @pytest.fixture(scope="session")
