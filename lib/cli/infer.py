@@ -29,6 +29,7 @@ from lib.inference.findings import Finding, findings_from_json
 from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED, PRETRAINED_FILE
 from lib.publishing.stores import SEGMENTATION, model_stores
+from lib.publishing.version_files import WEIGHTS_FILE
 from lib.settings import APP_DIR, Settings, is_url
 from lib.storage.atomic import write_atomically, write_json
 
@@ -91,12 +92,12 @@ def _pin(store: ModelStore, work: Path) -> None:
     if serving.problem:
         print(serving.problem)
     print(f"Model version {serving.version}, {serving.path}", flush=True)
-    copy = work / "model" / (PRETRAINED_FILE if serving.version == PRETRAINED else "pinned.pt")
+    copy = work / "model" / (PRETRAINED_FILE if serving.version == PRETRAINED else WEIGHTS_FILE)
     write_atomically(copy, lambda part: part.write_bytes(content))
     if serving.version != PRETRAINED:
         origin = next(one for one in store.manifests() if one["version"] == serving.version)
         run = ModelStore(work / "models")
-        run.adopt(copy, origin)
+        run.adopt(copy.parent, origin)
         run.serve(str(serving.version), why="pinned")
 
 

@@ -20,7 +20,7 @@ from lib.storage.state_file import UNREADABLE
 PRETRAINED = "pretrained"
 PRETRAINED_FILE = "pretrained_lung_tumor.pt"
 DRAFT = ".part-version"
-_WEIGHTS_FILE = "model.pt"
+WEIGHTS_FILE = "model.pt"
 _RETRY_SECONDS = 30  # after an I/O error, which may be transient
 
 
@@ -47,7 +47,7 @@ class VersionFiles:
 
     def weights(self, version: str) -> Path:
         """Return the path of the weights of a version."""
-        return self._shipped if version == PRETRAINED else self.folder / version / _WEIGHTS_FILE
+        return self._shipped if version == PRETRAINED else self.folder / version / WEIGHTS_FILE
 
     def manifest(self, version: str) -> dict[str, Any] | None:
         """Return the manifest of a version; None if it is missing or damaged."""
@@ -120,10 +120,10 @@ class VersionFiles:
         draft = self.folder / DRAFT
         shutil.rmtree(draft, ignore_errors=True)  # left by a killed process
         draft.mkdir()
-        for name, source in {_WEIGHTS_FILE: weights, **{_fold_file(fold): one for fold, one in folds.items()}}.items():
+        for name, source in {WEIGHTS_FILE: weights, **{_fold_file(fold): one for fold, one in folds.items()}}.items():
             write_atomically(draft / name, partial(shutil.copyfile, source))
         checksums = {
-            "sha256": sha256_of(draft / _WEIGHTS_FILE),
+            "sha256": sha256_of(draft / WEIGHTS_FILE),
             "fold_sha256": {str(fold): sha256_of(draft / _fold_file(fold)) for fold in sorted(folds)},
         }
         write_json(draft / manifest.FILE, {**facts, **checksums})
@@ -134,7 +134,7 @@ class VersionFiles:
         """Add a version of another store; see `write`."""
         folds = {int(fold): source / _fold_file(int(fold)) for fold in facts.get("fold_sha256", {})}
         present = {fold: path for fold, path in folds.items() if path.is_file()}
-        self.write(facts["version"], source / _WEIGHTS_FILE, present, facts)
+        self.write(facts["version"], source / WEIGHTS_FILE, present, facts)
 
     def fold_weights(self, version: str) -> dict[int, Path]:
         """Return the intact weights of each fold of a version."""
