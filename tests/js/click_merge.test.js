@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { indexOf, regionOf } from '../../lib/viewer/panel/click_region.js';
+import { regionOf } from '../../lib/viewer/panel/click_region.js';
+import { indexOf } from '../../lib/viewer/panel/voxel_index.js';
 import { mergeOutline } from '../../lib/viewer/panel/click_merge.js';
 import { mask } from './volume.js';
 

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { indexOf, maskOf, placeOf, regionOf } from '../../lib/viewer/panel/click_region.js';
+import { maskOf, regionOf } from '../../lib/viewer/panel/click_region.js';
+import { indexOf, placeOf } from '../../lib/viewer/panel/voxel_index.js';
 
 const SIZE = [7, 6, 5];
 

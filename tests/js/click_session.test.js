@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
-import { indexOf, regionOf } from '../../lib/viewer/panel/click_region.js';
+import { regionOf } from '../../lib/viewer/panel/click_region.js';
+import { indexOf } from '../../lib/viewer/panel/voxel_index.js';
 import { NO_CLICKS, addClick, clicksOfLabel, planClick } from '../../lib/viewer/panel/click_session.js';
 import { mask } from './volume.js';
 

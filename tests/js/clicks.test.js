@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
-import { indexOf, regionOf } from '../../lib/viewer/panel/click_region.js';
+import { regionOf } from '../../lib/viewer/panel/click_region.js';
 import { Clicks } from '../../lib/viewer/panel/clicks.js';
 import { EditHistory } from '../../lib/viewer/panel/edit_history.js';
 import { Labelmap } from '../../lib/viewer/panel/labelmap.js';
+import { indexOf } from '../../lib/viewer/panel/voxel_index.js';
 import { holdVolume, mask } from './volume.js';
 
 const SIZE = [30, 10, 4];

@@ -1,6 +1,6 @@
 /** Fills the slices between painted ones: the outline changes evenly from one to the other. */
 
-import { indexOf, placeOf } from './block.js';
+import { indexOf, placeOf } from './voxel_index.js';
 import { listFindings } from './findings.js';
 
 /**

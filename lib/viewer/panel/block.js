@@ -1,5 +1,7 @@
 /** A box of a mask around some voxels, to work on a finding without a look at the rest of the scan. */
 
+import { indexOf, placeOf } from './voxel_index.js';
+
 /** @typedef {[number, number, number]} Triple along columns, rows, slices */
 
 export class Block {
@@ -58,21 +60,4 @@ export class Block {
   #whole(place) {
     return indexOf(/** @type {Triple} */ (place.map((one, axis) => one + this.start[axis])), this.whole);
   }
-}
-
-/**
- * @param {number} index
- * @param {Triple} size
- * @returns {Triple} column, row, slice
- */
-export function placeOf(index, [columns, rows]) {
-  return [index % columns, Math.floor(index / columns) % rows, Math.floor(index / (columns * rows))];
-}
-
-/**
- * @param {Triple} place column, row, slice
- * @param {Triple} size
- */
-export function indexOf([column, row, slice], [columns, rows]) {
-  return (slice * rows + row) * columns + column;
 }

@@ -1,6 +1,7 @@
 /** Writes the outline of a lesion into the mask without touching other findings. */
 
 import { maskOf } from './click_region.js';
+import { placeOf } from './voxel_index.js';
 
 const [EMPTY, OTHER, LESION, SENT] = [0, 1, 2, 3];
 
@@ -75,8 +76,7 @@ class Neighbourhood {
    * @param {number} state
    */
   set(index, state) {
-    const [columns, rows] = this.volume;
-    const place = [index % columns, Math.floor(index / columns) % rows, Math.floor(index / (columns * rows))];
+    const place = placeOf(index, this.volume);
     const inside = place.every((p, axis) => p >= this.offset[axis] - 1 && p <= this.offset[axis] + this.size[axis]);
     if (inside) this.states[this.#place(place[0], place[1], place[2])] = state;
   }

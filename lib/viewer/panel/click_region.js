@@ -1,5 +1,7 @@
 /** A part of a mask with its place in the volume, as lib/clicks/region.py sends and receives it. */
 
+import { placeOf } from './voxel_index.js';
+
 /** @typedef {import('./findings.js').Size} Size */
 
 /**
@@ -42,27 +44,6 @@ export function maskOf({ size, runs }) {
     start += length;
   });
   return mask;
-}
-
-/**
- * Return column, row and slice of a voxel.
- *
- * @param {number} index
- * @param {Size} size of the volume
- * @returns {Size}
- */
-export function placeOf(index, [columns, rows]) {
-  return [index % columns, Math.floor(index / columns) % rows, Math.floor(index / (columns * rows))];
-}
-
-/**
- * Return the index of a voxel.
- *
- * @param {Size} place column, row, slice
- * @param {Size} size of the volume
- */
-export function indexOf([column, row, slice], [columns, rows]) {
-  return (slice * rows + row) * columns + column;
 }
 
 /** @param {Uint8Array} mask */

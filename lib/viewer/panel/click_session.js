@@ -1,7 +1,8 @@
 /** The clicks on a mask: which lesion each belongs to, and what the server is asked for the next one. */
 
-import { indexOf, placeOf, regionOf } from './click_region.js';
+import { regionOf } from './click_region.js';
 import { findingsAt } from './findings.js';
+import { indexOf, placeOf } from './voxel_index.js';
 
 const LEAST_REACH_MM = 5;
 const MOST_REACH_MM = 20;

@@ -3,6 +3,8 @@
  * tests/fixtures/diameters.json.
  */
 
+import { placeOf } from './voxel_index.js';
+
 const EQUAL_MM = 1e-6; // rounding errors must not decide which of two diameters is longer
 
 /**
@@ -48,13 +50,12 @@ export function diameters(voxels, grid) {
  * @returns {Iterable<Map<number, [number, number]>>} for each section, the first and last pixel of each of its lines: the
  *   others are between them
  */
-function sections(voxels, { size: [columns, rows], axial }) {
+function sections(voxels, { size, axial }) {
   /** @type {Map<number, Map<number, [number, number]>>} */
   const found = new Map();
   const [one, other] = [0, 1, 2].filter(axis => axis !== axial);
   for (let n = 0; n < voxels.length; n++) {
-    const index = voxels[n];
-    const place = [index % columns, Math.floor(index / columns) % rows, Math.floor(index / (columns * rows))];
+    const place = placeOf(voxels[n], size);
     const lines = found.get(place[axial]) ?? new Map();
     found.set(place[axial], lines);
     const ends = lines.get(place[other]);

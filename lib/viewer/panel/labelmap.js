@@ -1,5 +1,7 @@
 /** The mask in the viewer. */
 
+import { placeOf } from './voxel_index.js';
+
 // MONAI Label's own panel gives its mask this name.
 export const SEGMENTATION_ID = '1';
 
@@ -66,8 +68,7 @@ export class Labelmap {
    *   of the finding; mm of the longest side of the box around it
    */
   placeOf(finding) {
-    const [columns, rows] = this.size;
-    const places = Array.from(finding, i => [i % columns, Math.floor(i / columns) % rows, Math.floor(i / this.sliceLength)]);
+    const places = Array.from(finding, index => placeOf(index, this.size));
     const sides = this.spacing.map((mm, axis) => {
       const along = places.map(place => place[axis]);
       const [first, last] = along.reduce(([low, high], one) => [Math.min(low, one), Math.max(high, one)], [Infinity, 0]);

@@ -1,6 +1,7 @@
 /** What is stored with a label about each of its findings. */
 
 import { Remarks } from './remarks.js';
+import { indexOf, placeOf } from './voxel_index.js';
 
 const MOST_LESIONS = 500; // as the server allows
 
@@ -42,21 +43,4 @@ export function remarksOf(lesions, size) {
 /** @param {Uint32Array} voxels */
 export function middle(voxels) {
   return voxels[voxels.length >> 1];
-}
-
-/**
- * @param {number} index
- * @param {import('./findings.js').Size} size
- * @returns {[number, number, number]}
- */
-function placeOf(index, [columns, rows]) {
-  return [index % columns, Math.floor(index / columns) % rows, Math.floor(index / (columns * rows))];
-}
-
-/**
- * @param {[number, number, number]} voxel
- * @param {import('./findings.js').Size} size
- */
-function indexOf([column, row, slice], [columns, rows]) {
-  return (slice * rows + row) * columns + column;
 }

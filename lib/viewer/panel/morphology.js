@@ -1,6 +1,7 @@
 /** Smooths, grows and shrinks findings, and fills their holes. */
 
-import { Block, indexOf, placeOf } from './block.js';
+import { Block } from './block.js';
+import { indexOf, placeOf } from './voxel_index.js';
 
 /**
  * @typedef {import('./block.js').Triple} Triple
