@@ -15,7 +15,7 @@ from lib.clicks.model import ClickModel
 from lib.clicks.predictor import ClickPredictor, OpenImage, Outline
 from lib.clicks.prompts import Prompts
 from lib.clicks.region import Region
-from lib.evaluation.click_curve import PLANES, ClickedLesion, click_through, lesion_regions
+from lib.evaluation.click_curve import PLANES, ClickedLesion, click_through, clickable, lesion_regions
 from lib.evaluation.click_report import render_clicks
 from lib.evaluation.click_summary import LesionResult, summarize_clicks
 from lib.evaluation.figures import slice_strip
@@ -29,7 +29,6 @@ from lib.training.scans import LabelledImage
 logger = logging.getLogger(__name__)
 
 _SHOWN = 12
-_SMALLEST_VOXELS = 3  # smaller components of a consensus are crumbs of what readers disagreed on
 
 
 def evaluate_clicks(
@@ -58,9 +57,7 @@ def evaluate_clicks(
     shown: list[dict[str, Any]] = []
     for number, case in enumerate(cases, start=1):
         image = read_lesion_image(case.name, case.patient, case.image, case.mask)
-        for truth in lesion_regions(image):
-            if truth.mask.sum() < _SMALLEST_VOXELS:
-                continue
+        for truth in clickable(lesion_regions(image)):
             for name, predictor in predictors.items():
                 results[name].append(_measured(predictor, image, truth, clicks, places))
             found = next(reversed(results.values()))[-1].any_plane

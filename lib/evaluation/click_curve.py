@@ -14,9 +14,11 @@ from lib.clicks.predictor import ClickPredictor
 from lib.clicks.prompts import Prompts
 from lib.clicks.region import Region
 from lib.clicks.simulated_user import Click, first_click, next_click
+from lib.evaluation.metrics import VoxelCounts, sphere_diameter
 from lib.geometry.connected_components import connected_components
 
 PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}  # axis of (slice, row, column) across the plane, of axial slices
+_SMALLEST_VOXELS = 3  # smaller components are crumbs of painting, or of what readers disagreed on
 _MARGIN_MM = 60.0  # around a lesion, within which an outline is compared with it
 
 
@@ -76,11 +78,11 @@ def click_through(
             points[click.positive].append((click.place + [side.start for side in window])[::-1])
             former = predictor.outline(image.image, _prompts(points, former)).region
             found = _in_window(former, window)
-        dice.append(2 * int((found & wanted).sum()) / int(found.sum() + wanted.sum()))
+        dice.append(VoxelCounts.of(found, wanted).dice)
         assert former is not None
         masks.append(former)
     voxel_mm3 = float(np.prod(spacing))
-    return ClickedLesion(image.name, float((6 * wanted.sum() * voxel_mm3 / np.pi) ** (1 / 3)), plane, dice, masks)
+    return ClickedLesion(image.name, sphere_diameter(wanted.sum() * voxel_mm3), plane, dice, masks)
 
 
 def lesion_regions(image: LesionImage) -> list[Region]:
@@ -90,6 +92,11 @@ def lesion_regions(image: LesionImage) -> list[Region]:
         Region.of(components[window] == number, [side.start for side in window])
         for number, window in enumerate(ndimage.find_objects(components), start=1)
     ]
+
+
+def clickable(regions: Sequence[Region]) -> list[Region]:
+    """Return the regions that are large enough for a user to click at."""
+    return [region for region in regions if region.mask.sum() >= _SMALLEST_VOXELS]
 
 
 def _prompts(points: dict[bool, list[np.ndarray]], former: Region | None) -> Prompts:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.evaluation.bootstrap import interval_95, patient_resamples
 from lib.evaluation.click_curve import ClickedLesion
-from lib.evaluation.metrics import HIT_IOU, SIZES_MM, size_title
+from lib.evaluation.metrics import HIT_IOU, SIZES_MM, iou_of, size_title
 from lib.evaluation.textures import Texture
 
 GOAL = 0.85
@@ -56,7 +56,7 @@ def summarize_clicks(results: Sequence[LesionResult], textures: Mapping[str, Tex
             {"lesions": f"all, {plane} clicks", **_curve(results, [one.planes[plane] for one in results])}
             for plane in results[0].planes
         ],
-        "outlined_after_one_click": _mean([_iou(one.any_plane.dice[0]) >= HIT_IOU for one in results]),
+        "outlined_after_one_click": _mean([iou_of(one.any_plane.dice[0]) >= HIT_IOU for one in results]),
         "spread_of_first_click": _mean([float(np.std(one.first_dice)) for one in results if one.first_dice]),
         "seconds": _percentiles([value for one in results for value in one.seconds]),
     }
@@ -80,10 +80,6 @@ def _curve(results: Sequence[LesionResult], clicked: Sequence[ClickedLesion]) ->
 
 def _of_size(results: Sequence[LesionResult], low: float, high: float) -> list[LesionResult]:
     return [one for one in results if low <= one.any_plane.diameter_mm < high]
-
-
-def _iou(dice: float) -> float:
-    return dice / (2 - dice)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -137,6 +137,11 @@ def match_lesions(
     return lesions, count - len(touching)
 
 
+def iou_of(dice: float) -> float:
+    """Return the IoU of two masks from their Dice coefficient."""
+    return dice / (2 - dice)
+
+
 def sphere_diameter(volume_mm3: float) -> float:
     """Return the diameter in mm of a sphere of a volume in mm³."""
     return float((6 * volume_mm3 / np.pi) ** (1 / 3))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,18 +16,18 @@ from lib.clicks.model import ClickModel
 from lib.clicks.predictor import ClickPredictor
 from lib.clicks.region import Region
 from lib.errors import UserError
-from lib.evaluation.click_curve import ClickedLesion, click_through, lesion_regions
-from lib.evaluation.metrics import HIT_IOU
+from lib.evaluation.click_curve import ClickedLesion, click_through, clickable, lesion_regions
+from lib.evaluation.metrics import HIT_IOU, iou_of
 from lib.inference import WeightsSource
 from lib.inference.finite import NotFiniteError
 from lib.publishing.folds import patient_of
 from lib.publishing.gate import PatientScores, Verdict
+from lib.publishing.measurement import patients_to_measure
 
 logger = logging.getLogger(__name__)
 
 _CLICKS = 3
 _PLACES = 3  # sessions of clicks on each lesion, at different places
-_SMALLEST_VOXELS = 3  # smaller components of a label are crumbs of painting
 _MOST_LESIONS = 20  # of a patient, the largest ones
 
 
@@ -50,16 +49,16 @@ class ClickScores(PatientScores):
 
 def measure_clicks(
     weights: Mapping[int, WeightsSource],
-    cases: Sequence[dict[str, Any]],
     folds: Mapping[str, int],
+    cases: Sequence[dict[str, Any]],
     model: ClickModel,
 ) -> dict[str, ClickScores]:
     """Measure weights by simulated clicks, at the same places in each call.
 
     Args:
         weights: Weights of each fold.
-        cases: Cases with the paths ``image`` and ``label`` on one grid; those of patients without a fold are left out.
         folds: Folds of the patients to measure on.
+        cases: Cases with the paths ``image`` and ``label`` on one grid; those of patients without a fold are left out.
         model: The model without its weights.
 
     Returns:
@@ -69,13 +68,9 @@ def measure_clicks(
         UserError: The weights are damaged or do not match the network.
     """
     predictors = {fold: ClickPredictor(model, source) for fold, source in weights.items()}
-    by_patient: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for case in cases:
-        by_patient[patient_of(case)].append(case)
     scores = {
-        patient: score_clicks(predictors[fold], opened(by_patient[patient]))
-        for patient, fold in folds.items()
-        if patient in by_patient
+        patient: score_clicks(predictors[fold], opened(of_patient))
+        for patient, fold, of_patient in patients_to_measure(cases, folds)
     }
     return {patient: one for patient, one in scores.items() if one is not None}
 
@@ -124,8 +119,7 @@ def _means(patients: Iterable[PatientScores]) -> tuple[float, float]:
 
 
 def _largest(regions: Sequence[Region]) -> list[Region]:
-    sized = sorted(regions, key=lambda region: -int(region.mask.sum()))[:_MOST_LESIONS]
-    return [region for region in sized if region.mask.sum() >= _SMALLEST_VOXELS]
+    return clickable(sorted(regions, key=lambda region: -int(region.mask.sum()))[:_MOST_LESIONS])
 
 
 def _scores(scans: int, results: Sequence[Sequence[ClickedLesion]]) -> ClickScores:
@@ -135,7 +129,7 @@ def _scores(scans: int, results: Sequence[Sequence[ClickedLesion]]) -> ClickScor
     return ClickScores(
         scans=scans,
         lesions=len(dice),
-        found=int((dice[:, 0] >= 2 * HIT_IOU / (1 + HIT_IOU)).sum()),
+        found=sum(iou_of(after_one) >= HIT_IOU for after_one in dice[:, 0].tolist()),
         dice=(first + last) / 2,
         false_findings=0.0,
         marked_voxels=sum(int(session.masks[-1].mask.sum()) for lesion in results for session in lesion),

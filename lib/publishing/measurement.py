@@ -56,16 +56,16 @@ def version_weights(store: ModelStore, version: str, folds: Mapping[str, int]) -
 
 def measure(
     weights: Mapping[int, WeightsSource],
-    cases: Sequence[dict[str, Any]],
     folds: Mapping[str, int],
+    cases: Sequence[dict[str, Any]],
     model: ModelDescription,
 ) -> dict[str, PatientScores]:
     """Measure weights on whole scans with the same predictor and options as the server.
 
     Args:
         weights: Weights of each fold.
-        cases: Cases with the paths ``image`` and ``label`` on one grid; those of patients without a fold are left out.
         folds: Folds of the patients to measure on.
+        cases: Cases with the paths ``image`` and ``label`` on one grid; those of patients without a fold are left out.
         model: The model without its weights.
 
     Returns:
@@ -74,15 +74,26 @@ def measure(
     Raises:
         UserError: The weights are damaged or do not match the network.
     """
+    predictors = {fold: Predictor(model, source) for fold, source in weights.items()}
+    return {
+        patient: _measure_patient(of_patient, predictors[fold])
+        for patient, fold, of_patient in patients_to_measure(cases, folds)
+    }
+
+
+def patients_to_measure(
+    cases: Sequence[dict[str, Any]], folds: Mapping[str, int]
+) -> list[tuple[str, int, list[dict[str, Any]]]]:
+    """Return the patients that have a fold and cases: name, fold and cases of each.
+
+    Args:
+        cases: Cases of all patients.
+        folds: Folds of the patients to measure on.
+    """
     by_patient: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for case in cases:
         by_patient[patient_of(case)].append(case)
-    predictors = {fold: Predictor(model, source) for fold, source in weights.items()}
-    return {
-        patient: _measure_patient(by_patient[patient], predictors[fold])
-        for patient, fold in folds.items()
-        if patient in by_patient
-    }
+    return [(patient, fold, by_patient[patient]) for patient, fold in folds.items() if patient in by_patient]
 
 
 def _measure_patient(cases: Sequence[dict[str, Any]], predictor: Predictor) -> PatientScores:

@@ -99,7 +99,7 @@ class Replay:
         return self._measured(store.weights(version), step.patient)
 
     def _measured(self, weights: Path, patient: str) -> dict[str, Any]:
-        (scores,) = measure({0: WeightsFile(weights)}, self._cases, {patient: 0}, self._model).values()
+        (scores,) = measure({0: WeightsFile(weights)}, {patient: 0}, self._cases, self._model).values()
         return asdict(scores)
 
 

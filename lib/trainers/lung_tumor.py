@@ -269,7 +269,7 @@ class LungTumorTrainTask(BasicTrainTask):
         return compare_candidate(self._store, candidate, self._measure, self._rule, why)
 
     def _measure(self, weights: Mapping[int, WeightsSource], folds: Mapping[str, int]) -> Scores:
-        return measure(weights, self._cases, folds, self._model)
+        return measure(weights, folds, self._cases, self._model)
 
     def _marked_volumes(self, serving: str, candidate: Candidate, datastore: SeriesDatastore) -> list[Marked]:
         """Return what the candidate and the version in use mark on a few scans without a label."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,11 @@ from lib.clicks.lesion_image import LesionImage
 from lib.clicks.model import ClickModel
 from lib.clicks.predictor import has_bfloat16
 from lib.datastore.series_datastore import SeriesDatastore
-from lib.inference import WeightsSource
 from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.click_measurement import measure_clicks, opened, with_clicks
 from lib.publishing.folds import Folds, patient_of
-from lib.publishing.gate import Rule, Scores
+from lib.publishing.gate import Rule
 from lib.publishing.measurement import unseen
 from lib.settings import check_request
 from lib.trainers.candidate import Candidate, Part, candidate_of, parts_of, why_not_measured
@@ -102,7 +102,7 @@ class LungTumorClickTrainTask(TrainTask):
         return self.stats()
 
     def _compare(self, version: object, cases: Cases, folds: Mapping[str, int]) -> None:
-        measure = _Measurement(cases, self._model)
+        measure = partial(measure_clicks, cases=cases, model=self._model)
         verdict = compare(self._store, version, folds, measure, self._rule)
         conclusion = {"version": version, "verdict": verdict.as_dict(), "updated": time.time()}
         self._stats_file.write({**self.stats(), **conclusion})
@@ -136,7 +136,7 @@ class LungTumorClickTrainTask(TrainTask):
     ) -> None:
         """Compare the candidate with the serving version, keep it, and let it serve if it is better."""
         why = why_not_measured({patient_of(case) for case in cases}, self._folds, settings["folds"])
-        measure = _Measurement(cases, self._model)
+        measure = partial(measure_clicks, cases=cases, model=self._model)
         compared_with, verdict = compare_candidate(self._store, candidate, measure, self._rule, why)
         verdict = with_clicks(verdict)
         version = keep(
@@ -167,17 +167,6 @@ class LungTumorClickTrainTask(TrainTask):
             phantoms=phantoms,
             test_crops=[],
         )
-
-
-class _Measurement:
-    """Measures weights on labelled cases, see `measure_clicks`."""
-
-    def __init__(self, cases: Cases, model: ClickModel) -> None:
-        self._cases = cases
-        self._model = model
-
-    def __call__(self, weights: Mapping[int, WeightsSource], folds: Mapping[str, int]) -> Scores:
-        return measure_clicks(weights, self._cases, folds, self._model)
 
 
 def _loop_settings(settings: Mapping[str, Any]) -> LoopSettings:
