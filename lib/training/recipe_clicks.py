@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 from lib.training.click_data import read_click_data
 from lib.training.click_fitting import SECTIONS, fit_clicks
 from lib.training.recipe import Recipe
-from lib.training.run_manifest import WEIGHTS, is_finished, manifest_of, read_run, refuse_trained_on, settings_of
-
-logger = logging.getLogger(__name__)
+from lib.training.recipe_runs import train_once
+from lib.training.run_manifest import settings_of
 
 FOLDER = "clicks"
 
@@ -38,11 +36,10 @@ def train_click_model(recipe: Recipe, data: Path, output: Path, info: Mapping[st
         "left_out": sorted(clicks.leave_out),
         "checksums": folders.checksums(cache),
     }
-    if is_finished(folder, read_run(folder, expected)):
-        logger.info("%s is finished.", FOLDER)
-    else:
-        logger.info("Training %s.", FOLDER)
+
+    def train() -> None:
         learned = read_click_data(folders, info, cache, clicks.leave_out, clicks.phantoms)
         fit_clicks(learned, clicks.settings, info=info, output=folder)
-    refuse_trained_on(FOLDER, manifest_of(folder / WEIGHTS) or {}, clicks.leave_out)
+
+    train_once(FOLDER, folder, expected, train, clicks.leave_out)
     return folder

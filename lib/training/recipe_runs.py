@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,35 @@ def train_runs(runs: Sequence[Run], output: Path, info: Mapping[str, Any]) -> No
             "left_out": sorted(run.leave_out),
             "checksums": checksums(run.folders),
         }
-        if is_finished(folder, read_run(folder, expected)):
-            logger.info("%s is finished.", run.name)
-        else:
-            logger.info("Training %s.", run.name)
+
+        def train(run: Run = run, folder: Path = folder, initial: Path | None = initial) -> None:
             data = read(run.folders).leaving_out(run.leave_out)
             fit(data, run.settings, info=info, output=folder, initial=initial)
-        refuse_trained_on(run.name, manifest_of(folder / WEIGHTS) or {}, run.unseen)
+
+        train_once(run.name, folder, expected, train, run.unseen)
+
+
+def train_once(
+    name: str, folder: Path, expected: Mapping[str, Any], train: Callable[[], object], unseen: Collection[str]
+) -> None:
+    """Do a run unless it is finished, and check that its weights never saw the patients they are to be measured on.
+
+    Args:
+        name: Name of the run.
+        folder: Its folder.
+        expected: See `read_run`.
+        train: Trains, or resumes the training.
+        unseen: The patients to be measured on.
+
+    Raises:
+        UserError: The folder has a run with other settings or data, or a patient is on both sides.
+    """
+    if is_finished(folder, read_run(folder, expected)):
+        logger.info("%s is finished.", name)
+    else:
+        logger.info("Training %s.", name)
+        train()
+    refuse_trained_on(name, manifest_of(folder / WEIGHTS) or {}, unseen)
 
 
 def check_sides(runs: Sequence[Run], cache: Path) -> None:
