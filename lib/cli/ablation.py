@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 Cases = list[Case]
 Runs = dict[str, list[dict[str, list[CaseResult]]]]
 """By variant, for each seed the results by test set."""
+Summaries = dict[str, list[dict[str, dict[str, Any]]]]
+"""By variant, for each seed the summaries by test set."""
 
 _CROPS = "crops"
 _IN_REPORT = ("unet", "hybrid")  # the paper compares these two
@@ -72,31 +74,31 @@ def run(args: argparse.Namespace) -> int:
     tests = _test_sets(args)
     data = _DataBySettings(args)
     runs: Runs = {variant.name: [] for variant in variants}
+    summaries: Summaries = {variant.name: [] for variant in variants}
     # Seeds outermost, so that the variants finished so far are comparable if the run is stopped.
     for seed in range(args.seeds):
         for variant in variants:
             runs[variant.name].append(_measured(variant, seed, tests, data, args))
-            _write_tables(runs, tests, args)
-    _write_report(runs, tests, args)
-    print((args.output / "ablation.md").read_text(encoding="utf-8"))
+            summaries[variant.name].append({test: summarize(found) for test, found in runs[variant.name][-1].items()})
+            text = _write_tables(runs, summaries, tests, args)
+    _write_report(runs, summaries, tests, args)
+    print(text)
     return 0
 
 
-def _write_tables(runs: Runs, tests: Mapping[str, Cases], args: argparse.Namespace) -> None:
+def _write_tables(runs: Runs, summaries: Summaries, tests: Mapping[str, Cases], args: argparse.Namespace) -> str:
+    """Write ``ablation.json`` and ``ablation.md``, and return the text of the latter."""
     claims = {test: check_claims(_of_test(runs, test)) for test in tests}
-    summaries = {
-        name: [{test: summarize(found) for test, found in run.items()} for run in of_seeds]
-        for name, of_seeds in runs.items()
-    }
     write_json(args.output / "ablation.json", {"steps": args.steps, "results": summaries, "claims": claims})
     head, rows = table(summaries, list(tests))
     parts = [markdown_table(head, rows)]
     parts += [f"Claims, {test}:\n\n{claims_markdown(found)}" for test, found in claims.items() if found]
     text = "\n".join(parts)
     write_atomically(args.output / "ablation.md", lambda path: path.write_text(text, encoding="utf-8"))
+    return text
 
 
-def _write_report(runs: Runs, tests: Mapping[str, Cases], args: argparse.Namespace) -> None:
+def _write_report(runs: Runs, summaries: Summaries, tests: Mapping[str, Cases], args: argparse.Namespace) -> None:
     """Write the paper's Tables 1 to 4 and Figures 2 and 3, of the first seed, but for the table of all variants."""
     test, cases = next(iter(tests.items()))
     compared = [variant for variant in VARIANTS if variant.name in _IN_REPORT and runs.get(variant.name)]
@@ -104,14 +106,12 @@ def _write_report(runs: Runs, tests: Mapping[str, Cases], args: argparse.Namespa
         return
     predictors = {variant.title: _predictor(variant, _folder(variant, 0, args), args) for variant in compared}
     _, shown = measure_models(cases, predictors, robustness=False)
-    summaries = {variant.title: summarize(runs[variant.name][0][test]) for variant in compared}
-    saved = json.loads((args.output / "ablation.json").read_text(encoding="utf-8"))
     title = f"Table 4: mean ± standard deviation of {args.seeds} trainings of {args.steps} steps"
     page = render(
         f"Measured on {len(cases)} {test}, patients held out from training; all but Table 4 are of the first training.",
-        summaries,
+        {variant.title: summaries[variant.name][0][test] for variant in compared},
         shown,
-        [html_table(title, *table(saved["results"], list(tests))), claims_table(saved["claims"][test])],
+        [html_table(title, *table(summaries, list(tests))), claims_table(check_claims(_of_test(runs, test)))],
     )
     write_atomically(args.output / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
 
