@@ -29,10 +29,11 @@ def _is_click(value: object) -> bool:
         return False
     if not _is_count(value["lesion"]) or value["lesion"] < 1:
         return False
-    return isinstance(points, list) and len(points) > 0 and all(_is_voxel(point) for point in points)
+    return isinstance(points, list) and len(points) > 0 and all(is_voxel(point) for point in points)
 
 
-def _is_voxel(value: object) -> bool:
+def is_voxel(value: object) -> bool:
+    """Return whether a value of a request is column, row and slice of a voxel."""
     return isinstance(value, list) and len(value) == 3 and all(_is_count(number) for number in value)
 
 

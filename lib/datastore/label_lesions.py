@@ -9,6 +9,8 @@ rejected.
 
 from __future__ import annotations
 
+from lib.datastore.label_clicks import is_voxel
+
 _STATES = ("proposed", "accepted", "added", "rejected")
 _FIELDS = {"voxel", "state", "confidence", "note"}
 _MOST_LESIONS = 500
@@ -24,7 +26,7 @@ def _is_lesion(value: object) -> bool:
     if not isinstance(value, dict) or value.keys() != _FIELDS or value["state"] not in _STATES:
         return False
     voxel, confidence, note = value["voxel"], value["confidence"], value["note"]
-    if not isinstance(voxel, list) or len(voxel) != 3 or any(type(one) is not int or one < 0 for one in voxel):
+    if not is_voxel(voxel):
         return False
     if confidence is not None and (type(confidence) not in (int, float) or not 0 <= confidence <= 1):
         return False
