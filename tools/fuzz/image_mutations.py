@@ -88,7 +88,7 @@ def mutated_image(grid: sitk.Image, rng: np.random.Generator) -> tuple[str, str,
     if rng.random() < 0.35 or suffix == ".bin":
         damage = one_of(rng, DAMAGES)
         if suffix == ".nii.gz" and rng.random() < 0.5:
-            return f"{damage.__name__} inside", suffix, gzip.compress(damage(gzip.decompress(content), rng))
+            return f"{damage.__name__} inside", suffix, gzip.compress(damage(gzip.decompress(content), rng), mtime=0)
         return damage.__name__, suffix, damage(content, rng)
     if suffix.startswith(".nii"):
         return _wrong_nifti(content, suffix, rng)
@@ -178,7 +178,7 @@ def _wrong_nifti(content: bytes, suffix: str, rng: np.random.Generator) -> tuple
         plain = plain[:1024]
     elif zipped:
         return kind, suffix, content[: len(content) // 2]
-    return kind, suffix, gzip.compress(bytes(plain)) if zipped else bytes(plain)
+    return kind, suffix, gzip.compress(bytes(plain), mtime=0) if zipped else bytes(plain)
 
 
 def _wrong_line(content: bytes, suffix: str, line: str, assignment: str) -> tuple[str, str, bytes]:
