@@ -93,7 +93,7 @@ class MyApp(MONAILabelApp):
         )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
-        self.click_config = LungTumorClick()
+        self.click_config = LungTumorClick(self.task_config)
         self.configs: dict[str, LungTumor | LungTumorClick] = {
             LungTumor.NAME: self.task_config,
             LungTumorClick.NAME: self.click_config,
