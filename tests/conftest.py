@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.support.weights",
     "tests.support.imports",
     "tests.support.small_network",
+    "tests.support.train_task",
 ]
 
 # Derandomized so that CI failures reproduce locally. No deadline: machines are busy.
