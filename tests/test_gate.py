@@ -39,7 +39,7 @@ def mask(server, series, path: Path) -> np.ndarray:
 
 def test_worse_candidate_is_rejected(start_server, phantom_studies, phantom_weights, tmp_path):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
-    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0)
+    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0, views=1)
     wait_until_indexed(server)
     for patient in PATIENTS:
         series = phantom_studies.of_patient(patient)
