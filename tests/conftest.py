@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.support.server",
     "tests.support.orthanc",
     "tests.support.browser",
+    "tests.support.command_line",
     "tests.support.weights",
     "tests.support.imports",
     "tests.support.small_network",
