@@ -10,11 +10,11 @@ import pytest
 from lib.datastore.label_store import LabelStore
 from lib.phantoms import Acquisition, write_dicom_series
 
-pytestmark = pytest.mark.server
 ROOT = Path(__file__).parents[1]
 
 
 def call(*arguments: object, status: int = 0) -> str:
+    """Run main.py as a user does, and return what it prints."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "main.py"), *map(str, arguments)], capture_output=True, text=True, cwd="/"
     )
@@ -23,6 +23,7 @@ def call(*arguments: object, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.server
 def test_doctor_reports_the_content_of_a_folder_without_changing_it(tmp_path):
     folder = tmp_path / "dicom"
     grid = Acquisition(shape=(5, 16, 16))
@@ -40,25 +41,26 @@ def test_doctor_reports_the_content_of_a_folder_without_changing_it(tmp_path):
     assert "No problems found." in output
 
 
-def test_doctor_fails_without_ct_series(tmp_path):
-    assert "has no CT series that can be used" in call("doctor", tmp_path, status=1)
-    assert "is neither a folder nor a URL" in call("doctor", tmp_path / "missing", status=1)
-    assert "does not respond as DICOMweb" in call("doctor", "http://127.0.0.1:9/dicom-web", status=1)
+def test_doctor_fails_without_ct_series(run_main, tmp_path):
+    assert "has no CT series that can be used" in run_main("doctor", tmp_path, status=1)
+    assert "is neither a folder nor a URL" in run_main("doctor", tmp_path / "missing", status=1)
+    assert "does not respond as DICOMweb" in run_main("doctor", "http://127.0.0.1:9/dicom-web", status=1)
 
 
-def test_rejects_unknown_commands(tmp_path):
+@pytest.mark.server
+def test_rejects_unknown_commands():
     assert "invalid choice: 'frobnicate'" in call("frobnicate", status=2)
 
 
-def test_labels_are_listed_and_restored(tmp_path):
+def test_labels_are_listed_and_restored(run_main, tmp_path):
     store = LabelStore(tmp_path / "labels")
     for text in ("first", "second"):
         store.save("1.2.3", "final", lambda path, text=text: path.write_text(text), {"annotator": "Ada"})
     where = ("labels", "/data/dicom", "--workspace", tmp_path)
-    output = call(*where)
+    output = run_main(*where)
     assert output.count("Ada") == 2
-    assert "restored from 1" in call(*where, "--image", "1.2.3", "--restore", 1)
+    assert "restored from 1" in run_main(*where, "--image", "1.2.3", "--restore", 1)
     again = LabelStore(tmp_path / "labels")
     assert again.path(again.latest("1.2.3", "final")).read_text() == "first"
     assert len(again.history("1.2.3")) == 3
-    assert "no label number 9" in call(*where, "--image", "1.2.3", "--restore", 9, status=1)
+    assert "no label number 9" in run_main(*where, "--image", "1.2.3", "--restore", 9, status=1)

@@ -1,9 +1,7 @@
-"""``python main.py export`` as a subprocess, with its files read back."""
+"""``python main.py export``, with its files read back."""
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,17 +18,7 @@ from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.datastore_routes import LabelOutput, datastore_router
 from lib.settings import Settings
 
-pytestmark = pytest.mark.server
-ROOT = Path(__file__).parents[1]
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
-
-
-def call(*arguments: object, status: int = 0) -> str:
-    command = [sys.executable, str(ROOT / "main.py"), "export", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/")
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -53,12 +41,12 @@ def labelled(tmp_path) -> tuple[Path, Path, list[str]]:
     return studies, workspace, images
 
 
-def test_latest_labels_in_every_format(labelled, tmp_path):
+def test_latest_labels_in_every_format(labelled, run_main, tmp_path):
     studies, workspace, images = labelled
     before = sorted(studies.rglob("*"))
     output = tmp_path / "out"
     where = ("--studies", studies, "--workspace", workspace, "--output", output)
-    printed = call(*where, "--format", "seg", "sr", "rtstruct", "nifti", "table")
+    printed = run_main("export", *where, "--format", "seg", "sr", "rtstruct", "nifti", "table")
     assert "Research use only" in printed
     expected = {f"{images[0]}-2", f"{images[1]}-1"}
     for suffix in (".sr.dcm", ".lesions.seg.dcm", ".rtstruct.dcm", ".nii.gz"):
@@ -79,26 +67,26 @@ def test_latest_labels_in_every_format(labelled, tmp_path):
     assert sorted(studies.rglob("*")) == before
 
 
-def test_damaged_label_is_reported_and_does_not_block_others(labelled, tmp_path):
+def test_damaged_label_is_reported_and_does_not_block_others(labelled, run_main, tmp_path):
     studies, workspace, images = labelled
     (workspace / "labels" / images[0] / "2.nii.gz").write_bytes(b"junk")
-    printed = call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
+    printed = run_main("export", "--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
     assert f"not exported: Label 2 (final) of image {images[0]} is damaged" in printed
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{images[1]}-1.seg.dcm"]
 
 
-def test_rejects_output_in_the_dicom_folder(labelled, tmp_path):
+def test_rejects_output_in_the_dicom_folder(labelled, run_main, tmp_path):
     studies, workspace, _ = labelled
     where = ("--studies", studies, "--workspace", workspace)
-    assert "never written to" in call(*where, "--output", studies / "out", status=1)
-    assert "There are no labels" in call(
-        "--studies", studies, "--workspace", tmp_path / "other", "--output", tmp_path / "out", status=1
+    assert "never written to" in run_main("export", *where, "--output", studies / "out", status=1)
+    assert "There are no labels" in run_main(
+        "export", "--studies", studies, "--workspace", tmp_path / "other", "--output", tmp_path / "out", status=1
     )
 
 
-def test_server_returns_the_same_report_and_referenced_segments(labelled, tmp_path):
+def test_server_returns_the_same_report_and_referenced_segments(labelled, run_main, tmp_path):
     studies, workspace, images = labelled
-    call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", "--format", "sr")
+    run_main("export", "--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", "--format", "sr")
     settings = Settings.from_conf(str(studies), {"workspace": str(workspace)})
     client = FolderClient(studies, settings.segs_dir, settings.cache_dir / "index.sqlite")
     datastore = SeriesDatastore(client, settings)

@@ -27,7 +27,7 @@ def slicer_client():
 
 @pytest.fixture(scope="module")
 def client(slicer_client, start_module_server, phantom_studies, tmp_path_factory):
-    server = start_module_server(phantom_studies.directory, scored_images=0)
+    server = start_module_server(phantom_studies.directory, scored_images=0, views=1)
     return slicer_client.MONAILabelClient(server.url, str(tmp_path_factory.mktemp("slicer")), client_id="reader")
 
 
