@@ -14,6 +14,7 @@ from lib.phantoms import DemoSeries, write_demo_studies  # noqa: E402
 
 pytest_plugins = [
     "tests.support.server",
+    "tests.support.cli",
     "tests.support.orthanc",
     "tests.support.browser",
     "tests.support.weights",
