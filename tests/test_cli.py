@@ -97,3 +97,24 @@ def test_formats_have_the_same_names_everywhere_and_former_names_work(command, c
     assert "there is no format 'tiff'; there is seg, lesion_seg, sr" in call(
         command, "/data", "--output", "/out", "--format", "tiff", status=2
     )
+
+
+def test_doctor_names_refused_objects_under_their_series_and_counts_them_last(tmp_path, call):
+    """XML files of LIDC-IDRI are recognised, and a refused object is no success."""
+    folder, grid = tmp_path / "dicom", Acquisition(shape=(5, 16, 16))
+    uid = write_dicom_series(folder / "ct", np.zeros(grid.shape, np.int16), grid.affine, patient_id="GOOD")
+    message = '<LidcReadMessage xmlns="http://www.nih.gov"><ResponseHeader>{}</ResponseHeader></LidcReadMessage>'
+    reference = f"<SeriesInstanceUid>{uid}</SeriesInstanceUid>"
+    for name, header in (("069", reference), ("070", reference), ("071", "")):
+        (folder / f"{name}.xml").write_text(message.format(f"<Version>{name}</Version>{header}"))
+    (folder / "letter.txt").write_text("Dear colleague")
+    output = call("doctor", folder)
+    of_series, others = output.partition(uid)[2].split("Objects of no CT series here:")
+    assert "not used as a label, 2 object(s): " in of_series
+    assert "LIDC XML 069.xml, LIDC XML 070.xml" in of_series
+    assert "LIDC XML 071.xml" in others.partition("file(s)")[0]
+    assert "1 file(s): not a DICOM file" in others and "letter.txt" in others
+    assert output.splitlines()[-1] == (
+        "1 usable CT series (1 with a warning), 0 excluded, 1 other files, 3 object(s) not used as a label. "
+        "The installation has no problems."
+    )

@@ -118,10 +118,10 @@ class _Listing:
     def _refusals(self, objects: list[AnnotationResult]) -> Iterator[str]:
         """Yield why objects become no label, each reason once with the names of its objects."""
         by_reason: dict[str, list[str]] = defaultdict(list)
-        for one in objects:
-            if one.problem:
-                reason = one.problem.removeprefix(f"{one.source.kind} {one.source.uid} became no initial label. ")
-                by_reason[reason].append(self._name(one.source))
+        for one in filter(_is_refused, objects):
+            problem = one.problem or "It refers to no CT series that can be used."
+            reason = problem.removeprefix(f"{one.source.kind} {one.source.uid} became no initial label. ")
+            by_reason[reason].append(self._name(one.source))
         for reason, names in by_reason.items():
             yield f"not used as a label, {len(names)} object(s): {reason}\n{_INDENT}  {_summarized(names)}"
 
@@ -143,7 +143,7 @@ class _Listing:
         every = self._catalog.all()
         usable = [series for series in every if series.problem is None]
         warned = sum(bool(series.warnings) for series in usable)
-        refused = {one.source.uid for of_series in self._objects.values() for one in of_series if one.problem}
+        refused = {one.source.uid for of_series in self._objects.values() for one in of_series if _is_refused(one)}
         counts = [f"{len(usable)} usable CT series ({warned} with a warning)"]
         counts += [f"{sum(series.left_out for series in every)} excluded", f"{len(self._files)} other files"]
         counts += [f"{len(refused)} object(s) not used as a label"] if refused else []
@@ -153,6 +153,10 @@ class _Listing:
         if not usable:
             problems.append(f"{self._studies} has no CT series that can be used")
         return StudiesReport(problems, ", ".join(counts))
+
+
+def _is_refused(result: AnnotationResult) -> bool:
+    return result.mask is None
 
 
 def _order(series: Series) -> tuple[bool, Any, str]:
