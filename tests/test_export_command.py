@@ -1,4 +1,4 @@
-"""``python main.py export``, with its files read back."""
+"""``python main.py export`` as a subprocess, with its files read back."""
 
 import csv
 import json
@@ -13,9 +13,10 @@ from pydicom import dcmread
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
+from lib.exports.formats import ExportFormat
 from lib.exports.label_exports import LabelExports
 from lib.phantoms import Acquisition, write_dicom_series
-from lib.server.datastore_routes import LabelOutput, datastore_router
+from lib.server.datastore_routes import datastore_router
 from lib.settings import Settings
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
@@ -41,7 +42,7 @@ def labelled(tmp_path) -> tuple[Path, Path, list[str]]:
     return studies, workspace, images
 
 
-def test_latest_labels_in_every_format(labelled, run_main, tmp_path):
+def test_latest_labels_in_every_format(labelled, tmp_path, run_main):
     studies, workspace, images = labelled
     before = sorted(studies.rglob("*"))
     output = tmp_path / "out"
@@ -67,7 +68,7 @@ def test_latest_labels_in_every_format(labelled, run_main, tmp_path):
     assert sorted(studies.rglob("*")) == before
 
 
-def test_damaged_label_is_reported_and_does_not_block_others(labelled, run_main, tmp_path):
+def test_damaged_label_is_reported_and_does_not_block_others(labelled, tmp_path, run_main):
     studies, workspace, images = labelled
     (workspace / "labels" / images[0] / "2.nii.gz").write_bytes(b"junk")
     printed = run_main("export", "--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
@@ -75,7 +76,7 @@ def test_damaged_label_is_reported_and_does_not_block_others(labelled, run_main,
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{images[1]}-1.seg.dcm"]
 
 
-def test_rejects_output_in_the_dicom_folder(labelled, run_main, tmp_path):
+def test_rejects_output_in_the_dicom_folder(labelled, tmp_path, run_main):
     studies, workspace, _ = labelled
     where = ("--studies", studies, "--workspace", workspace)
     assert "never written to" in run_main("export", *where, "--output", studies / "out", status=1)
@@ -84,7 +85,7 @@ def test_rejects_output_in_the_dicom_folder(labelled, run_main, tmp_path):
     )
 
 
-def test_server_returns_the_same_report_and_referenced_segments(labelled, run_main, tmp_path):
+def test_server_returns_the_same_report_and_referenced_segments(labelled, tmp_path, run_main):
     studies, workspace, images = labelled
     run_main("export", "--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", "--format", "sr")
     settings = Settings.from_conf(str(studies), {"workspace": str(workspace)})
@@ -93,11 +94,11 @@ def test_server_returns_the_same_report_and_referenced_segments(labelled, run_ma
     exports = LabelExports(datastore, settings.info)
     router = datastore_router(SimpleNamespace(datastore=lambda: datastore, exports=exports))
     (download,) = (route.endpoint for route in router.routes if route.name == "download_label")
-    for output, suffix in ((LabelOutput.dicom_sr, ".sr.dcm"), (LabelOutput.dicom_seg_lesions, ".lesions.seg.dcm")):
+    for output, suffix in ((ExportFormat.sr, ".sr.dcm"), (ExportFormat.lesion_seg, ".lesions.seg.dcm")):
         given = download(label=images[1], output=output).body
         assert given == (tmp_path / "out" / f"{images[1]}-1{suffix}").read_bytes()
     np.zeros(GRID.shape, np.uint8).tofile(tmp_path / "empty.bin")
     datastore.save_label(images[1], str(tmp_path / "empty.bin"), "final", {})
-    assert b"No lesion is marked" in download(label=images[1], output=LabelOutput.dicom_sr).body
+    assert b"No lesion is marked" in download(label=images[1], output=ExportFormat.sr).body
     with pytest.raises(UserError, match="has no lesion"):
-        download(label=images[1], output=LabelOutput.dicom_seg_lesions)
+        download(label=images[1], output=ExportFormat.lesion_seg)

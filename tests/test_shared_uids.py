@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from pydicom import Dataset, dcmread
 from pydicom.uid import RLELossless, generate_uid
 
-from lib.cli import doctor
+from lib.cli.doctor_studies import check_studies
 from lib.datastore.catalog import SeriesCatalog
 from lib.datastore.volume import read_volume
 from lib.dicomweb.folder_client import FolderClient
@@ -54,7 +54,7 @@ def test_r2_two_patients_with_the_same_uids_are_never_mixed(folder, capsys):
     assert len(folder.excluded()) == 24
     assert folder.shown(study_instance_uid("P")) == set()
     assert folder.shown(study_instance_uid("GOOD")) == {good}
-    (wrong,) = doctor._studies(str(folder.root))
+    (wrong,) = check_studies(str(folder.root)).problems
     assert uid in wrong
     assert "another PatientID" in capsys.readouterr().out
 
@@ -162,7 +162,7 @@ def test_r7_study_of_two_patients_is_reported_and_hidden(folder, capsys):
     assert found[good].problem is None
     assert folder.catalog.images() == [good]
     assert folder.shown(study) == set()
-    assert len(doctor._studies(str(folder.root))) == 2
+    assert len(check_studies(str(folder.root)).problems) == 2
     assert "Give each patient's study a UID of its own" in capsys.readouterr().out
 
     shutil.rmtree(folder.root / "two")

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lib.cli import doctor
+from lib.cli.doctor_studies import check_studies
 from lib.dicomweb import folder_index
 from tests.support.dicom_folder import Folder
 
@@ -38,7 +38,7 @@ def test_r16_unreadable_files_and_folders_are_reported_and_retried(folder, monke
         "locked": "cannot be read (folder): Permission denied",
         bad.name: "cannot be read (file): Permission denied",
     }
-    (wrong,) = [line for line in doctor._studies(str(folder.root)) if "locked" in line]
+    (wrong,) = [line for line in check_studies(str(folder.root)).problems if "locked" in line]
     assert wrong.startswith("2 files or folders cannot be read")
     monkeypatch.undo()
     found = folder.scan_series()
