@@ -30,7 +30,7 @@ from lib.dicomweb.login import mask_login
 from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
-from lib.infers.lung_tumor import ATTENTION
+from lib.infers.lung_tumor import ATTENTION, PROBABILITY
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing.stores import model_stores
 from lib.server.access.rules import rules_at_start
@@ -252,11 +252,11 @@ class MyApp(MONAILabelApp):
         with self.datastore().volume_in_use(image):
             self.click_config.infer().prepare(Path(self.datastore().get_image_uri(image)))
 
-    def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return mask and attention map (eq. 6) of an image, both (column, row, slice), from one inference."""
+    def mask_and_maps(self, image: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mask, probability and attention (eq. 6) of an image, (column, row, slice), from one inference."""
         request = {"model": LungTumor.NAME, "image": image, "attention": True, "skip_writer": True}
         data = self.infer(request)["params"]
-        return np.asarray(data["pred"]), np.asarray(data[ATTENTION])
+        return np.asarray(data["pred"]), np.asarray(data[PROBABILITY]), np.asarray(data[ATTENTION])
 
     def train(self, request: dict[str, Any]) -> dict[str, Any]:
         """Train on the labelled images.

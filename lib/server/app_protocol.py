@@ -90,8 +90,8 @@ class LungLabelApp(Protocol):
     def prepare_clicks(self, image: str) -> None:
         """Prepare an image for clicks."""
 
-    def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return mask and attention map of an image."""
+    def mask_and_maps(self, image: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mask, probability and attention of an image."""
 
     def check_trainable(self, request: Mapping[str, Any] | None = None) -> None:
         """Raise a UserError if a training cannot start."""

@@ -48,7 +48,7 @@ export const TEMPLATE = `
     <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
   </fieldset>
   <div class="lunglabel-row">
-    <button data-part="attention" title="Where the model looks, as a picture">Attention map</button>
+    <button data-part="attention" title="How probable a tumour is for the model, as a picture; the attention map beside it">Probability map</button>
   </div>
 </section>
 <section class="lunglabel lunglabel-foot">
