@@ -170,6 +170,10 @@ class MyApp(MONAILabelApp):
         chosen = NextSample(self._strategies, self._review, self._leases).choose(request, self.datastore())
         return {**chosen, "path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
 
+    def in_work(self) -> set[str]:
+        """Return the images that were offered to somebody and are not labelled yet."""
+        return self._leases.images()
+
     def uncertainties(self) -> dict[str, float]:
         """Return the uncertainty of each scored image in [0, 1], used by the strategy ``uncertainty``."""
         return self._scoring.uncertainties()
@@ -188,6 +192,7 @@ class MyApp(MONAILabelApp):
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
+        self.initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         self.segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
         assert self._access is not None, "a server has access rules"
         install(server, self, dicomweb_router(datastore, self.settings, self.uploads_dir), self._access)
@@ -196,11 +201,10 @@ class MyApp(MONAILabelApp):
 
     def _start_workers(self) -> None:
         datastore = self.datastore()
-        initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
-        watcher = datastore.watch(initial_labels.wake)
+        watcher = datastore.watch(self.initial_labels.wake)
         queues = (self.inferences, self.clicks, self.previews, self.preparations)
-        run_workers(watcher, (initial_labels, self.retraining, self.segs, scoring, self._damage, *queues))
+        run_workers(watcher, (self.initial_labels, self.retraining, self.segs, scoring, self._damage, *queues))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
 
     @property

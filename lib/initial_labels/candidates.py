@@ -15,7 +15,7 @@ from lib.datastore.label_store import LabelRecord, LabelStore
 INITIAL, CANDIDATE = "initial", "candidate"
 AMBIGUOUS = (
     "several objects mark a tumour on it, with different voxels, so none became its initial label: choose one in OHIF, "
-    "next to Load label"
+    "in the list of stored labels"
 )
 
 
@@ -60,14 +60,6 @@ def withdraw_ambiguous(labels: LabelStore, image_id: str, slices: int) -> bool:
     if current:
         labels.withdraw(image_id, INITIAL)
     return True
-
-
-def to_json(record: LabelRecord) -> dict[str, Any]:
-    """Return a candidate in the form in which the panel receives it."""
-    info = record.info
-    names = ("kind", "creator", "description", "regions")
-    source = {name: info["source"].get(name) for name in names}
-    return {"number": record.number, "when": created(info["source"]), "ml": info.get("millilitres"), **source}
 
 
 def describe(info: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from monailabel.utils.sessions import Sessions
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
+from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing import ModelStore
 from lib.server.work_queue import WorkQueue
 from lib.settings import Settings
@@ -68,6 +69,10 @@ class LungLabelApp(Protocol):
         """Storage of DICOM SEGs."""
 
     @property
+    def initial_labels(self) -> InitialLabels:
+        """Labels made from the objects of other programs."""
+
+    @property
     def uploads_dir(self) -> Path:
         """Folder for files uploaded with requests."""
 
@@ -98,6 +103,9 @@ class LungLabelApp(Protocol):
 
     def on_save_label(self, image_id: str, label_id: str) -> None:
         """Handle a new label."""
+
+    def in_work(self) -> set[str]:
+        """Return the images that were offered to somebody and are not labelled yet."""
 
     def uncertainties(self) -> dict[str, float]:
         """Return the uncertainty of each scored image."""

@@ -65,6 +65,7 @@ ROUTES = (
     RouteSpec("GET", "/ohif/{path:path}", "OHIF's files and pages", page=True),
     RouteSpec("GET", "/viewer/status", "panel, status page"),
     RouteSpec("GET", "/viewer/case", "panel"),
+    RouteSpec("GET", "/viewer/studies", "study list: what is labelled"),
     RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast"),
     RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True),
     RouteSpec("POST", "/viewer/skip", "panel: Skip"),
