@@ -38,7 +38,7 @@ class AnnotationResult:
     Attributes:
         source: The object.
         referenced: SeriesInstanceUIDs that it refers to, directly or by images.
-        image_ids: The referenced series that are images of the datastore and need a label.
+        image_ids: The referenced series that are images of the datastore.
         mask: The label on the grid of the image; None if there is none.
         info: Metadata to store with the label: source, regions, creator, time, volume (ml), warnings. Of a refused
             object, only its source as far as it could be read.
@@ -79,7 +79,6 @@ def read_annotations(
     *,
     objects: AnnotationObjects | None = None,
     skip: Callable[[Source], bool] = lambda source: False,
-    wanted: Callable[[str], bool] = lambda image_id: True,
 ) -> Iterator[AnnotationResult]:
     """Read all objects except skipped ones; a problem with an object is reported in its result, not raised.
 
@@ -89,7 +88,6 @@ def read_annotations(
         rules: ``imports`` of ``info.yaml``.
         objects: List of the objects; reusing it between calls limits the queries to what is new.
         skip: Returns whether to skip an object; called before the object is retrieved.
-        wanted: Returns whether an image needs a label.
     """
     for source in (objects or AnnotationObjects(client)).sources():
         if skip(source):
@@ -104,7 +102,7 @@ def read_annotations(
                 found = references.find_series(catalog, client)
                 referenced = references.series | {series.uid for series in found}
                 usable = [series for series in found if series.problem is None]
-                image_ids = tuple(series.uid for series in usable if wanted(series.uid))
+                image_ids = tuple(series.uid for series in usable)
                 if not image_ids:
                     yield AnnotationResult(source, referenced)
                     continue

@@ -18,7 +18,11 @@ export class Overlays {
   constructor(editor, signal) {
     this.editor = editor;
     const rendered = cornerstone.Enums.Events.IMAGE_RENDERED;
-    window.addEventListener(rendered, () => this.#shown.size && this.#draw(), { capture: true, signal });
+    const onRendered = (/** @type {Event} */ event) => {
+      const { viewportId } = /** @type {CustomEvent} */ (event).detail;
+      if (this.#shown.size) shownViewports().filter(one => one.id === viewportId).forEach(one => this.#drawIn(one));
+    };
+    window.addEventListener(rendered, onRendered, { capture: true, signal });
     signal.addEventListener('abort', () => this.clear());
   }
 
@@ -59,16 +63,19 @@ export class Overlays {
 
   #draw() {
     for (const outline of this.#outlines.values()) outline.clear();
+    for (const viewport of shownViewports()) this.#drawIn(viewport);
+  }
+
+  /** @param {CornerstoneViewport} viewport */
+  #drawIn(viewport) {
     const { history } = this.editor;
-    if (!history) return;
-    const { series, imageData } = history.labelmap;
-    for (const viewport of shownViewports()) {
-      if (seriesIn(viewport.id) !== series) continue;
-      const voxel = history.labelmap.voxelAt(viewport.getCamera().focalPoint);
-      for (const { mask, style } of voxel ? this.#shown.values() : []) {
-        const lines = borderIn((axis, number) => mask.section(axis, number), imageData, viewport, /** @type {Point3} */ (voxel));
-        this.#outlineOf(viewport.id, style).draw(viewport, lines);
-      }
+    const onScreen = seriesIn(viewport.id);
+    const voxel = history?.labelmap.series === onScreen ? history.labelmap.voxelAt(viewport.getCamera().focalPoint) : null;
+    for (const { mask, style } of this.#shown.values()) {
+      const outline = this.#outlineOf(viewport.id, style);
+      outline.clear();
+      if (!history || !voxel) continue;
+      outline.draw(viewport, borderIn((axis, number) => mask.section(axis, number), history.labelmap.imageData, viewport, voxel));
     }
   }
 
