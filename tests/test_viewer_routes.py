@@ -60,11 +60,6 @@ def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
     assert stored[0]["problem"] is None
 
 
-def state_of(series, state: str, reason: str | None = None) -> dict[str, str | None]:
-    """Return a case in the answer of /viewer/studies."""
-    return {"series": series.series_uid, "description": series.description, "state": state, "reason": reason}
-
-
 def test_midline_of_the_body_is_returned(server, phantom_studies):
     x = get(server, "midline", image=phantom_studies.of_patient("LUNG-003").series_uid).json()["x"]
     assert x is not None
@@ -84,7 +79,8 @@ def test_image_is_skipped_with_a_reason_until_it_is_labelled(server, phantom_stu
     assert get(server, "case", image=series.series_uid).json()["skipped"]["reason"] == "poor quality"
     (case,) = requests.get(f"{server.url}/status/data").json()["cases"]
     assert case["skipped"]["reason"] == "poor quality"
-    assert get(server, "studies").json() == {series.study_uid: [state_of(series, "labelled", "poor quality")]}
+    state = {"series": series.series_uid, "description": "Chest 2.5 mm", "state": "labelled", "reason": "poor quality"}
+    assert get(server, "studies").json() == {series.study_uid: [state]}
     assert skip().json() == {"skipped": None}
     skip(reason="later")
     assert put_label(server, series.series_uid, series.truth).status_code == 200
