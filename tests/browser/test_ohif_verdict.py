@@ -20,7 +20,7 @@ def test_refused_candidate_is_shown_with_the_reason(
     page, start_server, phantom_studies, phantom_weights, tmp_path, page_problems, screenshot
 ):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
-    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0, **TRAINING)
+    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0, views=1, **TRAINING)
     wait_until_indexed(server)
     for patient in PATIENTS:
         series = phantom_studies.of_patient(patient)
