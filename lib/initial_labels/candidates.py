@@ -13,7 +13,7 @@ from typing import Any
 from lib.datastore.label_record import INITIAL, LabelRecord
 from lib.datastore.label_store import LabelStore
 
-__all__ = ["CANDIDATE", "INITIAL", "candidates", "to_json"]
+__all__ = ["AMBIGUOUS", "CANDIDATE", "INITIAL", "candidates", "created", "describe", "withdraw_ambiguous"]
 
 CANDIDATE = "candidate"
 AMBIGUOUS = (
