@@ -197,9 +197,11 @@ def test_model_learns_from_a_label_and_its_versions_are_chosen(server, phantom_s
     assert task["status"] == "DONE", "\n".join(task["details"])
     shown = requests.get(f"{server.url}/viewer/status", timeout=120).json()
     assert shown["verdict"].startswith("lung_tumor_click: Kept, not in use")
-    assert shown["kept"] is None, "a version of the other model"
     other = requests.get(f"{server.url}/status/data", timeout=120).json()["other_models"]["lung_tumor_click"]
     (version,) = [one["version"] for one in other["versions"]]
+    automatic, clicks = shown["versions"]
+    assert automatic == {"model": "lung_tumor", "in_use": automatic["in_use"], "kept": None, "previous": None}
+    assert clicks["kept"] == {"version": version, "verdict": "not measured"}
 
     served = requests.post(f"{server.url}/model/lung_tumor_click/serve", params={"version": version}, timeout=120)
     assert served.json() == {"model_version": version, "previous": "pretrained"}

@@ -21,6 +21,7 @@ from lib.settings import InferenceOptions, check_request
 from lib.transforms.voxel_order import contiguous
 
 ATTENTION = "attention_map"
+PROBABILITY = "probability_map"
 _NO_LUNGS = "No lungs were found: is this a chest CT in HU? Do not trust what the model marked."
 
 
@@ -80,6 +81,7 @@ class LungTumorInferTask(BasicInferTask):
         data[self.output_label_key] = output.logits
         if output.attention is not None:
             data[ATTENTION] = MetaTensor(output.attention)
+            data[PROBABILITY] = MetaTensor(output.logits.sigmoid())
         return data
 
     def post_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
@@ -87,8 +89,9 @@ class LungTumorInferTask(BasicInferTask):
         transforms = self._predictor.mask_transforms(_options(data))
         if data["attention"]:
             forward = Compose(data["_pre_transforms"])
-            transforms.append(Invertd(ATTENTION, forward, orig_keys=self.input_key, nearest_interp=False))
-            transforms.append(SqueezeDimd(ATTENTION, dim=0))
+            maps = (ATTENTION, PROBABILITY)
+            transforms.append(Invertd(maps, forward, orig_keys=self.input_key, nearest_interp=False))
+            transforms.append(SqueezeDimd(maps, dim=0))
         return transforms
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: object = None) -> tuple[str, dict]:

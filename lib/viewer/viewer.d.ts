@@ -54,6 +54,7 @@ interface Camera {
 }
 
 interface CornerstoneViewport {
+  id: string;
   element: HTMLElement;
   getVolumeId?(): string | undefined;
   getCamera(): Camera;
@@ -72,6 +73,7 @@ interface ToolGroup {
 }
 
 declare const cornerstone: {
+  Enums: { Events: { IMAGE_RENDERED: string } };
   eventTarget: EventTarget;
   triggerEvent(target: EventTarget, type: string, detail: object): void;
   cache: {
