@@ -89,7 +89,7 @@ class JudgeCandidatesd(MapTransform):
         peaks = joined.candidates.peaks[kept].tolist()
         joined.candidates.without(~kept)
         joined.bridge(kept, self.threshold)
-        findings = [(tuple(peak), float(one)) for peak, one in zip(peaks, confidences[kept], strict=True)]
+        findings: list[Any] = [(tuple(peak), float(one)) for peak, one in zip(peaks, confidences[kept], strict=True)]
         return findings, int(kept[joined.owner].sum())
 
 

@@ -45,8 +45,8 @@ class JoinedCandidates:
     def bridge(self, kept: np.ndarray, threshold: float) -> None:
         """Raise the probability between the pieces of a candidate to the threshold, in place.
 
-        This concerns voxels that are at most ``GAP_MM`` away from two of the pieces and that the network found possible,
-        with a quarter of the threshold. Pieces without such voxels between them remain apart.
+        This concerns voxels that are at most ``GAP_MM`` away from two of the pieces and whose probability is at least a
+        quarter of the threshold. Pieces without such voxels between them remain apart.
 
         Args:
             kept: Which candidates to connect, bool, (candidates.count,).
