@@ -200,7 +200,7 @@ def test_the_best_variant_that_passes_is_chosen(info, tmp_path, dice, best, outc
 
 
 def test_all_verdicts_together_keep_the_error_of_the_rule(info, tmp_path):
-    """With seven patients, the smallest possible p is 0.008: enough for the first variant, not for one of the others."""
+    """With seven patients, the smallest p is 0.008: enough for the first variant, not for one of the others."""
     store = ModelStore(tmp_path, network_file(info, tmp_path / "shipped.pt", 0))
     folds = {f"P{number}": 0 for number in range(7)}
     variants = {name: Candidate(Path(name), {0: Path(name)}, folds, folds) for name in ("both", "network", "second")}
