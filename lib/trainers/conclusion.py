@@ -110,8 +110,7 @@ class Conclusion:
         former = save(start.of(None), folder / "start.pt") if start.version else trained.candidate.weights
         predictor_of = candidate_predictors(trained.candidate, former, self._model, trained.outputs)
         scans = labelled_candidates(trained.cases, predictor_of, datastore.rejected)
-        share = trained.settings["trained_share"]
-        tuned = tune_judges(judges, scans, trained.parts, steps=steps, share=share, seed=trained.settings["seed"])
+        tuned = tune_judges(judges, scans, trained.parts, steps=steps, seed=trained.settings["seed"])
         return variants_of(trained.candidate, tuned, start, folder).by_name()
 
     def _compare(self, trained: Trained, variants: Mapping[str, Candidate]) -> tuple[str | None, str, Verdict]:

@@ -67,7 +67,6 @@ def tune_judges(
     parts: Sequence[Part],
     *,
     steps: int,
-    share: float,
     seed: int,
 ) -> Judges:
     """Return a judge for each training of the candidate, none of which learned or is calibrated on its fold.
@@ -77,7 +76,6 @@ def tune_judges(
         scans: Candidates of the labelled scans.
         parts: Trainings of the candidate.
         steps: Optimiser steps.
-        share: See `tune_judge`.
         seed: See `tune_judge`.
     """
     tuned, left_out = Judges(), dict[str, list[ScanLogits]]()
@@ -85,7 +83,7 @@ def tune_judges(
         logger.info("Second stage: %s", part.name)
         own = [one.samples for one in scans if one.patient in part.patients]
         start = starts[part.fold]
-        tuned[part.fold] = tune_judge(start, own, steps=steps, learning_rate=_LEARNING_RATE, share=share, seed=seed)
+        tuned[part.fold] = tune_judge(start, own, steps=steps, learning_rate=_LEARNING_RATE, seed=seed)
         for one in scans:
             if one.patient not in part.patients:
                 left_out.setdefault(one.patient, []).append(scan_logits(tuned[part.fold], one.samples))

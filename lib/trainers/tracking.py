@@ -24,7 +24,7 @@ _EXPERIMENT = "LungLabel"
 _MODELS = {"candidate": "new", "published": "in_use"}  # scores in a verdict, and the prefix of their metrics
 _SCORES = ("dice", "false_positives", "found", "lesions")
 # MLflow would otherwise try for minutes to reach a server that is away.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 def track(manifest: Mapping[str, Any], model: str, ended: float) -> None:
