@@ -1,6 +1,7 @@
 """The second stage learns with the network: what it learns from, without which patients, and which of both is used."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from lib.publishing.adoption import adopt
 from lib.publishing.folds import Folds
 from lib.publishing.gate import PatientScores, Rule
 from lib.settings import load_info
+from lib.storage.integrity import DamagedFileError
 from lib.trainers import LungTumorTrainTask, second_stage
 from lib.trainers.candidate import Candidate, parts_of
 from lib.trainers.comparison import compare_variants
@@ -57,7 +59,7 @@ def margin(one, of):
 
 def test_tuning_separates_the_lesions_of_a_scan_and_keeps_calibration_and_statistics():
     start = judge()
-    tuned = tune_judge(start, [samples(2, 6)], **TUNING)
+    tuned = tune_judge(start, [samples(1, 3), samples(1, 3, seed=2)], **TUNING)
     assert margin(tuned, samples(2, 6, seed=1)) > margin(start, samples(2, 6, seed=1)) + 0.1
     assert (tuned.slope, tuned.intercept, tuned.operating_points) == (0.5, -1.0, start.operating_points)
     buffers = zip(tuned.network.buffers(), start.network.buffers(), strict=True)
@@ -66,12 +68,12 @@ def test_tuning_separates_the_lesions_of_a_scan_and_keeps_calibration_and_statis
 
 def test_tuning_stays_near_the_logits_before_however_long_it_takes():
     start, learned = judge(), samples(2, 6)
-    tuned = tune_judge(start, [learned], steps=60, learning_rate=0.01, seed=0)
+    tuned = tune_judge(start, [learned, learned], steps=60, learning_rate=0.01, seed=0)
     assert np.abs(scan_logits(tuned, learned).logits - scan_logits(start, learned).logits).max() < 2.5
 
 
-@pytest.mark.parametrize("scans", [[], [samples(0, 3)], [samples(2, 0)]])
-def test_without_lesions_or_other_candidates_nothing_is_learned(scans):
+@pytest.mark.parametrize("scans", [[], [samples(2, 6)], [samples(1, 3), samples(0, 3)], [samples(2, 0)] * 2])
+def test_without_two_scans_with_lesions_or_other_candidates_nothing_is_learned(scans):
     start = judge()
     assert tune_judge(start, scans, **TUNING) is start
 
@@ -118,6 +120,8 @@ def test_a_judge_learns_and_is_calibrated_without_the_patients_of_its_fold(monke
     starts = {0: CandidateJudge(new_classifier(), 10), 1: CandidateJudge(new_classifier(), 11)}
     starts[None] = CandidateJudge(new_classifier(), 12)
     judges = tune_judges(starts, scans, parts, steps=1, seed=0)
+    monkeypatch.setattr(second_stage, "tune_judge", lambda start, own, **_: start if len(own) < 3 else judge())
+    assert tune_judges(starts, scans, parts, steps=1, seed=0) == {}, "a fold that learns nothing"
     assert judges.keys() == {0, 1, None}
     assert learned == {10: {"B", "C"}, 11: {"A", "C"}, 12: {"A", "B", "C"}}
     assert calibrated_on == {10: {(11, "B")}, 11: {(10, "A")}, 12: {(10, "A"), (11, "B")}}
@@ -246,7 +250,7 @@ def test_damaged_second_stage_is_reported(info, tmp_path):
 def cases(tmp_path_factory):
     folder, grid = tmp_path_factory.mktemp("labelled"), Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
     pairs = []
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 3, diameters=(20, 40)), acquisition=grid)
         files = {
             "image": str(write_volume(folder / f"{seed}.nrrd", hu, affine)),
@@ -274,27 +278,44 @@ class Labelled:
         return [(40, 40, 5)] if image_id == "1.2.1" else []
 
 
-def test_a_training_teaches_the_second_stage_too_and_a_version_has_it_for_good(info, cases, tmp_path):
+def test_a_training_teaches_the_second_stage_too_and_a_version_has_it_for_good(info, cases, tmp_path, monkeypatch):
+    """What it learns is replaced here, since an untrained network marks no lesions."""
+    scans = []
+
+    def learned(starts, found, parts, **_):
+        scans.extend(found)
+        return {part.fold: CandidateJudge(new_classifier(), 7) for part in parts}
+
+    def measured(weights, folds, cases, model, outputs):
+        new = all(
+            isinstance(one, WeightsFile) and one.current().path.name.startswith("both") for one in weights.values()
+        )
+        return scores(0.9 if new else 0.8)
+
+    monkeypatch.setattr("lib.trainers.conclusion.tune_judges", learned)
+    monkeypatch.setattr("lib.trainers.conclusion.measure", measured)
     shipped = network_file(info, tmp_path / "shipped.pt", 0)
     store = ModelStore(tmp_path / "models", shipped)
     model = dataclasses.replace(ModelDescription.from_info(info), judge=judge())
-    train = LungTumorTrainTask(
-        str(tmp_path / "task"),
-        model,
-        info,
-        store,
-        Folds(tmp_path / "folds.json"),
-        UnfinishedRun(tmp_path / "training.json"),
-    )
+    folds, unfinished = Folds(tmp_path / "folds.json"), UnfinishedRun(tmp_path / "training.json")
+    train = LungTumorTrainTask(str(tmp_path / "task"), model, info, store, folds, unfinished)
     labelled = Labelled(cases)
-    stats = train({"model": "lung_tumor", "device": "cpu"}, labelled)
-    assert labelled.asked == ["1.2.1", "1.2.2"]
+    version = train({"model": "lung_tumor", "device": "cpu"}, labelled)["version"]
+    assert labelled.asked == [scan.patient for scan in scans] == ["1.2.1", "1.2.2", "1.2.3"]
     (manifest,) = store.manifests()
-    assert manifest["learned"] in ("network and second stage", "network", "second stage")
-    assert manifest["settings"]["second_stage_steps"] == 2
-    new = store.keep(network_file(info, tmp_path / "own.pt", 0, judge(4)), {})
+    assert (manifest["learned"], manifest["verdict"]["outcome"]) == ("network and second stage", "in use")
+    start = StartWeights(store, train._network)
+    assert [start.judge_of(fold).slope for fold in (None, 0, 1, 2)] == [7, 7, 7, 7]
+
     other = ModelStore(tmp_path / "other", shipped)
-    assert {stats["version"], new} == set(adopt(other, tmp_path / "models").adopted)
-    assert judge_in(other.read(new), "").slope == judge(4).slope
-    other.serve(new)
-    assert StartWeights(other, train._network).judge_of(None).slope == judge(4).slope
+    assert adopt(other, tmp_path / "models").adopted == [version]
+    other.serve(version)
+    assert StartWeights(other, train._network).judge_of(None).slope == 7
+
+    store.serve("pretrained")
+    assert StartWeights(store, train._network).judge_of(None) is None
+    shutil.copy(store.weights(version), damaged := tmp_path / "damaged.pt")
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    shutil.copy(damaged, store.weights(version))
+    with pytest.raises(DamagedFileError):
+        store.serve(version)

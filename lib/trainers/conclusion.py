@@ -20,6 +20,7 @@ from lib.trainers.kept_version import keep
 from lib.trainers.second_stage import candidate_predictors, labelled_candidates, tune_judges, variants_of
 from lib.trainers.start_weights import StartWeights, save
 from lib.trainers.unfinished_run import Run
+from lib.training.candidate_tuning import FEWEST_SCANS
 
 _UNLABELLED_SCANS = 2
 _OUTPUTS = "outputs"  # folder of the run with what the networks returned
@@ -49,6 +50,11 @@ class Trained:
     def outputs(self) -> Path:
         """Folder for what the networks return."""
         return Path(self.run.folder) / _OUTPUTS
+
+    @property
+    def fewest_scans(self) -> int:
+        """Smallest number of scans that a part was trained on."""
+        return min(sum(patient_of(case) in part.patients for case in self.cases) for part in self.parts)
 
 
 class Conclusion:
@@ -104,13 +110,15 @@ class Conclusion:
         start, steps = trained.start, trained.settings["second_stage_steps"]
         starts = {part.fold: start.judge_of(part.fold) or self._model.judge for part in trained.parts}
         judges = {fold: judge for fold, judge in starts.items() if judge}
-        if not judges or not steps:
+        if not judges or not steps or trained.fewest_scans < FEWEST_SCANS:
             return {"network": trained.candidate}
         folder = Path(trained.run.folder)
         former = save(start.of(None), folder / "start.pt") if start.version else trained.candidate.weights
         predictor_of = candidate_predictors(trained.candidate, former, self._model, trained.outputs)
         scans = labelled_candidates(trained.cases, predictor_of, datastore.rejected)
         tuned = tune_judges(judges, scans, trained.parts, steps=steps, seed=trained.settings["seed"])
+        if not tuned:
+            return {"network": trained.candidate}
         return variants_of(trained.candidate, tuned, start, folder).by_name()
 
     def _compare(self, trained: Trained, variants: Mapping[str, Candidate]) -> tuple[str | None, str, Verdict]:

@@ -71,6 +71,9 @@ def tune_judges(
 ) -> Judges:
     """Return a judge for each training of the candidate, none of which learned or is calibrated on its fold.
 
+    If one of them cannot learn, because too few scans have a lesion, there are none: otherwise what is measured on the
+    folds would not be what all patients teach.
+
     Args:
         starts: Judge to start from, by fold.
         scans: Candidates of the labelled scans.
@@ -87,6 +90,8 @@ def tune_judges(
         for one in scans:
             if one.patient not in part.patients:
                 left_out.setdefault(one.patient, []).append(scan_logits(tuned[part.fold], one.samples))
+    if any(tuned[part.fold] is starts[part.fold] for part in parts):
+        return {}
     judges = Judges()
     for part in parts:
         others = [logits for patient, own in left_out.items() if patient in part.patients for logits in own]

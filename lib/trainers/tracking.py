@@ -54,10 +54,10 @@ def _log(uri: str, manifest: Mapping[str, Any], model: str, ended: float) -> Non
     tags = {"model": model, "version": manifest["version"], "parent": str(manifest.get("parent"))}
     tags |= {"outcome": manifest["verdict"]["outcome"], "learned": str(manifest.get("learned", "network"))}
     run = client.create_run(number, start_time=_ms(started), run_name=manifest["run"], tags=tags).info.run_id
-    for name, value in manifest["settings"].items():
-        client.log_param(run, name, value)
-    for name, value in _metrics(manifest):
-        client.log_metric(run, name, value, timestamp=_ms(ended))
+    for name, setting in manifest["settings"].items():
+        client.log_param(run, name, setting)
+    for name, score in _metrics(manifest):
+        client.log_metric(run, name, score, timestamp=_ms(ended))
     client.set_terminated(run, "FINISHED", end_time=_ms(ended))
 
 

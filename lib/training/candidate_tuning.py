@@ -18,6 +18,7 @@ from lib.training.second_stage import FALSE_FINDINGS
 _BATCH = 32
 _COST_OF_CHANGE = 0.25  # of a logit, squared, against the cross-entropy
 _FEWEST_LESIONS = 5  # to calibrate the confidence on
+FEWEST_SCANS = 2  # with a lesion, to learn from: after one of 13 mm, one of 39 mm was not found any more
 
 
 def tune_judge(
@@ -32,8 +33,8 @@ def tune_judge(
 
     A change of a logit costs a quarter of its square, so that on the candidates it learns, none changes by more than
     about 2. Without this, a classifier that saw two large lesions took a small one for a vessel (docs/method.md). The
-    statistics of batch normalisation stay as they were. Half of each batch are lesions, so without a lesion, or without
-    another candidate, nothing is learned.
+    statistics of batch normalisation stay as they were. With fewer than two scans with a lesion, or
+    without another candidate, nothing is learned.
 
     Args:
         start: Judge in use.
@@ -42,8 +43,8 @@ def tune_judge(
         learning_rate: Learning rate.
         seed: Seed of the batches.
     """
-    lesion = torch.cat([one.lesion for one in samples]) if samples else torch.zeros(0, dtype=torch.bool)
-    if not lesion.any() or lesion.all():
+    enough = sum(bool(one.lesion.any()) for one in samples) >= FEWEST_SCANS
+    if not enough or all(one.lesion.all() for one in samples):
         return start
     network = _trained(start.network, samples, steps, learning_rate, seed)
     return CandidateJudge(network, start.slope, start.intercept, start.operating_points)
