@@ -17,9 +17,8 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
-from monailabel.tasks.activelearning.first import First
 
-from lib.activelearning import Last, Leases, NextSample, Random, Review, UncertaintySampling
+from lib.activelearning import First, Last, Leases, NextSample, Random, Review, UncertaintySampling
 from lib.activelearning.background import BackgroundScoring, YieldToUsers
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.configs.lung_tumor import LungTumor
@@ -93,7 +92,7 @@ class MyApp(MONAILabelApp):
         )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
-        self.click_config = LungTumorClick()
+        self.click_config = LungTumorClick(self.task_config)
         self.configs: dict[str, LungTumor | LungTumorClick] = {
             LungTumor.NAME: self.task_config,
             LungTumorClick.NAME: self.click_config,
@@ -151,7 +150,7 @@ class MyApp(MONAILabelApp):
     def init_strategies(self) -> dict[str, Strategy]:
         """Return the strategies that choose the next image."""
         uncertain = UncertaintySampling(
-            "Get the sample about which the model is least certain", self._scoring.uncertainties
+            "The scan without a label of which the model is least certain", self._scoring.uncertainties
         )
         return {"random": Random(), "first": First(), "last": Last(), _UNCERTAINTY: uncertain}
 

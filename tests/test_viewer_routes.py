@@ -32,7 +32,7 @@ def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
         requests.put(
             f"{server.url}/datastore/label",
             params={"image": series.series_uid},
-            data={"params": '{"annotator": "Dr. Reader"}'},
+            data={"params": '{"annotator": "Dr. Reader", "confirm_empty": true}'},
             files={"label": ("label.bin", voxels.tobytes())},
         ).raise_for_status()
         label = get(server, "case", image=series.series_uid).json()["label"]

@@ -21,6 +21,7 @@ from lib.datastore.catalog import DicomwebClient, Series, SeriesCatalog
 from lib.datastore.catalog_watcher import CatalogWatcher
 from lib.datastore.dataset_archive import write_archive
 from lib.datastore.datastore_status import indexing_status, label_counts, series_counts
+from lib.datastore.empty_label import EmptyLabelError
 from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_lesions import rejected_voxels
@@ -168,18 +169,36 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         self.series(image_id)
         self._info.update(image_id, info)
 
-    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+    def save_label(
+        self,
+        image_id: str,
+        label_filename: str,
+        label_tag: str,
+        label_info: dict[str, Any],
+        *,
+        allow_empty: bool = True,
+    ) -> str:
         """Store a label on the grid of its image; former labels stay in the history.
+
+        Args:
+            image_id: SeriesInstanceUID.
+            label_filename: File of the label.
+            label_tag: Tag of the label.
+            label_info: Kept with the label.
+            allow_empty: Whether a label without a voxel is stored.
 
         Returns:
             The label id, which is the image id.
 
         Raises:
             UserError: The image is unknown, the tag is invalid, or the file is not a label of this image.
+            EmptyLabelError: The label is empty, which is not allowed.
         """
         image_path = Path(self.get_image_uri(image_id))
         label = read_label(Path(label_filename), image_path, self._label_values, label_info.get("label_info"))
         voxels, grid = sitk.GetArrayViewFromImage(label), grid_of(image_path)
+        if not allow_empty and not voxels.any():
+            raise EmptyLabelError
         info = {
             **label_info,
             "size": label.GetSize(),

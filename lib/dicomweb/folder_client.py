@@ -53,6 +53,11 @@ class FolderClient:
         self.index = FolderIndex(database, [studies, store_dir])
         self._store = FolderStore(self.index, self.objects, self.base_url)
 
+    @property
+    def root(self) -> Path:
+        """The user's DICOM folder."""
+        return self.index.roots[0]
+
     def scan(self, progress: Callable[[int, int], None] | None = None) -> FolderChanges:
         """Update the index with the changes in the folder since the last scan."""
         return self.index.scan(progress)

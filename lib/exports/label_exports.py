@@ -22,6 +22,7 @@ from lib.exports.lesion_table import MeasuredLesion, measured_lesions
 from lib.exports.measurement_report import measurement_report
 from lib.exports.provenance import Provenance, algorithm_type
 from lib.exports.rtstruct import structure_set
+from lib.exports.series_sources import series_sources
 from lib.exports.source_images import SourceImages
 from lib.inference.findings import Finding, findings_from_json
 
@@ -109,10 +110,7 @@ class LabelExports:
         return segmentation(mask, self._sources(image_id), provenance, self._info, findings)
 
     def _sources(self, image_id: str) -> SourceImages:
-        series = self._datastore.series(image_id)
-        if series.file:
-            return SourceImages.of([])
-        return SourceImages.of(self._datastore.client.retrieve_series_metadata(series.study_uid, series.uid))
+        return series_sources(self._datastore, image_id)
 
     def _measured(self, record: LabelRecord) -> tuple[list[MeasuredLesion], np.ndarray]:
         """Return the lesions of a label, and the voxels of each."""

@@ -17,6 +17,7 @@ from lib.inference.kept_outputs import KeepingPredictor
 from lib.publishing.folds import patient_of
 from lib.publishing.gate import PatientScores
 from lib.publishing.model_store import ModelStore
+from lib.publishing.shipped_patients import known_among
 
 _NOT_MEASURABLE = PatientScores(0, 0, 0, math.nan, math.nan, 0)
 
@@ -35,7 +36,7 @@ def unseen(version: Mapping[str, Any] | None, kept: Mapping[int, Path], folds: M
     return {
         patient: fold
         for patient, fold in folds.items()
-        if patient not in seen or (fold in kept and own.get(patient) == fold)
+        if not known_among([patient], seen) or (fold in kept and own.get(patient) == fold)
     }
 
 

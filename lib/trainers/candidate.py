@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.publishing.folds import Folds
+from lib.publishing.shipped_patients import known_among
 from lib.trainers.start_weights import StartWeights, save
 
 
@@ -90,7 +91,7 @@ def why_not_measured(patients: Collection[str], folds: Folds, count: int) -> str
     """
     if not count:
         return "folds is 0"
-    if set(patients) <= folds.shipped_patients():
+    if set(patients) == known_among(patients, folds.shipped_patients()):
         return "the shipped weights were trained on every labelled patient"
     if len(patients) == 1:
         return "one labelled patient cannot be trained on and left out; label a second one"

@@ -125,6 +125,11 @@ class LungTumorTrainTask(BasicTrainTask):
                 self._progress.write(version=version, verdict=verdict.as_dict())
         return self.stats()
 
+    def config(self) -> dict[str, Any]:
+        """Return the settings that a request can override, without those of MONAI Label that have no effect here."""
+        names = [*self._info["config"]["train"].keys() - {"retrain_after"}, "pretrained", "device"]
+        return {name: self._config[name] for name in self._config if name in names}
+
     def stats(self) -> dict[str, Any]:
         """Return the progress of the current or last training, such as epoch, total_epochs and best_metric."""
         return self._stats_file.read() or {}

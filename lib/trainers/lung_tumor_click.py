@@ -15,8 +15,8 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.clicks.lesion_image import LesionImage
 from lib.clicks.model import ClickModel
-from lib.clicks.predictor import has_bfloat16
 from lib.datastore.series_datastore import SeriesDatastore
+from lib.inference.bfloat16 import has_bfloat16
 from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.click_measurement import measure_clicks, opened, with_clicks

@@ -75,7 +75,7 @@ def answer_runs(page: Page, mask: bytes) -> None:
 
 
 def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, tmp_path, page_problems, screenshot):
-    page.set_viewport_size({"width": 1366, "height": 768})
+    assert page.viewport_size == {"width": 1366, "height": 768}
     write_patients(tmp_path / "dicom", {PATIENT: PATIENTS[PATIENT]})
     server = start_server(tmp_path / "dicom", scored_images=0)
     series_uid = series_of(server.url, PATIENT)

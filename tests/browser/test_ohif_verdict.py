@@ -23,7 +23,7 @@ def test_refused_candidate_is_shown_with_the_reason(
     page, start_server, phantom_studies, phantom_weights, tmp_path, page_problems, screenshot
 ):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
-    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0, **TRAINING)
+    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0, views=1, **TRAINING)
     wait_until_indexed(server)
     for patient in PATIENTS:
         series = phantom_studies.of_patient(patient)
@@ -52,7 +52,7 @@ def test_c9_u2_kept_version_can_be_used_and_rolled_back_with_a_click(
     write_patients(tmp_path / "dicom", dict([*STORED.items()][:2]))
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
     training = {"max_epochs": 1, "patches_per_volume": 2, "patch_size": 64, "trained_share": 0.001}  # almost the same
-    server = start_server(tmp_path / "dicom", model_dir=model_dir, scored_images=0, **training)
+    server = start_server(tmp_path / "dicom", model_dir=model_dir, scored_images=0, views=1, **training)
     wait_until_indexed(server)
     for patient in [*STORED][:2]:
         series = series_of(server.url, patient)

@@ -143,6 +143,7 @@ export class Panel {
       model_version: state.modelVersion,
       clicks: clicksOfLabel(state.clicks, known),
       lesions: lesionsOf(list),
+      confirm_empty: !history.labelled, // asked above
     });
     this.editor.markSaved(state);
     this.drafts.submitted(String(labelmap.series));
