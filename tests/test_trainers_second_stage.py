@@ -169,7 +169,7 @@ def test_variants_are_both_stages_and_each_alone(info, tmp_path):
     assert all(one.measured == {"A": 0} for one in variants.values())
 
 
-def scores(dice, false_findings=1.0, count=8):
+def scores(dice, false_findings=1.0, count=10):
     return {f"P{number}": PatientScores(1, 1, 1, dice, false_findings, 1000) for number in range(count)}
 
 
@@ -186,7 +186,7 @@ def scores(dice, false_findings=1.0, count=8):
 )
 def test_the_best_variant_that_passes_is_chosen(info, tmp_path, dice, best, outcome):
     store = ModelStore(tmp_path, network_file(info, tmp_path / "shipped.pt", 0))
-    folds = {f"P{number}": 0 for number in range(8)}
+    folds = {f"P{number}": 0 for number in range(10)}
     variants = {name: Candidate(Path(name), {0: Path(name)}, folds, folds) for name in dice}
     measured = []
 

@@ -24,7 +24,7 @@ Measure = Callable[[Mapping[int, WeightsSource], Mapping[str, int]], Scores]
 COMPARE = "compare"  # in the request of a training: the version to compare instead
 
 _OUTCOMES = ("refused", "kept", "in use")
-_SHARE_OF_FIRST = 0.8
+_SHARE_OF_FIRST = 0.95  # with 0.9, a gain of 0.03 Dice is found with 20 patients in under 80 %
 
 
 class Comparison:
@@ -80,7 +80,7 @@ def compare_variants(
 
     A variant that is published is better than one that is kept, and that than one that is refused; among these, the
     mean gain decides. All verdicts together publish a variant that is not better with the error of the rule: the first
-    variant uses up four fifths of it, the others share the rest.
+    variant uses up nearly all of it, the others share the rest, which is enough from ten patients on.
 
     Args:
         store: Store of the versions.
