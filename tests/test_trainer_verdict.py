@@ -38,12 +38,12 @@ def test_each_of_two_patients_is_left_out_of_a_training_that_is_measured_on_it(t
 
 @pytest.mark.parametrize(("gain", "outcome"), [(0.02, "in use"), (-0.1, "refused")])
 def test_candidate_is_put_into_use_only_if_it_is_better(train_info, chests, tmp_path, monkeypatch, gain, outcome):
-    def measured(weights, folds, cases, model):
+    def measured(weights, folds, cases, model, outputs):
         of_candidate = all(isinstance(one, WeightsFile) for one in weights.values())
         dice = 0.8 + gain * of_candidate
         return {f"P{number}": PatientScores(1, 1, 1, dice, 1.0, 1000) for number in range(5)}
 
-    monkeypatch.setattr("lib.trainers.lung_tumor.measure", measured)
+    monkeypatch.setattr("lib.trainers.conclusion.measure", measured)
     train = task(train_info, tmp_path)
     ship(train, tmp_path)
     stats = train({"model": "lung_tumor", "device": "cpu", "max_epochs": 1}, Labelled(chests))

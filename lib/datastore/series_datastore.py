@@ -24,6 +24,7 @@ from lib.datastore.datastore_status import indexing_status, label_counts, series
 from lib.datastore.empty_label import EmptyLabelError
 from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
+from lib.datastore.label_lesions import rejected_voxels
 from lib.datastore.label_origin import origin_of_label
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
@@ -247,6 +248,10 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             pairs.append(pair)
             self.volumes.pin(Path(pair["image"]) for pair in pairs)  # before the next volume may evict one
         return pairs
+
+    def rejected(self, image_id: str) -> list[tuple[int, ...]]:
+        """Return a voxel of each finding that a reader rejected in the final label of an image."""
+        return rejected_voxels(self.labels.latest(image_id, _FINAL).info)
 
     def some_unlabelled(self, count: int) -> dict[Path, str]:
         """Return the volumes of a few images without a label, always the same ones, with their patients.

@@ -78,6 +78,7 @@ class LungTumorInferTask(BasicInferTask):
         """Run the network on the slices with lung, and record the model version."""
         output = self._predictor.run(data, _options(data), device=device)
         data["model_version"] = output.weights.version
+        data["_judge"] = output.judge  # of the same version, even if another one is put into use meanwhile
         data[self.output_label_key] = output.logits
         if output.attention is not None:
             data[ATTENTION] = MetaTensor(output.attention)
@@ -86,7 +87,7 @@ class LungTumorInferTask(BasicInferTask):
 
     def post_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
         """Return the transforms to a mask on the grid of the loaded volume, with CRF if enabled."""
-        transforms = self._predictor.mask_transforms(_options(data))
+        transforms = self._predictor.mask_transforms(_options(data), data["_judge"])
         if data["attention"]:
             forward = Compose(data["_pre_transforms"])
             maps = (ATTENTION, PROBABILITY)

@@ -75,7 +75,9 @@ def candidate_of(
     measured = {patient: fold for patient, fold in folds.items() if fold in fold_weights}
     if start.version:  # the patients of a fold that could not be left out remain unseen by its former weights
         others = set(folds.values()) - fold_weights.keys()
-        fold_weights |= {fold: save(start.of(fold), folder / f"fold-{fold}.pt") for fold in others}
+        fold_weights |= {
+            fold: save(start.of(fold), folder / f"fold-{fold}.pt", start.judge_of(fold)) for fold in others
+        }
     return Candidate(weights[None], fold_weights, dict(folds), measured)
 
 
