@@ -15,6 +15,7 @@ import numpy as np
 
 from lib.storage.integrity import Damage, DamagedFileError
 
+INITIAL = "initial"  # tag of a label made from an object of another program, which nobody has reviewed yet
 _SHA256 = re.compile(r"[0-9a-f]{64}|")
 _CHECKSUM = "record_sha256"
 _TYPES: dict[str, type | tuple[type, ...]] = {

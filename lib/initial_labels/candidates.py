@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lib.datastore.label_store import LabelRecord, LabelStore
+from lib.datastore.label_record import INITIAL, LabelRecord
+from lib.datastore.label_store import LabelStore
 
-INITIAL, CANDIDATE = "initial", "candidate"
+__all__ = ["CANDIDATE", "INITIAL", "candidates", "to_json"]
+
+CANDIDATE = "candidate"
 AMBIGUOUS = (
     "several objects mark a tumour on it, with different voxels, so none became its initial label: choose one in OHIF, "
     "next to Load label"

@@ -17,6 +17,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.async_tasks.utils import tasks
 
 from lib.datastore.label_record import LabelRecord, read_voxels
+from lib.datastore.lesion_history import highest_number
 from lib.errors import UserError
 from lib.exports.lesion_table import find_midline
 from lib.geometry.voxel_grid import VoxelGrid
@@ -28,7 +29,17 @@ from lib.server.app_protocol import LungLabelApp
 
 _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
 _LONGEST_NAME = 100
-_LABEL_FACTS = ("annotator", "note", "viewer", "model_version", "voxels", "findings", "lesions")
+_LABEL_FACTS = (
+    "annotator",
+    "note",
+    "viewer",
+    "model_version",
+    "voxels",
+    "findings",
+    "lesions",
+    "measurements",
+    "lesion_numbers",
+)
 
 
 def viewer_router(app: LungLabelApp) -> APIRouter:
@@ -72,7 +83,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         others = candidates(labels, image, slices)
         return {
             "image": image,
-            "label": record and _described(record),
+            "label": record and {**_described(record), "last_lesion_number": highest_number(labels, image)},
             "candidates": [to_json(one) for one in others] if len(others) > 1 else [],
             "damaged": [],
             "skipped": app.datastore().skipped.all().get(image),
