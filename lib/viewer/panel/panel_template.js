@@ -43,6 +43,11 @@ export const TEMPLATE = `
       <button data-part="find" title="Move all planes to the next finding of the list, and after the last back to the whole image (F)">Next finding</button>
       <button data-part="keys" title="All keys (?)">Keys</button>
     </div>
+    <div class="lunglabel-row">
+      <button data-tool="bidirectional" title="Long and short axis of a lesion (RECIST): drag along the long axis, then move the ends of the short one (M)">Long × short</button>
+      <button data-tool="length" title="Length: drag from end to end (L)">Length</button>
+    </div>
+    <ul class="lunglabel-measurements" data-part="measurements" hidden></ul>
     <details data-part="edits"></details>
     <div class="lunglabel-findings" data-part="findings"></div>
     <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
@@ -77,7 +82,7 @@ export const TEMPLATE = `
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
  *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys', HTMLButtonElement>
  *   & Record<'candidates' | 'strategy' | 'skip', HTMLSelectElement>
- *   & Record<'view' | 'edits' | 'findings' | 'stored' | 'storedText' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
+ *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
  *   & Record<'result' | 'unsaved' | 'notes' | 'strategies' | 'message', HTMLElement>
  *   & {tools: HTMLFieldSetElement}} Parts
  */

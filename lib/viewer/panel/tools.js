@@ -1,8 +1,8 @@
-/** The tools of the left mouse button: the brushes of MONAI Label mode, which has no buttons for them, and clicks. */
+/** The tools of the left mouse button: the brushes of MONAI Label mode, which has no buttons for them, clicks and rulers. */
 
 import { closest } from './dom.js';
 
-/** @typedef {'click' | 'brush' | 'eraser' | 'threshold'} Tool */
+/** @typedef {'click' | 'brush' | 'eraser' | 'threshold' | 'bidirectional' | 'length'} Tool */
 
 const CLICK = 'LungLabelClick';
 
@@ -16,6 +16,8 @@ const TOOLS = {
   brush: ['CircularBrush', 'SphereBrush'],
   eraser: ['CircularEraser', 'SphereEraser'],
   threshold: ['ThresholdCircularBrush', 'ThresholdSphereBrush'],
+  bidirectional: ['Bidirectional', 'Bidirectional'],
+  length: ['Length', 'Length'],
 };
 
 /**
