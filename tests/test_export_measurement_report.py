@@ -144,7 +144,7 @@ def test_confidence_is_in_report_and_segment_of_its_lesion_only(case):
     assert not items(without, "111012")
     assert "nothing about malignancy" in items(report, "121106")[0].TextValue
     described, bare = seg.SegmentSequence
-    assert described.SegmentDescription == (
+    assert described.SegmentDescription.rstrip() == (
         "Confidence of the model that this is a lesion: 93 %. It says nothing about malignancy."
     )
     assert "SegmentDescription" not in bare
@@ -208,10 +208,10 @@ def test_what_a_reader_said_is_in_report_and_segment(case):
     said, nothing = groups(report)
     codes = [code_of(item)[0] for name in ("state", "texture") for item in items(said, name)]
     assert codes == ["accepted", "part_solid"]
-    assert items(said, "121106")[0].TextValue == "spiculated "
+    assert items(said, "121106")[0].TextValue.rstrip() == "spiculated"
     assert not items(nothing, "121106")
     described, bare = seg.SegmentSequence
-    assert described.SegmentDescription == "Proposed by the model and accepted. Part-solid. Note: spiculated "
+    assert described.SegmentDescription.rstrip() == "Proposed by the model and accepted. Part-solid. Note: spiculated"
     assert "SegmentDescription" not in bare
     assert (described.TrackingID, bare.TrackingID) == ("lung_tumor 5", "lung_tumor 6")
 

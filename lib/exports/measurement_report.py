@@ -68,8 +68,8 @@ def measurement_report(
         title=codes.DCM.ImagingMeasurementReport,
     )
     if not lesions and not measurements:
-        (measurements,) = (item for item in content[0].ContentSequence if item.name == codes.DCM.ImagingMeasurements)
-        del measurements.ContentSequence  # an empty one is not allowed (PS3.3 C.17.3.2.4)
+        (container,) = (item for item in content[0].ContentSequence if item.name == codes.DCM.ImagingMeasurements)
+        del container.ContentSequence  # an empty one is not allowed (PS3.3 C.17.3.2.4)
     content[0].ContentSequence.append(_comment(lesions))
     try:
         report = sr.Comprehensive3DSR(

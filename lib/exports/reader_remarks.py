@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -106,11 +107,11 @@ def _place_of_voxel(voxel: tuple[int, int, int], places: np.ndarray) -> int:
     return int(places[voxel[::-1]]) if inside else 0
 
 
-def _said(remark: Remark | None) -> dict[str, str]:
+def _said(remark: Remark | None) -> dict[str, Any]:
     return {"state": remark.state, "texture": remark.texture, "note": remark.note} if remark else {}
 
 
-def _ruled(measurements: Sequence[PlacedMeasurement]) -> dict[str, float]:
+def _ruled(measurements: Sequence[PlacedMeasurement]) -> dict[str, Any]:
     """Return the lengths of the longest bidirectional measurement, or of the longest length if there is none."""
     lengths = [one.measurement.lengths for one in measurements]
     if not lengths:
@@ -119,5 +120,6 @@ def _ruled(measurements: Sequence[PlacedMeasurement]) -> dict[str, float]:
     return dict(zip(("ruler_long_mm", "ruler_short_mm"), (round(mm, 2) for mm in longest), strict=False))
 
 
-def _rounded(point: np.ndarray) -> list[float]:
-    return [round(float(mm), 2) for mm in point]
+def _rounded(point: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (round(float(mm), 2) for mm in point)
+    return x, y, z

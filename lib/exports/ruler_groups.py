@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from highdicom import sr
+from pydicom import Sequence as DicomSequence
 from pydicom.sr import codedict
 
 from lib.exports.lesion_table import MeasuredLesion
@@ -49,7 +50,7 @@ def _measurements(one: PlacedMeasurement, sources: SourceImages) -> list[sr.Meas
     for place, name in enumerate(_NAMES[one.measurement.kind]):
         length = round(one.measurement.lengths[place], _DIGITS)
         measured = sr.Measurement(name, length, codes.UCUM.Millimeter)
-        measured[0].ContentSequence = [_coordinates(one, place, sources)]
+        measured[0].ContentSequence = DicomSequence([_coordinates(one, place, sources)])
         found.append(measured)
     return found
 
@@ -71,15 +72,14 @@ def _coordinates(one: PlacedMeasurement, place: int, sources: SourceImages) -> s
         graphic_data=_within(one.index[place, :, :2] + 0.5, header),  # the centre of the first pixel is at 0.5
         relationship_type=sr.RelationshipTypeValues.INFERRED_FROM,
     )
-    line.ContentSequence = [
-        sr.ImageContentItem(
-            name=codes.DCM.SourceImage,
-            referenced_sop_class_uid=header.SOPClassUID,
-            referenced_sop_instance_uid=header.SOPInstanceUID,
-            referenced_frame_numbers=frame,
-            relationship_type=sr.RelationshipTypeValues.SELECTED_FROM,
-        )
-    ]
+    image = sr.ImageContentItem(
+        name=codes.DCM.SourceImage,
+        referenced_sop_class_uid=header.SOPClassUID,
+        referenced_sop_instance_uid=header.SOPInstanceUID,
+        referenced_frame_numbers=frame,
+        relationship_type=sr.RelationshipTypeValues.SELECTED_FROM,
+    )
+    line.ContentSequence = DicomSequence([image])
     return line
 
 

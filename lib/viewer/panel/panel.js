@@ -106,7 +106,7 @@ export class Panel {
   /** @param {PointerEvent} event */
   #onPointerMove(event) {
     this.pointer = [event.clientX, event.clientY];
-    tools.selectViewportUnder(event);
+    if (tools.activeTool() || this.editor.measuring.measurements.length) tools.selectViewportUnder(event);
   }
 
   #shortcuts() {

@@ -82,12 +82,12 @@ export function viewportUnder(event) {
 }
 
 /**
- * Select the plane under the pointer while a tool is active: OHIF needs a click for that.
+ * Select the plane under the pointer: OHIF needs a click for that, and its tools do not see the pointer before.
  *
  * @param {PointerEvent} event
  */
 export function selectViewportUnder(event) {
-  if (event.buttons || !activeTool()) return;
+  if (event.buttons) return;
   const { viewportGridService } = services;
   const id = viewportUnder(event)?.dataset.viewportUid;
   if (id && id !== viewportGridService.getState().activeViewportId) viewportGridService.setActiveViewportId(id);
