@@ -1,5 +1,6 @@
-"""The reader's way through a case: first view, findings of the model, accept and reject, submit, load again."""
+"""The reader's way through a case: first view, findings, accept and reject, measure, submit, load again."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 import requests
 import SimpleITK as sitk
 from playwright.sync_api import Page, Route, expect
+from pydicom import dcmread
 
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.phantoms import study_instance_uid
-from tests.browser.ohif import MPR_VIEWPORTS, Ohif
+from tests.browser.ohif import MPR_VIEWPORTS, Ohif, Point
 from tests.browser.painting import BRUSH_MM, open_patient, paint, series_of, stored_info, write_patients
 from tests.browser.painting import STORED as PATIENTS
 from tools.support.waiting import wait_for
@@ -39,6 +41,14 @@ RUN_AXE = """async selector => {
     return violations.map(one => [one.id, one.nodes.map(node => node.html)]);
 }"""
 
+RULERS = """() => window.cornerstoneTools.annotation.state.getAllAnnotations()
+    .filter(one => ['Length', 'Bidirectional'].includes(one.metadata.toolName))
+    .map(one => one.data.handles.points.map(point => Array.from(point)))"""
+
+# Ends of a long axis in the plane of the stroke that is painted, and of a length beside it, LPS in mm.
+AXIS = {"mpr-coronal": ((72, -20, 42), (50, -20, 28))}
+LENGTH = {"mpr-sagittal": ((60, -60, 10), (60, -30, 50))}
+
 IS_SHOWN = """id => window.cornerstoneTools.segmentation.config.visibility
     .getSegmentationRepresentationVisibility(id, {segmentationId: '1', type: 'Labelmap'})"""
 
@@ -60,6 +70,14 @@ def accessibility_problems(page: Page, selector: str) -> list:
         pytest.skip("SKIPPED: axe-core is not installed; run npm ci")
     page.evaluate(AXE.read_text(encoding="utf-8") + ";0")
     return page.evaluate(RUN_AXE, selector)
+
+
+def measure(ohif: Ohif, key: str, line: dict[str, tuple[Point, Point]]) -> None:
+    """Choose a ruler with its key, and drag it between two points in the plane of a viewport."""
+    ((viewport, (start, end)),) = line.items()
+    ohif.page.keyboard.press(key)
+    ohif.show(start)
+    ohif.stroke(viewport, start, end)
 
 
 def answer_runs(page: Page, mask: bytes) -> None:
@@ -139,13 +157,36 @@ def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, 
     expect(rows).to_have_count(2)
     ohif.redo()
     expect(rows).to_have_count(3)
-    rows.nth(1).get_by_role("button", name="Note on").click()
+    rows.nth(1).get_by_role("button", name="Describe finding").click()
     page.keyboard.type("beside the heart")
     page.keyboard.press("Enter")
+    page.get_by_label("Texture of finding").select_option("ground_glass")
     screenshot(page, "findings-reviewed")
+
+    # Long and short axis of what was drawn, and a length beside all findings; the strokes of the ruler are undone, too.
+    measured = page.locator('[data-part="measurements"] li')
+    long_mm = np.linalg.norm(np.subtract(*AXIS["mpr-coronal"]))
+    measure(ohif, "m", AXIS)
+    expect(measured).to_have_text(re.compile(rf"{long_mm:.0f}\.\d × \d+\.\d mm ?of finding"))
+    measure(ohif, "l", LENGTH)
+    expect(measured).to_have_count(2)
+    ohif.undo()
+    expect(measured).to_have_count(1)
+    assert len(page.evaluate(RULERS)) == 1
+    ohif.redo()
+    expect(measured).to_have_count(2)
+    (end, *_), _ = page.evaluate(RULERS)
+    ohif.show(end)
+    ohif.stroke("mpr-coronal", end, (end[0] + 12, *end[1:]))
+    expect(measured.nth(0)).to_contain_text(re.compile(r"[34]\d\.\d × "))
+    ohif.undo()
+    expect(measured.nth(0)).to_contain_text(f"{long_mm:.0f}.")
+    page.keyboard.press("l")
+    screenshot(page, "findings-measured")
 
     # Nothing is lost in a reload.
     painted = ohif.labelmap().values
+    rulers = page.evaluate(RULERS)
     page.on("dialog", lambda dialog: dialog.accept())  # the browser asks before it leaves
     page.reload()
     ohif.wait_until_connected()
@@ -155,15 +196,27 @@ def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, 
     expect(rows).to_have_count(3)
     expect(rows.nth(0)).to_have_class("lunglabel-accepted")
     expect(page.locator('[data-part="draft"]')).to_be_hidden()
+    assert page.evaluate(RULERS) == rulers
 
     # All of it is stored with the label, and is there again when the label is loaded.
     assert ohif.submit("Dr. Reader") == "Label 1 is stored."
-    lesions = stored_info(server.url, series_uid)["lesions"]
-    assert [(one["state"], one["confidence"], one["note"]) for one in lesions] == [
-        ("accepted", 0.934, ""),
-        ("added", None, "beside the heart"),
-        ("rejected", 0.4, ""),
+    info = stored_info(server.url, series_uid)
+    assert [(one["state"], one["confidence"], one["texture"], one["note"]) for one in info["lesions"]] == [
+        ("accepted", 0.934, "", ""),
+        ("added", None, "ground_glass", "beside the heart"),
+        ("rejected", 0.4, "", ""),
     ]
+    assert [(one["kind"], one["plane"], one["points"]) for one in info["measurements"]] == [
+        ("bidirectional", "coronal", rulers[0]),
+        ("length", "sagittal", rulers[1]),
+    ]
+    assert info["lesion_numbers"][1]["number"] == 2
+    report = requests.get(
+        f"{server.url}/datastore/label", params={"label": series_uid, "tag": "final", "output": "dicom_sr"}
+    )
+    content = str(dcmread(io.BytesIO(report.content)))
+    assert "Short axis" in content
+    assert content.count(info["lesion_numbers"][1]["uid"]) == 2, "of the lesion and of its long and short axis"
     series = f"{server.url}/proxy/dicom/qido/studies/{study_instance_uid(PATIENT)}/series"
     wait_for(lambda: len(requests.get(series).json()) > 1, "the DICOM SEG of the label", seconds=120)
     page.reload()
@@ -175,8 +228,19 @@ def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, 
     assert ohif.series() == series_uid
     assert not page.locator('[data-part="draft"]').is_visible()
     assert ohif.load_label() == "Label 1 is loaded."
-    expect(page.locator(".lunglabel-note")).to_have_text("beside the heart")
+    expect(page.locator(".lunglabel-note").nth(1)).to_have_text("ground glass – beside the heart")
     assert not page.locator('[data-part="unsaved"]').is_visible()
+    assert page.evaluate(RULERS) == rulers
+
+    # A lesion keeps its number and its tracking UID when one with a lower number is gone.
+    rows.nth(0).get_by_role("button", name="Reject finding 1").click()
+    expect(rows.nth(0)).to_have_text(re.compile("^2"))
+    measured.nth(1).get_by_role("button", name="Remove").click()
+    expect(measured).to_have_count(1)
+    assert ohif.submit("Dr. Reader") == "Label 2 is stored."
+    again = stored_info(server.url, series_uid)
+    assert again["lesion_numbers"] == info["lesion_numbers"][1:]
+    assert again["measurements"] == info["measurements"][:1]
     assert not page_problems.of(server.url)
 
     # The panel, its keys and the status page meet WCAG 2.1 AA.
@@ -185,5 +249,5 @@ def test_a_case_is_read_from_opening_it_to_loading_it_again(page, start_server, 
     for selector in (".monaiLabelPanel", "dialog.lunglabel-keys"):
         assert not accessibility_problems(page, selector), selector
     page.goto(f"{server.url}/status")
-    expect(page.locator("#cases")).to_contain_text("label 1 by Dr. Reader")
+    expect(page.locator("#cases")).to_contain_text("label 2 by Dr. Reader")
     assert not accessibility_problems(page, "body")

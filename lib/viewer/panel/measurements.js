@@ -71,11 +71,11 @@ export function isSame(one, other) {
 }
 
 /**
- * Return whether two lists have the same measurements in the same order.
+ * Return whether two lists have the same measurements; cornerstone has an order of its own.
  *
  * @param {readonly Measurement[]} some
  * @param {readonly Measurement[]} others
  */
 export function areSame(some, others) {
-  return some.length === others.length && some.every((one, n) => isSame(one, others[n]));
+  return some.length === others.length && some.every(one => others.some(other => isSame(one, other)));
 }
