@@ -82,7 +82,7 @@ interface ToolGroup {
   setToolEnabled(name: string): void;
   getActivePrimaryMouseButtonTool(): string | undefined;
   hasTool(name: string): boolean;
-  addTool(name: string): void;
+  addTool(name: string, configuration?: object): void;
 }
 
 declare const cornerstone: {

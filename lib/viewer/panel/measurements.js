@@ -28,7 +28,7 @@ export function planeAlong(normal) {
 /**
  * Return the length of each line, the longest first.
  *
- * @param {Measurement} measurement
+ * @param {Pick<Measurement, 'points'>} measurement
  * @returns {number[]} mm
  */
 export function lengthsOf({ points }) {
@@ -42,7 +42,7 @@ export function lengthsOf({ points }) {
 /**
  * Describe a measurement.
  *
- * @param {Measurement} measurement
+ * @param {Pick<Measurement, 'points'>} measurement
  */
 export function measurementText(measurement) {
   const [long, short] = lengthsOf(measurement).map(mm => mm.toFixed(1));

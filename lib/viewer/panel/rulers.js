@@ -1,6 +1,6 @@
 /** The rulers of cornerstone on the screen: its annotations of lengths and axes. */
 
-import { planeAlong } from './measurements.js';
+import { measurementText, planeAlong } from './measurements.js';
 import { shownViewports } from './viewports.js';
 
 /** @typedef {import('./measurements.js').Measurement} Measurement */
@@ -12,7 +12,7 @@ const GROUP = 'mpr'; // of the planes of MONAI Label mode
 /** Give OHIF the rulers, which MONAI Label mode lacks. They are drawn from now on. */
 export function addRulers() {
   const group = services.toolGroupService.getToolGroup(GROUP);
-  for (const tool of Object.keys(KINDS)) if (group && !group.hasTool(tool)) group.addTool(tool);
+  for (const tool of Object.keys(KINDS)) if (group && !group.hasTool(tool)) group.addTool(tool, { getTextLines });
 }
 
 /**
@@ -72,6 +72,15 @@ export function erase(id) {
 
 export function redrawRulers() {
   cornerstoneTools.utilities.triggerAnnotationRenderForViewportIds(shownViewports().map(one => one.id));
+}
+
+/**
+ * Return what stands beside a ruler, as in the list of the panel; cornerstone writes "L: 28.4 mm", "W: 18 mm".
+ *
+ * @param {CornerstoneAnnotation['data']} data
+ */
+function getTextLines({ handles }) {
+  return [measurementText({ points: handles.points.map(point => /** @type {Point3} */ (Array.from(point))) })];
 }
 
 function newTextBox() {
