@@ -106,7 +106,6 @@ declare const cornerstoneTools: {
       SEGMENTATION_REPRESENTATION_MODIFIED: string;
       TOOL_ACTIVATED: string;
       ANNOTATION_COMPLETED: string;
-      ANNOTATION_REMOVED: string;
     };
   };
   segmentation: {

@@ -113,7 +113,7 @@ export class Editor extends EventTarget {
   load(voxels, origin) {
     this.#record(() => {
       this.history?.labelmap.write(voxels);
-      this.#accept(origin);
+      this.#accept({ ...origin, measurements: origin.measurements ?? NOTHING_MEASURED });
     });
     return this.review.showFirst();
   }
@@ -154,11 +154,12 @@ export class Editor extends EventTarget {
   /**
    * Number the findings after the lesions of a stored label.
    *
-   * @param {import('./former_label.js').FormerLabel} former
+   * @param {import('./former_label.js').FormerLabel | null} former
    */
   async numberAfter(former) {
     this.#former = former;
-    await this.#number();
+    const { labelmap } = this.history ?? {};
+    if (former && labelmap?.series === former.series && labelmap.length === former.mask.length) await this.list?.numberAfter(former);
   }
 
   /** Let what was said about findings count as an edit: it is stored with the label. */
@@ -206,14 +207,8 @@ export class Editor extends EventTarget {
     this.history = history;
     this.list = new FindingsList(history);
     this.list.addEventListener('list', () => this.dispatchEvent(new Event('list')));
-    void this.#number();
+    void this.numberAfter(this.#former);
     this.#changed();
-  }
-
-  async #number() {
-    const former = this.#former;
-    const { labelmap } = this.history ?? {};
-    if (former && labelmap?.series === former.series && labelmap.length === former.mask.length) await this.list?.numberAfter(former);
   }
 
   #letGo() {
@@ -280,11 +275,11 @@ export class Editor extends EventTarget {
    */
   #accept({ model_version: modelVersion, findings, lesions, measurements }) {
     if (!this.history) return;
-    const { labelmap } = this.history;
+    const { labelmap, state } = this.history;
+    const unsaved = !measurements && state.unsaved && state.measurements.length > 0; // a run leaves what was measured
     this.list?.recall(lesions ?? []);
     const confidences = confidencesIn(labelmap.read(), labelmap.size, findings ?? []);
-    const measured = measurements ?? NOTHING_MEASURED;
-    this.commit({ unsaved: false, modelVersion, confidences, clicks: NO_CLICKS, measurements: measured });
+    this.commit({ unsaved, modelVersion, confidences, clicks: NO_CLICKS, measurements: measurements ?? undefined });
   }
 
   #changed() {

@@ -12,17 +12,14 @@ const MEASURES = ['length', 'bidirectional'];
 export class Measuring {
   /** @type {Set<string>} ids of the rulers that are finished */
   #drawn = new Set();
-  /** Whether the rulers are changed to what the history has. */
-  #following = false;
 
   /** @param {import('./editor.js').Editor} editor */
   constructor(editor) {
     this.editor = editor;
-    const { ANNOTATION_COMPLETED, ANNOTATION_REMOVED, TOOL_ACTIVATED } = cornerstoneTools.Enums.Events;
+    const { ANNOTATION_COMPLETED, TOOL_ACTIVATED } = cornerstoneTools.Enums.Events;
     /** @type {(type: string, listener: (event: CustomEvent) => void) => void} */
     const on = (type, listener) => cornerstone.eventTarget.addEventListener(type, /** @type {EventListener} */ (listener));
     on(ANNOTATION_COMPLETED, ({ detail }) => this.#onDrawn(detail.annotation));
-    on(ANNOTATION_REMOVED, () => this.#record());
     on(TOOL_ACTIVATED, () => this.#letMove());
     onCapture('pointerup', () => setTimeout(() => this.#record())); // after a ruler was moved
     editor.addEventListener('change', () => this.#follow());
@@ -47,29 +44,32 @@ export class Measuring {
 
   /** @param {CornerstoneAnnotation} ruler */
   #onDrawn(ruler) {
-    if (!(ruler.metadata.toolName in rulers.KINDS) || this.#following) return;
-    const labelmap = this.editor.history?.labelmap;
-    const { points } = rulers.measurementOf(ruler);
-    if (!labelmap || points.some(point => !labelmap.voxelAt(point))) {
-      rulers.erase(ruler.annotationUID);
-      rulers.redrawRulers();
-      this.editor.say('Nothing is measured: a line ends outside of the image.');
-      return;
-    }
+    if (!(ruler.metadata.toolName in rulers.KINDS)) return;
     this.#drawn.add(ruler.annotationUID);
     this.#record();
   }
 
-  /** Take over what was drawn, moved or removed. */
+  /** Take over what was drawn or moved; OHIF itself erases all rulers when a study is left, which is no edit. */
   #record() {
-    if (this.#following || !this.editor.history) return;
     const now = this.#finished().map(rulers.measurementOf);
-    if (!areSame(now, this.measurements)) this.#write(now);
+    if (now.length < this.measurements.length || areSame(now, this.measurements)) return;
+    if (now.every(one => this.#isInside(one))) {
+      this.#write(now);
+      return;
+    }
+    this.#follow();
+    this.editor.say('Nothing is measured: a line ends outside of the image.');
+  }
+
+  /** @param {Measurement} measurement */
+  #isInside({ points }) {
+    const labelmap = this.editor.history?.labelmap;
+    return !!labelmap && points.every(point => labelmap.voxelAt(point));
   }
 
   /** @param {readonly Measurement[]} measurements */
   #write(measurements) {
-    this.editor.write([], [], { unsaved: true, measurements });
+    if (this.editor.history) this.editor.write([], [], { unsaved: true, measurements });
   }
 
   /** Draw what the history has, and erase everything else. */
@@ -78,13 +78,11 @@ export class Measuring {
     const wanted = this.measurements;
     const drawn = this.#finished();
     if (areSame(wanted, drawn.map(rulers.measurementOf))) return;
-    this.#following = true;
     for (const { annotationUID } of drawn) {
       rulers.erase(annotationUID);
       this.#drawn.delete(annotationUID);
     }
     for (const one of wanted) this.#drawn.add(rulers.draw(one));
-    this.#following = false;
     this.#letMove();
     rulers.redrawRulers();
   }

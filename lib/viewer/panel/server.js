@@ -10,7 +10,7 @@
  * @property {string | null} [model_version] version of the model whose mask was edited
  * @property {import('./ranked_findings.js').Proposal[] | null} [findings] of that model
  * @property {import('./lesions.js').Lesion[] | null} [lesions] what its annotator said about each finding
- * @property {import('./measurements.js').Measurement[] | null} [measurements]
+ * @property {readonly import('./measurements.js').Measurement[] | null} [measurements]
  * @property {import('./lesion_numbers.js').NumberedLesion[] | null} [lesion_numbers]
  * @property {number} [last_lesion_number] the highest that a lesion of the series was given so far
  *
