@@ -38,6 +38,7 @@ FACTS = {
     "restored": 1,
     "dicom_seg": {},
     "noted_by": "somebody else",
+    "last_lesion_number": 99,
 }
 
 
@@ -66,6 +67,7 @@ def test_c4_params_sent_with_a_label_do_not_overwrite_facts(labelled):
     info = datastore.labels.latest(image, "final").info
     assert (info["voxels"], info["changes"], info["user"], info["note"]) == (1, None, "ada", "n")
     assert info["grid"] != "other"
+    assert info["last_lesion_number"] == 1
     assert not {"source", "slices", "restored", "settings", "number", "time"} & info.keys()
     assert info["client"]["changes"] == {"x": 1}, "what the client sent is kept"
     assert flattened(info)["seen"] == "yes"
