@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
+from lib.datastore.label_lesions import Remark
+from lib.datastore.label_measurements import measurements_of
+from lib.datastore.lesion_numbers import number_lesions
 from lib.datastore.volume import read_volume
 from lib.dicomweb.folder_client import FolderClient
 from lib.exports.dicom_seg import lesion_segmentation
 from lib.exports.lesion_table import lesion_table, measured_lesions
 from lib.exports.measurement_report import measurement_report
 from lib.exports.provenance import Provenance
+from lib.exports.reader_remarks import placed_measurements, with_remarks
 from lib.exports.source_images import SourceImages
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import Finding
 from lib.phantoms import Acquisition, PhantomLesion, chest_volume, write_dicom_series
 from lib.settings import load_info
@@ -54,9 +59,23 @@ class Case:
     ) -> tuple[Path, Path | None]:
         """Write report and segmentation and return their paths."""
         lesions, places = measured_lesions(self.mask if mask is None else mask, self.volume, INFO["labels"], findings)
+        return self.write(provenance, lesions, places)
+
+    def reviewed(self, remarks: Sequence[Remark], drawn: list[dict]) -> tuple[Path, Path | None]:
+        """Write report and segmentation with what a reader said and drew, and return their paths."""
+        numbered = [
+            dataclasses.replace(one, number=one.number + 4) for one in number_lesions(self.mask, INFO["labels"])
+        ]
+        lesions, places = measured_lesions(self.mask, self.volume, INFO["labels"], (), numbered)
+        grid = VoxelGrid.from_image(self.volume)
+        measurements = placed_measurements(measurements_of(drawn), places, grid)
+        return self.write(CORRECTED, with_remarks(lesions, places, remarks, measurements), places, measurements)
+
+    def write(self, provenance: Provenance, lesions: list, places: np.ndarray, measurements: Sequence = ()) -> tuple:
         seg = lesion_segmentation(places, lesions, self.sources, provenance, INFO) if lesions else None
+        report = measurement_report(lesions, seg, self.sources, provenance, INFO, measurements)
         paths = []
-        for name, dataset in (("sr", measurement_report(lesions, seg, self.sources, provenance, INFO)), ("seg", seg)):
+        for name, dataset in (("sr", report), ("seg", seg)):
             paths.append(dataset and self.folder / f"{len(list(self.folder.iterdir()))}-{name}.dcm")
             if dataset:
                 dataset.save_as(paths[-1], write_like_original=False)
@@ -125,10 +144,76 @@ def test_confidence_is_in_report_and_segment_of_its_lesion_only(case):
     assert not items(without, "111012")
     assert "nothing about malignancy" in items(report, "121106")[0].TextValue
     described, bare = seg.SegmentSequence
-    assert described.SegmentDescription == (
+    assert described.SegmentDescription.rstrip() == (
         "Confidence of the model that this is a lesion: 93 %. It says nothing about malignancy."
     )
     assert "SegmentDescription" not in bare
+
+
+def line(case: Case, *index: tuple[float, float, float]) -> list[list[float]]:
+    """Return voxels (column, row, slice) as points in LPS, mm."""
+    return VoxelGrid.from_image(case.volume).to_mm(np.array(index, float)).tolist()
+
+
+def drawn(case: Case) -> list[dict]:
+    """Return a bidirectional measurement of the larger lesion on a slice, and a length over slices beside both."""
+    z, y, x = np.rint(np.argwhere(measured_lesions(case.mask, case.volume, INFO["labels"])[1] == 1).mean(0)).tolist()
+    axes = [(x - 2, y, z), (x + 2.5, y, z), (x, y - 1.5, z), (x, y + 1.5, z)]
+    return [
+        {"kind": "bidirectional", "plane": "axial", "points": line(case, *axes)},
+        {"kind": "length", "plane": "coronal", "points": line(case, (30, 5, 10), (30, 5, 14))},
+    ]
+
+
+def test_what_a_reader_drew_is_in_the_report_with_its_place(case):
+    measured = drawn(case)
+    paths = case.reviewed([], measured)
+    report, seg = (dcmread(path) for path in paths)
+    large, _, axes, length = groups(report)
+    assert axes.ContentTemplateSequence[0].TemplateIdentifier == "1501"
+    assert items(axes, "112040")[0].UID == items(large, "112040")[0].UID == seg.SegmentSequence[0].TrackingUID
+    assert items(axes, "112039")[0].TextValue == "lung_tumor 5"
+    (long,), (short,) = items(axes, "103339001"), items(axes, "103340004")
+    values = [float(one.MeasuredValueSequence[0].NumericValue) for one in (long, short)]
+    assert values == pytest.approx([4.5 * 5.5, 3 * 6], abs=0.01)
+    (place,) = items(long, "121112")
+    assert (place.ValueType, place.GraphicType, place.RelationshipType) == ("SCOORD", "POLYLINE", "INFERRED FROM")
+    uid = place.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+    (image,) = (one for one in case.sources.headers if one.SOPInstanceUID == uid)
+    columns, rows = np.reshape(place.GraphicData, (2, 2)).T - 0.5
+    row, column = np.reshape(np.array(image.ImageOrientationPatient, float), (2, 3))
+    height, width = map(float, image.PixelSpacing)
+    ends = (
+        np.array(image.ImagePositionPatient, float) + np.outer(columns * width, row) + np.outer(rows * height, column)
+    )
+    assert ends == pytest.approx(np.array(measured[0]["points"][:2]), abs=0.01)
+
+    assert items(length, "112039")[0].TextValue == "measurement 2"
+    (number,) = items(length, "410668003")
+    assert float(number.MeasuredValueSequence[0].NumericValue) == pytest.approx(16)
+    (place,) = items(number, "121112")
+    assert place.ValueType == "SCOORD3D"
+    assert np.reshape(place.GraphicData, (2, 3)) == pytest.approx(np.array(measured[1]["points"]), abs=0.01)
+    assert place.ReferencedFrameOfReferenceUID == case.sources.headers[0].FrameOfReferenceUID
+    check_with_other_programs(paths)
+
+
+def test_what_a_reader_said_is_in_report_and_segment(case):
+    x, y, z = number_lesions(case.mask, INFO["labels"])[0].voxel
+    remarks = [
+        Remark((x, y, z), "accepted", 0.9, "spiculated\x00", "part_solid"),
+        Remark((0, 0, 0), "rejected", 0.2, ""),
+    ]
+    report, seg = (dcmread(path) for path in case.reviewed(remarks, []))
+    said, nothing = groups(report)
+    codes = [code_of(item)[0] for name in ("state", "texture") for item in items(said, name)]
+    assert codes == ["accepted", "part_solid"]
+    assert items(said, "121106")[0].TextValue.rstrip() == "spiculated"
+    assert not items(nothing, "121106")
+    described, bare = seg.SegmentSequence
+    assert described.SegmentDescription.rstrip() == "Proposed by the model and accepted. Part-solid. Note: spiculated"
+    assert "SegmentDescription" not in bare
+    assert (described.TrackingID, bare.TrackingID) == ("lung_tumor 5", "lung_tumor 6")
 
 
 def test_report_without_confidence_does_not_mention_it(case):
@@ -207,15 +292,21 @@ def test_unknown_side_is_omitted(case):
 @pytest.mark.parametrize("provenance", [MANUAL, CORRECTED], ids=["manual", "corrected"])
 @pytest.mark.parametrize("empty", [False, True], ids=["lesions", "none"])
 def test_dciodvfy_and_dsrdump_report_no_errors(case, provenance, empty):
-    verify = find_program("dciodvfy", message="dciodvfy is not installed: apt-get install dicom3tools")
-    dump = find_program("dsrdump", message="dsrdump is not installed: apt-get install dcmtk")
     findings = [Finding(tuple(np.argwhere(case.mask)[0, ::-1].tolist()), 0.9312)]
     paths = case.export(provenance, np.zeros_like(case.mask) if empty else None, findings)
+    dumped = check_with_other_programs(paths)
+    assert dumped.count("Measurement Group") == (0 if empty else 2)
+    assert dumped.count('Certainty of Finding")="93.12"') == (0 if empty else 1)
+
+
+def check_with_other_programs(paths: Sequence[Path | None]) -> str:
+    """Assert that dciodvfy and dsrdump find no errors in a report and its segmentation; return the report as text."""
+    verify = find_program("dciodvfy", message="dciodvfy is not installed: apt-get install dicom3tools")
+    dump = find_program("dsrdump", message="dsrdump is not installed: apt-get install dcmtk")
     for path in filter(None, paths):
         output = subprocess.run([verify, path], capture_output=True, text=True).stderr
         assert [line for line in output.splitlines() if line.startswith("Error")] == [], output
     read = subprocess.run([dump, paths[0]], capture_output=True, text=True)
     assert read.returncode == 0, read.stderr
     assert not [line for line in read.stderr.splitlines() if line.startswith("E:")], read.stderr
-    assert read.stdout.count("Measurement Group") == (0 if empty else 2)
-    assert read.stdout.count('Certainty of Finding")="93.12"') == (0 if empty else 1)
+    return read.stdout

@@ -1,15 +1,23 @@
 """C4: metadata sent by a client never overwrites what the server found out, and breaks no reader."""
 
+import csv
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lib.cli.labels import _line
 from lib.datastore.label_info import flattened, info_of_submission, info_with_note
+from lib.datastore.label_measurements import measurements_of
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.opening import open_datastore
+from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
+from lib.exports.lesion_table import as_csv
 from lib.exports.provenance import Provenance
 from lib.exports.seg_storage import SegStorage
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.settings import Settings
@@ -30,6 +38,7 @@ FACTS = {
     "restored": 1,
     "dicom_seg": {},
     "noted_by": "somebody else",
+    "last_lesion_number": 99,
 }
 
 
@@ -58,6 +67,7 @@ def test_c4_params_sent_with_a_label_do_not_overwrite_facts(labelled):
     info = datastore.labels.latest(image, "final").info
     assert (info["voxels"], info["changes"], info["user"], info["note"]) == (1, None, "ada", "n")
     assert info["grid"] != "other"
+    assert info["last_lesion_number"] == 1
     assert not {"source", "slices", "restored", "settings", "number", "time"} & info.keys()
     assert info["client"]["changes"] == {"x": 1}, "what the client sent is kept"
     assert flattened(info)["seen"] == "yes"
@@ -140,6 +150,75 @@ def test_what_is_no_list_of_clicks_is_kept_apart(clicks):
 
 
 LESION = {"voxel": [1, 2, 3], "state": "rejected", "confidence": 0.3, "note": "vessel"}
+LENGTH = {"kind": "length", "plane": "axial", "points": [[1.5, -2, 3], [4, 5, 6]]}
+AXES = {"kind": "bidirectional", "plane": "coronal", "points": [[0, 0, 0], [9, 0, 0], [4, 0, -2], [4, 0, 2]]}
+NOT_MEASUREMENTS = [
+    {},
+    [LENGTH] * 201,
+    [{**LENGTH, "kind": "angle"}],
+    [{**LENGTH, "kind": ["length"]}],
+    [{**LENGTH, "kind": "bidirectional"}],
+    [{**LENGTH, "plane": "oblique"}],
+    [{**LENGTH, "points": [[1, 2, 3], [1, 2, 3]]}],
+    [{**LENGTH, "points": [[1, 2, 3], [4, 5]]}],
+    [{**LENGTH, "points": [[1, 2, 3], [4, 5, float("inf")]]}],
+    [{**LENGTH, "points": [[1, 2, 3], [4, 5, float("nan")]]}],
+    [{**LENGTH, "points": [[1, 2, 3], [4, 5, 1e300]]}],
+    [{**LENGTH, "points": [[1, 2, 3], [4, 5, True]]}],
+    [{**LENGTH, "mm": 3}],
+]
+
+
+def test_what_a_reader_measured_is_kept_in_mm():
+    assert info_of_submission({"measurements": [LENGTH, AXES]}) == {"measurements": [LENGTH, AXES]}
+    length, axes = measurements_of([LENGTH, {**AXES, "points": AXES["points"][2:] + AXES["points"][:2]}])
+    assert length.lengths == pytest.approx([np.sqrt(2.5**2 + 7**2 + 3**2)])
+    assert axes.lengths == [9, 4], "the long axis comes first"
+
+
+@pytest.mark.parametrize("measurements", NOT_MEASUREMENTS, ids=range(len(NOT_MEASUREMENTS)))
+def test_malformed_measurements_are_stored_as_client_data(measurements):
+    assert info_of_submission({"measurements": measurements}) == {"client": {"measurements": measurements}}
+    assert measurements_of(measurements) == []
+
+
+def test_a_measurement_outside_of_the_image_is_refused(labelled, tmp_path):
+    datastore, image = labelled
+    grid = VoxelGrid.from_file(Path(datastore.get_image_uri(image)))
+    inside = {**LENGTH, "points": grid.to_mm(np.array([[-0.5, 2, 1], [15.5, 2, 1]])).tolist()}
+    outside = {**LENGTH, "points": grid.to_mm(np.array([[3, 2, 1], [18, 2, 1]])).tolist()}
+    label = str(tmp_path / "label.bin")
+    datastore.save_label(image, label, "final", {"measurements": [inside]})
+    with pytest.raises(UserError, match=r"Measurement 2 of 2 .* is not inside"):
+        datastore.save_label(image, label, "final", {"measurements": [inside, outside]})
+    record = datastore.labels.latest(image, "final")
+    assert record.info["measurements"] == [inside]
+
+
+def test_the_lesion_table_says_what_the_reader_said_and_measured(labelled, tmp_path):
+    """And it lists what was rejected, and a measurement beside all lesions, which have no voxels."""
+    datastore, image = labelled
+    grid = VoxelGrid.from_file(Path(datastore.get_image_uri(image)))
+    info = {
+        "lesions": [{**LESION, "voxel": [3, 2, 1], "state": "added", "texture": "solid"}, LESION],
+        "measurements": [
+            {**LENGTH, "points": grid.to_mm(np.array(line)).tolist()}
+            for line in ([[2, 2, 1], [4, 2, 1]], [[9, 9, 1], [9, 12, 1]])
+        ],
+    }
+    datastore.save_label(image, str(tmp_path / "label.bin"), "final", info)
+    record = datastore.labels.latest(image, "final")
+    lesion, rejected, beside = LabelExports(datastore, datastore._settings.info).lesions(record)[1]
+    assert (lesion.number, lesion.tracking_uid) == (1, record.info["lesion_numbers"][0]["uid"])
+    assert (lesion.state, lesion.texture, lesion.note) == ("added", "solid", "vessel")
+    assert (lesion.ruler_long_mm, lesion.ruler_short_mm) == (2, None)
+    assert (rejected.state, rejected.confidence, rejected.note, rejected.number) == ("rejected", 0.3, "vessel", 0)
+    assert [rejected.x_mm, rejected.y_mm, rejected.z_mm] == grid.to_mm(np.array(LESION["voxel"])).tolist()
+    assert (beside.state, beside.ruler_long_mm) == ("measured", 3)
+    (row,) = [one for one in csv.DictReader(io.StringIO(as_csv([({}, [lesion, rejected])]))) if one["number"] == "0"]
+    assert (row["state"], row["voxels"], row["volume_mm3"]) == ("rejected", "", "")
+
+
 NOT_LESIONS = [
     {},
     [LESION] * 501,
@@ -152,11 +231,12 @@ NOT_LESIONS = [
     [{**LESION, "note": None}],
     [{**LESION, "note": "x" * 1001}],
     [{**LESION, "more": 1}],
+    [{**LESION, "texture": "soft"}],
 ]
 
 
 def test_what_the_reader_says_about_findings_is_kept():
-    lesions = [LESION, {**LESION, "state": "added", "confidence": None}]
+    lesions = [LESION, {**LESION, "state": "added", "confidence": None, "texture": "part_solid"}]
     assert info_of_submission({"lesions": lesions}) == {"lesions": lesions}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lib.datastore.label_clicks import are_clicks
 from lib.datastore.label_lesions import are_lesions
+from lib.datastore.label_measurements import are_measurements
 from lib.datastore.predictions import Changes
 
 _CLIENT = "client"
@@ -27,6 +28,7 @@ _SUBMISSION_FIELDS: dict[str, _Check] = {
     "model_version": lambda value: value is None or _is_text(value),
     "clicks": are_clicks,
     "lesions": are_lesions,
+    "measurements": are_measurements,
     "label_info": lambda _: True,  # validated by the label reader
 }
 

@@ -1,23 +1,38 @@
 """What the viewer sends with a label about each of its findings, those that were rejected included.
 
-As JSON it is a list of ``{"voxel": [column, row, slice], "state": "accepted", "confidence": 0.93, "note": ""}``: a
-voxel in the finding; ``proposed`` or ``accepted`` for one that the model marked, ``added`` for one that it did not
-mark, and ``rejected`` for one that it marked and that is not in the label; the confidence of the model that it is a
-lesion, null if it was not judged; and a free note. A training of the second stage learns from what was rejected.
+As JSON it is a list of ``{"voxel": [column, row, slice], "state": "accepted", "confidence": 0.93, "texture": "solid",
+"note": ""}``: a voxel in the finding; ``proposed`` or ``accepted`` for one that the model marked, ``added`` for one
+that it did not mark, and ``rejected`` for one that it marked and that is not in the label; the confidence of the model
+that it is a lesion, null if it was not judged; ``solid``, ``part_solid`` or ``ground_glass``, empty or missing if
+nobody has said so; and a free note. A training of the second stage learns from what was rejected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lib.datastore.label_clicks import is_voxel
 
-_REJECTED = "rejected"
-_STATES = ("proposed", "accepted", "added", _REJECTED)
+TEXTURES = ("solid", "part_solid", "ground_glass")
+REJECTED = "rejected"
+_STATES = ("proposed", "accepted", "added", REJECTED)
 _FIELDS = {"voxel", "state", "confidence", "note"}
+_OPTIONAL_FIELDS = {"texture"}
 _MOST_LESIONS = 500
 _LONGEST_NOTE = 1000
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a reader said about a finding; see above."""
+
+    voxel: tuple[int, int, int]
+    state: str
+    confidence: float | None
+    note: str
+    texture: str = ""
 
 
 def are_lesions(value: object) -> bool:
@@ -27,12 +42,19 @@ def are_lesions(value: object) -> bool:
 
 def rejected_voxels(info: Mapping[str, Any]) -> list[tuple[int, ...]]:
     """Return a voxel (column, row, slice) of each finding that was rejected, from the information of a label."""
-    lesions: Any = info.get("lesions")
-    return [tuple(one["voxel"]) for one in lesions if one["state"] == _REJECTED] if are_lesions(lesions) else []
+    return [one.voxel for one in remarks_of(info.get("lesions")) if one.state == REJECTED]
+
+
+def remarks_of(value: Any) -> list[Remark]:
+    """Return the remarks in the ``lesions`` of a label record; none if they are missing or malformed."""
+    found: Sequence[dict[str, Any]] = value if are_lesions(value) else ()
+    return [Remark(**{**one, "voxel": tuple(one["voxel"])}) for one in found]
 
 
 def _is_lesion(value: object) -> bool:
-    if not isinstance(value, dict) or value.keys() != _FIELDS or value["state"] not in _STATES:
+    if not isinstance(value, dict) or not _FIELDS <= value.keys() <= _FIELDS | _OPTIONAL_FIELDS:
+        return False
+    if value["state"] not in _STATES or value.get("texture", "") not in ("", *TEXTURES):
         return False
     voxel, confidence, note = value["voxel"], value["confidence"], value["note"]
     if not is_voxel(voxel):

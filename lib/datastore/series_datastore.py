@@ -25,9 +25,11 @@ from lib.datastore.empty_label import EmptyLabelError
 from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_lesions import rejected_voxels
+from lib.datastore.label_measurements import check_inside, measurements_of
 from lib.datastore.label_origin import origin_of_label
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
+from lib.datastore.lesion_history import lesions_of_submission
 from lib.datastore.predictions import Prediction, PredictionStore
 from lib.datastore.read_only_images import ReadOnlyImages
 from lib.datastore.series_volume import make_volume, pacs_unreachable
@@ -191,10 +193,12 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             The label id, which is the image id.
 
         Raises:
-            UserError: The image is unknown, the tag is invalid, or the file is not a label of this image.
+            UserError: The image is unknown, the tag is invalid, the file is not a label of this image, or a measurement
+                is outside of it.
             EmptyLabelError: The label is empty, which is not allowed.
         """
         image_path = Path(self.get_image_uri(image_id))
+        check_inside(measurements_of(label_info.get("measurements")), VoxelGrid.from_file(image_path))
         label = read_label(Path(label_filename), image_path, self._label_values, label_info.get("label_info"))
         voxels, grid = sitk.GetArrayViewFromImage(label), grid_of(image_path)
         if not allow_empty and not voxels.any():
@@ -205,6 +209,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             "voxels": int(np.count_nonzero(voxels)),
             "grid": grid,
             **origin_of_label(self.predictions, image_id, grid, voxels, label_info),
+            **lesions_of_submission(self.labels, image_id, voxels, self._label_values),
         }
         record = self.labels.save(image_id, label_tag, lambda part: write_mask(label, part, True), info)
         logger.info("Label %d (%s) of %s stored: %d voxels", record.number, label_tag, image_id, info["voxels"])

@@ -18,8 +18,8 @@ def as_percent(confidence: float) -> float:
     return round(100 * confidence, 2)
 
 
-def describe_lesion(confidence: float | None) -> str | None:
-    """Return the Segment Description of a lesion; None if its confidence is not known."""
+def describe_confidence(confidence: float | None) -> str | None:
+    """Return a sentence on the confidence in one lesion; None if it is not known."""
     if confidence is None:
         return None
     return f"Confidence of the model that this is a lesion: {_text(confidence)}. {_MEANING}"

@@ -14,8 +14,9 @@ from pydicom.sr.coding import Code
 from pydicom.valuerep import DA, TM
 
 from lib.errors import UserError
-from lib.exports.confidence import describe_lesion, describe_segment
+from lib.exports.confidence import describe_segment
 from lib.exports.lesion_table import MeasuredLesion
+from lib.exports.lesion_terms import describe_lesion, tracking
 from lib.exports.provenance import RESEARCH_USE, Provenance
 from lib.exports.source_images import SourceImages
 from lib.inference.findings import Finding
@@ -81,8 +82,8 @@ def lesion_segmentation(
 
     Args:
         places: (slice, row, column): position of the lesion in ``lesions``, counted from 1; 0 is background.
-        lesions: At least one; each segment has the tracking identifier and UID of its lesion, and its confidence as in
-            :func:`segmentation`.
+        lesions: At least one; each segment has the tracking identifier and UID of its lesion, and in its description
+            what the reader said about it and the confidence, as in :func:`segmentation`.
         sources: The images of the series.
         provenance: Origin of the mask. The output is deterministic: equal provenance gives identical instances.
         info: ``info.yaml``: the codes of the labels under ``segments``, name and version of this app.
@@ -98,11 +99,11 @@ def lesion_segmentation(
             HTTPStatus.UNPROCESSABLE_ENTITY,
         )
     descriptions = [
-        _description(number, lesion.label, *provenance.tracking(lesion.label, lesion.number), provenance, info)
+        _description(number, lesion.label, *tracking(lesion, provenance), provenance, info)
         for number, lesion in enumerate(lesions, 1)
     ]
     for lesion, description in zip(lesions, descriptions, strict=True):
-        _describe(description, describe_lesion(lesion.confidence))
+        _describe(description, describe_lesion(lesion))
     return _segmentation(places.astype(np.uint16), descriptions, sources, provenance, info, of_lesions=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,39 @@ import SimpleITK as sitk
 from pydicom.dataset import FileDataset
 
 from lib.datastore.label_info import model_version_of
+from lib.datastore.label_lesions import remarks_of
+from lib.datastore.label_measurements import measurements_of
 from lib.datastore.label_record import LabelRecord, read_voxels
+from lib.datastore.lesion_numbers import lesions_of_record
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.exports.dicom_seg import lesion_segmentation, segmentation
-from lib.exports.lesion_table import MeasuredLesion, measured_lesions
+from lib.exports.lesion_table import MeasuredLesion, OtherRow, Row, measured_lesions
 from lib.exports.measurement_report import measurement_report
 from lib.exports.provenance import Provenance, algorithm_type
+from lib.exports.reader_remarks import PlacedMeasurement, other_rows, placed_measurements, with_remarks
 from lib.exports.rtstruct import structure_set
 from lib.exports.series_sources import series_sources
 from lib.exports.source_images import SourceImages
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference.findings import Finding, findings_from_json
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured in a label.
+
+    Attributes:
+        lesions: Of the mask, by number.
+        places: (slice, row, column): position of the lesion in ``lesions``, counted from 1; 0 is background.
+        measurements: That the reader drew.
+        others: Rows of what has no voxels.
+    """
+
+    lesions: list[MeasuredLesion]
+    places: np.ndarray
+    measurements: list[PlacedMeasurement]
+    others: list[OtherRow]
 
 
 class LabelExports:
@@ -56,8 +79,8 @@ class LabelExports:
         sources = self._sources(record.image_id)
         return structure_set(self._mask(record), sources, Provenance.of_label(record), self._info)
 
-    def lesions(self, record: LabelRecord) -> tuple[dict[str, Any], list[MeasuredLesion]]:
-        """Return the columns of a lesion table that identify the label, and its lesions.
+    def lesions(self, record: LabelRecord) -> tuple[dict[str, Any], list[Row]]:
+        """Return the columns of a lesion table that identify the label, and its rows: lesions, then what has no voxels.
 
         Raises:
             UserError: The image no longer exists or has changed.
@@ -71,7 +94,8 @@ class LabelExports:
             "algorithm_type": algorithm_type(record.info),
             "model_version": model_version_of(record.info),
         }
-        return about, self._measured(record)[0]
+        measured = self._measured(record)
+        return about, [*measured.lesions, *measured.others]
 
     def measurement_report(self, record: LabelRecord) -> tuple[hd.sr.Comprehensive3DSR, hd.seg.Segmentation | None]:
         """Return the lesion table as a DICOM SR, and the DICOM SEG that it references, with one segment per lesion.
@@ -82,9 +106,10 @@ class LabelExports:
             UserError: The image is gone, has changed, or is not a DICOM series.
         """
         sources, provenance = self._sources(record.image_id), Provenance.of_label(record)
-        lesions, places = self._measured(record)
-        seg = lesion_segmentation(places, lesions, sources, provenance, self._info) if lesions else None
-        return measurement_report(lesions, seg, sources, provenance, self._info), seg
+        measured = self._measured(record)
+        lesions = measured.lesions
+        seg = lesion_segmentation(measured.places, lesions, sources, provenance, self._info) if lesions else None
+        return measurement_report(lesions, seg, sources, provenance, self._info, measured.measurements), seg
 
     def dicom_seg_of_prediction(
         self, image_id: str, mask: Path, model_version: str, findings: Sequence[Finding]
@@ -112,13 +137,18 @@ class LabelExports:
     def _sources(self, image_id: str) -> SourceImages:
         return series_sources(self._datastore, image_id)
 
-    def _measured(self, record: LabelRecord) -> tuple[list[MeasuredLesion], np.ndarray]:
-        """Return the lesions of a label, and the voxels of each."""
+    def _measured(self, record: LabelRecord) -> _Measured:
         volume = sitk.ReadImage(self._datastore.get_image_uri(record.image_id))
         mask = self._mask(record)
         if mask.shape != volume.GetSize()[::-1]:
             raise UserError(f"Image {record.image_id} has changed since it was labelled.", HTTPStatus.CONFLICT)
-        return measured_lesions(mask, volume, self._info["labels"], _findings(record))
+        labels, grid = self._info["labels"], VoxelGrid.from_image(volume)
+        numbered = lesions_of_record(record, mask, labels)
+        lesions, places = measured_lesions(mask, volume, labels, _findings(record), numbered)
+        remarks, drawn = remarks_of(record.info.get("lesions")), measurements_of(record.info.get("measurements"))
+        measurements = placed_measurements(drawn, places, grid)
+        lesions = with_remarks(lesions, places, remarks, measurements)
+        return _Measured(lesions, places, measurements, other_rows(remarks, measurements, grid))
 
     def _mask(self, record: LabelRecord) -> np.ndarray:
         """Return the voxels (slice, row, column) of a label.

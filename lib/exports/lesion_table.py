@@ -14,12 +14,14 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.spatial import ConvexHull, distance
 
-from lib.geometry.connected_components import connected_components
+from lib.datastore.lesion_numbers import NumberedLesion, lesion_components, number_lesions
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference.findings import Finding, finding_at_each_component
 from lib.transforms.lungs import find_lungs
 
 DEFINITIONS = {
+    "number": "of the lesion, from 1: the same in all labels of the image. 0 for a finding that was rejected and for a "
+    "measurement beside all lesions, which have no voxels",
     "lesion": "voxels of one label that touch each other, corners included (26 neighbours)",
     "longest_diameter_mm": "in the axial section where it is longest, between the outer edges of the pixels",
     "perpendicular_diameter_mm": "extent at right angles to the longest diameter, in the same section",
@@ -29,6 +31,13 @@ DEFINITIONS = {
     "no lungs are seen.",
     "confidence": "of the model that what it marked there is a lesion, from 0 to 1; it says nothing about malignancy. "
     "Empty for a lesion that the model did not mark.",
+    "state": "proposed by the model and left as it is, accepted or rejected by the reader, added by the reader, or "
+    "measured: a measurement beside all lesions. Empty if the label was not made in this app's viewer.",
+    "texture": "solid, part_solid or ground_glass, as the reader said",
+    "note": "of the reader on the finding",
+    "ruler_long_mm, ruler_short_mm": "as the reader drew them: the longest bidirectional measurement (RECIST) of the "
+    "lesion, or else the longest length, which has no short axis",
+    "tracking_uid": "of the lesion, the same in all labels of the image, as in the DICOM SR and SEG",
 }
 _MIDLINE_MM = 10.0
 _DIGITS = 6  # of mm: rounding errors must not decide which of two diameters is longer
@@ -38,7 +47,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # prefixes that make spreadsheet pr
 
 @dataclass(frozen=True)
 class MeasuredLesion:
-    """A row of the table; see ``DEFINITIONS``. Numbered by descending volume within its label, from 1."""
+    """A row of the table; see ``DEFINITIONS``."""
 
     label: str
     number: int
@@ -53,6 +62,31 @@ class MeasuredLesion:
     z_mm: float
     side: str
     confidence: float | None = None
+    state: str = ""
+    texture: str = ""
+    note: str = ""
+    ruler_long_mm: float | None = None
+    ruler_short_mm: float | None = None
+    tracking_uid: str = ""
+
+
+@dataclass(frozen=True)
+class OtherRow:
+    """A row without voxels: a rejected finding of the model, or a measurement beside all lesions."""
+
+    state: str
+    x_mm: float
+    y_mm: float
+    z_mm: float
+    number: int = 0
+    confidence: float | None = None
+    texture: str = ""
+    note: str = ""
+    ruler_long_mm: float | None = None
+    ruler_short_mm: float | None = None
+
+
+Row = MeasuredLesion | OtherRow
 
 
 @dataclass(frozen=True)
@@ -95,7 +129,11 @@ def lesion_table(
 
 
 def measured_lesions(
-    mask: np.ndarray, volume: sitk.Image, labels: Mapping[str, int], findings: Sequence[Finding] = ()
+    mask: np.ndarray,
+    volume: sitk.Image,
+    labels: Mapping[str, int],
+    findings: Sequence[Finding] = (),
+    numbered: Sequence[NumberedLesion] | None = None,
 ) -> tuple[list[MeasuredLesion], np.ndarray]:
     """Measure every lesion of a mask, and map the voxels to lesions.
 
@@ -104,6 +142,7 @@ def measured_lesions(
         volume: HU, with its geometry in patient coordinates.
         labels: Label values by name.
         findings: Of the model, for the confidence of the lesions that contain one.
+        numbered: All lesions of the mask with their numbers; None to number them by size.
 
     Returns:
         The lesions, and uint32 voxels like ``mask``: 1 in the first of them, 2 in the second …, 0 elsewhere.
@@ -112,32 +151,32 @@ def measured_lesions(
     axes = _Axes.of(grid)
     hu = sitk.GetArrayViewFromImage(volume)
     midline = find_midline(volume) if mask.any() else None
+    components, _ = lesion_components(mask, labels)
+    boxes = ndimage.find_objects(components)
+    names = {value: name for name, value in labels.items()}
     lesions: list[MeasuredLesion] = []
     places = np.zeros(mask.shape, np.uint32)
-    for name, value in labels.items():
-        components, _ = connected_components(mask == value)
-        found = []
-        for component, box in enumerate(ndimage.find_objects(components), 1):
-            inside = components[box] == component
-            found.append((_measure(inside, box, hu, grid, axes, midline, name), box, inside))
-        found.sort(key=lambda one: one[0]["volume_mm3"], reverse=True)
-        for number, (row, box, inside) in enumerate(found, 1):
-            lesions.append(MeasuredLesion(number=number, **row))
-            places[box][inside] = len(lesions)
+    for one in numbered if numbered is not None else number_lesions(mask, labels):
+        component = int(components[one.voxel[::-1]])
+        box = boxes[component - 1]
+        inside = components[box] == component
+        row = _measure(inside, box, hu, grid, axes, midline, names[int(mask[one.voxel[::-1]])])
+        lesions.append(MeasuredLesion(number=one.number, tracking_uid=one.uid if numbered is not None else "", **row))
+        places[box][inside] = len(lesions)
     for place, finding in finding_at_each_component(places.transpose(), findings).items():
         if finding.confidence is not None:
             lesions[place - 1] = replace(lesions[place - 1], confidence=round(finding.confidence, 4))
     return lesions, places
 
 
-def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[MeasuredLesion]]]) -> str:
+def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[Row]]]) -> str:
     """Return the lesions of several masks as CSV.
 
     Args:
-        tables: For each mask the columns common to all its rows (image, patient …), and its lesions.
+        tables: For each mask the columns common to all its rows (image, patient …), and its rows.
     """
     text = io.StringIO()
-    rows = [{**about, **asdict(lesion)} for about, lesions in tables for lesion in lesions]
+    rows = [{**about, **asdict(row)} for about, of_mask in tables for row in of_mask]
     rows = [{name: escape_formula(value) for name, value in row.items()} for row in rows]
     writer = csv.DictWriter(text, [*tables[0][0], *(field.name for field in fields(MeasuredLesion))])
     writer.writeheader()
@@ -150,10 +189,17 @@ def escape_formula(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def as_json(tables: Sequence[tuple[Mapping[str, object], Sequence[MeasuredLesion]]]) -> str:
+def as_json(tables: Sequence[tuple[Mapping[str, object], Sequence[Row]]]) -> str:
     """Return the lesions of several masks as JSON, with definitions of the columns, including masks without lesions."""
-    masks = [{**about, "lesions": [asdict(lesion) for lesion in lesions]} for about, lesions in tables]
+    masks = [
+        {**about, "lesions": _of_kind(rows, MeasuredLesion), "others": _of_kind(rows, OtherRow)}
+        for about, rows in tables
+    ]
     return json.dumps({"definitions": DEFINITIONS, "masks": masks}, indent=2) + "\n"
+
+
+def _of_kind(rows: Sequence[Row], kind: type) -> list[dict[str, Any]]:
+    return [asdict(row) for row in rows if isinstance(row, kind)]
 
 
 def _measure(

@@ -16,7 +16,10 @@ from lib.errors import UserError
 from lib.exports.confidence import as_percent
 from lib.exports.dicom_seg import algorithm_name, person_name
 from lib.exports.lesion_table import MeasuredLesion
+from lib.exports.lesion_terms import STATE, STATES, TEXTURE, TEXTURES, printable, tracking
 from lib.exports.provenance import RESEARCH_USE, Provenance
+from lib.exports.reader_remarks import PlacedMeasurement
+from lib.exports.ruler_groups import ruler_groups
 from lib.exports.source_images import SourceImages
 
 _FIRST_SERIES_NUMBER = 10500
@@ -34,8 +37,9 @@ def measurement_report(
     sources: SourceImages,
     provenance: Provenance,
     info: Mapping[str, Any],
+    measurements: Sequence[PlacedMeasurement] = (),
 ) -> sr.Comprehensive3DSR:
-    """Make the report of lesions, with one volumetric measurement group (TID 1411) each.
+    """Make the report of lesions, with one volumetric measurement group (TID 1411) each, and of what a reader measured.
 
     Each group references the segment of its lesion. Measurements apply to a whole segment, so a Segmentation with
     several lesions in one segment could not be referenced.
@@ -46,6 +50,7 @@ def measurement_report(
         sources: The images of the series.
         provenance: Origin of the mask. The output is deterministic: equal provenance gives identical instances.
         info: ``info.yaml``: the codes of the labels under ``segments``, name and version of this app.
+        measurements: Of the reader; each has a group (TID 1501) of its own, with the tracking UID of its lesion.
 
     Raises:
         UserError: The series lacks a required attribute.
@@ -54,14 +59,17 @@ def measurement_report(
         observation_context=_observers(provenance, info),
         procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
         imaging_measurements=[
-            _group(number, lesion, cast(hd.seg.Segmentation, segmentation), sources, provenance, info)
-            for number, lesion in enumerate(lesions, 1)
+            *(
+                _group(number, lesion, cast(hd.seg.Segmentation, segmentation), sources, provenance, info)
+                for number, lesion in enumerate(lesions, 1)
+            ),
+            *ruler_groups(measurements, lesions, sources, provenance),
         ],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    if not lesions:
-        (measurements,) = (item for item in content[0].ContentSequence if item.name == codes.DCM.ImagingMeasurements)
-        del measurements.ContentSequence  # an empty one is not allowed (PS3.3 C.17.3.2.4)
+    if not lesions and not measurements:
+        (container,) = (item for item in content[0].ContentSequence if item.name == codes.DCM.ImagingMeasurements)
+        del container.ContentSequence  # an empty one is not allowed (PS3.3 C.17.3.2.4)
     content[0].ContentSequence.append(_comment(lesions))
     try:
         report = sr.Comprehensive3DSR(
@@ -116,7 +124,7 @@ def _group(
 ) -> sr.VolumetricROIMeasurementsAndQualitativeEvaluations:
     """Return the measurement group of a lesion."""
     term = info["segments"][lesion.label]
-    identifier, uid = provenance.tracking(lesion.label, lesion.number)
+    identifier, uid = tracking(lesion, provenance)
     algorithm = None
     if provenance.algorithm_type != "MANUAL":
         algorithm = sr.AlgorithmIdentification(
@@ -124,7 +132,7 @@ def _group(
             version=cast(str, provenance.model_version),  # known wherever a model was involved
             parameters=[f"segmentation {provenance.algorithm_type}, {RESEARCH_USE}"],
         )
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+    group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=uid, identifier=identifier),
         referenced_segment=sr.ReferencedSegment(
             sop_class_uid=segmentation.SOPClassUID,
@@ -137,7 +145,18 @@ def _group(
         finding_sites=[sr.FindingSite(Code(*term["region"]), laterality=_SIDES.get(lesion.side))],
         algorithm_id=algorithm,
         measurements=_measurements(lesion),
+        qualitative_evaluations=_evaluations(lesion),
     )
+    if lesion.note:  # TID 1501 has text among the qualitative evaluations, for which highdicom has no argument
+        contains = sr.RelationshipTypeValues.CONTAINS
+        group[0].ContentSequence.append(sr.TextContentItem(codes.DCM.Comment, printable(lesion.note), contains))
+    return group
+
+
+def _evaluations(lesion: MeasuredLesion) -> list[sr.QualitativeEvaluation]:
+    """Return what the reader said about a lesion, as codes."""
+    said = ((STATE, STATES.get(lesion.state)), (TEXTURE, TEXTURES.get(lesion.texture)))
+    return [sr.QualitativeEvaluation(name, value) for name, value in said if value is not None]
 
 
 def _measurements(lesion: MeasuredLesion) -> list[sr.Measurement]:

@@ -79,13 +79,6 @@ class Provenance:
         """SOPInstanceUID of the DICOM SEG with one segment per lesion."""
         return self.uid("lesion seg")
 
-    def tracking(self, label: str, number: int) -> tuple[str, str]:
-        """Return tracking identifier and tracking UID of a lesion, by its number in the table.
-
-        The UID is never shared between versions or scans: which of their lesions correspond is unknown.
-        """
-        return f"{label} {number}", self.uid(f"lesion {label} {number}")
-
     def uid(self, what: str) -> UID:
         """Return a UID derived from the mask, the same on every call."""
         return generate_uid(entropy_srcs=["lunglabel", what, self.identity])

@@ -95,6 +95,12 @@ class SourceImages:
                 HTTPStatus.CONFLICT,
             )
 
+    def image_of_slice(self, place: int) -> tuple[Dataset, int | None]:
+        """Return the header of the image of a slice of the volume, and its frame number if it is a multi-frame one."""
+        if self.frame_numbers is None:
+            return self.headers[place], None
+        return self.headers[0], self.frame_numbers[place]
+
     def in_stored_order(self, mask: np.ndarray) -> np.ndarray:
         """Return a mask with its slices reordered from volume order to the order of the stored frames."""
         if self.frame_numbers is None:

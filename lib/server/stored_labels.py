@@ -10,7 +10,17 @@ from lib.datastore.label_store import LabelStore
 from lib.initial_labels.candidates import CANDIDATE, INITIAL, created
 from lib.initial_labels.initial_labels import Refused
 
-_FACTS = ("annotator", "note", "viewer", "model_version", "voxels", "findings", "lesions")
+_FACTS = (
+    "annotator",
+    "note",
+    "viewer",
+    "model_version",
+    "voxels",
+    "findings",
+    "lesions",
+    "measurements",
+    "lesion_numbers",
+)
 
 
 def stored_labels(labels: LabelStore, image_id: str) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.async_tasks.utils import tasks
 
 from lib.datastore.label_record import read_voxels
+from lib.datastore.lesion_history import highest_number
 from lib.errors import UserError
 from lib.exports.lesion_table import find_midline
 from lib.geometry.voxel_grid import VoxelGrid
@@ -75,7 +76,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
         return {
             "image": image,
-            "label": record and described(record),
+            "label": record and {**described(record), "last_lesion_number": highest_number(labels, image)},
             "stored": stored_labels(labels, image),
             "refused": refused_objects(app.initial_labels.refused(image)),
             "damaged": [one.problem for one in damaged],

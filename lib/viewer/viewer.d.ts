@@ -47,6 +47,7 @@ interface LabelmapVolume {
 
 interface Camera {
   viewPlaneNormal: Point3;
+  viewUp: Point3;
   focalPoint: Point3;
   position: Point3;
   /** mm, half of what the viewport shows of its height */
@@ -55,6 +56,7 @@ interface Camera {
 
 interface CornerstoneViewport {
   id: string;
+  getViewReference(): { FrameOfReferenceUID: string; volumeId?: string };
   element: HTMLElement;
   getVolumeId?(): string | undefined;
   getCamera(): Camera;
@@ -66,10 +68,21 @@ interface CornerstoneViewport {
   worldToCanvas(point: Point3): [number, number];
 }
 
+/** A ruler. */
+interface CornerstoneAnnotation {
+  annotationUID: string;
+  /** whether the pointer is on it */
+  highlighted?: boolean;
+  metadata: { toolName: string; viewPlaneNormal: Point3 };
+  data: { handles: { points: ArrayLike<number>[] } };
+}
+
 interface ToolGroup {
+  setToolPassive(name: string): void;
+  setToolEnabled(name: string): void;
   getActivePrimaryMouseButtonTool(): string | undefined;
   hasTool(name: string): boolean;
-  addTool(name: string): void;
+  addTool(name: string, configuration?: object): void;
 }
 
 declare const cornerstone: {
@@ -93,6 +106,7 @@ declare const cornerstoneTools: {
       SEGMENTATION_REPRESENTATION_ADDED: string;
       SEGMENTATION_REPRESENTATION_MODIFIED: string;
       TOOL_ACTIVATED: string;
+      ANNOTATION_COMPLETED: string;
     };
   };
   segmentation: {
@@ -115,7 +129,17 @@ declare const cornerstoneTools: {
   };
   BaseTool: new (properties: object, defaults: object) => object;
   addTool(tool: object): void;
-  utilities: { segmentation: { setBrushSizeForToolGroup(toolGroupId: string, radius: number): void } };
+  annotation: {
+    state: {
+      getAllAnnotations(): CornerstoneAnnotation[];
+      addAnnotation(annotation: object, element: HTMLElement): string;
+      removeAnnotation(annotationUID: string): void;
+    };
+  };
+  utilities: {
+    triggerAnnotationRenderForViewportIds(viewportIds: string[]): void;
+    segmentation: { setBrushSizeForToolGroup(toolGroupId: string, radius: number): void };
+  };
 };
 
 declare const commandsManager: { runCommand(name: string, options: object): void };

@@ -1,12 +1,13 @@
 """The steps of a reader through a case in OHIF, and what is on the screen after them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.ohif import MPR_VIEWPORTS, Ohif
+from tests.browser.ohif import MPR_VIEWPORTS, Ohif, Point
 
 SIZES = {"laptop": (1366, 768), "desktop": (1920, 1080)}
 # Two strokes on axial slices with some between them, LPS in mm, far from the lesions of the phantoms.
@@ -22,6 +23,14 @@ CAMERAS = """ids => ids.map(id => {
 
 IS_SHOWN = """id => window.cornerstoneTools.segmentation.config.visibility
     .getSegmentationRepresentationVisibility(id, {segmentationId: '1', type: 'Labelmap'})"""
+
+RULERS = """() => window.cornerstoneTools.annotation.state.getAllAnnotations()
+    .filter(one => ['Length', 'Bidirectional'].includes(one.metadata.toolName))
+    .map(one => one.data.handles.points.map(point => Array.from(point)))"""
+
+# Ends of a long axis across what the strokes paint, and of a length beside it, LPS in mm.
+LONG_AXIS = ("mpr-coronal", (72, -20, 42), (50, -20, 28))
+LENGTH = ("mpr-sagittal", (60, -60, 10), (60, -30, 50))
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 RUN_AXE = """async selector => {
@@ -42,6 +51,7 @@ class Reading:
         self.ohif = ohif
         self.page = ohif.page
         self.findings = self.page.locator('[data-findings="table"] tbody tr:not(.lunglabel-note)')
+        self.measured = self.part("measurements").locator("li")
         self.stored = self.page.locator('[data-part="storedRows"] li')
 
     def part(self, name: str) -> Locator:
@@ -106,12 +116,43 @@ class Reading:
         ohif.redo()
         expect(self.findings).to_have_count(count + 1)
 
-    def write_note(self, finding: Locator, text: str) -> None:
-        """Write a note on a finding."""
-        finding.get_by_role("button", name="Note on").click()
+    def describe(self, finding: Locator, text: str, texture: str) -> None:
+        """Write a note on a finding, and choose its texture."""
+        finding.get_by_role("button", name="Describe finding").click()
         self.page.keyboard.type(text)
         self.page.keyboard.press("Enter")
-        expect(self.page.locator(".lunglabel-note")).to_have_text(text)
+        self.page.get_by_label("Texture of finding").select_option(texture)
+
+    def rulers(self) -> list[list[Point]]:
+        """Return the ends of all measurements on the screen, LPS in mm."""
+        return self.page.evaluate(RULERS)
+
+    def check_measuring(self) -> None:
+        """Measure both axes of what was painted and a length beside it; change, undo and redo them."""
+        ohif, measured = self.ohif, self.measured
+        self._measure("m", *LONG_AXIS)
+        expect(measured).to_have_text(re.compile(r"2[567]\.\d × \d+\.\d mm ?of finding \d"))
+        self._measure("l", *LENGTH)
+        expect(measured).to_have_count(2)
+        ohif.undo()
+        expect(measured).to_have_count(1)
+        assert len(self.rulers()) == 1
+        ohif.redo()
+        expect(measured).to_have_count(2)
+        (end, *_), _ = self.rulers()
+        before = measured.nth(0).inner_text()
+        ohif.show(end)
+        ohif.stroke("mpr-coronal", end, (end[0] + 12, *end[1:]))
+        expect(measured.nth(0)).to_contain_text(re.compile(r"[34]\d\.\d × "))
+        ohif.undo()
+        expect(measured.nth(0)).to_have_text(before, use_inner_text=True)
+        self.page.keyboard.press("l")
+
+    def _measure(self, key: str, viewport: str, start: Point, end: Point) -> None:
+        """Choose a ruler with its key, and drag it between two points."""
+        self.page.keyboard.press(key)
+        self.ohif.show(start)
+        self.ohif.stroke(viewport, start, end)
 
     def reload(self) -> None:
         """Load the page again; the browser may ask first."""

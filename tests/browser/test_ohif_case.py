@@ -1,8 +1,10 @@
 """A whole case as a reader goes through it: on a folder and a laptop, on Orthanc and a large screen."""
 
+import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from lib.geometry.voxel_grid import VoxelGrid
 from lib.phantoms import study_instance_uid
 from lib.settings import load_info
 from tests.browser.masks import check_mask_on_lesions, is_coloured
-from tests.browser.ohif import MPR_VIEWPORTS, Ohif
+from tests.browser.ohif import MPR_VIEWPORTS, Ohif, Point
 from tests.browser.painting import GRID, series_of, stored_info, stored_label, write_patients
 from tests.browser.painting import STORED as PATIENTS
 from tests.browser.reading import SIZES, Reading, accessibility_problems
@@ -130,6 +132,27 @@ def check_proposals(reading: Reading) -> None:
     expect(reading.part("result")).to_have_text(re.compile("^1 finding, "))
 
 
+def check_stored(info: dict[str, Any], rulers: list[list[Point]]) -> None:
+    """Check that all a reader said about the findings and measured is stored with the label."""
+    assert [(one["state"], one["confidence"], one["texture"], one["note"]) for one in info["lesions"]] == [
+        ("accepted", 0.934, "", ""),
+        ("added", None, "ground_glass", "beside the heart"),
+        ("rejected", 0.4, "", ""),
+    ]
+    assert [(one["kind"], one["plane"], one["points"]) for one in info["measurements"]] == [
+        ("bidirectional", "coronal", rulers[0]),
+        ("length", "sagittal", rulers[1]),
+    ]
+
+
+def check_report(url: str, series_uid: str, info: dict[str, Any]) -> None:
+    """Check that the SR has the axes under the tracking UID of their lesion."""
+    report = requests.get(f"{url}/datastore/label", params={"label": series_uid, "tag": "final", "output": "dicom_sr"})
+    content = str(dcmread(io.BytesIO(report.content)))
+    assert "Short axis" in content
+    assert content.count(info["lesion_numbers"][1]["uid"]) == 2, "of the lesion and of its long and short axis"
+
+
 def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screenshot):
     write_patients(tmp_path / "dicom", {name: PATIENTS[name] for name in (PATIENT, NEXT)})
     write_segs(tmp_path / "dicom")
@@ -155,24 +178,23 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     check_proposals(reading)
     reading.paint_with_a_gap_and_fill()
     expect(findings.nth(1)).to_contain_text("added")
-    reading.write_note(findings.nth(1), "beside the heart")
+    reading.describe(findings.nth(1), "beside the heart", "ground_glass")
+    reading.check_measuring()
     screenshot(page, "case-reviewed")
 
-    painted = ohif.labelmap().values
+    painted, rulers = ohif.labelmap().values, reading.rulers()
     reading.reload()
     expect(reading.part("draftText")).to_contain_text("begun from no label.")
     assert ohif.press("restore") == "The draft is restored."
     assert np.array_equal(ohif.labelmap().values, painted)
     expect(findings.nth(0)).to_have_class("lunglabel-accepted")
     expect(reading.part("draft")).to_be_hidden()
+    assert reading.rulers() == rulers
 
     assert ohif.submit("Dr. Reader").endswith(" is stored.")
-    lesions = stored_info(server.url, series_uid)["lesions"]
-    assert [(one["state"], one["confidence"], one["note"]) for one in lesions] == [
-        ("accepted", 0.934, ""),
-        ("added", None, "beside the heart"),
-        ("rejected", 0.4, ""),
-    ]
+    first = stored_info(server.url, series_uid)
+    check_stored(first, rulers)
+    check_report(server.url, series_uid, first)
     series = f"{server.url}/proxy/dicom/qido/studies/{study_uid}/series"
     segs = len(READERS) + 2
     wait_for(lambda: len(requests.get(series).json()) > segs, "the DICOM SEG of the label", seconds=120)
@@ -182,8 +204,18 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     page.locator('[data-cy^="study-browser-thumbnail"]', has_text="SEG").first.dblclick()
     assert "Load label puts it into the mask" in ohif.message()
     assert ohif.load_label().endswith("is loaded.")
-    expect(page.locator(".lunglabel-note")).to_have_text("beside the heart")
+    expect(page.locator(".lunglabel-note").nth(1)).to_have_text("ground glass – beside the heart")
     assert not reading.part("unsaved").is_visible()
+    assert reading.rulers() == rulers
+
+    # A lesion keeps its number and its tracking UID when one with a lower number is gone.
+    findings.nth(0).get_by_role("button", name="Reject finding").click()
+    reading.measured.nth(1).get_by_role("button", name="Remove").click()
+    expect(reading.measured).to_have_count(1)
+    assert ohif.submit("Dr. Reader").endswith(" is stored.")
+    again = stored_info(server.url, series_uid)
+    assert again["lesion_numbers"] == first["lesion_numbers"][1:]
+    assert again["measurements"] == first["measurements"][:1]
 
     # The panel, its keys and the status page meet WCAG 2.1 AA.
     page.locator('[data-part="edits"] summary').click()

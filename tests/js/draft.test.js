@@ -9,10 +9,11 @@ import { mask } from './volume.js';
 const SIZE = [4, 3, 2];
 const KNOWN = mask(SIZE, [[3, 0, 0], [0, 2, 1], [1, 2, 1]]);
 const REJECTED = { voxel: [1, 1, 0], state: 'rejected', confidence: 0.2, note: '' };
-const row = (voxels, state, confidence, note = '') => ({ voxels: Uint32Array.from(voxels), state, confidence, note });
+const LENGTH = { kind: 'length', plane: 'axial', points: [[0, 0, 0], [1, 0, 0]] };
+const row = (voxels, state, confidence, note = '') => ({ voxels: Uint32Array.from(voxels), state, confidence, texture: '', note });
 
 function listOf() {
-  const state = { modelVersion: 'v1', confidences: new Map([[3, 0.9], [8, 0.3]]), clicks: [] };
+  const state = { modelVersion: 'v1', confidences: new Map([[3, 0.9], [8, 0.3]]), clicks: [], measurements: [LENGTH] };
   return {
     rows: [row([3], 'accepted', 0.9), row([20, 21], 'added', null, 'new')],
     rejected: [row([8], 'rejected', 0.3)],
@@ -25,6 +26,7 @@ test('a draft holds the mask and all that is stored with a label', () => {
   const draft = draftOf(listOf(), { session: 's', base: 2, note: 'n' });
   assert.deepEqual(maskOf(structuredClone(draft)), KNOWN);
   assert.deepEqual([draft.series, draft.modelVersion, draft.base, draft.note], ['1.2', 'v1', 2, 'n']);
+  assert.deepEqual(draft.measurements, [LENGTH]);
   assert.deepEqual(draft.confidences, listOf().history.state.confidences);
   assert.deepEqual(draft.lesions.map(one => one.state), ['accepted', 'added', 'rejected'], 'the rejected one only once');
 });
@@ -39,7 +41,7 @@ test('a draft says when it was painted, and whether a label was stored since', (
 test('what was rejected earlier is stored again, unless it is in the mask now', () => {
   const list = listOf();
   assert.deepEqual(lesionsOf(list).map(one => one.state), ['accepted', 'added', 'rejected', 'rejected']);
-  assert.deepEqual(lesionsOf(list)[1], { voxel: [1, 2, 1], state: 'added', confidence: null, note: 'new' });
+  assert.deepEqual(lesionsOf(list)[1], { voxel: [1, 2, 1], state: 'added', confidence: null, texture: '', note: 'new' });
   list.history.known = mask(SIZE, [[1, 1, 0]]);
   assert.equal(lesionsOf(list).filter(one => one.state === 'rejected').length, 1);
 });

@@ -14,6 +14,7 @@ import { lesionsOf } from './lesions.js';
  * @property {import('./ranked_findings.js').Confidences} confidences
  * @property {import('./click_session.js').Session} clicks
  * @property {import('./lesions.js').Lesion[]} lesions
+ * @property {readonly import('./measurements.js').Measurement[]} [measurements]
  * @property {string} note on the label
  */
 
@@ -34,6 +35,7 @@ export function draftOf(list, about) {
     modelVersion: state.modelVersion,
     confidences: state.confidences,
     clicks: state.clicks,
+    measurements: state.measurements,
     lesions: [...lesions, ...list.carried],
   };
 }

@@ -1,6 +1,7 @@
 /** Undo and redo of mask edits, which OHIF does not have. */
 
 import { NO_CLICKS } from './click_session.js';
+import { NOTHING_MEASURED } from './measurements.js';
 
 const MOST_STATES = 100;
 
@@ -16,12 +17,14 @@ const MOST_STATES = 100;
  * @property {string | null} modelVersion version of the model whose mask was edited
  * @property {import('./ranked_findings.js').Confidences} confidences of that model
  * @property {import('./click_session.js').Session} clicks that led here
+ * @property {readonly import('./measurements.js').Measurement[]} measurements
  *
  * @typedef {object} Step
  * @property {boolean} unsaved
  * @property {string | null} [modelVersion] default: as before
  * @property {import('./ranked_findings.js').Confidences} [confidences] default: as before
  * @property {import('./click_session.js').Session} [clicks] default: as before
+ * @property {readonly import('./measurements.js').Measurement[]} [measurements] default: as before
  */
 
 export class EditHistory {
@@ -32,7 +35,14 @@ export class EditHistory {
     /** voxels that are labelled */
     this.labelled = this.known.reduce((count, value) => count + Number(value > 0), 0);
     /** @type {State[]} */
-    this.states = [{ change: null, unsaved: false, modelVersion: null, confidences: new Map(), clicks: NO_CLICKS }];
+    this.states = [{
+      change: null,
+      unsaved: false,
+      modelVersion: null,
+      confidences: new Map(),
+      clicks: NO_CLICKS,
+      measurements: NOTHING_MEASURED,
+    }];
     this.position = 0;
     /** @type {(index: Uint32Array, values: Uint8Array) => void} is told of each change */
     this.onWrite = () => {};
@@ -117,12 +127,13 @@ export class EditHistory {
    *
    * @param {Step} step
    */
-  #facts({ modelVersion, confidences, clicks }) {
+  #facts({ modelVersion, confidences, clicks, measurements }) {
     const { state } = this;
     return {
       modelVersion: modelVersion === undefined ? state.modelVersion : modelVersion,
       confidences: confidences ?? state.confidences,
       clicks: clicks ?? state.clicks,
+      measurements: measurements ?? state.measurements,
     };
   }
 

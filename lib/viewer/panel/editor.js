@@ -8,6 +8,8 @@ import { separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
 import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
 import { FindingsList } from './findings_list.js';
+import { Measuring } from './measuring.js';
+import { NOTHING_MEASURED } from './measurements.js';
 import { confidencesIn } from './ranked_findings.js';
 import { Review } from './review.js';
 import { prepareClicks, watchInference } from './server.js';
@@ -28,6 +30,8 @@ export class Editor extends EventTarget {
   notes = [];
   /** Whether the mask of the last run was empty. */
   foundNothing = false;
+  /** @type {import('./former_label.js').FormerLabel | null} */
+  #former = null;
   #pointerDown = false;
   /** Whether a brush has painted since the pointer went down. */
   #painted = false;
@@ -40,6 +44,7 @@ export class Editor extends EventTarget {
     super();
     this.clicks = new Clicks(this);
     this.review = new Review(this);
+    this.measuring = new Measuring(this);
     const { Events } = cornerstoneTools.Enums;
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_DATA_MODIFIED, () => this.#onModified());
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_REPRESENTATION_ADDED, () => this.follow());
@@ -109,7 +114,7 @@ export class Editor extends EventTarget {
   load(voxels, origin) {
     this.#record(() => {
       this.history?.labelmap.write(voxels);
-      this.#accept(origin);
+      this.#accept({ ...origin, measurements: origin.measurements ?? NOTHING_MEASURED });
     });
     return this.review.showFirst();
   }
@@ -120,11 +125,11 @@ export class Editor extends EventTarget {
    * @param {import('./draft.js').Draft} draft
    */
   restore(draft) {
-    const { modelVersion, confidences, clicks } = draft;
+    const { modelVersion, confidences, clicks, measurements } = draft;
     this.#record(() => {
       this.history?.labelmap.write(maskOf(draft));
       this.list?.recall(draft.lesions);
-      this.history?.commit({ unsaved: true, modelVersion, confidences, clicks });
+      this.history?.commit({ unsaved: true, modelVersion, confidences, clicks, measurements });
     });
     return this.review.showFirst();
   }
@@ -145,6 +150,17 @@ export class Editor extends EventTarget {
     }
     labelmap.write(separateFinding(known, labelmap.size, index, keep));
     this.commit();
+  }
+
+  /**
+   * Number the findings after the lesions of a stored label.
+   *
+   * @param {import('./former_label.js').FormerLabel | null} former
+   */
+  async numberAfter(former) {
+    this.#former = former;
+    const { labelmap } = this.history ?? {};
+    if (former && labelmap?.series === former.series && labelmap.length === former.mask.length) await this.list?.numberAfter(former);
   }
 
   /** Let what was said about findings count as an edit: it is stored with the label. */
@@ -192,6 +208,7 @@ export class Editor extends EventTarget {
     this.history = history;
     this.list = new FindingsList(history);
     this.list.addEventListener('list', () => this.dispatchEvent(new Event('list')));
+    void this.numberAfter(this.#former);
     this.#changed();
   }
 
@@ -257,12 +274,13 @@ export class Editor extends EventTarget {
    *
    * @param {import('./server.js').ModelOrigin} origin
    */
-  #accept({ model_version: modelVersion, findings, lesions }) {
+  #accept({ model_version: modelVersion, findings, lesions, measurements }) {
     if (!this.history) return;
-    const { labelmap } = this.history;
+    const { labelmap, state } = this.history;
+    const unsaved = !measurements && state.unsaved && state.measurements.length > 0; // a run leaves what was measured
     this.list?.recall(lesions ?? []);
     const confidences = confidencesIn(labelmap.read(), labelmap.size, findings ?? []);
-    this.commit({ unsaved: false, modelVersion, confidences, clicks: NO_CLICKS });
+    this.commit({ unsaved, modelVersion, confidences, clicks: NO_CLICKS, measurements: measurements ?? undefined });
   }
 
   #changed() {

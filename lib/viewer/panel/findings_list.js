@@ -12,8 +12,9 @@ const WORKER = '/ohif/lunglabel/findings_worker.js';
 
 /**
  * @typedef {import('./measured_findings.js').Measured & {
- *   number: number, volume: number, density: number | null, side: string, state: import('./remarks.js').State, note: string,
- * }} Row finding with its number by size, 0 for a rejected one; volume in mm³; mean HU
+ *   volume: number, density: number | null, side: string, state: import('./remarks.js').State,
+ *   texture: import('./remarks.js').Texture, note: string,
+ * }} Row finding; volume in mm³; mean HU
  */
 
 /** Fires "list" after each new list. */
@@ -108,6 +109,16 @@ export class FindingsList extends EventTarget {
     Object.assign(this, remarksOf(lesions, this.history.labelmap.size));
   }
 
+  /**
+   * Number the findings after the lesions of a stored label.
+   *
+   * @param {import('./former_label.js').FormerLabel} former
+   */
+  numberAfter(former) {
+    this.#worker.postMessage({ former });
+    return this.refresh();
+  }
+
   #request() {
     this.#stale = false;
     this.#worker.postMessage({ list: true });
@@ -121,9 +132,8 @@ export class FindingsList extends EventTarget {
 
   /** @param {import('./measured_findings.js').List} list */
   #onList({ findings, rejected }) {
-    const bySize = [...findings].sort(ORDERS.size);
-    this.rows = findings.map(one => this.#row(one, bySize.indexOf(one) + 1));
-    this.rejected = rejected.map(one => this.#row(one, 0));
+    this.rows = findings.map(one => this.#row(one));
+    this.rejected = rejected.map(one => this.#row(one));
     this.#sort();
     this.#arrived();
     this.dispatchEvent(new Event('list'));
@@ -148,23 +158,23 @@ export class FindingsList extends EventTarget {
 
   /**
    * @param {import('./measured_findings.js').Measured} finding
-   * @param {number} number
    * @returns {Row}
    */
-  #row(finding, number) {
+  #row(finding) {
     const { labelmap } = this.history;
     const volume = finding.voxels.length * labelmap.voxelVolume;
     const density = meanDensity(labelmap, finding.voxels);
-    return this.#describe({ ...finding, number, volume, density, side: '', state: 'rejected', note: '' });
+    return this.#describe({ ...finding, volume, density, side: '', state: 'rejected', texture: '', note: '' });
   }
 
-  /** @param {Row} row whose side, state and note are set */
+  /** @param {Row} row whose side, state, texture and note are set */
   #describe(row) {
     const beyond = this.#midline === null || this.#midline === undefined
       ? NaN : this.history.labelmap.imageData.indexToWorld(row.centre)[0] - this.#midline;
     row.side = sideText(beyond);
     const remark = this.remarks.on(row.voxels);
     row.state = row.number ? stateOf(row.proposed, remark) : 'rejected';
+    row.texture = remark?.texture ?? '';
     row.note = remark?.note ?? '';
     return row;
   }

@@ -2,6 +2,7 @@
 
 import { elementsBy } from './dom.js';
 import { rejectBelow } from './doubtful.js';
+import { detailsLine } from './finding_details.js';
 import { sizeText } from './findings_list.js';
 import { ORDERS, percent, volumeText } from './ranked_findings.js';
 
@@ -15,7 +16,7 @@ export const FINDINGS_TEMPLATE = `
 <table data-findings="table" hidden>
   <thead>
     <tr>
-      <th scope="col" title="By size, as in the exported table">No.</th>
+      <th scope="col" title="As in the exported table; a lesion keeps it in all labels of the scan">No.</th>
       <th scope="col" data-findings="size"><button title="Longest axial diameter × the one at right angles to it, mm; sort by size">mm</button></th>
       <th scope="col">Volume</th>
       <th scope="col" title="Mean density">HU</th>
@@ -58,11 +59,11 @@ export class FindingsTable {
     this.show();
   }
 
-  /** Show the list as it is now, unless a note is being written. */
+  /** Show the list as it is now, unless a finding is being described. */
   show() {
     const { table, doubtful } = this.elements;
     const body = table.tBodies[0];
-    if (body.contains(document.activeElement) && document.activeElement?.tagName === 'INPUT') return;
+    if (body.contains(document.activeElement) && /INPUT|SELECT/.test(document.activeElement?.tagName ?? '')) return;
     const { rows = [], rejected = [], order = 'confidence' } = this.editor.list ?? {};
     for (const name of /** @type {const} */ (['size', 'confidence'])) {
       this.elements[name].setAttribute('aria-sort', name === order ? 'descending' : 'none');
@@ -79,19 +80,21 @@ export class FindingsTable {
   #rowsOf(row) {
     const line = document.createElement('tr');
     line.className = `lunglabel-${row.state}`;
-    if (this.editor.review.isShown(row)) line.setAttribute('aria-current', 'true');
+    const isShown = this.editor.review.isShown(row);
+    if (isShown) line.setAttribute('aria-current', 'true');
     line.insertCell().append(this.#button(String(row.number || '✗'), showTitle(row), () => this.editor.review.show(row)));
     const cells = [sizeText(row).replace(' mm', ''), volumeText(row.volume), density(row), row.side, judged(row)];
     for (const text of cells) line.insertCell().textContent = text;
     line.insertCell().append(...this.#actions(row));
-    return row.note ? [line, noteLine(row)] : [line];
+    const details = detailsLine(row, isShown, this.editor.review);
+    return details ? [line, details] : [line];
   }
 
   /** @param {Row} row */
   #actions(row) {
     const { review } = this.editor;
     if (row.state === 'rejected') return [this.#button('Restore', 'Put it back into the mask', () => review.mark([row], []))];
-    const note = this.#button('✎', `Note on finding ${row.number}`, event => this.#writeNote(row, event));
+    const note = this.#button('✎', `Describe finding ${row.number}: texture and note`, () => this.#describe(row));
     const reject = this.#button('✗', `Reject finding ${row.number} (Delete)`, () => review.mark([], [row]));
     if (row.state === 'added') return [note, reject];
     const accept = this.#button('✓', `Accept finding ${row.number} (A)`, () => review.accept(row));
@@ -110,24 +113,10 @@ export class FindingsTable {
     return button;
   }
 
-  /**
-   * @param {Row} row
-   * @param {MouseEvent} event on the button in its line
-   */
-  #writeNote(row, event) {
-    const line = /** @type {HTMLElement} */ (event.target).closest('tr');
-    const input = Object.assign(document.createElement('input'), { value: row.note, maxLength: 1000 });
-    input.setAttribute('aria-label', `Note on finding ${row.number}`);
-    const cell = Object.assign(document.createElement('td'), { colSpan: 7 });
-    cell.append(input);
-    const noted = document.createElement('tr');
-    noted.append(cell);
-    line?.after(noted);
-    input.focus();
-    input.onkeydown = key => {
-      if (key.key === 'Enter') input.blur();
-    };
-    input.onblur = () => this.editor.review.note(row, input.value.trim());
+  /** @param {Row} row */
+  #describe(row) {
+    this.editor.review.show(row);
+    /** @type {HTMLElement | null} */ (this.elements.table.querySelector('.lunglabel-details input'))?.focus();
   }
 
   /** @param {number} threshold */
@@ -158,13 +147,4 @@ function density(row) {
 /** @param {Row} row */
 function judged(row) {
   return row.state === 'added' ? 'added' : percent(row.confidence);
-}
-
-/** @param {Row} row */
-function noteLine(row) {
-  const line = document.createElement('tr');
-  const cell = Object.assign(document.createElement('td'), { colSpan: 7, textContent: row.note });
-  line.className = 'lunglabel-note';
-  line.append(cell);
-  return line;
 }

@@ -9,6 +9,7 @@ let findings = null;
 globalThis.onmessage = ({ data }) => {
   if (data.mask) findings = new MeasuredFindings(data.grid, data.mask);
   if (data.index) findings?.change(data.index, data.values);
+  if (data.former) findings?.follow(data.former);
   if (data.confidences) findings?.judge(data.confidences);
   if (data.edit && findings) globalThis.postMessage({ edited: findings.edit(data.edit) });
   if (!data.list || !findings) return;

@@ -21,7 +21,8 @@ export const KEYS = [
   ]],
   ['Review', [
     ['A', 'accept the finding shown, and go to the next'],
-    ['Delete', 'reject the finding shown, and go to the next'],
+    ['Delete', 'reject the finding shown, and go to the next; on a measurement: remove it'],
+    ['M  L', 'measure long and short axis (RECIST), a length'],
     ['?', 'these keys'],
   ]],
 ];

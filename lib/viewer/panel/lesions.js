@@ -10,6 +10,7 @@ const MOST_LESIONS = 500; // as the server allows
  * @property {[column: number, row: number, slice: number]} voxel in it
  * @property {import('./remarks.js').State} state
  * @property {number | null} confidence of the model that it is a lesion; null if it was not judged, or was drawn
+ * @property {import('./remarks.js').Texture} [texture]
  * @property {string} note
  */
 
@@ -22,8 +23,8 @@ const MOST_LESIONS = 500; // as the server allows
 export function lesionsOf({ rows, rejected, carried, history }) {
   const { labelmap: { size }, known } = history;
   const earlier = carried.filter(one => !known[indexOf(one.voxel, size)]);
-  const listed = [...rows, ...rejected].map(({ voxels, state, confidence, note }) => (
-    { voxel: placeOf(middle(voxels), size), state, confidence, note }
+  const listed = [...rows, ...rejected].map(({ voxels, state, confidence, texture, note }) => (
+    { voxel: placeOf(middle(voxels), size), state, confidence, texture, note }
   ));
   return [...listed, ...earlier].slice(0, MOST_LESIONS);
 }
@@ -36,7 +37,9 @@ export function lesionsOf({ rows, rejected, carried, history }) {
  */
 export function remarksOf(lesions, size) {
   const stored = lesions.filter(one => one.state !== 'rejected');
-  const remarks = stored.map(({ voxel, state, note }) => ({ voxel: indexOf(voxel, size), accepted: state === 'accepted', note }));
+  const remarks = stored.map(({ voxel, state, texture, note }) => (
+    { voxel: indexOf(voxel, size), accepted: state === 'accepted', texture, note }
+  ));
   return { remarks: new Remarks(remarks), carried: lesions.filter(one => one.state === 'rejected') };
 }
 

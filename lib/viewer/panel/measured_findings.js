@@ -3,6 +3,7 @@
 import { fillBetween } from './between_slices.js';
 import { diameters } from './diameters.js';
 import { listFindings } from './findings.js';
+import { NO_FORMER, numberFindings, numbersIn } from './lesion_numbers.js';
 import { fillHoles, reshape } from './morphology.js';
 import { rankFindings } from './ranked_findings.js';
 
@@ -11,6 +12,7 @@ import { rankFindings } from './ranked_findings.js';
  *
  * @typedef {object} Measured finding
  * @property {Uint32Array} voxels indices
+ * @property {number} number that it keeps in all labels of the scan; 0 for a rejected finding
  * @property {number | null} confidence of the model that it is a lesion; null if it was not judged, or was drawn
  * @property {boolean} proposed whether the model marked any of it
  * @property {number} longest diameter, mm
@@ -32,6 +34,7 @@ export class MeasuredFindings {
   #proposals = [];
   /** @type {import('./ranked_findings.js').Confidences} */
   #confidences = new Map();
+  #former = NO_FORMER;
 
   /**
    * @param {Grid} grid
@@ -61,6 +64,12 @@ export class MeasuredFindings {
     }));
   }
 
+  /** @param {import('./former_label.js').FormerLabel} former label after which the findings are numbered */
+  follow({ mask, numbered, last }) {
+    const numbers = numbersIn(mask, this.grid.size, numbered);
+    this.#former = { numbers, last: [...numbers.values()].reduce((most, one) => Math.max(most, one), last) };
+  }
+
   /**
    * Return what an operation changes; the mask itself stays.
    *
@@ -81,21 +90,23 @@ export class MeasuredFindings {
   /** @returns {List} */
   list() {
     const findings = rankFindings(this.mask, this.grid.size, this.#confidences);
+    const numbers = numberFindings(findings.map(one => one.voxels), this.#former);
     const rejected = this.#proposals.filter(({ voxels }) => !voxels.some(index => this.mask[index]));
     return {
-      findings: findings.map(one => this.#measure(Uint32Array.from(one.voxels), one.confidence, one.proposed)),
-      rejected: rejected.map(({ voxels, confidence }) => this.#measure(voxels.slice(), confidence, true)),
+      findings: findings.map(({ voxels, ...about }, place) => (
+        this.#measure(Uint32Array.from(voxels), { ...about, number: numbers[place] })
+      )),
+      rejected: rejected.map(({ voxels, confidence }) => this.#measure(voxels.slice(), { confidence, proposed: true, number: 0 })),
     };
   }
 
   /**
    * @param {Uint32Array} voxels
-   * @param {number | null} confidence
-   * @param {boolean} proposed
+   * @param {Pick<Measured, 'confidence' | 'proposed' | 'number'>} about
    * @returns {Measured}
    */
-  #measure(voxels, confidence, proposed) {
-    return { voxels, confidence, proposed, centre: centroid(voxels, this.grid.size), ...diameters(voxels, this.grid) };
+  #measure(voxels, about) {
+    return { voxels, ...about, centre: centroid(voxels, this.grid.size), ...diameters(voxels, this.grid) };
   }
 }
 

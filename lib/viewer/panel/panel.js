@@ -7,8 +7,10 @@ import { Drafts } from './drafts.js';
 import { offerEdits } from './edits.js';
 import { summary } from './findings_list.js';
 import { FindingsTable } from './findings_table.js';
+import { numberAfter } from './former_label.js';
 import { showKeys } from './keys_overlay.js';
 import { lesionsOf } from './lesions.js';
+import { listMeasurements } from './measurements_list.js';
 import { openSample, takeNotice } from './next_sample.js';
 import { TEMPLATE } from './panel_template.js';
 import { volumeText } from './ranked_findings.js';
@@ -104,7 +106,7 @@ export class Panel {
   /** @param {PointerEvent} event */
   #onPointerMove(event) {
     this.pointer = [event.clientX, event.clientY];
-    tools.selectViewportUnder(event);
+    if (tools.activeTool() || this.editor.measuring.measurements.length) tools.selectViewportUnder(event);
   }
 
   #shortcuts() {
@@ -114,7 +116,7 @@ export class Panel {
       ...this.tools.shortcuts(),
       f: () => editor.review.showNext(),
       a: () => editor.review.acceptShown(),
-      delete: () => editor.review.rejectShown(),
+      delete: () => editor.measuring.removePointedAt() || editor.review.rejectShown(),
       x: separate(false),
       k: separate(true),
       'ctrl+z': () => editor.undo(),
@@ -144,11 +146,13 @@ export class Panel {
       clicks: clicksOfLabel(state.clicks, known),
       lesions: lesionsOf(list),
       confirm_empty: !history.labelled, // asked above
+      measurements: state.measurements,
     });
     this.editor.markSaved(state);
     this.drafts.submitted(String(labelmap.series));
     note.value = '';
     await this.stored.lookUp(labelmap.series);
+    await numberAfter(this.editor, labelmap.series, this.stored.current);
     this.status.refresh();
     return `Label ${this.stored.current?.number} is stored.`;
   }
@@ -218,6 +222,7 @@ export class Panel {
   /** @param {string | null} series SeriesInstanceUID on the screen */
   async #lookUp(series) {
     await this.stored.lookUp(series);
+    await numberAfter(this.editor, series, this.stored.current);
     await this.drafts.offer(series);
   }
 
@@ -249,6 +254,7 @@ export class Panel {
     const empty = editor.foundNothing ? 'Nothing found' : 'No mask yet: run the model, or mark lesions by hand.';
     parts.result.textContent = (history?.labelled ? summary(list?.rows ?? [], volumeText) : history && empty) || '';
     parts.unsaved.hidden = !editor.unsaved;
+    listMeasurements(parts.measurements, editor);
     parts.notes.hidden = !notes.length;
     const [summaryLine, text] = /** @type {HTMLElement[]} */ ([...parts.notes.children]);
     summaryLine.textContent = notes.length === 1 ? '1 note on this scan' : `${notes.length} notes on this scan`;

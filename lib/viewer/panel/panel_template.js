@@ -47,6 +47,11 @@ export const TEMPLATE = `
       <button data-part="find" title="Move all planes to the next finding of the list, and after the last back to the whole image (F)">Next finding</button>
       <button data-part="keys" title="All keys (?)">Keys</button>
     </div>
+    <div class="lunglabel-row">
+      <button data-tool="bidirectional" title="Long and short axis of a lesion (RECIST): drag along the long axis, then move the ends of the short one (M)">Long × short</button>
+      <button data-tool="length" title="Length: drag from end to end (L)">Length</button>
+    </div>
+    <ul class="lunglabel-measurements" data-part="measurements" hidden></ul>
     <details data-part="edits"></details>
     <div class="lunglabel-findings" data-part="findings"></div>
     <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
@@ -81,7 +86,7 @@ export const TEMPLATE = `
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
  *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference', HTMLButtonElement>
  *   & Record<'strategy' | 'skip', HTMLSelectElement>
- *   & Record<'view' | 'edits' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
+ *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
  *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message', HTMLElement>
  *   & {tools: HTMLFieldSetElement, storedChoice: HTMLFieldSetElement, storedList: HTMLDetailsElement}} Parts
  */

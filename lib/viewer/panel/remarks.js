@@ -1,10 +1,13 @@
-/** What the reader says about single findings: that one is accepted, and free notes. */
+/** What the reader says about single findings: that one is accepted, textures, and free notes. */
 
 /**
  * @typedef {object} Remark
  * @property {number} voxel index of a voxel in the finding: it finds the finding again after it was edited
  * @property {boolean} [accepted]
+ * @property {Texture} [texture]
  * @property {string} [note]
+ *
+ * @typedef {'' | 'solid' | 'part_solid' | 'ground_glass'} Texture of a finding; empty if nobody has said
  *
  * @typedef {'proposed' | 'accepted' | 'added' | 'rejected'} State of a finding
  */

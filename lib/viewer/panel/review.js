@@ -1,5 +1,6 @@
 /** Goes from finding to finding, and accepts or rejects them. */
 
+import { lengthsOf, middleOf } from './measurements.js';
 import { indexAfter, ORDERS } from './ranked_findings.js';
 import { fitAll, zoomTo } from './viewports.js';
 
@@ -68,6 +69,15 @@ export class Review {
   }
 
   /**
+   * Move all planes to a measurement, and zoom to it.
+   *
+   * @param {import('./measurements.js').Measurement} measurement
+   */
+  showMeasurement(measurement) {
+    zoomTo(middleOf(measurement), lengthsOf(measurement)[0]);
+  }
+
+  /**
    * Accept a finding of the model, or take that back.
    *
    * @param {Row} row
@@ -78,10 +88,10 @@ export class Review {
 
   /**
    * @param {Row} row
-   * @param {string} note
+   * @param {Pick<import('./remarks.js').Remark, 'texture' | 'note'>} said texture or note, which it changes if it differs
    */
-  note(row, note) {
-    if (note !== row.note) this.#remark(row, { note });
+  describe(row, said) {
+    if ((said.note ?? row.note) !== row.note || (said.texture ?? row.texture) !== row.texture) this.#remark(row, said);
   }
 
   /** Accept the finding that was shown last, and show the next. */

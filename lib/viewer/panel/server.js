@@ -13,8 +13,11 @@
  * @property {string | null} [model_version] version of the model whose mask was edited
  * @property {import('./ranked_findings.js').Proposal[] | null} [findings] of that model
  * @property {import('./lesions.js').Lesion[] | null} [lesions] what its annotator said about each finding
+ * @property {readonly import('./measurements.js').Measurement[] | null} [measurements]
+ * @property {import('./lesion_numbers.js').NumberedLesion[] | null} [lesion_numbers]
+ * @property {number} [last_lesion_number] the highest that a lesion of the series was given so far
  *
- * @typedef {Pick<Partial<StoredLabel>, 'model_version' | 'findings' | 'lesions'>} ModelOrigin the model behind a mask
+ * @typedef {Pick<Partial<StoredLabel>, 'model_version' | 'findings' | 'lesions' | 'measurements'>} ModelOrigin the model behind a mask
  *
  * @typedef {object} Source object of another program
  * @property {string} kind such as "RTSTRUCT"

@@ -2,7 +2,7 @@
 
 import * as tools from './tools.js';
 
-const TOOLS = /** @type {const} */ (['click', 'brush', 'eraser', 'threshold']);
+const TOOLS = /** @type {const} */ (['click', 'brush', 'eraser', 'threshold', 'bidirectional', 'length']);
 
 /** Settings of the tools; they outlive the panel, which OHIF recreates each time it is expanded. */
 const chosen = { size: '10', low: '-400', high: '400', ball: false };
@@ -36,6 +36,8 @@ export class ToolRow {
       b: () => this.#choose('brush'),
       e: () => this.#choose('eraser'),
       t: () => this.#choose('threshold'),
+      m: () => this.#choose('bidirectional'),
+      l: () => this.#choose('length'),
       '[': resize(-1),
       ']': resize(1),
     };

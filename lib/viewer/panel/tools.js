@@ -1,8 +1,8 @@
-/** The tools of the left mouse button: the brushes of MONAI Label mode, which has no buttons for them, and clicks. */
+/** The tools of the left mouse button: the brushes of MONAI Label mode, which has no buttons for them, clicks and rulers. */
 
 import { closest } from './dom.js';
 
-/** @typedef {'click' | 'brush' | 'eraser' | 'threshold'} Tool */
+/** @typedef {'click' | 'brush' | 'eraser' | 'threshold' | 'bidirectional' | 'length'} Tool */
 
 const CLICK = 'LungLabelClick';
 
@@ -16,6 +16,8 @@ const TOOLS = {
   brush: ['CircularBrush', 'SphereBrush'],
   eraser: ['CircularEraser', 'SphereEraser'],
   threshold: ['ThresholdCircularBrush', 'ThresholdSphereBrush'],
+  bidirectional: ['Bidirectional', 'Bidirectional'],
+  length: ['Length', 'Length'],
 };
 
 /**
@@ -80,12 +82,12 @@ export function viewportUnder(event) {
 }
 
 /**
- * Select the plane under the pointer while a tool is active: OHIF needs a click for that.
+ * Select the plane under the pointer: OHIF needs a click for that, and its tools do not see the pointer before.
  *
  * @param {PointerEvent} event
  */
 export function selectViewportUnder(event) {
-  if (event.buttons || !activeTool()) return;
+  if (event.buttons) return;
   const { viewportGridService } = services;
   const id = viewportUnder(event)?.dataset.viewportUid;
   if (id && id !== viewportGridService.getState().activeViewportId) viewportGridService.setActiveViewportId(id);

@@ -1,0 +1,60 @@
+"""The lesions of a new label, numbered after those of the former label of its image."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from monailabel.interfaces.datastore import DefaultLabelTag
+
+from lib.datastore.label_record import INITIAL, read_voxels
+from lib.datastore.label_store import LabelStore
+from lib.datastore.lesion_numbers import FormerLesions, former_lesions, number_lesions
+from lib.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_FOLLOWED = (DefaultLabelTag.FINAL.value, INITIAL)
+_MOST_TRACKED = 1000  # a mask of more specks is no list of lesions, and would make its record large
+
+
+def lesions_of_submission(
+    store: LabelStore, image_id: str, voxels: np.ndarray, labels: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return ``lesion_numbers`` and ``last_lesion_number`` for the info of a new label.
+
+    Args:
+        store: Labels of all images.
+        image_id: SeriesInstanceUID.
+        voxels: The new label (slice, row, column).
+        labels: Label values by name.
+    """
+    former = _former(store, image_id, labels)
+    lesions = number_lesions(voxels, labels, former)
+    last = max([former.last, *(one.number for one in lesions)])
+    if len(lesions) > _MOST_TRACKED:
+        return {"last_lesion_number": last}
+    return {"lesion_numbers": [one.to_json() for one in lesions], "last_lesion_number": last}
+
+
+def highest_number(store: LabelStore, image_id: str) -> int:
+    """Return the highest number that a lesion of an image was given so far; 0 if none was given one yet."""
+    known = (record.info.get("last_lesion_number") for record in store.history(image_id))
+    return max((number for number in known if type(number) is int), default=0)
+
+
+def _former(store: LabelStore, image_id: str, labels: Mapping[str, int]) -> FormerLesions:
+    """Return the lesions of the latest final label of an image that can be read, or else of its imported label."""
+    highest = highest_number(store, image_id)
+    labelled = [one for one in reversed(store.history(image_id)) if one.sha256 and one.tag in _FOLLOWED]
+    for record in sorted(labelled, key=lambda one: _FOLLOWED.index(one.tag)):
+        try:
+            found = former_lesions(record, read_voxels(store.content(record)), labels)
+        except (UserError, OSError, ValueError) as error:  # a damaged label must not prevent a new one
+            logger.warning("Lesions are not numbered after label %d of %s: %s", record.number, image_id, error)
+            continue
+        return replace(found, last=max(found.last, highest))  # a restored label has an old one
+    return FormerLesions(np.zeros((0, 0, 0), np.int32), {}, highest)

@@ -1,0 +1,56 @@
+/** What the reader says about a finding beside its state: texture and a free note. */
+
+/** @typedef {import('./findings_list.js').Row} Row */
+
+/** @type {Record<import('./remarks.js').Texture, string>} */
+export const TEXTURES = { '': 'Texture …', solid: 'solid', part_solid: 'part-solid', ground_glass: 'ground glass' };
+const COLUMNS = 7;
+
+/**
+ * Return the line below a finding: to be read, or to be edited for the finding that is shown; null if there is none.
+ *
+ * @param {Row} row
+ * @param {boolean} editable
+ * @param {import('./review.js').Review} review
+ * @returns {HTMLTableRowElement | null}
+ */
+export function detailsLine(row, editable, review) {
+  if (editable && row.number) return line(editors(row, review));
+  const text = [row.texture && TEXTURES[row.texture], row.note].filter(Boolean).join(' – ');
+  return text ? line([text]) : null;
+}
+
+/**
+ * @param {Row} row
+ * @param {import('./review.js').Review} review
+ */
+function editors(row, review) {
+  const texture = document.createElement('select');
+  for (const [value, name] of Object.entries(TEXTURES)) texture.add(new Option(name, value));
+  texture.value = row.texture;
+  texture.setAttribute('aria-label', `Texture of finding ${row.number}`);
+  texture.onchange = () => {
+    texture.blur();
+    review.describe(row, { texture: /** @type {import('./remarks.js').Texture} */ (texture.value) });
+  };
+  const note = Object.assign(document.createElement('input'), { value: row.note, maxLength: 1000, placeholder: 'Note' });
+  note.setAttribute('aria-label', `Note on finding ${row.number}`);
+  note.onkeydown = key => {
+    if (key.key === 'Enter') note.blur();
+  };
+  note.onblur = () => review.describe(row, { note: note.value.trim() });
+  const parts = document.createElement('div');
+  parts.className = 'lunglabel-details';
+  parts.append(texture, note);
+  return [parts];
+}
+
+/** @param {(Node | string)[]} content */
+function line(content) {
+  const made = document.createElement('tr');
+  made.className = 'lunglabel-note';
+  const cell = Object.assign(document.createElement('td'), { colSpan: COLUMNS });
+  cell.append(...content);
+  made.append(cell);
+  return made;
+}

@@ -1,0 +1,25 @@
+/** The stored label after whose lesions the findings of a scan are numbered. */
+
+import { fetchLabelVoxels } from './server.js';
+
+/**
+ * @typedef {object} FormerLabel
+ * @property {string} series SeriesInstanceUID
+ * @property {Uint8Array} mask
+ * @property {import('./lesion_numbers.js').NumberedLesion[] | null} numbered its lesions; null to number them by size
+ * @property {number} last the highest number that was given so far
+ */
+
+/**
+ * Number the findings of a scan after the label of it that is in use.
+ *
+ * @param {import('./editor.js').Editor} editor
+ * @param {string | null} series SeriesInstanceUID on the screen
+ * @param {import('./server.js').StoredLabel | null} label in use
+ */
+export async function numberAfter(editor, series, label) {
+  if (!series || !label) return;
+  const mask = await fetchLabelVoxels(series, label.number).catch(() => null); // made for another number of slices
+  if (!mask) return;
+  await editor.numberAfter({ series, mask, numbered: label.lesion_numbers ?? null, last: label.last_lesion_number ?? 0 });
+}
