@@ -145,12 +145,13 @@ def check_stored(info: dict[str, Any], rulers: list[list[Point]]) -> None:
     ]
 
 
-def check_report(url: str, series_uid: str, info: dict[str, Any]) -> None:
-    """Check that the SR has the axes under the tracking UID of their lesion."""
+def measured_lesion(url: str, series_uid: str, info: dict[str, Any]) -> dict[str, Any]:
+    """Return number and tracking UID of the lesion under which the SR has the axes that were drawn."""
     report = requests.get(f"{url}/datastore/label", params={"label": series_uid, "tag": "final", "output": "dicom_sr"})
     content = str(dcmread(io.BytesIO(report.content)))
     assert "Short axis" in content
-    assert content.count(info["lesion_numbers"][1]["uid"]) == 2, "of the lesion and of its long and short axis"
+    (measured,) = (one for one in info["lesion_numbers"] if content.count(one["uid"]) == 2)  # lesion and axes
+    return measured
 
 
 def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screenshot):
@@ -177,6 +178,7 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     ohif.run_auto_segmentation("lung_tumor")
     check_proposals(reading)
     reading.paint_with_a_gap_and_fill()
+    expect(findings).to_have_count(3)
     expect(findings.nth(1)).to_contain_text("added")
     reading.describe(findings.nth(1), "beside the heart", "ground_glass")
     reading.check_measuring()
@@ -194,7 +196,7 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     assert ohif.submit("Dr. Reader").endswith(" is stored.")
     first = stored_info(server.url, series_uid)
     check_stored(first, rulers)
-    check_report(server.url, series_uid, first)
+    painted_lesion = measured_lesion(server.url, series_uid, first)
     series = f"{server.url}/proxy/dicom/qido/studies/{study_uid}/series"
     segs = len(READERS) + 2
     wait_for(lambda: len(requests.get(series).json()) > segs, "the DICOM SEG of the label", seconds=120)
@@ -204,17 +206,18 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     page.locator('[data-cy^="study-browser-thumbnail"]', has_text="SEG").first.dblclick()
     assert "Load label puts it into the mask" in ohif.message()
     assert ohif.load_label().endswith("is loaded.")
-    expect(page.locator(".lunglabel-note").nth(1)).to_have_text("ground glass – beside the heart")
+    expect(page.get_by_label("Note on finding")).to_have_value("beside the heart")
+    expect(page.get_by_label("Texture of finding")).to_have_value("ground_glass")
     assert not reading.part("unsaved").is_visible()
     assert reading.rulers() == rulers
 
-    # A lesion keeps its number and its tracking UID when one with a lower number is gone.
-    findings.nth(0).get_by_role("button", name="Reject finding").click()
+    # A lesion keeps its number and its tracking UID when another is gone.
+    findings.nth(1).get_by_role("button", name="Reject finding").click()
     reading.measured.nth(1).get_by_role("button", name="Remove").click()
     expect(reading.measured).to_have_count(1)
     assert ohif.submit("Dr. Reader").endswith(" is stored.")
     again = stored_info(server.url, series_uid)
-    assert again["lesion_numbers"] == first["lesion_numbers"][1:]
+    assert again["lesion_numbers"] == [painted_lesion]
     assert again["measurements"] == first["measurements"][:1]
 
     # The panel, its keys and the status page meet WCAG 2.1 AA.
