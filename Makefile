@@ -16,7 +16,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q
 DEMO := workspace/demo-studies
 
-.PHONY: run test check unit covered browser others static install doctor weights clean
+.PHONY: run test check unit covered others static install doctor weights clean
 
 run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@case "$(STUDIES)" in ""|http://*|https://*) ;; *) test -d "$(STUDIES)" || \
@@ -25,26 +25,26 @@ run: .venv/installed $(if $(STUDIES),,$(DEMO)/complete)
 	@$(BIN)/monailabel start_server --app "$(CURDIR)" --studies "$(or $(STUDIES),$(DEMO))" \
 		--host $(HOST) --port $(PORT) $(CONF)
 
+CHECKS := static check-js docs
 check: .venv/installed-test
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target static unit
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(CHECKS) unit
 
+# One after the other, each on two cores: tests in two processes, which take a file at a time.
+test: .venv/installed-test
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(CHECKS)
+	@$(MAKE) --no-print-directory --jobs=1 --keep-going covered others
+
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile
 unit: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m unit --numprocesses=2 --dist=loadfile $(PYTEST)
+	$(TESTS) -m unit $(PYTEST)
 
-# Two groups at a time, on a core each, the longest first. pytest ends with 5 where PYTEST selects no test.
-test: static
-	@$(MAKE) --no-print-directory --jobs=2 others browser covered
-
+# pytest ends with 5 where PYTEST selects no test.
 covered: .venv/installed-test
-	@log=$$(mktemp); OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m unit --cov --cov-report=term:skip-covered $(PYTEST) \
-		>$$log 2>&1; status=$$?; cat $$log; rm $$log; test $$status = 0 -o $$status = 5
+	$(TESTS) -m unit --cov --cov-report=term:skip-covered $(PYTEST) || test $$? = 5
 
-browser: .venv/installed-test
-	@log=$$(mktemp); $(BIN)/python -m pytest -m browser $(PYTEST) >$$log 2>&1; status=$$?; cat $$log; rm $$log; \
-		test $$status = 0 -o $$status = 5
-
+# In the order of the folders: xdist's own order starts files of one long test last, when the other process is idle.
 others: .venv/installed-test
-	@$(BIN)/python -m pytest -m "not unit and not browser" $(PYTEST) || test $$? = 5
+	$(TESTS) --no-loadscope-reorder -m "not unit" $(PYTEST) || test $$? = 5
 
 static: .venv/installed-test
 	$(BIN)/ruff check .
@@ -77,9 +77,6 @@ ifneq ($(and $(shell command -v node),$(shell command -v npm)),)
 else
 	@echo "SKIPPED: the JavaScript is not checked, because node and npm are missing: apt-get install nodejs npm"; test -z "$(CI)"
 endif
-
-.PHONY: check
-check test: check-js docs
 
 # Train the shipped weights again by model/recipe.yaml; finished stages are kept, a stopped one is resumed.
 # make weights INSTALL=--install   also replaces the shipped weights, their checksum and their manifest

@@ -17,9 +17,8 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
-from monailabel.tasks.activelearning.first import First
 
-from lib.activelearning import Last, Leases, NextSample, Random, Review, UncertaintySampling
+from lib.activelearning import First, Last, Leases, NextSample, Random, Review, UncertaintySampling
 from lib.activelearning.background import BackgroundScoring, YieldToUsers
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.configs.lung_tumor import LungTumor
@@ -30,7 +29,7 @@ from lib.dicomweb.login import mask_login
 from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
-from lib.infers.lung_tumor import ATTENTION
+from lib.infers.lung_tumor import ATTENTION, PROBABILITY
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing.stores import model_stores
 from lib.server.access.rules import rules_at_start
@@ -93,7 +92,7 @@ class MyApp(MONAILabelApp):
         )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor()
-        self.click_config = LungTumorClick()
+        self.click_config = LungTumorClick(self.task_config)
         self.configs: dict[str, LungTumor | LungTumorClick] = {
             LungTumor.NAME: self.task_config,
             LungTumorClick.NAME: self.click_config,
@@ -151,7 +150,7 @@ class MyApp(MONAILabelApp):
     def init_strategies(self) -> dict[str, Strategy]:
         """Return the strategies that choose the next image."""
         uncertain = UncertaintySampling(
-            "Get the sample about which the model is least certain", self._scoring.uncertainties
+            "The scan without a label of which the model is least certain", self._scoring.uncertainties
         )
         return {"random": Random(), "first": First(), "last": Last(), _UNCERTAINTY: uncertain}
 
@@ -169,6 +168,10 @@ class MyApp(MONAILabelApp):
         """
         chosen = NextSample(self._strategies, self._review, self._leases).choose(request, self.datastore())
         return {**chosen, "path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
+
+    def in_work(self) -> set[str]:
+        """Return the images that were offered to somebody and are not labelled yet."""
+        return self._leases.images()
 
     def uncertainties(self) -> dict[str, float]:
         """Return the uncertainty of each scored image in [0, 1], used by the strategy ``uncertainty``."""
@@ -188,6 +191,7 @@ class MyApp(MONAILabelApp):
         datastore = self.datastore()
         self.retraining = self._retraining()
         self.exports = LabelExports(datastore, self.settings.info)
+        self.initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         self.segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
         assert self._access is not None, "a server has access rules"
         install(server, self, dicomweb_router(datastore, self.settings, self.uploads_dir), self._access)
@@ -196,11 +200,10 @@ class MyApp(MONAILabelApp):
 
     def _start_workers(self) -> None:
         datastore = self.datastore()
-        initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
-        watcher = datastore.watch(initial_labels.wake)
+        watcher = datastore.watch(self.initial_labels.wake)
         queues = (self.inferences, self.clicks, self.previews, self.preparations)
-        run_workers(watcher, (initial_labels, self.retraining, self.segs, scoring, self._damage, *queues))
+        run_workers(watcher, (self.initial_labels, self.retraining, self.segs, scoring, self._damage, *queues))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
 
     @property
@@ -252,11 +255,11 @@ class MyApp(MONAILabelApp):
         with self.datastore().volume_in_use(image):
             self.click_config.infer().prepare(Path(self.datastore().get_image_uri(image)))
 
-    def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return mask and attention map (eq. 6) of an image, both (column, row, slice), from one inference."""
+    def mask_and_maps(self, image: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mask, probability and attention (eq. 6) of an image, (column, row, slice), from one inference."""
         request = {"model": LungTumor.NAME, "image": image, "attention": True, "skip_writer": True}
         data = self.infer(request)["params"]
-        return np.asarray(data["pred"]), np.asarray(data[ATTENTION])
+        return np.asarray(data["pred"]), np.asarray(data[PROBABILITY]), np.asarray(data[ATTENTION])
 
     def train(self, request: dict[str, Any]) -> dict[str, Any]:
         """Train on the labelled images.

@@ -16,9 +16,11 @@ pytest_plugins = [
     "tests.support.server",
     "tests.support.orthanc",
     "tests.support.browser",
+    "tests.support.command_line",
     "tests.support.weights",
     "tests.support.imports",
     "tests.support.small_network",
+    "tests.support.train_task",
 ]
 
 # Derandomized so that CI failures reproduce locally. No deadline: machines are busy.

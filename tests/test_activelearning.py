@@ -58,7 +58,9 @@ def test_two_users_get_different_images_until_the_lease_expires():
     assert ask("ada") == "a"
     assert ask("bob") == "b"
     assert ask("eve") is None
+    assert leases.images() == {"a", "b"}
     now[0] = 61
+    assert leases.images() == set()
     assert ask("eve") == "a"
 
 

@@ -28,7 +28,7 @@ def test_server_scores_in_the_background_and_offers_reviews_in_the_end(start_ser
     torch.save(AttentionResidualUNet(**load_info()["network"]).state_dict(), tmp_path / "weights.pt")
     model_dir, workspace = model_dir_with(tmp_path / "weights.pt", tmp_path / "model"), tmp_path / "workspace"
     series = write_small_patients(tmp_path, 4)
-    server = start_server(tmp_path / "dicom", workspace=workspace, model_dir=model_dir, scored_images=2)
+    server = start_server(tmp_path / "dicom", workspace=workspace, model_dir=model_dir, scored_images=2, views=1)
     wait_for_scores(workspace, 2)
     offered = [next_sample(server, client_id=user) for user in ("ada", "bob")]
     assert offered[0]["id"] != offered[1]["id"]

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow  # runs the network
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
 VOXELS = 3
+TABLES = {"lesions.csv", "lesions.json", "cases.csv", "cases.json", "columns.csv"}
 FINDINGS = [{"voxel": [5, 3, 2], "confidence": 0.934}]  # in the middle of the three voxels
 
 
@@ -90,18 +91,26 @@ def test_broken_series_does_not_stop_others_and_skipped_series_are_listed(batch)
     before = sorted(batch.folder.rglob("*"))
     assert batch.run() == {batch.first, batch.last}
     assert f"1 could not be made; the same command tries again:\n  {batch.broken}: Series" in batch.printed
-    assert f"1 series left out:\n  {pet}: modality PT; only CT is segmented" in batch.printed
+    assert f"1 series excluded:\n  {pet}: modality PT; only CT is segmented" in batch.printed
     assert "1: not a DICOM file" in batch.printed
     assert batch.printed.count("3 voxels marked\n    Odd.") == 2
     assert sorted(batch.folder.rglob("*")) == before
     expected = {f"{uid}{suffix}" for uid in (batch.first, batch.last) for suffix in (".seg.dcm", ".json")}
-    assert {path.name for path in batch.output.iterdir()} == expected | {"lesions.csv", "lesions.json"}
+    assert {path.name for path in batch.output.iterdir()} == expected | TABLES
     rows = list(csv.DictReader((batch.output / "lesions.csv").open()))
     assert [(row["patient_id"], row["algorithm_type"], row["voxels"]) for row in rows] == [
         ("A", "AUTOMATIC", "3"),
         ("C", "AUTOMATIC", "3"),
     ]
     assert [row["confidence"] for row in rows] == ["0.934"] * 2
+    cases = {row["patient_id"]: row for row in csv.DictReader((batch.output / "cases.csv").open())}
+    assert {patient: row["state"] for patient, row in cases.items()} == {
+        "A": "predicted",
+        "B": "failed",
+        "C": "predicted",
+        "P": "excluded",
+    }
+    assert (cases["A"]["lesions"], cases["A"]["slices"], cases["A"]["source"]) == ("1", "6", "A")
     segment = dcmread(batch.output / f"{batch.first}.seg.dcm").SegmentSequence[0]
     assert "the largest first: 93 %." in segment.SegmentDescription
 
@@ -221,6 +230,18 @@ def test_unsupported_format_is_reported_and_the_others_are_written(batch):
     assert "no seg: The image is not a DICOM series" in batch.printed
     assert len(list(batch.output.glob("*.nii.gz"))) == 3
     assert batch.run("--format", "seg", "nifti") == set()
+
+
+def test_report_and_contours_are_written_as_by_export(batch):
+    batch.run("--format", "sr", "rtstruct")
+    report = dcmread(batch.output / f"{batch.first}.sr.dcm")
+    (reference,) = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    seg = dcmread(batch.output / f"{batch.first}.lesions.seg.dcm")
+    assert reference.ReferencedSOPInstanceUID == seg.SOPInstanceUID
+    assert seg.SegmentSequence[0].SegmentAlgorithmType == "AUTOMATIC"
+    contours = dcmread(batch.output / f"{batch.first}.rtstruct.dcm").ROIContourSequence[0].ContourSequence
+    assert len(contours) == 1
+    assert batch.run("--format", "dicom_sr") == set(), "the former name"
 
 
 def test_invalid_arguments_are_explained(batch, capsys):

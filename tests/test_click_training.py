@@ -11,7 +11,7 @@ import torch
 from lib.cli import evaluate, train_clicks
 from lib.clicks.lesion_image import LesionImage, read_lesion_image
 from lib.clicks.model import ClickModel
-from lib.clicks.predictor import OpenImage
+from lib.clicks.open_images import OpenImage
 from lib.errors import UserError
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.settings import load_info

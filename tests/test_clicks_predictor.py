@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from lib.clicks.cube import Cube, sample
-from lib.clicks.predictor import OpenImage
+from lib.clicks.open_images import OpenImage
 from lib.clicks.prompts import Prompts
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid

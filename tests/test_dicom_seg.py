@@ -220,11 +220,12 @@ def test_export_is_deterministic_per_label_version(series, tmp_path):
     assert made[0].SeriesInstanceUID != made[2].SeriesInstanceUID
 
 
-def test_empty_mask_makes_a_valid_object(series, tmp_path):
+def test_empty_mask_makes_a_valid_object(series, tmp_path, caplog):
     _, metadata, _ = series()
     seg = stored(segmentation(np.zeros(SHAPE, np.uint8), SourceImages.of(metadata), MANUAL, INFO), tmp_path / "s.dcm")
     assert seg.NumberOfFrames == SHAPE[0]
     assert not np.frombuffer(seg.PixelData, np.uint8).any()
+    assert caplog.text == "", "an export is quiet"
 
 
 def test_each_label_has_its_own_segment(series, tmp_path):

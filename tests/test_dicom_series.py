@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from lib.cli import doctor
+from lib.cli.doctor_studies import check_studies
 from lib.datastore.catalog import Series, SeriesCatalog
 from lib.dicomweb.folder_client import FolderClient
 from lib.phantoms import Acquisition, write_dicom_series
@@ -182,14 +182,15 @@ def test_doctor_reports_every_series_and_file(tmp_path, capsys):
     write(folder / "tilted", "TILTED", TILTED)
     write(folder / "pet", "PET", modality="PT")
     (folder / "notes.txt").write_text("no image")
-    assert not doctor._studies(str(folder))
+    report = check_studies(str(folder))
+    assert not report.problems
     output = capsys.readouterr().out
-    assert "usable   TILTED  12 × CT" in output
+    assert "usable    TILTED  12 × CT" in output
     assert "gantry tilt of 10.0°" in output
-    assert "left out  PET" in output
+    assert "excluded  PET" in output
     assert "modality PT; only CT is segmented" in output
     assert "notes.txt" in output
-    assert "1 usable CT series (1 with a warning), 1 left out, 1 other files" in output
+    assert report.summary == "1 usable CT series (1 with a warning), 1 excluded, 1 other files"
 
 
 def test_series_with_invalid_headers_does_not_affect_others(catalog, tmp_path):

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import re
 from xml.etree import ElementTree
 
 import nibabel as nib
@@ -12,6 +13,7 @@ import pytest
 from lib.cli import evaluate
 from lib.errors import UserError
 from lib.evaluation import measuring
+from lib.evaluation.figures import bar_chart
 from lib.evaluation.froc import LIMITS, froc_curve
 from lib.inference.predictor import Prediction
 
@@ -122,6 +124,19 @@ def test_report_is_self_contained_and_lists_the_worst_first(data):
     assert page.index("A_1") < page.index("B_1") < page.index("C_1: Dice")
     assert "Table 1" in page and "Table 2" in page and "Table 3" in page and "<svg" in page
     assert "0.890" in page  # the value of the paper
+    in_order = ["Table 1", "Table 2", "Table 3", "Table 4", "Figure 2", "Figure 3", "Supplement"]
+    assert sorted(in_order, key=page.index) == in_order
+    assert "Recall, lesions under 10 mm" in page and "small_tumor" not in page
+
+
+def test_legend_of_a_chart_is_never_cut():
+    names = ["shipped", "paper: attention U-Net", "a model with a name that is quite long, and longer", "x"]
+    chart = bar_chart({"Dice": dict.fromkeys(names, 0.5)})
+    width, height = (float(value) for value in re.search(r'viewBox="0 0 (\d+) (\d+)"', chart).groups())
+    entries = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" font-size="12">([^<]+)</text>', chart)
+    placed = {text: (float(x), float(y)) for x, y, text in entries}
+    assert placed.keys() == {"Dice", *names}
+    assert all(x + 7 * len(text) <= width and y < height for text, (x, y) in placed.items())
 
 
 def test_held_out_requires_held_out_patients(data):

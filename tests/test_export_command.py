@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,22 +13,13 @@ from pydicom import dcmread
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
+from lib.exports.formats import ExportFormat
 from lib.exports.label_exports import LabelExports
 from lib.phantoms import Acquisition, write_dicom_series
-from lib.server.datastore_routes import LabelOutput, datastore_router
+from lib.server.datastore_routes import datastore_router
 from lib.settings import Settings
 
-pytestmark = pytest.mark.server
-ROOT = Path(__file__).parents[1]
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
-
-
-def call(*arguments: object, status: int = 0) -> str:
-    command = [sys.executable, str(ROOT / "main.py"), "export", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/")
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -53,12 +42,12 @@ def labelled(tmp_path) -> tuple[Path, Path, list[str]]:
     return studies, workspace, images
 
 
-def test_latest_labels_in_every_format(labelled, tmp_path):
+def test_latest_labels_in_every_format(labelled, tmp_path, run_main):
     studies, workspace, images = labelled
     before = sorted(studies.rglob("*"))
     output = tmp_path / "out"
     where = ("--studies", studies, "--workspace", workspace, "--output", output)
-    printed = call(*where, "--format", "seg", "sr", "rtstruct", "nifti", "table")
+    printed = run_main("export", *where, "--format", "seg", "sr", "rtstruct", "nifti", "table")
     assert "Research use only" in printed
     expected = {f"{images[0]}-2", f"{images[1]}-1"}
     for suffix in (".sr.dcm", ".lesions.seg.dcm", ".rtstruct.dcm", ".nii.gz"):
@@ -79,37 +68,37 @@ def test_latest_labels_in_every_format(labelled, tmp_path):
     assert sorted(studies.rglob("*")) == before
 
 
-def test_damaged_label_is_reported_and_does_not_block_others(labelled, tmp_path):
+def test_damaged_label_is_reported_and_does_not_block_others(labelled, tmp_path, run_main):
     studies, workspace, images = labelled
     (workspace / "labels" / images[0] / "2.nii.gz").write_bytes(b"junk")
-    printed = call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
+    printed = run_main("export", "--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
     assert f"not exported: Label 2 (final) of image {images[0]} is damaged" in printed
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{images[1]}-1.seg.dcm"]
 
 
-def test_rejects_output_in_the_dicom_folder(labelled, tmp_path):
+def test_rejects_output_in_the_dicom_folder(labelled, tmp_path, run_main):
     studies, workspace, _ = labelled
     where = ("--studies", studies, "--workspace", workspace)
-    assert "never written to" in call(*where, "--output", studies / "out", status=1)
-    assert "There are no labels" in call(
-        "--studies", studies, "--workspace", tmp_path / "other", "--output", tmp_path / "out", status=1
+    assert "never written to" in run_main("export", *where, "--output", studies / "out", status=1)
+    assert "There are no labels" in run_main(
+        "export", "--studies", studies, "--workspace", tmp_path / "other", "--output", tmp_path / "out", status=1
     )
 
 
-def test_server_returns_the_same_report_and_referenced_segments(labelled, tmp_path):
+def test_server_returns_the_same_report_and_referenced_segments(labelled, tmp_path, run_main):
     studies, workspace, images = labelled
-    call("--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", "--format", "sr")
+    run_main("export", "--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", "--format", "sr")
     settings = Settings.from_conf(str(studies), {"workspace": str(workspace)})
     client = FolderClient(studies, settings.segs_dir, settings.cache_dir / "index.sqlite")
     datastore = SeriesDatastore(client, settings)
     exports = LabelExports(datastore, settings.info)
     router = datastore_router(SimpleNamespace(datastore=lambda: datastore, exports=exports))
     (download,) = (route.endpoint for route in router.routes if route.name == "download_label")
-    for output, suffix in ((LabelOutput.dicom_sr, ".sr.dcm"), (LabelOutput.dicom_seg_lesions, ".lesions.seg.dcm")):
+    for output, suffix in ((ExportFormat.sr, ".sr.dcm"), (ExportFormat.lesion_seg, ".lesions.seg.dcm")):
         given = download(label=images[1], output=output).body
         assert given == (tmp_path / "out" / f"{images[1]}-1{suffix}").read_bytes()
     np.zeros(GRID.shape, np.uint8).tofile(tmp_path / "empty.bin")
     datastore.save_label(images[1], str(tmp_path / "empty.bin"), "final", {})
-    assert b"No lesion is marked" in download(label=images[1], output=LabelOutput.dicom_sr).body
+    assert b"No lesion is marked" in download(label=images[1], output=ExportFormat.sr).body
     with pytest.raises(UserError, match="has no lesion"):
-        download(label=images[1], output=LabelOutput.dicom_seg_lesions)
+        download(label=images[1], output=ExportFormat.lesion_seg)

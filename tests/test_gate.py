@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +37,7 @@ def mask(server, series, path: Path) -> np.ndarray:
 
 def test_worse_candidate_is_rejected(start_server, phantom_studies, phantom_weights, tmp_path):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
-    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0)
+    server = start_server(phantom_studies.directory, model_dir=model_dir, scored_images=0, views=1)
     wait_until_indexed(server)
     for patient in PATIENTS:
         series = phantom_studies.of_patient(patient)
@@ -56,7 +54,7 @@ def test_worse_candidate_is_rejected(start_server, phantom_studies, phantom_weig
 
 
 def test_training_starts_by_itself_and_its_version_can_be_used_and_rolled_back(
-    start_server, phantom_studies, phantom_weights, tmp_path
+    start_server, phantom_studies, phantom_weights, run_main, tmp_path
 ):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
     training = {**TRAINING, "folds": 0, "learning_rate": 0.003, "trained_share": 1.0}
@@ -78,16 +76,12 @@ def test_training_starts_by_itself_and_its_version_can_be_used_and_rolled_back(
     assert not np.array_equal(before, mask(server, last, tmp_path / "trained.nrrd"))
 
     workspace = server.log.parents[1] / "workspace"
-    command = [sys.executable, "main.py", "models", "--workspace", str(workspace), "--model-dir", str(model_dir)]
-    root = Path(__file__).parents[1]
-    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
-    assert f"* {stats['version']}" in listed
-    subprocess.run([*command, "--back"], cwd=root, check=True, capture_output=True)
+    command = ["models", "--workspace", workspace, "--model-dir", model_dir]
+    assert f"* {stats['version']}" in run_main(*command)
+    run_main(*command, "--back")
     assert serving(server) == "pretrained"
     assert np.array_equal(before, mask(server, last, tmp_path / "rolled-back.nrrd"))
-    refused = subprocess.run([*command, "--serve", "nonsense"], cwd=root, capture_output=True, text=True)
-    assert refused.returncode == 1
-    assert "no model version 'nonsense'" in refused.stderr
+    assert "no model version 'nonsense'" in run_main(*command, "--serve", "nonsense", status=1)
 
 
 def test_training_stops_with_its_server_and_is_restarted_by_the_next(

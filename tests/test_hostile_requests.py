@@ -12,14 +12,17 @@ from fastapi import UploadFile
 from monai.transforms import Compose
 
 from lib.errors import UserError
+from lib.phantoms import write_dicom_series
 from lib.server.log_routes import log_router
 from lib.server.requests import is_file_below, uploaded_volume
 from lib.settings import load_info
 from lib.transforms import image_transforms
-from tests.support.client import detail, put_label, same_grid
+from tests.support.client import detail, put_label, same_grid, wait_until_indexed
 from tests.support.image_headers import META, NRRD
 from tools.fuzz.raw_dicom import RawDicom
 from tools.support.processes import ServerProcess
+
+SCRIPT = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,10 @@ def series(phantom_studies):
 
 @pytest.fixture(scope="module")
 def damaged(series, tmp_path_factory) -> tuple[Path, list[str]]:
-    """Return a folder with the series and one slice of another, damaged where the index does not read, and its UIDs."""
+    """Return a folder with the series, one of `SCRIPT` and a slice of a third, and the UIDs of the latter.
+
+    The slice is damaged where the index does not read.
+    """
     studies = tmp_path_factory.mktemp("studies")
     for path in series.directory.rglob("*.dcm"):
         (studies / path.name).write_bytes(path.read_bytes())
@@ -40,6 +46,7 @@ def damaged(series, tmp_path_factory) -> tuple[Path, list[str]]:
     file.set("TransferSyntaxUID", "1.2.840.10008.1.2.5")
     file.remove("PixelData")
     items = b"\xfe\xff\x00\xe0\x03\0\0\0\0\0\0"
+    write_dicom_series(studies / "script", np.zeros((4, 16, 16), np.int16), np.eye(4), patient_id=SCRIPT)
     (studies / "damaged.dcm").write_bytes(file.encoded() + b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + items)
     return studies, [file.text(name) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
 
@@ -210,6 +217,12 @@ def test_damaged_instance_is_reported_and_does_not_affect_others(server, damaged
     assert answers[0].status_code == 404
     metadata = requests.get(f"{server.url}/proxy/dicom/wado/studies/{study}/metadata").json()
     assert series.series_uid in {one["0020000E"]["Value"][0] for one in metadata}
+
+
+def test_patient_name_is_no_markup_of_the_status_page(server):
+    wait_until_indexed(server)
+    assert "<img" not in requests.get(f"{server.url}/status").text
+    assert SCRIPT in [case["patient"] for case in requests.get(f"{server.url}/status/data").json()["cases"]]
 
 
 @pytest.mark.parametrize("target", ["train/lung_tumor", "scoring/", "batch/infer/lung_tumor", "activelearning/random"])

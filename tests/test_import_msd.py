@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import requests
 import SimpleITK as sitk
 
 from tests.support.imports import content, corner, ct, labelled_cases, marked_points, open_workspace, write_msd
@@ -47,11 +46,10 @@ def test_r4_empty_mask_creates_no_label(run_import, tmp_path):
     assert "2 there already; 1 labelled" in run_import("msd", source, "--workspace", workspace)
 
 
-def test_server_lists_imported_cases_as_labelled(run_import, start_server, tmp_path):
+def test_imported_cases_count_as_labelled(run_import, tmp_path):
     source, workspace = write_msd(tmp_path / "Task06_Lung"), tmp_path / "workspace"
     run_import("msd", source, "--workspace", workspace)
-    server = start_server(source, workspace=workspace)
-    status = requests.get(f"{server.url}/info/").json()["datastore"]
+    status = open_workspace(source, workspace).status()
     assert (status["completed"], status["total"], status["label_tags"]) == (3, 4, {"final": 3})
 
 

@@ -98,3 +98,10 @@ def test_dicom_seg_is_made_with_the_findings(ask, app):
     ((image_id, version, findings),) = app.exported
     assert (image_id, version) == ("1.2", "v1")
     assert findings_to_json(findings) == FINDINGS
+
+
+def test_parts_of_the_answer_have_the_names_of_export_formats_too(ask, app):
+    assert ask("seg").status_code == 200
+    assert len(app.exported) == 1
+    assert ask("nifti").content == ask("image").content
+    assert ask("tiff").status_code == 422

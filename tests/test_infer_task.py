@@ -136,7 +136,8 @@ def test_attention_picture_has_a_row_for_each_of_the_largest_lesions():
     mask = np.zeros((40, 40, 20), np.uint8)
     mask[5:12, 5:12, 3:6] = 1
     mask[25:30, 20:26, 12:14] = 1
-    png = attention_picture(np.full(mask.shape, -800), mask, np.random.default_rng(0).random(mask.shape))
+    maps = np.random.default_rng(0).random((2, *mask.shape))
+    png = attention_picture(np.full(mask.shape, -800), mask, *maps)
     assert png.startswith(b"\x89PNG")
     assert Image.open(io.BytesIO(png)).size == (4 * PANEL_PX, BAR_PX + 2 * (BAR_PX + PANEL_PX))
 
@@ -144,12 +145,14 @@ def test_attention_picture_has_a_row_for_each_of_the_largest_lesions():
 def test_attention_picture_keeps_aspect_ratio_and_sides():
     """Voxels are twice as long from front to back: 40 × 20 of them are a square, at the right of the picture."""
     hu = np.full((80, 40, 3), -1000)
-    mask, attention = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, np.float32)
+    mask = np.zeros(hu.shape, np.uint8)
     mask[40:80, 0:20, 1] = 1
-    attention[40:80, 0:20, 1] = 1
-    picture = np.array(Image.open(io.BytesIO(attention_picture(hu, mask, attention, (1, 2, 3)))))
-    mapped = picture[2 * BAR_PX :, PANEL_PX : 2 * PANEL_PX]  # map of the whole slice
-    rows, columns = np.nonzero(mapped[..., 0] > mapped[..., 2])  # red: high attention
+    probability, attention = mask.astype(np.float32), np.zeros(hu.shape, np.float32)
+    picture = np.array(Image.open(io.BytesIO(attention_picture(hu, mask, probability, attention, (1, 2, 3)))))
+    whole, _, probable, attended = np.split(picture[2 * BAR_PX :], 4, axis=1)
+    assert (probable[..., 0] > probable[..., 2]).any(), "red: high"
+    assert not (attended[..., 0] > attended[..., 2]).any()
+    rows, columns = np.nonzero(whole[..., 0] > whole[..., 2])  # the outline is red
     half = PANEL_PX // 2
     found = rows.min(), rows.max(), columns.min(), columns.max()
     assert np.abs(np.subtract(found, (0, half, half, PANEL_PX))).max() <= 8

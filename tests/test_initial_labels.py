@@ -159,21 +159,28 @@ def test_initial_label_is_created_once_and_is_not_counted_as_labelled(tmp_path):
     assert "initial" not in datastore.labels.current(scan.uid)
 
 
-def test_no_initial_label_for_a_labelled_series_and_ambiguity_is_a_warning(tmp_path):
+def test_object_on_a_labelled_series_is_a_candidate_and_ambiguity_is_told_with_its_reason(tmp_path):
     scan = Scan(tmp_path / "dicom")
     both = np.stack([corner(), corner()], axis=-1)
     scan.foreign_seg(scan.folder / "seg.dcm", both, ["GTV-1", "GTV-2"])
     datastore = datastore_of(scan.folder, tmp_path)
-    InitialLabels(datastore, RULES).read_new_objects()
+    imports = InitialLabels(datastore, RULES)
+    imports.read_new_objects()
     assert not datastore.labels.current(scan.uid)
     assert "GTV-2" in datastore.get_image_info(scan.uid)["warnings"][-1]
+    (refused,) = imports.refused(scan.uid)
+    assert (refused.source["kind"], refused.source["creator"]) == ("SEG", "Doe^J")
+    assert refused.reason.startswith("Several regions may be the tumour: 'GTV-1'")
     label = tmp_path / "label.nii.gz"
     sitk.WriteImage(dicom_seg.read_regions(scan.folder / "seg.dcm", scan.grid)[0].mask(), str(label))
     datastore.save_label(scan.uid, str(label), "final", {})
     scan.store(structure_set, scan.folder / "rt.dcm")
     datastore.client.scan()
     InitialLabels(datastore, RULES).read_new_objects()
-    assert list(datastore.labels.current(scan.uid)) == ["final"]
+    assert list(datastore.labels.current(scan.uid)) == ["final", "candidate"]
+    assert datastore.get_labeled_images() == [scan.uid]
+    InitialLabels(datastore, RULES).read_new_objects()
+    assert len(datastore.labels.history(scan.uid)) == 2
 
 
 def test_lidc_agreement_of_two_of_four_readers(tmp_path):

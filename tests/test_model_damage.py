@@ -215,7 +215,7 @@ def test_s14_weights_without_a_hash_that_cannot_be_loaded_are_not_used(info, tmp
     del manifest["sha256"]
     path.write_text(json.dumps(manifest))
     truncate(store.weights(version))
-    assert store.load_serving(network).version == "pretrained"
+    assert store.load_serving(network)[0].version == "pretrained"
     assert version in store.serving().problem
 
 

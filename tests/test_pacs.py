@@ -20,8 +20,22 @@ from lib.settings import APP_DIR, Settings, load_info
 from tests.support.client import detail, infer, put_label, response_volume, same_grid, train
 from tests.support.requirement import skip_or_fail
 from tools.support.orthanc import INSTALL, orthanc_is_installed, orthanc_server
-from tools.support.processes import free_port
+from tools.support.processes import ServerProcess, free_port
 from tools.support.waiting import wait_for
+
+
+@pytest.fixture(scope="module")
+def server(start_module_server, orthanc, phantom_studies, tmp_path_factory) -> ServerProcess:
+    """Return a server on a PACS with two patients, one of whom has a SEG."""
+    folder = tmp_path_factory.mktemp("pacs")
+    for patient in ("LUNG-002", "LUNG-003"):
+        shutil.copytree(phantom_studies.of_patient(patient).directory, folder / patient)
+    series = phantom_studies.of_patient("LUNG-002")
+    truth = sitk.GetArrayFromImage(sitk.ReadImage(str(series.truth), sitk.sitkUInt8))
+    metadata = [dcmread(path, stop_before_pixels=True).to_json_dict() for path in (folder / "LUNG-002").iterdir()]
+    made = Provenance(series.series_uid, 1, 0.0, "MANUAL")
+    segmentation(truth, SourceImages.of(metadata), made, load_info()).save_as(folder / "seg.dcm")
+    return start_module_server(orthanc(folder).url)
 
 
 @pytest.mark.pacs
@@ -57,26 +71,6 @@ def test_s11_images_and_labels_equal_those_of_a_folder(start_server, orthanc, ph
     lines = [line for line in server.log_text().splitlines() if secret[2:] in line]
     assert all("USING:: studies" in line or "Initializing App from" in line for line in lines), lines
     assert secret[2:] not in (APP_DIR / "logs" / "app.log").read_text(errors="replace")
-
-
-@pytest.mark.pacs
-def test_query_and_headers_reach_the_pacs(start_server, orthanc, phantom_studies):
-    server = start_server(orthanc(phantom_studies.directory).url)
-    proxy = f"{server.url}/proxy/dicom/qido"
-    one = requests.get(f"{proxy}/studies", params={"PatientID": "LUNG-003"}).json()
-    assert [study["00100020"]["Value"] for study in one] == [["LUNG-003"]]
-    assert len(requests.get(f"{proxy}/studies", params={"limit": 2}).json()) == 2
-    series = phantom_studies.of_patient("LUNG-003")
-    instances = requests.get(f"{proxy}/studies/{series.study_uid}/series/{series.series_uid}/instances").json()
-    sop = instances[0]["00080018"]["Value"][0]
-    where = f"{server.url}/proxy/dicom/wado/studies/{series.study_uid}/series/{series.series_uid}/instances/{sop}"
-    accept = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
-    frame = requests.get(f"{where}/frames/1", headers={"Accept": accept})
-    assert frame.status_code == 200
-    assert frame.headers["content-type"].startswith("multipart/related")
-    rows, columns = series.acquisition.shape[1:]
-    assert len(frame.content) > 2 * rows * columns
-    assert requests.get(f"{where}/metadata", headers={"Accept": "application/dicom+json"}).json()
 
 
 def test_unreachable_pacs_is_reported_and_the_server_keeps_running(start_server):
@@ -144,14 +138,28 @@ def test_interrupted_retrieval_is_503_and_a_deleted_cache_is_recreated(tmp_path)
 
 
 @pytest.mark.pacs
-def test_seg_in_the_pacs_becomes_the_initial_label(start_server, orthanc, phantom_studies, tmp_path):
+def test_query_and_headers_reach_the_pacs(server, phantom_studies):
+    proxy = f"{server.url}/proxy/dicom/qido"
+    one = requests.get(f"{proxy}/studies", params={"PatientID": "LUNG-003"}).json()
+    assert [study["00100020"]["Value"] for study in one] == [["LUNG-003"]]
+    assert len(requests.get(f"{proxy}/studies", params={"limit": 1}).json()) == 1
+    series = phantom_studies.of_patient("LUNG-003")
+    instances = requests.get(f"{proxy}/studies/{series.study_uid}/series/{series.series_uid}/instances").json()
+    sop = instances[0]["00080018"]["Value"][0]
+    where = f"{server.url}/proxy/dicom/wado/studies/{series.study_uid}/series/{series.series_uid}/instances/{sop}"
+    accept = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+    frame = requests.get(f"{where}/frames/1", headers={"Accept": accept})
+    assert frame.status_code == 200
+    assert frame.headers["content-type"].startswith("multipart/related")
+    rows, columns = series.acquisition.shape[1:]
+    assert len(frame.content) > 2 * rows * columns
+    assert requests.get(f"{where}/metadata", headers={"Accept": "application/dicom+json"}).json()
+
+
+@pytest.mark.pacs
+def test_seg_in_the_pacs_becomes_the_initial_label(server, phantom_studies, tmp_path):
     series = phantom_studies.of_patient("LUNG-002")
-    studies = shutil.copytree(series.directory, tmp_path / "dicom")
-    truth = sitk.GetArrayFromImage(sitk.ReadImage(str(series.truth), sitk.sitkUInt8))
-    metadata = [dcmread(path, stop_before_pixels=True).to_json_dict() for path in studies.iterdir()]
-    made = Provenance(series.series_uid, 1, 0.0, "MANUAL")
-    segmentation(truth, SourceImages.of(metadata), made, load_info()).save_as(studies / "seg.dcm")
-    server = start_server(orthanc(studies).url)
+    truth = sitk.ReadImage(str(series.truth), sitk.sitkUInt8)
     where = {"label": series.series_uid, "tag": "initial"}
 
     def label_found() -> requests.Response | None:
@@ -159,8 +167,8 @@ def test_seg_in_the_pacs_becomes_the_initial_label(start_server, orthanc, phanto
         return None if found.status_code == 404 else found
 
     label = response_volume(wait_for(label_found, "the initial label", seconds=120), tmp_path / "label.nii.gz")
-    assert np.array_equal(sitk.GetArrayFromImage(label), truth)
-    assert same_grid(label, sitk.ReadImage(str(series.truth)))
+    assert np.array_equal(sitk.GetArrayFromImage(label), sitk.GetArrayFromImage(truth))
+    assert same_grid(label, truth)
     status = requests.get(f"{server.url}/info/").json()["datastore"]
     assert (status["completed"], status["label_tags"]) == (0, {"initial": 1})
     offered = requests.get(f"{server.url}/viewer/case", params={"image": series.series_uid}).json()["label"]

@@ -118,3 +118,11 @@ def test_training_without_folds_affects_only_the_versions_made_from_it(tmp_path)
     assert Folds(tmp_path / "folds.json").assign(everyone, 5, [unmeasured]) == folds
     assert unseen(unmeasured, {}, folds) == {}
     assert unseen(None, {}, folds) == folds
+
+
+def test_image_file_of_the_name_of_one_trained_on_never_judges(tmp_path, shipped):
+    """A patient named by a path: offline training knew only the file name."""
+    (known, *_) = sorted(ShippedPatients(shipped).read())
+    folds = Folds(tmp_path / "folds.json", ShippedPatients(shipped))
+    assert folds.assign([f"images/{known}", "one/ct", "two/ct"], 5).keys() == {"one/ct", "two/ct"}
+    assert unseen({"trained_on": ["ct"], "folds": {}}, {}, {"one/ct": 0, "other": 1}) == {"other": 1}

@@ -115,11 +115,13 @@ def test_without_a_model_in_use_any_that_marks_something_is_published():
 
 
 def test_unmeasured_candidate_is_kept_with_what_it_marks_elsewhere():
-    verdict = with_volumes(not_measured("one patient is labelled"), [Marked("A", 0.55, 7.02), Marked("B", 2.0, 2.1)])
+    marked = [Marked("A", 0.55, 7.02), Marked("B", 2.0, 2.1), Marked("C", 0.0, 3.0)]
+    verdict = with_volumes(not_measured("one patient is labelled"), marked)
     assert verdict.outcome == "kept" and not verdict.publish
     assert verdict.reason == (
         "Kept, not in use: it was not measured, because one patient is labelled. "
-        "Marked on scans without a label: A 0.6 → 7.0 ml (13 times as much), B 2.0 → 2.1 ml."
+        "Marked on scans without a label: A 0.6 → 7.0 ml (13 times as much), B 2.0 → 2.1 ml, "
+        "C 0.0 → 3.0 ml (nothing before)."
     )
 
 

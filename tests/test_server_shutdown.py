@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,6 +17,7 @@ from lib.settings import load_info
 from tests.support.client import put_label
 from tests.support.weights import model_dir_with
 from tools.support.processes import ServerProcess
+from tools.support.waiting import wait_for
 
 DEADLINE = 30  # seconds to end on a loaded machine; on an idle one it takes one to five
 WAIT = 180
@@ -45,13 +45,6 @@ def started(start_server, scan, tmp_path):
     return start
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def end(server: ServerProcess, number: int) -> None:
     """Send SIGTERM (service manager) or SIGINT (Ctrl-C in a terminal) and check that the server ends cleanly."""
     children = psutil.Process(server.process.pid).children(recursive=True)
@@ -68,11 +61,7 @@ def end(server: ServerProcess, number: int) -> None:
         assert "Fatal Python error" not in text
 
 
-SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-
-
-@SIGNALS
-def test_shutdown_during_an_inference(started, scan, number):
+def test_shutdown_during_an_inference(started, scan):
     server, answers = started(), []
 
     def infer() -> None:
@@ -80,29 +69,32 @@ def test_shutdown_during_an_inference(started, scan, number):
 
     client = threading.Thread(target=infer, daemon=True)
     client.start()
-    wait_until(lambda: requests.get(f"{server.url}/status/data").json()["inferences"]["running"])
+    status = f"{server.url}/status/data"
+    wait_for(lambda: requests.get(status).json()["inferences"]["running"], "the inference", seconds=WAIT)
     time.sleep(1)
-    end(server, number)
+    end(server, signal.SIGTERM)
     client.join(WAIT)
     assert answers[0].status_code == 503
     assert "is shutting down" in answers[0].json()["detail"]
 
 
-@SIGNALS
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_shutdown_during_a_training_keeps_its_note_for_a_restart(started, scan, number, tmp_path):
     workspace = tmp_path / "server-1" / "workspace"
     server = started()
     assert put_label(server, scan[1], scan[2]).status_code == 200
     assert requests.post(f"{server.url}/train/lung_tumor", json=ENDLESS).status_code == 200
-    wait_until(lambda: (workspace / "training.json").exists())
-    wait_until(lambda: requests.get(f"{server.url}/train/").json()["status"] == "RUNNING")
+    wait_for((workspace / "training.json").exists, "the note of the training", seconds=WAIT)
+    task = f"{server.url}/train/"
+    wait_for(lambda: requests.get(task).json()["status"] == "RUNNING", "the training", seconds=WAIT)
     end(server, number)
     assert (workspace / "training.json").exists(), "the note of the interrupted training"
 
 
 def test_shutdown_while_images_are_scored(started, scan):
     server = started(scored_images=5)
-    wait_until(lambda: list((server.log.parents[1] / "workspace" / "cache" / "volumes").rglob("*.nrrd")))
+    volumes = server.log.parents[1] / "workspace" / "cache" / "volumes"
+    wait_for(lambda: [*volumes.rglob("*.nrrd")], "the volume that is scored", seconds=WAIT)
     time.sleep(2)
     end(server, signal.SIGINT)
 
@@ -113,5 +105,6 @@ def test_shutdown_while_a_folder_is_indexed(started, scan):
     (scan[0] / "copies").mkdir()
     for number in range(5000):
         (scan[0] / "copies" / f"{number}.dcm").write_bytes(source)
-    wait_until(lambda: "files_to_index" in requests.get(f"{server.url}/info/").json()["datastore"])
+    info = f"{server.url}/info/"
+    wait_for(lambda: "files_to_index" in requests.get(info).json()["datastore"], "the indexing", seconds=WAIT)
     end(server, signal.SIGTERM)

@@ -27,7 +27,7 @@ def slicer_client():
 
 @pytest.fixture(scope="module")
 def client(slicer_client, start_module_server, phantom_studies, tmp_path_factory):
-    server = start_module_server(phantom_studies.directory, scored_images=0)
+    server = start_module_server(phantom_studies.directory, scored_images=0, views=1)
     return slicer_client.MONAILabelClient(server.url, str(tmp_path_factory.mktemp("slicer")), client_id="reader")
 
 
@@ -53,6 +53,11 @@ def test_full_workflow(client, slicer_client, phantom_studies, tmp_path):
     assert "lung_tumor" in info["models"]
     assert "lung_tumor" in info["trainers"]
     assert {"random", "first", "last"} <= set(info["strategies"])
+    assert all("scan" in strategy["description"] for strategy in info["strategies"].values()), "not MONAI Label's texts"
+    assert info["trainers"]["lung_tumor"]["config"].keys() == {
+        *("pretrained", "device", "max_epochs", "learning_rate", "trained_share", "folds", "loss_lambda"),
+        *("focal_gamma", "focal_alpha", "patch_size", "patches_per_volume", "seed"),
+    }, "only what has an effect"
 
     sample = client.next_sample("first", {})
     series = next(series for series in phantom_studies.series if series.series_uid == sample["id"])
@@ -81,6 +86,10 @@ def test_full_workflow(client, slicer_client, phantom_studies, tmp_path):
     with pytest.raises(slicer_client.MONAILabelClientException) as refusal:
         client.save_label(sample["id"], str(path), "", {})
     assert "'Segment_1'" in refusal.value.msg
+    sitk.WriteImage(truth * 0, str(tmp_path / "empty.nii.gz"), True)
+    with pytest.raises(slicer_client.MONAILabelClientException) as refusal:
+        client.save_label(sample["id"], str(tmp_path / "empty.nii.gz"), "", {})
+    assert "submit it again within five minutes" in refusal.value.msg
     assert client.next_sample("first", {})["id"] != sample["id"]
 
     training = {"max_epochs": 1, "patches_per_volume": 4, "patch_size": 64, "folds": 0}

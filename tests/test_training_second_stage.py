@@ -147,7 +147,7 @@ def test_a_quarter_of_the_lesions_in_a_batch_are_not_inserted():
         cubes = CandidateCubes(*(torch.zeros(shape) for shape in shapes), features)
         return CandidateSamples(cubes, torch.arange(10) < lesions, lesions, lesions, composed)
 
-    batch, lesion = next(candidate_fitting._batches([samples(1, 1, False), samples(2, 10, True)], seed=0))
+    batch, lesion = next(candidate_fitting.varied_batches([samples(1, 1, False), samples(2, 10, True)], seed=0))
     of_scan = batch.features[:, 0] == 1
     assert lesion.mean() == 0.5
     assert (of_scan & (lesion > 0)).sum() == len(lesion) / 8

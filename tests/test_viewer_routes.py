@@ -22,17 +22,21 @@ def get(server: ServerProcess, path: str, **query) -> requests.Response:
 
 def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
     series = phantom_studies.of_patient("LUNG-003")
-    nothing = {"image": series.series_uid, "label": None, "candidates": [], "damaged": [], "skipped": None}
-    assert get(server, "case", image=series.series_uid).json() == nothing
-    none_of = dict.fromkeys(("model_version", "model_problem", "kept", "previous", "training", "verdict"))
-    assert get(server, "status").json() == {"cases": 1, "not_in_ohif": 0, "labelled": 0, "damaged": 0, **none_of}
+    nothing = {"label": None, "stored": [], "refused": [], "damaged": [], "skipped": None}
+    assert get(server, "case", image=series.series_uid).json() == {"image": series.series_uid, **nothing}
+    none_of = dict.fromkeys(("model_version", "model_problem", "training", "verdict", "interrupted"))
+    versions = [
+        {"model": model, "in_use": None, "kept": None, "previous": None} for model in ("lung_tumor", "lung_tumor_click")
+    ]
+    empty = {"cases": 1, "not_in_ohif": 0, "labelled": 0, "damaged": 0, "versions": versions, **none_of}
+    assert get(server, "status").json() == empty
 
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(series.truth), sitk.sitkUInt8))
     for number, voxels in enumerate((truth, np.zeros_like(truth)), start=1):
         requests.put(
             f"{server.url}/datastore/label",
             params={"image": series.series_uid},
-            data={"params": '{"annotator": "Dr. Reader"}'},
+            data={"params": '{"annotator": "Dr. Reader", "confirm_empty": true}'},
             files={"label": ("label.bin", voxels.tobytes())},
         ).raise_for_status()
         label = get(server, "case", image=series.series_uid).json()["label"]
@@ -40,12 +44,20 @@ def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
         assert label["voxels"] == np.count_nonzero(voxels)
     assert get(server, "label", image=series.series_uid, number=1).content == truth.tobytes()
     assert not any(get(server, "label", image=series.series_uid, number=2).content)
+    stored = get(server, "case", image=series.series_uid).json()["stored"]
+    assert [(one["number"], one["tag"], one["problem"]) for one in stored] == [(2, "final", None), (1, "final", None)]
     assert get(server, "status").json()["labelled"] == 1
 
     findings = [{"voxel": [1, 2, 3], "confidence": 0.93}]
     labels = LabelStore(server.log.parents[1] / "workspace" / "labels")
     labels.update_info(series.series_uid, "final", lambda info: {"findings": findings})
     assert get(server, "case", image=series.series_uid).json()["label"]["findings"] == findings
+
+    first = server.log.parents[1] / "workspace" / "labels" / series.series_uid / "1.nii.gz"
+    first.write_bytes(first.read_bytes()[:-1])
+    stored = get(server, "case", image=series.series_uid).json()["stored"]
+    assert "Label 1 (final) of image" in stored[1]["problem"]
+    assert stored[0]["problem"] is None
 
 
 def test_midline_of_the_body_is_returned(server, phantom_studies):
@@ -67,6 +79,8 @@ def test_image_is_skipped_with_a_reason_until_it_is_labelled(server, phantom_stu
     assert get(server, "case", image=series.series_uid).json()["skipped"]["reason"] == "poor quality"
     (case,) = requests.get(f"{server.url}/status/data").json()["cases"]
     assert case["skipped"]["reason"] == "poor quality"
+    state = {"series": series.series_uid, "description": "Chest 2.5 mm", "state": "labelled", "reason": "poor quality"}
+    assert get(server, "studies").json() == {series.study_uid: [state]}
     assert skip().json() == {"skipped": None}
     skip(reason="later")
     assert put_label(server, series.series_uid, series.truth).status_code == 200
@@ -87,8 +101,9 @@ def test_reason_of_a_failed_training_is_shown(server, phantom_studies):
         return None if status["training"] else status
 
     status = wait_for(ended, "the end of the training", seconds=300)
-    assert status["verdict"].startswith("Failed: ")
-    assert "batch_size=-7" in status["verdict"]
+    assert status["interrupted"].startswith("Failed: ")
+    assert "batch_size=-7" in status["interrupted"]
+    assert status["verdict"] is None
 
 
 def test_missing_objects_are_404_with_a_sentence(server, phantom_studies):

@@ -246,7 +246,9 @@ def test_unusable_series_is_refused_with_the_reason(tmp_path, change, reason):
         (lambda h: h[:2] + h[3:], "1 uneven gap(s) between slices, such as 5.00 mm instead of 2.50 mm"),
         (lambda h: h[:5], "only 5 slices"),
         (lambda h: [with_value(x, "00180050", "DS", 8) for x in h], "slices of 8.0 mm"),
-        (lambda h: [{k: v for k, v in x.items() if k != "00281054"} for x in h], "Rescale Type is missing"),
+        (lambda h: [with_value(x, "00180050", "DS", 8) for x in h], "the shipped model marked 4 of 10 slices"),
+        (lambda h: [with_value(x, "00181210", "SH", "B70f") for x in h], "31.8 ml with B70f and 26.8 ml with the soft"),
+        (lambda h: [with_value(x, "00181210", "SH", "LUNG") for x in h], "sharp reconstruction kernel (LUNG)"),
         (lambda h: [with_value(x, "00281054", "LO", "US") for x in h], "Rescale Type is US, not HU"),
         (lambda h: [with_value(x, "00281052", "DS", 317) for x in h], "Intercept 317 are unusual"),
         (lambda h: [with_value(x, "00180010", "LO", "IV") for x in h], "contrast medium (IV)"),
@@ -256,6 +258,19 @@ def test_unusual_series_has_a_warning(tmp_path, change, warning):
     verdict = check_series("CT", change(phantom_headers(tmp_path)))
     assert verdict.problem is None
     assert [warning in text for text in verdict.warnings] == [True]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h: [{k: v for k, v in x.items() if k != "00281054"} for x in h],  # Rescale Type: HU if missing
+        lambda h: [with_value(x, "00181210", "SH", "Br38f", "3") for x in h],
+        lambda h: [with_value(x, "00181210", "SH", "STANDARD") for x in h],
+        lambda h: [with_value(x, "00180050", "DS", 3) for x in h],
+    ],
+)
+def test_usual_series_has_no_warning(tmp_path, change):
+    assert check_series("CT", change(phantom_headers(tmp_path))) == SeriesUsability()
 
 
 def test_other_modalities_are_refused_and_tilt_is_a_warning(tmp_path):

@@ -1,5 +1,6 @@
 """Active learning: strategies for the next image to label, and the scores they use."""
 
+from lib.activelearning.first import First
 from lib.activelearning.last import Last
 from lib.activelearning.leases import Leases
 from lib.activelearning.next_sample import NextSample
@@ -7,4 +8,4 @@ from lib.activelearning.random_image import Random
 from lib.activelearning.review import Review
 from lib.activelearning.uncertainty_sampling import UncertaintySampling
 
-__all__ = ["Last", "Leases", "NextSample", "Random", "Review", "UncertaintySampling"]
+__all__ = ["First", "Last", "Leases", "NextSample", "Random", "Review", "UncertaintySampling"]

@@ -12,7 +12,7 @@ class Last(Strategy):
     """Offers the unlabelled image with the highest id, so that two people can work from both ends."""
 
     def __init__(self) -> None:
-        super().__init__("Get Last Sample")
+        super().__init__("The last of the scans without a label, so that two people can work from both ends")
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
         """Return the chosen image; None if all are labelled."""

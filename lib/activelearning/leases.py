@@ -62,6 +62,11 @@ class Leases:
         with self._lock:
             self._held.pop(image_id, None)
 
+    def images(self) -> set[str]:
+        """Return the images that are leased now."""
+        with self._lock:
+            return {image for image, (_, until) in self._held.items() if until > self._clock()}
+
     def __len__(self) -> int:
         """Return the number of leases, including expired ones until the next choice."""
         return len(self._held)

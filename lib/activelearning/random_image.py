@@ -19,7 +19,7 @@ class Random(Strategy):
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        super().__init__("Random Strategy")
+        super().__init__("One of the scans without a label, at random")
         self._random = random.Random(seed)
 
     def __call__(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:

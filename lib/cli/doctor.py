@@ -7,25 +7,17 @@ import importlib
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections import Counter
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lib.dicomweb.login import split_login
+from lib.cli.arguments import add_studies
 from lib.errors import UserError
-from lib.settings import APP_DIR, is_url
-
-if TYPE_CHECKING:
-    from lib.datastore.catalog import SeriesCatalog
-
-_EXAMPLES = 3
+from lib.settings import APP_DIR
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("studies", nargs="?", help="DICOM folder or DICOMweb URL to check as well")
+    add_studies(parser, required=False, more=", to check as well")
     parser.add_argument(
         "--verify",
         action="store_true",
@@ -40,10 +32,22 @@ def run(args: argparse.Namespace) -> int:
         return _verify(args.studies, args.workspace)
     checks = (_python(), _packages(), _compiler(), _crf(), _gpu(), _weights())
     wrong = [problem for problem in checks if problem]
+    found = ""
     if args.studies:
-        wrong += _studies(args.studies)
-    print("\nNo problems found." if not wrong else "\nProblems:\n" + "\n".join(f"  - {line}" for line in wrong))
+        from lib.cli.doctor_studies import check_studies  # it needs the packages that were just checked
+
+        report = check_studies(args.studies)
+        wrong += report.problems
+        found = report.summary
+    print("\n" + _conclusion(wrong, found))
     return 1 if wrong else 0
+
+
+def _conclusion(wrong: list[str], found: str) -> str:
+    """Return the last words: problems, and what the studies have."""
+    if wrong:
+        return "\n".join(filter(None, (found and f"{found}.", "Problems:", *(f"  - {line}" for line in wrong))))
+    return f"{found}. The installation has no problems." if found else "The installation has no problems."
 
 
 def _verify(studies: str | None, workspace: str | None) -> int:
@@ -146,89 +150,3 @@ def _weights() -> str | None:
     weights = APP_DIR / "model" / "pretrained_lung_tumor.pt"
     _print_check("Weights", f"{weights.stat().st_size / 1e6:.1f} MB shipped" if weights.exists() else "none shipped")
     return None
-
-
-def _studies(studies: str) -> list[str]:
-    """List the usable series of a folder or PACS, and why the others are not usable."""
-    from lib.datastore.catalog import SeriesCatalog  # these need the packages that were just checked
-    from lib.dicomweb.folder_client import FolderClient
-    from lib.dicomweb.folder_index import UNREADABLE
-
-    if not is_url(studies) and not Path(studies).is_dir():
-        raise UserError(f"{studies} is neither a folder nor a URL.")
-    studies, login = split_login(studies) if is_url(studies) else (studies, None)
-    print(f"\n{studies}")
-    with tempfile.TemporaryDirectory() as scratch:
-        if is_url(studies):
-            from lib.dicomweb.pacs_client import pacs_client
-
-            catalog, problems, left_out = SeriesCatalog(pacs_client(studies, login)), [], {}
-        else:
-            client = FolderClient(Path(studies), Path(scratch) / "segs", Path(scratch) / "index.sqlite")
-            client.scan(lambda done, total: print(f"\r  read {done} of {total} files", end="", flush=True))
-            print()
-            catalog, problems, left_out = SeriesCatalog(client), client.index.problems(), client.left_out()
-        try:
-            catalog.refresh()
-        except Exception as error:  # any failure of the network or the PACS
-            return [f"{studies} does not respond as DICOMweb: {error}"]
-        _preview_initial_labels(catalog)
-    for series in sorted(catalog.all(), key=lambda s: (s.problem is not None, s.value("PatientID"))):
-        about = " ".join(filter(None, (series.value("StudyDate"), series.value("SeriesDescription"))))
-        without = f" (and {len(left_out[series.uid])} left out)" if series.uid in left_out else ""
-        print(
-            f"  {'usable ' if series.problem is None else 'left out'}  {series.value('PatientID') or '(no id)'}"
-            f"  {series.instance_count} × {series.value('Modality')}{without}  {about}  {series.uid}"
-        )
-        for line in (series.problem,) if series.problem else (*series.warnings, *series.notes):
-            print(f"            {line}")
-    _print_problems(problems)
-    usable = [series for series in catalog.all() if series.problem is None]
-    warned = sum(bool(series.warnings) for series in usable)
-    print(
-        f"  {len(usable)} usable CT series ({warned} with a warning), {len(catalog.all()) - len(usable)} left out, "
-        f"{len(problems)} other files"
-    )
-    wrong = [f"series {uid}: {problem}" for uid, problem in catalog.ambiguous().items()]
-    if unreadable := [path for path, reason in problems if reason.startswith(UNREADABLE)]:
-        wrong.append(f"{len(unreadable)} files or folders cannot be read: {_summarized(unreadable)}")
-    return wrong if usable else [*wrong, f"{studies} has no CT series that can be used"]
-
-
-def _preview_initial_labels(catalog: SeriesCatalog) -> None:
-    """Note with each series the outcome of importing its DICOM SEG, RTSTRUCT and LIDC-IDRI annotations."""
-    from lib.initial_labels.annotation_labels import read_annotations
-    from lib.initial_labels.candidates import AMBIGUOUS, describe
-    from lib.settings import load_info
-
-    marks: dict[str, dict[str, list[dict]]] = {}  # by image and checksum of the mask: info of each object
-    try:
-        for result in read_annotations(catalog.client, catalog, load_info()["imports"]):
-            for image_id in result.image_ids:
-                if result.problem:
-                    catalog.note(image_id, result.problem)
-                else:
-                    marks.setdefault(image_id, {}).setdefault(result.checksum, []).append(result.info)
-            if result.problem and not result.image_ids:
-                print(f"  {result.problem}")
-        for image_id, masks in marks.items():
-            objects = [info for infos in masks.values() for info in infos]
-            if len(masks) == 1:
-                catalog.note(image_id, f"initial label {objects[0]['note']}")
-                continue
-            catalog.note(image_id, AMBIGUOUS)
-            for info in objects:
-                catalog.note(image_id, f"  {describe(info)}")
-    except Exception as error:  # a PACS that cannot search by modality
-        print(f"  DICOM SEG and RTSTRUCT could not be listed: {error}")
-
-
-def _print_problems(problems: list[tuple[Path, str]]) -> None:
-    for reason, count in Counter(reason for _, reason in problems).most_common():
-        paths = [path for path, found in problems if found == reason]
-        print(f"  {count} file(s): {reason}\n            {_summarized(paths)}")
-
-
-def _summarized(paths: list[Path]) -> str:
-    names = ", ".join(str(path) for path in paths[:_EXAMPLES])
-    return names + (f" and {len(paths) - _EXAMPLES} more" if len(paths) > _EXAMPLES else "")

@@ -2,12 +2,13 @@
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib.cli.evaluate_clicks import evaluate_clicks
 from lib.cli.train import begin_long_work
+from lib.clicks.automatic import AutomaticModel
 from lib.errors import UserError
 from lib.evaluation.cases import CaseResult
 from lib.evaluation.froc import LIMITS, operating_points
@@ -18,10 +19,10 @@ from lib.evaluation.summary import summarize
 from lib.evaluation.textures import Texture, read_textures
 from lib.inference import ModelDescription, Predictor
 from lib.inference.candidate_judge import CLASSIFIER_FILE
-from lib.settings import APP_DIR, load_info
+from lib.settings import APP_DIR
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
-from lib.training.run_manifest import manifest_of
+from lib.training.run_manifest import info_as_trained, manifest_of
 from lib.training.scans import LabelledImage, find_cases
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--places", type=int, default=20, help="with --clicks: places of the first click, for its spread (default 20)"
     )
+    parser.add_argument(
+        "--automatic",
+        metavar="FILE",
+        default=str(_SHIPPED),
+        help="with --clicks: weights of the model for whole scans, which also count, or none (default: the shipped)",
+    )
     parser.add_argument("--held-out", action="store_true", help="only patients that train keeps for testing")
     parser.add_argument("--crf", action="store_true", help="refine with the CRF")
     parser.add_argument("--no-robustness", action="store_true", help="leave out the five changes of intensity")
@@ -71,14 +78,16 @@ def run(args: argparse.Namespace) -> int:
     begin_long_work(args.threads)
     shipped = f"shipped={_SHIPPED_FOR_CLICKS if args.clicks else _SHIPPED}"
     models = dict(map(_parse_model, args.models or [shipped]))
-    cases = _cases(args, models)
+    automatic = None if not args.clicks or args.automatic == "none" else Path(args.automatic)
+    cases = _cases(args, [*models.values(), *([automatic] if automatic else [])])
     textures = _textures(args.properties, cases)
     measured_on = f"Measured on {len(cases)} images of {', '.join(str(folder) for folder in args.images)}" + (
         ", patients held out from training." if args.held_out else "."
     )
     if args.clicks:
+        other = AutomaticModel(Predictor.from_file(automatic, _model(automatic, crf=False))) if automatic else None
         options = {"clicks": args.clicks, "places": args.places, "measured_on": measured_on}
-        evaluate_clicks(cases, models, textures, args.output, **options)
+        evaluate_clicks(cases, models, textures, args.output, automatic=other, **options)
         return 0
     predictors = {name: Predictor.from_file(path, _model(path, args.crf)) for name, path in models.items()}
     results, shown = measure_models(
@@ -103,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cases(args: argparse.Namespace, models: dict[str, Path]) -> list[LabelledImage]:
+def _cases(args: argparse.Namespace, models: Sequence[Path]) -> list[LabelledImage]:
     cases = find_cases(args.images, args.masks, args.output / "volumes")
     if args.held_out:
         cases = _held_out_cases(cases, models)
@@ -130,9 +139,9 @@ def _parse_model(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _held_out_cases(cases: list[LabelledImage], models: dict[str, Path]) -> list[LabelledImage]:
+def _held_out_cases(cases: list[LabelledImage], models: Sequence[Path]) -> list[LabelledImage]:
     """Return the cases of held-out patients, without those that the manifest of some weights lists as trained on."""
-    manifests = [manifest_of(weights) or {} for weights in models.values()]
+    manifests = [manifest_of(weights) or {} for weights in models]
     trained = {patient for manifest in manifests for patient in manifest.get("trained_on", ())}
     kept = [case for case in cases if held_out(case.patient)]
     known = sorted({case.patient for case in kept} & trained)
@@ -146,9 +155,7 @@ def _model(weights: Path, crf: bool) -> ModelDescription:
 
     The classifier of findings is the one beside the weights, or the shipped one.
     """
-    info = load_info()
-    settings = (manifest_of(weights) or {}).get("settings", {})
-    info |= {name: settings[name] for name in ("network", "preprocessing") if name in settings}
+    info = info_as_trained(weights, ("network", "preprocessing"))
     info["config"]["infer"]["crf"] = crf
     beside = (weights.parent / CLASSIFIER_FILE).exists()
     return ModelDescription.from_info(info, weights.parent if beside else _SHIPPED.parent)

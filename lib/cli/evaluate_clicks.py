@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from lib.clicks.automatic import AutomaticModel
 from lib.clicks.lesion_image import LesionImage, read_lesion_image
 from lib.clicks.model import ClickModel
-from lib.clicks.predictor import ClickPredictor, OpenImage, Outline
+from lib.clicks.open_images import OpenImage
+from lib.clicks.predictor import ClickPredictor, Outline
 from lib.clicks.prompts import Prompts
 from lib.clicks.region import Region
 from lib.evaluation.click_curve import PLANES, ClickedLesion, click_through, clickable, lesion_regions
@@ -21,9 +23,9 @@ from lib.evaluation.click_summary import LesionResult, summarize_clicks
 from lib.evaluation.figures import slice_strip
 from lib.evaluation.textures import Texture
 from lib.inference import WeightsFile
-from lib.settings import load_info
 from lib.storage.atomic import write_atomically, write_json
-from lib.training.run_manifest import manifest_of
+from lib.training.click_fitting import SECTIONS
+from lib.training.run_manifest import info_as_trained
 from lib.training.scans import LabelledImage
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ def evaluate_clicks(
     textures: Mapping[str, Texture],
     output: Path,
     *,
+    automatic: AutomaticModel | None,
     clicks: int,
     places: int,
     measured_on: str,
@@ -48,11 +51,12 @@ def evaluate_clicks(
         models: Weights by name.
         textures: Texture by name of the case, where it is known.
         output: Folder of the results.
+        automatic: The model for whole scans that also counts.
         clicks: Clicks on each lesion.
         places: Places of the first click, for its spread; 0 leaves this out.
         measured_on: Description of the images, in a sentence.
     """
-    predictors = {name: _Timed(WeightsFile(path), _model(path)) for name, path in models.items()}
+    predictors = {name: _Timed(path, automatic) for name, path in models.items()}
     results: dict[str, list[LesionResult]] = {name: [] for name in predictors}
     shown: list[dict[str, Any]] = []
     for number, case in enumerate(cases, start=1):
@@ -75,8 +79,9 @@ def evaluate_clicks(
 class _Timed(ClickPredictor):
     """Predictor that notes the duration of each outline."""
 
-    def __init__(self, weights: WeightsFile, model: ClickModel) -> None:
-        super().__init__(model, weights)
+    def __init__(self, weights: Path, automatic: AutomaticModel | None) -> None:
+        model = ClickModel.from_info(info_as_trained(weights, SECTIONS))
+        super().__init__(model, WeightsFile(weights), automatic)
         self.load()
         self.seconds: list[float] = []
 
@@ -96,14 +101,6 @@ def _measured(predictor: _Timed, image: LesionImage, truth: Region, clicks: int,
         first_dice=[click_through(predictor, image, truth, 1, seed=1 + place).dice[0] for place in range(places)],
         seconds=predictor.seconds,
     )
-
-
-def _model(weights: Path) -> ClickModel:
-    """Return the model of info.yaml, with cube and preprocessing of the weights' manifest if they have one."""
-    info = load_info()
-    settings = (manifest_of(weights) or {}).get("settings", {})
-    info |= {name: settings[name] for name in ("clicks", "preprocessing") if name in settings}
-    return ClickModel.from_info(info)
 
 
 def _worst(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:

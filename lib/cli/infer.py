@@ -10,45 +10,49 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
+from pydicom import Dataset
 
 from lib.app import MyApp
+from lib.cli.arguments import add_formats, add_studies, check_output, formats_of
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.catalog import Series
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError, in_one_line
-from lib.exports.label_exports import LabelExports
-from lib.exports.lesion_table import MeasuredLesion, as_csv, as_json, lesion_table
-from lib.inference.findings import Finding, findings_from_json
+from lib.exports.case_rows import case_row
+from lib.exports.case_table import EXCLUDED, FAILED, PREDICTED, CaseRow, size_of_lesions
+from lib.exports.formats import ExportFormat
+from lib.exports.lesion_table import MeasuredLesion
+from lib.exports.prediction_exports import Prediction, PredictionExports
+from lib.exports.table_files import write_tables
+from lib.inference.findings import findings_from_json
 from lib.publishing import ModelStore
 from lib.publishing.model_store import PRETRAINED, PRETRAINED_FILE
 from lib.publishing.stores import SEGMENTATION, model_stores
 from lib.publishing.version_files import WEIGHTS_FILE
-from lib.settings import APP_DIR, Settings, is_url
+from lib.settings import APP_DIR, Settings
 from lib.storage.atomic import write_atomically, write_json
 
-_SEG, _NIFTI, _TABLE = "seg", "nifti", "table"
 _IRRELEVANT = ("attention", "batch_size")  # settings that do not affect masks
-_SUFFIXES = {_SEG: ".seg.dcm", _NIFTI: ".nii.gz"}
+_TABLES = {ExportFormat.csv, ExportFormat.json}
+_SUFFIXES = {
+    ExportFormat.seg: ".seg.dcm",
+    ExportFormat.lesion_seg: ".lesions.seg.dcm",
+    ExportFormat.sr: ".sr.dcm",
+    ExportFormat.rtstruct: ".rtstruct.dcm",
+    ExportFormat.nifti: ".nii.gz",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--studies", required=True, help="DICOM folder or DICOMweb URL, as the server is given")
+    add_studies(parser)
     parser.add_argument("--output", required=True, type=Path, help="folder for the results; not the DICOM folder")
-    parser.add_argument(
-        "--format",
-        nargs="+",
-        choices=(_SEG, _NIFTI, _TABLE),
-        default=[_SEG, _TABLE],
-        help="DICOM SEG, NIfTI: a file for each series; a table of all lesions, CSV and JSON (default: seg table)",
-    )
+    add_formats(parser, default=[ExportFormat.seg, ExportFormat.csv, ExportFormat.json])
     parser.add_argument(
         "--workspace",
         help="workspace of the server whose model is used, read-only (default: that of these studies; without one, the "
@@ -67,11 +71,7 @@ def run(args: argparse.Namespace) -> int:
             "--conf workspace is for the server and its labels; this command writes only to --output. To use the "
             "model of a server's workspace: --workspace DIR."
         )
-    if not is_url(args.studies):
-        if not Path(args.studies).is_dir():
-            raise UserError(f"{args.studies} is neither a folder nor a URL.")
-        if args.output.resolve().is_relative_to(Path(args.studies).resolve()):
-            raise UserError(f"{args.output} is inside the DICOM folder, which is never written to. Choose another.")
+    check_output(args.studies, args.output)
     # The app exits the process if it cannot start, so the settings are checked first.
     server = Settings.from_conf(args.studies, conf | ({"workspace": args.workspace} if args.workspace else {}))
     conf |= {"workspace": str(work), "model_dir": str(work / "model")}
@@ -107,16 +107,16 @@ class _Batch:
     def __init__(self, app: MyApp, args: argparse.Namespace) -> None:
         self._app = app
         self._datastore = app.datastore()
-        self._exports = LabelExports(self._datastore, app.settings.info)
         self._output: Path = args.output
-        self._formats: list[str] = sorted(set(args.format))
+        self._formats = sorted(formats_of(args))
+        self._tables = [kind for kind in self._formats if kind in _TABLES]
         self._made_by = _made_by(app)
 
     def run(self) -> int:
         problems = self._list()
         everything = sorted(self._datastore.catalog.all(), key=lambda series: (series.value("PatientID"), series.uid))
         usable = [series for series in everything if series.problem is None]
-        tables, failures = [], []
+        tables, cases, failures = [], [], []
         for number, series in enumerate(usable, 1):
             about = f"{number} of {len(usable)}  {series.value('PatientID') or '(no id)'}  {series.uid}"
             try:
@@ -126,21 +126,28 @@ class _Batch:
             except Exception as error:  # a failure of one series or the PACS must not stop the others
                 reason = str(error) if isinstance(error, UserError) else in_one_line(error)
                 failures.append(f"{series.uid}: {reason}")
+                cases.append(case_row(self._datastore, series, state=FAILED, problem=reason))
                 print(f"{about}: failed, {reason}", flush=True)
                 continue
             print(f"{about}: {said or 'done'}, {record['voxels']} voxels marked", flush=True)
             for warning in record["warnings"]:
                 print(f"    {warning}")
             failures += [f"{series.uid}: no {kind}: {reason}" for kind, reason in record["not_made"].items()]
-            if _TABLE in self._formats:
-                tables.append((record["about"], [MeasuredLesion(**lesion) for lesion in record["lesions"]]))
-        if tables:
-            for name, text in (("lesions.csv", as_csv(tables)), ("lesions.json", as_json(tables))):
-                write_atomically(self._output / name, partial(Path.write_text, data=text, encoding="utf-8"))
+            if self._tables:
+                lesions = [MeasuredLesion(**lesion) for lesion in record["lesions"]]
+                tables.append((record["about"], lesions))
+                cases.append(self._case(series, record, lesions))
+        if self._tables:
+            cases += [
+                case_row(self._datastore, series, state=EXCLUDED, problem=series.problem)
+                for series in everything
+                if series.left_out
+            ]
+            write_tables(self._output, self._tables, tables, cases)
         left_out = [f"{series.uid}: {series.problem}" for series in everything if series.problem]
-        _print_all(f"{len(left_out)} series left out", left_out)
+        _print_all(f"{len(left_out)} series excluded", left_out)
         _print_all(
-            "Other files left out (`python main.py doctor` names them)",
+            "Other files (`python main.py doctor` names them)",
             (f"{count}: {reason}" for reason, count in problems.most_common()),
         )
         _print_all(f"{len(failures)} could not be made; the same command tries again", failures)
@@ -165,8 +172,11 @@ class _Batch:
         record = self._record(series)
         if record is None or record["made_by"] != self._made_by or record["instances"] != series.instance_count:
             return None
-        there = {kind for kind in record["made"] if kind == _TABLE or self._path(series, _SUFFIXES[kind]).exists()}
+        there = {kind for kind in record["made"] if kind in _TABLES or self._is_written(series, kind)}
         return record if there | record["not_made"].keys() >= set(self._formats) else None
+
+    def _is_written(self, series: Series, kind: str) -> bool:
+        return kind in _SUFFIXES and self._path(series, _SUFFIXES[ExportFormat(kind)]).exists()
 
     def _segment(self, series: Series) -> dict[str, Any]:
         former = self._record(series) or {"made": []}
@@ -178,27 +188,26 @@ class _Batch:
         finally:
             volume.unlink(missing_ok=True)  # the volumes of a whole PACS would fill the disk
         write_json(self._path(series, ".json"), record)
-        for kind in set(former["made"]) & _SUFFIXES.keys() - set(record["made"]):
-            self._path(series, _SUFFIXES[kind]).unlink(missing_ok=True)  # left by another model
+        for kind in {*former["made"]} & {*_SUFFIXES} - {*record["made"]}:
+            self._path(series, _SUFFIXES[ExportFormat(kind)]).unlink(missing_ok=True)  # left by another model
         return record
 
     def _results(self, series: Series, volume: Path, mask: Path, params: dict[str, Any]) -> dict[str, Any]:
         """Write the requested results of a mask, and return the record."""
-        lesions: list[dict[str, Any]] = []
-        findings = findings_from_json(params["findings"])
-        makers: dict[str, Callable[[], object]] = {
-            _SEG: lambda: self._write_seg(series, mask, params["model_version"], findings),
-            _NIFTI: lambda: write_atomically(self._path(series, ".nii.gz"), lambda part: shutil.copyfile(mask, part)),
-            _TABLE: lambda: lesions.extend(self._lesions(mask, volume, findings)),
-        }
-        made, not_made = [], {}
+        prediction = Prediction(
+            series.uid, mask, volume, params["model_version"], findings_from_json(params["findings"])
+        )
+        exports = PredictionExports(prediction, self._datastore, self._app.settings.info)
+        made, not_made, lesions = [], {}, []
         try:
             for kind in self._formats:
                 try:
-                    makers[kind]()
-                    made.append(kind)
+                    self._write(kind, series, exports, mask)
+                    made.append(kind.value)
                 except UserError as error:  # permanent, such as a NIfTI file without DICOM to reference
-                    not_made[kind] = str(error)
+                    not_made[kind.value] = str(error)
+            if self._tables:
+                lesions = [asdict(lesion) for lesion in exports.lesions()]
         finally:
             mask.unlink(missing_ok=True)
         return {
@@ -218,14 +227,28 @@ class _Batch:
             "lesions": lesions,
         }
 
-    def _write_seg(self, series: Series, mask: Path, version: str, findings: list[Finding]) -> None:
-        seg = self._exports.dicom_seg_of_prediction(series.uid, mask, version, findings)
-        write_atomically(self._path(series, ".seg.dcm"), lambda part: seg.save_as(part, write_like_original=False))
+    def _write(self, kind: ExportFormat, series: Series, exports: PredictionExports, mask: Path) -> None:
+        """Write one file of a prediction; the tables are written for all series at the end."""
+        if kind == ExportFormat.seg:
+            self._save(series, kind, exports.dicom_seg())
+        elif kind == ExportFormat.rtstruct:
+            self._save(series, kind, exports.rtstruct())
+        elif kind == ExportFormat.nifti:
+            write_atomically(self._path(series, _SUFFIXES[kind]), lambda part: shutil.copyfile(mask, part))
+        elif kind in (ExportFormat.sr, ExportFormat.lesion_seg):
+            report, seg = exports.measurement_report()
+            if seg is not None:
+                self._save(series, ExportFormat.lesion_seg, seg)
+            if kind == ExportFormat.sr:
+                self._save(series, kind, report)
 
-    def _lesions(self, mask: Path, volume: Path, findings: list[Finding]) -> list[dict[str, Any]]:
-        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(mask), sitk.sitkUInt8))
-        labels = self._app.settings.info["labels"]
-        return [asdict(lesion) for lesion in lesion_table(voxels, sitk.ReadImage(str(volume)), labels, findings)]
+    def _save(self, series: Series, kind: ExportFormat, dataset: Dataset) -> None:
+        path = self._path(series, _SUFFIXES[kind])
+        write_atomically(path, lambda part: dataset.save_as(part, write_like_original=False))
+
+    def _case(self, series: Series, record: dict[str, Any], lesions: list[MeasuredLesion]) -> CaseRow:
+        made = {name: record["about"][name] for name in ("algorithm_type", "model_version")}
+        return case_row(self._datastore, series, state=PREDICTED, **made, **size_of_lesions(lesions))
 
     def _record(self, series: Series) -> dict[str, Any] | None:
         try:

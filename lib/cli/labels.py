@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import Any
 
+from lib.cli.arguments import add_studies
 from lib.datastore.label_info import author_of, changes_of, model_version_of
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.label_store import LabelStore
@@ -16,7 +17,7 @@ from lib.settings import Settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("studies", help="DICOM folder or DICOMweb URL, as the server was given")
+    add_studies(parser)
     parser.add_argument("--workspace", help="as --conf workspace of the server")
     parser.add_argument("--image", help="only this SeriesInstanceUID")
     parser.add_argument("--restore", type=int, metavar="NUMBER", help="submit this former label of --image again")

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lib.cli.arguments import add_studies
 from lib.errors import UserError
 from lib.publishing import ModelStore
 from lib.publishing.adoption import adopt
@@ -22,9 +23,8 @@ _WHY = "chosen on the command line"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--workspace", help="as --conf workspace of the server")
-    where.add_argument("--studies", help="DICOM folder or DICOMweb URL of a server that has its workspace by default")
+    add_studies(parser, required=False, more="; or --workspace")
+    parser.add_argument("--workspace", help="as --conf workspace of the server")
     parser.add_argument("--model-dir", help="as --conf model_dir of the server: folder of the shipped weights")
     parser.add_argument(
         "--model",
@@ -46,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the versions, after applying the requested change."""
+    if not args.studies and not args.workspace:
+        raise UserError("No workspace given: give STUDIES as for the server, or --workspace DIR.")
     given = {"workspace": args.workspace, "model_dir": args.model_dir}
     # With a workspace, the studies are irrelevant here.
     settings = Settings.from_conf(args.studies or "http://localhost", {name: at for name, at in given.items() if at})

@@ -10,8 +10,7 @@ import nibabel
 import numpy as np
 import SimpleITK as sitk
 
-from lib.clicks.open_images import OpenImages
-from lib.clicks.predictor import OpenImage
+from lib.clicks.open_images import OpenImage, OpenImages
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.transforms.reader_mean import consensus

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 
 import nrrd
 import numpy as np
 import SimpleITK as sitk
 
-from lib.clicks.predictor import OpenImage
 from lib.geometry.voxel_grid import VoxelGrid
 
 _MOST_OPEN = 4
 _TYPES = {"short": "<i2", "int16": "<i2", "signed short": "<i2"}
 
 _State = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class OpenImage:
+    """An image whose voxels can be read at once.
+
+    Attributes:
+        hu: HU, shape (slice, row, column).
+        grid: Its grid.
+    """
+
+    hu: np.ndarray
+    grid: VoxelGrid
 
 
 class OpenImages:

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lib.clicks.automatic import AutomaticModel, combined
 from lib.clicks.channels import network_input
 from lib.clicks.components import threshold_at, touching
 from lib.clicks.cube import Cube, Window, restore, sample
 from lib.clicks.model import ClickModel
+from lib.clicks.open_images import OpenImage
 from lib.clicks.prompts import Prompts
 from lib.clicks.region import Region
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import WeightsFile, WeightsId, WeightsSource
+from lib.inference.bfloat16 import has_bfloat16
 from lib.inference.finite import check_finite
 from lib.inference.network_loader import NetworkLoader
 
@@ -23,20 +26,8 @@ _REACH_MM = 3.0  # distance from a positive point within which the lesion must b
 _MOST_PASSES = 4
 _MOST_VOXEL_MM = 5.0
 _MIRRORED = -1  # axis along which the second of the two averaged views is mirrored
+_FIRST_SHARE, _LATER_SHARE = 0.85, 0.25  # of the model for whole scans: chosen on training crops (docs/method.md)
 _COARSE = 1.5  # voxels larger than needed by this factor are refined
-
-
-@dataclass(frozen=True)
-class OpenImage:
-    """An image whose voxels can be read at once.
-
-    Attributes:
-        hu: HU, shape (slice, row, column).
-        grid: Its grid.
-    """
-
-    hu: np.ndarray
-    grid: VoxelGrid
 
 
 @dataclass(frozen=True)
@@ -61,21 +52,25 @@ class ClickPredictor:
     Args:
         model: The model without its weights.
         weights: Source of the weights.
+        automatic: The model for whole scans, whose probability counts as well, most before a user corrects an outline.
     """
 
-    def __init__(self, model: ClickModel, weights: WeightsSource) -> None:
+    def __init__(self, model: ClickModel, weights: WeightsSource, automatic: AutomaticModel | None = None) -> None:
         self.model = model
         self.weights = weights
+        self._automatic = automatic
         self._loader = NetworkLoader(model.network, weights, torch.channels_last_3d)
 
     @classmethod
-    def from_file(cls, weights: WeightsFile, model: ClickModel) -> ClickPredictor:
+    def from_file(
+        cls, weights: WeightsFile, model: ClickModel, automatic: AutomaticModel | None = None
+    ) -> ClickPredictor:
         """Return a predictor with the weights of a file, after loading them.
 
         Raises:
             UserError: The file is missing or damaged, or its weights do not match the network.
         """
-        predictor = cls(model, weights)
+        predictor = cls(model, weights, automatic)
         predictor.load()
         return predictor
 
@@ -103,8 +98,9 @@ class ClickPredictor:
         """
         cube = first = self._first_cube(image.grid, prompts)
         for passes in range(1, _MOST_PASSES + 1):
-            probability, weights = self._probability(image, cube, prompts)
             seeds = cube.to_index(image.grid.to_mm(prompts.seeds()))
+            probability, weights = self._probability(image, cube, prompts)
+            probability = self._with_automatic(probability, image, cube, prompts, seeds)
             threshold = threshold_at(probability, seeds, _REACH_MM / cube.voxel_mm)
             better = self._better_cube(cube, touching(probability >= threshold, seeds, _REACH_MM / cube.voxel_mm))
             if better is None or passes == _MOST_PASSES:
@@ -146,6 +142,20 @@ class ClickPredictor:
         )
         return self._run(array)
 
+    def _with_automatic(
+        self, probability: np.ndarray, image: OpenImage, cube: Cube, prompts: Prompts, seeds: np.ndarray
+    ) -> np.ndarray:
+        """Return the probability in a cube, in which that of the model for whole scans also counts."""
+        if self._automatic is None:
+            return probability
+        automatic = self._automatic.probability(image, cube)
+        if automatic is None:
+            return probability
+        corrected = prompts.former is not None or len(prompts.negative) > 0
+        share = _LATER_SHARE if corrected else _FIRST_SHARE
+        reach = _REACH_MM / cube.voxel_mm
+        return combined(probability, automatic, self._automatic.threshold, seeds, reach, share)
+
     @torch.inference_mode()
     def _run(self, array: np.ndarray) -> tuple[np.ndarray, WeightsId]:
         loaded = self._loader.load()
@@ -183,14 +193,6 @@ class ClickPredictor:
         spacing = np.array(grid.spacing[::-1])
         mask = touching(mask, prompts.seeds()[:, ::-1] - start, _REACH_MM / spacing)
         return Region.of(mask, start, prompts.former)
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device computes in bfloat16, about four times faster here; emulated, it would be slower."""
-    if device.type != "cpu":
-        return True
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def _ends(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

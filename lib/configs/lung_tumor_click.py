@@ -5,8 +5,10 @@ from __future__ import annotations
 from monailabel.interfaces.config import TaskConfig
 from monailabel.interfaces.tasks.train import TrainTask
 
+from lib.clicks.automatic import AutomaticModel
 from lib.clicks.model import ClickModel
 from lib.clicks.predictor import ClickPredictor
+from lib.configs.lung_tumor import LungTumor
 from lib.infers import LungTumorClickInferTask
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds
@@ -23,6 +25,11 @@ class LungTumorClick(TaskConfig):
     """Attention-gated residual U-Net in three dimensions that outlines the lesion a user points at."""
 
     NAME = CLICKS
+
+    def __init__(self, automatic: LungTumor) -> None:
+        """Set the model for whole scans, which has to be set up first."""
+        super().__init__()
+        self._automatic = automatic
 
     def init(
         self,
@@ -49,7 +56,8 @@ class LungTumorClick(TaskConfig):
         super().init(name, model_dir, conf, planner)
         self.labels = app.info["labels"]
         self.store = store
-        self.predictor = ClickPredictor(ClickModel.from_info(app.info), ServingWeights(store))
+        automatic = AutomaticModel(self._automatic.predictor)
+        self.predictor = ClickPredictor(ClickModel.from_info(app.info), ServingWeights(store), automatic)
         self.network = self.predictor.model.network()  # uploaded weights are checked against it
         self._unfinished = unfinished
         self._app = app

@@ -154,7 +154,7 @@ class SeriesCatalog:
                 if time.monotonic() - published > _PUBLISH_SECONDS:  # each time copies the whole list
                     self._series, published = {**known, **series}, time.monotonic()
         if isinstance(self.client, FolderClient):
-            series.update((image.uid, _as_series(image)) for image in self.client.images())
+            series.update((image.uid, _as_series(image, self.client)) for image in self.client.images())
         else:  # for a PACS, the excluded images of its series are known only now
             self._remarks = series_remarks(headers, self._left_out())
         self._series = series
@@ -215,13 +215,16 @@ class SeriesCatalog:
             return SeriesUsability(f"its instances could not be listed: {error}")
 
 
-def _as_series(image: ImageFile) -> Series:
-    """Return the catalog entry of an image file, with generated study and series attributes."""
+def _as_series(image: ImageFile, client: FolderClient) -> Series:
+    """Return the catalog entry of an image file, with generated study and series attributes.
+
+    Its patient is its path in the folder: files of two patients may both be called ct.nii.gz.
+    """
     study_uid = generate_uid(entropy_srcs=["study", image.uid])
     header = Dataset()
     header.StudyInstanceUID, header.SeriesInstanceUID, header.Modality = study_uid, image.uid, "CT"
-    header.PatientID, header.SeriesDescription = image.name, image.path.name
+    header.SeriesDescription = image.path.name
+    patient = {"vr": "LO", "Value": [str(image.path.with_name(image.name).relative_to(client.root))]}
     verdict = check_image_file(image)
-    return Series(
-        image.uid, study_uid, header.to_json_dict(), image.size[-1], verdict.problem, verdict.warnings, image.path
-    )
+    values: _DicomJson = {**header.to_json_dict(), "00100020": patient}
+    return Series(image.uid, study_uid, values, image.size[-1], verdict.problem, verdict.warnings, image.path)

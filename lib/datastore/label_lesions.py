@@ -4,12 +4,12 @@ As JSON it is a list of ``{"voxel": [column, row, slice], "state": "accepted", "
 "note": ""}``: a voxel in the finding; ``proposed`` or ``accepted`` for one that the model marked, ``added`` for one
 that it did not mark, and ``rejected`` for one that it marked and that is not in the label; the confidence of the model
 that it is a lesion, null if it was not judged; ``solid``, ``part_solid`` or ``ground_glass``, empty or missing if
-nobody has said so; and a free note. A later training of the second stage can learn from what was rejected.
+nobody has said so; and a free note. A training of the second stage learns from what was rejected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,16 @@ def are_lesions(value: object) -> bool:
     return isinstance(value, list) and len(value) <= _MOST_LESIONS and all(_is_lesion(one) for one in value)
 
 
-def remarks_of(value: Any) -> list[Remark]:
-    """Return the remarks in the ``lesions`` of a label record; none if they are missing or malformed."""
-    found: Sequence[dict[str, Any]] = value if are_lesions(value) else ()
+def remarks_of(info: Mapping[str, Any]) -> list[Remark]:
+    """Return the remarks of the reader, from the information of a label; none if they are missing or malformed."""
+    lesions: Any = info.get("lesions")
+    found: Sequence[dict[str, Any]] = lesions if are_lesions(lesions) else ()
     return [Remark(**{**one, "voxel": tuple(one["voxel"])}) for one in found]
+
+
+def rejected_voxels(info: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    """Return a voxel (column, row, slice) of each finding that was rejected, from the information of a label."""
+    return [one.voxel for one in remarks_of(info) if one.state == REJECTED]
 
 
 def _is_lesion(value: object) -> bool:

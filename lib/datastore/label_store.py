@@ -173,7 +173,7 @@ class LabelStore:
     def damage_of(self, record: LabelRecord) -> Damage | None:
         """Return why a label cannot be used, or None. Its file is read again only after it changed."""
         newer = [number for number in self._entries(record.image_id).damaged if number > record.number]
-        return self._entries(record.image_id).damaged.get(max(newer)) if newer else self._damage_of_file(record)
+        return self._entries(record.image_id).damaged.get(max(newer)) if newer else self.damage_of_file(record)
 
     def damage(self, image_id: str | None = None, *, former: bool = True) -> list[Damage]:
         """Return the damage of labels and records.
@@ -212,10 +212,11 @@ class LabelStore:
         yield from (damage for number, damage in sorted(entries.damaged.items()) if former or number > newest)
         for record in entries.records:
             wanted = record.sha256 and (former or in_use.get(record.tag) == record)
-            if wanted and (damage := self._damage_of_file(record)):
+            if wanted and (damage := self.damage_of_file(record)):
                 yield damage
 
-    def _damage_of_file(self, record: LabelRecord) -> Damage | None:
+    def damage_of_file(self, record: LabelRecord) -> Damage | None:
+        """Return the damage of the label file of a submission, or None."""
         problem = self._files.problem(self._label_path(record.image_id, record.number), record.sha256)
         return self._damage(record, problem) if problem else None
 

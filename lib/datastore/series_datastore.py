@@ -21,8 +21,10 @@ from lib.datastore.catalog import DicomwebClient, Series, SeriesCatalog
 from lib.datastore.catalog_watcher import CatalogWatcher
 from lib.datastore.dataset_archive import write_archive
 from lib.datastore.datastore_status import indexing_status, label_counts, series_counts
+from lib.datastore.empty_label import EmptyLabelError
 from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
+from lib.datastore.label_lesions import rejected_voxels
 from lib.datastore.label_measurements import check_inside, measurements_of
 from lib.datastore.label_origin import origin_of_label
 from lib.datastore.label_reader import read_label
@@ -169,8 +171,23 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         self.series(image_id)
         self._info.update(image_id, info)
 
-    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+    def save_label(
+        self,
+        image_id: str,
+        label_filename: str,
+        label_tag: str,
+        label_info: dict[str, Any],
+        *,
+        allow_empty: bool = True,
+    ) -> str:
         """Store a label on the grid of its image; former labels stay in the history.
+
+        Args:
+            image_id: SeriesInstanceUID.
+            label_filename: File of the label.
+            label_tag: Tag of the label.
+            label_info: Kept with the label.
+            allow_empty: Whether a label without a voxel is stored.
 
         Returns:
             The label id, which is the image id.
@@ -178,11 +195,14 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         Raises:
             UserError: The image is unknown, the tag is invalid, the file is not a label of this image, or a measurement
                 is outside of it.
+            EmptyLabelError: The label is empty, which is not allowed.
         """
         image_path = Path(self.get_image_uri(image_id))
         check_inside(measurements_of(label_info.get("measurements")), VoxelGrid.from_file(image_path))
         label = read_label(Path(label_filename), image_path, self._label_values, label_info.get("label_info"))
         voxels, grid = sitk.GetArrayViewFromImage(label), grid_of(image_path)
+        if not allow_empty and not voxels.any():
+            raise EmptyLabelError
         info = {
             **label_info,
             "size": label.GetSize(),
@@ -233,6 +253,10 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             pairs.append(pair)
             self.volumes.pin(Path(pair["image"]) for pair in pairs)  # before the next volume may evict one
         return pairs
+
+    def rejected(self, image_id: str) -> list[tuple[int, ...]]:
+        """Return a voxel of each finding that a reader rejected in the final label of an image."""
+        return rejected_voxels(self.labels.latest(image_id, _FINAL).info)
 
     def some_unlabelled(self, count: int) -> dict[Path, str]:
         """Return the volumes of a few images without a label, always the same ones, with their patients.

@@ -11,6 +11,7 @@ import numpy as np
 from pydicom.datadict import dictionary_description
 from pydicom.uid import UID
 
+from lib.datastore.acquisition_warnings import kernel_warning, thick_warning
 from lib.dicomweb.frames import CT_IMAGE_STORAGE, MULTI_FRAME_CT, is_multi_frame, slice_headers
 from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.image_kind import REFORMATTED
@@ -22,7 +23,6 @@ from lib.geometry.voxel_grid import check_voxel_size
 MIN_SLICES = 3
 _MIN_FRAMES = 2  # the frames of a multi-frame instance are one stack by definition
 _FEW_SLICES = 10
-_THICK_MM = 5.0
 _AIR_HU = -500.0
 _USUAL_INTERCEPTS = (-1024.0, -1000.0, 0.0, -8192.0)
 _DicomJson = dict[str, dict[str, Any]]
@@ -119,16 +119,6 @@ def _no_stack(instances: Sequence[_DicomJson]) -> str | None:
     return None
 
 
-def thick_warning(millimetres: float) -> list[str]:
-    """Return a warning if slices are this far apart or this thick, in mm, and that is too much."""
-    if millimetres <= _THICK_MM:
-        return []
-    return [
-        f"slices of {millimetres:.1f} mm: the shipped model was trained on tumours on slices of at most 3 mm; "
-        "small ones may be missed"
-    ]
-
-
 def _geometry_warnings(stack: SliceStack) -> list[str]:
     warnings = []
     if stack.uneven_gaps.size:
@@ -150,17 +140,16 @@ def _geometry_warnings(stack: SliceStack) -> list[str]:
 
 def _scan_warnings(slices: Sequence[_DicomJson], gap: float) -> list[str]:
     thickness = [value for value in (_number(one, "SliceThickness") for one in slices) if value]
-    warnings = thick_warning(max(gap, *thickness, 0.0))
+    kernels = sorted({value for one in slices for value in _get(one, "ConvolutionKernel")[:1]})
+    warnings = [*thick_warning(max(gap, *thickness, 0.0)), *(text for one in kernels for text in kernel_warning(one))]
     if not any(_get(one, "BitsAllocated") for one in slices):
         return warnings  # the PACS returned only mandatory attributes; the others may be in the files
     types = {value.upper() for one in slices for value in _get(one, "RescaleType")}
     rescale = {(_number(one, "RescaleSlope"), _number(one, "RescaleIntercept")) for one in slices}
-    if types - {"HU"}:
+    if types - {"HU"}:  # without a type, the values are HU (PS3.3 C.8.2.1)
         warnings.append(f"Rescale Type is {', '.join(sorted(types))}, not HU: the values may mean something else")
     elif (None, None) in rescale:
         warnings.append("Rescale Slope and Intercept are missing: the stored values are assumed to be HU")
-    elif not types:
-        warnings.append("Rescale Type is missing: the values are assumed to be HU")
     known = {(slope or 1.0, intercept or 0.0) for slope, intercept in rescale}
     unusual = {(slope, intercept) for slope, intercept in known if slope != 1 or intercept not in _USUAL_INTERCEPTS}
     if unusual:

@@ -39,6 +39,8 @@ INSTANCE = (
     "PixelSpacing",
     "SliceThickness",
     "GantryDetectorTilt",
+    # Sharpness of the images:
+    "ConvolutionKernel",
     # Meaning of the pixel values (PS3.3 C.11.1), and contrast agent:
     "RescaleSlope",
     "RescaleIntercept",

@@ -10,14 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from lib.dicomweb import attributes
 from lib.dicomweb.dicom_file import NotUsableError, read_dicom, read_frames, read_metadata
 from lib.dicomweb.folder_index import FolderChanges, FolderIndex, IndexedFile
 from lib.dicomweb.folder_store import FolderStore
@@ -26,13 +24,13 @@ from lib.dicomweb.image_file import ImageFile
 from lib.dicomweb.matching import first_value, matches, tag_of, values_of
 from lib.dicomweb.shared_uids import shared_uids
 from lib.dicomweb.stored_objects import StoredObjects
+from lib.dicomweb.studies import STUDY_TAGS, add_count, studies_of
 from lib.errors import UserError
 from lib.storage.atomic import make_folder
 
 logger = logging.getLogger(__name__)
 
 _DicomJson = dict[str, dict[str, Any]]
-_STUDY_TAGS = tuple(tag_of(keyword) for keyword in attributes.STUDY)
 _Read = TypeVar("_Read")
 _CACHED_INSTANCES = 4096
 
@@ -53,6 +51,11 @@ class FolderClient:
         self.index = FolderIndex(database, [studies, store_dir])
         self._store = FolderStore(self.index, self.objects, self.base_url)
 
+    @property
+    def root(self) -> Path:
+        """The user's DICOM folder."""
+        return self.index.roots[0]
+
     def scan(self, progress: Callable[[int, int], None] | None = None) -> FolderChanges:
         """Update the index with the changes in the folder since the last scan."""
         return self.index.scan(progress)
@@ -66,22 +69,9 @@ class FolderClient:
         search_filters: Mapping[str, Any] | None = None,
     ) -> list[_DicomJson]:
         """Search for studies (QIDO-RS); return the DICOM JSON of each, newest first."""
-        studies: dict[str, _DicomJson] = {}
-        hidden: dict[str, dict[str, str]] = {}
-        series = self.index.series()
-        for uid, members in groupby((header for header, _ in series), _study_uid):
-            hidden[uid] = shared_uids(members)
-        for header, count in series:
-            uid = _study_uid(header)
-            if not count or first_value(header, "SeriesInstanceUID") in hidden[uid]:
-                continue
-            study = studies.setdefault(uid, {tag: header[tag] for tag in _STUDY_TAGS if tag in header})
-            modalities = study.setdefault("00080061", {"vr": "CS", "Value": []})["Value"]
-            modalities.extend(m for m in values_of(header, "00080060") if m not in modalities)
-            _add(study, "00201206", 1)
-            _add(study, "00201208", count)
-        filters = _searchable(search_filters, (*_STUDY_TAGS, "00080061"))
-        found = [study for study in studies.values() if matches(study, filters, fuzzy=bool(fuzzymatching))]
+        studies = studies_of(self.index.series())
+        filters = _searchable(search_filters, (*STUDY_TAGS, "00080061"))
+        found = [study for study in studies if matches(study, filters, fuzzy=bool(fuzzymatching))]
         found.sort(key=lambda study: values_of(study, "00080020"), reverse=True)
         return _page(found, limit, offset)
 
@@ -97,7 +87,7 @@ class FolderClient:
         """Search for series (QIDO-RS) in one study or in all."""
         found = []
         for header, count in self.index.series(study_instance_uid):
-            _add(header, "00201209", count)
+            add_count(header, "00201209", count)
             if matches(header, _searchable(search_filters, tuple(header)), fuzzy=bool(fuzzymatching)):
                 found.append(header)
         return _page(found, limit, offset)
@@ -115,7 +105,7 @@ class FolderClient:
         """Search for instances (QIDO-RS) in one series, in one study or in all."""
         found = []
         for header, count in self.index.series(study_instance_uid, series_instance_uid):
-            _add(header, "00201209", count)
+            add_count(header, "00201209", count)
             study, series = first_value(header, "StudyInstanceUID"), first_value(header, "SeriesInstanceUID")
             patient_id = first_value(header, "PatientID").strip()
             for file in self._series_files(study, series):
@@ -256,10 +246,6 @@ class FolderClient:
         raise LookupError(f"There is no instance {sop_uid} in series {series_uid} of study {study_uid}.")
 
 
-def _study_uid(header: _DicomJson) -> str:
-    return first_value(header, "StudyInstanceUID")
-
-
 def _metadata(file: IndexedFile) -> _DicomJson:
     return {
         **_cached_metadata(file.path, file.version),
@@ -285,11 +271,6 @@ def _instance(file: IndexedFile) -> Dataset:
     meta.TransferSyntaxUID = UID(meta.get("TransferSyntaxUID") or file.transfer_syntax)
     meta.MediaStorageSOPClassUID = UID(meta.get("MediaStorageSOPClassUID") or values_of(file.attributes, "00080016")[0])
     return dataset
-
-
-def _add(dataset: _DicomJson, tag: str, count: int) -> None:
-    value = dataset.setdefault(tag, {"vr": "IS", "Value": [0]})
-    value["Value"] = [value["Value"][0] + count]
 
 
 def _searchable(filters: Mapping[str, Any] | None, tags: tuple[str | None, ...]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from PIL import Image
 from scipy import ndimage
 
 _WINDOW_HU = (-1000, 400)
-_SIDE_PX = 192
+_SIDE_PX = 320
 _REACH_MM = 40.0
-_CHART_PX, _BAR_PX, _LETTER_PX = 200, 26, 7
+_CHART_PX, _BAR_PX, _LETTER_PX = 260, 34, 7
+_LEGEND_LINE_PX, _MARK_PX, _NARROWEST_CHART_PX = 20, 18, 600
 _COLOURS = ("#9aa7b4", "#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8")
 _TRUTH_COLOUR, _FOUND_COLOUR = (80, 220, 100), (255, 90, 60)
 
@@ -63,8 +64,13 @@ def bar_chart(
     models = list(next(iter(values.values())))
     gap = 30
     group = gap + max(_BAR_PX * len(models), _LETTER_PX * max(map(len, values)))
-    width = group * len(values) + gap
-    parts = [f'<svg viewBox="0 0 {width} {_CHART_PX + 60}" width="{width}" role="img" aria-label="Bar chart">']
+    width = max(group * len(values) + gap, _NARROWEST_CHART_PX)
+    places = _legend_places(models, gap, width)
+    height = _CHART_PX + 60 + _LEGEND_LINE_PX * places[-1][1]
+    parts = [
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="Bar chart" '
+        'font-family="system-ui, sans-serif" fill="#1d2733">'
+    ]
     for column, (measure, scores) in enumerate(values.items()):
         x = gap + column * group
         for row, model in enumerate(models):
@@ -73,13 +79,26 @@ def bar_chart(
                 interval = (intervals or {}).get(measure, {}).get(model)
                 parts.append(_bar(x + row * _BAR_PX, model, value, interval, _COLOURS[row % len(_COLOURS)]))
         parts.append(f'<text x="{x}" y="{_CHART_PX + 16}" font-size="12">{escape(measure)}</text>')
-    for row, model in enumerate(models):
-        left = gap + row * 150
+    for row, (model, (left, line)) in enumerate(zip(models, places, strict=True)):
+        top = _CHART_PX + 34 + _LEGEND_LINE_PX * line
         parts.append(
-            f'<rect x="{left}" y="{_CHART_PX + 34}" width="12" height="12" fill="{_COLOURS[row % len(_COLOURS)]}"/>'
-            f'<text x="{left + 18}" y="{_CHART_PX + 45}" font-size="12">{escape(model)}</text>'
+            f'<rect x="{left}" y="{top}" width="12" height="12" fill="{_COLOURS[row % len(_COLOURS)]}"/>'
+            f'<text x="{left + _MARK_PX}" y="{top + 11}" font-size="12">{escape(model)}</text>'
         )
     return "".join(parts) + "</svg>"
+
+
+def _legend_places(names: Sequence[str], gap: int, width: int) -> list[tuple[int, int]]:
+    """Return the left end, px, and the line of each entry of a legend, broken into lines that fit."""
+    places: list[tuple[int, int]] = []
+    left, line = gap, 0
+    for name in names:
+        wanted = _MARK_PX + _LETTER_PX * len(name)
+        if left > gap and left + wanted > width:
+            left, line = gap, line + 1
+        places.append((left, line))
+        left += wanted + gap
+    return places
 
 
 def _bar(left: int, model: str, value: float, interval: Sequence[float] | None, colour: str) -> str:
@@ -100,7 +119,7 @@ def _bar(left: int, model: str, value: float, interval: Sequence[float] | None, 
 
 def _panel(grey: np.ndarray, mask: np.ndarray | None, colour: tuple[int, int, int]) -> np.ndarray:
     """Return a square RGB picture, rows from anterior to posterior, with the outline of the mask."""
-    picture = Image.fromarray(grey.T).convert("RGB").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BILINEAR)
+    picture = Image.fromarray(grey.T).convert("RGB").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BICUBIC)
     pixels = np.array(picture)
     if mask is not None:
         large = Image.fromarray(mask.T.astype(np.uint8)).resize((_SIDE_PX, _SIDE_PX), Image.Resampling.NEAREST)

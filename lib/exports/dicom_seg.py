@@ -124,6 +124,7 @@ def _segmentation(
             pixel_array=sources.in_stored_order(segments),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=descriptions,
+            omit_empty_frames=bool(segments.any()),  # highdicom keeps all frames of an empty mask, but warns
             series_instance_uid=provenance.lesion_seg_series_uid if of_lesions else provenance.seg_series_uid,
             series_number=(_FIRST_LESION_SERIES_NUMBER if of_lesions else _FIRST_SERIES_NUMBER) + provenance.number,
             sop_instance_uid=provenance.lesion_seg_uid if of_lesions else provenance.seg_uid,

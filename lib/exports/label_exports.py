@@ -27,6 +27,7 @@ from lib.exports.measurement_report import measurement_report
 from lib.exports.provenance import Provenance, algorithm_type
 from lib.exports.reader_remarks import PlacedMeasurement, other_rows, placed_measurements, with_remarks
 from lib.exports.rtstruct import structure_set
+from lib.exports.series_sources import series_sources
 from lib.exports.source_images import SourceImages
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference.findings import Finding, findings_from_json
@@ -134,10 +135,7 @@ class LabelExports:
         return segmentation(mask, self._sources(image_id), provenance, self._info, findings)
 
     def _sources(self, image_id: str) -> SourceImages:
-        series = self._datastore.series(image_id)
-        if series.file:
-            return SourceImages.of([])
-        return SourceImages.of(self._datastore.client.retrieve_series_metadata(series.study_uid, series.uid))
+        return series_sources(self._datastore, image_id)
 
     def _measured(self, record: LabelRecord) -> _Measured:
         volume = sitk.ReadImage(self._datastore.get_image_uri(record.image_id))
@@ -147,7 +145,7 @@ class LabelExports:
         labels, grid = self._info["labels"], VoxelGrid.from_image(volume)
         numbered = lesions_of_record(record, mask, labels)
         lesions, places = measured_lesions(mask, volume, labels, _findings(record), numbered)
-        remarks, drawn = remarks_of(record.info.get("lesions")), measurements_of(record.info.get("measurements"))
+        remarks, drawn = remarks_of(record.info), measurements_of(record.info.get("measurements"))
         measurements = placed_measurements(drawn, places, grid)
         lesions = with_remarks(lesions, places, remarks, measurements)
         return _Measured(lesions, places, measurements, other_rows(remarks, measurements, grid))

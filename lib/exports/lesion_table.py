@@ -177,14 +177,14 @@ def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[Row]]]) -> str:
     """
     text = io.StringIO()
     rows = [{**about, **asdict(row)} for about, of_mask in tables for row in of_mask]
-    rows = [{name: _escape_formula(value) for name, value in row.items()} for row in rows]
+    rows = [{name: escape_formula(value) for name, value in row.items()} for row in rows]
     writer = csv.DictWriter(text, [*tables[0][0], *(field.name for field in fields(MeasuredLesion))])
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-def _escape_formula(value: object) -> object:
+def escape_formula(value: object) -> object:
     """Prefix text that a spreadsheet program would evaluate as a formula with an apostrophe; numbers are unchanged."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 

@@ -3,6 +3,15 @@
 from lib.inference.findings import Finding
 from lib.inference.model_description import ModelDescription
 from lib.inference.predictor import Predictor
-from lib.inference.weights_source import WeightsContent, WeightsFile, WeightsId, WeightsSource
+from lib.inference.weights_source import LoadedWeights, WeightsContent, WeightsFile, WeightsId, WeightsSource
 
-__all__ = ["Finding", "ModelDescription", "Predictor", "WeightsContent", "WeightsFile", "WeightsId", "WeightsSource"]
+__all__ = [
+    "Finding",
+    "LoadedWeights",
+    "ModelDescription",
+    "Predictor",
+    "WeightsContent",
+    "WeightsFile",
+    "WeightsId",
+    "WeightsSource",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import torch
 from lib.errors import UserError
 from lib.inference.candidate_cubes import CHANNELS, FEATURES, CandidateCubes, candidate_cubes
 from lib.networks.candidate_classifier import CandidateClassifier
-from lib.networks.weights import load_state
+from lib.networks.weights import entry_of, load_state
 from lib.storage.integrity import sha256_of
 from lib.transforms.candidates import Candidates
 
 CLASSIFIER_FILE = "candidate_classifier.pt"
+CLASSIFIER_ENTRY = "candidate_classifier"  # of a weights file whose network has a second stage of its own
 _AT_ONCE = 64  # candidates per forward pass
 
 
@@ -56,25 +57,38 @@ class CandidateJudge:
             checksum = path.with_name(f"{path.name}.sha256")
             if checksum.exists() and checksum.read_text(encoding="ascii").split()[:1] != [sha256_of(path)]:
                 raise UserError(f"The classifier of findings at {path} does not match its checksum. {remedy}")
-            content = torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu")
-            network = new_classifier()
-            load_state(network, content["model"])
-            points = [(float(findings), float(limit)) for findings, limit in content["operating_points"]]
-            return cls(network, float(content["slope"]), float(content["intercept"]), points)
+            return cls.from_content(torch.load(io.BytesIO(path.read_bytes()), weights_only=True, map_location="cpu"))
         except UserError:
             raise
         except Exception as error:  # torch raises many kinds for files of other formats
             raise UserError(f"The classifier of findings at {path} cannot be used: {error}. {remedy}") from error
 
-    def save(self, path: Path) -> None:
-        """Write network, calibration and operating points to a file."""
-        content: dict[str, Any] = {
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any]) -> CandidateJudge:
+        """Return the judge of a `content`.
+
+        Raises:
+            ValueError: It is of another network.
+            KeyError: An entry is missing.
+            TypeError: An entry is of a wrong type.
+        """
+        network = new_classifier()
+        load_state(network, content["model"])
+        points = [(float(findings), float(limit)) for findings, limit in content["operating_points"]]
+        return cls(network, float(content["slope"]), float(content["intercept"]), points)
+
+    def content(self) -> dict[str, Any]:
+        """Return network, calibration and operating points as values that torch saves."""
+        return {
             "model": self.network.state_dict(),
             "slope": self.slope,
             "intercept": self.intercept,
             "operating_points": [list(point) for point in self.operating_points],
         }
-        torch.save(content, path)
+
+    def save(self, path: Path) -> None:
+        """Write the `content` to a file."""
+        torch.save(self.content(), path)
 
     def __call__(self, image: torch.Tensor, candidates: Candidates) -> np.ndarray:
         """Return the confidence of each candidate, 0 to 1, (count,).
@@ -103,6 +117,21 @@ class CandidateJudge:
             return 0.0
         findings, limits = zip(*self.operating_points, strict=True)
         return float(np.interp(false_findings_per_scan, findings, limits))
+
+
+def judge_in(weights: bytes, origin: str) -> CandidateJudge | None:
+    """Return the second stage in the bytes of a readable weights file; None if it has none of its own.
+
+    Raises:
+        UserError: It cannot be used.
+    """
+    content = entry_of(weights, CLASSIFIER_ENTRY)
+    if content is None:
+        return None
+    try:
+        return CandidateJudge.from_content(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"The classifier of findings in the weights {origin} cannot be used: {error}.") from error
 
 
 def new_classifier() -> CandidateClassifier:

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from lib.inference.candidate_judge import CandidateJudge
 from lib.inference.weights_source import WeightsId, WeightsSource
 
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network on a device, in evaluation mode, with the identity of its weights."""
+    """A network on a device, in evaluation mode, with the identity of its weights and their second stage, if any."""
 
     network: nn.Module
     weights: WeightsId
+    judge: CandidateJudge | None
 
 
 class NetworkLoader:
@@ -51,9 +53,9 @@ class NetworkLoader:
         loaded = self._loaded.get(device)
         if loaded is None or loaded.weights != current:
             network = self._network()
-            weights = self._weights.load(network)
+            weights, judge = self._weights.load(network)
             network.eval().to(torch.device(device), memory_format=self._memory_format)  # type: ignore[call-overload]
-            loaded = LoadedNetwork(network, weights)
+            loaded = LoadedNetwork(network, weights, judge)
             # Replaced instead of modified, because other threads may be using it.
             others = {name: other for name, other in self._loaded.items() if other.weights == weights}
             self._loaded = others | {device: loaded}

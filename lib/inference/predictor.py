@@ -12,6 +12,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
+from lib.inference.candidate_judge import CandidateJudge
 from lib.inference.findings import Finding, stored_findings
 from lib.inference.finite import check_finite
 from lib.inference.model_description import ModelDescription
@@ -46,11 +47,13 @@ class NetworkOutput:
         logits: Shape (1, 256, 256, D), on the CPU, finite.
         attention: Coefficients in [0, 1] of the finest attention gate (eq. 6), same shape; None unless requested.
         weights: Identity of the weights.
+        judge: Second stage of these weights; None keeps all candidates.
     """
 
     logits: torch.Tensor
     attention: torch.Tensor | None
     weights: WeightsId
+    judge: CandidateJudge | None = None
 
 
 class Predictor:
@@ -101,9 +104,13 @@ class Predictor:
         """Return the transforms from files to the network's input; see `lib.transforms.image_transforms`."""
         return image_transforms(self.model.preprocessing, keys=keys, keep_hu=options.crf, neighbours=neighbours)
 
-    def mask_transforms(self, options: InferenceOptions) -> list[Callable]:
-        """Return the transforms from logits to the mask; see `lib.transforms.mask_transforms`."""
-        judge = self.model.judge
+    def mask_transforms(self, options: InferenceOptions, judge: CandidateJudge | None) -> list[Callable]:
+        """Return the transforms from logits to the mask; see `lib.transforms.mask_transforms`.
+
+        Args:
+            options: Inference options.
+            judge: Second stage of the weights that the logits were computed with.
+        """
         limit = judge.min_confidence(options.false_findings_per_scan) if judge else 0.0
         return mask_transforms(options.model_dump(), judge=judge, min_confidence=limit)
 
@@ -154,7 +161,7 @@ class Predictor:
             before_pass=before_pass,
         )
         check_finite(logits, str(loaded.weights))
-        return NetworkOutput(logits, attention, loaded.weights)
+        return NetworkOutput(logits, attention, loaded.weights, loaded.judge or self.model.judge)
 
     def predict(self, image: Path, options: InferenceOptions | None = None) -> np.ndarray:
         """Return the mask of a volume on its own grid: uint8, shape (X, Y, Z) as in the file.
@@ -184,7 +191,7 @@ class Predictor:
         volume = data["image"].as_tensor()
         output = self.run(data, variants[0], volume=change(volume) if change else volume, stacked=stacked)
         data["pred"] = output.logits
-        return [_prediction(Compose(self.mask_transforms(options))(dict(data))) for options in variants]
+        return [_prediction(Compose(self.mask_transforms(options, output.judge))(dict(data))) for options in variants]
 
 
 def _prediction(data: Mapping[str, Any]) -> Prediction:

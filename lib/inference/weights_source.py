@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import nn
 
-from lib.networks.weights import load_weights, load_weights_content
+from lib.inference.candidate_judge import CandidateJudge, judge_in
+from lib.networks.weights import load_weights_content, read_weights
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,26 @@ class WeightsId:
         return f"version {self.version} of the model" if self.version else "the network"
 
 
+class LoadedWeights(NamedTuple):
+    """Weights that were loaded into a network.
+
+    Attributes:
+        id: Their identity.
+        judge: Second stage that was trained with them; None if that of the model applies.
+    """
+
+    id: WeightsId
+    judge: CandidateJudge | None = None
+
+
 class WeightsSource(Protocol):
     """Source of weights, which may change, as those of a model store do."""
 
     def current(self) -> WeightsId:
         """Return the identity of the weights that `load` would load now."""
 
-    def load(self, network: nn.Module) -> WeightsId:
-        """Load the current weights into ``network``, in place, and return their identity.
+    def load(self, network: nn.Module) -> LoadedWeights:
+        """Load the current weights into ``network``, in place, and return their identity and second stage.
 
         Raises:
             UserError: The weights are missing or damaged, or do not match the network.
@@ -58,10 +71,11 @@ class WeightsFile:
         """Return the identity of the file."""
         return self._id
 
-    def load(self, network: nn.Module) -> WeightsId:
+    def load(self, network: nn.Module) -> LoadedWeights:
         """Load the file into ``network``, in place; see `load_weights`."""
-        load_weights(network, self._path)
-        return self._id
+        content, origin = read_weights(self._path), f"at {self._path}"
+        load_weights_content(network, content, origin)
+        return LoadedWeights(self._id, judge_in(content, origin))
 
 
 class WeightsContent:
@@ -80,7 +94,8 @@ class WeightsContent:
         """Return the identity of the weights."""
         return self._id
 
-    def load(self, network: nn.Module) -> WeightsId:
+    def load(self, network: nn.Module) -> LoadedWeights:
         """Load the weights into ``network``, in place; see `load_weights_content`."""
-        load_weights_content(network, self._content, f"of {self._id}")
-        return self._id
+        origin = f"of {self._id}"
+        load_weights_content(network, self._content, origin)
+        return LoadedWeights(self._id, judge_in(self._content, origin))

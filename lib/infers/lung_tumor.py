@@ -21,6 +21,7 @@ from lib.settings import InferenceOptions, check_request
 from lib.transforms.voxel_order import contiguous
 
 ATTENTION = "attention_map"
+PROBABILITY = "probability_map"
 _NO_LUNGS = "No lungs were found: is this a chest CT in HU? Do not trust what the model marked."
 
 
@@ -77,18 +78,21 @@ class LungTumorInferTask(BasicInferTask):
         """Run the network on the slices with lung, and record the model version."""
         output = self._predictor.run(data, _options(data), device=device)
         data["model_version"] = output.weights.version
+        data["_judge"] = output.judge  # of the same version, even if another one is put into use meanwhile
         data[self.output_label_key] = output.logits
         if output.attention is not None:
             data[ATTENTION] = MetaTensor(output.attention)
+            data[PROBABILITY] = MetaTensor(output.logits.sigmoid())
         return data
 
     def post_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
         """Return the transforms to a mask on the grid of the loaded volume, with CRF if enabled."""
-        transforms = self._predictor.mask_transforms(_options(data))
+        transforms = self._predictor.mask_transforms(_options(data), data["_judge"])
         if data["attention"]:
             forward = Compose(data["_pre_transforms"])
-            transforms.append(Invertd(ATTENTION, forward, orig_keys=self.input_key, nearest_interp=False))
-            transforms.append(SqueezeDimd(ATTENTION, dim=0))
+            maps = (ATTENTION, PROBABILITY)
+            transforms.append(Invertd(maps, forward, orig_keys=self.input_key, nearest_interp=False))
+            transforms.append(SqueezeDimd(maps, dim=0))
         return transforms
 
     def writer(self, data: dict[str, Any], extension: str | None = None, dtype: object = None) -> tuple[str, dict]:

@@ -38,10 +38,11 @@ class AnnotationResult:
     Attributes:
         source: The object.
         referenced: SeriesInstanceUIDs that it refers to, directly or by images.
-        image_ids: The referenced series that are images of the datastore and need a label.
+        image_ids: The referenced series that are images of the datastore.
         mask: The label on the grid of the image; None if there is none.
-        info: Metadata to store with the label: source, regions, creator, time, volume (ml), warnings.
-        problem: Why there is no mask, as a sentence.
+        info: Metadata to store with the label: source, regions, creator, time, volume (ml), warnings. Of a refused
+            object, only its source as far as it could be read.
+        reason: Why there is no mask, as a sentence.
         retry: Whether the problem may be caused by the connection rather than the object.
     """
 
@@ -50,8 +51,14 @@ class AnnotationResult:
     image_ids: tuple[str, ...] = ()
     mask: sitk.Image | None = None
     info: dict[str, Any] = field(default_factory=dict)
-    problem: str | None = None
+    reason: str | None = None
     retry: bool = False
+
+    @property
+    def problem(self) -> str | None:
+        """Why the object became no label, as a sentence that names it."""
+        name = f"{self.source.kind} {self.source.uid}"
+        return self.reason and f"{name} became no initial label. {self.reason}"
 
     @property
     def checksum(self) -> str:
@@ -72,7 +79,6 @@ def read_annotations(
     *,
     objects: AnnotationObjects | None = None,
     skip: Callable[[Source], bool] = lambda source: False,
-    wanted: Callable[[str], bool] = lambda image_id: True,
 ) -> Iterator[AnnotationResult]:
     """Read all objects except skipped ones; a problem with an object is reported in its result, not raised.
 
@@ -82,36 +88,36 @@ def read_annotations(
         rules: ``imports`` of ``info.yaml``.
         objects: List of the objects; reusing it between calls limits the queries to what is new.
         skip: Returns whether to skip an object; called before the object is retrieved.
-        wanted: Returns whether an image needs a label.
     """
     for source in (objects or AnnotationObjects(client)).sources():
         if skip(source):
             continue
         referenced: frozenset[str] = frozenset()
         image_ids: tuple[str, ...] = ()
+        described: dict[str, Any] = {"kind": source.kind, "uid": source.uid}
         try:
             with _local_file(client, source) as path:
+                described = _described(path, source)
                 references = _references(path, source.kind)
                 found = references.find_series(catalog, client)
                 referenced = references.series | {series.uid for series in found}
                 usable = [series for series in found if series.problem is None]
-                image_ids = tuple(series.uid for series in usable if wanted(series.uid))
+                image_ids = tuple(series.uid for series in usable)
                 if not image_ids:
                     yield AnnotationResult(source, referenced)
                     continue
                 if len(usable) > 1:
                     raise UserError(f"The object refers to {len(usable)} series, and may belong to any of them.")
                 references.check_frame(usable[0], client)
-                mask, info = _make_label(client, usable[0], path, source, rules)
+                mask, info = _make_label(client, usable[0], path, described, rules)
                 yield AnnotationResult(source, referenced, image_ids, mask, info)
         except FolderUnavailableError:  # says nothing about the object: a later call may reach it
             continue
         except Exception as error:  # one broken object must not hide the others
-            sentence = str(error) if isinstance(error, UserError) else f"The object cannot be read ({error})."
-            problem = f"{source.kind} {source.uid} became no initial label. {sentence}"
-            yield AnnotationResult(
-                source, referenced, image_ids, problem=problem, retry=isinstance(error, requests.RequestException)
-            )
+            reason = str(error) if isinstance(error, UserError) else f"The object cannot be read ({error})."
+            retry = isinstance(error, requests.RequestException)
+            info = {"source": described}
+            yield AnnotationResult(source, referenced, image_ids, info=info, reason=reason, retry=retry)
 
 
 @contextlib.contextmanager
@@ -133,10 +139,28 @@ def _references(path: Path, kind: str) -> References:
     return References.of(dcmread(path, stop_before_pixels=True))
 
 
+def _described(path: Path, source: Source) -> dict[str, Any]:
+    """Return what an object says about its origin."""
+    described: dict[str, Any] = {"kind": source.kind, "uid": source.uid}
+    if source.kind == LIDC_XML:
+        return {**described, "file": path.name}
+    header = dcmread(path, stop_before_pixels=True)
+    for name, keywords in _DESCRIPTION_KEYWORDS.items():
+        described[name] = next((str(header.get(word)) for word in keywords if header.get(word)), None)
+    return described
+
+
 def _make_label(
-    client: Any, series: Series, path: Path, source: Source, rules: Mapping
+    client: Any, series: Series, path: Path, source: dict[str, Any], rules: Mapping
 ) -> tuple[sitk.Image, dict[str, Any]]:
     """Return the label of a series and the metadata to store with it.
+
+    Args:
+        client: Client of the folder or PACS.
+        series: Series that the object refers to.
+        path: File of the object.
+        source: Origin of the object.
+        rules: ``imports`` of ``info.yaml``.
 
     Raises:
         UserError: No region is accepted as the tumour, or the selection is ambiguous.
@@ -145,23 +169,18 @@ def _make_label(
     if is_multi_frame(instances) or not first_value(instances[0], "ImagePositionPatient"):
         instances = client.retrieve_series_metadata(series.study_uid, series.uid)
     slices = slice_headers(instances)
-    info: dict[str, Any] = {"source": {"kind": source.kind, "uid": source.uid}}
-    if source.kind == LIDC_XML:
-        info["source"]["file"] = path.name
-    else:
-        header = dcmread(path, stop_before_pixels=True)
-        for name, keywords in _DESCRIPTION_KEYWORDS.items():
-            info["source"][name] = next((str(header.get(word)) for word in keywords if header.get(word)), None)
     rows, columns = (int(first_value(slices[0], keyword)) for keyword in ("Rows", "Columns"))
     grid = SliceStack.from_headers(slices).grid(rows, columns)
-    regions = select(_READERS[source.kind](path, grid), rules)
+    regions = select(_READERS[source["kind"]](path, grid), rules)
     mask = union(regions)
-    info["source"]["regions"] = [region.name for region in regions]
-    info["warnings"] = [warning for region in regions for warning in region.warnings]
-    info["millilitres"] = round(np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * _voxel_volume_ml(mask), 4)
-    info["annotator"] = info["source"].get("creator") or source.kind
-    info["note"] = f"from {source.kind}: {', '.join(info['source']['regions'])}"
-    return mask, info
+    names = [region.name for region in regions]
+    return mask, {
+        "source": {**source, "regions": names},
+        "warnings": [warning for region in regions for warning in region.warnings],
+        "millilitres": round(np.count_nonzero(sitk.GetArrayViewFromImage(mask)) * _voxel_volume_ml(mask), 4),
+        "annotator": source.get("creator") or source["kind"],
+        "note": f"from {source['kind']}: {', '.join(names)}",
+    }
 
 
 def _voxel_volume_ml(mask: sitk.Image) -> float:

@@ -13,12 +13,12 @@ from typing import Any
 from lib.datastore.label_record import INITIAL, LabelRecord
 from lib.datastore.label_store import LabelStore
 
-__all__ = ["CANDIDATE", "INITIAL", "candidates", "to_json"]
+__all__ = ["AMBIGUOUS", "CANDIDATE", "INITIAL", "candidates", "created", "describe", "withdraw_ambiguous"]
 
 CANDIDATE = "candidate"
 AMBIGUOUS = (
     "several objects mark a tumour on it, with different voxels, so none became its initial label: choose one in OHIF, "
-    "next to Load label"
+    "in the list of stored labels"
 )
 
 
@@ -63,14 +63,6 @@ def withdraw_ambiguous(labels: LabelStore, image_id: str, slices: int) -> bool:
     if current:
         labels.withdraw(image_id, INITIAL)
     return True
-
-
-def to_json(record: LabelRecord) -> dict[str, Any]:
-    """Return a candidate in the form in which the panel receives it."""
-    info = record.info
-    names = ("kind", "creator", "description", "regions")
-    source = {name: info["source"].get(name) for name in names}
-    return {"number": record.number, "when": created(info["source"]), "ml": info.get("millilitres"), **source}
 
 
 def describe(info: Mapping[str, Any]) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,12 +29,25 @@ _MAX_ATTEMPTS = 3  # to retrieve an object from a PACS
 _FINAL = DefaultLabelTag.FINAL.value
 
 
+@dataclass(frozen=True)
+class Refused:
+    """An object that became no label.
+
+    Attributes:
+        source: Its kind, UID, creator, date, time and description, as far as they could be read.
+        reason: Why, as a sentence.
+    """
+
+    source: Mapping[str, Any]
+    reason: str
+
+
 class InitialLabels(Worker):
     """Worker that reads new objects each time it is woken.
 
     Each object, identified by its SOPInstanceUID, becomes a label once: the initial label, or a candidate if there are
-    others. Series with a final label and objects exported by this app are skipped. A problem with an object is noted
-    with its series and does not affect other objects.
+    others or the series is labelled already. Objects exported by this app are skipped. A problem with an object is
+    noted with its series and does not affect other objects.
 
     Args:
         datastore: Images and labels.
@@ -48,6 +63,11 @@ class InitialLabels(Worker):
         self._attempts: Counter[str] = Counter()
         self._referenced: dict[str, frozenset[str]] = {}  # series that each object refers to
         self._unmatched: dict[str, frozenset[str]] = {}  # images of the study when an object referred to none of them
+        self._refused: dict[str, tuple[Refused, ...]] = {}  # by image
+
+    def refused(self, image_id: str) -> tuple[Refused, ...]:
+        """Return the objects that refer to an image but became no label of it, with the reasons."""
+        return self._refused.get(image_id, ())
 
     def run_once(self) -> None:
         """Make labels of all new objects."""
@@ -63,7 +83,6 @@ class InitialLabels(Worker):
             self._rules,
             objects=self._objects,
             skip=lambda source: source.uid in known or self._is_settled(source, images, of_study[source.study_uid]),
-            wanted=self._lacks_label,
         ):
             self.check_stopped()
             uid = result.source.uid
@@ -78,13 +97,18 @@ class InitialLabels(Worker):
                 self._save(result, result.mask)
             elif result.problem:
                 self._done.add(uid)
-                for image_id in result.image_ids:
-                    self._datastore.catalog.note(image_id, result.problem)
-                logger.warning("%s %s: %s", result.source.kind, result.source.uid, result.problem)
+                self._refuse(result, result.problem)
         for image_id in images:
             slices = self._datastore.series(image_id).instance_count
             if withdraw_ambiguous(self._datastore.labels, image_id, slices) and self._lacks_label(image_id):
                 self._datastore.catalog.note(image_id, AMBIGUOUS)
+
+    def _refuse(self, result: AnnotationResult, problem: str) -> None:
+        refused = Refused(result.info["source"], result.reason or problem)
+        for image_id in result.image_ids:
+            self._refused[image_id] = (*self.refused(image_id), refused)
+            self._datastore.catalog.note(image_id, problem)
+        logger.warning("%s", problem)
 
     def _save(self, result: AnnotationResult, mask: sitk.Image) -> None:
         (image_id,) = result.image_ids
@@ -98,7 +122,7 @@ class InitialLabels(Worker):
             "slices": slices,
             "checksum": result.checksum,
         }
-        tag = CANDIDATE if others else INITIAL
+        tag = INITIAL if not others and self._lacks_label(image_id) else CANDIDATE
         record = self._datastore.labels.save(image_id, tag, lambda part: write_mask(mask, part, True), info)
         self._done.add(result.source.uid)
         for warning in result.info["warnings"]:
@@ -115,7 +139,7 @@ class InitialLabels(Worker):
             return source.uid in self._done
         if not referenced:
             return self._unmatched.get(source.uid) == of_study
-        return not any(self._lacks_label(image_id) for image_id in referenced & images)
+        return referenced.isdisjoint(images)
 
     def _images_by_study(self, images: frozenset[str]) -> defaultdict[str, frozenset[str]]:
         found: defaultdict[str, frozenset[str]] = defaultdict(frozenset)

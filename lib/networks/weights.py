@@ -23,11 +23,19 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         UserError: The file is missing or damaged, or its weights do not match the network.
     """
+    load_weights_content(network, read_weights(path), f"at {path}")
+
+
+def read_weights(path: Path) -> bytes:
+    """Return the bytes of a weights file.
+
+    Raises:
+        UserError: The file is missing.
+    """
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"There are no weights at {path}.") from None
-    load_weights_content(network, content, f"at {path}")
 
 
 def load_weights_content(network: nn.Module, content: bytes, origin: str) -> None:
@@ -62,6 +70,12 @@ def state_of(content: bytes) -> dict[str, Any]:
         return loaded.get("model", loaded)
     except Exception as error:  # torch raises many kinds for files of other formats
         raise ValueError(in_one_line(error)) from error
+
+
+def entry_of(content: bytes, name: str) -> Any:
+    """Return an entry beside the ``state_dict`` in the bytes of a readable weights file; None if there is none."""
+    loaded = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    return loaded.get(name) if "model" in loaded else None
 
 
 def load_state(network: nn.Module, state: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.datastore.label_store import LabelStore
+from lib.publishing.shipped_patients import known_among
 from lib.publishing.version_files import PRETRAINED
 
 _FINAL = "final"
@@ -45,7 +46,7 @@ def first_scores(
     seen = {version["version"]: shipped | set(version.get("trained_on", [])) for version in versions}
     seen[PRETRAINED] = shipped
     scores = [score for image_id in patients if (score := _first_score(labels, image_id))]
-    unseen = [one for one in scores if patients[one.image_id] not in seen.get(one.model_version, shipped)]
+    unseen = [one for one in scores if not known_among([patients[one.image_id]], seen.get(one.model_version, shipped))]
     return sorted(unseen, key=lambda one: one.time)
 
 

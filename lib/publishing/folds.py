@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.publishing.shipped_patients import ShippedPatients
+from lib.publishing.shipped_patients import ShippedPatients, known_among
 from lib.storage.state_file import StateFile
 
 _MOST_JUDGES = 30  # more would take longer to measure than to train
@@ -59,7 +59,8 @@ class Folds:
             return {}
         noted = self._file.read() or {}
         known = {**{patient: fold for one in versions for patient, fold in one.get("folds", {}).items()}, **noted}
-        excluded = self.shipped_patients() | _trained_on_by_older_releases(versions)
+        trained_on = self.shipped_patients() | _trained_on_by_older_releases(versions)
+        excluded = known_among({*labelled, *known}, trained_on)
         known = {patient: fold for patient, fold in known.items() if patient not in excluded}
         for patient in sorted(set(labelled) - known.keys() - excluded, key=lambda name: (share_of(name), name)):
             if len(known) < _MOST_JUDGES:

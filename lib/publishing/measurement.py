@@ -13,9 +13,11 @@ import numpy as np
 from lib.evaluation.cases import CaseResult, evaluate_case
 from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile, WeightsSource
 from lib.inference.finite import NotFiniteError
+from lib.inference.kept_outputs import KeepingPredictor
 from lib.publishing.folds import patient_of
 from lib.publishing.gate import PatientScores
 from lib.publishing.model_store import ModelStore
+from lib.publishing.shipped_patients import known_among
 
 _NOT_MEASURABLE = PatientScores(0, 0, 0, math.nan, math.nan, 0)
 
@@ -34,7 +36,7 @@ def unseen(version: Mapping[str, Any] | None, kept: Mapping[int, Path], folds: M
     return {
         patient: fold
         for patient, fold in folds.items()
-        if patient not in seen or (fold in kept and own.get(patient) == fold)
+        if not known_among([patient], seen) or (fold in kept and own.get(patient) == fold)
     }
 
 
@@ -59,6 +61,7 @@ def measure(
     folds: Mapping[str, int],
     cases: Sequence[dict[str, Any]],
     model: ModelDescription,
+    outputs: Path | None = None,
 ) -> dict[str, PatientScores]:
     """Measure weights on whole scans with the same predictor and options as the server.
 
@@ -67,6 +70,7 @@ def measure(
         folds: Folds of the patients to measure on.
         cases: Cases with the paths ``image`` and ``label`` on one grid; those of patients without a fold are left out.
         model: The model without its weights.
+        outputs: Folder that keeps the outputs of the networks, for weights that differ only in the second stage.
 
     Returns:
         Scores by patient; NaN if the output of the network is not finite.
@@ -74,7 +78,10 @@ def measure(
     Raises:
         UserError: The weights are damaged or do not match the network.
     """
-    predictors = {fold: Predictor(model, source) for fold, source in weights.items()}
+    predictors = {
+        fold: KeepingPredictor(model, source, outputs) if outputs else Predictor(model, source)
+        for fold, source in weights.items()
+    }
     return {
         patient: _measure_patient(of_patient, predictors[fold])
         for patient, fold, of_patient in patients_to_measure(cases, folds)

@@ -155,8 +155,8 @@ class ModelStore:
             raise DamagedFileError(Damage("model version", self.weights(version), str(fault)))
         return content
 
-    def load_serving(self, network: nn.Module) -> Serving:
-        """Load the weights in use into ``network`` in place, from the same bytes that were verified.
+    def load_serving(self, network: nn.Module) -> tuple[Serving, bytes]:
+        """Load the weights in use into ``network`` in place, from the same verified bytes that are returned.
 
         Raises:
             UserError: There are no usable weights, or they belong to another network.
@@ -177,7 +177,7 @@ class ModelStore:
                     "python main.py models --workspace DIR --serve pretrained",
                     HTTPStatus.CONFLICT,
                 ) from error
-            return serving
+            return serving, content
 
     @property
     def runs(self) -> Path:

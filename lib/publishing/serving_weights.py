@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from lib.inference import WeightsId
+from lib.inference import LoadedWeights, WeightsId
+from lib.inference.candidate_judge import judge_in
 from lib.publishing.model_store import ModelStore, Serving
 
 
@@ -22,13 +23,14 @@ class ServingWeights:
         """Return the identity of the weights in use."""
         return _weights_id(self._store.serving())
 
-    def load(self, network: nn.Module) -> WeightsId:
-        """Load the weights in use into ``network``, in place, and return their identity.
+    def load(self, network: nn.Module) -> LoadedWeights:
+        """Load the weights in use into ``network``, in place, and return their identity and second stage.
 
         Raises:
             UserError: There are no usable weights, or they do not match the network.
         """
-        return _weights_id(self._store.load_serving(network))
+        serving, content = self._store.load_serving(network)
+        return LoadedWeights(_weights_id(serving), judge_in(content, f"of version {serving.version}"))
 
 
 def _weights_id(serving: Serving) -> WeightsId:

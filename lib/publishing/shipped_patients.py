@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Collection, Iterable
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lib.errors import in_one_line
 from lib.storage.integrity import Damage, DamagedFileError
 from lib.storage.state_file import UNREADABLE
+
+
+def known_among(patients: Iterable[str], trained_on: Collection[str]) -> set[str]:
+    """Return the patients that are in a list of patients trained on.
+
+    An image file is a patient named by its path; one of the same file name counts as the same patient, because offline
+    training knows only the file name, and files are moved.
+    """
+    return {patient for patient in patients if patient in trained_on or PurePosixPath(patient).name in trained_on}
 
 
 class ShippedPatients:

@@ -14,6 +14,7 @@ from lib.inference.finite import NotFiniteError
 from lib.publishing.gate import Verdict
 
 _MUCH_MORE = 2.0
+_NOTHING_ML = 0.05  # shown as 0.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Marked:
     def __str__(self) -> str:
         """Return the volumes and, if they differ by a factor of two, the factor."""
         text = f"{self.patient} {self.before_ml:.1f} → {self.after_ml:.1f} ml"
-        factor = self.after_ml / self.before_ml if self.before_ml >= 0.05 else 1.0
+        if self.before_ml < _NOTHING_ML:
+            return text if self.after_ml < _NOTHING_ML else f"{text} (nothing before)"
+        factor = self.after_ml / self.before_ml
         if 1 / _MUCH_MORE < factor < _MUCH_MORE:
             return text
         return f"{text} ({factor:.2g} times as much)"

@@ -12,6 +12,7 @@ from monailabel.utils.sessions import Sessions
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
+from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing import ModelStore
 from lib.server.work_queue import WorkQueue
 from lib.settings import Settings
@@ -68,6 +69,10 @@ class LungLabelApp(Protocol):
         """Storage of DICOM SEGs."""
 
     @property
+    def initial_labels(self) -> InitialLabels:
+        """Labels made from the objects of other programs."""
+
+    @property
     def uploads_dir(self) -> Path:
         """Folder for files uploaded with requests."""
 
@@ -90,14 +95,17 @@ class LungLabelApp(Protocol):
     def prepare_clicks(self, image: str) -> None:
         """Prepare an image for clicks."""
 
-    def mask_and_attention(self, image: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return mask and attention map of an image."""
+    def mask_and_maps(self, image: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mask, probability and attention of an image."""
 
     def check_trainable(self, request: Mapping[str, Any] | None = None) -> None:
         """Raise a UserError if a training cannot start."""
 
     def on_save_label(self, image_id: str, label_id: str) -> None:
         """Handle a new label."""
+
+    def in_work(self) -> set[str]:
+        """Return the images that were offered to somebody and are not labelled yet."""
 
     def uncertainties(self) -> dict[str, float]:
         """Return the uncertainty of each scored image."""

@@ -1,4 +1,4 @@
-"""``GET /attention/{image}``: the attention map as a PNG picture, for OHIF."""
+"""``GET /attention/{image}``: the probability and the attention map as a PNG picture, for OHIF."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def attention_router(app: LungLabelApp) -> APIRouter:
     """Return the attention picture route of ``app``."""
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
 
-    @router.get("/attention/{image}", summary="Slices with mask and attention map side by side, PNG")
+    @router.get("/attention/{image}", summary="Slices with mask, probability and attention map, PNG")
     async def attention(image: str, http: Request) -> Response:
         await run_in_threadpool(app.datastore().series, image)  # invalid requests fail before they are queued
         return Response(await app.inferences.run(http, lambda: _picture(app, image)), media_type="image/png")
@@ -29,11 +29,10 @@ def attention_router(app: LungLabelApp) -> APIRouter:
 
 def _picture(app: LungLabelApp, image: str) -> bytes:
     volume = sitk.ReadImage(app.datastore().get_image_uri(image))
-    mask, weights = app.mask_and_attention(image)
-    hu, label, attention = (
-        sitk.DICOMOrient(part, "LPS") for part in (volume, _like(mask, volume), _like(weights, volume))
-    )
-    return attention_picture(_voxels(hu), _voxels(label), _voxels(attention), hu.GetSpacing())
+    parts = (volume, *(_like(one, volume) for one in app.mask_and_maps(image)))
+    hu, *others = (sitk.DICOMOrient(part, "LPS") for part in parts)
+    mask, probability, attention = map(_voxels, others)
+    return attention_picture(_voxels(hu), mask, probability, attention, hu.GetSpacing())
 
 
 def _like(voxels: np.ndarray, volume: sitk.Image) -> sitk.Image:

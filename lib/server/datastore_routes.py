@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, UploadFile
+from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Request, UploadFile
 from fastapi.responses import FileResponse, Response
 from monailabel.config import settings
 from monailabel.endpoints import datastore as stock
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 
+from lib.datastore.empty_label import EmptyLabelError
 from lib.datastore.label_info import info_of_submission
 from lib.errors import UserError
+from lib.exports.formats import ExportFormat
 from lib.exports.lesion_table import as_csv, as_json
 from lib.server.app_protocol import LungLabelApp
 from lib.server.dicom_response import dicom_response
+from lib.server.empty_labels import CONFIRM, EmptyLabels
 from lib.server.requests import json_object, stored_upload
 
+_FINAL = DefaultLabelTag.FINAL.value
 _CHECKSUMS = ("SHA256", "SHA512", "MD5")
 _USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
 _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
 
 
-class LabelOutput(str, Enum):
-    """Format of a downloaded label, named as in ``POST /infer``."""
-
-    image = "image"
-    dicom_seg = "dicom_seg"
-    dicom_sr = "dicom_sr"  # measurements of the lesions
-    dicom_seg_lesions = "dicom_seg_lesions"  # one segment per lesion, as referenced by the SR
-    rtstruct = "rtstruct"
-    csv = "csv"  # lesion table
-    json = "json"  # lesion table
-
-
 def datastore_router(app: LungLabelApp) -> APIRouter:
     """Return the routes of the datastore of ``app``."""
     router = APIRouter(prefix="/datastore", tags=["Datastore"])
+    empty_labels = EmptyLabels()
 
     @router.get("/", summary="Images and labels", dependencies=[Depends(_USER)])
     def datastore(output: stock.ResultType | None = None) -> Any:
@@ -48,46 +40,53 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
 
     @router.put("/label", summary="Save a label")
     def save_label(
+        http: Request,
         image: str,
         params: str = Form("{}"),
-        tag: str = DefaultLabelTag.FINAL.value,
+        tag: str = _FINAL,
         label: UploadFile = File(...),
         user: User = Depends(_ANNOTATOR),
     ) -> dict[str, Any]:
-        info = {**info_of_submission(json_object(params)), "user": user.username}
+        sent = json_object(params)
+        confirmed = sent.pop(CONFIRM, False) is True
+        info = {**info_of_submission(sent), "user": user.username}
+        submission = image, sent.get("client_id"), user.username, http.client and http.client.host
+        allow_empty = confirmed or tag not in ("", _FINAL) or empty_labels.confirms(submission)
         app.datastore().series(image)
         with stored_upload(label, app.uploads_dir) as path:
-            label_id = app.datastore().save_label(image, str(path), tag or DefaultLabelTag.FINAL.value, info)
+            try:
+                label_id = app.datastore().save_label(image, str(path), tag or _FINAL, info, allow_empty=allow_empty)
+            except EmptyLabelError:
+                empty_labels.refused(submission)
+                raise
         app.on_save_label(image, label_id)
         return {"image": image, "label": label_id}
 
     @router.get("/label", summary="Download the latest label", dependencies=[Depends(_USER)])
-    def download_label(
-        label: str, tag: str = DefaultLabelTag.FINAL.value, output: LabelOutput = LabelOutput.image
-    ) -> Response:
+    def download_label(label: str, tag: str = _FINAL, output: ExportFormat = ExportFormat.nifti) -> Response:
         record = app.datastore().labels.latest(label, tag)
-        if output == LabelOutput.image:
+        if output == ExportFormat.nifti:
             headers = {"Content-Disposition": f'attachment; filename="{label}.nii.gz"'}
             content = app.datastore().labels.content(record)
             return Response(content, media_type="application/octet-stream", headers=headers)
-        if output == LabelOutput.dicom_seg:
+        if output == ExportFormat.seg:
             return dicom_response(app.exports.dicom_seg(record))
-        if output == LabelOutput.rtstruct:
+        if output == ExportFormat.rtstruct:
             return dicom_response(app.exports.rtstruct(record))
-        if output in (LabelOutput.dicom_sr, LabelOutput.dicom_seg_lesions):
+        if output in (ExportFormat.sr, ExportFormat.lesion_seg):
             report, seg = app.exports.measurement_report(record)
-            if output == LabelOutput.dicom_sr:
+            if output == ExportFormat.sr:
                 return dicom_response(report)
             if seg is None:
                 raise UserError("The label has no lesion, so there is no segment to export.", HTTPStatus.NOT_FOUND)
             return dicom_response(seg)
         tables = [app.exports.lesions(record)]
-        if output == LabelOutput.csv:
+        if output == ExportFormat.csv:
             return Response(as_csv(tables), media_type="text/csv")
         return Response(as_json(tables), media_type="application/json")
 
     @router.head("/label", summary="Check whether a label exists", dependencies=[Depends(_USER)])
-    def check_label(label: str, tag: str = DefaultLabelTag.FINAL.value) -> Any:
+    def check_label(label: str, tag: str = _FINAL) -> Any:
         return stock.download_label(label, tag, check_only=True)
 
     @router.get("/image", summary="Download an image as a volume", dependencies=[Depends(_USER)])

@@ -8,6 +8,7 @@ The response has the version of the model, the findings of the mask and warnings
 from __future__ import annotations
 
 import json
+from enum import Enum
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from monailabel.endpoints.user.auth import RBAC
 from lib.clicks.prompts import PARAMETERS as CLICK_PARAMETERS
 from lib.configs.lung_tumor_click import LungTumorClick
 from lib.errors import UserError
+from lib.exports.formats import ExportFormat
 from lib.inference.findings import findings_from_json
 from lib.server.app_protocol import LungLabelApp
 from lib.server.dicom_response import dicom_response
@@ -37,6 +39,19 @@ _MOST_FINDINGS = 40  # in the header: about 2 kB; nginx refuses a response with 
 _PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id", "preview")
 
 
+class InferOutput(str, Enum):
+    """Parts of the answer: MONAI Label's names, and those of :class:`lib.exports.formats.ExportFormat`."""
+
+    image = "image"
+    json = "json"
+    dicom_seg = "dicom_seg"
+    all = "all"
+
+    @classmethod
+    def _missing_(cls, value: object) -> InferOutput | None:
+        return {ExportFormat.nifti.value: cls.image, ExportFormat.seg.value: cls.dicom_seg}.get(str(value))
+
+
 def infer_router(app: LungLabelApp) -> APIRouter:
     """Return the inference route of ``app``."""
     router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
@@ -51,10 +66,10 @@ def infer_router(app: LungLabelApp) -> APIRouter:
         params: str = Form("{}"),
         file: UploadFile = File(None),
         label: UploadFile = File(None),
-        output: ResultType | None = None,
+        output: InferOutput | None = None,
     ) -> Response:
         def accept() -> dict[str, Any]:
-            if output == ResultType.dicom_seg and (file or session_id):
+            if output == InferOutput.dicom_seg and (file or session_id):
                 raise UserError(
                     "A DICOM SEG refers to the images of a series, which an uploaded file does not have. "
                     "Use output=image."
@@ -109,13 +124,13 @@ def _queue(app: LungLabelApp, request: dict[str, Any]) -> WorkQueue:
     return app.previews if preview else app.clicks
 
 
-def _respond(app: LungLabelApp, request: dict[str, Any], output: ResultType | None, tasks: BackgroundTasks) -> Any:
-    if output == ResultType.dicom_seg:
+def _respond(app: LungLabelApp, request: dict[str, Any], output: InferOutput | None, tasks: BackgroundTasks) -> Any:
+    if output == InferOutput.dicom_seg:
         return _dicom_seg(app, request)
     result = app.infer(request)
     if not result.get("file"):  # a region, which is in the JSON
-        output = ResultType.json
-    response = send_response(app.datastore(), result, output or ResultType.all, tasks)
+        output = InferOutput.json
+    response = send_response(app.datastore(), result, ResultType((output or InferOutput.all).value), tasks)
     if isinstance(response, Response):
         params = {name: result["params"].get(name) for name in _HEADER_PARAMS}
         response.headers[_PARAMS_HEADER] = json.dumps(params | {"findings": _in_header(params["findings"])})

@@ -13,6 +13,7 @@ from monailabel.config import settings
 from monailabel.endpoints.user.auth import RBAC, User
 
 from lib.errors import UserError
+from lib.inference.candidate_judge import judge_in
 from lib.networks.weights import check_usable
 from lib.server.app_protocol import LungLabelApp, ModelConfig
 from lib.server.requests import stored_upload
@@ -31,6 +32,7 @@ def model_router(app: LungLabelApp) -> APIRouter:
         with stored_upload(file, app.uploads_dir) as path:
             try:
                 check_usable(config.network, path)
+                judge_in(path.read_bytes(), "in the file")
             except UserError as error:
                 raise UserError(f"The file has no usable weights of this network. {error}") from error
             version = config.store.keep(path, {"uploaded_by": user.username, "file": file.filename})

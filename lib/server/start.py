@@ -43,12 +43,10 @@ def prepare_server(settings: Settings, stores: Sequence[ModelStore]) -> None:
     _warn_about_former_versions(settings, stores[0])
     apply_log_rules()
     use_safe_directories(APP_DIR, settings.temporary_dir)
-    logger.info("Studies: %s", settings.studies)
-    logger.info("Workspace (back up labels, segs and models; cache can be deleted): %s", settings.workspace)
 
 
 def print_welcome(settings: Settings, status: dict[str, Any], address: str, warning: str | None) -> None:
-    """Print the URLs of the server and a summary of the studies.
+    """Print the URLs of the server and a summary of the studies, and log from now on; see ``lib/cli/monailabel.sh``.
 
     Args:
         settings: Settings of this run.
@@ -57,13 +55,16 @@ def print_welcome(settings: Settings, status: dict[str, Any], address: str, warn
         warning: Warning if the server is reachable from other machines.
     """
     print(
-        f"\n  LungLabel serves {status['total']} usable CT series ({status['left_out']} left out) of"
-        f" {settings.studies}\n  OHIF:    {address}/ohif/\n  Status:  {address}/status\n  Slicer:  {address}"
-        f"\n  Labels:  {settings.labels_dir}"
+        f"\n  OHIF:    {address}/ohif/\n  Status:  {address}/status\n  Slicer:  {address}"
+        f"\n  Labels:  {settings.labels_dir}\n  {status['total']} usable CT series ({status['left_out']} excluded) of"
+        f" {settings.studies}"
         '\n  Web pages of other sites cannot use this server, regardless of "Allow Origins" above.'
         "\n  Research use only, not a medical device.\n",
         flush=True,
     )
+    logging.disable(logging.NOTSET)
+    logger.info("Studies: %s", settings.studies)
+    logger.info("Workspace (back up labels, segs and models; cache can be deleted): %s", settings.workspace)
     if warning:
         print(f"  WARNING: {warning}\n", file=sys.stderr, flush=True)
         logger.warning("%s", warning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import time
 from http import HTTPStatus
 from pathlib import Path
@@ -16,30 +17,23 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.async_tasks.utils import tasks
 
-from lib.datastore.label_record import LabelRecord, read_voxels
+from lib.datastore.label_record import read_voxels
 from lib.datastore.lesion_history import highest_number
 from lib.errors import UserError
 from lib.exports.lesion_table import find_midline
 from lib.geometry.voxel_grid import VoxelGrid
-from lib.initial_labels.candidates import INITIAL, candidates, to_json
+from lib.initial_labels.candidates import INITIAL
 from lib.publishing import ModelStore
+from lib.publishing.last_verdict import last_verdict, with_model
 from lib.publishing.manifest import outcome
 from lib.publishing.stores import SEGMENTATION
 from lib.server.app_protocol import LungLabelApp
+from lib.server.stored_labels import described, refused_objects, stored_labels
+from lib.server.study_states import study_states
 
 _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
 _LONGEST_NAME = 100
-_LABEL_FACTS = (
-    "annotator",
-    "note",
-    "viewer",
-    "model_version",
-    "voxels",
-    "findings",
-    "lesions",
-    "measurements",
-    "lesion_numbers",
-)
+_TASK_TIME = "%Y-%m-%d %H:%M:%S"  # MONAI Label's, local
 
 
 def viewer_router(app: LungLabelApp) -> APIRouter:
@@ -56,8 +50,9 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
     )
     def status() -> dict[str, Any]:
         info = app.info()
-        model, stats = _last_trained(info["train_stats"])
+        stats = _last_trained(info["train_stats"])
         trainings = tasks("train")
+        stores = {name: config.store for name, config in app.configs.items()}
         ended = [task for task in trainings if task["status"] not in ("SUBMITTED", "RUNNING")]
         return {
             "cases": info["datastore"]["total"],
@@ -65,29 +60,32 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
             "labelled": info["datastore"]["completed"],
             "model_version": info["model_version"],
             "model_problem": info["model_problem"],
-            **_other_versions(app.models, info["model_version"]),
-            "training": _progress(stats) if len(ended) < len(trainings) else None,
+            "versions": [_versions(name, store) for name, store in stores.items()],
+            "training": _progress(stats, trainings[-1]) if len(ended) < len(trainings) else None,
             "damaged": len(app.damage()),
-            "verdict": (ended and _failure(ended[-1])) or _of_model(model, stats.get("verdict", {}).get("reason")),
+            "verdict": last_verdict(info["train_stats"], stores),
+            "interrupted": _failure(ended[-1]) if ended else None,
         }
 
-    @router.get("/case", summary="The latest final or else the initial label of an image, and other candidates")
+    @router.get("/case", summary="The latest final or else the initial label of an image, and all that are stored")
     def case(image: str) -> dict[str, Any]:
-        slices = app.datastore().series(image).instance_count
+        app.datastore().series(image)
         labels = app.datastore().labels
-        if damaged := labels.damage(image, former=False):  # do not silently fall back to an older label
-            problems = [one.problem for one in damaged]
-            return {"image": image, "label": None, "candidates": [], "damaged": problems, "skipped": None}
-        current = labels.current(image)
+        damaged = labels.damage(image, former=False)  # do not silently fall back to an older label
+        current = {} if damaged else labels.current(image)
         record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
-        others = candidates(labels, image, slices)
         return {
             "image": image,
-            "label": record and {**_described(record), "last_lesion_number": highest_number(labels, image)},
-            "candidates": [to_json(one) for one in others] if len(others) > 1 else [],
-            "damaged": [],
+            "label": record and {**described(record), "last_lesion_number": highest_number(labels, image)},
+            "stored": stored_labels(labels, image),
+            "refused": refused_objects(app.initial_labels.refused(image)),
+            "damaged": [one.problem for one in damaged],
             "skipped": app.datastore().skipped.all().get(image),
         }
+
+    @router.get("/studies", summary="State of each series, by study: labelled, skipped, in work, imported or to do")
+    def studies() -> dict[str, list[dict[str, Any]]]:
+        return study_states(app.datastore(), app.in_work())
 
     @router.post("/prepare", summary="Prepare an image for clicks; the problem if that is not possible")
     async def prepare(http: Request, image: str) -> dict[str, str | None]:
@@ -136,47 +134,35 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
     return router
 
 
-def _other_versions(models: ModelStore, in_use: str | None) -> dict[str, Any]:
-    """Return the last kept version with its verdict, unless it is in use, and the version in use before."""
-    last = next(iter(models.manifests()[-1:]), None)
+def _versions(model: str, store: ModelStore) -> dict[str, Any]:
+    """Return the version in use, the last kept one with its verdict unless it is in use, and the one in use before."""
+    in_use, previous = store.serving_version(), store.previous_version()
+    last = next(iter(store.manifests()[-1:]), None)
     kept = {"version": last["version"], "verdict": outcome(last)} if last and last["version"] != in_use else None
-    previous = models.previous_version()
-    return {"kept": kept, "previous": previous if previous != in_use else None}
+    return {"model": model, "in_use": in_use, "kept": kept, "previous": previous if previous != in_use else None}
 
 
-def _last_trained(train_stats: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the model with the latest training statistics, and these; empty ones before the first training."""
-    return max(train_stats.items(), key=lambda item: item[1].get("updated", 0), default=(SEGMENTATION, {}))
+def _last_trained(train_stats: dict[str, Any]) -> dict[str, Any]:
+    """Return the latest training statistics; empty before the first training."""
+    return max(train_stats.values(), key=lambda one: one.get("updated", 0), default={})
 
 
-def _of_model(model: str, text: str | None) -> str | None:
-    """Return a text with the name of the model, unless it is the automatic one."""
-    return text if text is None or model == SEGMENTATION else f"{model}: {text}"
-
-
-def _progress(stats: dict[str, Any]) -> dict[str, Any]:
+def _progress(stats: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
     """Return the completed and total epochs of the running training; None before the first and after the last."""
-    return {name: None if "verdict" in stats else stats.get(name) for name in ("epoch", "total_epochs")}
+    started = time.mktime(time.strptime(task["start_ts"], _TASK_TIME)) if task["start_ts"] else math.inf
+    current = stats.get("updated", 0) >= started and "verdict" not in stats  # not those of a former training
+    return {name: stats.get(name) if current else None for name in ("epoch", "total_epochs")}
 
 
 def _failure(task: dict[str, Any]) -> str | None:
-    """Return why the last training ended without a verdict, or None."""
+    """Return why the last training ended before its verdict, or None."""
     if task["status"] == "STOPPED":
         return "Stopped before it was complete. The model in use is unchanged."
     if task["status"] != "ERROR":
         return None
     last_line = next(iter([*task.get("details", [])][-1:]), "it ended without an error message.")
-    return _of_model(
+    return with_model(
         task.get("request", {}).get("model", SEGMENTATION),
         f"Failed: {last_line.rpartition('Error: ')[2]} The model in use is unchanged; see logs/app.log in the "
         "workspace.",
     )
-
-
-def _described(record: LabelRecord) -> dict[str, Any]:
-    return {
-        "number": record.number,
-        "tag": record.tag,
-        "time": record.time,
-        **{name: record.info.get(name) for name in _LABEL_FACTS},
-    }

@@ -85,6 +85,8 @@ class Train(Section):
     """Share of the trained weights in the new ones; the rest are those of the version in use."""
     folds: Annotated[int, Field(ge=0, le=20)] = 5
     """Groups of patients, each left out of a training of its own that is measured on it; 0 disables the measurement."""
+    second_stage_steps: Count = 40
+    """Optimiser steps of the second stage after each training of the network; 0 keeps the second stage in use."""
     loss_lambda: Fraction = 0.5
     """Weight of the Dice loss against the focal loss."""
     focal_gamma: Annotated[float, Field(ge=0, le=10)] = 2.0

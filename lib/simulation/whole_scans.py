@@ -115,6 +115,9 @@ class _Labelled:
     def some_unlabelled(self, count: int) -> dict[Path, str]:
         return {}
 
+    def rejected(self, image_id: str) -> list[tuple[int, ...]]:
+        return []
+
 
 def table(before: Mapping[str, Mapping[str, Any]], after: Mapping[Step, Mapping[str, Any]]) -> str:
     """Return a Markdown table of each patient, and one of the means, by number of labelled patients.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.publishing.folds import Folds
+from lib.publishing.shipped_patients import known_among
 from lib.trainers.start_weights import StartWeights, save
 
 
@@ -74,7 +75,9 @@ def candidate_of(
     measured = {patient: fold for patient, fold in folds.items() if fold in fold_weights}
     if start.version:  # the patients of a fold that could not be left out remain unseen by its former weights
         others = set(folds.values()) - fold_weights.keys()
-        fold_weights |= {fold: save(start.of(fold), folder / f"fold-{fold}.pt") for fold in others}
+        fold_weights |= {
+            fold: save(start.of(fold), folder / f"fold-{fold}.pt", start.judge_of(fold)) for fold in others
+        }
     return Candidate(weights[None], fold_weights, dict(folds), measured)
 
 
@@ -88,7 +91,7 @@ def why_not_measured(patients: Collection[str], folds: Folds, count: int) -> str
     """
     if not count:
         return "folds is 0"
-    if set(patients) <= folds.shipped_patients():
+    if set(patients) == known_among(patients, folds.shipped_patients()):
         return "the shipped weights were trained on every labelled patient"
     if len(patients) == 1:
         return "one labelled patient cannot be trained on and left out; label a second one"

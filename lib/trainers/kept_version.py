@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from lib.publishing import ModelStore
 from lib.publishing.folds import patient_of
 from lib.publishing.gate import Verdict
+from lib.publishing.stores import SEGMENTATION
 from lib.trainers.candidate import Candidate
 from lib.trainers.start_weights import StartWeights
+from lib.trainers.tracking import track
 from lib.trainers.unfinished_run import Run
 
 logger = logging.getLogger(__name__)
@@ -27,6 +30,8 @@ def keep(
     **facts: Any,
 ) -> str:
     """Keep a candidate as a version, put it into use if the verdict says so, and return its id.
+
+    A user who tracks trainings with MLflow finds it there; see `track`.
 
     Args:
         store: Store of the versions.
@@ -51,4 +56,5 @@ def keep(
     if verdict.publish:
         store.serve(version, by=f"training {run.name}", why=verdict.reason)
     logger.info("Version %s: %s", version, verdict.outcome)  # the reason may name patients
+    track({**manifest, "version": version}, run.request.get("model", SEGMENTATION), time.time())
     return version

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,16 @@ from torch import nn
 from torch.utils.data import Subset
 
 from lib.datastore.series_datastore import SeriesDatastore
-from lib.inference import ModelDescription, WeightsContent, WeightsFile, WeightsSource
+from lib.inference import ModelDescription
 from lib.losses import HybridLoss
 from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds, patient_of
-from lib.publishing.gate import Rule, Scores, Verdict
-from lib.publishing.measurement import measure, unseen
-from lib.publishing.unlabelled import Marked, marked_volumes, with_volumes
+from lib.publishing.measurement import unseen
 from lib.settings import check_request
-from lib.trainers.candidate import Candidate, Part, candidate_of, parts_of, why_not_measured
-from lib.trainers.comparison import COMPARE, compare, compare_candidate
-from lib.trainers.kept_version import keep
+from lib.trainers.candidate import Part, candidate_of, parts_of
+from lib.trainers.comparison import COMPARE, compare
+from lib.trainers.conclusion import Conclusion, Trained
 from lib.trainers.start_weights import StartWeights, save, save_mean
 from lib.trainers.training_progress import TrainingProgress, stats_file
 from lib.trainers.unfinished_run import Run, UnfinishedRun
@@ -42,7 +41,6 @@ from lib.transforms.augmentation import patch_transforms
 
 _KEYS = ("image", "label")
 _PREDICTION = ("pred", "label")
-_UNLABELLED_SCANS = 2
 _BYTES_PER_CACHED_SCAN = 400_000_000  # 300 slices, single precision
 
 
@@ -52,7 +50,8 @@ class LungTumorTrainTask(BasicTrainTask):
     Training starts from the version that serves, and its result is averaged with that version (``trained_share``),
     because a training on a few scans loses the outlines of others (docs/method.md). The same is repeated without each
     fold of the patients, so that candidate and serving version are compared on patients that neither was trained on;
-    see `Folds`. The candidate is always kept, and serves if it is better.
+    see `Folds`. Then the second stage learns the candidates of the new networks; see `Conclusion`. What was learned is
+    always kept, and serves if it is better.
 
     Args:
         model_dir: ``models/`` of the workspace; runs use ``runs/`` below it.
@@ -94,12 +93,11 @@ class LungTumorTrainTask(BasicTrainTask):
         )
         self._network = model.network()
         self._info = info
-        self._model = model
         self._store = store
         self._folds = folds
         self._unfinished = unfinished
         self._stats_file = stats_file(Path(self._stats_path))
-        self._rule = Rule(**info["publish"])
+        self._conclusion = Conclusion(model, info, store, folds)
         # Of the training in progress:
         self._cases: list[dict[str, Any]] = []
         self._cache: CacheDataset | None = None
@@ -120,12 +118,17 @@ class LungTumorTrainTask(BasicTrainTask):
             settings = {**self._config, **request}
             folds = self._folds_of(settings)
             if COMPARE in request:
-                verdict = compare(self._store, request[COMPARE], folds, self._measure, self._rule)
-                conclusion = {"version": request[COMPARE], "verdict": verdict.as_dict(), "updated": time.time()}
-                self._stats_file.write({**self.stats(), **conclusion})
+                self._compare(request[COMPARE], folds)
             else:
-                self._conclude(run, settings, self._train(run, settings, folds, datastore), datastore)
+                version, verdict = self._conclusion.draw(self._train(run, settings, folds, datastore), datastore)
+                assert self._progress
+                self._progress.write(version=version, verdict=verdict.as_dict())
         return self.stats()
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings that a request can override, without those of MONAI Label that have no effect here."""
+        names = [*self._info["config"]["train"].keys() - {"retrain_after"}, "pretrained", "device"]
+        return {name: self._config[name] for name in self._config if name in names}
 
     def stats(self) -> dict[str, Any]:
         """Return the progress of the current or last training, such as epoch, total_epochs and best_metric."""
@@ -218,16 +221,21 @@ class LungTumorTrainTask(BasicTrainTask):
         patients = {patient_of(case) for case in self._cases}
         return self._folds.assign(patients, settings["folds"], self._store.manifests())
 
-    def _train(
-        self, run: Run, settings: Mapping[str, Any], folds: Mapping[str, int], datastore: Datastore
-    ) -> Candidate:
+    def _compare(self, version: object, folds: Mapping[str, int]) -> None:
+        measure = partial(self._conclusion.measure, cases=self._cases)
+        verdict = compare(self._store, version, folds, measure, self._conclusion.rule)
+        conclusion = {"version": version, "verdict": verdict.as_dict(), "updated": time.time()}
+        self._stats_file.write({**self.stats(), **conclusion})
+
+    def _train(self, run: Run, settings: Mapping[str, Any], folds: Mapping[str, int], datastore: Datastore) -> Trained:
         """Train with all patients, and without each fold."""
         start = self._start = StartWeights(self._store, self._network, bool(settings.get("pretrained", True)))
         usable = unseen(start.manifest, start.folds, folds)
         parts = parts_of({patient_of(case) for case in self._cases}, usable)
         self._progress = TrainingProgress(self._stats_file, len(parts) * settings["max_epochs"])
         weights = {part.fold: self._fit(part, run, settings, datastore) for part in parts}
-        return candidate_of(weights, start, usable, Path(run.folder))
+        candidate = candidate_of(weights, start, usable, Path(run.folder))
+        return Trained(run, settings, start, parts, candidate, self._cases)
 
     def _fit(self, part: Part, run: Run, settings: Mapping[str, Any], datastore: Datastore) -> Path:
         """Do one training, and return its weights, averaged with those it started from."""
@@ -237,42 +245,9 @@ class LungTumorTrainTask(BasicTrainTask):
         folder = Path(run.folder) / part.name
         trained = folder / self._final_filename
         check_usable(self._network, trained)
-        assert self._start
-        if self._start.version is None:
+        start = self._start
+        assert start
+        if start.version is None:
             return trained
-        return save_mean(self._start.of(part.fold), trained, settings["trained_share"], folder / "mean.pt")
-
-    def _conclude(
-        self, run: Run, settings: Mapping[str, Any], candidate: Candidate, datastore: SeriesDatastore
-    ) -> None:
-        """Compare the candidate with the serving version, keep it, and let it serve if it is better."""
-        assert self._start and self._progress
-        compared_with, verdict = self._compare(settings, candidate)
-        if verdict.outcome == "kept" and compared_with:
-            verdict = with_volumes(verdict, self._marked_volumes(compared_with, candidate, datastore))
-        version = keep(
-            self._store,
-            candidate,
-            verdict,
-            run=run,
-            start=self._start,
-            cases=self._cases,
-            compared_with=compared_with,
-            settings={name: settings[name] for name in self._info["config"]["train"]},
-            rule=self._info["publish"],
-        )
-        self._progress.write(version=version, verdict=verdict.as_dict())
-
-    def _compare(self, settings: Mapping[str, Any], candidate: Candidate) -> tuple[str | None, Verdict]:
-        """Return the version in use, and the verdict on the candidate."""
-        why = why_not_measured({patient_of(case) for case in self._cases}, self._folds, settings["folds"])
-        return compare_candidate(self._store, candidate, self._measure, self._rule, why)
-
-    def _measure(self, weights: Mapping[int, WeightsSource], folds: Mapping[str, int]) -> Scores:
-        return measure(weights, folds, self._cases, self._model)
-
-    def _marked_volumes(self, serving: str, candidate: Candidate, datastore: SeriesDatastore) -> list[Marked]:
-        """Return what the candidate and the version in use mark on a few scans without a label."""
-        before = WeightsContent(self._store.read(serving), serving)
-        scans = datastore.some_unlabelled(_UNLABELLED_SCANS)
-        return marked_volumes(scans, before, WeightsFile(candidate.weights), self._model)
+        judge = start.judge_of(part.fold)
+        return save_mean(start.of(part.fold), trained, settings["trained_share"], folder / "mean.pt", judge)

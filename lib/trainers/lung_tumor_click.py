@@ -15,8 +15,8 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.clicks.lesion_image import LesionImage
 from lib.clicks.model import ClickModel
-from lib.clicks.predictor import has_bfloat16
 from lib.datastore.series_datastore import SeriesDatastore
+from lib.inference.bfloat16 import has_bfloat16
 from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.click_measurement import measure_clicks, opened, with_clicks
@@ -26,7 +26,7 @@ from lib.publishing.measurement import unseen
 from lib.settings import check_request
 from lib.trainers.candidate import Candidate, Part, candidate_of, parts_of, why_not_measured
 from lib.trainers.click_progress import ClickProgress
-from lib.trainers.comparison import COMPARE, compare, compare_candidate
+from lib.trainers.comparison import COMPARE, compare, compare_variants
 from lib.trainers.kept_version import keep
 from lib.trainers.start_weights import StartWeights, save_mean
 from lib.trainers.training_progress import stats_file
@@ -137,7 +137,7 @@ class LungTumorClickTrainTask(TrainTask):
         """Compare the candidate with the serving version, keep it, and let it serve if it is better."""
         why = why_not_measured({patient_of(case) for case in cases}, self._folds, settings["folds"])
         measure = partial(measure_clicks, cases=cases, model=self._model)
-        compared_with, verdict = compare_candidate(self._store, candidate, measure, self._rule, why)
+        compared_with, _, verdict = compare_variants(self._store, {"": candidate}, measure, self._rule, why)
         verdict = with_clicks(verdict)
         version = keep(
             self._store,

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lib.networks.weights import load_weights, state_of
+from lib.inference.candidate_judge import CLASSIFIER_ENTRY, CandidateJudge, judge_in
+from lib.networks.weights import load_weights_content, read_weights, state_of
 from lib.publishing import ModelStore
 
 State = dict[str, Any]
@@ -34,8 +35,12 @@ class StartWeights:
 
     def __init__(self, store: ModelStore, network: nn.Module, pretrained: bool = True) -> None:
         self._network = copy.deepcopy(network)
-        exists = pretrained and store.serving_version() is not None
-        self.version = store.load_serving(self._network).version if exists else None
+        self.version: str | None = None
+        self._judge: CandidateJudge | None = None
+        if pretrained and store.serving_version() is not None:
+            serving, content = store.load_serving(self._network)
+            self.version = serving.version
+            self._judge = judge_in(content, f"of version {self.version}")
         self.manifest = store.manifest(self.version) if self.version else None
         self.folds = store.fold_weights(self.version) if self.version else {}
 
@@ -47,18 +52,28 @@ class StartWeights:
         """
         if fold in self.folds:
             network = copy.deepcopy(self._network)
-            load_weights(network, self.folds[fold])
+            load_weights_content(network, read_weights(self.folds[fold]), f"at {self.folds[fold]}")
             return network.state_dict()
         return self._network.state_dict()
 
+    def judge_of(self, fold: int | None) -> CandidateJudge | None:
+        """Return the second stage of the version for a fold; None if it has none of its own.
 
-def save(state: State, path: Path) -> Path:
-    """Write weights in the format of MONAI Label, and return the path."""
-    torch.save({"model": state}, path)
+        Raises:
+            UserError: That of the fold is damaged.
+        """
+        if fold in self.folds:
+            return judge_in(read_weights(self.folds[fold]), f"at {self.folds[fold]}")
+        return self._judge
+
+
+def save(state: State, path: Path, judge: CandidateJudge | None = None) -> Path:
+    """Write weights in the format of MONAI Label, with their own second stage if there is one, and return the path."""
+    torch.save({"model": state, **({CLASSIFIER_ENTRY: judge.content()} if judge else {})}, path)
     return path
 
 
-def save_mean(start: State, trained: Path, share: float, path: Path) -> Path:
+def save_mean(start: State, trained: Path, share: float, path: Path, judge: CandidateJudge | None = None) -> Path:
     """Write the weighted mean of the weights before and after a training, and return its path.
 
     Running statistics are averaged too; the mean of two networks of the same origin is again one that works
@@ -69,10 +84,11 @@ def save_mean(start: State, trained: Path, share: float, path: Path) -> Path:
         trained: File of the weights after it.
         share: Share of the trained ones, 0 to 1.
         path: File to write.
+        judge: Second stage to write with them.
     """
     state = state_of(trained.read_bytes())
     mean = {
         name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
         for name, value in state.items()
     }
-    return save(mean, path)
+    return save(mean, path, judge)

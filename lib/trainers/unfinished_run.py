@@ -16,6 +16,7 @@ from lib.errors import UserError
 from lib.storage.atomic import make_folder
 from lib.storage.state_file import StateFile
 
+RUN_NAME = "%Y%m%d-%H%M%S-%f"  # time of its start
 INTERRUPTIONS = "interruptions"  # in the request of a training that is restarted
 
 
@@ -62,7 +63,7 @@ class UnfinishedRun:
             runs: Folder of the runs of the model; what killed runs left there is removed.
             request: Request that started it.
         """
-        name = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        name = datetime.now().strftime(RUN_NAME)
         run = Run(name, str(runs / name), request, request.get(INTERRUPTIONS, 0))
         with self.recorded(run):
             shutil.rmtree(runs, ignore_errors=True)

@@ -20,6 +20,7 @@ from lib.training.candidate_samples import JITTER, CandidateSamples
 logger = logging.getLogger(__name__)
 
 _BATCH = 64
+_REJECTED_WEIGHT = 3  # of a candidate that a reader rejected explicitly, against those that are only not labelled
 _EMA_DECAY = 0.99
 _SHARE_OWN = 0.25  # of the lesions in a batch, those that were not inserted
 _SHARE_WITHOUT_PROBABILITY = 0.2  # of the samples, so that the classifier does not depend on one network's confidence
@@ -49,7 +50,7 @@ def fit_classifier(
     optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
     running = 0.0
-    for step, (cubes, lesion) in zip(range(1, steps + 1), _batches(samples, seed), strict=False):
+    for step, (cubes, lesion) in zip(range(1, steps + 1), varied_batches(samples, seed), strict=False):
         optimizer.zero_grad()
         cost = F.binary_cross_entropy_with_logits(network(cubes.fine, cubes.coarse, cubes.features), lesion)
         cost.backward()
@@ -135,8 +136,10 @@ def _platt(lesions: np.ndarray, prevalent: float, false: np.ndarray) -> tuple[fl
     return slope, intercept
 
 
-def _batches(samples: Sequence[CandidateSamples], seed: int) -> Iterator[tuple[CandidateCubes, torch.Tensor]]:
-    """Yield batches of varied cubes and their target, float32 (B,)."""
+def varied_batches(
+    samples: Sequence[CandidateSamples], seed: int, size: int = _BATCH
+) -> Iterator[tuple[CandidateCubes, torch.Tensor]]:
+    """Yield batches of varied cubes and their target, float32 (B,); see `fit_classifier`."""
     rng = np.random.default_rng(seed)
     fine, coarse, features = (
         torch.cat([getattr(one.cubes, name) for one in samples]) for name in ("fine", "coarse", "features")
@@ -144,9 +147,11 @@ def _batches(samples: Sequence[CandidateSamples], seed: int) -> Iterator[tuple[C
     lesion = torch.cat([one.lesion for one in samples])
     inserted = torch.cat([torch.full_like(one.lesion, one.composed) for one in samples])
     groups = [torch.nonzero(group)[:, 0].numpy() for group in (lesion & ~inserted, lesion & inserted, ~lesion)]
+    rejected = torch.cat([torch.zeros_like(one.lesion) if one.rejected is None else one.rejected for one in samples])
+    groups[2] = np.concatenate([groups[2], *[torch.nonzero(rejected)[:, 0].numpy()] * (_REJECTED_WEIGHT - 1)])
     while True:
-        own = round(_BATCH // 2 * (_SHARE_OWN if len(groups[1]) else 1)) if len(groups[0]) else 0
-        counts = (own, _BATCH // 2 - own, _BATCH // 2)
+        own = round(size // 2 * (_SHARE_OWN if len(groups[1]) else 1)) if len(groups[0]) else 0
+        counts = (own, size // 2 - own, size // 2)
         chosen = torch.from_numpy(
             np.concatenate([rng.choice(group, count) for group, count in zip(groups, counts, strict=True) if count])
         )

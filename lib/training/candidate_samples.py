@@ -15,6 +15,7 @@ from monai.transforms import Activationsd, Compose
 from lib.inference import Predictor
 from lib.inference.candidate_cubes import SIDE, CandidateCubes, candidate_cubes
 from lib.storage.atomic import write_atomically
+from lib.transforms.candidate_pieces import JoinedCandidates
 from lib.transforms.candidates import Candidates
 from lib.transforms.lung_neighbourhood import DropFarFromLungsd
 from lib.transforms.postprocessing import REACH_MM
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 JITTER = 4  # voxels by which the stored cubes are larger than the classifier's, for random shifts
 _LESION_SHARE = 0.3  # of a candidate's voxels that are lesion
+_NEAR_MM = 5.0  # from a voxel of a rejected finding to the candidate that is meant
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class CandidateSamples:
         lesions: Number of lesions of the scan.
         found: Number of them with a candidate.
         composed: Whether the scan is a copy with inserted nodules, of which only lesions are kept.
+        rejected: Whether a reader rejected each candidate explicitly, bool, (N,); None if unknown.
     """
 
     cubes: CandidateCubes
@@ -55,6 +58,7 @@ class CandidateSamples:
     lesions: int
     found: int
     composed: bool = False
+    rejected: torch.Tensor | None = None
 
     def of_copy(self) -> CandidateSamples:
         """Return the samples of a copy with inserted nodules: its lesions; the others are the scan's own."""
@@ -69,10 +73,12 @@ def candidate_samples(
     *,
     ignored: Sequence[Ball] = (),
     unlabelled: Collection[int] = (),
+    rejected: Sequence[Sequence[float]] = (),
 ) -> CandidateSamples:
     """Run the network on a whole scan, and label its candidates by the mask.
 
-    A candidate is a lesion if at least 30 % of its voxels are; without any, it is none. Others are left out.
+    A candidate is a lesion if at least 30 % of its voxels are; without any, it is none. Others are left out. The pieces
+    of a lesion are one candidate, as they are when it is judged. A crop, in which nothing is judged, has no candidates.
 
     Args:
         predictor: Network that was not trained on this patient.
@@ -80,6 +86,7 @@ def candidate_samples(
         mask: Lesions on the same grid, or None without lesions.
         ignored: Regions with unlabelled tumour.
         unlabelled: Slices with unlabelled tumour.
+        rejected: Voxels of findings that a reader rejected, (column, row, slice) of the stored volume.
     """
     options = predictor.model.options
     data = predictor.read({"image": image, "label": mask} if mask else {"image": image}, options)
@@ -92,10 +99,13 @@ def candidate_samples(
     )(data)
     probability = torch.as_tensor(data["pred"])[0].numpy()
     candidates = Candidates.of(probability, options.threshold, data["image"].affine)
-    candidates = candidates.without(candidates.diameters_mm < options.min_diameter_mm)
+    candidates = JoinedCandidates.of(candidates.without(candidates.diameters_mm < options.min_diameter_mm)).candidates
     truth = np.asarray(data["label"][0]) >= 0.5 if mask else np.zeros(probability.shape, bool)
     share = candidates.shares(truth[candidates.window])
-    usable = ((share == 0) | (share >= _LESION_SHARE)) & ~_unknown(candidates, data["image"], ignored, unlabelled)
+    judged = data["lungs"] is not None
+    usable = (
+        judged & ((share == 0) | (share >= _LESION_SHARE)) & ~_unknown(candidates, data["image"], ignored, unlabelled)
+    )
     cubes = candidate_cubes(data["image"], candidates, SIDE + JITTER)
     chosen = torch.from_numpy(np.flatnonzero(usable))
     lesions = Candidates.of(truth.astype(np.float32), 0.5, data["image"].affine)
@@ -105,6 +115,7 @@ def candidate_samples(
         torch.from_numpy(share >= _LESION_SHARE)[chosen],
         lesions.count,
         int(found.sum()),
+        rejected=torch.from_numpy(_near_voxels(candidates, data["image"], rejected) & (share == 0))[chosen],
     )
 
 
@@ -136,10 +147,27 @@ def _chosen(cubes: CandidateCubes, index: torch.Tensor) -> CandidateCubes:
 def _unknown(candidates: Candidates, image: Any, ignored: Sequence[Ball], unlabelled: Collection[int]) -> np.ndarray:
     """Return which candidates may be unlabelled tumour, bool, (N,)."""
     unknown = np.isin(np.rint(candidates.centres[:, 2]).astype(int), list(unlabelled))
-    affine = np.asarray(image.affine, float)
-    places = candidates.centres @ affine[:3, :3].T + affine[:3, 3]
-    stored = np.asarray(image.meta["original_affine"], float)
+    places = _moved(image.affine, candidates.centres)
     for ball in ignored:
-        centre = stored[:3, :3] @ ball.voxel + stored[:3, 3]
+        centre = _moved(image.meta["original_affine"], np.array([ball.voxel]))
         unknown |= np.linalg.norm(places - centre, axis=1) <= ball.radius_mm
     return unknown
+
+
+def _near_voxels(candidates: Candidates, image: Any, voxels: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return which candidates have a voxel within 5 mm of one of the voxels of the stored volume, bool, (N,)."""
+    near = np.zeros(candidates.count, bool)
+    if not len(voxels) or not candidates.count:
+        return near
+    inside = np.argwhere(candidates.components)
+    numbers = candidates.components[tuple(inside.T)] - 1
+    places = _moved(image.affine, inside + [cut.start for cut in candidates.window])
+    for place in _moved(image.meta["original_affine"], np.array(voxels, float)):
+        near[numbers[np.linalg.norm(places - place, axis=1) <= _NEAR_MM]] = True
+    return near
+
+
+def _moved(affine: Any, indices: np.ndarray) -> np.ndarray:
+    """Return the places in mm of voxel indices, (n, 3)."""
+    matrix = np.asarray(affine, float)
+    return indices @ matrix[:3, :3].T + matrix[:3, 3]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lib.clicks.lesion_image import LesionImage, read_lesion_image
-from lib.clicks.predictor import OpenImage
+from lib.clicks.open_images import OpenImage
 from lib.datastore.series_folder import largest_series_volume
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.phantoms import Acquisition, chest_volume, draw_lesions

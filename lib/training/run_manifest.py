@@ -18,7 +18,7 @@ import torch
 
 from lib import __version__
 from lib.errors import UserError
-from lib.settings import APP_DIR
+from lib.settings import APP_DIR, load_info
 from lib.storage.integrity import sha256_of
 from lib.training.run_settings import LoopSettings
 
@@ -46,6 +46,12 @@ class LearnedData(Protocol):
 
     def names(self) -> dict[str, Any]:
         """Return the names of the images."""
+
+
+def info_as_trained(weights: Path, sections: Sequence[str]) -> dict[str, Any]:
+    """Return ``info.yaml`` with the given sections as in the manifest of some weights, where it has them."""
+    settings = (manifest_of(weights) or {}).get("settings", {})
+    return load_info() | {name: settings[name] for name in sections if name in settings}
 
 
 def manifest_of(weights: Path) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from lib.transforms.candidate_pieces import JoinedCandidates
 from lib.transforms.candidates import Candidates
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,9 @@ class JudgeCandidatesd(MapTransform):
 
     This happens in the network's field, because resampling to the stored grid changes small candidates. Removals are
     logged. If no lungs were found, only the size counts: in a crop, a user has selected the finding.
+
+    Components with a narrow gap between them are judged as one candidate, and those of a candidate that is kept are
+    connected where the network found a lesion possible; see `JoinedCandidates`.
 
     Sets ``data["findings"]`` to the voxel with the highest probability of each remaining candidate, an index in the
     field, with its confidence, None if it was not judged. The voxels of the image are freed; its geometry is kept.
@@ -65,24 +69,28 @@ class JudgeCandidatesd(MapTransform):
             candidates = Candidates.of(probability.numpy(), self.threshold, d[self.image_key].affine)
             large = candidates.without(candidates.diameters_mm < self.min_diameter_mm)
             judge = None if d[self.lungs_key] is None else self.judge
-            d["findings"] = self._judged(large, d[self.image_key], judge)
+            d["findings"], kept = self._judged(large, d[self.image_key], judge)
             d[key][0] = probability
-            if len(d["findings"]) < candidates.count:
-                removed = candidates.count - len(d["findings"])
+            if kept < candidates.count:
+                removed = candidates.count - kept
                 logger.info("Removed %d of %d findings: too small or unlikely.", removed, candidates.count)
         d[self.image_key] = _without_voxels(d[self.image_key])
         return d
 
     def _judged(
         self, candidates: Candidates, image: torch.Tensor, judge: Judge | None
-    ) -> list[tuple[tuple[int, int, int], float | None]]:
+    ) -> tuple[list[tuple[tuple[int, int, int], float | None]], int]:
+        """Return the findings, and the number of components that are kept."""
         if judge is None or not candidates.count:
-            return [(tuple(peak), None) for peak in candidates.peaks.tolist()]
-        confidences = judge(image, candidates)
+            return [(tuple(peak), None) for peak in candidates.peaks.tolist()], candidates.count
+        joined = JoinedCandidates.of(candidates)
+        confidences = judge(image, joined.candidates)
         kept = confidences >= self.min_confidence
-        peaks = candidates.peaks[kept].tolist()
-        candidates.without(~kept)
-        return [(tuple(peak), float(one)) for peak, one in zip(peaks, confidences[kept], strict=True)]
+        peaks = joined.candidates.peaks[kept].tolist()
+        joined.candidates.without(~kept)
+        joined.bridge(kept, self.threshold)
+        findings: list[Any] = [(tuple(peak), float(one)) for peak, one in zip(peaks, confidences[kept], strict=True)]
+        return findings, int(kept[joined.owner].sum())
 
 
 def _without_voxels(image: MetaTensor) -> MetaTensor:

@@ -1,6 +1,7 @@
 """Preprocessing: from a volume on disk to the input of the network, shared by training and inference."""
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,9 @@ from lib.transforms.axial_field import AxialFieldd
 from lib.transforms.reader_mean import MeanOfReadersd
 from lib.transforms.voxel_order import ContiguousNrrdReader
 
-# Every LoadImaged would warn that a GPU codec for DICOM is missing, which is not used here.
+# Every LoadImaged logs and warns that a GPU codec for DICOM is missing, which is not used here.
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
 
 
 def image_transforms(

@@ -86,6 +86,7 @@ interface ToolGroup {
 }
 
 declare const cornerstone: {
+  Enums: { Events: { IMAGE_RENDERED: string } };
   eventTarget: EventTarget;
   triggerEvent(target: EventTarget, type: string, detail: object): void;
   cache: {

@@ -211,9 +211,11 @@ class Ohif:
         self.wait_until_connected()
 
     def button(self, name: str) -> Locator:
-        """Return a button of the panel: run, attention, load, undo, find, submit, next; train, stop."""
+        """Return a button of the panel: run, attention, load, undo, find, submit, next; train, stop, use, back."""
         if name == "run":
             return self.page.locator('button[title="Run Segmentation"]')
+        if name in ("use", "back"):  # of the automatic model
+            return self.page.locator(f'[data-model="lung_tumor"] [data-version="{name}"]')
         return self.page.locator(f'[data-part="{name}"], [data-status="{name}"]')
 
     def press(self, name: str) -> str:

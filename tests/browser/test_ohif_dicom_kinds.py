@@ -9,6 +9,7 @@ from pydicom import Dataset
 
 from lib.phantoms import Acquisition, PhantomLesion, chest_volume, write_dicom_series
 from tests.browser.ohif import Ohif
+from tests.support.client import wait_until_indexed
 from tests.support.dicom_variants import change, sorted_slices, write_multi_frame
 
 pytestmark = pytest.mark.browser
@@ -27,8 +28,8 @@ MISSING = 9
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
-    """Return the DICOM folder of each kind and the HU of all its slices."""
+def studies(tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
+    """Return a DICOM folder with a patient of each kind, and the HU of all slices of each."""
     root = tmp_path_factory.mktemp("kinds")
     made = {}
     for kind, grid in GRIDS.items():
@@ -46,10 +47,10 @@ def studies(tmp_path_factory) -> dict[str, tuple[Path, np.ndarray]]:
         )
         if plain != folder:
             write_multi_frame(plain, folder)
-        made[kind] = folder, hu
-    sorted_slices(made["GAP"][0])[MISSING].unlink()
-    change(list(made["NO-UIDS"][0].iterdir()), _without_uids)
-    return made
+        made[kind] = hu
+    sorted_slices(root / "studies" / "GAP")[MISSING].unlink()
+    change(list((root / "studies" / "NO-UIDS").iterdir()), _without_uids)
+    return root / "studies", made
 
 
 def _without_uids(dataset: Dataset) -> None:
@@ -57,12 +58,19 @@ def _without_uids(dataset: Dataset) -> None:
         setattr(dataset, keyword, "")
 
 
+@pytest.fixture(scope="module")
+def server(start_module_server, studies):
+    server = start_module_server(studies[0])
+    wait_until_indexed(server)
+    return server
+
+
 @pytest.mark.parametrize("kind", GRIDS)
-def test_label_is_on_the_same_slices(kind, studies, start_module_server, page, page_problems, tmp_path):
-    folder, hu = studies[kind]
-    server = start_module_server(folder)
+def test_label_is_on_the_same_slices(kind, studies, server, page, page_problems, tmp_path):
+    hu, patient_id = studies[1][kind], "" if kind == "NO-UIDS" else kind
     objects = requests.get(f"{server.url}/datastore/", params={"output": "all"}).json()["objects"]
-    ((uid, entry),) = objects.items()
+    images = {uid: one["image"]["info"] for uid, one in objects.items()}
+    ((uid, image),) = [(uid, one) for uid, one in images.items() if (one.get("PatientID") or "") == patient_id]
     label = np.zeros(SHAPE, np.uint8)
     label[0, 30:40, 20:30] = 1  # frame 1 of the multi-frame image is somewhere in the middle
     label[6:9, 10:20, 30:50] = 1
@@ -75,7 +83,7 @@ def test_label_is_on_the_same_slices(kind, studies, start_module_server, page, p
 
     ohif = Ohif(page, server.url)
     ohif.open_study_list()
-    ohif.open_monai_label(entry["image"]["info"]["StudyInstanceUID"])
+    ohif.open_monai_label(image["StudyInstanceUID"])
     ohif.wait_until_connected()
     ohif.load_label()
     shown = ohif.labelmap()

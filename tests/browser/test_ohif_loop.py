@@ -6,6 +6,7 @@ import requests
 import SimpleITK as sitk
 from playwright.sync_api import expect
 
+from lib.publishing import ModelStore
 from tests.browser.masks import found_share
 from tests.browser.ohif import Ohif
 from tests.browser.painting import (
@@ -35,6 +36,15 @@ def server(start_module_server, phantom_weights, tmp_path_factory):
     write_patients(folder / "dicom", STORED)
     model_dir = model_dir_with(phantom_weights, folder / "model")
     return start_module_server(folder / "dicom", model_dir=model_dir, scored_images=0, **TRAINING)
+
+
+def use_go_back_and_use_again(ohif: Ohif, version: str) -> None:
+    """C9, U2: a person decides about a version that is not put into use by itself, and can take that back."""
+    expect(ohif.page.locator('[data-model="lung_tumor"]')).to_contain_text(f"Kept, not in use: {version} (")
+    for button, chosen in (("use", version), ("back", "pretrained"), ("use", version)):
+        assert ohif.press(button) == f"Model in use from now on: {chosen}."
+        expect(ohif.status("model")).to_have_text(f"Model in use: {chosen}")
+    expect(ohif.button("use")).to_be_hidden()
 
 
 def test_run_correct_submit_retrain_until_all_cases_are_labelled(page, server, tmp_path, page_problems, screenshot):
@@ -67,12 +77,11 @@ def test_run_correct_submit_retrain_until_all_cases_are_labelled(page, server, t
             expect(ohif.status("training")).to_be_visible()
             screenshot(page, "loop-training")
             expect(ohif.status("verdict")).to_contain_text(
-                "Kept, not in use: it was not measured, because one labelled"
+                "Kept, not in use: it was not measured, because one labelled", timeout=300_000
             )
             expect(ohif.status("model")).to_have_text("Model in use: pretrained")
-            version = requests.get(f"{server.url}/viewer/status").json()["kept"]["version"]
-            assert ohif.press("use") == f"Model in use from now on: {version}."
-            expect(ohif.status("model")).to_have_text(f"Model in use: {version}")
+            version = requests.get(f"{server.url}/viewer/status").json()["versions"][0]["kept"]["version"]
+            use_go_back_and_use_again(ohif, version)
             screenshot(page, "loop-verdict")
         with page.expect_navigation():
             ohif.button("next").click()
@@ -81,5 +90,7 @@ def test_run_correct_submit_retrain_until_all_cases_are_labelled(page, server, t
     expect(ohif.status("cases")).to_have_text("3 of 3 cases labelled")
     expect(page.locator('[data-part="message"]')).to_contain_text("offered for review")
     assert series_uid in patients
+    history = ModelStore(server.log.parents[1] / "workspace" / "models").history()
+    assert [entry["by"] for entry in history] == ["Dr. Reader"] * 3
     screenshot(page, "loop-review")
     assert not page_problems.of(server.url)

@@ -1,5 +1,6 @@
 """Editing and submitting masks in OHIF, without a model."""
 
+import os
 import re
 import resource
 import shutil
@@ -11,7 +12,9 @@ import pytest
 import requests
 import SimpleITK as sitk
 
-from lib.phantoms import Acquisition, chest_volume
+from lib.phantoms import Acquisition, DemoSeries, chest_volume
+from lib.publishing.version_files import PRETRAINED_FILE
+from lib.settings import APP_DIR
 from tests.browser.masks import is_coloured
 from tests.browser.ohif import MPR_VIEWPORTS, Labelmap, Ohif
 from tests.browser.painting import (
@@ -28,6 +31,7 @@ from tests.browser.painting import (
     stored_label,
     write_patients,
 )
+from tests.support.client import wait_until_indexed
 
 pytestmark = pytest.mark.browser
 
@@ -43,8 +47,19 @@ def studies(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(start_module_server, studies):
-    return start_module_server(studies)
+def two_series(phantom_studies) -> list[DemoSeries]:
+    """Return a thin and a thick series of the same study."""
+    return [series for series in phantom_studies.series if series.patient_id == "LUNG-005"]
+
+
+@pytest.fixture(scope="module")
+def server(start_module_server, studies, two_series, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("all") / "dicom"
+    shutil.copytree(studies, folder, copy_function=os.link)
+    shutil.copytree(two_series[0].directory.parent, folder / "two-series", copy_function=os.link)
+    server = start_module_server(folder)
+    wait_until_indexed(server)
+    return server
 
 
 @pytest.fixture
@@ -206,10 +221,8 @@ def test_mask_survives_closing_the_panel(ohif):
     assert not ohif.labelmap().values.any()
 
 
-def test_each_series_has_its_own_mask_in_the_viewer(page, start_server, phantom_studies, tmp_path):
-    thin, thick = (series for series in phantom_studies.series if series.patient_id == "LUNG-005")
-    server = start_server(thin.directory.parent)
-    ohif = Ohif(page, server.url)
+def test_each_series_has_its_own_mask_in_the_viewer(ohif, two_series, tmp_path):
+    thin, thick = two_series
     ohif.open_study_list()
     ohif.open_monai_label(thin.study_uid)
     ohif.wait_until_connected()
@@ -219,12 +232,12 @@ def test_each_series_has_its_own_mask_in_the_viewer(page, start_server, phantom_
         ohif.choose_tool("brush", diameter=BRUSH_MM)
         paint(ohif, "mpr-axial")
         assert ohif.submit("Dr. Reader") == "Label 1 is stored."
-        stored = sitk.GetArrayFromImage(stored_label(server.url, series.series_uid, tmp_path))
+        stored = sitk.GetArrayFromImage(stored_label(ohif.server_url, series.series_uid, tmp_path))
         assert stored.any()
         assert has_values(ohif.labelmap(), stored)
 
 
-def test_failed_requests_are_reported_and_keep_the_mask(page, start_server, studies, phantom_weights, tmp_path):
+def test_failed_requests_are_reported_and_keep_the_mask(page, start_server, studies, tmp_path):
     folder, model_dir = tmp_path / "dicom", tmp_path / "model"
     shutil.copytree(studies, folder)
     model_dir.mkdir()
@@ -236,7 +249,7 @@ def test_failed_requests_are_reported_and_keep_the_mask(page, start_server, stud
     open_patient(ohif, "REVERSED")
     assert "no trained model" in ohif.press("run")
     assert "nothing to train on" in ohif.press("train")
-    (model_dir / "pretrained_lung_tumor.pt").symlink_to(phantom_weights)
+    (model_dir / PRETRAINED_FILE).symlink_to(APP_DIR / "model" / PRETRAINED_FILE)
 
     ohif.choose_tool("brush", diameter=BRUSH_MM)
     paint(ohif, "mpr-axial")

@@ -44,13 +44,6 @@ test('an unreachable server gives a single sentence', async () => {
   await assert.rejects(fetchStored('1'), { message: /Your mask is still here/ });
 });
 
-test('a damaged label is an error, a missing label is null', async () => {
-  answer({ label: null, candidates: [], damaged: ['Label 3 is damaged.'] });
-  await assert.rejects(fetchStored('1'), { message: 'Label 3 is damaged.' });
-  answer({ label: null, candidates: [] });
-  assert.equal((await fetchStored('1')).label, null);
-});
-
 test('requests for the next sample use one client id per browser', async () => {
   answer({});
   await fetchNextSample('a b');

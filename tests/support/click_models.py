@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from lib.clicks.model import ClickModel
-from lib.clicks.predictor import ClickPredictor, OpenImage
+from lib.clicks.open_images import OpenImage
+from lib.clicks.predictor import ClickPredictor
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import WeightsContent
 from lib.settings import load_info

@@ -141,7 +141,9 @@ def _watch(server: ServerProcess, series: int) -> tuple[list[float], list[float]
         lists.append(_ask(f"{server.url}/proxy/dicom/qido/studies?limit=101&offset=0&fuzzymatching=true")[0])
         return False
 
-    wait_for(all_listed, f"{series} series in the list of {server.url}; log: {server.log}", seconds=_TIMEOUT)
+    wait_for(
+        all_listed, f"{series} series in the list of {server.url}; log: {server.log}", seconds=_TIMEOUT, interval=0.1
+    )
     return lists, infos, memory
 
 
@@ -156,7 +158,7 @@ def _notice(server: ServerProcess, studies: Path, made: Path, number: int) -> fl
         query = {"image": uid}
         return requests.get(f"{server.url}/datastore/image/info", params=query, timeout=_TIMEOUT).ok
 
-    wait_for(is_listed, f"a new series in the list of {server.url}", seconds=_TIMEOUT)
+    wait_for(is_listed, f"a new series in the list of {server.url}", seconds=_TIMEOUT, interval=0.1)
     return time.perf_counter() - began
 
 

@@ -77,7 +77,7 @@ class KillCampaign:
         while not (checked and self._is_over()):
             damaged = self._damage()
             begun = time.monotonic()
-            with self._sandbox.server(len(self._starts)) as server:
+            with self._sandbox.server(len(self._starts), views=1) as server:
                 self._starts.append(time.monotonic() - begun)
                 self._interruptions_logged = 0
                 self._look_at(server, damaged)

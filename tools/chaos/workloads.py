@@ -12,11 +12,14 @@ import requests
 
 from tools.chaos.submissions import Submissions
 from tools.support.processes import ServerProcess
-from tools.support.sandbox import Sandbox, trainings
+from tools.support.sandbox import Sandbox, alive, trainings
 from tools.support.waiting import wait_for
 
 _SUBMITTERS = 3
 _PATIENCE_SECONDS = 600
+# Between two polls: a version is written in milliseconds, a training starts in seconds, and searching all processes for
+# it every millisecond would take the core that it needs.
+_FAST_SECONDS, _SLOW_SECONDS = 0.001, 0.05
 # A few patches per epoch: the test is about writing files, not about the result of the training.
 _TRAINING = {"patches_per_volume": 2, "patch_size": 32, "folds": 0}
 _SHORT, _LONG = 1, 10_000  # epochs
@@ -42,9 +45,9 @@ def training(sandbox: Sandbox, server: ServerProcess, submissions: Submissions, 
     """Start a training of many epochs; return while its process starts or while it trains."""
     if not _is_training(server):
         _train(server, submissions, rng, _LONG)
-    _wait(lambda: trainings(server), server)
+    _wait(lambda: trainings(server), server, _SLOW_SECONDS)
     if rng.random() < 0.75:
-        _wait(sandbox.is_training, server)
+        _wait(sandbox.is_training, server, _SLOW_SECONDS)
     time.sleep(rng.uniform(0, 4))
 
 
@@ -54,7 +57,8 @@ def publishing_a_training(
     """Let a training finish, and return while its version is being stored."""
     wait_for(lambda: _has_stopped_training(server), "the end of a training", seconds=_PATIENCE_SECONDS, interval=0.2)
     _train(server, submissions, rng, _SHORT)
-    _wait_for_a_version(sandbox, server, rng, lambda: not trainings(server))
+    started = trainings(server)
+    _wait_for_a_version(sandbox, server, rng, lambda: not any(alive(process) for process in started))
 
 
 def publishing_an_upload(
@@ -95,7 +99,7 @@ def _train(server: ServerProcess, submissions: Submissions, rng: np.random.Gener
     parameters = {**_TRAINING, "max_epochs": epochs}
     answer = requests.post(f"{server.url}/train/lung_tumor", json=parameters, timeout=_PATIENCE_SECONDS)
     answer.raise_for_status()
-    _wait(lambda: trainings(server), server)
+    _wait(lambda: trainings(server), server, _SLOW_SECONDS)
 
 
 def _wait_for_a_version(
@@ -110,12 +114,12 @@ def _wait_for_a_version(
         time.sleep(rng.uniform(0, 0.006))
 
 
-def _wait(condition: Callable[[], object], server: ServerProcess) -> None:
-    """Wait for a condition, polled every millisecond because it may hold only for milliseconds."""
+def _wait(condition: Callable[[], object], server: ServerProcess, interval: float = _FAST_SECONDS) -> None:
+    """Wait for a condition; one that may hold only for milliseconds is polled every millisecond."""
 
     def is_met() -> object:
         if server.process.poll() is not None:
             raise RuntimeError(f"the server ended by itself; see {server.log}")
         return condition()
 
-    wait_for(is_met, f"the moment to kill; log: {server.log}", seconds=_PATIENCE_SECONDS, interval=0.001)
+    wait_for(is_met, f"the moment to kill; log: {server.log}", seconds=_PATIENCE_SECONDS, interval=interval)

@@ -1,8 +1,11 @@
 """The commands of the maintainers' tools: ``python main.py benchmark``, ``chaos`` and ``fuzz``."""
 
-from lib.cli import Command
+from lib.cli.commands import Command
 
 COMMANDS = {
+    "acquisition": Command(
+        "tools.commands.acquisition", "measure what the model finds on thicker slices and with a sharper kernel"
+    ),
     "benchmark": Command(
         "tools.commands.benchmark", "measure indexing, frames, inference, and inference during a training"
     ),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from lib.cli.arguments import add_studies
 from lib.clicks.model import ClickModel
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
@@ -45,7 +46,7 @@ _LABELLED = ("LUNG-003", "LUNG-001", "LUNG-006")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--studies", type=Path, help="DICOM folder to measure on (default: generated phantoms)")
+    add_studies(parser, required=False, more=", to measure on; a folder only (default: generated phantoms)")
     parser.add_argument(
         "--instances",
         type=int,
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     with tempfile.TemporaryDirectory(prefix="lunglabel-benchmark-") as name:
         scratch = Path(name)
-        studies = args.studies or scratch / "phantoms"
+        studies = Path(args.studies) if args.studies else scratch / "phantoms"
         if args.only_memory:
             _print_memory(args.slices, scratch)
             return 0

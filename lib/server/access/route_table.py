@@ -65,11 +65,12 @@ ROUTES = (
     RouteSpec("GET", "/ohif/{path:path}", "OHIF's files and pages", page=True),
     RouteSpec("GET", "/viewer/status", "panel, status page"),
     RouteSpec("GET", "/viewer/case", "panel"),
+    RouteSpec("GET", "/viewer/studies", "study list: what is labelled"),
     RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast"),
     RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True),
     RouteSpec("POST", "/viewer/skip", "panel: Skip"),
     RouteSpec("GET", "/viewer/midline", "panel: the side of each finding; reads the volume", expensive=True),
-    RouteSpec("GET", "/attention/{image}", "panel: the attention map; runs an inference", expensive=True),
+    RouteSpec("GET", "/attention/{image}", "panel: the probability map; runs an inference", expensive=True),
     # --- DICOMweb, for OHIF (PS3.18 chapter 10)
     RouteSpec("GET", "/proxy/dicom/{service}/studies", "QIDO-RS: OHIF's study list"),
     RouteSpec("GET", "/proxy/dicom/{service}/series", "QIDO-RS: status of SEGs, other viewers"),

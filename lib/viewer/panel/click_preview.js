@@ -1,6 +1,7 @@
 /** Shows what a click would outline while the pointer rests. It never changes the mask, and never delays a click. */
 
 import { planClick } from './click_session.js';
+import { sectionOf } from './click_region.js';
 import { maskOfHistory } from './clicks.js';
 import { onCapture } from './guard.js';
 import { Outline, borderIn } from './outline.js';
@@ -58,6 +59,7 @@ export class ClickPreview {
     const { signal } = this.#asking;
     const answer = await fetchOutline(String(labelmap.series), { ...params, preview: true }, signal).catch(() => null);
     if (!answer || signal.aborted) return; // a click will tell the user what is wrong
-    this.#outline.draw(at.viewport, borderIn(answer.region, labelmap.imageData, at.viewport, voxel));
+    const section = (/** @type {number} */ axis, /** @type {number} */ number) => sectionOf(answer.region, axis, number);
+    this.#outline.draw(at.viewport, borderIn(section, labelmap.imageData, at.viewport, voxel));
   }
 }

@@ -46,6 +46,27 @@ export function maskOf({ size, runs }) {
   return mask;
 }
 
+/**
+ * Return the pixels of a region in a section of the volume.
+ *
+ * @param {Region} region
+ * @param {number} axis across the section
+ * @param {number} number of the section
+ * @returns {[number, number][]} places along the other two axes
+ */
+export function sectionOf(region, axis, number) {
+  const { offset, size } = region;
+  const mask = maskOf(region);
+  /** @type {[number, number][]} */
+  const found = [];
+  for (let index = mask.indexOf(1); index >= 0; index = mask.indexOf(1, index + 1)) {
+    const place = placeOf(index, size).map((one, along) => one + offset[along]);
+    const [u, v] = place.filter((_, along) => along !== axis);
+    if (place[axis] === number) found.push([u, v]);
+  }
+  return found;
+}
+
 /** @param {Uint8Array} mask */
 function runsOf(mask) {
   const runs = [];

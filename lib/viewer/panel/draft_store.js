@@ -32,6 +32,12 @@ export async function findDraft(series, session) {
   return others.sort((one, other) => other.time - one.time)[0] ?? null;
 }
 
+/** @returns {Promise<Set<string>>} SeriesInstanceUIDs of which this browser keeps a draft */
+export async function draftedSeries() {
+  const keys = /** @type {[series: string, session: string][]} */ (await call('readonly', store => store.getAllKeys()));
+  return new Set(keys.map(([series]) => series));
+}
+
 /**
  * @template Result
  * @param {IDBTransactionMode} mode

@@ -13,6 +13,7 @@ import { NOTHING_MEASURED } from './measurements.js';
 import { confidencesIn } from './ranked_findings.js';
 import { Review } from './review.js';
 import { prepareClicks, watchInference } from './server.js';
+import { seriesIn } from './viewports.js';
 
 /**
  * Fires "change" when the mask, its history or the series changes, "list" when its findings are listed again, and "message"
@@ -290,10 +291,8 @@ export class Editor extends EventTarget {
 
 /** @returns {string | null} SeriesInstanceUID on the screen, once it is loaded as a volume */
 function activeSeries() {
-  const { viewports, activeViewportId } = services.viewportGridService.getState();
-  const uid = viewports.get(activeViewportId)?.displaySetInstanceUIDs?.[0];
+  const { activeViewportId } = services.viewportGridService.getState();
   const viewport = services.cornerstoneViewportService.getCornerstoneViewport(activeViewportId);
   const volumeId = viewport?.getVolumeId?.();
-  if (!uid || !volumeId || !cornerstone.cache.getVolume(volumeId)) return null;
-  return services.displaySetService.getDisplaySetByUID(uid)?.SeriesInstanceUID ?? null;
+  return volumeId && cornerstone.cache.getVolume(volumeId) ? seriesIn(activeViewportId) : null;
 }

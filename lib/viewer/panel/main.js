@@ -6,6 +6,7 @@ import { guardUnsaved } from './guard.js';
 import { Panel } from './panel.js';
 import { guardResults } from './results_guard.js';
 import { guardRun } from './run.js';
+import { markStudies } from './study_list.js';
 
 /** @type {Editor | null} */
 let editor = null;
@@ -14,6 +15,7 @@ let panel = null;
 
 /** Attach the panel; OHIF rebuilds its side panel when a study is opened and when the panel is unfolded. */
 function mount() {
+  markStudies();
   const place = document.querySelector('.monaiLabelPanel');
   if (panel?.place === place) return;
   panel?.close();

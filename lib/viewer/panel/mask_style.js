@@ -56,6 +56,7 @@ export class MaskView {
   hide(hidden) {
     if (hidden === this.#hidden) return;
     this.#hidden = hidden;
+    document.documentElement.classList.toggle('lunglabel-hides', hidden); // the outlines of stored labels, too
     this.apply();
   }
 

@@ -1,6 +1,4 @@
-/** Thin lines over a viewport: the preview of an outline, and the trail of a drag. */
-
-import { maskOf } from './click_region.js';
+/** Thin lines over a viewport: the preview of an outline, the trail of a drag, the outline of a stored mask. */
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -10,6 +8,11 @@ const SVG = 'http://www.w3.org/2000/svg';
 export class Outline {
   /** @type {SVGSVGElement | null} */
   #svg = null;
+
+  /** @param {string} kind classes of the lines */
+  constructor(kind = '') {
+    this.kind = kind;
+  }
 
   clear() {
     this.#svg?.remove();
@@ -27,57 +30,52 @@ export class Outline {
     const path = document.createElementNS(SVG, 'path');
     path.setAttribute('d', lines.map(line => `M${line.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L')}`).join(''));
     this.#svg = document.createElementNS(SVG, 'svg');
-    this.#svg.classList.add('lunglabel-outline');
+    this.#svg.setAttribute('class', `lunglabel-outline ${this.kind}`);
     this.#svg.append(path);
     viewport.element.append(this.#svg);
   }
 }
 
 /**
- * Return the border of a region's mask in the plane of a viewport.
+ * Return the border of a mask in the plane of a viewport.
  *
- * @param {import('./click_region.js').Region} region
+ * @param {(axis: number, number: number) => [number, number][]} section returns the pixels of the mask in a section of the
+ *   volume across an axis, as places along the other two
  * @param {LabelmapVolume['imageData']} imageData maps voxels to mm
  * @param {CornerstoneViewport} viewport
  * @param {Point3} voxel in the plane
  * @returns {Pixel[][]} a line for each side of a voxel on the border; none if the plane is oblique to the volume
  */
-export function borderIn(region, imageData, viewport, voxel) {
+export function borderIn(section, imageData, viewport, voxel) {
   const across = axisAcross(imageData, viewport.getCamera().viewPlaneNormal);
   if (across < 0) return [];
-  const mask = maskOf(region);
-  const [columns, rows] = region.size;
-  const strides = [1, columns, columns * rows];
   const [u, v] = [0, 1, 2].filter(axis => axis !== across);
-  const level = voxel[across] - region.offset[across];
-  if (level < 0 || level >= region.size[across]) return [];
-  const inside = (/** @type {number} */ a, /** @type {number} */ b) =>
-    a >= 0 && b >= 0 && a < region.size[u] && b < region.size[v]
-    && mask[a * strides[u] + b * strides[v] + level * strides[across]] > 0;
-  const pixel = pixelsOf(region.offset, imageData, viewport, [u, v, across], voxel);
+  const inside = section(across, voxel[across]);
+  const keys = new Set(inside.map(([a, b]) => `${a},${b}`));
+  const pixel = pixelsOf(imageData, viewport, [u, v, across], voxel);
   /** @type {Pixel[][]} */
   const lines = [];
-  for (let b = 0; b <= region.size[v]; b++) {
-    for (let a = 0; a <= region.size[u]; a++) {
-      if (inside(a, b) !== inside(a - 1, b)) lines.push([pixel(a, b), pixel(a, b + 1)]);
-      if (inside(a, b) !== inside(a, b - 1)) lines.push([pixel(a, b), pixel(a + 1, b)]);
-    }
+  for (const [a, b] of inside) {
+    if (!keys.has(`${a - 1},${b}`)) lines.push([pixel(a, b), pixel(a, b + 1)]);
+    if (!keys.has(`${a + 1},${b}`)) lines.push([pixel(a + 1, b), pixel(a + 1, b + 1)]);
+    if (!keys.has(`${a},${b - 1}`)) lines.push([pixel(a, b), pixel(a + 1, b)]);
+    if (!keys.has(`${a},${b + 1}`)) lines.push([pixel(a, b + 1), pixel(a + 1, b + 1)]);
   }
   return lines;
 }
 
 /**
- * Return a function from a corner of voxels, counted from a region's first one, to its pixel.
+ * Return a function from a corner of voxels to its pixel.
  *
- * @param {Point3} offset of the region
  * @param {LabelmapVolume['imageData']} imageData
  * @param {CornerstoneViewport} viewport
  * @param {number[]} axes in the plane, and across it
  * @param {Point3} voxel in the plane
  * @returns {(a: number, b: number) => Pixel}
  */
-function pixelsOf(offset, imageData, viewport, [u, v, across], voxel) {
-  const start = /** @type {Point3} */ (offset.map(first => first - 0.5));
+function pixelsOf(imageData, viewport, [u, v, across], voxel) {
+  /** @type {Point3} */
+  const start = [-0.5, -0.5, -0.5];
   start[across] = voxel[across];
   const at = (/** @type {number} */ a, /** @type {number} */ b) => {
     const index = /** @type {Point3} */ ([...start]);

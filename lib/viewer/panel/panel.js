@@ -42,14 +42,15 @@ export class Panel {
     place.insertAdjacentHTML('beforeend', TEMPLATE);
     this.parts = /** @type {import('./panel_template.js').Parts} */ (elementsBy(place, 'part'));
     const buttons = /** @type {Record<tools.Tool, HTMLElement>} */ (elementsBy(place, 'tool'));
-    this.stored = new StoredLabels(this.parts, editor);
+    const attempt = this.#attempt.bind(this);
+    this.stored = new StoredLabels(this.parts, editor, attempt, this.closing.signal);
     this.drafts = new Drafts(this.parts, editor, () => this.stored.current?.number ?? null, this.closing.signal);
     this.tools = new ToolRow(this.parts, buttons, () => this.#show());
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
       /** @type {Element} */ (place.querySelector('.lunglabel-status')),
       () => editor.follow(),
-      (button, waiting, action) => void this.#attempt(button, waiting, action),
+      attempt,
       () => this.parts.annotator.value.trim(),
     );
     this.#listen();
@@ -94,7 +95,6 @@ export class Panel {
     parts.undo.onclick = () => editor.undo();
     parts.redo.onclick = () => editor.redo();
     parts.find.onclick = () => editor.review.showNext();
-    parts.load.onclick = () => this.#attempt(parts.load, 'Loading…', () => this.stored.load());
     parts.restore.onclick = () => this.#attempt(parts.restore, 'Restoring…', () => this.drafts.restore());
     parts.submit.onclick = () => this.#attempt(parts.submit, 'Submitting…', () => this.#submit());
     parts.next.onclick = () => this.#attempt(parts.next, 'Looking for the next sample…', () => this.#next());
@@ -146,6 +146,7 @@ export class Panel {
       clicks: clicksOfLabel(state.clicks, known),
       lesions: lesionsOf(list),
       measurements: state.measurements,
+      confirm_empty: !history.labelled, // asked above
     });
     this.editor.markSaved(state);
     this.drafts.submitted(String(labelmap.series));
@@ -237,6 +238,7 @@ export class Panel {
     const ready = !!history && !editor.running;
     this.place.querySelector('.modelSelector select')?.setAttribute('aria-label', 'Model'); // MONAI Label's own
     parts.tools.disabled = !ready;
+    parts.storedChoice.disabled = !ready;
     parts.submit.disabled = parts.load.disabled = parts.attention.disabled = parts.restore.disabled = !ready;
     parts.skip.disabled = !history;
     parts.undo.disabled = !history?.canUndo;

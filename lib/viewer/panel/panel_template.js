@@ -5,8 +5,12 @@ export const TEMPLATE = `
 <section class="lunglabel lunglabel-correct">
   <div class="lunglabel-stored" data-part="stored" hidden>
     <span data-part="storedText"></span>
-    <select data-part="candidates" title="Which of the labels to load" hidden></select>
     <button data-part="load">Load label</button>
+    <details data-part="storedList">
+      <summary data-part="storedCount"></summary>
+      <p data-part="comparison" hidden><span data-part="comparisonText"></span> <button data-part="difference">Next difference</button></p>
+      <fieldset data-part="storedChoice" disabled><ul data-part="storedRows"></ul></fieldset>
+    </details>
   </div>
   <div class="lunglabel-stored" data-part="draft" hidden>
     <span data-part="draftText"></span>
@@ -53,7 +57,7 @@ export const TEMPLATE = `
     <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
   </fieldset>
   <div class="lunglabel-row">
-    <button data-part="attention" title="Where the model looks, as a picture">Attention map</button>
+    <button data-part="attention" title="How probable a tumour is for the model, as a picture; the attention map beside it">Probability map</button>
   </div>
 </section>
 <section class="lunglabel lunglabel-foot">
@@ -80,9 +84,9 @@ export const TEMPLATE = `
  * Elements of the template by their `data-part`.
  *
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
- *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys', HTMLButtonElement>
- *   & Record<'candidates' | 'strategy' | 'skip', HTMLSelectElement>
- *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
- *   & Record<'result' | 'unsaved' | 'notes' | 'strategies' | 'message', HTMLElement>
- *   & {tools: HTMLFieldSetElement}} Parts
+ *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference', HTMLButtonElement>
+ *   & Record<'strategy' | 'skip', HTMLSelectElement>
+ *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
+ *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message', HTMLElement>
+ *   & {tools: HTMLFieldSetElement, storedChoice: HTMLFieldSetElement, storedList: HTMLDetailsElement}} Parts
  */

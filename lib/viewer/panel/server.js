@@ -1,12 +1,15 @@
 /** Requests to the server. Every failure is an Error whose message is a sentence for the user. */
 
 /**
- * @typedef {object} StoredLabel label in use of a series
+ * @typedef {object} StoredLabel label of a series
  * @property {number} number
- * @property {string} tag "final" or "initial"
+ * @property {string} tag "final" of a person, "initial" or "candidate" of another program, "original" of the model
  * @property {string} [annotator]
  * @property {string} [note]
  * @property {number} time seconds since 1970
+ * @property {number | null} [voxels]
+ * @property {Source | null} [source] object of another program that it was made of
+ * @property {string | null} [problem] why it cannot be used
  * @property {string | null} [model_version] version of the model whose mask was edited
  * @property {import('./ranked_findings.js').Proposal[] | null} [findings] of that model
  * @property {import('./lesions.js').Lesion[] | null} [lesions] what its annotator said about each finding
@@ -16,14 +19,22 @@
  *
  * @typedef {Pick<Partial<StoredLabel>, 'model_version' | 'findings' | 'lesions' | 'measurements'>} ModelOrigin the model behind a mask
  *
- * @typedef {object} Candidate mask of another program that could become the label
- * @property {number} number
- * @property {string} [kind] of the object, such as "RTSTRUCT"
+ * @typedef {object} Source object of another program
+ * @property {string} kind such as "RTSTRUCT"
+ * @property {string} when it was made; may be empty
  * @property {string | null} [creator]
- * @property {string | null} [when]
  * @property {string | null} [description]
- * @property {string[]} [regions]
- * @property {number | null} [ml] volume
+ * @property {string[] | null} [regions]
+ * @property {string | null} [file]
+ *
+ * @typedef {Source & {reason: string}} RefusedObject that became no label, and why
+ *
+ * @typedef {object} Stored
+ * @property {StoredLabel | null} label in use
+ * @property {StoredLabel[]} stored all labels, the latest first
+ * @property {RefusedObject[]} refused
+ * @property {string[]} damaged what is damaged, a sentence each
+ * @property {Skipped | null} skipped
  *
  * @typedef {object} Skipped image that was put aside
  * @property {string} reason
@@ -41,11 +52,23 @@
  * @property {number} not_in_ohif number of cases that only 3D Slicer can show
  * @property {string | null} model_version
  * @property {string | null} model_problem
+ * @property {Versions[]} versions of each model, the automatic one first
+ * @property {{epoch?: number, total_epochs?: number} | null} training
+ * @property {string | null} verdict on the last training that was completed
+ * @property {string | null} interrupted why the last training was not completed
+ * @property {number} damaged number of damaged files
+ *
+ * @typedef {object} Versions
+ * @property {string} model
+ * @property {string | null} in_use
  * @property {{version: string, verdict: string} | null} kept the latest version, if it is not in use
  * @property {string | null} previous version that was in use before
- * @property {{epoch?: number, total_epochs?: number} | null} training
- * @property {string | null} verdict on the last training
- * @property {number} damaged number of damaged files
+ *
+ * @typedef {object} CaseState
+ * @property {string} series SeriesInstanceUID
+ * @property {string} description of the series
+ * @property {string} state
+ * @property {string | null} reason why it was skipped
  *
  * @typedef {ModelOrigin & {warnings?: string[] | null}} InferParams
  */
@@ -90,16 +113,16 @@ export async function fetchStatus() {
 }
 
 /**
- * Fetch the label in use of a series, and the masks of other programs where there are several.
- *
  * @param {string} series SeriesInstanceUID
- * @returns {Promise<{label: StoredLabel | null, candidates: Candidate[], skipped: Skipped | null}>}
- * @throws {Error} the label is damaged
+ * @returns {Promise<Stored>} everything that is stored for a series
  */
 export async function fetchStored(series) {
-  const found = await (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json();
-  if (found.damaged?.length) throw new Error(found.damaged[0]);
-  return found;
+  return (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json();
+}
+
+/** @returns {Promise<Record<string, CaseState[]>>} usable series of each study, by StudyInstanceUID */
+export async function fetchStudyStates() {
+  return (await request('/viewer/studies')).json();
 }
 
 /**
@@ -192,7 +215,7 @@ function clientId() {
 
 /**
  * @param {string} series SeriesInstanceUID
- * @returns {Promise<Blob>} picture of slices with the model's mask and its attention map
+ * @returns {Promise<Blob>} picture of slices with the model's mask, its probability and its attention map
  */
 export async function fetchAttentionPicture(series) {
   return (await request(`/attention/${encodeURIComponent(series)}`)).blob();
@@ -207,13 +230,14 @@ export async function stopTraining() {
 }
 
 /**
- * Use a version of the model from now on.
+ * Use a version of a model from now on.
  *
+ * @param {string} model
  * @param {string} version
  * @param {string} by name of the user, for the history of the versions
  */
-export async function serveVersion(version, by) {
-  await request(`/model/lung_tumor/serve?${new URLSearchParams({ version, by })}`, { method: 'POST' });
+export async function serveVersion(model, version, by) {
+  await request(`/model/${encodeURIComponent(model)}/serve?${new URLSearchParams({ version, by })}`, { method: 'POST' });
 }
 
 /**

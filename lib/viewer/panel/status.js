@@ -3,6 +3,7 @@
 import { elementsBy, messageOf } from './dom.js';
 
 import { fetchStatus, serveVersion, startTraining, stopTraining } from './server.js';
+import { showVersions } from './versions.js';
 
 const INTERVAL_MS = 4000;
 
@@ -10,12 +11,9 @@ const TEMPLATE = `
 <div data-status="cases"></div>
 <div data-status="model"></div>
 <div data-status="problem" class="problem" hidden></div>
-<div data-status="kept" hidden></div>
-<div class="lunglabel-row" data-status="versions" hidden>
-  <button data-status="use" hidden>Use it</button>
-  <button data-status="back" hidden>Go back</button>
-</div>
+<div data-status="versions"></div>
 <div data-status="training" hidden><span></span> <progress></progress></div>
+<div data-status="interrupted" hidden></div>
 <div data-status="verdict" hidden></div>
 <div data-status="damaged" class="problem" hidden></div>
 <div class="lunglabel-row">
@@ -26,8 +24,8 @@ const TEMPLATE = `
 </div>`;
 
 /**
- * @typedef {Record<'cases' | 'model' | 'problem' | 'kept' | 'versions' | 'training' | 'verdict' | 'damaged', HTMLElement>
- *   & Record<'use' | 'back' | 'train' | 'stop', HTMLButtonElement>} Lines
+ * @typedef {Record<'cases' | 'model' | 'problem' | 'versions' | 'training' | 'interrupted' | 'verdict' | 'damaged', HTMLElement>
+ *   & Record<'train' | 'stop', HTMLButtonElement>} Lines
  */
 
 export class StatusView {
@@ -41,14 +39,12 @@ export class StatusView {
   constructor(element, onAnswer, attempt, annotator) {
     element.innerHTML = TEMPLATE;
     this.onAnswer = onAnswer;
+    this.attempt = attempt;
     this.annotator = annotator;
     this.lines = /** @type {Lines} */ (elementsBy(element, 'status'));
-    const { train, stop, use, back } = this.lines;
+    const { train, stop } = this.lines;
     train.onclick = () => attempt(train, 'Starting the training…', () => this.#train());
     stop.onclick = () => attempt(stop, 'Stopping the training…', () => this.#stop());
-    for (const button of [use, back]) {
-      button.onclick = () => attempt(button, 'Changing the model…', () => this.#serve(button.value));
-    }
     this.timer = setInterval(() => document.visibilityState === 'visible' && this.refresh(), INTERVAL_MS);
     this.refresh();
   }
@@ -72,9 +68,12 @@ export class StatusView {
     return 'Training started. You can keep working.';
   }
 
-  /** @param {string} version */
-  async #serve(version) {
-    await serveVersion(version, this.annotator());
+  /**
+   * @param {string} model
+   * @param {string} version
+   */
+  async #serve(model, version) {
+    await serveVersion(model, version, this.annotator());
     await this.refresh();
     return `Model in use from now on: ${version}.`;
   }
@@ -86,7 +85,7 @@ export class StatusView {
   }
 
   /** @param {import('./server.js').Status} status */
-  #show({ cases, labelled, not_in_ohif: elsewhere, model_version, model_problem, kept, previous, training, verdict, damaged }) {
+  #show({ cases, labelled, not_in_ohif: elsewhere, model_version, model_problem, versions, training, interrupted, verdict, damaged }) {
     const { lines } = this;
     lines.cases.textContent = `${labelled} of ${cases} cases labelled${elsewhere ? `, ${elsewhere} only in 3D Slicer` : ''}`;
     lines.model.textContent = model_version
@@ -94,12 +93,9 @@ export class StatusView {
       : 'No model yet: draw masks by hand, submit them, then train.';
     lines.problem.hidden = !model_problem;
     lines.problem.textContent = model_problem ?? '';
-    lines.kept.hidden = lines.use.hidden = !kept;
-    lines.back.hidden = !previous;
-    lines.versions.hidden = !kept && !previous;
-    if (kept) lines.kept.textContent = `Kept, not in use: ${kept.version} (${kept.verdict})`;
-    offer(lines.use, kept?.version);
-    offer(lines.back, previous);
+    showVersions(lines.versions, versions, (button, model, version) => {
+      this.attempt(button, 'Changing the model…', () => this.#serve(model, version));
+    });
     lines.training.hidden = lines.stop.hidden = !training;
     lines.train.hidden = !!training;
     if (training) {
@@ -107,22 +103,16 @@ export class StatusView {
       const { epoch, total_epochs: total } = training;
       text.textContent = progress(epoch, total);
       bar.max = total || 1;
-      bar.value = epoch || 0;
+      if (epoch) bar.value = epoch;
+      else bar.removeAttribute('value'); // it moves, without a measure
     }
     lines.damaged.hidden = !damaged;
     lines.damaged.textContent = `${damaged} stored ${damaged === 1 ? 'file is' : 'files are'} damaged; see the status page.`;
+    lines.interrupted.hidden = !interrupted;
+    lines.interrupted.textContent = `Last training: ${interrupted}`;
     lines.verdict.hidden = !verdict;
-    lines.verdict.textContent = `Last training: ${verdict}`;
+    lines.verdict.textContent = `Last ${interrupted ? 'completed ' : ''}training: ${verdict}`;
   }
-}
-
-/**
- * @param {HTMLButtonElement} button
- * @param {string | null} [version] that it would put in use
- */
-function offer(button, version) {
-  button.value = version ?? '';
-  button.title = version ? `Use version ${version} from now on` : '';
 }
 
 /**
@@ -130,7 +120,7 @@ function offer(button, version) {
  * @param {number} [total]
  */
 function progress(epoch, total) {
-  if (!epoch) return 'Training…';
+  if (!epoch) return 'Preparing the training…';
   if (epoch < (total ?? 0)) return `Training: epoch ${epoch} of ${total} done`;
   return 'Training: the new model is compared with the one in use';
 }

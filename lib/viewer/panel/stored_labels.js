@@ -1,73 +1,179 @@
-/** The labels that the server has of a scan, from which one is loaded into the mask. */
+/** What the server has of a scan: loaded into the mask, shown beside it, or compared with it. */
 
-import { offerCandidates } from './candidates.js';
+import { compare, differences } from './comparison.js';
+import { Overlays } from './overlays.js';
+import { volumeText } from './ranked_findings.js';
 import { fetchLabelVoxels, fetchStored } from './server.js';
 import { offerSkipping } from './skip.js';
+import { SparseMask } from './sparse_mask.js';
+import { fillList, markShown, nameOf } from './stored_list.js';
+import { zoomTo } from './viewports.js';
+
+/** @typedef {import('./server.js').StoredLabel} StoredLabel */
+
+/** @type {Record<import('./stored_list.js').Action, string>} */
+const WAITING = { load: 'Loading…', show: 'Loading…', compare: 'Comparing…' };
 
 export class StoredLabels {
-  /** @type {import('./server.js').StoredLabel | null} the label in use */
+  /** @type {StoredLabel | null} the label in use */
   current = null;
   /** @type {string | null} */
   #series = null;
+  /** @type {Map<number, SparseMask>} of labels that were shown, by number */
+  #masks = new Map();
+  /** @type {StoredLabel | null} that is compared with the mask */
+  #compared = null;
+  /** place among the differences that is shown */
+  #place = -1;
 
   /**
-   * @param {Pick<import('./panel_template.js').Parts, 'stored' | 'storedText' | 'candidates' | 'skip'>} parts
+   * @param {import('./panel_template.js').Parts} parts
    * @param {import('./editor.js').Editor} editor
+   * @param {(button: HTMLButtonElement, waiting: string, action: () => Promise<string>) => void} attempt runs the action of a
+   *   button and shows its result or its error
+   * @param {AbortSignal} signal ends it
    */
-  constructor(parts, editor) {
+  constructor(parts, editor, attempt, signal) {
     this.parts = parts;
     this.editor = editor;
-  }
-
-  /** @param {string | null} series SeriesInstanceUID on the screen */
-  async lookUp(series) {
-    this.#series = series;
-    this.#show(null, []);
-    if (!series) return;
-    const { label, candidates, skipped } = await fetchStored(series);
-    if (this.#series !== series) return;
-    this.#show(label, candidates);
-    offerSkipping(this.parts.skip, skipped);
+    this.attempt = attempt;
+    this.overlays = new Overlays(editor, signal);
+    editor.addEventListener('list', () => this.#showComparison(), { signal });
+    parts.load.onclick = () => attempt(parts.load, WAITING.load, () => this.#load(this.current));
+    parts.difference.onclick = () => this.#showDifference();
   }
 
   /**
-   * Put the chosen label into the mask.
-   *
+   * @param {string | null} series SeriesInstanceUID on the screen
+   * @throws {Error} the label in use is damaged
+   */
+  async lookUp(series) {
+    if (this.#series !== series) this.#forget();
+    this.#series = series;
+    if (!series) return this.#show({ label: null, stored: [], refused: [] });
+    const found = await fetchStored(series);
+    if (this.#series !== series) return undefined;
+    this.#show(found);
+    offerSkipping(this.parts.skip, found.skipped);
+    if (found.damaged.length) throw new Error(found.damaged[0]);
+    return undefined;
+  }
+
+  /** @param {Pick<import('./server.js').Stored, 'label' | 'stored' | 'refused'>} found */
+  #show({ label, stored, refused }) {
+    const { parts } = this;
+    this.current = label;
+    parts.stored.hidden = !stored.length && !refused.length;
+    parts.storedText.textContent = parts.storedText.title = label ? inUseText(label) : 'No label is in use.';
+    parts.load.hidden = !label;
+    const others = stored.length + refused.length;
+    parts.storedCount.textContent = others === 1 ? '1 label or object for this scan' : `${others} labels and objects for this scan`;
+    parts.storedList.open ||= !label && others > 0;
+    const { voxelVolume = 0 } = this.editor.history?.labelmap ?? {};
+    fillList(parts.storedRows, { stored, refused, current: label }, voxelVolume, (action, one, button) => {
+      this.attempt(button, WAITING[action], () => this.#do(action, one));
+    });
+    this.#mark();
+  }
+
+  /**
+   * @param {import('./stored_list.js').Action} action
+   * @param {StoredLabel} label
    * @returns {Promise<string>} what to tell the user
    */
-  async load() {
-    const { history } = this.editor;
-    if (!history) return '';
-    if (this.editor.unsaved && !confirm('The mask has changes that are not submitted. Replace it?')) return '';
-    const number = Number(this.parts.candidates.value || this.current?.number);
-    const origin = number === this.current?.number ? this.current : { model_version: null };
-    const voxels = await fetchLabelVoxels(String(history.labelmap.series), number);
-    if (history !== this.editor.history) return '';
-    await this.editor.load(voxels, origin);
-    return `Label ${number} is loaded.`;
+  async #do(action, label) {
+    if (action === 'load') return this.#load(label);
+    if (action === 'compare') return this.#compare(label);
+    if (this.overlays.styleOf(label.number)) this.overlays.hide(label.number);
+    else await this.#outline(label);
+    this.#mark();
+    return '';
   }
 
   /**
-   * @param {import('./server.js').StoredLabel | null} label
-   * @param {import('./server.js').Candidate[]} candidates
+   * Put a label into the mask.
+   *
+   * @param {StoredLabel | null} label
    */
-  #show(label, candidates) {
-    const { stored, storedText, candidates: list } = this.parts;
-    this.current = label;
-    offerCandidates(list, label, candidates);
-    stored.hidden = !label && !candidates.length;
-    storedText.textContent = storedText.title = label
-      ? describe(label)
-      : `This scan has ${candidates.length} imported labels, not yet reviewed:`;
+  async #load(label) {
+    const { history } = this.editor;
+    if (!history || !label) return '';
+    if (this.editor.unsaved && !confirm('The mask has changes that are not submitted. Replace it?')) return '';
+    const voxels = await fetchLabelVoxels(String(history.labelmap.series), label.number);
+    if (history !== this.editor.history) return '';
+    await this.editor.load(voxels, label);
+    return `Label ${label.number} is loaded.`;
+  }
+
+  /** @param {StoredLabel} label */
+  async #compare(label) {
+    await this.#outline(label);
+    this.#compared = label;
+    this.#place = -1;
+    this.#mark();
+    this.#showComparison();
+    return '';
+  }
+
+  /**
+   * Draw the outline of a label.
+   *
+   * @param {StoredLabel} label
+   */
+  async #outline({ number }) {
+    const series = this.#series;
+    const { history } = this.editor;
+    if (!history || !series) return;
+    const known = this.#masks.get(number);
+    const mask = known ?? new SparseMask(await fetchLabelVoxels(series, number), history.labelmap.size);
+    if (this.#series !== series) return;
+    this.#masks.set(number, mask);
+    this.overlays.show(number, mask);
+  }
+
+  #showComparison() {
+    const { parts, editor: { history } } = this;
+    const mask = this.#compared && this.#masks.get(this.#compared.number);
+    parts.comparison.hidden = !mask || !history;
+    if (!this.#compared || !mask || !history) return;
+    const { dice, onlyMask, onlyStored } = compare(mask.index, history);
+    const text = (/** @type {number} */ voxels) => volumeText(voxels * history.labelmap.voxelVolume);
+    parts.comparisonText.textContent = `Mask and ${nameOf(this.#compared)}: Dice ${dice.toFixed(2)}, `
+      + `${text(onlyMask)} only in the mask, ${text(onlyStored)} only in the label.`;
+    parts.difference.disabled = !onlyMask && !onlyStored;
+  }
+
+  /** Move all planes to the next place where the mask and the label differ, from the largest on. */
+  #showDifference() {
+    const { history } = this.editor;
+    const mask = this.#compared && this.#masks.get(this.#compared.number);
+    if (!history || !mask) return;
+    const places = differences(mask.index, history.known, history.labelmap.size);
+    this.#place = (this.#place + 1) % places.length;
+    const { point, extent } = history.labelmap.placeOf(places[this.#place]);
+    zoomTo(point, extent);
+    this.editor.say(`Difference ${this.#place + 1} of ${places.length}: ${volumeText(places[this.#place].length * history.labelmap.voxelVolume)}.`, '');
+  }
+
+  #mark() {
+    markShown(this.parts.storedRows, number => this.overlays.styleOf(number));
+  }
+
+  #forget() {
+    this.overlays.clear();
+    this.#masks.clear();
+    this.#compared = null;
+    this.parts.comparison.hidden = true;
+    this.parts.storedList.open = false;
   }
 }
 
 /**
- * Describe a label: number, annotator, time, note.
+ * Describe the label in use: number, annotator, time, note.
  *
- * @param {import('./server.js').StoredLabel} label
+ * @param {StoredLabel} label
  */
-function describe({ number, tag, annotator, time, note }) {
+function inUseText({ number, tag, annotator, time, note }) {
   const when = new Date(time * 1000).toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
   const what = tag === 'initial' ? 'Imported, not yet reviewed: label' : 'Stored: label';
   return `${what} ${number}${annotator ? ` by ${annotator}` : ''}, ${when}${note ? ` – ${note}` : ''}`;

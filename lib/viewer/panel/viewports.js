@@ -12,6 +12,17 @@ export function shownViewports() {
 }
 
 /**
+ * Return the series that a viewport shows.
+ *
+ * @param {string} viewportId
+ * @returns {string | null} SeriesInstanceUID
+ */
+export function seriesIn(viewportId) {
+  const uid = services.viewportGridService.getState().viewports.get(viewportId)?.displaySetInstanceUIDs?.[0];
+  return (uid && services.displaySetService.getDisplaySetByUID(uid)?.SeriesInstanceUID) || null;
+}
+
+/**
  * Move all planes to a point and zoom so that something of a given size is well visible around it.
  *
  * @param {Point3} point LPS mm

@@ -1,0 +1,94 @@
+"""Arguments that several commands have, declared once so that they have the same names everywhere."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.errors import UserError
+from lib.exports.formats import MEANINGS, TABLE, ExportFormat, formats_named
+from lib.settings import is_url
+
+
+class _ByPosition(argparse.Action):
+    """Store a value given by position, unless the option of the same meaning was given as well."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if getattr(namespace, self.dest, None) is not None:
+            parser.error(f"{self.dest.upper()} is given twice: {getattr(namespace, self.dest)} and {values}")
+        setattr(namespace, self.dest, values)
+
+
+def add_studies(parser: argparse.ArgumentParser, *, required: bool = True, more: str = "") -> None:
+    """Declare ``STUDIES``, by position or as ``--studies``.
+
+    Args:
+        parser: Parser of the command.
+        required: Whether one of them must be given.
+        more: Addition to the help text.
+    """
+    parser.add_argument(
+        "studies",
+        nargs="?",
+        metavar="STUDIES",
+        default=argparse.SUPPRESS,
+        action=_ByPosition,
+        help=f"DICOM folder or DICOMweb URL, as the server is given{more}",
+    )
+    parser.add_argument("--studies", dest="studies", metavar="STUDIES", help="the same, as an option")
+    parser.set_defaults(studies_required=required)
+
+
+def add_formats(
+    parser: argparse.ArgumentParser, default: Sequence[ExportFormat], left_out: Iterable[ExportFormat] = ()
+) -> None:
+    """Declare ``--format``, which takes the names of `ExportFormat`, former ones and ``table``.
+
+    Args:
+        parser: Parser of the command.
+        default: Formats without the option.
+        left_out: Formats that the command does not write by themselves.
+    """
+    known = [one for one in ExportFormat if one not in left_out]
+
+    def parse(name: str) -> tuple[ExportFormat, ...]:
+        try:
+            formats = formats_named(name)
+        except ValueError:
+            formats = ()
+        if not formats or not {*formats} <= {*known}:
+            raise argparse.ArgumentTypeError(f"there is no format {name!r}; there is {', '.join(known)}, {TABLE}")
+        return formats
+
+    meanings = "; ".join(f"{one.value}: {MEANINGS[one]}" for one in known)
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        type=parse,
+        default=[tuple(default)],
+        metavar="NAME",
+        help=f"{meanings}; {TABLE}: csv and json (default: {' '.join(one.value for one in default)})",
+    )
+
+
+def formats_of(args: argparse.Namespace) -> tuple[ExportFormat, ...]:
+    """Return the formats that ``--format`` names, each once."""
+    return tuple(dict.fromkeys(one for named in args.format for one in named))
+
+
+def check_output(studies: str, output: Path) -> None:
+    """Check the folder of the results of a command.
+
+    Raises:
+        UserError: The studies do not exist, or the folder is inside them.
+    """
+    if is_url(studies):
+        return
+    if not Path(studies).is_dir():
+        raise UserError(f"{studies} is neither a folder nor a URL.")
+    if output.resolve().is_relative_to(Path(studies).resolve()):
+        raise UserError(f"{output} is inside the DICOM folder, which is never written to. Choose another.")

@@ -1,0 +1,57 @@
+"""The files of the tables: lesions, cases, and the meaning of their columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, fields
+from functools import partial
+from pathlib import Path
+
+from lib.exports.case_table import CASE_COLUMNS, CaseRow, cases_as_csv, columns_as_csv
+from lib.exports.formats import ExportFormat
+from lib.exports.lesion_table import MeasuredLesion, as_csv, as_json
+from lib.storage.atomic import write_atomically
+
+CASE_IN_LESIONS = ("annotator", "source", "slices", "spacing_x_mm", "spacing_y_mm", "spacing_z_mm")
+_NO_LESION: Mapping[str, object] = dict.fromkeys(
+    ("patient_id", "study_date", "series_instance_uid", "label_number", "algorithm_type", "model_version"), ""
+)
+
+
+def write_tables(
+    folder: Path,
+    formats: Collection[ExportFormat],
+    tables: Sequence[tuple[Mapping[str, object], Sequence[MeasuredLesion]]],
+    cases: Sequence[CaseRow],
+) -> None:
+    """Write ``lesions.csv``, ``cases.csv`` and ``columns.csv``, or ``lesions.json`` and ``cases.json``, or all.
+
+    Args:
+        folder: Folder of the files.
+        formats: ``csv``, ``json`` or both; others are ignored.
+        tables: As for :func:`lib.exports.lesion_table.as_csv`; columns of the case are added.
+        cases: All cases, with and without lesions.
+    """
+    of_case = {case.series_instance_uid: case for case in cases}
+    tables = [(_with_case(about, of_case), lesions) for about, lesions in tables]
+    if ExportFormat.csv in formats:
+        about = tables[0][0] if tables else {**_NO_LESION, **dict.fromkeys(CASE_IN_LESIONS, "")}
+        columns = [*about, *(field.name for field in fields(MeasuredLesion))]
+        _write(folder / "lesions.csv", as_csv(tables or [(about, [])]))
+        _write(folder / "cases.csv", cases_as_csv(cases))
+        _write(folder / "columns.csv", columns_as_csv(columns))
+    if ExportFormat.json in formats:
+        _write(folder / "lesions.json", as_json(tables))
+        meanings = {name: " ".join(filter(None, (one.meaning, one.unit))) for name, one in CASE_COLUMNS.items()}
+        content = {"definitions": meanings, "cases": [asdict(case) for case in cases]}
+        _write(folder / "cases.json", json.dumps(content, indent=2) + "\n")
+
+
+def _with_case(about: Mapping[str, object], cases: Mapping[str, CaseRow]) -> dict[str, object]:
+    case = cases.get(str(about["series_instance_uid"]))
+    return {**about, **{name: getattr(case, name, "") for name in CASE_IN_LESIONS}}
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, partial(Path.write_text, data=text, encoding="utf-8"))

@@ -1,0 +1,40 @@
+"""The verdict on the last training that was completed, which a stopped one does not replace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lib.publishing.model_store import ModelStore
+from lib.publishing.stores import SEGMENTATION
+
+
+def last_verdict(stats: Mapping[str, Mapping[str, Any]], stores: Mapping[str, ModelStore]) -> str | None:
+    """Return the reason of the last verdict; None before the first.
+
+    Args:
+        stats: Statistics of the last training of each model, whose verdict is missing while it runs and if it stopped.
+        stores: Versions of each model, with their verdicts.
+    """
+    found = [*_of_trainings(stats), *_of_versions(stores)]
+    return max(found, default=(0.0, None), key=lambda one: one[0])[1]
+
+
+def with_model(model: str, text: str) -> str:
+    """Return a text with the name of the model, unless it is the automatic one."""
+    return text if model == SEGMENTATION else f"{model}: {text}"
+
+
+def _of_trainings(stats: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[float, str]]:
+    """Yield time and reason of each verdict in the statistics."""
+    for model, one in stats.items():
+        if "verdict" in one:
+            yield one.get("updated", 0.0), with_model(model, one["verdict"]["reason"])
+
+
+def _of_versions(stores: Mapping[str, ModelStore]) -> Iterator[tuple[float, str]]:
+    """Yield time and reason of each verdict in the manifests."""
+    for model, store in stores.items():
+        for manifest in store.manifests():
+            if manifest.get("verdict"):
+                yield manifest["time"], with_model(model, manifest["verdict"]["reason"])

@@ -1,0 +1,141 @@
+"""Conclusion of a training of the automatic model: its second stage, the comparison, and the version that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.inference import ModelDescription, WeightsContent, WeightsFile, WeightsSource
+from lib.publishing import ModelStore
+from lib.publishing.folds import Folds, patient_of
+from lib.publishing.gate import Rule, Scores, Verdict
+from lib.publishing.measurement import measure
+from lib.publishing.unlabelled import Marked, marked_volumes, with_volumes
+from lib.trainers.candidate import Candidate, Part, why_not_measured
+from lib.trainers.comparison import compare_variants
+from lib.trainers.kept_version import keep
+from lib.trainers.second_stage import candidate_predictors, labelled_candidates, tune_judges, variants_of
+from lib.trainers.start_weights import StartWeights, save
+from lib.trainers.unfinished_run import Run
+from lib.training.candidate_tuning import FEWEST_SCANS
+
+_UNLABELLED_SCANS = 2
+_OUTPUTS = "outputs"  # folder of the run with what the networks returned
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Trained networks, and what they were trained on.
+
+    Attributes:
+        run: The training.
+        settings: Its settings.
+        start: The weights it started from.
+        parts: Its parts.
+        candidate: The networks, with the second stage in use.
+        cases: All labelled cases.
+    """
+
+    run: Run
+    settings: Mapping[str, Any]
+    start: StartWeights
+    parts: Sequence[Part]
+    candidate: Candidate
+    cases: list[dict[str, Any]]
+
+    @property
+    def outputs(self) -> Path:
+        """Folder for what the networks return."""
+        return Path(self.run.folder) / _OUTPUTS
+
+    @property
+    def fewest_scans(self) -> int:
+        """Smallest number of scans that a part was trained on."""
+        return min(sum(patient_of(case) in part.patients for case in self.cases) for part in self.parts)
+
+
+class Conclusion:
+    """Trains the second stage, compares what was learned with the version in use, and keeps the best of it.
+
+    Args:
+        model: The model without its weights.
+        info: ``info.yaml``.
+        store: Store of the versions.
+        folds: Folds of the patients.
+    """
+
+    def __init__(self, model: ModelDescription, info: dict[str, Any], store: ModelStore, folds: Folds) -> None:
+        self._model = model
+        self._info = info
+        self._store = store
+        self._folds = folds
+        self.rule = Rule(**info["publish"])
+
+    def draw(self, trained: Trained, datastore: SeriesDatastore) -> tuple[str, Verdict]:
+        """Return the version that is kept, and the verdict on it; it is in use if the verdict says so."""
+        variants = self._variants(trained, datastore)
+        compared_with, learned, verdict = self._compare(trained, variants)
+        candidate = variants[learned]
+        if verdict.outcome == "kept" and compared_with:
+            verdict = with_volumes(verdict, self._marked_volumes(compared_with, candidate, datastore))
+        version = keep(
+            self._store,
+            candidate,
+            verdict,
+            run=trained.run,
+            start=trained.start,
+            cases=trained.cases,
+            compared_with=compared_with,
+            learned=learned,
+            settings={name: trained.settings[name] for name in self._info["config"]["train"]},
+            rule=self._info["publish"],
+        )
+        return version, verdict
+
+    def measure(
+        self,
+        weights: Mapping[int, WeightsSource],
+        folds: Mapping[str, int],
+        cases: Sequence[dict[str, Any]],
+        outputs: Path | None = None,
+    ) -> Scores:
+        """Return the scores of weights on the patients of their folds; see `measurement.measure`."""
+        return measure(weights, folds, cases, self._model, outputs)
+
+    def _variants(self, trained: Trained, datastore: SeriesDatastore) -> dict[str, Candidate]:
+        """Return what can be put into use; without a second stage, or without training it, only the network."""
+        start, steps = trained.start, trained.settings["second_stage_steps"]
+        starts = {part.fold: start.judge_of(part.fold) or self._model.judge for part in trained.parts}
+        judges = {fold: judge for fold, judge in starts.items() if judge}
+        if not judges or not steps or trained.fewest_scans < FEWEST_SCANS:
+            return {"network": trained.candidate}
+        folder = Path(trained.run.folder)
+        former = save(start.of(None), folder / "start.pt") if start.version else trained.candidate.weights
+        predictor_of = candidate_predictors(trained.candidate, former, self._model, trained.outputs)
+        scans = labelled_candidates(trained.cases, predictor_of, datastore.rejected)
+        tuned = tune_judges(judges, scans, trained.parts, steps=steps, seed=trained.settings["seed"])
+        if not tuned:
+            return {"network": trained.candidate}
+        return variants_of(trained.candidate, tuned, start, folder).by_name()
+
+    def _compare(self, trained: Trained, variants: Mapping[str, Candidate]) -> tuple[str | None, str, Verdict]:
+        """Return the version in use, the best variant, and the verdict on it."""
+        patients = {patient_of(case) for case in trained.cases}
+        why = why_not_measured(patients, self._folds, trained.settings["folds"])
+
+        def measured(weights: Mapping[int, WeightsSource], folds: Mapping[str, int]) -> Scores:
+            return self.measure(weights, folds, trained.cases, trained.outputs)
+
+        serving, learned, verdict = compare_variants(self._store, variants, measured, self.rule, why)
+        if learned != next(iter(variants)):
+            verdict = replace(verdict, reason=f"{verdict.reason} Only its {learned} is new.")
+        return serving, learned, verdict
+
+    def _marked_volumes(self, serving: str, candidate: Candidate, datastore: SeriesDatastore) -> list[Marked]:
+        """Return what the candidate and the version in use mark on a few scans without a label."""
+        before = WeightsContent(self._store.read(serving), serving)
+        scans = datastore.some_unlabelled(_UNLABELLED_SCANS)
+        return marked_volumes(scans, before, WeightsFile(candidate.weights), self._model)

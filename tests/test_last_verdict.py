@@ -1,0 +1,20 @@
+"""The verdict that stays although a later training was stopped."""
+
+from types import SimpleNamespace
+
+from lib.publishing.last_verdict import last_verdict
+
+
+def store(*verdicts: tuple[float, str | None]) -> SimpleNamespace:
+    """Return a store of versions with the time and the reason of the verdict of each."""
+    manifests = [{"time": time, "verdict": reason and {"reason": reason}} for time, reason in verdicts]
+    return SimpleNamespace(manifests=lambda: manifests)
+
+
+def test_verdict_of_the_last_completed_training_stays_while_another_runs_or_is_stopped():
+    stores = {"lung_tumor": store((1.0, "Refused: worse."), (3.0, None)), "lung_tumor_click": store((2.0, "Kept."))}
+    running = {"lung_tumor": {"epoch": 3, "updated": 9.0}}
+    assert last_verdict(running, stores) == "lung_tumor_click: Kept."
+    compared = {"lung_tumor": {"updated": 5.0, "verdict": {"reason": "In use: better."}}}
+    assert last_verdict(compared, stores) == "In use: better."
+    assert last_verdict({}, {"lung_tumor": store()}) is None

@@ -1,0 +1,321 @@
+"""The second stage learns with the network: what it learns from, without which patients, and which of both is used."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.errors import UserError
+from lib.inference import ModelDescription, Predictor, WeightsFile
+from lib.inference.candidate_cubes import CHANNELS, FEATURES, SIDE, CandidateCubes
+from lib.inference.candidate_judge import CLASSIFIER_ENTRY, CandidateJudge, judge_in, new_classifier
+from lib.inference.kept_outputs import KeepingPredictor
+from lib.networks import AttentionResidualUNet
+from lib.networks.weights import state_of
+from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from lib.publishing import ModelStore
+from lib.publishing.adoption import adopt
+from lib.publishing.folds import Folds
+from lib.publishing.gate import PatientScores, Rule
+from lib.settings import load_info
+from lib.storage.integrity import DamagedFileError
+from lib.trainers import LungTumorTrainTask, second_stage
+from lib.trainers.candidate import Candidate, parts_of
+from lib.trainers.comparison import compare_variants
+from lib.trainers.second_stage import LabelledCandidates, tune_judges, variants_of
+from lib.trainers.start_weights import StartWeights, save
+from lib.trainers.unfinished_run import UnfinishedRun
+from lib.training.candidate_fitting import ScanLogits, scan_logits, varied_batches
+from lib.training.candidate_samples import JITTER, CandidateSamples
+from lib.training.candidate_tuning import recalibrated, tune_judge
+
+RULE = Rule(error=0.05, false_finding_weight=0.02, dice_margin=0.005, collapse=0.2)
+TUNING = {"steps": 12, "learning_rate": 0.003, "seed": 0}
+
+
+def samples(lesions, others, seed=0, rejected=None):
+    """Return candidates whose own mask is larger if they are a lesion."""
+    count, side = lesions + others, SIDE + JITTER
+    lesion = torch.arange(count) < lesions
+    torch.manual_seed(seed)
+    fine = torch.rand(count, CHANNELS[0], side, side, side) * 0.1
+    fine[lesion, :, 8:16, 8:16, 8:16] += 1.0
+    cubes = CandidateCubes(fine, torch.rand(count, CHANNELS[1], side, side, side), torch.zeros(count, FEATURES))
+    return CandidateSamples(cubes, lesion, lesions, lesions, rejected=rejected)
+
+
+def judge(seed=0):
+    torch.manual_seed(seed)
+    return CandidateJudge(new_classifier(), 0.5, -1.0, [(0.0, 0.9), (1.0, 0.2)])
+
+
+def margin(one, of):
+    logits = scan_logits(one, of)
+    return logits.logits[logits.lesion].mean() - logits.logits[~logits.lesion].mean()
+
+
+def test_tuning_separates_the_lesions_of_a_scan_and_keeps_calibration_and_statistics():
+    start = judge()
+    tuned = tune_judge(start, [samples(1, 3), samples(1, 3, seed=2)], **TUNING)
+    assert margin(tuned, samples(2, 6, seed=1)) > margin(start, samples(2, 6, seed=1)) + 0.1
+    assert (tuned.slope, tuned.intercept, tuned.operating_points) == (0.5, -1.0, start.operating_points)
+    buffers = zip(tuned.network.buffers(), start.network.buffers(), strict=True)
+    assert all(torch.equal(one, other) for one, other in buffers)
+
+
+def test_tuning_stays_near_the_logits_before_however_long_it_takes():
+    start, learned = judge(), samples(2, 6)
+    tuned = tune_judge(start, [learned, learned], steps=60, learning_rate=0.01, seed=0)
+    assert np.abs(scan_logits(tuned, learned).logits - scan_logits(start, learned).logits).max() < 2.5
+
+
+@pytest.mark.parametrize("scans", [[], [samples(2, 6)], [samples(1, 3), samples(0, 3)], [samples(2, 0)] * 2])
+def test_without_two_scans_with_lesions_or_other_candidates_nothing_is_learned(scans):
+    start = judge()
+    assert tune_judge(start, scans, **TUNING) is start
+
+
+def test_what_a_reader_rejected_is_drawn_three_times_as_often():
+    rejected = torch.tensor([False, True, False, False])
+    group = samples(1, 3, rejected=rejected)
+    group.cubes.features[:, 0] = torch.arange(4.0)
+    drawn = []
+    for _, (cubes, lesion) in zip(range(60), varied_batches([group], 0, 32), strict=False):
+        drawn += cubes.features[lesion == 0, 0].tolist()
+    counts = np.bincount(np.array(drawn, int), minlength=4)
+    assert counts[0] == 0 and counts[1] / counts[2:].mean() == pytest.approx(3, abs=0.5)
+
+
+def test_confidence_is_calibrated_on_five_lesions_or_more_only():
+    rng = np.random.default_rng(0)
+
+    def scans(count):
+        return [ScanLogits(np.r_[3.0, rng.normal(-3, 1, 9)], np.arange(10) < 1, composed=False) for _ in range(count)]
+
+    start = judge()
+    assert recalibrated(start, scans(4)) is start
+    site = recalibrated(start, scans(6))
+    assert site.network is start.network and site.operating_points != start.operating_points
+    assert site.confidences(np.array([3.0]))[0] > 0.5 > site.confidences(np.array([-3.0]))[0]
+
+
+def test_a_judge_learns_and_is_calibrated_without_the_patients_of_its_fold(monkeypatch):
+    learned, calibrated_on = {}, {}
+    scans = [LabelledCandidates(name, samples(1, 2, seed)) for seed, name in enumerate("ABC")]
+    of = {id(scan.samples): scan.patient for scan in scans}
+
+    def tune(start, own, **_):
+        learned[start.slope] = {of[id(one)] for one in own}
+        return CandidateJudge(start.network, start.slope)
+
+    monkeypatch.setattr(second_stage, "tune_judge", tune)
+    monkeypatch.setattr(second_stage, "scan_logits", lambda judge, one: (judge.slope, of[id(one)]))
+    monkeypatch.setattr(
+        second_stage, "recalibrated", lambda judge, logits: calibrated_on.update({judge.slope: set(logits)}) or judge
+    )
+    parts = parts_of("ABC", {"A": 0, "B": 1})  # C is in no fold
+    starts = {0: CandidateJudge(new_classifier(), 10), 1: CandidateJudge(new_classifier(), 11)}
+    starts[None] = CandidateJudge(new_classifier(), 12)
+    judges = tune_judges(starts, scans, parts, steps=1, seed=0)
+    monkeypatch.setattr(second_stage, "tune_judge", lambda start, own, **_: start if len(own) < 3 else judge())
+    assert tune_judges(starts, scans, parts, steps=1, seed=0) == {}, "a fold that learns nothing"
+    assert judges.keys() == {0, 1, None}
+    assert learned == {10: {"B", "C"}, 11: {"A", "C"}, 12: {"A", "B", "C"}}
+    assert calibrated_on == {10: {(11, "B")}, 11: {(10, "A")}, 12: {(10, "A"), (11, "B")}}
+
+
+@pytest.fixture
+def info():
+    """Return the app's settings with a tiny network."""
+    info = load_info()
+    info["network"]["channels"] = [4, 8]
+    info["preprocessing"]["size"] = [64, 64]
+    info["config"]["train"] |= {"patch_size": 32, "patches_per_volume": 4, "max_epochs": 1, "second_stage_steps": 2}
+    return info
+
+
+def network_file(info, path, seed, own=None):
+    torch.manual_seed(seed)
+    return save(AttentionResidualUNet(**info["network"]).state_dict(), path, own)
+
+
+def first_value(path):
+    return next(iter(state_of(path.read_bytes()).values())).flatten()[0].item()
+
+
+def slope(path):
+    own = judge_in(path.read_bytes(), "")
+    return own and own.slope
+
+
+def test_variants_are_both_stages_and_each_alone(info, tmp_path):
+    store = ModelStore(tmp_path / "models", network_file(info, tmp_path / "shipped.pt", 0))
+    start = StartWeights(store, AttentionResidualUNet(**info["network"]))
+    all_, fold = (network_file(info, tmp_path / f"{seed}.pt", seed) for seed in (1, 2))
+    candidate = Candidate(all_, {0: fold}, {"A": 0}, {"A": 0})
+    judges = {None: CandidateJudge(new_classifier(), 7), 0: CandidateJudge(new_classifier(), 8)}
+    variants = variants_of(candidate, judges, start, tmp_path).by_name()
+    assert list(variants) == ["network and second stage", "network", "second stage"]
+    both, network, judged = variants.values()
+    assert [first_value(one.weights) for one in (both, network, judged)] == [
+        first_value(path) for path in (all_, all_, tmp_path / "shipped.pt")
+    ]
+    assert [slope(one.weights) for one in (both, network, judged)] == [7, None, 7]
+    assert [slope(one.fold_weights[0]) for one in (both, network, judged)] == [8, None, 8]
+    assert first_value(both.fold_weights[0]) == first_value(fold)
+    assert all(one.measured == {"A": 0} for one in variants.values())
+
+
+def scores(dice, false_findings=1.0, count=10):
+    return {f"P{number}": PatientScores(1, 1, 1, dice, false_findings, 1000) for number in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("dice", "best", "outcome"),
+    [
+        ({"both": 0.84, "network": 0.83, "second": 0.82}, "both", "in use"),
+        ({"both": 0.84, "network": 0.86, "second": 0.82}, "network", "in use"),
+        ({"both": 0.5, "network": 0.5, "second": 0.82}, "second", "in use"),
+        ({"both": 0.5, "network": 0.798, "second": 0.5}, "network", "kept"),
+        ({"both": 0.7, "network": 0.5, "second": float("nan")}, "both", "refused"),
+        ({"both": 0.8, "network": 0.8, "second": 0.8}, "both", "kept"),
+    ],
+)
+def test_the_best_variant_that_passes_is_chosen(info, tmp_path, dice, best, outcome):
+    store = ModelStore(tmp_path, network_file(info, tmp_path / "shipped.pt", 0))
+    folds = {f"P{number}": 0 for number in range(10)}
+    variants = {name: Candidate(Path(name), {0: Path(name)}, folds, folds) for name in dice}
+    measured = []
+
+    def measure(weights, judges):
+        path = weights[0].current().path if isinstance(weights[0], WeightsFile) else None
+        measured.append(path)
+        return scores(dice[path.name] if path else 0.8)
+
+    _, name, verdict = compare_variants(store, variants, measure, RULE, "")
+    assert (name, verdict.outcome) == (best, outcome)
+    assert len(measured) == 4, "the version in use is measured once"
+
+
+def test_all_verdicts_together_keep_the_error_of_the_rule(info, tmp_path):
+    """With seven patients, the smallest p is 0.008: enough for the first variant, not for one of the others."""
+    store = ModelStore(tmp_path, network_file(info, tmp_path / "shipped.pt", 0))
+    folds = {f"P{number}": 0 for number in range(7)}
+    variants = {name: Candidate(Path(name), {0: Path(name)}, folds, folds) for name in ("both", "network", "second")}
+
+    def outcome(better):
+        def measure(weights, judges):
+            path = weights[0].current().path if isinstance(weights[0], WeightsFile) else Path()
+            return scores(0.85 if path.name == better else 0.8, count=7)
+
+        return compare_variants(store, variants, measure, RULE, "")[1:]
+
+    assert outcome("both")[1].publish
+    name, verdict = outcome("network")
+    assert (name, verdict.outcome) == ("network", "kept")
+
+
+def test_weights_with_a_second_stage_of_their_own_are_judged_by_it(info, tmp_path):
+    hu, _, affine = chest_volume(1, acquisition=Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0)))
+    image = write_volume(tmp_path / "1.nrrd", hu, affine)
+    of_model, own = judge(), judge(1)
+    model = dataclasses.replace(ModelDescription.from_info(info), judge=of_model)
+    files = [network_file(info, tmp_path / f"{name}.pt", 3, one) for name, one in (("a", None), ("b", own))]
+    runs, passes = [], []
+    for file in files:
+        predictor = KeepingPredictor(model, WeightsFile(file), tmp_path / "outputs")
+        predictor.load().network.register_forward_hook(lambda *_: passes.append(1))
+        runs.append(predictor.run(predictor.read({"image": image}), model.options))
+    assert runs[0].judge is of_model
+    assert runs[1].judge.slope == own.slope and runs[1].judge is not of_model
+    assert torch.equal(runs[0].logits, runs[1].logits)
+    before = len(passes)
+    predictor.run(predictor.read({"image": image}), model.options)
+    assert len(passes) == before > 0, "the same network runs once for an image"
+    exact = Predictor(model, WeightsFile(files[0])).run(predictor.read({"image": image}), model.options).logits
+    torch.testing.assert_close(runs[0].logits, exact.clamp(min=-8), atol=0.01, rtol=0.001)
+
+
+def test_damaged_second_stage_is_reported(info, tmp_path):
+    path = network_file(info, tmp_path / "a.pt", 0)
+    torch.save({"model": state_of(path.read_bytes()), CLASSIFIER_ENTRY: {"model": {}}}, path)
+    with pytest.raises(UserError, match="classifier of findings in the weights"):
+        Predictor.from_file(path, ModelDescription.from_info(info))
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    folder, grid = tmp_path_factory.mktemp("labelled"), Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
+    pairs = []
+    for seed in (1, 2, 3):
+        hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 3, diameters=(20, 40)), acquisition=grid)
+        files = {
+            "image": str(write_volume(folder / f"{seed}.nrrd", hu, affine)),
+            "label": str(write_volume(folder / f"{seed}.nii.gz", mask, affine)),
+        }
+        pairs.append(files | {"image_id": f"1.2.{seed}"})
+    return pairs
+
+
+class Labelled:
+    """The part of a datastore that training uses; one finding of the first image was rejected."""
+
+    def __init__(self, cases):
+        self.cases = cases
+        self.asked = []
+
+    def pinned_datalist(self):
+        return self.cases
+
+    def some_unlabelled(self, count):
+        return {}
+
+    def rejected(self, image_id):
+        self.asked.append(image_id)
+        return [(40, 40, 5)] if image_id == "1.2.1" else []
+
+
+def test_a_training_teaches_the_second_stage_too_and_a_version_has_it_for_good(info, cases, tmp_path, monkeypatch):
+    """What it learns is replaced here, since an untrained network marks no lesions."""
+    scans = []
+
+    def learned(starts, found, parts, **_):
+        scans.extend(found)
+        return {part.fold: CandidateJudge(new_classifier(), 7) for part in parts}
+
+    def measured(weights, folds, cases, model, outputs):
+        new = all(
+            isinstance(one, WeightsFile) and one.current().path.name.startswith("both") for one in weights.values()
+        )
+        return scores(0.9 if new else 0.8)
+
+    monkeypatch.setattr("lib.trainers.conclusion.tune_judges", learned)
+    monkeypatch.setattr("lib.trainers.conclusion.measure", measured)
+    shipped = network_file(info, tmp_path / "shipped.pt", 0)
+    store = ModelStore(tmp_path / "models", shipped)
+    model = dataclasses.replace(ModelDescription.from_info(info), judge=judge())
+    folds, unfinished = Folds(tmp_path / "folds.json"), UnfinishedRun(tmp_path / "training.json")
+    train = LungTumorTrainTask(str(tmp_path / "task"), model, info, store, folds, unfinished)
+    labelled = Labelled(cases)
+    version = train({"model": "lung_tumor", "device": "cpu"}, labelled)["version"]
+    assert labelled.asked == [scan.patient for scan in scans] == ["1.2.1", "1.2.2", "1.2.3"]
+    (manifest,) = store.manifests()
+    assert (manifest["learned"], manifest["verdict"]["outcome"]) == ("network and second stage", "in use")
+    start = StartWeights(store, train._network)
+    assert [start.judge_of(fold).slope for fold in (None, 0, 1, 2)] == [7, 7, 7, 7]
+
+    other = ModelStore(tmp_path / "other", shipped)
+    assert adopt(other, tmp_path / "models").adopted == [version]
+    other.serve(version)
+    assert StartWeights(other, train._network).judge_of(None).slope == 7
+
+    store.serve("pretrained")
+    assert StartWeights(store, train._network).judge_of(None) is None
+    shutil.copy(store.weights(version), damaged := tmp_path / "damaged.pt")
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    shutil.copy(damaged, store.weights(version))
+    with pytest.raises(DamagedFileError):
+        store.serve(version)
