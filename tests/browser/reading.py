@@ -1,12 +1,13 @@
 """The steps of a reader through a case in OHIF, and what is on the screen after them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.ohif import MPR_VIEWPORTS, Ohif
+from tests.browser.ohif import MPR_VIEWPORTS, Ohif, Point
 
 SIZES = {"laptop": (1366, 768), "desktop": (1920, 1080)}
 # Two strokes on axial slices with some between them, LPS in mm, far from the lesions of the phantoms.
@@ -31,6 +32,12 @@ RUN_AXE = """async selector => {
 }"""
 
 
+RULERS = """() => window.cornerstoneTools.annotation.state.getAllAnnotations()
+    .filter(one => ['Length', 'Bidirectional'].includes(one.metadata.toolName))
+    .map(one => one.data.handles.points.map(point => Array.from(point)))"""
+LENGTH = ((60, -60, 10), (60, -30, 50))  # in a sagittal plane, LPS in mm
+
+
 class Reading:
     """A case on the screen.
 
@@ -42,6 +49,7 @@ class Reading:
         self.ohif = ohif
         self.page = ohif.page
         self.findings = self.page.locator('[data-findings="table"] tbody tr:not(.lunglabel-note)')
+        self.measured = self.page.locator('[data-part="measurements"] li')
         self.stored = self.page.locator('[data-part="storedRows"] li')
 
     def part(self, name: str) -> Locator:
@@ -106,12 +114,41 @@ class Reading:
         ohif.redo()
         expect(self.findings).to_have_count(count + 1)
 
-    def write_note(self, finding: Locator, text: str) -> None:
-        """Write a note on a finding."""
-        finding.get_by_role("button", name="Note on").click()
-        self.page.keyboard.type(text)
+    def describe(self, finding: Locator, texture: str, note: str) -> None:
+        """Choose the texture of a finding, and write a note on it."""
+        finding.get_by_role("button", name="Describe finding").click()
+        self.page.keyboard.type(note)
         self.page.keyboard.press("Enter")
-        expect(self.page.locator(".lunglabel-note")).to_have_text(text)
+        self.page.get_by_label("Texture of finding").select_option(texture)
+
+    def rulers(self) -> list[list[list[float]]]:
+        """Return the points of each ruler on the screen, LPS in mm."""
+        return self.page.evaluate(RULERS)
+
+    def measure(self) -> list[list[list[float]]]:
+        """Measure long and short axis along a stroke and a length beside it, undo, redo and move; return the points."""
+        self._rule("m", "mpr-axial", *FIRST_STROKE)
+        expect(self.measured).to_have_text(re.compile(r"\d\.\d × \d+\.\d mm ?of finding 1"))
+        self._rule("l", "mpr-sagittal", *LENGTH)
+        expect(self.measured).to_have_count(2)
+        self.ohif.undo()
+        expect(self.measured).to_have_count(1)
+        assert len(self.rulers()) == 1
+        self.ohif.redo()
+        expect(self.measured).to_have_count(2)
+        before, ((_, end, *_), _) = self.measured.nth(0).inner_text(), self.rulers()
+        self.ohif.show(end)
+        self.ohif.stroke("mpr-axial", end, (end[0] - 20, *end[1:]))
+        expect(self.measured.nth(0)).not_to_have_text(before, use_inner_text=True)
+        self.ohif.undo()
+        expect(self.measured.nth(0)).to_have_text(before, use_inner_text=True)
+        self.page.keyboard.press("l")
+        return self.rulers()
+
+    def _rule(self, key: str, viewport: str, start: Point, end: Point) -> None:
+        self.page.keyboard.press(key)
+        self.ohif.show(start)
+        self.ohif.stroke(viewport, start, end)
 
     def reload(self) -> None:
         """Load the page again; the browser may ask first."""

@@ -1,5 +1,6 @@
 """A whole case as a reader goes through it: on a folder and a laptop, on Orthanc and a large screen."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -155,7 +156,8 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     check_proposals(reading)
     reading.paint_with_a_gap_and_fill()
     expect(findings.nth(1)).to_contain_text("added")
-    reading.write_note(findings.nth(1), "beside the heart")
+    reading.describe(findings.nth(1), "ground_glass", "beside the heart")
+    rulers = reading.measure()
     screenshot(page, "case-reviewed")
 
     painted = ohif.labelmap().values
@@ -165,14 +167,20 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     assert np.array_equal(ohif.labelmap().values, painted)
     expect(findings.nth(0)).to_have_class("lunglabel-accepted")
     expect(reading.part("draft")).to_be_hidden()
+    assert reading.rulers() == rulers
 
     assert ohif.submit("Dr. Reader").endswith(" is stored.")
-    lesions = stored_info(server.url, series_uid)["lesions"]
-    assert [(one["state"], one["confidence"], one["note"]) for one in lesions] == [
-        ("accepted", 0.934, ""),
-        ("added", None, "beside the heart"),
-        ("rejected", 0.4, ""),
+    info = stored_info(server.url, series_uid)
+    assert [(one["state"], one["confidence"], one["texture"], one["note"]) for one in info["lesions"]] == [
+        ("accepted", 0.934, "", ""),
+        ("added", None, "ground_glass", "beside the heart"),
+        ("rejected", 0.4, "", ""),
     ]
+    assert [(one["kind"], one["plane"], one["points"]) for one in info["measurements"]] == [
+        ("bidirectional", "axial", rulers[0]),
+        ("length", "sagittal", rulers[1]),
+    ]
+    check_report(server.url, series_uid, info["lesion_numbers"])
     series = f"{server.url}/proxy/dicom/qido/studies/{study_uid}/series"
     segs = len(READERS) + 2
     wait_for(lambda: len(requests.get(series).json()) > segs, "the DICOM SEG of the label", seconds=120)
@@ -182,8 +190,21 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     page.locator('[data-cy^="study-browser-thumbnail"]', has_text="SEG").first.dblclick()
     assert "Load label puts it into the mask" in ohif.message()
     assert ohif.load_label().endswith("is loaded.")
-    expect(page.locator(".lunglabel-note")).to_have_text("beside the heart")
+    expect(page.get_by_label("Note on finding 1")).to_have_value("beside the heart")
+    expect(page.get_by_label("Texture of finding 1")).to_have_value("ground_glass")
     assert not reading.part("unsaved").is_visible()
+    assert reading.rulers() == rulers
+
+    # A lesion keeps its number and its tracking UID when one with a lower number is gone.
+    page.get_by_role("button", name="Reject finding 1").click()
+    expect(reading.part("result")).to_have_text(re.compile("^1 finding, "))
+    expect(findings.nth(0)).to_have_text(re.compile("^2"))
+    reading.measured.nth(1).get_by_role("button", name="Remove").click()
+    expect(reading.measured).to_have_count(1)
+    assert ohif.submit("Dr. Reader").endswith(" is stored.")
+    again = stored_info(server.url, series_uid)
+    assert again["lesion_numbers"] == info["lesion_numbers"][1:]
+    assert again["measurements"] == info["measurements"][:1]
 
     # The panel, its keys and the status page meet WCAG 2.1 AA.
     page.locator('[data-part="edits"] summary').click()
@@ -199,6 +220,14 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     expect(page.locator("#cases")).to_contain_text("by Dr. Reader")
     assert not accessibility_problems(page, "body")
     check_requests(page_problems, server.url)
+
+
+def check_report(url: str, series_uid: str, lesions: list[dict]) -> None:
+    """Check that the SR has the axes of the first lesion, with its tracking UID."""
+    label = {"label": series_uid, "tag": "final", "output": "dicom_sr"}
+    report = str(dcmread(io.BytesIO(requests.get(f"{url}/datastore/label", params=label).content)))
+    assert "Short axis" in report
+    assert report.count(lesions[0]["uid"]) == 2, "of the lesion and of its axes"
 
 
 def check_requests(problems: PageProblems, url: str) -> None:
