@@ -87,6 +87,12 @@ def test_lesions_of_an_imported_label_keep_their_number_and_those_of_a_predictio
     assert history.submit(mask_of([0, 1, 2])) == {2: imported[2]}
 
 
+def test_a_withdrawn_label_is_not_followed(history):
+    history.submit(mask_of([0], [22, 23]), tag="initial", source="RTSTRUCT")
+    history.store.withdraw(IMAGE, "initial")
+    assert history.submit(mask_of([0], [22, 23], [4])).keys() == {1, 2, 3}
+
+
 def test_a_label_from_before_lesions_were_tracked_keeps_the_uids_of_its_reports():
     record = LabelRecord("1.2.3", 1, "final", 0.0, "abc", {})
     first, second = lesions_of_record(record, mask_of([0], [22, 23]), LABELS)
@@ -108,4 +114,4 @@ def test_a_damaged_former_label_does_not_prevent_a_new_one(history, caplog):
     (history.store._folder / IMAGE / "1.nii.gz").write_bytes(b"damaged")
     with caplog.at_level(logging.WARNING):
         assert history.submit(mask_of([0])).keys() == {3}
-    assert "not numbered after label 1" in caplog.text
+    assert "not numbered after its former label" in caplog.text

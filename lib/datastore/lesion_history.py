@@ -47,14 +47,15 @@ def highest_number(store: LabelStore, image_id: str) -> int:
 
 
 def _former(store: LabelStore, image_id: str, labels: Mapping[str, int]) -> FormerLesions:
-    """Return the lesions of the latest final label of an image that can be read, or else of its imported label."""
+    """Return the lesions of the label in use, the final one or else the imported one; of none if it is damaged."""
     highest = highest_number(store, image_id)
-    labelled = [one for one in reversed(store.history(image_id)) if one.sha256 and one.tag in _FOLLOWED]
-    for record in sorted(labelled, key=lambda one: _FOLLOWED.index(one.tag)):
-        try:
-            found = former_lesions(record, read_voxels(store.content(record)), labels)
-        except (UserError, OSError, ValueError) as error:  # a damaged label must not prevent a new one
-            logger.warning("Lesions are not numbered after label %d of %s: %s", record.number, image_id, error)
-            continue
-        return replace(found, last=max(found.last, highest))  # a restored label has an old one
-    return FormerLesions(np.zeros((0, 0, 0), np.int32), {}, highest)
+    in_use = store.in_use(image_id)
+    record = next((in_use[tag] for tag in _FOLLOWED if tag in in_use), None)
+    try:
+        found = former_lesions(record, read_voxels(store.content(record)), labels) if record else None
+    except (UserError, OSError, ValueError) as error:  # a damaged label must not prevent a new one
+        logger.warning("Lesions of %s are not numbered after its former label: %s", image_id, error)
+        found = None
+    if found is None:
+        return FormerLesions(np.zeros((0, 0, 0), np.int32), {}, highest)
+    return replace(found, last=max(found.last, highest))  # a restored label has an old one

@@ -145,7 +145,7 @@ class LabelExports:
         labels, grid = self._info["labels"], VoxelGrid.from_image(volume)
         numbered = lesions_of_record(record, mask, labels)
         lesions, places = measured_lesions(mask, volume, labels, _findings(record), numbered)
-        remarks, drawn = remarks_of(record.info.get("lesions")), measurements_of(record.info.get("measurements"))
+        remarks, drawn = remarks_of(record.info), measurements_of(record.info.get("measurements"))
         measurements = placed_measurements(drawn, places, grid)
         lesions = with_remarks(lesions, places, remarks, measurements)
         return _Measured(lesions, places, measurements, other_rows(remarks, measurements, grid))
