@@ -34,10 +34,11 @@ def labelled(tmp_path) -> tuple[Path, Path, list[str]]:
     datastore = SeriesDatastore(client, settings)
     images = sorted(datastore.list_images())
     mask = np.zeros(GRID.shape, np.uint8)
+    remark = {"voxel": [4, 3, 2], "state": "added", "confidence": None, "texture": "solid", "note": "beside a vessel"}
     for image, size in ((images[0], 1), (images[0], 3), (images[1], 2)):
         mask[2, 3, 4 : 4 + size] = 1
         mask.tofile(tmp_path / "label.bin")
-        datastore.save_label(image, str(tmp_path / "label.bin"), "final", {"annotator": "Ada"})
+        datastore.save_label(image, str(tmp_path / "label.bin"), "final", {"annotator": "Ada", "lesions": [remark]})
         mask[:] = 0
     return studies, workspace, images
 
@@ -63,6 +64,9 @@ def test_latest_labels_in_every_format(labelled, tmp_path, run_main):
     assert float(rows[images[0]]["volume_mm3"]) == 3 * 2.5
     assert float(rows[images[1]]["longest_diameter_mm"]) == 2
     assert {row["patient_id"] for row in rows.values()} == {"A", "B"}
+    assert {(row["state"], row["texture"], row["note"]) for row in rows.values()} == {
+        ("added", "solid", "beside a vessel")
+    }
     assert {row["algorithm_type"] for row in rows.values()} == {"MANUAL"}
     assert len(json.loads((output / "lesions.json").read_text())["masks"]) == 2
     assert sorted(studies.rglob("*")) == before

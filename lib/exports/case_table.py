@@ -125,7 +125,6 @@ def lesion_column(name: str) -> Column:
 _UNITS = {"_mm": "mm", "_mm3": "mm³", "_ml": "ml", "_hu": "HU"}
 _LESION_COLUMNS = {
     "label": "name of the label, as in info.yaml",
-    "number": "of the lesion in its label, from 1",
     "voxels": "number of voxels",
     "volume_mm3": "sum of the voxels' volumes",
     "volume_ml": "the same in ml",
