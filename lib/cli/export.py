@@ -21,7 +21,7 @@ from lib.exports.case_rows import case_rows
 from lib.exports.case_table import size_of_lesions
 from lib.exports.formats import ExportFormat
 from lib.exports.label_exports import LabelExports
-from lib.exports.lesion_table import MeasuredLesion
+from lib.exports.lesion_table import Row
 from lib.exports.table_files import write_tables
 from lib.settings import Settings
 from lib.storage.atomic import make_folder, write_atomically
@@ -82,7 +82,7 @@ class _Export:
         self._exports = exports
         self._datastore = datastore
         self._output = output
-        self.tables: list[tuple[dict[str, Any], list[MeasuredLesion]]] = []
+        self.tables: list[tuple[dict[str, Any], list[Row]]] = []
 
     def write(self, record: LabelRecord, formats: tuple[ExportFormat, ...]) -> int:
         """Write one label in all formats, print what cannot be made, and return how many that are."""

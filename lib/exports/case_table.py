@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from lib.exports.lesion_table import DEFINITIONS, MeasuredLesion, escape_formula
+from lib.exports.lesion_table import DEFINITIONS, MeasuredLesion, Row, escape_formula
 
 LABELLED, IMPORTED, UNLABELLED, EXCLUDED = "labelled", "imported", "unlabelled", "excluded"
 PREDICTED, FAILED = "predicted", "failed"
@@ -87,8 +87,9 @@ CASE_COLUMNS = {
 }
 
 
-def size_of_lesions(lesions: Sequence[MeasuredLesion]) -> dict[str, Any]:
-    """Return the columns of a case that sum up its lesions."""
+def size_of_lesions(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the columns of a case that sum up its lesions; rows without voxels do not count."""
+    lesions = [row for row in rows if isinstance(row, MeasuredLesion)]
     return {
         "lesions": len(lesions),
         "volume_ml": round(sum(one.volume_ml for one in lesions), 4),
@@ -125,7 +126,6 @@ def lesion_column(name: str) -> Column:
 _UNITS = {"_mm": "mm", "_mm3": "mm³", "_ml": "ml", "_hu": "HU"}
 _LESION_COLUMNS = {
     "label": "name of the label, as in info.yaml",
-    "number": "of the lesion in its label, from 1",
     "voxels": "number of voxels",
     "volume_mm3": "sum of the voxels' volumes",
     "volume_ml": "the same in ml",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lib.exports.case_table import CASE_COLUMNS, CaseRow, cases_as_csv, columns_as_csv
 from lib.exports.formats import ExportFormat
-from lib.exports.lesion_table import MeasuredLesion, as_csv, as_json
+from lib.exports.lesion_table import MeasuredLesion, Row, as_csv, as_json
 from lib.storage.atomic import write_atomically
 
 CASE_IN_LESIONS = ("annotator", "source", "slices", "spacing_x_mm", "spacing_y_mm", "spacing_z_mm")
@@ -22,7 +22,7 @@ _NO_LESION: Mapping[str, object] = dict.fromkeys(
 def write_tables(
     folder: Path,
     formats: Collection[ExportFormat],
-    tables: Sequence[tuple[Mapping[str, object], Sequence[MeasuredLesion]]],
+    tables: Sequence[tuple[Mapping[str, object], Sequence[Row]]],
     cases: Sequence[CaseRow],
 ) -> None:
     """Write ``lesions.csv``, ``cases.csv`` and ``columns.csv``, or ``lesions.json`` and ``cases.json``, or all.
