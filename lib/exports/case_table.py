@@ -88,7 +88,7 @@ CASE_COLUMNS = {
 
 
 def size_of_lesions(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the columns of a case that sum up its lesions; rows without voxels do not count."""
+    """Return the columns of a case that sum up its lesions; what was rejected or measured beside them is none."""
     lesions = [row for row in rows if isinstance(row, MeasuredLesion)]
     return {
         "lesions": len(lesions),
@@ -116,11 +116,10 @@ def columns_as_csv(lesion_columns: Iterable[str]) -> str:
 
 def lesion_column(name: str) -> Column:
     """Return the meaning of a column of ``lesions.csv``."""
-    if name in CASE_COLUMNS:
-        return CASE_COLUMNS[name]
     unit = next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), "")
     found = (text for names, text in DEFINITIONS.items() if name in names.split(", "))
-    return Column(next(found, None) or _LESION_COLUMNS.get(name, ""), unit)
+    meaning = next(found, None) or _LESION_COLUMNS.get(name)
+    return Column(meaning, unit) if meaning else CASE_COLUMNS[name]
 
 
 _UNITS = {"_mm": "mm", "_mm3": "mm³", "_ml": "ml", "_hu": "HU"}

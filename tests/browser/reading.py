@@ -1,17 +1,22 @@
 """The steps of a reader through a case in OHIF, and what is on the screen after them."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.ohif import MPR_VIEWPORTS, Ohif, Point
+from tools.support.waiting import wait_for
 
 SIZES = {"laptop": (1366, 768), "desktop": (1920, 1080)}
 # Two strokes on axial slices with some between them, LPS in mm, far from the lesions of the phantoms.
 FIRST_STROKE, LAST_STROKE = (((70, -20, z), (52, -20, z)) for z in (28, 40))
+
+BETWEEN_STROKES = (61, -20, 34)
 
 CAMERAS = """ids => ids.map(id => {
     const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(id);
@@ -24,18 +29,20 @@ CAMERAS = """ids => ids.map(id => {
 IS_SHOWN = """id => window.cornerstoneTools.segmentation.config.visibility
     .getSegmentationRepresentationVisibility(id, {segmentationId: '1', type: 'Labelmap'})"""
 
+RULERS = """() => window.cornerstoneTools.annotation.state.getAllAnnotations()
+    .filter(one => ['Length', 'Bidirectional'].includes(one.metadata.toolName))
+    .map(one => one.data.handles.points.map(point => Array.from(point)))"""
+
+# Ends of a long axis across what the strokes paint, and of a length beside it, LPS in mm.
+LONG_AXIS = ("mpr-coronal", (72, -20, 42), (50, -20, 28))
+LENGTH = ("mpr-sagittal", (60, -60, 10), (60, -30, 50))
+
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 RUN_AXE = """async selector => {
     const rules = ['wcag2a', 'wcag2aa', 'wcag21aa'];
     const {violations} = await axe.run({include: [[selector]]}, {runOnly: rules});
     return violations.map(one => [one.id, one.nodes.map(node => node.html)]);
 }"""
-
-
-RULERS = """() => window.cornerstoneTools.annotation.state.getAllAnnotations()
-    .filter(one => ['Length', 'Bidirectional'].includes(one.metadata.toolName))
-    .map(one => one.data.handles.points.map(point => Array.from(point)))"""
-LENGTH = ((60, -60, 10), (60, -30, 50))  # in a sagittal plane, LPS in mm
 
 
 class Reading:
@@ -49,7 +56,7 @@ class Reading:
         self.ohif = ohif
         self.page = ohif.page
         self.findings = self.page.locator('[data-findings="table"] tbody tr:not(.lunglabel-note)')
-        self.measured = self.page.locator('[data-part="measurements"] li')
+        self.measured = self.part("measurements").locator("li")
         self.stored = self.page.locator('[data-part="storedRows"] li')
 
     def part(self, name: str) -> Locator:
@@ -101,51 +108,61 @@ class Reading:
 
     def paint_with_a_gap_and_fill(self) -> None:
         """Paint a lesion on two slices only, and fill between them; undo and redo that."""
-        ohif, count = self.ohif, self.findings.count()
+        ohif = self.ohif
+        assert not self._is_marked(BETWEEN_STROKES)
         ohif.choose_tool("brush", diameter=12)
         for stroke in (FIRST_STROKE, LAST_STROKE):
             ohif.show(stroke[0])
             ohif.stroke("mpr-axial", *stroke)
-        expect(self.findings).to_have_count(count + 2)
+            assert self._is_marked(np.mean(stroke, axis=0))
+        assert not self._is_marked(BETWEEN_STROKES)
         self.page.keyboard.press("i")
-        expect(self.findings).to_have_count(count + 1)
+        wait_for(lambda: self._is_marked(BETWEEN_STROKES), "the filling between slices", seconds=60)
         ohif.undo()
-        expect(self.findings).to_have_count(count + 2)
+        assert not self._is_marked(BETWEEN_STROKES)
         ohif.redo()
-        expect(self.findings).to_have_count(count + 1)
+        assert self._is_marked(BETWEEN_STROKES)
 
-    def describe(self, finding: Locator, texture: str, note: str) -> None:
-        """Choose the texture of a finding, and write a note on it."""
+    def _is_marked(self, point: Sequence[float]) -> bool:
+        """Return whether the voxel at a position, LPS in mm, is in the mask."""
+        labelmap = self.ohif.labelmap()
+        index = np.linalg.solve(labelmap.affine, [*point, 1])[:3]
+        return bool(labelmap.values[tuple(np.rint(index[::-1]).astype(int))])
+
+    def describe(self, finding: Locator, text: str, texture: str) -> None:
+        """Write a note on a finding, and choose its texture."""
         finding.get_by_role("button", name="Describe finding").click()
-        self.page.keyboard.type(note)
+        self.page.keyboard.type(text)
         self.page.keyboard.press("Enter")
         self.page.get_by_label("Texture of finding").select_option(texture)
 
-    def rulers(self) -> list[list[list[float]]]:
-        """Return the points of each ruler on the screen, LPS in mm."""
+    def rulers(self) -> list[list[Point]]:
+        """Return the ends of all measurements on the screen, LPS in mm."""
         return self.page.evaluate(RULERS)
 
-    def measure(self) -> list[list[list[float]]]:
-        """Measure long and short axis along a stroke and a length beside it, undo, redo and move; return the points."""
-        self._rule("m", "mpr-axial", *FIRST_STROKE)
-        expect(self.measured).to_have_text(re.compile(r"\d\.\d × \d+\.\d mm ?of finding 1"))
-        self._rule("l", "mpr-sagittal", *LENGTH)
-        expect(self.measured).to_have_count(2)
-        self.ohif.undo()
-        expect(self.measured).to_have_count(1)
+    def check_measuring(self) -> None:
+        """Measure both axes of what was painted and a length beside it; change, undo and redo them."""
+        ohif, measured = self.ohif, self.measured
+        self._measure("m", *LONG_AXIS)
+        expect(measured).to_have_text(re.compile(r"2[567]\.\d × \d+\.\d mm ?of finding \d"))
+        self._measure("l", *LENGTH)
+        expect(measured).to_have_count(2)
+        ohif.undo()
+        expect(measured).to_have_count(1)
         assert len(self.rulers()) == 1
-        self.ohif.redo()
-        expect(self.measured).to_have_count(2)
-        before, ((_, end, *_), _) = self.measured.nth(0).inner_text(), self.rulers()
-        self.ohif.show(end)
-        self.ohif.stroke("mpr-axial", end, (end[0] - 20, *end[1:]))
-        expect(self.measured.nth(0)).not_to_have_text(before, use_inner_text=True)
-        self.ohif.undo()
-        expect(self.measured.nth(0)).to_have_text(before, use_inner_text=True)
+        ohif.redo()
+        expect(measured).to_have_count(2)
+        (end, *_), _ = self.rulers()
+        before = measured.nth(0).inner_text()
+        ohif.show(end)
+        ohif.stroke("mpr-coronal", end, (end[0] + 12, *end[1:]))
+        expect(measured.nth(0)).to_contain_text(re.compile(r"[34]\d\.\d × "))
+        ohif.undo()
+        expect(measured.nth(0)).to_have_text(before, use_inner_text=True)
         self.page.keyboard.press("l")
-        return self.rulers()
 
-    def _rule(self, key: str, viewport: str, start: Point, end: Point) -> None:
+    def _measure(self, key: str, viewport: str, start: Point, end: Point) -> None:
+        """Choose a ruler with its key, and drag it between two points."""
         self.page.keyboard.press(key)
         self.ohif.show(start)
         self.ohif.stroke(viewport, start, end)

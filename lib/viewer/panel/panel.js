@@ -145,8 +145,8 @@ export class Panel {
       model_version: state.modelVersion,
       clicks: clicksOfLabel(state.clicks, known),
       lesions: lesionsOf(list),
-      measurements: state.measurements,
       confirm_empty: !history.labelled, // asked above
+      measurements: state.measurements,
     });
     this.editor.markSaved(state);
     this.drafts.submitted(String(labelmap.series));
