@@ -42,12 +42,13 @@ def are_lesions(value: object) -> bool:
 
 def rejected_voxels(info: Mapping[str, Any]) -> list[tuple[int, ...]]:
     """Return a voxel (column, row, slice) of each finding that was rejected, from the information of a label."""
-    return [one.voxel for one in remarks_of(info.get("lesions")) if one.state == REJECTED]
+    return [one.voxel for one in remarks_of(info) if one.state == REJECTED]
 
 
-def remarks_of(value: Any) -> list[Remark]:
-    """Return the remarks in the ``lesions`` of a label record; none if they are missing or malformed."""
-    found: Sequence[dict[str, Any]] = value if are_lesions(value) else ()
+def remarks_of(info: Mapping[str, Any]) -> list[Remark]:
+    """Return the remarks of the reader, from the information of a label; none if they are missing or malformed."""
+    lesions: Any = info.get("lesions")
+    found: Sequence[dict[str, Any]] = lesions if are_lesions(lesions) else ()
     return [Remark(**{**one, "voxel": tuple(one["voxel"])}) for one in found]
 
 
