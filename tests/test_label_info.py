@@ -13,6 +13,7 @@ from lib.datastore.label_measurements import measurements_of
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.opening import open_datastore
 from lib.errors import UserError
+from lib.exports.case_table import size_of_lesions
 from lib.exports.label_exports import LabelExports
 from lib.exports.lesion_table import as_csv
 from lib.exports.provenance import Provenance
@@ -208,7 +209,8 @@ def test_the_lesion_table_says_what_the_reader_said_and_measured(labelled, tmp_p
     }
     datastore.save_label(image, str(tmp_path / "label.bin"), "final", info)
     record = datastore.labels.latest(image, "final")
-    lesion, rejected, beside = LabelExports(datastore, datastore._settings.info).lesions(record)[1]
+    lesion, rejected, beside = rows = LabelExports(datastore, datastore._settings.info).lesions(record)[1]
+    assert size_of_lesions(rows)["lesions"] == 1
     assert (lesion.number, lesion.tracking_uid) == (1, record.info["lesion_numbers"][0]["uid"])
     assert (lesion.state, lesion.texture, lesion.note) == ("added", "solid", "vessel")
     assert (lesion.ruler_long_mm, lesion.ruler_short_mm) == (2, None)
