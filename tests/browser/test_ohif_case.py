@@ -154,6 +154,7 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     ohif.run_auto_segmentation("lung_tumor")
     check_proposals(reading)
     reading.paint_with_a_gap_and_fill()
+    expect(findings).to_have_count(3)
     expect(findings.nth(1)).to_contain_text("added")
     reading.write_note(findings.nth(1), "beside the heart")
     screenshot(page, "case-reviewed")
