@@ -1,0 +1,61 @@
+"""What the panel is told about trainings."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from lib.server import viewer_routes
+
+BEFORE = {"epoch": 20, "total_epochs": 20, "updated": time.time() - 3600}
+VERDICT = {"verdict": {"reason": "Refused: worse."}}
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """Return ``ask(status, stats)``: the answer while the last task has a status and there are statistics."""
+
+    def call(status: str, stats: dict) -> dict:
+        begun = time.strftime("%Y-%m-%d %H:%M:%S")
+        task = {"status": status, "start_ts": begun, "details": ["ValueError: no."], "request": {"model": "lung_tumor"}}
+        monkeypatch.setattr(viewer_routes, "tasks", lambda _: [task])
+        app = SimpleNamespace(
+            info=lambda: {
+                "train_stats": {"lung_tumor": stats},
+                "datastore": {"total": 1, "completed": 1},
+                "model_version": "v1",
+                "model_problem": None,
+            },
+            configs={"lung_tumor": SimpleNamespace(store=store)},
+            datastore=lambda: SimpleNamespace(catalog=SimpleNamespace(all=list)),
+            damage=list,
+        )
+        routes = viewer_routes.viewer_router(app).routes
+        return next(route.endpoint for route in routes if route.path == "/viewer/status")()
+
+    manifest = {"version": "v2", "time": 1.0, **VERDICT}
+    store = SimpleNamespace(
+        manifests=lambda: [manifest], serving_version=lambda: "v1", previous_version=lambda: "pretrained"
+    )
+    return call
+
+
+def test_training_is_being_prepared_until_it_writes_its_own_progress(ask):
+    preparing = {"epoch": None, "total_epochs": None}
+    assert ask("RUNNING", BEFORE)["training"] == preparing, "the progress of a training that was stopped"
+    assert ask("RUNNING", {**BEFORE, **VERDICT})["training"] == preparing
+    now = {"epoch": 3, "total_epochs": 20, "updated": time.time() + 1}
+    assert ask("RUNNING", now)["training"] == {"epoch": 3, "total_epochs": 20}
+    assert ask("RUNNING", now)["verdict"] == "Refused: worse."
+
+
+def test_verdict_that_counted_stays_after_a_stop_or_a_failure(ask):
+    stopped = ask("STOPPED", {**BEFORE, "updated": time.time() + 1})
+    assert stopped["training"] is None
+    assert stopped["interrupted"].startswith("Stopped before it was complete.")
+    assert stopped["verdict"] == "Refused: worse."
+    assert ask("ERROR", BEFORE)["interrupted"].startswith("Failed: no.")
+    assert ask("DONE", {**BEFORE, **VERDICT})["interrupted"] is None
+    kept = {"version": "v2", "verdict": "not measured"}
+    (versions,) = ask("DONE", BEFORE)["versions"]
+    assert versions == {"model": "lung_tumor", "in_use": "v1", "kept": kept, "previous": "pretrained"}
