@@ -67,7 +67,7 @@ def test_run_correct_submit_retrain_until_all_cases_are_labelled(page, server, t
             expect(ohif.status("training")).to_be_visible()
             screenshot(page, "loop-training")
             expect(ohif.status("verdict")).to_contain_text(
-                "Kept, not in use: it was not measured, because one labelled"
+                "Kept, not in use: it was not measured, because one labelled", timeout=300_000
             )
             expect(ohif.status("model")).to_have_text("Model in use: pretrained")
             version = requests.get(f"{server.url}/viewer/status").json()["kept"]["version"]

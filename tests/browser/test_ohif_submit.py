@@ -13,6 +13,8 @@ import requests
 import SimpleITK as sitk
 
 from lib.phantoms import Acquisition, DemoSeries, chest_volume
+from lib.publishing.version_files import PRETRAINED_FILE
+from lib.settings import APP_DIR
 from tests.browser.masks import is_coloured
 from tests.browser.ohif import MPR_VIEWPORTS, Labelmap, Ohif
 from tests.browser.painting import (
@@ -235,7 +237,7 @@ def test_each_series_has_its_own_mask_in_the_viewer(ohif, two_series, tmp_path):
         assert has_values(ohif.labelmap(), stored)
 
 
-def test_failed_requests_are_reported_and_keep_the_mask(page, start_server, studies, phantom_weights, tmp_path):
+def test_failed_requests_are_reported_and_keep_the_mask(page, start_server, studies, tmp_path):
     folder, model_dir = tmp_path / "dicom", tmp_path / "model"
     shutil.copytree(studies, folder)
     model_dir.mkdir()
@@ -247,7 +249,7 @@ def test_failed_requests_are_reported_and_keep_the_mask(page, start_server, stud
     open_patient(ohif, "REVERSED")
     assert "no trained model" in ohif.press("run")
     assert "nothing to train on" in ohif.press("train")
-    (model_dir / "pretrained_lung_tumor.pt").symlink_to(phantom_weights)
+    (model_dir / PRETRAINED_FILE).symlink_to(APP_DIR / "model" / PRETRAINED_FILE)
 
     ohif.choose_tool("brush", diameter=BRUSH_MM)
     paint(ohif, "mpr-axial")
