@@ -97,7 +97,11 @@ def test_hook_runs_before_each_forward_pass_and_can_cancel():
     volume = torch.randn(1, 32, 32, 6)
     seen = []
     infer_slices(network, volume, (1, 6), batch_size=2, before_pass=lambda done, total: seen.append((done, total)))
-    assert seen == [(0, 5), (0, 5), (2, 5), (2, 5), (4, 5)]  # a CPU processes the slices of a batch one by one
+    assert seen == [(0, 5), (2, 5), (4, 5)]  # a CPU processes a batch of small slices at once
+    seen.clear()
+    large = torch.randn(1, 256, 256, 6)
+    infer_slices(network, large, (1, 4), batch_size=2, before_pass=lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 3), (0, 3), (2, 3)]  # and large ones one by one
 
     def cancel(done, total):
         if done >= 2:

@@ -272,7 +272,7 @@ def test_c1_evaluate_excludes_patients_a_run_was_trained_on(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").write_text(json.dumps({"trained_on": [patient]}))
     cases = [LabelledImage(f"{name}_R", tmp_path, tmp_path, name, False) for name in (patient, other, "P1")]
-    kept = evaluate._held_out_cases(cases, {"m": tmp_path / "run" / "model.pt"})
+    kept = evaluate._held_out_cases(cases, [tmp_path / "run" / "model.pt"])
     assert [case.patient for case in kept] == [other]
 
 

@@ -40,10 +40,13 @@ def open_workspace(studies: Path, workspace: Path) -> SeriesDatastore:
 
 
 def labelled_cases(studies: Path, workspace: Path) -> dict[str, dict]:
-    """Return the labelled cases by PatientID: the training pair plus ``info`` of the label."""
+    """Return the labelled cases by PatientID, of image files without folders: training pair and ``info`` of the label."""
     datastore = open_workspace(studies, workspace)
     pairs = datastore.datalist()
-    return {pair["patient_id"]: {**pair, "info": datastore.get_label_info(pair["image_id"], "final")} for pair in pairs}
+    return {
+        Path(pair["patient_id"]).name: {**pair, "info": datastore.get_label_info(pair["image_id"], "final")}
+        for pair in pairs
+    }
 
 
 def marked_points(path: Path, value: int = 1) -> np.ndarray:
