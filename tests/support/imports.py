@@ -40,7 +40,7 @@ def open_workspace(studies: Path, workspace: Path) -> SeriesDatastore:
 
 
 def labelled_cases(studies: Path, workspace: Path) -> dict[str, dict]:
-    """Return the labelled cases by PatientID, of image files without folders: training pair and ``info`` of the label."""
+    """Return the labelled cases by PatientID (of image files without folders): training pair, ``info`` of the label."""
     datastore = open_workspace(studies, workspace)
     pairs = datastore.datalist()
     return {
