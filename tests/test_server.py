@@ -25,6 +25,7 @@ from tests.support.client import (
     serve_kept_version,
     train,
     train_stats,
+    versions_shown,
 )
 from tools.support.processes import ServerProcess
 from tools.support.waiting import wait_for
@@ -295,14 +296,13 @@ def test_s7_u28_uploaded_weights_are_kept_and_used_on_request(server, phantom_st
     assert answer.status_code == 200, answer.text
     kept = answer.json()["version"]
     assert f"serve?version={kept}" in detail(answer)
-    status = requests.get(f"{server.url}/viewer/status").json()
-    assert status["model_version"] == version
-    assert status["kept"] == {"version": kept, "verdict": "not measured"}
+    shown = versions_shown(server.url)
+    assert (shown["in_use"], shown["kept"]) == (version, {"version": kept, "verdict": "not measured"})
     assert serve(server, "nonsense").status_code == 404
     assert serve(server, kept, "Dr. Reader").json() == {"model_version": kept, "previous": version}
     assert 400 <= requests.delete(f"{server.url}/model/lung_tumor").status_code < 500
-    status = requests.get(f"{server.url}/viewer/status").json()
-    assert (status["model_version"], status["previous"], status["kept"]) == (kept, version, None)
+    shown = versions_shown(server.url)
+    assert (shown["in_use"], shown["previous"], shown["kept"]) == (kept, version, None)
     workspace = server.log.parents[1] / "workspace"
     assert ModelStore(workspace / "models").history()[-1]["by"] == "Dr. Reader"
     assert not (server.log.parents[1] / "model").exists(), "the folder of the shipped weights is only read"

@@ -11,6 +11,7 @@ import requests
 import SimpleITK as sitk
 from pydicom import dcmread
 
+from tests.support.client import versions_shown
 from tools.support.waiting import wait_for
 
 _CLIENT = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel" / "MONAILabelLib" / "client.py"
@@ -55,8 +56,8 @@ def test_full_workflow(client, slicer_client, phantom_studies, tmp_path):
     assert {"random", "first", "last"} <= set(info["strategies"])
     assert all("scan" in strategy["description"] for strategy in info["strategies"].values()), "not MONAI Label's texts"
     assert info["trainers"]["lung_tumor"]["config"].keys() == {
-        *("pretrained", "device", "max_epochs", "learning_rate", "trained_share", "folds", "loss_lambda"),
-        *("focal_gamma", "focal_alpha", "patch_size", "patches_per_volume", "seed"),
+        *("pretrained", "device", "max_epochs", "learning_rate", "trained_share", "folds", "second_stage_steps"),
+        *("loss_lambda", "focal_gamma", "focal_alpha", "patch_size", "patches_per_volume", "seed"),
     }, "only what has an effect"
 
     sample = client.next_sample("first", {})
@@ -96,7 +97,7 @@ def test_full_workflow(client, slicer_client, phantom_studies, tmp_path):
     assert client.train_start("lung_tumor", training)["status"] in ("SUBMITTED", "RUNNING")
     assert wait_for_training(client)["status"] == "DONE"
     url = client.get_server_url()
-    kept = requests.get(f"{url}/viewer/status").json()["kept"]["version"]
+    kept = versions_shown(url)["kept"]["version"]
     assert requests.post(f"{url}/model/lung_tumor/serve", params={"version": kept}).status_code == 200
 
     file, params = client.infer("lung_tumor", sample["id"], {"result_extension": ".nrrd"})

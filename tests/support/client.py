@@ -75,10 +75,16 @@ def finished_task(server: ServerProcess, kind: str) -> dict | None:
 
 def serve_kept_version(server: ServerProcess) -> str:
     """Serve the version kept last, like the panel's Use it button, and return its name."""
-    kept = requests.get(f"{server.url}/viewer/status").json()["kept"]
+    kept = versions_shown(server.url)["kept"]
     answer = serve(server, kept["version"])
     assert answer.status_code == 200, answer.text
     return answer.json()["model_version"]
+
+
+def versions_shown(url: str) -> dict:
+    """Return what the panel shows of the versions of the automatic model."""
+    versions = requests.get(f"{url}/viewer/status").json()["versions"]
+    return next(one for one in versions if one["model"] == "lung_tumor")
 
 
 def serve(server: ServerProcess, version: str, by: str = "") -> requests.Response:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import requests
+from monailabel.interfaces.datastore import DefaultLabelTag
 from nibabel.filebasedimages import ImageFileError
 
 from lib.datastore.label_record import LabelRecord, read_voxels
@@ -65,14 +66,17 @@ class Submissions:
         store = LabelStore(self._sandbox.workspace / "labels")
         kept: set[str] = set()
         for image in self._sandbox.images:
-            history = store.history(image)
+            # While the record of a label is damaged, its own SEG may be taken for one of another program: a candidate.
+            history = [record for record in store.history(image) if record.tag == DefaultLabelTag.FINAL.value]
             for record in history:
                 note = record.info.get("note", "")
                 kept.add(note)
                 if _voxels_of(store, record) != self._sent.get(note):
                     yield f"label {record.number} of {image} is not what was sent"
             if history:
-                answer = requests.get(f"{url}/datastore/label", params={"label": image, "tag": "final"}, timeout=600)
+                answer = requests.get(
+                    f"{url}/datastore/label", params={"label": image, "tag": DefaultLabelTag.FINAL.value}, timeout=600
+                )
                 latest = self._sent.get(history[-1].info.get("note", ""))
                 if answer.status_code != 200 or _served(answer.content) != latest:
                     yield f"the label served for {image} is not the latest ({answer.status_code})"
