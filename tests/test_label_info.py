@@ -141,6 +141,7 @@ def test_clicks_are_a_field_of_the_label():
         [{**CLICK, "points": [[1, 2]]}],
         [{**CLICK, "points": [[1, 2, -3]]}],
         [{**CLICK, "points": [[1, 2, 3.5]]}],
+        [{**CLICK, "points": [[1, 2, 10**400]]}],
         [{**CLICK, "points": [[1, 2, 3]] * 10_001}],
         [{**CLICK, "model_version": None}],
         [{**CLICK, "other": 1}],
@@ -165,6 +166,7 @@ NOT_MEASUREMENTS = [
     [{**LENGTH, "points": [[1, 2, 3], [4, 5, float("inf")]]}],
     [{**LENGTH, "points": [[1, 2, 3], [4, 5, float("nan")]]}],
     [{**LENGTH, "points": [[1, 2, 3], [4, 5, 1e300]]}],
+    [{**LENGTH, "points": [[1, 2, 3], [4, 5, 10**400]]}],
     [{**LENGTH, "points": [[1, 2, 3], [4, 5, True]]}],
     [{**LENGTH, "mm": 3}],
 ]
@@ -228,6 +230,7 @@ NOT_LESIONS = [
     [{**LESION, "voxel": [1, 2]}],
     [{**LESION, "voxel": [1, 2, -3]}],
     [{**LESION, "voxel": [1, 2, True]}],
+    [{**LESION, "voxel": [1, 2, 10**400]}],
     [{**LESION, "confidence": 1.5}],
     [{**LESION, "confidence": "high"}],
     [{**LESION, "note": None}],
