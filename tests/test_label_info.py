@@ -223,6 +223,15 @@ def test_the_lesion_table_says_what_the_reader_said_and_measured(labelled, tmp_p
     assert (row["state"], row["voxels"], row["volume_mm3"]) == ("rejected", "", "")
 
 
+def test_what_was_rejected_in_a_label_that_is_not_used_any_more_is_unknown(labelled, tmp_path):
+    """A training reads it hours after it has listed the labels."""
+    datastore, image = labelled
+    datastore.save_label(image, str(tmp_path / "label.bin"), "final", {"lesions": [LESION]})
+    assert datastore.rejected(image) == [(1, 2, 3)]
+    datastore.labels.withdraw(image, "final")
+    assert datastore.rejected(image) == []
+
+
 NOT_LESIONS = [
     {},
     [LESION] * 501,
