@@ -44,7 +44,10 @@ def labelled_candidates(
     predictor_of: Callable[[str], Predictor],
     rejected: Callable[[str], Sequence[Sequence[float]]],
 ) -> list[LabelledCandidates]:
-    """Return the candidates of whole scans; crops, in which nothing is judged, have none.
+    """Return the candidates of whole scans.
+
+    Crops, in which nothing is judged, are left out: they would count as scans without a false finding, and the limits
+    for a number of false findings per scan would be too low.
 
     Args:
         cases: Labelled cases.
@@ -57,7 +60,8 @@ def labelled_candidates(
         image, label = Path(case["image"]), Path(case["label"])
         voxels = rejected(case["image_id"]) if "image_id" in case else ()
         samples = candidate_samples(predictor_of(patient), image, label, rejected=voxels)
-        found.append(LabelledCandidates(patient, samples))
+        if samples.judged:
+            found.append(LabelledCandidates(patient, samples))
     return found
 
 
