@@ -12,6 +12,7 @@ from lib.errors import UserError
 from lib.inference import ModelDescription, Predictor, WeightsFile
 from lib.inference.candidate_cubes import CHANNELS, FEATURES, SIDE, CandidateCubes
 from lib.inference.candidate_judge import CLASSIFIER_ENTRY, CandidateJudge, judge_in, new_classifier
+from lib.inference.finite import NotFiniteError
 from lib.inference.kept_outputs import KeepingPredictor
 from lib.networks import AttentionResidualUNet
 from lib.networks.weights import state_of
@@ -319,3 +320,18 @@ def test_a_training_teaches_the_second_stage_too_and_a_version_has_it_for_good(i
     shutil.copy(damaged, store.weights(version))
     with pytest.raises(DamagedFileError):
         store.serve(version)
+
+
+def test_a_network_whose_output_is_not_finite_is_kept_and_refused(info, cases, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise NotFiniteError("the network")
+
+    monkeypatch.setattr("lib.trainers.conclusion.labelled_candidates", fails)
+    monkeypatch.setattr("lib.trainers.conclusion.measure", lambda weights, *_: scores(float("nan")))
+    store = ModelStore(tmp_path / "models", network_file(info, tmp_path / "shipped.pt", 0))
+    model = dataclasses.replace(ModelDescription.from_info(info), judge=judge())
+    folds, unfinished = Folds(tmp_path / "folds.json"), UnfinishedRun(tmp_path / "training.json")
+    train = LungTumorTrainTask(str(tmp_path / "task"), model, info, store, folds, unfinished)
+    stats = train({"model": "lung_tumor", "device": "cpu"}, Labelled(cases))
+    assert stats["verdict"]["outcome"] == "refused"
+    assert [one["version"] for one in store.manifests()] == [stats["version"]]

@@ -9,6 +9,7 @@ from typing import Any
 
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.inference import ModelDescription, WeightsContent, WeightsFile, WeightsSource
+from lib.inference.finite import NotFiniteError
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds, patient_of
 from lib.publishing.gate import Rule, Scores, Verdict
@@ -115,7 +116,10 @@ class Conclusion:
         folder = Path(trained.run.folder)
         former = save(start.of(None), folder / "start.pt") if start.version else trained.candidate.weights
         predictor_of = candidate_predictors(trained.candidate, former, self._model, trained.outputs)
-        scans = labelled_candidates(trained.cases, predictor_of, datastore.rejected)
+        try:
+            scans = labelled_candidates(trained.cases, predictor_of, datastore.rejected)
+        except NotFiniteError:  # the comparison refuses such a network, and the version says so
+            return {"network": trained.candidate}
         tuned = tune_judges(judges, scans, trained.parts, steps=steps, seed=trained.settings["seed"])
         if not tuned:
             return {"network": trained.candidate}
