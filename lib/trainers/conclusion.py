@@ -17,7 +17,7 @@ from lib.publishing.measurement import measure
 from lib.publishing.unlabelled import Marked, marked_volumes, with_volumes
 from lib.trainers.candidate import Candidate, Part, why_not_measured
 from lib.trainers.comparison import compare_variants
-from lib.trainers.kept_version import keep
+from lib.trainers.kept_version import keep, still_valid
 from lib.trainers.second_stage import candidate_predictors, labelled_candidates, tune_judges, variants_of
 from lib.trainers.start_weights import StartWeights, save
 from lib.trainers.unfinished_run import Run
@@ -134,6 +134,7 @@ class Conclusion:
             return self.measure(weights, folds, trained.cases, trained.outputs)
 
         serving, learned, verdict = compare_variants(self._store, variants, measured, self.rule, why)
+        verdict = still_valid(verdict, self._store, serving)
         if learned != next(iter(variants)):
             verdict = replace(verdict, reason=f"{verdict.reason} Only its {learned} is new.")
         return serving, learned, verdict
