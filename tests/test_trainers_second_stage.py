@@ -247,6 +247,28 @@ def test_damaged_second_stage_is_reported(info, tmp_path):
         Predictor.from_file(path, ModelDescription.from_info(info))
 
 
+def not_finite(content):
+    name, value = next((name, value) for name, value in content["model"].items() if value.is_floating_point())
+    return content | {"model": content["model"] | {name: value * float("nan")}}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda content: torch.zeros(3),
+        lambda content: content | {"slope": float("nan")},
+        lambda content: content | {"intercept": 10**400},
+        lambda content: content | {"operating_points": [[0.5, float("inf")]]},
+        not_finite,
+    ],
+)
+def test_unusable_second_stage_is_refused_when_weights_are_uploaded(info, tmp_path, changed):
+    path = network_file(info, tmp_path / "a.pt", 0)
+    torch.save({"model": state_of(path.read_bytes()), CLASSIFIER_ENTRY: changed(judge().content())}, path)
+    with pytest.raises(UserError, match="classifier of findings in the weights in the file cannot be used"):
+        judge_in(path.read_bytes(), "in the file")
+
+
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     folder, grid = tmp_path_factory.mktemp("labelled"), Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
