@@ -103,6 +103,23 @@ def test_confidence_is_calibrated_on_five_lesions_or_more_only():
     assert site.confidences(np.array([3.0]))[0] > 0.5 > site.confidences(np.array([-3.0]))[0]
 
 
+@pytest.mark.parametrize("apart", [1.0, 4.0, 10.0])
+def test_few_lesions_that_are_all_recognised_are_not_certain(apart):
+    """Six lesions among 42 candidates cannot tell a probability of 0.99 from one of 1."""
+    rng = np.random.default_rng(0)
+    logits = [np.r_[apart, rng.uniform(-1, 0.5, 6)] for _ in range(6)]
+    site = recalibrated(judge(), [ScanLogits(one, np.arange(7) < 1, composed=False) for one in logits])
+    confidences = site.confidences(np.concatenate(logits).reshape(6, 7))
+    assert 0.5 < confidences[:, 0].mean() < 0.98
+    assert 0.002 < confidences[:, 1:].mean() < 0.15
+
+
+def test_a_judge_that_ranks_lesions_last_is_not_calibrated():
+    start = judge()
+    logits = np.r_[-3.0, np.linspace(1, 3, 6)]
+    assert recalibrated(start, [ScanLogits(logits, np.arange(7) < 1, composed=False)] * 6) is start
+
+
 def test_a_judge_learns_and_is_calibrated_without_the_patients_of_its_fold(monkeypatch):
     learned, calibrated_on = {}, {}
     scans = [LabelledCandidates(name, samples(1, 2, seed)) for seed, name in enumerate("ABC")]
