@@ -1,12 +1,16 @@
 """The second stage learns with the network: what it learns from, without which patients, and which of both is used."""
 
 import dataclasses
+import io
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from fastapi import UploadFile
+from monailabel.endpoints.user.auth import User
 
 from lib.errors import UserError
 from lib.inference import ModelDescription, Predictor, WeightsFile
@@ -21,6 +25,8 @@ from lib.publishing import ModelStore
 from lib.publishing.adoption import adopt
 from lib.publishing.folds import Folds
 from lib.publishing.gate import PatientScores, Rule
+from lib.publishing.measurement import unseen
+from lib.server.model_routes import model_router
 from lib.settings import load_info
 from lib.storage.integrity import DamagedFileError
 from lib.trainers import LungTumorTrainTask, second_stage
@@ -284,6 +290,26 @@ def test_unusable_second_stage_is_refused_when_weights_are_uploaded(info, tmp_pa
     torch.save({"model": state_of(path.read_bytes()), CLASSIFIER_ENTRY: changed(judge().content())}, path)
     with pytest.raises(UserError, match="classifier of findings in the weights in the file cannot be used"):
         judge_in(path.read_bytes(), "in the file")
+
+
+def test_uploaded_copy_of_a_version_is_not_measured_on_patients_it_was_trained_on(info, tmp_path):
+    """Otherwise it would seem better than any version that is measured without each patient."""
+    store = ModelStore(tmp_path / "models", network_file(info, tmp_path / "shipped.pt", 0))
+    trained, other = (network_file(info, tmp_path / f"{seed}.pt", seed) for seed in (1, 2))
+    store.keep(trained, {"trained_on": ["A"], "folds": {"A": 0, "B": 1}}, {0: other})
+    network = AttentionResidualUNet(**info["network"])
+    app = SimpleNamespace(
+        configs={"lung_tumor": SimpleNamespace(network=network, store=store)}, uploads_dir=tmp_path / "uploads"
+    )
+    (upload,) = (one.endpoint for one in model_router(app).routes if one.name == "upload")
+
+    def measured_on(path):
+        file = UploadFile(io.BytesIO(path.read_bytes()), filename="model.pt")
+        version = upload("lung_tumor", file=file, user=User(username="u"))["version"]
+        return unseen(store.manifest(version), store.fold_weights(version), {"A": 0, "B": 1}).keys()
+
+    assert measured_on(trained) == {"B"}
+    assert measured_on(other) == {"A", "B"}, "of these weights nothing is known"
 
 
 @pytest.fixture(scope="module")
