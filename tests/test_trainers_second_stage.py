@@ -32,7 +32,7 @@ from lib.storage.integrity import DamagedFileError
 from lib.trainers import LungTumorTrainTask, second_stage
 from lib.trainers.candidate import Candidate, parts_of
 from lib.trainers.comparison import compare_variants
-from lib.trainers.second_stage import LabelledCandidates, tune_judges, variants_of
+from lib.trainers.second_stage import LabelledCandidates, candidate_predictors, tune_judges, variants_of
 from lib.trainers.start_weights import StartWeights, save
 from lib.trainers.unfinished_run import UnfinishedRun
 from lib.training.candidate_fitting import ScanLogits, scan_logits, varied_batches
@@ -191,6 +191,17 @@ def test_variants_are_both_stages_and_each_alone(info, tmp_path):
     assert [slope(one.fold_weights[0]) for one in (both, network, judged)] == [8, None, 8]
     assert first_value(both.fold_weights[0]) == first_value(fold)
     assert all(one.measured == {"A": 0} for one in variants.values())
+
+
+def test_outputs_are_kept_of_patients_that_are_measured_only(info, tmp_path):
+    all_, fold, start = (network_file(info, tmp_path / f"{seed}.pt", seed) for seed in (1, 2, 3))
+    candidate = Candidate(all_, {0: fold}, {"A": 0, "B": 1}, {"A": 0})
+    of = candidate_predictors(candidate, start, ModelDescription.from_info(info), tmp_path / "outputs")
+    assert [(type(of(patient)), of(patient).weights.current().path) for patient in "ABC"] == [
+        (KeepingPredictor, fold),
+        (Predictor, start),
+        (Predictor, start),
+    ]
 
 
 def scores(dice, false_findings=1.0, count=10):

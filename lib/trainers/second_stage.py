@@ -156,13 +156,14 @@ def candidate_predictors(
 ) -> Callable[[str], Predictor]:
     """Return a function from a patient to the predictor whose network was not trained on this patient.
 
-    Where no training left the patient out, it is the network that the trainings started from.
+    Where no training left the patient out, it is the network that the trainings started from. Its outputs are not kept,
+    as these patients are not measured on afterwards.
 
     Args:
         candidate: The candidate.
         start: Weights that the trainings started from.
         model: The model.
-        folder: Folder of kept outputs.
+        folder: Folder of kept outputs, of at most as many patients as have a fold.
     """
     without = replace(model, judge=None)
     predictors: dict[int | None, Predictor] = {}
@@ -170,8 +171,10 @@ def candidate_predictors(
     def of(patient: str) -> Predictor:
         fold = candidate.measured.get(patient)
         if fold not in predictors:
-            weights = start if fold is None else candidate.fold_weights[fold]
-            predictors[fold] = KeepingPredictor(without, WeightsFile(weights), folder)
+            if fold is None:
+                predictors[fold] = Predictor(without, WeightsFile(start))
+            else:
+                predictors[fold] = KeepingPredictor(without, WeightsFile(candidate.fold_weights[fold]), folder)
         return predictors[fold]
 
     return of
