@@ -28,6 +28,7 @@ def prompts(**request):
         ({"foreground": [[1, 1, 1]], "background": [[0, 0, 1e300]]}, "background has a point outside the image"),
         ({"foreground": [[float("nan"), 0, 0]]}, "three finite numbers"),
         ({"foreground": [[float("inf"), 0, 0]]}, "three finite numbers"),
+        ({"foreground": [[10**400, 0, 0]]}, "three finite numbers"),
         ({"foreground": [[True, 0, 0]]}, "three finite numbers"),
         ({"foreground": [[1, 2]]}, "three finite numbers"),
         ({"foreground": [1, 2, 3]}, "three finite numbers"),

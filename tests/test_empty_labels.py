@@ -64,6 +64,12 @@ def test_other_labels_need_no_confirmation(submit):
     assert submit(0, tag="original") == [3, 0], "of the model, which may find nothing"
 
 
+def test_client_id_that_is_no_text_does_not_fail_the_submission(submit):
+    with pytest.raises(EmptyLabelError):
+        submit(0, client_id=["reader"])
+    assert submit(3, client_id={"reader": 1}) == [3]
+
+
 def test_confirmation_expires():
     now = [0.0]
     labels = EmptyLabels(clock=lambda: now[0])

@@ -198,6 +198,18 @@ def test_what_a_reader_drew_is_in_the_report_with_its_place(case):
     check_with_other_programs(paths)
 
 
+@pytest.mark.parametrize("beyond", [-0.9, 0.9], ids=["first", "last"])
+def test_a_line_beyond_the_first_or_last_slice_is_on_no_image(case, beyond):
+    """The viewer draws sagittal and coronal planes to the edge of the image, and a little beyond it."""
+    slice_ = beyond if beyond < 0 else len(case.mask) - 1 + beyond
+    ends = line(case, (30, 5, slice_), (30, 9, slice_))
+    report, _ = case.reviewed([], [{"kind": "length", "plane": "sagittal", "points": ends}])
+    (number,) = items(groups(dcmread(report))[-1], "410668003")
+    (place,) = items(number, "121112")
+    assert place.ValueType == "SCOORD3D"
+    assert np.reshape(place.GraphicData, (2, 3)) == pytest.approx(np.array(ends), abs=0.01)
+
+
 def test_what_a_reader_said_is_in_report_and_segment(case):
     x, y, z = number_lesions(case.mask, INFO["labels"])[0].voxel
     remarks = [

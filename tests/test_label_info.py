@@ -141,6 +141,7 @@ def test_clicks_are_a_field_of_the_label():
         [{**CLICK, "points": [[1, 2]]}],
         [{**CLICK, "points": [[1, 2, -3]]}],
         [{**CLICK, "points": [[1, 2, 3.5]]}],
+        [{**CLICK, "points": [[1, 2, 10**400]]}],
         [{**CLICK, "points": [[1, 2, 3]] * 10_001}],
         [{**CLICK, "model_version": None}],
         [{**CLICK, "other": 1}],
@@ -165,6 +166,7 @@ NOT_MEASUREMENTS = [
     [{**LENGTH, "points": [[1, 2, 3], [4, 5, float("inf")]]}],
     [{**LENGTH, "points": [[1, 2, 3], [4, 5, float("nan")]]}],
     [{**LENGTH, "points": [[1, 2, 3], [4, 5, 1e300]]}],
+    [{**LENGTH, "points": [[1, 2, 3], [4, 5, 10**400]]}],
     [{**LENGTH, "points": [[1, 2, 3], [4, 5, True]]}],
     [{**LENGTH, "mm": 3}],
 ]
@@ -221,6 +223,15 @@ def test_the_lesion_table_says_what_the_reader_said_and_measured(labelled, tmp_p
     assert (row["state"], row["voxels"], row["volume_mm3"]) == ("rejected", "", "")
 
 
+def test_what_was_rejected_in_a_label_that_is_not_used_any_more_is_unknown(labelled, tmp_path):
+    """A training reads it hours after it has listed the labels."""
+    datastore, image = labelled
+    datastore.save_label(image, str(tmp_path / "label.bin"), "final", {"lesions": [LESION]})
+    assert datastore.rejected(image) == [(1, 2, 3)]
+    datastore.labels.withdraw(image, "final")
+    assert datastore.rejected(image) == []
+
+
 NOT_LESIONS = [
     {},
     [LESION] * 501,
@@ -228,6 +239,7 @@ NOT_LESIONS = [
     [{**LESION, "voxel": [1, 2]}],
     [{**LESION, "voxel": [1, 2, -3]}],
     [{**LESION, "voxel": [1, 2, True]}],
+    [{**LESION, "voxel": [1, 2, 10**400]}],
     [{**LESION, "confidence": 1.5}],
     [{**LESION, "confidence": "high"}],
     [{**LESION, "note": None}],

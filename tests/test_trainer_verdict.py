@@ -53,6 +53,24 @@ def test_candidate_is_put_into_use_only_if_it_is_better(train_info, chests, tmp_
     assert [entry["why"] for entry in store.history()] == [stats["verdict"]["reason"]] * (outcome == "in use")
 
 
+def test_version_that_a_user_chooses_during_the_comparison_stays(train_info, chests, tmp_path, monkeypatch):
+    train = task(train_info, tmp_path)
+    ship(train, tmp_path)
+    store = ModelStore(tmp_path)
+    chosen = store.keep(store.weights("pretrained"), {})
+
+    def measured(weights, folds, cases, model, outputs):
+        store.serve(chosen, by="Dr. Reader")
+        dice = 0.9 if all(isinstance(one, WeightsFile) for one in weights.values()) else 0.8
+        return {f"P{number}": PatientScores(1, 1, 1, dice, 1.0, 1000) for number in range(5)}
+
+    monkeypatch.setattr("lib.trainers.conclusion.measure", measured)
+    stats = train({"model": "lung_tumor", "device": "cpu", "max_epochs": 1}, Labelled(chests))
+    assert store.serving_version() == chosen
+    assert stats["verdict"]["outcome"] == "kept"
+    assert f"version {chosen} was put into use while" in stats["verdict"]["reason"]
+
+
 def test_weights_of_a_fold_never_see_its_patients(train_info, chests, tmp_path, monkeypatch):
     """Also in the second training, which continues those of the first."""
     seen = {}

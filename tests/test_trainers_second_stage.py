@@ -1,17 +1,22 @@
 """The second stage learns with the network: what it learns from, without which patients, and which of both is used."""
 
 import dataclasses
+import io
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from fastapi import UploadFile
+from monailabel.endpoints.user.auth import User
 
 from lib.errors import UserError
 from lib.inference import ModelDescription, Predictor, WeightsFile
 from lib.inference.candidate_cubes import CHANNELS, FEATURES, SIDE, CandidateCubes
 from lib.inference.candidate_judge import CLASSIFIER_ENTRY, CandidateJudge, judge_in, new_classifier
+from lib.inference.finite import NotFiniteError
 from lib.inference.kept_outputs import KeepingPredictor
 from lib.networks import AttentionResidualUNet
 from lib.networks.weights import state_of
@@ -20,12 +25,14 @@ from lib.publishing import ModelStore
 from lib.publishing.adoption import adopt
 from lib.publishing.folds import Folds
 from lib.publishing.gate import PatientScores, Rule
+from lib.publishing.measurement import unseen
+from lib.server.model_routes import model_router
 from lib.settings import load_info
 from lib.storage.integrity import DamagedFileError
 from lib.trainers import LungTumorTrainTask, second_stage
 from lib.trainers.candidate import Candidate, parts_of
 from lib.trainers.comparison import compare_variants
-from lib.trainers.second_stage import LabelledCandidates, tune_judges, variants_of
+from lib.trainers.second_stage import LabelledCandidates, candidate_predictors, tune_judges, variants_of
 from lib.trainers.start_weights import StartWeights, save
 from lib.trainers.unfinished_run import UnfinishedRun
 from lib.training.candidate_fitting import ScanLogits, scan_logits, varied_batches
@@ -102,6 +109,23 @@ def test_confidence_is_calibrated_on_five_lesions_or_more_only():
     assert site.confidences(np.array([3.0]))[0] > 0.5 > site.confidences(np.array([-3.0]))[0]
 
 
+@pytest.mark.parametrize("apart", [1.0, 4.0, 10.0])
+def test_few_lesions_that_are_all_recognised_are_not_certain(apart):
+    """Six lesions among 42 candidates cannot tell a probability of 0.99 from one of 1."""
+    rng = np.random.default_rng(0)
+    logits = [np.r_[apart, rng.uniform(-1, 0.5, 6)] for _ in range(6)]
+    site = recalibrated(judge(), [ScanLogits(one, np.arange(7) < 1, composed=False) for one in logits])
+    confidences = site.confidences(np.concatenate(logits).reshape(6, 7))
+    assert 0.5 < confidences[:, 0].mean() < 0.98
+    assert 0.002 < confidences[:, 1:].mean() < 0.15
+
+
+def test_a_judge_that_ranks_lesions_last_is_not_calibrated():
+    start = judge()
+    logits = np.r_[-3.0, np.linspace(1, 3, 6)]
+    assert recalibrated(start, [ScanLogits(logits, np.arange(7) < 1, composed=False)] * 6) is start
+
+
 def test_a_judge_learns_and_is_calibrated_without_the_patients_of_its_fold(monkeypatch):
     learned, calibrated_on = {}, {}
     scans = [LabelledCandidates(name, samples(1, 2, seed)) for seed, name in enumerate("ABC")]
@@ -167,6 +191,17 @@ def test_variants_are_both_stages_and_each_alone(info, tmp_path):
     assert [slope(one.fold_weights[0]) for one in (both, network, judged)] == [8, None, 8]
     assert first_value(both.fold_weights[0]) == first_value(fold)
     assert all(one.measured == {"A": 0} for one in variants.values())
+
+
+def test_outputs_are_kept_of_patients_that_are_measured_only(info, tmp_path):
+    all_, fold, start = (network_file(info, tmp_path / f"{seed}.pt", seed) for seed in (1, 2, 3))
+    candidate = Candidate(all_, {0: fold}, {"A": 0, "B": 1}, {"A": 0})
+    of = candidate_predictors(candidate, start, ModelDescription.from_info(info), tmp_path / "outputs")
+    assert [(type(of(patient)), of(patient).weights.current().path) for patient in "ABC"] == [
+        (KeepingPredictor, fold),
+        (Predictor, start),
+        (Predictor, start),
+    ]
 
 
 def scores(dice, false_findings=1.0, count=10):
@@ -246,6 +281,48 @@ def test_damaged_second_stage_is_reported(info, tmp_path):
         Predictor.from_file(path, ModelDescription.from_info(info))
 
 
+def not_finite(content):
+    name, value = next((name, value) for name, value in content["model"].items() if value.is_floating_point())
+    return content | {"model": content["model"] | {name: value * float("nan")}}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda content: torch.zeros(3),
+        lambda content: content | {"slope": float("nan")},
+        lambda content: content | {"intercept": 10**400},
+        lambda content: content | {"operating_points": [[0.5, float("inf")]]},
+        not_finite,
+    ],
+)
+def test_unusable_second_stage_is_refused_when_weights_are_uploaded(info, tmp_path, changed):
+    path = network_file(info, tmp_path / "a.pt", 0)
+    torch.save({"model": state_of(path.read_bytes()), CLASSIFIER_ENTRY: changed(judge().content())}, path)
+    with pytest.raises(UserError, match="classifier of findings in the weights in the file cannot be used"):
+        judge_in(path.read_bytes(), "in the file")
+
+
+def test_uploaded_copy_of_a_version_is_not_measured_on_patients_it_was_trained_on(info, tmp_path):
+    """Otherwise it would seem better than any version that is measured without each patient."""
+    store = ModelStore(tmp_path / "models", network_file(info, tmp_path / "shipped.pt", 0))
+    trained, other = (network_file(info, tmp_path / f"{seed}.pt", seed) for seed in (1, 2))
+    store.keep(trained, {"trained_on": ["A"], "folds": {"A": 0, "B": 1}}, {0: other})
+    network = AttentionResidualUNet(**info["network"])
+    app = SimpleNamespace(
+        configs={"lung_tumor": SimpleNamespace(network=network, store=store)}, uploads_dir=tmp_path / "uploads"
+    )
+    (upload,) = (one.endpoint for one in model_router(app).routes if one.name == "upload")
+
+    def measured_on(path):
+        file = UploadFile(io.BytesIO(path.read_bytes()), filename="model.pt")
+        version = upload("lung_tumor", file=file, user=User(username="u"))["version"]
+        return unseen(store.manifest(version), store.fold_weights(version), {"A": 0, "B": 1}).keys()
+
+    assert measured_on(trained) == {"B"}
+    assert measured_on(other) == {"A", "B"}, "of these weights nothing is known"
+
+
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     folder, grid = tmp_path_factory.mktemp("labelled"), Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
@@ -319,3 +396,18 @@ def test_a_training_teaches_the_second_stage_too_and_a_version_has_it_for_good(i
     shutil.copy(damaged, store.weights(version))
     with pytest.raises(DamagedFileError):
         store.serve(version)
+
+
+def test_a_network_whose_output_is_not_finite_is_kept_and_refused(info, cases, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise NotFiniteError("the network")
+
+    monkeypatch.setattr("lib.trainers.conclusion.labelled_candidates", fails)
+    monkeypatch.setattr("lib.trainers.conclusion.measure", lambda weights, *_: scores(float("nan")))
+    store = ModelStore(tmp_path / "models", network_file(info, tmp_path / "shipped.pt", 0))
+    model = dataclasses.replace(ModelDescription.from_info(info), judge=judge())
+    folds, unfinished = Folds(tmp_path / "folds.json"), UnfinishedRun(tmp_path / "training.json")
+    train = LungTumorTrainTask(str(tmp_path / "task"), model, info, store, folds, unfinished)
+    stats = train({"model": "lung_tumor", "device": "cpu"}, Labelled(cases))
+    assert stats["verdict"]["outcome"] == "refused"
+    assert [one["version"] for one in store.manifests()] == [stats["version"]]

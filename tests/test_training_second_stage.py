@@ -13,6 +13,7 @@ from lib.inference.candidate_cubes import CHANNELS, FEATURES, SIDE, CandidateCub
 from lib.inference.candidate_judge import new_classifier
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.settings import load_info
+from lib.trainers.second_stage import labelled_candidates
 from lib.training import candidate_fitting, second_stage
 from lib.training.candidate_samples import JITTER, Ball, CandidateSamples, candidate_samples, load_samples, save_samples
 from lib.training.scans import LabelledImage
@@ -67,6 +68,17 @@ def test_candidates_are_labelled_by_the_mask_and_unknown_ones_left_out(scan, pre
     assert len(ignoring.lesion) == len(every.lesion) - 1 and ignoring.lesion.sum() == 1
     nothing = candidate_samples(predictor, image, None)
     assert nothing.lesion.sum() == 0 and nothing.lesions == 0
+
+
+def test_crop_is_not_counted_as_a_scan_without_false_findings(scan, predictor, tmp_path):
+    crop, label = np.full((30, 30, 8), -800, np.int16), np.zeros((30, 30, 8), np.uint8)
+    crop[11:19, 11:19, 2:6] = label[11:19, 11:19, 2:6] = 1
+    cases = [{"image": str(scan[0]), "label": str(scan[1]), "patient_id": "whole"}]
+    for name, values in (("image", crop), ("label", label)):
+        nib.save(nib.Nifti1Image(values, np.diag([-1.1, -1.1, 2.5, 1])), tmp_path / f"crop-{name}.nii.gz")
+    cases.append({name: str(tmp_path / f"crop-{name}.nii.gz") for name in ("image", "label")} | {"patient_id": "crop"})
+    found = labelled_candidates(cases, lambda _: predictor, lambda _: [])
+    assert [one.patient for one in found] == ["whole"]
 
 
 def test_samples_are_kept_in_a_file(scan, predictor, tmp_path):

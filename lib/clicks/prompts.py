@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,5 +126,5 @@ def _is_point(point: object) -> bool:
     return (
         isinstance(point, list)
         and len(point) == 3
-        and all(type(number) in (int, float) and abs(number) < float("inf") for number in point)
+        and all(type(number) in (int, float) and abs(number) <= sys.float_info.max for number in point)
     )

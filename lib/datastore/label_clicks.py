@@ -12,6 +12,7 @@ _KINDS = ("foreground", "background", "scribble", "box")
 _FIELDS = {"lesion", "kind", "points", "model_version"}
 _MOST_POINTS = 10_000
 _LONGEST_VERSION = 64
+_HIGHEST = 2**31  # of a count; JSON has whole numbers that fit into no array
 
 
 def are_clicks(value: object) -> bool:
@@ -38,4 +39,4 @@ def is_voxel(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < _HIGHEST

@@ -255,8 +255,14 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         return pairs
 
     def rejected(self, image_id: str) -> list[tuple[int, ...]]:
-        """Return a voxel of each finding that a reader rejected in the final label of an image."""
-        return rejected_voxels(self.labels.latest(image_id, _FINAL).info)
+        """Return a voxel of each finding that a reader rejected in the final label of an image.
+
+        There is none without a readable label: it may have been withdrawn or damaged since a training began.
+        """
+        try:
+            return rejected_voxels(self.labels.latest(image_id, _FINAL).info)
+        except UserError:
+            return []
 
     def some_unlabelled(self, count: int) -> dict[Path, str]:
         """Return the volumes of a few images without a label, always the same ones, with their patients.

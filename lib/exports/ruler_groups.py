@@ -30,6 +30,7 @@ def ruler_groups(
     """Return a group for each measurement, with the tracking identifier and UID of the lesion that it is in.
 
     A line that is on one slice has its pixels there (SCOORD), another its place in the frame of reference (SCOORD3D).
+    The latter is also for a line beyond the first or last slice, which the viewer draws in the other planes.
     """
     groups = []
     for number, one in enumerate(measurements, 1):
@@ -57,7 +58,8 @@ def _measurements(one: PlacedMeasurement, sources: SourceImages) -> list[sr.Meas
 
 def _coordinates(one: PlacedMeasurement, place: int, sources: SourceImages) -> sr.ContentItem:
     """Return where a line was drawn (PS3.16 TID 320)."""
-    if one.slice_index is None:
+    slice_index = one.slice_index
+    if slice_index is None or not 0 <= slice_index < len(sources.stack.order):
         return sr.Scoord3DContentItem(
             name=codes.DCM.SourceOfMeasurement,
             graphic_type=sr.GraphicTypeValues3D.POLYLINE,
@@ -65,7 +67,7 @@ def _coordinates(one: PlacedMeasurement, place: int, sources: SourceImages) -> s
             frame_of_reference_uid=sources.headers[0].FrameOfReferenceUID,
             relationship_type=sr.RelationshipTypeValues.INFERRED_FROM,
         )
-    header, frame = sources.image_of_slice(one.slice_index)
+    header, frame = sources.image_of_slice(slice_index)
     line = sr.ScoordContentItem(
         name=codes.DCM.SourceOfMeasurement,
         graphic_type=sr.GraphicTypeValues.POLYLINE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,21 @@ class CandidateJudge:
         """Return the judge of a `content`.
 
         Raises:
-            ValueError: It is of another network.
+            ValueError: It is of another network, or a value is not finite.
             KeyError: An entry is missing.
             TypeError: An entry is of a wrong type.
+            OverflowError: A number is too large.
         """
+        if not isinstance(content, Mapping):
+            raise TypeError(f"it is a {type(content).__name__}")
         network = new_classifier()
         load_state(network, content["model"])
         points = [(float(findings), float(limit)) for findings, limit in content["operating_points"]]
-        return cls(network, float(content["slope"]), float(content["intercept"]), points)
+        slope, intercept = float(content["slope"]), float(content["intercept"])
+        values = [*network.state_dict().values(), torch.tensor([slope, intercept, *itertools.chain(*points)])]
+        if not all(torch.isfinite(value).all() for value in values):
+            raise ValueError("it has values that are not finite")
+        return cls(network, slope, intercept, points)
 
     def content(self) -> dict[str, Any]:
         """Return network, calibration and operating points as values that torch saves."""
@@ -130,7 +138,7 @@ def judge_in(weights: bytes, origin: str) -> CandidateJudge | None:
         return None
     try:
         return CandidateJudge.from_content(content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"The classifier of findings in the weights {origin} cannot be used: {error}.") from error
 
 

@@ -50,7 +50,7 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         sent = json_object(params)
         confirmed = sent.pop(CONFIRM, False) is True
         info = {**info_of_submission(sent), "user": user.username}
-        submission = image, sent.get("client_id"), user.username, http.client and http.client.host
+        submission = image, info.get("client_id"), user.username, http.client and http.client.host
         allow_empty = confirmed or tag not in ("", _FINAL) or empty_labels.confirms(submission)
         app.datastore().series(image)
         with stored_upload(label, app.uploads_dir) as path:

@@ -6,6 +6,7 @@ No version is ever overwritten or removed.
 from __future__ import annotations
 
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, File, UploadFile
@@ -15,8 +16,10 @@ from monailabel.endpoints.user.auth import RBAC, User
 from lib.errors import UserError
 from lib.inference.candidate_judge import judge_in
 from lib.networks.weights import check_usable
+from lib.publishing import ModelStore
 from lib.server.app_protocol import LungLabelApp, ModelConfig
 from lib.server.requests import stored_upload
+from lib.storage.integrity import sha256_of
 
 _ADMIN = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
 _LONGEST_NAME = 100
@@ -35,7 +38,8 @@ def model_router(app: LungLabelApp) -> APIRouter:
                 judge_in(path.read_bytes(), "in the file")
             except UserError as error:
                 raise UserError(f"The file has no usable weights of this network. {error}") from error
-            version = config.store.keep(path, {"uploaded_by": user.username, "file": file.filename})
+            origin = _training_of(config.store, path)
+            version = config.store.keep(path, {**origin, "uploaded_by": user.username, "file": file.filename})
         return {
             "version": version,
             "model_version": config.store.serving_version(),
@@ -62,6 +66,13 @@ def model_router(app: LungLabelApp) -> APIRouter:
         raise UserError("Models are never removed by this server. To stop using a version, choose another one.")
 
     return router
+
+
+def _training_of(store: ModelStore, weights: Path) -> dict[str, Any]:
+    """Return the patients that weights were trained on if they are those of a version, downloaded from here."""
+    sha256 = sha256_of(weights)
+    same = next((one for one in store.manifests() if one.get("sha256") == sha256), {})
+    return {name: same[name] for name in ("trained_on", "folds") if name in same}
 
 
 def _config(app: LungLabelApp, model: str) -> ModelConfig:

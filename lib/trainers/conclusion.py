@@ -9,6 +9,7 @@ from typing import Any
 
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.inference import ModelDescription, WeightsContent, WeightsFile, WeightsSource
+from lib.inference.finite import NotFiniteError
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds, patient_of
 from lib.publishing.gate import Rule, Scores, Verdict
@@ -16,7 +17,7 @@ from lib.publishing.measurement import measure
 from lib.publishing.unlabelled import Marked, marked_volumes, with_volumes
 from lib.trainers.candidate import Candidate, Part, why_not_measured
 from lib.trainers.comparison import compare_variants
-from lib.trainers.kept_version import keep
+from lib.trainers.kept_version import keep, still_valid
 from lib.trainers.second_stage import candidate_predictors, labelled_candidates, tune_judges, variants_of
 from lib.trainers.start_weights import StartWeights, save
 from lib.trainers.unfinished_run import Run
@@ -115,7 +116,10 @@ class Conclusion:
         folder = Path(trained.run.folder)
         former = save(start.of(None), folder / "start.pt") if start.version else trained.candidate.weights
         predictor_of = candidate_predictors(trained.candidate, former, self._model, trained.outputs)
-        scans = labelled_candidates(trained.cases, predictor_of, datastore.rejected)
+        try:
+            scans = labelled_candidates(trained.cases, predictor_of, datastore.rejected)
+        except NotFiniteError:  # the comparison refuses such a network, and the version says so
+            return {"network": trained.candidate}
         tuned = tune_judges(judges, scans, trained.parts, steps=steps, seed=trained.settings["seed"])
         if not tuned:
             return {"network": trained.candidate}
@@ -130,6 +134,7 @@ class Conclusion:
             return self.measure(weights, folds, trained.cases, trained.outputs)
 
         serving, learned, verdict = compare_variants(self._store, variants, measured, self.rule, why)
+        verdict = still_valid(verdict, self._store, serving)
         if learned != next(iter(variants)):
             verdict = replace(verdict, reason=f"{verdict.reason} Only its {learned} is new.")
         return serving, learned, verdict

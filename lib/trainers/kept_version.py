@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lib.publishing import ModelStore
@@ -17,6 +18,18 @@ from lib.trainers.tracking import track
 from lib.trainers.unfinished_run import Run
 
 logger = logging.getLogger(__name__)
+
+
+def still_valid(verdict: Verdict, store: ModelStore, compared_with: str | None) -> Verdict:
+    """Return a verdict, which publishes nothing if a user has put another version into use during the comparison."""
+    serving = store.serving_version()
+    if not verdict.publish or serving == compared_with:
+        return verdict
+    reason = (
+        f"Kept, not in use: version {serving} was put into use while this one was compared with {compared_with}. "
+        f"Compared with that: {verdict.reason}"
+    )
+    return replace(verdict, publish=False, outcome="kept", reason=reason)
 
 
 def keep(

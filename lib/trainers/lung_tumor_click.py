@@ -27,7 +27,7 @@ from lib.settings import check_request
 from lib.trainers.candidate import Candidate, Part, candidate_of, parts_of, why_not_measured
 from lib.trainers.click_progress import ClickProgress
 from lib.trainers.comparison import COMPARE, compare, compare_variants
-from lib.trainers.kept_version import keep
+from lib.trainers.kept_version import keep, still_valid
 from lib.trainers.start_weights import StartWeights, save_mean
 from lib.trainers.training_progress import stats_file
 from lib.trainers.unfinished_run import Run, UnfinishedRun
@@ -138,7 +138,7 @@ class LungTumorClickTrainTask(TrainTask):
         why = why_not_measured({patient_of(case) for case in cases}, self._folds, settings["folds"])
         measure = partial(measure_clicks, cases=cases, model=self._model)
         compared_with, _, verdict = compare_variants(self._store, {"": candidate}, measure, self._rule, why)
-        verdict = with_clicks(verdict)
+        verdict = with_clicks(still_valid(verdict, self._store, compared_with))
         version = keep(
             self._store,
             candidate,

@@ -44,7 +44,10 @@ def labelled_candidates(
     predictor_of: Callable[[str], Predictor],
     rejected: Callable[[str], Sequence[Sequence[float]]],
 ) -> list[LabelledCandidates]:
-    """Return the candidates of whole scans; crops, in which nothing is judged, have none.
+    """Return the candidates of whole scans.
+
+    Crops, in which nothing is judged, are left out: they would count as scans without a false finding, and the limits
+    for a number of false findings per scan would be too low.
 
     Args:
         cases: Labelled cases.
@@ -57,7 +60,8 @@ def labelled_candidates(
         image, label = Path(case["image"]), Path(case["label"])
         voxels = rejected(case["image_id"]) if "image_id" in case else ()
         samples = candidate_samples(predictor_of(patient), image, label, rejected=voxels)
-        found.append(LabelledCandidates(patient, samples))
+        if samples.judged:
+            found.append(LabelledCandidates(patient, samples))
     return found
 
 
@@ -152,13 +156,14 @@ def candidate_predictors(
 ) -> Callable[[str], Predictor]:
     """Return a function from a patient to the predictor whose network was not trained on this patient.
 
-    Where no training left the patient out, it is the network that the trainings started from.
+    Where no training left the patient out, it is the network that the trainings started from. Its outputs are not kept,
+    as these patients are not measured on afterwards.
 
     Args:
         candidate: The candidate.
         start: Weights that the trainings started from.
         model: The model.
-        folder: Folder of kept outputs.
+        folder: Folder of kept outputs, of at most as many patients as have a fold.
     """
     without = replace(model, judge=None)
     predictors: dict[int | None, Predictor] = {}
@@ -166,8 +171,10 @@ def candidate_predictors(
     def of(patient: str) -> Predictor:
         fold = candidate.measured.get(patient)
         if fold not in predictors:
-            weights = start if fold is None else candidate.fold_weights[fold]
-            predictors[fold] = KeepingPredictor(without, WeightsFile(weights), folder)
+            if fold is None:
+                predictors[fold] = Predictor(without, WeightsFile(start))
+            else:
+                predictors[fold] = KeepingPredictor(without, WeightsFile(candidate.fold_weights[fold]), folder)
         return predictors[fold]
 
     return of

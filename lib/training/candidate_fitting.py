@@ -117,10 +117,15 @@ def _limit(highest: np.ndarray, kept: int) -> float:
 
 
 def _platt(lesions: np.ndarray, prevalent: float, false: np.ndarray) -> tuple[float, float]:
-    """Return slope and intercept of the logistic regression of lesions, which count as ``prevalent`` ones."""
+    """Return slope and intercept of the logistic regression of lesions, which count as ``prevalent`` ones.
+
+    The targets are not 1 and 0, but those of Platt (Probabilistic outputs for support vector machines, 1999): otherwise
+    few candidates that are separated without error would all have a confidence of 0 or 1.
+    """
     logits = torch.from_numpy(np.concatenate([lesions, false])).double()
-    target = torch.cat([torch.ones(len(lesions)), torch.zeros(len(false))]).double()
-    weight = torch.where(target > 0, prevalent / max(len(lesions), 1), 1.0)
+    is_lesion = torch.arange(len(logits)) < len(lesions)
+    target = torch.where(is_lesion, (prevalent + 1) / (prevalent + 2), 1 / (len(false) + 2)).double()
+    weight = torch.where(is_lesion, prevalent / max(len(lesions), 1), 1.0)
     parameters = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([parameters], max_iter=_CALIBRATION_STEPS, line_search_fn="strong_wolfe")
 

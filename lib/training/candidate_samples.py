@@ -51,6 +51,7 @@ class CandidateSamples:
         found: Number of them with a candidate.
         composed: Whether the scan is a copy with inserted nodules, of which only lesions are kept.
         rejected: Whether a reader rejected each candidate explicitly, bool, (N,); None if unknown.
+        judged: Whether candidates are judged at all in this image; not in a crop, which has none.
     """
 
     cubes: CandidateCubes
@@ -59,6 +60,7 @@ class CandidateSamples:
     found: int
     composed: bool = False
     rejected: torch.Tensor | None = None
+    judged: bool = True
 
     def of_copy(self) -> CandidateSamples:
         """Return the samples of a copy with inserted nodules: its lesions; the others are the scan's own."""
@@ -116,6 +118,7 @@ def candidate_samples(
         lesions.count,
         int(found.sum()),
         rejected=torch.from_numpy(_near_voxels(candidates, data["image"], rejected) & (share == 0))[chosen],
+        judged=judged,
     )
 
 

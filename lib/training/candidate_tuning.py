@@ -51,7 +51,9 @@ def tune_judge(
 
 
 def recalibrated(judge: CandidateJudge, scans: Sequence[ScanLogits]) -> CandidateJudge:
-    """Return a judge whose confidence and limits are those of scans that were left out; with few, it is unchanged.
+    """Return a judge whose confidence and limits are those of scans that were left out.
+
+    With few, it is unchanged, and also if it ranks the lesions of these scans below the others.
 
     Args:
         judge: The judge.
@@ -59,7 +61,8 @@ def recalibrated(judge: CandidateJudge, scans: Sequence[ScanLogits]) -> Candidat
     """
     if sum(int(scan.lesion.sum()) for scan in scans) < _FEWEST_LESIONS or all(scan.lesion.all() for scan in scans):
         return judge
-    return calibrated(judge.network, scans, FALSE_FINDINGS)
+    fitted = calibrated(judge.network, scans, FALSE_FINDINGS)
+    return fitted if fitted.slope > 0 else judge
 
 
 def _trained(
