@@ -40,6 +40,15 @@ export function lengthsOf({ points }) {
 }
 
 /**
+ * Return whether the first line of a measurement has two ends; the server refuses others.
+ *
+ * @param {Pick<Measurement, 'points'>} measurement
+ */
+export function hasLength({ points: [from, to] }) {
+  return from.some((mm, axis) => mm !== to[axis]);
+}
+
+/**
  * Describe a measurement.
  *
  * @param {Pick<Measurement, 'points'>} measurement

@@ -116,7 +116,7 @@ export class Panel {
       ...this.tools.shortcuts(),
       f: () => editor.review.showNext(),
       a: () => editor.review.acceptShown(),
-      delete: () => editor.measuring.removePointedAt() || editor.review.rejectShown(),
+      delete: () => editor.measuring.removePointedAt(tools.viewportAt(...this.pointer)?.viewport) || editor.review.rejectShown(),
       x: separate(false),
       k: separate(true),
       'ctrl+z': () => editor.undo(),
