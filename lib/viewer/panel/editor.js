@@ -130,6 +130,7 @@ export class Editor extends EventTarget {
       this.history?.labelmap.write(maskOf(draft));
       this.list?.recall(draft.lesions);
       this.history?.commit({ unsaved: true, modelVersion, confidences, clicks, measurements });
+      if (this.history) this.history.state.unsaved = true; // also if the mask is that of the draft already
     });
     return this.review.showFirst();
   }
