@@ -1,5 +1,6 @@
 /** The panel: tools to correct the mask, and what brings it to the server and back. */
 
+import { attempt } from './attempt.js';
 import { showAttention } from './attention.js';
 import { clicksOfLabel } from './click_session.js';
 import { elementsBy, messageOf } from './dom.js';
@@ -42,15 +43,15 @@ export class Panel {
     place.insertAdjacentHTML('beforeend', TEMPLATE);
     this.parts = /** @type {import('./panel_template.js').Parts} */ (elementsBy(place, 'part'));
     const buttons = /** @type {Record<tools.Tool, HTMLElement>} */ (elementsBy(place, 'tool'));
-    const attempt = this.#attempt.bind(this);
-    this.stored = new StoredLabels(this.parts, editor, attempt, this.closing.signal);
+    const attemptAction = this.#attempt.bind(this);
+    this.stored = new StoredLabels(this.parts, editor, attemptAction, this.closing.signal);
     this.drafts = new Drafts(this.parts, editor, () => this.stored.current?.number ?? null, this.closing.signal);
     this.tools = new ToolRow(this.parts, buttons, () => this.#show());
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
       /** @type {Element} */ (place.querySelector('.lunglabel-status')),
       () => editor.follow(),
-      attempt,
+      attemptAction,
       () => this.parts.annotator.value.trim(),
     );
     this.#listen();
@@ -199,14 +200,7 @@ export class Panel {
    * @param {() => Promise<string>} action
    */
   async #attempt(button, waiting, action) {
-    button.disabled = true;
-    this.#say(waiting);
-    try {
-      this.#say(await action(), 'success');
-    } catch (error) {
-      this.#say(messageOf(error), 'problem');
-    }
-    button.disabled = false;
+    await attempt(button, waiting, action, (text, kind) => this.#say(text, kind), () => this.parts.message.textContent ?? '');
     this.#show();
   }
 
