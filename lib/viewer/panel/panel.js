@@ -215,9 +215,13 @@ export class Panel {
 
   /** @param {string | null} series SeriesInstanceUID on the screen */
   async #lookUp(series) {
-    await this.stored.lookUp(series);
-    await numberAfter(this.editor, series, this.stored.current);
-    await this.drafts.offer(series);
+    this.drafts.withdraw();
+    try {
+      await this.stored.lookUp(series);
+      if (series === this.series) await numberAfter(this.editor, series, this.stored.current);
+    } finally {
+      await this.drafts.offer(series); // also if the label in use is damaged, or the server is away
+    }
   }
 
   #show() {

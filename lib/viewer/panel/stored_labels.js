@@ -50,7 +50,7 @@ export class StoredLabels {
   async lookUp(series) {
     if (this.#series !== series) this.#forget();
     this.#series = series;
-    if (!series) return this.#show({ label: null, stored: [], refused: [] });
+    if (!series) return undefined;
     const found = await fetchStored(series);
     if (this.#series !== series) return undefined;
     this.#show(found);
@@ -99,7 +99,7 @@ export class StoredLabels {
     const { history } = this.editor;
     if (!history || !label) return '';
     if (this.editor.unsaved && !confirm('The mask has changes that are not submitted. Replace it?')) return '';
-    const voxels = await fetchLabelVoxels(String(history.labelmap.series), label.number);
+    const voxels = await this.#voxelsOf(String(history.labelmap.series), label.number);
     if (history !== this.editor.history) return '';
     await this.editor.load(voxels, label);
     return `Label ${label.number} is loaded.`;
@@ -107,7 +107,9 @@ export class StoredLabels {
 
   /** @param {StoredLabel} label */
   async #compare(label) {
+    const series = this.#series;
     await this.#outline(label);
+    if (this.#series !== series) return '';
     this.#compared = label;
     this.#place = -1;
     this.#mark();
@@ -125,7 +127,7 @@ export class StoredLabels {
     const { history } = this.editor;
     if (!history || !series) return;
     const known = this.#masks.get(number);
-    const mask = known ?? new SparseMask(await fetchLabelVoxels(series, number), history.labelmap.size);
+    const mask = known ?? new SparseMask(await this.#voxelsOf(series, number), history.labelmap.size);
     if (this.#series !== series) return;
     this.#masks.set(number, mask);
     this.overlays.show(number, mask);
@@ -165,6 +167,23 @@ export class StoredLabels {
     this.#compared = null;
     this.parts.comparison.hidden = true;
     this.parts.storedList.open = false;
+    this.#show({ label: null, stored: [], refused: [] }); // what another series has must not be loaded into this one
+  }
+
+  /**
+   * Return the voxels of a label.
+   *
+   * @param {string} series SeriesInstanceUID
+   * @param {number} number
+   * @throws {Error} they are not those of the scan on the screen
+   */
+  async #voxelsOf(series, number) {
+    const { length } = this.editor.history?.labelmap ?? {};
+    const voxels = await fetchLabelVoxels(series, number);
+    if (length !== undefined && voxels.length !== length) {
+      throw new Error('The scan has another number of slices than when it was opened here. Open it again.');
+    }
+    return voxels;
   }
 }
 
