@@ -91,6 +91,9 @@ def test_a_withdrawn_label_is_not_followed(history):
     history.submit(mask_of([0], [22, 23]), tag="initial", source="RTSTRUCT")
     history.store.withdraw(IMAGE, "initial")
     assert history.submit(mask_of([0], [22, 23], [4])).keys() == {1, 2, 3}
+    history.store.withdraw(IMAGE, "final")
+    assert highest_number(history.store, IMAGE) == 3  # which the viewer counts on from, too
+    assert history.submit(mask_of([0], [22, 23])).keys() == {4, 5}
 
 
 def test_a_label_from_before_lesions_were_tracked_keeps_the_uids_of_its_reports():

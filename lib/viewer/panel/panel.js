@@ -153,7 +153,7 @@ export class Panel {
     this.drafts.submitted(String(labelmap.series));
     note.value = '';
     await this.stored.lookUp(labelmap.series);
-    await numberAfter(this.editor, labelmap.series, this.stored.current);
+    await numberAfter(this.editor, labelmap.series, this.stored.current, this.stored.lastLesion);
     this.status.refresh();
     return `Label ${this.stored.current?.number} is stored.`;
   }
@@ -218,9 +218,9 @@ export class Panel {
     this.drafts.withdraw();
     try {
       await this.stored.lookUp(series);
-      if (series === this.series) await numberAfter(this.editor, series, this.stored.current);
-    } finally {
-      await this.drafts.offer(series); // also if the label in use is damaged, or the server is away
+    } finally { // also if the label in use is damaged, or the server is away
+      if (series === this.series) await numberAfter(this.editor, series, this.stored.current, this.stored.lastLesion);
+      await this.drafts.offer(series);
     }
   }
 

@@ -17,6 +17,8 @@ const WAITING = { load: 'Loading…', show: 'Loading…', compare: 'Comparing…
 export class StoredLabels {
   /** @type {StoredLabel | null} the label in use */
   current = null;
+  /** the highest number that a lesion of the series was given so far */
+  lastLesion = 0;
   /** @type {string | null} */
   #series = null;
   /** @type {Map<number, SparseMask>} of labels that were shown, by number */
@@ -53,6 +55,7 @@ export class StoredLabels {
     if (!series) return undefined;
     const found = await fetchStored(series);
     if (this.#series !== series) return undefined;
+    this.lastLesion = found.last_lesion_number;
     this.#show(found);
     offerSkipping(this.parts.skip, found.skipped);
     if (found.damaged.length) throw new Error(found.damaged[0]);
@@ -162,6 +165,7 @@ export class StoredLabels {
   }
 
   #forget() {
+    this.lastLesion = 0;
     this.overlays.clear();
     this.#masks.clear();
     this.#compared = null;
