@@ -49,7 +49,7 @@ class History:
 
     def submit(self, mask: np.ndarray, tag: str = "final", **info: object) -> dict[int, tuple[str, list[int]]]:
         """Store a label; return UID and first voxel of each lesion by number."""
-        known = info or lesions_of_submission(self.store, IMAGE, mask, LABELS)
+        known = info or lesions_of_submission(self.store, IMAGE, tag, mask, LABELS)
         image = self.grid.mask(mask)
         record = self.store.save(IMAGE, tag, lambda part: write_mask(image, part, True), known)
         return {one.number: (one.uid, [*one.voxel]) for one in lesions_of_record(record, mask, LABELS)}
@@ -85,6 +85,12 @@ def test_lesions_of_an_imported_label_keep_their_number_and_those_of_a_predictio
     imported = history.submit(mask_of([0], [22, 23]), tag="initial", source="RTSTRUCT")
     history.submit(mask_of([0, 1, 2]), tag="original")
     assert history.submit(mask_of([0, 1, 2])) == {2: imported[2]}
+
+
+def test_predictions_do_not_use_up_numbers(history):
+    for _ in range(2):
+        assert history.submit(mask_of([0], [22, 23]), tag="original").keys() == {1, 2}
+    assert history.submit(mask_of([0])).keys() == {1}
 
 
 def test_a_withdrawn_label_is_not_followed(history):
