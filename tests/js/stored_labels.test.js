@@ -91,8 +91,11 @@ test('a section of a mask is cut across each axis', () => {
 test('the outline of two neighbouring pixels has six sides, on their corners', () => {
   const viewport = { getCamera: () => ({ viewPlaneNormal: [0, 0, 1] }), worldToCanvas: ([x, y]) => [10 * x, 20 * y] };
   const imageData = { indexToWorld: index => index };
-  const lines = borderIn(() => [[1, 2], [2, 2]], imageData, viewport, [0, 0, 1]);
+  const pixels = [[1, 2], [2, 2]];
+  const lines = borderIn(() => pixels, imageData, viewport, [0, 0, 1]);
   assert.equal(lines.length, 6);
+  const moved = { ...viewport, worldToCanvas: ([x, y]) => [10 * x + 3, 20 * y] };
+  assert.deepEqual(borderIn(() => pixels, imageData, moved, [0, 0, 1]), lines.map(line => line.map(([x, y]) => [x + 3, y])));
   const corners = lines.flat();
   assert.deepEqual([Math.min(...corners.map(([x]) => x)), Math.max(...corners.map(([x]) => x))], [5, 25]);
   assert.deepEqual([Math.min(...corners.map(([, y]) => y)), Math.max(...corners.map(([, y]) => y))], [30, 50]);
