@@ -80,6 +80,7 @@ beforeEach(async () => {
     Worker: FakeWorker,
     services: {
       segmentationService: { getSegmentations: () => [{ segmentationId: '1' }], getLabelmapVolume: () => volume },
+      measurementService: { EVENTS: {}, subscribe: () => {} },
       toolGroupService: { getToolGroup: () => undefined },
       displaySetService: { getDisplaySetByUID: () => ({ SeriesInstanceUID: series }) },
       viewportGridService: {

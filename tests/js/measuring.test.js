@@ -13,6 +13,7 @@ let editor;
 let measuring;
 let said;
 let listeners;
+let removed;
 
 const settled = () => new Promise(done => {
   setTimeout(done);
@@ -34,6 +35,7 @@ beforeEach(() => {
   globalThis.cornerstone = { eventTarget: new EventTarget() };
   globalThis.services = {
     segmentationService: { getSegmentations: () => [{ segmentationId: '1' }] },
+    measurementService: { EVENTS: { MEASUREMENT_REMOVED: 'removed' }, subscribe: (_event, listener) => (removed = listener) },
     toolGroupService: { getToolGroup: () => undefined },
     viewportGridService: { getState: () => ({ viewports: new Map(Object.keys(viewports).map(id => [id, {}])) }) },
     cornerstoneViewportService: { getCornerstoneViewport: id => viewports[id] },
@@ -44,7 +46,10 @@ beforeEach(() => {
       state: {
         getAllAnnotations: () => annotations,
         addAnnotation: one => annotations.push(Object.assign(one, { annotationUID: `drawn ${annotations.length}` })) && one.annotationUID,
-        removeAnnotation: id => (annotations = annotations.filter(one => one.annotationUID !== id)),
+        removeAnnotation: id => {
+          annotations = annotations.filter(one => one.annotationUID !== id);
+          removed({ measurement: id });
+        },
       },
     },
     utilities: { triggerAnnotationRenderForViewportIds: () => {} },
@@ -114,5 +119,25 @@ test('only the ruler under the pointer is removed, not one that the pointer has 
   assert.equal(measuring.removePointedAt(undefined), false);
   assert.equal(measuring.removePointedAt(viewports.coronal), false);
   assert.equal(measuring.removePointedAt(viewports.axial), true);
+  assert.deepEqual(pointsOf(), []);
+});
+
+test('a ruler that the user removes in the menu of OHIF is no measurement any more', () => {
+  draw(AXIAL);
+  const { annotationUID } = draw(CORONAL, 'coronal');
+  cornerstoneTools.annotation.state.removeAnnotation(annotationUID);
+  assert.deepEqual(pointsOf(), [AXIAL]);
+  show([]); // those that are erased then are not removed
+  assert.deepEqual(pointsOf(), []);
+  assert.equal(annotations.length, 0);
+});
+
+test('a ruler that was moved is measured anew', async () => {
+  const ruler = draw(AXIAL);
+  ruler.data.handles.points = CORONAL;
+  listeners.forEach(listener => listener());
+  await settled();
+  assert.deepEqual(pointsOf(), [CORONAL]);
+  cornerstoneTools.annotation.state.removeAnnotation(ruler.annotationUID);
   assert.deepEqual(pointsOf(), []);
 });

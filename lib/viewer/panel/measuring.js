@@ -23,6 +23,8 @@ export class Measuring {
     on(ANNOTATION_COMPLETED, ({ detail }) => this.#onDrawn(detail.annotation));
     on(TOOL_ACTIVATED, () => this.#letMove());
     onCapture('pointerup', () => setTimeout(() => this.#record())); // after a ruler was moved
+    const { measurementService } = services;
+    measurementService.subscribe(measurementService.EVENTS.MEASUREMENT_REMOVED, ({ measurement }) => this.#onRemoved(measurement));
     editor.addEventListener('change', () => this.#follow());
   }
 
@@ -56,11 +58,17 @@ export class Measuring {
     this.#record();
   }
 
+  /** @param {string} id of a ruler that the user has removed in OHIF's menu of the right mouse button */
+  #onRemoved(id) {
+    const known = this.#drawn.get(id);
+    if (known && isHeld()) this.remove(known);
+  }
+
   /** Take over what was drawn or moved. OHIF erases rulers by itself, which is no edit: they are drawn again. */
   #record() {
     if (!isHeld()) return; // the study is left
-    const seen = new Map(this.#finished().map(one => [one.annotationUID, rulers.measurementOf(one)]));
-    const now = [...this.#drawn].map(([id, known]) => seen.get(id) ?? known);
+    for (const one of this.#finished()) this.#drawn.set(one.annotationUID, rulers.measurementOf(one));
+    const now = [...this.#drawn.values()];
     const problem = this.#problemOf(now);
     if (problem) this.editor.say(`Nothing is measured: ${problem}`);
     if (problem || areSame(now, this.measurements)) this.#follow();
@@ -90,6 +98,7 @@ export class Measuring {
     const wanted = this.measurements;
     const drawn = this.#finished();
     if (drawn.length === this.#drawn.size && areSame(wanted, drawn.map(rulers.measurementOf))) return;
+    this.#drawn.clear(); // they are not removed by the user
     for (const { annotationUID } of drawn) rulers.erase(annotationUID);
     this.#drawn = new Map(wanted.map((one, place) => [rulers.draw(one) || `not drawn ${place}`, one]));
     this.#letMove();
