@@ -49,7 +49,7 @@ class History:
 
     def submit(self, mask: np.ndarray, tag: str = "final", **info: object) -> dict[int, tuple[str, list[int]]]:
         """Store a label; return UID and first voxel of each lesion by number."""
-        known = info or lesions_of_submission(self.store, IMAGE, mask, LABELS)
+        known = info or lesions_of_submission(self.store, IMAGE, tag, mask, LABELS)
         image = self.grid.mask(mask)
         record = self.store.save(IMAGE, tag, lambda part: write_mask(image, part, True), known)
         return {one.number: (one.uid, [*one.voxel]) for one in lesions_of_record(record, mask, LABELS)}
@@ -87,10 +87,19 @@ def test_lesions_of_an_imported_label_keep_their_number_and_those_of_a_predictio
     assert history.submit(mask_of([0, 1, 2])) == {2: imported[2]}
 
 
+def test_predictions_do_not_use_up_numbers(history):
+    for _ in range(2):
+        assert history.submit(mask_of([0], [22, 23]), tag="original").keys() == {1, 2}
+    assert history.submit(mask_of([0])).keys() == {1}
+
+
 def test_a_withdrawn_label_is_not_followed(history):
     history.submit(mask_of([0], [22, 23]), tag="initial", source="RTSTRUCT")
     history.store.withdraw(IMAGE, "initial")
     assert history.submit(mask_of([0], [22, 23], [4])).keys() == {1, 2, 3}
+    history.store.withdraw(IMAGE, "final")
+    assert highest_number(history.store, IMAGE) == 3  # which the viewer counts on from, too
+    assert history.submit(mask_of([0], [22, 23])).keys() == {4, 5}
 
 
 def test_a_label_from_before_lesions_were_tracked_keeps_the_uids_of_its_reports():

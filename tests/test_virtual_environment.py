@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[1]
 WITHOUT_PACKAGES = [sys.executable, "-S"]  # -S: without site-packages, like the Python of the system
 
 
-def run(main: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*WITHOUT_PACKAGES, str(main), *arguments], capture_output=True, text=True, cwd="/")
+def run(main: Path, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess:
+    command = [*WITHOUT_PACKAGES, str(main), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=timeout)
 
 
 @pytest.fixture
@@ -68,3 +69,19 @@ def test_own_environment_without_the_packages_is_not_run_again(tmp_path, monkeyp
     (tmp_path / ".venv" / "bin" / "python").touch()
     with pytest.raises(SystemExit, match="make install"):
         use_virtual_environment(tmp_path)
+
+
+def test_environment_that_does_not_know_that_it_is_one_is_not_run_again_and_again(project):
+    (project / ".venv" / "bin").mkdir(parents=True)
+    (project / ".venv" / "bin" / "python").symlink_to(Path(sys.executable).resolve())  # and no pyvenv.cfg
+    done = run(project / "main.py", "doctor", timeout=10)
+    assert done.stderr.startswith("LungLabel cannot run: its packages are not installed.")
+
+
+def test_environment_of_another_machine_is_a_plain_sentence(project):
+    (project / ".venv" / "bin").mkdir(parents=True)
+    python = project / ".venv" / "bin" / "python"
+    python.write_bytes(b"\x7fELF of another processor")
+    python.chmod(0o755)
+    done = run(project / "main.py", "doctor")
+    assert done.stderr.startswith(f"{python} cannot be run: Exec format error. LungLabel cannot run: ")

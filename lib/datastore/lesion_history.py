@@ -22,16 +22,22 @@ _MOST_TRACKED = 1000  # a mask of more specks is no list of lesions, and would m
 
 
 def lesions_of_submission(
-    store: LabelStore, image_id: str, voxels: np.ndarray, labels: Mapping[str, int]
+    store: LabelStore, image_id: str, tag: str, voxels: np.ndarray, labels: Mapping[str, int]
 ) -> dict[str, Any]:
     """Return ``lesion_numbers`` and ``last_lesion_number`` for the info of a new label.
+
+    Only for one that the next label is numbered after: each batch of predictions would use up numbers, and the lesions
+    of a person's first label would begin after all of them.
 
     Args:
         store: Labels of all images.
         image_id: SeriesInstanceUID.
+        tag: Tag of the new label.
         voxels: The new label (slice, row, column).
         labels: Label values by name.
     """
+    if tag not in _FOLLOWED:
+        return {}
     former = _former(store, image_id, labels)
     lesions = number_lesions(voxels, labels, former)
     last = max([former.last, *(one.number for one in lesions)])

@@ -209,7 +209,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             "voxels": int(np.count_nonzero(voxels)),
             "grid": grid,
             **origin_of_label(self.predictions, image_id, grid, voxels, label_info),
-            **lesions_of_submission(self.labels, image_id, voxels, self._label_values),
+            **lesions_of_submission(self.labels, image_id, label_tag, voxels, self._label_values),
         }
         record = self.labels.save(image_id, label_tag, lambda part: write_mask(label, part, True), info)
         logger.info("Label %d (%s) of %s stored: %d voxels", record.number, label_tag, image_id, info["voxels"])

@@ -25,10 +25,15 @@ def use_virtual_environment(project: Path) -> None:
     if importlib.util.find_spec(_NEEDED) is not None:
         return
     python = folder / "bin" / "python"
-    if Path(sys.prefix).resolve() == folder.resolve() or not python.exists():
+    # An environment without its pyvenv.cfg has the prefix of the Python that it was made of.
+    is_there_already = Path(sys.prefix).resolve() == folder.resolve() or sys.executable == str(python)
+    if is_there_already or not python.exists():
         raise SystemExit(not_installed(project))
     sys.stdout.flush()
-    os.execv(python, [str(python), *sys.argv])
+    try:
+        os.execv(python, [str(python), *sys.argv])
+    except OSError as error:  # made on another machine, or on a disk from which no program may run
+        raise SystemExit(f"{python} cannot be run: {error.strerror}. {not_installed(project)}") from error
 
 
 def not_installed(project: Path, package: str | None = None) -> str:

@@ -76,7 +76,8 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
         return {
             "image": image,
-            "label": record and {**described(record), "last_lesion_number": highest_number(labels, image)},
+            "label": record and described(record),
+            "last_lesion_number": highest_number(labels, image),
             "stored": stored_labels(labels, image),
             "refused": refused_objects(app.initial_labels.refused(image)),
             "damaged": [one.problem for one in damaged],

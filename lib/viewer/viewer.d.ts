@@ -168,6 +168,10 @@ declare const services: {
     subscribe(event: string, listener: () => void): Subscription;
     getCornerstoneViewport(viewportId: string | undefined): CornerstoneViewport;
   };
+  measurementService: {
+    EVENTS: { MEASUREMENT_REMOVED: string };
+    subscribe(event: string, listener: (removed: { measurement: string }) => void): Subscription;
+  };
   displaySetService: { getDisplaySetByUID(uid: string): DicomRecord | undefined };
   toolGroupService: {
     getToolGroup(id: string): ToolGroup | undefined;

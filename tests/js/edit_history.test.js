@@ -64,6 +64,15 @@ test('a step without changes is not recorded, but sets the model version', () =>
   assert.deepEqual(history.state, { change: null, unsaved: false, modelVersion: 'v1', ...nothing });
 });
 
+test('a step that changes only what is measured can be undone', () => {
+  const length = { kind: 'length', plane: 'axial', points: [[0, 0, 0], [1, 0, 0]] };
+  history.commit({ unsaved: true, measurements: [length] });
+  assert.deepEqual([history.canUndo, history.state.unsaved], [true, true]);
+  history.commit({ unsaved: false, measurements: [length] });
+  history.undo();
+  assert.deepEqual([history.canUndo, history.state.measurements], [false, []]);
+});
+
 test('a new step clears the redo history', () => {
   paint(FIRST);
   history.undo();

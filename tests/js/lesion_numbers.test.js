@@ -32,4 +32,6 @@ test('the list numbers findings by size, then after the label that is stored', (
   assert.deepEqual(numbers(), [[3, 1], [2, 2]]);
   findings.follow({ mask: mask(SIZE, SMALL), numbered: [{ voxel: SMALL[0], number: 4 }], last: 6 });
   assert.deepEqual(numbers(), [[3, 7], [2, 4]]);
+  findings.follow({ mask: null, numbered: null, last: 6 }); // the label was withdrawn, or is damaged
+  assert.deepEqual(numbers(), [[3, 7], [2, 8]], 'as on the server');
 });

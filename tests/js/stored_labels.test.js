@@ -1,14 +1,65 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 
 import { compare, differences } from '../../lib/viewer/panel/comparison.js';
 import { sectionOf } from '../../lib/viewer/panel/click_region.js';
 import { borderIn } from '../../lib/viewer/panel/outline.js';
 import { SparseMask } from '../../lib/viewer/panel/sparse_mask.js';
+import { StoredLabels } from '../../lib/viewer/panel/stored_labels.js';
 import { detailsOf, nameOf } from '../../lib/viewer/panel/stored_list.js';
 import { mask } from './volume.js';
 
 const SIZE = [5, 4, 3];
+const LABEL = { number: 7, tag: 'final', time: 0, annotator: 'Dr. Reader', voxels: 1 };
+
+/** @type {Record<string, () => object | Uint8Array>} answers of the server by path and image */
+let answers;
+let parts;
+let editor;
+let labels;
+
+beforeEach(() => {
+  const element = () => ({ replaceChildren: () => {}, querySelectorAll: () => [], add: () => {} });
+  const names = ['stored', 'storedText', 'load', 'storedCount', 'storedList', 'storedRows', 'difference', 'comparison', 'skip'];
+  parts = Object.fromEntries(names.map(name => [name, element()]));
+  Object.assign(globalThis, {
+    window: { addEventListener: () => {} },
+    cornerstone: { Enums: { Events: {} } },
+    services: { viewportGridService: { getState: () => ({ viewports: new Map() }) } },
+    document: { createElement: () => ({ dataset: {}, querySelectorAll: () => [] }) },
+    Option: class {},
+    fetch: async path => {
+      const { pathname, searchParams } = new URL(path, 'http://localhost');
+      const found = answers[`${pathname} ${searchParams.get('image')}`]?.();
+      if (!found) return new Response('{"detail": "The server is away."}', { status: 500 });
+      return new Response(found instanceof Uint8Array ? found : JSON.stringify(found));
+    },
+  });
+  editor = Object.assign(new EventTarget(), {
+    history: { labelmap: { series: 'first', size: SIZE, length: 60 } },
+    load: async () => {},
+  });
+  const attempt = (button, _waiting, action) => (button.attempted = action());
+  labels = new StoredLabels(parts, editor, attempt, new AbortController().signal);
+  answers = { '/viewer/case first': () => ({ label: LABEL, stored: [], refused: [], damaged: [], skipped: null }) };
+});
+
+test('the label of the former scan is not offered for the next one, also if the server does not say what that has', async () => {
+  await labels.lookUp('first');
+  assert.deepEqual([labels.current.number, parts.load.hidden], [7, false]);
+  await assert.rejects(labels.lookUp('second'), /The server is away/);
+  assert.deepEqual([labels.current, parts.load.hidden], [null, true]);
+});
+
+test('a label of another number of voxels than the scan on the screen is not loaded', async () => {
+  await labels.lookUp('first');
+  answers['/viewer/label first'] = () => new Uint8Array(80);
+  parts.load.onclick();
+  await assert.rejects(parts.load.attempted, /another number of slices than when it was opened/);
+  answers['/viewer/label first'] = () => new Uint8Array(60);
+  parts.load.onclick();
+  assert.equal(await parts.load.attempted, 'Label 7 is loaded.');
+});
 
 test('a stored mask is compared with the one on the screen', () => {
   const stored = new SparseMask(mask(SIZE, [[1, 1, 0], [2, 1, 0], [2, 1, 1], [2, 1, 2]]), SIZE);
@@ -40,8 +91,11 @@ test('a section of a mask is cut across each axis', () => {
 test('the outline of two neighbouring pixels has six sides, on their corners', () => {
   const viewport = { getCamera: () => ({ viewPlaneNormal: [0, 0, 1] }), worldToCanvas: ([x, y]) => [10 * x, 20 * y] };
   const imageData = { indexToWorld: index => index };
-  const lines = borderIn(() => [[1, 2], [2, 2]], imageData, viewport, [0, 0, 1]);
+  const pixels = [[1, 2], [2, 2]];
+  const lines = borderIn(() => pixels, imageData, viewport, [0, 0, 1]);
   assert.equal(lines.length, 6);
+  const moved = { ...viewport, worldToCanvas: ([x, y]) => [10 * x + 3, 20 * y] };
+  assert.deepEqual(borderIn(() => pixels, imageData, moved, [0, 0, 1]), lines.map(line => line.map(([x, y]) => [x + 3, y])));
   const corners = lines.flat();
   assert.deepEqual([Math.min(...corners.map(([x]) => x)), Math.max(...corners.map(([x]) => x))], [5, 25]);
   assert.deepEqual([Math.min(...corners.map(([, y]) => y)), Math.max(...corners.map(([, y]) => y))], [30, 50]);

@@ -25,13 +25,17 @@ export class Drafts {
     parts.discard.onclick = () => void this.#close();
   }
 
+  /** Offer no draft any more: another series is on the screen. */
+  withdraw() {
+    this.#show(null);
+  }
+
   /**
    * Offer the draft of a series, if there is one.
    *
    * @param {string | null} series SeriesInstanceUID on the screen
    */
   async offer(series) {
-    this.#show(null);
     const draft = series && (await findDraft(series, SESSION));
     if (draft && this.editor.history?.labelmap.series === series) this.#show(draft);
   }

@@ -1,7 +1,7 @@
 /** Undo and redo of mask edits, which OHIF does not have. */
 
 import { NO_CLICKS } from './click_session.js';
-import { NOTHING_MEASURED } from './measurements.js';
+import { NOTHING_MEASURED, areSame } from './measurements.js';
 
 const MOST_STATES = 100;
 
@@ -61,13 +61,15 @@ export class EditHistory {
   }
 
   /**
-   * Record what changed in the labelmap since the last call as one step. Without a change, there is no step.
+   * Record what changed in the labelmap since the last call as one step. Without a change of it or of what is measured, there
+   * is no step.
    *
    * @param {Step} step
    */
   commit(step) {
     const change = this.#difference();
-    if (!change.index.length) {
+    const { measurements } = this.state;
+    if (!change.index.length && areSame(step.measurements ?? measurements, measurements)) {
       Object.assign(this.state, this.#facts(step));
       return;
     }

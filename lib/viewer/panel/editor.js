@@ -130,6 +130,7 @@ export class Editor extends EventTarget {
       this.history?.labelmap.write(maskOf(draft));
       this.list?.recall(draft.lesions);
       this.history?.commit({ unsaved: true, modelVersion, confidences, clicks, measurements });
+      if (this.history) this.history.state.unsaved = true; // also if the mask is that of the draft already
     });
     return this.review.showFirst();
   }
@@ -160,7 +161,9 @@ export class Editor extends EventTarget {
   async numberAfter(former) {
     this.#former = former;
     const { labelmap } = this.history ?? {};
-    if (former && labelmap?.series === former.series && labelmap.length === former.mask.length) await this.list?.numberAfter(former);
+    if (!former || labelmap?.series !== former.series) return;
+    const mask = former.mask?.length === labelmap.length ? former.mask : null;
+    await this.list?.numberAfter({ ...former, mask });
   }
 
   /** Let what was said about findings count as an edit: it is stored with the label. */

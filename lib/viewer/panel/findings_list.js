@@ -31,6 +31,8 @@ export class FindingsList extends EventTarget {
   /** @type {Promise<void> | null} until the list that is being made arrives */
   #listing = null;
   #stale = false;
+  /** Whether the worker was told of a change since a list was requested. */
+  #changed = true;
   /** @type {number | null | undefined} LPS mm of the middle of the body; undefined until the server is asked */
   #midline = undefined;
   #arrived = () => {};
@@ -51,7 +53,7 @@ export class FindingsList extends EventTarget {
       if (data.list) this.#onList(data.list);
       else this.#edited.shift()?.(data.edited);
     };
-    history.onWrite = (index, values) => this.#worker.postMessage({ index, values }, [index.buffer, values.buffer]);
+    history.onWrite = (index, values) => this.#tell({ index, values }, [index.buffer, values.buffer]);
   }
 
   close() {
@@ -59,12 +61,15 @@ export class FindingsList extends EventTarget {
     this.history.onWrite = () => {};
   }
 
-  /** List the findings of the mask as it is now; resolves when the list is there. */
+  /**
+   * List the findings of the mask as it is now; resolves when the list is there. If the list that is being made is of this
+   * mask, no other one follows: what is shown once it is there is not changed again.
+   */
   async refresh() {
     const { confidences } = this.history.state;
-    if (confidences !== this.#judged) this.#worker.postMessage({ confidences });
+    if (confidences !== this.#judged) this.#tell({ confidences });
     this.#judged = confidences;
-    this.#stale = true;
+    this.#stale ||= this.#changed || !this.#listing;
     while (this.#stale || this.#listing) {
       this.#listing ??= this.#request();
       await this.#listing; // eslint-disable-line no-await-in-loop -- one list at a time
@@ -115,12 +120,21 @@ export class FindingsList extends EventTarget {
    * @param {import('./former_label.js').FormerLabel} former
    */
   numberAfter(former) {
-    this.#worker.postMessage({ former });
+    this.#tell({ former });
     return this.refresh();
   }
 
+  /**
+   * @param {object} change
+   * @param {Transferable[]} transfer
+   */
+  #tell(change, transfer = []) {
+    this.#changed = true;
+    this.#worker.postMessage(change, transfer);
+  }
+
   #request() {
-    this.#stale = false;
+    this.#stale = this.#changed = false;
     this.#worker.postMessage({ list: true });
     return new Promise(resolve => {
       this.#arrived = () => {

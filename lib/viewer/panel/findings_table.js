@@ -1,6 +1,6 @@
 /** The table of findings: their measures, the model's confidence, and what the reader makes of each. */
 
-import { elementsBy } from './dom.js';
+import { closest, elementsBy } from './dom.js';
 import { rejectBelow } from './doubtful.js';
 import { detailsLine } from './finding_details.js';
 import { sizeText } from './findings_list.js';
@@ -37,6 +37,8 @@ export const FINDINGS_TEMPLATE = `
 export class FindingsTable {
   /** First voxels of the findings that the slider has rejected. @type {Set<number>} */
   #doubtful = new Set();
+  /** Whether the pointer is down on a button of the table: one that is replaced before it goes up is not clicked. */
+  #pressed = false;
 
   /**
    * @param {HTMLElement} element to fill
@@ -54,16 +56,22 @@ export class FindingsTable {
       const button = /** @type {HTMLElement} */ (this.elements[order].firstElementChild);
       button.onclick = () => editor.list?.sortBy(order);
     }
-    table.addEventListener('focusout', () => setTimeout(() => this.show()), { signal });
+    table.addEventListener('focusout', event => {
+      if (isField(event.target)) setTimeout(() => this.show()); // what was not shown while it was edited
+    }, { signal });
+    table.addEventListener('pointerdown', event => (this.#pressed = !!closest(event, 'button')), { signal });
+    for (const end of ['pointerup', 'pointercancel']) {
+      window.addEventListener(end, () => this.#release(), { signal, capture: true });
+    }
     editor.addEventListener('list', () => this.show(), { signal });
     this.show();
   }
 
-  /** Show the list as it is now, unless a finding is being described. */
+  /** Show the list as it is now, unless a finding is being described or a button is being pressed. */
   show() {
     const { table, doubtful } = this.elements;
     const body = table.tBodies[0];
-    if (body.contains(document.activeElement) && /INPUT|SELECT/.test(document.activeElement?.tagName ?? '')) return;
+    if (this.#pressed || (body.contains(document.activeElement) && isField(document.activeElement))) return;
     const { rows = [], rejected = [], order = 'confidence' } = this.editor.list ?? {};
     for (const name of /** @type {const} */ (['size', 'confidence'])) {
       this.elements[name].setAttribute('aria-sort', name === order ? 'descending' : 'none');
@@ -71,6 +79,12 @@ export class FindingsTable {
     body.replaceChildren(...[...rows, ...rejected].slice(0, MOST_ROWS).flatMap(row => this.#rowsOf(row)));
     table.hidden = !rows.length && !rejected.length;
     doubtful.hidden = ![...rows, ...rejected].some(row => row.confidence !== null);
+  }
+
+  #release() {
+    if (!this.#pressed) return;
+    this.#pressed = false;
+    setTimeout(() => this.show()); // after the click
   }
 
   /**
@@ -132,6 +146,11 @@ export class FindingsTable {
     const { threshold, thresholdText } = this.elements;
     thresholdText.textContent = `${Math.round(100 * threshold.valueAsNumber)} %`;
   }
+}
+
+/** @param {EventTarget | null} element */
+function isField(element) {
+  return /INPUT|SELECT/.test(/** @type {Element | null} */ (element)?.tagName ?? '');
 }
 
 /** @param {Row} row */

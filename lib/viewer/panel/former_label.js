@@ -5,7 +5,7 @@ import { fetchLabelVoxels } from './server.js';
 /**
  * @typedef {object} FormerLabel
  * @property {string} series SeriesInstanceUID
- * @property {Uint8Array} mask
+ * @property {Uint8Array | null} mask null if no label is in use, such as after it was withdrawn
  * @property {import('./lesion_numbers.js').NumberedLesion[] | null} numbered its lesions; null to number them by size
  * @property {number} last the highest number that was given so far
  */
@@ -16,10 +16,10 @@ import { fetchLabelVoxels } from './server.js';
  * @param {import('./editor.js').Editor} editor
  * @param {string | null} series SeriesInstanceUID on the screen
  * @param {import('./server.js').StoredLabel | null} label in use
+ * @param {number} last the highest number that was given so far
  */
-export async function numberAfter(editor, series, label) {
-  if (!series || !label) return;
-  const mask = await fetchLabelVoxels(series, label.number).catch(() => null); // made for another number of slices
-  if (!mask) return;
-  await editor.numberAfter({ series, mask, numbered: label.lesion_numbers ?? null, last: label.last_lesion_number ?? 0 });
+export async function numberAfter(editor, series, label, last) {
+  if (!series) return;
+  const mask = label && (await fetchLabelVoxels(series, label.number).catch(() => null)); // made for another number of slices
+  await editor.numberAfter({ series, mask, numbered: label?.lesion_numbers ?? null, last });
 }

@@ -66,7 +66,7 @@ export class MeasuredFindings {
 
   /** @param {import('./former_label.js').FormerLabel} former label after which the findings are numbered */
   follow({ mask, numbered, last }) {
-    const numbers = numbersIn(mask, this.grid.size, numbered);
+    const numbers = mask ? numbersIn(mask, this.grid.size, numbered) : NO_FORMER.numbers;
     this.#former = { numbers, last: [...numbers.values()].reduce((most, one) => Math.max(most, one), last) };
   }
 

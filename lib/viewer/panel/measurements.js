@@ -14,6 +14,7 @@
 export const NOTHING_MEASURED = [];
 /** @type {Plane[]} by the axis of the patient that the plane looks along */
 const PLANES = ['sagittal', 'coronal', 'axial'];
+const SAMPLES = 21; // as on the server
 
 /**
  * Return the plane that looks along a direction.
@@ -40,6 +41,15 @@ export function lengthsOf({ points }) {
 }
 
 /**
+ * Return whether the first line of a measurement has two ends; the server refuses others.
+ *
+ * @param {Pick<Measurement, 'points'>} measurement
+ */
+export function hasLength({ points: [from, to] }) {
+  return from.some((mm, axis) => mm !== to[axis]);
+}
+
+/**
  * Describe a measurement.
  *
  * @param {Pick<Measurement, 'points'>} measurement
@@ -50,14 +60,28 @@ export function measurementText(measurement) {
 }
 
 /**
+ * Return points along the longest line, as `Measurement.samples` of the server: most of them say which lesion it is in.
+ *
+ * @param {Measurement} measurement
+ * @returns {Point3[]} LPS mm, from end to end
+ */
+export function samplesOf({ points }) {
+  const lines = points.flatMap((from, n) => (n % 2 ? [] : [[from, points[n + 1]]]));
+  const length = (/** @type {Point3[]} */ line) => lengthsOf({ points: line })[0];
+  const [from, to] = lines.reduce((longest, line) => (length(line) > length(longest) ? line : longest));
+  return Array.from({ length: SAMPLES }, (_, n) => (
+    /** @type {Point3} */ (from.map((mm, axis) => mm + (n / (SAMPLES - 1)) * (to[axis] - mm)))
+  ));
+}
+
+/**
  * Return the middle of the longest line.
  *
  * @param {Measurement} measurement
  * @returns {Point3} LPS mm
  */
-export function middleOf({ points }) {
-  const [from, to] = points;
-  return [(from[0] + to[0]) / 2, (from[1] + to[1]) / 2, (from[2] + to[2]) / 2];
+export function middleOf(measurement) {
+  return samplesOf(measurement)[(SAMPLES - 1) / 2];
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The list of measurements in the panel. */
 
-import { measurementText, middleOf } from './measurements.js';
+import { measurementText, samplesOf } from './measurements.js';
 import { indexOf } from './voxel_index.js';
 
 const NAMES = { length: 'Length', bidirectional: 'Long × short axis' };
@@ -32,15 +32,25 @@ function line(measurement, editor) {
 }
 
 /**
- * Return the number of the finding that the middle of a measurement is in; 0 if it is in none.
+ * Return the number of the finding that most of a measurement is in, as in the exported tables; 0 if it is in none.
  *
  * @param {import('./measurements.js').Measurement} measurement
- * @param {import('./editor.js').Editor} editor
+ * @param {Pick<import('./editor.js').Editor, 'history' | 'list'>} editor
  */
-function lesionAt(measurement, { history, list }) {
-  const voxel = history?.labelmap.voxelAt(middleOf(measurement));
-  const index = history && voxel ? indexOf(voxel, history.labelmap.size) : -1;
-  return list?.rows.find(row => row.voxels.includes(index))?.number ?? 0;
+export function lesionAt(measurement, { history, list }) {
+  /** @type {Map<number, number>} points on the measurement by labelled voxel */
+  const points = new Map();
+  for (const point of samplesOf(measurement)) {
+    const voxel = history?.labelmap.voxelAt(point);
+    const index = history && voxel ? indexOf(voxel, history.labelmap.size) : -1;
+    if (history?.known[index]) points.set(index, (points.get(index) ?? 0) + 1);
+  }
+  let [number, most] = [0, 0];
+  for (const row of points.size ? (list?.rows ?? []) : []) {
+    const inside = row.voxels.reduce((sum, index) => sum + (points.get(index) ?? 0), 0);
+    if (inside > most || (inside === most && inside && row.number < number)) [number, most] = [row.number, inside];
+  }
+  return number;
 }
 
 /**

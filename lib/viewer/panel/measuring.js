@@ -1,7 +1,8 @@
 /** Keeps the rulers on the screen and the measurements of the mask's history the same: each change is a step to undo. */
 
 import { onCapture } from './guard.js';
-import { areSame, isSame } from './measurements.js';
+import { isHeld } from './labelmap.js';
+import { areSame, hasLength, isSame, planeAlong } from './measurements.js';
 import * as rulers from './rulers.js';
 import { activeTool } from './tools.js';
 
@@ -10,8 +11,8 @@ import { activeTool } from './tools.js';
 const MEASURES = ['length', 'bidirectional'];
 
 export class Measuring {
-  /** @type {Set<string>} ids of the rulers that are finished */
-  #drawn = new Set();
+  /** @type {Map<string, Measurement>} as last seen, by the id of the ruler that is finished */
+  #drawn = new Map();
 
   /** @param {import('./editor.js').Editor} editor */
   constructor(editor) {
@@ -22,6 +23,8 @@ export class Measuring {
     on(ANNOTATION_COMPLETED, ({ detail }) => this.#onDrawn(detail.annotation));
     on(TOOL_ACTIVATED, () => this.#letMove());
     onCapture('pointerup', () => setTimeout(() => this.#record())); // after a ruler was moved
+    const { measurementService } = services;
+    measurementService.subscribe(measurementService.EVENTS.MEASUREMENT_REMOVED, ({ measurement }) => this.#onRemoved(measurement));
     editor.addEventListener('change', () => this.#follow());
   }
 
@@ -35,9 +38,15 @@ export class Measuring {
     this.#write(this.measurements.filter(one => !isSame(one, measurement)));
   }
 
-  /** Remove the ruler under the pointer. @returns {boolean} whether there is one */
-  removePointedAt() {
-    const pointed = rulers.rulers().find(one => one.highlighted && this.#drawn.has(one.annotationUID));
+  /**
+   * Remove the ruler under the pointer.
+   *
+   * @param {CornerstoneViewport} [viewport] under the pointer; a ruler that it has left in another one stays highlighted
+   * @returns {boolean} whether there is one
+   */
+  removePointedAt(viewport) {
+    const plane = viewport && planeAlong(viewport.getCamera().viewPlaneNormal);
+    const pointed = this.#finished().find(one => one.highlighted && rulers.measurementOf(one).plane === plane);
     if (pointed) this.remove(rulers.measurementOf(pointed));
     return !!pointed;
   }
@@ -45,20 +54,31 @@ export class Measuring {
   /** @param {CornerstoneAnnotation} ruler */
   #onDrawn(ruler) {
     if (!(ruler.metadata.toolName in rulers.KINDS)) return;
-    this.#drawn.add(ruler.annotationUID);
+    this.#drawn.set(ruler.annotationUID, rulers.measurementOf(ruler));
     this.#record();
   }
 
-  /** Take over what was drawn or moved; OHIF itself erases all rulers when a study is left, which is no edit. */
+  /** @param {string} id of a ruler that the user has removed in OHIF's menu of the right mouse button */
+  #onRemoved(id) {
+    const known = this.#drawn.get(id);
+    if (known && isHeld()) this.remove(known);
+  }
+
+  /** Take over what was drawn or moved. OHIF erases rulers by itself, which is no edit: they are drawn again. */
   #record() {
-    const now = this.#finished().map(rulers.measurementOf);
-    if (now.length < this.measurements.length || areSame(now, this.measurements)) return;
-    if (now.every(one => this.#isInside(one))) {
-      this.#write(now);
-      return;
-    }
-    this.#follow();
-    this.editor.say('Nothing is measured: a line ends outside of the image.');
+    if (!isHeld()) return; // the study is left
+    for (const one of this.#finished()) this.#drawn.set(one.annotationUID, rulers.measurementOf(one));
+    const now = [...this.#drawn.values()];
+    const problem = this.#problemOf(now);
+    if (problem) this.editor.say(`Nothing is measured: ${problem}`);
+    if (problem || areSame(now, this.measurements)) this.#follow();
+    else this.#write(now);
+  }
+
+  /** @param {Measurement[]} measurements */
+  #problemOf(measurements) {
+    if (!measurements.every(one => this.#isInside(one))) return 'a line ends outside of the image.';
+    return measurements.every(hasLength) ? '' : 'a line has no length.';
   }
 
   /** @param {Measurement} measurement */
@@ -77,12 +97,10 @@ export class Measuring {
     rulers.addRulers();
     const wanted = this.measurements;
     const drawn = this.#finished();
-    if (areSame(wanted, drawn.map(rulers.measurementOf))) return;
-    for (const { annotationUID } of drawn) {
-      rulers.erase(annotationUID);
-      this.#drawn.delete(annotationUID);
-    }
-    for (const one of wanted) this.#drawn.add(rulers.draw(one));
+    if (drawn.length === this.#drawn.size && areSame(wanted, drawn.map(rulers.measurementOf))) return;
+    this.#drawn.clear(); // they are not removed by the user
+    for (const { annotationUID } of drawn) rulers.erase(annotationUID);
+    this.#drawn = new Map(wanted.map((one, place) => [rulers.draw(one) || `not drawn ${place}`, one]));
     this.#letMove();
     rulers.redrawRulers();
   }

@@ -2,7 +2,14 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-/** @typedef {[number, number]} Pixel of a viewport */
+/**
+ * @typedef {[number, number]} Pixel of a viewport
+ * @typedef {[from: [number, number], to: [number, number]]} Edge between two corners of pixels of a mask
+ */
+
+const MOST_PIXELS = 2 ** 20; // along an axis
+/** @type {WeakMap<[number, number][], Edge[]>} by the pixels of a mask in a section */
+const edges = new WeakMap();
 
 /** Lines over one viewport at a time. */
 export class Outline {
@@ -50,18 +57,32 @@ export function borderIn(section, imageData, viewport, voxel) {
   const across = axisAcross(imageData, viewport.getCamera().viewPlaneNormal);
   if (across < 0) return [];
   const [u, v] = [0, 1, 2].filter(axis => axis !== across);
-  const inside = section(across, voxel[across]);
-  const keys = new Set(inside.map(([a, b]) => `${a},${b}`));
   const pixel = pixelsOf(imageData, viewport, [u, v, across], voxel);
-  /** @type {Pixel[][]} */
-  const lines = [];
+  return edgesOf(section(across, voxel[across])).map(([from, to]) => [pixel(...from), pixel(...to)]);
+}
+
+/**
+ * Return the sides of the pixels of a mask that are on its border, from corner to corner.
+ *
+ * They are kept with the pixels: a stored mask is drawn with every frame, and a large one has thousands of pixels.
+ *
+ * @param {[number, number][]} inside
+ */
+function edgesOf(inside) {
+  const known = edges.get(inside);
+  if (known) return known;
+  const key = (/** @type {number} */ a, /** @type {number} */ b) => a * MOST_PIXELS + b;
+  const keys = new Set(inside.map(([a, b]) => key(a, b)));
+  /** @type {Edge[]} */
+  const found = [];
   for (const [a, b] of inside) {
-    if (!keys.has(`${a - 1},${b}`)) lines.push([pixel(a, b), pixel(a, b + 1)]);
-    if (!keys.has(`${a + 1},${b}`)) lines.push([pixel(a + 1, b), pixel(a + 1, b + 1)]);
-    if (!keys.has(`${a},${b - 1}`)) lines.push([pixel(a, b), pixel(a + 1, b)]);
-    if (!keys.has(`${a},${b + 1}`)) lines.push([pixel(a, b + 1), pixel(a + 1, b + 1)]);
+    if (!keys.has(key(a - 1, b))) found.push([[a, b], [a, b + 1]]);
+    if (!keys.has(key(a + 1, b))) found.push([[a + 1, b], [a + 1, b + 1]]);
+    if (!keys.has(key(a, b - 1))) found.push([[a, b], [a + 1, b]]);
+    if (!keys.has(key(a, b + 1))) found.push([[a, b + 1], [a + 1, b + 1]]);
   }
-  return lines;
+  edges.set(inside, found);
+  return found;
 }
 
 /**

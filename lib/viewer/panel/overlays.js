@@ -70,12 +70,14 @@ export class Overlays {
   #drawIn(viewport) {
     const { history } = this.editor;
     const onScreen = seriesIn(viewport.id);
-    const voxel = history?.labelmap.series === onScreen ? history.labelmap.voxelAt(viewport.getCamera().focalPoint) : null;
+    const imageData = history?.labelmap.series === onScreen ? history.labelmap.imageData : null;
+    // in the plane, though it may be beside the image
+    const voxel = /** @type {Point3 | undefined} */ (imageData?.worldToIndex(viewport.getCamera().focalPoint).map(Math.round));
     for (const { mask, style } of this.#shown.values()) {
       const outline = this.#outlineOf(viewport.id, style);
       outline.clear();
-      if (!history || !voxel) continue;
-      outline.draw(viewport, borderIn((axis, number) => mask.section(axis, number), history.labelmap.imageData, viewport, voxel));
+      if (!imageData || !voxel) continue;
+      outline.draw(viewport, borderIn((axis, number) => mask.section(axis, number), imageData, viewport, voxel));
     }
   }
 

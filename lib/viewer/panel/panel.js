@@ -1,5 +1,6 @@
 /** The panel: tools to correct the mask, and what brings it to the server and back. */
 
+import { attempt } from './attempt.js';
 import { showAttention } from './attention.js';
 import { clicksOfLabel } from './click_session.js';
 import { elementsBy, messageOf } from './dom.js';
@@ -42,15 +43,15 @@ export class Panel {
     place.insertAdjacentHTML('beforeend', TEMPLATE);
     this.parts = /** @type {import('./panel_template.js').Parts} */ (elementsBy(place, 'part'));
     const buttons = /** @type {Record<tools.Tool, HTMLElement>} */ (elementsBy(place, 'tool'));
-    const attempt = this.#attempt.bind(this);
-    this.stored = new StoredLabels(this.parts, editor, attempt, this.closing.signal);
+    const attemptAction = this.#attempt.bind(this);
+    this.stored = new StoredLabels(this.parts, editor, attemptAction, this.closing.signal);
     this.drafts = new Drafts(this.parts, editor, () => this.stored.current?.number ?? null, this.closing.signal);
     this.tools = new ToolRow(this.parts, buttons, () => this.#show());
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
       /** @type {Element} */ (place.querySelector('.lunglabel-status')),
       () => editor.follow(),
-      attempt,
+      attemptAction,
       () => this.parts.annotator.value.trim(),
     );
     this.#listen();
@@ -116,7 +117,7 @@ export class Panel {
       ...this.tools.shortcuts(),
       f: () => editor.review.showNext(),
       a: () => editor.review.acceptShown(),
-      delete: () => editor.measuring.removePointedAt() || editor.review.rejectShown(),
+      delete: () => editor.measuring.removePointedAt(tools.viewportAt(...this.pointer)?.viewport) || editor.review.rejectShown(),
       x: separate(false),
       k: separate(true),
       'ctrl+z': () => editor.undo(),
@@ -152,7 +153,7 @@ export class Panel {
     this.drafts.submitted(String(labelmap.series));
     note.value = '';
     await this.stored.lookUp(labelmap.series);
-    await numberAfter(this.editor, labelmap.series, this.stored.current);
+    await numberAfter(this.editor, labelmap.series, this.stored.current, this.stored.lastLesion);
     this.status.refresh();
     return `Label ${this.stored.current?.number} is stored.`;
   }
@@ -199,14 +200,7 @@ export class Panel {
    * @param {() => Promise<string>} action
    */
   async #attempt(button, waiting, action) {
-    button.disabled = true;
-    this.#say(waiting);
-    try {
-      this.#say(await action(), 'success');
-    } catch (error) {
-      this.#say(messageOf(error), 'problem');
-    }
-    button.disabled = false;
+    await attempt(button, waiting, action, (text, kind) => this.#say(text, kind), () => this.parts.message.textContent ?? '');
     this.#show();
   }
 
@@ -221,9 +215,13 @@ export class Panel {
 
   /** @param {string | null} series SeriesInstanceUID on the screen */
   async #lookUp(series) {
-    await this.stored.lookUp(series);
-    await numberAfter(this.editor, series, this.stored.current);
-    await this.drafts.offer(series);
+    this.drafts.withdraw();
+    try {
+      await this.stored.lookUp(series);
+    } finally { // also if the label in use is damaged, or the server is away
+      if (series === this.series) await numberAfter(this.editor, series, this.stored.current, this.stored.lastLesion);
+      await this.drafts.offer(series);
+    }
   }
 
   #show() {

@@ -34,7 +34,9 @@ export class Review {
     const { list } = this.editor;
     this.#shown = null;
     await list?.refresh();
-    if (list === this.editor.list) this.showNext();
+    if (list !== this.editor.list) return;
+    this.#shown = null; // the user may have pressed F meanwhile
+    this.showNext();
   }
 
   /**
@@ -132,8 +134,8 @@ export class Review {
    * @param {Omit<import('./remarks.js').Remark, 'voxel'>} remark
    */
   #remark(row, remark) {
+    this.editor.markEdited(); // first: the list tells of the remark, and a draft is kept of what is an edit
     this.editor.list?.remark(row, remark);
-    this.editor.markEdited();
   }
 
   #changed() {

@@ -9,6 +9,13 @@ import { shownViewports } from './viewports.js';
 export const KINDS = { Length: 'length', Bidirectional: 'bidirectional' };
 const GROUP = 'mpr'; // of the planes of MONAI Label mode
 
+/** @type {Record<import('./measurements.js').Plane, {viewPlaneNormal: Point3, viewUp: Point3}>} LPS, as cornerstone has them */
+const PLANES = {
+  axial: { viewPlaneNormal: [0, 0, -1], viewUp: [0, -1, 0] },
+  sagittal: { viewPlaneNormal: [1, 0, 0], viewUp: [0, 0, 1] },
+  coronal: { viewPlaneNormal: [0, -1, 0], viewUp: [0, 0, 1] },
+};
+
 /** Give OHIF the rulers, which MONAI Label mode lacks. They are drawn from now on. */
 export function addRulers() {
   const group = services.toolGroupService.getToolGroup(GROUP);
@@ -28,6 +35,7 @@ export function letMove(movable, active) {
     if (movable) group.setToolPassive(tool);
     else group.setToolEnabled(tool);
   }
+  if (!movable) for (const one of rulers()) one.highlighted = false; // no tool looks at the pointer any more
 }
 
 /** @returns {CornerstoneAnnotation[]} all rulers, those that are being drawn included */
@@ -45,15 +53,17 @@ export function measurementOf({ metadata, data }) {
 }
 
 /**
- * Draw a measurement.
+ * Draw a measurement, also one whose plane is not on the screen now, such as while another fills it.
  *
  * @param {Measurement} measurement
- * @returns {string} id of its ruler; empty if its plane is not on the screen
+ * @returns {string} id of its ruler; empty if no plane is on the screen
  */
 export function draw({ kind, plane, points }) {
-  const viewport = shownViewports().find(one => planeAlong(one.getCamera().viewPlaneNormal) === plane);
+  const viewports = shownViewports();
+  const own = viewports.find(one => planeAlong(one.getCamera().viewPlaneNormal) === plane);
+  const viewport = own ?? viewports[0];
   if (!viewport) return '';
-  const { viewPlaneNormal, viewUp } = viewport.getCamera();
+  const { viewPlaneNormal, viewUp } = own?.getCamera() ?? PLANES[plane];
   const { FrameOfReferenceUID, volumeId } = viewport.getViewReference();
   const [toolName] = Object.entries(KINDS).find(([, name]) => name === kind) ?? [''];
   const data = { handles: { points: points.map(point => [...point]), activeHandleIndex: null, textBox: newTextBox() } };

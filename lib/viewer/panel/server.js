@@ -15,7 +15,6 @@
  * @property {import('./lesions.js').Lesion[] | null} [lesions] what its annotator said about each finding
  * @property {readonly import('./measurements.js').Measurement[] | null} [measurements]
  * @property {import('./lesion_numbers.js').NumberedLesion[] | null} [lesion_numbers]
- * @property {number} [last_lesion_number] the highest that a lesion of the series was given so far
  *
  * @typedef {Pick<Partial<StoredLabel>, 'model_version' | 'findings' | 'lesions' | 'measurements'>} ModelOrigin the model behind a mask
  *
@@ -31,6 +30,7 @@
  *
  * @typedef {object} Stored
  * @property {StoredLabel | null} label in use
+ * @property {number} last_lesion_number the highest that a lesion of the series was given so far
  * @property {StoredLabel[]} stored all labels, the latest first
  * @property {RefusedObject[]} refused
  * @property {string[]} damaged what is damaged, a sentence each

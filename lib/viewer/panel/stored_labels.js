@@ -17,6 +17,8 @@ const WAITING = { load: 'Loading…', show: 'Loading…', compare: 'Comparing…
 export class StoredLabels {
   /** @type {StoredLabel | null} the label in use */
   current = null;
+  /** the highest number that a lesion of the series was given so far */
+  lastLesion = 0;
   /** @type {string | null} */
   #series = null;
   /** @type {Map<number, SparseMask>} of labels that were shown, by number */
@@ -50,9 +52,10 @@ export class StoredLabels {
   async lookUp(series) {
     if (this.#series !== series) this.#forget();
     this.#series = series;
-    if (!series) return this.#show({ label: null, stored: [], refused: [] });
+    if (!series) return undefined;
     const found = await fetchStored(series);
     if (this.#series !== series) return undefined;
+    this.lastLesion = found.last_lesion_number;
     this.#show(found);
     offerSkipping(this.parts.skip, found.skipped);
     if (found.damaged.length) throw new Error(found.damaged[0]);
@@ -99,7 +102,7 @@ export class StoredLabels {
     const { history } = this.editor;
     if (!history || !label) return '';
     if (this.editor.unsaved && !confirm('The mask has changes that are not submitted. Replace it?')) return '';
-    const voxels = await fetchLabelVoxels(String(history.labelmap.series), label.number);
+    const voxels = await this.#voxelsOf(String(history.labelmap.series), label.number);
     if (history !== this.editor.history) return '';
     await this.editor.load(voxels, label);
     return `Label ${label.number} is loaded.`;
@@ -107,7 +110,9 @@ export class StoredLabels {
 
   /** @param {StoredLabel} label */
   async #compare(label) {
+    const series = this.#series;
     await this.#outline(label);
+    if (this.#series !== series) return '';
     this.#compared = label;
     this.#place = -1;
     this.#mark();
@@ -125,7 +130,7 @@ export class StoredLabels {
     const { history } = this.editor;
     if (!history || !series) return;
     const known = this.#masks.get(number);
-    const mask = known ?? new SparseMask(await fetchLabelVoxels(series, number), history.labelmap.size);
+    const mask = known ?? new SparseMask(await this.#voxelsOf(series, number), history.labelmap.size);
     if (this.#series !== series) return;
     this.#masks.set(number, mask);
     this.overlays.show(number, mask);
@@ -160,11 +165,29 @@ export class StoredLabels {
   }
 
   #forget() {
+    this.lastLesion = 0;
     this.overlays.clear();
     this.#masks.clear();
     this.#compared = null;
     this.parts.comparison.hidden = true;
     this.parts.storedList.open = false;
+    this.#show({ label: null, stored: [], refused: [] }); // what another series has must not be loaded into this one
+  }
+
+  /**
+   * Return the voxels of a label.
+   *
+   * @param {string} series SeriesInstanceUID
+   * @param {number} number
+   * @throws {Error} they are not those of the scan on the screen
+   */
+  async #voxelsOf(series, number) {
+    const { length } = this.editor.history?.labelmap ?? {};
+    const voxels = await fetchLabelVoxels(series, number);
+    if (length !== undefined && voxels.length !== length) {
+      throw new Error('The scan has another number of slices than when it was opened here. Open it again.');
+    }
+    return voxels;
   }
 }
 

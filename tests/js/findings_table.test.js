@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+
+import { FindingsTable } from '../../lib/viewer/panel/findings_table.js';
+
+let table;
+let shown;
+let editor;
+
+const settled = () => new Promise(done => {
+  setTimeout(done);
+});
+
+/** Dispatch an event of an element in the table, or of the window. */
+const dispatch = (target, type, element) => target.dispatchEvent(Object.defineProperty(new Event(type), 'target', { value: element }));
+
+beforeEach(() => {
+  shown = 0;
+  const body = { contains: () => true, replaceChildren: () => (shown += 1) };
+  table = Object.assign(new EventTarget(), { tBodies: [body], dataset: { findings: 'table' } });
+  const part = findings => ({ dataset: { findings }, setAttribute: () => {}, firstElementChild: {} });
+  const parts = [table, ...['doubtful', 'threshold', 'thresholdText', 'size', 'confidence'].map(part)];
+  globalThis.window = new EventTarget();
+  globalThis.document = { activeElement: { tagName: 'BODY' } };
+  editor = new EventTarget();
+  new FindingsTable({ querySelectorAll: () => parts }, editor, new AbortController().signal);
+  shown = 0;
+});
+
+test('a button is not replaced while it is pressed, but afterwards', async () => {
+  dispatch(table, 'pointerdown', { tagName: 'BUTTON', closest: () => ({}) });
+  dispatch(table, 'focusout', { tagName: 'INPUT' }); // a note, which ends with the press
+  editor.dispatchEvent(new Event('list'));
+  await settled();
+  assert.equal(shown, 0);
+  window.dispatchEvent(new Event('pointerup'));
+  await settled();
+  assert.equal(shown, 1);
+});
+
+test('the Tab key goes on from button to button: they stay', async () => {
+  dispatch(table, 'focusout', { tagName: 'BUTTON' });
+  await settled();
+  assert.equal(shown, 0);
+});
+
+test('nothing is replaced while a finding is being described', async () => {
+  document.activeElement = { tagName: 'INPUT' };
+  editor.dispatchEvent(new Event('list'));
+  assert.equal(shown, 0);
+  document.activeElement = { tagName: 'BODY' };
+  dispatch(table, 'focusout', { tagName: 'INPUT' });
+  await settled();
+  assert.equal(shown, 1);
+});
