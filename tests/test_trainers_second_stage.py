@@ -253,6 +253,14 @@ def test_all_verdicts_together_keep_the_error_of_the_rule(info, tmp_path):
     assert (name, verdict.outcome) == ("network", "kept")
 
 
+def test_without_a_measurement_the_second_stage_stays(info, tmp_path):
+    store = ModelStore(tmp_path, network_file(info, tmp_path / "shipped.pt", 0))
+    variants = {name: Candidate(Path(name), {}, {}, {}) for name in ("network and second stage", "network")}
+    _, name, verdict = compare_variants(store, variants, lambda *_: scores(0.9), RULE, "one patient is labelled")
+    assert name == "network"
+    assert not verdict.publish and "one patient is labelled" in verdict.reason
+
+
 def test_weights_with_a_second_stage_of_their_own_are_judged_by_it(info, tmp_path):
     hu, _, affine = chest_volume(1, acquisition=Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0)))
     image = write_volume(tmp_path / "1.nrrd", hu, affine)

@@ -18,7 +18,7 @@ from lib.publishing.unlabelled import Marked, marked_volumes, with_volumes
 from lib.trainers.candidate import Candidate, Part, why_not_measured
 from lib.trainers.comparison import compare_variants
 from lib.trainers.kept_version import keep, still_valid
-from lib.trainers.second_stage import candidate_predictors, labelled_candidates, tune_judges, variants_of
+from lib.trainers.second_stage import NETWORK, candidate_predictors, labelled_candidates, tune_judges, variants_of
 from lib.trainers.start_weights import StartWeights, save
 from lib.trainers.unfinished_run import Run
 from lib.training.candidate_tuning import FEWEST_SCANS
@@ -112,17 +112,17 @@ class Conclusion:
         starts = {part.fold: start.judge_of(part.fold) or self._model.judge for part in trained.parts}
         judges = {fold: judge for fold, judge in starts.items() if judge}
         if not judges or not steps or trained.fewest_scans < FEWEST_SCANS:
-            return {"network": trained.candidate}
+            return {NETWORK: trained.candidate}
         folder = Path(trained.run.folder)
         former = save(start.of(None), folder / "start.pt") if start.version else trained.candidate.weights
         predictor_of = candidate_predictors(trained.candidate, former, self._model, trained.outputs)
         try:
             scans = labelled_candidates(trained.cases, predictor_of, datastore.rejected)
         except NotFiniteError:  # the comparison refuses such a network, and the version says so
-            return {"network": trained.candidate}
+            return {NETWORK: trained.candidate}
         tuned = tune_judges(judges, scans, trained.parts, steps=steps, seed=trained.settings["seed"])
         if not tuned:
-            return {"network": trained.candidate}
+            return {NETWORK: trained.candidate}
         return variants_of(trained.candidate, tuned, start, folder).by_name()
 
     def _compare(self, trained: Trained, variants: Mapping[str, Candidate]) -> tuple[str | None, str, Verdict]:

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 Judges = dict[int | None, CandidateJudge]  # by the fold that they leave out; None: trained on all patients
 
+NETWORK = "network"
+"""The variant with the second stage in use."""
+
 _LEARNING_RATE = 0.001
 
 
@@ -119,7 +122,7 @@ class Variants:
 
     def by_name(self) -> dict[str, Candidate]:
         """Return the variants that exist, in order of preference."""
-        known = {"network and second stage": self.both, "network": self.network, "second stage": self.second_stage}
+        known = {"network and second stage": self.both, NETWORK: self.network, "second stage": self.second_stage}
         return {name: one for name, one in known.items() if one}
 
 
