@@ -28,6 +28,7 @@ from lib.trainers.candidate import Candidate, Part, candidate_of, parts_of, why_
 from lib.trainers.click_progress import ClickProgress
 from lib.trainers.comparison import COMPARE, compare, compare_variants
 from lib.trainers.kept_version import keep, still_valid
+from lib.trainers.second_stage import NETWORK
 from lib.trainers.start_weights import StartWeights, save_mean
 from lib.trainers.training_progress import stats_file
 from lib.trainers.unfinished_run import Run, UnfinishedRun
@@ -137,7 +138,7 @@ class LungTumorClickTrainTask(TrainTask):
         """Compare the candidate with the serving version, keep it, and let it serve if it is better."""
         why = why_not_measured({patient_of(case) for case in cases}, self._folds, settings["folds"])
         measure = partial(measure_clicks, cases=cases, model=self._model)
-        compared_with, _, verdict = compare_variants(self._store, {"": candidate}, measure, self._rule, why)
+        compared_with, _, verdict = compare_variants(self._store, {NETWORK: candidate}, measure, self._rule, why)
         verdict = with_clicks(still_valid(verdict, self._store, compared_with))
         version = keep(
             self._store,
