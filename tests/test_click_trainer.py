@@ -20,7 +20,7 @@ from lib.publishing.stores import CLICKS, SHIPPED_FILES
 from lib.settings import load_info
 from lib.trainers import LungTumorClickTrainTask, lung_tumor_click
 from lib.trainers.unfinished_run import UnfinishedRun
-from lib.training.click_tuning import train_with_fixed_statistics
+from lib.training.fixed_statistics import train_with_fixed_statistics
 from tests.support.click_models import bright_predictor, painted
 from tests.support.click_models import grid_in_order as grid
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from lib.cli.arguments import add_studies
 from lib.datastore.label_info import author_of, changes_of, model_version_of
-from lib.datastore.label_record import LabelRecord
+from lib.datastore.label_record import INITIAL, LabelRecord
 from lib.datastore.label_store import LabelStore
 from lib.errors import UserError
-from lib.initial_labels.candidates import CANDIDATE, INITIAL
+from lib.initial_labels.candidates import CANDIDATE
 from lib.settings import Settings
 
 

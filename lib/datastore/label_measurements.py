@@ -43,7 +43,7 @@ class Measurement:
     @property
     def lengths(self) -> list[float]:
         """Length of each line in mm, the longest first."""
-        return np.linalg.norm(self.lines[:, 1] - self.lines[:, 0], axis=1).tolist()
+        return _lengths(self.lines).tolist()
 
     def samples(self) -> np.ndarray:
         """Return points along the longest line, LPS in mm, shape (n, 3)."""
@@ -79,8 +79,11 @@ def check_inside(measurements: Sequence[Measurement], grid: VoxelGrid) -> None:
 
 def _measurement(kind: str, plane: str, points: list[list[float]]) -> Measurement:
     lines = np.array(points, float).reshape(-1, 2, 3)
-    lengths = np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1)
-    return Measurement(kind, plane, lines[np.argsort(-lengths, kind="stable")])
+    return Measurement(kind, plane, lines[np.argsort(-_lengths(lines), kind="stable")])
+
+
+def _lengths(lines: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1)
 
 
 def _is_measurement(value: object) -> bool:

@@ -65,17 +65,13 @@ def lesions_of_record(record: LabelRecord, mask: np.ndarray, labels: Mapping[str
         mask: Its voxels (slice, row, column).
         labels: Label values by name.
     """
-    components, count = lesion_components(mask, labels)
-    stored = _from_json(record.info.get("lesion_numbers"))
-    if stored is not None and {_component_at(components, one.voxel) for one in stored} == set(range(1, count + 1)):
-        return stored
-    return _by_size(mask, labels, f"{record.image_id}/{record.number}/{record.sha256}")
+    return _stored_lesions(record, mask, labels, *lesion_components(mask, labels))
 
 
 def former_lesions(record: LabelRecord, mask: np.ndarray, labels: Mapping[str, int]) -> FormerLesions:
     """Return the lesions of a label, to number those of the next one after them."""
-    lesions = lesions_of_record(record, mask, labels)
     components, count = lesion_components(mask, labels)
+    lesions = _stored_lesions(record, mask, labels, components, count)
     given = np.zeros(count + 1, np.int32)
     for one in lesions:
         given[_component_at(components, one.voxel)] = one.number
@@ -133,8 +129,18 @@ def _matched(former: np.ndarray, components: np.ndarray) -> dict[int, int]:
     return found
 
 
-def _by_size(mask: np.ndarray, labels: Mapping[str, int], identity: str) -> list[NumberedLesion]:
-    components, count = lesion_components(mask, labels)
+def _stored_lesions(
+    record: LabelRecord, mask: np.ndarray, labels: Mapping[str, int], components: np.ndarray, count: int
+) -> list[NumberedLesion]:
+    stored = _from_json(record.info.get("lesion_numbers"))
+    if stored is not None and {_component_at(components, one.voxel) for one in stored} == set(range(1, count + 1)):
+        return stored
+    return _by_size(mask, labels, components, count, f"{record.image_id}/{record.number}/{record.sha256}")
+
+
+def _by_size(
+    mask: np.ndarray, labels: Mapping[str, int], components: np.ndarray, count: int, identity: str
+) -> list[NumberedLesion]:
     voxels, names = _first_voxels(components, count), {value: name for name, value in labels.items()}
     found = []
     for number, component in enumerate(_largest_first(components, count), 1):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from lib.exports.lesion_table import DEFINITIONS, MeasuredLesion, Row, escape_formula
+from lib.exports.lesion_table import DEFINITIONS, MeasuredLesion, Row, csv_text
 
 LABELLED, IMPORTED, UNLABELLED, EXCLUDED = "labelled", "imported", "unlabelled", "excluded"
 PREDICTED, FAILED = "predicted", "failed"
@@ -100,7 +98,7 @@ def size_of_lesions(rows: Sequence[Row]) -> dict[str, Any]:
 def cases_as_csv(cases: Iterable[CaseRow]) -> str:
     """Return the cases as CSV, by patient and series."""
     ordered = sorted(cases, key=lambda case: (case.patient_id, case.study_date, case.series_instance_uid))
-    return _csv([field.name for field in fields(CaseRow)], [asdict(case) for case in ordered])
+    return csv_text([field.name for field in fields(CaseRow)], [asdict(case) for case in ordered])
 
 
 def columns_as_csv(lesion_columns: Iterable[str]) -> str:
@@ -111,7 +109,7 @@ def columns_as_csv(lesion_columns: Iterable[str]) -> str:
     """
     rows = [_meaning("cases.csv", name, column) for name, column in CASE_COLUMNS.items()]
     rows += [_meaning("lesions.csv", name, lesion_column(name)) for name in lesion_columns]
-    return _csv(["file", "column", "unit", "meaning"], rows)
+    return csv_text(["file", "column", "unit", "meaning"], rows)
 
 
 def lesion_column(name: str) -> Column:
@@ -133,11 +131,3 @@ _LESION_COLUMNS = {
 
 def _meaning(file: str, name: str, column: Column) -> dict[str, str]:
     return {"file": file, "column": name, "unit": column.unit, "meaning": column.meaning}
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows({name: escape_formula(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()

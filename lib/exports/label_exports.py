@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,6 +23,7 @@ from lib.errors import UserError
 from lib.exports.dicom_seg import lesion_segmentation, segmentation
 from lib.exports.lesion_table import MeasuredLesion, OtherRow, Row, measured_lesions
 from lib.exports.measurement_report import measurement_report
+from lib.exports.prediction_exports import Prediction, PredictionExports
 from lib.exports.provenance import Provenance, algorithm_type
 from lib.exports.reader_remarks import PlacedMeasurement, other_rows, placed_measurements, with_remarks
 from lib.exports.rtstruct import structure_set
@@ -125,9 +125,9 @@ class LabelExports:
         Raises:
             UserError: The image is not a DICOM series.
         """
-        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(mask), sitk.sitkUInt8))
-        content = hashlib.sha256(voxels.tobytes()).hexdigest()
-        return self._seg(image_id, voxels, Provenance.of_prediction(image_id, content, model_version), findings)
+        volume = Path(self._datastore.get_image_uri(image_id))
+        prediction = Prediction(image_id, mask, volume, model_version, findings)
+        return PredictionExports(prediction, self._datastore, self._info).dicom_seg()
 
     def _seg(
         self, image_id: str, mask: np.ndarray, provenance: Provenance, findings: Sequence[Finding]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -175,12 +175,16 @@ def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[Row]]]) -> str:
     Args:
         tables: For each mask the columns common to all its rows (image, patient …), and its rows.
     """
-    text = io.StringIO()
     rows = [{**about, **asdict(row)} for about, of_mask in tables for row in of_mask]
-    rows = [{name: escape_formula(value) for name, value in row.items()} for row in rows]
-    writer = csv.DictWriter(text, [*tables[0][0], *(field.name for field in fields(MeasuredLesion))])
+    return csv_text([*tables[0][0], *(field.name for field in fields(MeasuredLesion))], rows)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Return rows as CSV with a header; what is missing is empty, and no cell is evaluated as a formula."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: escape_formula(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 

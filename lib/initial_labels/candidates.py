@@ -13,8 +13,6 @@ from typing import Any
 from lib.datastore.label_record import INITIAL, LabelRecord
 from lib.datastore.label_store import LabelStore
 
-__all__ = ["AMBIGUOUS", "CANDIDATE", "INITIAL", "candidates", "created", "describe", "withdraw_ambiguous"]
-
 CANDIDATE = "candidate"
 AMBIGUOUS = (
     "several objects mark a tumour on it, with different voxels, so none became its initial label: choose one in OHIF, "

@@ -15,12 +15,13 @@ import numpy as np
 import SimpleITK as sitk
 from monailabel.interfaces.datastore import DefaultLabelTag
 
+from lib.datastore.label_record import INITIAL
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.datastore.volume import write_mask
 from lib.exports.provenance import Provenance
 from lib.initial_labels.annotation_labels import AnnotationResult, Source, read_annotations
 from lib.initial_labels.annotation_objects import AnnotationObjects
-from lib.initial_labels.candidates import AMBIGUOUS, CANDIDATE, INITIAL, candidates, withdraw_ambiguous
+from lib.initial_labels.candidates import AMBIGUOUS, CANDIDATE, candidates, withdraw_ambiguous
 from lib.processes.worker import Worker
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.catalog import Series
 from lib.datastore.label_info import author_of
-from lib.datastore.label_record import LabelRecord
-from lib.initial_labels.candidates import INITIAL
+from lib.datastore.label_record import INITIAL, LabelRecord
 from lib.publishing import ModelStore
 from lib.publishing.first_scores import FirstScore, first_scores
 from lib.publishing.model_store import PRETRAINED

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lib.datastore.label_record import LabelRecord
+from lib.datastore.label_record import INITIAL, LabelRecord
 from lib.datastore.label_store import LabelStore
-from lib.initial_labels.candidates import CANDIDATE, INITIAL, created
+from lib.initial_labels.candidates import CANDIDATE, created
 from lib.initial_labels.initial_labels import Refused
 
 _FACTS = (

@@ -8,9 +8,10 @@ from typing import Any
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.catalog import Series
+from lib.datastore.label_record import INITIAL
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.datastore.skipped_images import Skipped
-from lib.initial_labels.candidates import CANDIDATE, INITIAL
+from lib.initial_labels.candidates import CANDIDATE
 
 LABELLED, SKIPPED, IN_WORK, IMPORTED, TO_DO = "labelled", "skipped", "in work", "imported", "to do"
 

@@ -17,12 +17,11 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.async_tasks.utils import tasks
 
-from lib.datastore.label_record import read_voxels
+from lib.datastore.label_record import INITIAL, read_voxels
 from lib.datastore.lesion_history import highest_number
 from lib.errors import UserError
 from lib.exports.lesion_table import find_midline
 from lib.geometry.voxel_grid import VoxelGrid
-from lib.initial_labels.candidates import INITIAL
 from lib.publishing import ModelStore
 from lib.publishing.last_verdict import last_verdict, with_model
 from lib.publishing.manifest import outcome

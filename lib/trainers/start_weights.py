@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lib.inference.candidate_judge import CLASSIFIER_ENTRY, CandidateJudge, judge_in
-from lib.networks.weights import load_weights_content, read_weights, state_of
+from lib.networks.weights import load_weights, read_weights, state_of
 from lib.publishing import ModelStore
 
 State = dict[str, Any]
@@ -52,7 +52,7 @@ class StartWeights:
         """
         if fold in self.folds:
             network = copy.deepcopy(self._network)
-            load_weights_content(network, read_weights(self.folds[fold]), f"at {self.folds[fold]}")
+            load_weights(network, self.folds[fold])
             return network.state_dict()
         return self._network.state_dict()
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from lib.inference.candidate_judge import CandidateJudge
 from lib.networks.candidate_classifier import CandidateClassifier
 from lib.training.candidate_fitting import ScanLogits, calibrated, varied_batches
 from lib.training.candidate_samples import CandidateSamples
+from lib.training.fixed_statistics import train_with_fixed_statistics
 from lib.training.second_stage import FALSE_FINDINGS
 
 _BATCH = 32
@@ -69,10 +69,8 @@ def _trained(
     start: CandidateClassifier, samples: Sequence[CandidateSamples], steps: int, learning_rate: float, seed: int
 ) -> CandidateClassifier:
     torch.manual_seed(seed)
-    network = copy.deepcopy(start).train()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm3d):
-            module.eval()
+    network = copy.deepcopy(start)
+    train_with_fixed_statistics(network)
     optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=0.01)
     for _, (cubes, lesion) in zip(range(steps), varied_batches(samples, seed, _BATCH), strict=False):
         with torch.no_grad():

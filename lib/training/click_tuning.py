@@ -13,6 +13,7 @@ from lib.clicks.model import ClickModel
 from lib.networks.weights import load_state
 from lib.training.click_data import ClickData
 from lib.training.click_fitting import SECTIONS, SessionBatches
+from lib.training.fixed_statistics import train_with_fixed_statistics
 from lib.training.optimisation import optimise
 from lib.training.run_manifest import settings_of
 from lib.training.run_settings import LoopSettings
@@ -68,11 +69,3 @@ def tune_clicks(
         after_step=sessions.answer,
         set_mode=train_with_fixed_statistics,
     )
-
-
-def train_with_fixed_statistics(network: nn.Module) -> None:
-    """Put a network into training mode, but normalise by the running statistics, which do not change."""
-    network.train()
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
