@@ -10,7 +10,6 @@ from lib.clicks.lesion_image import LesionImage
 from lib.clicks.model import ClickModel
 from lib.errors import UserError
 from lib.losses import HybridLoss
-from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
 from lib.publishing.click_measurement import ClickScores, score_clicks, with_clicks
 from lib.publishing.folds import Folds
@@ -23,37 +22,16 @@ from lib.trainers.unfinished_run import UnfinishedRun
 from lib.training.fixed_statistics import train_with_fixed_statistics
 from tests.support.click_models import bright_predictor, painted
 from tests.support.click_models import grid_in_order as grid
+from tests.support.train_task import Labelled, labelled_chests
 
-GRID = Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
 SHIPPED = SHIPPED_FILES[CLICKS]
-
-
-class Labelled:
-    """The part of a datastore that training uses."""
-
-    def __init__(self, cases):
-        self.cases = cases
-
-    def pinned_datalist(self):
-        return self.cases
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
-    """Write two labelled chests, in the formats of the datastore."""
-    folder = tmp_path_factory.mktemp("labelled")
-    made = []
-    for seed in (1, 2):
-        hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 3, diameters=(20, 40)), acquisition=GRID)
-        made.append(
-            {
-                "image": str(write_volume(folder / f"{seed}.nrrd", hu, affine)),
-                "label": str(write_volume(folder / f"{seed}.nii.gz", mask, affine)),
-                "image_id": f"1.2.{seed}",
-                "label_sha256": str(seed),
-            }
-        )
-    return made
+    """Return two labelled chests with the checksums of their labels."""
+    chests = labelled_chests(tmp_path_factory.mktemp("labelled"), (1, 2), lesions=3)
+    return [one | {"label_sha256": str(number)} for number, one in enumerate(chests, 1)]
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from fastapi import UploadFile
@@ -14,13 +13,12 @@ from monailabel.endpoints.user.auth import User
 
 from lib.errors import UserError
 from lib.inference import ModelDescription, Predictor, WeightsFile
-from lib.inference.candidate_cubes import CHANNELS, FEATURES, SIDE, CandidateCubes
 from lib.inference.candidate_judge import CLASSIFIER_ENTRY, CandidateJudge, judge_in, new_classifier
 from lib.inference.finite import NotFiniteError
 from lib.inference.kept_outputs import KeepingPredictor
 from lib.networks import AttentionResidualUNet
 from lib.networks.weights import state_of
-from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
 from lib.publishing.adoption import adopt
 from lib.publishing.folds import Folds
@@ -35,95 +33,10 @@ from lib.trainers.comparison import compare_variants
 from lib.trainers.second_stage import LabelledCandidates, candidate_predictors, tune_judges, variants_of
 from lib.trainers.start_weights import StartWeights, save
 from lib.trainers.unfinished_run import UnfinishedRun
-from lib.training.candidate_fitting import ScanLogits, scan_logits, varied_batches
-from lib.training.candidate_samples import JITTER, CandidateSamples
-from lib.training.candidate_tuning import recalibrated, tune_judge
+from tests.support.candidates import judge, samples
+from tests.support.train_task import Labelled, labelled_chests
 
 RULE = Rule(error=0.05, false_finding_weight=0.02, dice_margin=0.005, collapse=0.2)
-TUNING = {"steps": 12, "learning_rate": 0.003, "seed": 0}
-
-
-def samples(lesions, others, seed=0, rejected=None):
-    """Return candidates whose own mask is larger if they are a lesion."""
-    count, side = lesions + others, SIDE + JITTER
-    lesion = torch.arange(count) < lesions
-    torch.manual_seed(seed)
-    fine = torch.rand(count, CHANNELS[0], side, side, side) * 0.1
-    fine[lesion, :, 8:16, 8:16, 8:16] += 1.0
-    cubes = CandidateCubes(fine, torch.rand(count, CHANNELS[1], side, side, side), torch.zeros(count, FEATURES))
-    return CandidateSamples(cubes, lesion, lesions, lesions, rejected=rejected)
-
-
-def judge(seed=0):
-    torch.manual_seed(seed)
-    return CandidateJudge(new_classifier(), 0.5, -1.0, [(0.0, 0.9), (1.0, 0.2)])
-
-
-def margin(one, of):
-    logits = scan_logits(one, of)
-    return logits.logits[logits.lesion].mean() - logits.logits[~logits.lesion].mean()
-
-
-def test_tuning_separates_the_lesions_of_a_scan_and_keeps_calibration_and_statistics():
-    start = judge()
-    tuned = tune_judge(start, [samples(1, 3), samples(1, 3, seed=2)], **TUNING)
-    assert margin(tuned, samples(2, 6, seed=1)) > margin(start, samples(2, 6, seed=1)) + 0.1
-    assert (tuned.slope, tuned.intercept, tuned.operating_points) == (0.5, -1.0, start.operating_points)
-    buffers = zip(tuned.network.buffers(), start.network.buffers(), strict=True)
-    assert all(torch.equal(one, other) for one, other in buffers)
-
-
-def test_tuning_stays_near_the_logits_before_however_long_it_takes():
-    start, learned = judge(), samples(2, 6)
-    tuned = tune_judge(start, [learned, learned], steps=60, learning_rate=0.01, seed=0)
-    assert np.abs(scan_logits(tuned, learned).logits - scan_logits(start, learned).logits).max() < 2.5
-
-
-@pytest.mark.parametrize("scans", [[], [samples(2, 6)], [samples(1, 3), samples(0, 3)], [samples(2, 0)] * 2])
-def test_without_two_scans_with_lesions_or_other_candidates_nothing_is_learned(scans):
-    start = judge()
-    assert tune_judge(start, scans, **TUNING) is start
-
-
-def test_what_a_reader_rejected_is_drawn_three_times_as_often():
-    rejected = torch.tensor([False, True, False, False])
-    group = samples(1, 3, rejected=rejected)
-    group.cubes.features[:, 0] = torch.arange(4.0)
-    drawn = []
-    for _, (cubes, lesion) in zip(range(60), varied_batches([group], 0, 32), strict=False):
-        drawn += cubes.features[lesion == 0, 0].tolist()
-    counts = np.bincount(np.array(drawn, int), minlength=4)
-    assert counts[0] == 0 and counts[1] / counts[2:].mean() == pytest.approx(3, abs=0.5)
-
-
-def test_confidence_is_calibrated_on_five_lesions_or_more_only():
-    rng = np.random.default_rng(0)
-
-    def scans(count):
-        return [ScanLogits(np.r_[3.0, rng.normal(-3, 1, 9)], np.arange(10) < 1, composed=False) for _ in range(count)]
-
-    start = judge()
-    assert recalibrated(start, scans(4)) is start
-    site = recalibrated(start, scans(6))
-    assert site.network is start.network and site.operating_points != start.operating_points
-    assert site.confidences(np.array([3.0]))[0] > 0.5 > site.confidences(np.array([-3.0]))[0]
-
-
-@pytest.mark.parametrize("apart", [1.0, 4.0, 10.0])
-def test_few_lesions_that_are_all_recognised_are_not_certain(apart):
-    """Six lesions among 42 candidates cannot tell a probability of 0.99 from one of 1."""
-    rng = np.random.default_rng(0)
-    logits = [np.r_[apart, rng.uniform(-1, 0.5, 6)] for _ in range(6)]
-    site = recalibrated(judge(), [ScanLogits(one, np.arange(7) < 1, composed=False) for one in logits])
-    confidences = site.confidences(np.concatenate(logits).reshape(6, 7))
-    assert 0.5 < confidences[:, 0].mean() < 0.98
-    assert 0.002 < confidences[:, 1:].mean() < 0.15
-
-
-def test_a_judge_that_ranks_lesions_last_is_not_calibrated():
-    start = judge()
-    logits = np.r_[-3.0, np.linspace(1, 3, 6)]
-    assert recalibrated(start, [ScanLogits(logits, np.arange(7) < 1, composed=False)] * 6) is start
 
 
 def test_a_judge_learns_and_is_calibrated_without_the_patients_of_its_fold(monkeypatch):
@@ -333,30 +246,15 @@ def test_uploaded_copy_of_a_version_is_not_measured_on_patients_it_was_trained_o
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
-    folder, grid = tmp_path_factory.mktemp("labelled"), Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
-    pairs = []
-    for seed in (1, 2, 3):
-        hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 3, diameters=(20, 40)), acquisition=grid)
-        files = {
-            "image": str(write_volume(folder / f"{seed}.nrrd", hu, affine)),
-            "label": str(write_volume(folder / f"{seed}.nii.gz", mask, affine)),
-        }
-        pairs.append(files | {"image_id": f"1.2.{seed}"})
-    return pairs
+    return labelled_chests(tmp_path_factory.mktemp("labelled"), (1, 2, 3), lesions=3)
 
 
-class Labelled:
-    """The part of a datastore that training uses; one finding of the first image was rejected."""
+class Reviewed(Labelled):
+    """Labelled images, of the first of which one finding was rejected."""
 
     def __init__(self, cases):
-        self.cases = cases
+        super().__init__(cases)
         self.asked = []
-
-    def pinned_datalist(self):
-        return self.cases
-
-    def some_unlabelled(self, count):
-        return {}
 
     def rejected(self, image_id):
         self.asked.append(image_id)
@@ -384,7 +282,7 @@ def test_a_training_teaches_the_second_stage_too_and_a_version_has_it_for_good(i
     model = dataclasses.replace(ModelDescription.from_info(info), judge=judge())
     folds, unfinished = Folds(tmp_path / "folds.json"), UnfinishedRun(tmp_path / "training.json")
     train = LungTumorTrainTask(str(tmp_path / "task"), model, info, store, folds, unfinished)
-    labelled = Labelled(cases)
+    labelled = Reviewed(cases)
     version = train({"model": "lung_tumor", "device": "cpu"}, labelled)["version"]
     assert labelled.asked == [scan.patient for scan in scans] == ["1.2.1", "1.2.2", "1.2.3"]
     (manifest,) = store.manifests()
@@ -416,6 +314,6 @@ def test_a_network_whose_output_is_not_finite_is_kept_and_refused(info, cases, t
     model = dataclasses.replace(ModelDescription.from_info(info), judge=judge())
     folds, unfinished = Folds(tmp_path / "folds.json"), UnfinishedRun(tmp_path / "training.json")
     train = LungTumorTrainTask(str(tmp_path / "task"), model, info, store, folds, unfinished)
-    stats = train({"model": "lung_tumor", "device": "cpu"}, Labelled(cases))
+    stats = train({"model": "lung_tumor", "device": "cpu"}, Reviewed(cases))
     assert stats["verdict"]["outcome"] == "refused"
     assert [one["version"] for one in store.manifests()] == [stats["version"]]

@@ -31,19 +31,24 @@ class Labelled:
         return self.unlabelled
 
 
-@pytest.fixture(scope="session")
-def chests(tmp_path_factory):
-    """Return the files and ids of two labelled chests."""
-    folder = tmp_path_factory.mktemp("labelled")
+def labelled_chests(folder, seeds, lesions):
+    """Write labelled chests in the formats of the datastore, and return the files and id of each."""
     pairs = []
-    for seed in (1, 2):
-        hu, mask, affine = chest_volume(seed, lesions=draw_lesions(seed, 5, diameters=(20, 40)), acquisition=GRID)
+    for seed in seeds:
+        drawn = draw_lesions(seed, lesions, diameters=(20, 40))
+        hu, mask, affine = chest_volume(seed, lesions=drawn, acquisition=GRID)
         files = {
             "image": str(write_volume(folder / f"{seed}.nrrd", hu, affine)),
             "label": str(write_volume(folder / f"{seed}.nii.gz", mask, affine)),
         }
         pairs.append(files | {"image_id": f"1.2.{seed}"})
     return pairs
+
+
+@pytest.fixture(scope="session")
+def chests(tmp_path_factory):
+    """Return the files and ids of two labelled chests."""
+    return labelled_chests(tmp_path_factory.mktemp("labelled"), (1, 2), lesions=5)
 
 
 @pytest.fixture
