@@ -73,7 +73,7 @@ def staple_by_lesion(masks: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """
     agreed = np.zeros(masks.shape[1:], bool)
     margins = [int(np.ceil(_MARGIN_MM / mm)) for mm in spacing]
-    for lesion in match_reader_lesions(masks):
+    for lesion in match_reader_lesions([*masks]):
         before = [min(margin, side.start) for margin, side in zip(margins, lesion.window, strict=True)]
         after = [
             min(margin, length - side.stop)
