@@ -50,6 +50,11 @@ class StudyPlan:
         """
         return [*self._readings.get(reader, {}).values()]
 
+    def readings_of_case(self, reader: str, case: str) -> list[Reading]:
+        """Return the readings of a case by a reader, by session."""
+        planned = self._readings.get(reader, {})
+        return [planned[case, session] for session in self.study.sessions if (case, session) in planned]
+
     def current(self, reader: str, case: str, submitted: Submitted, now: float) -> Reading | None:
         """Return the reading of a case that is open for a reader now.
 
