@@ -68,7 +68,7 @@ def _export(args: argparse.Namespace, plan: StudyPlan) -> int:
     labels, output = _labels(args.workspace, plan), _output(args)
     manifest = write_study(labels, args.file, output)
     if not writes_parquet():
-        print("Tables are written as CSV only; for Parquet, install pyarrow: pip install pyarrow")
+        print("Tables are written as CSV only; for Parquet, install pyarrow: pip install 'pyarrow<26'")
     print(f"Research use only. Written to {output}: {len(manifest['files'])} files, with checksums in {MANIFEST}.")
     return 0
 

@@ -85,7 +85,8 @@ def _volumes(lesions: Sequence[LesionAgreement]) -> str:
         for row in rows
     ]
     plots = "".join(_plot(row, lesions) for row in rows)
-    return f"{html_table('Volumes (Bland-Altman)', head, cells)}<figure>{plots}</figure>"
+    table = html_table("Volumes (Bland-Altman)", head, cells)
+    return f'{table}<figure style="display: flex; flex-wrap: wrap">{plots}</figure>'
 
 
 def _bias(difference: Mapping[str, Any]) -> str:

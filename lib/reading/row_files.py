@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,12 @@ from lib.storage.atomic import write_atomically
 
 
 def writes_parquet() -> bool:
-    """Return whether pyarrow, an optional dependency, is installed."""
-    return find_spec("pyarrow") is not None
+    """Return whether pyarrow, an optional dependency, is installed in a version that works here."""
+    try:
+        importlib.import_module("pyarrow.parquet")
+    except ImportError:  # also of a version that needs NumPy 2
+        return False
+    return True
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
