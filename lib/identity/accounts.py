@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 import threading
@@ -58,7 +59,6 @@ class Accounts:
         self._lock = threading.Lock()
         self._read: tuple[tuple[int, ...] | None, dict[str, Account]] = (None, {})
         self._checking = threading.BoundedSemaphore(2)  # a check takes 64 MiB and tens of milliseconds
-        self._nobody = _HASHER.hash(secrets.token_hex())
 
     def all(self) -> dict[str, Account]:
         """Return all accounts by name."""
@@ -75,7 +75,7 @@ class Accounts:
         """
         account = self.all().get(name)
         with self._checking:
-            matches = _matches(account.password if account else self._nobody, password[:_LONGEST_PASSWORD])
+            matches = _matches(account.password if account else _hash_of_nobody(), password[:_LONGEST_PASSWORD])
         return account if matches else None
 
     def add(self, name: str, role: Role, password: str) -> None:
@@ -152,6 +152,11 @@ def _hashed(password: str) -> str:
     if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
         raise UserError(f"The password must have {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters.")
     return _HASHER.hash(password)
+
+
+@functools.cache
+def _hash_of_nobody() -> str:
+    return _HASHER.hash(secrets.token_hex())
 
 
 def _matches(hashed: str, password: str) -> bool:
