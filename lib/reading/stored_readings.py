@@ -68,6 +68,20 @@ class StudyLabels:
             if (one := self._stored(reader, reading)) is not None
         }
 
+    def submitted_of_case(self, reader: str, case: str) -> dict[tuple[str, int], float]:
+        """Return when a reader submitted a case for the first time, by case and session; as `submitted` for all."""
+        return {
+            (case, reading.session): one.first_submitted
+            for reading in self.plan.readings_of_case(reader, case)
+            if (one := self._stored(reader, reading)) is not None
+        }
+
+    def is_complete(self, case: str) -> bool:
+        """Return whether all readers of a case have submitted all their readings, and none of them is damaged."""
+        readers = self.plan.readers_of_cases.get(case, ())
+        wanted = sum(len(self.plan.readings_of_case(reader, case)) for reader in readers)
+        return 0 < wanted == len(self.of_case(case))
+
     def of_case(self, case: str) -> list[StoredReading]:
         """Return the readings of a case that were submitted, by reader and session; damaged labels are left out."""
         found = (

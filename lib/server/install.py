@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse
 from monailabel.config import settings
 from monailabel.endpoints.user.auth import get_current_user
 
+from lib.server.access.blinding import Views
 from lib.server.access.route_table import filter_routes
 from lib.server.access.rules import AccessRules
 from lib.server.app_protocol import LungLabelApp
@@ -19,6 +20,7 @@ from lib.server.log_routes import log_router
 from lib.server.login_routes import login_router
 from lib.server.model_routes import model_router
 from lib.server.ohif_routes import ohif_router
+from lib.server.reading_routes import reading_router
 from lib.server.session_routes import session_router
 from lib.server.status_routes import status_router
 from lib.server.task_routes import task_router
@@ -26,7 +28,9 @@ from lib.server.upstream_patches import replace_middleware, replace_routes
 from lib.server.viewer_routes import viewer_router
 
 
-def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: AccessRules) -> None:
+def install(
+    server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: AccessRules, views: Views | None = None
+) -> None:
     """Replace routes, error responses and middleware of MONAI Label's server.
 
     MONAI Label has no hook for this; its ``--uvicorn_app`` works only if the user sets PYTHONPATH.
@@ -36,6 +40,7 @@ def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: Acc
         app: This app.
         dicomweb: Routes of ``/proxy/dicom``.
         access: Access rules.
+        views: What each user may see; None without a reader study.
     """
     routers = (
         infer_router(app),
@@ -46,6 +51,7 @@ def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: Acc
         login_router(access.login.authentication if access.login else None),
         model_router(app),
         viewer_router(app),
+        reading_router(app),
         attention_router(app),
         status_router(app),
         dicomweb,
@@ -56,7 +62,7 @@ def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: Acc
     add_error_responses(server)
     server.dependency_overrides[get_current_user] = current_user  # MONAI Label's own routes ask for the user with it
     origins = settings.MONAI_LABEL_CORS_ORIGINS or ()
-    replace_middleware(server, lambda inner: access.wrap(inner, origins), keep_cors=bool(origins))
+    replace_middleware(server, lambda inner: access.wrap(inner, origins, views), keep_cors=bool(origins))
 
 
 def _start_page() -> APIRouter:

@@ -23,6 +23,7 @@ def monailabel_server(
     environment: Mapping[str, str | None] | None = None,
     launcher: Sequence[str] = _LAUNCHER,
     timeout: float = 120,
+    ready: str = "/info/",
     **conf: object,
 ) -> Iterator[ServerProcess]:
     """Run ``monailabel start_server`` on ``studies`` within the context.
@@ -36,6 +37,7 @@ def monailabel_server(
         environment: Variables to set, or with None to leave out.
         launcher: Command before ``start_server``.
         timeout: Seconds to wait for the first answer.
+        ready: Path that is answered once the server is ready; ``/auth/`` where log-in is required.
         conf: Pairs of ``--conf NAME VALUE``; ``workspace`` and ``model_dir`` are in ``directory`` unless given.
 
     Yields:
@@ -53,7 +55,7 @@ def monailabel_server(
     with serving(
         command,
         url=f"http://127.0.0.1:{port}",
-        ready="/info/",
+        ready=ready,
         directory=directory / "cwd",
         environment=_user_environment(environment or {}),
         timeout=timeout,

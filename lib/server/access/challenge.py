@@ -33,7 +33,12 @@ async def refuse_without_login(
     if headers.get("sec-fetch-site") == "cross-site":
         await send_reload(send, path)
         return
-    location = f"{scope.get('root_path', '')}/login?next={quote(path, safe='')}"
+    await redirect(scope, send, f"/login?next={quote(path, safe='')}")
+
+
+async def redirect(scope: Mapping[str, Any], send: Send, path: str) -> None:
+    """Send a browser to another path of this server."""
+    location = f"{scope.get('root_path', '')}{path}"
     head = [(b"location", location.encode("latin-1")), (b"content-length", b"0")]
     await send({"type": "http.response.start", "status": int(HTTPStatus.SEE_OTHER), "headers": head})
     await send({"type": "http.response.body", "body": b""})
