@@ -98,6 +98,7 @@ export class Editor extends EventTarget {
 
   /** Undo the last step, or drop the last click if it is not answered yet. */
   undo() {
+    this.#acted('undos');
     if (!this.clicks.dropLast()) this.#record(() => this.history?.undo());
   }
 
@@ -240,8 +241,16 @@ export class Editor extends EventTarget {
   }
 
   #commitPainted() {
-    if (this.#painted && this.history) this.commit();
+    if (this.#painted && this.history) {
+      this.#acted('strokes');
+      this.commit();
+    }
     this.#painted = false;
+  }
+
+  /** @param {import('./reading_time.js').Action} action that the reader took */
+  #acted(action) {
+    this.dispatchEvent(new CustomEvent('action', { detail: action }));
   }
 
   #onRunStarted() {

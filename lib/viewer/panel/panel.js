@@ -21,6 +21,7 @@ import { listenToKeys } from './shortcuts.js';
 import { skip } from './skip.js';
 import { StatusView } from './status.js';
 import { StoredLabels } from './stored_labels.js';
+import { StudyReading } from './study.js';
 import { ToolRow } from './tool_row.js';
 import * as tools from './tools.js';
 import { controlView } from './view_controls.js';
@@ -48,6 +49,7 @@ export class Panel {
     this.stored = new StoredLabels(this.parts, editor, attemptAction, this.closing.signal);
     this.drafts = new Drafts(this.parts, editor, () => this.stored.current?.number ?? null, this.closing.signal);
     this.tools = new ToolRow(this.parts, buttons, () => this.#show());
+    this.study = new StudyReading(editor, this.closing.signal);
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
       /** @type {Element} */ (place.querySelector('.lunglabel-status')),
@@ -153,6 +155,7 @@ export class Panel {
       lesions: lesionsOf(list),
       confirm_empty: !history.labelled, // asked above
       measurements: state.measurements,
+      ...this.study.params(),
     });
     this.editor.markSaved(state);
     this.drafts.submitted(String(labelmap.series));
@@ -236,6 +239,7 @@ export class Panel {
     if (series !== this.series) {
       this.#say(takeNotice(series));
       this.series = series;
+      this.study.open(series).catch(error => this.#say(messageOf(error), 'problem'));
       this.#lookUp(series).catch(error => this.#say(messageOf(error), 'problem'));
     }
     const ready = !!history && !editor.running;

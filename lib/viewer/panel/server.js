@@ -65,6 +65,15 @@
  * @property {{version: string, verdict: string} | null} kept the latest version, if it is not in use
  * @property {string | null} previous version that was in use before
  *
+ * @typedef {object} Study
+ * @property {string} name
+ * @property {'reader' | 'reviewer'} role of the user
+ * @property {number} pause_seconds time without any action that counts as a pause
+ *
+ * @typedef {object} Disagreement
+ * @property {string} image SeriesInstanceUID
+ * @property {{number: number, reader: string}[]} labels to decide between, with the letters of their readers
+ *
  * @typedef {object} CaseState
  * @property {string} series SeriesInstanceUID
  * @property {string} description of the series
@@ -127,6 +136,16 @@ export async function fetchStatus() {
  */
 export async function fetchStored(series) {
   return (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json();
+}
+
+/** @returns {Promise<Study | null>} the reader study that the user takes part in */
+export async function fetchStudy() {
+  return (await request('/viewer/reading')).json();
+}
+
+/** @returns {Promise<Disagreement[]>} cases that a reviewer of the study decides on */
+export async function fetchDisagreements() {
+  return (await request('/viewer/disagreements')).json();
 }
 
 /** @returns {Promise<Record<string, CaseState[]>>} usable series of each study, by StudyInstanceUID */
