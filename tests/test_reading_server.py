@@ -149,6 +149,7 @@ def test_nobody_sees_the_label_of_another_reader(running):
         for path in ("/status/data", "/datastore/dataset", "/train/", "/logs/"):
             assert running.get(user, path, label=image).status_code in (403,), (user, path)
         assert running.users[user].get(f"{running.url}/status", allow_redirects=False).headers["location"] == "/ohif/"
+    assert running.get("anna", "/datastore/label", label=image, output="seg").status_code == 403
     seen = running.answer("ben", "/viewer/case", image=image)
     assert (seen["label"], seen["stored"], seen["last_lesion_number"]) == (None, [], 0)
     assert running.answer("ben", "/viewer/studies")[study][0]["state"] == "to do"
@@ -158,6 +159,13 @@ def test_nobody_sees_the_label_of_another_reader(running):
 def test_disagreement_is_decided_by_the_reviewer(running, shifted, tmp_path):
     image = running.disputed.series_uid
     assert running.submit("ben", image, shifted, lesions=remarks(shifted)).status_code == 200
+    own = running.answer("ben", "/viewer/case", image=image)
+    assert [one["number"] for one in own["stored"]] == [1]  # a 2 would tell that somebody was faster
+    assert running.answer("ben", "/datastore/label/info", label=image)["name"] == "1.nii.gz"
+    voxels = running.get("ben", "/datastore/label", label=image).content
+    assert voxels == running.labels.content(running.labels.history(image)[1])
+    assert running.get("ben", "/viewer/label", image=image, number=1).status_code == 200
+    assert running.get("ben", "/viewer/label", image=image, number=2).status_code == 404
     cases = wait_for(lambda: running.answer(REVIEWER, "/viewer/disagreements"), "the disagreement", seconds=120)
     (case,) = cases
     assert (case["image"], case["decided"], len(case["labels"])) == (image, False, 2)

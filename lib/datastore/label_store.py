@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _UID = re.compile(r"[0-9.]+")
-_LABEL_SUFFIX = ".nii.gz"
+LABEL_SUFFIX = ".nii.gz"
 _SETTLED_NS = 200_000_000  # mtime has coarse ticks: a folder changed just now may change again with the same mtime
 
 
@@ -283,7 +283,7 @@ class LabelStore:
         return self._folder / image_id
 
     def _label_path(self, image_id: str, number: int) -> Path:
-        return self._image_folder(image_id) / f"{number}{_LABEL_SUFFIX}"
+        return self._image_folder(image_id) / f"{number}{LABEL_SUFFIX}"
 
 
 def _read_folder(folder: Path) -> FolderEntries:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
 from lib.datastore.label_record import LabelRecord
-from lib.datastore.label_store import FolderEntries, LabelStore
+from lib.datastore.label_store import LABEL_SUFFIX, FolderEntries, LabelStore
 
 Select = Callable[[LabelRecord], LabelRecord | None]
 
@@ -17,11 +19,14 @@ class LabelView(LabelStore):
     Args:
         store: All labels.
         select: Returns a record as the user sees it, with another tag or less info; None if it is hidden.
+        renumbered: Whether the visible labels of an image are numbered from 1, because the gaps between their numbers
+            would tell how many are hidden.
     """
 
-    def __init__(self, store: LabelStore, select: Select) -> None:
+    def __init__(self, store: LabelStore, select: Select, *, renumbered: bool = False) -> None:
         self._store = store
         self._select = select
+        self._renumbered = renumbered
         self._folder = store.folder
         self._files = store.files
 
@@ -29,9 +34,24 @@ class LabelView(LabelStore):
         """Return the ids of the images with a visible label."""
         return [image_id for image_id in self._store.images() if self.history(image_id)]
 
-    def _entries(self, image_id: str) -> FolderEntries:
+    def file_name(self, record: LabelRecord) -> str:
+        """Return the name of the label file of a submission, by its visible number."""
+        return f"{record.number}{LABEL_SUFFIX}"
+
+    def _seen(self, image_id: str) -> list[LabelRecord]:
+        """Return the visible records with the numbers that they are stored under."""
         seen = (self._select(record) for record in self._store.history(image_id))
-        return FolderEntries(tuple(record for record in seen if record is not None))
+        return [record for record in seen if record is not None]
+
+    def _entries(self, image_id: str) -> FolderEntries:
+        records = self._seen(image_id)
+        if self._renumbered:
+            records = [replace(record, number=number) for number, record in enumerate(records, start=1)]
+        return FolderEntries(tuple(records))
+
+    def _label_path(self, image_id: str, number: int) -> Path:
+        stored = self._seen(image_id)[number - 1].number if self._renumbered else number
+        return super()._label_path(image_id, stored)
 
     def _next_number(self, image_id: str) -> NoReturn:
         raise TypeError("These labels are read-only; store new ones in the datastore.")

@@ -139,7 +139,7 @@ class ReaderView(View):
     restricted = True
 
     def __init__(self, study: StudyLabels, reader: str, now: float) -> None:
-        super().__init__(LabelView(study.labels, self._selected))
+        super().__init__(LabelView(study.labels, self._selected, renumbered=True))
         self._study = study
         self._reader = reader
         self._now = now

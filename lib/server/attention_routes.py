@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from lib.evaluation.attention_picture import attention_picture
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.server.app_protocol import LungLabelApp
-from lib.server.study_views import current_view
+from lib.server.study_views import restricted_view
 
 
 def attention_router(app: LungLabelApp) -> APIRouter:
@@ -22,7 +22,8 @@ def attention_router(app: LungLabelApp) -> APIRouter:
     async def attention(image: str, http: Request) -> Response:
         def check() -> None:
             app.datastore().series(image)
-            current_view(http, app.datastore().labels).check_model(image, by_clicks=False)
+            if view := restricted_view(http):
+                view.check_model(image, by_clicks=False)
 
         await run_in_threadpool(check)  # invalid requests fail before they are queued
         return Response(await app.inferences.run(http, lambda: _picture(app, image)), media_type="image/png")

@@ -74,8 +74,10 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
     def download_label(
         request: Request, label: str, tag: str = _FINAL, output: ExportFormat = ExportFormat.nifti
     ) -> Response:
-        labels = view_of(request).labels
-        record = labels.latest(label, tag)
+        view = view_of(request)
+        labels, record = view.labels, view.labels.latest(label, tag)
+        if view.restricted and output != ExportFormat.nifti:  # others name the author and the number among all labels
+            raise UserError("In a reader study, labels are downloaded with output=nifti only.", HTTPStatus.FORBIDDEN)
         if output == ExportFormat.nifti:
             headers = {"Content-Disposition": f'attachment; filename="{label}.nii.gz"'}
             content = labels.content(record)

@@ -21,7 +21,8 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.request_parameters import frame_numbers, search_arguments
 from lib.errors import UserError, in_one_line
 from lib.server.stow_requests import received_instances
-from lib.server.visible_dicom import dicom_view, search_visible, visible_items
+from lib.server.study_views import restricted_view
+from lib.server.visible_dicom import search_visible, visible_items
 from lib.storage.json_values import finite
 
 _DICOM_JSON = "application/dicom+json"
@@ -47,7 +48,7 @@ def folder_router(client: FolderClient, uploads: Path, catalog: SeriesCatalog | 
 
     def found(request: Request, search: Callable[..., Any]) -> Response:
         arguments = search_arguments(request.query_params)
-        return _dicom_json(search_visible(dicom_view(request), catalog, arguments, search))
+        return _dicom_json(search_visible(restricted_view(request), catalog, arguments, search))
 
     @route(resources.STUDIES)
     def studies(request: Request) -> Response:
@@ -75,7 +76,7 @@ def folder_router(client: FolderClient, uploads: Path, catalog: SeriesCatalog | 
 
     @route(resources.STUDY_METADATA)
     def study_metadata(request: Request, study: str) -> Response:
-        instances = visible_items(dicom_view(request), catalog, client.retrieve_study_metadata(study))
+        instances = visible_items(restricted_view(request), catalog, client.retrieve_study_metadata(study))
         return _dicom_json(_known(instances, f"study {study}"))
 
     @route(resources.SERIES_METADATA)

@@ -17,7 +17,8 @@ from lib.dicomweb.pacs_proxy import PacsProxy, PacsRequest
 from lib.dicomweb.resources import JSON_RESOURCES
 from lib.errors import UserError
 from lib.server.stow_requests import received_instances
-from lib.server.visible_dicom import check_search, dicom_view, visible_items
+from lib.server.study_views import restricted_view
+from lib.server.visible_dicom import check_search, visible_items
 
 _RETURNED = ("content-type", "content-length", "content-encoding", "transfer-encoding", "warning")
 _DICOM_JSON = "application/dicom+json"
@@ -53,7 +54,7 @@ def pacs_router(
         checked = _checked(proxy, request)
         if hidden and (reason := hidden.hidden_studies().get(checked.study)):
             raise UserError(f"This study is not shown: {reason}.", HTTPStatus.NOT_FOUND)
-        view = dicom_view(request)
+        view = restricted_view(request)
         if view is not None:
             check_search(request.query_params)
         if checked.resource in JSON_RESOURCES and (view is not None or (hidden and hidden.hides_anything())):

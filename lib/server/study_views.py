@@ -73,6 +73,12 @@ def progress_of(view: View, datastore: SeriesDatastore) -> dict[str, Any]:
     }
 
 
+def restricted_view(request: Request) -> View | None:
+    """Return the view of the user who sent a request if a reader study restricts it; None for everything."""
+    view: View | None = getattr(request.state, "view", None)
+    return view if view is not None and view.restricted else None
+
+
 def current_view(request: Request, labels: LabelStore) -> View:
     """Return the view of the user who sent a request; of everything without a study.
 
@@ -80,5 +86,4 @@ def current_view(request: Request, labels: LabelStore) -> View:
         request: The request.
         labels: All labels.
     """
-    view: View | None = getattr(request.state, "view", None)
-    return View(labels) if view is None else view
+    return restricted_view(request) or View(labels)

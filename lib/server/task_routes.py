@@ -16,7 +16,7 @@ from lib.errors import UserError
 from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user
-from lib.server.study_views import current_view, progress_of
+from lib.server.study_views import progress_of, restricted_view
 from lib.settings import check_request
 from lib.storage.json_values import check_sendable
 
@@ -55,8 +55,8 @@ def task_router(app: LungLabelApp) -> APIRouter:
 
     @router.get("/info/", tags=["App"], summary="Models, strategies and status")
     def info(request: Request) -> dict[str, Any]:
-        view = current_view(request, app.datastore().labels)
-        if not view.restricted:
+        view = restricted_view(request)
+        if view is None:
             return app.info()
         return {**app.info(), "datastore": progress_of(view, app.datastore()), "trainers": {}, "train_stats": {}}
 
@@ -64,8 +64,7 @@ def task_router(app: LungLabelApp) -> APIRouter:
     def next_sample(
         request: Request, strategy: str, params: _Params | None = None, user: User = Depends(current_user)
     ) -> dict[str, Any]:
-        view = current_view(request, app.datastore().labels)
-        if view.restricted:
+        if view := restricted_view(request):
             return _next_in_study(view, app)
         asker = f"{user.username}@{request.client.host if request.client else ''}"
         return activelearning.sample(strategy, {**(params or {}), ASKER: asker}, user.username)

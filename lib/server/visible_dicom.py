@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import Request
-
 from lib.datastore.catalog import SeriesCatalog
 from lib.dicomweb.matching import first_value, tag_of
 from lib.errors import UserError
@@ -16,12 +14,6 @@ from lib.reading.views import View
 _DicomJson = dict[str, dict[str, Any]]
 _MODALITIES, _SERIES_COUNT, _INSTANCE_COUNT = "00080061", "00201206", "00201208"
 _OF_OTHER_SERIES = (_MODALITIES, _SERIES_COUNT, _INSTANCE_COUNT)  # a search for them would tell what is hidden
-
-
-def dicom_view(request: Request) -> View | None:
-    """Return the view of the user who sent a request if a reader study restricts it; None for everything."""
-    view: View | None = getattr(request.state, "view", None)
-    return view if view is not None and view.restricted else None
 
 
 def check_search(parameters: Mapping[str, str]) -> None:

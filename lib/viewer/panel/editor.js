@@ -241,10 +241,9 @@ export class Editor extends EventTarget {
   }
 
   #commitPainted() {
-    if (this.#painted && this.history) {
-      this.#acted('strokes');
-      this.commit();
-    }
+    const before = this.history?.state;
+    if (this.#painted && this.history) this.commit();
+    if (this.history?.state !== before) this.#acted('strokes'); // the viewer also tells of what changes no voxel
     this.#painted = false;
   }
 
