@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import cloudpickle
 import numpy as np
 import pytest
 import yaml
@@ -30,7 +29,6 @@ pytestmark = pytest.mark.slow
 Client = pytest.importorskip("distributed", reason="Dask is not installed: pip install -e .[cluster]").Client
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers do not know the tests
 
 
 def series_of(uid: str) -> Series:
@@ -93,7 +91,8 @@ def test_lost_scheduler_is_reported_and_the_run_goes_on_later(job, tmp_path):
     """With a scheduler and a worker of their own, as on a cluster."""
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
-    options = {"env": {**os.environ, "PYTHONPATH": str(APP_DIR)}, "stderr": subprocess.DEVNULL}
+    path = f"{APP_DIR}{os.pathsep}{APP_DIR / 'tests'}"  # the task is a function of this file
+    options = {"env": {**os.environ, "PYTHONPATH": path}, "stderr": subprocess.DEVNULL}
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
     with subprocess.Popen([*dask, "--host", "127.0.0.1", "--port", str(port)], **options) as scheduler:
         dask = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-dashboard", "--nthreads", "1"]
