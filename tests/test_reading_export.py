@@ -7,11 +7,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from lib.annotations import lidc_xml
 from lib.cli import main
 from lib.datastore.label_reading import is_reading
-from lib.datastore.volume import read_volume
-from lib.geometry.voxel_grid import VoxelGrid
 from lib.reading.study_export import changed_files
 from tests.support.reader_study import TIMING, study_labels, submit, write_study_file
 
@@ -142,18 +139,3 @@ def test_missing_arguments_are_told(study, tmp_path, capsys):
 def test_invalid_times_and_counts_are_refused(change):
     assert is_reading(TIMING)
     assert not is_reading({**TIMING, **change})
-
-
-def test_agreement_of_the_four_readers_of_lidc_idri_0001(shared_data, tmp_path, capsys):
-    folder = shared_data / "lidc-idri-0001"
-    grid = VoxelGrid.from_image(read_volume(sorted(folder.rglob("*.dcm"))))
-    file = write_study_file(tmp_path, ["one", "two", "three", "four"], ["1.2.3"])
-    labels = study_labels(file, tmp_path / "workspace")
-    affine = np.diag([-1.0, -1, 1, 1]) @ grid.affine  # NIfTI counts from left and posterior
-    for reader, mask in zip(labels.plan.study.readers, lidc_xml.read_masks(folder / "069.xml", grid), strict=True):
-        submit(labels, reader, "1.2.3", mask.transpose(), affine)
-    workspace, output = str(tmp_path / "workspace"), tmp_path / "out"
-    assert main(["study", "agreement", str(file), "--workspace", workspace, "--output", str(output)]) == 0
-    dice = [float(pair["dice"]) for pair in rows(output / "pairs.csv")]
-    assert len(dice) == 6 and 0.835 < min(dice) < max(dice) < 0.905
-    assert "| all | 1 | 1.000 |" in capsys.readouterr().out

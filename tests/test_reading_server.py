@@ -1,15 +1,22 @@
 """A reader study on the real server: nobody sees another's label, a disagreement goes to the reviewer."""
 
+import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pydicom
 import pytest
 import requests
 import SimpleITK as sitk
 
+from lib.annotations import lidc_xml
+from lib.cli import main
+from lib.datastore.label_record import read_voxels
 from lib.datastore.label_store import LabelStore
+from lib.datastore.volume import read_volume
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.identity.roles import Role
 from tests.support.reader_study import TIMING, write_study_file
 from tests.support.users import add_users, logged_in
@@ -227,3 +234,40 @@ def test_times_and_counts_are_stored_with_the_reading(running):
     assert first.info["reading"] == TIMING
     assert (first.info["study"]["session"], first.info["study"]["model_mask"]) == (1, False)
     assert "LUNG-001" not in json.dumps(first.info)
+
+
+def test_four_readers_of_lidc_idri_0001_replayed(shared_data, tmp_path):
+    """Pairwise Dice of 0.84 to 0.90, as computed from their outlines; the final label equals SimpleITK's majority."""
+    folder = shared_data / "lidc-idri-0001"
+    slices = sorted(folder.rglob("*.dcm"))
+    grid, image = VoxelGrid.from_image(read_volume(slices)), str(pydicom.dcmread(slices[0]).SeriesInstanceUID)
+    masks = lidc_xml.read_masks(folder / "069.xml", grid)
+    readers = ("one", "two", "three", "four")
+    file = write_study_file(tmp_path, readers, [image], "reviewers: [five]\nlowest_dice: 0.8")
+    add_users(tmp_path / "workspace", **dict.fromkeys(readers, Role.ANNOTATOR), five=Role.REVIEWER)
+    with monailabel_server(folder, tmp_path, ready="/auth/", study=file, scored_images=0) as server:
+        users = {reader: logged_in(server.url, reader) for reader in readers}
+        wait_for(lambda: users["one"].get(f"{server.url}/viewer/studies").json(), "the series", seconds=120)
+        for reader, mask in zip(readers, masks, strict=True):
+            path = tmp_path / f"{reader}.nii.gz"
+            sitk.WriteImage(grid.mask(mask), str(path))
+            with path.open("rb") as label:
+                sent = {"params": {"image": image}, "files": {"label": (path.name, label)}}
+                assert users[reader].put(f"{server.url}/datastore/label", **sent).status_code == 200
+        labels = LabelStore(tmp_path / "workspace" / "labels")
+        final = wait_for(lambda: labels.in_use(image).get("final"), "the consensus", seconds=300)
+    voted = sitk.LabelVoting([sitk.GetImageFromArray(mask.astype(np.uint8)) for mask in masks], 1)
+    assert np.array_equal(read_voxels(labels.content(final)), sitk.GetArrayFromImage(voted))
+    command = [
+        "study",
+        "export",
+        str(file),
+        "--workspace",
+        str(tmp_path / "workspace"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main(command) == 0
+    with (tmp_path / "out" / "pairs.csv").open() as pairs:
+        dice = sorted(round(float(pair["dice"]), 2) for pair in csv.DictReader(pairs))
+    assert dice == [0.84, 0.87, 0.87, 0.89, 0.90, 0.90]

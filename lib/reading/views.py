@@ -299,13 +299,13 @@ class ReviewerView(View):
         if record.tag == FINAL:
             return record if is_adjudicated(record) else None
         letters = self._letters(record.image_id)
-        if record.tag not in letters or record.number not in {
-            one.record.number for one in self._study.compared(record.image_id)
-        }:
+        compared = [one.record for one in self._study.compared(record.image_id)]
+        if record.number not in [one.number for one in compared]:
             return None
         info = {name: value for name, value in record.info.items() if name not in _WITH_NAMES}
         letter = _letter(letters, record)
-        return replace(record, tag=f"reader-{letter}", time=0.0, info={**info, "annotator": f"reader {letter}"})
+        latest = max(one.time for one in compared)  # the time of each would tell who it was
+        return replace(record, tag=f"reader-{letter}", time=latest, info={**info, "annotator": f"reader {letter}"})
 
     def _letters(self, case: str) -> dict[str, str]:
         """Return a letter for each label of a case by its tag, in a random order that differs from case to case."""

@@ -17,7 +17,7 @@ from lib.identity.authentication import Identity
 from lib.identity.roles import Role
 from lib.reading.conclusions import Conclusions
 from lib.reading.stored_readings import StudyLabels
-from lib.reading.views import ReaderView, ReviewerView, StrangerView, View
+from lib.reading.views import FINAL, ReaderView, ReviewerView, StrangerView, View
 from lib.server.access.blinding import refusal_in_study
 from lib.server.access.route_table import RouteSpec
 
@@ -65,11 +65,11 @@ def progress_of(view: View, datastore: SeriesDatastore) -> dict[str, Any]:
         datastore: Images and labels.
     """
     images = view.images(datastore.list_images())
-    labelled = [image for image in images if view.labels.current(image)]
+    labelled = [image for image in images if FINAL in view.labels.current(image)]
     return {
         "total": len(images),
         "completed": len(labelled),
-        "label_tags": {"final": len(labelled)} if labelled else {},
+        "label_tags": {FINAL: len(labelled)} if labelled else {},
     }
 
 

@@ -94,6 +94,7 @@ def test_readers_are_blinded_and_the_reviewer_decides(opened_by, workspace, imag
     rows = reviewer.page.locator('[data-part="storedRows"] li')
     expect(rows).to_have_count(2)
     assert not [text for text in rows.all_inner_texts() if "anna" in text or "ben" in text]
+    assert reviewer.status("cases").inner_text() == "0 of 1 cases labelled"
     for row in rows.all():
         row.locator('[data-row="show"]').click()  # both outlines together
         expect(row.locator('[data-row="show"]')).to_have_attribute("aria-pressed", "true")
