@@ -55,8 +55,9 @@ def test_a_crossover_hides_the_first_reading_in_the_second_and_in_between(study)
     submit(labels, "anna", CASE, box(0, 4), session=1)
     now = labels.labels.history(CASE)[0].time
     during, after = (ReaderView(labels, "anna", now + days * DAY) for days in (9, 10.1))
-    assert not during.shows(CASE) and during.labels.history(CASE) == [] and during.next_image() is None
-    assert after.shows(CASE) and after.labels.history(CASE) == [] and after.next_image() == CASE
+    assert not during.shows(CASE) and during.labels.history(CASE) == [] and during.next_image([CASE]) is None
+    assert after.shows(CASE) and after.labels.history(CASE) == [] and after.next_image([CASE]) == CASE
+    assert after.next_image([]) is None  # its series is not on the server yet
     stored = after.submission(CASE, "final", {"model_version": "v1"}, "P1")
     assert stored.info["study"]["session"] == 2
     assert stored.info["study"]["model_mask"] is not first.model_mask
@@ -128,7 +129,7 @@ def test_the_reviewer_decides_and_names_the_labels(study):
     decided = view.submission(CASE, "final", {"adjudicates": [2, 1]}, "P1")
     labels.labels.save(CASE, decided.tag, lambda path: path.write_bytes(b"mask"), decided.info)
     conclusions.run_once()
-    assert conclusions.disputed()[CASE].decided and view.next_image() is None
+    assert conclusions.disputed()[CASE].decided and view.next_image([CASE]) is None
     with pytest.raises(UserError, match="it is closed"):
         ReaderView(labels, "anna", 0).submission(CASE, "final", {}, "P1")
     assert "3" not in {one.number for one in ReaderView(labels, "anna", 0).labels.history(CASE)}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
@@ -90,8 +90,12 @@ class View:
         """
         return Submission(tag, {name: value for name, value in info.items() if name != ADJUDICATES})
 
-    def next_image(self) -> str | None:
-        """Return the image that a study wants to be read next; None if there is none."""
+    def next_image(self, images: Collection[str]) -> str | None:
+        """Return the image that a study wants to be read next; None if there is none.
+
+        Args:
+            images: The images that the server has; a study may name others, of series that are not there yet.
+        """
         return None
 
     def describe(self) -> dict[str, Any] | None:
@@ -176,9 +180,9 @@ class ReaderView(View):
         }
         return Submission(reading_tag(self._reader, reading.session), {**kept, STUDY: noted}, self.labels)
 
-    def next_image(self) -> str | None:
+    def next_image(self, images: Collection[str]) -> str | None:
         """Return the case of the next reading that is due."""
-        return self._due[0].case if self._due else None
+        return next((reading.case for reading in self._due if reading.case in images), None)
 
     def describe(self) -> dict[str, Any]:
         """Return the study's name, the number of readings, those submitted, and what readers have to say and do."""
@@ -261,9 +265,10 @@ class ReviewerView(View):
             )
         return Submission(FINAL, dict(info))
 
-    def next_image(self) -> str | None:
+    def next_image(self, images: Collection[str]) -> str | None:
         """Return the first case without a decision."""
-        return next((case for case, one in self._conclusions.disputed().items() if not one.decided), None)
+        disputed = self._conclusions.disputed().items()
+        return next((case for case, one in disputed if not one.decided and case in images), None)
 
     def describe(self) -> dict[str, Any]:
         """Return the study's name, and how many cases wait for a decision."""

@@ -114,7 +114,7 @@ def task_router(app: LungLabelApp) -> APIRouter:
 
 def _next_in_study(view: View, app: LungLabelApp) -> dict[str, Any]:
     """Return the image that a study wants to be read next, as the strategies do; empty if there is none."""
-    image = view.next_image()
+    image = view.next_image(app.datastore().list_images())
     if image is None:
         return {}
     return {"id": image, "path": app.datastore().get_image_uri(image), **app.datastore().image_attributes(image)}
