@@ -21,7 +21,7 @@ def study_states(datastore: SeriesDatastore, in_work: Collection[str]) -> dict[s
 
     Args:
         datastore: Images and labels.
-        in_work: Images that were offered to somebody.
+        in_work: Images that were offered to somebody, or of which the user has a draft.
     """
     skipped = datastore.skipped.all()
     studies: dict[str, list[dict[str, Any]]] = {}

@@ -30,6 +30,7 @@ from lib.server.app_protocol import LungLabelApp
 from lib.server.stored_labels import described, refused_objects, stored_labels
 from lib.server.study_states import study_states
 
+_USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
 _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
 _LONGEST_NAME = 100
 _TASK_TIME = "%Y-%m-%d %H:%M:%S"  # MONAI Label's, local
@@ -40,7 +41,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
     router = APIRouter(
         prefix="/viewer",
         tags=["Viewer"],
-        dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
+        dependencies=[Depends(_USER)],
     )
 
     @router.get(
@@ -84,8 +85,8 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         }
 
     @router.get("/studies", summary="State of each series, by study: labelled, skipped, in work, imported or to do")
-    def studies() -> dict[str, list[dict[str, Any]]]:
-        return study_states(app.datastore(), app.in_work())
+    def studies(user: User = Depends(_USER)) -> dict[str, list[dict[str, Any]]]:
+        return study_states(app.datastore(), app.in_work() | app.datastore().drafts.images(user.username))
 
     @router.post("/prepare", summary="Prepare an image for clicks; the problem if that is not possible")
     async def prepare(http: Request, image: str) -> dict[str, str | None]:

@@ -69,6 +69,9 @@ ROUTES = (
     RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast"),
     RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True),
     RouteSpec("POST", "/viewer/skip", "panel: Skip"),
+    RouteSpec("GET", "/viewer/draft", "panel: what the user has painted and not submitted"),
+    RouteSpec("PUT", "/viewer/draft", "panel: keeps it"),
+    RouteSpec("DELETE", "/viewer/draft", "panel: it was submitted or discarded"),
     RouteSpec("GET", "/viewer/midline", "panel: the side of each finding; reads the volume", expensive=True),
     RouteSpec("GET", "/attention/{image}", "panel: the probability map; runs an inference", expensive=True),
     # --- DICOMweb, for OHIF (PS3.18 chapter 10)
