@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import requests
 import SimpleITK as sitk
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
@@ -154,7 +154,7 @@ def measured_lesion(url: str, series_uid: str, info: dict[str, Any]) -> dict[str
     return measured
 
 
-def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screenshot):
+def test_case_on_a_folder(page, chromium, start_server, tmp_path, page_problems, screenshot):
     write_patients(tmp_path / "dicom", {name: PATIENTS[name] for name in (PATIENT, NEXT)})
     write_segs(tmp_path / "dicom")
     server = start_server(tmp_path / "dicom", scored_images=0)
@@ -185,8 +185,16 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     screenshot(page, "case-reviewed")
 
     painted, rulers = ohif.labelmap().values, reading.rulers()
-    reading.reload()
-    expect(reading.part("draftText")).to_contain_text("begun from no label.")
+    wait_for(lambda: draft_has(server.url, series_uid, painted, rulers), "the draft on the server", seconds=60)
+    page.close()
+    page = fresh_profile(chromium, page_problems)
+    reading = Reading(Ohif(page, server.url))
+    ohif, findings = reading.ohif, reading.findings
+    ohif.open_study_list()
+    expect(reading.state_of(study_uid)).to_have_text("in work")
+    ohif.open_monai_label(study_uid)
+    ohif.wait_until_connected()
+    expect(reading.part("draftText")).to_contain_text("begun from no label and the mask of model v1.")
     assert ohif.press("restore") == "The draft is restored."
     assert np.array_equal(ohif.labelmap().values, painted)
     expect(findings.nth(0)).to_have_class("lunglabel-accepted")
@@ -234,6 +242,20 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     expect(page.locator("#cases")).to_contain_text("by Dr. Reader")
     assert not accessibility_problems(page, "body")
     check_requests(page_problems, server.url)
+
+
+def draft_has(url: str, series_uid: str, mask: np.ndarray, rulers: list[list[Point]]) -> bool:
+    """Return whether the server has a draft with as many voxels and measurements."""
+    draft = requests.get(f"{url}/viewer/draft", params={"image": series_uid, "session": "test"}).json()["draft"] or {}
+    voxels = sum(draft.get("mask", [])[1::2])  # every other number is the length of a run
+    return (voxels, len(draft.get("measurements", []))) == (np.count_nonzero(mask), len(rulers))
+
+
+def fresh_profile(chromium: Browser, problems: PageProblems) -> Page:
+    """Return a page of a browser that has stored nothing."""
+    page = chromium.new_context().new_page()
+    problems.watch(page)
+    return large_page(page, "laptop")
 
 
 def check_requests(problems: PageProblems, url: str) -> None:

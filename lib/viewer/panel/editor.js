@@ -2,7 +2,6 @@
 
 import { NO_CLICKS } from './click_session.js';
 import { Clicks } from './clicks.js';
-import { maskOf } from './draft.js';
 import { EditHistory } from './edit_history.js';
 import { separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
@@ -122,13 +121,12 @@ export class Editor extends EventTarget {
   /**
    * Put a draft into the mask as one step to undo.
    *
-   * @param {import('./draft.js').Draft} draft
+   * @param {ReturnType<import('./draft.js').contentOf>} draft
    */
-  restore(draft) {
-    const { modelVersion, confidences, clicks, measurements } = draft;
+  restore({ voxels, lesions, modelVersion, confidences, clicks, measurements }) {
     this.#record(() => {
-      this.history?.labelmap.write(maskOf(draft));
-      this.list?.recall(draft.lesions);
+      this.history?.labelmap.write(voxels);
+      this.list?.recall(lesions);
       this.history?.commit({ unsaved: true, modelVersion, confidences, clicks, measurements });
       if (this.history) this.history.state.unsaved = true; // also if the mask is that of the draft already
     });

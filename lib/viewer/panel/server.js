@@ -79,7 +79,7 @@ const CLIENT_KEY = 'lunglabel.client';
  * @param {string} path
  * @param {RequestInit} [options]
  */
-async function request(path, options) {
+export async function request(path, options) {
   let response;
   try {
     response = await fetch(path, options);
