@@ -17,11 +17,11 @@ const row = (voxels, state, confidence, note = '') => ({ voxels: Uint32Array.fro
 
 function listOf() {
   const clicks = { clicks: [{ kind: 'foreground', points: [[0, 0, 1]], lesion: 2 }], lesions: [undefined, [21, 3, 20]], current: 2 };
-  const state = { modelVersion: 'v1', confidences: new Map([[3, 0.9], [8, null], [9, 0.9]]), clicks, measurements: [LENGTH] };
+  const said = { remarks: new Remarks(), carried: [REJECTED] };
+  const state = { said, modelVersion: 'v1', confidences: new Map([[3, 0.9], [8, null], [9, 0.9]]), clicks, measurements: [LENGTH] };
   return {
     rows: [row([3], 'accepted', 0.9), row([20, 21], 'added', null, 'new')],
     rejected: [row([8], 'rejected', 0.3)],
-    carried: [REJECTED],
     history: { labelmap: { size: SIZE, series: '1.2' }, known: KNOWN, state },
   };
 }

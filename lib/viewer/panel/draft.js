@@ -39,7 +39,7 @@ export function draftOf(list, about) {
     confidences: packConfidences(state.confidences),
     clicks: { ...state.clicks, lesions: Array.from(state.clicks.lesions, packVoxels) },
     measurements: state.measurements,
-    lesions: [...lesions, ...list.carried],
+    lesions: [...lesions, ...state.said.carried],
   };
 }
 

@@ -1,6 +1,7 @@
 /** Undo and redo of mask edits, which OHIF does not have. */
 
 import { NO_CLICKS } from './click_session.js';
+import { remarksOf } from './lesions.js';
 import { NOTHING_MEASURED, areSame } from './measurements.js';
 
 const MOST_STATES = 100;
@@ -18,6 +19,7 @@ const MOST_STATES = 100;
  * @property {import('./ranked_findings.js').Confidences} confidences of that model
  * @property {import('./click_session.js').Session} clicks that led here
  * @property {readonly import('./measurements.js').Measurement[]} measurements
+ * @property {import('./lesions.js').Said} said about the findings; shared with the next state until another label is loaded
  *
  * @typedef {object} Step
  * @property {boolean} unsaved
@@ -25,6 +27,7 @@ const MOST_STATES = 100;
  * @property {import('./ranked_findings.js').Confidences} [confidences] default: as before
  * @property {import('./click_session.js').Session} [clicks] default: as before
  * @property {readonly import('./measurements.js').Measurement[]} [measurements] default: as before
+ * @property {import('./lesions.js').Said} [said] default: as before
  */
 
 export class EditHistory {
@@ -42,6 +45,7 @@ export class EditHistory {
       confidences: new Map(),
       clicks: NO_CLICKS,
       measurements: NOTHING_MEASURED,
+      said: remarksOf([], labelmap.size),
     }];
     this.position = 0;
     /** @type {(index: Uint32Array, values: Uint8Array) => void} is told of each change */
@@ -129,13 +133,14 @@ export class EditHistory {
    *
    * @param {Step} step
    */
-  #facts({ modelVersion, confidences, clicks, measurements }) {
+  #facts({ modelVersion, confidences, clicks, measurements, said }) {
     const { state } = this;
     return {
       modelVersion: modelVersion === undefined ? state.modelVersion : modelVersion,
       confidences: confidences ?? state.confidences,
       clicks: clicks ?? state.clicks,
       measurements: measurements ?? state.measurements,
+      said: said ?? state.said,
     };
   }
 

@@ -7,6 +7,7 @@ import { separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
 import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
 import { FindingsList } from './findings_list.js';
+import { remarksOf } from './lesions.js';
 import { Measuring } from './measuring.js';
 import { NOTHING_MEASURED } from './measurements.js';
 import { confidencesIn } from './ranked_findings.js';
@@ -124,12 +125,15 @@ export class Editor extends EventTarget {
    * @param {ReturnType<import('./draft.js').contentOf>} draft
    */
   restore({ voxels, lesions, modelVersion, confidences, clicks, measurements }) {
-    this.#record(() => {
-      this.history?.labelmap.write(voxels);
-      this.list?.recall(lesions);
-      this.history?.commit({ unsaved: true, modelVersion, confidences, clicks, measurements });
-      if (this.history) this.history.state.unsaved = true; // also if the mask is that of the draft already
-    });
+    const { history } = this;
+    if (history) {
+      this.#record(() => {
+        history.labelmap.write(voxels);
+        const said = remarksOf(lesions, history.labelmap.size);
+        history.commit({ unsaved: true, modelVersion, confidences, clicks, measurements, said });
+        history.state.unsaved = true; // also if the mask is that of the draft already
+      });
+    }
     return this.review.showFirst();
   }
 
@@ -279,9 +283,9 @@ export class Editor extends EventTarget {
     if (!this.history) return;
     const { labelmap, state } = this.history;
     const unsaved = !measurements && state.unsaved && state.measurements.length > 0; // a run leaves what was measured
-    this.list?.recall(lesions ?? []);
     const confidences = confidencesIn(labelmap.read(), labelmap.size, findings ?? []);
-    this.commit({ unsaved, modelVersion, confidences, clicks: NO_CLICKS, measurements: measurements ?? undefined });
+    const said = remarksOf(lesions ?? [], labelmap.size);
+    this.commit({ unsaved, modelVersion, confidences, clicks: NO_CLICKS, measurements: measurements ?? undefined, said });
   }
 
   #changed() {
