@@ -50,7 +50,7 @@ export class Panel {
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
       /** @type {Element} */ (place.querySelector('.lunglabel-status')),
-      () => editor.follow(),
+      () => this.#onStatus(),
       attemptAction,
       () => this.parts.annotator.value.trim(),
     );
@@ -102,6 +102,16 @@ export class Panel {
     parts.skip.onchange = () => this.#attempt(parts.skip, 'Skipping…', () => this.#skip());
     parts.attention.onclick = () => this.#attempt(parts.attention, 'Running the model…', () => this.#attention());
     parts.strategy.onchange = () => localStorage.setItem(STRATEGY_KEY, parts.strategy.value);
+  }
+
+  #onStatus() {
+    this.editor.follow();
+    this.#renewStored().catch(error => this.#say(messageOf(error), 'problem'));
+  }
+
+  async #renewStored() {
+    const { series, stored, editor } = this;
+    if (await stored.renew()) await numberAfter(editor, series, stored.current, stored.lastLesion);
   }
 
   /** @param {PointerEvent} event */
