@@ -17,7 +17,7 @@ from scipy.spatial import ConvexHull, distance
 from lib.datastore.lesion_numbers import NumberedLesion, lesion_components, number_lesions
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference.findings import Finding, finding_at_each_component
-from lib.transforms.lungs import find_lungs
+from lib.transforms.volume_lungs import find_volume_lungs
 
 DEFINITIONS = {
     "number": "of the lesion, from 1: the same in all labels of the image. 0 for a finding that was rejected and for a "
@@ -266,12 +266,8 @@ def _diameters(index: np.ndarray, axes: _Axes) -> tuple[float, float]:
 
 def find_midline(volume: sitk.Image) -> float | None:
     """Return the left-right position of the middle of the body around the lungs, LPS mm; None without lungs."""
-    axial = sitk.DICOMOrient(volume, "LPS")
-    lungs = find_lungs(sitk.GetArrayViewFromImage(axial).transpose(2, 1, 0), axial.GetSpacing())
-    if lungs is None:
-        return None
-    middle = (*lungs.body_centre, (lungs.start[2] + lungs.stop[2]) / 2)
-    return axial.TransformContinuousIndexToPhysicalPoint(middle)[0]
+    lungs = find_volume_lungs(volume)
+    return lungs.midline if lungs else None
 
 
 def _side(x: float, midline: float | None) -> str:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -20,7 +21,6 @@ from monailabel.utils.async_tasks.utils import tasks
 from lib.datastore.label_record import INITIAL, read_voxels
 from lib.datastore.lesion_history import highest_number
 from lib.errors import UserError
-from lib.exports.lesion_table import find_midline
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.publishing import ModelStore
 from lib.publishing.last_verdict import last_verdict, with_model
@@ -29,6 +29,7 @@ from lib.publishing.stores import SEGMENTATION
 from lib.server.app_protocol import LungLabelApp
 from lib.server.stored_labels import described, refused_objects, stored_labels
 from lib.server.study_states import study_states
+from lib.transforms.volume_lungs import LungRegion, find_volume_lungs
 
 _USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
 _ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
@@ -127,12 +128,26 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         return {"skipped": skipped.all().get(image)}
 
     @router.get(
-        "/midline", summary="Left-right position of the middle of the body, LPS mm; null where no lungs are seen"
+        "/lungs",
+        summary="Left-right position of the middle of the body, LPS mm, and where lesions of the lungs can be, as runs "
+        "of voxels of a coarse grid; null where no lungs are seen",
     )
-    def midline(image: str) -> dict[str, float | None]:
-        return {"x": find_midline(sitk.ReadImage(app.datastore().get_image_uri(image)))}
+    def lungs(image: str) -> dict[str, Any]:
+        found = find_volume_lungs(sitk.ReadImage(app.datastore().get_image_uri(image)))
+        return {"midline": found and found.midline, "region": found and _runs(found.region())}
 
     return router
+
+
+def _runs(region: LungRegion) -> dict[str, Any]:
+    """Return a mask as runs, as in ``lib/viewer/panel/runs.js``: how many voxels are skipped, then how many follow."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], region.mask.ravel(), [False]]).astype(np.int8)))
+    return {
+        "size": region.mask.shape[::-1],
+        "start": region.start,
+        "steps": region.steps,
+        "runs": np.diff(edges, prepend=0).tolist(),
+    }
 
 
 def _versions(model: str, store: ModelStore) -> dict[str, Any]:

@@ -72,7 +72,7 @@ ROUTES = (
     RouteSpec("GET", "/viewer/draft", "panel: what the user has painted and not submitted"),
     RouteSpec("PUT", "/viewer/draft", "panel: keeps it"),
     RouteSpec("DELETE", "/viewer/draft", "panel: it was submitted or discarded"),
-    RouteSpec("GET", "/viewer/midline", "panel: the side of each finding; reads the volume", expensive=True),
+    RouteSpec("GET", "/viewer/lungs", "panel: sides, painting inside the lungs; reads the volume", expensive=True),
     RouteSpec("GET", "/attention/{image}", "panel: the probability map; runs an inference", expensive=True),
     # --- DICOMweb, for OHIF (PS3.18 chapter 10)
     RouteSpec("GET", "/proxy/dicom/{service}/studies", "QIDO-RS: OHIF's study list"),
