@@ -69,9 +69,10 @@ export class EditHistory {
    * is no step.
    *
    * @param {Step} step
+   * @param {(index: number) => boolean} [isAllowed] whether a voxel may be marked: others are taken back
    */
-  commit(step) {
-    const change = this.#difference();
+  commit(step, isAllowed) {
+    const change = isAllowed ? this.#within(this.#difference(), isAllowed) : this.#difference();
     const { measurements } = this.state;
     if (!change.index.length && areSame(step.measurements ?? measurements, measurements)) {
       Object.assign(this.state, this.#facts(step));
@@ -126,6 +127,21 @@ export class EditHistory {
       before: Uint8Array.from(index, i => known[i]),
       after: Uint8Array.from(index, now),
     };
+  }
+
+  /**
+   * Take back what was marked where it is not allowed, and return what is left of the change.
+   *
+   * @param {Change} change
+   * @param {(index: number) => boolean} isAllowed
+   * @returns {Change}
+   */
+  #within({ index, before, after }, isAllowed) {
+    const stays = index.map((one, n) => Number(after[n] <= before[n] || isAllowed(one)));
+    const taken = index.filter((_, n) => !stays[n]);
+    this.labelmap.writeAt(taken, before.filter((_, n) => !stays[n]));
+    const isLeft = (/** @type {number} */ _, /** @type {number} */ n) => stays[n] > 0;
+    return { index: index.filter(isLeft), before: before.filter(isLeft), after: after.filter(isLeft) };
   }
 
   /**

@@ -9,11 +9,12 @@ import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
 import { FindingsList } from './findings_list.js';
 import { remarksOf } from './lesions.js';
 import { Measuring } from './measuring.js';
+import { OnlyLungs } from './only_lungs.js';
 import { NOTHING_MEASURED } from './measurements.js';
 import { confidencesIn } from './ranked_findings.js';
 import { Review } from './review.js';
 import { prepareClicks, watchInference } from './server.js';
-import { seriesIn } from './viewports.js';
+import { activeSeries } from './viewports.js';
 
 /**
  * Fires "change" when the mask, its history or the series changes, "list" when its findings are listed again, and "message"
@@ -45,6 +46,7 @@ export class Editor extends EventTarget {
     this.clicks = new Clicks(this);
     this.review = new Review(this);
     this.measuring = new Measuring(this);
+    this.onlyLungs = new OnlyLungs(this);
     const { Events } = cornerstoneTools.Enums;
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_DATA_MODIFIED, () => this.#onModified());
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_REPRESENTATION_ADDED, () => this.follow());
@@ -214,6 +216,7 @@ export class Editor extends EventTarget {
     this.list = new FindingsList(history);
     this.list.addEventListener('list', () => this.dispatchEvent(new Event('list')));
     void this.numberAfter(this.#former);
+    this.onlyLungs.follow();
     this.#changed();
   }
 
@@ -242,7 +245,7 @@ export class Editor extends EventTarget {
   }
 
   #commitPainted() {
-    if (this.#painted && this.history) this.commit();
+    if (this.#painted) this.#record(() => this.history?.commit({ unsaved: true }, this.onlyLungs.limit()));
     this.#painted = false;
   }
 
@@ -292,12 +295,4 @@ export class Editor extends EventTarget {
     void this.list?.refresh();
     this.dispatchEvent(new Event('change'));
   }
-}
-
-/** @returns {string | null} SeriesInstanceUID on the screen, once it is loaded as a volume */
-function activeSeries() {
-  const { activeViewportId } = services.viewportGridService.getState();
-  const viewport = services.cornerstoneViewportService.getCornerstoneViewport(activeViewportId);
-  const volumeId = viewport?.getVolumeId?.();
-  return volumeId && cornerstone.cache.getVolume(volumeId) ? seriesIn(activeViewportId) : null;
 }

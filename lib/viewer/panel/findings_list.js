@@ -3,9 +3,9 @@
 import { axialAxis } from './diameters.js';
 import { meanDensity } from './density.js';
 import { middle } from './lesions.js';
+import { lungsOf } from './lungs.js';
 import { ORDERS } from './ranked_findings.js';
 import { stateOf } from './remarks.js';
-import { fetchMidline } from './server.js';
 
 const MIDLINE_MM = 10; // as in the lesion table of the server
 const WORKER = '/ohif/lunglabel/findings_worker.js';
@@ -144,7 +144,7 @@ export class FindingsList extends EventTarget {
 
   async #findMidline() {
     this.#midline = null;
-    this.#midline = await fetchMidline(String(this.history.labelmap.series)).catch(() => null);
+    this.#midline = await lungsOf(String(this.history.labelmap.series)).then(({ midline }) => midline, () => null);
     this.#describeAll();
   }
 

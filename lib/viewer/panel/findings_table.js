@@ -100,8 +100,8 @@ export class FindingsTable {
     const isShown = this.editor.review.isShown(row);
     if (isShown) line.setAttribute('aria-current', 'true');
     line.insertCell().append(this.#button('show', String(row.number || '✗'), showTitle(row), () => this.editor.review.show(row)));
-    const cells = [sizeText(row).replace(' mm', ''), volumeText(row.volume), density(row), row.side, judged(row)];
-    for (const text of cells) line.insertCell().textContent = text;
+    const cells = [sizeText(row).replace(' mm', ''), volumeText(row.volume), density(row), sideOf(row), judged(row)];
+    for (const cell of cells) line.insertCell().append(cell);
     line.insertCell().append(...this.#actions(row));
     const details = detailsLine(row, isShown, this.editor.review);
     return details ? [line, details] : [line];
@@ -166,6 +166,12 @@ function showTitle(row) {
 /** @param {Row} row */
 function density(row) {
   return row.density === null ? '' : String(Math.round(row.density)).replace('-', '−');
+}
+
+/** @param {Row} row */
+function sideOf({ side }) {
+  const short = side === 'mid' ? side : side.charAt(0).toUpperCase();
+  return Object.assign(document.createElement('abbr'), { textContent: short, title: side });
 }
 
 /** @param {Row} row */

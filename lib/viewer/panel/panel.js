@@ -46,7 +46,7 @@ export class Panel {
     const attemptAction = this.#attempt.bind(this);
     this.stored = new StoredLabels(this.parts, editor, attemptAction, this.closing.signal);
     this.drafts = new Drafts(this.parts, editor, () => this.stored.current?.number ?? null, this.closing.signal);
-    this.tools = new ToolRow(this.parts, buttons, () => this.#show());
+    this.tools = new ToolRow(this.parts, buttons, editor.onlyLungs, () => this.#show());
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
       /** @type {Element} */ (place.querySelector('.lunglabel-status')),
@@ -76,7 +76,7 @@ export class Panel {
     editor.addEventListener('message', onMessage, { signal });
     new FindingsTable(parts.findings, editor, signal);
     editor.addEventListener('list', () => this.#showResult(), { signal });
-    const editKeys = offerEdits(parts.edits, editor);
+    const editKeys = offerEdits(parts.edits, editor, signal);
     listenToKeys({ ...this.#shortcuts(), ...editKeys }, () => !!editor.history && !editor.running, signal);
     const viewKeys = controlView(parts.view, signal);
     listenToKeys({ ...viewKeys, ' ': () => editor.review.showAll(), '?': showKeys }, () => true, signal);
@@ -245,7 +245,7 @@ export class Panel {
     }
     const ready = !!history && !editor.running;
     this.place.querySelector('.modelSelector select')?.setAttribute('aria-label', 'Model'); // MONAI Label's own
-    parts.tools.disabled = !ready;
+    parts.palette.disabled = parts.tools.disabled = !ready;
     parts.storedChoice.disabled = !ready;
     parts.submit.disabled = parts.load.disabled = parts.attention.disabled = parts.restore.disabled = !ready;
     parts.skip.disabled = !history;
