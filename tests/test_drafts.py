@@ -13,6 +13,7 @@ from monailabel.endpoints.user.auth import User
 
 from lib.datastore.drafts import Drafts
 from lib.errors import UserError
+from lib.server.current_user import current_user
 from lib.server.draft_routes import draft_router
 from tests.support.routes import serve_router
 
@@ -106,7 +107,7 @@ def test_routes_keep_a_draft_for_the_user_who_is_logged_in(drafts):
         return User(username=x_user)
 
     app = SimpleNamespace(datastore=lambda: SimpleNamespace(series=series, drafts=drafts))
-    with serve_router(draft_router(app), limit=1000, user=logged_in) as url:
+    with serve_router(draft_router(app), limit=1000, overrides={current_user: logged_in}) as url:
 
         def send(method: str, user: str, session: str, image: str = IMAGE, **content: bytes) -> requests.Response:
             return requests.request(

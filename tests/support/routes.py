@@ -2,12 +2,11 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
-from monailabel.endpoints.user.auth import get_current_user
 
 from lib.server.access.bodies import LimitedBody, Receive, Send
 from lib.server.error_responses import add_error_responses
@@ -16,12 +15,15 @@ from tools.support.waiting import wait_for
 
 
 @contextlib.contextmanager
-def serve_router(router: APIRouter, limit: int | None = None, user: Callable[..., Any] | None = None) -> Iterator[str]:
-    """Serve a router with the app's error handlers, a body limit in bytes and a log-in; yield its URL."""
+def serve_router(
+    router: APIRouter,
+    limit: int | None = None,
+    overrides: Mapping[Any, Any] | None = None,
+) -> Iterator[str]:
+    """Serve a router with the app's error handlers, a body limit in bytes and other dependencies; yield its URL."""
     app = FastAPI(redirect_slashes=False)  # the full app has a catch-all route
     app.include_router(router)
-    if user:
-        app.dependency_overrides[get_current_user] = user
+    app.dependency_overrides.update(overrides or {})
     add_error_responses(app)
 
     async def limited(scope: dict[str, Any], receive: Receive, send: Send) -> None:
