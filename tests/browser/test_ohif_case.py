@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,11 @@ def marked(slices: int) -> np.ndarray:
     return mask
 
 
-def write_segs(folder: Path) -> None:
-    """Write a SEG of each reader, and one in another frame of reference."""
+def write_segs(folder: Path, names: Sequence[str]) -> None:
+    """Write SEGs of readers, or of somebody else in another frame of reference."""
     headers = [dcmread(path, stop_before_pixels=True).to_json_dict() for path in (folder / PATIENT).iterdir()]
-    for name, slices in {**READERS, "elsewhere": 1}.items():
+    for name in names:
+        slices = READERS.get(name, 1)
         provenance = Provenance(name, slices, 86400.0 * slices, "MANUAL")
         seg = segmentation(marked(slices), SourceImages.of(headers), provenance, load_info())
         seg.ContentDescription = f"{name} reader"
@@ -88,6 +90,7 @@ def answer_runs(page: Page, mask: bytes) -> None:
 
 def check_stored_segs(reading: Reading) -> None:
     """C17: each is listed, loaded as one step to undo, shown, and compared with the mask."""
+    expect(reading.stored).to_have_count(3)
     second, first, elsewhere = reading.stored.all()
     for row, name in ((second, "second"), (first, "first")):
         expect(row).to_contain_text(f"{name} reader")
@@ -156,13 +159,13 @@ def measured_lesion(url: str, series_uid: str, info: dict[str, Any]) -> dict[str
 
 def test_case_on_a_folder(page, chromium, start_server, tmp_path, page_problems, screenshot):
     write_patients(tmp_path / "dicom", {name: PATIENTS[name] for name in (PATIENT, NEXT)})
-    write_segs(tmp_path / "dicom")
+    write_segs(tmp_path / "dicom", ["first", "elsewhere"])
     server = start_server(tmp_path / "dicom", scored_images=0)
     series_uid, study_uid = series_of(server.url, PATIENT), study_instance_uid(PATIENT)
     mask = two_findings(requests.get(f"{server.url}/datastore/image", params={"image": series_uid}).content, tmp_path)
     answer_runs(large_page(page, "laptop"), mask)
     case = f"{server.url}/viewer/case"
-    wait_for(lambda: len(requests.get(case, params={"image": series_uid}).json()["stored"]) == 2, "SEGs", seconds=120)
+    wait_for(lambda: len(requests.get(case, params={"image": series_uid}).json()["stored"]) == 1, "SEGs", seconds=120)
     reading = Reading(Ohif(page, server.url))
     ohif = reading.ohif
     findings = reading.findings
@@ -172,6 +175,8 @@ def test_case_on_a_folder(page, chromium, start_server, tmp_path, page_problems,
     ohif.open_monai_label(study_uid)
     ohif.wait_until_connected()
     reading.check_first_view()
+    expect(reading.stored).to_have_count(2)
+    write_segs(tmp_path / "dicom", ["second"])  # is listed while the case is open
     check_stored_segs(reading)
     screenshot(page, "case-stored")
 
@@ -180,6 +185,8 @@ def test_case_on_a_folder(page, chromium, start_server, tmp_path, page_problems,
     reading.paint_with_a_gap_and_fill()
     expect(findings).to_have_count(3)
     expect(findings.nth(1)).to_contain_text("added")
+    reading.check_drawn_tools()
+    reading.check_only_lungs()
     reading.describe(findings.nth(1), "beside the heart", "ground_glass")
     reading.check_measuring()
     screenshot(page, "case-reviewed")
