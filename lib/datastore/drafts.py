@@ -73,7 +73,7 @@ class Drafts:
             session: Identifier of the page that asks, whose own draft does not count.
         """
         own = self._path(user, image_id, session)
-        problems = []
+        problems: list[str] = []
         with self._lock:
             for path in self._newest_first(own.parent):
                 if path == own:
