@@ -6,7 +6,7 @@ import { DraftOutbox } from '../../lib/viewer/panel/draft_outbox.js';
 import { compressed } from '../../lib/viewer/panel/draft_requests.js';
 import { lesionsOf, remarksOf } from '../../lib/viewer/panel/lesions.js';
 import { Remarks, stateOf } from '../../lib/viewer/panel/remarks.js';
-import { indicesOf, runsOf } from '../../lib/viewer/panel/runs.js';
+import { indicesOf, runsIn, runsOf } from '../../lib/viewer/panel/runs.js';
 import { mask } from './volume.js';
 
 const SIZE = [4, 3, 2];
@@ -29,6 +29,10 @@ function listOf() {
 test('ascending indices are written as runs', () => {
   assert.deepEqual(runsOf([0, 1, 2, 9, 20, 21]), [0, 3, 6, 1, 10, 2]);
   for (const indices of [[], [0], [7, 8], [1, 3, 4, 5]]) assert.deepEqual(indicesOf(runsOf(indices)), indices);
+  for (const labelled of [[], [0], [0, 1, 5], [4, 5]]) {
+    const voxels = Uint8Array.from({ length: 6 }, (_, index) => Number(labelled.includes(index)));
+    assert.deepEqual(runsIn(voxels), runsOf(labelled));
+  }
 });
 
 test('a draft holds the mask and all that is stored with a label, through JSON and gzip', async () => {

@@ -1,7 +1,10 @@
 /** A draft: the mask as it is painted, with all that is stored with a label, in a form that can be sent as JSON. */
 
 import { lesionsOf } from './lesions.js';
-import { indicesOf, runsOf } from './runs.js';
+import { indicesOf, runsIn, runsOf } from './runs.js';
+
+/** @type {WeakMap<import('./ranked_findings.js').Confidences, Draft['confidences']>} they are the same for many drafts */
+const packed = new WeakMap();
 
 /**
  * @typedef {object} Draft
@@ -34,7 +37,7 @@ export function draftOf(list, about) {
     series: String(labelmap.series),
     time: Date.now(),
     length: known.length,
-    mask: runsOf(labelled(known)),
+    mask: runsIn(known),
     modelVersion: state.modelVersion,
     confidences: packConfidences(state.confidences),
     clicks: { ...state.clicks, lesions: Array.from(state.clicks.lesions, packVoxels) },
@@ -76,13 +79,6 @@ export function describeDraft({ time, base, annotator, modelVersion }, current) 
   return `Not submitted: ${whose} of ${when}, begun from ${begun}${model}${since}.`;
 }
 
-/** @param {Uint8Array} mask */
-function labelled(mask) {
-  const voxels = [];
-  for (let index = mask.indexOf(1); index >= 0; index = mask.indexOf(1, index + 1)) voxels.push(index);
-  return voxels;
-}
-
 /** @param {number[] | undefined} voxels in any order */
 function packVoxels(voxels) {
   return runsOf([...voxels ?? []].sort((one, other) => one - other));
@@ -90,6 +86,13 @@ function packVoxels(voxels) {
 
 /** @param {import('./ranked_findings.js').Confidences} confidences */
 function packConfidences(confidences) {
+  const known = packed.get(confidences) ?? groupedByConfidence(confidences);
+  packed.set(confidences, known);
+  return known;
+}
+
+/** @param {import('./ranked_findings.js').Confidences} confidences */
+function groupedByConfidence(confidences) {
   /** @type {Map<number | null, number[]>} */
   const voxels = new Map();
   for (const [index, confidence] of confidences) {

@@ -17,6 +17,24 @@ export function runsOf(indices) {
 }
 
 /**
+ * Return the runs of the voxels of a mask that are 1.
+ *
+ * @param {Uint8Array} mask
+ * @returns {number[]}
+ */
+export function runsIn(mask) {
+  const runs = [];
+  let end = 0;
+  for (let start = mask.indexOf(1); start >= 0; start = mask.indexOf(1, end)) {
+    const next = mask.indexOf(0, start);
+    runs.push(start - end, (next < 0 ? mask.length : next) - start);
+    if (next < 0) break;
+    end = next;
+  }
+  return runs;
+}
+
+/**
  * @param {number[]} runs
  * @returns {number[]} indices
  */
