@@ -146,7 +146,7 @@ class Reading:
         key("d")
         ohif.draw("mpr-axial", ACROSS)
         expect(findings).to_have_count(count + 2)
-        findings.last.get_by_role("button", name="Show finding").click()
+        page.locator(".lunglabel-added").last.get_by_role("button", name="Show finding").click()
         page.locator('[data-part="edits"] summary').click()
         page.locator('[data-edit="join"]').click()
         expect(findings).to_have_count(count + 1)
