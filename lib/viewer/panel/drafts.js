@@ -3,7 +3,8 @@
 import { contentOf, describeDraft, draftOf } from './draft.js';
 import { DraftOutbox } from './draft_outbox.js';
 
-const SESSION = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`; // another one after each reload
+/** Identifier under which drafts are kept: another one after each reload, and each time a scan is opened. */
+let session = newSession();
 
 export class Drafts {
   /** @type {import('./draft.js').Draft | null} */
@@ -39,7 +40,8 @@ export class Drafts {
    */
   async offer(series) {
     if (!series) return;
-    const { draft, problems } = await this.outbox.find(series, SESSION);
+    if (!this.editor.unsaved) session = newSession(); // what was painted here before is offered, too
+    const { draft, problems } = await this.outbox.find(series, session);
     if (this.editor.history?.labelmap.series !== series) return;
     if (draft) this.#show(draft);
     if (problems.length) this.editor.say(problems.join(' '));
@@ -69,7 +71,7 @@ export class Drafts {
   /** Forget the draft of a series: it was submitted. @param {string} series */
   submitted(series) {
     this.#begun.delete(series);
-    this.outbox.drop({ series, session: SESSION });
+    this.outbox.drop({ series, session });
   }
 
   #keep() {
@@ -82,7 +84,7 @@ export class Drafts {
     }
     if (!this.#begun.has(series)) this.#begun.set(series, this.current());
     const base = this.#begun.get(series) ?? null;
-    this.outbox.keep(draftOf(list, { session: SESSION, base, note: note.value, annotator: annotator.value.trim() }));
+    this.outbox.keep(draftOf(list, { session, base, note: note.value, annotator: annotator.value.trim() }));
   }
 
   #close() {
@@ -97,4 +99,8 @@ export class Drafts {
     this.parts.draft.hidden = !draft;
     if (draft) this.parts.draftText.textContent = describeDraft(draft, this.current());
   }
+}
+
+function newSession() {
+  return `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
 }
