@@ -36,6 +36,7 @@ PATIENT, NEXT = "FEET-FIRST", "HEAD-FIRST"
 LARGE, SMALL = (20, 40, 30), (8, 70, 90)  # slice, row, column of the first voxel of each finding
 SIDES = {LARGE: 8, SMALL: 4}  # voxels
 VOXEL_MM3 = 4 * 2.8**2
+DRAFT = re.compile("/viewer/draft[?]")
 READERS = {"first": 3, "second": 5}  # slices that each marked
 
 
@@ -209,6 +210,7 @@ def test_case_on_a_folder(page, chromium, start_server, tmp_path, page_problems,
     assert reading.rulers() == rulers
 
     assert ohif.submit("Dr. Reader").endswith(" is stored.")
+    wait_for(lambda: draft_has(server.url, series_uid, np.zeros(0), []), "the end of the draft", seconds=60)
     first = stored_info(server.url, series_uid)
     check_stored(first, rulers)
     painted_lesion = measured_lesion(server.url, series_uid, first)
@@ -258,6 +260,14 @@ def draft_has(url: str, series_uid: str, mask: np.ndarray, rulers: list[list[Poi
     return (voxels, len(draft.get("measurements", []))) == (np.count_nonzero(mask), len(rulers))
 
 
+def refuse_draft(route: Route) -> None:
+    """Answer like a server that is away when a draft is sent to it."""
+    if route.request.method == "PUT":
+        route.abort()
+    else:
+        route.continue_()
+
+
 def fresh_profile(chromium: Browser, problems: PageProblems) -> Page:
     """Return a page of a browser that has stored nothing."""
     page = chromium.new_context().new_page()
@@ -305,6 +315,7 @@ def test_case_on_orthanc_with_a_password(page, pacs_server, phantom_studies, pag
     check_mask_on_lesions(ohif.labelmap(), series)
     expect(reading.part("result")).to_contain_text("finding")
     count = reading.findings.count()
+    page.route(DRAFT, refuse_draft)  # it stays in the browser
     reading.findings.last.get_by_role("button", name="Reject").click()
     expect(reading.page.locator(".lunglabel-rejected")).to_have_count(1)
     ohif.undo()
@@ -317,6 +328,11 @@ def test_case_on_orthanc_with_a_password(page, pacs_server, phantom_studies, pag
     assert all(is_coloured(ohif.colour_at(viewport, large.center)) for viewport in MPR_VIEWPORTS)
 
     painted = ohif.labelmap().values
+    wait_for(
+        lambda: any("PUT" in one for one in page_problems.failed_requests), "a draft that was not sent", seconds=60
+    )
+    page.unroute(DRAFT)
+    page_problems.failed_requests.clear()
     reading.reload()
     assert ohif.press("restore") == "The draft is restored."
     assert ohif.submit("Dr. Reader") == "Label 1 is stored."

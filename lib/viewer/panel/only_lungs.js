@@ -17,6 +17,7 @@ export class OnlyLungs {
   /** @param {boolean} on */
   choose(on) {
     this.on = on;
+    if (!on) this.editor.say('', '');
     this.follow();
   }
 
