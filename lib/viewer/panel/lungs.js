@@ -34,19 +34,32 @@ export class Lungs {
    */
   contains(place) {
     if (!this.region) return true;
-    const { size, start, steps } = this.region;
-    const at = place.map((one, axis) => Math.min(Math.max((one - start[axis]) / steps[axis], 0), size[axis] - 1));
-    const low = at.map(Math.floor);
-    let share = 0;
-    for (let corner = 0; corner < 8; corner++) {
-      const upper = [corner & 1, (corner >> 1) & 1, corner >> 2];
-      const weight = at.reduce((product, one, axis) => product * (upper[axis] ? one - low[axis] : 1 - one + low[axis]), 1);
-      if (!weight) continue;
-      const [x, y, z] = low.map((one, axis) => one + upper[axis]);
-      share += weight * this.inside[(z * size[1] + y) * size[0] + x];
+    const { size: [columns, rows, slices], start, steps } = this.region;
+    const x = inside((place[0] - start[0]) / steps[0], columns);
+    const y = inside((place[1] - start[1]) / steps[1], rows);
+    const z = inside((place[2] - start[2]) / steps[2], slices);
+    const [left, top, first] = [Math.floor(x), Math.floor(y), Math.floor(z)];
+    let share = 0; // of the eight around it; a brush asks for thousands of voxels
+    for (let k = first; k <= Math.ceil(z); k++) {
+      for (let j = top; j <= Math.ceil(y); j++) {
+        for (let i = left; i <= Math.ceil(x); i++) {
+          const weight = (1 - Math.abs(x - i)) * (1 - Math.abs(y - j)) * (1 - Math.abs(z - k));
+          share += weight * this.inside[(k * rows + j) * columns + i];
+        }
+      }
     }
     return share >= 0.5;
   }
+}
+
+/**
+ * Return a fractional place of a grid, or the nearest one in it.
+ *
+ * @param {number} place
+ * @param {number} length
+ */
+function inside(place, length) {
+  return Math.min(Math.max(place, 0), length - 1);
 }
 
 /**
