@@ -59,7 +59,8 @@ export class DrawnTools {
       .map(([x, y]) => indexOf(placeOf(x, y), size))
       .filter(one => !history.known[one] === marks && allowed(one));
     if (index.length) this.editor.write(index, index.map(() => Number(marks)), { unsaved: true });
-    else this.editor.say(marks ? 'Nothing to mark there.' : 'Nothing to take away there.', '');
+    const nothing = marks ? 'Nothing to mark there.' : 'Nothing to take away there.';
+    this.editor.say(index.length ? '' : nothing, '');
   }
 
   /** @param {Section} section */
