@@ -40,6 +40,7 @@ export class DrawnTools {
   #onEnd(press) {
     const labelmap = this.editor.history?.labelmap;
     if (!labelmap || !isDrag(press)) return;
+    this.editor.say('', ''); // what was wrong before
     const section = sectionOf(press, labelmap);
     if (!section) this.editor.say('Draw in a plane along the slices, not in an oblique one, and over the image.');
     else if (activeTool() === 'cut') this.#cut(section);
@@ -59,8 +60,7 @@ export class DrawnTools {
       .map(([x, y]) => indexOf(placeOf(x, y), size))
       .filter(one => !history.known[one] === marks && allowed(one));
     if (index.length) this.editor.write(index, index.map(() => Number(marks)), { unsaved: true });
-    const nothing = marks ? 'Nothing to mark there.' : 'Nothing to take away there.';
-    this.editor.say(index.length ? '' : nothing, '');
+    else this.editor.say(marks ? 'Nothing to mark there.' : 'Nothing to take away there.', '');
   }
 
   /** @param {Section} section */
