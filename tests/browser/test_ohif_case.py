@@ -329,6 +329,7 @@ def test_case_on_orthanc_with_a_password(page, pacs_server, phantom_studies, pag
     assert all(is_coloured(ohif.colour_at(viewport, large.center)) for viewport in MPR_VIEWPORTS)
 
     painted = ohif.labelmap().values
+    expect(reading.part("draftPlace")).to_have_text("· draft in this browser only")
     page.unroute(DRAFT)
     page_problems.failed_requests.clear()
     reading.reload()

@@ -63,7 +63,7 @@ function stores() {
   const reach = () => {
     if (at.away) throw new Error('The server does not respond.');
   };
-  at.outbox = new DraftOutbox(problem => at.said.push(problem), {
+  at.outbox = new DraftOutbox((where, why) => at.said.push([where, why]), {
     putDraft: async draft => (reach(), server.set(key(draft), draft), 'A'),
     deleteDraft: async draft => (reach(), server.delete(key(draft))),
     fetchDraft: async () => (reach(), { user: 'A', draft: [...server.values()].at(-1) ?? null, problems: [] }),
@@ -88,14 +88,13 @@ test('a draft stays in the browser until the server has it, and is dropped from 
   await settled();
   assert.equal(at.server.size, 0);
   assert.deepEqual([...at.browser.values()].map(one => [one.time, one.user]), [[2, 'A']]);
-  at.outbox.send();
-  await settled();
-  assert.deepEqual(at.said, ['The draft is kept in this browser only. The server does not respond.'], 'said once');
+  assert.deepEqual(at.said, [['draft in this browser only', 'The server does not respond.']]);
   at.away = false;
   assert.equal((await at.outbox.find('1', 'new')).draft.time, 2);
   at.outbox.send();
   await settled();
   assert.deepEqual([[...at.server.values()].map(one => one.time), at.browser.size], [[2], 0]);
+  assert.deepEqual(at.said.at(-1), ['', '']);
   at.outbox.drop({ series: '1', session: 's' });
   await settled();
   assert.equal(at.server.size, 0);

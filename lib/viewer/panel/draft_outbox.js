@@ -18,16 +18,17 @@ export class DraftOutbox {
   #timer = undefined;
   /** Name of the user, as the server has it. */
   #user = '';
-  /** Whether the user knows that the server does not take drafts. */
-  #warned = false;
+  /** Whether the browser has what the server does not have. */
+  #isInBrowser = true;
 
   /**
-   * @param {(problem: string) => void} say
+   * @param {(where: string, why: string) => void} tell is called with where the draft is instead of on the server, empty if it is
+   *   there, and why
    * @param {typeof requests} server
    * @param {typeof store} browser
    */
-  constructor(say, server = requests, browser = store) {
-    this.say = say;
+  constructor(tell, server = requests, browser = store) {
+    this.tell = tell;
     this.server = server;
     this.browser = browser;
   }
@@ -35,7 +36,10 @@ export class DraftOutbox {
   /** @param {Draft} draft replaces the former one of its series and page */
   keep(draft) {
     this.#unsent.set(draft.series, draft);
-    this.#enqueue(() => this.browser.keepUnsent({ ...draft, user: this.#user }));
+    this.#enqueue(async () => {
+      const kept = this.browser.keepUnsent({ ...draft, user: this.#user });
+      this.#isInBrowser = await kept.then(() => true, () => false); // it may allow no storage
+    });
     this.#timer ??= setTimeout(() => this.send(), DELAY_MS);
   }
 
@@ -63,7 +67,7 @@ export class DraftOutbox {
   async find(series, session) {
     const { user, draft, problems } = await this.server.fetchDraft(series, session);
     this.#user = user;
-    const unsent = await this.browser.unsentDrafts(user, series, session).catch(() => []); // the browser may allow no storage
+    const unsent = await this.browser.unsentDrafts(user, series, session).catch(() => []);
     const latest = [...unsent, ...(draft ? [draft] : [])].sort((one, other) => other.time - one.time);
     return { draft: latest[0] ?? null, problems };
   }
@@ -73,13 +77,12 @@ export class DraftOutbox {
     if (this.#unsent.get(draft.series) !== draft) return; // a later one follows
     try {
       this.#user = await this.server.putDraft(draft);
-      this.#warned = false;
     } catch (error) {
       this.#timer ??= setTimeout(() => this.send(), RETRY_MS);
-      if (!this.#warned) this.say(`The draft is kept in this browser only. ${messageOf(error)}`);
-      this.#warned = true;
+      this.tell(this.#isInBrowser ? 'draft in this browser only' : 'no draft is kept', messageOf(error));
       return;
     }
+    this.tell('', '');
     if (this.#unsent.get(draft.series) !== draft) return;
     this.#unsent.delete(draft.series);
     await this.browser.dropUnsent(draft);
@@ -87,7 +90,6 @@ export class DraftOutbox {
 
   /** @param {() => Promise<void>} action that must not overtake an earlier one */
   #enqueue(action) {
-    const failed = (/** @type {unknown} */ error) => this.say(`Draft: ${messageOf(error)}`);
-    this.#queue = this.#queue.then(action).catch(failed);
+    this.#queue = this.#queue.then(action).catch(() => {}); // a draft that was not removed is offered once more
   }
 }

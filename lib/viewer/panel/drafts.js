@@ -13,7 +13,7 @@ export class Drafts {
   #begun = new Map();
 
   /**
-   * @param {Pick<import('./panel_template.js').Parts, 'draft' | 'draftText' | 'restore' | 'discard' | 'note' | 'annotator'>} parts
+   * @param {Pick<import('./panel_template.js').Parts, 'draft' | 'draftText' | 'draftPlace' | 'discard' | 'note' | 'annotator'>} parts
    * @param {import('./editor.js').Editor} editor
    * @param {() => number | null} current number of the label in use
    * @param {AbortSignal} signal ends it
@@ -22,7 +22,10 @@ export class Drafts {
     this.parts = parts;
     this.editor = editor;
     this.current = current;
-    this.outbox = new DraftOutbox(problem => editor.say(problem));
+    this.outbox = new DraftOutbox((where, why) => {
+      parts.draftPlace.textContent = where && `· ${where}`;
+      parts.draftPlace.title = why;
+    });
     editor.addEventListener('list', () => this.#keep(), { signal });
     signal.addEventListener('abort', () => this.outbox.send());
     parts.discard.onclick = () => this.#close();

@@ -69,7 +69,7 @@ export const TEMPLATE = `
   </div>
 </section>
 <section class="lunglabel lunglabel-foot">
-  <p><b data-part="result"></b> <span class="unsaved" data-part="unsaved" hidden>· not submitted</span></p>
+  <p><b data-part="result"></b> <span class="unsaved" data-part="unsaved" hidden>· not submitted <span data-part="draftPlace"></span></span></p>
   <details data-part="notes" hidden><summary></summary><p></p></details>
   <p data-part="message" role="status"></p>
   <div class="lunglabel-row">
@@ -99,7 +99,7 @@ export const TEMPLATE = `
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'lungs' | 'annotator' | 'note', HTMLInputElement>
  *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference', HTMLButtonElement>
  *   & Record<'strategy' | 'skip', HTMLSelectElement>
- *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp' | 'drawnHelp', HTMLElement>
+ *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'draftPlace' | 'sizeText' | 'range' | 'clickHelp' | 'drawnHelp', HTMLElement>
  *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message' | 'account', HTMLElement>
  *   & {palette: HTMLFieldSetElement, tools: HTMLFieldSetElement, storedChoice: HTMLFieldSetElement, storedList: HTMLDetailsElement}} Parts
  */
