@@ -21,6 +21,7 @@ from lib.datastore.catalog import DicomwebClient, Series, SeriesCatalog
 from lib.datastore.catalog_watcher import CatalogWatcher
 from lib.datastore.dataset_archive import write_archive
 from lib.datastore.datastore_status import indexing_status, label_counts, series_counts
+from lib.datastore.drafts import Drafts
 from lib.datastore.empty_label import EmptyLabelError
 from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
@@ -83,6 +84,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         self.catalog = SeriesCatalog(client, search_filters)
         self.labels = LabelStore(settings.labels_dir)
         self.skipped = SkippedImages(settings.workspace / "skipped.json")
+        self.drafts = Drafts(settings.workspace / "drafts")
         self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None
         self._settings = settings

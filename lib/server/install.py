@@ -14,6 +14,7 @@ from lib.server.app_protocol import LungLabelApp
 from lib.server.attention_routes import attention_router
 from lib.server.current_user import current_user
 from lib.server.datastore_routes import datastore_router
+from lib.server.draft_routes import draft_router
 from lib.server.error_responses import add_error_responses
 from lib.server.infer_routes import infer_router
 from lib.server.log_routes import log_router
@@ -52,6 +53,7 @@ def install(
         model_router(app),
         viewer_router(app),
         reading_router(app),
+        draft_router(app),
         attention_router(app),
         status_router(app),
         dicomweb,

@@ -19,18 +19,19 @@ LABELLED, SKIPPED, IN_WORK, IMPORTED, TO_DO = "labelled", "skipped", "in work", 
 
 
 def study_states(
-    datastore: SeriesDatastore, in_work: Collection[str], view: View | None = None
+    datastore: SeriesDatastore, in_work: Collection[str], drafts: Collection[str] = (), view: View | None = None
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the usable DICOM series of each study by StudyInstanceUID, each with its description and state.
 
     Args:
         datastore: Images and labels.
         in_work: Images that were offered to somebody.
+        drafts: Images of which the user has a draft.
         view: What the user may see; everything by default.
     """
     view = View(datastore.labels) if view is None else view
     skipped = {} if view.restricted else datastore.skipped.all()
-    in_work = () if view.restricted else in_work
+    in_work = {*drafts, *(() if view.restricted else in_work)}
     studies: dict[str, list[dict[str, Any]]] = {}
     for series in datastore.catalog.all():
         if series.problem is None and series.is_dicom and view.shows(series.uid):

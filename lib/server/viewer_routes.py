@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -19,7 +20,6 @@ from monailabel.utils.async_tasks.utils import tasks
 from lib.datastore.label_record import INITIAL, read_voxels
 from lib.datastore.lesion_history import highest_number
 from lib.errors import UserError
-from lib.exports.lesion_table import find_midline
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.publishing import ModelStore
 from lib.publishing.last_verdict import last_verdict, with_model
@@ -31,6 +31,7 @@ from lib.server.current_user import author, current_user, described_user
 from lib.server.stored_labels import described, refused_objects, stored_labels
 from lib.server.study_states import study_states
 from lib.server.study_views import current_view, progress_of
+from lib.transforms.volume_lungs import LungRegion, find_volume_lungs
 
 _TASK_TIME = "%Y-%m-%d %H:%M:%S"  # MONAI Label's, local
 
@@ -88,8 +89,9 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         }
 
     @router.get("/studies", summary="State of each series, by study: labelled, skipped, in work, imported or to do")
-    def studies(request: Request) -> dict[str, list[dict[str, Any]]]:
-        return study_states(app.datastore(), app.in_work(), current_view(request, app.datastore().labels))
+    def studies(request: Request, user: User = Depends(current_user)) -> dict[str, list[dict[str, Any]]]:
+        drafts = app.datastore().drafts.images(user.username)
+        return study_states(app.datastore(), app.in_work(), drafts, current_view(request, app.datastore().labels))
 
     @router.post("/prepare", summary="Prepare an image for clicks; the problem if that is not possible")
     async def prepare(http: Request, image: str) -> dict[str, str | None]:
@@ -130,10 +132,13 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         return {"skipped": skipped.all().get(image)}
 
     @router.get(
-        "/midline", summary="Left-right position of the middle of the body, LPS mm; null where no lungs are seen"
+        "/lungs",
+        summary="Left-right position of the middle of the body, LPS mm, and where lesions of the lungs can be, as runs "
+        "of voxels of a coarse grid; null where no lungs are seen",
     )
-    def midline(image: str) -> dict[str, float | None]:
-        return {"x": find_midline(sitk.ReadImage(app.datastore().get_image_uri(image)))}
+    def lungs(image: str) -> dict[str, Any]:
+        found = find_volume_lungs(sitk.ReadImage(app.datastore().get_image_uri(image)))
+        return {"midline": found and found.midline, "region": found and _runs(found.region())}
 
     return router
 
@@ -149,6 +154,17 @@ def _status_in_study(view: View, app: LungLabelApp) -> dict[str, Any]:
         "versions": [],
         "damaged": 0,
         **dict.fromkeys(("model_problem", "training", "verdict", "interrupted")),
+    }
+
+
+def _runs(region: LungRegion) -> dict[str, Any]:
+    """Return a mask as runs, as in ``lib/viewer/panel/runs.js``: how many voxels are skipped, then how many follow."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], region.mask.ravel(), [False]]).astype(np.int8)))
+    return {
+        "size": region.mask.shape[::-1],
+        "start": region.start,
+        "steps": region.steps,
+        "runs": np.diff(edges, prepend=0).tolist(),
     }
 
 

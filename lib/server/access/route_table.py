@@ -100,8 +100,11 @@ ROUTES = (
     RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast", blinded=_CASE),
     RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True, audit="loaded label", blinded=_CASE),
     RouteSpec("POST", "/viewer/skip", "panel: Skip", role=_ANNOTATOR, audit="skipped"),
+    RouteSpec("GET", "/viewer/draft", "panel: what the user has painted and not submitted", blinded=_CASE),
+    RouteSpec("PUT", "/viewer/draft", "panel: keeps it", role=_ANNOTATOR, blinded=_CASE),
+    RouteSpec("DELETE", "/viewer/draft", "panel: it was submitted or discarded", role=_ANNOTATOR, blinded=_CASE),
     RouteSpec(
-        "GET", "/viewer/midline", "panel: the side of each finding; reads the volume", expensive=True, blinded=_CASE
+        "GET", "/viewer/lungs", "panel: sides, painting in the lungs; reads the volume", expensive=True, blinded=_CASE
     ),
     RouteSpec(
         "GET", "/attention/{image}", "panel: the probability map; runs an inference", expensive=True, blinded=_CASE

@@ -48,14 +48,14 @@ export class Panel {
     const attemptAction = this.#attempt.bind(this);
     this.stored = new StoredLabels(this.parts, editor, attemptAction, this.closing.signal);
     this.drafts = new Drafts(this.parts, editor, () => this.stored.current?.number ?? null, this.closing.signal);
-    this.tools = new ToolRow(this.parts, buttons, () => this.#show());
+    this.tools = new ToolRow(this.parts, buttons, editor.onlyLungs, () => this.#show());
     this.study = new StudyReading(editor, this.closing.signal);
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
       /** @type {Element} */ (place.querySelector('.lunglabel-status')),
       ({ user }) => {
         showUser(this.parts, user);
-        editor.follow();
+        this.#onStatus();
       },
       () => showEnded(this.parts),
       attemptAction,
@@ -83,7 +83,7 @@ export class Panel {
     editor.addEventListener('message', onMessage, { signal });
     new FindingsTable(parts.findings, editor, signal);
     editor.addEventListener('list', () => this.#showResult(), { signal });
-    const editKeys = offerEdits(parts.edits, editor);
+    const editKeys = offerEdits(parts.edits, editor, signal);
     listenToKeys({ ...this.#shortcuts(), ...editKeys }, () => !!editor.history && !editor.running, signal);
     const viewKeys = controlView(parts.view, signal);
     listenToKeys({ ...viewKeys, ' ': () => editor.review.showAll(), '?': showKeys }, () => true, signal);
@@ -109,6 +109,16 @@ export class Panel {
     parts.skip.onchange = () => this.#attempt(parts.skip, 'Skipping…', () => this.#skip());
     parts.attention.onclick = () => this.#attempt(parts.attention, 'Running the model…', () => this.#attention());
     parts.strategy.onchange = () => localStorage.setItem(STRATEGY_KEY, parts.strategy.value);
+  }
+
+  #onStatus() {
+    this.editor.follow();
+    this.#renewStored().catch(error => this.#say(messageOf(error), 'problem'));
+  }
+
+  async #renewStored() {
+    const { series, stored, editor } = this;
+    if (await stored.renew()) await numberAfter(editor, series, stored.current, stored.lastLesion);
   }
 
   /** @param {PointerEvent} event */
@@ -244,7 +254,7 @@ export class Panel {
     }
     const ready = !!history && !editor.running;
     this.place.querySelector('.modelSelector select')?.setAttribute('aria-label', 'Model'); // MONAI Label's own
-    parts.tools.disabled = !ready;
+    parts.palette.disabled = parts.tools.disabled = !ready;
     parts.storedChoice.disabled = !ready;
     parts.submit.disabled = parts.load.disabled = parts.attention.disabled = parts.restore.disabled = !ready;
     parts.skip.disabled = !history;

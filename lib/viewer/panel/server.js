@@ -94,7 +94,7 @@ const CLIENT_KEY = 'lunglabel.client';
  * @param {string} path
  * @param {RequestInit} [options]
  */
-async function request(path, options) {
+export async function request(path, options) {
   let response;
   try {
     response = await fetch(path, options);
@@ -165,10 +165,11 @@ export async function fetchLabelVoxels(series, number) {
 
 /**
  * @param {string} series SeriesInstanceUID
- * @returns {Promise<number | null>} left-right position of the middle of the body, LPS mm; null where no lungs are seen
+ * @returns {Promise<{midline: number | null, region: import('./lungs.js').Region | null}>} left-right position of the middle of
+ *   the body, LPS mm, and where lesions of the lungs can be; null where no lungs are seen
  */
-export async function fetchMidline(series) {
-  return (await (await request(`/viewer/midline?${new URLSearchParams({ image: series })}`)).json()).x;
+export async function fetchLungs(series) {
+  return (await request(`/viewer/lungs?${new URLSearchParams({ image: series })}`)).json();
 }
 
 /**
