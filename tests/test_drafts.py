@@ -21,7 +21,7 @@ IMAGE = "1.2.3"
 
 
 def packed(**draft: object) -> bytes:
-    return gzip.compress(json.dumps(draft).encode())
+    return gzip.compress(json.dumps(draft).encode(), mtime=0)
 
 
 @pytest.fixture()
@@ -84,7 +84,14 @@ def test_damaged_draft_is_reported_once_and_an_older_one_offered(drafts, tmp_pat
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", gzip.compress(b"[]"), gzip.compress(b"{}")[:-1], gzip.compress(bytes(33 << 20)), packed() * 2],
+    [
+        b"",
+        b"{}",
+        gzip.compress(b"[]", mtime=0),
+        gzip.compress(b"{}", mtime=0)[:-1],
+        gzip.compress(bytes(33 << 20), mtime=0),
+        packed() * 2,
+    ],
 )
 def test_what_is_no_draft_is_refused(drafts, content, tmp_path):
     with pytest.raises(UserError, match="not a JSON object compressed with gzip"):

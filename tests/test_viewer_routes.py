@@ -24,7 +24,7 @@ def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
     series = phantom_studies.of_patient("LUNG-003")
     nothing = {"label": None, "last_lesion_number": 0, "stored": [], "refused": [], "damaged": [], "skipped": None}
     assert get(server, "case", image=series.series_uid).json() == {"image": series.series_uid, **nothing}
-    none_of = dict.fromkeys(("model_version", "model_problem", "training", "verdict", "interrupted"))
+    none_of = dict.fromkeys(("user", "model_version", "model_problem", "training", "verdict", "interrupted"))
     versions = [
         {"model": model, "in_use": None, "kept": None, "previous": None} for model in ("lung_tumor", "lung_tumor_click")
     ]
