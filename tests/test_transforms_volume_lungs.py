@@ -9,8 +9,8 @@ from lib.phantoms import Acquisition, PhantomLesion, chest_volume
 from lib.transforms.volume_lungs import find_volume_lungs
 
 LESION = PhantomLesion((-60, 10, 20), 20)
-AXIAL, OTHER = ((36, 128, 128), (4, 2.8, 2.8)), ((90, 128, 128), (4, 2.9, 2.9))
-FINE = ((72, 280, 280), (2, 1.3, 1.3))  # of which every second voxel counts
+AXIAL, OTHER = ((36, 128, 128), (4, 2.8, 2.8)), ((64, 100, 100), (5.6, 3.7, 3.7))
+FINE = ((36, 256, 256), (4, 1.4, 1.4))  # of which every second column and row counts
 
 
 def volume_of(**options: object) -> sitk.Image:
