@@ -19,6 +19,7 @@ from lib.server.log_routes import log_router
 from lib.server.login_routes import login_router
 from lib.server.model_routes import model_router
 from lib.server.ohif_routes import ohif_router
+from lib.server.oidc_routes import oidc_router
 from lib.server.session_routes import session_router
 from lib.server.status_routes import status_router
 from lib.server.task_routes import task_router
@@ -37,13 +38,15 @@ def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: Acc
         dicomweb: Routes of ``/proxy/dicom``.
         access: Access rules.
     """
+    authentication = access.login.authentication if access.login else None
     routers = (
         infer_router(app),
         datastore_router(app),
         task_router(app),
         session_router(app),
         log_router(),
-        login_router(access.login.authentication if access.login else None),
+        login_router(authentication),
+        oidc_router(authentication),
         model_router(app),
         viewer_router(app),
         attention_router(app),

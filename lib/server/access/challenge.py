@@ -41,8 +41,7 @@ async def refuse_without_login(
 
 async def send_reload(send: Send, path: str) -> None:
     """Send a page that opens ``path`` of this server, as a request of this site."""
-    target = html.escape(path, quote=True)
-    body = f'<!doctype html><meta http-equiv="refresh" content="0; url={target}"><a href="{target}">Go on</a>'.encode()
+    body = reload_page(path).encode()
     head = [
         (b"content-type", b"text/html; charset=utf-8"),
         (b"cache-control", b"no-store"),
@@ -50,3 +49,9 @@ async def send_reload(send: Send, path: str) -> None:
     ]
     await send({"type": "http.response.start", "status": int(HTTPStatus.OK), "headers": head})
     await send({"type": "http.response.body", "body": body})
+
+
+def reload_page(path: str) -> str:
+    """Return a page that opens ``path`` of this server, as a request of this site."""
+    target = html.escape(path, quote=True)
+    return f'<!doctype html><meta http-equiv="refresh" content="0; url={target}"><a href="{target}">Go on</a>'

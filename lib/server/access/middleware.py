@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from lib.errors import UserError
 from lib.identity.authentication import Identity
 from lib.server.access.bodies import LimitedBody, Message, Receive, Send, refuse, send_error, too_large
 from lib.server.access.challenge import refuse_without_login
@@ -86,8 +87,13 @@ class Access:
 
         route = find_route(scope["method"], scope["path"])
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        identity = self._login.identify(headers) if self._login else None
+        identity = None
         refusal = self._refusal(scope, headers, route)
+        if refusal is None and self._login:
+            try:
+                identity = await self._identity(self._login, headers, route)
+            except UserError as error:
+                refusal = int(error.status), str(error)
         if refusal is None and self._login and identity is None and route.role is not None:
             await refuse_without_login(scope, headers, receive, send_with_headers, page=route.page)
             return
@@ -108,6 +114,11 @@ class Access:
                 await send_error(send_with_headers, HTTPStatus.SERVICE_UNAVAILABLE, _ENDING)
         if self._login and identity and route.audit:
             await audit_request(self._login.authentication.audit, identity, route, scope, status)
+
+    @staticmethod
+    async def _identity(login: Login, headers: dict[str, str], route: RouteSpec) -> Identity | None:
+        found = login.identify(headers)
+        return found if found or route.role is None else await login.identify_by_access_token(headers)
 
     def _refusal(self, scope: dict[str, Any], headers: dict[str, str], route: RouteSpec) -> tuple[int, str] | None:
         host = headers.get("host")

@@ -69,6 +69,8 @@ ROUTES = (
     # --- log-in
     RouteSpec("GET", "/login", "log-in page", page=True, role=None),
     RouteSpec("POST", "/login", "form of the log-in page", role=None),
+    RouteSpec("GET", "/login/oidc", "log-in page: log in at the identity provider", role=None),
+    RouteSpec("GET", "/login/oidc/callback", "the identity provider leads back to it", page=True, role=None),
     RouteSpec("POST", "/logout", "panel, status page: log-out", role=None),
     RouteSpec("GET", "/auth/", "Slicer asks whether to log in", role=None),
     RouteSpec("POST", "/auth/token", "Slicer and scripts log in", role=None),
