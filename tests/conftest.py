@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.support.small_network",
     "tests.support.train_task",
     "tests.support.slicer",
+    "tests.support.oidc",
 ]
 
 # Derandomized so that CI failures reproduce locally. No deadline: machines are busy.
@@ -33,6 +34,7 @@ KIND_BY_FIXTURE = {
     "orthanc": "pacs",
     "start_server": "server",
     "start_module_server": "server",
+    "start_oidc_provider": "server",
     "phantom_weights": "slow",
     "shared_data": "slow",
 }
