@@ -53,7 +53,7 @@ def monailabel_server(
     with serving(
         command,
         url=f"http://127.0.0.1:{port}",
-        ready="/info/",
+        ready="/auth/",  # needs no log-in
         directory=directory / "cwd",
         environment=_user_environment(environment or {}),
         timeout=timeout,

@@ -65,14 +65,15 @@ class OidcProvider:
 
 
 @contextlib.contextmanager
-def oidc_provider(directory: Path, *redirect_uris: str) -> Iterator[OidcProvider]:
+def oidc_provider(directory: Path, *redirect_uris: str, port: int | None = None) -> Iterator[OidcProvider]:
     """Run a provider within the context.
 
     Args:
         directory: Folder of its log.
         redirect_uris: URLs that it may lead back to.
+        port: Its port; default: a free one.
     """
-    port = free_port()
+    port = port or free_port()
     issuer = f"http://localhost:{port}"
     command = ["node", str(_SCRIPT), str(port), *redirect_uris]
     with serving(command, url=issuer, ready="/.well-known/openid-configuration", directory=directory, timeout=60):
