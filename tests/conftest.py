@@ -23,6 +23,7 @@ pytest_plugins = [
     "tests.support.train_task",
     "tests.support.slicer",
     "tests.support.oidc",
+    "tests.support.nginx",
 ]
 
 # Derandomized so that CI failures reproduce locally. No deadline: machines are busy.
@@ -35,6 +36,7 @@ KIND_BY_FIXTURE = {
     "start_server": "server",
     "start_module_server": "server",
     "start_oidc_provider": "server",
+    "start_nginx": "server",
     "phantom_weights": "slow",
     "shared_data": "slow",
 }

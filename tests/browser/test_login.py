@@ -14,6 +14,8 @@ from lib.identity.roles import Role
 from lib.phantoms import study_instance_uid
 from tests.browser.ohif import Ohif
 from tests.browser.painting import BRUSH_MM, STORED, open_patient, paint, write_patients
+from tests.support.browser import SCREEN, PageProblems
+from tests.support.nginx import HOST
 from tools.support.oidc_provider import SECRET, OidcProvider
 from tools.support.processes import ServerProcess, free_port
 from tools.support.waiting import wait_for
@@ -44,12 +46,20 @@ def server(start_module_server, workspace, issuer, tmp_path_factory) -> ServerPr
     secret = workspace / "secret"
     secret.write_text(f"{SECRET}\n")
     names = {"oidc_issuer": issuer, "oidc_client_id": "lunglabel", "oidc_client_secret_file": secret}
-    return start_module_server(folder, workspace=workspace, oidc_title="Test Hospital", **names)
+    more = {"oidc_title": "Test Hospital", "allowed_hosts": HOST, "workspace": workspace}
+    return start_module_server(folder, **names, **more)
 
 
 @pytest.fixture(scope="module")
-def provider(server, issuer, start_oidc_provider) -> OidcProvider:
-    started = start_oidc_provider(f"{server.url}/login/oidc/callback", port=urlsplit(issuer).port)
+def tls_url() -> str:
+    """Return the URL of nginx before the server, by its host name."""
+    return f"https://{HOST}:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def provider(server, issuer, tls_url, start_oidc_provider) -> OidcProvider:
+    callbacks = [f"{url}/login/oidc/callback" for url in (server.url, tls_url)]
+    started = start_oidc_provider(*callbacks, port=urlsplit(issuer).port)
     begin = f"{server.url}/login/oidc"
     wait_for(
         lambda: requests.get(begin, allow_redirects=False).status_code == 303, "the server to ask again", seconds=60
@@ -162,6 +172,33 @@ def test_browser_logs_in_at_the_provider(page, server, provider, screenshot, pag
     assert page.goto(f"{server.url}/viewer/status").status == 401
 
 
+def test_reverse_proxy_with_tls(chromium, server, provider, tls_url, start_nginx, screenshot):
+    """The documented nginx: OHIF is opened by a host name of its own, and the cookies are Secure (R14)."""
+    start_nginx(server.url, urlsplit(tls_url).port)
+    context = chromium.new_context(ignore_https_errors=True, viewport=SCREEN)
+    page = context.new_page()
+    problems = PageProblems()
+    problems.watch(page)
+    ohif = Ohif(page, tls_url)
+    page.goto(f"{tls_url}/status")
+    page.get_by_role("link", name="Log in with Test Hospital").click()
+    page.get_by_label("Name").fill("grace-user")
+    page.get_by_label("Password").fill("password of grace-user")
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{tls_url}/status")
+    session = next(cookie for cookie in context.cookies() if cookie["name"] == "lunglabel_session")
+    assert (session["secure"], session["domain"]) == (True, HOST)
+    assert study_instance_uid("HEAD-FIRST") in ohif.open_study_list()
+    screenshot(page, "ohif-behind-nginx")
+    assert not problems.of(tls_url)
+    page.goto(f"{tls_url}/status")
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url(f"{tls_url}/login")
+    log_in_by_form(page, PASSWORD)
+    page.wait_for_url(f"{tls_url}/status")
+    context.close()
+
+
 def log_in_by_form(page, password: str) -> None:
     page.get_by_label("Name").fill("ada")
     page.get_by_label("Password").fill(password)
@@ -201,7 +238,7 @@ def test_mask_survives_the_end_of_the_session(ohif, server, workspace, screensho
     assert (ohif.labelmap().values == painted).all()
     ohif.button("submit").click()
     expect(page.locator('[data-part="message"].success')).to_have_text("Label 1 is stored.")
-    entry = [one for one in AuditLog(workspace / "audit.jsonl").entries() if "label" in one["action"]][0]
+    entry = next(one for one in AuditLog(workspace / "audit.jsonl").entries() if "label" in one["action"])
     assert (entry["user"], entry["action"], entry["status"]) == ("ada", "labelled", "200")
     account.get_by_role("button", name="Log out").click()
     page.wait_for_url(f"{server.url}/login")
