@@ -52,7 +52,7 @@ def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: Acc
         attention_router(app),
         status_router(app),
         dicomweb,
-        ohif_router(),
+        ohif_router(access.listening.root_path),
         _start_page(),
     )
     replace_routes(server, routers, filter_routes)

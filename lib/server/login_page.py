@@ -7,10 +7,12 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 
 from lib.identity.authentication import Authentication
 from lib.server.access.headers import page_policy
+from lib.server.access.path_prefix import prefix_of
 
 START = "/status"
 _PAGE = (Path(__file__).parent / "login.html").read_text(encoding="utf-8")
@@ -18,21 +20,24 @@ _FORM = (Path(__file__).parent / "login_form.html").read_text(encoding="utf-8")
 
 
 def login_page(
-    authentication: Authentication, next: str, problem: str = "", status: int = HTTPStatus.OK
+    request: Request, authentication: Authentication, next: str, problem: str = "", status: int = HTTPStatus.OK
 ) -> HTMLResponse:
     """Return the log-in page: the form for local accounts, and the button of the identity provider.
 
     Args:
+        request: Request that is answered.
         authentication: Log-in of the server.
         next: Page that is opened afterwards.
         problem: Why the last attempt failed.
         status: HTTP status.
     """
-    openid = authentication.openid
+    openid, prefix = authentication.openid, prefix_of(request.scope)
     target = local_path(next)
-    form = _filled(_FORM, {"{next}": target}) if openid is None or authentication.accounts.all() else ""
+    form = (
+        _filled(_FORM, {"{next}": target, "{root}": prefix}) if openid is None or authentication.accounts.all() else ""
+    )
     button = (
-        f'<a class="button" href="/login/oidc?next={quote(target, safe="")}">'
+        f'<a class="button" href="{prefix}/login/oidc?next={quote(target, safe="")}">'
         f"Log in with {html.escape(openid.client.title)}</a>"
         if openid
         else ""

@@ -13,6 +13,7 @@ from monailabel.endpoints.user.auth import User
 from lib.errors import UserError
 from lib.identity.authentication import Authentication
 from lib.server.access.credentials import COOKIE, session_cookie, token_of
+from lib.server.access.path_prefix import prefix_of
 from lib.server.current_user import current_user
 from lib.server.login_page import START, local_path, login_page
 
@@ -29,7 +30,7 @@ def login_router(authentication: Authentication | None) -> APIRouter:
     def page(request: Request, next: str = START) -> Response:
         if authentication is None:
             return RedirectResponse(START, HTTPStatus.SEE_OTHER)
-        return login_page(authentication, next)
+        return login_page(request, authentication, next)
 
     @router.post("/login", include_in_schema=False)
     def log_in(request: Request, name: str = Form(""), password: str = Form(""), next: str = Form(START)) -> Response:
@@ -37,7 +38,7 @@ def login_router(authentication: Authentication | None) -> APIRouter:
         try:
             token = login.log_in(name, password, _address(request))
         except UserError as error:
-            return login_page(login, next, str(error), int(error.status))
+            return login_page(request, login, next, str(error), int(error.status))
         login.log_out(token_of(request.headers))
         answer = RedirectResponse(local_path(next), HTTPStatus.SEE_OTHER)
         answer.set_cookie(**session_cookie(token, login.session_seconds, request.scope))
@@ -48,7 +49,7 @@ def login_router(authentication: Authentication | None) -> APIRouter:
         if authentication is not None:
             authentication.log_out(token_of(request.headers))
         answer = RedirectResponse("/login", HTTPStatus.SEE_OTHER, {"Clear-Site-Data": '"cache"'})
-        answer.delete_cookie(COOKIE, path=request.scope.get("root_path") or "/")
+        answer.delete_cookie(COOKIE, path=prefix_of(request.scope) or "/")
         return answer
 
     @router.get("/auth/", summary="Whether log-in is required")

@@ -14,6 +14,7 @@ from lib.identity.oidc.attempts import SECONDS
 from lib.identity.oidc.openid_login import OpenIdLogin
 from lib.server.access.challenge import reload_page
 from lib.server.access.credentials import session_cookie, token_of
+from lib.server.access.path_prefix import prefix_of
 from lib.server.login_page import START, local_path, login_page
 
 _CALLBACK = "/login/oidc/callback"
@@ -34,7 +35,7 @@ def oidc_router(authentication: Authentication | None) -> APIRouter:
         try:
             url, attempt = openid.begin(redirect_uri, local_path(next), token_of(request.headers))
         except UserError as error:
-            return login_page(login, next, str(error), int(error.status))
+            return login_page(request, login, next, str(error), int(error.status))
         answer = RedirectResponse(url, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
         answer.set_cookie(**_attempt_cookie(attempt.state, request), value=attempt.browser, max_age=int(SECONDS))
         return answer
@@ -47,10 +48,11 @@ def oidc_router(authentication: Authentication | None) -> APIRouter:
             person, attempt = openid.complete(request.query_params, request.cookies.get(str(cookie["key"]), ""))
             token = login.admit(person, request.client.host if request.client else "")
         except UserError as error:
-            return login_page(login, START, str(error), int(error.status))
+            return login_page(request, login, START, str(error), int(error.status))
         login.log_out(attempt.former)
         # Another site has led here. The SameSite=Strict cookie is sent to a page that this server leads to.
-        answer = HTMLResponse(reload_page(attempt.next), headers={"Cache-Control": "no-store"})
+        page = reload_page(prefix_of(request.scope) + attempt.next)
+        answer = HTMLResponse(page, headers={"Cache-Control": "no-store"})
         answer.set_cookie(**session_cookie(token, login.session_seconds, request.scope))
         answer.set_cookie(**cookie, value="", max_age=0)
         return answer
@@ -65,7 +67,7 @@ def _attempt_cookie(state: str, request: Request) -> dict[str, Any]:
         "httponly": True,
         "samesite": "lax",
         "secure": request.scope.get("scheme") == "https",
-        "path": f"{request.scope.get('root_path', '')}/login/oidc",
+        "path": f"{prefix_of(request.scope)}/login/oidc",
     }
 
 

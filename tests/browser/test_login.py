@@ -1,12 +1,16 @@
-"""Log-in of people and programs at a real server with local accounts and a real OpenID provider."""
+"""Log-in of people and programs at a real server with local accounts and a real OpenID provider.
+
+Browsers come through the documented nginx: TLS, a host name of its own, and a path prefix.
+"""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from lib.identity.accounts import Accounts
 from lib.identity.audit_log import AuditLog
@@ -14,7 +18,7 @@ from lib.identity.roles import Role
 from lib.phantoms import study_instance_uid
 from tests.browser.ohif import Ohif
 from tests.browser.painting import BRUSH_MM, STORED, open_patient, paint, write_patients
-from tests.support.browser import SCREEN, PageProblems
+from tests.support.browser import SCREEN
 from tests.support.nginx import HOST
 from tools.support.oidc_provider import SECRET, OidcProvider
 from tools.support.processes import ServerProcess, free_port
@@ -24,6 +28,7 @@ pytestmark = pytest.mark.browser
 
 PASSWORD, CHANGED = "correct horse battery", "battery horse correct"
 HTML = {"Accept": "text/html"}
+PREFIX = "/lung"
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +52,25 @@ def server(start_module_server, workspace, issuer, tmp_path_factory) -> ServerPr
     secret.write_text(f"{SECRET}\n")
     names = {"oidc_issuer": issuer, "oidc_client_id": "lunglabel", "oidc_client_secret_file": secret}
     more = {"oidc_title": "Test Hospital", "allowed_hosts": HOST, "workspace": workspace}
-    return start_module_server(folder, **names, **more)
+    return start_module_server(folder, root_path=PREFIX, **names, **more)
 
 
 @pytest.fixture(scope="module")
-def tls_url() -> str:
-    """Return the URL of nginx before the server, by its host name."""
+def address() -> str:
+    """Return the URL of nginx before the server."""
     return f"https://{HOST}:{free_port()}"
 
 
 @pytest.fixture(scope="module")
-def provider(server, issuer, tls_url, start_oidc_provider) -> OidcProvider:
-    callbacks = [f"{url}/login/oidc/callback" for url in (server.url, tls_url)]
+def site(server, address, start_nginx) -> str:
+    """Return the URL of the server for browsers."""
+    start_nginx(server.url, urlsplit(address).port, PREFIX)
+    return address + PREFIX
+
+
+@pytest.fixture(scope="module")
+def provider(server, issuer, address, start_oidc_provider) -> OidcProvider:
+    callbacks = [f"{url}{PREFIX}/login/oidc/callback" for url in (server.url, address)]
     started = start_oidc_provider(*callbacks, port=urlsplit(issuer).port)
     begin = f"{server.url}/login/oidc"
     wait_for(
@@ -68,8 +80,18 @@ def provider(server, issuer, tls_url, start_oidc_provider) -> OidcProvider:
 
 
 @pytest.fixture
-def ohif(page, server) -> Ohif:
-    return Ohif(page, server.url)
+def page(chromium, page_problems) -> Iterator[Page]:
+    """Yield a page of a browser that accepts the self-signed certificate."""
+    context = chromium.new_context(viewport=SCREEN, ignore_https_errors=True)
+    page = context.new_page()
+    page_problems.watch(page)
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def ohif(page, site) -> Ohif:
+    return Ohif(page, site)
 
 
 def with_token(token: str) -> dict[str, str]:
@@ -83,7 +105,8 @@ def by_password(server: ServerProcess, name: str, password: str) -> requests.Res
 def came_back(server: ServerProcess, provider: OidcProvider, name: str, next: str = "/info/") -> tuple[str, dict]:
     """Return the URL that the provider leads to after a log-in, and the cookies of the browser that began it."""
     begun = requests.get(f"{server.url}/login/oidc", params={"next": next}, allow_redirects=False)
-    return provider.sign_in(begun.headers["Location"], name), begun.cookies.get_dict()
+    back = provider.sign_in(begun.headers["Location"], name)
+    return back.replace(server.url + PREFIX, server.url), begun.cookies.get_dict()  # nginx removes the prefix
 
 
 def test_provider_that_is_away_is_a_sentence(server):
@@ -134,9 +157,9 @@ def test_log_in_is_bound_to_the_browser_that_began(server, provider):
         assert "was not completed. Try again." in attempt.text
         assert "Set-Cookie" not in attempt.headers
     done = requests.get(url, cookies=cookies)
-    assert (done.status_code, 'content="0; url=/info/"' in done.text) == (200, True)
+    assert (done.status_code, 'content="0; url=/lung/info/"' in done.text) == (200, True)
     attributes = done.headers["Set-Cookie"]
-    assert re.search(r"lunglabel_session=[^;]{40,}; HttpOnly; Max-Age=43200; Path=/; SameSite=strict", attributes)
+    assert re.search(r"lunglabel_session=[^;]{40,}; HttpOnly; Max-Age=43200; Path=/lung; SameSite=strict", attributes)
     assert requests.get(url, cookies=cookies).status_code == 400, "single use"
     session = {"lunglabel_session": done.cookies["lunglabel_session"]}
     user = requests.get(f"{server.url}/viewer/status", cookies=session).json()["user"]
@@ -145,7 +168,7 @@ def test_log_in_is_bound_to_the_browser_that_began(server, provider):
 
 def test_log_in_at_the_provider_leads_to_no_other_site(server, provider):
     url, cookies = came_back(server, provider, "grace-user", next="https://evil.example/")
-    assert 'content="0; url=/status"' in requests.get(url, cookies=cookies).text
+    assert 'content="0; url=/lung/status"' in requests.get(url, cookies=cookies).text
     foreign = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     assert requests.get(f"{server.url}/login/oidc", headers=foreign, allow_redirects=False).status_code == 403
     url, cookies = came_back(server, provider, "ada")
@@ -153,50 +176,24 @@ def test_log_in_at_the_provider_leads_to_no_other_site(server, provider):
     assert (refused.status_code, "ada has no role here" in refused.text) == (403, True)
 
 
-def test_browser_logs_in_at_the_provider(page, server, provider, screenshot, page_problems):
-    """From a deep link and back to it, over another site, with a SameSite=Strict cookie."""
-    page.goto(f"{server.url}/status?from=a-link")
+def test_browser_logs_in_at_the_provider(page, site, provider, screenshot, page_problems):
+    """From a deep link and back to it, over another site, with a Secure, SameSite=Strict cookie."""
+    page.goto(f"{site}/status?from=a-link")
     screenshot(page, "login-with-provider")
     page.get_by_role("link", name="Log in with Test Hospital").click()
     page.wait_for_url(f"{provider.issuer}/**")
     page.get_by_label("Name").fill("grace-annotator")
     page.get_by_label("Password").fill("password of grace-annotator")
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(f"{server.url}/status?from=a-link")
+    page.wait_for_url(f"{site}/status?from=a-link")
     expect(page.locator("#account")).to_contain_text("grace-annotator")
-    session = next(cookie for cookie in page.context.cookies() if cookie["name"] == "lunglabel_session")
-    assert (session["httpOnly"], session["sameSite"]) == (True, "Strict")
-    assert [cookie for cookie in page.context.cookies(server.url) if "oidc" in cookie["name"]] == []
+    [session] = page.context.cookies(site)
+    assert (session["name"], session["domain"], session["path"]) == ("lunglabel_session", HOST, PREFIX)
+    assert (session["secure"], session["httpOnly"], session["sameSite"]) == (True, True, "Strict")
+    assert not page_problems.of(site)
     page.get_by_role("button", name="Log out").click()
-    page.wait_for_url(f"{server.url}/login")
-    assert page.goto(f"{server.url}/viewer/status").status == 401
-
-
-def test_reverse_proxy_with_tls(chromium, server, provider, tls_url, start_nginx, screenshot):
-    """The documented nginx: OHIF is opened by a host name of its own, and the cookies are Secure (R14)."""
-    start_nginx(server.url, urlsplit(tls_url).port)
-    context = chromium.new_context(ignore_https_errors=True, viewport=SCREEN)
-    page = context.new_page()
-    problems = PageProblems()
-    problems.watch(page)
-    ohif = Ohif(page, tls_url)
-    page.goto(f"{tls_url}/status")
-    page.get_by_role("link", name="Log in with Test Hospital").click()
-    page.get_by_label("Name").fill("grace-user")
-    page.get_by_label("Password").fill("password of grace-user")
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(f"{tls_url}/status")
-    session = next(cookie for cookie in context.cookies() if cookie["name"] == "lunglabel_session")
-    assert (session["secure"], session["domain"]) == (True, HOST)
-    assert study_instance_uid("HEAD-FIRST") in ohif.open_study_list()
-    screenshot(page, "ohif-behind-nginx")
-    assert not problems.of(tls_url)
-    page.goto(f"{tls_url}/status")
-    page.get_by_role("button", name="Log out").click()
-    page.wait_for_url(f"{tls_url}/login")
-    log_in_by_form(page, PASSWORD)
-    page.wait_for_url(f"{tls_url}/status")
-    context.close()
+    page.wait_for_url(f"{site}/login")
+    assert page.goto(f"{site}/viewer/status").status == 401
 
 
 def log_in_by_form(page, password: str) -> None:
@@ -205,15 +202,19 @@ def log_in_by_form(page, password: str) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
-def test_mask_survives_the_end_of_the_session(ohif, server, workspace, screenshot):
-    """Log-in by the form, the panel's line of the user, log-in again in another tab, and log-out."""
+def test_mask_survives_the_end_of_the_session(ohif, site, workspace, screenshot, page_problems):
+    """Log-in by the form, the panel's line of the user, log-in again in another tab, and log-out.
+
+    OHIF and the panel work below a path prefix (R14).
+    """
     page = ohif.page
-    page.goto(f"{server.url}/ohif/")
+    page.goto(f"{site}/status")
     log_in_by_form(page, "wrong")
     expect(page.get_by_role("alert")).to_have_text("Name or password is wrong.")
     screenshot(page, "login-failed")
     log_in_by_form(page, PASSWORD)
-    page.wait_for_url(f"{server.url}/ohif/")
+    page.wait_for_url(f"{site}/status")
+    page_problems.failed_requests.clear()  # that of the wrong password
     open_patient(ohif, "HEAD-FIRST")
     account = page.locator('[data-part="account"]')
     expect(account).to_contain_text("ada (annotator)")
@@ -222,6 +223,7 @@ def test_mask_survives_the_end_of_the_session(ohif, server, workspace, screensho
     paint(ohif, "mpr-axial")
     painted = ohif.labelmap().values.copy()
     screenshot(page, "panel-logged-in")
+    assert not page_problems.of(site)
 
     Accounts(workspace / "users.json").change("ada", password=CHANGED)  # ends all sessions
     again = account.get_by_role("link", name="Log in again")
@@ -232,7 +234,7 @@ def test_mask_survives_the_end_of_the_session(ohif, server, workspace, screensho
     with page.expect_popup() as opened:
         again.click()
     log_in_by_form(opened.value, CHANGED)
-    opened.value.wait_for_url(f"{server.url}/status")
+    opened.value.wait_for_url(f"{site}/status")
     opened.value.close()
     expect(again).to_be_hidden()
     assert (ohif.labelmap().values == painted).all()
@@ -241,5 +243,5 @@ def test_mask_survives_the_end_of_the_session(ohif, server, workspace, screensho
     entry = next(one for one in AuditLog(workspace / "audit.jsonl").entries() if "label" in one["action"])
     assert (entry["user"], entry["action"], entry["status"]) == ("ada", "labelled", "200")
     account.get_by_role("button", name="Log out").click()
-    page.wait_for_url(f"{server.url}/login")
+    page.wait_for_url(f"{site}/login")
     assert study_instance_uid("HEAD-FIRST") not in page.content()

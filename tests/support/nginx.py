@@ -22,12 +22,12 @@ HOST = "lung.localhost"  # browsers resolve it to this machine
 
 
 @pytest.fixture(scope="module")
-def start_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, int], ServerProcess]]:
-    """Return ``start_nginx(url, port)``, which puts nginx with TLS before a server; it stops with the test module."""
+def start_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, int, str], ServerProcess]]:
+    """Return ``start_nginx(url, port, prefix)``, which puts nginx with TLS and a path prefix before a server."""
     program = find_program("nginx", message="nginx is not installed: apt-get install nginx-light")
     with contextlib.ExitStack() as servers:
 
-        def start(url: str, port: int) -> ServerProcess:
+        def start(url: str, port: int, prefix: str) -> ServerProcess:
             directory = tmp_path_factory.mktemp("nginx")
             certificate, key = _write_certificate(directory)
             changes = {
@@ -35,19 +35,23 @@ def start_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
                 "server_name lung.example.org": f"server_name {HOST}",
                 "/etc/ssl/certs/lung.example.org.pem": str(certificate),
                 "/etc/ssl/private/lung.example.org.key": str(key),
-                "http://127.0.0.1:8000": url,
+                "location / {": f"location {prefix}/ {{",
+                "http://127.0.0.1:8000": f"{url}/",
             }
             text = EXAMPLE.read_text()
             for old, new in changes.items():
                 assert text.count(old) == 1, f"{EXAMPLE} has no {old!r} to replace"
                 text = text.replace(old, new)
-            return servers.enter_context(_nginx(program, directory, text, port, certificate))
+            ready = f"{prefix}/auth/"
+            return servers.enter_context(_nginx(program, directory, text, port, certificate, ready))
 
         yield start
 
 
 @contextlib.contextmanager
-def _nginx(program: str, directory: Path, text: str, port: int, certificate: Path) -> Iterator[ServerProcess]:
+def _nginx(
+    program: str, directory: Path, text: str, port: int, certificate: Path, ready: str
+) -> Iterator[ServerProcess]:
     temporary = "".join(
         f"{name}_temp_path {directory}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -59,7 +63,7 @@ def _nginx(program: str, directory: Path, text: str, port: int, certificate: Pat
     )
     command = [program, "-e", "stderr", "-p", str(directory), "-c", str(configuration)]
     url = f"https://127.0.0.1:{port}"
-    with serving(command, url=url, ready="/auth/", directory=directory, verify=certificate, timeout=60) as server:
+    with serving(command, url=url, ready=ready, directory=directory, verify=certificate, timeout=60) as server:
         yield server
 
 

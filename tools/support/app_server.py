@@ -23,6 +23,7 @@ def monailabel_server(
     environment: Mapping[str, str | None] | None = None,
     launcher: Sequence[str] = _LAUNCHER,
     timeout: float = 120,
+    root_path: str = "",
     **conf: object,
 ) -> Iterator[ServerProcess]:
     """Run ``monailabel start_server`` on ``studies`` within the context.
@@ -36,6 +37,7 @@ def monailabel_server(
         environment: Variables to set, or with None to leave out.
         launcher: Command before ``start_server``.
         timeout: Seconds to wait for the first answer.
+        root_path: Path prefix of a reverse proxy, which the server's own URL has not.
         conf: Pairs of ``--conf NAME VALUE``; ``workspace`` and ``model_dir`` are in ``directory`` unless given.
 
     Yields:
@@ -47,7 +49,7 @@ def monailabel_server(
     """
     port = free_port()
     command = [*launcher, "start_server", "--app", str(APP_DIR), "--studies", str(studies)]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--port", str(port), *(["--root_path", root_path] if root_path else [])]
     for name, value in {"workspace": directory / "workspace", "model_dir": directory / "model", **conf}.items():
         command += ["--conf", name, str(value)]
     with serving(

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lib.server.access.bodies import Receive, Send, refuse
+from lib.server.access.path_prefix import path_of, prefix_of
 
 _REASON = (
     "Nobody is logged in, or the session has ended. Log in at /login in a browser; a program sends the token of "
@@ -27,13 +28,13 @@ async def refuse_without_login(
     if not (page and scope["method"] == "GET" and "text/html" in headers.get("accept", "")):
         await refuse(receive, send, HTTPStatus.UNAUTHORIZED, _REASON)
         return
-    path = scope.get("root_path", "") + quote(scope["path"])
+    path = quote(path_of(scope))
     if query := scope.get("query_string", b"").decode("latin-1"):
         path += f"?{query}"
     if headers.get("sec-fetch-site") == "cross-site":
-        await send_reload(send, path)
+        await send_reload(send, prefix_of(scope) + path)
         return
-    location = f"{scope.get('root_path', '')}/login?next={quote(path, safe='')}"
+    location = f"/login?next={quote(path, safe='')}"
     head = [(b"location", location.encode("latin-1")), (b"content-length", b"0")]
     await send({"type": "http.response.start", "status": int(HTTPStatus.SEE_OTHER), "headers": head})
     await send({"type": "http.response.body", "body": b""})

@@ -10,6 +10,7 @@ from typing import Any
 
 from lib.identity.authentication import Authentication, Identity
 from lib.identity.roles import Role
+from lib.server.access.path_prefix import prefix_of
 
 COOKIE = "lunglabel_session"
 PROXY_SECRET_HEADER = "x-proxy-secret"
@@ -82,5 +83,5 @@ def session_cookie(token: str, seconds: float, scope: Mapping[str, Any]) -> dict
         "httponly": True,
         "samesite": "strict",
         "secure": scope.get("scheme") == "https",
-        "path": scope.get("root_path") or "/",
+        "path": prefix_of(scope) or "/",
     }

@@ -17,6 +17,7 @@ from lib.server.access.headers import with_security_headers
 from lib.server.access.hosts import AllowedHosts
 from lib.server.access.login_rules import Login
 from lib.server.access.origins import foreign_origin
+from lib.server.access.path_prefix import below_prefix, path_of, prefix_of
 from lib.server.access.request_audit import audit_request
 from lib.server.access.route_table import Body, RouteSpec, find_route
 from lib.server.log_rules import RateLimitFilter
@@ -82,10 +83,11 @@ class Access:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": with_security_headers(message.get("headers", ()))}
+                sent = below_prefix(message.get("headers", ()), prefix_of(scope))
+                message = {**message, "headers": with_security_headers(sent)}
             await send(message)
 
-        route = find_route(scope["method"], scope["path"])
+        route = find_route(scope["method"], path_of(scope))
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         identity = None
         refusal = self._refusal(scope, headers, route)

@@ -8,7 +8,7 @@ import { Remarks, stateOf } from './remarks.js';
 import { fetchMidline } from './server.js';
 
 const MIDLINE_MM = 10; // as in the lesion table of the server
-const WORKER = '/ohif/lunglabel/findings_worker.js';
+const WORKER = new URL('findings_worker.js', import.meta.url);
 
 /**
  * @typedef {import('./measured_findings.js').Measured & {
