@@ -33,9 +33,8 @@ def login_page(
     """
     openid, prefix = authentication.openid, prefix_of(request.scope)
     target = local_path(next)
-    form = (
-        _filled(_FORM, {"{next}": target, "{root}": prefix}) if openid is None or authentication.accounts.all() else ""
-    )
+    has_form = openid is None or bool(authentication.accounts.all())
+    form = _filled(_FORM, {"{next}": target, "{root}": prefix}) if has_form else ""
     button = (
         f'<a class="button" href="{prefix}/login/oidc?next={quote(target, safe="")}">'
         f"Log in with {html.escape(openid.client.title)}</a>"
