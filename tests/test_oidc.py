@@ -168,7 +168,7 @@ def test_roles_come_from_the_claim_at_a_path(path, content, found):
     assert claim_at({"a": {"b": 1}}, "a.b") == 1
 
 
-@pytest.mark.parametrize("name", ["", "  ", 7, None, "x" * 65, "a\nb", "a\u202eb"])
+@pytest.mark.parametrize("name", ["", "  ", 7, None, "x" * 65, "a\nb", "a\u202eb", "../a", "A\\b"])
 def test_unusable_names_are_refused(name):
     with pytest.raises(UserError, match="no usable name"):
         ClaimRules("email", "groups", ROLES).name({"email": name})

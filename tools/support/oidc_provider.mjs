@@ -7,15 +7,25 @@
  */
 import crypto from 'node:crypto';
 import http from 'node:http';
-import { syncBuiltinESMExports } from 'node:module';
+import { register } from 'node:module';
 
-// The provider is written for Node.js 22; Debian has older releases.
+// The provider is written for Node.js 22. Debian 12 has 18, which lacks URL.parse, crypto.hash, and the global crypto.
 URL.parse ??= (url, base) => (URL.canParse(url, base) ? new URL(url, base) : null);
-crypto.hash ??= (name, data, encoding = 'hex') => {
-  const hash = crypto.createHash(name).update(data);
-  return encoding === 'buffer' ? hash.digest() : hash.digest(encoding);
-};
-syncBuiltinESMExports();
+globalThis.crypto ??= crypto.webcrypto;
+if (!crypto.hash) {
+  const withHash = `data:text/javascript,${encodeURIComponent(`
+    import crypto from 'node:crypto';
+    export * from 'node:crypto';
+    export default crypto;
+    export const hash = (name, data, encoding = 'hex') => {
+      const made = crypto.createHash(name).update(data);
+      return encoding === 'buffer' ? made.digest() : made.digest(encoding);
+    };`)}`;
+  const hook = `export const resolve = (name, context, next) =>
+    name === 'node:crypto' && context.parentURL?.includes('/oidc-provider/')
+      ? { url: ${JSON.stringify(withHash)}, shortCircuit: true } : next(name, context);`;
+  register(`data:text/javascript,${encodeURIComponent(hook)}`);
+}
 const { Provider, errors } = await import('oidc-provider');
 
 const [port, ...redirectUris] = process.argv.slice(2);

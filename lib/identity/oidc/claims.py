@@ -40,10 +40,10 @@ class ClaimRules:
         """
         name = claim_at(claims, self.name_claim)
         name = unicodedata.normalize("NFC", name).strip() if isinstance(name, str) else ""
-        if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or set(name) & {"/", "\\"}:
             raise _refused(
                 f"The identity provider sends no usable name in the claim {self.name_claim!r} (oidc_name_claim): a "
-                f"text of 1 to {_LONGEST_NAME} printable characters."
+                f"text of 1 to {_LONGEST_NAME} printable characters without slashes."
             )
         if self.name_claim == "email" and claims.get("email_verified") is False:
             raise _refused(f"The identity provider has not verified the address {name}.")
