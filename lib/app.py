@@ -32,6 +32,10 @@ from lib.exports.seg_storage import SegStorage
 from lib.infers.lung_tumor import ATTENTION, PROBABILITY
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing.stores import model_stores
+from lib.reading.conclusions import Conclusions
+from lib.reading.reading_list import StudyPlan
+from lib.reading.stored_readings import StudyLabels
+from lib.reading.study_file import read_study
 from lib.server.access.rules import rules_at_start
 from lib.server.background import run_workers
 from lib.server.damage_cache import DamageCache
@@ -41,6 +45,7 @@ from lib.server.log_file import move_log
 from lib.server.requests import is_file_below
 from lib.server.sessions import TolerantSessions
 from lib.server.start import exit_with_problems, prepare_server, print_welcome
+from lib.server.study_views import StudyViews
 from lib.server.task_state import is_running, last_status
 from lib.server.upstream_patches import apply_settings, register_app, tolerant_sessions
 from lib.server.work_queue import WorkQueue
@@ -66,6 +71,8 @@ class MyApp(MONAILabelApp):
         mask_login(studies, Path(app_dir) / "logs")  # first, so that it also happens if the start is refused
         try:
             self.settings = Settings.from_conf(studies, conf)
+            study_file = self.settings.study_file
+            self._study = StudyPlan(read_study(study_file)) if study_file else None
             self._access = rules_at_start(self.settings)
         except UserError as error:
             exit_with_problems(error)
@@ -78,6 +85,7 @@ class MyApp(MONAILabelApp):
                 move_log(self.settings.workspace)
             apply_settings(self.settings, in_server=is_server())
             self.uploads_dir.mkdir(parents=True, exist_ok=True)
+        self._conclusions: Conclusions | None = None  # in a server with a reader study
         stores = model_stores(self.settings)
         self.models = stores[LungTumor.NAME]
         choice = self.settings.info["config"]["activelearning"]
@@ -194,16 +202,26 @@ class MyApp(MONAILabelApp):
         self.initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         self.segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
         assert self._access is not None, "a server has access rules"
-        install(server, self, dicomweb_router(datastore, self.settings, self.uploads_dir), self._access)
+        views = self._views_of_study(self._study) if self._study else None
+        install(server, self, dicomweb_router(datastore, self.settings, self.uploads_dir), self._access, views)
         self._start_workers()
         print_welcome(self.settings, datastore.status(), self._access.listening.url, self.network_warning)
+
+    def _views_of_study(self, plan: StudyPlan) -> StudyViews:
+        datastore = self.datastore()
+        study = StudyLabels(datastore.labels, plan)
+        self._conclusions = Conclusions(
+            study, datastore, self.settings.temporary_dir, lambda image: self.on_save_label(image, image)
+        )
+        return StudyViews(study, self._conclusions, datastore.catalog)
 
     def _start_workers(self) -> None:
         datastore = self.datastore()
         scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
         watcher = datastore.watch(self.initial_labels.wake)
         queues = (self.inferences, self.clicks, self.previews, self.preparations)
-        run_workers(watcher, (self.initial_labels, self.retraining, self.segs, scoring, self._damage, *queues))
+        study = (self._conclusions,) if self._conclusions else ()
+        run_workers(watcher, (self.initial_labels, self.retraining, self.segs, scoring, self._damage, *queues, *study))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
 
     @property
@@ -218,6 +236,8 @@ class MyApp(MONAILabelApp):
         self.datastore().skipped.take_back(image_id)
         self.retraining.wake()
         self.segs.wake()
+        if self._conclusions:
+            self._conclusions.wake()
 
     def info(self) -> dict[str, Any]:
         """Return the description of this app for clients, with the model version in use and its problem, if any."""

@@ -23,6 +23,7 @@ from lib.storage.state_file import move_aside
 logger = logging.getLogger(__name__)
 
 _CACHE_FOLDERS = ("uploads", "temporary", "results", "sessions", "predictions", "volumes", "scores")
+_FOLDERS = ("image_info", "drafts")
 _LEFTOVERS = ("uploads/*", "temporary/*", "results/*", "tmp*")  # in the cache, by killed requests; tmp*: older releases
 _LOCKS = ("server.lock", "training.lock", "labels/.lock", "models/.lock", "models/lung_tumor_click/.lock")
 _LOCK_TIMEOUT_SECONDS = 3.0  # time the system takes to release the lock of a killed server
@@ -46,7 +47,7 @@ def open_workspace(settings: Settings) -> FileLock | None:
                 move_aside(settings.workspace / name)
         serving = is_server()
         lock = _lock_workspace(settings.workspace) if serving else None
-        for folder in (settings.cache_dir, settings.workspace / "image_info", settings.models_dir):
+        for folder in (settings.cache_dir, *(settings.workspace / name for name in _FOLDERS), settings.models_dir):
             _move_non_folder_aside(folder)
         stored = (settings.labels_dir, settings.segs_dir, settings.models_dir)
         for folder in (settings.workspace, *stored, settings.cache_dir):

@@ -68,6 +68,7 @@ def test_values_match_manual_calculation():
     centre = np.argwhere(two_lesions()[:8]).mean(axis=0)[::-1]
     expected = grid.affine[:3, :3] @ centre + grid.affine[:3, 3]
     assert (bar.x_mm, bar.y_mm, bar.z_mm) == pytest.approx(expected, abs=0.01)
+    assert bar.slice == round(centre[2]) + 1  # from 1
     assert voxel.volume_mm3 == pytest.approx(1.4, abs=0.01)
     assert (voxel.longest_diameter_mm, voxel.perpendicular_diameter_mm) == (0.8, 0.7)
     assert voxel.side == ""  # undefined without lungs

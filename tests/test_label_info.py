@@ -219,6 +219,7 @@ def test_the_lesion_table_says_what_the_reader_said_and_measured(labelled, tmp_p
     assert (rejected.state, rejected.confidence, rejected.note, rejected.number) == ("rejected", 0.3, "vessel", 0)
     assert [rejected.x_mm, rejected.y_mm, rejected.z_mm] == grid.to_mm(np.array(LESION["voxel"])).tolist()
     assert (beside.state, beside.ruler_long_mm) == ("measured", 3)
+    assert [row.slice for row in rows] == [2, LESION["voxel"][2] + 1, 2]
     (row,) = [one for one in csv.DictReader(io.StringIO(as_csv([({}, [lesion, rejected])]))) if one["number"] == "0"]
     assert (row["state"], row["voxels"], row["volume_mm3"]) == ("rejected", "", "")
 

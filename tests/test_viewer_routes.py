@@ -60,10 +60,12 @@ def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
     assert stored[0]["problem"] is None
 
 
-def test_midline_of_the_body_is_returned(server, phantom_studies):
-    x = get(server, "midline", image=phantom_studies.of_patient("LUNG-003").series_uid).json()["x"]
-    assert x is not None
-    assert abs(x) < 30
+def test_lungs_are_returned_as_runs(server, phantom_studies):
+    found = get(server, "lungs", image=phantom_studies.of_patient("LUNG-003").series_uid).json()
+    assert abs(found["midline"]) < 30
+    region = found["region"]
+    assert sum(region["runs"]) <= np.prod(region["size"])
+    assert sum(region["runs"][1::2]) > 0.1 * np.prod(region["size"])
 
 
 def test_image_is_skipped_with_a_reason_until_it_is_labelled(server, phantom_studies):

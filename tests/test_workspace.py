@@ -82,8 +82,8 @@ def test_low_patient_files_left_by_killed_requests_are_removed(settings, monkeyp
     assert (elsewhere / "precious").exists()
 
 
-IN_THE_WAY = ["image_info", "models", "cache", "cache/uploads", "cache/temporary", "cache/results", "cache/sessions"]
-IN_THE_WAY += ["cache/predictions", "cache/volumes"]
+IN_THE_WAY = ["image_info", "drafts", "models", "cache", "cache/uploads", "cache/temporary", "cache/results"]
+IN_THE_WAY += ["cache/sessions", "cache/predictions", "cache/volumes"]
 
 
 @pytest.mark.parametrize("name", IN_THE_WAY)

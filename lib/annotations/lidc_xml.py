@@ -38,17 +38,39 @@ def read_regions(path: Path, grid: VoxelGrid, slice_of: Mapping[str, int] | None
         UserError: The file is damaged or not a LidcReadMessage. Outlines that do not fit the image raise only when the
             mask is computed.
     """
-    try:
-        root = ElementTree.parse(path).getroot()
-        if root.tag != f"{_NAMESPACE}LidcReadMessage":
-            raise UserError(f"The root element is {root.tag!r}, not a LidcReadMessage of a CT.")
-        readers = [_outlines(session) for session in root.iter(f"{_NAMESPACE}readingSession")]
-    except (ElementTree.ParseError, OSError, TypeError, ValueError) as error:
-        raise UserError(f"The LIDC-IDRI XML file is damaged ({error}).") from error
+    readers = _read(path)
     if sum(map(bool, readers)) < MIN_READERS:
         return []
     name = f"nodules of {MIN_READERS} or more of {len(readers)} readers"
     return [Region(name, (_CODE,), lambda: _consensus(readers, grid, slice_of or {}))]
+
+
+def read_masks(path: Path, grid: VoxelGrid, slice_of: Mapping[str, int] | None = None) -> list[np.ndarray]:
+    """Read what each reader outlined, by the same rules as `read_regions`.
+
+    Args:
+        path: The XML file.
+        grid: Voxel grid of the image, with axial slices.
+        slice_of: Slice index by SOPInstanceUID; outlines without an entry are placed by their z position.
+
+    Returns:
+        Mask of each reader in the order of the file, (slice, row, column), bool; empty if the reader outlined nothing.
+
+    Raises:
+        UserError: The file is damaged or not a LidcReadMessage, or its outlines do not fit the image.
+    """
+    return [_reader_mask(reader, grid, slice_of or {}) for reader in _read(path)]
+
+
+def _read(path: Path) -> list[list[list[_Outline]]]:
+    """Return the outlines of each nodule of each reader."""
+    try:
+        root = ElementTree.parse(path).getroot()
+        if root.tag != f"{_NAMESPACE}LidcReadMessage":
+            raise UserError(f"The root element is {root.tag!r}, not a LidcReadMessage of a CT.")
+        return [_outlines(session) for session in root.iter(f"{_NAMESPACE}readingSession")]
+    except (ElementTree.ParseError, OSError, TypeError, ValueError) as error:
+        raise UserError(f"The LIDC-IDRI XML file is damaged ({error}).") from error
 
 
 # SOPInstanceUID, z (mm), whether the outline is included in the nodule or excluded from it, corners (n, 2: x, y).
@@ -77,15 +99,19 @@ def _outline(roi: ElementTree.Element) -> _Outline:
 
 
 def _consensus(readers: list[list[list[_Outline]]], grid: VoxelGrid, slice_of: Mapping[str, int]) -> sitk.Image:
-    if abs(grid.normal[2]) < 0.99:
-        raise UserError("LIDC-IDRI annotations need axial slices; those of the series are not axial.")
     votes = np.zeros(grid.shape, np.uint8)
     for reader in readers:
-        marked = np.zeros(grid.shape, bool)
-        for nodule in reader:
-            marked |= _nodule_mask(nodule, grid, slice_of)
-        votes += marked
+        votes += _reader_mask(reader, grid, slice_of)
     return grid.mask(votes >= MIN_READERS)
+
+
+def _reader_mask(nodules: list[list[_Outline]], grid: VoxelGrid, slice_of: Mapping[str, int]) -> np.ndarray:
+    if abs(grid.normal[2]) < 0.99:
+        raise UserError("LIDC-IDRI annotations need axial slices; those of the series are not axial.")
+    marked = np.zeros(grid.shape, bool)
+    for nodule in nodules:
+        marked |= _nodule_mask(nodule, grid, slice_of)
+    return marked
 
 
 def _nodule_mask(outlines: list[_Outline], grid: VoxelGrid, slice_of: Mapping[str, int]) -> np.ndarray:

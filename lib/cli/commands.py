@@ -50,6 +50,15 @@ EVERYDAY = {
         "list the versions of the model; select the one that serves",
         ("/data/dicom", "--workspace DIR --serve VERSION", "--workspace DIR --back"),
     ),
+    "study": Command(
+        "lib.cli.study",
+        "check the file of a reader study, measure the agreement of its readers, or export it",
+        (
+            "check study.yaml",
+            "agreement study.yaml --workspace DIR --output OUT",
+            "export study.yaml --workspace DIR --output OUT",
+        ),
+    ),
     "users": Command(
         "lib.cli.users",
         "list, add, change and remove the users who may log in",

@@ -8,6 +8,7 @@ from typing import Any
 from lib.datastore.label_clicks import are_clicks
 from lib.datastore.label_lesions import are_lesions
 from lib.datastore.label_measurements import are_measurements
+from lib.datastore.label_reading import is_reading
 from lib.datastore.predictions import Changes
 
 _CLIENT = "client"
@@ -29,6 +30,8 @@ _SUBMISSION_FIELDS: dict[str, _Check] = {
     "clicks": are_clicks,
     "lesions": are_lesions,
     "measurements": are_measurements,
+    "reading": is_reading,
+    "adjudicates": lambda value: isinstance(value, list) and all(type(number) is int for number in value),
     "label_info": lambda _: True,  # validated by the label reader
 }
 

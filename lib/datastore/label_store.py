@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _UID = re.compile(r"[0-9.]+")
-_LABEL_SUFFIX = ".nii.gz"
+LABEL_SUFFIX = ".nii.gz"
 _SETTLED_NS = 200_000_000  # mtime has coarse ticks: a folder changed just now may change again with the same mtime
 
 
 @dataclass(frozen=True)
-class _Folder:
+class FolderEntries:
     """Content of an image's folder: its valid records, oldest first, and its damaged ones by number."""
 
     records: tuple[LabelRecord, ...] = ()
@@ -60,9 +60,19 @@ class LabelStore:
         self._lock = FileLock(folder / ".lock", mode=0o600)
         self._files = WatchedFiles()
         self._cache_lock = threading.Lock()  # protects the two below
-        self._cache: dict[str, tuple[int, _Folder]] = {}  # by image id, with the folder's mtime
+        self._cache: dict[str, tuple[int, FolderEntries]] = {}  # by image id, with the folder's mtime
         self._writes = 0
         self._reported: set[Path] = set()
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the labels."""
+        return self._folder
+
+    @property
+    def files(self) -> WatchedFiles:
+        """Checksums of the files that were read."""
+        return self._files
 
     def save(self, image_id: str, tag: str, write: Callable[[Path], Any], info: dict[str, Any]) -> LabelRecord:
         """Store a new submission.
@@ -236,14 +246,14 @@ class LabelStore:
         problem = f"There is a file in the place of the label folder of image {folder.name}: {folder}. Move it away."
         return Damage("label", folder, problem)
 
-    def _entries(self, image_id: str) -> _Folder:
+    def _entries(self, image_id: str) -> FolderEntries:
         folder = self._image_folder(image_id)
         with self._cache_lock:
             known, writes = self._cache.get(image_id), self._writes
         try:
             changed = folder.stat().st_mtime_ns
         except FileNotFoundError:
-            return _Folder()
+            return FolderEntries()
         if known and known[0] == changed and not known[1].damaged:  # a damaged file may be repaired in place
             return known[1]
         entries = _read_folder(folder)
@@ -273,10 +283,10 @@ class LabelStore:
         return self._folder / image_id
 
     def _label_path(self, image_id: str, number: int) -> Path:
-        return self._image_folder(image_id) / f"{number}{_LABEL_SUFFIX}"
+        return self._image_folder(image_id) / f"{number}{LABEL_SUFFIX}"
 
 
-def _read_folder(folder: Path) -> _Folder:
+def _read_folder(folder: Path) -> FolderEntries:
     """Read all records of an image."""
     records, damaged = [], {}
     for path in folder.glob("[0-9]*.json"):
@@ -288,4 +298,4 @@ def _read_folder(folder: Path) -> _Folder:
             continue
         except DamagedFileError as error:
             damaged[int(path.stem)] = error.damage
-    return _Folder(tuple(sorted(records, key=lambda record: record.number)), damaged)
+    return FolderEntries(tuple(sorted(records, key=lambda record: record.number)), damaged)

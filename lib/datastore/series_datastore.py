@@ -21,6 +21,7 @@ from lib.datastore.catalog import DicomwebClient, Series, SeriesCatalog
 from lib.datastore.catalog_watcher import CatalogWatcher
 from lib.datastore.dataset_archive import write_archive
 from lib.datastore.datastore_status import indexing_status, label_counts, series_counts
+from lib.datastore.drafts import Drafts
 from lib.datastore.empty_label import EmptyLabelError
 from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
@@ -83,6 +84,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         self.catalog = SeriesCatalog(client, search_filters)
         self.labels = LabelStore(settings.labels_dir)
         self.skipped = SkippedImages(settings.workspace / "skipped.json")
+        self.drafts = Drafts(settings.workspace / "drafts")
         self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None
         self._settings = settings
@@ -157,14 +159,15 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """Return the DICOM attributes of an image that viewers request, and the notes on it."""
+        attributes = self.image_attributes(image_id)
+        warnings = [*attributes["warnings"], *self.series(image_id).notes]
+        return {**self._info.get(image_id), **attributes, "warnings": warnings}
+
+    def image_attributes(self, image_id: str) -> dict[str, Any]:
+        """Return the DICOM attributes of an image that viewers request, without what people or objects say about it."""
         series = self.series(image_id)
-        info = {keyword: series.value(keyword) for keyword in _INFO_KEYWORDS}
-        return {
-            **self._info.get(image_id),
-            **info,
-            "warnings": [*series.warnings, *series.notes],
-            "name": f"{image_id}.nrrd",
-        }
+        attributes = {keyword: series.value(keyword) for keyword in _INFO_KEYWORDS}
+        return {**attributes, "warnings": [*series.warnings], "name": f"{image_id}.nrrd"}
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Add notes to an image."""
@@ -179,6 +182,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         label_info: dict[str, Any],
         *,
         allow_empty: bool = True,
+        seen: LabelStore | None = None,
     ) -> str:
         """Store a label on the grid of its image; former labels stay in the history.
 
@@ -188,6 +192,8 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             label_tag: Tag of the label.
             label_info: Kept with the label.
             allow_empty: Whether a label without a voxel is stored.
+            seen: The labels that its author sees under the tag ``final``, if these are not all. Its lesions are
+                numbered after them.
 
         Returns:
             The label id, which is the image id.
@@ -209,7 +215,13 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             "voxels": int(np.count_nonzero(voxels)),
             "grid": grid,
             **origin_of_label(self.predictions, image_id, grid, voxels, label_info),
-            **lesions_of_submission(self.labels, image_id, label_tag, voxels, self._label_values),
+            **lesions_of_submission(
+                self.labels if seen is None else seen,
+                image_id,
+                label_tag if seen is None else _FINAL,
+                voxels,
+                self._label_values,
+            ),
         }
         record = self.labels.save(image_id, label_tag, lambda part: write_mask(label, part, True), info)
         logger.info("Label %d (%s) of %s stored: %d voxels", record.number, label_tag, image_id, info["voxels"])

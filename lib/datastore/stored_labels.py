@@ -15,6 +15,23 @@ from lib.storage.integrity import Damage, DamagedFileError
 _FINAL = DefaultLabelTag.FINAL.value
 
 
+def described_label(labels: LabelStore, label_id: str, label_tag: str) -> dict[str, Any]:
+    """Return the info of the latest label of a tag, as MONAI Label's clients expect it.
+
+    Raises:
+        UserError: There is no label.
+        DamagedFileError: The label is damaged.
+    """
+    record = labels.latest(label_id, label_tag)
+    return {
+        **flattened(record.info),
+        "number": record.number,
+        "ts": int(record.time),
+        "sha256": record.sha256,
+        "name": labels.file_name(record),
+    }
+
+
 class StoredLabels(Datastore):
     """Labels of the images in ``list_images``, read from a `LabelStore`. The id of a label is that of its image."""
 
@@ -35,14 +52,7 @@ class StoredLabels(Datastore):
 
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
         """Return the info of the latest label."""
-        record = self.labels.latest(label_id, label_tag)
-        return {
-            **flattened(record.info),
-            "number": record.number,
-            "ts": int(record.time),
-            "sha256": record.sha256,
-            "name": self.labels.file_name(record),
-        }
+        return described_label(self.labels, label_id, label_tag)
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
         """Add notes to the info of the latest label; fields set by this app are not changed."""

@@ -1,19 +1,18 @@
 """A model beside the readers of the same images: all, by size and by texture, with intervals."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
-from lib.evaluation.bootstrap import interval_95, patient_resamples
-from lib.evaluation.metrics import SIZES_MM, size_title
+from lib.evaluation.bootstrap import mean_and_interval, patient_resamples
+from lib.evaluation.lesion_classes import lesion_classes
 from lib.evaluation.readers import ReaderAgreement
 from lib.evaluation.textures import Texture
 
 _DIFFERENCES = ("difference", "difference_with_others")
 _MEASURES = ("model", "reader", "model_with_others", "pairs", *_DIFFERENCES)
-_MIN_PATIENTS = 5  # the bootstrap over fewer gives intervals that are far too narrow
 
 
 class Verdict(Enum):
@@ -45,39 +44,14 @@ def compare_with_readers(
     values = {name: np.array([getattr(one, name) for one in agreements], dtype=float) for name in _MEASURES}
     names = np.asarray(patients)
     rows = []
-    for title, inside in _classes(agreements, textures):
+    for title, inside in lesion_classes([one.diameter_mm for one in agreements], textures):
         if inside.any():
             row = {"class": title, "images": int(inside.sum()), "patients": len(set(names[inside]))}
             row["images_of_three_readers"] = int((inside & ~np.isnan(values["reader"])).sum())
-            measures = {name: _measured(values[name], inside, names, resamples) for name in _MEASURES}
+            measures = {name: mean_and_interval(values[name], inside, names, resamples) for name in _MEASURES}
             verdicts = {name: measures[name] | {"verdict": _verdict(measures[name]).value} for name in _DIFFERENCES}
             rows.append(row | measures | verdicts)
     return rows
-
-
-def _classes(
-    agreements: Sequence[ReaderAgreement], textures: Sequence[Texture | None]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the title of each class and which images belong to it."""
-    diameters = np.array([one.diameter_mm for one in agreements])
-    yield "all", np.ones(len(agreements), bool)
-    for low, high in SIZES_MM:
-        yield size_title(low, high), (diameters >= low) & (diameters < high)
-    for texture in Texture:
-        yield texture.value, np.array([one is texture for one in textures])
-
-
-def _measured(values: np.ndarray, inside: np.ndarray, patients: np.ndarray, resamples: np.ndarray) -> dict[str, Any]:
-    """Return the mean of a measure over the images of a class that have it, and its interval."""
-    chosen = inside & ~np.isnan(values)
-    if not chosen.any():
-        return {"mean": None, "interval_95": None}
-    mean = float(values[chosen].mean())
-    if len(set(patients[chosen])) < _MIN_PATIENTS:
-        return {"mean": mean, "interval_95": None}
-    drawn = resamples[:, chosen]
-    drawn = drawn[drawn.any(axis=1)]
-    return {"mean": mean, "interval_95": interval_95(drawn @ values[chosen] / drawn.sum(axis=1))}
 
 
 def _verdict(difference: Mapping[str, Any]) -> Verdict:

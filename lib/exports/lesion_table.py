@@ -17,7 +17,7 @@ from scipy.spatial import ConvexHull, distance
 from lib.datastore.lesion_numbers import NumberedLesion, lesion_components, number_lesions
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference.findings import Finding, finding_at_each_component
-from lib.transforms.lungs import find_lungs
+from lib.transforms.volume_lungs import find_volume_lungs
 
 DEFINITIONS = {
     "number": "of the lesion, from 1: the same in all labels of the image. 0 for a finding that was rejected and for a "
@@ -29,6 +29,8 @@ DEFINITIONS = {
     "x_mm, y_mm, z_mm": "centre of mass, DICOM patient coordinates: to the patient's left, back and head",
     "side": "of the patient, by the middle of the body around the lungs, over 10 mm from it; else midline. Empty where "
     "no lungs are seen.",
+    "slice": "number, from 1 in the order of the exported volume, of the slice of the series that is nearest to the "
+    "centre of mass",
     "confidence": "of the model that what it marked there is a lesion, from 0 to 1; it says nothing about malignancy. "
     "Empty for a lesion that the model did not mark.",
     "state": "proposed by the model and left as it is, accepted or rejected by the reader, added by the reader, or "
@@ -61,6 +63,7 @@ class MeasuredLesion:
     y_mm: float
     z_mm: float
     side: str
+    slice: int | None = None
     confidence: float | None = None
     state: str = ""
     texture: str = ""
@@ -78,6 +81,7 @@ class OtherRow:
     x_mm: float
     y_mm: float
     z_mm: float
+    slice: int
     number: int = 0
     confidence: float | None = None
     texture: str = ""
@@ -232,7 +236,13 @@ def _measure(
         "mean_hu": round(float(hu[tuple(index.T)].mean()), 1),
         **{name: round(float(value), 2) for name, value in zip(("x_mm", "y_mm", "z_mm"), centre, strict=True)},
         "side": _side(float(centre[0]), midline),
+        "slice": slice_number(centre, grid),
     }
+
+
+def slice_number(point: np.ndarray, grid: VoxelGrid) -> int:
+    """Return the number, from 1, of the slice nearest to a point, LPS mm."""
+    return int(np.clip(np.rint(grid.to_index(point)[2]), 0, grid.size[2] - 1)) + 1
 
 
 def _diameters(index: np.ndarray, axes: _Axes) -> tuple[float, float]:
@@ -256,12 +266,8 @@ def _diameters(index: np.ndarray, axes: _Axes) -> tuple[float, float]:
 
 def find_midline(volume: sitk.Image) -> float | None:
     """Return the left-right position of the middle of the body around the lungs, LPS mm; None without lungs."""
-    axial = sitk.DICOMOrient(volume, "LPS")
-    lungs = find_lungs(sitk.GetArrayViewFromImage(axial).transpose(2, 1, 0), axial.GetSpacing())
-    if lungs is None:
-        return None
-    middle = (*lungs.body_centre, (lungs.start[2] + lungs.stop[2]) / 2)
-    return axial.TransformContinuousIndexToPhysicalPoint(middle)[0]
+    lungs = find_volume_lungs(volume)
+    return lungs.midline if lungs else None
 
 
 def _side(x: float, midline: float | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.datastore.label_lesions import REJECTED, Remark
 from lib.datastore.label_measurements import Measurement
-from lib.exports.lesion_table import MeasuredLesion, OtherRow
+from lib.exports.lesion_table import MeasuredLesion, OtherRow, slice_number
 from lib.geometry.voxel_grid import VoxelGrid
 
 _MEASURED = "measured"
@@ -83,14 +83,17 @@ def other_rows(remarks: Sequence[Remark], measurements: Sequence[PlacedMeasureme
         *(
             OtherRow(
                 REJECTED,
-                *_rounded(grid.to_mm(np.array(one.voxel))),
+                *_place_columns(grid.to_mm(np.array(one.voxel)), grid),
                 confidence=one.confidence,
                 texture=one.texture,
                 note=one.note,
             )
             for one in rejected
         ),
-        *(OtherRow(_MEASURED, *_rounded(one.measurement.lines[0].mean(0)), **_ruled([one])) for one in beside),
+        *(
+            OtherRow(_MEASURED, *_place_columns(one.measurement.lines[0].mean(0), grid), **_ruled([one]))
+            for one in beside
+        ),
     ]
 
 
@@ -120,6 +123,7 @@ def _ruled(measurements: Sequence[PlacedMeasurement]) -> dict[str, Any]:
     return dict(zip(("ruler_long_mm", "ruler_short_mm"), (round(mm, 2) for mm in longest), strict=False))
 
 
-def _rounded(point: np.ndarray) -> tuple[float, float, float]:
+def _place_columns(point: np.ndarray, grid: VoxelGrid) -> tuple[float, float, float, int]:
+    """Return the position of a point, LPS mm, rounded, and the number of the slice nearest to it."""
     x, y, z = (round(float(mm), 2) for mm in point)
-    return x, y, z
+    return x, y, z, slice_number(point, grid)

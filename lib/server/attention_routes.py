@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from lib.evaluation.attention_picture import attention_picture
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.server.app_protocol import LungLabelApp
+from lib.server.study_views import restricted_view
 
 
 def attention_router(app: LungLabelApp) -> APIRouter:
@@ -19,7 +20,12 @@ def attention_router(app: LungLabelApp) -> APIRouter:
 
     @router.get("/attention/{image}", summary="Slices with mask, probability and attention map, PNG")
     async def attention(image: str, http: Request) -> Response:
-        await run_in_threadpool(app.datastore().series, image)  # invalid requests fail before they are queued
+        def check() -> None:
+            app.datastore().series(image)
+            if view := restricted_view(http):
+                view.check_model(image, by_clicks=False)
+
+        await run_in_threadpool(check)  # invalid requests fail before they are queued
         return Response(await app.inferences.run(http, lambda: _picture(app, image)), media_type="image/png")
 
     return router

@@ -14,14 +14,17 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.empty_label import EmptyLabelError
 from lib.datastore.label_info import info_of_submission
+from lib.datastore.stored_labels import described_label
 from lib.errors import UserError
 from lib.exports.formats import ExportFormat
 from lib.exports.lesion_table import as_csv, as_json
+from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user, is_logged_in
 from lib.server.dicom_response import dicom_response
 from lib.server.empty_labels import CONFIRM, EmptyLabels
 from lib.server.requests import json_object, stored_upload
+from lib.server.study_views import current_view, progress_of
 
 _FINAL = DefaultLabelTag.FINAL.value
 _CHECKSUMS = ("SHA256", "SHA512", "MD5")
@@ -32,9 +35,13 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
     router = APIRouter(prefix="/datastore", tags=["Datastore"])
     empty_labels = EmptyLabels()
 
+    def view_of(request: Request) -> View:
+        return current_view(request, app.datastore().labels)
+
     @router.get("/", summary="Images and labels")
-    def datastore(output: stock.ResultType | None = None) -> Any:
-        return stock.datastore(output)
+    def datastore(request: Request, output: stock.ResultType | None = None) -> Any:
+        view = view_of(request)
+        return _visible_datastore(view, app, output) if view.restricted else stock.datastore(output)
 
     @router.put("/label", summary="Save a label")
     def save_label(
@@ -50,10 +57,13 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         info = {**info_of_submission(_signed(sent, user)), "user": user.username}
         submission = image, info.get("client_id"), user.username, http.client and http.client.host
         allow_empty = confirmed or tag not in ("", _FINAL) or empty_labels.confirms(submission)
-        app.datastore().series(image)
+        patient = app.datastore().series(image).value("PatientID")
+        submitted = view_of(http).submission(image, tag or _FINAL, info, patient)
         with stored_upload(label, app.uploads_dir) as path:
             try:
-                label_id = app.datastore().save_label(image, str(path), tag or _FINAL, info, allow_empty=allow_empty)
+                label_id = app.datastore().save_label(
+                    image, str(path), submitted.tag, submitted.info, allow_empty=allow_empty, seen=submitted.seen
+                )
             except EmptyLabelError:
                 empty_labels.refused(submission)
                 raise
@@ -61,11 +71,16 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         return {"image": image, "label": label_id}
 
     @router.get("/label", summary="Download the latest label")
-    def download_label(label: str, tag: str = _FINAL, output: ExportFormat = ExportFormat.nifti) -> Response:
-        record = app.datastore().labels.latest(label, tag)
+    def download_label(
+        request: Request, label: str, tag: str = _FINAL, output: ExportFormat = ExportFormat.nifti
+    ) -> Response:
+        view = view_of(request)
+        labels, record = view.labels, view.labels.latest(label, tag)
+        if view.restricted and output != ExportFormat.nifti:  # others name the author and the number among all labels
+            raise UserError("In a reader study, labels are downloaded with output=nifti only.", HTTPStatus.FORBIDDEN)
         if output == ExportFormat.nifti:
             headers = {"Content-Disposition": f'attachment; filename="{label}.nii.gz"'}
-            content = app.datastore().labels.content(record)
+            content = labels.content(record)
             return Response(content, media_type="application/octet-stream", headers=headers)
         if output == ExportFormat.seg:
             return dicom_response(app.exports.dicom_seg(record))
@@ -84,16 +99,22 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         return Response(as_json(tables), media_type="application/json")
 
     @router.head("/label", summary="Check whether a label exists")
-    def check_label(label: str, tag: str = _FINAL) -> Any:
-        return stock.download_label(label, tag, check_only=True)
+    def check_label(request: Request, label: str, tag: str = _FINAL) -> Any:
+        labels = view_of(request).labels
+        labels.content(labels.latest(label, tag))  # raises if there is none, or if it is damaged
+        return {}
+
+    @router.get("/label/info", summary="Information of the latest label")
+    def label_info(request: Request, label: str, tag: str = _FINAL) -> dict[str, Any]:
+        return described_label(view_of(request).labels, label, tag)
 
     @router.get("/image", summary="Download an image as a volume")
     def download_image(image: str) -> FileResponse:
         return stock.download_image(image)
 
     @router.get("/image/info", summary="DICOM attributes of an image and notes on it")
-    def image_info(image: str) -> dict[str, Any]:
-        return stock.get_image_info(image)
+    def image_info(request: Request, image: str) -> dict[str, Any]:
+        return app.datastore().image_attributes(image) if view_of(request).restricted else stock.get_image_info(image)
 
     @router.head("/image", summary="Check whether an image exists")
     def check_image(image: str, check_sum: str | None = None) -> Any:
@@ -130,6 +151,26 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         return FileResponse(archive, media_type="application/zip", filename="dataset.zip")
 
     return router
+
+
+def _visible_datastore(view: View, app: LungLabelApp, output: stock.ResultType | None) -> dict[str, Any]:
+    """Return the images and labels that a user of a reader study may see, in MONAI Label's format."""
+    datastore = app.datastore()
+    if output == stock.ResultType.train:
+        raise UserError("The data for trainings is not part of a reader study.", HTTPStatus.FORBIDDEN)
+    if output != stock.ResultType.all:
+        return progress_of(view, datastore)
+    objects = {
+        image: {
+            "image": {"ext": ".nrrd", "info": datastore.image_attributes(image)},
+            "labels": {
+                tag: {"ext": ".nii.gz", "info": described_label(view.labels, image, tag)}
+                for tag in view.labels.current(image)
+            },
+        }
+        for image in view.images(datastore.list_images())
+    }
+    return {"name": datastore.name(), "description": datastore.description(), "objects": objects}
 
 
 def _signed(params: dict[str, Any], user: User) -> dict[str, Any]:

@@ -24,11 +24,12 @@ def dicomweb_router(datastore: SeriesDatastore, settings: Settings, uploads: Pat
     """
     client = datastore.client
     if isinstance(client, FolderClient):
-        return folder_router(client, uploads)
+        return folder_router(client, uploads, datastore.catalog)
     return pacs_router(
         settings.studies,
         uploads,
         writable=settings.info["config"]["export"]["store_in_pacs"],
         login=settings.login,
         hidden=PacsFilter(client, datastore.catalog),
+        catalog=datastore.catalog,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,21 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from pydicom import Dataset
 
+from lib.datastore.catalog import SeriesCatalog
 from lib.dicomweb import multipart, resources
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.request_parameters import frame_numbers, search_arguments
 from lib.errors import UserError, in_one_line
 from lib.server.stow_requests import received_instances
+from lib.server.study_views import restricted_view
+from lib.server.visible_dicom import search_visible, visible_items
 from lib.storage.json_values import finite
 
 _DICOM_JSON = "application/dicom+json"
 
 
-def folder_router(client: FolderClient, uploads: Path) -> APIRouter:
+def folder_router(client: FolderClient, uploads: Path, catalog: SeriesCatalog | None = None) -> APIRouter:
     """Return the QIDO-RS, WADO-RS and STOW-RS routes (PS3.18 chapter 10) over ``client``.
 
     OHIF uses ``/proxy/dicom/qido`` and ``/proxy/dicom/wado``; both have the same resources.
@@ -32,6 +36,7 @@ def folder_router(client: FolderClient, uploads: Path) -> APIRouter:
     Args:
         client: Client of the folder.
         uploads: Folder for the bodies of STOW-RS requests.
+        catalog: The series of the server, to which a reader study restricts its users; not needed without one.
     """
     router = APIRouter(
         prefix="/proxy/dicom/{service}",
@@ -41,33 +46,38 @@ def folder_router(client: FolderClient, uploads: Path) -> APIRouter:
     def route(resource: resources.Resource) -> Callable[[Callable], Callable]:
         return router.api_route(f"/{resource.path}", methods=[resource.method])
 
+    def found(request: Request, search: Callable[..., Any]) -> Response:
+        arguments = search_arguments(request.query_params)
+        return _dicom_json(search_visible(restricted_view(request), catalog, arguments, search))
+
     @route(resources.STUDIES)
     def studies(request: Request) -> Response:
-        return _dicom_json(client.search_for_studies(**search_arguments(request.query_params)))
+        return found(request, client.search_for_studies)
 
     @route(resources.ALL_SERIES)
     def all_series(request: Request) -> Response:
-        return _dicom_json(client.search_for_series(**search_arguments(request.query_params)))
+        return found(request, client.search_for_series)
 
     @route(resources.ALL_INSTANCES)
     def all_instances(request: Request) -> Response:
-        return _dicom_json(client.search_for_instances(**search_arguments(request.query_params)))
+        return found(request, client.search_for_instances)
 
     @route(resources.SERIES)
     def series(request: Request, study: str) -> Response:
-        return _dicom_json(client.search_for_series(study, **search_arguments(request.query_params)))
+        return found(request, partial(client.search_for_series, study))
 
     @route(resources.STUDY_INSTANCES)
     def study_instances(request: Request, study: str) -> Response:
-        return _dicom_json(client.search_for_instances(study, **search_arguments(request.query_params)))
+        return found(request, partial(client.search_for_instances, study))
 
     @route(resources.SERIES_INSTANCES)
     def series_instances(request: Request, study: str, series: str) -> Response:
-        return _dicom_json(client.search_for_instances(study, series, **search_arguments(request.query_params)))
+        return found(request, partial(client.search_for_instances, study, series))
 
     @route(resources.STUDY_METADATA)
-    def study_metadata(study: str) -> Response:
-        return _dicom_json(_known(client.retrieve_study_metadata(study), f"study {study}"))
+    def study_metadata(request: Request, study: str) -> Response:
+        instances = visible_items(restricted_view(request), catalog, client.retrieve_study_metadata(study))
+        return _dicom_json(_known(instances, f"study {study}"))
 
     @route(resources.SERIES_METADATA)
     def series_metadata(study: str, series: str) -> Response:

@@ -29,6 +29,7 @@ from lib.server.current_user import current_user
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, uploaded_volume
 from lib.server.session_routes import session_of
+from lib.server.study_views import restricted_view
 from lib.server.work_queue import WorkQueue
 from lib.settings import check_request
 
@@ -72,6 +73,10 @@ def infer_router(app: LungLabelApp) -> APIRouter:
     ) -> Response:
         def accept() -> dict[str, Any]:
             sent = json_object(params)
+            if view := restricted_view(http):
+                if file or session_id or sent.get("save_label"):
+                    raise UserError("A reader study takes no files, sessions and save_label.", HTTPStatus.FORBIDDEN)
+                view.check_model(image, by_clicks=model == LungTumorClick.NAME)
             if sent.get("save_label") and settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR not in user.roles:
                 raise UserError("save_label needs the role annotator.", HTTPStatus.FORBIDDEN)
             if output == InferOutput.dicom_seg and (file or session_id):

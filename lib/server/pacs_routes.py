@@ -10,19 +10,29 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from lib.datastore.catalog import SeriesCatalog
 from lib.dicomweb.login import Login
 from lib.dicomweb.pacs_filter import PacsFilter
 from lib.dicomweb.pacs_proxy import PacsProxy, PacsRequest
 from lib.dicomweb.resources import JSON_RESOURCES
 from lib.errors import UserError
+from lib.server.access.path_prefix import path_of, raw_path_of
 from lib.server.stow_requests import received_instances
+from lib.server.study_views import restricted_view
+from lib.server.visible_dicom import check_search, visible_items
 
 _RETURNED = ("content-type", "content-length", "content-encoding", "transfer-encoding", "warning")
 _DICOM_JSON = "application/dicom+json"
 
 
 def pacs_router(
-    url: str, uploads: Path, *, writable: bool, login: Login | None = None, hidden: PacsFilter | None = None
+    url: str,
+    uploads: Path,
+    *,
+    writable: bool,
+    login: Login | None = None,
+    hidden: PacsFilter | None = None,
+    catalog: SeriesCatalog | None = None,
 ) -> APIRouter:
     """Return the routes that forward requests of viewers to a PACS.
 
@@ -32,6 +42,7 @@ def pacs_router(
         writable: Whether STOW-RS requests are forwarded (``store_in_pacs``).
         login: User and password; None for those of MONAI Label's settings.
         hidden: Filter of the responses.
+        catalog: The series of the server, to which a reader study restricts its users; not needed without one.
     """
     proxy = PacsProxy(url, login)
     router = APIRouter(
@@ -44,11 +55,15 @@ def pacs_router(
         checked = _checked(proxy, request)
         if hidden and (reason := hidden.hidden_studies().get(checked.study)):
             raise UserError(f"This study is not shown: {reason}.", HTTPStatus.NOT_FOUND)
-        if hidden and checked.resource in JSON_RESOURCES and hidden.hides_anything():
+        view = restricted_view(request)
+        if view is not None:
+            check_search(request.query_params)
+        if checked.resource in JSON_RESOURCES and (view is not None or (hidden and hidden.hides_anything())):
             response = proxy.send(checked, accept=_DICOM_JSON)
             if response.status_code != HTTPStatus.OK:
                 return _forwarded(response)
-            return JSONResponse(hidden.visible(response.json()), media_type=_DICOM_JSON)
+            items = hidden.visible(response.json()) if hidden else response.json()
+            return JSONResponse(visible_items(view, catalog, items), media_type=_DICOM_JSON)
         return _forwarded(proxy.send(checked))
 
     @router.post("/{service}/{path:path}")
@@ -74,7 +89,7 @@ def pacs_router(
 def _checked(proxy: PacsProxy, request: Request) -> PacsRequest:
     scope = request.scope
     return proxy.check(
-        request.method, scope.get("raw_path"), scope["path"], scope.get("query_string", b""), request.headers
+        request.method, raw_path_of(scope), path_of(scope), scope.get("query_string", b""), request.headers
     )
 
 

@@ -9,36 +9,44 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.catalog import Series
 from lib.datastore.label_record import INITIAL
+from lib.datastore.label_store import LabelStore
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.datastore.skipped_images import Skipped
 from lib.initial_labels.candidates import CANDIDATE
+from lib.reading.views import View
 
 LABELLED, SKIPPED, IN_WORK, IMPORTED, TO_DO = "labelled", "skipped", "in work", "imported", "to do"
 
 
-def study_states(datastore: SeriesDatastore, in_work: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+def study_states(
+    datastore: SeriesDatastore, in_work: Collection[str], drafts: Collection[str] = (), view: View | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Return the usable DICOM series of each study by StudyInstanceUID, each with its description and state.
 
     Args:
         datastore: Images and labels.
         in_work: Images that were offered to somebody.
+        drafts: Images of which the user has a draft.
+        view: What the user may see; everything by default.
     """
-    skipped = datastore.skipped.all()
+    view = View(datastore.labels) if view is None else view
+    skipped = {} if view.restricted else datastore.skipped.all()
+    in_work = {*drafts, *(() if view.restricted else in_work)}
     studies: dict[str, list[dict[str, Any]]] = {}
     for series in datastore.catalog.all():
-        if series.problem is None and series.is_dicom:
+        if series.problem is None and series.is_dicom and view.shows(series.uid):
             described = {
                 "series": series.uid,
                 "description": series.value("SeriesDescription"),
-                "state": _state(series, datastore, skipped.get(series.uid), in_work),
+                "state": _state(series, view.labels, skipped.get(series.uid), in_work),
                 "reason": skipped[series.uid]["reason"] if series.uid in skipped else None,
             }
             studies.setdefault(series.study_uid, []).append(described)
     return studies
 
 
-def _state(series: Series, datastore: SeriesDatastore, skipped: Skipped | None, in_work: Collection[str]) -> str:
-    tags = datastore.labels.current(series.uid).keys()
+def _state(series: Series, labels: LabelStore, skipped: Skipped | None, in_work: Collection[str]) -> str:
+    tags = labels.current(series.uid).keys()
     if DefaultLabelTag.FINAL.value in tags:
         return LABELLED
     if skipped:

@@ -13,8 +13,10 @@ from pydantic import AfterValidator
 
 from lib.activelearning.leases import ASKER
 from lib.errors import UserError
+from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user
+from lib.server.study_views import progress_of, restricted_view
 from lib.settings import check_request
 from lib.storage.json_values import check_sendable
 
@@ -52,13 +54,18 @@ def task_router(app: LungLabelApp) -> APIRouter:
     router = APIRouter()
 
     @router.get("/info/", tags=["App"], summary="Models, strategies and status")
-    def info() -> dict[str, Any]:
-        return app.info()
+    def info(request: Request) -> dict[str, Any]:
+        view = restricted_view(request)
+        if view is None:
+            return app.info()
+        return {**app.info(), "datastore": progress_of(view, app.datastore()), "trainers": {}, "train_stats": {}}
 
     @router.post("/activelearning/{strategy}", tags=["ActiveLearning"], summary="The next image to label")
     def next_sample(
         request: Request, strategy: str, params: _Params | None = None, user: User = Depends(current_user)
     ) -> dict[str, Any]:
+        if view := restricted_view(request):
+            return _next_in_study(view, app)
         asker = f"{user.username}@{request.client.host if request.client else ''}"
         return activelearning.sample(strategy, {**(params or {}), ASKER: asker}, user.username)
 
@@ -103,6 +110,14 @@ def task_router(app: LungLabelApp) -> APIRouter:
         return batch_infer.run(model, images, _BATCH_DEFAULTS if params is None else params)
 
     return router
+
+
+def _next_in_study(view: View, app: LungLabelApp) -> dict[str, Any]:
+    """Return the image that a study wants to be read next, as the strategies do; empty if there is none."""
+    image = view.next_image(app.datastore().list_images())
+    if image is None:
+        return {}
+    return {"id": image, "path": app.datastore().get_image_uri(image), **app.datastore().image_attributes(image)}
 
 
 def _by_name(params: dict[str, Any] | None, names: Any) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -19,16 +20,18 @@ from monailabel.utils.async_tasks.utils import tasks
 from lib.datastore.label_record import INITIAL, read_voxels
 from lib.datastore.lesion_history import highest_number
 from lib.errors import UserError
-from lib.exports.lesion_table import find_midline
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.publishing import ModelStore
 from lib.publishing.last_verdict import last_verdict, with_model
 from lib.publishing.manifest import outcome
 from lib.publishing.stores import SEGMENTATION
+from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import author, current_user, described_user
 from lib.server.stored_labels import described, refused_objects, stored_labels
 from lib.server.study_states import study_states
+from lib.server.study_views import current_view, progress_of
+from lib.transforms.volume_lungs import LungRegion, find_volume_lungs
 
 _TASK_TIME = "%Y-%m-%d %H:%M:%S"  # MONAI Label's, local
 
@@ -44,7 +47,10 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         "/status",
         summary="Labelled cases, model in use and alternatives, running training, result of the last one",
     )
-    def status(user: User = Depends(current_user)) -> dict[str, Any]:
+    def status(request: Request, user: User = Depends(current_user)) -> dict[str, Any]:
+        view = current_view(request, app.datastore().labels)
+        if view.restricted:
+            return {"user": described_user(user), **_status_in_study(view, app)}
         info = app.info()
         stats = _last_trained(info["train_stats"])
         trainings = tasks("train")
@@ -65,9 +71,10 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         }
 
     @router.get("/case", summary="The latest final or else the initial label of an image, and all that are stored")
-    def case(image: str) -> dict[str, Any]:
+    def case(image: str, request: Request) -> dict[str, Any]:
         app.datastore().series(image)
-        labels = app.datastore().labels
+        view = current_view(request, app.datastore().labels)
+        labels = view.labels
         damaged = labels.damage(image, former=False)  # do not silently fall back to an older label
         current = {} if damaged else labels.current(image)
         record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
@@ -76,14 +83,15 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
             "label": record and described(record),
             "last_lesion_number": highest_number(labels, image),
             "stored": stored_labels(labels, image),
-            "refused": refused_objects(app.initial_labels.refused(image)),
+            "refused": [] if view.restricted else refused_objects(app.initial_labels.refused(image)),
             "damaged": [one.problem for one in damaged],
-            "skipped": app.datastore().skipped.all().get(image),
+            "skipped": None if view.restricted else app.datastore().skipped.all().get(image),
         }
 
     @router.get("/studies", summary="State of each series, by study: labelled, skipped, in work, imported or to do")
-    def studies() -> dict[str, list[dict[str, Any]]]:
-        return study_states(app.datastore(), app.in_work())
+    def studies(request: Request, user: User = Depends(current_user)) -> dict[str, list[dict[str, Any]]]:
+        drafts = app.datastore().drafts.images(user.username)
+        return study_states(app.datastore(), app.in_work(), drafts, current_view(request, app.datastore().labels))
 
     @router.post("/prepare", summary="Prepare an image for clicks; the problem if that is not possible")
     async def prepare(http: Request, image: str) -> dict[str, str | None]:
@@ -97,13 +105,14 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         return {"image": image, "problem": await app.preparations.run(http, prepared)}
 
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
-    def label(image: str, number: int) -> Response:
+    def label(image: str, number: int, request: Request) -> Response:
         datastore = app.datastore()
+        labels = current_view(request, datastore.labels).labels
         grid = VoxelGrid.from_file(Path(datastore.get_image_uri(image)))
-        record = next((r for r in datastore.labels.history(image) if r.number == number and r.sha256), None)
+        record = next((r for r in labels.history(image) if r.number == number and r.sha256), None)
         if record is None:
             raise UserError(f"There is no label {number} of image {image}.", HTTPStatus.NOT_FOUND)
-        stored = read_voxels(datastore.labels.content(record))
+        stored = read_voxels(labels.content(record))
         if stored.shape != grid.shape:
             raise UserError(
                 f"Label {number} was made when the series had {len(stored)} slices; it has {grid.size[2]} now.",
@@ -123,12 +132,40 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         return {"skipped": skipped.all().get(image)}
 
     @router.get(
-        "/midline", summary="Left-right position of the middle of the body, LPS mm; null where no lungs are seen"
+        "/lungs",
+        summary="Left-right position of the middle of the body, LPS mm, and where lesions of the lungs can be, as runs "
+        "of voxels of a coarse grid; null where no lungs are seen",
     )
-    def midline(image: str) -> dict[str, float | None]:
-        return {"x": find_midline(sitk.ReadImage(app.datastore().get_image_uri(image)))}
+    def lungs(image: str) -> dict[str, Any]:
+        found = find_volume_lungs(sitk.ReadImage(app.datastore().get_image_uri(image)))
+        return {"midline": found and found.midline, "region": found and _runs(found.region())}
 
     return router
+
+
+def _status_in_study(view: View, app: LungLabelApp) -> dict[str, Any]:
+    """Return the status for a user of a reader study: the own progress, and nothing of others or of trainings."""
+    progress = progress_of(view, app.datastore())
+    return {
+        "cases": progress["total"],
+        "not_in_ohif": 0,
+        "labelled": progress["completed"],
+        "model_version": app.info()["model_version"],
+        "versions": [],
+        "damaged": 0,
+        **dict.fromkeys(("model_problem", "training", "verdict", "interrupted")),
+    }
+
+
+def _runs(region: LungRegion) -> dict[str, Any]:
+    """Return a mask as runs, as in ``lib/viewer/panel/runs.js``: how many voxels are skipped, then how many follow."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], region.mask.ravel(), [False]]).astype(np.int8)))
+    return {
+        "size": region.mask.shape[::-1],
+        "start": region.start,
+        "steps": region.steps,
+        "runs": np.diff(edges, prepend=0).tolist(),
+    }
 
 
 def _versions(model: str, store: ModelStore) -> dict[str, Any]:

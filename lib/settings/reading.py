@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_origin
@@ -13,27 +12,10 @@ from pydantic.fields import FieldInfo
 
 from lib.settings.problems import SettingsError, invalid, messages, unknown
 from lib.settings.sections import Config, Info, Start
+from lib.settings.yaml_files import parse_yaml, read_yaml
 
 APP_DIR = Path(__file__).resolve().parents[2]
 INFO = APP_DIR / "info.yaml"
-_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML loader that parses ``1e-3`` as a number and rejects duplicate keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for name in keys:
-            if keys.count(name) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{name} is given twice in one section", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {key: list(found) for key, found in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+0123456789."))
 
 
 def load_info(path: Path = INFO) -> dict[str, Any]:
@@ -70,7 +52,7 @@ def read_info(path: Path = INFO, conf: Mapping[str, str] | None = None) -> Info:
     Raises:
         SettingsError: The file cannot be read, or keys or values are invalid; the message lists all of them.
     """
-    content, conf = _parse(path), conf or {}
+    content, conf = read_yaml(path, "network and config", if_unreadable="Restore the file of the release."), conf or {}
     values: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
     try:
@@ -99,7 +81,7 @@ def parsed(name: str, field: FieldInfo, text: str) -> Any:
     value: Any = text
     if get_origin(field.annotation) in (list, dict):
         try:
-            value = yaml.load(text, _Loader)  # a SafeLoader
+            value = parse_yaml(text)
         except yaml.YAMLError:
             value = text
         if isinstance(value, str) and get_origin(field.annotation) is list:
@@ -188,21 +170,3 @@ def _conf_fields() -> dict[tuple[str, str], FieldInfo]:
 def _fields_of(section: FieldInfo) -> dict[str, FieldInfo]:
     model: Any = section.annotation
     return model.model_fields
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
-    except OSError as error:
-        raise SettingsError([f"{path} cannot be read: {error.strerror}. Restore the file of the release."]) from None
-    except UnicodeDecodeError:
-        raise SettingsError([f"{path.name} is not YAML: it is not UTF-8 text."]) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise SettingsError([f"{path.name} is not YAML{where}: {error.problem}."]) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError([f"{path.name} is not YAML: {' '.join(str(error).split())}."]) from None
-    if not isinstance(content, dict):
-        raise SettingsError([f"{path.name} must consist of sections such as network and config; it has none."])
-    return content

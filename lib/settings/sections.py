@@ -364,5 +364,7 @@ class Start(Section):
     """Folder for labels, DICOM SEG and cache; default: a folder in the user's home, named after the studies."""
     model_dir: str | None = None
     """Folder of the initial weights; read-only."""
+    study: str | None = None
+    """File of a reader study: its readers see only their own cases and labels (docs/studies.md)."""
     rescan_seconds: Annotated[float, Field(ge=0.1, le=86400)] = 10.0
     """Interval between two scans for new series, seconds."""

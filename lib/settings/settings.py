@@ -22,6 +22,7 @@ class Settings:
         studies: DICOM folder (absolute path) or DICOMweb URL, without user and password.
         workspace: Folder for labels, DICOM SEG and cache; never inside the user's DICOM folder.
         model_dir: Folder of the initial weights, ``pretrained_lung_tumor.pt``; read-only.
+        study_file: File of the reader study that the server serves; None without one.
         rescan_seconds: Interval between two scans for new series, seconds.
         info: ``info.yaml`` with the changes of ``--conf`` applied to its ``config``.
         changed: Differences from the defaults: ``name``, ``value``, ``default``, ``meaning`` and ``source`` of each.
@@ -35,6 +36,7 @@ class Settings:
     info: dict[str, Any]
     changed: tuple[dict[str, Any], ...] = ()
     login: Login | None = field(default=None, repr=False)
+    study_file: Path | None = None
 
     @classmethod
     def from_conf(cls, studies: str, conf: Mapping[str, str] | None = None) -> Settings:
@@ -72,6 +74,7 @@ class Settings:
             info=info.model_dump(),
             changed=(*changes(start, conf), *changes(info, conf)),
             login=login,
+            study_file=Path(start.study).expanduser().resolve() if start.study else None,
         )
 
     @property

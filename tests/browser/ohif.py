@@ -180,15 +180,20 @@ class Ohif:
         self.page.locator('[data-part="size"]').fill(str(diameter))
         self.page.locator('[data-part="ball"]').set_checked(ball)
 
-    def stroke(self, viewport: str, start: Point, end: Point) -> None:
-        """Drag with the left mouse button between two points in the viewport's plane, LPS in mm."""
-        for number, point in enumerate((start, end)):
+    def stroke(self, viewport: str, *points: Point) -> None:
+        """Drag with the left mouse button from point to point in the viewport's plane, LPS in mm."""
+        for number, point in enumerate(points):
             self.page.mouse.move(*self.page.evaluate(WORLD_TO_PAGE, [viewport, list(point)]), steps=8)
             if number == 0:
                 self.page.mouse.down()
         self.page.mouse.up()
         # the panel records the stroke in a separate task
         self.page.evaluate("() => new Promise(done => setTimeout(done))")
+
+    def draw(self, viewport: str, points: tuple[Point, ...]) -> None:
+        """Show the plane of some points, LPS in mm, and drag along them."""
+        self.show(points[0])
+        self.stroke(viewport, *points)
 
     def press_at(self, key: str, viewport: str, point: Point) -> None:
         """Press a key while the pointer is at a point in the viewport's plane, LPS in mm."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.ohif import MPR_VIEWPORTS, Ohif, Point
+from tests.browser.ohif import MPR_VIEWPORTS, Labelmap, Ohif, Point
 from tools.support.waiting import wait_for
 
 SIZES = {"laptop": (1366, 768), "desktop": (1920, 1080)}
@@ -17,6 +17,12 @@ SIZES = {"laptop": (1366, 768), "desktop": (1920, 1080)}
 FIRST_STROKE, LAST_STROKE = (((70, -20, z), (52, -20, z)) for z in (28, 40))
 
 BETWEEN_STROKES = (61, -20, 34)
+
+# Closed and straight lines in a plane, far from the lesions of the phantoms, LPS in mm.
+SQUARE = ((40, 20, 44), (70, 20, 44), (70, 50, 44), (40, 50, 44))
+CORNER = ((36, 30, 40), (50, 30, 40), (50, 30, 50), (36, 30, 50))
+ACROSS = ((55, 10, 44), (55, 60, 44))
+HALF = ((20, -140, 44), (200, -140, 44), (200, 140, 44), (20, 140, 44))
 
 CAMERAS = """ids => ids.map(id => {
     const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(id);
@@ -123,6 +129,48 @@ class Reading:
         ohif.redo()
         assert self._is_marked(BETWEEN_STROKES)
 
+    def check_drawn_tools(self) -> None:
+        """Mark with the lasso and take a part of it away, in another plane; divide the lesion, and join its parts."""
+        ohif, page, findings = self.ohif, self.page, self.findings
+        count, key = findings.count(), page.keyboard.press
+        key("s")
+        ohif.draw("mpr-axial", SQUARE)
+        expect(findings).to_have_count(count + 1)
+        marked = np.count_nonzero(ohif.labelmap().values)
+        page.keyboard.down("Shift")
+        ohif.draw("mpr-coronal", CORNER)
+        page.keyboard.up("Shift")
+        assert np.count_nonzero(ohif.labelmap().values) < marked
+        ohif.undo()
+        assert np.count_nonzero(ohif.labelmap().values) == marked
+        key("d")
+        ohif.draw("mpr-axial", ACROSS)
+        expect(findings).to_have_count(count + 2)
+        page.locator(".lunglabel-added").last.get_by_role("button", name="Show finding").click()
+        page.locator('[data-part="edits"] summary').click()
+        page.locator('[data-edit="join"]').click()
+        expect(findings).to_have_count(count + 1)
+        for _ in range(3):
+            ohif.undo()
+        expect(findings).to_have_count(count)
+        page.locator('[data-part="edits"] summary').click()
+        key("d")
+
+    def check_only_lungs(self) -> None:
+        """Draw around one half of the body with the lasso: only the lung is marked."""
+        ohif = self.ohif
+        self.part("lungs").check()
+        expect(self.part("message")).to_have_text("Brush, threshold and lasso mark only inside the lungs.")
+        self.page.keyboard.press("s")
+        before = ohif.labelmap()
+        ohif.draw("mpr-axial", HALF)
+        added = Labelmap(ohif.labelmap().values - before.values, before.affine)
+        assert len(added.points())
+        assert (ohif.hu_at(added.points()) < -500).mean() > 0.8
+        ohif.undo()
+        self.page.keyboard.press("s")
+        self.part("lungs").uncheck()
+
     def _is_marked(self, point: Sequence[float]) -> bool:
         """Return whether the voxel at a position, LPS in mm, is in the mask."""
         labelmap = self.ohif.labelmap()
@@ -134,6 +182,7 @@ class Reading:
         finding.get_by_role("button", name="Describe finding").click()
         self.page.keyboard.type(text)
         self.page.keyboard.press("Enter")
+        expect(finding.get_by_role("button", name="Describe finding")).to_be_focused()
         self.page.get_by_label("Texture of finding").select_option(texture)
 
     def rulers(self) -> list[list[Point]]:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 import SimpleITK as sitk
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
@@ -35,6 +36,7 @@ PATIENT, NEXT = "FEET-FIRST", "HEAD-FIRST"
 LARGE, SMALL = (20, 40, 30), (8, 70, 90)  # slice, row, column of the first voxel of each finding
 SIDES = {LARGE: 8, SMALL: 4}  # voxels
 VOXEL_MM3 = 4 * 2.8**2
+DRAFT = re.compile("/viewer/draft[?]")
 READERS = {"first": 3, "second": 5}  # slices that each marked
 
 
@@ -51,10 +53,11 @@ def marked(slices: int) -> np.ndarray:
     return mask
 
 
-def write_segs(folder: Path) -> None:
-    """Write a SEG of each reader, and one in another frame of reference."""
+def write_segs(folder: Path, names: Sequence[str]) -> None:
+    """Write SEGs of readers, or of somebody else in another frame of reference."""
     headers = [dcmread(path, stop_before_pixels=True).to_json_dict() for path in (folder / PATIENT).iterdir()]
-    for name, slices in {**READERS, "elsewhere": 1}.items():
+    for name in names:
+        slices = READERS.get(name, 1)
         provenance = Provenance(name, slices, 86400.0 * slices, "MANUAL")
         seg = segmentation(marked(slices), SourceImages.of(headers), provenance, load_info())
         seg.ContentDescription = f"{name} reader"
@@ -88,6 +91,7 @@ def answer_runs(page: Page, mask: bytes) -> None:
 
 def check_stored_segs(reading: Reading) -> None:
     """C17: each is listed, loaded as one step to undo, shown, and compared with the mask."""
+    expect(reading.stored).to_have_count(3)
     second, first, elsewhere = reading.stored.all()
     for row, name in ((second, "second"), (first, "first")):
         expect(row).to_contain_text(f"{name} reader")
@@ -154,15 +158,15 @@ def measured_lesion(url: str, series_uid: str, info: dict[str, Any]) -> dict[str
     return measured
 
 
-def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screenshot):
+def test_case_on_a_folder(page, chromium, start_server, tmp_path, page_problems, screenshot):
     write_patients(tmp_path / "dicom", {name: PATIENTS[name] for name in (PATIENT, NEXT)})
-    write_segs(tmp_path / "dicom")
+    write_segs(tmp_path / "dicom", ["first", "elsewhere"])
     server = start_server(tmp_path / "dicom", scored_images=0)
     series_uid, study_uid = series_of(server.url, PATIENT), study_instance_uid(PATIENT)
     mask = two_findings(requests.get(f"{server.url}/datastore/image", params={"image": series_uid}).content, tmp_path)
     answer_runs(large_page(page, "laptop"), mask)
     case = f"{server.url}/viewer/case"
-    wait_for(lambda: len(requests.get(case, params={"image": series_uid}).json()["stored"]) == 2, "SEGs", seconds=120)
+    wait_for(lambda: len(requests.get(case, params={"image": series_uid}).json()["stored"]) == 1, "SEGs", seconds=120)
     reading = Reading(Ohif(page, server.url))
     ohif = reading.ohif
     findings = reading.findings
@@ -172,6 +176,8 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     ohif.open_monai_label(study_uid)
     ohif.wait_until_connected()
     reading.check_first_view()
+    expect(reading.stored).to_have_count(2)
+    write_segs(tmp_path / "dicom", ["second"])  # is listed while the case is open
     check_stored_segs(reading)
     screenshot(page, "case-stored")
 
@@ -180,13 +186,23 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     reading.paint_with_a_gap_and_fill()
     expect(findings).to_have_count(3)
     expect(findings.nth(1)).to_contain_text("added")
+    reading.check_drawn_tools()
+    reading.check_only_lungs()
     reading.describe(findings.nth(1), "beside the heart", "ground_glass")
     reading.check_measuring()
     screenshot(page, "case-reviewed")
 
     painted, rulers = ohif.labelmap().values, reading.rulers()
-    reading.reload()
-    expect(reading.part("draftText")).to_contain_text("begun from no label.")
+    wait_for(lambda: draft_has(server.url, series_uid, painted, rulers), "the draft on the server", seconds=60)
+    page.close()
+    page = fresh_profile(chromium, page_problems)
+    reading = Reading(Ohif(page, server.url))
+    ohif, findings = reading.ohif, reading.findings
+    ohif.open_study_list()
+    expect(reading.state_of(study_uid)).to_have_text("in work")
+    ohif.open_monai_label(study_uid)
+    ohif.wait_until_connected()
+    expect(reading.part("draftText")).to_contain_text("begun from no label and the mask of model v1.")
     assert ohif.press("restore") == "The draft is restored."
     assert np.array_equal(ohif.labelmap().values, painted)
     expect(findings.nth(0)).to_have_class("lunglabel-accepted")
@@ -194,6 +210,7 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     assert reading.rulers() == rulers
 
     assert ohif.submit("Dr. Reader").endswith(" is stored.")
+    wait_for(lambda: draft_has(server.url, series_uid, np.zeros(0), []), "the end of the draft", seconds=60)
     first = stored_info(server.url, series_uid)
     check_stored(first, rulers)
     painted_lesion = measured_lesion(server.url, series_uid, first)
@@ -236,6 +253,28 @@ def test_case_on_a_folder(page, start_server, tmp_path, page_problems, screensho
     check_requests(page_problems, server.url)
 
 
+def draft_has(url: str, series_uid: str, mask: np.ndarray, rulers: list[list[Point]]) -> bool:
+    """Return whether the server has a draft with as many voxels and measurements."""
+    draft = requests.get(f"{url}/viewer/draft", params={"image": series_uid, "session": "test"}).json()["draft"] or {}
+    voxels = sum(draft.get("mask", [])[1::2])  # every other number is the length of a run
+    return (voxels, len(draft.get("measurements", []))) == (np.count_nonzero(mask), len(rulers))
+
+
+def refuse_draft(route: Route) -> None:
+    """Answer like a server that is away when a draft is sent to it."""
+    if route.request.method == "PUT":
+        route.abort()
+    else:
+        route.continue_()
+
+
+def fresh_profile(chromium: Browser, problems: PageProblems) -> Page:
+    """Return a page of a browser that has stored nothing."""
+    page = chromium.new_context().new_page()
+    problems.watch(page)
+    return large_page(page, "laptop")
+
+
 def check_requests(problems: PageProblems, url: str) -> None:
     """Check that nothing failed but what was still loading when the page was left."""
     assert [one for one in problems.of(url) if "net::ERR_ABORTED GET" not in one] == []
@@ -276,18 +315,23 @@ def test_case_on_orthanc_with_a_password(page, pacs_server, phantom_studies, pag
     check_mask_on_lesions(ohif.labelmap(), series)
     expect(reading.part("result")).to_contain_text("finding")
     count = reading.findings.count()
+    page.route(DRAFT, refuse_draft)  # it stays in the browser
     reading.findings.last.get_by_role("button", name="Reject").click()
     expect(reading.page.locator(".lunglabel-rejected")).to_have_count(1)
     ohif.undo()
     expect(reading.page.locator(".lunglabel-rejected")).to_have_count(0)
     expect(reading.findings).to_have_count(count)
-    reading.paint_with_a_gap_and_fill()
+    with page.expect_event("requestfailed", lambda request: DRAFT.search(request.url)):
+        reading.paint_with_a_gap_and_fill()
     large = max(series.lesions, key=lambda lesion: lesion.diameter)
     ohif.show(large.center)
     screenshot(page, "case-on-orthanc")
     assert all(is_coloured(ohif.colour_at(viewport, large.center)) for viewport in MPR_VIEWPORTS)
 
     painted = ohif.labelmap().values
+    expect(reading.part("draftPlace")).to_have_text("· draft in this browser only")
+    page.unroute(DRAFT)
+    page_problems.failed_requests.clear()
     reading.reload()
     assert ohif.press("restore") == "The draft is restored."
     assert ohif.submit("Dr. Reader") == "Label 1 is stored."

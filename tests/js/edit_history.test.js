@@ -61,7 +61,9 @@ test('a step without changes is not recorded, but sets the model version', () =>
   history.commit({ unsaved: true, modelVersion: 'v1' });
   assert.equal(history.canUndo, false);
   const nothing = { confidences: new Map(), clicks: NO_CLICKS, measurements: [] };
-  assert.deepEqual(history.state, { change: null, unsaved: false, modelVersion: 'v1', ...nothing });
+  const { said, ...state } = history.state;
+  assert.deepEqual(said.carried, []);
+  assert.deepEqual(state, { change: null, unsaved: false, modelVersion: 'v1', ...nothing });
 });
 
 test('a step that changes only what is measured can be undone', () => {
@@ -71,6 +73,19 @@ test('a step that changes only what is measured can be undone', () => {
   history.commit({ unsaved: false, measurements: [length] });
   history.undo();
   assert.deepEqual([history.canUndo, history.state.measurements], [false, []]);
+});
+
+test('what was marked where it is not allowed is taken back, and what was erased there stays erased', () => {
+  paint(FIRST);
+  const [here, there] = [...history.known.keys()].filter(index => !history.known[index]);
+  const before = labelmap.read();
+  const marked = history.known.indexOf(1);
+  for (const [index, value] of [[here, 1], [there, 1], [marked, 0]]) labelmap.slice(Math.floor(index / labelmap.sliceLength))[index % labelmap.sliceLength] = value;
+  history.commit({ unsaved: true }, index => index === here);
+  assert.deepEqual([here, there, marked].map(index => labelmap.read()[index]), [1, 0, 0]);
+  assert.deepEqual(history.known, labelmap.read());
+  history.undo();
+  assert.deepEqual(labelmap.read(), before);
 });
 
 test('a new step clears the redo history', () => {

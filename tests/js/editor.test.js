@@ -116,7 +116,7 @@ test('the first finding is shown, not the second, if the user asks for the next 
 });
 
 test('a draft that changes only what is measured is an edit again', async () => {
-  void editor.restore({ length: 54, voxels: new Uint32Array(), modelVersion: null, confidences: new Map(), lesions: [], measurements: [LENGTH] });
+  void editor.restore({ voxels: new Uint8Array(54), clicks: undefined, modelVersion: null, confidences: new Map(), lesions: [], measurements: [LENGTH] });
   await answerAll();
   assert.equal(editor.unsaved, true);
   assert.deepEqual(editor.measuring.measurements, [LENGTH]);
@@ -131,4 +131,22 @@ test('a remark counts as an edit before the list tells of it, so that a draft is
   editor.addEventListener('list', () => unsaved.push(editor.unsaved));
   editor.review.describe(editor.list.rows[0], { note: 'calcified' });
   assert.deepEqual([editor.list.rows[0].note, unsaved], ['calcified', [true]]);
+});
+
+test('undo of a label that was loaded brings back what was said before, and redo what came with it', async () => {
+  void editor.load(mask(SIZE, LARGE), {});
+  await answerAll();
+  editor.review.describe(editor.list.rows[0], { note: 'mine' });
+  void editor.load(mask(SIZE, [...LARGE, ...SMALL]), { lesions: [
+    { voxel: [1, 0, 0], state: 'added', texture: 'solid', note: 'theirs' }, { voxel: [4, 1, 0], state: 'rejected', note: '' },
+  ] });
+  await answerAll();
+  const said = () => [editor.list.rows[0].note, editor.history.state.said.carried.length];
+  assert.deepEqual(said(), ['theirs', 1]);
+  editor.undo();
+  await answerAll();
+  assert.deepEqual(said(), ['mine', 0]);
+  editor.redo();
+  await answerAll();
+  assert.deepEqual(said(), ['theirs', 1]);
 });

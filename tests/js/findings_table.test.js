@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
 import { FindingsTable } from '../../lib/viewer/panel/findings_table.js';
+import { keepFocus } from '../../lib/viewer/panel/kept_focus.js';
 
 let table;
 let shown;
@@ -16,7 +17,7 @@ const dispatch = (target, type, element) => target.dispatchEvent(Object.definePr
 
 beforeEach(() => {
   shown = 0;
-  const body = { contains: () => true, replaceChildren: () => (shown += 1) };
+  const body = { contains: () => false, rows: [], replaceChildren: () => (shown += 1) };
   table = Object.assign(new EventTarget(), { tBodies: [body], dataset: { findings: 'table' } });
   const part = findings => ({ dataset: { findings }, setAttribute: () => {}, firstElementChild: {} });
   const parts = [table, ...['doubtful', 'threshold', 'thresholdText', 'size', 'confidence'].map(part)];
@@ -45,6 +46,7 @@ test('the Tab key goes on from button to button: they stay', async () => {
 });
 
 test('nothing is replaced while a finding is being described', async () => {
+  table.tBodies[0].contains = element => element.tagName === 'INPUT';
   document.activeElement = { tagName: 'INPUT' };
   editor.dispatchEvent(new Event('list'));
   assert.equal(shown, 0);
@@ -52,4 +54,22 @@ test('nothing is replaced while a finding is being described', async () => {
   dispatch(table, 'focusout', { tagName: 'INPUT' });
   await settled();
   assert.equal(shown, 1);
+});
+
+test('the focus stays on the control of the same finding, or of the one that takes its place', () => {
+  const focused = [];
+  const control = (row, name) => ({ dataset: { control: name }, closest: () => row, focus: () => focused.push(`${row.dataset.key} ${name}`) });
+  const rowOf = key => {
+    const row = { dataset: { key } };
+    row.controls = ['show', 'reject'].map(name => control(row, name));
+    row.querySelector = selector => row.controls.find(one => selector === 'button' || selector.includes(one.dataset.control));
+    return row;
+  };
+  const body = { rows: ['1', '2', '3'].map(rowOf), contains: () => true };
+  document.activeElement = body.rows[1].controls[1];
+  keepFocus(body, () => (body.rows = ['3', '2'].map(rowOf)));
+  document.activeElement = body.rows[0].controls[1];
+  keepFocus(body, () => (body.rows = ['2', ''].map(rowOf)));
+  keepFocus(body, () => (body.rows = []));
+  assert.deepEqual(focused, ['2 reject', '2 reject']);
 });

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import uvicorn
@@ -15,10 +15,15 @@ from tools.support.waiting import wait_for
 
 
 @contextlib.contextmanager
-def serve_router(router: APIRouter, limit: int | None = None) -> Iterator[str]:
-    """Serve a router with the app's error handlers and a body limit in bytes; yield its URL."""
+def serve_router(
+    router: APIRouter,
+    limit: int | None = None,
+    overrides: Mapping[Any, Any] | None = None,
+) -> Iterator[str]:
+    """Serve a router with the app's error handlers, a body limit in bytes and other dependencies; yield its URL."""
     app = FastAPI(redirect_slashes=False)  # the full app has a catch-all route
     app.include_router(router)
+    app.dependency_overrides.update(overrides or {})
     add_error_responses(app)
 
     async def limited(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -34,8 +34,12 @@ async def refuse_without_login(
     if headers.get("sec-fetch-site") == "cross-site":
         await send_reload(send, prefix_of(scope) + path)
         return
-    location = f"/login?next={quote(path, safe='')}"
-    head = [(b"location", location.encode("latin-1")), (b"content-length", b"0")]
+    await redirect(send, f"/login?next={quote(path, safe='')}")
+
+
+async def redirect(send: Send, path: str) -> None:
+    """Send a browser to another path of this server; the middleware puts the path prefix before it."""
+    head = [(b"location", path.encode("latin-1")), (b"content-length", b"0")]
     await send({"type": "http.response.start", "status": int(HTTPStatus.SEE_OTHER), "headers": head})
     await send({"type": "http.response.body", "body": b""})
 

@@ -70,14 +70,15 @@ def login_of(listening: Listening, settings: Settings) -> Login | None:
     """Return the log-in of a server; None if it needs none.
 
     It needs one if other machines can reach it: directly, or through a reverse proxy, whose name is in
-    ``allowed_hosts``.
+    ``allowed_hosts``; and for a reader study.
 
     Raises:
         UserError: Log-in is required, but nobody could log in; the message says what to do.
     """
     section = settings.info["config"]["server"]
     proxy, openid = _proxy(section), _openid(settings.info["config"]["oidc"])
-    if not (section["login"] or proxy or openid or not listening.is_local or _is_named(section["allowed_hosts"])):
+    named = _is_named(section["allowed_hosts"])
+    if not (section["login"] or proxy or openid or not listening.is_local or named or settings.study_file):
         return None
     accounts = Accounts(settings.users_file)
     if not accounts.all() and proxy is None and openid is None:
@@ -97,7 +98,7 @@ def login_of(listening: Listening, settings: Settings) -> Login | None:
 def _nobody(listening: Listening, settings: Settings) -> str:
     address = next(iter(listening.hosts), "") or "every address"
     why = (
-        "Log-in is required (--conf login or allowed_hosts)"
+        "Log-in is required (--conf login, allowed_hosts or study)"
         if listening.is_local
         else f"The server would listen on {address}, where other machines can reach it, so log-in is required"
     )

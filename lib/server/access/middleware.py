@@ -11,8 +11,9 @@ from typing import Any
 
 from lib.errors import UserError
 from lib.identity.authentication import Identity
+from lib.server.access.blinding import Views
 from lib.server.access.bodies import LimitedBody, Message, Receive, Send, refuse, send_error, too_large
-from lib.server.access.challenge import refuse_without_login
+from lib.server.access.challenge import redirect, refuse_without_login
 from lib.server.access.headers import with_security_headers
 from lib.server.access.hosts import AllowedHosts
 from lib.server.access.login_rules import Login
@@ -25,6 +26,7 @@ from lib.server.log_rules import RateLimitFilter
 logger = logging.getLogger(__name__)
 logger.addFilter(RateLimitFilter())
 
+_START_IN_STUDY = "/ohif/"  # of users whose view a reader study restricts: the status page shows all cases
 _ENDING = "The server is shutting down. Try again after it has been restarted."
 
 
@@ -52,6 +54,7 @@ class Access:
         limits: Limits of request bodies.
         origins: Other origins that the user allows.
         login: Log-in; None if the server needs none.
+        views: What each user may see; None without a reader study.
     """
 
     def __init__(
@@ -61,12 +64,14 @@ class Access:
         limits: BodyLimits,
         origins: Collection[str] = (),
         login: Login | None = None,
+        views: Views | None = None,
     ) -> None:
         self._app = app
         self._hosts = hosts
         self._limits = limits
         self._origins = frozenset(origin.rstrip("/") for origin in origins)
         self._login = login
+        self._views = views
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it with an error message."""
@@ -100,12 +105,19 @@ class Access:
             await refuse_without_login(scope, headers, receive, send_with_headers, page=route.page)
             return
         refusal = refusal or _missing_role(identity, route)
+        if refusal is None and self._views is not None and route.role is not None:
+            refusal = await asyncio.to_thread(self._views.refusal, identity, route, scope)
+            if refusal is not None and route.page:
+                await redirect(send_with_headers, _START_IN_STUDY)
+                return
         if refusal is not None:
             code, reason = refusal
             logger.info("%s %s refused: %s", scope["method"], scope["path"], reason)
             await refuse(receive, send_with_headers, code, reason)
             return
         scope["state"] = {**scope.get("state", {}), "identity": identity}
+        if self._views is not None:
+            scope["state"]["view"] = self._views.of(identity)
         limits, kind = self._limits, route.body
         limited = LimitedBody(receive, limits.sizes[kind], limits.timeout, limits.settings.get(kind))
         try:

@@ -26,6 +26,12 @@ def path_of(scope: Mapping[str, Any]) -> str:
     return scope["path"].removeprefix(prefix_of(scope))
 
 
+def raw_path_of(scope: Mapping[str, Any]) -> bytes | None:
+    """Return the undecoded path of a request without the prefix; None if the server does not provide it."""
+    raw: bytes | None = scope.get("raw_path")
+    return raw.removeprefix(prefix_of(scope).encode()) if raw is not None else None
+
+
 def below_prefix(headers: Headers, prefix: str) -> Headers:
     """Return the headers of a response with the prefix before a redirect to a path of this server."""
     if not prefix:

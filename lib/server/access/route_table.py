@@ -27,6 +27,18 @@ class Body(Enum):
     DICOM = "DICOM objects"
 
 
+class Blinded(Enum):
+    """What a route is for users who take part in a reader study, and for those who have no part in it.
+
+    A new route is closed to them until somebody has thought about what it shows.
+    """
+
+    CLOSED = "refused: it shows or changes what is not theirs"
+    OPEN = "served: it has nothing of any case, or asks the view of the user"
+    CASE = "served for images that the user may see; image or label in its path or query names one"
+    DICOM = "served for studies and series that the user may see"
+
+
 @dataclass(frozen=True)
 class RouteSpec:
     """One route of the table.
@@ -40,6 +52,7 @@ class RouteSpec:
         page: Whether the route is a page that other sites may link to.
         role: Lowest role that may use the route where log-in is required; None if no log-in is needed.
         audit: What the audit log says that the user did; empty if the route is not logged.
+        blinded: What the route is for users whose view a reader study restricts.
     """
 
     method: str
@@ -50,9 +63,11 @@ class RouteSpec:
     page: bool = False
     role: Role | None = Role.USER
     audit: str = ""
+    blinded: Blinded = Blinded.CLOSED
 
 
 _ANNOTATOR, _REVIEWER, _ADMIN = Role.ANNOTATOR, Role.REVIEWER, Role.ADMIN
+_OPEN, _CASE, _DICOM = Blinded.OPEN, Blinded.CASE, Blinded.DICOM
 _STUDY = "/proxy/dicom/{service}/studies/{study}"
 _SERIES = f"{_STUDY}/series/{{series}}"
 _INSTANCE = f"{_SERIES}/instances/{{instance}}"
@@ -62,44 +77,55 @@ ROUTES = (
     RouteSpec("GET", "/", "redirects to the status page", page=True),
     RouteSpec("GET", "/status", "status page", page=True),
     RouteSpec("GET", "/status/data", "status page"),
-    RouteSpec("GET", "/favicon.ico", "requested by browsers", role=None),
+    RouteSpec("GET", "/favicon.ico", "requested by browsers", role=None, blinded=_OPEN),
     RouteSpec("GET", "/logs/", "status page links to it; plain text", page=True, role=_ADMIN),
     RouteSpec("GET", "/logs/gpu", "output of nvidia-smi, for users of a remote server", role=_ADMIN),
-    RouteSpec("GET", "/openapi.json", "description of these routes for programs"),
+    RouteSpec("GET", "/openapi.json", "description of these routes for programs", blinded=_OPEN),
     # --- log-in
-    RouteSpec("GET", "/login", "log-in page", page=True, role=None),
-    RouteSpec("POST", "/login", "form of the log-in page", role=None),
-    RouteSpec("GET", "/login/oidc", "log-in page: log in at the identity provider", role=None),
-    RouteSpec("GET", "/login/oidc/callback", "the identity provider leads back to it", page=True, role=None),
-    RouteSpec("POST", "/logout", "panel, status page: log-out", role=None),
-    RouteSpec("GET", "/auth/", "Slicer asks whether to log in", role=None),
-    RouteSpec("POST", "/auth/token", "Slicer and scripts log in", role=None),
-    RouteSpec("GET", "/auth/token/valid", "Slicer, scripts: who is logged in"),
+    RouteSpec("GET", "/login", "log-in page", page=True, role=None, blinded=_OPEN),
+    RouteSpec("POST", "/login", "form of the log-in page", role=None, blinded=_OPEN),
+    RouteSpec("GET", "/login/oidc", "log-in page: log in at the identity provider", role=None, blinded=_OPEN),
+    RouteSpec(
+        "GET", "/login/oidc/callback", "the identity provider leads back to it", page=True, role=None, blinded=_OPEN
+    ),
+    RouteSpec("POST", "/logout", "panel, status page: log-out", role=None, blinded=_OPEN),
+    RouteSpec("GET", "/auth/", "Slicer asks whether to log in", role=None, blinded=_OPEN),
+    RouteSpec("POST", "/auth/token", "Slicer and scripts log in", role=None, blinded=_OPEN),
+    RouteSpec("GET", "/auth/token/valid", "Slicer, scripts: who is logged in", blinded=_OPEN),
     # --- OHIF and the panel in it
-    RouteSpec("GET", "/ohif/app-config.js", "OHIF's configuration"),
-    RouteSpec("GET", "/ohif/lunglabel/{name}", "the panel"),
-    RouteSpec("GET", "/ohif/{path:path}", "OHIF's files and pages", page=True),
-    RouteSpec("GET", "/viewer/status", "panel, status page"),
-    RouteSpec("GET", "/viewer/case", "panel"),
-    RouteSpec("GET", "/viewer/studies", "study list: what is labelled"),
-    RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast"),
-    RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True, audit="loaded label"),
+    RouteSpec("GET", "/ohif/app-config.js", "OHIF's configuration", blinded=_OPEN),
+    RouteSpec("GET", "/ohif/lunglabel/{name}", "the panel", blinded=_OPEN),
+    RouteSpec("GET", "/ohif/{path:path}", "OHIF's files and pages", page=True, blinded=_OPEN),
+    RouteSpec("GET", "/viewer/status", "panel, status page", blinded=_OPEN),
+    RouteSpec("GET", "/viewer/case", "panel", blinded=_CASE),
+    RouteSpec("GET", "/viewer/reading", "panel: the study that the user takes part in", blinded=_OPEN),
+    RouteSpec("GET", "/viewer/disagreements", "panel, scripts: cases that a reviewer decides on", blinded=_OPEN),
+    RouteSpec("GET", "/viewer/studies", "study list: what is labelled", blinded=_OPEN),
+    RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast", blinded=_CASE),
+    RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True, audit="loaded label", blinded=_CASE),
     RouteSpec("POST", "/viewer/skip", "panel: Skip", role=_ANNOTATOR, audit="skipped"),
-    RouteSpec("GET", "/viewer/midline", "panel: the side of each finding; reads the volume", expensive=True),
-    RouteSpec("GET", "/attention/{image}", "panel: the probability map; runs an inference", expensive=True),
+    RouteSpec("GET", "/viewer/draft", "panel: what the user has painted and not submitted", blinded=_CASE),
+    RouteSpec("PUT", "/viewer/draft", "panel: keeps it", role=_ANNOTATOR, blinded=_CASE),
+    RouteSpec("DELETE", "/viewer/draft", "panel: it was submitted or discarded", role=_ANNOTATOR, blinded=_CASE),
+    RouteSpec(
+        "GET", "/viewer/lungs", "panel: sides, painting in the lungs; reads the volume", expensive=True, blinded=_CASE
+    ),
+    RouteSpec(
+        "GET", "/attention/{image}", "panel: the probability map; runs an inference", expensive=True, blinded=_CASE
+    ),
     # --- DICOMweb, for OHIF (PS3.18 chapter 10)
-    RouteSpec("GET", "/proxy/dicom/{service}/studies", "QIDO-RS: OHIF's study list"),
-    RouteSpec("GET", "/proxy/dicom/{service}/series", "QIDO-RS: status of SEGs, other viewers"),
-    RouteSpec("GET", "/proxy/dicom/{service}/instances", "QIDO-RS: other viewers"),
-    RouteSpec("GET", f"{_STUDY}/series", "QIDO-RS: OHIF's side panel"),
-    RouteSpec("GET", f"{_STUDY}/instances", "QIDO-RS: other viewers"),
-    RouteSpec("GET", f"{_SERIES}/instances", "QIDO-RS: other viewers"),
-    RouteSpec("GET", f"{_STUDY}/metadata", "WADO-RS: OHIF opens a study", audit="opened"),
-    RouteSpec("GET", f"{_SERIES}/metadata", "WADO-RS: OHIF opens a series", audit="opened"),
-    RouteSpec("GET", f"{_INSTANCE}/metadata", "WADO-RS: other viewers"),
-    RouteSpec("GET", _SERIES, "WADO-RS: other viewers load a series", audit="opened"),
-    RouteSpec("GET", _INSTANCE, "WADO-RS: OHIF loads a SEG", audit="opened"),
-    RouteSpec("GET", f"{_INSTANCE}/frames/{{frames}}", "WADO-RS: OHIF's pixels"),
+    RouteSpec("GET", "/proxy/dicom/{service}/studies", "QIDO-RS: OHIF's study list", blinded=_DICOM),
+    RouteSpec("GET", "/proxy/dicom/{service}/series", "QIDO-RS: status of SEGs, other viewers", blinded=_DICOM),
+    RouteSpec("GET", "/proxy/dicom/{service}/instances", "QIDO-RS: other viewers", blinded=_DICOM),
+    RouteSpec("GET", f"{_STUDY}/series", "QIDO-RS: OHIF's side panel", blinded=_DICOM),
+    RouteSpec("GET", f"{_STUDY}/instances", "QIDO-RS: other viewers", blinded=_DICOM),
+    RouteSpec("GET", f"{_SERIES}/instances", "QIDO-RS: other viewers", blinded=_DICOM),
+    RouteSpec("GET", f"{_STUDY}/metadata", "WADO-RS: OHIF opens a study", audit="opened", blinded=_DICOM),
+    RouteSpec("GET", f"{_SERIES}/metadata", "WADO-RS: OHIF opens a series", audit="opened", blinded=_DICOM),
+    RouteSpec("GET", f"{_INSTANCE}/metadata", "WADO-RS: other viewers", blinded=_DICOM),
+    RouteSpec("GET", _SERIES, "WADO-RS: other viewers load a series", audit="opened", blinded=_DICOM),
+    RouteSpec("GET", _INSTANCE, "WADO-RS: OHIF loads a SEG", audit="opened", blinded=_DICOM),
+    RouteSpec("GET", f"{_INSTANCE}/frames/{{frames}}", "WADO-RS: OHIF's pixels", blinded=_DICOM),
     RouteSpec(
         "POST",
         "/proxy/dicom/{service}/studies",
@@ -119,12 +145,12 @@ ROUTES = (
         audit="stored",
     ),
     # --- MONAI Label's clients: OHIF's extension, 3D Slicer, scripts
-    RouteSpec("GET", "/info/", "every client: models, strategies, labels"),
-    RouteSpec("POST", "/infer/{model}", "Run", Body.UPLOAD, audit="ran model"),
+    RouteSpec("GET", "/info/", "every client: models, strategies, labels", blinded=_OPEN),
+    RouteSpec("POST", "/infer/{model}", "Run", Body.UPLOAD, audit="ran model", blinded=_CASE),
     RouteSpec("POST", "/batch/infer/{model}", "scripts: segment all", role=_REVIEWER, audit="ran model"),
     RouteSpec("GET", "/batch/infer", "scripts: progress"),
     RouteSpec("DELETE", "/batch/infer", "scripts: stop it", role=_REVIEWER),
-    RouteSpec("POST", "/activelearning/{strategy}", "Next sample", role=_ANNOTATOR),
+    RouteSpec("POST", "/activelearning/{strategy}", "Next sample", role=_ANNOTATOR, blinded=_OPEN),
     RouteSpec("POST", "/train/{model}", "Train", role=_REVIEWER, audit="trained"),
     RouteSpec(
         "POST",
@@ -139,23 +165,25 @@ ROUTES = (
     RouteSpec("POST", "/scoring/", "the same, for older clients", role=_REVIEWER),
     RouteSpec("GET", "/scoring/", "progress of the scoring"),
     RouteSpec("DELETE", "/scoring/", "stop the scoring", role=_REVIEWER),
-    RouteSpec("GET", "/datastore/", "Slicer and scripts list the images; output=train makes volumes", expensive=True),
-    RouteSpec("PUT", "/datastore/", "Slicer sends an image: refused", Body.UPLOAD, role=_ANNOTATOR),
-    RouteSpec("PUT", "/datastore/image", "Slicer sends an image: refused", Body.UPLOAD, role=_ANNOTATOR),
-    RouteSpec("GET", "/datastore/image", "Slicer loads an image", expensive=True, audit="opened"),
-    RouteSpec("HEAD", "/datastore/image", "Slicer compares its cached image", expensive=True),
-    RouteSpec("GET", "/datastore/image/info", "Slicer, scripts"),
-    RouteSpec("PUT", "/datastore/image/info", "scripts store metadata of an image", role=_ANNOTATOR, audit="noted"),
-    RouteSpec("PUT", "/datastore/label", "Submit", Body.UPLOAD, role=_ANNOTATOR, audit="labelled"),
     RouteSpec(
         "GET",
-        "/datastore/label",
-        "Slicer and scripts load a label",
+        "/datastore/",
+        "Slicer and scripts list the images; output=train makes volumes",
         expensive=True,
-        audit="exported",
+        blinded=_OPEN,
     ),
-    RouteSpec("HEAD", "/datastore/label", "is there a label?"),
-    RouteSpec("GET", "/datastore/label/info", "Slicer, scripts"),
+    RouteSpec("PUT", "/datastore/", "Slicer sends an image: refused", Body.UPLOAD, role=_ANNOTATOR),
+    RouteSpec("PUT", "/datastore/image", "Slicer sends an image: refused", Body.UPLOAD, role=_ANNOTATOR),
+    RouteSpec("GET", "/datastore/image", "Slicer loads an image", expensive=True, audit="opened", blinded=_CASE),
+    RouteSpec("HEAD", "/datastore/image", "Slicer compares its cached image", expensive=True, blinded=_CASE),
+    RouteSpec("GET", "/datastore/image/info", "Slicer, scripts", blinded=_CASE),
+    RouteSpec("PUT", "/datastore/image/info", "scripts store metadata of an image", role=_ANNOTATOR, audit="noted"),
+    RouteSpec("PUT", "/datastore/label", "Submit", Body.UPLOAD, role=_ANNOTATOR, audit="labelled", blinded=_CASE),
+    RouteSpec(
+        "GET", "/datastore/label", "Slicer and scripts load a label", expensive=True, audit="exported", blinded=_CASE
+    ),
+    RouteSpec("HEAD", "/datastore/label", "is there a label?", blinded=_CASE),
+    RouteSpec("GET", "/datastore/label/info", "Slicer, scripts", blinded=_CASE),
     RouteSpec("PUT", "/datastore/label/info", "scripts store metadata of a label", role=_ANNOTATOR, audit="noted"),
     RouteSpec(
         "PUT",

@@ -10,6 +10,7 @@ from typing import Any
 from monailabel.config import settings as server_settings
 
 from lib.errors import UserError
+from lib.server.access.blinding import Views
 from lib.server.access.bodies import MIB
 from lib.server.access.connections import ConnectionLimits, limit_connections
 from lib.server.access.hosts import AllowedHosts, parse_hosts
@@ -70,14 +71,15 @@ class AccessRules:
         """Warning for each start and the status page; None if passwords are safe on their way."""
         return plain_text_warning(self.listening)
 
-    def wrap(self, app: Any, origins: Iterable[Any] = ()) -> Access:
+    def wrap(self, app: Any, origins: Iterable[Any] = (), views: Views | None = None) -> Access:
         """Return ``app`` wrapped in these rules.
 
         Args:
             app: An ASGI application.
             origins: Other origins that the user allows.
+            views: What each user may see; None without a reader study.
         """
-        return Access(app, self.hosts, self.bodies, [str(origin) for origin in origins], self.login)
+        return Access(app, self.hosts, self.bodies, [str(origin) for origin in origins], self.login, views)
 
 
 def rules_at_start(settings: Settings) -> AccessRules | None:

@@ -70,6 +70,7 @@ export class Clicks extends EventTarget {
     const answer = await fetchOutline(String(history.labelmap.series), plan.params, signal);
     if (signal.aborted || history !== this.editor.history) return;
     if (!answer.voxels && gesture.kind !== 'background') throw new Error(answer.warnings[0]);
+    this.dispatchEvent(new Event('answer'));
     this.#write(history, plan, answer);
   }
 

@@ -1,41 +1,34 @@
-/** Keeps drafts in this browser, where they survive a reload, a crash, and a restart of the server. */
+/** Keeps drafts in this browser until the server has them: it may not respond at the moment. */
 
 const DATABASE = 'lunglabel';
-const STORE = 'drafts';
-const KEPT_MS = 60 * 24 * 3600 * 1000; // sixty days
+const STORE = 'unsent';
+const VERSION = 2; // 1: drafts were in the browser only
 
 /** @typedef {import('./draft.js').Draft} Draft */
+/** @typedef {Draft & {user: string}} UnsentDraft with the name of the user, as others may use this browser */
 
-/** @param {Draft} draft replaces the former one of its series and session */
-export async function keepDraft(draft) {
+/** @param {UnsentDraft} draft replaces the former one of its series and session */
+export async function keepUnsent(draft) {
   await call('readwrite', store => store.put(draft));
 }
 
 /** @param {Pick<Draft, 'series' | 'session'>} draft */
-export async function dropDraft({ series, session }) {
+export async function dropUnsent({ series, session }) {
   await call('readwrite', store => store.delete([series, session]));
 }
 
 /**
- * Return the latest draft of a series by another page, and forget those that nobody has come back to.
+ * Return the drafts of a user and series that the server does not have, without those of a page.
  *
+ * @param {string} user
  * @param {string} series SeriesInstanceUID
- * @param {string} session of this page
- * @returns {Promise<Draft | null>}
+ * @param {string} session of the page
+ * @returns {Promise<UnsentDraft[]>}
  */
-export async function findDraft(series, session) {
+export async function unsentDrafts(user, series, session) {
   const range = IDBKeyRange.bound([series, ''], [series, '\uffff']);
-  const drafts = /** @type {Draft[]} */ (await call('readonly', store => store.getAll(range)));
-  const isOld = (/** @type {Draft} */ draft) => draft.time < Date.now() - KEPT_MS;
-  await Promise.all(drafts.filter(isOld).map(dropDraft));
-  const others = drafts.filter(draft => draft.session !== session && !isOld(draft));
-  return others.sort((one, other) => other.time - one.time)[0] ?? null;
-}
-
-/** @returns {Promise<Set<string>>} SeriesInstanceUIDs of which this browser keeps a draft */
-export async function draftedSeries() {
-  const keys = /** @type {[series: string, session: string][]} */ (await call('readonly', store => store.getAllKeys()));
-  return new Set(keys.map(([series]) => series));
+  const drafts = /** @type {UnsentDraft[]} */ (await call('readonly', store => store.getAll(range)));
+  return drafts.filter(draft => draft.user === user && draft.session !== session);
 }
 
 /**
@@ -55,7 +48,7 @@ async function call(mode, action) {
 
 /** @returns {Promise<IDBDatabase>} */
 function open() {
-  const opening = indexedDB.open(DATABASE, 1);
+  const opening = indexedDB.open(DATABASE, VERSION);
   opening.onupgradeneeded = () => opening.result.createObjectStore(STORE, { keyPath: ['series', 'session'] });
   return result(opening);
 }

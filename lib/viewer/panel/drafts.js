@@ -1,28 +1,34 @@
 /** Keeps what is painted as a draft, and offers the draft of an earlier page when its scan is opened. */
 
-import { describeDraft, draftOf } from './draft.js';
-import { dropDraft, findDraft, keepDraft } from './draft_store.js';
+import { contentOf, describeDraft, draftOf } from './draft.js';
+import { DraftOutbox } from './draft_outbox.js';
 
-const SESSION = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`; // another one after each reload
+/** Identifier under which drafts are kept: another one after each reload, and each time a scan is opened. */
+let session = newSession();
 
 export class Drafts {
   /** @type {import('./draft.js').Draft | null} */
   #offered = null;
-  /** @type {Promise<unknown>} */
-  #writing = Promise.resolve();
+  /** @type {Map<string, number | null>} number of the label that the unsubmitted mask of a series was begun from */
+  #begun = new Map();
 
   /**
-   * @param {Pick<import('./panel_template.js').Parts, 'draft' | 'draftText' | 'restore' | 'discard' | 'note'>} parts
+   * @param {Pick<import('./panel_template.js').Parts, 'draft' | 'draftText' | 'draftPlace' | 'discard' | 'note' | 'annotator'>} parts
    * @param {import('./editor.js').Editor} editor
-   * @param {() => number | null} base number of the label in use
+   * @param {() => number | null} current number of the label in use
    * @param {AbortSignal} signal ends it
    */
-  constructor(parts, editor, base, signal) {
+  constructor(parts, editor, current, signal) {
     this.parts = parts;
     this.editor = editor;
-    this.base = base;
+    this.current = current;
+    this.outbox = new DraftOutbox((where, why) => {
+      parts.draftPlace.textContent = where && `· ${where}`;
+      parts.draftPlace.title = why;
+    });
     editor.addEventListener('list', () => this.#keep(), { signal });
-    parts.discard.onclick = () => void this.#close();
+    signal.addEventListener('abort', () => this.outbox.send());
+    parts.discard.onclick = () => this.#close();
   }
 
   /** Offer no draft any more: another series is on the screen. */
@@ -36,8 +42,12 @@ export class Drafts {
    * @param {string | null} series SeriesInstanceUID on the screen
    */
   async offer(series) {
-    const draft = series && (await findDraft(series, SESSION));
-    if (draft && this.editor.history?.labelmap.series === series) this.#show(draft);
+    if (!series) return;
+    if (!this.editor.unsaved) session = newSession(); // what was painted here before is offered, too
+    const { draft, problems } = await this.outbox.find(series, session);
+    if (this.editor.history?.labelmap.series !== series) return;
+    if (draft) this.#show(draft);
+    if (problems.length) this.editor.say(problems.join(' '));
   }
 
   /**
@@ -53,41 +63,47 @@ export class Drafts {
       throw new Error('The scan has another number of slices than when this draft was painted. Discard the draft.');
     }
     if (editor.unsaved && !confirm('The mask has changes that are not submitted. Replace it?')) return '';
-    await editor.restore(draft);
+    this.#begun.set(draft.series, draft.base);
     parts.note.value ||= draft.note;
-    await this.#writing; // the draft is kept as one of this page now
-    await this.#close();
+    await editor.restore(contentOf(draft)); // which keeps it as a draft of this page
+    this.outbox.send();
+    this.#close();
     return 'The draft is restored.';
   }
 
   /** Forget the draft of a series: it was submitted. @param {string} series */
   submitted(series) {
-    this.#write(() => dropDraft({ series, session: SESSION }));
+    this.#begun.delete(series);
+    this.outbox.drop({ series, session });
   }
 
   #keep() {
-    const { list, unsaved } = this.editor;
-    if (!list || !unsaved) return;
-    const draft = draftOf(list, { session: SESSION, base: this.base(), note: this.parts.note.value });
-    this.#write(() => keepDraft(draft));
+    const { editor: { list, unsaved }, parts: { note, annotator } } = this;
+    if (!list) return;
+    const series = String(list.history.labelmap.series);
+    if (!unsaved) {
+      this.#begun.delete(series);
+      return;
+    }
+    if (!this.#begun.has(series)) this.#begun.set(series, this.current());
+    const base = this.#begun.get(series) ?? null;
+    this.outbox.keep(draftOf(list, { session, base, note: note.value, annotator: annotator.value.trim() }));
   }
 
-  /** @param {() => Promise<void>} action that must not overtake an earlier one */
-  #write(action) {
-    const failed = (/** @type {unknown} */ error) => this.editor.say(`The browser cannot keep a draft: ${error}`);
-    this.#writing = this.#writing.then(action).catch(failed);
-  }
-
-  async #close() {
+  #close() {
     const draft = this.#offered;
     this.#show(null);
-    if (draft) await dropDraft(draft);
+    if (draft) this.outbox.drop(draft);
   }
 
   /** @param {import('./draft.js').Draft | null} draft */
   #show(draft) {
     this.#offered = draft;
     this.parts.draft.hidden = !draft;
-    if (draft) this.parts.draftText.textContent = describeDraft(draft, this.base());
+    if (draft) this.parts.draftText.textContent = describeDraft(draft, this.current());
   }
+}
+
+function newSession() {
+  return `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
 }

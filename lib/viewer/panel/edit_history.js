@@ -1,6 +1,7 @@
 /** Undo and redo of mask edits, which OHIF does not have. */
 
 import { NO_CLICKS } from './click_session.js';
+import { remarksOf } from './lesions.js';
 import { NOTHING_MEASURED, areSame } from './measurements.js';
 
 const MOST_STATES = 100;
@@ -18,6 +19,7 @@ const MOST_STATES = 100;
  * @property {import('./ranked_findings.js').Confidences} confidences of that model
  * @property {import('./click_session.js').Session} clicks that led here
  * @property {readonly import('./measurements.js').Measurement[]} measurements
+ * @property {import('./lesions.js').Said} said about the findings; shared with the next state until another label is loaded
  *
  * @typedef {object} Step
  * @property {boolean} unsaved
@@ -25,6 +27,7 @@ const MOST_STATES = 100;
  * @property {import('./ranked_findings.js').Confidences} [confidences] default: as before
  * @property {import('./click_session.js').Session} [clicks] default: as before
  * @property {readonly import('./measurements.js').Measurement[]} [measurements] default: as before
+ * @property {import('./lesions.js').Said} [said] default: as before
  */
 
 export class EditHistory {
@@ -42,6 +45,7 @@ export class EditHistory {
       confidences: new Map(),
       clicks: NO_CLICKS,
       measurements: NOTHING_MEASURED,
+      said: remarksOf([], labelmap.size),
     }];
     this.position = 0;
     /** @type {(index: Uint32Array, values: Uint8Array) => void} is told of each change */
@@ -65,9 +69,10 @@ export class EditHistory {
    * is no step.
    *
    * @param {Step} step
+   * @param {(index: number) => boolean} [isAllowed] whether a voxel may be marked: others are taken back
    */
-  commit(step) {
-    const change = this.#difference();
+  commit(step, isAllowed) {
+    const change = isAllowed ? this.#within(this.#difference(), isAllowed) : this.#difference();
     const { measurements } = this.state;
     if (!change.index.length && areSame(step.measurements ?? measurements, measurements)) {
       Object.assign(this.state, this.#facts(step));
@@ -125,17 +130,33 @@ export class EditHistory {
   }
 
   /**
+   * Take back what was marked where it is not allowed, and return what is left of the change.
+   *
+   * @param {Change} change
+   * @param {(index: number) => boolean} isAllowed
+   * @returns {Change}
+   */
+  #within({ index, before, after }, isAllowed) {
+    const stays = index.map((one, n) => Number(after[n] <= before[n] || isAllowed(one)));
+    const taken = index.filter((_, n) => !stays[n]);
+    this.labelmap.writeAt(taken, before.filter((_, n) => !stays[n]));
+    const isLeft = (/** @type {number} */ _, /** @type {number} */ n) => stays[n] > 0;
+    return { index: index.filter(isLeft), before: before.filter(isLeft), after: after.filter(isLeft) };
+  }
+
+  /**
    * Return what is known about the mask after a step.
    *
    * @param {Step} step
    */
-  #facts({ modelVersion, confidences, clicks, measurements }) {
+  #facts({ modelVersion, confidences, clicks, measurements, said }) {
     const { state } = this;
     return {
       modelVersion: modelVersion === undefined ? state.modelVersion : modelVersion,
       confidences: confidences ?? state.confidences,
       clicks: clicks ?? state.clicks,
       measurements: measurements ?? state.measurements,
+      said: said ?? state.said,
     };
   }
 

@@ -2,18 +2,19 @@
 
 import { NO_CLICKS } from './click_session.js';
 import { Clicks } from './clicks.js';
-import { maskOf } from './draft.js';
 import { EditHistory } from './edit_history.js';
 import { separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
 import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
 import { FindingsList } from './findings_list.js';
+import { remarksOf } from './lesions.js';
 import { Measuring } from './measuring.js';
+import { OnlyLungs } from './only_lungs.js';
 import { NOTHING_MEASURED } from './measurements.js';
 import { confidencesIn } from './ranked_findings.js';
 import { Review } from './review.js';
 import { prepareClicks, watchInference } from './server.js';
-import { seriesIn } from './viewports.js';
+import { activeSeries } from './viewports.js';
 
 /**
  * Fires "change" when the mask, its history or the series changes, "list" when its findings are listed again, and "message"
@@ -45,6 +46,7 @@ export class Editor extends EventTarget {
     this.clicks = new Clicks(this);
     this.review = new Review(this);
     this.measuring = new Measuring(this);
+    this.onlyLungs = new OnlyLungs(this);
     const { Events } = cornerstoneTools.Enums;
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_DATA_MODIFIED, () => this.#onModified());
     cornerstone.eventTarget.addEventListener(Events.SEGMENTATION_REPRESENTATION_ADDED, () => this.follow());
@@ -98,6 +100,7 @@ export class Editor extends EventTarget {
 
   /** Undo the last step, or drop the last click if it is not answered yet. */
   undo() {
+    this.#acted('undos');
     if (!this.clicks.dropLast()) this.#record(() => this.history?.undo());
   }
 
@@ -122,16 +125,18 @@ export class Editor extends EventTarget {
   /**
    * Put a draft into the mask as one step to undo.
    *
-   * @param {import('./draft.js').Draft} draft
+   * @param {ReturnType<import('./draft.js').contentOf>} draft
    */
-  restore(draft) {
-    const { modelVersion, confidences, clicks, measurements } = draft;
-    this.#record(() => {
-      this.history?.labelmap.write(maskOf(draft));
-      this.list?.recall(draft.lesions);
-      this.history?.commit({ unsaved: true, modelVersion, confidences, clicks, measurements });
-      if (this.history) this.history.state.unsaved = true; // also if the mask is that of the draft already
-    });
+  restore({ voxels, lesions, modelVersion, confidences, clicks, measurements }) {
+    const { history } = this;
+    if (history) {
+      this.#record(() => {
+        history.labelmap.write(voxels);
+        const said = remarksOf(lesions, history.labelmap.size);
+        history.commit({ unsaved: true, modelVersion, confidences, clicks, measurements, said });
+        history.state.unsaved = true; // also if the mask is that of the draft already
+      });
+    }
     return this.review.showFirst();
   }
 
@@ -212,6 +217,7 @@ export class Editor extends EventTarget {
     this.list = new FindingsList(history);
     this.list.addEventListener('list', () => this.dispatchEvent(new Event('list')));
     void this.numberAfter(this.#former);
+    this.onlyLungs.follow();
     this.#changed();
   }
 
@@ -240,8 +246,15 @@ export class Editor extends EventTarget {
   }
 
   #commitPainted() {
-    if (this.#painted && this.history) this.commit();
+    const before = this.history?.state;
+    if (this.#painted) this.#record(() => this.history?.commit({ unsaved: true }, this.onlyLungs.limit()));
+    if (this.history?.state !== before) this.#acted('strokes'); // the viewer also tells of what changes no voxel
     this.#painted = false;
+  }
+
+  /** @param {import('./reading_time.js').Action} action that the reader took */
+  #acted(action) {
+    this.dispatchEvent(new CustomEvent('action', { detail: action }));
   }
 
   #onRunStarted() {
@@ -281,21 +294,13 @@ export class Editor extends EventTarget {
     if (!this.history) return;
     const { labelmap, state } = this.history;
     const unsaved = !measurements && state.unsaved && state.measurements.length > 0; // a run leaves what was measured
-    this.list?.recall(lesions ?? []);
     const confidences = confidencesIn(labelmap.read(), labelmap.size, findings ?? []);
-    this.commit({ unsaved, modelVersion, confidences, clicks: NO_CLICKS, measurements: measurements ?? undefined });
+    const said = remarksOf(lesions ?? [], labelmap.size);
+    this.commit({ unsaved, modelVersion, confidences, clicks: NO_CLICKS, measurements: measurements ?? undefined, said });
   }
 
   #changed() {
     void this.list?.refresh();
     this.dispatchEvent(new Event('change'));
   }
-}
-
-/** @returns {string | null} SeriesInstanceUID on the screen, once it is loaded as a volume */
-function activeSeries() {
-  const { activeViewportId } = services.viewportGridService.getState();
-  const viewport = services.cornerstoneViewportService.getCornerstoneViewport(activeViewportId);
-  const volumeId = viewport?.getVolumeId?.();
-  return volumeId && cornerstone.cache.getVolume(volumeId) ? seriesIn(activeViewportId) : null;
 }

@@ -1,13 +1,18 @@
 /** Operations on whole findings, each one step to undo: fill, smooth, grow, shrink, drop what is small. */
 
 import { elementsBy, messageOf } from './dom.js';
+import { offerJoining } from './join.js';
 
 export const EDITS_TEMPLATE = `
-<summary>Edit: fill, smooth, grow, drop</summary>
+<summary>Edit: fill, smooth, join, grow, drop</summary>
 <div class="lunglabel-row">
   <button data-edit="between" title="Complete a lesion that is painted on some slices only, in the plane under the pointer (I)">Fill between slices</button>
   <button data-edit="holes" title="Of the finding shown, or of all while the whole image is shown">Fill holes</button>
   <button data-edit="smooth" title="The finding shown, or all while the whole image is shown">Smooth</button>
+</div>
+<div class="lunglabel-row">
+  <button data-edit="join" title="Make one lesion of the finding shown and another one, by a bridge one voxel thick">Join with</button>
+  <select data-edit="joined" aria-label="Finding to join with"></select>
 </div>
 <div class="lunglabel-row">
   <button data-edit="grow" title="The finding shown, or all, by about 1 mm">Grow</button>
@@ -30,16 +35,18 @@ const DONE = {
  *
  * @param {Element} element
  * @param {import('./editor.js').Editor} editor
+ * @param {AbortSignal} signal ends it
  * @returns {Record<string, () => void>} actions by key
  */
-export function offerEdits(element, editor) {
+export function offerEdits(element, editor, signal) {
   element.innerHTML = EDITS_TEMPLATE;
-  const { limit, drop, ...buttons } = elementsBy(element, 'edit');
+  const { limit, drop, join, joined, ...buttons } = elementsBy(element, 'edit');
   const run = (/** @type {string} */ name) => () => {
     edit(editor, /** @type {import('./measured_findings.js').Edit['name']} */ (name))
       .then(sentence => editor.say(sentence, ''), error => editor.say(messageOf(error)));
   };
   for (const [name, button] of Object.entries(buttons)) button.onclick = run(name);
+  offerJoining(/** @type {HTMLButtonElement} */ (join), /** @type {HTMLSelectElement} */ (joined), editor, signal);
   drop.onclick = () => dropUnder(editor, /** @type {HTMLInputElement} */ (limit).valueAsNumber);
   return { i: run('between') };
 }

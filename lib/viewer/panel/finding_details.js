@@ -1,5 +1,7 @@
 /** What the reader says about a finding beside its state: texture and a free note. */
 
+import { focusOn } from './kept_focus.js';
+
 /** @typedef {import('./findings_list.js').Row} Row */
 
 /** @type {Record<import('./remarks.js').Texture, string>} */
@@ -30,19 +32,31 @@ function editors(row, review) {
   texture.value = row.texture;
   texture.setAttribute('aria-label', `Texture of finding ${row.number}`);
   texture.onchange = () => {
-    texture.blur();
     review.describe(row, { texture: /** @type {import('./remarks.js').Texture} */ (texture.value) });
+    leave(texture, row);
   };
   const note = Object.assign(document.createElement('input'), { value: row.note, maxLength: 1000, placeholder: 'Note' });
   note.setAttribute('aria-label', `Note on finding ${row.number}`);
   note.onkeydown = key => {
-    if (key.key === 'Enter') note.blur();
+    if (key.key === 'Enter') leave(note, row);
   };
   note.onblur = () => review.describe(row, { note: note.value.trim() });
   const parts = document.createElement('div');
   parts.className = 'lunglabel-details';
   parts.append(texture, note);
   return [parts];
+}
+
+/**
+ * Go from a field to the button that leads to it: the keys of the panel work again, and the keyboard stays in the table.
+ *
+ * @param {HTMLElement} field
+ * @param {Row} row
+ */
+function leave(field, { number }) {
+  const table = field.closest('table');
+  field.blur(); // which shows the list as it is now, in a task of its own
+  if (table) setTimeout(() => focusOn(table, String(number), 'describe'));
 }
 
 /** @param {(Node | string)[]} content */

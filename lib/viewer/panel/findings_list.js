@@ -2,10 +2,10 @@
 
 import { axialAxis } from './diameters.js';
 import { meanDensity } from './density.js';
-import { middle, remarksOf } from './lesions.js';
+import { middle } from './lesions.js';
+import { lungsOf } from './lungs.js';
 import { ORDERS } from './ranked_findings.js';
-import { Remarks, stateOf } from './remarks.js';
-import { fetchMidline } from './server.js';
+import { stateOf } from './remarks.js';
 
 const MIDLINE_MM = 10; // as in the lesion table of the server
 const WORKER = new URL('findings_worker.js', import.meta.url);
@@ -43,9 +43,6 @@ export class FindingsList extends EventTarget {
   constructor(history) {
     super();
     this.history = history;
-    this.remarks = new Remarks();
-    /** @type {import('./lesions.js').Lesion[]} findings that were rejected before the label was loaded */
-    this.carried = [];
     const { size, spacing, direction } = history.labelmap;
     const mask = history.known.slice();
     this.#worker.postMessage({ grid: { size, spacing, axial: axialAxis(direction) }, mask }, [mask.buffer]);
@@ -101,17 +98,8 @@ export class FindingsList extends EventTarget {
    * @param {Omit<import('./remarks.js').Remark, 'voxel'>} remark
    */
   remark(row, remark) {
-    this.remarks.change(row.voxels, middle(row.voxels), remark);
+    this.history.state.said.remarks.change(row.voxels, middle(row.voxels), remark);
     this.#describeAll();
-  }
-
-  /**
-   * Take over what is stored about the findings of a label that was loaded.
-   *
-   * @param {import('./lesions.js').Lesion[]} lesions
-   */
-  recall(lesions) {
-    Object.assign(this, remarksOf(lesions, this.history.labelmap.size));
   }
 
   /**
@@ -156,7 +144,7 @@ export class FindingsList extends EventTarget {
 
   async #findMidline() {
     this.#midline = null;
-    this.#midline = await fetchMidline(String(this.history.labelmap.series)).catch(() => null);
+    this.#midline = await lungsOf(String(this.history.labelmap.series)).then(({ midline }) => midline, () => null);
     this.#describeAll();
   }
 
@@ -186,7 +174,7 @@ export class FindingsList extends EventTarget {
     const beyond = this.#midline === null || this.#midline === undefined
       ? NaN : this.history.labelmap.imageData.indexToWorld(row.centre)[0] - this.#midline;
     row.side = sideText(beyond);
-    const remark = this.remarks.on(row.voxels);
+    const remark = this.history.state.said.remarks.on(row.voxels);
     row.state = row.number ? stateOf(row.proposed, remark) : 'rejected';
     row.texture = remark?.texture ?? '';
     row.note = remark?.note ?? '';

@@ -4,6 +4,7 @@ import { closest, elementsBy } from './dom.js';
 import { rejectBelow } from './doubtful.js';
 import { detailsLine } from './finding_details.js';
 import { sizeText } from './findings_list.js';
+import { keepFocus } from './kept_focus.js';
 import { ORDERS, percent, volumeText } from './ranked_findings.js';
 
 const MOST_ROWS = 200;
@@ -76,7 +77,8 @@ export class FindingsTable {
     for (const name of /** @type {const} */ (['size', 'confidence'])) {
       this.elements[name].setAttribute('aria-sort', name === order ? 'descending' : 'none');
     }
-    body.replaceChildren(...[...rows, ...rejected].slice(0, MOST_ROWS).flatMap(row => this.#rowsOf(row)));
+    const listed = [...rows, ...rejected].slice(0, MOST_ROWS);
+    keepFocus(body, () => body.replaceChildren(...listed.flatMap(row => this.#rowsOf(row))));
     table.hidden = !rows.length && !rejected.length;
     doubtful.hidden = ![...rows, ...rejected].some(row => row.confidence !== null);
   }
@@ -94,11 +96,12 @@ export class FindingsTable {
   #rowsOf(row) {
     const line = document.createElement('tr');
     line.className = `lunglabel-${row.state}`;
+    line.dataset.key = row.number ? String(row.number) : '';
     const isShown = this.editor.review.isShown(row);
     if (isShown) line.setAttribute('aria-current', 'true');
-    line.insertCell().append(this.#button(String(row.number || '✗'), showTitle(row), () => this.editor.review.show(row)));
-    const cells = [sizeText(row).replace(' mm', ''), volumeText(row.volume), density(row), row.side, judged(row)];
-    for (const text of cells) line.insertCell().textContent = text;
+    line.insertCell().append(this.#button('show', String(row.number || '✗'), showTitle(row), () => this.editor.review.show(row)));
+    const cells = [sizeText(row).replace(' mm', ''), volumeText(row.volume), density(row), sideOf(row), judged(row)];
+    for (const cell of cells) line.insertCell().append(cell);
     line.insertCell().append(...this.#actions(row));
     const details = detailsLine(row, isShown, this.editor.review);
     return details ? [line, details] : [line];
@@ -107,22 +110,24 @@ export class FindingsTable {
   /** @param {Row} row */
   #actions(row) {
     const { review } = this.editor;
-    if (row.state === 'rejected') return [this.#button('Restore', 'Put it back into the mask', () => review.mark([row], []))];
-    const note = this.#button('✎', `Describe finding ${row.number}: texture and note`, () => this.#describe(row));
-    const reject = this.#button('✗', `Reject finding ${row.number} (Delete)`, () => review.mark([], [row]));
+    if (row.state === 'rejected') return [this.#button('restore', 'Restore', 'Put it back into the mask', () => review.mark([row], []))];
+    const note = this.#button('describe', '✎', `Describe finding ${row.number}: texture and note`, () => this.#describe(row));
+    const reject = this.#button('reject', '✗', `Reject finding ${row.number} (Delete)`, () => review.mark([], [row]));
     if (row.state === 'added') return [note, reject];
-    const accept = this.#button('✓', `Accept finding ${row.number} (A)`, () => review.accept(row));
+    const accept = this.#button('accept', '✓', `Accept finding ${row.number} (A)`, () => review.accept(row));
     accept.setAttribute('aria-pressed', String(row.state === 'accepted'));
     return [accept, note, reject];
   }
 
   /**
+   * @param {string} control
    * @param {string} text
    * @param {string} title
    * @param {(event: MouseEvent) => void} action
    */
-  #button(text, title, action) {
+  #button(control, text, title, action) {
     const button = Object.assign(document.createElement('button'), { textContent: text, title, onclick: action });
+    button.dataset.control = control;
     button.setAttribute('aria-label', title);
     return button;
   }
@@ -161,6 +166,12 @@ function showTitle(row) {
 /** @param {Row} row */
 function density(row) {
   return row.density === null ? '' : String(Math.round(row.density)).replace('-', '−');
+}
+
+/** @param {Row} row */
+function sideOf({ side }) {
+  const short = side === 'mid' ? side : side.charAt(0).toUpperCase();
+  return Object.assign(document.createElement('abbr'), { textContent: short, title: side });
 }
 
 /** @param {Row} row */

@@ -2,7 +2,7 @@
 
 import { closest } from './dom.js';
 
-const QUESTION = 'The mask has changes that are not submitted. Drop them?';
+const QUESTION = 'The mask has changes that are not submitted; they are kept as a draft. Leave it?';
 
 /** Events that close the mask, and the elements on which they do so. */
 /** @type {[keyof WindowEventMap, string][]} */

@@ -14,6 +14,7 @@ export const KEYS = [
   ['Mark', [
     ['C', 'click a lesion to outline it'],
     ['B  E  T', 'brush, eraser, threshold; the same key again: none'],
+    ['S  D', 'lasso (Shift takes away); divide a lesion with a line'],
     ['[  ]', 'smaller, larger brush'],
     ['I', 'fill between the slices that are painted'],
     ['X  K', 'remove the finding under the pointer; keep only it'],

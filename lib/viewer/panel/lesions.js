@@ -12,6 +12,10 @@ const MOST_LESIONS = 500; // as the server allows
  * @property {number | null} confidence of the model that it is a lesion; null if it was not judged, or was drawn
  * @property {import('./remarks.js').Texture} [texture]
  * @property {string} note
+ *
+ * @typedef {object} Said about the findings of a mask
+ * @property {Remarks} remarks
+ * @property {Lesion[]} carried findings that were rejected before the label was loaded
  */
 
 /**
@@ -20,8 +24,8 @@ const MOST_LESIONS = 500; // as the server allows
  * @param {import('./findings_list.js').FindingsList} list
  * @returns {Lesion[]}
  */
-export function lesionsOf({ rows, rejected, carried, history }) {
-  const { labelmap: { size }, known } = history;
+export function lesionsOf({ rows, rejected, history }) {
+  const { labelmap: { size }, known, state: { said: { carried } } } = history;
   const earlier = carried.filter(one => !known[indexOf(one.voxel, size)]);
   const listed = [...rows, ...rejected].map(({ voxels, state, confidence, texture, note }) => (
     { voxel: placeOf(middle(voxels), size), state, confidence, texture, note }
@@ -34,6 +38,7 @@ export function lesionsOf({ rows, rejected, carried, history }) {
  *
  * @param {Lesion[]} lesions
  * @param {import('./findings.js').Size} size
+ * @returns {Said}
  */
 export function remarksOf(lesions, size) {
   const stored = lesions.filter(one => one.state !== 'rejected');

@@ -1,6 +1,7 @@
 /** Adds LungLabel's panel to MONAI Label's own whenever OHIF shows it. */
 
 import { ClickTool } from './click_tool.js';
+import { DrawnTools } from './drawn_tools.js';
 import { Editor } from './editor.js';
 import { guardUnsaved } from './guard.js';
 import { Panel } from './panel.js';
@@ -35,6 +36,7 @@ function newEditor() {
   guardRun(made);
   guardResults(made);
   new ClickTool(made);
+  new DrawnTools(made);
   return made;
 }
 

@@ -109,11 +109,13 @@ function pixelsOf(imageData, viewport, [u, v, across], voxel) {
 }
 
 /**
+ * Return the axis of the volume that a plane lies across.
+ *
  * @param {LabelmapVolume['imageData']} imageData
  * @param {Point3} normal of the plane
  * @returns {number} axis of the volume along the normal; -1 if there is none
  */
-function axisAcross(imageData, normal) {
+export function axisAcross(imageData, normal) {
   const origin = imageData.indexToWorld([0, 0, 0]);
   return [[1, 0, 0], [0, 1, 0], [0, 0, 1]].findIndex(step => {
     const along = imageData.indexToWorld(/** @type {Point3} */ (step)).map((mm, k) => mm - origin[k]);

@@ -21,6 +21,7 @@ import { listenToKeys } from './shortcuts.js';
 import { skip } from './skip.js';
 import { StatusView } from './status.js';
 import { StoredLabels } from './stored_labels.js';
+import { StudyReading } from './study.js';
 import { ToolRow } from './tool_row.js';
 import * as tools from './tools.js';
 import { controlView } from './view_controls.js';
@@ -47,13 +48,14 @@ export class Panel {
     const attemptAction = this.#attempt.bind(this);
     this.stored = new StoredLabels(this.parts, editor, attemptAction, this.closing.signal);
     this.drafts = new Drafts(this.parts, editor, () => this.stored.current?.number ?? null, this.closing.signal);
-    this.tools = new ToolRow(this.parts, buttons, () => this.#show());
+    this.tools = new ToolRow(this.parts, buttons, editor.onlyLungs, () => this.#show());
+    this.study = new StudyReading(editor, this.closing.signal);
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
       /** @type {Element} */ (place.querySelector('.lunglabel-status')),
       ({ user }) => {
         showUser(this.parts, user);
-        editor.follow();
+        this.#onStatus();
       },
       () => showEnded(this.parts),
       attemptAction,
@@ -81,7 +83,7 @@ export class Panel {
     editor.addEventListener('message', onMessage, { signal });
     new FindingsTable(parts.findings, editor, signal);
     editor.addEventListener('list', () => this.#showResult(), { signal });
-    const editKeys = offerEdits(parts.edits, editor);
+    const editKeys = offerEdits(parts.edits, editor, signal);
     listenToKeys({ ...this.#shortcuts(), ...editKeys }, () => !!editor.history && !editor.running, signal);
     const viewKeys = controlView(parts.view, signal);
     listenToKeys({ ...viewKeys, ' ': () => editor.review.showAll(), '?': showKeys }, () => true, signal);
@@ -107,6 +109,16 @@ export class Panel {
     parts.skip.onchange = () => this.#attempt(parts.skip, 'Skipping…', () => this.#skip());
     parts.attention.onclick = () => this.#attempt(parts.attention, 'Running the model…', () => this.#attention());
     parts.strategy.onchange = () => localStorage.setItem(STRATEGY_KEY, parts.strategy.value);
+  }
+
+  #onStatus() {
+    this.editor.follow();
+    this.#renewStored().catch(error => this.#say(messageOf(error), 'problem'));
+  }
+
+  async #renewStored() {
+    const { series, stored, editor } = this;
+    if (await stored.renew()) await numberAfter(editor, series, stored.current, stored.lastLesion);
   }
 
   /** @param {PointerEvent} event */
@@ -153,6 +165,7 @@ export class Panel {
       lesions: lesionsOf(list),
       confirm_empty: !history.labelled, // asked above
       measurements: state.measurements,
+      ...this.study.params(),
     });
     this.editor.markSaved(state);
     this.drafts.submitted(String(labelmap.series));
@@ -236,11 +249,12 @@ export class Panel {
     if (series !== this.series) {
       this.#say(takeNotice(series));
       this.series = series;
+      this.study.open(series).catch(error => this.#say(messageOf(error), 'problem'));
       this.#lookUp(series).catch(error => this.#say(messageOf(error), 'problem'));
     }
     const ready = !!history && !editor.running;
     this.place.querySelector('.modelSelector select')?.setAttribute('aria-label', 'Model'); // MONAI Label's own
-    parts.tools.disabled = !ready;
+    parts.palette.disabled = parts.tools.disabled = !ready;
     parts.storedChoice.disabled = !ready;
     parts.submit.disabled = parts.load.disabled = parts.attention.disabled = parts.restore.disabled = !ready;
     parts.skip.disabled = !history;

@@ -4,40 +4,27 @@ import { ROOT } from './root.js';
 
 export const TEMPLATE = `
 <section class="lunglabel lunglabel-status"></section>
-<section class="lunglabel lunglabel-correct">
-  <div class="lunglabel-stored" data-part="stored" hidden>
-    <span data-part="storedText"></span>
-    <button data-part="load">Load label</button>
-    <details data-part="storedList">
-      <summary data-part="storedCount"></summary>
-      <p data-part="comparison" hidden><span data-part="comparisonText"></span> <button data-part="difference">Next difference</button></p>
-      <fieldset data-part="storedChoice" disabled><ul data-part="storedRows"></ul></fieldset>
-    </details>
-  </div>
-  <div class="lunglabel-stored" data-part="draft" hidden>
-    <span data-part="draftText"></span>
-    <button data-part="restore">Restore</button>
-    <button data-part="discard">Discard</button>
-  </div>
-  <div data-part="view"></div>
-  <fieldset data-part="tools" disabled>
+<section class="lunglabel lunglabel-palette">
+  <fieldset data-part="palette" disabled>
     <div class="lunglabel-row">
       <button data-tool="click" title="Outline the lesion that you click (C)">Click</button>
       <button data-tool="brush" title="Paint tumour (B)">Brush</button>
       <button data-tool="eraser" title="Remove from the mask (E)">Eraser</button>
       <button data-tool="threshold" title="Paint only voxels in the HU range (T)">Threshold</button>
     </div>
-    <p class="lunglabel-hint" data-part="clickHelp" hidden>
-      Click a lesion to outline it, and click again where something is missing. <kbd>Shift</kbd>+click or right-click
-      takes away. Drag to scribble on a lesion, <kbd>Ctrl</kbd>+drag to draw a box around it. <kbd>Ctrl</kbd>+<kbd>Z</kbd>
-      undoes one click.
-    </p>
+    <div class="lunglabel-row">
+      <button data-tool="lasso" title="Mark what you draw a line around, or take it away with Shift (S)">Lasso</button>
+      <button data-tool="cut" title="Divide a lesion in two with a straight line across it (D)">Divide</button>
+      <button data-tool="bidirectional" title="Long and short axis of a lesion (RECIST): drag along the long axis, then move the ends of the short one (M)">Long × short</button>
+      <button data-tool="length" title="Length: drag from end to end (L)">Length</button>
+    </div>
     <div class="lunglabel-row">
       <label class="lunglabel-row" title="Diameter; smaller with [, larger with ]">
         Size <input type="range" data-part="size" min="2" max="60" step="1">
         <output data-part="sizeText"></output>
       </label>
       <label title="A ball paints several slices at once"><input type="checkbox" data-part="ball"> Ball</label>
+      <label title="Brush, threshold and lasso mark only inside the lungs"><input type="checkbox" data-part="lungs"> In lungs</label>
     </div>
     <label class="lunglabel-row" data-part="range">
       HU <input type="number" data-part="low" step="50" aria-label="lowest HU">
@@ -49,10 +36,31 @@ export const TEMPLATE = `
       <button data-part="find" title="Move all planes to the next finding of the list, and after the last back to the whole image (F)">Next finding</button>
       <button data-part="keys" title="All keys (?)">Keys</button>
     </div>
-    <div class="lunglabel-row">
-      <button data-tool="bidirectional" title="Long and short axis of a lesion (RECIST): drag along the long axis, then move the ends of the short one (M)">Long × short</button>
-      <button data-tool="length" title="Length: drag from end to end (L)">Length</button>
-    </div>
+  </fieldset>
+</section>
+<section class="lunglabel lunglabel-correct">
+  <p class="lunglabel-hint" data-part="clickHelp" hidden>
+    Click a lesion to outline it, and click again where something is missing. <kbd>Shift</kbd>+click or right-click
+    takes away. Drag to scribble on a lesion, <kbd>Ctrl</kbd>+drag to draw a box around it. <kbd>Ctrl</kbd>+<kbd>Z</kbd>
+    undoes one click.
+  </p>
+  <p class="lunglabel-hint" data-part="drawnHelp" hidden></p>
+  <div class="lunglabel-stored" data-part="draft" hidden>
+    <span data-part="draftText"></span>
+    <button data-part="restore">Restore</button>
+    <button data-part="discard">Discard</button>
+  </div>
+  <div class="lunglabel-stored" data-part="stored" hidden>
+    <span data-part="storedText"></span>
+    <button data-part="load">Load label</button>
+    <details data-part="storedList">
+      <summary data-part="storedCount"></summary>
+      <p data-part="comparison" hidden><span data-part="comparisonText"></span> <button data-part="difference">Next difference</button></p>
+      <fieldset data-part="storedChoice" disabled><ul data-part="storedRows"></ul></fieldset>
+    </details>
+  </div>
+  <div data-part="view"></div>
+  <fieldset data-part="tools" disabled>
     <ul class="lunglabel-measurements" data-part="measurements" hidden></ul>
     <details data-part="edits"></details>
     <div class="lunglabel-findings" data-part="findings"></div>
@@ -63,7 +71,7 @@ export const TEMPLATE = `
   </div>
 </section>
 <section class="lunglabel lunglabel-foot">
-  <p><b data-part="result"></b> <span class="unsaved" data-part="unsaved" hidden>· not submitted</span></p>
+  <p><b data-part="result"></b> <span class="unsaved" data-part="unsaved" hidden>· not submitted <span data-part="draftPlace"></span></span></p>
   <details data-part="notes" hidden><summary></summary><p></p></details>
   <p data-part="message" role="status"></p>
   <div class="lunglabel-row">
@@ -90,10 +98,10 @@ export const TEMPLATE = `
 /**
  * Elements of the template by their `data-part`.
  *
- * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
+ * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'lungs' | 'annotator' | 'note', HTMLInputElement>
  *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference', HTMLButtonElement>
  *   & Record<'strategy' | 'skip', HTMLSelectElement>
- *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
+ *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'draftPlace' | 'sizeText' | 'range' | 'clickHelp' | 'drawnHelp', HTMLElement>
  *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message' | 'account', HTMLElement>
- *   & {tools: HTMLFieldSetElement, storedChoice: HTMLFieldSetElement, storedList: HTMLDetailsElement}} Parts
+ *   & {palette: HTMLFieldSetElement, tools: HTMLFieldSetElement, storedChoice: HTMLFieldSetElement, storedList: HTMLDetailsElement}} Parts
  */

@@ -67,6 +67,15 @@ import { ROOT } from './root.js';
  * @property {{version: string, verdict: string} | null} kept the latest version, if it is not in use
  * @property {string | null} previous version that was in use before
  *
+ * @typedef {object} Study
+ * @property {string} name
+ * @property {'reader' | 'reviewer'} role of the user
+ * @property {number} pause_seconds time without any action that counts as a pause
+ *
+ * @typedef {object} Disagreement
+ * @property {string} image SeriesInstanceUID
+ * @property {{number: number, reader: string}[]} labels to decide between, with the letters of their readers
+ *
  * @typedef {object} CaseState
  * @property {string} series SeriesInstanceUID
  * @property {string} description of the series
@@ -87,7 +96,7 @@ const CLIENT_KEY = 'lunglabel.client';
  * @param {string} path
  * @param {RequestInit} [options]
  */
-async function request(path, options) {
+export async function request(path, options) {
   let response;
   try {
     response = await fetch(ROOT + path, options);
@@ -131,6 +140,16 @@ export async function fetchStored(series) {
   return (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json();
 }
 
+/** @returns {Promise<Study | null>} the reader study that the user takes part in */
+export async function fetchStudy() {
+  return (await request('/viewer/reading')).json();
+}
+
+/** @returns {Promise<Disagreement[]>} cases that a reviewer of the study decides on */
+export async function fetchDisagreements() {
+  return (await request('/viewer/disagreements')).json();
+}
+
 /** @returns {Promise<Record<string, CaseState[]>>} usable series of each study, by StudyInstanceUID */
 export async function fetchStudyStates() {
   return (await request('/viewer/studies')).json();
@@ -148,10 +167,11 @@ export async function fetchLabelVoxels(series, number) {
 
 /**
  * @param {string} series SeriesInstanceUID
- * @returns {Promise<number | null>} left-right position of the middle of the body, LPS mm; null where no lungs are seen
+ * @returns {Promise<{midline: number | null, region: import('./lungs.js').Region | null}>} left-right position of the middle of
+ *   the body, LPS mm, and where lesions of the lungs can be; null where no lungs are seen
  */
-export async function fetchMidline(series) {
-  return (await (await request(`/viewer/midline?${new URLSearchParams({ image: series })}`)).json()).x;
+export async function fetchLungs(series) {
+  return (await request(`/viewer/lungs?${new URLSearchParams({ image: series })}`)).json();
 }
 
 /**

@@ -27,6 +27,8 @@ export class StoredLabels {
   #compared = null;
   /** place among the differences that is shown */
   #place = -1;
+  /** What the server said last, as text. */
+  #known = '';
 
   /**
    * @param {import('./panel_template.js').Parts} parts
@@ -54,12 +56,31 @@ export class StoredLabels {
     this.#series = series;
     if (!series) return undefined;
     const found = await fetchStored(series);
-    if (this.#series !== series) return undefined;
+    if (this.#series === series) this.#take(found);
+    return undefined;
+  }
+
+  /**
+   * Show what was stored for the scan meanwhile, such as by another program or user.
+   *
+   * @returns {Promise<boolean>} whether there is something new
+   * @throws {Error} the label in use is damaged
+   */
+  async renew() {
+    const series = this.#series;
+    const found = series && (await fetchStored(series).catch(() => null)); // the status says that the server is away
+    if (!found || this.#series !== series || JSON.stringify(found) === this.#known) return false;
+    this.#take(found);
+    return true;
+  }
+
+  /** @param {import('./server.js').Stored} found */
+  #take(found) {
+    this.#known = JSON.stringify(found);
     this.lastLesion = found.last_lesion_number;
     this.#show(found);
     offerSkipping(this.parts.skip, found.skipped);
     if (found.damaged.length) throw new Error(found.damaged[0]);
-    return undefined;
   }
 
   /** @param {Pick<import('./server.js').Stored, 'label' | 'stored' | 'refused'>} found */

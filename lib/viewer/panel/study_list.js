@@ -1,6 +1,5 @@
 /** Adds to OHIF's study list what is labelled, skipped, in work, imported or to do. */
 
-import { draftedSeries } from './draft_store.js';
 import { fetchStudyStates } from './server.js';
 
 const LIST = '[data-cy="study-list-results"]';
@@ -31,9 +30,7 @@ export function markStudies() {
 async function renew() {
   fetchedAt = performance.now();
   try {
-    const [found, drafted] = await Promise.all([fetchStudyStates(), draftedSeries()]);
-    for (const one of Object.values(found).flat()) if (drafted.has(one.series) && one.state !== 'labelled') one.state = 'in work';
-    studies = found;
+    studies = await fetchStudyStates();
     markStudies();
   } catch {
     // The list itself tells the user that the server is away.

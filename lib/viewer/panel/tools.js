@@ -1,10 +1,11 @@
-/** The tools of the left mouse button: the brushes of MONAI Label mode, which has no buttons for them, clicks and rulers. */
+/** The tools of the left mouse button: the brushes of MONAI Label mode, which has no buttons for them, the panel's, rulers. */
 
 import { closest } from './dom.js';
 
-/** @typedef {'click' | 'brush' | 'eraser' | 'threshold' | 'bidirectional' | 'length'} Tool */
+/** @typedef {'click' | 'brush' | 'eraser' | 'threshold' | 'lasso' | 'cut' | 'bidirectional' | 'length'} Tool */
 
-const CLICK = 'LungLabelClick';
+/** Tools of the panel, which listens to the mouse itself, see drag.js; for OHIF they are tools without any action. */
+const [CLICK, LASSO, CUT] = ['LungLabelClick', 'LungLabelLasso', 'LungLabelCut'];
 
 /**
  * Name of each tool in a flat and in a ball form.
@@ -16,6 +17,8 @@ const TOOLS = {
   brush: ['CircularBrush', 'SphereBrush'],
   eraser: ['CircularEraser', 'SphereEraser'],
   threshold: ['ThresholdCircularBrush', 'ThresholdSphereBrush'],
+  lasso: [LASSO, LASSO],
+  cut: [CUT, CUT],
   bidirectional: ['Bidirectional', 'Bidirectional'],
   length: ['Length', 'Length'],
 };
@@ -25,20 +28,25 @@ const TOOLS = {
  * @param {boolean} ball paints several slices at once
  */
 export function activate(tool, ball) {
-  if (tool === 'click') addClickTool();
+  addOwnTool(TOOLS[tool][0]);
   commandsManager.runCommand('setToolActiveToolbar', { toolName: TOOLS[tool][Number(ball)] });
 }
 
-/** Give OHIF a tool without any action of its own: the panel listens to the mouse itself, see click_tool.js. */
-function addClickTool() {
+/**
+ * Give OHIF one of the panel's tools.
+ *
+ * @param {string} name
+ */
+function addOwnTool(name) {
+  if (![CLICK, LASSO, CUT].includes(name)) return;
   const { BaseTool, addTool } = cornerstoneTools;
-  class ClickTool extends BaseTool {
-    static toolName = CLICK;
+  class OwnTool extends BaseTool {
+    static toolName = name;
   }
-  addTool(ClickTool);
+  addTool(OwnTool);
   for (const id of services.toolGroupService.getToolGroupIds()) {
     const group = services.toolGroupService.getToolGroup(id);
-    if (group?.hasTool(TOOLS.brush[0]) && !group.hasTool(CLICK)) group.addTool(CLICK);
+    if (group?.hasTool(TOOLS.brush[0]) && !group.hasTool(name)) group.addTool(name);
   }
 }
 

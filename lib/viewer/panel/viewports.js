@@ -22,6 +22,14 @@ export function seriesIn(viewportId) {
   return (uid && services.displaySetService.getDisplaySetByUID(uid)?.SeriesInstanceUID) || null;
 }
 
+/** @returns {string | null} SeriesInstanceUID on the screen, once it is loaded as a volume */
+export function activeSeries() {
+  const { activeViewportId } = services.viewportGridService.getState();
+  const viewport = services.cornerstoneViewportService.getCornerstoneViewport(activeViewportId);
+  const volumeId = viewport?.getVolumeId?.();
+  return volumeId && cornerstone.cache.getVolume(volumeId) ? seriesIn(activeViewportId) : null;
+}
+
 /**
  * Move all planes to a point and zoom so that something of a given size is well visible around it.
  *

@@ -1,0 +1,93 @@
+"""``python main.py study``: check a study file, measure the agreement of its readers, export the study."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from lib.cli.output_folder import new_folder
+from lib.datastore.label_store import LabelStore
+from lib.errors import UserError
+from lib.evaluation.agreement_summary import summarise_agreement
+from lib.evaluation.tables import markdown_table, mean_with_interval
+from lib.reading.reading_list import StudyPlan
+from lib.reading.row_files import writes_parquet
+from lib.reading.stored_readings import StudyLabels
+from lib.reading.study_export import MANIFEST, write_agreement, write_study
+from lib.reading.study_file import read_study
+
+_MEASURES = {"detection": "detection", "dice": "Dice", "hausdorff_95_mm": "95 % Hausdorff, mm", "kappa": "kappa"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "action",
+        metavar="ACTION",
+        choices=_ACTIONS,
+        help="check: validate the file and show who reads how much; agreement: compare the readers so far; "
+        "export: tables, label files, agreement and a manifest",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the study file, as --conf study of the server")
+    parser.add_argument("--workspace", type=Path, help="folder with the labels, as --conf workspace of the server")
+    parser.add_argument("--output", type=Path, help="new folder for the files")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one of the actions."""
+    plan = StudyPlan(read_study(args.file))
+    return _ACTIONS[args.action](args, plan)
+
+
+def _check(args: argparse.Namespace, plan: StudyPlan) -> int:
+    labels = _labels(args.workspace, plan) if args.workspace else None
+    head = ("reader", "cases", "readings", *(("submitted",) if labels else ()))
+    rows = []
+    for reader in plan.study.readers:
+        readings = plan.readings(reader)
+        submitted = (len(labels.submitted(reader)),) if labels else ()
+        rows.append((reader, len({reading.case for reading in readings}), len(readings), *submitted))
+    print(f"{plan.study.name}: {len(plan.study.cases)} cases.\n\n{markdown_table(head, rows)}", end="")
+    return 0
+
+
+def _agreement(args: argparse.Namespace, plan: StudyPlan) -> int:
+    labels, output = _labels(args.workspace, plan), _output(args)
+    for condition, lesions in write_agreement(labels, output).items():
+        rows = [
+            (row["class"], row["lesions"], *(mean_with_interval(row[name]) for name in _MEASURES))
+            for row in summarise_agreement(lesions)
+        ]
+        print(f"{condition}\n\n{markdown_table(('Class', 'lesions', *_MEASURES.values()), rows)}")
+    print(f"Research use only. Written to {output}.")
+    return 0
+
+
+def _export(args: argparse.Namespace, plan: StudyPlan) -> int:
+    labels, output = _labels(args.workspace, plan), _output(args)
+    manifest = write_study(labels, args.file, output)
+    if not writes_parquet():
+        print("Tables are written as CSV only; for Parquet, install pyarrow: pip install 'pyarrow<26'")
+    print(f"Research use only. Written to {output}: {len(manifest['files'])} files, with checksums in {MANIFEST}.")
+    return 0
+
+
+def _labels(workspace: Path | None, plan: StudyPlan) -> StudyLabels:
+    folder = workspace / "labels" if workspace else None
+    if folder is None or not folder.is_dir():
+        raise UserError(f"There are no labels in {workspace}. Give the server's workspace with --workspace DIR.")
+    return StudyLabels(LabelStore(folder), plan)
+
+
+def _output(args: argparse.Namespace) -> Path:
+    if args.output is None:
+        raise UserError("Give a new folder for the files with --output DIR.")
+    return new_folder(args.output, "study")
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace, StudyPlan], int]] = {
+    "check": _check,
+    "agreement": _agreement,
+    "export": _export,
+}

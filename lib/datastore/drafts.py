@@ -1,0 +1,134 @@
+"""Drafts of labels: what users have painted and not submitted yet, for each user and image."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import re
+import threading
+import zlib
+from pathlib import Path
+from typing import Any
+
+from lib.errors import UserError, in_one_line
+from lib.storage.atomic import remove_leftovers, write_atomically
+from lib.storage.json_values import check_sendable
+from lib.storage.state_file import UNREADABLE, move_aside
+
+logger = logging.getLogger(__name__)
+
+_SESSION = re.compile(r"[a-z0-9-]{1,40}")
+_SUFFIX = ".json.gz"
+_MOST_BYTES = 32 << 20  # of the JSON; a request is limited to 1 MiB compressed
+_MOST_DRAFTS = 10  # of a user and image; each page of a browser has its own
+
+
+class Drafts:
+    """Drafts in a folder of the workspace, one file for each user, image and page of a browser.
+
+    Only the page knows what is in a draft: a JSON object, compressed with gzip, whose checksum tells damage.
+
+    Args:
+        folder: Folder of the drafts; it may be missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+
+    def keep(self, user: str, image_id: str, session: str, content: bytes) -> None:
+        """Keep a draft instead of the former one of the same page; of more than ten, the oldest are removed.
+
+        Args:
+            user: Name of the user; others never see the draft.
+            image_id: SeriesInstanceUID of a known image.
+            session: Identifier of the page.
+            content: JSON object, compressed with gzip.
+
+        Raises:
+            UserError: The content or the identifier is invalid.
+        """
+        try:
+            _parsed(content)
+        except (*UNREADABLE, zlib.error) as error:
+            raise UserError(f"The draft is not a JSON object compressed with gzip: {in_one_line(error)}.") from None
+        path = self._path(user, image_id, session)
+        with self._lock:
+            if path.parent.is_dir():
+                remove_leftovers(path.parent)
+            write_atomically(path, lambda part: part.write_bytes(content))
+            for old in self._newest_first(path.parent)[_MOST_DRAFTS:]:
+                old.unlink()
+
+    def latest(self, user: str, image_id: str, session: str) -> tuple[dict[str, Any] | None, list[str]]:
+        """Return the latest draft of a user and image by another page, and a sentence for each damaged one.
+
+        Damaged drafts are renamed, so that they are reported once.
+
+        Args:
+            user: Name of the user.
+            image_id: SeriesInstanceUID of a known image.
+            session: Identifier of the page that asks, whose own draft does not count.
+        """
+        own = self._path(user, image_id, session)
+        problems: list[str] = []
+        with self._lock:
+            for path in self._newest_first(own.parent):
+                if path == own:
+                    continue
+                try:
+                    return _parsed(path.read_bytes()), problems
+                except (*UNREADABLE, zlib.error) as error:
+                    problems.append(_set_aside(path, error))
+        return None, problems
+
+    def drop(self, user: str, image_id: str, session: str) -> None:
+        """Remove the draft of a page, if there is one."""
+        path = self._path(user, image_id, session)
+        with self._lock:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # missing, or not empty
+                path.parent.rmdir()
+
+    def images(self, user: str) -> set[str]:
+        """Return the images of which a user has a draft."""
+        folder = self._folder_of(user)
+        images = folder.iterdir() if folder.is_dir() else ()
+        return {image.name for image in images if self._newest_first(image)}
+
+    def _path(self, user: str, image_id: str, session: str) -> Path:
+        if not _SESSION.fullmatch(session):
+            raise UserError(f"{session[:50]!r} is no identifier of a page: up to 40 of a-z, 0-9 and '-'.")
+        return self._folder_of(user) / image_id / f"{session}{_SUFFIX}"
+
+    def _folder_of(self, user: str) -> Path:
+        """Return the folder of a user, whose name may have any characters."""
+        readable = re.sub(r"[^A-Za-z0-9_-]", "_", user)[:30]
+        return self._folder / f"{readable}-{hashlib.sha256(user.encode(errors='replace')).hexdigest()[:16]}"
+
+    @staticmethod
+    def _newest_first(folder: Path) -> list[Path]:
+        found = folder.iterdir() if folder.is_dir() else ()
+        drafts = [one for one in found if one.name.endswith(_SUFFIX) and not one.name.startswith(".")]
+        return sorted(drafts, key=lambda one: one.stat().st_mtime_ns, reverse=True)
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """Return the JSON object in compressed content; any damage raises an error."""
+    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    text = unpacker.decompress(content, _MOST_BYTES)
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("it is incomplete or too large")
+    value = json.loads(text)
+    check_sendable(value)
+    if not isinstance(value, dict):
+        raise ValueError(f"it is not a JSON object but {type(value).__name__}")
+    return value
+
+
+def _set_aside(path: Path, error: Exception) -> str:
+    aside = move_aside(path)
+    logger.warning("Draft %s is damaged (%s); it is kept as %s.", path, in_one_line(error), aside.name)
+    return f"A draft of this scan is damaged and is ignored; the server keeps it as {aside.name}."

@@ -1,0 +1,148 @@
+"""Agreement of the readers of one image on each of its lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from lib.evaluation.fleiss_kappa import RatingCounts, count_voxels
+from lib.evaluation.metrics import VoxelCounts, sphere_diameter
+from lib.evaluation.reader_lesions import ReaderLesion, match_reader_lesions
+from lib.evaluation.surface_distance import surface_distance
+from lib.evaluation.textures import Texture, texture_of
+
+RatedVoxel = tuple[tuple[int, int, int], int]
+"""A voxel (column, row, slice) in a lesion, and the rating of its texture, 1 to 5."""
+
+
+@dataclass(frozen=True)
+class PairAgreement:
+    """Two readers who both marked a lesion, compared.
+
+    Attributes:
+        first: One reader.
+        second: The other.
+        dice: Dice of their outlines of the lesion.
+        surface_mm: Mean distance between their surfaces in mm.
+        hausdorff_95_mm: 95th percentile of the distances between their surfaces in mm.
+    """
+
+    first: str
+    second: str
+    dice: float
+    surface_mm: float
+    hausdorff_95_mm: float
+
+
+@dataclass(frozen=True)
+class LesionAgreement:
+    """What the readers of an image agree on in one of its lesions.
+
+    Attributes:
+        case: The image.
+        patient: Its patient.
+        number: Number of the lesion in the image, from 1.
+        voxel: A voxel (column, row, slice) that most of the readers who marked the lesion have.
+        readers: All readers of the image.
+        volumes_mm3: Volume in mm³ by reader, of those who marked it.
+        diameter_mm: Diameter of a sphere with the mean of these volumes in mm.
+        texture: By the ratings of the readers; None if nobody gave one.
+        pairs: Each two readers who both marked it.
+        voxels: Ratings of the voxels of its bounding box, for Fleiss' kappa.
+    """
+
+    case: str
+    patient: str
+    number: int
+    voxel: tuple[int, int, int]
+    readers: tuple[str, ...]
+    volumes_mm3: Mapping[str, float]
+    diameter_mm: float
+    texture: Texture | None
+    pairs: tuple[PairAgreement, ...]
+    voxels: RatingCounts
+
+    @property
+    def detection(self) -> float:
+        """Share of the readers who marked the lesion."""
+        return len(self.volumes_mm3) / len(self.readers)
+
+    def mean_of_pairs(self, measure: str) -> float | None:
+        """Return the mean over the pairs of one of their measures; None if fewer than two readers marked the lesion."""
+        return float(np.mean([getattr(pair, measure) for pair in self.pairs])) if self.pairs else None
+
+
+def agreement_on_lesions(
+    case: str,
+    patient: str,
+    masks: Mapping[str, np.ndarray],
+    spacing: Sequence[float],
+    ratings: Mapping[str, Sequence[RatedVoxel]] | None = None,
+) -> list[LesionAgreement]:
+    """Compare the outlines of the readers of one image, lesion by lesion.
+
+    Args:
+        case: The image.
+        patient: Its patient.
+        masks: Mask by reader, shape (X, Y, Z), on the same grid; two or more readers. A reader who found nothing has an
+            empty one.
+        spacing: Voxel spacing along each axis in mm.
+        ratings: Ratings of textures by reader.
+
+    Raises:
+        ValueError: There are fewer than two readers, or the masks are not on the same grid.
+    """
+    if len(masks) < 2:
+        raise ValueError(f"The agreement on {case} needs two or more readers, not {len(masks)}.")
+    rated = [one for given in (ratings or {}).values() for one in given]
+    return [
+        _agreement(case, patient, number, lesion, tuple(masks), spacing, rated)
+        for number, lesion in enumerate(match_reader_lesions([*masks.values()]), start=1)
+    ]
+
+
+def _agreement(
+    case: str,
+    patient: str,
+    number: int,
+    lesion: ReaderLesion,
+    readers: tuple[str, ...],
+    spacing: Sequence[float],
+    rated: Sequence[RatedVoxel],
+) -> LesionAgreement:
+    marked = [(reader, mask) for reader, mask in zip(readers, lesion.masks, strict=True) if mask.any()]
+    volumes = {reader: float(mask.sum() * np.prod(spacing)) for reader, mask in marked}
+    textures = [rating for voxel, rating in rated if _contains(lesion, voxel)]
+    return LesionAgreement(
+        case=case,
+        patient=patient,
+        number=number,
+        voxel=_most_marked_voxel(lesion),
+        readers=readers,
+        volumes_mm3=volumes,
+        diameter_mm=sphere_diameter(float(np.mean([*volumes.values()]))),
+        texture=texture_of(textures) if textures else None,
+        pairs=tuple(_pair(*pair, spacing) for pair in combinations(marked, 2)),
+        voxels=count_voxels(lesion.masks),
+    )
+
+
+def _pair(one: tuple[str, np.ndarray], other: tuple[str, np.ndarray], spacing: Sequence[float]) -> PairAgreement:
+    distance = surface_distance(one[1], other[1], spacing)
+    dice = VoxelCounts.of(one[1], other[1]).dice
+    return PairAgreement(one[0], other[0], dice, distance.mean_mm, distance.hausdorff_95_mm)
+
+
+def _most_marked_voxel(lesion: ReaderLesion) -> tuple[int, int, int]:
+    votes = lesion.masks.sum(axis=0)
+    x, y, z = (int(place) for place in np.unravel_index(votes.argmax(), votes.shape))
+    return lesion.window[0].start + x, lesion.window[1].start + y, lesion.window[2].start + z
+
+
+def _contains(lesion: ReaderLesion, voxel: Sequence[int]) -> bool:
+    place = [index - side.start for index, side in zip(voxel, lesion.window, strict=True)]
+    inside = all(0 <= index < length for index, length in zip(place, lesion.masks.shape[1:], strict=True))
+    return inside and bool(lesion.masks[(slice(None), *place)].any())

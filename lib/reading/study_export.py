@@ -1,0 +1,150 @@
+"""Export of a study: tables, label files, agreement with figures, and a manifest with the checksum of each file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from lib import __version__
+from lib.datastore.label_record import LabelRecord
+from lib.evaluation.agreement_report import render_agreement
+from lib.evaluation.agreement_summary import compare_volumes, summarise_agreement
+from lib.evaluation.lesion_agreement import LesionAgreement
+from lib.reading.row_files import write_rows
+from lib.reading.stored_readings import StoredReading, StudyLabels
+from lib.reading.study_agreement import agreement_by_condition, patient_numbers
+from lib.reading.study_tables import (
+    LESION_COLUMNS,
+    PAIR_COLUMNS,
+    READING_COLUMNS,
+    lesion_rows,
+    pair_rows,
+    reading_rows,
+)
+from lib.storage.atomic import write_atomically, write_json
+from lib.storage.integrity import sha256_of
+
+_FINAL = "final"
+MANIFEST = "manifest.json"
+
+
+def write_agreement(labels: StudyLabels, output: Path) -> dict[str, list[LesionAgreement]]:
+    """Write ``agreement.json``, ``agreement.html`` and the tables of lesions and pairs; return the lesions."""
+    conditions = agreement_by_condition(labels)
+    patients = patient_numbers(one.record for one in labels.all())
+    write_rows(output / "lesions", LESION_COLUMNS, lesion_rows(conditions, patients))
+    write_rows(output / "pairs", PAIR_COLUMNS, pair_rows(conditions, patients))
+    summary = {
+        title: {"agreement": summarise_agreement(lesions), "volumes": compare_volumes(lesions)}
+        for title, lesions in conditions.items()
+    }
+    write_json(output / "agreement.json", summary)
+    page = render_agreement(f"{labels.plan.study.name}: agreement of the readers", _measured_on(labels), conditions)
+    _write(output / "agreement.html", page)
+    return conditions
+
+
+def write_study(labels: StudyLabels, study_file: Path, output: Path) -> dict[str, Any]:
+    """Write all that a publication of the study needs into a new folder.
+
+    Beside the files of `write_agreement`, it holds ``study.yaml`` as it was given; the table ``readings``;
+    ``labels/<case>/reader-<n>-session-<s>.nii.gz``, where n is the place of the reader in the study file;
+    ``readers/<case>.nii.gz`` with the readers along the fourth axis, whose mean is a soft target for ``train``;
+    ``final/<case>.nii.gz``, if the case has a final label; and ``manifest.json``.
+
+    Args:
+        labels: Labels of the study.
+        study_file: The study file.
+        output: New folder.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: The labels of a case cannot be compared.
+        DamagedFileError: A label is damaged.
+    """
+    write_agreement(labels, output)
+    readings = [*labels.all()]
+    patients = patient_numbers(one.record for one in readings)
+    write_rows(output / "readings", READING_COLUMNS, reading_rows(labels, readings, patients))
+    _copy(study_file.read_bytes(), output / "study.yaml")
+    final = []
+    for case in labels.plan.study.cases:
+        of_case = [one for one in readings if one.reading.case == case]
+        for one in of_case:
+            _copy(labels.labels.content(one.record), output / "labels" / case / _name(labels, one))
+        if compared := [one for one in labels.compared(case) if one in of_case]:
+            _write_readers(labels, compared, output / "readers" / f"{case}.nii.gz")
+        if record := labels.labels.current(case).get(_FINAL):
+            _copy(labels.labels.content(record), output / "final" / f"{case}.nii.gz")
+            final.append(_source(record))
+    manifest = _manifest(labels, output, final)
+    write_json(output / MANIFEST, manifest)
+    return manifest
+
+
+def changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Return the files of an exported study that are missing or no longer have their checksum."""
+    files: Mapping[str, str] = manifest["files"]
+    return [
+        name
+        for name, checksum in files.items()
+        if not (folder / name).is_file() or sha256_of(folder / name) != checksum
+    ]
+
+
+def _manifest(labels: StudyLabels, output: Path, final: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    study = labels.plan.study
+    files = sorted(path for path in output.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {
+        "study": study.model_dump(),
+        "readers_of_cases": labels.plan.readers_of_cases,
+        "lunglabel": __version__,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "final": final,
+        "files": {path.relative_to(output).as_posix(): sha256_of(path) for path in files},
+    }
+
+
+def _source(record: LabelRecord) -> dict[str, Any]:
+    """Return what a final label was made of."""
+    names = ("consensus", "adjudicates")
+    return {
+        "case": record.image_id,
+        "label_number": record.number,
+        **{name: record.info[name] for name in names if name in record.info},
+    }
+
+
+def _write_readers(labels: StudyLabels, readings: Sequence[StoredReading], path: Path) -> None:
+    """Write the masks of the readers of a case along the fourth axis of a NIfTI file."""
+    masks = [labels.mask(one.record) for one in readings]
+    affine = nibabel.load(labels.labels.path(readings[0].record)).affine  # type: ignore[attr-defined]
+    image = nibabel.Nifti1Image(np.stack(masks, axis=-1).astype(np.uint8), affine)
+    write_atomically(path, partial(nibabel.save, image))
+
+
+def _measured_on(labels: StudyLabels) -> str:
+    study = labels.plan.study
+    done = len([*labels.all()])
+    planned = sum(len(labels.plan.readings(reader)) for reader in study.readers)
+    return f"{len(study.readers)} readers, {len(study.cases)} cases; {done} of {planned} readings are submitted."
+
+
+def _name(labels: StudyLabels, one: StoredReading) -> str:
+    return f"reader-{labels.plan.study.readers.index(one.reader) + 1}-session-{one.reading.session}.nii.gz"
+
+
+def _copy(content: bytes, path: Path) -> None:
+    write_atomically(path, lambda part: part.write_bytes(content))
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

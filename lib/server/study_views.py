@@ -1,0 +1,89 @@
+"""The view of the user of a request: everything, or in a reader study what the user may see."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request
+
+from lib.datastore.catalog import SeriesCatalog
+from lib.datastore.label_store import LabelStore
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.identity.authentication import Identity
+from lib.identity.roles import Role
+from lib.reading.conclusions import Conclusions
+from lib.reading.stored_readings import StudyLabels
+from lib.reading.views import FINAL, ReaderView, ReviewerView, StrangerView, View
+from lib.server.access.blinding import refusal_in_study
+from lib.server.access.route_table import RouteSpec
+
+
+@dataclass(frozen=True)
+class StudyViews:
+    """Views of the users while a server serves a study.
+
+    Attributes:
+        study: Labels of the study.
+        conclusions: What the readings of each case lead to.
+        catalog: The series of the server.
+        clock: Returns the time in seconds since 1970.
+    """
+
+    study: StudyLabels
+    conclusions: Conclusions
+    catalog: SeriesCatalog
+    clock: Callable[[], float] = time.time
+
+    def of(self, identity: Identity | None) -> View:
+        """Return the view of a user; of nobody, that of somebody who has no part in the study."""
+        rules = self.study.plan.study
+        if identity is not None and identity.name in rules.readers:
+            return ReaderView(self.study, identity.name, self.clock())
+        if identity is not None and identity.name in rules.reviewers:
+            return ReviewerView(self.study, self.conclusions)
+        if identity is not None and identity.role >= Role.REVIEWER:
+            return View(self.study.labels)
+        return StrangerView(self.study)
+
+    def refusal(
+        self, identity: Identity | None, route: RouteSpec, scope: Mapping[str, Any]
+    ) -> tuple[HTTPStatus, str] | None:
+        """Return status and message of the refusal of a request of a user; None if it is served."""
+        study_of = {one.uid: one.study_uid for one in self.catalog.all() if one.problem is None}
+        return refusal_in_study(self.of(identity), route, scope, study_of)
+
+
+def progress_of(view: View, datastore: SeriesDatastore) -> dict[str, Any]:
+    """Return the status of the datastore for a user of a reader study: the own images and labels only.
+
+    Args:
+        view: What the user may see.
+        datastore: Images and labels.
+    """
+    images = view.images(datastore.list_images())
+    labelled = [image for image in images if FINAL in view.labels.current(image)]
+    return {
+        "total": len(images),
+        "completed": len(labelled),
+        "label_tags": {FINAL: len(labelled)} if labelled else {},
+    }
+
+
+def restricted_view(request: Request) -> View | None:
+    """Return the view of the user who sent a request if a reader study restricts it; None for everything."""
+    view: View | None = getattr(request.state, "view", None)
+    return view if view is not None and view.restricted else None
+
+
+def current_view(request: Request, labels: LabelStore) -> View:
+    """Return the view of the user who sent a request; of everything without a study.
+
+    Args:
+        request: The request.
+        labels: All labels.
+    """
+    return restricted_view(request) or View(labels)

@@ -1,0 +1,123 @@
+"""Lesions of several readers, matched and compared, against values calculated by hand."""
+
+import numpy as np
+import pytest
+
+from lib.evaluation.agreement_summary import compare_volumes, summarise_agreement
+from lib.evaluation.bland_altman import bland_altman
+from lib.evaluation.lesion_agreement import agreement_on_lesions
+from lib.evaluation.reader_lesions import match_reader_lesions
+from lib.evaluation.surface_distance import surface_distance
+from lib.evaluation.textures import Texture
+
+SHAPE = (40, 20, 10)
+SPACING = (0.5, 1.0, 2.0)
+
+
+def boxes(*spans, shape=SHAPE):
+    """Return a mask of boxes over spans along x, 4 voxels wide in y and 2 in z."""
+    mask = np.zeros(shape, bool)
+    for start, stop in spans:
+        mask[start:stop, 8:12, 4:6] = True
+    return mask
+
+
+def test_overlapping_components_are_one_lesion():
+    lesions = match_reader_lesions([boxes((2, 6), (20, 24)), boxes((4, 8)), boxes((30, 34), (22, 26))])
+    assert [one.marked.tolist() for one in lesions] == [
+        [True, True, False],
+        [True, False, True],
+        [False, False, True],
+    ]
+    assert [(one.window[0].start, one.window[0].stop) for one in lesions] == [(2, 8), (20, 26), (30, 34)]
+
+
+def test_components_that_only_touch_are_two_lesions():
+    assert len(match_reader_lesions([boxes((2, 6)), boxes((6, 10))])) == 2
+
+
+def test_a_chain_of_overlaps_is_one_lesion():
+    """One reader drew as one what another drew as two."""
+    (one,) = match_reader_lesions([boxes((2, 6), (8, 12)), boxes((4, 10))])
+    assert one.masks[0].sum() == 8 * 8
+
+
+def test_no_lesion_in_empty_masks_and_no_match_over_other_grids():
+    assert match_reader_lesions([boxes(), boxes()]) == []
+    with pytest.raises(ValueError, match="not on the same grid"):
+        match_reader_lesions([boxes(), boxes(shape=(40, 20, 11))])
+
+
+def test_surface_distance_in_mm():
+    """Two plates, five voxels of 0.5 mm apart; and a plate shifted along z by a slice of 2 mm."""
+    assert surface_distance(boxes((2, 3)), boxes((7, 8)), SPACING).hausdorff_95_mm == pytest.approx(2.5)
+    assert surface_distance(boxes((2, 3)), boxes((7, 8)), SPACING).mean_mm == pytest.approx(2.5)
+    plate, other = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    plate[:, :, 4], other[:, :, 5] = True, True
+    assert surface_distance(plate, other, SPACING).mean_mm == pytest.approx(2.0)
+    with pytest.raises(ValueError, match="empty"):
+        surface_distance(boxes(), plate, SPACING)
+
+
+def readings():
+    """Return what three readers marked: two agree on half of a lesion, one has missed it; all have a second one."""
+    masks = {"anna": boxes((2, 6), (20, 24)), "ben": boxes((4, 8), (20, 24)), "carl": boxes((20, 24))}
+    ratings = {"anna": [((21, 9, 4), 5)], "ben": [((21, 9, 4), 3)], "carl": [((21, 9, 4), 3)]}
+    return agreement_on_lesions("case", "P1", masks, SPACING, ratings)
+
+
+def test_agreement_on_each_lesion():
+    first, second = readings()
+    assert (first.detection, second.detection) == (pytest.approx(2 / 3), 1)
+    assert [(pair.first, pair.second) for pair in first.pairs] == [("anna", "ben")]
+    assert (first.pairs[0].dice, second.mean_of_pairs("dice")) == (pytest.approx(0.5), 1)
+    assert first.volumes_mm3 == {"anna": 32.0, "ben": 32.0}
+    assert (first.texture, second.texture) == (None, Texture.PART_SOLID)
+    assert 4 <= first.voxel[0] < 6  # where both marked it
+    with pytest.raises(ValueError, match="two or more readers"):
+        agreement_on_lesions("case", "P1", {"anna": boxes()}, SPACING)
+
+
+def test_summary_of_all_sizes_and_textures():
+    rows = {row["class"]: row for row in summarise_agreement(readings())}
+    assert list(rows) == ["all", "under 6 mm", "part-solid"]
+    assert rows["all"]["marked_by"] == {"2 of 3": 1, "3 of 3": 1}
+    assert rows["all"]["dice"] == {"mean": pytest.approx(0.75), "interval_95": None}
+    assert rows["all"]["detection"]["mean"] == pytest.approx(5 / 6)
+    assert rows["part-solid"]["surface_mm"]["mean"] == 0
+    assert summarise_agreement([]) == []
+
+
+def test_intervals_over_patients():
+    lesions = []
+    for number in range(8):
+        masks = {"anna": boxes((2, 10)), "ben": boxes((2 + number % 3, 10))}
+        lesions += agreement_on_lesions(f"case {number}", f"P{number}", masks, SPACING)
+    (row,) = (row for row in summarise_agreement(lesions) if row["class"] == "all")
+    for measure in ("dice", "kappa"):
+        low, high = row[measure]["interval_95"]
+        assert low < row[measure]["mean"] < high
+    (pair,) = compare_volumes(lesions)
+    assert (pair["first"], pair["second"], pair["lesions"]) == ("anna", "ben", 8)
+    assert pair["mm3"]["bias"] == pytest.approx(8 * np.mean([number % 3 for number in range(8)]))
+
+
+def test_bland_altman_by_hand():
+    found = bland_altman([110, 210, 310, 430], [100, 200, 300, 400], ["P1", "P2", "P3", "P4"])
+    deviation = np.std([10, 10, 10, 30], ddof=1)
+    assert found.mm3.bias == pytest.approx(15)
+    assert (found.mm3.low, found.mm3.high) == (
+        pytest.approx(15 - 1.96 * deviation),
+        pytest.approx(15 + 1.96 * deviation),
+    )
+    assert found.percent.bias == pytest.approx(np.mean([1000 / 105, 1000 / 205, 1000 / 305, 3000 / 415]))
+    assert found.mm3.intervals is None  # four patients
+    assert found.slope > 0
+    assert bland_altman([1, 2], [1, 2], ["P1", "P2"]) is None
+
+
+def test_proportional_bias_is_the_slope():
+    second = np.array([100.0, 200, 400, 800, 900])
+    found = bland_altman(second * 1.2, second, ["P1", "P2", "P3", "P4", "P5"])
+    assert found.slope == pytest.approx(0.2 / 1.1)
+    assert found.percent.intervals["bias"] == pytest.approx([100 * 0.2 / 1.1] * 2, abs=1e-3)

@@ -1,0 +1,155 @@
+"""What a reader and a reviewer see of the labels of a study, and what its readings lead to; without a server."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.errors import UserError
+from lib.reading.conclusions import Conclusions
+from lib.reading.views import ReaderView, ReviewerView, StrangerView
+from tests.support.reader_study import study_labels, submit, write_study_file
+
+CASE, DAY = "1.2.3", 24 * 3600
+
+
+def box(start, stop):
+    mask = np.zeros((24, 12, 8), bool)
+    mask[start:stop, 4:8, 2:6] = True
+    return mask
+
+
+class Finals:
+    """Datastore that keeps the final labels that it is given."""
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def save_label(self, image, file, tag, info):
+        content = Path(file).read_bytes()
+        self.labels.save(image, tag, lambda path: path.write_bytes(content), info)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Return ``study(more)``, the labels of a study of two readers and its conclusions."""
+
+    def made(more=""):
+        file = write_study_file(tmp_path, ["anna", "ben"], [CASE], f"reviewers: [rhea]\n{more}")
+        labels = study_labels(file, tmp_path / "workspace")
+        datastore: SeriesDatastore = Finals(labels.labels)
+        finals: list[str] = []
+        return labels, Conclusions(labels, datastore, tmp_path, finals.append), finals
+
+    return made
+
+
+def final_of(labels):
+    return labels.labels.in_use(CASE).get("final")
+
+
+def test_a_crossover_hides_the_first_reading_in_the_second_and_in_between(study):
+    labels, _, _ = study("model_mask: crossover\nwashout_days: 10")
+    first = labels.plan.readings("anna")[0]
+    submit(labels, "anna", CASE, box(0, 4), session=1)
+    now = labels.labels.history(CASE)[0].time
+    during, after = (ReaderView(labels, "anna", now + days * DAY) for days in (9, 10.1))
+    assert not during.shows(CASE) and during.labels.history(CASE) == [] and during.next_image([CASE]) is None
+    assert after.shows(CASE) and after.labels.history(CASE) == [] and after.next_image([CASE]) == CASE
+    assert after.next_image([]) is None  # its series is not on the server yet
+    stored = after.submission(CASE, "final", {"model_version": "v1"}, "P1")
+    assert stored.info["study"]["session"] == 2
+    assert stored.info["study"]["model_mask"] is not first.model_mask
+    assert ("model_version" in stored.info) is not first.model_mask
+    with pytest.raises(UserError, match="no image"):
+        during.submission(CASE, "final", {}, "P1")
+
+
+def test_without_the_model_clicks_are_as_the_study_says(study):
+    for allowed in (True, False):
+        view = ReaderView(study(f"click_tool: {str(allowed).lower()}")[0], "anna", 0)
+        with pytest.raises(UserError, match="read without the model"):
+            view.check_model(CASE, by_clicks=False)
+        if allowed:
+            view.check_model(CASE, by_clicks=True)
+        else:
+            with pytest.raises(UserError, match=r"by hand\."):
+                view.check_model(CASE, by_clicks=True)
+
+
+def test_nothing_is_concluded_before_all_have_read(study):
+    labels, conclusions, finals = study()
+    submit(labels, "anna", CASE, box(0, 4))
+    conclusions.run_once()
+    assert (conclusions.disputed(), finals, final_of(labels)) == ({}, [], None)
+
+
+@pytest.mark.parametrize("method", ["majority", "staple"])
+def test_consensus_is_made_once_and_anew_after_a_correction(study, method):
+    labels, conclusions, finals = study(f"consensus: {method}")
+    for reader in ("anna", "ben"):
+        submit(labels, reader, CASE, box(0, 8))
+    for _ in range(2):
+        conclusions.run_once()
+    assert final_of(labels).info["consensus"] == {"method": method, "of": [1, 2]}
+    assert np.array_equal(labels.mask(final_of(labels)), box(0, 8))
+    study(f"consensus: {method}")[1].run_once()  # as after a restart
+    assert (finals, final_of(labels).number) == ([CASE], 3)
+    submit(labels, "ben", CASE, box(1, 8))
+    conclusions.run_once()
+    assert final_of(labels).info["consensus"]["of"] == [1, 4]
+
+
+def test_a_correction_that_brings_disagreement_takes_the_consensus_out_of_use(study):
+    labels, conclusions, _ = study()
+    for reader in ("anna", "ben"):
+        submit(labels, reader, CASE, box(0, 8))
+    conclusions.run_once()
+    submit(labels, "ben", CASE, box(6, 14))
+    conclusions.run_once()
+    assert final_of(labels) is None
+    assert conclusions.disputed()[CASE].numbers == (1, 4)
+
+
+def test_the_reviewer_decides_and_names_the_labels(study):
+    labels, conclusions, _ = study()
+    submit(labels, "anna", CASE, box(0, 8), user="anna", annotator="anna", note="typed by anna")
+    submit(labels, "ben", CASE, box(6, 14), user="ben", annotator="ben")
+    view = ReviewerView(labels, conclusions)
+    assert not view.shows(CASE)
+    conclusions.run_once()
+    seen = view.labels.history(CASE)
+    assert len({one.time for one in seen}) == 1
+    assert sorted(one.info["annotator"] for one in seen) == ["reader A", "reader B"]
+    assert "anna" not in str(seen) and "ben" not in str(seen)
+    for named in (None, [1], [1, 2, 3]):
+        with pytest.raises(UserError, match="adjudicates"):
+            view.submission(CASE, "final", {"adjudicates": named} if named else {}, "P1")
+    decided = view.submission(CASE, "final", {"adjudicates": [2, 1]}, "P1")
+    labels.labels.save(CASE, decided.tag, lambda path: path.write_bytes(b"mask"), decided.info)
+    conclusions.run_once()
+    assert conclusions.disputed()[CASE].decided and view.next_image([CASE]) is None
+    with pytest.raises(UserError, match="it is closed"):
+        ReaderView(labels, "anna", 0).submission(CASE, "final", {}, "P1")
+    assert "3" not in {one.number for one in ReaderView(labels, "anna", 0).labels.history(CASE)}
+
+
+def test_views_are_read_only(study):
+    labels, _, _ = study()
+    submit(labels, "anna", CASE, box(0, 4))
+    view = ReaderView(labels, "anna", 0).labels
+    for change in (lambda: view.save(CASE, "final", print, {}), lambda: view.withdraw(CASE, "final")):
+        with pytest.raises((TypeError, AttributeError)):
+            change()
+    assert [one.number for one in labels.labels.history(CASE)] == [1]
+
+
+def test_who_has_no_part_sees_no_case_of_the_study(study):
+    labels, _, _ = study()
+    submit(labels, "anna", CASE, box(0, 4))
+    view = StrangerView(labels)
+    assert (view.shows(CASE), view.shows("9.9"), view.labels.images()) == (False, True, [])
+    for action in (lambda: view.submission(CASE, "final", {}, ""), lambda: view.check_model(CASE, by_clicks=True)):
+        with pytest.raises(UserError, match="no image"):
+            action()
