@@ -22,6 +22,8 @@ pytest_plugins = [
     "tests.support.small_network",
     "tests.support.train_task",
     "tests.support.slicer",
+    "tests.support.oidc",
+    "tests.support.nginx",
 ]
 
 # Derandomized so that CI failures reproduce locally. No deadline: machines are busy.
@@ -33,6 +35,8 @@ KIND_BY_FIXTURE = {
     "orthanc": "pacs",
     "start_server": "server",
     "start_module_server": "server",
+    "start_oidc_provider": "server",
+    "start_nginx": "server",
     "phantom_weights": "slow",
     "shared_data": "slow",
 }

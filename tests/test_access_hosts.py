@@ -145,12 +145,14 @@ def test_reported_url_matches_the_listening_address():
     assert OPEN.network_url == f"http://{socket.gethostname()}:8000"
 
 
-def test_keycloak_and_root_path_are_rejected():
+def test_keycloak_and_odd_path_prefixes_are_rejected():
     """S6, R14: neither is supported, so the server does not start."""
     with pytest.raises(UserError, match="MONAI_LABEL_AUTH_ENABLE"):
         check_start(LOCAL, login_by_keycloak=True)
-    with pytest.raises(UserError, match=r"--root_path /lung/ai is not supported.*allowed_hosts"):
-        check_start(Listening(("127.0.0.1",), 8000, root_path="/lung/ai"), login_by_keycloak=False)
+    check_start(Listening(("127.0.0.1",), 8000, root_path="/lung/a.i"), login_by_keycloak=False)
+    for prefix in ("lung", "/lung/", "//lung", "/", "/a'b", "/../x", "/l\u00fcng"):
+        with pytest.raises(UserError, match="is not a path prefix such as /lung"):
+            check_start(Listening(("127.0.0.1",), 8000, root_path=prefix), login_by_keycloak=False)
 
 
 @pytest.mark.parametrize("name", ["max_upload_mb", "max_stow_mb", "head_seconds", "body_seconds", "max_connections"])

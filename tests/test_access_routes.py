@@ -21,7 +21,10 @@ from lib.server.folder_routes import folder_router
 from lib.settings import Settings
 
 PASSWORD = "correct horse battery"
-PUBLIC = {"GET /favicon.ico", "GET /login", "POST /login", "POST /logout", "GET /auth/", "POST /auth/token"}
+PUBLIC = {
+    *("GET /favicon.ico", "GET /login", "POST /login", "GET /login/oidc", "GET /login/oidc/callback"),
+    *("POST /logout", "GET /auth/", "POST /auth/token"),
+}
 # What each role may do besides what the roles below it may; a user may do everything else.
 RIGHTS = {
     Role.ANNOTATOR: {

@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fastapi import FastAPI, Form, UploadFile
+from joserfc.jwk import KeySet
 
 from lib.datastore.label_reader import read_label
 from lib.errors import UserError
+from lib.identity.oidc.tokens import InvalidToken, looks_like_jwt, verify_access_token
 from tools.fuzz.api_requests import ApiRequests
 from tools.fuzz.bad_clients import as_a_bad_client
 from tools.fuzz.dicomweb_requests import dicomweb_request
 from tools.fuzz.exchange import Exchange, problem_of, send
 from tools.fuzz.foreign_requests import as_foreign_request
+from tools.fuzz.forged_tokens import forged_access_token
 from tools.fuzz.image_mutations import mutated_image
+from tools.fuzz.token_issuer import CLIENT, TokenIssuer
 
 
 @pytest.fixture
@@ -116,6 +120,18 @@ def test_openapi_requests_are_reproducible_and_use_known_values():
     assert {exchange.method for exchange in requests} == {"PUT", "POST"}
     assert any("image=1.2.3" in exchange.target for exchange in requests)
     assert any(exchange.target.startswith("/train/lung_tumor") for exchange in requests)
+
+
+def test_forged_tokens_are_refused_and_others_accepted():
+    issuer = TokenIssuer("https://sso.example")
+    keys = KeySet([issuer.key])
+    expected = {"issuer": issuer.issuer, "client_id": CLIENT, "audience": CLIENT}
+    assert verify_access_token(issuer.signed(issuer.claims("ada", "user")), keys, **expected)
+    for case in range(300):
+        token = forged_access_token(np.random.default_rng(case), issuer)
+        if looks_like_jwt(token):
+            with pytest.raises(InvalidToken):
+                verify_access_token(token, keys, **expected)
 
 
 def test_rejects_a_label_that_claims_ten_gigabytes_before_reading_it(tmp_path):

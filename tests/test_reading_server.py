@@ -66,7 +66,7 @@ def running(phantom_studies, tmp_path_factory) -> Iterator[Running]:
     )
     readers = dict.fromkeys((*READERS, STRANGER), Role.ANNOTATOR)
     add_users(workspace, **readers, **{REVIEWER: Role.REVIEWER, ADMIN: Role.ADMIN})
-    with monailabel_server(phantom_studies.directory, folder, ready="/auth/", study=file) as server:
+    with monailabel_server(phantom_studies.directory, folder, study=file) as server:
         users = {name: logged_in(server.url, name) for name in (*readers, REVIEWER, ADMIN)}
         yield Running(server.url, users, disputed, agreed, other, LabelStore(workspace / "labels"))
 
@@ -245,7 +245,7 @@ def test_four_readers_of_lidc_idri_0001_replayed(shared_data, tmp_path):
     readers = ("one", "two", "three", "four")
     file = write_study_file(tmp_path, readers, [image], "reviewers: [five]\nlowest_dice: 0.8")
     add_users(tmp_path / "workspace", **dict.fromkeys(readers, Role.ANNOTATOR), five=Role.REVIEWER)
-    with monailabel_server(folder, tmp_path, ready="/auth/", study=file, scored_images=0) as server:
+    with monailabel_server(folder, tmp_path, study=file, scored_images=0) as server:
         users = {reader: logged_in(server.url, reader) for reader in readers}
         wait_for(lambda: users["one"].get(f"{server.url}/viewer/studies").json(), "the series", seconds=120)
         for reader, mask in zip(readers, masks, strict=True):

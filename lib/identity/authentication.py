@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -11,6 +12,7 @@ from lib.identity.accounts import Accounts
 from lib.identity.attempts import Attempts
 from lib.identity.audit_log import AuditLog
 from lib.identity.login_sessions import LoginSessions
+from lib.identity.oidc.openid_login import OpenIdLogin, Person
 from lib.identity.roles import Role
 
 
@@ -35,11 +37,20 @@ class Authentication:
         sessions: Log-in sessions.
         audit: Log of what users do.
         session_hours: Time until a user has to log in again, hours.
+        openid: Log-in at an identity provider, if one is configured.
     """
 
-    def __init__(self, accounts: Accounts, sessions: LoginSessions, audit: AuditLog, session_hours: float) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        sessions: LoginSessions,
+        audit: AuditLog,
+        session_hours: float,
+        openid: OpenIdLogin | None = None,
+    ) -> None:
         self.accounts = accounts
         self.audit = audit
+        self.openid = openid
         self._sessions = sessions
         self._attempts = Attempts()
         self.session_seconds = 3600 * session_hours
@@ -50,25 +61,42 @@ class Authentication:
         if session is None:
             return None
         if session.role:
-            return Identity(session.name, Role.of(session.role))
+            is_valid = self.openid is not None and not self._is_local(session.name)
+            return Identity(session.name, Role.of(session.role)) if is_valid else None
         account = self.accounts.all().get(session.name)
         if account is None or account.secret != session.secret:
             return None  # removed, or the password was changed since
         return Identity(account.name, account.role)
 
-    def log_in(self, name: str, password: str, address: str) -> str:
+    def identity_of(self, person: Person) -> Identity:
+        """Return the identity of somebody whom the identity provider knows.
+
+        Raises:
+            UserError: The name is that of a local account, who may be somebody else (403).
+        """
+        if self._is_local(person.name):
+            raise UserError(
+                f"The identity provider calls you {person.name}, which is the name of a local account of this server. "
+                "An administrator can remove that account (python main.py users), or choose another oidc_name_claim.",
+                HTTPStatus.FORBIDDEN,
+            )
+        return Identity(person.name, person.role)
+
+    def log_in(self, name: str, password: str, address: str, *, ask_provider: bool = False) -> str:
         """Check a password and begin a session.
 
         Args:
             name: Name of the account.
             password: Password as typed.
             address: Address of the client.
+            ask_provider: Whether the password may be one of the identity provider, if no local account has the name.
 
         Returns:
             The token of the session.
 
         Raises:
-            UserError: Name or password is wrong (401), or there were too many failures (429).
+            UserError: Name or password is wrong (401), there were too many failures (429), the identity provider is
+                away (503), or the person has no role there (403).
         """
         keys = f"name {name}", f"address {address}"
         pause = self._attempts.pause(*keys)
@@ -79,16 +107,44 @@ class Authentication:
             )
         self._attempts.failed(*keys)  # counted before the check, so that parallel attempts count as well
         account = self.accounts.check(name, password)
-        known = name if name in self.accounts.all() else ""  # people type passwords into the field of the name
-        if account is None:
+        person = None
+        if account is None and ask_provider and self.openid is not None and not self._is_local(name):
+            person = self.openid.by_password(name, password)
+        if account is None and person is None:
+            known = name if name in self.accounts.all() else ""  # people type passwords into the field of the name
             self.audit.append(known, "log-in failed", address=address)
             raise UserError("Name or password is wrong.", HTTPStatus.UNAUTHORIZED)
         self._attempts.succeeded(*keys)
+        if person is not None:
+            return self.admit(person, address)
+        assert account is not None
         self.audit.append(account.name, "logged in", address=address)
         return self._sessions.begin(account.name, secret=account.secret, seconds=self.session_seconds)
+
+    def admit(self, person: Person, address: str) -> str:
+        """Begin a session of somebody who has logged in at the identity provider, and return its token.
+
+        Args:
+            person: Who it is.
+            address: Address of the client.
+
+        Raises:
+            UserError: The name is that of a local account (403).
+        """
+        identity = self.identity_of(person)
+        self.audit.append(identity.name, "logged in", address=address, subject=person.subject)
+        return self._sessions.begin(identity.name, role=identity.role.title, seconds=self.session_seconds)
 
     def log_out(self, token: str) -> None:
         """End the session of a token, if there is one."""
         ended = self._sessions.end(token)
         if ended is not None:
             self.audit.append(ended.name, "logged out")
+
+    def _is_local(self, name: str) -> bool:
+        """Return whether a local account has this name, or one that a reader cannot tell from it."""
+        return _folded(name) in map(_folded, self.accounts.all())
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()

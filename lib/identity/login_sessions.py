@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.identity.roles import Role
 from lib.storage.state_file import StateFile
 
 _TOKEN_BYTES = 32
@@ -87,4 +88,6 @@ def _parse(content: Any) -> dict[str, LoginSession]:
         texts = (one.name, one.secret, one.role)
         if not all(isinstance(text, str) for text in texts) or not isinstance(one.until, int | float):
             raise TypeError("a session is incomplete")
+        if one.role:
+            Role.of(one.role)
     return sessions

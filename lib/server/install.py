@@ -21,6 +21,7 @@ from lib.server.log_routes import log_router
 from lib.server.login_routes import login_router
 from lib.server.model_routes import model_router
 from lib.server.ohif_routes import ohif_router
+from lib.server.oidc_routes import oidc_router
 from lib.server.reading_routes import reading_router
 from lib.server.session_routes import session_router
 from lib.server.status_routes import status_router
@@ -43,13 +44,15 @@ def install(
         access: Access rules.
         views: What each user may see; None without a reader study.
     """
+    authentication = access.login.authentication if access.login else None
     routers = (
         infer_router(app),
         datastore_router(app),
         task_router(app),
         session_router(app),
         log_router(),
-        login_router(access.login.authentication if access.login else None),
+        login_router(authentication),
+        oidc_router(authentication),
         model_router(app),
         viewer_router(app),
         reading_router(app),
@@ -57,7 +60,7 @@ def install(
         attention_router(app),
         status_router(app),
         dicomweb,
-        ohif_router(),
+        ohif_router(access.listening.root_path),
         _start_page(),
     )
     replace_routes(server, routers, filter_routes)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import html
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Form, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 from fastapi.security import OAuth2PasswordRequestForm
 from monailabel.endpoints.user.auth import User
 
 from lib.errors import UserError
 from lib.identity.authentication import Authentication
 from lib.server.access.credentials import COOKIE, session_cookie, token_of
-from lib.server.access.headers import page_policy
+from lib.server.access.path_prefix import prefix_of
 from lib.server.current_user import current_user
-
-_PAGE = (Path(__file__).parent / "login.html").read_text(encoding="utf-8")
-_START = "/status"
+from lib.server.login_page import START, local_path, login_page
 
 
 def login_router(authentication: Authentication | None) -> APIRouter:
@@ -31,18 +27,18 @@ def login_router(authentication: Authentication | None) -> APIRouter:
     router = APIRouter(tags=["Log-in"])
 
     @router.get("/login", include_in_schema=False)
-    def page(request: Request, next: str = _START) -> Response:
+    def page(request: Request, next: str = START) -> Response:
         if authentication is None:
-            return RedirectResponse(_START, HTTPStatus.SEE_OTHER)
-        return _page(next)
+            return RedirectResponse(START, HTTPStatus.SEE_OTHER)
+        return login_page(request, authentication, next)
 
     @router.post("/login", include_in_schema=False)
-    def log_in(request: Request, name: str = Form(""), password: str = Form(""), next: str = Form(_START)) -> Response:
+    def log_in(request: Request, name: str = Form(""), password: str = Form(""), next: str = Form(START)) -> Response:
         login = _required(authentication)
         try:
             token = login.log_in(name, password, _address(request))
         except UserError as error:
-            return _page(next, str(error), int(error.status))
+            return login_page(request, login, next, str(error), int(error.status))
         login.log_out(token_of(request.headers))
         answer = RedirectResponse(local_path(next), HTTPStatus.SEE_OTHER)
         answer.set_cookie(**session_cookie(token, login.session_seconds, request.scope))
@@ -53,7 +49,7 @@ def login_router(authentication: Authentication | None) -> APIRouter:
         if authentication is not None:
             authentication.log_out(token_of(request.headers))
         answer = RedirectResponse("/login", HTTPStatus.SEE_OTHER, {"Clear-Site-Data": '"cache"'})
-        answer.delete_cookie(COOKIE, path=request.scope.get("root_path") or "/")
+        answer.delete_cookie(COOKIE, path=prefix_of(request.scope) or "/")
         return answer
 
     @router.get("/auth/", summary="Whether log-in is required")
@@ -65,7 +61,7 @@ def login_router(authentication: Authentication | None) -> APIRouter:
         if authentication is None:
             return {"access_token": None, "token_type": None}
         return {
-            "access_token": authentication.log_in(form.username, form.password, _address(request)),
+            "access_token": authentication.log_in(form.username, form.password, _address(request), ask_provider=True),
             "token_type": "bearer",
         }
 
@@ -74,21 +70,6 @@ def login_router(authentication: Authentication | None) -> APIRouter:
         return user.model_dump()
 
     return router
-
-
-def local_path(path: str) -> str:
-    """Return ``path`` if it is one of this server, else that of the status page: no redirect leads elsewhere."""
-    is_local = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
-    return path if is_local else _START
-
-
-def _page(path: str, problem: str = "", status: int = HTTPStatus.OK) -> HTMLResponse:
-    values = {"{next}": local_path(path), "{problem}": problem}
-    text = _PAGE
-    for name, value in values.items():
-        text = text.replace(name, html.escape(value, quote=True))
-    headers = {"Content-Security-Policy": page_policy(text), "Cache-Control": "no-store"}
-    return HTMLResponse(text, status, headers=headers)
 
 
 def _required(authentication: Authentication | None) -> Authentication:

@@ -22,20 +22,27 @@ _PANEL = Path(__file__).parents[1] / "viewer" / "panel"
 _HASHED_NAME = re.compile(r"[0-9a-f]{16,}")
 # The bundle loads fonts from public hosts, and contains pages and workers for third-party services.
 _EXTERNAL = re.compile(r"<link\b[^>]*\bhttps?://[^>]*>|@import\s+url\([\"']?https?://[^)]*\)[^;]*;")
+# The paths that the bundle was built for: in its page, and webpack's public path in its scripts.
+_OWN_PATH = re.compile(r"([\"'])/ohif/")
+_PUBLIC_PATH = re.compile(rb"(__webpack_require__\.p = [\"'])/ohif/")
 _UNUSED = ("_headers", "_redirects", "google.js", "serve.json", "silent-refresh.html", "sw.js")
 # OHIF's pixel decoders and its SEG loader are WebAssembly with bindings created by `new Function`.
 _SCRIPT_SOURCES = ("'wasm-unsafe-eval'", "'unsafe-eval'")
 
 
-def ohif_router() -> APIRouter:
-    """Return the routes of the viewer. Paths without a file get index.html, which routes them in the browser."""
+def ohif_router(prefix: str = "") -> APIRouter:
+    """Return the routes of the viewer. Paths without a file get index.html, which routes them in the browser.
+
+    Args:
+        prefix: Path prefix of a reverse proxy before all paths of this server.
+    """
     router = APIRouter(
         prefix="/ohif",
         include_in_schema=False,
     )
 
     # A worker uses the policy of its own file, so every file gets that of the page.
-    policy = {"Content-Security-Policy": page_policy(_without_external(_INDEX), scripts=_SCRIPT_SOURCES)}
+    policy = {"Content-Security-Policy": page_policy(_page(_INDEX, prefix), scripts=_SCRIPT_SOURCES)}
 
     @router.get("/app-config.js")
     def config() -> FileResponse:
@@ -59,13 +66,23 @@ def ohif_router() -> APIRouter:
         cache = "public, max-age=31536000, immutable" if hashed else "no-cache"
         headers = {"Cache-Control": cache, **policy}
         if file.suffix in (".css", ".html"):
-            return Response(_without_external(file), media_type=get_mime_type(str(file)), headers=headers)
+            return Response(_page(file, prefix), media_type=get_mime_type(str(file)), headers=headers)
+        if prefix and file.suffix == ".js" and (moved := _moved_script(file, prefix)):
+            return Response(moved, media_type=get_mime_type(str(file)), headers=headers)
         return FileResponse(file, media_type=get_mime_type(str(file)), headers=headers)
 
     return router
 
 
 @functools.lru_cache(maxsize=64)
-def _without_external(file: Path) -> str:
-    """Return a page or style sheet without the references to other hosts."""
-    return _EXTERNAL.sub("", file.read_text(encoding="utf-8"))
+def _page(file: Path, prefix: str) -> str:
+    """Return a page or style sheet without the references to other hosts, and with the prefix before its own paths."""
+    text = _EXTERNAL.sub("", file.read_text(encoding="utf-8"))
+    return _OWN_PATH.sub(rf"\1{prefix}/ohif/", text)
+
+
+@functools.lru_cache(maxsize=256)
+def _moved_script(file: Path, prefix: str) -> bytes | None:
+    """Return a script that loads others of the bundle, with the prefix before their path; None for other scripts."""
+    moved, count = _PUBLIC_PATH.subn(rb"\1" + prefix.encode() + rb"/ohif/", file.read_bytes())
+    return moved if count else None

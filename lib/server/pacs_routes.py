@@ -16,6 +16,7 @@ from lib.dicomweb.pacs_filter import PacsFilter
 from lib.dicomweb.pacs_proxy import PacsProxy, PacsRequest
 from lib.dicomweb.resources import JSON_RESOURCES
 from lib.errors import UserError
+from lib.server.access.path_prefix import path_of, raw_path_of
 from lib.server.stow_requests import received_instances
 from lib.server.study_views import restricted_view
 from lib.server.visible_dicom import check_search, visible_items
@@ -88,7 +89,7 @@ def pacs_router(
 def _checked(proxy: PacsProxy, request: Request) -> PacsRequest:
     scope = request.scope
     return proxy.check(
-        request.method, scope.get("raw_path"), scope["path"], scope.get("query_string", b""), request.headers
+        request.method, raw_path_of(scope), path_of(scope), scope.get("query_string", b""), request.headers
     )
 
 

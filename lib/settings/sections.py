@@ -160,6 +160,35 @@ class Server(Section):
     """Largest number of simultaneous connections."""
 
 
+RoleTitle = Literal["user", "annotator", "reviewer", "admin"]
+
+
+class OpenIdConnect(Section):
+    """Log-in at an identity provider by OpenID Connect."""
+
+    oidc_issuer: str = ""
+    """URL of the identity provider, as it calls itself in its tokens; empty: none is used."""
+    oidc_client_id: str = ""
+    """Identifier of this server at the provider."""
+    oidc_client_secret_file: str = ""
+    """File with the secret of this server at the provider; empty for a public client."""
+    oidc_title: str = ""
+    """Name of the provider on the log-in page; default: its host."""
+    oidc_scope: str = "openid profile"
+    """Scopes that are asked for."""
+    oidc_audience: str = ""
+    """Audience of the access tokens that programs send; default: oidc_client_id."""
+    oidc_name_claim: str = "preferred_username"
+    """Claim with the unique name of a user, the author of labels; users must not be able to change it themselves."""
+    oidc_role_claim: str = "realm_access.roles"
+    """Claim with the roles or groups of a user; dots separate the names of nested claims."""
+    oidc_roles: Annotated[dict[str, RoleTitle], Field(min_length=1)] = {
+        "monailabel-user": "user", "user": "user", "monailabel-annotator": "annotator", "annotator": "annotator",
+        "monailabel-reviewer": "reviewer", "reviewer": "reviewer", "monailabel-admin": "admin", "admin": "admin",
+    }  # fmt: skip
+    """Role of each value of that claim; users without one are refused."""
+
+
 class Config(Section):
     """Settings that ``--conf NAME VALUE`` can change. A name occurs in one section only."""
 
@@ -170,6 +199,7 @@ class Config(Section):
     cache: Cache = Cache()
     export: Export = Export()
     server: Server = Server()
+    oidc: OpenIdConnect = OpenIdConnect()
 
 
 class Segment(Section):

@@ -43,7 +43,7 @@ def url(workspace, studies, image) -> Iterator[str]:
     folder = workspace.parent
     file = write_study_file(folder, ["anna", "ben"], [image], "reviewers: [rhea]\npause_seconds: 600")
     add_users(workspace, anna=Role.ANNOTATOR, ben=Role.ANNOTATOR, rhea=Role.REVIEWER)
-    with monailabel_server(studies, folder, ready="/auth/", workspace=workspace, study=file) as server:
+    with monailabel_server(studies, folder, workspace=workspace, study=file) as server:
         anna = logged_in(server.url, "anna")
         wait_for(lambda: anna.get(f"{server.url}/viewer/studies").json(), "the study", seconds=120)
         yield server.url

@@ -1,4 +1,4 @@
-"""``python main.py fuzz``: send mutated DICOM files, requests and labels to the real server."""
+"""``python main.py fuzz``: send mutated DICOM files, requests, labels and log-ins to the real server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lib.cli.output_folder import new_folder
 from lib.errors import UserError
 from tools.commands.summary import report
 from tools.fuzz.fuzz_campaign import FuzzCampaign
+from tools.fuzz.login_campaign import LoginCampaign
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=2000, help="number of cases (default 2000)")
     parser.add_argument("--seed", type=int, default=0, help="number of the first case (default 0)")
     parser.add_argument("--cases", type=int, nargs="+", help="only these cases, to repeat failed ones")
+    parser.add_argument("--login", action="store_true", help="attacks on log-in instead of files and requests")
     parser.add_argument(
         "--output", type=Path, help="new folder: all files, summary.json, failures.json (default: temporary)"
     )
@@ -27,5 +29,6 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--count must be at least 1, --seed and --cases at least 0.")
     folder = new_folder(args.output, "fuzz")
     cases = args.cases or range(args.seed, args.seed + args.count)
-    summary = FuzzCampaign(folder.resolve(), cases, lambda line: print(line, flush=True)).run()
+    campaign = LoginCampaign if args.login else FuzzCampaign
+    summary = campaign(folder.resolve(), cases, lambda line: print(line, flush=True)).run()
     return report(summary, folder, failures="failures", keep=args.output is not None)

@@ -58,11 +58,12 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response; status 0 if the server closed the connection without one."""
+    """A response; status 0 if the server closed the connection without one. Names of headers are in lower case."""
 
     status: int
     body: bytes
     seconds: float
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def json(self) -> object:
         """Parse the body as JSON."""
@@ -96,7 +97,10 @@ def send(url: str, exchange: Exchange, timeout: float) -> Answer:
                 size += len(chunk)
                 if time.monotonic() - begun > timeout:
                     raise TimeoutError
-            return Answer(answer.status, b"".join(chunks), time.monotonic() - begun)
+            named: dict[str, str] = {}
+            for name, value in answer.getheaders():
+                named[name.lower()] = f"{named[name.lower()]}, {value}" if name.lower() in named else value
+            return Answer(answer.status, b"".join(chunks), time.monotonic() - begun, named)
         except (http.client.HTTPException, ConnectionError):
             return Answer(0, b"", time.monotonic() - begun)
 

@@ -23,7 +23,7 @@ def monailabel_server(
     environment: Mapping[str, str | None] | None = None,
     launcher: Sequence[str] = _LAUNCHER,
     timeout: float = 120,
-    ready: str = "/info/",
+    root_path: str = "",
     **conf: object,
 ) -> Iterator[ServerProcess]:
     """Run ``monailabel start_server`` on ``studies`` within the context.
@@ -37,7 +37,7 @@ def monailabel_server(
         environment: Variables to set, or with None to leave out.
         launcher: Command before ``start_server``.
         timeout: Seconds to wait for the first answer.
-        ready: Path that is answered once the server is ready; ``/auth/`` where log-in is required.
+        root_path: Path prefix of a reverse proxy, which the server's own URL has not.
         conf: Pairs of ``--conf NAME VALUE``; ``workspace`` and ``model_dir`` are in ``directory`` unless given.
 
     Yields:
@@ -49,13 +49,13 @@ def monailabel_server(
     """
     port = free_port()
     command = [*launcher, "start_server", "--app", str(APP_DIR), "--studies", str(studies)]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--port", str(port), *(["--root_path", root_path] if root_path else [])]
     for name, value in {"workspace": directory / "workspace", "model_dir": directory / "model", **conf}.items():
         command += ["--conf", name, str(value)]
     with serving(
         command,
         url=f"http://127.0.0.1:{port}",
-        ready=ready,
+        ready="/auth/",  # needs no log-in
         directory=directory / "cwd",
         environment=_user_environment(environment or {}),
         timeout=timeout,

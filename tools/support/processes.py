@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import requests
@@ -42,6 +43,7 @@ def serving(
     directory: Path,
     environment: Mapping[str, str] | None = None,
     auth: tuple[str, str] | None = None,
+    verify: Path | None = None,
     timeout: float = 120,
 ) -> Iterator[ServerProcess]:
     """Run ``command`` in ``directory`` within the context, then kill it and all its descendants.
@@ -53,6 +55,7 @@ def serving(
         directory: working directory, also of the log.
         environment: complete environment of the process.
         auth: user and password for ``ready``.
+        verify: certificate that ``url`` is checked by; default: those that the machine trusts.
         timeout: seconds to wait for ``ready``.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -69,19 +72,19 @@ def serving(
         )
     server = ServerProcess(process, url, log)
     try:
-        _wait_until_ready(server, url + ready, auth, timeout)
+        _wait_until_ready(server, url + ready, timeout, auth=auth, verify=str(verify) if verify else True)
         yield server
     finally:
         kill_tree(process)
 
 
-def _wait_until_ready(server: ServerProcess, url: str, auth: tuple[str, str] | None, timeout: float) -> None:
+def _wait_until_ready(server: ServerProcess, url: str, timeout: float, **options: Any) -> None:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             raise RuntimeError(f"{server.process.args[0]} ended at start:\n{server.log_text()[-4000:]}")
         with contextlib.suppress(requests.RequestException):
-            if requests.get(url, auth=auth, timeout=5).status_code == 200:
+            if requests.get(url, timeout=5, **options).status_code == 200:
                 return
         time.sleep(0.2)
     raise TimeoutError(f"{url} did not respond 200 in {timeout:.0f} s:\n{server.log_text()[-4000:]}")

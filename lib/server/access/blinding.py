@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from lib.identity.authentication import Identity
 from lib.reading.views import View
+from lib.server.access.path_prefix import path_of
 from lib.server.access.route_table import Blinded, RouteSpec, parameters
 
 _IMAGES = ("image", "label")  # parameters with the id of an image, which is also that of its label
@@ -39,7 +40,7 @@ def refusal_in_study(view: View, route: RouteSpec, scope: Mapping[str, Any], stu
         return None
     if route.blinded is Blinded.CLOSED:
         return HTTPStatus.FORBIDDEN, "A reader study runs on this server, which this request is not part of."
-    in_path = parameters(route, scope["path"])
+    in_path = parameters(route, path_of(scope))
     if route.blinded is Blinded.CASE:
         named = [*_named_images(in_path, scope)]
         shown = bool(named) and all(view.shows(image) for image in named)

@@ -10,6 +10,7 @@ from typing import Any
 
 from lib.identity.authentication import Authentication, Identity
 from lib.identity.roles import Role
+from lib.server.access.path_prefix import prefix_of
 
 COOKIE = "lunglabel_session"
 PROXY_SECRET_HEADER = "x-proxy-secret"
@@ -52,14 +53,19 @@ def identify(
 
 def token_of(headers: Mapping[str, str]) -> str:
     """Return the session token of a request, of programs or browsers; empty if it has none."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return token.strip()
+    if token := bearer_token_of(headers):
+        return token
     try:
         cookie: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
     except CookieError:
         return ""
     return cookie[COOKIE].value if COOKIE in cookie else ""
+
+
+def bearer_token_of(headers: Mapping[str, str]) -> str:
+    """Return the token in the header ``Authorization: Bearer``; empty if there is none (RFC 6750)."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def session_cookie(token: str, seconds: float, scope: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,5 +83,5 @@ def session_cookie(token: str, seconds: float, scope: Mapping[str, Any]) -> dict
         "httponly": True,
         "samesite": "strict",
         "secure": scope.get("scheme") == "https",
-        "path": scope.get("root_path") or "/",
+        "path": prefix_of(scope) or "/",
     }

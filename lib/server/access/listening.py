@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ import psutil
 import uvicorn
 
 from lib.errors import UserError
+
+_PREFIX = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,10 @@ def check_start(listening: Listening, *, login_by_keycloak: bool) -> None:
             "MONAI_LABEL_AUTH_ENABLE is set, but MONAI Label's login rejects valid tokens with current versions of "
             "PyJWT, and OHIF cannot be opened with it. Unset it; this app has its own log-in: --conf login true."
         )
-    if listening.root_path:
+    if listening.root_path and not _PREFIX.fullmatch(listening.root_path):
         raise UserError(
-            f"--root_path {listening.root_path} is not supported: OHIF is built for the path /ohif/ of its host and "
-            "stays blank below another path. Configure the reverse proxy to serve this server under its own name or "
-            "port, without --root_path, and allow that name: --conf allowed_hosts NAME."
+            f"--root_path {listening.root_path} is not a path prefix such as /lung: it must start with a slash and end "
+            "without one, and may have letters, digits, and . _ - between slashes."
         )
 
 

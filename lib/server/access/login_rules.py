@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lib.errors import UserError
 from lib.identity.accounts import Accounts
 from lib.identity.audit_log import AuditLog
 from lib.identity.authentication import Authentication, Identity
 from lib.identity.login_sessions import LoginSessions
+from lib.identity.oidc.claims import ClaimRules
+from lib.identity.oidc.openid_login import OpenIdClient, OpenIdLogin
+from lib.identity.oidc.provider import Provider
+from lib.identity.oidc.tokens import UnknownKey
 from lib.identity.roles import Role
-from lib.server.access.credentials import TrustedProxy, identify
+from lib.server.access.credentials import TrustedProxy, bearer_token_of, identify
 from lib.server.access.hosts import parse_hosts
 from lib.server.access.listening import Listening
 from lib.settings import Settings
@@ -33,10 +39,31 @@ class Login:
 
     authentication: Authentication
     proxy: TrustedProxy | None = None
+    _fetching: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     def identify(self, headers: Mapping[str, str]) -> Identity | None:
         """Return who sent a request with these headers (names in lower case); None if nobody is logged in."""
         return identify(headers, self.authentication, self.proxy)
+
+    async def identify_by_access_token(self, headers: Mapping[str, str]) -> Identity | None:
+        """Return whose access token of the identity provider a request has; None if it has none that is valid.
+
+        Raises:
+            UserError: The provider's keys cannot be fetched (503), or the user has no role or a local name (403).
+        """
+        openid, token = self.authentication.openid, bearer_token_of(headers)
+        if openid is None or not token:
+            return None
+        try:
+            person = openid.by_access_token(token)
+        except UnknownKey:
+            async with self._fetching:  # of many requests, one waits in a thread
+                await asyncio.to_thread(openid.provider.refresh)
+            try:
+                person = openid.by_access_token(token)
+            except UnknownKey:
+                return None
+        return self.authentication.identity_of(person) if person else None
 
 
 def login_of(listening: Listening, settings: Settings) -> Login | None:
@@ -49,12 +76,12 @@ def login_of(listening: Listening, settings: Settings) -> Login | None:
         UserError: Log-in is required, but nobody could log in; the message says what to do.
     """
     section = settings.info["config"]["server"]
-    proxy = _proxy(section)
+    proxy, openid = _proxy(section), _openid(settings.info["config"]["oidc"])
     named = _is_named(section["allowed_hosts"])
-    if not (section["login"] or proxy or not listening.is_local or named or settings.study_file):
+    if not (section["login"] or proxy or openid or not listening.is_local or named or settings.study_file):
         return None
     accounts = Accounts(settings.users_file)
-    if not accounts.all() and proxy is None:
+    if not accounts.all() and proxy is None and openid is None:
         raise UserError(_nobody(listening, settings))
     return Login(
         Authentication(
@@ -62,6 +89,7 @@ def login_of(listening: Listening, settings: Settings) -> Login | None:
             LoginSessions(settings.workspace / "logins.json"),
             AuditLog(settings.audit_file),
             section["session_hours"],
+            openid,
         ),
         proxy,
     )
@@ -86,13 +114,10 @@ def _is_named(allowed_hosts: str) -> bool:
 
 
 def _proxy(section: Mapping[str, Any]) -> TrustedProxy | None:
-    header, file = section["proxy_user_header"].strip().lower(), section["proxy_secret_file"]
+    header = section["proxy_user_header"].strip().lower()
     if not header:
         return None
-    try:
-        secret = Path(file).expanduser().read_text(encoding="utf-8").strip() if file else ""
-    except (OSError, ValueError) as error:
-        raise UserError(f"proxy_secret_file {file} cannot be read ({type(error).__name__}).") from error
+    secret = _secret(section, "proxy_secret_file")
     if len(secret) < _SHORTEST_SECRET:
         raise UserError(
             f"proxy_user_header is set, so proxy_secret_file must name a file with a secret of {_SHORTEST_SECRET} "
@@ -100,3 +125,30 @@ def _proxy(section: Mapping[str, Any]) -> TrustedProxy | None:
             "could send the header."
         )
     return TrustedProxy(header, secret, Role.of(section["proxy_role"]))
+
+
+def _openid(section: Mapping[str, Any]) -> OpenIdLogin | None:
+    issuer, client_id = section["oidc_issuer"].strip(), section["oidc_client_id"].strip()
+    if not issuer:
+        return None
+    provider = Provider(issuer)
+    if not client_id:
+        raise UserError("oidc_issuer is set, so oidc_client_id must name the client that this server is there.")
+    client = OpenIdClient(
+        id=client_id,
+        secret=_secret(section, "oidc_client_secret_file"),
+        audience=section["oidc_audience"] or client_id,
+        scope=" ".join(dict.fromkeys(("openid", *section["oidc_scope"].split()))),
+        title=section["oidc_title"] or str(urlsplit(issuer).hostname),
+    )
+    roles = {value: Role.of(role) for value, role in section["oidc_roles"].items()}
+    return OpenIdLogin(provider, client, ClaimRules(section["oidc_name_claim"], section["oidc_role_claim"], roles))
+
+
+def _secret(section: Mapping[str, Any], setting: str) -> str:
+    """Return the content of the file that a setting names; empty if it names none."""
+    file = section[setting]
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8").strip() if file else ""
+    except (OSError, ValueError) as error:
+        raise UserError(f"{setting} {file} cannot be read ({type(error).__name__}).") from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from lib.errors import UserError
 from lib.identity.authentication import Identity
 from lib.server.access.blinding import Views
 from lib.server.access.bodies import LimitedBody, Message, Receive, Send, refuse, send_error, too_large
@@ -17,6 +18,7 @@ from lib.server.access.headers import with_security_headers
 from lib.server.access.hosts import AllowedHosts
 from lib.server.access.login_rules import Login
 from lib.server.access.origins import foreign_origin
+from lib.server.access.path_prefix import below_prefix, path_of, prefix_of
 from lib.server.access.request_audit import audit_request
 from lib.server.access.route_table import Body, RouteSpec, find_route
 from lib.server.log_rules import RateLimitFilter
@@ -86,13 +88,19 @@ class Access:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": with_security_headers(message.get("headers", ()))}
+                sent = below_prefix(message.get("headers", ()), prefix_of(scope))
+                message = {**message, "headers": with_security_headers(sent)}
             await send(message)
 
-        route = find_route(scope["method"], scope["path"])
+        route = find_route(scope["method"], path_of(scope))
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        identity = self._login.identify(headers) if self._login else None
+        identity = None
         refusal = self._refusal(scope, headers, route)
+        if refusal is None and self._login:
+            try:
+                identity = await self._identity(self._login, headers, route)
+            except UserError as error:
+                refusal = int(error.status), str(error)
         if refusal is None and self._login and identity is None and route.role is not None:
             await refuse_without_login(scope, headers, receive, send_with_headers, page=route.page)
             return
@@ -100,7 +108,7 @@ class Access:
         if refusal is None and self._views is not None and route.role is not None:
             refusal = await asyncio.to_thread(self._views.refusal, identity, route, scope)
             if refusal is not None and route.page:
-                await redirect(scope, send_with_headers, _START_IN_STUDY)
+                await redirect(send_with_headers, _START_IN_STUDY)
                 return
         if refusal is not None:
             code, reason = refusal
@@ -120,6 +128,11 @@ class Access:
                 await send_error(send_with_headers, HTTPStatus.SERVICE_UNAVAILABLE, _ENDING)
         if self._login and identity and route.audit:
             await audit_request(self._login.authentication.audit, identity, route, scope, status)
+
+    @staticmethod
+    async def _identity(login: Login, headers: dict[str, str], route: RouteSpec) -> Identity | None:
+        found = login.identify(headers)
+        return found if found or route.role is None else await login.identify_by_access_token(headers)
 
     def _refusal(self, scope: dict[str, Any], headers: dict[str, str], route: RouteSpec) -> tuple[int, str] | None:
         host = headers.get("host")

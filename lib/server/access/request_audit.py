@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 from lib.identity.audit_log import AuditLog
 from lib.identity.authentication import Identity
+from lib.server.access.path_prefix import path_of
 from lib.server.access.route_table import RouteSpec, parameters
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ async def audit_request(
     """Log who sent a request, for what, and with which result; a disk error is logged and not raised."""
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
     found = {name: query[name][0] for name in _IN_QUERY if name in query}
-    in_path = parameters(route, scope["path"])
+    in_path = parameters(route, path_of(scope))
     found |= {name: in_path[name] for name in _IN_PATH if name in in_path}
     details = {name: value for name, value in found.items() if _VALUE.fullmatch(value)}
     address = (scope.get("client") or ("",))[0]

@@ -84,6 +84,10 @@ ROUTES = (
     # --- log-in
     RouteSpec("GET", "/login", "log-in page", page=True, role=None, blinded=_OPEN),
     RouteSpec("POST", "/login", "form of the log-in page", role=None, blinded=_OPEN),
+    RouteSpec("GET", "/login/oidc", "log-in page: log in at the identity provider", role=None, blinded=_OPEN),
+    RouteSpec(
+        "GET", "/login/oidc/callback", "the identity provider leads back to it", page=True, role=None, blinded=_OPEN
+    ),
     RouteSpec("POST", "/logout", "panel, status page: log-out", role=None, blinded=_OPEN),
     RouteSpec("GET", "/auth/", "Slicer asks whether to log in", role=None, blinded=_OPEN),
     RouteSpec("POST", "/auth/token", "Slicer and scripts log in", role=None, blinded=_OPEN),

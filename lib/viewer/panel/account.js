@@ -6,7 +6,7 @@
  * @property {string} role
  */
 
-const ENDED = 'Your session has ended.';
+const ENDED = 'Session ended';
 
 /**
  * Show who is logged in; without log-in, users type their names.
@@ -20,7 +20,7 @@ export function showUser({ account, annotator }, user) {
   if (!user) return;
   annotator.value = user.name;
   const [who, form, link] = /** @type {[HTMLElement, HTMLElement, HTMLElement]} */ ([...account.children]);
-  who.textContent = `${user.name} (${user.role})`;
+  who.textContent = who.title = `${user.name} (${user.role})`;
   form.hidden = false;
   link.hidden = true;
 }
@@ -33,7 +33,7 @@ export function showUser({ account, annotator }, user) {
 export function showEnded({ account }) {
   account.hidden = false;
   const [who, form, link] = /** @type {[HTMLElement, HTMLElement, HTMLElement]} */ ([...account.children]);
-  who.textContent = ENDED;
+  who.textContent = who.title = ENDED;
   form.hidden = true;
   link.hidden = false;
 }

@@ -8,7 +8,7 @@ import { ORDERS } from './ranked_findings.js';
 import { stateOf } from './remarks.js';
 
 const MIDLINE_MM = 10; // as in the lesion table of the server
-const WORKER = '/ohif/lunglabel/findings_worker.js';
+const WORKER = new URL('findings_worker.js', import.meta.url);
 
 /**
  * @typedef {import('./measured_findings.js').Measured & {

@@ -41,7 +41,7 @@ function newEditor() {
 }
 
 document.head.append(
-  Object.assign(document.createElement('link'), { rel: 'stylesheet', href: '/ohif/lunglabel/panel.css' }),
+  Object.assign(document.createElement('link'), { rel: 'stylesheet', href: new URL('panel.css', import.meta.url).href }),
 );
 new MutationObserver(mount).observe(document.documentElement, { childList: true, subtree: true });
 mount();

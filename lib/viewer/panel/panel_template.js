@@ -1,5 +1,7 @@
 /** The panel's elements. */
 
+import { ROOT } from './root.js';
+
 export const TEMPLATE = `
 <section class="lunglabel lunglabel-status"></section>
 <section class="lunglabel lunglabel-palette">
@@ -75,8 +77,8 @@ export const TEMPLATE = `
   <div class="lunglabel-row">
     <div class="lunglabel-row" data-part="account" hidden>
       <span></span>
-      <form method="post" action="/logout"><button>Log out</button></form>
-      <a href="/login" target="_blank" hidden>Log in again</a>
+      <form method="post" action="${ROOT}/logout"><button>Log out</button></form>
+      <a href="${ROOT}/login" target="_blank" hidden>Log in again</a>
     </div>
     <input data-part="annotator" placeholder="Your name" aria-label="Your name" autocomplete="name" maxlength="100">
     <input data-part="note" placeholder="Note (optional)" aria-label="Note on the label, optional" maxlength="1000">

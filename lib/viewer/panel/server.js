@@ -1,5 +1,7 @@
 /** Requests to the server. Every failure is an Error whose message is a sentence for the user. */
 
+import { ROOT } from './root.js';
+
 /**
  * @typedef {object} StoredLabel label of a series
  * @property {number} number
@@ -97,7 +99,7 @@ const CLIENT_KEY = 'lunglabel.client';
 export async function request(path, options) {
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(ROOT + path, options);
   } catch {
     throw new Error('The server does not respond. Your mask is still here; try again when the server is back.');
   }
@@ -295,7 +297,7 @@ export function watchInference(started, ended) {
    * @param {unknown[]} rest
    */
   XMLHttpRequest.prototype.open = function (method, url, ...rest) {
-    if (method.toUpperCase() === 'POST' && new URL(url, location.href).pathname.startsWith('/infer/')) {
+    if (method.toUpperCase() === 'POST' && new URL(url, location.href).pathname.startsWith(`${ROOT}/infer/`)) {
       this.addEventListener('loadstart', () => {
         running.add(this);
         started();

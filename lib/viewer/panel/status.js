@@ -2,6 +2,7 @@
 
 import { elementsBy, messageOf } from './dom.js';
 
+import { ROOT } from './root.js';
 import { LoggedOutError, fetchStatus, serveVersion, startTraining, stopTraining } from './server.js';
 import { showVersions } from './versions.js';
 
@@ -19,7 +20,7 @@ const TEMPLATE = `
 <div class="lunglabel-row">
   <button data-status="train" title="Train a new version of the model on all labels">Train now</button>
   <button data-status="stop" title="Stop and discard this training" hidden>Stop training</button>
-  <a href="/status" target="_blank">Status page</a>
+  <a href="${ROOT}/status" target="_blank">Status page</a>
   <span>Research use only</span>
 </div>`;
 
