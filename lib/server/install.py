@@ -12,6 +12,7 @@ from lib.server.app_protocol import LungLabelApp
 from lib.server.attention_routes import attention_router
 from lib.server.datastore_routes import datastore_router
 from lib.server.error_responses import add_error_responses
+from lib.server.followup_routes import followup_router
 from lib.server.infer_routes import infer_router
 from lib.server.log_routes import log_router
 from lib.server.model_routes import model_router
@@ -42,6 +43,7 @@ def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: Acc
         log_router(),
         model_router(app),
         viewer_router(app),
+        followup_router(app),
         attention_router(app),
         status_router(app),
         dicomweb,

@@ -70,6 +70,8 @@ ROUTES = (
     RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True),
     RouteSpec("POST", "/viewer/skip", "panel: Skip"),
     RouteSpec("GET", "/viewer/midline", "panel: the side of each finding; reads the volume", expensive=True),
+    RouteSpec("GET", "/viewer/other-studies", "panel: earlier and later studies of the patient"),
+    RouteSpec("POST", "/viewer/comparison", "panel: registration to another study, growth of the lesions since"),
     RouteSpec("GET", "/attention/{image}", "panel: the probability map; runs an inference", expensive=True),
     # --- DICOMweb, for OHIF (PS3.18 chapter 10)
     RouteSpec("GET", "/proxy/dicom/{service}/studies", "QIDO-RS: OHIF's study list"),
