@@ -13,7 +13,7 @@ import { NOTHING_MEASURED } from './measurements.js';
 import { confidencesIn } from './ranked_findings.js';
 import { Review } from './review.js';
 import { prepareClicks, watchInference } from './server.js';
-import { seriesIn } from './viewports.js';
+import { OTHER_VIEWPORT, seriesIn } from './viewports.js';
 
 /**
  * Fires "change" when the mask, its history or the series changes, "list" when its findings are listed again, and "message"
@@ -26,6 +26,8 @@ export class Editor extends EventTarget {
   list = null;
   /** Whether the model is running. */
   running = false;
+  /** What its findings were in an earlier study, by number. @type {Map<number, import('./growth.js').FormerLesion>} */
+  former = new Map();
   /** @type {string[]} Notes of the server on the scan, after a run. */
   notes = [];
   /** Whether the mask of the last run was empty. */
@@ -295,6 +297,7 @@ export class Editor extends EventTarget {
 /** @returns {string | null} SeriesInstanceUID on the screen, once it is loaded as a volume */
 function activeSeries() {
   const { activeViewportId } = services.viewportGridService.getState();
+  if (activeViewportId === OTHER_VIEWPORT) return null;
   const viewport = services.cornerstoneViewportService.getCornerstoneViewport(activeViewportId);
   const volumeId = viewport?.getVolumeId?.();
   return volumeId && cornerstone.cache.getVolume(volumeId) ? seriesIn(activeViewportId) : null;

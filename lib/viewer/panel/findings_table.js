@@ -100,7 +100,7 @@ export class FindingsTable {
     const cells = [sizeText(row).replace(' mm', ''), volumeText(row.volume), density(row), row.side, judged(row)];
     for (const text of cells) line.insertCell().textContent = text;
     line.insertCell().append(...this.#actions(row));
-    const details = detailsLine(row, isShown, this.editor.review);
+    const details = detailsLine(row, isShown, this.editor.review, this.editor.former.get(row.number));
     return details ? [line, details] : [line];
   }
 

@@ -12,6 +12,13 @@ export const TEMPLATE = `
       <fieldset data-part="storedChoice" disabled><ul data-part="storedRows"></ul></fieldset>
     </details>
   </div>
+  <div class="lunglabel-stored" data-part="others" hidden>
+    <div class="lunglabel-row">
+      <select data-part="other" aria-label="Other study of the patient"></select>
+      <button data-part="beside" aria-pressed="false" title="Put this study of the patient beside the scan, with linked planes; again: the former layout">Beside</button>
+    </div>
+    <p data-part="otherText"></p>
+  </div>
   <div class="lunglabel-stored" data-part="draft" hidden>
     <span data-part="draftText"></span>
     <button data-part="restore">Restore</button>
@@ -84,9 +91,9 @@ export const TEMPLATE = `
  * Elements of the template by their `data-part`.
  *
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'annotator' | 'note', HTMLInputElement>
- *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference', HTMLButtonElement>
- *   & Record<'strategy' | 'skip', HTMLSelectElement>
+ *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference' | 'beside', HTMLButtonElement>
+ *   & Record<'strategy' | 'skip' | 'other', HTMLSelectElement>
  *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
- *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message', HTMLElement>
+ *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message' | 'others' | 'otherText', HTMLElement>
  *   & {tools: HTMLFieldSetElement, storedChoice: HTMLFieldSetElement, storedList: HTMLDetailsElement}} Parts
  */
