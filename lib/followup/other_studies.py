@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
+from http import HTTPStatus
 
+import requests
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.catalog import Series
 from lib.datastore.series_datastore import SeriesDatastore
+from lib.datastore.series_volume import pacs_unreachable
 from lib.dicomweb.matching import first_value
 from lib.errors import UserError
 
@@ -54,30 +58,42 @@ def other_studies(datastore: SeriesDatastore, image_id: str) -> list[OtherSeries
     closest in time.
 
     Raises:
-        UserError: There is no such image.
+        UserError: There is no such image, or the PACS does not respond.
     """
-    current = datastore.series(image_id)
-    if not current.is_dicom or not current.value("PatientID"):
-        return []
-    candidates = [one for one in datastore.catalog.all() if _may_be_compared(one, current)]
-    if not candidates:
-        return []
-    issuer = _details(datastore, current)[_ISSUER]
-    found = []
-    for one in candidates:
-        details = _details(datastore, one)
-        if details[_ISSUER] == issuer:
-            found.append(_other_series(datastore, one, current, details))
-    return sorted(found, key=_preference)
+    return sorted(_compared(datastore, datastore.series(image_id), datastore.catalog.all()), key=_preference)
+
+
+def other_study(datastore: SeriesDatastore, image_id: str, other_id: str) -> OtherSeries:
+    """Return a series of another study of the patient of an image.
+
+    Raises:
+        UserError: One of them does not exist, or they are not of two studies of one patient.
+    """
+    found = _compared(datastore, datastore.series(image_id), [datastore.series(other_id)])
+    if not found:
+        raise UserError(
+            f"Series {other_id} is not of another study of the patient of series {image_id}.", HTTPStatus.NOT_FOUND
+        )
+    return found[0]
 
 
 def former_labelled(datastore: SeriesDatastore, image_id: str) -> OtherSeries | None:
     """Return the latest earlier series of the patient that has a final label; None if there is none."""
     try:
         others = other_studies(datastore, image_id)
-    except UserError:  # the image is gone
+    except UserError:  # the image is gone, or the PACS away
         return None
     return next((one for one in others if one.is_earlier and one.labelled), None)
+
+
+def _compared(datastore: SeriesDatastore, current: Series, candidates: Iterable[Series]) -> list[OtherSeries]:
+    """Return those of the candidates that are of other studies of the patient."""
+    if not current.is_dicom or not current.value("PatientID"):
+        return []
+    possible = [one for one in candidates if _may_be_compared(one, current)]
+    issuer = _details(datastore, current)[_ISSUER] if possible else ""
+    described = [(one, _details(datastore, one)) for one in possible]
+    return [_other_series(datastore, one, current, details) for one, details in described if details[_ISSUER] == issuer]
 
 
 def _may_be_compared(one: Series, current: Series) -> bool:
@@ -106,7 +122,10 @@ def _other_series(datastore: SeriesDatastore, one: Series, current: Series, deta
 def _details(datastore: SeriesDatastore, series: Series) -> dict[str, str]:
     """Return what tells patients and reconstructions apart; of its first instance where the series does not have it."""
     names = (_ISSUER, "SliceThickness", "ConvolutionKernel")
-    instances = datastore.client.search_for_instances(series.study_uid, series.uid, fields=names)
+    try:
+        instances = datastore.client.search_for_instances(series.study_uid, series.uid, fields=names)
+    except requests.RequestException as error:
+        raise pacs_unreachable(datastore.client, series.uid, error) from error
     first = instances[0] if instances else {}
     return {name: series.value(name) or first_value(first, name) for name in names}
 

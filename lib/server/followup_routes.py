@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -14,7 +13,7 @@ from pydantic import BaseModel, Field
 from lib.errors import UserError
 from lib.followup.former_lesions import FormerLesion, former_lesions
 from lib.followup.lesion_matching import PlacedLesion
-from lib.followup.other_studies import OtherSeries, other_studies
+from lib.followup.other_studies import OtherSeries, other_studies, other_study
 from lib.followup.registration import Registration
 from lib.server.app_protocol import LungLabelApp
 
@@ -50,9 +49,7 @@ def followup_router(app: LungLabelApp) -> APIRouter:
 
     @router.post("/comparison", summary="Registration to a series of another study, and growth of lesions since")
     def comparison(image: str, other: str, current: _Lesions) -> dict[str, Any]:
-        known = next((one for one in other_studies(app.datastore(), image) if one.series == other), None)
-        if known is None:
-            raise UserError(f"Series {other} is not of another study of the patient.", HTTPStatus.NOT_FOUND)
+        known = other_study(app.datastore(), image, other)
         registration = app.registering.request(image, other)
         if registration is None:
             return {"registration": None, "lesions": {}}
