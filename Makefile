@@ -68,6 +68,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-ann
 lock: .venv/installed-test
 	$(LOCK) --output-file requirements.txt
 	$(LOCK) --output-file requirements-test.txt --extra test --constraints requirements.txt
+	$(LOCK) --output-file requirements-cluster.txt --extra cluster --constraints requirements-test.txt
 
 # eslint, TypeScript's checks and the unit tests of the panel in OHIF. Without node they are skipped, but not in CI.
 check-js:

@@ -68,7 +68,7 @@ class MyApp(MONAILabelApp):
         mask_login(studies, Path(app_dir) / "logs")  # first, so that it also happens if the start is refused
         try:
             self.settings = Settings.from_conf(studies, conf)
-            self._access = rules_at_start(self.settings.info["config"]["server"])
+            self._access = rules_at_start(self.settings)
         except UserError as error:
             exit_with_problems(error)
         if self.settings.login:
@@ -213,7 +213,7 @@ class MyApp(MONAILabelApp):
 
     @property
     def network_warning(self) -> str | None:
-        """Warning if this server is reachable from other machines; None if it is not."""
+        """Warning if passwords travel to this server without encryption; None if they do not."""
         return self._access.network_warning if self._access else None
 
     def on_save_label(self, image_id: str, label_id: str) -> None:

@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.support.imports",
     "tests.support.small_network",
     "tests.support.train_task",
+    "tests.support.slicer",
 ]
 
 # Derandomized so that CI failures reproduce locally. No deadline: machines are busy.

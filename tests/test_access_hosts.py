@@ -7,15 +7,18 @@ import pytest
 import uvicorn
 
 from lib.errors import UserError
+from lib.identity.accounts import Accounts
+from lib.identity.authentication import Identity
+from lib.identity.roles import Role
 from lib.server.access.hosts import AllowedHosts, parse_hosts
-from lib.server.access.listening import Listening, check_start, listening_of, open_network_warning
+from lib.server.access.listening import Listening, check_start, listening_of, plain_text_warning
+from lib.server.access.login_rules import login_of
 from lib.server.access.rules import rules_at_start
 from lib.server.upstream_patches import running_server
-from lib.settings import Settings, load_info
+from lib.settings import Settings
 
 LOCAL = Listening(("127.0.0.1",), 8000)
 OPEN = Listening(("0.0.0.0",), 8000)
-RULES = load_info()["config"]["server"]
 
 
 @pytest.mark.parametrize(
@@ -83,18 +86,54 @@ def test_allowed_hosts_rejects_urls_ports_and_wildcards(text):
         (("no-such-host.invalid",), False),
     ],
 )
-def test_listening_on_the_network_requires_allow_network(hosts, local):
-    """S5: the error explains how to stay local or allow it; the open server logs a warning."""
+def test_listening_on_the_network_requires_login(hosts, local, tmp_path):
+    """S5: the error explains how to stay local or to add a user; passwords without TLS are warned of."""
     listening = Listening(hosts, 8000)
     assert listening.is_local is local
+    settings = Settings.from_conf("studies", {"workspace": str(tmp_path)})
     if local:
-        check_start(listening, RULES, login_by_keycloak=False)
-        assert open_network_warning(listening) is None
+        assert login_of(listening, settings) is None
+        assert plain_text_warning(listening) is None
         return
-    with pytest.raises(UserError, match=r"without a login.*--host 127\.0\.0\.1.*--conf allow_network true"):
-        check_start(listening, RULES, login_by_keycloak=False)
-    check_start(listening, {**RULES, "allow_network": True}, login_by_keycloak=False)
-    assert "can read and change all images" in open_network_warning(listening)
+    with pytest.raises(UserError, match=r"log-in is required.*main\.py users .* add NAME.*--host 127\.0\.0\.1"):
+        login_of(listening, settings)
+    Accounts(settings.users_file).add("ada", Role.ADMIN, "correct horse battery")
+    assert login_of(listening, settings).identify({}) is None
+    assert "without encryption" in plain_text_warning(listening)
+    assert plain_text_warning(Listening(hosts, 8000, https=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("conf", "required"),
+    [
+        ({}, False),
+        ({"login": "true"}, True),
+        ({"allowed_hosts": "localhost"}, False),
+        ({"allowed_hosts": "lung.example.org"}, True),
+    ],
+)
+def test_local_server_requires_login_if_asked_or_behind_a_proxy(conf, required, tmp_path):
+    """A name in allowed_hosts means that a reverse proxy makes the server reachable."""
+    settings = Settings.from_conf("studies", {"workspace": str(tmp_path), **conf})
+    Accounts(settings.users_file).add("ada", Role.ADMIN, "correct horse battery")
+    assert (login_of(LOCAL, settings) is not None) is required
+
+
+def test_proxy_header_needs_a_secret(tmp_path):
+    secret = tmp_path / "secret"
+    conf = {"workspace": str(tmp_path / "w"), "proxy_user_header": "X-Remote-User", "proxy_role": "annotator"}
+    with pytest.raises(UserError, match="proxy_secret_file must name a file"):
+        login_of(LOCAL, Settings.from_conf("studies", conf))
+    with pytest.raises(UserError, match="cannot be read"):
+        login_of(LOCAL, Settings.from_conf("studies", {**conf, "proxy_secret_file": str(secret)}))
+    secret.write_text("0123456789abcdef\n")
+    login = login_of(LOCAL, Settings.from_conf("studies", {**conf, "proxy_secret_file": str(secret)}))
+    sent = {"x-remote-user": "grace"}
+    assert login.identify(sent) is None
+    assert login.identify({**sent, "x-proxy-secret": "0123456789abcdeg"}) is None
+    assert login.identify({**sent, "x-proxy-secret": "0123456789abcdef"}) == Identity("grace", Role.ANNOTATOR)
+    login.authentication.accounts.add("grace", Role.REVIEWER, "correct horse battery")
+    assert login.identify({**sent, "x-proxy-secret": "0123456789abcdef"}) == Identity("grace", Role.REVIEWER)
 
 
 def test_reported_url_matches_the_listening_address():
@@ -109,9 +148,9 @@ def test_reported_url_matches_the_listening_address():
 def test_keycloak_and_root_path_are_rejected():
     """S6, R14: neither is supported, so the server does not start."""
     with pytest.raises(UserError, match="MONAI_LABEL_AUTH_ENABLE"):
-        check_start(LOCAL, RULES, login_by_keycloak=True)
+        check_start(LOCAL, login_by_keycloak=True)
     with pytest.raises(UserError, match=r"--root_path /lung/ai is not supported.*allowed_hosts"):
-        check_start(Listening(("127.0.0.1",), 8000, root_path="/lung/ai"), RULES, login_by_keycloak=False)
+        check_start(Listening(("127.0.0.1",), 8000, root_path="/lung/ai"), login_by_keycloak=False)
 
 
 @pytest.mark.parametrize("name", ["max_upload_mb", "max_stow_mb", "head_seconds", "body_seconds", "max_connections"])
@@ -150,10 +189,10 @@ def test_listening_address_of_the_running_server():
 
 def test_rules_need_a_known_server():
     """S5: trainings and commands have no server; an unknown server is rejected because its address is unknown."""
-    assert rules_at_start(RULES) is None
+    assert rules_at_start(Settings.from_conf("studies")) is None
 
     async def start() -> None:
-        rules_at_start(RULES)
+        rules_at_start(Settings.from_conf("studies"))
 
     with pytest.raises(UserError, match="monailabel start_server"):
         asyncio.run(start())

@@ -1,5 +1,6 @@
 """The route table against the routes of the application."""
 
+import asyncio
 import re
 import sys
 from pathlib import Path
@@ -10,22 +11,43 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Mount, Route
 
+from lib.identity.accounts import Accounts
+from lib.identity.roles import Role
 from lib.server.access import route_table
 from lib.server.access.listening import Listening
 from lib.server.access.route_table import ROUTES, Body, filter_routes, find_route
 from lib.server.access.rules import AccessRules
 from lib.server.folder_routes import folder_router
-from lib.settings import load_info
+from lib.settings import Settings
+
+PASSWORD = "correct horse battery"
+PUBLIC = {"GET /favicon.ico", "GET /login", "POST /login", "POST /logout", "GET /auth/", "POST /auth/token"}
+# What each role may do besides what the roles below it may; a user may do everything else.
+RIGHTS = {
+    Role.ANNOTATOR: {
+        *("POST /viewer/skip", "POST /activelearning/{}", "PUT /datastore/label", "GET /datastore/dataset"),
+        *("PUT /datastore/", "PUT /datastore/image", "PUT /datastore/image/info", "PUT /datastore/label/info"),
+        *("PUT /datastore/updatelabelinfo", "POST /proxy/dicom/{}/studies", "POST /proxy/dicom/{}/studies/{}"),
+    },
+    Role.REVIEWER: {
+        *("POST /train/{}", "POST /train/", "DELETE /train/", "POST /scoring/{}", "POST /scoring/", "DELETE /scoring/"),
+        *("POST /batch/infer/{}", "DELETE /batch/infer", "POST /model/{}/serve", "GET /model/{}"),
+    },
+    Role.ADMIN: {"GET /logs/", "GET /logs/gpu", "PUT /model/{}", "DELETE /model/{}"},
+}
 
 
 @pytest.fixture(scope="module")
-def application() -> FastAPI:
+def application(tmp_path_factory) -> FastAPI:
     """Yield MONAI Label's application with this app installed, as the server has it."""
     from monailabel.app import app as server
 
     from lib.server.install import install
 
-    rules = AccessRules.of(Listening(("127.0.0.1",), 8000), load_info()["config"]["server"])
+    settings = Settings.from_conf("studies", {"workspace": str(tmp_path_factory.mktemp("w")), "login": "true"})
+    for role in Role:
+        Accounts(settings.users_file).add(role.title, role, PASSWORD)
+    rules = AccessRules.of(Listening(("127.0.0.1",), 8000), settings)
     before = [*server.router.routes], server.middleware_stack
     install(server, SimpleNamespace(), folder_router(SimpleNamespace(), Path("uploads")), rules)
     yield server
@@ -52,6 +74,42 @@ def test_application_has_exactly_the_routes_of_the_table(application):
     assert not [
         pair for pair in found if "wsi" in pair[1] or pair[1] in ("/docs", "/reload", "/static", "/proxy/{:path}")
     ]
+
+
+def respond_with_status(stack, method: str, path: str, **headers: str) -> int:
+    """Return the status of a request to the middleware of the application."""
+    sent = []
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "client": ("127.0.0.1", 1)}
+    scope["headers"] = [(b"host", b"localhost"), *((n.encode(), v.encode()) for n, v in headers.items())]
+    asyncio.run(stack(scope, receive, send))
+    return sent[0]["status"]
+
+
+@pytest.mark.parametrize("role", [None, *Role], ids=lambda role: role.title if role else "nobody")
+def test_each_role_may_use_exactly_its_routes(application, role, monkeypatch):
+    """Every route of the real application as each role: served, 403, or 401 for nobody."""
+    stack = application.middleware_stack
+
+    async def served(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 299, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    monkeypatch.setattr(stack, "_app", served)
+    login = stack._login.authentication
+    headers = {"authorization": f"Bearer {login.log_in(role.title, PASSWORD, 'test')}"} if role else {}
+    for method, pattern in pairs(application.router.routes):
+        route = f"{method} {re.sub(r'{(:path)?}', '{}', pattern)}"
+        least = next((one for one, routes in RIGHTS.items() if route in routes), Role.USER)
+        expected = 299 if route in PUBLIC or (role and role >= least) else 403 if role else 401
+        path = re.sub(r"{(:path)?}", "1.2", pattern)
+        assert respond_with_status(stack, method, path, **headers) == expected, route
 
 
 def test_every_route_has_a_reason():

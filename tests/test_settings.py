@@ -38,7 +38,7 @@ def test_values_are_converted_to_their_type(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("thresold", "0.5", "--conf thresold is not known. Did you mean threshold? Known: allow_network, "),
+        ("thresold", "0.5", "--conf thresold is not known. Did you mean threshold? Known: allowed_hosts, "),
         ("threshold", "0,5", "above 0 and below 1, not '0,5'. Use a decimal point: 0.5."),
         ("threshold", "7", "--conf threshold must be a number above 0 and below 1, not '7'."),
         ("threshold", "high", "--conf threshold must be a number above 0 and below 1, not 'high'."),

@@ -1,9 +1,6 @@
 """3D Slicer: MONAI Label's own client module, as installed by its wheel, against the real server."""
 
-import importlib.util
 import io
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,17 +10,6 @@ from pydicom import dcmread
 
 from tests.support.client import versions_shown
 from tools.support.waiting import wait_for
-
-_CLIENT = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel" / "MONAILabelLib" / "client.py"
-
-
-@pytest.fixture(scope="module")
-def slicer_client():
-    """Load the client module as Slicer does."""
-    spec = importlib.util.spec_from_file_location("slicer_client", _CLIENT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

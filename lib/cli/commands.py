@@ -50,6 +50,16 @@ EVERYDAY = {
         "list the versions of the model; select the one that serves",
         ("/data/dicom", "--workspace DIR --serve VERSION", "--workspace DIR --back"),
     ),
+    "users": Command(
+        "lib.cli.users",
+        "list, add, change and remove the users who may log in",
+        ("--workspace DIR", "--workspace DIR add ada --role annotator", "--workspace DIR password ada"),
+    ),
+    "audit": Command(
+        "lib.cli.audit",
+        "check the log of who did what, and export it as CSV",
+        ("--workspace DIR --output audit.csv",),
+    ),
     "phantoms": Command("lib.cli.phantoms", "make a small set of chest CT phantoms as DICOM", ("/tmp/phantoms",)),
 }
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import time
 from pathlib import Path
 from typing import Any
 
 from lib.cli.arguments import add_studies
+from lib.cli.os_user import os_user
 from lib.errors import UserError
 from lib.publishing import ModelStore
 from lib.publishing.adoption import adopt
@@ -65,7 +65,7 @@ def _serve(store: ModelStore, version: str | None) -> None:
     if version is None:
         raise UserError("No other version served before, so there is nothing to go back to.")
     try:
-        store.serve(version, by=_user(), why=_WHY)
+        store.serve(version, by=os_user(), why=_WHY)
     except LookupError as error:
         raise UserError(str(error)) from error
 
@@ -114,10 +114,3 @@ def _false_positives(scores: dict[str, Any]) -> float | None:
 
 def _mark(version: str, serving: str | None) -> str:
     return "* " if version == serving else "  "
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "command line"

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from pathlib import Path
 
 import torch
@@ -87,8 +88,9 @@ def add_crops_first(parser: argparse.ArgumentParser) -> None:
 
 
 def begin_long_work(threads: int | None) -> None:
-    """Log with the time of day, and limit the number of CPU threads if given."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    """Log with the time of day, the first process only, and limit the number of CPU threads if given."""
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if threads:
         torch.set_num_threads(threads)
 

@@ -179,6 +179,10 @@ class SeriesCatalog:
         """Return the reason for each series that is excluded because its patient or its images are ambiguous."""
         return {uid: remark.problem for uid, remark in self._remarks.items() if remark.problem}
 
+    def put(self, series: Series) -> None:
+        """Add a series that another process has listed and checked."""
+        self._series = {**self._series, series.uid: series}
+
     def note(self, uid: str, sentence: str) -> None:
         """Add a note to a series unless it already has it."""
         notes = self._notes.get(uid, ())

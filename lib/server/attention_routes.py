@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import SimpleITK as sitk
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
-from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
 
 from lib.evaluation.attention_picture import attention_picture
 from lib.geometry.voxel_grid import VoxelGrid
@@ -17,7 +15,7 @@ from lib.server.app_protocol import LungLabelApp
 
 def attention_router(app: LungLabelApp) -> APIRouter:
     """Return the attention picture route of ``app``."""
-    router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
+    router = APIRouter(tags=["Infer"])
 
     @router.get("/attention/{image}", summary="Slices with mask, probability and attention map, PNG")
     async def attention(image: str, http: Request) -> Response:

@@ -8,11 +8,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
-from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
 from pydicom import Dataset
 
 from lib.dicomweb import multipart, resources
@@ -38,7 +36,6 @@ def folder_router(client: FolderClient, uploads: Path) -> APIRouter:
     router = APIRouter(
         prefix="/proxy/dicom/{service}",
         include_in_schema=False,
-        dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     )
 
     def route(resource: resources.Resource) -> Callable[[Callable], Callable]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
-from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
+from fastapi import APIRouter
 from monailabel.interfaces.datastore import DefaultLabelTag
 from pydantic import BaseModel, Field
 
@@ -37,11 +35,7 @@ class _Lesions(BaseModel):
 
 def followup_router(app: LungLabelApp) -> APIRouter:
     """Return the routes of ``app`` on other studies."""
-    router = APIRouter(
-        prefix="/viewer",
-        tags=["Viewer"],
-        dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
-    )
+    router = APIRouter(prefix="/viewer", tags=["Viewer"])
 
     @router.get("/other-studies", summary="CT series of other studies of the patient, the best to compare with first")
     def others(image: str) -> list[dict[str, Any]]:

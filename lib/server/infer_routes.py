@@ -17,7 +17,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Request, Re
 from fastapi.concurrency import run_in_threadpool
 from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType, send_response
-from monailabel.endpoints.user.auth import RBAC
+from monailabel.endpoints.user.auth import User
 
 from lib.clicks.prompts import PARAMETERS as CLICK_PARAMETERS
 from lib.configs.lung_tumor_click import LungTumorClick
@@ -25,6 +25,7 @@ from lib.errors import UserError
 from lib.exports.formats import ExportFormat
 from lib.inference.findings import findings_from_json
 from lib.server.app_protocol import LungLabelApp
+from lib.server.current_user import current_user
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, uploaded_volume
 from lib.server.session_routes import session_of
@@ -54,7 +55,7 @@ class InferOutput(str, Enum):
 
 def infer_router(app: LungLabelApp) -> APIRouter:
     """Return the inference route of ``app``."""
-    router = APIRouter(dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))], tags=["Infer"])
+    router = APIRouter(tags=["Infer"])
 
     @router.post("/infer/{model}", summary="Run inference")
     async def infer(
@@ -67,14 +68,18 @@ def infer_router(app: LungLabelApp) -> APIRouter:
         file: UploadFile = File(None),
         label: UploadFile = File(None),
         output: InferOutput | None = None,
+        user: User = Depends(current_user),
     ) -> Response:
         def accept() -> dict[str, Any]:
+            sent = json_object(params)
+            if sent.get("save_label") and settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR not in user.roles:
+                raise UserError("save_label needs the role annotator.", HTTPStatus.FORBIDDEN)
             if output == InferOutput.dicom_seg and (file or session_id):
                 raise UserError(
                     "A DICOM SEG refers to the images of a series, which an uploaded file does not have. "
                     "Use output=image."
                 )
-            return _accepted(app, model, json_object(params), image, session_id, uploaded=bool(file))
+            return _accepted(app, model, sent, image, session_id, uploaded=bool(file))
 
         request = await run_in_threadpool(accept)  # invalid requests fail before they are queued
 

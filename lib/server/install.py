@@ -5,16 +5,19 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import RedirectResponse
 from monailabel.config import settings
+from monailabel.endpoints.user.auth import get_current_user
 
 from lib.server.access.route_table import filter_routes
 from lib.server.access.rules import AccessRules
 from lib.server.app_protocol import LungLabelApp
 from lib.server.attention_routes import attention_router
+from lib.server.current_user import current_user
 from lib.server.datastore_routes import datastore_router
 from lib.server.error_responses import add_error_responses
 from lib.server.followup_routes import followup_router
 from lib.server.infer_routes import infer_router
 from lib.server.log_routes import log_router
+from lib.server.login_routes import login_router
 from lib.server.model_routes import model_router
 from lib.server.ohif_routes import ohif_router
 from lib.server.session_routes import session_router
@@ -41,6 +44,7 @@ def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: Acc
         task_router(app),
         session_router(app),
         log_router(),
+        login_router(access.login.authentication if access.login else None),
         model_router(app),
         viewer_router(app),
         followup_router(app),
@@ -52,6 +56,7 @@ def install(server: FastAPI, app: LungLabelApp, dicomweb: APIRouter, access: Acc
     )
     replace_routes(server, routers, filter_routes)
     add_error_responses(server)
+    server.dependency_overrides[get_current_user] = current_user  # MONAI Label's own routes ask for the user with it
     origins = settings.MONAI_LABEL_CORS_ORIGINS or ()
     replace_middleware(server, lambda inner: access.wrap(inner, origins), keep_cors=bool(origins))
 

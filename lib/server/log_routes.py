@@ -5,11 +5,9 @@ from __future__ import annotations
 import subprocess
 from http import HTTPStatus
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from monailabel.config import settings
 from monailabel.endpoints import logs as stock
-from monailabel.endpoints.user.auth import RBAC
 
 from lib.errors import UserError
 from lib.server.log_file import log_path
@@ -19,8 +17,7 @@ _MOST_LINES = 100_000
 
 def log_router() -> APIRouter:
     """Return the routes of the server's log and of nvidia-smi."""
-    admin = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
-    router = APIRouter(prefix="/logs", tags=["Others"], dependencies=[admin])
+    router = APIRouter(prefix="/logs", tags=["Others"])
 
     @router.get("/", summary="The last lines of the server's log")
     def logs(lines: int = Query(300, ge=1, le=_MOST_LINES)) -> Response:

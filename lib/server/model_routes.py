@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, File, UploadFile
-from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.endpoints.user.auth import User
 
 from lib.errors import UserError
 from lib.inference.candidate_judge import judge_in
 from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.server.app_protocol import LungLabelApp, ModelConfig
+from lib.server.current_user import author, current_user
 from lib.server.requests import stored_upload
 from lib.storage.integrity import sha256_of
-
-_ADMIN = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
-_LONGEST_NAME = 100
 
 
 def model_router(app: LungLabelApp) -> APIRouter:
@@ -30,7 +27,7 @@ def model_router(app: LungLabelApp) -> APIRouter:
     router = APIRouter(prefix="/model", tags=["Model"])
 
     @router.put("/{model}", summary="Upload weights as a new version that is not in use yet")
-    def upload(model: str, file: UploadFile = File(...), user: User = Depends(_ADMIN)) -> dict[str, Any]:
+    def upload(model: str, file: UploadFile = File(...), user: User = Depends(current_user)) -> dict[str, Any]:
         config = _config(app, model)
         with stored_upload(file, app.uploads_dir) as path:
             try:
@@ -49,18 +46,15 @@ def model_router(app: LungLabelApp) -> APIRouter:
         }
 
     @router.post("/{model}/serve", summary="Use another version")
-    def serve(model: str, version: str, by: str = "", user: User = Depends(_ADMIN)) -> dict[str, Any]:
+    def serve(model: str, version: str, by: str = "", user: User = Depends(current_user)) -> dict[str, Any]:
         store = _config(app, model).store
-        who = (
-            user.username if settings.MONAI_LABEL_AUTH_ENABLE else " ".join(by.split())[:_LONGEST_NAME] or user.username
-        )
         try:
-            store.serve(version, by=who, why="chosen in the viewer or by request")
+            store.serve(version, by=author(user, by), why="chosen in the viewer or by request")
         except LookupError as error:
             raise UserError(str(error), HTTPStatus.NOT_FOUND) from error
         return {"model_version": store.serving_version(), "previous": store.previous_version()}
 
-    @router.delete("/{model}", summary="Not supported", dependencies=[Depends(_ADMIN)])
+    @router.delete("/{model}", summary="Not supported")
     def delete(model: str) -> None:
         _config(app, model)
         raise UserError("Models are never removed by this server. To stop using a version, choose another one.")

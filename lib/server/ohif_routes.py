@@ -8,10 +8,8 @@ from http import HTTPStatus
 from pathlib import Path
 
 import monailabel.endpoints
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
-from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
 from monailabel.utils.others.generic import get_mime_type
 
 from lib.errors import UserError
@@ -34,7 +32,6 @@ def ohif_router() -> APIRouter:
     router = APIRouter(
         prefix="/ohif",
         include_in_schema=False,
-        dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     )
 
     # A worker uses the policy of its own file, so every file gets that of the page.

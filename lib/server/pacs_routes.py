@@ -6,11 +6,9 @@ from http import HTTPStatus
 from pathlib import Path
 
 import requests
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
 
 from lib.dicomweb.login import Login
 from lib.dicomweb.pacs_filter import PacsFilter
@@ -39,7 +37,6 @@ def pacs_router(
     router = APIRouter(
         prefix="/proxy/dicom",
         include_in_schema=False,
-        dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     )
 
     @router.get("/{service}/{path:path}")

@@ -11,10 +11,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Depends, File, UploadFile
+from fastapi import APIRouter, File, UploadFile
 from fastapi.responses import FileResponse
-from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
 
 from lib.errors import UserError
 from lib.server.app_protocol import LungLabelApp
@@ -28,7 +26,6 @@ def session_router(app: LungLabelApp) -> APIRouter:
     router = APIRouter(
         prefix="/session",
         tags=["Session"],
-        dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     )
 
     @router.put("/", summary="Upload an image for several requests")

@@ -8,10 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
-from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.catalog import Series
@@ -32,9 +30,7 @@ _PAGE = Path(__file__).parent / "status.html"
 
 def status_router(app: LungLabelApp) -> APIRouter:
     """Return the status routes of ``app``."""
-    router = APIRouter(
-        prefix="/status", tags=["App"], dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
-    )
+    router = APIRouter(prefix="/status", tags=["App"])
     errors = RecentErrors()
     for name in ("lib", "monailabel", "uvicorn.error"):
         logging.getLogger(name).addHandler(errors)

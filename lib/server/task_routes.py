@@ -6,24 +6,21 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from monailabel.config import settings
 from monailabel.endpoints import activelearning, batch_infer, scoring
 from monailabel.endpoints import train as stock_train
-from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.endpoints.user.auth import User
 from pydantic import AfterValidator
 
 from lib.activelearning.leases import ASKER
 from lib.errors import UserError
 from lib.server.app_protocol import LungLabelApp
+from lib.server.current_user import current_user
 from lib.settings import check_request
 from lib.storage.json_values import check_sendable
 
 _NOT_FOUND = HTTPStatus.NOT_FOUND
 _BATCH_DEFAULTS = {"device": "cuda", "save_label": True, "label_tag": "original", "max_workers": 1}
 _NAMES = ("model", "method", "strategy", "client_id")  # MONAI Label uses them as dict keys
-_USER = RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER)
-_ADMIN = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
-_ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
 
 
 def _sendable(params: dict[str, Any]) -> dict[str, Any]:
@@ -54,18 +51,18 @@ def task_router(app: LungLabelApp) -> APIRouter:
     """Return the task routes of ``app``."""
     router = APIRouter()
 
-    @router.get("/info/", tags=["App"], summary="Models, strategies and status", dependencies=[Depends(_USER)])
+    @router.get("/info/", tags=["App"], summary="Models, strategies and status")
     def info() -> dict[str, Any]:
         return app.info()
 
     @router.post("/activelearning/{strategy}", tags=["ActiveLearning"], summary="The next image to label")
     def next_sample(
-        request: Request, strategy: str, params: _Params | None = None, user: User = Depends(_USER)
+        request: Request, strategy: str, params: _Params | None = None, user: User = Depends(current_user)
     ) -> dict[str, Any]:
         asker = f"{user.username}@{request.client.host if request.client else ''}"
         return activelearning.sample(strategy, {**(params or {}), ASKER: asker}, user.username)
 
-    @router.post("/train/{model}", tags=["Train"], summary="Train a model", dependencies=[Depends(_ADMIN)])
+    @router.post("/train/{model}", tags=["Train"], summary="Train a model")
     def train(model: str, params: _Params | None = None, run_sync: _NeverSync = False, enqueue: bool = False) -> Any:
         trainers = app.info()["trainers"]
         if model not in trainers:
@@ -73,7 +70,7 @@ def task_router(app: LungLabelApp) -> APIRouter:
         app.check_trainable(params)
         return stock_train.run_model(model, params, False, enqueue)
 
-    @router.post("/train/", tags=["Train"], summary="Train all models", dependencies=[Depends(_ADMIN)])
+    @router.post("/train/", tags=["Train"], summary="Train all models")
     def train_all(params: _Params | None = None, run_sync: _NeverSync = False) -> Any:
         trainers = app.info()["trainers"]
         by_name = _by_name(params, trainers)
@@ -81,18 +78,18 @@ def task_router(app: LungLabelApp) -> APIRouter:
             app.check_trainable(one)
         return stock_train.run(by_name)
 
-    @router.post("/scoring/", tags=["Scoring"], include_in_schema=False, dependencies=[Depends(_ANNOTATOR)])
+    @router.post("/scoring/", tags=["Scoring"], include_in_schema=False)
     def score_all(params: _Params | None = None, run_sync: _NeverSync = False) -> Any:
         return scoring.run(_by_name(params, app.info()["scoring"]))
 
-    @router.post("/scoring/{method}", tags=["Scoring"], summary="Score", dependencies=[Depends(_ANNOTATOR)])
+    @router.post("/scoring/{method}", tags=["Scoring"], summary="Score")
     def score(method: str, params: _Params | None = None, run_sync: _NeverSync = False) -> Any:
         methods = app.info()["scoring"]
         if method not in methods:
             raise UserError(f"There is no scoring method {method!r}; there is {', '.join(methods)}.", _NOT_FOUND)
         return scoring.run_method(method, params)
 
-    @router.post("/batch/infer/{model}", tags=["Batch"], summary="Segment all", dependencies=[Depends(_ADMIN)])
+    @router.post("/batch/infer/{model}", tags=["Batch"], summary="Segment all")
     def infer_all(
         model: str,
         images: batch_infer.BatchInferImageType = batch_infer.BatchInferImageType.IMAGES_ALL,

@@ -12,8 +12,7 @@ from typing import Any
 import SimpleITK as sitk
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from monailabel.config import settings
-from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.endpoints.user.auth import User
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.async_tasks.utils import tasks
 
@@ -27,11 +26,10 @@ from lib.publishing.last_verdict import last_verdict, with_model
 from lib.publishing.manifest import outcome
 from lib.publishing.stores import SEGMENTATION
 from lib.server.app_protocol import LungLabelApp
+from lib.server.current_user import author, current_user, described_user
 from lib.server.stored_labels import described, refused_objects, stored_labels
 from lib.server.study_states import study_states
 
-_ANNOTATOR = RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR)
-_LONGEST_NAME = 100
 _TASK_TIME = "%Y-%m-%d %H:%M:%S"  # MONAI Label's, local
 
 
@@ -40,20 +38,20 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
     router = APIRouter(
         prefix="/viewer",
         tags=["Viewer"],
-        dependencies=[Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))],
     )
 
     @router.get(
         "/status",
         summary="Labelled cases, model in use and alternatives, running training, result of the last one",
     )
-    def status() -> dict[str, Any]:
+    def status(user: User = Depends(current_user)) -> dict[str, Any]:
         info = app.info()
         stats = _last_trained(info["train_stats"])
         trainings = tasks("train")
         stores = {name: config.store for name, config in app.configs.items()}
         ended = [task for task in trainings if task["status"] not in ("SUBMITTED", "RUNNING")]
         return {
+            "user": described_user(user),
             "cases": info["datastore"]["total"],
             "not_in_ohif": sum(one.problem is None and not one.is_dicom for one in app.datastore().catalog.all()),
             "labelled": info["datastore"]["completed"],
@@ -115,12 +113,11 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         return Response(voxels, media_type="application/octet-stream", headers={"Content-Encoding": "gzip"})
 
     @router.post("/skip", summary="Put an image aside; without a reason, offer it again")
-    def skip(image: str, reason: str = "", by: str = "", user: User = Depends(_ANNOTATOR)) -> dict[str, Any]:
+    def skip(image: str, reason: str = "", by: str = "", user: User = Depends(current_user)) -> dict[str, Any]:
         app.datastore().series(image)
-        who = user.username if settings.MONAI_LABEL_AUTH_ENABLE else " ".join(by.split())[:_LONGEST_NAME]
         skipped = app.datastore().skipped
         if reason:
-            skipped.skip(image, reason, who or user.username, time.time())
+            skipped.skip(image, reason, author(user, by), time.time())
         else:
             skipped.take_back(image)
         return {"skipped": skipped.all().get(image)}

@@ -136,8 +136,16 @@ class Cache(Section):
 class Server(Section):
     """Network access to the server, and limits of requests."""
 
-    allow_network: bool = False
-    """Listen on the network; everybody there can then read and change everything."""
+    login: bool = False
+    """Require log-in on this machine, too; a server that other machines can reach always requires it."""
+    session_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 12.0
+    """Hours after which a user has to log in again."""
+    proxy_user_header: str = ""
+    """Header with the name of the user who is logged in at a reverse proxy; empty: none is trusted."""
+    proxy_secret_file: str = ""
+    """File with the secret that the reverse proxy sends in the header X-Proxy-Secret."""
+    proxy_role: Literal["user", "annotator", "reviewer", "admin"] = "user"
+    """Role of users of the reverse proxy without a local account."""
     allowed_hosts: str = ""
     """Additional names or addresses of the server, separated by commas."""
     max_upload_mb: Annotated[int, Field(ge=1, le=65_536)] = 2048

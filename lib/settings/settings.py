@@ -90,6 +90,16 @@ class Settings:
         return self.workspace / "segs"
 
     @property
+    def users_file(self) -> Path:
+        """Local accounts with hashes of their passwords; must be backed up."""
+        return self.workspace / "users.json"
+
+    @property
+    def audit_file(self) -> Path:
+        """Log of who did what; must be backed up."""
+        return self.workspace / "audit.jsonl"
+
+    @property
     def cache_dir(self) -> Path:
         """Index, volumes and uploads; can be deleted at any time."""
         return self.workspace / "cache"

@@ -15,6 +15,7 @@ from lib.losses import HybridLoss
 from lib.networks.weights import load_weights
 from lib.storage.atomic import write_atomically, write_json
 from lib.storage.integrity import sha256_of
+from lib.training.processes import Processes
 from lib.training.run_manifest import FILE, WEIGHTS, is_finished, read_run
 from lib.training.run_settings import LoopSettings
 from lib.training.training_curve import training_curve
@@ -41,7 +42,7 @@ def optimise(
     """Train a network and return the path of its weights, ``output/model.pt``.
 
     The weights are an exponential moving average (EMA) over the steps. A stopped run resumes from
-    ``output/resume.pt``; a finished one is not repeated.
+    ``output/resume.pt``, also in another number of processes; a finished one is not repeated.
 
     Args:
         make_network: Returns the network with its initial weights; called after the seed was set.
@@ -59,12 +60,13 @@ def optimise(
     steps = settings.steps
     if not 1 <= settings.cycles <= steps:
         raise UserError(f"{steps} steps cannot have {settings.cycles} cycles; give at least one step per cycle.")
+    processes = Processes.of_environment()
     before = read_run(output, manifest)
     if is_finished(output, before):
         logger.info("%s is finished.", output)
         return output / WEIGHTS
     torch.manual_seed(settings.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = processes.device
     network = make_network()
     layout = _memory_format(network)
     network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
@@ -73,13 +75,16 @@ def optimise(
     loss_function = HybridLoss(*manifest["settings"]["loss"].values())
     first = _resume(output, parts, manifest, before)
     set_mode(network)
+    trained = processes.wrap(network)
+    processes.wait()
     running = 0.0
     start = time.monotonic() - (manifest["history"][-1]["seconds"] if manifest["history"] else 0)
     for step, (image, label) in zip(range(first + 1, steps + 1), batches(first), strict=False):
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.bfloat16):
-            logits = network(image.to(device, memory_format=layout))
-        cost = loss_function(logits.float(), label.to(device))
+            shared = trained(processes.share(image).to(device, memory_format=layout))
+        logits = processes.gather(shared.float())
+        cost = loss_function(logits, label.to(device))
         cost.backward()
         optimizer.step()
         schedule.step()
@@ -87,14 +92,15 @@ def optimise(
         if after_step:
             after_step(logits.detach())
         running = cost.item() if step == first + 1 else 0.98 * running + 0.02 * cost.item()
-        if step % settings.save_every == 0 or step == steps:
+        if processes.is_first and (step % settings.save_every == 0 or step == steps):
             scores = measure(average.module)
             seconds = round(time.monotonic() - start)
             manifest["history"].append({"step": step, "seconds": seconds, "loss": round(running, 4), **scores})
             logger.info("Step %d of %d: loss %.3f, %s", step, steps, running, scores)
             _save(output, parts, manifest, step)
-    if first == steps:  # only the files beside the checkpoint are missing or damaged
+    if processes.is_first and first == steps:  # only the files beside the checkpoint are missing or damaged
         _save(output, parts, manifest, steps)
+    processes.wait()
     return output / WEIGHTS
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 import uvicorn
@@ -76,12 +74,11 @@ def listening_of(server: uvicorn.Server, sockets: list[socket.socket] | None) ->
     )
 
 
-def check_start(listening: Listening, rules: Mapping[str, Any], *, login_by_keycloak: bool) -> None:
-    """Refuse to start a server that would expose patient data, or whose viewer would not work.
+def check_start(listening: Listening, *, login_by_keycloak: bool) -> None:
+    """Refuse to start a server whose viewer would not work.
 
     Args:
         listening: Address that the server is about to listen on.
-        rules: The section ``server`` of the configuration.
         login_by_keycloak: Whether ``MONAI_LABEL_AUTH_ENABLE`` is set.
 
     Raises:
@@ -90,7 +87,7 @@ def check_start(listening: Listening, rules: Mapping[str, Any], *, login_by_keyc
     if login_by_keycloak:
         raise UserError(
             "MONAI_LABEL_AUTH_ENABLE is set, but MONAI Label's login rejects valid tokens with current versions of "
-            "PyJWT, and OHIF cannot be opened with it. Unset it and serve this machine only: --host 127.0.0.1."
+            "PyJWT, and OHIF cannot be opened with it. Unset it; this app has its own log-in: --conf login true."
         )
     if listening.root_path:
         raise UserError(
@@ -98,22 +95,15 @@ def check_start(listening: Listening, rules: Mapping[str, Any], *, login_by_keyc
             "stays blank below another path. Configure the reverse proxy to serve this server under its own name or "
             "port, without --root_path, and allow that name: --conf allowed_hosts NAME."
         )
-    if not listening.is_local and not rules["allow_network"]:
-        address = next(host for host in listening.hosts if not _is_loopback(host)) or "every address"
-        raise UserError(
-            f"The server would listen on {address}, where everybody in the network could read and change every image, "
-            "label and model without a login. Add --host 127.0.0.1 to serve this machine only, or --conf allow_network "
-            "true to allow this access."
-        )
 
 
-def open_network_warning(listening: Listening) -> str | None:
-    """Return the warning for a server that is reachable from other machines; None if it is not."""
-    if listening.is_local:
+def plain_text_warning(listening: Listening) -> str | None:
+    """Return the warning for a server that passwords reach without encryption; None if they do not."""
+    if listening.is_local or listening.https:
         return None
     return (
-        f"Everybody who can reach {listening.network_url} can read and change all images, labels and models without a "
-        "login (--conf allow_network true)."
+        f"Passwords and images travel to {listening.network_url} without encryption. Add --ssl_keyfile and "
+        "--ssl_certfile, or put a reverse proxy with TLS before this server and add --host 127.0.0.1."
     )
 
 

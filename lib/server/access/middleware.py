@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from lib.identity.authentication import Identity
 from lib.server.access.bodies import LimitedBody, Message, Receive, Send, refuse, send_error, too_large
+from lib.server.access.challenge import refuse_without_login
 from lib.server.access.headers import with_security_headers
 from lib.server.access.hosts import AllowedHosts
+from lib.server.access.login_rules import Login
 from lib.server.access.origins import foreign_origin
+from lib.server.access.request_audit import audit_request
 from lib.server.access.route_table import Body, RouteSpec, find_route
 from lib.server.log_rules import RateLimitFilter
 
@@ -38,20 +42,29 @@ class BodyLimits:
 
 
 class Access:
-    """ASGI middleware that checks host, origin and body size of every request, and adds security headers.
+    """ASGI middleware that checks host, origin, body size and user of every request, and adds security headers.
 
     Args:
         app: The wrapped application.
         hosts: Accepted names of the server.
         limits: Limits of request bodies.
         origins: Other origins that the user allows.
+        login: Log-in; None if the server needs none.
     """
 
-    def __init__(self, app: Any, hosts: AllowedHosts, limits: BodyLimits, origins: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        app: Any,
+        hosts: AllowedHosts,
+        limits: BodyLimits,
+        origins: Collection[str] = (),
+        login: Login | None = None,
+    ) -> None:
         self._app = app
         self._hosts = hosts
         self._limits = limits
         self._origins = frozenset(origin.rstrip("/") for origin in origins)
+        self._login = login
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it with an error message."""
@@ -62,31 +75,39 @@ class Access:
             await self._app(scope, receive, send)
             return
 
-        started = False
+        status = 0
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 message = {**message, "headers": with_security_headers(message.get("headers", ()))}
             await send(message)
 
         route = find_route(scope["method"], scope["path"])
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        identity = self._login.identify(headers) if self._login else None
         refusal = self._refusal(scope, headers, route)
-        if refusal is not None:
-            status, reason = refusal
-            logger.info("%s %s refused: %s", scope["method"], scope["path"], reason)
-            await refuse(receive, send_with_headers, status, reason)
+        if refusal is None and self._login and identity is None and route.role is not None:
+            await refuse_without_login(scope, headers, receive, send_with_headers, page=route.page)
             return
+        refusal = refusal or _missing_role(identity, route)
+        if refusal is not None:
+            code, reason = refusal
+            logger.info("%s %s refused: %s", scope["method"], scope["path"], reason)
+            await refuse(receive, send_with_headers, code, reason)
+            return
+        scope["state"] = {**scope.get("state", {}), "identity": identity}
         limits, kind = self._limits, route.body
         limited = LimitedBody(receive, limits.sizes[kind], limits.timeout, limits.settings.get(kind))
         try:
             await self._app(scope, limited, send_with_headers)
         except asyncio.CancelledError:  # raised by uvicorn at shutdown; propagated, it would be logged with a traceback
             logger.info("%s %s was cancelled: the server is shutting down", scope["method"], scope["path"])
-            if not started:
+            if not status:
                 await send_error(send_with_headers, HTTPStatus.SERVICE_UNAVAILABLE, _ENDING)
+        if self._login and identity and route.audit:
+            await audit_request(self._login.authentication.audit, identity, route, scope, status)
 
     def _refusal(self, scope: dict[str, Any], headers: dict[str, str], route: RouteSpec) -> tuple[int, str] | None:
         host = headers.get("host")
@@ -109,3 +130,12 @@ class Access:
         if length.isdecimal() and int(length) > limit:
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large(limit, self._limits.settings.get(route.body))
         return None
+
+
+def _missing_role(identity: Identity | None, route: RouteSpec) -> tuple[int, str] | None:
+    if identity is None or route.role is None or identity.role >= route.role:
+        return None
+    return HTTPStatus.FORBIDDEN, (
+        f"{identity.name} has the role {identity.role.title}; this needs the role {route.role.title}. "
+        "An administrator can change it: python main.py users."
+    )

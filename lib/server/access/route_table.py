@@ -1,4 +1,4 @@
-"""Table of all routes of the server, with the reason for each.
+"""Table of all routes of the server, with the reason for each, and who may use it.
 
 `filter_routes` removes all other routes of MONAI Label and of this app. Names of path parameters are ignored.
 """
@@ -13,6 +13,8 @@ from enum import Enum
 
 from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Route, compile_path
+
+from lib.identity.roles import Role
 
 _PARAMETER = re.compile(r"{[^}:]*(:path)?}")
 
@@ -36,6 +38,8 @@ class RouteSpec:
         body: Kind of the request body.
         expensive: Whether a GET takes so much work that pages of other sites must not send it.
         page: Whether the route is a page that other sites may link to.
+        role: Lowest role that may use the route where log-in is required; None if no log-in is needed.
+        audit: What the audit log says that the user did; empty if the route is not logged.
     """
 
     method: str
@@ -44,8 +48,11 @@ class RouteSpec:
     body: Body = Body.SMALL
     expensive: bool = False
     page: bool = False
+    role: Role | None = Role.USER
+    audit: str = ""
 
 
+_ANNOTATOR, _REVIEWER, _ADMIN = Role.ANNOTATOR, Role.REVIEWER, Role.ADMIN
 _STUDY = "/proxy/dicom/{service}/studies/{study}"
 _SERIES = f"{_STUDY}/series/{{series}}"
 _INSTANCE = f"{_SERIES}/instances/{{instance}}"
@@ -55,10 +62,17 @@ ROUTES = (
     RouteSpec("GET", "/", "redirects to the status page", page=True),
     RouteSpec("GET", "/status", "status page", page=True),
     RouteSpec("GET", "/status/data", "status page"),
-    RouteSpec("GET", "/favicon.ico", "requested by browsers"),
-    RouteSpec("GET", "/logs/", "status page links to it; plain text", page=True),
-    RouteSpec("GET", "/logs/gpu", "output of nvidia-smi, for users of a remote server"),
+    RouteSpec("GET", "/favicon.ico", "requested by browsers", role=None),
+    RouteSpec("GET", "/logs/", "status page links to it; plain text", page=True, role=_ADMIN),
+    RouteSpec("GET", "/logs/gpu", "output of nvidia-smi, for users of a remote server", role=_ADMIN),
     RouteSpec("GET", "/openapi.json", "description of these routes for programs"),
+    # --- log-in
+    RouteSpec("GET", "/login", "log-in page", page=True, role=None),
+    RouteSpec("POST", "/login", "form of the log-in page", role=None),
+    RouteSpec("POST", "/logout", "panel, status page: log-out", role=None),
+    RouteSpec("GET", "/auth/", "Slicer asks whether to log in", role=None),
+    RouteSpec("POST", "/auth/token", "Slicer and scripts log in", role=None),
+    RouteSpec("GET", "/auth/token/valid", "Slicer, scripts: who is logged in"),
     # --- OHIF and the panel in it
     RouteSpec("GET", "/ohif/app-config.js", "OHIF's configuration"),
     RouteSpec("GET", "/ohif/lunglabel/{name}", "the panel"),
@@ -67,8 +81,8 @@ ROUTES = (
     RouteSpec("GET", "/viewer/case", "panel"),
     RouteSpec("GET", "/viewer/studies", "study list: what is labelled"),
     RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast"),
-    RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True),
-    RouteSpec("POST", "/viewer/skip", "panel: Skip"),
+    RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True, audit="loaded label"),
+    RouteSpec("POST", "/viewer/skip", "panel: Skip", role=_ANNOTATOR, audit="skipped"),
     RouteSpec("GET", "/viewer/midline", "panel: the side of each finding; reads the volume", expensive=True),
     RouteSpec("GET", "/viewer/other-studies", "panel: earlier and later studies of the patient"),
     RouteSpec("POST", "/viewer/comparison", "panel: registration to another study, growth of the lesions since"),
@@ -80,53 +94,94 @@ ROUTES = (
     RouteSpec("GET", f"{_STUDY}/series", "QIDO-RS: OHIF's side panel"),
     RouteSpec("GET", f"{_STUDY}/instances", "QIDO-RS: other viewers"),
     RouteSpec("GET", f"{_SERIES}/instances", "QIDO-RS: other viewers"),
-    RouteSpec("GET", f"{_STUDY}/metadata", "WADO-RS: OHIF opens a study"),
-    RouteSpec("GET", f"{_SERIES}/metadata", "WADO-RS: OHIF opens a series"),
+    RouteSpec("GET", f"{_STUDY}/metadata", "WADO-RS: OHIF opens a study", audit="opened"),
+    RouteSpec("GET", f"{_SERIES}/metadata", "WADO-RS: OHIF opens a series", audit="opened"),
     RouteSpec("GET", f"{_INSTANCE}/metadata", "WADO-RS: other viewers"),
-    RouteSpec("GET", _SERIES, "WADO-RS: other viewers load a series"),
-    RouteSpec("GET", _INSTANCE, "WADO-RS: OHIF loads a SEG"),
+    RouteSpec("GET", _SERIES, "WADO-RS: other viewers load a series", audit="opened"),
+    RouteSpec("GET", _INSTANCE, "WADO-RS: OHIF loads a SEG", audit="opened"),
     RouteSpec("GET", f"{_INSTANCE}/frames/{{frames}}", "WADO-RS: OHIF's pixels"),
-    RouteSpec("POST", "/proxy/dicom/{service}/studies", "STOW-RS: a viewer stores a SEG", Body.DICOM),
-    RouteSpec("POST", _STUDY, "STOW-RS: a viewer stores a SEG of a study", Body.DICOM),
+    RouteSpec(
+        "POST",
+        "/proxy/dicom/{service}/studies",
+        "STOW-RS: a viewer stores a SEG",
+        Body.DICOM,
+        role=_ANNOTATOR,
+        audit="stored",
+    ),
+    RouteSpec("POST", _STUDY, "STOW-RS: the same, for a study", Body.DICOM, role=_ANNOTATOR, audit="stored"),
     RouteSpec("GET", "/proxy/dicom/{service}/{path:path}", "DICOMweb of a PACS"),
-    RouteSpec("POST", "/proxy/dicom/{service}/{path:path}", "DICOMweb of a PACS", Body.DICOM),
+    RouteSpec(
+        "POST",
+        "/proxy/dicom/{service}/{path:path}",
+        "DICOMweb of a PACS",
+        Body.DICOM,
+        role=_ANNOTATOR,
+        audit="stored",
+    ),
     # --- MONAI Label's clients: OHIF's extension, 3D Slicer, scripts
     RouteSpec("GET", "/info/", "every client: models, strategies, labels"),
-    RouteSpec("POST", "/infer/{model}", "Run", Body.UPLOAD),
-    RouteSpec("POST", "/batch/infer/{model}", "scripts: segment all"),
+    RouteSpec("POST", "/infer/{model}", "Run", Body.UPLOAD, audit="ran model"),
+    RouteSpec("POST", "/batch/infer/{model}", "scripts: segment all", role=_REVIEWER, audit="ran model"),
     RouteSpec("GET", "/batch/infer", "scripts: progress"),
-    RouteSpec("DELETE", "/batch/infer", "scripts: stop it"),
-    RouteSpec("POST", "/activelearning/{strategy}", "Next sample"),
-    RouteSpec("POST", "/train/{model}", "Train"),
-    RouteSpec("POST", "/train/", "Train, as requested by older versions of OHIF's extension and Slicer"),
+    RouteSpec("DELETE", "/batch/infer", "scripts: stop it", role=_REVIEWER),
+    RouteSpec("POST", "/activelearning/{strategy}", "Next sample", role=_ANNOTATOR),
+    RouteSpec("POST", "/train/{model}", "Train", role=_REVIEWER, audit="trained"),
+    RouteSpec(
+        "POST",
+        "/train/",
+        "Train, by older OHIF and Slicer",
+        role=_REVIEWER,
+        audit="trained",
+    ),
     RouteSpec("GET", "/train/", "progress of the training"),
-    RouteSpec("DELETE", "/train/", "stop the training"),
-    RouteSpec("POST", "/scoring/{method}", "scripts: score all for the next sample"),
-    RouteSpec("POST", "/scoring/", "the same, for older clients"),
+    RouteSpec("DELETE", "/train/", "stop the training", role=_REVIEWER, audit="stopped training"),
+    RouteSpec("POST", "/scoring/{method}", "scripts: score all for the next sample", role=_REVIEWER),
+    RouteSpec("POST", "/scoring/", "the same, for older clients", role=_REVIEWER),
     RouteSpec("GET", "/scoring/", "progress of the scoring"),
-    RouteSpec("DELETE", "/scoring/", "stop the scoring"),
+    RouteSpec("DELETE", "/scoring/", "stop the scoring", role=_REVIEWER),
     RouteSpec("GET", "/datastore/", "Slicer and scripts list the images; output=train makes volumes", expensive=True),
-    RouteSpec("PUT", "/datastore/", "Slicer sends an image: refused with a message", Body.UPLOAD),
-    RouteSpec("PUT", "/datastore/image", "Slicer sends an image: refused with a message", Body.UPLOAD),
-    RouteSpec("GET", "/datastore/image", "Slicer loads an image", expensive=True),
+    RouteSpec("PUT", "/datastore/", "Slicer sends an image: refused", Body.UPLOAD, role=_ANNOTATOR),
+    RouteSpec("PUT", "/datastore/image", "Slicer sends an image: refused", Body.UPLOAD, role=_ANNOTATOR),
+    RouteSpec("GET", "/datastore/image", "Slicer loads an image", expensive=True, audit="opened"),
     RouteSpec("HEAD", "/datastore/image", "Slicer compares its cached image", expensive=True),
     RouteSpec("GET", "/datastore/image/info", "Slicer, scripts"),
-    RouteSpec("PUT", "/datastore/image/info", "scripts store metadata of an image"),
-    RouteSpec("PUT", "/datastore/label", "Submit", Body.UPLOAD),
-    RouteSpec("GET", "/datastore/label", "Slicer and scripts load a label, in several formats", expensive=True),
+    RouteSpec("PUT", "/datastore/image/info", "scripts store metadata of an image", role=_ANNOTATOR, audit="noted"),
+    RouteSpec("PUT", "/datastore/label", "Submit", Body.UPLOAD, role=_ANNOTATOR, audit="labelled"),
+    RouteSpec(
+        "GET",
+        "/datastore/label",
+        "Slicer and scripts load a label",
+        expensive=True,
+        audit="exported",
+    ),
     RouteSpec("HEAD", "/datastore/label", "is there a label?"),
     RouteSpec("GET", "/datastore/label/info", "Slicer, scripts"),
-    RouteSpec("PUT", "/datastore/label/info", "scripts store metadata of a label"),
-    RouteSpec("PUT", "/datastore/updatelabelinfo", "the same, as requested by Slicer's older client"),
-    RouteSpec("GET", "/datastore/dataset", "scripts download all labelled images", expensive=True),
+    RouteSpec("PUT", "/datastore/label/info", "scripts store metadata of a label", role=_ANNOTATOR, audit="noted"),
+    RouteSpec(
+        "PUT",
+        "/datastore/updatelabelinfo",
+        "the same, by Slicer's older client",
+        role=_ANNOTATOR,
+        audit="noted",
+    ),
+    RouteSpec(
+        "GET",
+        "/datastore/dataset",
+        "scripts: all labelled images",
+        expensive=True,
+        role=_ANNOTATOR,
+        audit="exported",
+    ),
     RouteSpec("PUT", "/session/", "Slicer sends an image once for several runs", Body.UPLOAD),
     RouteSpec("GET", "/session/{session_id}", "Slicer"),
     RouteSpec("DELETE", "/session/{session_id}", "Slicer"),
-    RouteSpec("GET", "/model/{model}", "scripts download the weights", expensive=True),
+    RouteSpec(
+        "GET", "/model/{model}", "scripts download the weights", expensive=True, role=_REVIEWER, audit="exported"
+    ),
     RouteSpec("GET", "/model/info/{model}", "scripts request the checksum of the weights"),
-    RouteSpec("PUT", "/model/{model}", "scripts send weights", Body.UPLOAD),
-    RouteSpec("DELETE", "/model/{model}", "refused with a message"),
-    RouteSpec("POST", "/model/{model}/serve", "panel: Use it, Go back"),
+    RouteSpec("PUT", "/model/{model}", "scripts send weights", Body.UPLOAD, role=_ADMIN, audit="uploaded"),
+    RouteSpec("DELETE", "/model/{model}", "refused with a message", role=_ADMIN),
+    RouteSpec("POST", "/model/{model}/serve", "panel: Use it, Go back", role=_REVIEWER, audit="published"),
 )
 
 _MAX_CACHED_LENGTH = 512
@@ -166,6 +221,12 @@ def _find(method: str, path: str) -> RouteSpec:
 def _pattern(path: str) -> str:
     """Return the path without the names of its parameters."""
     return _PARAMETER.sub(r"{\1}", path)
+
+
+def parameters(spec: RouteSpec, path: str) -> dict[str, str]:
+    """Return the parameters in the path of a request for this route."""
+    match = next((regex.fullmatch(path) for one, regex in _COMPILED if one is spec), None)
+    return match.groupdict() if match else {}
 
 
 _find_cached = functools.lru_cache(maxsize=1024)(_find)

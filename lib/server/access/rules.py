@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from monailabel.config import settings
+from monailabel.config import settings as server_settings
 
 from lib.errors import UserError
 from lib.server.access.bodies import MIB
 from lib.server.access.connections import ConnectionLimits, limit_connections
 from lib.server.access.hosts import AllowedHosts, parse_hosts
-from lib.server.access.listening import Listening, check_start, listening_of, open_network_warning
+from lib.server.access.listening import Listening, check_start, listening_of, plain_text_warning
+from lib.server.access.login_rules import Login, login_of
 from lib.server.access.middleware import Access, BodyLimits
 from lib.server.access.route_table import Body
 from lib.server.upstream_patches import running_server
+from lib.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -28,25 +30,28 @@ class AccessRules:
         hosts: Accepted host names.
         bodies: Limits of request bodies.
         connections: Limits of connections.
+        login: Log-in; None if the server needs none.
     """
 
     listening: Listening
     hosts: AllowedHosts
     bodies: BodyLimits
     connections: ConnectionLimits
+    login: Login | None = None
 
     @classmethod
-    def of(cls, listening: Listening, section: Mapping[str, Any]) -> AccessRules:
+    def of(cls, listening: Listening, settings: Settings) -> AccessRules:
         """Create the rules of a server.
 
         Args:
             listening: Address that the server is about to listen on.
-            section: ``config.server`` of ``info.yaml`` with the changes of ``--conf``.
+            settings: Settings of this run.
 
         Raises:
             UserError: The server must not start.
         """
-        check_start(listening, section, login_by_keycloak=settings.MONAI_LABEL_AUTH_ENABLE)
+        check_start(listening, login_by_keycloak=server_settings.MONAI_LABEL_AUTH_ENABLE)
+        section = settings.info["config"]["server"]
         upload, stow = (MIB * section[name] for name in ("max_upload_mb", "max_stow_mb"))
         return cls(
             listening,
@@ -57,12 +62,13 @@ class AccessRules:
                 section["body_seconds"],
             ),
             ConnectionLimits(section["max_connections"], section["head_seconds"]),
+            login_of(listening, settings),
         )
 
     @property
     def network_warning(self) -> str | None:
-        """Warning for each start and the status page; None if the server is not reachable from other machines."""
-        return open_network_warning(self.listening)
+        """Warning for each start and the status page; None if passwords are safe on their way."""
+        return plain_text_warning(self.listening)
 
     def wrap(self, app: Any, origins: Iterable[Any] = ()) -> Access:
         """Return ``app`` wrapped in these rules.
@@ -71,14 +77,14 @@ class AccessRules:
             app: An ASGI application.
             origins: Other origins that the user allows.
         """
-        return Access(app, self.hosts, self.bodies, [str(origin) for origin in origins])
+        return Access(app, self.hosts, self.bodies, [str(origin) for origin in origins], self.login)
 
 
-def rules_at_start(section: Mapping[str, Any]) -> AccessRules | None:
+def rules_at_start(settings: Settings) -> AccessRules | None:
     """Return the rules of the server that loads this app, and apply its connection limits.
 
     Args:
-        section: ``config.server`` of ``info.yaml`` with the changes of ``--conf``.
+        settings: Settings of this run.
 
     Returns:
         The rules; None in trainings and commands, which run no server.
@@ -93,6 +99,6 @@ def rules_at_start(section: Mapping[str, Any]) -> AccessRules | None:
     found = running_server()
     if found is None:
         raise UserError("The address that this server listens on is unknown. Start it with: monailabel start_server.")
-    rules = AccessRules.of(listening_of(*found), section)
+    rules = AccessRules.of(listening_of(*found), settings)
     limit_connections(found[0].config, rules.connections)
     return rules

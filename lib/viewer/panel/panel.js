@@ -1,5 +1,6 @@
 /** The panel: tools to correct the mask, and what brings it to the server and back. */
 
+import { showEnded, showUser } from './account.js';
 import { attempt } from './attempt.js';
 import { showAttention } from './attention.js';
 import { clicksOfLabel } from './click_session.js';
@@ -52,7 +53,11 @@ export class Panel {
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
       /** @type {Element} */ (place.querySelector('.lunglabel-status')),
-      () => editor.follow(),
+      ({ user }) => {
+        showUser(this.parts, user);
+        editor.follow();
+      },
+      () => showEnded(this.parts),
       attemptAction,
       () => this.parts.annotator.value.trim(),
     );

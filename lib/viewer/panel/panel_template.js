@@ -72,6 +72,11 @@ export const TEMPLATE = `
   <details data-part="notes" hidden><summary></summary><p></p></details>
   <p data-part="message" role="status"></p>
   <div class="lunglabel-row">
+    <div class="lunglabel-row" data-part="account" hidden>
+      <span></span>
+      <form method="post" action="/logout"><button>Log out</button></form>
+      <a href="/login" target="_blank" hidden>Log in again</a>
+    </div>
     <input data-part="annotator" placeholder="Your name" aria-label="Your name" autocomplete="name" maxlength="100">
     <input data-part="note" placeholder="Note (optional)" aria-label="Note on the label, optional" maxlength="1000">
   </div>
@@ -94,6 +99,6 @@ export const TEMPLATE = `
  *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference' | 'beside', HTMLButtonElement>
  *   & Record<'strategy' | 'skip' | 'other', HTMLSelectElement>
  *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'sizeText' | 'range' | 'clickHelp', HTMLElement>
- *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message' | 'others' | 'otherText', HTMLElement>
+ *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message' | 'account' | 'others' | 'otherText', HTMLElement>
  *   & {tools: HTMLFieldSetElement, storedChoice: HTMLFieldSetElement, storedList: HTMLDetailsElement}} Parts
  */

@@ -52,6 +52,7 @@
  * @property {number} not_in_ohif number of cases that only 3D Slicer can show
  * @property {string | null} model_version
  * @property {string | null} model_problem
+ * @property {import('./account.js').User | null} user who is logged in; null while log-in is off
  * @property {Versions[]} versions of each model, the automatic one first
  * @property {{epoch?: number, total_epochs?: number} | null} training
  * @property {string | null} verdict on the last training that was completed
@@ -88,6 +89,11 @@
  * @typedef {ModelOrigin & {warnings?: string[] | null}} InferParams
  */
 
+const LOGGED_OUT = 401; // status of HTTP
+
+/** The server wants a log-in first. */
+export class LoggedOutError extends Error {}
+
 const CLIENT_KEY = 'lunglabel.client';
 
 /**
@@ -100,6 +106,9 @@ async function request(path, options) {
     response = await fetch(path, options);
   } catch {
     throw new Error('The server does not respond. Your mask is still here; try again when the server is back.');
+  }
+  if (response.status === LOGGED_OUT) {
+    throw new LoggedOutError('Your session has ended. Log in again in another tab; your mask is still here.');
   }
   if (!response.ok) throw new Error(sentence(await response.text(), response.status));
   return response;

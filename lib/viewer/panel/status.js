@@ -2,7 +2,7 @@
 
 import { elementsBy, messageOf } from './dom.js';
 
-import { fetchStatus, serveVersion, startTraining, stopTraining } from './server.js';
+import { LoggedOutError, fetchStatus, serveVersion, startTraining, stopTraining } from './server.js';
 import { showVersions } from './versions.js';
 
 const INTERVAL_MS = 4000;
@@ -31,14 +31,16 @@ const TEMPLATE = `
 export class StatusView {
   /**
    * @param {Element} element to fill
-   * @param {() => void} onAnswer called after each answer of the server
+   * @param {(status: import('./server.js').Status) => void} onAnswer called after each answer of the server
+   * @param {() => void} onLoggedOut called when the session has ended
    * @param {(button: HTMLButtonElement, waiting: string, action: () => Promise<string>) => void} attempt runs the
    *   action of a button and shows its result or its error
    * @param {() => string} annotator name of the user, for the history of the versions
    */
-  constructor(element, onAnswer, attempt, annotator) {
+  constructor(element, onAnswer, onLoggedOut, attempt, annotator) {
     element.innerHTML = TEMPLATE;
     this.onAnswer = onAnswer;
+    this.onLoggedOut = onLoggedOut;
     this.attempt = attempt;
     this.annotator = annotator;
     this.lines = /** @type {Lines} */ (elementsBy(element, 'status'));
@@ -55,9 +57,11 @@ export class StatusView {
 
   async refresh() {
     try {
-      this.#show(await fetchStatus());
-      this.onAnswer();
+      const status = await fetchStatus();
+      this.#show(status);
+      this.onAnswer(status);
     } catch (error) {
+      if (error instanceof LoggedOutError) this.onLoggedOut();
       this.lines.cases.textContent = messageOf(error);
     }
   }

@@ -1,0 +1,141 @@
+"""Workers of a run: processes on this machine, jobs of Slurm, or those of a running Dask cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+import yaml
+
+from lib.errors import UserError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_MISSING = (
+    "Workers need Dask, which is not installed by default. Install it with: "
+    ".venv/bin/pip install -c requirements-cluster.txt -e '.[cluster]'"
+)
+_CONNECT_SECONDS = 30
+# A series during which two workers have died is set aside instead of killing further ones.
+_DEATHS = {"distributed.scheduler.allowed-failures": 1}
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where a run computes.
+
+    Attributes:
+        local: Number of processes on this machine.
+        scheduler: Address of a running Dask scheduler, ``tcp://host:8786`` or ``tls://…``.
+        slurm: YAML file with the arguments of ``dask_jobqueue.SLURMCluster`` and ``jobs``, their number.
+    """
+
+    local: int = 0
+    scheduler: str | None = None
+    slurm: Path | None = None
+
+
+@contextlib.contextmanager
+def connected(workers: Workers, scratch: Path) -> Iterator[Client]:
+    """Start the workers or connect to them within the context, and yield their client.
+
+    Args:
+        workers: Where to compute.
+        scratch: Folder for the temporary files of workers on this machine.
+
+    Raises:
+        UserError: Dask is not installed, the scheduler does not respond, or the Slurm file is invalid.
+    """
+    try:
+        import dask
+        from distributed import Client
+    except ImportError as error:
+        raise UserError(_MISSING) from error
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # failures are reported as those of a series
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set({**_DEATHS, "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s"}))
+        if workers.scheduler:
+            target: Any = workers.scheduler
+        else:
+            target = stack.enter_context(_slurm(workers.slurm) if workers.slurm else _local(workers.local, scratch))
+        try:
+            client = stack.enter_context(
+                Client(
+                    target, timeout=_CONNECT_SECONDS, security=getattr(target, "security", None), set_as_default=False
+                )
+            )
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"The Dask scheduler {workers.scheduler} does not respond ({type(error).__name__}). Start it with: "
+                "dask scheduler, and workers with: dask worker ADDRESS --nthreads 1."
+            ) from error
+        print(f"Workers: {client.dashboard_link}", flush=True)
+        yield client
+
+
+def _local(count: int, scratch: Path) -> Any:
+    """Return a cluster of ``count`` processes, which share the cores, GPUs and memory of this machine."""
+    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed.security import Security
+
+    cores, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
+    threads, memory = max(1, cores // count), psutil.virtual_memory().available // count
+    print(
+        f"{count} workers with {threads} thread{'s' * (threads > 1)} and at most {memory / 2**30:.1f} GiB each"
+        + (f" on {gpus} GPUs" if gpus else ""),
+        flush=True,
+    )
+    # TLS with a certificate of this run: other users of the machine must not send tasks.
+    security = Security.temporary()
+    common = {"protocol": "tls://", "security": security}
+    nannies = {
+        number: {
+            "cls": Nanny,
+            "options": {
+                **common,
+                "host": "127.0.0.1",
+                "nthreads": 1,
+                "local_directory": str(scratch),
+                "silence_logs": logging.ERROR,
+                "memory_limit": memory,
+                "env": _environment(threads, number % gpus if gpus else None),
+            },
+        }
+        for number in range(count)
+    }
+    scheduler = {"cls": Scheduler, "options": {**common, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
+    return SpecCluster(workers=nannies, scheduler=scheduler, security=security, name="lunglabel")
+
+
+def _environment(threads: int, gpu: int | None) -> dict[str, str]:
+    numbers = dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), str(threads)
+    )
+    return {**numbers, "OMP_WAIT_POLICY": "PASSIVE", **({"CUDA_VISIBLE_DEVICES": str(gpu)} if gpu is not None else {})}
+
+
+def _slurm(file: Path) -> Any:
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError as error:
+        raise UserError(_MISSING) from error
+    try:
+        options = yaml.safe_load(file.read_text(encoding="utf-8"))
+        jobs = int(options.pop("jobs"))
+        cluster = SLURMCluster(**{"processes": 1, **options})
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{file} must be a YAML file with jobs, the number of jobs, and arguments of dask_jobqueue.SLURMCluster, "
+            f"such as cores, memory, queue and walltime: {type(error).__name__} {error}"
+        ) from error
+    cluster.scale(jobs=jobs)
+    print(f"{jobs} Slurm jobs requested:\n{cluster.job_script()}", flush=True)
+    return cluster
