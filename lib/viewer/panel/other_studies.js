@@ -1,21 +1,21 @@
 /** Other studies of the patient: put beside the scan, with planes that are linked, and the growth of the lesions since. */
 
+import { compareStudies, fetchOtherStudies } from './comparison_requests.js';
 import { messageOf } from './dom.js';
 import { LinkedPlanes, SAME_POSITION } from './linked_planes.js';
-import { compareStudies, fetchOtherStudies } from './server.js';
 import { SideBySide } from './side_by_side.js';
 
 const SETTLE_MS = 300; // strokes follow each other
 const POLL_MS = 2000;
 
-/** @typedef {import('./server.js').OtherSeries} OtherSeries */
+/** @typedef {import('./comparison_requests.js').OtherSeries} OtherSeries */
 
 export class OtherStudies {
   /** @type {string | null} */
   #series = null;
   /** @type {OtherSeries[]} */
   #others = [];
-  /** @type {import('./server.js').Registration | null} */
+  /** @type {import('./comparison_requests.js').Registration | null} */
   #registration = null;
   #problem = '';
   /** Lesions that were compared last, as text. */
