@@ -21,7 +21,7 @@ from lib.exports.lesion_table import as_csv
 from lib.followup.doubling_time import Change, growth
 from lib.followup.former_lesions import former_lesions
 from lib.followup.lesion_matching import FARTHEST_MM, PlacedLesion, match_lesions
-from lib.followup.other_studies import former_labelled, other_studies
+from lib.followup.other_studies import former_labelled, other_studies, other_study
 from lib.followup.registering import Registering
 from lib.followup.registration import Registration, register
 from lib.followup.registration_store import RegistrationStore
@@ -63,6 +63,24 @@ def test_studies_of_the_patient_are_listed_with_what_tells_them_apart(patient):
     (later,) = other_studies(patient.datastore, patient.former.series_uid)
     assert (later.days, later.is_earlier, later.labelled) == (-DAYS, False, False)
     assert former_labelled(patient.datastore, patient.former.series_uid) is None
+
+
+@pytest.mark.pacs
+def test_studies_in_a_pacs_are_compared_alike(orthanc, tmp_path):
+    tiny = Acquisition(shape=(8, 64, 64), spacing=(5.0, 5.6, 5.6))
+    former, current = write_follow_up(tmp_path / "dicom", tmp_path / "truth", acquisition=tiny)
+    for path in (tmp_path / "dicom").rglob("*.dcm"):
+        image = dcmread(path)
+        image.IssuerOfPatientID = "HOSPITAL"
+        image.save_as(path, write_like_original=False)
+    url = orthanc(tmp_path / "dicom").url
+    datastore = open_datastore(Settings.from_conf(url, {"workspace": str(tmp_path / "workspace")}))
+    datastore.refresh()
+    (other,) = other_studies(datastore, current.series_uid)
+    assert (other.series, other.days, other.slice_thickness, other.kernel) == (former.series_uid, DAYS, 5.0, "PHANTOM")
+    assert other_study(datastore, current.series_uid, former.series_uid) == other
+    with pytest.raises(UserError, match="not of another study of the patient"):
+        other_study(datastore, current.series_uid, current.series_uid)
 
 
 @pytest.mark.parametrize("change", [{"IssuerOfPatientID": "B"}, {"PatientID": "OTHER"}, {"PatientID": ""}])
