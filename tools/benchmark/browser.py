@@ -32,28 +32,27 @@ _IS_LOADED = """() => ['mpr-axial', 'mpr-sagittal', 'mpr-coronal'].every(id => {
     const volumeId = viewport?.getVolumeId?.();
     return volumeId && window.cornerstone.cache.getVolume(volumeId)?.loadStatus.loaded;
 })"""
-# Sets window.took: promises of the milliseconds from the next event of a type to what can be seen of it: "drawn", the
-# planes after a change of the mask; "listed", the table of findings; "told", the message of success.
+# Sets window.took[type]: promises of the milliseconds from the next event of a type to what can be seen of it: "drawn",
+# a plane after a change of the mask; "listed", the table of findings; "told", the message of success.
 _WATCH = """type => {
     const {eventTarget} = window.cornerstone, rendered = 'CORNERSTONE_IMAGE_RENDERED';
     const modified = window.cornerstoneTools.Enums.Events.SEGMENTATION_DATA_MODIFIED;
-    let began = Infinity, changed = type === 'pointerup';
+    let began = Infinity, changed = false;
     window.addEventListener(type, () => (began = performance.now()), {capture: true, once: true});
-    eventTarget.addEventListener(modified, () => (changed ||= began < Infinity), {once: type === 'pointerup'});
+    eventTarget.addEventListener(modified, () => (changed ||= began < Infinity));
     const after = connect => new Promise(resolve => connect(() => {
         if (began < Infinity) resolve(performance.now() - began);
     }));
     const seen = (selector, isThere) => after(done => new MutationObserver(() => isThere() && done())
         .observe(document.querySelector(selector), {childList: true, subtree: true, attributes: true}));
     const message = document.querySelector('[data-part="message"]');
-    window.took = {
+    (window.took ??= {})[type] = {
         drawn: after(done => window.addEventListener(rendered, () => changed && done(), {capture: true})),
         listed: seen('[data-findings="table"]', () => true),
         told: seen('.lunglabel-foot', () => message.className === 'success' && message.textContent.includes('stored')),
     };
 }"""
 _MIDDLE = """() => {
-    const {viewportGridService} = window.services;
     const box = document.querySelector('[data-viewport-uid="mpr-axial"]').getBoundingClientRect();
     return [box.x + box.width / 2, box.y + box.height / 2];
 }"""
@@ -115,7 +114,7 @@ def _read_case(page: Page, address: str) -> list[tuple[str, float]]:
     times = [("open to first image", first / 1000), ("open to all slices", loaded / 1000)]
     page.evaluate(_WATCH, "click")
     page.locator('button[title="Run Segmentation"]').click()
-    times += [("run to mask shown", _took(page, "drawn"))]
+    times += [("run to mask shown", _took(page, "click", "drawn"))]
     page.locator('[data-tool="brush"]:enabled').click()
     for number in range(_STROKES):
         times += _stroke_and_undo(page, number)
@@ -123,16 +122,17 @@ def _read_case(page: Page, address: str) -> list[tuple[str, float]]:
     page.locator('[data-part="annotator"]').fill("Benchmark")
     page.evaluate(_WATCH, "click")
     page.locator('[data-part="submit"]').click()
-    return [*times, ("submit", _took(page, "told"))]
+    return [*times, ("submit", _took(page, "click", "told"))]
 
 
 def _stroke_and_undo(page: Page, number: int) -> list[tuple[str, float]]:
-    page.evaluate(_WATCH, "pointerup")
+    for event in ("pointerdown", "pointerup"):
+        page.evaluate(_WATCH, event)
     _stroke(page, number)
-    times = [("stroke", _took(page, "drawn")), ("list update", _took(page, "listed"))]
+    times = [("stroke", _took(page, "pointerdown", "drawn")), ("list update", _took(page, "pointerup", "listed"))]
     page.evaluate(_WATCH, "keydown")
     page.keyboard.press("Control+z")
-    return [*times, ("undo", _took(page, "drawn"))]
+    return [*times, ("undo", _took(page, "keydown", "drawn"))]
 
 
 def _stroke(page: Page, number: int) -> None:
@@ -144,5 +144,5 @@ def _stroke(page: Page, number: int) -> None:
     page.mouse.up()
 
 
-def _took(page: Page, what: str) -> float:
-    return page.evaluate("what => window.took[what]", what) / 1000
+def _took(page: Page, event: str, what: str) -> float:
+    return page.evaluate("([event, what]) => window.took[event][what]", [event, what]) / 1000
