@@ -29,6 +29,8 @@ from lib.dicomweb.login import mask_login
 from lib.errors import UserError
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
+from lib.followup.registering import Registering
+from lib.followup.registration_store import RegistrationStore
 from lib.infers.lung_tumor import ATTENTION, PROBABILITY
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing.stores import model_stores
@@ -198,7 +200,9 @@ class MyApp(MONAILabelApp):
             prepare_server(self.settings, [config.store for config in self.configs.values()])
         datastore = self.datastore()
         self.retraining = self._retraining()
-        self.exports = LabelExports(datastore, self.settings.info)
+        registrations = RegistrationStore(datastore, self.settings.registrations_dir)
+        self.exports = LabelExports(datastore, self.settings.info, registrations)
+        self.registering = Registering(registrations)
         self.initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         self.segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
         assert self._access is not None, "a server has access rules"
@@ -221,7 +225,8 @@ class MyApp(MONAILabelApp):
         watcher = datastore.watch(self.initial_labels.wake)
         queues = (self.inferences, self.clicks, self.previews, self.preparations)
         study = (self._conclusions,) if self._conclusions else ()
-        run_workers(watcher, (self.initial_labels, self.retraining, self.segs, scoring, self._damage, *queues, *study))
+        workers = (self.initial_labels, self.retraining, self.segs, scoring, self.registering, self._damage)
+        run_workers(watcher, (*workers, *queues, *study))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
 
     @property

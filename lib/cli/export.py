@@ -23,6 +23,7 @@ from lib.exports.formats import ExportFormat
 from lib.exports.label_exports import LabelExports
 from lib.exports.lesion_table import Row
 from lib.exports.table_files import write_tables
+from lib.followup.registration_store import RegistrationStore
 from lib.settings import Settings
 from lib.storage.atomic import make_folder, write_atomically
 
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
             f"No image of {settings.studies} has a final label in {settings.workspace}. --format csv lists the images."
         )
     args.output.mkdir(parents=True, exist_ok=True)
-    export = _Export(LabelExports(datastore, settings.info), datastore, args.output)
+    registrations = RegistrationStore(datastore, settings.registrations_dir)
+    export = _Export(LabelExports(datastore, settings.info, registrations), datastore, args.output)
     failed = len(damaged)
     for number, record in enumerate(records, 1):
         print(f"{number} of {len(records)}: label {record.number} of {record.image_id}")

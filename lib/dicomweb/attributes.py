@@ -10,6 +10,7 @@ STUDY = (
     "ReferringPhysicianName",
     "PatientName",
     "PatientID",
+    "IssuerOfPatientID",
     "PatientBirthDate",
     "PatientSex",
 )

@@ -10,7 +10,7 @@ from lib.dicomweb.file_exclusion import FileExclusion, SeriesKey
 from lib.dicomweb.image_digest import ImageDigests
 from lib.dicomweb.index_database import IndexDatabase
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, problem TEXT,

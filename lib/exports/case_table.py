@@ -120,7 +120,7 @@ def lesion_column(name: str) -> Column:
     return Column(meaning, unit) if meaning else CASE_COLUMNS[name]
 
 
-_UNITS = {"_mm": "mm", "_mm3": "mm³", "_ml": "ml", "_hu": "HU"}
+_UNITS = {"_mm": "mm", "_mm3": "mm³", "_ml": "ml", "_hu": "HU", "_days": "days", "_percent": "%"}
 _LESION_COLUMNS = {
     "label": "name of the label, as in info.yaml",
     "voxels": "number of voxels",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,6 +23,7 @@ from lib.datastore.lesion_numbers import lesions_of_record
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.exports.dicom_seg import lesion_segmentation, segmentation
+from lib.exports.lesion_growth import placed_lesion, with_growth
 from lib.exports.lesion_table import MeasuredLesion, OtherRow, Row, measured_lesions
 from lib.exports.measurement_report import measurement_report
 from lib.exports.prediction_exports import Prediction, PredictionExports
@@ -29,8 +32,17 @@ from lib.exports.reader_remarks import PlacedMeasurement, other_rows, placed_mea
 from lib.exports.rtstruct import structure_set
 from lib.exports.series_sources import series_sources
 from lib.exports.source_images import SourceImages
+from lib.followup.former_lesions import former_lesions
+from lib.followup.lesion_matching import PlacedLesion
+from lib.followup.other_studies import former_labelled
+from lib.followup.registration_store import RegistrationStore
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference.findings import Finding, findings_from_json
+
+logger = logging.getLogger(__name__)
+
+_FINAL = "final"
+_MOST_KEPT = 32
 
 
 @dataclass(frozen=True)
@@ -56,11 +68,16 @@ class LabelExports:
     Args:
         datastore: Images and labels.
         info: ``info.yaml``.
+        registrations: To compare lesions with those of earlier studies; without it the columns on growth are empty.
     """
 
-    def __init__(self, datastore: SeriesDatastore, info: Mapping[str, Any]) -> None:
+    def __init__(
+        self, datastore: SeriesDatastore, info: Mapping[str, Any], registrations: RegistrationStore | None = None
+    ) -> None:
         self._datastore = datastore
         self._info = info
+        self._registrations = registrations
+        self._placed: OrderedDict[tuple[str, int, str | None], list[PlacedLesion]] = OrderedDict()
 
     def dicom_seg(self, record: LabelRecord) -> hd.seg.Segmentation:
         """Return the DICOM Segmentation of a label; the same instance on every call.
@@ -95,7 +112,22 @@ class LabelExports:
             "model_version": model_version_of(record.info),
         }
         measured = self._measured(record)
-        return about, [*measured.lesions, *measured.others]
+        return about, [*self._with_growth(record, measured.lesions), *measured.others]
+
+    def placed_lesions(self, record: LabelRecord) -> list[PlacedLesion]:
+        """Return number, centre, volume and tracking UID of the lesions of a label; those of the last few are kept.
+
+        Raises:
+            UserError: The image no longer exists or has changed, or the label is damaged.
+        """
+        key = (record.image_id, record.number, record.sha256)
+        found = self._placed.pop(key, None)
+        if found is None:
+            found = [placed_lesion(one) for one in self._measured(record).lesions]
+        self._placed[key] = found
+        while len(self._placed) > _MOST_KEPT:
+            self._placed.popitem(last=False)
+        return found
 
     def measurement_report(self, record: LabelRecord) -> tuple[hd.sr.Comprehensive3DSR, hd.seg.Segmentation | None]:
         """Return the lesion table as a DICOM SR, and the DICOM SEG that it references, with one segment per lesion.
@@ -128,6 +160,23 @@ class LabelExports:
         volume = Path(self._datastore.get_image_uri(image_id))
         prediction = Prediction(image_id, mask, volume, model_version, findings)
         return PredictionExports(prediction, self._datastore, self._info).dicom_seg()
+
+    def _with_growth(self, record: LabelRecord, lesions: list[MeasuredLesion]) -> list[MeasuredLesion]:
+        """Return the lesions with their growth since the latest earlier study that has a label, if there is one."""
+        other = former_labelled(self._datastore, record.image_id) if self._registrations and lesions else None
+        if self._registrations is None or other is None or other.date is None or other.days is None:
+            return lesions
+        try:
+            former = self.placed_lesions(self._datastore.labels.latest(other.series, _FINAL))
+            registration = self._registrations.get(record.image_id, other.series)
+        except UserError as error:  # the table is also useful without growth
+            logger.warning("Lesions of %s are not compared with %s: %s", record.image_id, other.series, error)
+            return lesions
+        if registration.problem:
+            logger.warning("%s is not compared with %s: %s", record.image_id, other.series, registration.problem)
+            return lesions
+        current = [placed_lesion(one) for one in lesions]
+        return with_growth(lesions, former_lesions(current, former, registration, other.date, other.days))
 
     def _seg(
         self, image_id: str, mask: np.ndarray, provenance: Provenance, findings: Sequence[Finding]

@@ -40,6 +40,15 @@ DEFINITIONS = {
     "ruler_long_mm, ruler_short_mm": "as the reader drew them: the longest bidirectional measurement (RECIST) of the "
     "lesion, or else the longest length, which has no short axis",
     "tracking_uid": "of the lesion, the same in all labels of the image, as in the DICOM SR and SEG",
+    "former_date": "Study Date of the latest earlier study of the patient that has a label. This column and all that "
+    "follow are empty for a lesion without a counterpart there, within 15 mm after rigid registration",
+    "former_volume_mm3": "volume of the lesion in that study",
+    "volume_change_percent": "of the volume in that study",
+    "volume_change": "grown, shrunk or no change beyond measurement error, with 95 % confidence, by how much volumes "
+    "of that size differ between readers and scans",
+    "doubling_time_days": "volume doubling time; empty unless the volume is larger and the days differ",
+    "doubling_time_shortest_days, doubling_time_longest_days": "95 % interval of the volume doubling time; without an "
+    "upper end if no growth is possible",
 }
 _MIDLINE_MM = 10.0
 _DIGITS = 6  # of mm: rounding errors must not decide which of two diameters is longer
@@ -71,6 +80,13 @@ class MeasuredLesion:
     ruler_long_mm: float | None = None
     ruler_short_mm: float | None = None
     tracking_uid: str = ""
+    former_date: str = ""
+    former_volume_mm3: float | None = None
+    volume_change_percent: float | None = None
+    volume_change: str = ""
+    doubling_time_days: float | None = None
+    doubling_time_shortest_days: float | None = None
+    doubling_time_longest_days: float | None = None
 
 
 @dataclass(frozen=True)

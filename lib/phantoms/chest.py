@@ -36,6 +36,7 @@ def chest_volume(
     lesions: Sequence[PhantomLesion] = (),
     acquisition: Acquisition | None = None,
     noise_hu: float = 14.0,
+    pose: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Generate a chest CT of one patient.
 
@@ -46,6 +47,8 @@ def chest_volume(
         lesions: nodules to place; none gives a healthy chest.
         acquisition: grid to sample; by default 60 axial slices of 2.5 mm, 256 × 256 pixels of 1.4 mm.
         noise_hu: standard deviation of the image noise in HU.
+        pose: 4 × 4, from LPS mm of the scan to LPS mm of the anatomy, for a patient who lies elsewhere; by default both
+            are the same.
 
     Returns:
         ``hu``, int16 (slices, rows, columns); ``mask``, uint8 of the same shape, 1 inside a lesion;
@@ -53,7 +56,7 @@ def chest_volume(
     """
     acquisition = acquisition or Acquisition()
     anatomy = Anatomy.from_seed(seed)
-    canvas = _Canvas(acquisition.shape, acquisition.affine)
+    canvas = _Canvas(acquisition.shape, (np.eye(4) if pose is None else pose) @ acquisition.affine)
     rng = np.random.default_rng([seed, 2])
 
     _paint_trunk(canvas, anatomy, table_in_front=acquisition.plane == "head_first_prone")

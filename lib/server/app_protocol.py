@@ -12,6 +12,7 @@ from monailabel.utils.sessions import Sessions
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.exports.label_exports import LabelExports
 from lib.exports.seg_storage import SegStorage
+from lib.followup.registering import Registering
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing import ModelStore
 from lib.server.work_queue import WorkQueue
@@ -63,6 +64,10 @@ class LungLabelApp(Protocol):
     @property
     def exports(self) -> LabelExports:
         """Labels in other formats."""
+
+    @property
+    def registering(self) -> Registering:
+        """Worker that registers pairs of series."""
 
     @property
     def segs(self) -> SegStorage:

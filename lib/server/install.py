@@ -16,6 +16,7 @@ from lib.server.current_user import current_user
 from lib.server.datastore_routes import datastore_router
 from lib.server.draft_routes import draft_router
 from lib.server.error_responses import add_error_responses
+from lib.server.followup_routes import followup_router
 from lib.server.infer_routes import infer_router
 from lib.server.log_routes import log_router
 from lib.server.login_routes import login_router
@@ -57,6 +58,7 @@ def install(
         viewer_router(app),
         reading_router(app),
         draft_router(app),
+        followup_router(app),
         attention_router(app),
         status_router(app),
         dicomweb,

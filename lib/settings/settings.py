@@ -113,6 +113,11 @@ class Settings:
         return self.cache_dir / "results"
 
     @property
+    def registrations_dir(self) -> Path:
+        """Registrations of series to those of other studies."""
+        return self.cache_dir / "registrations"
+
+    @property
     def temporary_dir(self) -> Path:
         """Temporary files of requests and commands; a server empties it when it starts."""
         return self.cache_dir / "temporary"

@@ -58,6 +58,7 @@ interface CornerstoneViewport {
   id: string;
   getViewReference(): { FrameOfReferenceUID: string; volumeId?: string };
   element: HTMLElement;
+  canvas: HTMLCanvasElement;
   getVolumeId?(): string | undefined;
   getCamera(): Camera;
   setCamera(camera: Partial<Camera>): void;
@@ -77,6 +78,20 @@ interface CornerstoneAnnotation {
   data: { handles: { points: ArrayLike<number>[] } };
 }
 
+interface GridViewport {
+  positionId?: string;
+  displaySetInstanceUIDs?: string[];
+  displaySetOptions?: object[];
+  viewportOptions?: { orientation?: string; syncGroups?: object[] };
+}
+
+/** Layout of the viewports. */
+interface GridState {
+  viewports: Map<string, GridViewport>;
+  activeViewportId: string;
+  layout: { numRows: number; numCols: number };
+}
+
 interface ToolGroup {
   setToolPassive(name: string): void;
   setToolEnabled(name: string): void;
@@ -86,7 +101,8 @@ interface ToolGroup {
 }
 
 declare const cornerstone: {
-  Enums: { Events: { IMAGE_RENDERED: string } };
+  utilities: { scroll(viewport: CornerstoneViewport, options: { delta: number; volumeId?: string }): void };
+  Enums: { Events: { IMAGE_RENDERED: string; CAMERA_MODIFIED: string } };
   eventTarget: EventTarget;
   triggerEvent(target: EventTarget, type: string, detail: object): void;
   cache: {
@@ -142,6 +158,10 @@ declare const cornerstoneTools: {
   };
 };
 
+declare const extensionManager: {
+  getActiveDataSource(): { retrieve: { series: { metadata(query: { StudyInstanceUID: string }): Promise<unknown> } } }[];
+};
+
 declare const commandsManager: { runCommand(name: string, options: object): void };
 
 declare const services: {
@@ -160,7 +180,9 @@ declare const services: {
     _broadcastEvent(event: string, detail: object): void;
   };
   viewportGridService: {
-    getState(): { viewports: Map<string, { displaySetInstanceUIDs?: string[] }>; activeViewportId: string };
+    getState(): GridState;
+    getLayoutOptionsFromState(state: GridState): object[];
+    setLayout(layout: object): Promise<void>;
     setActiveViewportId(viewportId: string | undefined): void;
   };
   cornerstoneViewportService: {
@@ -172,7 +194,10 @@ declare const services: {
     EVENTS: { MEASUREMENT_REMOVED: string };
     subscribe(event: string, listener: (removed: { measurement: string }) => void): Subscription;
   };
-  displaySetService: { getDisplaySetByUID(uid: string): DicomRecord | undefined };
+  displaySetService: {
+    getDisplaySetByUID(uid: string): DicomRecord | undefined;
+    getActiveDisplaySets(): (DicomRecord & { displaySetInstanceUID: string })[];
+  };
   toolGroupService: {
     getToolGroup(id: string): ToolGroup | undefined;
     getToolGroupIds(): string[];

@@ -251,7 +251,11 @@ class Ohif:
 
     def show(self, point: Point) -> None:
         """Move all three planes to a point, LPS in mm."""
-        self.page.evaluate(SHOW_POINT, [list(MPR_VIEWPORTS), list(point)])
+        self.show_in(point, *MPR_VIEWPORTS)
+
+    def show_in(self, point: Point, *viewports: str) -> None:
+        """Move some planes to a point, LPS in mm."""
+        self.page.evaluate(SHOW_POINT, [list(viewports), list(point)])
 
     def colour_at(self, viewport: str, point: Point) -> tuple[int, int, int]:
         """Return the red, green and blue values on the screen at a point of a viewport, LPS in mm."""

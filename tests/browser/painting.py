@@ -55,10 +55,12 @@ def paint(ohif: Ohif, viewport: str) -> None:
     ohif.stroke(viewport, start, end)
 
 
-def series_of(server_url: str, patient_id: str) -> str:
-    """Return the SeriesInstanceUID of a patient."""
+def series_of(server_url: str, patient_id: str, study_uid: str | None = None) -> str:
+    """Return the SeriesInstanceUID of a patient, or of one study of the patient."""
     objects = requests.get(f"{server_url}/datastore/", params={"output": "all"}).json()["objects"]
-    return next(uid for uid, found in objects.items() if found["image"]["info"]["PatientID"] == patient_id)
+    infos = {uid: found["image"]["info"] for uid, found in objects.items()}
+    wanted = {"PatientID": patient_id} | ({"StudyInstanceUID": study_uid} if study_uid else {})
+    return next(uid for uid, info in infos.items() if wanted.items() <= info.items())
 
 
 def stored_label(server_url: str, series_uid: str, tmp_path: Path) -> sitk.Image:

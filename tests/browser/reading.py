@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.ohif import MPR_VIEWPORTS, Labelmap, Ohif, Point
+from tests.browser.ohif import MPR_VIEWPORTS, VOLUME_LOADED, Labelmap, Ohif, Point
 from tools.support.waiting import wait_for
 
 SIZES = {"laptop": (1366, 768), "desktop": (1920, 1080)}
@@ -30,6 +30,13 @@ CAMERAS = """ids => ids.map(id => {
     const {lower, upper} = viewport.getProperties().voiRange;
     const {clientWidth, clientHeight} = viewport.canvas;
     return {focalPoint, parallelScale, width: upper - lower + 1, area: clientWidth * clientHeight};
+})"""
+
+OTHER_VIEWPORT = "lunglabel-other"
+
+PLACES = """ids => ids.map(id => {
+    const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(id);
+    return viewport?.getCamera().focalPoint;
 })"""
 
 IS_SHOWN = """id => window.cornerstoneTools.segmentation.config.visibility
@@ -111,6 +118,62 @@ class Reading:
         page.keyboard.press("Escape")
         page.keyboard.press("f")
         assert self.cameras()[0]["focalPoint"] == pytest.approx(shown["focalPoint"])
+
+    def check_former_study(self, higher: float) -> None:
+        """Put the earlier study beside the scan: linked planes, growth in the list, nothing to edit there.
+
+        Args:
+            higher: How much higher the patient lay in it, mm.
+        """
+        ohif, page = self.ohif, self.page
+        expect(self.part("other")).to_contain_text("2025-01-05 · 4 mm · PHANTOM · Chest · labelled")
+        growth = page.locator(".lunglabel-growth")
+        expect(growth).to_have_text(re.compile(r"^2025-01-05: 4\.0 ml, now \+300 %; doubles in 183 days \(95 %: "))
+        self.part("beside").click()
+        page.wait_for_function(VOLUME_LOADED, arg=["mpr-axial", OTHER_VIEWPORT])
+        expect(self.part("otherText")).to_contain_text("Registered, correlation")
+        self._wait_for_planes(higher)
+        marked = ohif.labelmap().values
+        box = page.locator(f'[data-viewport-uid="{OTHER_VIEWPORT}"]').bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        before = self._places()[0][2]
+        page.mouse.wheel(0, 100)
+        wait_for(lambda: abs(self._places()[0][2] - before) > 1, "the planes to scroll", seconds=20)
+        self._wait_for_planes(higher)
+        page.keyboard.press("b")
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] / 2 + 40, box["y"] + box["height"] / 2, steps=5)
+        page.mouse.up()
+        assert np.array_equal(ohif.labelmap().values, marked), "the other study must not be edited"
+        (start, end) = FIRST_STROKE
+        ohif.show_in(start, "mpr-axial")
+        ohif.stroke("mpr-axial", start, end)
+        assert self._is_marked(np.mean(FIRST_STROKE, axis=0))
+        ohif.undo()
+        page.keyboard.press("b")
+        assert np.array_equal(ohif.labelmap().values, marked)
+
+    def leave_former_study(self) -> None:
+        """Go back to the three planes."""
+        self.part("beside").click()
+        self.page.wait_for_function(VOLUME_LOADED, arg=list(MPR_VIEWPORTS))
+        expect(self.part("beside")).to_be_enabled()
+        assert all(self.page.evaluate(IS_SHOWN, viewport) for viewport in MPR_VIEWPORTS)
+        for _ in range(self.findings.count() + 1):  # to the end of the list and back to the first
+            self.page.keyboard.press("f")
+
+    def _places(self) -> list[Point]:
+        """Return where the axial plane and that of the other study look, LPS mm."""
+        return self.page.evaluate(PLACES, ["mpr-axial", OTHER_VIEWPORT])
+
+    def _wait_for_planes(self, higher: float) -> None:
+        """Wait until both planes show the same place."""
+
+        def are_linked() -> bool:
+            own, other = np.array(self._places())
+            return bool(np.abs(own - [0, 0, higher] - other).max() < 2)
+
+        wait_for(are_linked, "linked planes", seconds=60)
 
     def paint_with_a_gap_and_fill(self) -> None:
         """Paint a lesion on two slices only, and fill between them; undo and redo that."""

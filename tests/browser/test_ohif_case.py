@@ -19,15 +19,17 @@ from lib.exports.dicom_seg import segmentation
 from lib.exports.provenance import Provenance
 from lib.exports.source_images import SourceImages
 from lib.geometry.voxel_grid import VoxelGrid
-from lib.phantoms import study_instance_uid
+from lib.phantoms import chest_volume, study_instance_uid, write_dicom_series
 from lib.settings import load_info
 from tests.browser.masks import check_mask_on_lesions, is_coloured
 from tests.browser.ohif import MPR_VIEWPORTS, Ohif, Point
-from tests.browser.painting import GRID, series_of, stored_info, stored_label, write_patients
+from tests.browser.painting import GRID, LESION, series_of, stored_info, stored_label, write_patients
 from tests.browser.painting import STORED as PATIENTS
 from tests.browser.reading import SIZES, Reading, accessibility_problems
 from tests.support.browser import PageProblems
+from tests.support.client import put_label
 from tests.support.weights import model_dir_with
+from tools.support.processes import ServerProcess
 from tools.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser
@@ -37,6 +39,7 @@ LARGE, SMALL = (20, 40, 30), (8, 70, 90)  # slice, row, column of the first voxe
 SIDES = {LARGE: 8, SMALL: 4}  # voxels
 VOXEL_MM3 = 4 * 2.8**2
 DRAFT = re.compile("/viewer/draft[?]")
+HIGHER_MM = 12.0  # the patient lay higher in the earlier study, by three slices
 READERS = {"first": 3, "second": 5}  # slices that each marked
 
 
@@ -64,6 +67,43 @@ def write_segs(folder: Path, names: Sequence[str]) -> None:
         if name not in READERS:
             seg.FrameOfReferenceUID = generate_uid()
         seg.save_as(folder / f"{name}.dcm", write_like_original=False)
+
+
+def write_former_study(folder: Path) -> str:
+    """Write a study of the patient from a year before; return its SeriesInstanceUID."""
+    acquisition, _ = PATIENTS[PATIENT]
+    pose = np.eye(4)
+    pose[2, 3] = HIGHER_MM
+    hu, _, affine = chest_volume(31, lesions=(LESION,), acquisition=acquisition, pose=pose)
+    return write_dicom_series(
+        folder / "former",
+        hu,
+        affine,
+        patient_id=PATIENT,
+        patient_position=acquisition.patient_position,
+        study="former",
+        study_date="20250105",
+    )
+
+
+def label_former_study(server: ServerProcess, series_uid: str, current: bytes, folder: Path) -> None:
+    """Submit a label of the former study: the large finding, with a quarter of its volume."""
+    grids = []
+    for name, image in (("current", current), ("former", image_of(server.url, series_uid))):
+        (folder / f"{name}.nrrd").write_bytes(image)
+        grids.append(VoxelGrid.from_file(folder / f"{name}.nrrd"))
+    first = grids[1].to_index(grids[0].to_mm(np.array(LARGE[::-1])) - [0, 0, HIGHER_MM])
+    x, y, z = np.rint(first).astype(int)
+    voxels = np.zeros(grids[1].shape, np.uint8)
+    side = SIDES[LARGE]
+    voxels[z : z + side, y + 2 : y + side - 2, x + 2 : x + side - 2] = 1
+    sitk.WriteImage(grids[1].mask(voxels), str(folder / "former.nii.gz"))
+    put_label(server, series_uid, folder / "former.nii.gz").raise_for_status()
+
+
+def image_of(url: str, series_uid: str) -> bytes:
+    """Return the volume of a series."""
+    return requests.get(f"{url}/datastore/image", params={"image": series_uid}).content
 
 
 def two_findings(image: bytes, folder: Path) -> bytes:
@@ -161,9 +201,13 @@ def measured_lesion(url: str, series_uid: str, info: dict[str, Any]) -> dict[str
 def test_case_on_a_folder(page, chromium, start_server, tmp_path, page_problems, screenshot):
     write_patients(tmp_path / "dicom", {name: PATIENTS[name] for name in (PATIENT, NEXT)})
     write_segs(tmp_path / "dicom", ["first", "elsewhere"])
+    former_uid = write_former_study(tmp_path / "dicom")
     server = start_server(tmp_path / "dicom", scored_images=0)
-    series_uid, study_uid = series_of(server.url, PATIENT), study_instance_uid(PATIENT)
-    mask = two_findings(requests.get(f"{server.url}/datastore/image", params={"image": series_uid}).content, tmp_path)
+    study_uid = study_instance_uid(PATIENT)
+    series_uid = series_of(server.url, PATIENT, study_uid)
+    image = image_of(server.url, series_uid)
+    mask = two_findings(image, tmp_path)
+    label_former_study(server, former_uid, image, tmp_path)
     answer_runs(large_page(page, "laptop"), mask)
     case = f"{server.url}/viewer/case"
     wait_for(lambda: len(requests.get(case, params={"image": series_uid}).json()["stored"]) == 1, "SEGs", seconds=120)
@@ -182,6 +226,9 @@ def test_case_on_a_folder(page, chromium, start_server, tmp_path, page_problems,
     screenshot(page, "case-stored")
 
     ohif.run_auto_segmentation("lung_tumor")
+    reading.check_former_study(HIGHER_MM)
+    screenshot(page, "case-beside")
+    reading.leave_former_study()
     check_proposals(reading)
     reading.paint_with_a_gap_and_fill()
     expect(findings).to_have_count(3)

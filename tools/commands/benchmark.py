@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import statistics
@@ -38,6 +39,7 @@ from tools.benchmark.memory import MEGABYTE
 from tools.benchmark.memory import measure as measure_memory
 from tools.benchmark.responsiveness import first_volume, info_during_inference
 from tools.benchmark.scale import measure as measure_scale
+from tools.benchmark.server import wait_for_images
 from tools.support.app_server import monailabel_server
 from tools.support.processes import ServerProcess
 
@@ -61,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only-busy", action="store_true", help="measure an inference during a training and nothing else"
     )
     only.add_argument("--only-clicks", action="store_true", help="measure outlines from clicks and nothing else")
+    only.add_argument(
+        "--only-browser",
+        action="store_true",
+        help="measure what a reader waits for in OHIF, in Chromium (needs requirements-test.txt), and nothing else",
+    )
+    parser.add_argument("--json", type=Path, help="with --only-browser: file for the times")
     parser.add_argument(
         "--slices",
         type=int,
@@ -84,6 +92,9 @@ def run(args: argparse.Namespace) -> int:
             return 0
         if args.only_clicks:
             _print_clicks(scratch)
+            return 0
+        if args.only_browser:
+            _print_browser(args.studies and Path(args.studies), args.json, scratch)
             return 0
         if args.studies is None and not args.only_scale:
             write_demo_studies(studies)
@@ -174,6 +185,26 @@ def _print_clicks(scratch: Path) -> None:
         f"A click, request to outline     median {times.median:.3f} s, 95th percentile {times.percentile_95:.3f} s, "
         f"first click on a scan {times.first:.3f} s ({times.count} clicks)"
     )
+
+
+def _print_browser(studies: Path | None, json_file: Path | None, scratch: Path) -> None:
+    """Print what a reader waits for in OHIF, on the first scan of a folder."""
+    from tools.benchmark.browser import measure as measure_browser  # Playwright is not needed by the app itself
+
+    if studies is None:
+        studies = scratch / "browser-studies"
+        write_demo_studies(studies)
+    with _server(studies, _models(scratch / "model"), scratch / "browser-workspace", scored_images=0) as server:
+        series = wait_for_images(server.url)[0]
+        waited = measure_browser(server.url, series)
+    print(f"In Chromium with software rendering, series {series} of {studies}")
+    for name, seconds in waited.seconds.items():
+        print(f"  {name:20}{seconds:8.3f} s, median of {waited.counts[name]}")
+    load = os.getloadavg()[0]
+    print(f"  ({os.cpu_count()} cores, load over the last minute {load:.1f})")
+    if json_file:
+        content = {"seconds": waited.seconds, "counts": waited.counts, "cores": os.cpu_count(), "load": load}
+        json_file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _print_inference(scan: Path, models: Path) -> None:

@@ -27,6 +27,8 @@ export class Editor extends EventTarget {
   list = null;
   /** Whether the model is running. */
   running = false;
+  /** What its findings were in an earlier study, by number. @type {Map<number, import('./growth.js').FormerLesion>} */
+  former = new Map();
   /** @type {string[]} Notes of the server on the scan, after a run. */
   notes = [];
   /** Whether the mask of the last run was empty. */

@@ -1,4 +1,6 @@
-/** What the reader says about a finding beside its state: texture and a free note. */
+/** The line below a finding: texture and a free note of the reader, and what it was in an earlier study. */
+
+import { growthText } from './growth.js';
 
 import { focusOn } from './kept_focus.js';
 
@@ -14,12 +16,19 @@ const COLUMNS = 7;
  * @param {Row} row
  * @param {boolean} editable
  * @param {import('./review.js').Review} review
+ * @param {import('./growth.js').FormerLesion} [former]
  * @returns {HTMLTableRowElement | null}
  */
-export function detailsLine(row, editable, review) {
-  if (editable && row.number) return line(editors(row, review));
+export function detailsLine(row, editable, review, former) {
   const text = [row.texture && TEXTURES[row.texture], row.note].filter(Boolean).join(' – ');
-  return text ? line([text]) : null;
+  const said = editable && row.number ? editors(row, review) : [text].filter(Boolean);
+  const content = [...said, ...(former && row.number ? [growthLine(former)] : [])];
+  return content.length ? line(content) : null;
+}
+
+/** @param {import('./growth.js').FormerLesion} former */
+function growthLine(former) {
+  return Object.assign(document.createElement('div'), { className: 'lunglabel-growth', textContent: growthText(former) });
 }
 
 /**

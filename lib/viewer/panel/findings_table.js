@@ -103,7 +103,7 @@ export class FindingsTable {
     const cells = [sizeText(row).replace(' mm', ''), volumeText(row.volume), density(row), sideOf(row), judged(row)];
     for (const cell of cells) line.insertCell().append(cell);
     line.insertCell().append(...this.#actions(row));
-    const details = detailsLine(row, isShown, this.editor.review);
+    const details = detailsLine(row, isShown, this.editor.review, this.editor.former.get(row.number));
     return details ? [line, details] : [line];
   }
 

@@ -14,6 +14,7 @@ import { showKeys } from './keys_overlay.js';
 import { lesionsOf } from './lesions.js';
 import { listMeasurements } from './measurements_list.js';
 import { openSample, takeNotice } from './next_sample.js';
+import { OtherStudies } from './other_studies.js';
 import { TEMPLATE } from './panel_template.js';
 import { volumeText } from './ranked_findings.js';
 import { fetchAttentionPicture, fetchNextSample, fetchStrategies, putLabel } from './server.js';
@@ -47,6 +48,7 @@ export class Panel {
     const buttons = /** @type {Record<tools.Tool, HTMLElement>} */ (elementsBy(place, 'tool'));
     const attemptAction = this.#attempt.bind(this);
     this.stored = new StoredLabels(this.parts, editor, attemptAction, this.closing.signal);
+    this.others = new OtherStudies(this.parts, editor, attemptAction, this.closing.signal);
     this.drafts = new Drafts(this.parts, editor, () => this.stored.current?.number ?? null, this.closing.signal);
     this.tools = new ToolRow(this.parts, buttons, editor.onlyLungs, () => this.#show());
     this.study = new StudyReading(editor, this.closing.signal);
@@ -240,6 +242,7 @@ export class Panel {
       if (series === this.series) await numberAfter(this.editor, series, this.stored.current, this.stored.lastLesion);
       await this.drafts.offer(series);
     }
+    await this.others.lookUp(series);
   }
 
   #show() {

@@ -45,6 +45,13 @@ export const TEMPLATE = `
     undoes one click.
   </p>
   <p class="lunglabel-hint" data-part="drawnHelp" hidden></p>
+  <div class="lunglabel-stored" data-part="others" hidden>
+    <div class="lunglabel-row">
+      <select data-part="other" aria-label="Other study of the patient"></select>
+      <button data-part="beside" aria-pressed="false" title="Put this study of the patient beside the scan, with linked planes; again: the former layout">Beside</button>
+    </div>
+    <p data-part="otherText"></p>
+  </div>
   <div class="lunglabel-stored" data-part="draft" hidden>
     <span data-part="draftText"></span>
     <button data-part="restore">Restore</button>
@@ -99,9 +106,9 @@ export const TEMPLATE = `
  * Elements of the template by their `data-part`.
  *
  * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'lungs' | 'annotator' | 'note', HTMLInputElement>
- *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference', HTMLButtonElement>
- *   & Record<'strategy' | 'skip', HTMLSelectElement>
+ *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference' | 'beside', HTMLButtonElement>
+ *   & Record<'strategy' | 'skip' | 'other', HTMLSelectElement>
  *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'draftPlace' | 'sizeText' | 'range' | 'clickHelp' | 'drawnHelp', HTMLElement>
- *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message' | 'account', HTMLElement>
+ *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message' | 'account' | 'others' | 'otherText', HTMLElement>
  *   & {palette: HTMLFieldSetElement, tools: HTMLFieldSetElement, storedChoice: HTMLFieldSetElement, storedList: HTMLDetailsElement}} Parts
  */

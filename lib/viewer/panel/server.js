@@ -275,7 +275,7 @@ export async function serveVersion(model, version, by) {
  * @param {object} content
  * @returns {RequestInit}
  */
-function json(content) {
+export function json(content) {
   return { method: 'POST', body: JSON.stringify(content), headers: { 'Content-Type': 'application/json' } };
 }
 

@@ -1,6 +1,7 @@
 /** The tools of the left mouse button: the brushes of MONAI Label mode, which has no buttons for them, the panel's, rulers. */
 
 import { closest } from './dom.js';
+import { OTHER_VIEWPORT } from './viewports.js';
 
 /** @typedef {'click' | 'brush' | 'eraser' | 'threshold' | 'lasso' | 'cut' | 'bidirectional' | 'length'} Tool */
 
@@ -76,13 +77,32 @@ export function setThreshold(range) {
 }
 
 /**
- * Return the element of the viewport that an event is over: around its target, or in it if that is OHIF's overlay
- * around one viewport that is not selected.
+ * Return the element of the viewport that an event is over.
  *
  * @param {Event} event
- * @returns {HTMLElement | null} null beside the viewports
+ * @returns {HTMLElement | null} null beside the viewports, and over another study
  */
 export function viewportUnder(event) {
+  const found = elementUnder(event);
+  return found?.dataset.viewportUid === OTHER_VIEWPORT ? null : found;
+}
+
+/**
+ * Return whether an event is over the viewport of another study.
+ *
+ * @param {Event} event
+ */
+export function isOverOther(event) {
+  return elementUnder(event)?.dataset.viewportUid === OTHER_VIEWPORT;
+}
+
+/**
+ * Return the element of a viewport around the target of an event, or in it if that is OHIF's overlay around one viewport
+ * that is not selected.
+ *
+ * @param {Event} event
+ */
+function elementUnder(event) {
   const target = /** @type {HTMLElement} */ (event.target);
   /** @type {NodeListOf<HTMLElement> | undefined} */
   const inside = target.querySelectorAll?.('[data-viewport-uid]');
@@ -125,12 +145,13 @@ export function leaveButton(event) {
  *
  * @param {number} x pixels
  * @param {number} y
- * @returns {{viewport: CornerstoneViewport, pixel: [number, number]} | null} null outside of the viewports
+ * @returns {{viewport: CornerstoneViewport, pixel: [number, number]} | null} null outside of the viewports, and over another study
  */
 export function viewportAt(x, y) {
   /** @type {NodeListOf<HTMLElement>} */
   const viewports = document.querySelectorAll('[data-viewport-uid]');
   for (const element of viewports) {
+    if (element.dataset.viewportUid === OTHER_VIEWPORT) continue;
     const { left, right, top, bottom } = element.getBoundingClientRect();
     if (x < left || x > right || y < top || y > bottom) continue;
     const viewport = services.cornerstoneViewportService.getCornerstoneViewport(element.dataset.viewportUid);

@@ -3,8 +3,16 @@
 const SMALLEST_FIELD_MM = 40; // what a plane shows of its height around a small finding
 const CLOSEST_MM = 5;
 
-/** @returns {CornerstoneViewport[]} the viewports that show a loaded volume */
+/** Viewport of another study beside the scan, see side_by_side.js; nothing is edited there. */
+export const OTHER_VIEWPORT = 'lunglabel-other';
+
+/** @returns {CornerstoneViewport[]} the viewports that show the loaded volume of the scan */
 export function shownViewports() {
+  return allViewports().filter(viewport => viewport.id !== OTHER_VIEWPORT);
+}
+
+/** @returns {CornerstoneViewport[]} the viewports that show a loaded volume, that of another study included */
+export function allViewports() {
   const ids = [...services.viewportGridService.getState().viewports.keys()];
   return ids
     .map(id => services.cornerstoneViewportService.getCornerstoneViewport(id))
@@ -25,6 +33,7 @@ export function seriesIn(viewportId) {
 /** @returns {string | null} SeriesInstanceUID on the screen, once it is loaded as a volume */
 export function activeSeries() {
   const { activeViewportId } = services.viewportGridService.getState();
+  if (activeViewportId === OTHER_VIEWPORT) return null;
   const viewport = services.cornerstoneViewportService.getCornerstoneViewport(activeViewportId);
   const volumeId = viewport?.getVolumeId?.();
   return volumeId && cornerstone.cache.getVolume(volumeId) ? seriesIn(activeViewportId) : null;

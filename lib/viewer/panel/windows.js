@@ -1,6 +1,6 @@
 /** The grey-level windows of the chest, on the keys that OHIF has for them. */
 
-import { shownViewports } from './viewports.js';
+import { allViewports } from './viewports.js';
 
 const KEY = 'lunglabel.window';
 
@@ -33,7 +33,7 @@ export function chooseWindow(name) {
   localStorage.setItem(KEY, name);
   const { width, centre } = WINDOWS[name];
   const lower = centre - width / 2; // DICOM PS3.3 C.11.2.1.2.1: both ends are in the window
-  for (const viewport of shownViewports()) {
+  for (const viewport of allViewports()) {
     viewport.setProperties({ voiRange: { lower, upper: lower + width - 1 } });
     viewport.render();
   }
