@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from monailabel.interfaces.datastore import DefaultLabelTag
 from pydantic import BaseModel, Field
 
@@ -14,6 +14,7 @@ from lib.followup.lesion_matching import PlacedLesion
 from lib.followup.other_studies import OtherSeries, other_studies, other_study
 from lib.followup.registration import Registration
 from lib.server.app_protocol import LungLabelApp
+from lib.server.study_views import current_view
 
 _FINAL = DefaultLabelTag.FINAL.value
 _MOST_LESIONS = 1000
@@ -38,7 +39,9 @@ def followup_router(app: LungLabelApp) -> APIRouter:
     router = APIRouter(prefix="/viewer", tags=["Viewer"])
 
     @router.get("/other-studies", summary="CT series of other studies of the patient, the best to compare with first")
-    def others(image: str) -> list[dict[str, Any]]:
+    def others(request: Request, image: str) -> list[dict[str, Any]]:
+        if current_view(request, app.datastore().labels).restricted:
+            return []  # in a reader study, a case stands alone
         return [_listed(one) for one in other_studies(app.datastore(), image)]
 
     @router.post("/comparison", summary="Registration to a series of another study, and growth of lesions since")

@@ -110,7 +110,7 @@ ROUTES = (
     RouteSpec(
         "GET", "/viewer/lungs", "panel: sides, painting in the lungs; reads the volume", expensive=True, blinded=_CASE
     ),
-    RouteSpec("GET", "/viewer/other-studies", "panel: earlier and later studies of the patient"),
+    RouteSpec("GET", "/viewer/other-studies", "panel: earlier and later studies of the patient", blinded=_CASE),
     RouteSpec("POST", "/viewer/comparison", "panel: registration to another study, growth of the lesions since"),
     RouteSpec(
         "GET", "/attention/{image}", "panel: the probability map; runs an inference", expensive=True, blinded=_CASE
