@@ -34,7 +34,7 @@ def submit(tmp_path):
         mask = np.zeros(GRID.shape, np.uint8)
         mask[2, 3, :voxels] = 1
         upload = UploadFile(io.BytesIO(mask.tobytes()), filename="label.bin")
-        http, user = SimpleNamespace(client=SimpleNamespace(host=host)), User(username="u")
+        http, user = SimpleNamespace(client=SimpleNamespace(host=host), state=SimpleNamespace()), User(username="u")
         route(http, image, params=json.dumps(params), tag=tag, label=upload, user=user)
         return [record.info["voxels"] for record in datastore.labels.history(image)]
 

@@ -97,12 +97,13 @@ def test_server_returns_the_same_report_and_referenced_segments(labelled, tmp_pa
     datastore = SeriesDatastore(client, settings)
     exports = LabelExports(datastore, settings.info)
     router = datastore_router(SimpleNamespace(datastore=lambda: datastore, exports=exports))
+    without_login = SimpleNamespace(state=SimpleNamespace())
     (download,) = (route.endpoint for route in router.routes if route.name == "download_label")
     for output, suffix in ((ExportFormat.sr, ".sr.dcm"), (ExportFormat.lesion_seg, ".lesions.seg.dcm")):
-        given = download(label=images[1], output=output).body
+        given = download(without_login, label=images[1], output=output).body
         assert given == (tmp_path / "out" / f"{images[1]}-1{suffix}").read_bytes()
     np.zeros(GRID.shape, np.uint8).tofile(tmp_path / "empty.bin")
     datastore.save_label(images[1], str(tmp_path / "empty.bin"), "final", {})
-    assert b"No lesion is marked" in download(label=images[1], output=ExportFormat.sr).body
+    assert b"No lesion is marked" in download(without_login, label=images[1], output=ExportFormat.sr).body
     with pytest.raises(UserError, match="has no lesion"):
-        download(label=images[1], output=ExportFormat.lesion_seg)
+        download(without_login, label=images[1], output=ExportFormat.lesion_seg)

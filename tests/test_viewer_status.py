@@ -4,6 +4,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from monailabel.endpoints.user.auth import DEFAULT_USER
 
 from lib.server import viewer_routes
 
@@ -27,11 +28,12 @@ def ask(monkeypatch):
                 "model_problem": None,
             },
             configs={"lung_tumor": SimpleNamespace(store=store)},
-            datastore=lambda: SimpleNamespace(catalog=SimpleNamespace(all=list)),
+            datastore=lambda: SimpleNamespace(catalog=SimpleNamespace(all=list), labels=None),
             damage=list,
         )
         routes = viewer_routes.viewer_router(app).routes
-        return next(route.endpoint for route in routes if route.path == "/viewer/status")()
+        status = next(route.endpoint for route in routes if route.path == "/viewer/status")
+        return status(SimpleNamespace(state=SimpleNamespace()), DEFAULT_USER)
 
     manifest = {"version": "v2", "time": 1.0, **VERDICT}
     store = SimpleNamespace(
