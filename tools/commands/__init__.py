@@ -13,4 +13,5 @@ COMMANDS = {
     "fuzz": Command(
         "tools.commands.fuzz", "send mutated DICOM files, requests and labels to the server and check that it survives"
     ),
+    "readers": Command("tools.commands.readers", "let several readers work at once and check that nothing is lost"),
 }

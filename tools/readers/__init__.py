@@ -1,0 +1,1 @@
+"""Load by several readers at once, and the check that nothing of theirs is lost."""

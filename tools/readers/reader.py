@@ -1,0 +1,136 @@
+"""One simulated reader: takes a case, looks at it, clicks, keeps a draft, submits, looks again."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import requests
+
+from lib.phantoms import DemoSeries
+
+_TIMEOUT_SECONDS = 300
+_SHARE_RUNS = 0.1  # of the cases on which the reader also runs the model for whole scans
+_THINKING_SECONDS = (1.0, 5.0)
+_FRAMES = 10
+
+
+@dataclass
+class Notes:
+    """What all readers did; appended to by several threads.
+
+    Attributes:
+        seconds: Seconds of each kind of request.
+        failures: Sentences on what went wrong.
+        submitted: Image, reader and number of voxels of each label that was accepted.
+    """
+
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    failures: list[str] = field(default_factory=list)
+    submitted: list[tuple[str, str, int]] = field(default_factory=list)
+    sizes: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+
+class Reader:
+    """A reader in a thread of its own.
+
+    Args:
+        name: Name of the user.
+        url: URL of the server.
+        log_in: Returns a session of requests of the user.
+        series: All series of the server.
+        notes: What is noted.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        log_in: Callable[[str, str], requests.Session],
+        series: Sequence[DemoSeries],
+        notes: Notes,
+    ) -> None:
+        self._name = name
+        self._url = url
+        self._log_in = log_in
+        self._series = {one.series_uid: one for one in series}
+        self._notes = notes
+        self._rng = np.random.default_rng(sum(name.encode()))
+
+    def work(self, end: threading.Event) -> None:
+        """Read cases until ``end`` is set."""
+        self._session = self._log_in(self._url, self._name)
+        while not end.is_set():
+            try:
+                self._read(end)
+            except requests.RequestException as error:
+                self._notes.failures.append(f"{self._name}: {type(error).__name__}")
+
+    def _read(self, end: threading.Event) -> None:
+        sample = self._ask("next sample", "POST", "/activelearning/random", json={"client_id": self._name})
+        uid = (sample or {}).get("SeriesInstanceUID") or self._rng.choice([*self._series])
+        one = self._series[str(uid)]
+        self._open(one)
+        self._think(end)
+        slices, rows, columns = one.acquisition.shape
+        clicked = {"foreground": [[columns // 2, rows // 2, slices // 2]], "region": True}
+        self._ask("click", "POST", "/infer/lung_tumor_click", uid, data={"params": json.dumps(clicked)})
+        if self._rng.random() < _SHARE_RUNS:
+            self._ask("run", "POST", "/infer/lung_tumor", uid, params={"output": "image"})
+        self._think(end)
+        self._keep_draft(uid)
+        self._submit(one)
+
+    def _open(self, one: DemoSeries) -> None:
+        dicomweb = f"/proxy/dicom/wado/studies/{one.study_uid}/series/{one.series_uid}"
+        instances = self._ask("open", "GET", f"{dicomweb}/metadata") or []
+        for instance in instances[:_FRAMES]:
+            uid = instance["00080018"]["Value"][0]
+            self._ask("frame", "GET", f"{dicomweb}/instances/{uid}/frames/1")
+        self._ask("case", "GET", "/viewer/case", one.series_uid)
+
+    def _keep_draft(self, uid: str) -> None:
+        draft = {"draft": ("draft.json.gz", gzip.compress(json.dumps({"reader": self._name}).encode()))}
+        self._ask("draft", "PUT", "/viewer/draft", uid, params={"session": "first"}, files=draft)
+        found = self._ask("draft back", "GET", "/viewer/draft", uid, params={"session": "second"}) or {}
+        if (found.get("draft") or {}).get("reader", self._name) != self._name:
+            self._notes.failures.append(f"{self._name} was offered the draft {found}")
+
+    def _submit(self, one: DemoSeries) -> None:
+        """Submit a label whose number of voxels no other label has."""
+        size = next(self._notes.sizes)
+        mask = np.zeros(one.acquisition.shape, np.uint8)
+        mask.reshape(-1)[:size] = 1
+        label = {"label": ("label.bin", mask.tobytes())}
+        typed = {"params": json.dumps({"annotator": "somebody else"})}
+        if self._ask("submit", "PUT", "/datastore/label", one.series_uid, data=typed, files=label) is not None:
+            self._notes.submitted.append((one.series_uid, self._name, size))
+
+    def _ask(self, kind: str, method: str, path: str, image: str | None = None, **options: object) -> object:
+        """Send a request; return its JSON, True for another body, or None if it failed, which is noted."""
+        given = options.pop("params", {})
+        query = {**(given if isinstance(given, dict) else {}), **({"image": image} if image else {})}
+        begun = time.monotonic()
+        answer = self._session.request(
+            method,
+            self._url + path,
+            params=query,
+            timeout=_TIMEOUT_SECONDS,
+            **options,  # type: ignore[arg-type]
+        )
+        self._notes.seconds[kind].append(time.monotonic() - begun)
+        if not answer.ok:
+            self._notes.failures.append(f"{self._name}: {kind}: {answer.status_code} {answer.text[:200]}")
+            return None
+        is_json = "json" in answer.headers.get("Content-Type", "")
+        return answer.json() if is_json else True
+
+    def _think(self, end: threading.Event) -> None:
+        end.wait(self._rng.uniform(*_THINKING_SECONDS))
