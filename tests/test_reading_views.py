@@ -8,7 +8,8 @@ import pytest
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.reading.conclusions import Conclusions
-from lib.reading.views import ReaderView, ReviewerView, StrangerView
+from lib.reading.stored_readings import reading_tag
+from lib.reading.views import ReaderView, ReviewerView, StrangerView, View
 from tests.support.reader_study import study_labels, submit, write_study_file
 
 CASE, DAY = "1.2.3", 24 * 3600
@@ -133,6 +134,34 @@ def test_the_reviewer_decides_and_names_the_labels(study):
     with pytest.raises(UserError, match="it is closed"):
         ReaderView(labels, "anna", 0).submission(CASE, "final", {}, "P1")
     assert "3" not in {one.number for one in ReaderView(labels, "anna", 0).labels.history(CASE)}
+
+
+def test_a_label_under_the_tag_of_a_reader_by_somebody_else_is_no_reading(study):
+    """As a program may have stored it before there was a study."""
+    labels, _, _ = study()
+    submit(labels, "anna", CASE, box(0, 4))
+    first = labels.labels.history(CASE)[0]
+    for forger in ("ben", None):
+        submit(labels, "anna", CASE, box(8, 12), user=forger)
+    (own,) = labels.of_case(CASE)
+    assert (own.record.number, own.first_submitted) == (1, first.time)
+    assert [one.number for one in ReaderView(labels, "anna", 0).labels.history(CASE)] == [1]
+    submit(labels, "ben", CASE, box(8, 12), user="anna")
+    assert labels.submitted("ben") == labels.submitted_of_case("ben", CASE) == {}
+    assert ReaderView(labels, "ben", 0).labels.history(CASE) == []
+    labels.labels.withdraw(CASE, first.tag)
+    assert labels.of_case(CASE) == ReaderView(labels, "anna", 0).labels.labelled_images() == []
+
+
+@pytest.mark.parametrize("kind", [View, StrangerView])
+def test_nobody_but_a_reader_submits_a_reading(study, kind):
+    labels, _, _ = study()
+    view = View(labels.labels) if kind is View else StrangerView(labels)
+    for tag in (reading_tag("ben", 1), "reading-room"):
+        with pytest.raises(UserError, match="kept for the readings") as refused:
+            view.submission("9.9", tag, {"user": "anna"}, "P1")
+        assert refused.value.status == 403
+    assert view.submission("9.9", "draft", {}, "P1").tag == "draft"
 
 
 def test_views_are_read_only(study):

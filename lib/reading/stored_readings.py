@@ -10,25 +10,51 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import numpy as np
 
 from lib.datastore.label_record import LabelRecord, read_voxels
 from lib.datastore.label_store import LabelStore
+from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.reading.reading_list import Reading, StudyPlan
 
-_TAG = re.compile(r"reading-[0-9a-f]{16}-[12]")
+_PREFIX = "reading-"
+_TAG = re.compile(rf"{_PREFIX}[0-9a-f]{{16}}-[12]")
 
 
 def reading_tag(reader: str, session: int) -> str:
     """Return the tag of the labels of a reader in a session; a name may have characters that a tag may not."""
-    return f"reading-{hashlib.sha256(reader.encode()).hexdigest()[:16]}-{session}"
+    return f"{_PREFIX}{hashlib.sha256(reader.encode()).hexdigest()[:16]}-{session}"
 
 
 def is_reading_tag(tag: str) -> bool:
     """Return whether a tag is that of a reader in a study."""
     return _TAG.fullmatch(tag) is not None
+
+
+def check_label_tag(tag: object) -> None:
+    """Refuse a tag of a reading in a request: only a study itself stores readings, for the reader who is logged in.
+
+    Raises:
+        UserError: The tag begins as those of readings do (403).
+    """
+    if isinstance(tag, str) and tag.startswith(_PREFIX):
+        raise UserError(
+            f"Tags that begin with {_PREFIX} are kept for the readings of studies. Submit with the tag final, or "
+            f"choose another name than {tag[:80]!r}.",
+            HTTPStatus.FORBIDDEN,
+        )
+
+
+def is_reading_of(record: LabelRecord, reader: str, session: int) -> bool:
+    """Return whether a record is a label that a reader submitted in a session, or withdraws one.
+
+    A tag alone is no proof, because a program may have stored it before there was a study.
+    """
+    own = not record.sha256 or record.info.get("user") == reader
+    return own and record.tag == reading_tag(reader, session)
 
 
 @dataclass(frozen=True)
@@ -118,9 +144,9 @@ class StudyLabels:
         return VoxelGrid.from_file(self.labels.path(record))
 
     def _stored(self, reader: str, reading: Reading) -> StoredReading | None:
-        tag = reading_tag(reader, reading.session)
-        record = self.labels.in_use(reading.case).get(tag)
-        if record is None:
+        history = self.labels.history(reading.case)
+        own = [one for one in history if is_reading_of(one, reader, reading.session)]
+        if not own or not own[-1].sha256:  # withdrawn
             return None
-        first = next(one for one in self.labels.history(reading.case) if one.tag == tag)
-        return StoredReading(reader, reading, record, first.time)
+        first = next(one for one in own if one.sha256)
+        return StoredReading(reader, reading, own[-1], first.time)

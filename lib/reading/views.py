@@ -25,7 +25,7 @@ from lib.errors import UserError
 from lib.reading.assignment import random_key
 from lib.reading.conclusions import ADJUDICATES, Conclusions, is_adjudicated
 from lib.reading.reading_list import Reading
-from lib.reading.stored_readings import StudyLabels, is_reading_tag, reading_tag
+from lib.reading.stored_readings import StudyLabels, check_label_tag, is_reading_of, is_reading_tag, reading_tag
 from lib.reading.study_agreement import STUDY
 
 FINAL = "final"
@@ -88,6 +88,7 @@ class View:
         Raises:
             UserError: The user may not submit it.
         """
+        check_label_tag(tag)
         return Submission(tag, {name: value for name, value in info.items() if name != ADJUDICATES})
 
     def next_image(self, images: Collection[str]) -> str | None:
@@ -227,7 +228,7 @@ class ReaderView(View):
 
     def _selected(self, record: LabelRecord) -> LabelRecord | None:
         reading = self._reading(record.image_id)
-        own = reading is not None and record.tag == reading_tag(self._reader, reading.session)
+        own = reading is not None and is_reading_of(record, self._reader, reading.session)
         return replace(record, tag=FINAL) if own else None
 
 

@@ -24,6 +24,7 @@ from lib.configs.lung_tumor_click import LungTumorClick
 from lib.errors import UserError
 from lib.exports.formats import ExportFormat
 from lib.inference.findings import findings_from_json
+from lib.reading.stored_readings import check_label_tag
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user
 from lib.server.dicom_response import dicom_response
@@ -113,6 +114,7 @@ def _accepted(
     known = {*app.settings.info["config"]["infer"], *_PARAMETERS, *CLICK_PARAMETERS}
     request = {name: value for name, value in params.items() if name in known}
     check_request(app.settings.info, "infer", request)
+    check_label_tag(request.get("label_tag"))
     request["model"] = model
     if uploaded:
         return request

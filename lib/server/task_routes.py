@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 
 from lib.activelearning.leases import ASKER
 from lib.errors import UserError
+from lib.reading.stored_readings import check_label_tag
 from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user
@@ -107,6 +108,7 @@ def task_router(app: LungLabelApp) -> APIRouter:
         if model not in models:
             raise UserError(f"There is no model {model!r}; there is {', '.join(models)}.", _NOT_FOUND)
         check_request(app.settings.info, "infer", params or {})
+        check_label_tag((params or {}).get("label_tag"))
         return batch_infer.run(model, images, _BATCH_DEFAULTS if params is None else params)
 
     return router

@@ -37,4 +37,5 @@ def study_labels(file: Path, workspace: Path) -> StudyLabels:
 def submit(labels: StudyLabels, reader: str, case: str, mask: np.ndarray, affine=None, session=1, **info) -> None:
     """Store the label (X, Y, Z) of a reader as the server does."""
     image = nibabel.Nifti1Image(mask.astype(np.uint8), np.eye(4) if affine is None else affine)
-    labels.labels.save(case, reading_tag(reader, session), lambda path: nibabel.save(image, path), info)
+    stored = {"user": reader, **info}
+    labels.labels.save(case, reading_tag(reader, session), lambda path: nibabel.save(image, path), stored)
