@@ -6,15 +6,19 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import requests
-from fastapi import Header
+from fastapi import Header, Request
 from monailabel.endpoints.user.auth import User
 
 from lib.datastore.drafts import Drafts
 from lib.errors import UserError
+from lib.reading.views import ReaderView, View
 from lib.server.current_user import current_user
 from lib.server.draft_routes import draft_router
+from lib.server.study_views import drafted_images
+from tests.support.reader_study import study_labels, submit, write_study_file
 from tests.support.routes import serve_router
 
 IMAGE = "1.2.3"
@@ -105,6 +109,44 @@ def test_identifier_of_a_page_is_checked(drafts, session):
         drafts.keep("A", IMAGE, session, packed())
 
 
+def test_a_reading_of_a_study_has_its_own_drafts(drafts, tmp_path):
+    """In a crossover, the draft of the first reading is not offered in the second, nor one from before the study."""
+    study = write_study_file(tmp_path, ["anna", "ben"], [IMAGE], "model_mask: crossover\nwashout_days: 10")
+    labels = study_labels(study, tmp_path / "workspace")
+    datastore = SimpleNamespace(
+        series=lambda image: None, drafts=drafts, labels=labels.labels, list_images=lambda: [IMAGE]
+    )
+    page = {"params": {"image": IMAGE, "session": "page-1"}}
+    other_page = {"params": {"image": IMAGE, "session": "page-2"}}
+    now = [0.0]
+
+    def logged_in(request: Request) -> User:
+        request.state.view = view()
+        return User(username="anna")
+
+    def view() -> View:
+        return ReaderView(labels, "anna", now[0])
+
+    drafts.keep("anna", IMAGE, "page-0", packed(reading=0))
+    router = draft_router(SimpleNamespace(datastore=lambda: datastore))
+    with serve_router(router, overrides={current_user: logged_in}) as url:
+        url += "/viewer/draft"
+        assert drafted_images(view(), "anna", datastore) == set()
+        assert requests.get(url, **other_page).json()["draft"] is None
+        owner = requests.put(url, **page, files={"draft": packed(reading=1)}).json()["user"]
+        assert requests.get(url, **other_page).json() == {"user": owner, "draft": {"reading": 1}, "problems": []}
+        assert drafted_images(view(), "anna", datastore) == {IMAGE}
+        submit(labels, "anna", IMAGE, np.ones((2, 2, 2)))
+        now[0] = labels.labels.history(IMAGE)[0].time
+        assert requests.get(url, **other_page).status_code == 404, "the wash-out"
+        assert drafted_images(view(), "anna", datastore) == set()
+        now[0] += 11 * 24 * 3600
+        second = requests.get(url, **other_page).json()
+        assert second["draft"] is None and second["user"] != owner, "the browser keeps unsent drafts by this name"
+        assert drafted_images(view(), "anna", datastore) == set()
+    assert drafted_images(View(labels.labels), "anna", datastore) == {IMAGE}
+
+
 def test_routes_keep_a_draft_for_the_user_who_is_logged_in(drafts):
     def series(image: str) -> None:
         if image != IMAGE:
@@ -113,7 +155,7 @@ def test_routes_keep_a_draft_for_the_user_who_is_logged_in(drafts):
     def logged_in(x_user: str = Header()) -> User:
         return User(username=x_user)
 
-    app = SimpleNamespace(datastore=lambda: SimpleNamespace(series=series, drafts=drafts))
+    app = SimpleNamespace(datastore=lambda: SimpleNamespace(series=series, drafts=drafts, labels=None))
     with serve_router(draft_router(app), limit=1000, overrides={current_user: logged_in}) as url:
 
         def send(method: str, user: str, session: str, image: str = IMAGE, **content: bytes) -> requests.Response:

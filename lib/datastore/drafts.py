@@ -1,4 +1,4 @@
-"""Drafts of labels: what users have painted and not submitted yet, for each user and image."""
+"""Drafts of labels: what users have painted and not submitted yet, for each owner and image."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ logger = logging.getLogger(__name__)
 _SESSION = re.compile(r"[a-z0-9-]{1,40}")
 _SUFFIX = ".json.gz"
 _MOST_BYTES = 32 << 20  # of the JSON; a request is limited to 1 MiB compressed
-_MOST_DRAFTS = 10  # of a user and image; each page of a browser has its own
+_MOST_DRAFTS = 10  # of an owner and image; each page of a browser has its own
 
 
 class Drafts:
-    """Drafts in a folder of the workspace, one file for each user, image and page of a browser.
+    """Drafts in a folder of the workspace, one file for each owner, image and page of a browser.
 
+    The owner is a user, or in a reader study a user and a reading, so that none shows what was painted in another.
     Only the page knows what is in a draft: a JSON object, compressed with gzip, whose checksum tells damage.
 
     Args:
@@ -38,11 +39,11 @@ class Drafts:
         self._folder = folder
         self._lock = threading.Lock()
 
-    def keep(self, user: str, image_id: str, session: str, content: bytes) -> None:
+    def keep(self, owner: str, image_id: str, session: str, content: bytes) -> None:
         """Keep a draft instead of the former one of the same page; of more than ten, the oldest are removed.
 
         Args:
-            user: Name of the user; others never see the draft.
+            owner: Whose draft it is; others never see it.
             image_id: SeriesInstanceUID of a known image.
             session: Identifier of the page.
             content: JSON object, compressed with gzip.
@@ -54,7 +55,7 @@ class Drafts:
             _parsed(content)
         except (*UNREADABLE, zlib.error) as error:
             raise UserError(f"The draft is not a JSON object compressed with gzip: {in_one_line(error)}.") from None
-        path = self._path(user, image_id, session)
+        path = self._path(owner, image_id, session)
         with self._lock:
             if path.parent.is_dir():
                 remove_leftovers(path.parent)
@@ -62,17 +63,17 @@ class Drafts:
             for old in self._newest_first(path.parent)[_MOST_DRAFTS:]:
                 old.unlink()
 
-    def latest(self, user: str, image_id: str, session: str) -> tuple[dict[str, Any] | None, list[str]]:
-        """Return the latest draft of a user and image by another page, and a sentence for each damaged one.
+    def latest(self, owner: str, image_id: str, session: str) -> tuple[dict[str, Any] | None, list[str]]:
+        """Return the latest draft of an owner and image by another page, and a sentence for each damaged one.
 
         Damaged drafts are renamed, so that they are reported once.
 
         Args:
-            user: Name of the user.
+            owner: Whose draft it is.
             image_id: SeriesInstanceUID of a known image.
             session: Identifier of the page that asks, whose own draft does not count.
         """
-        own = self._path(user, image_id, session)
+        own = self._path(owner, image_id, session)
         problems: list[str] = []
         with self._lock:
             for path in self._newest_first(own.parent):
@@ -84,29 +85,29 @@ class Drafts:
                     problems.append(_set_aside(path, error))
         return None, problems
 
-    def drop(self, user: str, image_id: str, session: str) -> None:
+    def drop(self, owner: str, image_id: str, session: str) -> None:
         """Remove the draft of a page, if there is one."""
-        path = self._path(user, image_id, session)
+        path = self._path(owner, image_id, session)
         with self._lock:
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # missing, or not empty
                 path.parent.rmdir()
 
-    def images(self, user: str) -> set[str]:
-        """Return the images of which a user has a draft."""
-        folder = self._folder_of(user)
+    def images(self, owner: str) -> set[str]:
+        """Return the images of which an owner has a draft."""
+        folder = self._folder_of(owner)
         images = folder.iterdir() if folder.is_dir() else ()
         return {image.name for image in images if self._newest_first(image)}
 
-    def _path(self, user: str, image_id: str, session: str) -> Path:
+    def _path(self, owner: str, image_id: str, session: str) -> Path:
         if not _SESSION.fullmatch(session):
             raise UserError(f"{session[:50]!r} is no identifier of a page: up to 40 of a-z, 0-9 and '-'.")
-        return self._folder_of(user) / image_id / f"{session}{_SUFFIX}"
+        return self._folder_of(owner) / image_id / f"{session}{_SUFFIX}"
 
-    def _folder_of(self, user: str) -> Path:
-        """Return the folder of a user, whose name may have any characters."""
-        readable = re.sub(r"[^A-Za-z0-9_-]", "_", user)[:30]
-        return self._folder / f"{readable}-{hashlib.sha256(user.encode(errors='replace')).hexdigest()[:16]}"
+    def _folder_of(self, owner: str) -> Path:
+        """Return the folder of an owner, whose name may have any characters."""
+        readable = re.sub(r"[^A-Za-z0-9_-]", "_", owner)[:30]
+        return self._folder / f"{readable}-{hashlib.sha256(owner.encode(errors='replace')).hexdigest()[:16]}"
 
     @staticmethod
     def _newest_first(folder: Path) -> list[Path]:

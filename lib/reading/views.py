@@ -91,6 +91,18 @@ class View:
         check_label_tag(tag)
         return Submission(tag, {name: value for name, value in info.items() if name != ADJUDICATES})
 
+    def draft_owner(self, username: str, image: str) -> str | None:
+        """Return whose drafts of an image are offered: of the user, in a study of one reading of it.
+
+        Args:
+            username: Name of the user.
+            image: The image.
+
+        Returns:
+            None if the user may not see the image.
+        """
+        return username if self.shows(image) else None
+
     def next_image(self, images: Collection[str]) -> str | None:
         """Return the image that a study wants to be read next; None if there is none.
 
@@ -180,6 +192,11 @@ class ReaderView(View):
             "patient": hashlib.sha256(f"{study.name}\n{patient}".encode()).hexdigest()[:16] if patient else "",
         }
         return Submission(reading_tag(self._reader, reading.session), {**kept, STUDY: noted}, self.labels)
+
+    def draft_owner(self, username: str, image: str) -> str | None:
+        """Return an owner for each reading, so that none shows what was painted in another or before the study."""
+        reading = self._reading(image)
+        return f"{username}\n{self._study.plan.study.name}\n{reading.session}" if reading else None
 
     def next_image(self, images: Collection[str]) -> str | None:
         """Return the case of the next reading that is due."""

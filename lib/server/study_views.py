@@ -73,6 +73,13 @@ def progress_of(view: View, datastore: SeriesDatastore) -> dict[str, Any]:
     }
 
 
+def drafted_images(view: View, username: str, datastore: SeriesDatastore) -> set[str]:
+    """Return the images of which a draft is offered to a user."""
+    owners = {image: view.draft_owner(username, image) for image in datastore.list_images()}
+    kept = {owner: datastore.drafts.images(owner) for owner in {*owners.values()} if owner is not None}
+    return {image for image, owner in owners.items() if owner is not None and image in kept[owner]}
+
+
 def restricted_view(request: Request) -> View | None:
     """Return the view of the user who sent a request if a reader study restricts it; None for everything."""
     view: View | None = getattr(request.state, "view", None)

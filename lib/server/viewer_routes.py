@@ -30,7 +30,7 @@ from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import author, current_user, described_user
 from lib.server.stored_labels import described, refused_objects, stored_labels
 from lib.server.study_states import study_states
-from lib.server.study_views import current_view, progress_of
+from lib.server.study_views import current_view, drafted_images, progress_of
 from lib.transforms.volume_lungs import LungRegion, find_volume_lungs
 
 _TASK_TIME = "%Y-%m-%d %H:%M:%S"  # MONAI Label's, local
@@ -90,8 +90,9 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
 
     @router.get("/studies", summary="State of each series, by study: labelled, skipped, in work, imported or to do")
     def studies(request: Request, user: User = Depends(current_user)) -> dict[str, list[dict[str, Any]]]:
-        drafts = app.datastore().drafts.images(user.username)
-        return study_states(app.datastore(), app.in_work(), drafts, current_view(request, app.datastore().labels))
+        view = current_view(request, app.datastore().labels)
+        drafts = drafted_images(view, user.username, app.datastore())
+        return study_states(app.datastore(), app.in_work(), drafts, view)
 
     @router.post("/prepare", summary="Prepare an image for clicks; the problem if that is not possible")
     async def prepare(http: Request, image: str) -> dict[str, str | None]:
