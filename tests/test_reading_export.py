@@ -106,6 +106,19 @@ def test_final_label_of_the_study_is_exported_with_its_sources(study, tmp_path):
     assert manifest["final"] == [{"case": "1.2.3", "label_number": 4, "adjudicates": [2, 3]}]
 
 
+def test_final_label_from_before_the_study_is_told_and_not_exported(study, tmp_path, capsys):
+    file, labels = study
+    image = nibabel.Nifti1Image(box(2, 8).astype(np.uint8), AFFINE)
+    labels.labels.save("1.2.4", "final", lambda path: nibabel.save(image, path), {"user": "anna"})
+    output, arguments = tmp_path / "out", [str(file), "--workspace", str(tmp_path / "workspace")]
+    assert main(["study", "check", *arguments]) == 0
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if "Warning" in line]
+    assert warning.startswith("Warning: final label 2 of 1.2.4 is no result of the study")
+    assert main(["study", "export", *arguments, "--output", str(output)]) == 0
+    assert not (output / "final").exists()
+    assert json.loads((output / "manifest.json").read_text())["final"] == []
+
+
 def test_check_shows_who_reads_how_much(study, tmp_path, capsys):
     file, _ = study
     assert main(["study", "check", str(file), "--workspace", str(tmp_path / "workspace")]) == 0

@@ -14,7 +14,7 @@ from lib.evaluation.tables import markdown_table, mean_with_interval
 from lib.reading.reading_list import StudyPlan
 from lib.reading.row_files import writes_parquet
 from lib.reading.stored_readings import StudyLabels
-from lib.reading.study_export import MANIFEST, write_agreement, write_study
+from lib.reading.study_export import MANIFEST, other_finals, write_agreement, write_study
 from lib.reading.study_file import read_study
 
 _MEASURES = {"detection": "detection", "dice": "Dice", "hausdorff_95_mm": "95 % Hausdorff, mm", "kappa": "kappa"}
@@ -49,6 +49,11 @@ def _check(args: argparse.Namespace, plan: StudyPlan) -> int:
         submitted = (len(labels.submitted(reader)),) if labels else ()
         rows.append((reader, len({reading.case for reading in readings}), len(readings), *submitted))
     print(f"{plan.study.name}: {len(plan.study.cases)} cases.\n\n{markdown_table(head, rows)}", end="")
+    for record in other_finals(labels) if labels else ():
+        print(
+            f"Warning: final label {record.number} of {record.image_id} is no result of the study, but trainings use "
+            "it until the study has one; the export leaves it out."
+        )
     return 0
 
 

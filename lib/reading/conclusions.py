@@ -35,6 +35,11 @@ def is_adjudicated(record: LabelRecord) -> bool:
     return record.tag == _FINAL and bool(record.sha256) and isinstance(record.info.get(ADJUDICATES), list)
 
 
+def is_conclusion(record: LabelRecord) -> bool:
+    """Return whether a label is a final one that a study ended in: by consensus, or the decision of a reviewer."""
+    return is_adjudicated(record) or (record.tag == _FINAL and isinstance(record.info.get(CONSENSUS), dict))
+
+
 @dataclass(frozen=True)
 class Disputed:
     """A case that readers differ on.

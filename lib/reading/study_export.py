@@ -16,6 +16,7 @@ from lib.datastore.label_record import LabelRecord
 from lib.evaluation.agreement_report import render_agreement
 from lib.evaluation.agreement_summary import compare_volumes, summarise_agreement
 from lib.evaluation.lesion_agreement import LesionAgreement
+from lib.reading.conclusions import ADJUDICATES, CONSENSUS, is_conclusion
 from lib.reading.row_files import write_rows
 from lib.reading.stored_readings import StoredReading, StudyLabels
 from lib.reading.study_agreement import agreement_by_condition, patient_numbers
@@ -56,7 +57,7 @@ def write_study(labels: StudyLabels, study_file: Path, output: Path) -> dict[str
     Beside the files of `write_agreement`, it holds ``study.yaml`` as it was given; the table ``readings``;
     ``labels/<case>/reader-<n>-session-<s>.nii.gz``, where n is the place of the reader in the study file;
     ``readers/<case>.nii.gz`` with the readers along the fourth axis, whose mean is a soft target for ``train``;
-    ``final/<case>.nii.gz``, if the case has a final label; and ``manifest.json``.
+    ``final/<case>.nii.gz``, the consensus or the decision of a reviewer, if there is one; and ``manifest.json``.
 
     Args:
         labels: Labels of the study.
@@ -82,7 +83,8 @@ def write_study(labels: StudyLabels, study_file: Path, output: Path) -> dict[str
             _copy(labels.labels.content(one.record), output / "labels" / case / _name(labels, one))
         if compared := [one for one in labels.compared(case) if one in of_case]:
             _write_readers(labels, compared, output / "readers" / f"{case}.nii.gz")
-        if record := labels.labels.current(case).get(_FINAL):
+        record = labels.labels.current(case).get(_FINAL)
+        if record and is_conclusion(record):
             _copy(labels.labels.content(record), output / "final" / f"{case}.nii.gz")
             final.append(_source(record))
     manifest = _manifest(labels, output, final)
@@ -100,6 +102,12 @@ def changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def other_finals(labels: StudyLabels) -> list[LabelRecord]:
+    """Return the final labels in use of cases that are no result of the study, as those from before it."""
+    finals = (labels.labels.in_use(case).get(_FINAL) for case in labels.plan.study.cases)
+    return [record for record in finals if record is not None and not is_conclusion(record)]
+
+
 def _manifest(labels: StudyLabels, output: Path, final: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     study = labels.plan.study
     files = sorted(path for path in output.rglob("*") if path.is_file() and path.name != MANIFEST)
@@ -115,12 +123,8 @@ def _manifest(labels: StudyLabels, output: Path, final: Sequence[Mapping[str, An
 
 def _source(record: LabelRecord) -> dict[str, Any]:
     """Return what a final label was made of."""
-    names = ("consensus", "adjudicates")
-    return {
-        "case": record.image_id,
-        "label_number": record.number,
-        **{name: record.info[name] for name in names if name in record.info},
-    }
+    made_of = {name: record.info[name] for name in (CONSENSUS, ADJUDICATES) if name in record.info}
+    return {"case": record.image_id, "label_number": record.number, **made_of}
 
 
 def _write_readers(labels: StudyLabels, readings: Sequence[StoredReading], path: Path) -> None:
