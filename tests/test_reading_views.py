@@ -8,8 +8,9 @@ import pytest
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.reading.conclusions import Conclusions
+from lib.reading.reviewer_view import ReviewerView
 from lib.reading.stored_readings import reading_tag
-from lib.reading.views import ReaderView, ReviewerView, StrangerView, View
+from lib.reading.views import ReaderView, StrangerView, View
 from tests.support.reader_study import study_labels, submit, write_study_file
 
 CASE, DAY = "1.2.3", 24 * 3600
@@ -36,9 +37,9 @@ class Finals:
 def study(tmp_path):
     """Return ``study(more)``, the labels of a study of two readers and its conclusions."""
 
-    def made(more=""):
+    def made(more="", folder=tmp_path):
         file = write_study_file(tmp_path, ["anna", "ben"], [CASE], f"reviewers: [rhea]\n{more}")
-        labels = study_labels(file, tmp_path / "workspace")
+        labels = study_labels(file, folder / "workspace")
         datastore: SeriesDatastore = Finals(labels.labels)
         finals: list[str] = []
         return labels, Conclusions(labels, datastore, tmp_path, finals.append), finals
@@ -128,6 +129,7 @@ def test_the_reviewer_decides_and_names_the_labels(study):
         with pytest.raises(UserError, match="adjudicates"):
             view.submission(CASE, "final", {"adjudicates": named} if named else {}, "P1")
     decided = view.submission(CASE, "final", {"adjudicates": [2, 1]}, "P1")
+    assert decided.info["adjudicates"] == [1, 2]
     labels.labels.save(CASE, decided.tag, lambda path: path.write_bytes(b"mask"), decided.info)
     conclusions.run_once()
     assert conclusions.disputed()[CASE].decided and view.next_image([CASE]) is None
@@ -162,6 +164,64 @@ def test_nobody_but_a_reader_submits_a_reading(study, kind):
             view.submission("9.9", tag, {"user": "anna"}, "P1")
         assert refused.value.status == 403
     assert view.submission("9.9", "draft", {}, "P1").tag == "draft"
+
+
+def test_a_reviewer_does_not_see_who_was_faster(study, tmp_path):
+    """Numbers, names of files and the order of lists are the same, whoever submits first; a correction changes one."""
+    told = []
+    for place, order in enumerate((("anna", "ben"), ("ben", "anna"))):
+        labels, conclusions, _ = study(folder=tmp_path / str(place))
+        for reader in order:
+            submit(labels, reader, CASE, box(0, 8) if reader == "anna" else box(6, 14))
+        conclusions.run_once()
+        view = ReviewerView(labels, conclusions)
+        seen = view.labels.history(CASE)
+        files = [(one.number, view.labels.file_name(one), one.tag, view.labels.content(one)) for one in seen]
+        told.append((files, view.cases()[0]["labels"]))
+    assert told[0] == told[1]
+    assert [(one.number, one.tag) for one in seen] == [(1, "reader-A"), (2, "reader-B")]
+    submit(labels, "anna", CASE, box(0, 7))
+    conclusions.run_once()
+    assert {one.number for one in view.labels.history(CASE)} in ({3, 2}, {1, 4})
+    with pytest.raises(UserError, match="look at it first"):
+        view.submission(CASE, "final", {"adjudicates": [1, 2]}, "P1")
+    numbers = [one["number"] for one in view.cases()[0]["labels"]]
+    decided = view.submission(CASE, "final", {"adjudicates": numbers}, "P1")
+    assert decided.info["adjudicates"] == [1, 3]  # as they are stored
+    labels.labels.save(CASE, decided.tag, lambda path: path.write_bytes(b"mask"), decided.info)
+    assert view.labels.latest(CASE, "final").number == max(numbers) + 1
+    assert view.labels.content(view.labels.latest(CASE, "final")) == b"mask"
+
+
+def test_a_reader_may_submit_while_the_labels_are_compared(study, monkeypatch):
+    labels, conclusions, _ = study()
+    for reader in ("anna", "ben"):
+        submit(labels, reader, CASE, box(0, 4))
+    submit(labels, "ben", CASE, box(12, 16))
+    conclusions.run_once()
+    both = labels.compared(CASE)
+    answers = iter([both[:1], both, both[:1], both])
+    monkeypatch.setattr(labels, "compared", lambda case: next(answers))
+    view = ReviewerView(labels, conclusions)
+    assert [len(one["labels"]) for one in view.cases()] == [1]
+    assert len(view.labels.history(CASE)) == 2
+    assert len(view.labels.history(CASE)) == 1
+
+
+def test_damage_is_told_without_what_a_user_may_not_know(study):
+    labels, conclusions, _ = study()
+    submit(labels, "ben", CASE, box(6, 14))
+    submit(labels, "anna", CASE, box(0, 8))
+    conclusions.run_once()
+    for reader, view in (("anna", ReaderView(labels, "anna", 0)), ("ben", ReaderView(labels, "ben", 0))):
+        record = view.labels.latest(CASE, "final")
+        view.labels.path(record).write_bytes(b"x")
+        (damage,) = view.labels.damage(CASE)
+        with pytest.raises(UserError) as raised:
+            view.labels.content(record)
+        assert damage.problem == str(raised.value), reader
+        assert damage.problem.startswith(f"Label 1 of image {CASE} is damaged: its content is not what was stored. It")
+        assert not [word for word in ("/", "nii.gz", "python", "reading-", "--") if word in damage.problem]
 
 
 def test_views_are_read_only(study):

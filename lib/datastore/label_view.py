@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import NoReturn
 
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.label_store import LABEL_SUFFIX, FolderEntries, LabelStore
+from lib.errors import UserError
+from lib.storage.integrity import Damage
 
-Select = Callable[[LabelRecord], LabelRecord | None]
+Select = Callable[[str, list[LabelRecord]], Mapping[int, LabelRecord]]
 
 
 class LabelView(LabelStore):
@@ -18,15 +20,13 @@ class LabelView(LabelStore):
 
     Args:
         store: All labels.
-        select: Returns a record as the user sees it, with another tag or less info; None if it is hidden.
-        renumbered: Whether the visible labels of an image are numbered from 1, because the gaps between their numbers
-            would tell how many are hidden.
+        select: Returns those of all records of an image that the user may see, by the number that they are stored
+            under: with another tag, less info, or another number, if the own one would tell about hidden labels.
     """
 
-    def __init__(self, store: LabelStore, select: Select, *, renumbered: bool = False) -> None:
+    def __init__(self, store: LabelStore, select: Select) -> None:
         self._store = store
         self._select = select
-        self._renumbered = renumbered
         self._folder = store.folder
         self._files = store.files
 
@@ -38,20 +38,33 @@ class LabelView(LabelStore):
         """Return the name of the label file of a submission, by its visible number."""
         return f"{record.number}{LABEL_SUFFIX}"
 
-    def _seen(self, image_id: str) -> list[LabelRecord]:
-        """Return the visible records with the numbers that they are stored under."""
-        seen = (self._select(record) for record in self._store.history(image_id))
-        return [record for record in seen if record is not None]
+    def _seen(self, image_id: str) -> Mapping[int, LabelRecord]:
+        """Return the visible records by the number that they are stored under."""
+        return self._select(image_id, self._store.history(image_id))
 
     def _entries(self, image_id: str) -> FolderEntries:
-        records = self._seen(image_id)
-        if self._renumbered:
-            records = [replace(record, number=number) for number, record in enumerate(records, start=1)]
-        return FolderEntries(tuple(records))
+        return FolderEntries(tuple(sorted(self._seen(image_id).values(), key=lambda record: record.number)))
 
     def _label_path(self, image_id: str, number: int) -> Path:
-        stored = self._seen(image_id)[number - 1].number if self._renumbered else number
-        return super()._label_path(image_id, stored)
+        for stored, record in self._seen(image_id).items():
+            if record.number == number:
+                return super()._label_path(image_id, stored)
+        raise UserError(f"There is no label {number} of image {image_id}.", HTTPStatus.NOT_FOUND)
+
+    def _damage(self, record: LabelRecord, what: str) -> Damage:
+        """Return the damage in words that tell neither the number nor the place that the label is stored under."""
+        return Damage(
+            "label",
+            self._label_path(record.image_id, record.number),
+            f"Label {record.number} of image {record.image_id} is damaged: {what}. It is not used. Submit a new one, "
+            "or ask who runs the server to restore it.",
+        )
+
+    def _blocking_file(self, folder: Path) -> Damage | None:
+        damage = super()._blocking_file(folder)
+        return damage and Damage(
+            damage.kind, damage.path, "The server cannot store labels of this image. Tell who runs it."
+        )
 
     def _next_number(self, image_id: str) -> NoReturn:
         raise TypeError("These labels are read-only; store new ones in the datastore.")

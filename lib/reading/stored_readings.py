@@ -66,12 +66,14 @@ class StoredReading:
         reading: Case, session, and whether the model's mask was shown.
         record: The label.
         first_submitted: When the reader submitted the case for the first time, seconds since 1970.
+        version: 1, or more after corrections.
     """
 
     reader: str
     reading: Reading
     record: LabelRecord
     first_submitted: float
+    version: int
 
 
 class StudyLabels:
@@ -148,5 +150,5 @@ class StudyLabels:
         own = [one for one in history if is_reading_of(one, reader, reading.session)]
         if not own or not own[-1].sha256:  # withdrawn
             return None
-        first = next(one for one in own if one.sha256)
-        return StoredReading(reader, reading, own[-1], first.time)
+        submitted = [one for one in own if one.sha256]
+        return StoredReading(reader, reading, own[-1], submitted[0].time, len(submitted))

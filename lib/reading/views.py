@@ -10,7 +10,6 @@ study see everything.
 from __future__ import annotations
 
 import hashlib
-import string
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,14 +21,12 @@ from lib.datastore.label_record import LabelRecord
 from lib.datastore.label_store import LabelStore
 from lib.datastore.label_view import LabelView
 from lib.errors import UserError
-from lib.reading.assignment import random_key
-from lib.reading.conclusions import ADJUDICATES, Conclusions, is_adjudicated
+from lib.reading.conclusions import ADJUDICATES, is_adjudicated
 from lib.reading.reading_list import Reading
 from lib.reading.stored_readings import StudyLabels, check_label_tag, is_reading_of, is_reading_tag, reading_tag
 from lib.reading.study_agreement import STUDY
 
 FINAL = "final"
-_WITH_NAMES = {"annotator", "user", "client", "client_id", "noted_by", "reading", "note", STUDY}
 
 
 @dataclass(frozen=True)
@@ -132,16 +129,17 @@ class StrangerView(View):
     def submission(self, image: str, tag: str, info: Mapping[str, Any], patient: str) -> Submission:
         """Return how a label of another image is stored."""
         if not self.shows(image):
-            raise _no_image(image)
+            raise no_image(image)
         return super().submission(image, tag, info, patient)
 
     def check_model(self, image: str, *, by_clicks: bool) -> None:
         """Raise a UserError for an image of the study."""
         if not self.shows(image):
-            raise _no_image(image)
+            raise no_image(image)
 
-    def _selected(self, record: LabelRecord) -> LabelRecord | None:
-        return record if self.shows(record.image_id) and not is_reading_tag(record.tag) else None
+    def _selected(self, image: str, records: list[LabelRecord]) -> dict[int, LabelRecord]:
+        shown = records if self.shows(image) else []
+        return {record.number: record for record in shown if not is_reading_tag(record.tag)}
 
 
 class ReaderView(View):
@@ -156,7 +154,7 @@ class ReaderView(View):
     restricted = True
 
     def __init__(self, study: StudyLabels, reader: str, now: float) -> None:
-        super().__init__(LabelView(study.labels, self._selected, renumbered=True))
+        super().__init__(LabelView(study.labels, self._selected))
         self._study = study
         self._reader = reader
         self._now = now
@@ -230,7 +228,7 @@ class ReaderView(View):
     def _open(self, image: str) -> Reading:
         reading = self._reading(image)
         if reading is None:
-            raise _no_image(image)
+            raise no_image(image)
         return reading
 
     def _check_asked(self, info: Mapping[str, Any]) -> None:
@@ -243,110 +241,13 @@ class ReaderView(View):
         if missing:
             raise UserError(f"The study asks for the {' and the '.join(sorted(missing))} of each lesion.")
 
-    def _selected(self, record: LabelRecord) -> LabelRecord | None:
-        reading = self._reading(record.image_id)
-        own = reading is not None and is_reading_of(record, self._reader, reading.session)
-        return replace(record, tag=FINAL) if own else None
+    def _selected(self, image: str, records: list[LabelRecord]) -> dict[int, LabelRecord]:
+        """Return the own labels, numbered from 1: gaps would tell how many others have submitted."""
+        reading = self._reading(image)
+        own = [one for one in records if reading and is_reading_of(one, self._reader, reading.session)]
+        return {one.number: replace(one, number=place, tag=FINAL) for place, one in enumerate(own, start=1)}
 
 
-class ReviewerView(View):
-    """The cases that a reviewer of the study decides on, with the labels of the readers without their names.
-
-    Args:
-        study: Labels of the study.
-        conclusions: What the readings of each case lead to.
-    """
-
-    restricted = True
-
-    def __init__(self, study: StudyLabels, conclusions: Conclusions) -> None:
-        super().__init__(LabelView(study.labels, self._selected))
-        self._study = study
-        self._conclusions = conclusions
-
-    def shows(self, image: str) -> bool:
-        """Return whether readers differ on an image."""
-        return image in self._conclusions.disputed()
-
-    def submission(self, image: str, tag: str, info: Mapping[str, Any], patient: str) -> Submission:
-        """Return how the decision of the reviewer is stored: as final label that names its sources."""
-        if not self.shows(image):
-            raise _no_image(image)
-        compared = [one.record.number for one in self._study.compared(image)]
-        named = info.get(ADJUDICATES)
-        if tag != FINAL or named is None or sorted(named) != sorted(compared):
-            raise UserError(
-                f"The decision on this case needs the tag final and the parameter {ADJUDICATES} with the numbers of "
-                f"the labels that it is about: {compared}, not {named!r}. If a reader has submitted a new one, look at "
-                "it first.",
-                HTTPStatus.CONFLICT,
-            )
-        return Submission(FINAL, dict(info))
-
-    def next_image(self, images: Collection[str]) -> str | None:
-        """Return the first case without a decision."""
-        disputed = self._conclusions.disputed().items()
-        return next((case for case, one in disputed if not one.decided and case in images), None)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the study's name, and how many cases wait for a decision."""
-        disputed = self._conclusions.disputed().values()
-        return {
-            "name": self._study.plan.study.name,
-            "role": "reviewer",
-            "readings": len(disputed),
-            "submitted": sum(one.decided for one in disputed),
-            "due": sum(not one.decided for one in disputed),
-            "ask": [],
-            "pause_seconds": self._study.plan.study.pause_seconds,
-        }
-
-    def cases(self) -> list[dict[str, Any]]:
-        """Return the cases to decide on, each with its lesions that readers differ on and the labels of the readers."""
-        return [
-            {
-                "image": case,
-                "decided": one.decided,
-                "lesions": [dict(vars(lesion)) for lesion in one.lesions],
-                "labels": [
-                    {"number": record.number, "reader": _letter(self._letters(case), record)}
-                    for record in (reading.record for reading in self._study.compared(case))
-                ],
-            }
-            for case, one in self._conclusions.disputed().items()
-        ]
-
-    def _selected(self, record: LabelRecord) -> LabelRecord | None:
-        if not self.shows(record.image_id):
-            return None
-        if record.tag == FINAL:
-            return record if is_adjudicated(record) else None
-        letters = self._letters(record.image_id)
-        compared = [one.record for one in self._study.compared(record.image_id)]
-        if record.number not in [one.number for one in compared]:
-            return None
-        info = {name: value for name, value in record.info.items() if name not in _WITH_NAMES}
-        letter = _letter(letters, record)
-        latest = max(one.time for one in compared)  # the time of each would tell who it was
-        return replace(record, tag=f"reader-{letter}", time=latest, info={**info, "annotator": f"reader {letter}"})
-
-    def _letters(self, case: str) -> dict[str, str]:
-        """Return a letter for each label of a case by its tag, in a random order that differs from case to case."""
-        study = self._study.plan.study
-        tags = [one.record.tag for one in self._study.compared(case)]
-        mixed = sorted(tags, key=lambda tag: random_key(study, "letter", case, tag))
-        return {tag: _name_of(place) for place, tag in enumerate(mixed)}
-
-
-def _letter(letters: Mapping[str, str], record: LabelRecord) -> str:
-    return letters[record.tag]
-
-
-def _name_of(place: int) -> str:
-    """Return A, B, … Z, A1, B1 …."""
-    round_, letter = divmod(place, len(string.ascii_uppercase))
-    return string.ascii_uppercase[letter] + (str(round_) if round_ else "")
-
-
-def _no_image(image: str) -> UserError:
+def no_image(image: str) -> UserError:
+    """Return the error of a request for an image that the user may not see."""
     return UserError(f"There is no image {image!r} that you may see in this study.", HTTPStatus.NOT_FOUND)

@@ -6,13 +6,12 @@ name, so that it is not offered in another reading of a study either.
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Depends, File, Request, UploadFile
 from monailabel.endpoints.user.auth import User
 
-from lib.errors import UserError
+from lib.reading.views import no_image
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user
 from lib.server.study_views import current_view
@@ -29,7 +28,7 @@ def draft_router(app: LungLabelApp) -> APIRouter:
         app.datastore().series(image)
         owner = current_view(request, app.datastore().labels).draft_owner(user.username, image)
         if owner is None:
-            raise UserError(f"There is no image {image!r} that you may see in this study.", HTTPStatus.NOT_FOUND)
+            raise no_image(image)
         return owner
 
     @router.get("/draft", summary="The latest draft of an image that the user made in another page")

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from lib.reading.views import ReviewerView
+from lib.reading.reviewer_view import ReviewerView
 from lib.server.app_protocol import LungLabelApp
 from lib.server.study_views import current_view
 

@@ -16,8 +16,9 @@ from lib.datastore.series_datastore import SeriesDatastore
 from lib.identity.authentication import Identity
 from lib.identity.roles import Role
 from lib.reading.conclusions import Conclusions
+from lib.reading.reviewer_view import ReviewerView
 from lib.reading.stored_readings import StudyLabels
-from lib.reading.views import FINAL, ReaderView, ReviewerView, StrangerView, View
+from lib.reading.views import FINAL, ReaderView, StrangerView, View
 from lib.server.access.blinding import refusal_in_study
 from lib.server.access.route_table import RouteSpec
 
