@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from lib.errors import UserError
 from lib.server.access.path_prefix import path_of, raw_path_of
 from lib.server.stow_requests import received_instances
 from lib.server.study_views import restricted_view
-from lib.server.visible_dicom import check_search, visible_items
+from lib.server.visible_dicom import visible_items
+from lib.server.visible_search import visible_page, visible_query
 
 _RETURNED = ("content-type", "content-length", "content-encoding", "transfer-encoding", "warning")
 _DICOM_JSON = "application/dicom+json"
@@ -56,14 +58,16 @@ def pacs_router(
         if hidden and (reason := hidden.hidden_studies().get(checked.study)):
             raise UserError(f"This study is not shown: {reason}.", HTTPStatus.NOT_FOUND)
         view = restricted_view(request)
-        if view is not None:
-            check_search(request.query_params)
         if checked.resource in JSON_RESOURCES and (view is not None or (hidden and hidden.hides_anything())):
-            response = proxy.send(checked, accept=_DICOM_JSON)
+            asked = checked if view is None else replace(checked, query=visible_query(checked.resource, checked.query))
+            response = proxy.send(asked, accept=_DICOM_JSON)
             if response.status_code != HTTPStatus.OK:
                 return _forwarded(response)
             items = hidden.visible(response.json()) if hidden else response.json()
-            return JSONResponse(visible_items(view, catalog, items), media_type=_DICOM_JSON)
+            items = visible_items(view, catalog, items)
+            if view is not None:
+                items = visible_page(checked.resource, checked.query, items)
+            return JSONResponse(items, media_type=_DICOM_JSON)
         return _forwarded(proxy.send(checked))
 
     @router.post("/{service}/{path:path}")

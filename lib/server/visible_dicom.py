@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 from lib.datastore.catalog import SeriesCatalog
+from lib.dicomweb import attributes
 from lib.dicomweb.matching import first_value, tag_of
-from lib.errors import UserError
 from lib.reading.views import View
 
 _DicomJson = dict[str, dict[str, Any]]
 _MODALITIES, _SERIES_COUNT, _INSTANCE_COUNT = "00080061", "00201206", "00201208"
-_OF_OTHER_SERIES = (_MODALITIES, _SERIES_COUNT, _INSTANCE_COUNT)  # a search for them would tell what is hidden
-
-
-def check_search(parameters: Mapping[str, str]) -> None:
-    """Refuse a search of a PACS for attributes that would tell a user of a reader study what is hidden.
-
-    Raises:
-        UserError: A parameter is the modalities of a study, or its number of series or instances.
-    """
-    if any(tag_of(name) in _OF_OTHER_SERIES for name in parameters):
-        raise UserError("In a reader study, studies are not searched by modality or size.", HTTPStatus.FORBIDDEN)
+_SOP_CLASSES = "00080062"  # of a study
+_OF_OTHER_SERIES = (_MODALITIES, _SOP_CLASSES, _SERIES_COUNT, _INSTANCE_COUNT)  # they would tell what is hidden
+_OF_PATIENT = "0010"  # the group of the tags
+_OF_ANY = ("00080005", "00080056", "00080201", "00081190")  # character set, availability, time zone, address
+_OF_STUDY = {*_OF_ANY, *(tag_of(name) for name in attributes.STUDY)}
 
 
 def visible_items(view: View | None, catalog: SeriesCatalog | None, items: Sequence[_DicomJson]) -> list[_DicomJson]:
@@ -45,9 +38,10 @@ def visible_items(view: View | None, catalog: SeriesCatalog | None, items: Seque
     for item in items:
         series = first_value(item, "SeriesInstanceUID")
         if series in shown:
-            found.append(item)
+            found.append({tag: value for tag, value in item.items() if tag not in _OF_OTHER_SERIES})
         elif not series and (of_study := series_of.get(first_value(item, "StudyInstanceUID"))):
-            found.append(item | _counts(of_study))
+            kept = {tag: value for tag, value in item.items() if tag.startswith(_OF_PATIENT) or tag in _OF_STUDY}
+            found.append(kept | _counts(of_study))
     return found
 
 
