@@ -17,8 +17,10 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage, generate_ui
 from lib.inference import Finding
 from lib.inference.findings import findings_to_json
 from lib.server.infer_routes import infer_router
+from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
 from lib.settings import load_info
+from tests.support.routes import serve_router
 from tools.support.processes import free_port
 from tools.support.waiting import wait_for
 
@@ -60,6 +62,16 @@ class FakeApp:
 @pytest.fixture
 def app(tmp_path) -> FakeApp:
     return FakeApp(tmp_path)
+
+
+def test_a_mask_is_not_saved_as_the_reading_of_a_study(app):
+    with serve_router(infer_router(app)) as infer, serve_router(task_router(app)) as tasks:
+        named = {"save_label": True, "label_tag": "reading-0123456789abcdef-1"}
+        for answer in (
+            requests.post(f"{infer}/infer/lung_tumor", params={"image": "1.2"}, data={"params": json.dumps(named)}),
+            requests.post(f"{tasks}/batch/infer/lung_tumor", json=named),
+        ):
+            assert (answer.status_code, "kept for the readings" in answer.text) == (403, True)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _SESSION = re.compile(r"[a-z0-9-]{1,40}")
 _SUFFIX = ".json.gz"
 _MOST_BYTES = 32 << 20  # of the JSON; a request is limited to 1 MiB compressed
-_MOST_DRAFTS = 10  # of an owner and image; each page of a browser has its own
+_MOST_DRAFTS = 10  # of a user and image; each page of a browser has its own
 
 
 class Drafts:
