@@ -97,7 +97,7 @@ def test_readers_have_their_cases_and_others_have_none_of_them(running):
     assert listed and not listed & cases
     assert running.other.series_uid in listed
     for user, image in ((STRANGER, running.agreed.series_uid), ("anna", running.other.series_uid)):
-        for path in ("/viewer/case", "/datastore/image", "/datastore/image/info", "/viewer/midline"):
+        for path in ("/viewer/case", "/datastore/image", "/datastore/image/info", "/viewer/lungs"):
             assert running.get(user, path, image=image).status_code == 404, (user, path)
     assert running.get(REVIEWER, "/viewer/case", image=running.agreed.series_uid).status_code == 404
     study = {one["0020000D"]["Value"][0] for one in running.answer("anna", "/proxy/dicom/qido/studies")}

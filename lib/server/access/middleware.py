@@ -135,6 +135,8 @@ class Access:
         return found if found or route.role is None else await login.identify_by_access_token(headers)
 
     def _refusal(self, scope: dict[str, Any], headers: dict[str, str], route: RouteSpec) -> tuple[int, str] | None:
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in scope["path"]):
+            return HTTPStatus.BAD_REQUEST, "The path has control characters. No address of this server has any."
         host = headers.get("host")
         local = scope.get("server") or (None,)
         if not self._hosts.allow(host, local[0]):
