@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from monailabel.config import settings as server_settings
 from monailabel.interfaces.app import MONAILabelApp
-from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
@@ -39,6 +39,7 @@ from lib.reading.reading_list import StudyPlan
 from lib.reading.stored_readings import StudyLabels
 from lib.reading.study_file import read_study
 from lib.server.access.rules import rules_at_start
+from lib.server.app_protocol import AUTHOR
 from lib.server.background import run_workers
 from lib.server.damage_cache import DamageCache
 from lib.server.dicomweb_routes import dicomweb_router
@@ -264,11 +265,21 @@ class MyApp(MONAILabelApp):
             # Some warnings are known only now that the voxels have been read. They are collected before the run,
             # because the series may become unusable meanwhile, which must not lose its mask.
             warnings = () if uploaded else self.datastore().series(str(image)).warnings
-            result = super().infer(request, datastore)
+            result = super().infer({**request, "save_label": False}, datastore)
         result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
         if not uploaded:
             self._keep_prediction(request, result)
+            if request.get("save_label") and result.get("file"):
+                result["label"] = self._save_mask(request, result)
         return result
+
+    def _save_mask(self, request: dict[str, Any], result: dict[str, Any]) -> str:
+        """Save the mask of a model as a label of whoever asked for it; MONAI Label would save it without an author."""
+        author = request.get(AUTHOR)
+        info = {"model": request["model"], "params": result["params"]}
+        signed = {"annotator": author, "user": author} if author else {}
+        tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL.value
+        return self.datastore().save_label(request["image"], result["file"], tag, {**info, **signed})
 
     def prepare_clicks(self, image: str) -> None:
         """Make the volume of an image and load the model for clicks, so that the first click is as fast as the next.

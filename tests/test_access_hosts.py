@@ -10,6 +10,7 @@ from lib.errors import UserError
 from lib.identity.accounts import Accounts
 from lib.identity.authentication import Identity
 from lib.identity.roles import Role
+from lib.server.access.credentials import token_of
 from lib.server.access.hosts import AllowedHosts, parse_hosts
 from lib.server.access.listening import Listening, check_start, listening_of, plain_text_warning
 from lib.server.access.login_rules import login_of
@@ -198,3 +199,9 @@ def test_rules_need_a_known_server():
 
     with pytest.raises(UserError, match="monailabel start_server"):
         asyncio.run(start())
+
+
+@pytest.mark.parametrize("before", ['other={"a": "b"}; ', "a b=1; ", "x; ", ""])
+def test_session_is_found_among_cookies_of_other_programs(before):
+    """Cookies are shared by all ports of a host."""
+    assert token_of({"cookie": f"{before}lunglabel_session=TOKEN"}) == "TOKEN"

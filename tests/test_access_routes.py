@@ -116,6 +116,37 @@ def test_each_role_may_use_exactly_its_routes(application, role, monkeypatch):
         assert respond_with_status(stack, method, path, **headers) == expected, route
 
 
+@pytest.mark.parametrize("end", ["\n", "\n\n", "\r", "\0", "\x7f"])
+def test_control_characters_reach_no_route(application, end, monkeypatch):
+    """A router's $ also matches before a final newline: such a path got the rules of no route, and was served."""
+    stack = application.middleware_stack
+
+    async def served(scope, receive, send) -> None:
+        raise AssertionError(scope["path"])
+
+    monkeypatch.setattr(stack, "_app", served)
+    token = stack._login.authentication.log_in("user", PASSWORD, "test")
+    for method, pattern in pairs(application.router.routes):
+        path = re.sub(r"{(:path)?}", "1.2", pattern) + end
+        assert respond_with_status(stack, method, path, authorization=f"Bearer {token}") == 400
+
+
+def test_table_and_router_agree_on_every_path(application):
+    """Whatever is at the end of a path, the router serves it by the entry of the table that was checked."""
+    routes = application.router.routes
+    for route in routes:
+        for end in ("", "/", "//", ".", " ", "?", "%0a"):  # control characters reach no route, see above
+            path = re.sub(r"{\w+(:path)?}", "1.2", route.path) + end
+            for method in route.methods:
+                first = next((one for one in routes if method in one.methods and one.path_regex.match(path)), None)
+                if first is not None:
+                    found = find_route(method, path)
+                    assert (found.method, re.sub(r"{\w+", "{", found.path)) == (
+                        method,
+                        re.sub(r"{\w+", "{", first.path),
+                    )
+
+
 def test_every_route_has_a_reason():
     """S19"""
     assert all(spec.reason for spec in ROUTES)

@@ -117,20 +117,34 @@ def test_failures_lead_to_longer_and_longer_pauses():
     attempts = Attempts(clock=lambda: now[0])
     pauses = []
     for _ in range(12):
-        attempts.failed("name ada", "address a")
-        pauses.append(attempts.pause("name ada"))
+        attempts.failed("ada", "a")
+        pauses.append(attempts.pause("ada", "a"))
     assert pauses[:6] == [0, 0, 0, 0, 30, 60]
     assert pauses[-1] == 900
-    assert attempts.pause("name bob", "address a") == 900
-    assert attempts.pause("name bob", "address b") == 0
+    assert attempts.pause("bob", "a") == 0
+    assert attempts.pause("ada", "b") == 0, "nobody is locked out from elsewhere"
     now[0] = 901
-    assert attempts.pause("name ada") == 0
-    attempts.succeeded("name ada")
-    attempts.failed("name ada")
-    assert attempts.pause("name ada") == 0
-    for number in range(20_000):
-        attempts.failed(f"name {number}")
-    assert len(attempts._failures) == 10_000
+    assert attempts.pause("ada", "a") == 0
+    now[0] = 3600 * 2
+    attempts.failed("ada", "a")
+    assert attempts.pause("ada", "a") == 0, "failures are forgotten after an hour"
+
+
+def test_nobody_is_locked_out_by_others_and_nobody_tries_without_limit():
+    """From many addresses a name gets short pauses only; an account of one's own resets nothing of the address."""
+    attempts = Attempts(clock=lambda: 0.0)
+    for number in range(1000):
+        attempts.failed("ada", f"address {number}")
+    assert attempts.pause("ada", "another") <= 5
+    for number in range(40):
+        attempts.failed(f"victim {number}", "here")
+        attempts.failed("mine", "here")
+        attempts.succeeded("mine", "here")
+    assert attempts.pause("victim 99", "here") > 60
+    for number in range(40_000):
+        attempts.failed("\udcff" * 1000, str(number))
+    assert len(attempts._failures) == 30_000
+    assert max(map(len, attempts._failures)) < 50
 
 
 def test_locked_out_even_with_the_password(login):
@@ -139,8 +153,38 @@ def test_locked_out_even_with_the_password(login):
             login.log_in("ada", "wrong", "10.0.0.1")
         assert refused.value.status == 401
     with pytest.raises(UserError, match="Try again in 30 seconds") as refused:
-        login.log_in("ada", PASSWORD, "10.0.0.2")
+        login.log_in("ada", PASSWORD, "10.0.0.1")
     assert refused.value.status == 429
+    assert login.identify(login.log_in("ada", PASSWORD, "10.0.0.2")).name == "ada", "from elsewhere she can"
+
+
+def test_invalid_text_is_a_wrong_password(login):
+    with pytest.raises(UserError, match="wrong"):
+        login.log_in("\ud800", "\ud800\udfff", "10.0.0.1")
+
+
+def test_full_disk_lets_nobody_in_and_everybody_out(login, monkeypatch):
+    token = login.log_in("ada", PASSWORD, "10.0.0.1")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AuditLog, "append", full)
+    with pytest.raises(UserError, match="cannot write its audit log") as refused:
+        login.log_in("ada", PASSWORD, "10.0.0.1")
+    assert refused.value.status == 503
+    with pytest.raises(UserError, match="wrong"):
+        login.log_in("ada", "wrong", "10.0.0.1")
+    login.log_out(token)
+    assert login.identify(token) is None
+
+
+def test_many_sessions_of_one_user_end_only_their_own(tmp_path):
+    sessions = LoginSessions(tmp_path / "logins.json")
+    other = sessions.begin("bob", seconds=60)
+    tokens = [sessions.begin("ada", seconds=60) for _ in range(30)]
+    assert sessions.find(other)
+    assert [sessions.find(token) is not None for token in tokens] == [False] * 10 + [True] * 20
 
 
 def test_audit_log_notices_changes(login, tmp_path):
@@ -163,6 +207,7 @@ def test_audit_log_notices_changes(login, tmp_path):
     assert "Line 2 does not follow" in log.problems()[0]
     log.path.write_text("\n".join([lines[0], lines[2]]) + "\n")
     assert "Line 2 does not follow" in log.problems()[0]
+    assert log.last_hash() == AuditLog(log.path).last_hash() != "0" * 64
 
 
 def test_audit_log_goes_on_after_a_crash(tmp_path):

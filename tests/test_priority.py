@@ -47,7 +47,7 @@ def test_r15_c13_server_waits_passively_however_it_was_started(server):
 
 def test_background_threads_of_the_server_have_low_priority(server):
     found = niceness(psutil.Process(server.process.pid))
-    assert found.count(10) == 6, "index, SEGs, initial labels, scoring, verification, previews of clicks"
+    assert found.count(10) == 7, "index, SEGs, initial labels, scoring, registration, verification, previews of clicks"
     assert set(found) == {0, 10}
 
 

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _write(log, sys.stdout)
     problems = log.problems()
+    print(f"SHA-256 of the last line, to be kept elsewhere as a proof: {log.last_hash()}", file=sys.stderr)
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"Give the name of the user: users --workspace DIR {args.action} NAME.")
         _change(accounts, args)
         AuditLog(settings.audit_file).append(
-            os_user(), f"user {args.action}", account=args.name, **({"role": args.role} if args.role else {})
+            f"os:{os_user()}", f"user {args.action}", account=args.name, **({"role": args.role} if args.role else {})
         )
     for account in sorted(accounts.all().values(), key=lambda one: one.name):
         print(f"{account.name:<24}{account.role.title}")

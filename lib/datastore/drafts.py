@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _SESSION = re.compile(r"[a-z0-9-]{1,40}")
 _SUFFIX = ".json.gz"
-_MOST_BYTES = 32 << 20  # of the JSON; a request is limited to 1 MiB compressed
+_MOST_BYTES = 8 << 20  # of the JSON, which takes many times as much once it is parsed
 _MOST_DRAFTS = 10  # of a user and image; each page of a browser has its own
 
 

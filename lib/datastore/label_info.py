@@ -71,7 +71,10 @@ def model_version_of(info: Mapping[str, Any]) -> str | None:
 
 
 def author_of(info: Mapping[str, Any]) -> str | None:
-    """Return who submitted a label: annotator, client id or user, in this order; None if unknown."""
+    """Return who submitted a label: annotator, client id or user, in this order; None if unknown.
+
+    Where log-in is required, the annotator is always set, to who is logged in.
+    """
     names = (info.get(name) for name in ("annotator", "client_id", "user"))
     return next((name for name in names if name and isinstance(name, str)), None)
 

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from lib.errors import UserError
 from lib.identity.roles import Role
+from lib.storage.integrity import Damage
 from lib.storage.state_file import StateFile
 
 SHORTEST_PASSWORD = 12  # characters; length rather than composition (NIST SP 800-63B 5.1.1.2)
@@ -67,6 +68,10 @@ class Accounts:
             if state != self._read[0]:
                 self._read = state, self._file.read() or {}
             return self._read[1]
+
+    def damage(self) -> Damage | None:
+        """Return the damage to the file, because of which nobody is known; None if it is intact or missing."""
+        return self._file.damage()
 
     def check(self, name: str, password: str) -> Account | None:
         """Return the account if name and password belong together, else None.
@@ -151,7 +156,11 @@ def _parse(content: Any) -> dict[str, Account]:
 def _hashed(password: str) -> str:
     if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
         raise UserError(f"The password must have {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters.")
-    return _HASHER.hash(password)
+    return _HASHER.hash(_bytes(password))
+
+
+def _bytes(password: str) -> bytes:
+    return password.encode(errors="replace")  # what a client sends may not be valid Unicode
 
 
 @functools.cache
@@ -161,6 +170,6 @@ def _hash_of_nobody() -> str:
 
 def _matches(hashed: str, password: str) -> bool:
     try:
-        return _HASHER.verify(hashed, password)
+        return _HASHER.verify(hashed, _bytes(password))
     except (VerificationError, InvalidHashError):
         return False

@@ -59,7 +59,8 @@ class AuditLog:
     def problems(self) -> list[str]:
         """Return where the chain of hashes is broken; empty if no line was changed or removed.
 
-        Lines removed from the end cannot be noticed: keep a copy of the last line elsewhere to prove them.
+        Somebody who may write the file can also rewrite all hashes, or remove lines from the end: only a copy of
+        `last_hash` that is kept elsewhere proves that this did not happen.
         """
         found, expected = [], _FIRST
         for number, (entry, raw) in enumerate(self._lines(), start=1):
@@ -69,6 +70,13 @@ class AuditLog:
                 found.append(f"Line {number} does not follow the line before it: that one was changed or removed.")
             expected = _hash(raw)
         return found
+
+    def last_hash(self) -> str:
+        """Return the SHA-256 of the last line, on which those of all lines depend."""
+        last = _FIRST
+        for _, raw in self._lines():
+            last = _hash(raw)
+        return last
 
     def _lines(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         if not self.path.exists():

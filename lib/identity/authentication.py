@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import unicodedata
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from lib.identity.audit_log import AuditLog
 from lib.identity.login_sessions import LoginSessions
 from lib.identity.oidc.openid_login import OpenIdLogin, Person
 from lib.identity.roles import Role
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,27 +101,26 @@ class Authentication:
             UserError: Name or password is wrong (401), there were too many failures (429), the identity provider is
                 away (503), or the person has no role there (403).
         """
-        keys = f"name {name}", f"address {address}"
-        pause = self._attempts.pause(*keys)
+        pause = self._attempts.pause(name, address)
         if pause > 0:
             raise UserError(
                 f"There were too many failed attempts. Try again in {math.ceil(pause)} seconds.",
                 HTTPStatus.TOO_MANY_REQUESTS,
             )
-        self._attempts.failed(*keys)  # counted before the check, so that parallel attempts count as well
+        self._attempts.failed(name, address)  # counted before the check, so that parallel attempts count as well
         account = self.accounts.check(name, password)
         person = None
         if account is None and ask_provider and self.openid is not None and not self._is_local(name):
             person = self.openid.by_password(name, password)
         if account is None and person is None:
             known = name if name in self.accounts.all() else ""  # people type passwords into the field of the name
-            self.audit.append(known, "log-in failed", address=address)
+            self._note(known, "log-in failed", address=address)
             raise UserError("Name or password is wrong.", HTTPStatus.UNAUTHORIZED)
-        self._attempts.succeeded(*keys)
+        self._attempts.succeeded(name, address)
         if person is not None:
             return self.admit(person, address)
         assert account is not None
-        self.audit.append(account.name, "logged in", address=address)
+        self._require_note(account.name, "logged in", address=address)
         return self._sessions.begin(account.name, secret=account.secret, seconds=self.session_seconds)
 
     def admit(self, person: Person, address: str) -> str:
@@ -132,17 +134,40 @@ class Authentication:
             UserError: The name is that of a local account (403).
         """
         identity = self.identity_of(person)
-        self.audit.append(identity.name, "logged in", address=address, subject=person.subject)
+        self._require_note(identity.name, "logged in", address=address, subject=person.subject)
         return self._sessions.begin(identity.name, role=identity.role.title, seconds=self.session_seconds)
 
     def log_out(self, token: str) -> None:
         """End the session of a token, if there is one."""
         ended = self._sessions.end(token)
         if ended is not None:
-            self.audit.append(ended.name, "logged out")
+            self._note(ended.name, "logged out")
+
+    def _note(self, user: str, action: str, **details: str) -> None:
+        """Add to the audit log what has happened whether or not that is possible."""
+        try:
+            self.audit.append(user, action, **details)
+        except OSError as error:
+            logger.error("The audit log cannot be written: %s", error)
+
+    def _require_note(self, user: str, action: str, **details: str) -> None:
+        try:
+            self.audit.append(user, action, **details)
+        except OSError as error:
+            logger.error("The audit log cannot be written: %s", error)
+            raise UserError(
+                "Nobody can log in, because the server cannot write its audit log. An administrator must free disk "
+                "space; see its log.",
+                HTTPStatus.SERVICE_UNAVAILABLE,
+            ) from error
 
     def _is_local(self, name: str) -> bool:
-        """Return whether a local account has this name, or one that a reader cannot tell from it."""
+        """Return whether a local account has this name, or one that a reader cannot tell from it.
+
+        While the accounts cannot be read, any name may be that of one.
+        """
+        if self.accounts.damage():
+            return True
         return _folded(name) in map(_folded, self.accounts.all())
 
 

@@ -16,6 +16,7 @@ from lib.storage.state_file import StateFile
 
 _TOKEN_BYTES = 32
 _MOST = 10_000
+_MOST_OF_USER = 20  # the oldest end, so that nobody can end those of others
 _UNREADABLE = "Everybody has to log in again."
 
 
@@ -57,6 +58,9 @@ class LoginSessions:
             now = self._clock()
             kept = {key: one for key, one in self._sessions.items() if one.until > now}
             kept[_key(token)] = LoginSession(name, secret, role, now + seconds)
+            own = [key for key, one in kept.items() if one.name == name]
+            for key in own[:-_MOST_OF_USER]:
+                del kept[key]
             self._write(dict(list(kept.items())[-_MOST:]))
         return token
 

@@ -19,6 +19,8 @@ from lib.server.work_queue import WorkQueue
 from lib.settings import Settings
 from lib.storage.integrity import Damage
 
+AUTHOR = "author"  # name, in a request for an inference, of who is logged in
+
 
 class ModelConfig(Protocol):
     """Configuration of a model: its network, and the store of its versions."""

@@ -18,6 +18,7 @@ from fastapi.concurrency import run_in_threadpool
 from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import User
+from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.clicks.prompts import PARAMETERS as CLICK_PARAMETERS
 from lib.configs.lung_tumor_click import LungTumorClick
@@ -25,8 +26,8 @@ from lib.errors import UserError
 from lib.exports.formats import ExportFormat
 from lib.inference.findings import findings_from_json
 from lib.reading.stored_readings import check_label_tag
-from lib.server.app_protocol import LungLabelApp
-from lib.server.current_user import current_user
+from lib.server.app_protocol import AUTHOR, LungLabelApp
+from lib.server.current_user import current_user, is_logged_in
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, uploaded_volume
 from lib.server.session_routes import session_of
@@ -78,14 +79,14 @@ def infer_router(app: LungLabelApp) -> APIRouter:
                 if file or session_id or sent.get("save_label"):
                     raise UserError("A reader study takes no files, sessions and save_label.", HTTPStatus.FORBIDDEN)
                 view.check_model(image, by_clicks=model == LungTumorClick.NAME)
-            if sent.get("save_label") and settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR not in user.roles:
-                raise UserError("save_label needs the role annotator.", HTTPStatus.FORBIDDEN)
+            if sent.get("save_label"):
+                _check_saving(sent.get("label_tag"), user)
             if output == InferOutput.dicom_seg and (file or session_id):
                 raise UserError(
                     "A DICOM SEG refers to the images of a series, which an uploaded file does not have. "
                     "Use output=image."
                 )
-            return _accepted(app, model, sent, image, session_id, uploaded=bool(file))
+            return _accepted(app, model, sent, image, session_id, user, uploaded=bool(file))
 
         request = await run_in_threadpool(accept)  # invalid requests fail before they are queued
 
@@ -101,7 +102,7 @@ def infer_router(app: LungLabelApp) -> APIRouter:
 
 
 def _accepted(
-    app: LungLabelApp, model: str, params: dict[str, Any], image: str, session_id: str, *, uploaded: bool
+    app: LungLabelApp, model: str, params: dict[str, Any], image: str, session_id: str, user: User, *, uploaded: bool
 ) -> dict[str, Any]:
     """Return the validated request, as MONAI Label expects it.
 
@@ -116,14 +117,33 @@ def _accepted(
     check_request(app.settings.info, "infer", request)
     check_label_tag(request.get("label_tag"))
     request["model"] = model
+    if is_logged_in(user):
+        request[AUTHOR] = user.username
     if uploaded:
         return request
     if session_id:
-        return request | {"image": session_of(app, session_id).image}
+        return request | {"image": session_of(app, session_id, user).image}
     if not image:
         raise UserError("The image is missing: give ?image=<SeriesInstanceUID>, a session_id, or a file.")
     app.datastore().series(image)
     return request | {"image": image}
+
+
+def _check_saving(tag: object, user: User) -> None:
+    """Check that a user may save the mask of a model under a tag.
+
+    Raises:
+        UserError: The role is too low, or the tag is invalid or that of people's labels.
+    """
+    if settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR not in user.roles:
+        raise UserError("save_label needs the role annotator.", HTTPStatus.FORBIDDEN)
+    if not isinstance(tag, str | None):
+        raise UserError(f"label_tag must be a name, not {tag!r}.")
+    if tag == DefaultLabelTag.FINAL.value and is_logged_in(user):
+        raise UserError(
+            "The mask of a model is not saved as final, because it has no author. Submit it with PUT /datastore/label.",
+            HTTPStatus.FORBIDDEN,
+        )
 
 
 def _queue(app: LungLabelApp, request: dict[str, Any]) -> WorkQueue:

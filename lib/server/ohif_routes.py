@@ -59,9 +59,7 @@ def ohif_router(prefix: str = "") -> APIRouter:
     def asset(path: str) -> Response:
         if path in _UNUSED:
             raise UserError(f"This app has no /ohif/{path}.", HTTPStatus.NOT_FOUND)
-        file = (_BUNDLE / path).resolve()
-        if not file.is_file() or not file.is_relative_to(_BUNDLE.resolve()):
-            file = _INDEX
+        file = _file_of(path)
         hashed = _HASHED_NAME.search(file.name)
         cache = "public, max-age=31536000, immutable" if hashed else "no-cache"
         headers = {"Cache-Control": cache, **policy}
@@ -86,3 +84,12 @@ def _moved_script(file: Path, prefix: str) -> bytes | None:
     """Return a script that loads others of the bundle, with the prefix before their path; None for other scripts."""
     moved, count = _PUBLIC_PATH.subn(rb"\1" + prefix.encode() + rb"/ohif/", file.read_bytes())
     return moved if count else None
+
+
+def _file_of(path: str) -> Path:
+    """Return the file of the viewer at a path; index.html if there is none, or the path is impossible."""
+    try:
+        file = (_BUNDLE / path).resolve()
+        return file if file.is_file() and file.is_relative_to(_BUNDLE.resolve()) else _INDEX
+    except (OSError, ValueError):  # too long, or with a null character
+        return _INDEX

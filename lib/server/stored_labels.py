@@ -13,6 +13,7 @@ from lib.initial_labels.initial_labels import Refused
 _FACTS = (
     "annotator",
     "note",
+    "noted_by",
     "viewer",
     "model_version",
     "voxels",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
+
+from starlette.requests import cookie_parser
 
 from lib.identity.authentication import Authentication, Identity
 from lib.identity.roles import Role
@@ -55,11 +56,8 @@ def token_of(headers: Mapping[str, str]) -> str:
     """Return the session token of a request, of programs or browsers; empty if it has none."""
     if token := bearer_token_of(headers):
         return token
-    try:
-        cookie: SimpleCookie = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return cookie[COOKIE].value if COOKIE in cookie else ""
+    # Not http.cookies, which drops all cookies if one of another program on this host is unusual.
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
 
 
 def bearer_token_of(headers: Mapping[str, str]) -> str:

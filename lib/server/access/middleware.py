@@ -83,18 +83,20 @@ class Access:
             return
 
         status = 0
+        identity: Identity | None = None
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if self._login and identity and route.audit:  # before the answer: the server may be killed after it
+                    await audit_request(self._login.authentication.audit, identity, route, scope, status)
                 sent = below_prefix(message.get("headers", ()), prefix_of(scope))
                 message = {**message, "headers": with_security_headers(sent)}
             await send(message)
 
         route = find_route(scope["method"], path_of(scope))
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        identity = None
         refusal = self._refusal(scope, headers, route)
         if refusal is None and self._login:
             try:
@@ -126,8 +128,6 @@ class Access:
             logger.info("%s %s was cancelled: the server is shutting down", scope["method"], scope["path"])
             if not status:
                 await send_error(send_with_headers, HTTPStatus.SERVICE_UNAVAILABLE, _ENDING)
-        if self._login and identity and route.audit:
-            await audit_request(self._login.authentication.audit, identity, route, scope, status)
 
     @staticmethod
     async def _identity(login: Login, headers: dict[str, str], route: RouteSpec) -> Identity | None:
@@ -135,6 +135,8 @@ class Access:
         return found if found or route.role is None else await login.identify_by_access_token(headers)
 
     def _refusal(self, scope: dict[str, Any], headers: dict[str, str], route: RouteSpec) -> tuple[int, str] | None:
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in scope["path"]):
+            return HTTPStatus.BAD_REQUEST, "The path has control characters. No address of this server has any."
         host = headers.get("host")
         local = scope.get("server") or (None,)
         if not self._hosts.allow(host, local[0]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,6 +18,10 @@ from lib.server.access.route_table import RouteSpec, parameters
 
 logger = logging.getLogger(__name__)
 
+_AGAIN_SECONDS = 3600.0  # until the same user opening the same images is logged again: a viewer requests each slice
+_REMEMBERED = 10_000
+_opened: OrderedDict[tuple[str, ...], float] = OrderedDict()
+
 # UIDs, versions and names of this app; other values may be those of patients.
 _VALUE = re.compile(r"[\w.-]{1,128}")
 _IN_PATH = ("study", "series", "instance", "model")
@@ -25,7 +31,10 @@ _IN_QUERY = ("image", "label", "tag", "output", "number", "version")
 async def audit_request(
     log: AuditLog, identity: Identity, route: RouteSpec, scope: Mapping[str, Any], status: int
 ) -> None:
-    """Log who sent a request, for what, and with which result; a disk error is logged and not raised."""
+    """Log who sent a request, for what, and with which result; a disk error is logged and not raised.
+
+    That images were opened is logged once an hour for each user and series.
+    """
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
     found = {name: query[name][0] for name in _IN_QUERY if name in query}
     in_path = parameters(route, path_of(scope))
@@ -33,7 +42,21 @@ async def audit_request(
     details = {name: value for name, value in found.items() if _VALUE.fullmatch(value)}
     address = (scope.get("client") or ("",))[0]
     details |= {"role": identity.role.title, "address": address, "status": str(status)}
+    if route.audit == "opened" and _was_logged(log, identity, details, status):
+        return
     try:
         await asyncio.to_thread(log.append, identity.name, route.audit, **details)
     except OSError as error:
         logger.error("The audit log cannot be written: %s", error)
+
+
+def _was_logged(log: AuditLog, identity: Identity, details: Mapping[str, str], status: int) -> bool:
+    what = details.get("series") or details.get("image") or details.get("study", "")
+    key, now = (str(log.path), identity.name, what, str(status)), time.monotonic()
+    if now - _opened.get(key, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+        return True
+    _opened[key] = now
+    _opened.move_to_end(key)
+    while len(_opened) > _REMEMBERED:
+        _opened.popitem(last=False)
+    return False

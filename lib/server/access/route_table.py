@@ -124,10 +124,10 @@ ROUTES = (
     RouteSpec("GET", f"{_SERIES}/instances", "QIDO-RS: other viewers", blinded=_DICOM),
     RouteSpec("GET", f"{_STUDY}/metadata", "WADO-RS: OHIF opens a study", audit="opened", blinded=_DICOM),
     RouteSpec("GET", f"{_SERIES}/metadata", "WADO-RS: OHIF opens a series", audit="opened", blinded=_DICOM),
-    RouteSpec("GET", f"{_INSTANCE}/metadata", "WADO-RS: other viewers", blinded=_DICOM),
+    RouteSpec("GET", f"{_INSTANCE}/metadata", "WADO-RS: other viewers", audit="opened", blinded=_DICOM),
     RouteSpec("GET", _SERIES, "WADO-RS: other viewers load a series", audit="opened", blinded=_DICOM),
     RouteSpec("GET", _INSTANCE, "WADO-RS: OHIF loads a SEG", audit="opened", blinded=_DICOM),
-    RouteSpec("GET", f"{_INSTANCE}/frames/{{frames}}", "WADO-RS: OHIF's pixels", blinded=_DICOM),
+    RouteSpec("GET", f"{_INSTANCE}/frames/{{frames}}", "WADO-RS: OHIF's pixels", audit="opened", blinded=_DICOM),
     RouteSpec(
         "POST",
         "/proxy/dicom/{service}/studies",
@@ -245,7 +245,8 @@ def find_route(method: str, path: str) -> RouteSpec:
 
 
 def _find(method: str, path: str) -> RouteSpec:
-    return next((spec for spec, regex in _COMPILED if spec.method == method and regex.fullmatch(path)), _NOT_LISTED)
+    # Starlette's router uses match() as well; any difference would serve a route by the rules of another.
+    return next((spec for spec, regex in _COMPILED if spec.method == method and regex.match(path)), _NOT_LISTED)
 
 
 def _pattern(path: str) -> str:
@@ -255,7 +256,7 @@ def _pattern(path: str) -> str:
 
 def parameters(spec: RouteSpec, path: str) -> dict[str, str]:
     """Return the parameters in the path of a request for this route."""
-    match = next((regex.fullmatch(path) for one, regex in _COMPILED if one is spec), None)
+    match = next((regex.match(path) for one, regex in _COMPILED if one is spec), None)
     return match.groupdict() if match else {}
 
 
