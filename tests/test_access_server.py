@@ -19,9 +19,9 @@ from lib.identity.roles import Role
 from lib.phantoms.demo import DemoSeries
 from lib.settings import APP_DIR
 from tools.support.processes import ServerProcess, free_port, serving
+from tools.support.users import PASSWORD, add_users, logged_in
 
 pytestmark = pytest.mark.server
-PASSWORD = "correct horse battery"
 PLANTED = "from pathlib import Path; Path('planted-was-run').touch()\n"
 
 
@@ -59,8 +59,7 @@ def start(launcher, studies, workspace) -> list[str]:
 def server(start, workspace, tmp_path_factory) -> Iterator[ServerProcess]:
     """Yield a network server with users, started in a folder with a planted module."""
     directory, port = tmp_path_factory.mktemp("server"), free_port()
-    for role in Role:
-        Accounts(workspace / "users.json").add(role.title, role, PASSWORD)
+    add_users(workspace, **{role.title: role for role in Role})
     (directory / "xml.py").write_text(PLANTED)
     command = [
         *start,
@@ -76,17 +75,8 @@ def server(start, workspace, tmp_path_factory) -> Iterator[ServerProcess]:
         yield running
 
 
-def as_user(name: str, server: ServerProcess) -> requests.Session:
-    """Return a session of requests, logged in as a program does."""
-    answer = requests.post(f"{server.url}/auth/token", data={"username": name, "password": PASSWORD})
-    assert answer.status_code == 200, answer.text
-    session = requests.Session()
-    session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-    return session
-
-
 def as_role(role: Role, server: ServerProcess) -> requests.Session:
-    return as_user(role.title, server)
+    return logged_in(server.url, role.title)
 
 
 def test_network_start_without_login_is_refused(start, tmp_path):
@@ -200,7 +190,7 @@ def test_role_changes_count_at_once(server, workspace):
     """Also in a session that goes on."""
     accounts = Accounts(workspace / "users.json")
     accounts.add("grace", Role.USER, PASSWORD)
-    session = as_user("grace", server)
+    session = logged_in(server.url, "grace")
     assert session.delete(f"{server.url}/scoring/").status_code == 403
     accounts.change("grace", role=Role.REVIEWER)
     assert session.delete(f"{server.url}/scoring/").status_code != 403

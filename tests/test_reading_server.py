@@ -19,8 +19,8 @@ from lib.datastore.volume import read_volume
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.identity.roles import Role
 from tests.support.reader_study import TIMING, write_study_file
-from tests.support.users import add_users, logged_in
 from tools.support.app_server import monailabel_server
+from tools.support.users import add_users, logged_in
 from tools.support.waiting import wait_for
 
 pytestmark = pytest.mark.server

@@ -9,7 +9,7 @@ from typing import Any
 
 from lib.errors import UserError
 from lib.exports.formats import MEANINGS, TABLE, ExportFormat, formats_named
-from lib.settings import is_url
+from lib.settings import Settings, is_url
 
 
 class _ByPosition(argparse.Action):
@@ -78,6 +78,11 @@ def add_formats(
 def formats_of(args: argparse.Namespace) -> tuple[ExportFormat, ...]:
     """Return the formats that ``--format`` names, each once."""
     return tuple(dict.fromkeys(one for named in args.format for one in named))
+
+
+def settings_of_workspace(workspace: str) -> Settings:
+    """Return the settings of a command that needs the workspace of a server only, not its studies."""
+    return Settings.from_conf("http://localhost", {"workspace": str(Path(workspace).expanduser())})
 
 
 def check_output(studies: str, output: Path) -> None:

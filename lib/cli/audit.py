@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from lib.cli.arguments import settings_of_workspace
 from lib.errors import UserError
 from lib.identity.audit_log import AuditLog
-from lib.settings import Settings
 
 _COLUMNS = (
     *("time", "user", "role", "action", "status", "address", "account"),
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the entries as CSV, and return 1 if one was changed or removed."""
-    settings = Settings.from_conf("http://localhost", {"workspace": str(Path(args.workspace).expanduser())})
+    settings = settings_of_workspace(args.workspace)
     log = AuditLog(settings.audit_file)
     if not log.path.exists():
         raise UserError(f"There is no audit log {log.path}: no server with log-in has used this workspace yet.")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
-from pathlib import Path
 
+from lib.cli.arguments import settings_of_workspace
 from lib.cli.os_user import os_user
 from lib.errors import UserError
 from lib.identity.accounts import SHORTEST_PASSWORD, Accounts
 from lib.identity.audit_log import AuditLog
 from lib.identity.roles import Role
-from lib.settings import Settings
 
 _ROLES = [role.title for role in Role]
 
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Apply the change, and list the users."""
-    settings = Settings.from_conf("http://localhost", {"workspace": str(Path(args.workspace).expanduser())})
+    settings = settings_of_workspace(args.workspace)
     accounts = Accounts(settings.users_file)
     if args.action != "list":
         if not args.name:

@@ -13,8 +13,8 @@ from lib.phantoms import Acquisition, study_instance_uid
 from tests.browser.ohif import Ohif
 from tests.browser.painting import BRUSH_MM, GRID, open_patient, paint, write_patients
 from tests.support.reader_study import write_study_file
-from tests.support.users import PASSWORD, add_users, logged_in
 from tools.support.app_server import monailabel_server
+from tools.support.users import PASSWORD, add_users, logged_in
 from tools.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser

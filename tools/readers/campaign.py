@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import requests
 
 from lib.datastore.label_info import author_of
 from lib.datastore.label_record import read_voxels
 from lib.datastore.label_store import LabelStore
-from lib.identity.accounts import Accounts
 from lib.identity.audit_log import AuditLog
 from lib.identity.roles import Role
 from lib.phantoms import write_demo_studies
@@ -23,8 +21,8 @@ from lib.storage.atomic import write_json
 from tools.readers.reader import Notes, Reader
 from tools.support.app_server import monailabel_server
 from tools.support.usage import resident_bytes
+from tools.support.users import add_users
 
-_PASSWORD = "a password of readers"
 _END_SECONDS = 600  # for the requests under way
 
 
@@ -40,14 +38,13 @@ def measure(folder: Path, readers: int, minutes: float, report: Callable[[str], 
     series = write_demo_studies(folder / "dicom")
     workspace = folder / "workspace"
     names = [f"reader{number:02}" for number in range(1, readers + 1)]
-    for name in names:
-        Accounts(workspace / "users.json").add(name, Role.ANNOTATOR, _PASSWORD)
+    add_users(workspace, **dict.fromkeys(names, Role.ANNOTATOR))
     notes, end = Notes(), threading.Event()
     model = Path(__file__).parents[2] / "model"
     with monailabel_server(
         folder / "dicom", folder, workspace=workspace, model_dir=model, login="true", lease_minutes=1
     ) as server:
-        crew = [Reader(name, server.url, _logged_in, series, notes) for name in names]
+        crew = [Reader(name, server.url, series, notes) for name in names]
         threads = [threading.Thread(target=one.work, args=(end,), daemon=True) for one in crew]
         for thread in threads:
             thread.start()
@@ -72,14 +69,6 @@ def measure(folder: Path, readers: int, minutes: float, report: Callable[[str], 
     }
     write_json(folder / "summary.json", summary)
     return summary
-
-
-def _logged_in(url: str, name: str) -> requests.Session:
-    answer = requests.post(f"{url}/auth/token", data={"username": name, "password": _PASSWORD}, timeout=60)
-    answer.raise_for_status()
-    session = requests.Session()
-    session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-    return session
 
 
 def _lost(workspace: Path, notes: Notes) -> list[str]:

@@ -8,13 +8,14 @@ import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import requests
 
 from lib.phantoms import DemoSeries
+from tools.support.users import logged_in
 
 _TIMEOUT_SECONDS = 300
 _SHARE_RUNS = 0.1  # of the cases on which the reader also runs the model for whole scans
@@ -44,7 +45,6 @@ class Reader:
     Args:
         name: Name of the user.
         url: URL of the server.
-        log_in: Returns a session of requests of the user.
         series: All series of the server.
         notes: What is noted.
     """
@@ -53,20 +53,18 @@ class Reader:
         self,
         name: str,
         url: str,
-        log_in: Callable[[str, str], requests.Session],
         series: Sequence[DemoSeries],
         notes: Notes,
     ) -> None:
         self._name = name
         self._url = url
-        self._log_in = log_in
         self._series = {one.series_uid: one for one in series}
         self._notes = notes
         self._rng = np.random.default_rng(sum(name.encode()))
 
     def work(self, end: threading.Event) -> None:
         """Read cases until ``end`` is set."""
-        self._session = self._log_in(self._url, self._name)
+        self._session = logged_in(self._url, self._name)
         while not end.is_set():
             try:
                 self._read(end)

@@ -18,7 +18,7 @@ def add_users(workspace: Path, **roles: Role) -> None:
 
 def logged_in(url: str, name: str) -> requests.Session:
     """Return a session of requests of a user, logged in as a program does."""
-    answer = requests.post(f"{url}/auth/token", data={"username": name, "password": PASSWORD})
+    answer = requests.post(f"{url}/auth/token", data={"username": name, "password": PASSWORD}, timeout=60)
     assert answer.status_code == 200, answer.text
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
