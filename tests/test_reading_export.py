@@ -98,7 +98,9 @@ def test_parquet_has_the_same_rows(study, tmp_path):
 def test_final_label_of_the_study_is_exported_with_its_sources(study, tmp_path):
     file, labels = study
     image = nibabel.Nifti1Image(box(2, 8).astype(np.uint8), AFFINE)
-    labels.labels.save("1.2.3", "final", lambda path: nibabel.save(image, path), {"adjudicates": [2, 3]})
+    labels.labels.save(
+        "1.2.3", "final", lambda path: nibabel.save(image, path), {"adjudicates": [2, 3], "study": {"name": "nodules"}}
+    )
     output = tmp_path / "out"
     main(["study", "export", str(file), "--workspace", str(tmp_path / "workspace"), "--output", str(output)])
     assert (output / "final/1.2.3.nii.gz").is_file()

@@ -126,6 +126,13 @@ def test_the_study_asks_for_textures(running):
     image, truth = running.agreed.series_uid, running.agreed.truth
     refused = running.submit("anna", image, truth, lesions=[{**remarks(truth)[0], "texture": ""}])
     assert (refused.status_code, "asks for the texture" in refused.text) == (400, True)
+    kept = running.submit("anna", image, truth)  # as 3D Slicer, which has no place for a texture
+    assert (kept.status_code, "is no reading yet" in kept.json()["detail"]) == (200, True)
+    assert running.answer("anna", "/viewer/case", image=image)["stored"][0]["tag"] == "incomplete"
+    assert running.answer("anna", "/viewer/status")["labelled"] == 0
+    study = running.answer("anna", "/viewer/reading")
+    assert (study["submitted"], study["due"], [*study["incomplete"]]) == (0, 2, [image])
+    running.labels.withdraw(image, running.labels.history(image)[-1].tag)
 
 
 def test_nobody_sees_the_label_of_another_reader(running):

@@ -11,9 +11,10 @@ from lib.datastore.label_store import LabelStore
 from lib.errors import UserError
 from lib.evaluation.agreement_summary import summarise_agreement
 from lib.evaluation.tables import markdown_table, mean_with_interval
+from lib.reading.asked import asked_text
 from lib.reading.reading_list import StudyPlan
 from lib.reading.row_files import writes_parquet
-from lib.reading.stored_readings import StudyLabels
+from lib.reading.stored_readings import INCOMPLETE, StudyLabels
 from lib.reading.study_export import MANIFEST, other_finals, write_agreement, write_study
 from lib.reading.study_file import read_study
 
@@ -42,13 +43,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace, plan: StudyPlan) -> int:
     labels = _labels(args.workspace, plan) if args.workspace else None
-    head = ("reader", "cases", "readings", *(("submitted",) if labels else ()))
+    incomplete = labels.incomplete() if labels else []
+    head = ("reader", "cases", "readings", *(("submitted", "incomplete") if labels else ()))
     rows = []
     for reader in plan.study.readers:
         readings = plan.readings(reader)
-        submitted = (len(labels.submitted(reader)),) if labels else ()
+        waiting = sum(one.info.get("user") == reader for one in incomplete)
+        submitted = (len(labels.submitted(reader)), waiting) if labels else ()
         rows.append((reader, len({reading.case for reading in readings}), len(readings), *submitted))
     print(f"{plan.study.name}: {len(plan.study.cases)} cases.\n\n{markdown_table(head, rows)}", end="")
+    for record in incomplete:
+        missing = asked_text(record.info[INCOMPLETE])
+        print(f"Incomplete: label {record.number} of {record.image_id} by {record.info['user']} lacks {missing}.")
     for record in other_finals(labels) if labels else ():
         print(
             f"Warning: final label {record.number} of {record.image_id} is no result of the study, but trainings use "

@@ -115,7 +115,7 @@ def _agreement(
 ) -> LesionAgreement:
     marked = [(reader, mask) for reader, mask in zip(readers, lesion.masks, strict=True) if mask.any()]
     volumes = {reader: float(mask.sum() * np.prod(spacing)) for reader, mask in marked}
-    textures = [rating for voxel, rating in rated if _contains(lesion, voxel)]
+    textures = [rating for voxel, rating in rated if lesion.contains(voxel)]
     return LesionAgreement(
         case=case,
         patient=patient,
@@ -140,9 +140,3 @@ def _most_marked_voxel(lesion: ReaderLesion) -> tuple[int, int, int]:
     votes = lesion.masks.sum(axis=0)
     x, y, z = (int(place) for place in np.unravel_index(votes.argmax(), votes.shape))
     return lesion.window[0].start + x, lesion.window[1].start + y, lesion.window[2].start + z
-
-
-def _contains(lesion: ReaderLesion, voxel: Sequence[int]) -> bool:
-    place = [index - side.start for index, side in zip(voxel, lesion.window, strict=True)]
-    inside = all(0 <= index < length for index, length in zip(place, lesion.masks.shape[1:], strict=True))
-    return inside and bool(lesion.masks[(slice(None), *place)].any())

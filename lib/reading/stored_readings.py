@@ -1,7 +1,8 @@
 """The labels of the readers of a study, as the workspace has them.
 
-Every reader submits under a tag of their own, so that the labels of one never take the place of another's, and each
-keeps all versions. Only the label that a study ends in has the tag ``final``, which is trained on.
+Every reader submits under a tag of their own in each study, so that the labels of one never take the place of
+another's, and each keeps all versions. Studies over the same workspace are told apart by their names. Only the label
+that a study ends in has the tag ``final``, which is trained on.
 """
 
 from __future__ import annotations
@@ -24,9 +25,19 @@ _PREFIX = "reading-"
 _TAG = re.compile(rf"{_PREFIX}[0-9a-f]{{16}}-[12]")
 
 
-def reading_tag(reader: str, session: int) -> str:
-    """Return the tag of the labels of a reader in a session; a name may have characters that a tag may not."""
-    return f"{_PREFIX}{hashlib.sha256(reader.encode()).hexdigest()[:16]}-{session}"
+INCOMPLETE = "incomplete"  # in the info of a label: what the study asks for and its reader did not say
+
+
+def reading_tag(study: str, reader: str, session: int) -> str:
+    """Return the tag of the labels of a reader in a session of a study; names may have characters that a tag may not.
+
+    Args:
+        study: Name of the study.
+        reader: User name.
+        session: 1 or 2.
+    """
+    both = f"{study}\n{reader}"
+    return f"{_PREFIX}{hashlib.sha256(both.encode()).hexdigest()[:16]}-{session}"
 
 
 def is_reading_tag(tag: str) -> bool:
@@ -48,13 +59,18 @@ def check_label_tag(tag: object) -> None:
         )
 
 
-def is_reading_of(record: LabelRecord, reader: str, session: int) -> bool:
-    """Return whether a record is a label that a reader submitted in a session, or withdraws one.
+def is_reading_of(record: LabelRecord, study: str, reader: str, session: int) -> bool:
+    """Return whether a record is a label that a reader submitted in a session of a study, or withdraws one.
 
     A tag alone is no proof, because a program may have stored it before there was a study.
     """
     own = not record.sha256 or record.info.get("user") == reader
-    return own and record.tag == reading_tag(reader, session)
+    return own and record.tag == reading_tag(study, reader, session)
+
+
+def is_complete_reading(record: LabelRecord) -> bool:
+    """Return whether a reader said with a label all that the study asks for, or it withdraws one."""
+    return not record.info.get(INCOMPLETE)
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,8 @@ class StoredReading:
 
 class StudyLabels:
     """Labels of the readers of a study.
+
+    Labels without what the study asks for are kept, but are no readings yet: they are neither counted nor compared.
 
     Args:
         labels: Labels of the workspace.
@@ -124,6 +142,15 @@ class StudyLabels:
         chosen = {one.reader: one for one in sorted(self.of_case(case), key=lambda one: not one.reading.model_mask)}
         return [chosen[reader] for reader in self.plan.readers_of_cases.get(case, ()) if reader in chosen]
 
+    def incomplete(self) -> list[LabelRecord]:
+        """Return the labels that wait for what the study asks for: newer than the reading that they would correct."""
+        return [
+            own[-1]
+            for reader in self.plan.study.readers
+            for reading in self.plan.readings(reader)
+            if (own := self._of_reading(reader, reading)) and not is_complete_reading(own[-1])
+        ]
+
     def all(self) -> Iterator[StoredReading]:
         """Yield all submitted readings."""
         for case in self.plan.study.cases:
@@ -146,9 +173,12 @@ class StudyLabels:
         return VoxelGrid.from_file(self.labels.path(record))
 
     def _stored(self, reader: str, reading: Reading) -> StoredReading | None:
-        history = self.labels.history(reading.case)
-        own = [one for one in history if is_reading_of(one, reader, reading.session)]
+        own = [one for one in self._of_reading(reader, reading) if is_complete_reading(one)]
         if not own or not own[-1].sha256:  # withdrawn
             return None
         submitted = [one for one in own if one.sha256]
         return StoredReading(reader, reading, own[-1], submitted[0].time, len(submitted))
+
+    def _of_reading(self, reader: str, reading: Reading) -> list[LabelRecord]:
+        history = self.labels.history(reading.case)
+        return [one for one in history if is_reading_of(one, self.plan.study.name, reader, reading.session)]

@@ -16,7 +16,7 @@ from lib.datastore.label_record import LabelRecord
 from lib.evaluation.agreement_report import render_agreement
 from lib.evaluation.agreement_summary import compare_volumes, summarise_agreement
 from lib.evaluation.lesion_agreement import LesionAgreement
-from lib.reading.conclusions import ADJUDICATES, CONSENSUS, is_conclusion
+from lib.reading.conclusions import ADJUDICATES, CONSENSUS, conclusion_of, is_conclusion_of
 from lib.reading.row_files import write_rows
 from lib.reading.stored_readings import StoredReading, StudyLabels
 from lib.reading.study_agreement import agreement_by_condition, patient_numbers
@@ -83,8 +83,7 @@ def write_study(labels: StudyLabels, study_file: Path, output: Path) -> dict[str
             _copy(labels.labels.content(one.record), output / "labels" / case / _name(labels, one))
         if compared := [one for one in labels.compared(case) if one in of_case]:
             _write_readers(labels, compared, output / "readers" / f"{case}.nii.gz")
-        record = labels.labels.current(case).get(_FINAL)
-        if record and is_conclusion(record):
+        if record := conclusion_of(labels, case):
             _copy(labels.labels.content(record), output / "final" / f"{case}.nii.gz")
             final.append(_source(record))
     manifest = _manifest(labels, output, final)
@@ -105,7 +104,8 @@ def changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
 def other_finals(labels: StudyLabels) -> list[LabelRecord]:
     """Return the final labels in use of cases that are no result of the study, as those from before it."""
     finals = (labels.labels.in_use(case).get(_FINAL) for case in labels.plan.study.cases)
-    return [record for record in finals if record is not None and not is_conclusion(record)]
+    name = labels.plan.study.name
+    return [record for record in finals if record is not None and not is_conclusion_of(name, record)]
 
 
 def _manifest(labels: StudyLabels, output: Path, final: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -114,6 +114,7 @@ def _manifest(labels: StudyLabels, output: Path, final: Sequence[Mapping[str, An
     return {
         "study": study.model_dump(),
         "readers_of_cases": labels.plan.readers_of_cases,
+        "incomplete": [{"case": one.image_id, "label_number": one.number} for one in labels.incomplete()],
         "lunglabel": __version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "final": final,

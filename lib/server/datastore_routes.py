@@ -18,6 +18,8 @@ from lib.datastore.stored_labels import described_label
 from lib.errors import UserError
 from lib.exports.formats import ExportFormat
 from lib.exports.lesion_table import as_csv, as_json
+from lib.reading.asked import incomplete_text
+from lib.reading.stored_readings import INCOMPLETE
 from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user, is_logged_in
@@ -58,17 +60,25 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         submission = image, info.get("client_id"), user.username, http.client and http.client.host
         allow_empty = confirmed or tag not in ("", _FINAL) or empty_labels.confirms(submission)
         patient = app.datastore().series(image).value("PatientID")
-        submitted = view_of(http).submission(image, tag or _FINAL, info, patient)
+        view = view_of(http)
+        submitted = view.submission(image, tag or _FINAL, info, patient)
         with stored_upload(label, app.uploads_dir) as path:
             try:
                 label_id = app.datastore().save_label(
-                    image, str(path), submitted.tag, submitted.info, allow_empty=allow_empty, seen=submitted.seen
+                    image,
+                    str(path),
+                    submitted.tag,
+                    submitted.info,
+                    allow_empty=allow_empty,
+                    seen=submitted.seen,
+                    note=submitted.note,
                 )
             except EmptyLabelError:
                 empty_labels.refused(submission)
                 raise
         app.on_save_label(image, label_id)
-        return {"image": image, "label": label_id}
+        missing = view.labels.history(image)[-1].info.get(INCOMPLETE) if submitted.note else None
+        return {"image": image, "label": label_id, **({"detail": incomplete_text(missing)} if missing else {})}
 
     @router.get("/label", summary="Download the latest label")
     def download_label(

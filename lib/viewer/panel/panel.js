@@ -245,6 +245,12 @@ export class Panel {
     await this.others.lookUp(series);
   }
 
+  /** @param {string | null} series SeriesInstanceUID that was just opened */
+  async #openStudy(series) {
+    const remark = await this.study.open(series);
+    if (remark && series === this.series) this.#say(remark, 'problem');
+  }
+
   #show() {
     const { parts, editor } = this;
     const { history } = editor;
@@ -252,7 +258,7 @@ export class Panel {
     if (series !== this.series) {
       this.#say(takeNotice(series));
       this.series = series;
-      this.study.open(series).catch(error => this.#say(messageOf(error), 'problem'));
+      this.#openStudy(series).catch(error => this.#say(messageOf(error), 'problem'));
       this.#lookUp(series).catch(error => this.#say(messageOf(error), 'problem'));
     }
     const ready = !!history && !editor.running;

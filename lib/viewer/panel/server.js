@@ -71,6 +71,7 @@ import { ROOT } from './root.js';
  * @property {string} name
  * @property {'reader' | 'reviewer'} role of the user
  * @property {number} pause_seconds time without any action that counts as a pause
+ * @property {Record<string, string>} incomplete what the own label of a case lacks, a sentence, by SeriesInstanceUID
  *
  * @typedef {object} Disagreement
  * @property {string} image SeriesInstanceUID

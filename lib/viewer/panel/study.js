@@ -19,16 +19,20 @@ export class StudyReading {
     editor.clicks.addEventListener('answer', () => this.time.count('clicks'), { signal });
   }
 
-  /** @param {string | null} series SeriesInstanceUID that was just opened */
+  /**
+   * @param {string | null} series SeriesInstanceUID that was just opened
+   * @returns {Promise<string>} what the user has to know about the case; empty if nothing
+   */
   async open(series) {
     this.time.begin();
     this.adjudicates = null;
     const study = await fetchStudy();
-    if (!study) return;
+    if (!study) return '';
     this.time.pauseSeconds = study.pause_seconds;
-    if (study.role !== 'reviewer') return;
+    if (study.role !== 'reviewer') return study.incomplete[series ?? ''] ?? '';
     const found = (await fetchDisagreements()).find(({ image }) => image === series);
     this.adjudicates = found ? found.labels.map(({ number }) => number) : null;
+    return '';
   }
 
   /** @returns {object} parameters of the submission of a label */
