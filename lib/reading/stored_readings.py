@@ -22,7 +22,8 @@ from lib.geometry.voxel_grid import VoxelGrid
 from lib.reading.reading_list import Reading, StudyPlan
 
 _PREFIX = "reading-"
-_TAG = re.compile(rf"{_PREFIX}[0-9a-f]{{16}}-[12]")
+_COMPARED = "compared-"
+_TAG = re.compile(rf"({_PREFIX}[0-9a-f]{{16}}-[12]|{_COMPARED}[0-9a-f]{{16}})")
 
 
 INCOMPLETE = "incomplete"  # in the info of a label: what the study asks for and its reader did not say
@@ -36,27 +37,40 @@ def reading_tag(study: str, reader: str, session: int) -> str:
         reader: User name.
         session: 1 or 2.
     """
-    both = f"{study}\n{reader}"
-    return f"{_PREFIX}{hashlib.sha256(both.encode()).hexdigest()[:16]}-{session}"
+    return f"{_PREFIX}{_hash(study, reader)}-{session}"
 
 
-def is_reading_tag(tag: str) -> bool:
-    """Return whether a tag is that of a reader in a study."""
+def compared_tag(study: str, source: str) -> str:
+    """Return the tag of the outlines that a preference study compares.
+
+    Args:
+        study: Name of the study.
+        source: Version of the model, or ``label``.
+    """
+    return f"{_COMPARED}{_hash(study, source)}"
+
+
+def is_study_tag(tag: str) -> bool:
+    """Return whether a tag is that of a reader in a study, or of outlines that a study compares."""
     return _TAG.fullmatch(tag) is not None
 
 
 def check_label_tag(tag: object) -> None:
-    """Refuse a tag of a reading in a request: only a study itself stores readings, for the reader who is logged in.
+    """Refuse a tag of a study in a request: only a study itself stores readings, for the reader who is logged in.
 
     Raises:
-        UserError: The tag begins as those of readings do (403).
+        UserError: The tag begins as those of studies do (403).
     """
-    if isinstance(tag, str) and tag.startswith(_PREFIX):
+    if isinstance(tag, str) and tag.startswith((_PREFIX, _COMPARED)):
         raise UserError(
-            f"Tags that begin with {_PREFIX} are kept for the readings of studies. Submit with the tag final, or "
+            f"Tags that begin with {_PREFIX} or {_COMPARED} are kept for studies. Submit with the tag final, or "
             f"choose another name than {tag[:80]!r}.",
             HTTPStatus.FORBIDDEN,
         )
+
+
+def _hash(*names: str) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 def is_reading_of(record: LabelRecord, study: str, reader: str, session: int) -> bool:

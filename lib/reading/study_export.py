@@ -17,6 +17,7 @@ from lib.evaluation.agreement_report import render_agreement
 from lib.evaluation.agreement_summary import compare_volumes, summarise_agreement
 from lib.evaluation.lesion_agreement import LesionAgreement
 from lib.reading.conclusions import ADJUDICATES, CONSENSUS, conclusion_of, is_conclusion_of
+from lib.reading.reading_list import StudyPlan
 from lib.reading.row_files import write_rows
 from lib.reading.stored_readings import StoredReading, StudyLabels
 from lib.reading.study_agreement import agreement_by_condition, patient_numbers
@@ -75,20 +76,45 @@ def write_study(labels: StudyLabels, study_file: Path, output: Path) -> dict[str
     readings = [*labels.all()]
     patients = patient_numbers(one.record for one in readings)
     write_rows(output / "readings", READING_COLUMNS, reading_rows(labels, readings, patients))
-    _copy(study_file.read_bytes(), output / "study.yaml")
+    copy_content(study_file.read_bytes(), output / "study.yaml")
     final = []
     for case in labels.plan.study.cases:
         of_case = [one for one in readings if one.reading.case == case]
         for one in of_case:
-            _copy(labels.labels.content(one.record), output / "labels" / case / _name(labels, one))
+            copy_content(labels.labels.content(one.record), output / "labels" / case / _name(labels, one))
         if compared := [one for one in labels.compared(case) if one in of_case]:
             _write_readers(labels, compared, output / "readers" / f"{case}.nii.gz")
         if record := conclusion_of(labels, case):
-            _copy(labels.labels.content(record), output / "final" / f"{case}.nii.gz")
+            copy_content(labels.labels.content(record), output / "final" / f"{case}.nii.gz")
             final.append(_source(record))
-    manifest = _manifest(labels, output, final)
+    incomplete = [{"case": one.image_id, "label_number": one.number} for one in labels.incomplete()]
+    return write_manifest(labels.plan, output, final=final, incomplete=incomplete)
+
+
+def write_manifest(plan: StudyPlan, output: Path, **more: object) -> dict[str, Any]:
+    """Write the manifest of an exported study, with the checksum of each file, and return it.
+
+    Args:
+        plan: The study.
+        output: Folder with all other files.
+        more: Further entries.
+    """
+    files = sorted(path for path in output.rglob("*") if path.is_file() and path.name != MANIFEST)
+    manifest = {
+        "study": plan.study.model_dump(),
+        "readers_of_cases": plan.readers_of_cases,
+        **more,
+        "lunglabel": __version__,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "files": {path.relative_to(output).as_posix(): sha256_of(path) for path in files},
+    }
     write_json(output / MANIFEST, manifest)
     return manifest
+
+
+def copy_content(content: bytes, path: Path) -> None:
+    """Write a file of an exported study."""
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -106,20 +132,6 @@ def other_finals(labels: StudyLabels) -> list[LabelRecord]:
     finals = (labels.labels.in_use(case).get(_FINAL) for case in labels.plan.study.cases)
     name = labels.plan.study.name
     return [record for record in finals if record is not None and not is_conclusion_of(name, record)]
-
-
-def _manifest(labels: StudyLabels, output: Path, final: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    study = labels.plan.study
-    files = sorted(path for path in output.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {
-        "study": study.model_dump(),
-        "readers_of_cases": labels.plan.readers_of_cases,
-        "incomplete": [{"case": one.image_id, "label_number": one.number} for one in labels.incomplete()],
-        "lunglabel": __version__,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "final": final,
-        "files": {path.relative_to(output).as_posix(): sha256_of(path) for path in files},
-    }
 
 
 def _source(record: LabelRecord) -> dict[str, Any]:
@@ -145,10 +157,6 @@ def _measured_on(labels: StudyLabels) -> str:
 
 def _name(labels: StudyLabels, one: StoredReading) -> str:
     return f"reader-{labels.plan.study.readers.index(one.reader) + 1}-session-{one.reading.session}.nii.gz"
-
-
-def _copy(content: bytes, path: Path) -> None:
-    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def _write(path: Path, text: str) -> None:

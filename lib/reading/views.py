@@ -31,7 +31,7 @@ from lib.reading.stored_readings import (
     check_label_tag,
     is_complete_reading,
     is_reading_of,
-    is_reading_tag,
+    is_study_tag,
     reading_tag,
 )
 from lib.reading.study_agreement import STUDY
@@ -151,7 +151,7 @@ class StrangerView(View):
 
     def _selected(self, image: str, records: list[LabelRecord]) -> dict[int, LabelRecord]:
         shown = records if self.shows(image) else []
-        return {record.number: record for record in shown if not is_reading_tag(record.tag)}
+        return {record.number: record for record in shown if not is_study_tag(record.tag)}
 
 
 class ReaderView(View):

@@ -58,6 +58,7 @@ import { ROOT } from './root.js';
  * @property {Versions[]} versions of each model, the automatic one first
  * @property {{epoch?: number, total_epochs?: number} | null} training
  * @property {string | null} verdict on the last training that was completed
+ * @property {string[]} preferences what blinded readers prefer of the versions that can be used, a sentence each
  * @property {string | null} interrupted why the last training was not completed
  * @property {number} damaged number of damaged files
  *
@@ -69,7 +70,7 @@ import { ROOT } from './root.js';
  *
  * @typedef {object} Study
  * @property {string} name
- * @property {'reader' | 'reviewer'} role of the user
+ * @property {'reader' | 'reviewer' | 'judge'} role of the user; a judge says which of two outlines is better
  * @property {number} pause_seconds time without any action that counts as a pause
  * @property {Record<string, string>} incomplete what the own label of a case lacks, a sentence, by SeriesInstanceUID
  *

@@ -94,7 +94,7 @@ export function nameOf({ number, source, tag }) {
   if (source) return `Label ${number}, ${originOf(source)}`;
   /** @type {Record<string, string>} */
   const kinds = { original: ', mask of the model', incomplete: ', incomplete' };
-  return `Label ${number}${kinds[tag] ?? ''}`;
+  return tag === 'A' || tag === 'B' ? `Outline ${tag}` : `Label ${number}${kinds[tag] ?? ''}`;
 }
 
 /**

@@ -11,6 +11,8 @@ export class StudyReading {
    * @param {AbortSignal} signal ends the counting
    */
   constructor(editor, signal) {
+    /** @type {import('./server.js').Study | null} */
+    this.study = null;
     this.time = new ReadingTime();
     /** @type {number[] | null} */
     this.adjudicates = null;
@@ -27,6 +29,7 @@ export class StudyReading {
     this.time.begin();
     this.adjudicates = null;
     const study = await fetchStudy();
+    this.study = study;
     if (!study) return '';
     this.time.pauseSeconds = study.pause_seconds;
     if (study.role !== 'reviewer') return study.incomplete[series ?? ''] ?? '';
