@@ -31,7 +31,17 @@ def study(tmp_path):
     """Two readers of two cases; anna has corrected one, ben has missed a lesion."""
     file = write_study_file(tmp_path, ["anna", "ben"], ["1.2.3", "1.2.4"])
     labels = study_labels(file, tmp_path / "workspace")
-    solid = [{"voxel": [4, 5, 3], "state": "added", "confidence": None, "note": "", "texture": "solid"}]
+    solid = [
+        {
+            "voxel": [4, 5, 3],
+            "state": "added",
+            "confidence": None,
+            "note": "",
+            "texture": "solid",
+            "active_seconds": 30,
+        },
+        {"voxel": [13, 5, 3], "state": "added", "confidence": None, "note": "", "active_seconds": 12.5},
+    ]
     submit(labels, "anna", "1.2.3", box(0, 4), AFFINE)
     submit(labels, "anna", "1.2.3", box(2, 6) | box(12, 16), AFFINE, reading=TIMING, lesions=solid)
     submit(labels, "ben", "1.2.3", box(4, 8), AFFINE)
@@ -54,7 +64,9 @@ def test_export_holds_all_that_a_paper_needs(study, tmp_path, capsys):
     )
     assert (second["reader"], second["active_seconds"], second["volume_mm3"]) == ("ben", "", "64.0")
     assert third["case"] == "1.2.4" and third["patient"] != first["patient"]
+    assert (first["lesion_seconds"], second["lesion_seconds"]) == ("42.5", "")
     lesions = rows(output / "lesions.csv")
+    assert [one["active_seconds"] for one in lesions] == ["30", "", "12.5", ""]
     assert [(one["lesion"], one["reader"], one["marked"]) for one in lesions] == [
         ("1", "anna", "True"),
         ("1", "ben", "True"),

@@ -2,6 +2,9 @@
 
 import json
 import time
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -9,7 +12,9 @@ import pytest
 
 from lib.cli import main
 from lib.errors import UserError
+from lib.inference import ModelDescription
 from lib.reading.compared_outlines import ComparedOutlines, choice_of, letter_of
+from lib.reading.making_outlines import MakingOutlines, check_compared
 from lib.reading.preference_answers import Answer, Answers
 from lib.reading.preference_results import chosen_as_a, favour_of_patients, known_results, preference_rows
 from lib.reading.preference_view import PreferenceView
@@ -173,3 +178,39 @@ def test_results_are_exported_and_stated_for_those_who_publish(compared, tmp_pat
 def test_study_files_that_make_no_sense_are_refused(tmp_path, more, message):
     with pytest.raises(SettingsError, match=message):
         study_labels(write_study_file(tmp_path, ["anna"], CASES, more), tmp_path)
+
+
+def test_the_server_makes_the_outlines_that_are_missing_once(tmp_path, info, store):
+    source = store.manifests()[0]["version"]
+    more = f"kind: preference\ncompare: ['{source}', label]"
+    labels = study_labels(write_study_file(tmp_path, ["anna"], CASES, more), tmp_path / "workspace")
+    image, label = tmp_path / "image.nii.gz", tmp_path / "label.nii.gz"
+    rng = np.random.default_rng(0)
+    nibabel.save(nibabel.Nifti1Image(rng.integers(-900, 300, (32, 32, 6)).astype(np.int16), np.eye(4)), image)
+    nibabel.save(nibabel.Nifti1Image(np.ones((32, 32, 6), np.uint8), np.eye(4)), label)
+    saved = []
+
+    class OneCase:
+        labels = study_labels(tmp_path / "study.yaml", tmp_path / "workspace").labels
+        list_images = staticmethod(lambda: [CASES[0]])
+        volume_in_use = staticmethod(nullcontext)
+        get_image_uri = staticmethod(lambda case: str(image))
+        get_label_uri = staticmethod(lambda case, tag: str(label))
+        series = staticmethod(lambda case: SimpleNamespace(value=lambda name: "P1"))
+
+        def save_label(self, case, path, tag, stored):
+            assert nibabel.load(path).shape == (32, 32, 6)
+            saved.append((case, stored["study"]["source"], "P1" in str(stored)))
+            self.labels.save(case, tag, lambda part: part.write_bytes(Path(path).read_bytes()), stored)
+
+    check_compared(labels.plan, store)
+    asked = []
+    model = ModelDescription.from_info(info, tmp_path)
+    worker = MakingOutlines(labels.plan, OneCase(), store, model, tmp_path, after=asked.append)
+    for _ in range(2):
+        worker.run_once()
+    assert saved == [(CASES[0], source, False), (CASES[0], "label", False)]
+    assert asked == [*CASES, *CASES]
+    labels.plan.study.compare[0] = "00009"
+    with pytest.raises(UserError, match="which is no version of the model; there is 00001"):
+        check_compared(labels.plan, store)

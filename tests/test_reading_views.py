@@ -160,7 +160,7 @@ def test_nobody_but_a_reader_submits_a_reading(study, kind):
     labels, _, _ = study()
     view = View(labels.labels) if kind is View else StrangerView(labels)
     for tag in (reading_tag("nodules", "ben", 1), "reading-room"):
-        with pytest.raises(UserError, match="kept for the readings") as refused:
+        with pytest.raises(UserError, match="kept for studies") as refused:
             view.submission("9.9", tag, {"user": "anna"}, "P1")
         assert refused.value.status == 403
     assert view.submission("9.9", "draft", {}, "P1").tag == "draft"

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,12 +37,13 @@ def check_compared(plan: StudyPlan, store: ModelStore) -> None:
     Raises:
         UserError: One does not exist; the message names those that do.
     """
-    known = [PRETRAINED, *(one["version"] for one in store.manifests())]
+    shipped = [PRETRAINED] if store.weights(PRETRAINED).exists() else []
+    known = [*shipped, *(one["version"] for one in store.manifests())]
     for source in plan.study.compare:
         if source not in (LABEL, *known):
             raise UserError(
                 f"compare of the study names {source!r}, which is no version of the model; there is "
-                f"{', '.join(known)}, and {LABEL} for the final labels."
+                f"{', '.join(known) or 'none'}, and {LABEL} for the final labels."
             )
 
 
@@ -97,14 +98,21 @@ class MakingOutlines(Worker):
         for source in study.compare:
             tag = compared_tag(study.name, source)
             missing = [one for one in study.cases if one in present and tag not in self._datastore.labels.in_use(one)]
-            predictor = self._predictor(source) if missing and source != LABEL else None
-            for case in missing:
-                self.check_stopped()
-                self._before_each()
-                self._make(case, source, tag, predictor)
+            self._make_all(missing, source, tag)
         for case in study.cases:
             self.check_stopped()
             self._after(case)
+
+    def _make_all(self, cases: Sequence[str], source: str, tag: str) -> None:
+        try:
+            predictor = self._predictor(source) if cases and source != LABEL else None
+        except UserError as error:
+            logger.warning("The study has no outlines of %s: %s", source, error)
+            return
+        for case in cases:
+            self.check_stopped()
+            self._before_each()
+            self._make(case, source, tag, predictor)
 
     def _predictor(self, version: str) -> Predictor:
         return Predictor(self._model, WeightsContent(self._store.read(version), version))

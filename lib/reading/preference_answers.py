@@ -83,12 +83,15 @@ class Answers:
         return known[1]
 
 
-def studies_with_answers(workspace: Path) -> list[list[Answer]]:
-    """Return the latest answers of each preference study of a workspace, that of the latest answer last."""
+def answer_files(workspace: Path) -> list[Path]:
+    """Return the files with the answers of all preference studies of a workspace."""
     folder = workspace / FOLDER
-    files = sorted(folder.glob(f"*{_SUFFIX}")) if folder.is_dir() else ()
-    found = [latest_answers(JsonLines(file, _checked).entries()) for file in files]
-    return sorted((one for one in found if one), key=lambda answers: max(answer.time for answer in answers))
+    return sorted(folder.glob(f"*{_SUFFIX}")) if folder.is_dir() else []
+
+
+def answers_in(path: Path) -> list[Answer]:
+    """Return the latest answers in a file."""
+    return latest_answers(JsonLines(path, _checked).entries())
 
 
 def latest_answers(entries: Sequence[dict[str, Any]]) -> list[Answer]:

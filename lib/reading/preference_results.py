@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lib.evaluation.bootstrap import mean_and_interval, patient_resamples
 from lib.evaluation.lesion_classes import lesion_classes
 from lib.evaluation.metrics import sphere_diameter
 from lib.evaluation.tables import number, with_interval
-from lib.reading.preference_answers import Answer, studies_with_answers
+from lib.reading.preference_answers import Answer, answer_files, answers_in
 
 _GAIN = {"first": 1.0, "equal": 0.5, "second": 0.0}
 
@@ -111,8 +112,21 @@ def result_sentence(answers: Sequence[Answer]) -> str:
 
 
 def known_results(workspace: Path) -> list[Mapping[str, Any]]:
-    """Return what readers prefer in each preference study of a workspace: ``compare`` and a ``sentence``."""
-    return [
+    """Return what readers prefer in each preference study of a workspace: ``study``, ``compare`` and a ``sentence``.
+
+    The study with the latest answer is the last one.
+    """
+    files = [(path, path.stat().st_mtime_ns) for path in answer_files(workspace)]
+    return [*_results(tuple(files))]
+
+
+@lru_cache(maxsize=8)
+def _results(files: tuple[tuple[Path, int], ...]) -> tuple[Mapping[str, Any], ...]:
+    """Return the results of some files, for as long as they do not change: the panel asks every four seconds."""
+    found = sorted(
+        (one for path, _ in files if (one := answers_in(path))), key=lambda answers: max(each.time for each in answers)
+    )
+    return tuple(
         {"study": one[0].study, "compare": [one[0].first, one[0].second], "sentence": result_sentence(one)}
-        for one in studies_with_answers(workspace)
-    ]
+        for one in found
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from lib.datastore.label_lesions import REJECTED, remarks_of
 from lib.datastore.label_record import LabelRecord
 from lib.errors import UserError
-from lib.evaluation.lesion_agreement import LesionAgreement, RatedVoxel, agreement_on_lesions
+from lib.evaluation.lesion_agreement import LesionAgreement, RatedVoxel, TimedVoxel, agreement_on_lesions
 from lib.reading.stored_readings import StoredReading, StudyLabels
 
 _RATINGS = {"solid": 5, "part_solid": 3, "ground_glass": 1}  # on the scale of LIDC-IDRI
@@ -33,7 +33,8 @@ def agreement_on_case(labels: StudyLabels, readings: Sequence[StoredReading]) ->
         raise UserError(f"The labels of {case} cannot be compared: the series changed while it was read.")
     ratings = {one.reader: _ratings(one.record) for one in readings}
     spacing = labels.grid(readings[0].record).spacing
-    return agreement_on_lesions(case, patient_of(readings[0].record), masks, spacing, ratings)
+    seconds = {one.reader: _seconds(one.record) for one in readings}
+    return agreement_on_lesions(case, patient_of(readings[0].record), masks, spacing, ratings, seconds)
 
 
 def agreement_by_condition(labels: StudyLabels) -> dict[str, list[LesionAgreement]]:
@@ -58,6 +59,10 @@ def patient_of(record: LabelRecord) -> str:
 def patient_numbers(records: Iterable[LabelRecord]) -> dict[str, str]:
     """Return a consecutive number for each patient, by pseudonym: ``P001``."""
     return {patient: f"P{number:03}" for number, patient in enumerate(sorted({*map(patient_of, records)}), start=1)}
+
+
+def _seconds(record: LabelRecord) -> list[TimedVoxel]:
+    return [(one.voxel, one.active_seconds) for one in remarks_of(record.info) if one.active_seconds is not None]
 
 
 def _ratings(record: LabelRecord) -> list[RatedVoxel]:

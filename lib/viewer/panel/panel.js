@@ -166,7 +166,7 @@ export class Panel {
       viewer: 'ohif',
       model_version: state.modelVersion,
       clicks: clicksOfLabel(state.clicks, known),
-      lesions: lesionsOf(list),
+      lesions: lesionsOf(list, this.study.time.lesions),
       confirm_empty: !history.labelled, // asked above
       measurements: state.measurements,
       ...this.study.params(),
