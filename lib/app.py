@@ -332,12 +332,20 @@ class MyApp(MONAILabelApp):
         """Raise a UserError if no image is labelled or a value of the request is invalid."""
         for section in ("train", "train_clicks"):
             check_request(self.settings.info, section, request or {})
-        if not self.datastore().get_labeled_images():
+        if not self.datastore().get_labeled_images() and not self._learns_from_readers(request or {}):
             raise UserError(
                 "There is nothing to train on: no image is labelled yet. Open one, correct the mask, submit it, "
                 "then train.",
                 HTTPStatus.CONFLICT,
             )
+
+    def _learns_from_readers(self, request: Mapping[str, Any]) -> bool:
+        """Return whether a training learns the mean of the readers of a case without a final label."""
+        wanted = request.get("readers_mean", self.settings.info["config"]["train"]["readers_mean"])
+        if not wanted or self._study is None:
+            return False
+        study = StudyLabels(self.datastore().labels, self._study)
+        return any(study.is_complete(case) for case in self._study.study.cases)
 
     def _retraining(self) -> Retraining:
         store = self.datastore().labels

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import nibabel
-import numpy as np
 
 from lib import __version__
 from lib.datastore.label_record import LabelRecord
@@ -17,6 +13,7 @@ from lib.evaluation.agreement_report import render_agreement
 from lib.evaluation.agreement_summary import compare_volumes, summarise_agreement
 from lib.evaluation.lesion_agreement import LesionAgreement
 from lib.reading.conclusions import ADJUDICATES, CONSENSUS, conclusion_of, is_conclusion_of
+from lib.reading.reader_means import affine_of, write_reader_masks
 from lib.reading.reading_list import StudyPlan
 from lib.reading.row_files import write_rows
 from lib.reading.stored_readings import StoredReading, StudyLabels
@@ -83,7 +80,8 @@ def write_study(labels: StudyLabels, study_file: Path, output: Path) -> dict[str
         for one in of_case:
             copy_content(labels.labels.content(one.record), output / "labels" / case / _name(labels, one))
         if compared := [one for one in labels.compared(case) if one in of_case]:
-            _write_readers(labels, compared, output / "readers" / f"{case}.nii.gz")
+            masks = [labels.mask(one.record) for one in compared]
+            write_reader_masks(masks, affine_of(labels, compared[0]), output / "readers" / f"{case}.nii.gz")
         if record := conclusion_of(labels, case):
             copy_content(labels.labels.content(record), output / "final" / f"{case}.nii.gz")
             final.append(_source(record))
@@ -138,14 +136,6 @@ def _source(record: LabelRecord) -> dict[str, Any]:
     """Return what a final label was made of."""
     made_of = {name: record.info[name] for name in (CONSENSUS, ADJUDICATES) if name in record.info}
     return {"case": record.image_id, "label_number": record.number, **made_of}
-
-
-def _write_readers(labels: StudyLabels, readings: Sequence[StoredReading], path: Path) -> None:
-    """Write the masks of the readers of a case along the fourth axis of a NIfTI file."""
-    masks = [labels.mask(one.record) for one in readings]
-    affine = nibabel.load(labels.labels.path(readings[0].record)).affine  # type: ignore[attr-defined]
-    image = nibabel.Nifti1Image(np.stack(masks, axis=-1).astype(np.uint8), affine)
-    write_atomically(path, partial(nibabel.save, image))
 
 
 def _measured_on(labels: StudyLabels) -> str:
