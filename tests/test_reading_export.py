@@ -1,6 +1,7 @@
 """Tables, labels, agreement and manifest of a study, through the command line."""
 
 import csv
+import importlib
 import json
 
 import nibabel
@@ -9,8 +10,10 @@ import pytest
 
 from lib.cli import main
 from lib.datastore.label_reading import is_reading
+from lib.reading.row_files import writes_parquet
 from lib.reading.study_export import changed_files
 from tests.support.reader_study import TIMING, study_labels, submit, write_study_file
+from tests.support.requirement import skip_or_fail
 
 AFFINE = np.diag([-0.5, -1.0, 2.0, 1.0])
 
@@ -98,11 +101,12 @@ def test_manifest_shows_what_was_changed(study, tmp_path):
 
 
 def test_parquet_has_the_same_rows(study, tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="SKIPPED: pyarrow, an optional dependency, is missing")
+    if not writes_parquet():
+        skip_or_fail("pyarrow is not installed: pip install -e .[parquet]")
     file, _ = study
     output = tmp_path / "out"
     main(["study", "export", str(file), "--workspace", str(tmp_path / "workspace"), "--output", str(output)])
-    found = parquet.read_table(output / "readings.parquet").to_pylist()
+    found = importlib.import_module("pyarrow.parquet").read_table(output / "readings.parquet").to_pylist()
     assert [one["active_seconds"] for one in found] == [181.5, None, None]
     assert [*found[0]] == [*rows(output / "readings.csv")[0]]
 
