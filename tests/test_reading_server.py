@@ -205,7 +205,7 @@ def test_agreement_becomes_the_final_label_without_anybody_seeing_it(running):
     for reader in READERS:
         assert running.submit(reader, image, truth, lesions=remarks(truth)).status_code == 200
     final = wait_for(lambda: running.labels.in_use(image).get("final"), "the consensus", seconds=120)
-    assert final.info["consensus"] == {"method": "majority", "of": [3, 4]}  # after the incomplete label, and its withdrawal
+    assert final.info["consensus"] == {"method": "majority", "of": [3, 4]}  # 1: incomplete; 2: withdrawn
     voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(truth)))
     assert final.info["voxels"] == int((voxels > 0).sum())
     series = f"/proxy/dicom/qido/studies/{study}/series"
