@@ -13,8 +13,7 @@ from lib.evaluation.bootstrap import MIN_PATIENTS, interval_95, mean_and_interva
 from lib.evaluation.fleiss_kappa import RatingCounts
 from lib.evaluation.lesion_agreement import LesionAgreement
 from lib.evaluation.lesion_classes import lesion_classes
-
-PAIR_MEASURES = ("dice", "surface_mm", "hausdorff_95_mm")
+from lib.evaluation.reader_agreement import PAIR_MEASURES
 
 
 def summarise_agreement(lesions: Sequence[LesionAgreement]) -> list[dict[str, Any]]:

@@ -25,8 +25,14 @@ def patient_resamples(patients: Sequence[str]) -> np.ndarray:
 
 
 def interval_95(values: Sequence[float] | np.ndarray) -> list[float] | None:
-    """Return the 2.5th and the 97.5th percentile of the values of the resamples, or None without values."""
-    return np.percentile(values, [2.5, 97.5]).round(4).tolist() if len(values) else None
+    """Return the 2.5th and the 97.5th percentile of the values of the resamples.
+
+    Returns:
+        None without values, and if all are the same: a width of zero would claim that nothing else is possible.
+    """
+    if not len(values) or np.ptp(values) == 0:
+        return None
+    return np.percentile(values, [2.5, 97.5]).round(4).tolist()
 
 
 def mean_and_interval(
@@ -41,7 +47,7 @@ def mean_and_interval(
         resamples: Return value of `patient_resamples`.
 
     Returns:
-        None for the mean without images, and for the interval with under 5 patients.
+        None for the mean without images, and for the interval with under 5 patients, or if all values are the same.
     """
     chosen = inside & ~np.isnan(values)
     if not chosen.any():

@@ -12,12 +12,13 @@ from lib.datastore.label_record import LabelRecord
 from lib.evaluation.agreement_report import render_agreement
 from lib.evaluation.agreement_summary import compare_volumes, summarise_agreement
 from lib.evaluation.lesion_agreement import LesionAgreement
+from lib.evaluation.reader_agreement import compare_conditions, mean_seconds, summarise_pairs, summarise_readers
 from lib.reading.conclusions import ADJUDICATES, CONSENSUS, conclusion_of, is_conclusion_of
 from lib.reading.reader_means import affine_of, write_reader_masks
 from lib.reading.reading_list import StudyPlan
 from lib.reading.row_files import write_rows
 from lib.reading.stored_readings import StoredReading, StudyLabels
-from lib.reading.study_agreement import agreement_by_condition, patient_numbers
+from lib.reading.study_agreement import agreement_by_condition, patient_numbers, seconds_by_condition
 from lib.reading.study_tables import (
     LESION_COLUMNS,
     PAIR_COLUMNS,
@@ -39,12 +40,23 @@ def write_agreement(labels: StudyLabels, output: Path) -> dict[str, list[LesionA
     patients = patient_numbers(one.record for one in labels.all())
     write_rows(output / "lesions", LESION_COLUMNS, lesion_rows(conditions, patients))
     write_rows(output / "pairs", PAIR_COLUMNS, pair_rows(conditions, patients))
-    summary = {
-        title: {"agreement": summarise_agreement(lesions), "volumes": compare_volumes(lesions)}
+    seconds = seconds_by_condition(labels)
+    summary: dict[str, Any] = {
+        title: {
+            "agreement": summarise_agreement(lesions),
+            "readers": summarise_readers(lesions),
+            "pairs": summarise_pairs(lesions),
+            "active_seconds": mean_seconds(seconds.get(title, [])),
+            "volumes": compare_volumes(lesions),
+        }
         for title, lesions in conditions.items()
     }
+    if change := compare_conditions(conditions, seconds):
+        summary["change"] = change
     write_json(output / "agreement.json", summary)
-    page = render_agreement(f"{labels.plan.study.name}: agreement of the readers", _measured_on(labels), conditions)
+    page = render_agreement(
+        f"{labels.plan.study.name}: agreement of the readers", _measured_on(labels), conditions, seconds
+    )
     _write(output / "agreement.html", page)
     return conditions
 
