@@ -25,14 +25,17 @@ def patient_resamples(patients: Sequence[str]) -> np.ndarray:
 
 
 def interval_95(values: Sequence[float] | np.ndarray) -> list[float] | None:
-    """Return the 2.5th and the 97.5th percentile of the values of the resamples.
+    """Return the 2.5th and the 97.5th percentile of the values of the resamples, or None without values."""
+    return np.percentile(values, [2.5, 97.5]).round(4).tolist() if len(values) else None
 
-    Returns:
-        None without values, and if all are the same: a width of zero would claim that nothing else is possible.
+
+def without_width_of_zero(measured: dict[str, Any]) -> dict[str, Any]:
+    """Return ``mean`` and ``interval_95`` of a measure without an interval of no width.
+
+    All values are the same then, and the interval would claim that nothing else is possible.
     """
-    if not len(values) or np.ptp(values) == 0:
-        return None
-    return np.percentile(values, [2.5, 97.5]).round(4).tolist()
+    interval = measured.get("interval_95")
+    return {**measured, "interval_95": None} if interval and interval[0] == interval[1] else measured
 
 
 def mean_and_interval(
@@ -47,7 +50,7 @@ def mean_and_interval(
         resamples: Return value of `patient_resamples`.
 
     Returns:
-        None for the mean without images, and for the interval with under 5 patients, or if all values are the same.
+        None for the mean without images, and for the interval with under 5 patients.
     """
     chosen = inside & ~np.isnan(values)
     if not chosen.any():

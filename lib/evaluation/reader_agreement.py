@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.evaluation.bootstrap import mean_and_interval, patient_resamples
+from lib.evaluation.bootstrap import mean_and_interval, patient_resamples, without_width_of_zero
 from lib.evaluation.lesion_agreement import LesionAgreement
 
 Row = dict[str, Any]
@@ -111,7 +111,8 @@ def _dice_with_others(lesion: LesionAgreement, reader: str) -> float | None:
 def _mean(values: Sequence[float | None], lesions: Sequence[LesionAgreement]) -> Row:
     patients = [one.patient for one in lesions]
     every = np.ones(len(values), bool)
-    return mean_and_interval(np.array(values, float), every, np.array(patients), patient_resamples(patients))
+    measured = mean_and_interval(np.array(values, float), every, np.array(patients), patient_resamples(patients))
+    return without_width_of_zero(measured)
 
 
 def _values(lesions: Sequence[LesionAgreement], of: Callable[[LesionAgreement], float | None]) -> list[PatientSeconds]:
@@ -126,7 +127,7 @@ def _difference(name: str, first: Sequence[PatientSeconds], second: Sequence[Pat
     values = np.array([after[one] - before[one] for one in patients])
     every = np.ones(len(values), bool)
     measured = mean_and_interval(values, every, np.array(patients), patient_resamples(patients))
-    return {"measure": name, "patients": len(patients), **measured}
+    return {"measure": name, "patients": len(patients), **without_width_of_zero(measured)}
 
 
 def _by_patient(values: Sequence[PatientSeconds]) -> dict[str, float]:
