@@ -13,6 +13,7 @@ from lib.clicks.cube import Cube
 from lib.clicks.open_images import OpenImage
 from lib.clicks.predictor import ClickPredictor
 from lib.clicks.prompts import Prompts
+from lib.clicks.surroundings import KeptSurroundings, Surroundings
 from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile
 from lib.settings import InferenceOptions, load_info
 from tests.support.click_models import BrightModel, bright_predictor, dice, grid_in_order, on_grid, painted
@@ -132,3 +133,50 @@ def test_network_does_not_run_again_for_further_clicks_on_the_lesion():
     runs = len(passes)
     model.probability(other, Cube(np.zeros(3), 0.75, 32))
     assert len(passes) > runs, "another image"
+
+
+def test_answers_are_kept_for_many_lesions_and_by_the_file_not_by_how_often_it_is_opened():
+    """Ten readers click in turn, on more images than are open at a time."""
+    image, _ = painted(grid_in_order((0, 1, 2), (False, False, False)))
+    predictor = bright_slices()
+    passes: list[int] = []
+    predictor.load().network.register_forward_hook(lambda *_: passes.append(1))
+    model, cube = AutomaticModel(predictor), Cube(np.zeros(3), 0.75, 32)
+    for number in range(10):
+        model.probability(OpenImage(image.hu, image.grid, source=number), cube)
+    runs = len(passes)
+    for number in range(10):
+        model.probability(OpenImage(image.hu, image.grid, source=number), cube)
+    assert len(passes) == runs
+
+
+def test_kept_answers_are_limited_by_memory():
+    image = OpenImage(np.zeros((1, 1, 1), np.int16), grid_in_order((0, 1, 2), (False, False, False)))
+    weights = bright_slices().load().weights
+
+    def seen(voxel_mm: float) -> Surroundings:
+        cube = Cube(np.zeros(3), voxel_mm, 32)
+        return Surroundings(image.source, weights, cube, cube.half_mm, np.zeros((32, 32, 32), np.float32))
+
+    kept = KeptSurroundings(most_bytes=2 * 4 * 32**3)
+    first, second, third = map(seen, (1.0, 2.0, 3.0))
+    small, middle = Cube(np.zeros(3), 0.9, 32), Cube(np.zeros(3), 1.9, 32)
+    kept.add(first)
+    kept.add(second)
+    assert kept.find(image, weights, small) is first
+    kept.add(third)
+    assert kept.find(image, weights, middle) is third, "the one used longest ago is dropped"
+    assert kept.find(image, weights, small) is first
+
+
+def test_networks_run_once_to_prepare_many_images():
+    """Each user who opens a study prepares it, also while others click."""
+    image, _ = painted(grid_in_order((0, 1, 2), (False, False, False)))
+    whole = bright_slices()
+    predictor = ClickPredictor(BrightModel.from_info(INFO), bright_predictor().weights, AutomaticModel(whole))
+    passes: list[int] = []
+    whole.load().network.register_forward_hook(lambda *_: passes.append(1))
+    predictor.prepare(image)
+    runs = len(passes)
+    predictor.prepare(OpenImage(image.hu, image.grid))
+    assert len(passes) == runs > 0

@@ -60,6 +60,7 @@ class ClickPredictor:
         self.weights = weights
         self._automatic = automatic
         self._loader = NetworkLoader(model.network, weights, torch.channels_last_3d)
+        self._prepared: tuple[WeightsId, WeightsId | None] | None = None
 
     @classmethod
     def from_file(
@@ -81,6 +82,25 @@ class ClickPredictor:
             UserError: There are no weights, or they are of another network.
         """
         return self._loader.load().weights
+
+    def prepare(self, image: OpenImage) -> None:
+        """Load the current weights; if they are new, run the networks on one cube, so that PyTorch chooses its kernels.
+
+        Args:
+            image: Any image.
+
+        Raises:
+            UserError: There are no weights, or they are of another network.
+        """
+        current = self.load(), self._automatic and self._automatic.weights()
+        if current == self._prepared:
+            return
+        middle = Prompts(positive=np.array([[length // 2 for length in image.grid.size]]))
+        cube = self._first_cube(image.grid, middle)
+        self._probability(image, cube, middle)
+        if self._automatic is not None:
+            self._automatic.probability(image, cube)
+        self._prepared = current
 
     def outline(self, image: OpenImage, prompts: Prompts) -> Outline:
         """Return the mask of the lesion that the prompts show.
