@@ -15,6 +15,7 @@ from lib.clicks.predictor import ClickPredictor
 from lib.clicks.prompts import Prompts
 from lib.clicks.surroundings import KeptSurroundings, Surroundings
 from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile
+from lib.inference.gpu_memory import GpuMemoryError
 from lib.settings import InferenceOptions, load_info
 from tests.support.click_models import BrightModel, bright_predictor, dice, grid_in_order, on_grid, painted
 
@@ -180,3 +181,20 @@ def test_networks_run_once_to_prepare_many_images():
     runs = len(passes)
     predictor.prepare(OpenImage(image.hu, image.grid))
     assert len(passes) == runs > 0
+
+
+@pytest.mark.parametrize("which", ["clicks", "whole scans"])
+def test_click_on_a_full_gpu_is_a_sentence(which):
+    """Not an outline by one model alone either, which the same click would not give a minute later."""
+    image, _ = painted(grid_in_order((0, 1, 2), (False, False, False)))
+    whole = bright_slices()
+    predictor = ClickPredictor(BrightModel.from_info(INFO), bright_predictor().weights, AutomaticModel(whole))
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    network = whole.load().network if which == "whole scans" else predictor._loader.load().network
+    network.register_forward_hook(fail)
+    prompts = Prompts.from_request({"foreground": [voxel_at(image.grid, (0, 0, 0))]}, image.grid)
+    with pytest.raises(GpuMemoryError, match="too little free memory"):
+        predictor.outline(image, prompts)

@@ -20,6 +20,7 @@ from lib.errors import UserError
 from lib.inference import Predictor, WeightsId
 from lib.inference.bfloat16 import has_bfloat16
 from lib.inference.finite import NotFiniteError
+from lib.inference.gpu_memory import GpuMemoryError
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +61,16 @@ class AutomaticModel:
         """Return the probability of tumour in a cube: float32, shape (side, side, side), axes L, P, S.
 
         None if the model cannot be used: it has no weights, its output is not finite, or it normalises by the scan.
+
+        Raises:
+            GpuMemoryError: The GPU has too little memory.
         """
         if self._predictor.model.preprocessing["normalise"] != "dataset":
             return None
         try:
             seen = self._kept.find(image, self._predictor.load().weights, cube) or self._look(image, cube)
+        except GpuMemoryError:  # passes, unlike the other reasons: the same click must not have two answers
+            raise
         except (UserError, NotFiniteError) as error:
             logger.warning("Outlines from clicks do without the model for whole scans: %s", error)
             return None

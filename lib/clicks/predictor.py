@@ -20,6 +20,7 @@ from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import WeightsFile, WeightsId, WeightsSource
 from lib.inference.bfloat16 import has_bfloat16
 from lib.inference.finite import check_finite
+from lib.inference.gpu_memory import within_gpu_memory
 from lib.inference.network_loader import NetworkLoader
 
 _REACH_MM = 3.0  # distance from a positive point within which the lesion must begin
@@ -113,8 +114,8 @@ class ClickPredictor:
             prompts: What the user showed, on the grid of the image.
 
         Raises:
-            UserError: There are no weights, they do not match the network, the network's output is not finite, or the
-                prompts are too far apart for one lesion.
+            UserError: There are no weights, they do not match the network, the network's output is not finite, the GPU
+                has too little memory, or the prompts are too far apart for one lesion.
         """
         cube = first = self._first_cube(image.grid, prompts)
         for passes in range(1, _MOST_PASSES + 1):
@@ -182,9 +183,8 @@ class ClickPredictor:
         device = next(loaded.network.parameters()).device
         view = torch.from_numpy(array)
         views = torch.stack([view, view.flip(_MIRRORED)])
-        batch = views.to(device, memory_format=torch.channels_last_3d)
-        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-            logits = loaded.network(batch)
+        with within_gpu_memory(), torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+            logits = loaded.network(views.to(device, memory_format=torch.channels_last_3d))
         check_finite(logits, str(loaded.weights))
         seen, mirrored = logits[:, 0].float()
         return ((seen + mirrored.flip(_MIRRORED)) / 2).sigmoid().cpu().numpy(), loaded.weights
