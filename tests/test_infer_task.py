@@ -16,11 +16,12 @@ from lib.app import MyApp
 from lib.errors import UserError
 from lib.evaluation.attention_picture import BAR_PX, PANEL_PX, attention_picture
 from lib.inference import ModelDescription, Predictor
+from lib.infers import LungTumorInferTask
 from lib.networks import AttentionResidualUNet
 from lib.networks.weights import check_usable
 from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
-from tests.support.small_network import infer_task
+from tests.support.small_network import infer_task, serving_predictor
 
 REQUEST = {"device": "cpu", "result_extension": ".nrrd", "logging": "WARNING"}
 
@@ -69,6 +70,23 @@ def test_reports_the_version_that_made_the_mask(task, store, chest, monkeypatch)
     _, params = task({**REQUEST, "image": str(chest)})
     assert store.serving_version() == after
     assert params["model_version"] == before
+
+
+def test_inference_waits_before_each_pass_and_tells_that_the_gpu_is_full(info, store, chest):
+    """Clicks come first; and a full GPU, as of an inference during a training, is a sentence."""
+    store.serve(store.manifests()[0]["version"])
+    passes: list[int] = []
+
+    def before_pass(done: int, total: int) -> None:
+        passes.append(done)
+        if len(passes) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation")
+
+    task = LungTumorInferTask(serving_predictor(info, store), info, before_pass=before_pass)
+    with pytest.raises(UserError, match=r"little free memory.*Tried to allocate 2.00 GiB\.\)$") as caught:
+        task({**REQUEST, "image": str(chest)})
+    assert caught.value.status == 503
+    assert len(passes) == 3
 
 
 def test_inference_without_weights_is_refused(info, tmp_path, chest):
