@@ -93,7 +93,7 @@ class ClickPredictor:
         Raises:
             UserError: There are no weights, or they are of another network.
         """
-        current = self.load(), self._automatic and self._automatic.weights()
+        current = self.load(), self._automatic.weights() if self._automatic else None
         if current == self._prepared:
             return
         middle = Prompts(positive=np.array([[length // 2 for length in image.grid.size]]))
