@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from monailabel.config import settings as server_settings
 from monailabel.interfaces.app import MONAILabelApp
 from PIL import Image
 
@@ -21,6 +23,8 @@ from lib.networks import AttentionResidualUNet
 from lib.networks.weights import check_usable
 from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
+from lib.server.upstream_patches import apply_settings
+from lib.settings import Settings
 from tests.support.small_network import infer_task, serving_predictor
 
 REQUEST = {"device": "cpu", "result_extension": ".nrrd", "logging": "WARNING"}
@@ -207,3 +211,42 @@ def test_c5_series_that_becomes_unusable_during_inference_keeps_its_mask(monkeyp
         with pytest.raises(UserError, match="cannot be used"):
             app.infer({"image": "1.2"})
     assert len(ran) == usable_before
+
+
+class WaitingTask:
+    """Infer task that waits for an event."""
+
+    description = "waits"
+
+    def __init__(self, event: threading.Event) -> None:
+        self.event, self.began = event, threading.Event()
+
+    def __call__(self, request: dict) -> tuple[None, dict]:
+        self.began.set()
+        assert self.event.wait(timeout=60)
+        return None, {}
+
+
+def test_a_click_does_not_wait_for_an_inference_on_a_whole_scan(tmp_path, monkeypatch):
+    """MONAI Label's own pool has one thread for all models, so that the queues of this app would not matter."""
+    for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "SESSION_PATH"):
+        setting = f"MONAI_LABEL_{name}"
+        monkeypatch.setattr(server_settings, setting, getattr(server_settings, setting))  # restored at the end
+    clicked, now = threading.Event(), threading.Event()
+    now.set()
+    tasks = {"whole scans": WaitingTask(clicked), "clicks": WaitingTask(now)}
+    monkeypatch.setattr(MONAILabelApp, "init_infers", lambda self: tasks)
+    monkeypatch.setattr(MONAILabelApp, "init_datastore", lambda self: SimpleNamespace(get_image_uri=lambda image: ""))
+    apply_settings(Settings.from_conf("studies", {"workspace": str(tmp_path)}), in_server=False)
+    app = MONAILabelApp("", "studies", {})
+    whole = threading.Thread(target=app.infer, args=({"model": "whole scans", "image": "1.2"},))
+    whole.start()
+    assert tasks["whole scans"].began.wait(timeout=60)
+    click = threading.Thread(target=app.infer, args=({"model": "clicks", "image": "1.2"},))
+    click.start()
+    click.join(10)
+    answered = not click.is_alive()
+    clicked.set()
+    whole.join(60)
+    click.join(60)
+    assert answered
