@@ -67,7 +67,7 @@ def voxel_at(grid, point):
 def test_probability_lies_on_the_lesion_in_every_storage_order(axes, flips, voxel_mm):
     image, truth = painted(grid_in_order(axes, flips))
     cube = Cube(np.array([2.0, -1.0, 1.0]), voxel_mm, 32)
-    probability = automatic().probability(image, cube)
+    probability = automatic().surroundings(image, cube).sample(cube)
     index = np.moveaxis(image.grid.to_index(cube.points())[..., ::-1], -1, 0)
     expected = ndimage.map_coordinates(truth.astype(float), index, order=1) >= 0.5
     found = dice(probability >= THRESHOLD, expected)
@@ -123,16 +123,16 @@ def test_network_does_not_run_again_for_further_clicks_on_the_lesion():
     passes: list[int] = []
     predictor.load().network.register_forward_hook(lambda *_: passes.append(1))
     model = AutomaticModel(predictor)
-    first = model.probability(image, Cube(np.zeros(3), 0.75, 32))
+    first = model.surroundings(image, Cube(np.zeros(3), 0.75, 32))
     runs = len(passes)
-    again = model.probability(image, Cube(np.array([3.0, -2.0, 4.0]), 1.0, 32))
+    again = model.surroundings(image, Cube(np.array([3.0, -2.0, 4.0]), 1.0, 32))
     assert len(passes) == runs > 0
-    assert first.shape == again.shape
-    model.probability(image, Cube(np.array([30.0, 0.0, 0.0]), 0.75, 32))
+    assert first is again
+    model.surroundings(image, Cube(np.array([30.0, 0.0, 0.0]), 0.75, 32))
     assert len(passes) > runs, "beyond the surroundings seen before"
     other = OpenImage(image.hu, image.grid)
     runs = len(passes)
-    model.probability(other, Cube(np.zeros(3), 0.75, 32))
+    model.surroundings(other, Cube(np.zeros(3), 0.75, 32))
     assert len(passes) > runs, "another image"
 
 
@@ -144,10 +144,10 @@ def test_answers_are_kept_for_many_lesions_and_by_the_file_not_by_how_often_it_i
     predictor.load().network.register_forward_hook(lambda *_: passes.append(1))
     model, cube = AutomaticModel(predictor), Cube(np.zeros(3), 0.75, 32)
     for number in range(10):
-        model.probability(OpenImage(image.hu, image.grid, source=number), cube)
+        model.surroundings(OpenImage(image.hu, image.grid, source=number), cube)
     runs = len(passes)
     for number in range(10):
-        model.probability(OpenImage(image.hu, image.grid, source=number), cube)
+        model.surroundings(OpenImage(image.hu, image.grid, source=number), cube)
     assert len(passes) == runs
 
 
@@ -198,3 +198,17 @@ def test_click_on_a_full_gpu_is_a_sentence(which):
     prompts = Prompts.from_request({"foreground": [voxel_at(image.grid, (0, 0, 0))]}, image.grid)
     with pytest.raises(GpuMemoryError, match="too little free memory"):
         predictor.outline(image, prompts)
+
+
+@pytest.mark.parametrize(("level", "further"), [(0.64, True), (3.0, False)], ids=["a large lesion", "nothing"])
+def test_model_looks_further_only_for_a_lesion_that_may_continue(level, further):
+    """Beyond what both models take for a lesion; a click on the heart would run the network for seconds."""
+    grid = grid_in_order((0, 1, 2), (False, False, False), size=(70, 70, 35), spacing=(1.0, 1.0, 2.0))
+    image, truth = painted(grid, lambda points: np.linalg.norm(points, axis=-1) < 25)
+    whole = bright_slices(level)
+    seen: list[int] = []
+    whole.load().network.register_forward_hook(lambda network, inputs, output: seen.append(inputs[0].shape[-1]))
+    predictor = ClickPredictor(BrightModel.from_info(INFO), bright_predictor().weights, AutomaticModel(whole))
+    prompts = Prompts.from_request({"foreground": [voxel_at(grid, (0, 0, 0))]}, grid)
+    assert dice(on_grid(predictor.outline(image, prompts).region, grid), truth) > 0.9
+    assert (len(set(seen)) > 1) == further

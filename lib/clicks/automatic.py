@@ -8,14 +8,13 @@ import math
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from scipy import ndimage
 from scipy.special import expit, logit
 
 from lib.clicks.channels import normalised
 from lib.clicks.components import touching
 from lib.clicks.cube import Cube, sample
 from lib.clicks.open_images import OpenImage
-from lib.clicks.surroundings import KeptSurroundings, Surroundings
+from lib.clicks.surroundings import FAINT, KeptSurroundings, Surroundings
 from lib.errors import UserError
 from lib.inference import Predictor, WeightsId
 from lib.inference.bfloat16 import has_bfloat16
@@ -28,7 +27,6 @@ _MARGIN_MM = 10.0  # seen around what is asked for; as far as the adjacent slice
 _LEAST_HALF_MM = 24.0  # around a point: enough for the cubes and further clicks of most lesions
 _MULTIPLE = 16  # of pixels along each axis, which the network halves four times
 _AT_ONCE = 16  # slices; a CPU has the pixels of a whole slice then
-_FAINT = 0.15  # probability from which a voxel belongs to a lesion of the model for whole scans
 _LEAST_PROBABILITY = 0.02  # a model that is sure must not outvote the other
 
 
@@ -57,8 +55,8 @@ class AutomaticModel:
         except UserError:
             return None
 
-    def probability(self, image: OpenImage, cube: Cube) -> np.ndarray | None:
-        """Return the probability of tumour in a cube: float32, shape (side, side, side), axes L, P, S.
+    def surroundings(self, image: OpenImage, cube: Cube) -> Surroundings | None:
+        """Return what the model says about the surroundings of a cube.
 
         None if the model cannot be used: it has no weights, its output is not finite, or it normalises by the scan.
 
@@ -68,14 +66,12 @@ class AutomaticModel:
         if self._predictor.model.preprocessing["normalise"] != "dataset":
             return None
         try:
-            seen = self._kept.find(image, self._predictor.load().weights, cube) or self._look(image, cube)
+            return self._kept.find(image, self._predictor.load().weights, cube) or self._look(image, cube)
         except GpuMemoryError:  # passes, unlike the other reasons: the same click must not have two answers
             raise
         except (UserError, NotFiniteError) as error:
             logger.warning("Outlines from clicks do without the model for whole scans: %s", error)
             return None
-        places = np.moveaxis(seen.cube.to_index(cube.points()), -1, 0)
-        return ndimage.map_coordinates(seen.probability, places, order=1, mode="nearest")
 
     def _look(self, image: OpenImage, cube: Cube) -> Surroundings:
         """Run the model on the surroundings of a cube."""
@@ -116,7 +112,7 @@ def combined(
         reach: Distance in voxels from a point within which the lesion must begin.
         share: Weight of the model for whole scans.
     """
-    seen = automatic >= _FAINT
+    seen = automatic >= FAINT
     lesion = touching(seen, seeds, reach)
     if not lesion.any():
         return clicked

@@ -15,6 +15,7 @@ from lib.clicks.model import ClickModel
 from lib.clicks.open_images import OpenImage
 from lib.clicks.prompts import Prompts
 from lib.clicks.region import Region
+from lib.clicks.surroundings import Surroundings
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import WeightsFile, WeightsId, WeightsSource
@@ -100,7 +101,7 @@ class ClickPredictor:
         cube = self._first_cube(image.grid, middle)
         self._probability(image, cube, middle)
         if self._automatic is not None:
-            self._automatic.probability(image, cube)
+            self._automatic.surroundings(image, cube)
         self._prepared = current
 
     def outline(self, image: OpenImage, prompts: Prompts) -> Outline:
@@ -118,10 +119,13 @@ class ClickPredictor:
                 has too little memory, or the prompts are too far apart for one lesion.
         """
         cube = first = self._first_cube(image.grid, prompts)
+        points, seen = image.grid.to_mm(prompts.seeds()), None
         for passes in range(1, _MOST_PASSES + 1):
-            seeds = cube.to_index(image.grid.to_mm(prompts.seeds()))
+            seeds = cube.to_index(points)
             probability, weights = self._probability(image, cube, prompts)
-            probability = self._with_automatic(probability, image, cube, prompts, seeds)
+            seen = self._surroundings(image, cube, seen, points)
+            if seen is not None:
+                probability = self._with_automatic(probability, seen.sample(cube), cube, prompts, seeds)
             threshold = threshold_at(probability, seeds, _REACH_MM / cube.voxel_mm)
             better = self._better_cube(cube, touching(probability >= threshold, seeds, _REACH_MM / cube.voxel_mm))
             if better is None or passes == _MOST_PASSES:
@@ -129,7 +133,7 @@ class ClickPredictor:
             cube = better
         region = self._on_grid(image.grid, cube, probability, threshold, prompts)
         if prompts.former is not None:
-            region = region.with_kept(prompts.former, [seen.window(image.grid) for seen in (first, cube)])
+            region = region.with_kept(prompts.former, [one.window(image.grid) for one in (first, cube)])
         return Outline(region, weights)
 
     def _first_cube(self, grid: VoxelGrid, prompts: Prompts) -> Cube:
@@ -163,15 +167,22 @@ class ClickPredictor:
         )
         return self._run(array)
 
+    def _surroundings(
+        self, image: OpenImage, cube: Cube, seen: Surroundings | None, points: np.ndarray
+    ) -> Surroundings | None:
+        """Return what the model for whole scans says about a cube.
+
+        What it said about a smaller cube is enough unless it saw a lesion at the points that may continue beyond.
+        """
+        if self._automatic is None or (seen is not None and seen.holds_lesion(points, _REACH_MM)):
+            return seen
+        return self._automatic.surroundings(image, cube)
+
     def _with_automatic(
-        self, probability: np.ndarray, image: OpenImage, cube: Cube, prompts: Prompts, seeds: np.ndarray
+        self, probability: np.ndarray, automatic: np.ndarray, cube: Cube, prompts: Prompts, seeds: np.ndarray
     ) -> np.ndarray:
         """Return the probability in a cube, in which that of the model for whole scans also counts."""
-        if self._automatic is None:
-            return probability
-        automatic = self._automatic.probability(image, cube)
-        if automatic is None:
-            return probability
+        assert self._automatic is not None
         corrected = prompts.former is not None or len(prompts.negative) > 0
         share = _LATER_SHARE if corrected else _FIRST_SHARE
         reach = _REACH_MM / cube.voxel_mm

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
+from lib.clicks.components import touching
 from lib.clicks.cube import Cube
 from lib.clicks.open_images import OpenImage
 from lib.inference import WeightsId
 
+FAINT = 0.15  # probability from which a voxel belongs to a lesion of the model for whole scans
 _MOST_BYTES = 256 << 20  # about 250 lesions of up to 3 cm
 
 
@@ -36,6 +40,25 @@ class Surroundings:
     def contains(self, cube: Cube) -> bool:
         """Return whether a cube lies in the part that is of use."""
         return bool((np.abs(cube.centre - self.cube.centre) + cube.half_mm <= self.half_mm).all())
+
+    def holds_lesion(self, points: np.ndarray, reach_mm: float) -> bool:
+        """Return whether the lesion at points, if the model sees one, ends within the part that is of use.
+
+        Then a larger part of the image shows no more of it.
+
+        Args:
+            points: Positions in mm, shape (n, 3).
+            reach_mm: Distance from a point within which the lesion must begin.
+        """
+        first = math.floor((self.cube.half_mm - self.half_mm) / self.cube.voxel_mm)
+        useful = self.probability[(slice(first, self.cube.side - first),) * 3]
+        lesion = touching(useful >= FAINT, self.cube.to_index(points) - first, reach_mm / self.cube.voxel_mm)
+        return not any(lesion.take(end, axis).any() for axis in range(3) for end in (0, -1))
+
+    def sample(self, cube: Cube) -> np.ndarray:
+        """Return the probability in a cube, shape (side, side, side); 0 beyond the surroundings."""
+        places = np.moveaxis(self.cube.to_index(cube.points()), -1, 0)
+        return ndimage.map_coordinates(self.probability, places, order=1, mode="constant")
 
 
 class KeptSurroundings:
