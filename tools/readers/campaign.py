@@ -21,7 +21,7 @@ from lib.storage.atomic import write_json
 from tools.benchmark.clicks import middle_of_largest
 from tools.readers.reader import CLICKS, Notes, Reader
 from tools.support.app_server import monailabel_server
-from tools.support.usage import resident_bytes
+from tools.support.usage import cpu_seconds, resident_bytes
 from tools.support.users import add_users
 
 _END_SECONDS = 600  # for the requests under way
@@ -50,7 +50,7 @@ def measure(folder: Path, readers: int, minutes: float, report: Callable[[str], 
         threads = [threading.Thread(target=one.work, args=(end,), daemon=True) for one in crew]
         for thread in threads:
             thread.start()
-        begun, memory = time.monotonic(), 0
+        begun, memory, computed = time.monotonic(), 0, cpu_seconds(server.process.pid)
         while time.monotonic() - begun < 60 * minutes and any(thread.is_alive() for thread in threads):
             end.wait(min(60.0, 60 * minutes))
             memory = max(memory, resident_bytes(server.process.pid))
@@ -58,7 +58,7 @@ def measure(folder: Path, readers: int, minutes: float, report: Callable[[str], 
         end.set()
         for thread in threads:
             thread.join(_END_SECONDS)
-        seconds = time.monotonic() - begun
+        seconds, computed = time.monotonic() - begun, cpu_seconds(server.process.pid) - computed
     measured = sorted({**notes.seconds, **notes.parts}.items())
     problems = [*notes.failures, *_lost(workspace, notes)]
     summary = {
@@ -67,6 +67,7 @@ def measure(folder: Path, readers: int, minutes: float, report: Callable[[str], 
         "labels": len(notes.submitted),
         "requests_per_second": round(sum(map(len, notes.seconds.values())) / seconds, 1),
         "clicks_per_reader_and_minute": round(_clicks(notes) * 60 / seconds / readers, 1),
+        "cpu_seconds_per_label": round(computed / max(1, len(notes.submitted)), 2),
         "server_mb": memory >> 20,
         **{f"seconds of {kind}": _percentiles(values) for kind, values in measured},
         "problems": problems,
