@@ -106,21 +106,30 @@ class Reader:
         middle = lesion or [columns // 2, rows // 2, slices // 2]
         params: dict[str, Any] = {"foreground": [self._near(middle)], "region": True}
         self._think(end)
-        self._outline("preview", uid, {**params, "preview": True})
-        self._think(end, _RESTING_SECONDS)
+        self._preview(uid, params)
         answer = self._outline("first click" if lesion else "click beside a lesion", uid, params)
         if lesion and answer:
             self._think(end)
             corrected = {"foreground": [*params["foreground"], self._near(middle)], "former": answer["region"]}
             self._outline("further click", uid, {**params, **corrected})
 
+    def _preview(self, uid: str, params: dict[str, Any]) -> None:
+        """Request a preview, and drop the request at the click if there is no answer until then, as the viewer does."""
+        seconds = self._rng.uniform(*_RESTING_SECONDS)
+        click = time.monotonic() + seconds
+        try:
+            self._outline("preview", uid, {**params, "preview": True}, timeout=seconds)
+        except requests.Timeout:
+            self._notes.seconds["dropped preview"].append(seconds)
+        time.sleep(max(0.0, click - time.monotonic()))
+
     def _near(self, voxel: Sequence[int]) -> list[int]:
         """Return a voxel at most one column and one row away, where people click in the middle of a lesion."""
         column, row, slice_ = voxel
         return [column + int(self._rng.integers(-1, 2)), row + int(self._rng.integers(-1, 2)), slice_]
 
-    def _outline(self, kind: str, uid: str, params: dict[str, Any]) -> Any:
-        return self._ask(kind, "POST", "/infer/lung_tumor_click", uid, data={"params": json.dumps(params)})
+    def _outline(self, kind: str, uid: str, params: dict[str, Any], **options: object) -> Any:
+        return self._ask(kind, "POST", "/infer/lung_tumor_click", uid, data={"params": json.dumps(params)}, **options)
 
     def _open(self, one: DemoSeries) -> None:
         dicomweb = f"/proxy/dicom/wado/studies/{one.study_uid}/series/{one.series_uid}"
@@ -156,8 +165,7 @@ class Reader:
             method,
             self._url + path,
             params=query,
-            timeout=_TIMEOUT_SECONDS,
-            **options,  # type: ignore[arg-type]
+            **{"timeout": _TIMEOUT_SECONDS, **options},  # type: ignore[arg-type]
         )
         self._notes.seconds[kind].append(time.monotonic() - begun)
         for what, milliseconds in _TIMING.findall(answer.headers.get("Server-Timing", "")):
@@ -168,5 +176,5 @@ class Reader:
         is_json = "json" in answer.headers.get("Content-Type", "")
         return answer.json() if is_json else True
 
-    def _think(self, end: threading.Event, seconds: tuple[float, float] = _THINKING_SECONDS) -> None:
-        end.wait(self._rng.uniform(*seconds))
+    def _think(self, end: threading.Event) -> None:
+        end.wait(self._rng.uniform(*_THINKING_SECONDS))
