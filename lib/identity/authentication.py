@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from lib.errors import UserError
 from lib.identity.accounts import Accounts
 from lib.identity.attempts import Attempts
 from lib.identity.audit_log import AuditLog
-from lib.identity.login_sessions import LoginSessions
+from lib.identity.login_sessions import LoginSessions, session_id
 from lib.identity.oidc.openid_login import OpenIdLogin, Person
 from lib.identity.roles import Role
 
@@ -26,10 +26,12 @@ class Identity:
     Attributes:
         name: Unique name; the author of what is submitted.
         role: What the user may do.
+        session: Identifier of the log-in session, which is no secret; empty without one.
     """
 
     name: str
     role: Role
+    session: str = field(default="", compare=False, repr=False)
 
 
 class Authentication:
@@ -60,16 +62,11 @@ class Authentication:
 
     def identify(self, token: str) -> Identity | None:
         """Return who a token belongs to, with the present role; None if it is unknown or its session has ended."""
-        session = self._sessions.find(token)
-        if session is None:
-            return None
-        if session.role:
-            is_valid = self.openid is not None and not self._is_local(session.name)
-            return Identity(session.name, Role.of(session.role)) if is_valid else None
-        account = self.accounts.all().get(session.name)
-        if account is None or account.secret != session.secret:
-            return None  # removed, or the password was changed since
-        return Identity(account.name, account.role)
+        return self._identity_in(session_id(token))
+
+    def has_ended(self, session: str) -> bool:
+        """Return whether a log-in session has ended: by log-out, by its age, or with the account or password."""
+        return self._identity_in(session) is None
 
     def identity_of(self, person: Person) -> Identity:
         """Return the identity of somebody whom the identity provider knows.
@@ -142,6 +139,19 @@ class Authentication:
         ended = self._sessions.end(token)
         if ended is not None:
             self._note(ended.name, "logged out")
+
+    def _identity_in(self, session_id: str) -> Identity | None:
+        """Return whose session it is, with the present role; None if it has ended."""
+        session = self._sessions.find(session_id)
+        if session is None:
+            return None
+        if session.role:
+            is_valid = self.openid is not None and not self._is_local(session.name)
+            return Identity(session.name, Role.of(session.role), session_id) if is_valid else None
+        account = self.accounts.all().get(session.name)
+        if account is None or account.secret != session.secret:
+            return None  # removed, or the password was changed since
+        return Identity(account.name, account.role, session_id)
 
     def _note(self, user: str, action: str, **details: str) -> None:
         """Add to the audit log what has happened whether or not that is possible."""
