@@ -106,7 +106,7 @@ def test_sessions_survive_a_restart_and_end(tmp_path):
     assert again.find(session_id(token)).name == "ada"
     now[0] += 61
     assert again.find(session_id(token)) is None
-    assert again.end(other).name == "bob"
+    assert again.end(session_id(other)).name == "bob"
     assert again.find(session_id(other)) is None
     for forged in ("", "x", token[:-1], token + "x", "\udcff", "0" * 64):
         assert again.find(session_id(forged)) is None

@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,19 @@ class LoginSessions:
         session = self._sessions.get(session_id)
         return session if session is not None and session.until > self._clock() else None
 
-    def end(self, token: str) -> LoginSession | None:
+    def change_role(self, session_id: str, role: str) -> None:
+        """Change the role of a session that an identity provider gave; nothing happens if it has ended."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+            if session is not None:
+                self._write({**self._sessions, session_id: replace(session, role=role)})
+
+    def end(self, session_id: str) -> LoginSession | None:
         """End a session, and return it if there was one."""
         with self._lock:
-            ended = self._sessions.get(session_id(token))
+            ended = self._sessions.get(session_id)
             if ended is not None:
-                self._write({key: one for key, one in self._sessions.items() if key != session_id(token)})
+                self._write({key: one for key, one in self._sessions.items() if key != session_id})
         return ended
 
     def _write(self, sessions: dict[str, LoginSession]) -> None:

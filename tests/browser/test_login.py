@@ -192,8 +192,13 @@ def test_browser_logs_in_at_the_provider(page, site, provider, screenshot, page_
     assert (session["secure"], session["httpOnly"], session["sameSite"]) == (True, True, "Strict")
     assert not page_problems.of(site)
     page.get_by_role("button", name="Log out").click()
+    page.wait_for_url(f"{provider.issuer}/**")
+    page.get_by_role("button", name="Yes, sign me out").click()
     page.wait_for_url(f"{site}/login")
     assert page.goto(f"{site}/viewer/status").status == 401
+    page.goto(f"{site}/login")
+    page.get_by_role("link", name="Log in with Test Hospital").click()
+    expect(page.get_by_label("Password")).to_be_visible()  # the session at the provider has ended, too
 
 
 def log_in_by_form(page, password: str) -> None:
