@@ -70,15 +70,16 @@ export class StoredLabels {
   /**
    * Show what was stored for the scan meanwhile, such as by another program or user.
    *
-   * @returns {Promise<boolean>} whether there is something new
+   * @returns {Promise<boolean>} whether another label is in use, or another lesion has a number
    * @throws {Error} the label in use is damaged
    */
   async renew() {
     const series = this.#series;
     const found = series && (await fetchStored(series).catch(() => null)); // the status says that the server is away
     if (!found || this.#series !== series || JSON.stringify(found) === this.#known) return false;
+    const before = [this.current?.number, this.lastLesion];
     this.#take(found);
-    return true;
+    return before[0] !== this.current?.number || before[1] !== this.lastLesion;
   }
 
   /** @param {import('./server.js').Stored} found */
