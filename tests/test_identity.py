@@ -1,5 +1,6 @@
 """Accounts, limits of attempts, log-in sessions and the audit log."""
 
+import asyncio
 import json
 import threading
 
@@ -13,6 +14,8 @@ from lib.identity.audit_log import AuditLog
 from lib.identity.authentication import Authentication, Identity
 from lib.identity.login_sessions import LoginSessions, session_id
 from lib.identity.roles import Role
+from lib.server.access.request_audit import audit_request
+from lib.server.access.route_table import find_route
 
 PASSWORD = "correct horse battery"
 
@@ -253,3 +256,19 @@ def test_audit_command(tmp_path, capsys):
     assert main(["audit", "--workspace", str(tmp_path), "--output", str(target)]) == 1, "never overwritten"
     (tmp_path / "audit.jsonl").write_text('{"user": "eve"}\n')
     assert main(["audit", "--workspace", str(tmp_path)]) == 1
+
+
+def test_opened_images_are_logged_once_an_hour_but_again_after_a_failure(tmp_path, monkeypatch):
+    log = AuditLog(tmp_path / "audit.jsonl")
+    route = find_route("GET", "/datastore/image")
+    scope = {"path": "/datastore/image", "query_string": b"image=1.2.3", "client": ("::1", 1), "state": {}}
+
+    def ask() -> None:
+        asyncio.run(audit_request(log, Identity("ada", Role.USER), route, scope, 200))
+
+    with monkeypatch.context() as full:
+        full.setattr(AuditLog, "append", lambda *_, **__: (_ for _ in ()).throw(OSError("No space left on device")))
+        ask()
+    for _ in range(3):
+        ask()
+    assert [(one["user"], one["action"], one["image"]) for one in log.entries()] == [("ada", "opened", "1.2.3")]

@@ -31,6 +31,7 @@ from lib.datastore.label_origin import origin_of_label
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.lesion_history import lesions_of_submission
+from lib.datastore.object_senders import ObjectSenders
 from lib.datastore.predictions import Prediction, PredictionStore
 from lib.datastore.read_only_images import ReadOnlyImages
 from lib.datastore.series_volume import make_volume, pacs_unreachable
@@ -85,6 +86,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         self.labels = LabelStore(settings.labels_dir)
         self.skipped = SkippedImages(settings.workspace / "skipped.json")
         self.drafts = Drafts(settings.workspace / "drafts")
+        self.senders = ObjectSenders(settings.workspace / "senders.json")
         self.review_required = settings.info["config"]["activelearning"]["review"]
         self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None

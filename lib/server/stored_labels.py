@@ -80,10 +80,13 @@ def refused_objects(refused: Iterable[Refused]) -> list[dict[str, Any]]:
 
 def _listed(labels: LabelStore, record: LabelRecord) -> dict[str, Any]:
     source = record.info.get("source") if record.tag in (INITIAL, CANDIDATE) else None
+    sender = record.info.get("user")  # who was logged in; what an object says about its creator is not proven
     damage = labels.damage_of_file(record)
     return {
         **described(record),
-        "source": _source(source) if isinstance(source, Mapping) else None,
+        "source": _source({**source, "creator": sender or source.get("creator")})
+        if isinstance(source, Mapping)
+        else None,
         "problem": damage.problem if damage else None,
     }
 
