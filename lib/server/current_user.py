@@ -37,6 +37,17 @@ def turn_of(request: Request) -> tuple[str, str]:
     return user.username, "" if is_logged_in(user) or not request.client else request.client.host
 
 
+def session_of(request: Request) -> str:
+    """Return the identifier of the log-in session of a request; empty without one."""
+    identity: Identity | None = getattr(request.state, "identity", None)
+    return identity.session if identity else ""
+
+
+def may_review(user: User) -> bool:
+    """Return whether a user may review labels of others; while log-in is off, nobody may."""
+    return is_logged_in(user) and _NAMES[Role.REVIEWER] in user.roles
+
+
 def author(user: User, typed: str) -> str:
     """Return the name to record for an action: of who is logged in; while log-in is off, the name that was typed."""
     return user.username if is_logged_in(user) else " ".join(typed.split())[:_LONGEST_NAME] or user.username
