@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import requests
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from tools.support.chromium import MPR_VIEWPORTS, VOLUME_LOADED
 
@@ -13,7 +13,7 @@ _SCREEN: ViewportSize = {"width": 1600, "height": 900}
 _TIMEOUT_MS = 600_000
 _SETTLED_MS = 3000  # after the last change, for textures and hints to be drawn or gone
 # Ends of an axis across the finding in the middle of the axial plane, as shares of the distance to its border.
-_AXIS = ((-0.38, -0.12), (0.42, 0.2))
+_AXIS = ((-0.42, -0.2), (0.46, 0.2))
 
 
 def take(browser: Browser, url: str, series_uid: str, output: Path) -> None:
@@ -35,19 +35,14 @@ def take(browser: Browser, url: str, series_uid: str, output: Path) -> None:
     page.locator('button[title="Run Segmentation"]').click()
     findings = page.locator('[data-findings="table"] tbody tr:not(.lunglabel-note)')
     findings.first.wait_for()
-    _shoot_finding(page, output / "ohif.png")
-    if findings.count() > 1:
-        _shoot_finding(page, output / "ohif-finding.png")
-    findings.first.locator("button").first.click()
+    _shoot(page, output / "ohif.png")  # the first finding, which is shown at once
+    page.keyboard.press("f")
+    _shoot(page, output / "ohif-finding.png")
+    findings.first.locator('[data-control="show"]').click()
     _measure(page)
+    _describe(page, findings.first)
     _shoot(page, output / "ohif-ruler.png")
     page.context.close()
-
-
-def _shoot_finding(page: Page, path: Path) -> None:
-    """Show the next finding of the list, and take a picture."""
-    page.keyboard.press("f")
-    _shoot(page, path)
 
 
 def _shoot(page: Page, path: Path) -> None:
@@ -57,7 +52,7 @@ def _shoot(page: Page, path: Path) -> None:
 
 
 def _measure(page: Page) -> None:
-    """Draw a long axis over the finding shown, accept it, and describe it."""
+    """Draw a long axis over the finding in the middle of the axial plane."""
     page.locator('[data-tool="bidirectional"]').click()
     box = page.locator('[data-viewport-uid="mpr-axial"]').bounding_box()
     assert box is not None, "the axial plane is on the screen"
@@ -69,3 +64,13 @@ def _measure(page: Page) -> None:
     page.mouse.up()
     page.locator('[data-part="measurements"] li').wait_for()
     page.locator('[data-tool="bidirectional"]').click()
+    page.mouse.click(box["x"] + 20, box["y"] + box["height"] - 80)  # deselects the measurement
+
+
+def _describe(page: Page, finding: Locator) -> None:
+    """Accept the finding shown, and say what it looks like."""
+    finding.locator('[data-control="accept"]').click()
+    finding.locator('[data-control="show"]').click()
+    page.locator(".lunglabel-note select").select_option("solid")
+    page.locator(".lunglabel-note input").fill("Lobulated")
+    page.locator(".lunglabel-note input").press("Enter")
