@@ -88,8 +88,15 @@ def test_complete_cases_are_learned_as_the_mean_and_measured_on_the_consensus(st
 def test_a_case_that_somebody_still_reads_is_not_learned(study, tmp_path):
     """Its labels would reach the other reader through the model."""
     labels, datastore = study
+    cases = with_reader_means(cases_of(labels, datastore), datastore, labels, tmp_path / "out")
+    assert [case["image_id"] for case in cases] == [AGREED, DISPUTED]
+
+
+def test_a_consensus_that_is_not_trained_on_is_not_learned_as_a_mean(study, tmp_path):
+    """The datastore leaves it out if a reviewer has sent it back."""
+    labels, datastore = study
     cases = with_reader_means([], datastore, labels, tmp_path / "out")
-    assert OPEN not in [case["image_id"] for case in cases] and len(cases) == 2
+    assert [case["image_id"] for case in cases] == [DISPUTED]
 
 
 def test_a_decision_and_a_label_from_elsewhere_are_learned_as_they_are(study, tmp_path):

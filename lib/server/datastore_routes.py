@@ -26,6 +26,7 @@ from lib.server.current_user import current_user, is_logged_in
 from lib.server.dicom_response import dicom_response
 from lib.server.empty_labels import CONFIRM, EmptyLabels
 from lib.server.requests import json_object, stored_upload
+from lib.server.stored_labels import check_begun_from
 from lib.server.study_views import current_view, progress_of
 
 _FINAL = DefaultLabelTag.FINAL.value
@@ -62,6 +63,11 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         patient = app.datastore().series(image).value("PatientID")
         view = view_of(http)
         submitted = view.submission(image, tag or _FINAL, info, patient)
+
+        def check() -> None:
+            if "begun_from" in info and tag in ("", _FINAL):
+                check_begun_from(view.labels, image, info["begun_from"])
+
         with stored_upload(label, app.uploads_dir) as path:
             try:
                 label_id = app.datastore().save_label(
@@ -72,6 +78,7 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
                     allow_empty=allow_empty,
                     seen=submitted.seen,
                     note=submitted.note,
+                    check=check,
                 )
             except EmptyLabelError:
                 empty_labels.refused(submission)

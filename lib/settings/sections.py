@@ -103,6 +103,8 @@ class ActiveLearning(Section):
     """Minutes during which an image offered to one user is not offered to another."""
     scored_images: Count = 50
     """Number of images scored for uncertainty in the background; 0 disables scoring."""
+    review: bool = False
+    """Train only on labels that a reviewer has approved, never the one who submitted them; log-in is required."""
 
 
 class Export(Section):

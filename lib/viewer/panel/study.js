@@ -3,7 +3,7 @@
 import { touchedVoxel } from './lesion_time.js';
 import { middle } from './lesions.js';
 import { ReadingTime } from './reading_time.js';
-import { fetchDisagreements, fetchStudy } from './server.js';
+import { fetchDisagreements, fetchStudy } from './study_requests.js';
 import { viewportAt } from './tools.js';
 
 const ACTIONS = ['pointermove', 'pointerdown', 'keydown', 'wheel'];
@@ -15,7 +15,7 @@ export class StudyReading {
    * @param {AbortSignal} signal ends the counting
    */
   constructor(editor, signal) {
-    /** @type {import('./server.js').Study | null} */
+    /** @type {import('./study_requests.js').Study | null} */
     this.study = null;
     this.editor = editor;
     /** Where the finding is that is worked on. @type {{point: Point3, extent: number} | null} */
