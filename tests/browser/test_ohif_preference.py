@@ -108,6 +108,7 @@ def test_blinded_readers_compare_a_version_with_a_label(server, chromium, screen
     question.locator('[data-question="A"]').click()
     expect(question.locator('[data-question="A"]')).to_have_attribute("aria-pressed", "true")
     assert "all questions about this scan are answered" in ohif.message()
+    expect(ohif.status("cases")).to_have_text("1 of 1 cases labelled")
     screenshot(page, "preference")
     page.context.close()
 
