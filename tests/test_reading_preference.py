@@ -223,7 +223,7 @@ def test_the_server_makes_the_outlines_that_are_missing_once(tmp_path, info, sto
 def test_damaged_lines_are_skipped_and_kept(compared, tmp_path):
     view = PreferenceView(compared, "anna")
     view.answer(CASES[0], 2, "A", None)
-    (file,) = (tmp_path / "workspace" / "preferences").iterdir()
+    (file,) = (tmp_path / "workspace" / "preferences").glob("*.jsonl")
     whole = file.read_text()
     file.write_text(f'{whole}{{"study": "nodules", "choice": "third"}}\n{whole[:40]}')  # as if killed within a line
     PreferenceView(compared, "ben").answer(CASES[0], 2, "B", None)
