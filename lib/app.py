@@ -60,6 +60,7 @@ from lib.trainers.unfinished_run import UnfinishedRun
 from lib.workspace import exit_on_startup_error, is_server, open_workspace
 
 _UNCERTAINTY = "uncertainty"
+_LONGEST_PAUSE = 0.5  # seconds for which clicks delay each forward pass of an inference on a whole scan, or a preview
 
 
 class MyApp(MONAILabelApp):
@@ -102,11 +103,12 @@ class MyApp(MONAILabelApp):
         self.previews = WorkQueue("previews", low_priority=True)  # of clicks, which must not slow down clicks
         self.preparations = WorkQueue("preparations")  # of images for clicks
         self._yield_to_users = YieldToUsers(busy=lambda: is_running("train") or is_running("scoring"))
+        self._yield_to_clicks = YieldToUsers(busy=lambda: self.clicks.busy)
         self._damage = DamageCache(
             lambda: [*self.datastore().damage(), *(one for store in stores.values() for one in store.damage())]
         )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
-        self.task_config = LungTumor()
+        self.task_config = LungTumor(before_pass=lambda done, total: self._yield_to_clicks.wait(_LONGEST_PAUSE))
         self.click_config = LungTumorClick(self.task_config)
         self.configs: dict[str, LungTumor | LungTumorClick] = {
             LungTumor.NAME: self.task_config,
@@ -282,6 +284,8 @@ class MyApp(MONAILabelApp):
         if not uploaded:
             self.datastore().series(str(image))
         volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
+        if request.get("preview"):
+            self._yield_to_clicks.wait(_LONGEST_PAUSE)
         with self._yield_to_users.user_waiting(), volume:
             # Some warnings are known only now that the voxels have been read. They are collected before the run,
             # because the series may become unusable meanwhile, which must not lose its mask.

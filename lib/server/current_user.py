@@ -31,6 +31,12 @@ def is_logged_in(user: User) -> bool:
     return user is not DEFAULT_USER
 
 
+def turn_of(request: Request) -> tuple[str, str]:
+    """Return whose turn a request takes in a queue: of who is logged in, else of a computer."""
+    user = current_user(request)
+    return user.username, "" if is_logged_in(user) or not request.client else request.client.host
+
+
 def session_of(request: Request) -> str:
     """Return the identifier of the log-in session of a request; empty without one."""
     identity: Identity | None = getattr(request.state, "identity", None)

@@ -26,7 +26,7 @@ from lib.publishing.manifest import outcome
 from lib.publishing.stores import SEGMENTATION
 from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
-from lib.server.current_user import author, current_user, described_user, is_logged_in, session_of
+from lib.server.current_user import author, current_user, described_user, is_logged_in, session_of, turn_of
 from lib.server.review_routes import review_of_case
 from lib.server.stored_labels import described, label_in_use, refused_objects, stored_labels
 from lib.server.study_states import study_states
@@ -104,7 +104,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
                 return str(error)
             return None
 
-        return {"image": image, "problem": await app.preparations.run(http, prepared)}
+        return {"image": image, "problem": await app.preparations.run(http, prepared, turn_of(http))}
 
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
     def label(image: str, number: int, request: Request) -> Response:
