@@ -67,9 +67,8 @@ class Campaign(ABC):
     def _started(self) -> contextlib.AbstractContextManager[ServerProcess]:
         """Start the server."""
 
-    @abstractmethod
-    def _prepare(self) -> None:
-        """Learn from a server that has just started what the cases need."""
+    def _prepare(self) -> None:  # noqa: B027
+        """Learn from a server that has just started what the cases need; by default nothing."""
 
     @abstractmethod
     def _try(self, cases: Sequence[int]) -> None:

@@ -46,7 +46,7 @@ class LoginCampaign(Campaign):
     """Cases of attacks on log-in."""
 
     kinds = ("cookie", "token", "form", "csrf", "fixation", "next", "roles", "callback", "provider", "control")
-    batch = 100
+    batch = 20  # few enough that the session of the batch is not the oldest of twenty of its user, which ends
 
     def __init__(self, folder: Path, cases: Iterable[int], report: Callable[[str], None]) -> None:
         super().__init__(folder, cases, report)
@@ -64,10 +64,8 @@ class LoginCampaign(Campaign):
         conf = {"login": True, "oidc_issuer": self._issuer.issuer, "oidc_client_id": CLIENT, "scored_images": 0}
         return self._sandbox.server(self._starts, **conf)
 
-    def _prepare(self) -> None:
-        self._valid = self._log_in("ada")
-
     def _try(self, cases: Sequence[int]) -> None:
+        self._valid = self._log_in("ada")
         for case in cases:
             for problem in self._problems(case):
                 self._fail(case, problem)
