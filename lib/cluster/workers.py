@@ -49,7 +49,7 @@ def connected(workers: Workers, scratch: Path) -> Iterator[Client]:
 
     Args:
         workers: Where to compute.
-        scratch: Folder for the temporary files of workers on this machine.
+        scratch: Folder for the temporary files of workers on this machine; for Slurm, shared by all nodes.
 
     Raises:
         UserError: Dask is not installed, the scheduler does not respond, or the Slurm file is invalid.
@@ -65,7 +65,9 @@ def connected(workers: Workers, scratch: Path) -> Iterator[Client]:
         if workers.scheduler:
             target: Any = workers.scheduler
         else:
-            target = stack.enter_context(_slurm(workers.slurm) if workers.slurm else _local(workers.local, scratch))
+            target = stack.enter_context(
+                _slurm(workers.slurm, scratch) if workers.slurm else _local(workers.local, scratch)
+            )
         try:
             client = stack.enter_context(
                 Client(
@@ -122,7 +124,8 @@ def _environment(threads: int, gpu: int | None) -> dict[str, str]:
     return {**numbers, "OMP_WAIT_POLICY": "PASSIVE", **({"CUDA_VISIBLE_DEVICES": str(gpu)} if gpu is not None else {})}
 
 
-def _slurm(file: Path) -> Any:
+def _slurm(file: Path, scratch: Path) -> Any:
+    """Return a cluster of Slurm jobs, which speak TLS with a certificate of this run; its key is only its owner's."""
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
@@ -130,7 +133,9 @@ def _slurm(file: Path) -> Any:
     try:
         options = yaml.safe_load(file.read_text(encoding="utf-8"))
         jobs = int(options.pop("jobs"))
-        cluster = SLURMCluster(**{"processes": 1, **options})
+        scratch.mkdir(parents=True, exist_ok=True)
+        own = {"processes": 1, "security": True, "shared_temp_directory": str(scratch.resolve())}
+        cluster = SLURMCluster(**{**own, **options})
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{file} must be a YAML file with jobs, the number of jobs, and arguments of dask_jobqueue.SLURMCluster, "
