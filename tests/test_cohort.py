@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from lib.cli import main
+from lib.cluster.background import BackgroundCluster, ClusterAwayError
 from lib.cluster.workers import Workers, connected
 from lib.cohort.job import Job, Outcome
 from lib.cohort.segmentation import run_on
@@ -101,11 +102,21 @@ def test_lost_scheduler_is_reported_and_the_run_goes_on_later(job, tmp_path):
             try:
                 with connected(Workers(scheduler=address), tmp_path) as client:
                     client.wait_for_workers(1, timeout=120)
+                    server = BackgroundCluster(address)
+                    assert (server.places(), server.run(pow, 2, 5)) == (1, 32)
+                    with pytest.raises(ClusterAwayError):  # the server does what a worker cannot
+                        server.run(int, "no number")
+                    assert server.places() == 0, "not asked again at once"
+                    server = BackgroundCluster(address)
+                    assert server.places() == 1
                     outcomes = run_on(client, job, [*map(series_of, "abcdef")], slow)
                     assert next(outcomes).record
                     scheduler.kill()
                     with pytest.raises(UserError, match=r"scheduler is gone.*same command continues"):
                         wait_for(lambda: next(outcomes) and None, "the loss of the scheduler", seconds=120)
+                    with pytest.raises(ClusterAwayError):
+                        server.run(pow, 2, 5)
+                    assert server.places() == 0
             finally:
                 process.kill()
                 scheduler.kill()
