@@ -46,6 +46,7 @@ from lib.server.damage_cache import DamageCache
 from lib.server.dicomweb_routes import dicomweb_router
 from lib.server.install import install
 from lib.server.log_file import move_log
+from lib.server.open_cases import OpenCases, others_at_work
 from lib.server.requests import is_file_below
 from lib.server.sessions import TolerantSessions
 from lib.server.start import exit_with_problems, prepare_server, print_welcome
@@ -60,6 +61,7 @@ from lib.trainers.unfinished_run import UnfinishedRun
 from lib.workspace import exit_on_startup_error, is_server, open_workspace
 
 _UNCERTAINTY = "uncertainty"
+_LONGEST_PAUSE = 0.5  # seconds for which clicks delay each forward pass of an inference on a whole scan, or a preview
 
 
 class MyApp(MONAILabelApp):
@@ -93,17 +95,21 @@ class MyApp(MONAILabelApp):
         stores = model_stores(self.settings)
         self.models = stores[LungTumor.NAME]
         choice = self.settings.info["config"]["activelearning"]
-        self._leases = Leases(60 * choice["lease_minutes"])
+        login = self._access.login if self._access else None
+        has_ended = login.authentication.has_ended if login else lambda session: False
+        self._leases = Leases(60 * choice["lease_minutes"], has_ended=has_ended)
+        self._open_cases = OpenCases(has_ended)
         self.inferences = WorkQueue("inferences")
         self.clicks = WorkQueue("clicks")  # answered at once, also while a whole scan is segmented
         self.previews = WorkQueue("previews", low_priority=True)  # of clicks, which must not slow down clicks
         self.preparations = WorkQueue("preparations")  # of images for clicks
         self._yield_to_users = YieldToUsers(busy=lambda: is_running("train") or is_running("scoring"))
+        self._yield_to_clicks = YieldToUsers(busy=lambda: self.clicks.busy)
         self._damage = DamageCache(
             lambda: [*self.datastore().damage(), *(one for store in stores.values() for one in store.damage())]
         )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
-        self.task_config = LungTumor()
+        self.task_config = LungTumor(before_pass=lambda done, total: self._yield_to_clicks.wait(_LONGEST_PAUSE))
         self.click_config = LungTumorClick(self.task_config)
         self.configs: dict[str, LungTumor | LungTumorClick] = {
             LungTumor.NAME: self.task_config,
@@ -186,6 +192,18 @@ class MyApp(MONAILabelApp):
         """Return the images that were offered to somebody and are not labelled yet."""
         return self._leases.images()
 
+    def others_at_work(self, image_id: str, user: str, session: str) -> list[dict[str, str]]:
+        """Note that a user has an image open, and return who else works on it, each with the sign of it.
+
+        Args:
+            image_id: The image.
+            user: Name of the user.
+            session: Log-in session of the user.
+        """
+        self._open_cases.see(image_id, user, session)
+        drafted = {owner.partition("\n")[0] for owner in self.datastore().drafts.owners(image_id)}
+        return others_at_work(self._open_cases.users_of(image_id), drafted, self._leases.user_of(image_id), user)
+
     def uncertainties(self) -> dict[str, float]:
         """Return the uncertainty of each scored image in [0, 1], used by the strategy ``uncertainty``."""
         return self._scoring.uncertainties()
@@ -247,6 +265,11 @@ class MyApp(MONAILabelApp):
         if self._conclusions:
             self._conclusions.wake()
 
+    def on_review(self, image_id: str) -> None:
+        """Release the lease of an image and wake the automatic training; called after each review of its label."""
+        self._leases.release(image_id)
+        self.retraining.wake()
+
     def info(self) -> dict[str, Any]:
         """Return the description of this app for clients, with the model version in use and its problem, if any."""
         serving = self.models.serving()
@@ -263,6 +286,8 @@ class MyApp(MONAILabelApp):
         if not uploaded:
             self.datastore().series(str(image))
         volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
+        if request.get("preview"):
+            self._yield_to_clicks.wait(_LONGEST_PAUSE)
         with self._yield_to_users.user_waiting(), volume:
             # Some warnings are known only now that the voxels have been read. They are collected before the run,
             # because the series may become unusable meanwhile, which must not lose its mask.
@@ -312,18 +337,20 @@ class MyApp(MONAILabelApp):
         """Raise a UserError if no image is labelled or a value of the request is invalid."""
         for section in ("train", "train_clicks"):
             check_request(self.settings.info, section, request or {})
-        if not self.datastore().get_labeled_images():
-            raise UserError(
-                "There is nothing to train on: no image is labelled yet. Open one, correct the mask, submit it, "
-                "then train.",
-                HTTPStatus.CONFLICT,
-            )
+        if self.datastore().trained_on():
+            return
+        why = (
+            "no label is approved yet. A reviewer approves labels in the panel"
+            if self.datastore().get_labeled_images()
+            else "no image is labelled yet. Open one, correct the mask, submit it, then train"
+        )
+        raise UserError(f"There is nothing to train on: {why}.", HTTPStatus.CONFLICT)
 
     def _retraining(self) -> Retraining:
         store = self.datastore().labels
 
         def labels() -> dict[str, str]:
-            return {uid: store.latest(uid, "final").sha256 for uid in self.datastore().get_labeled_images()}
+            return {uid: store.latest(uid, "final").sha256 for uid in self.datastore().trained_on()}
 
         return Retraining(
             self.settings.info["config"]["train"]["retrain_after"],

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import logging
 import socket
@@ -150,6 +151,25 @@ def test_idle_connections_and_incomplete_headers_time_out(text):
     """S10"""
     with serving(head=0.5) as address, connected(address, text) as connection:
         assert len(answer(connection).split(b"HTTP/1.1")) <= 2
+
+
+def test_a_connection_that_served_a_request_may_be_idle_for_longer():
+    """A server that closes it while the next request is on its way breaks that request: here after 5 s, as uvicorn."""
+    with serving(head=0.2) as address, connected(address) as unused:
+        client = http.client.HTTPConnection(*address, timeout=WAIT)
+        client.request("GET", "/nowhere")
+        client.getresponse().read()
+        sock = client.sock
+        assert answer(unused) == b"", "the time for the headers of a first request is over"
+        time.sleep(0.2)
+        client.request("GET", "/nowhere")
+        assert client.getresponse().status == 404
+        assert client.sock is sock
+        client.close()
+    config = uvicorn.Config("x:y", http="h11")
+    config.http_protocol_class = asyncio.Protocol
+    limit_connections(config, ConnectionLimits(8, 1))
+    assert config.timeout_keep_alive > 60, "longer than nginx keeps its connections to a server"
 
 
 def test_slowly_sent_headers_time_out():

@@ -35,6 +35,7 @@ RIGHTS = {
     },
     Role.REVIEWER: {
         *("POST /train/{}", "POST /train/", "DELETE /train/", "POST /scoring/{}", "POST /scoring/", "DELETE /scoring/"),
+        *("POST /viewer/review/approve", "POST /viewer/review/send-back"),
         *("POST /batch/infer/{}", "DELETE /batch/infer", "POST /model/{}/serve", "GET /model/{}"),
     },
     Role.ADMIN: {"GET /logs/", "GET /logs/gpu", "PUT /model/{}", "DELETE /model/{}"},

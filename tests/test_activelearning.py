@@ -5,6 +5,7 @@ import torch
 from monailabel.tasks.activelearning.first import First
 
 from lib.activelearning import Last, Leases, Random, Review, UncertaintySampling
+from lib.activelearning.asker import Asker
 from lib.activelearning.uncertainty import MEASURES, probability_maps, uncertainty
 
 
@@ -68,7 +69,7 @@ def test_users_with_the_same_or_no_client_id_do_not_share_a_lease():
     """C11 and the low row on leases: all Slicer clients use the same id, other clients send none."""
     for client in ({}, {"client_id": "user-xyz"}):
         leases, images = Leases(60), Images("a", "b")
-        readers = [{**client, "asker": f"@10.0.0.{number}"} for number in (1, 2)]
+        readers = [{**client, "asker": Asker(address=f"10.0.0.{number}")} for number in (1, 2)]
         assert [leases.choose(First(), reader, images)["id"] for reader in readers] == ["a", "b"]
         assert leases.choose(First(), readers[0], images)["id"] == "a"
 
@@ -83,9 +84,21 @@ def test_leases_are_released_on_expiry_and_on_submission():
     assert len(leases) == 0
     assert leases.choose(First(), {"client_id": "bob"}, images)["id"] == "a"
     leases.release("never offered")
+    assert leases.user_of("a") == "" == leases.user_of("never offered")
     now[0] = 61
     assert leases.choose(First(), {"client_id": "eve"}, Images("z"))["id"] == "z"
     assert len(leases) == 1
+
+
+def test_leases_end_with_the_session():
+    ended = set()
+    leases, images = Leases(60, has_ended=ended.__contains__), Images("a")
+    leases.choose(First(), Asker("ada", session="s").named_in({}), images)
+    assert leases.choose(First(), Asker("bob", session="t").named_in({}), images) is None
+    assert leases.user_of("a") == "ada"
+    ended.add("s")
+    assert (leases.user_of("a"), leases.images()) == ("", set())
+    assert leases.choose(First(), Asker("bob", session="t").named_in({}), images)["id"] == "a"
 
 
 def test_number_of_leases_per_user_is_bounded():

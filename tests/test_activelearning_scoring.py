@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -237,6 +238,14 @@ def test_running_scoring_pauses_while_a_user_waits(info, models, datastore, tmp_
         assert scoring.uncertainties() == {}
     thread.join()
     assert set(scoring.uncertainties()) == {"a"}
+
+
+def test_work_with_a_limit_continues_however_busy_the_users_are():
+    """An inference on a whole scan ends, too, while ten readers click without a pause."""
+    yield_to_clicks = YieldToUsers(lambda: True)
+    begun = time.monotonic()
+    yield_to_clicks.wait(longest=0.1)
+    assert 0.1 <= time.monotonic() - begun < 10
 
 
 def test_only_the_scoring_thread_is_limited_to_one_core():

@@ -75,7 +75,7 @@ class Batch:
 
 @pytest.fixture(autouse=True)
 def _restore_server_settings(monkeypatch):
-    for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "INFER_TIMEOUT", "SESSION_PATH"):
+    for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "SESSION_PATH"):
         setting = f"MONAI_LABEL_{name}"  # changed by the app for its whole process
         monkeypatch.setattr(app_module.server_settings, setting, getattr(app_module.server_settings, setting))
 

@@ -13,7 +13,9 @@ from lib.clicks.cube import Cube
 from lib.clicks.open_images import OpenImage
 from lib.clicks.predictor import ClickPredictor
 from lib.clicks.prompts import Prompts
+from lib.clicks.surroundings import KeptSurroundings, Surroundings
 from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile
+from lib.inference.gpu_memory import GpuMemoryError
 from lib.settings import InferenceOptions, load_info
 from tests.support.click_models import BrightModel, bright_predictor, dice, grid_in_order, on_grid, painted
 
@@ -65,7 +67,7 @@ def voxel_at(grid, point):
 def test_probability_lies_on_the_lesion_in_every_storage_order(axes, flips, voxel_mm):
     image, truth = painted(grid_in_order(axes, flips))
     cube = Cube(np.array([2.0, -1.0, 1.0]), voxel_mm, 32)
-    probability = automatic().probability(image, cube)
+    probability = automatic().surroundings(image, cube).sample(cube)
     index = np.moveaxis(image.grid.to_index(cube.points())[..., ::-1], -1, 0)
     expected = ndimage.map_coordinates(truth.astype(float), index, order=1) >= 0.5
     found = dice(probability >= THRESHOLD, expected)
@@ -121,14 +123,92 @@ def test_network_does_not_run_again_for_further_clicks_on_the_lesion():
     passes: list[int] = []
     predictor.load().network.register_forward_hook(lambda *_: passes.append(1))
     model = AutomaticModel(predictor)
-    first = model.probability(image, Cube(np.zeros(3), 0.75, 32))
+    first = model.surroundings(image, Cube(np.zeros(3), 0.75, 32))
     runs = len(passes)
-    again = model.probability(image, Cube(np.array([3.0, -2.0, 4.0]), 1.0, 32))
+    again = model.surroundings(image, Cube(np.array([3.0, -2.0, 4.0]), 1.0, 32))
     assert len(passes) == runs > 0
-    assert first.shape == again.shape
-    model.probability(image, Cube(np.array([30.0, 0.0, 0.0]), 0.75, 32))
+    assert first is again
+    model.surroundings(image, Cube(np.array([30.0, 0.0, 0.0]), 0.75, 32))
     assert len(passes) > runs, "beyond the surroundings seen before"
     other = OpenImage(image.hu, image.grid)
     runs = len(passes)
-    model.probability(other, Cube(np.zeros(3), 0.75, 32))
+    model.surroundings(other, Cube(np.zeros(3), 0.75, 32))
     assert len(passes) > runs, "another image"
+
+
+def test_answers_are_kept_for_many_lesions_and_by_the_file_not_by_how_often_it_is_opened():
+    """Ten readers click in turn, on more images than are open at a time."""
+    image, _ = painted(grid_in_order((0, 1, 2), (False, False, False)))
+    predictor = bright_slices()
+    passes: list[int] = []
+    predictor.load().network.register_forward_hook(lambda *_: passes.append(1))
+    model, cube = AutomaticModel(predictor), Cube(np.zeros(3), 0.75, 32)
+    for number in range(10):
+        model.surroundings(OpenImage(image.hu, image.grid, source=number), cube)
+    runs = len(passes)
+    for number in range(10):
+        model.surroundings(OpenImage(image.hu, image.grid, source=number), cube)
+    assert len(passes) == runs
+
+
+def test_kept_answers_are_limited_by_memory():
+    image = OpenImage(np.zeros((1, 1, 1), np.int16), grid_in_order((0, 1, 2), (False, False, False)))
+    weights = bright_slices().load().weights
+
+    def seen(voxel_mm: float) -> Surroundings:
+        cube = Cube(np.zeros(3), voxel_mm, 32)
+        return Surroundings(image.source, weights, cube, cube.half_mm, np.zeros((32, 32, 32), np.float32))
+
+    kept = KeptSurroundings(most_bytes=2 * 4 * 32**3)
+    first, second, third = map(seen, (1.0, 2.0, 3.0))
+    small, middle = Cube(np.zeros(3), 0.9, 32), Cube(np.zeros(3), 1.9, 32)
+    kept.add(first)
+    kept.add(second)
+    assert kept.find(image, weights, small) is first
+    kept.add(third)
+    assert kept.find(image, weights, middle) is third, "the one used longest ago is dropped"
+    assert kept.find(image, weights, small) is first
+
+
+def test_networks_run_once_to_prepare_many_images():
+    """Each user who opens a study prepares it, also while others click."""
+    image, _ = painted(grid_in_order((0, 1, 2), (False, False, False)))
+    whole = bright_slices()
+    predictor = ClickPredictor(BrightModel.from_info(INFO), bright_predictor().weights, AutomaticModel(whole))
+    passes: list[int] = []
+    whole.load().network.register_forward_hook(lambda *_: passes.append(1))
+    predictor.prepare(image)
+    runs = len(passes)
+    predictor.prepare(OpenImage(image.hu, image.grid))
+    assert len(passes) == runs > 0
+
+
+@pytest.mark.parametrize("which", ["clicks", "whole scans"])
+def test_click_on_a_full_gpu_is_a_sentence(which):
+    """Not an outline by one model alone either, which the same click would not give a minute later."""
+    image, _ = painted(grid_in_order((0, 1, 2), (False, False, False)))
+    whole = bright_slices()
+    predictor = ClickPredictor(BrightModel.from_info(INFO), bright_predictor().weights, AutomaticModel(whole))
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    network = whole.load().network if which == "whole scans" else predictor._loader.load().network
+    network.register_forward_hook(fail)
+    prompts = Prompts.from_request({"foreground": [voxel_at(image.grid, (0, 0, 0))]}, image.grid)
+    with pytest.raises(GpuMemoryError, match="too little free memory"):
+        predictor.outline(image, prompts)
+
+
+@pytest.mark.parametrize(("level", "further"), [(0.64, True), (3.0, False)], ids=["a large lesion", "nothing"])
+def test_model_looks_further_only_for_a_lesion_that_may_continue(level, further):
+    """Beyond what both models take for a lesion; a click on the heart would run the network for seconds."""
+    grid = grid_in_order((0, 1, 2), (False, False, False), size=(70, 70, 35), spacing=(1.0, 1.0, 2.0))
+    image, truth = painted(grid, lambda points: np.linalg.norm(points, axis=-1) < 25)
+    whole = bright_slices(level)
+    seen: list[int] = []
+    whole.load().network.register_forward_hook(lambda network, inputs, output: seen.append(inputs[0].shape[-1]))
+    predictor = ClickPredictor(BrightModel.from_info(INFO), bright_predictor().weights, AutomaticModel(whole))
+    prompts = Prompts.from_request({"foreground": [voxel_at(grid, (0, 0, 0))]}, grid)
+    assert dice(on_grid(predictor.outline(image, prompts).region, grid), truth) > 0.9
+    assert (len(set(seen)) > 1) == further

@@ -47,7 +47,7 @@ def test_replaced_file_is_opened_again(tmp_path):
     changed = volume(path, value=7)
     os.utime(path, ns=(1, 1))
     np.testing.assert_array_equal(images.open(path).hu, changed)
-    assert images.open(path) is not before
+    assert images.open(path).source != before.source
 
 
 @pytest.mark.parametrize("name", ["v.nii.gz", "v.nrrd"])
@@ -69,9 +69,22 @@ def test_truncated_file_is_refused(tmp_path):
 
 def test_few_images_stay_open(tmp_path):
     images = OpenImages()
-    paths = [tmp_path / f"{number}.nrrd" for number in range(6)]
+    paths = [tmp_path / f"{number}.nrrd" for number in range(17)]
     for path in paths:
         volume(path)
     opened = [images.open(path) for path in paths]
-    assert images.open(paths[5]) is opened[5]
-    assert images.open(paths[0]) is not opened[0]
+    assert images.open(paths[16]) is opened[16]
+    again = images.open(paths[0])
+    assert again is not opened[0]
+    assert again.source == opened[0].source, "so that what is known about the image is found"
+
+
+def test_images_in_memory_are_limited_by_their_size(tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.clicks.open_images._MOST_BYTES", 3 * GRID.shape[0] * GRID.shape[1] * GRID.shape[2])
+    images = OpenImages()
+    paths = [tmp_path / f"{number}.nii.gz" for number in range(2)]
+    for path in paths:
+        sitk.WriteImage(GRID.image(np.zeros(GRID.shape, np.int16)), str(path))
+    first, second = map(images.open, paths)
+    assert images.open(paths[1]) is second
+    assert images.open(paths[0]) is not first

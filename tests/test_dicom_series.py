@@ -1,6 +1,7 @@
 """The catalogue of a DICOM folder: usable series, rejected series with reasons, and warnings."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,11 @@ def test_reconstructions_of_one_scan_are_separate_images(tmp_path):
     first, second = (found.get(uid) for uid in found.images())
     assert first.study_uid == second.study_uid
     assert {first.value("SeriesDescription"), second.value("SeriesDescription")} == {"B40f", "B70f"}
+    studies = found.studies_of_images()
+    assert studies == dict.fromkeys(found.images(), first.study_uid)
+    assert found.studies_of_images() is studies, "computed once"
+    found.put(replace(second, problem="it was withdrawn"))
+    assert found.studies_of_images() == {first.uid: first.study_uid}
 
 
 def test_real_reconstructions_with_thick_slices_have_a_warning(tmp_path, shared_data):

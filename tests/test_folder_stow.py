@@ -2,18 +2,25 @@
 
 import errno
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
+from fastapi import APIRouter, Depends, Header, Request
 from pydicom import dcmread
 from pydicom.uid import (
     generate_uid,
 )
 
+from lib.datastore.object_senders import ObjectSenders
+from lib.dicomweb import multipart
 from lib.dicomweb.folder_client import FolderClient
+from lib.identity.authentication import Identity
+from lib.identity.roles import Role
 from lib.phantoms import Acquisition, write_dicom_series
+from lib.server.access.request_audit import AUDITED
 from lib.server.folder_routes import folder_router
 from tests.support.client import detail
 from tests.support.routes import serve_router
@@ -217,3 +224,26 @@ def test_c5_rejects_invalid_frame_numbers(server, folder, frames):
     assert answer.status_code == 400
     assert len(detail(answer)) < 200
     assert requests.get(f"{server}/wado/{where}/frames/1", timeout=60).status_code == 200
+
+
+def test_sender_is_who_is_logged_in(client, tmp_path):
+    """Noted for the label that is made of the object, unless it is not stored, and for the audit log."""
+    senders, audited = ObjectSenders(tmp_path / "senders.json"), []
+
+    def log_in(request: Request, x_user: str = Header()) -> Iterator[None]:
+        request.state.identity = Identity(x_user, Role.ANNOTATOR)
+        yield
+        audited.append(request.scope["state"][AUDITED])
+
+    router = APIRouter(dependencies=[Depends(log_in)])
+    router.include_router(folder_router(client, tmp_path / "uploads", None, senders))
+    seg, image = instance("seg"), instance("ct")
+    with serve_router(router) as url:
+        for user, sent in (("ada", seg), ("ben", seg), ("ben", image)):
+            body, kind = multipart.encode([encoded(sent)], "application/dicom")
+            requests.post(f"{url}/proxy/dicom/stow/studies", body, headers={"Content-Type": kind, "X-User": user})
+    assert audited[0] == {"series": str(seg.SeriesInstanceUID), "instances": "1"}
+    again = ObjectSenders(tmp_path / "senders.json")
+    assert [again.of(str(one.SOPInstanceUID)) for one in (seg, image)] == ["ada", None]
+    senders.forget(senders.note(["1.2.3"], "ben"))
+    assert again.of("1.2.3") is None

@@ -1,5 +1,6 @@
 """Accounts, limits of attempts, log-in sessions and the audit log."""
 
+import asyncio
 import json
 import threading
 
@@ -11,8 +12,10 @@ from lib.identity.accounts import Accounts
 from lib.identity.attempts import Attempts
 from lib.identity.audit_log import AuditLog
 from lib.identity.authentication import Authentication, Identity
-from lib.identity.login_sessions import LoginSessions
+from lib.identity.login_sessions import LoginSessions, session_id
 from lib.identity.roles import Role
+from lib.server.access.request_audit import audit_request
+from lib.server.access.route_table import find_route
 
 PASSWORD = "correct horse battery"
 
@@ -86,8 +89,10 @@ def test_session_follows_changes_of_the_account(login, accounts):
     assert login.identify(token) == Identity("ada", Role.ANNOTATOR)
     accounts.change("ada", role=Role.USER)
     assert login.identify(token) == Identity("ada", Role.USER)
+    session = login.identify(token).session
+    assert not login.has_ended(session)
     accounts.change("ada", password=PASSWORD + "2")
-    assert login.identify(token) is None
+    assert login.identify(token) is None and login.has_ended(session)
     token = login.log_in("ada", PASSWORD + "2", "10.0.0.1")
     accounts.remove("ada")
     assert login.identify(token) is None
@@ -101,15 +106,15 @@ def test_sessions_survive_a_restart_and_end(tmp_path):
     token, other = sessions.begin("ada", seconds=60), sessions.begin("bob", seconds=600)
     assert token not in (tmp_path / "logins.json").read_text()
     again = LoginSessions(tmp_path / "logins.json", clock=lambda: now[0])
-    assert again.find(token).name == "ada"
+    assert again.find(session_id(token)).name == "ada"
     now[0] += 61
-    assert again.find(token) is None
-    assert again.end(other).name == "bob"
-    assert again.find(other) is None
+    assert again.find(session_id(token)) is None
+    assert again.end(session_id(other)).name == "bob"
+    assert again.find(session_id(other)) is None
     for forged in ("", "x", token[:-1], token + "x", "\udcff", "0" * 64):
-        assert again.find(forged) is None
+        assert again.find(session_id(forged)) is None
     (tmp_path / "logins.json").write_text('{"key": {"name": 5}}')
-    assert LoginSessions(tmp_path / "logins.json").find(token) is None
+    assert LoginSessions(tmp_path / "logins.json").find(session_id(token)) is None
 
 
 def test_failures_lead_to_longer_and_longer_pauses():
@@ -183,8 +188,8 @@ def test_many_sessions_of_one_user_end_only_their_own(tmp_path):
     sessions = LoginSessions(tmp_path / "logins.json")
     other = sessions.begin("bob", seconds=60)
     tokens = [sessions.begin("ada", seconds=60) for _ in range(30)]
-    assert sessions.find(other)
-    assert [sessions.find(token) is not None for token in tokens] == [False] * 10 + [True] * 20
+    assert sessions.find(session_id(other))
+    assert [sessions.find(session_id(token)) is not None for token in tokens] == [False] * 10 + [True] * 20
 
 
 def test_audit_log_notices_changes(login, tmp_path):
@@ -251,3 +256,19 @@ def test_audit_command(tmp_path, capsys):
     assert main(["audit", "--workspace", str(tmp_path), "--output", str(target)]) == 1, "never overwritten"
     (tmp_path / "audit.jsonl").write_text('{"user": "eve"}\n')
     assert main(["audit", "--workspace", str(tmp_path)]) == 1
+
+
+def test_opened_images_are_logged_once_an_hour_but_again_after_a_failure(tmp_path, monkeypatch):
+    log = AuditLog(tmp_path / "audit.jsonl")
+    route = find_route("GET", "/datastore/image")
+    scope = {"path": "/datastore/image", "query_string": b"image=1.2.3", "client": ("::1", 1), "state": {}}
+
+    def ask() -> None:
+        asyncio.run(audit_request(log, Identity("ada", Role.USER), route, scope, 200))
+
+    with monkeypatch.context() as full:
+        full.setattr(AuditLog, "append", lambda *_, **__: (_ for _ in ()).throw(OSError("No space left on device")))
+        ask()
+    for _ in range(3):
+        ask()
+    assert [(one["user"], one["action"], one["image"]) for one in log.entries()] == [("ada", "opened", "1.2.3")]

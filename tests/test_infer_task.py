@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from monailabel.config import settings as server_settings
 from monailabel.interfaces.app import MONAILabelApp
 from PIL import Image
 
@@ -16,11 +18,14 @@ from lib.app import MyApp
 from lib.errors import UserError
 from lib.evaluation.attention_picture import BAR_PX, PANEL_PX, attention_picture
 from lib.inference import ModelDescription, Predictor
+from lib.infers import LungTumorInferTask
 from lib.networks import AttentionResidualUNet
 from lib.networks.weights import check_usable
 from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
-from tests.support.small_network import infer_task
+from lib.server.upstream_patches import apply_settings
+from lib.settings import Settings
+from tests.support.small_network import infer_task, serving_predictor
 
 REQUEST = {"device": "cpu", "result_extension": ".nrrd", "logging": "WARNING"}
 
@@ -69,6 +74,23 @@ def test_reports_the_version_that_made_the_mask(task, store, chest, monkeypatch)
     _, params = task({**REQUEST, "image": str(chest)})
     assert store.serving_version() == after
     assert params["model_version"] == before
+
+
+def test_inference_waits_before_each_pass_and_tells_that_the_gpu_is_full(info, store, chest):
+    """Clicks come first; and a full GPU, as of an inference during a training, is a sentence."""
+    store.serve(store.manifests()[0]["version"])
+    passes: list[int] = []
+
+    def before_pass(done: int, total: int) -> None:
+        passes.append(done)
+        if len(passes) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation")
+
+    task = LungTumorInferTask(serving_predictor(info, store), info, before_pass=before_pass)
+    with pytest.raises(UserError, match=r"little free memory.*Tried to allocate 2.00 GiB\.\)$") as caught:
+        task({**REQUEST, "image": str(chest)})
+    assert caught.value.status == 503
+    assert len(passes) == 3
 
 
 def test_inference_without_weights_is_refused(info, tmp_path, chest):
@@ -189,3 +211,42 @@ def test_c5_series_that_becomes_unusable_during_inference_keeps_its_mask(monkeyp
         with pytest.raises(UserError, match="cannot be used"):
             app.infer({"image": "1.2"})
     assert len(ran) == usable_before
+
+
+class WaitingTask:
+    """Infer task that waits for an event."""
+
+    description = "waits"
+
+    def __init__(self, event: threading.Event) -> None:
+        self.event, self.began = event, threading.Event()
+
+    def __call__(self, request: dict) -> tuple[None, dict]:
+        self.began.set()
+        assert self.event.wait(timeout=60)
+        return None, {}
+
+
+def test_a_click_does_not_wait_for_an_inference_on_a_whole_scan(tmp_path, monkeypatch):
+    """MONAI Label's own pool has one thread for all models, so that the queues of this app would not matter."""
+    for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "SESSION_PATH"):
+        setting = f"MONAI_LABEL_{name}"
+        monkeypatch.setattr(server_settings, setting, getattr(server_settings, setting))  # restored at the end
+    clicked, now = threading.Event(), threading.Event()
+    now.set()
+    tasks = {"whole scans": WaitingTask(clicked), "clicks": WaitingTask(now)}
+    monkeypatch.setattr(MONAILabelApp, "init_infers", lambda self: tasks)
+    monkeypatch.setattr(MONAILabelApp, "init_datastore", lambda self: SimpleNamespace(get_image_uri=lambda image: ""))
+    apply_settings(Settings.from_conf("studies", {"workspace": str(tmp_path)}), in_server=False)
+    app = MONAILabelApp("", "studies", {})
+    whole = threading.Thread(target=app.infer, args=({"model": "whole scans", "image": "1.2"},))
+    whole.start()
+    assert tasks["whole scans"].began.wait(timeout=60)
+    click = threading.Thread(target=app.infer, args=({"model": "clicks", "image": "1.2"},))
+    click.start()
+    click.join(10)
+    answered = not click.is_alive()
+    clicked.set()
+    whole.join(60)
+    click.join(60)
+    assert answered

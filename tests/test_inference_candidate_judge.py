@@ -6,7 +6,7 @@ import torch
 from monai.data import MetaTensor
 
 from lib.errors import UserError
-from lib.inference.candidate_cubes import COARSE_MM, FINE_MM, SIDE, candidate_cubes
+from lib.inference.candidate_cubes import COARSE_MM, FINE_MM, SIDE, candidate_cubes, cubes_in_batches
 from lib.inference.candidate_judge import CandidateJudge, new_classifier
 from lib.storage.integrity import sha256_of
 from lib.training.candidate_fitting import ScanLogits, calibrated, fit_classifier
@@ -101,6 +101,24 @@ def test_a_cube_shows_its_own_candidate_at_scale():
     assert (probability_seen[middle, beside, middle] > 0.6).any() and not own[middle, beside, middle].any()
     volume_mm3 = (cubes.coarse[0, 0] > 0).sum() * COARSE_MM**3
     assert 0.3 < volume_mm3 / (11.25 * 6.25 * 7.5) < 3
+
+
+def test_candidates_are_judged_a_few_at_a_time(judge, monkeypatch):
+    """A noisy scan has thousands, whose cubes together would need gigabytes."""
+    volume, candidates, _ = chest(np.random.default_rng(6))
+    together = candidate_cubes(volume, candidates)
+    batches = [*cubes_in_batches(volume, candidates, at_once=4)]
+    assert [len(one) for one in batches] == [4, 2]
+    for name in ("fine", "coarse", "features"):
+        torch.testing.assert_close(torch.cat([getattr(one, name) for one in batches]), getattr(together, name))
+    made: list[int] = []
+    monkeypatch.setattr(
+        "lib.inference.candidate_judge.cubes_in_batches",
+        lambda *args: (made.append(len(cubes)) or cubes for cubes in cubes_in_batches(*args)),
+    )
+    monkeypatch.setattr("lib.inference.candidate_judge._AT_ONCE", 4)
+    np.testing.assert_allclose(judge(volume, candidates), judge.confidences(judge.logits(together)), rtol=1e-4)
+    assert made == [4, 2]
 
 
 def test_outside_the_scan_is_air():

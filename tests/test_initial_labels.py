@@ -10,6 +10,7 @@ from pydicom.uid import generate_uid
 
 from lib.annotations import dicom_seg, lidc_xml, rtstruct
 from lib.annotations.regions import Region, choose, select
+from lib.datastore.label_info import author_of
 from lib.datastore.opening import open_datastore
 from lib.datastore.volume import read_volume
 from lib.errors import UserError
@@ -19,6 +20,7 @@ from lib.exports.rtstruct import structure_set
 from lib.exports.seg_storage import SegStorage
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.initial_labels.initial_labels import InitialLabels
+from lib.server.stored_labels import stored_labels
 from lib.settings import Settings
 from tests.support.dicom_variants import change, sorted_slices
 from tests.support.marked_scan import INFO, SHAPE, Scan, corner, voxels
@@ -146,8 +148,11 @@ def test_initial_label_is_created_once_and_is_not_counted_as_labelled(tmp_path):
     scan.store(structure_set, scan.folder / "rt.dcm")
     (scan.folder / "broken.dcm").write_bytes(scan.store(segmentation, tmp_path / "seg.dcm").read_bytes()[:3000])
     datastore = datastore_of(scan.folder, tmp_path)
+    datastore.senders.note([str(dcmread(scan.folder / "rt.dcm").SOPInstanceUID)], "ada")
     InitialLabels(datastore, RULES).read_new_objects()
     record = datastore.labels.latest(scan.uid, "initial")
+    assert author_of(record.info) == "ada", "who stored the object, not whom it names as its creator"
+    assert stored_labels(datastore.labels, scan.uid)[0]["source"]["creator"] == "ada"
     assert np.array_equal(voxels(sitk.ReadImage(datastore.get_label_uri(scan.uid, "initial"))), corner())
     assert record.info["source"]["regions"] == ["lung_tumor"]
     assert datastore.get_labeled_images() == datastore.datalist() == []

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from monailabel.tasks.activelearning.first import First
@@ -37,6 +38,13 @@ class Images:
 
     def get_labeled_images(self, label_tag=None, labels=None) -> list[str]:
         return list(self.labelled)
+
+    @property
+    def labels(self) -> SimpleNamespace:
+        return SimpleNamespace(current=lambda image: {})
+
+    def review_of(self, image: str) -> None:
+        return None
 
     def get_unlabeled_images(self, label_tag=None, labels=None) -> list[str]:
         return [one.uid for one in self.catalog.entries if one.uid not in self.labelled]

@@ -20,6 +20,7 @@ from lib.identity.login_sessions import LoginSessions
 from lib.identity.oidc.claims import ClaimRules, claim_at
 from lib.identity.oidc.openid_login import OpenIdClient, OpenIdLogin, Person
 from lib.identity.oidc.provider import Provider, Snapshot
+from lib.identity.oidc.provider_sessions import RENEW_SECONDS, ProviderSessions, Tokens
 from lib.identity.oidc.tokens import InvalidToken, UnknownKey, verify_access_token, verify_id_token
 from lib.identity.roles import Role
 from lib.settings import Settings
@@ -293,6 +294,59 @@ def test_log_in_by_code(provider, client):
     assert completed == attempt
     with pytest.raises(UserError, match="not completed"):
         login.complete(parameters, attempt.browser)
+
+
+@pytest.mark.parametrize("client", ["lunglabel", "groups"])
+def test_role_is_asked_for_again_every_few_minutes(provider, client, tmp_path):
+    name, now = f"{client}x-reviewer", [0.0]
+    login = login_at(Provider(provider.issuer), client, "realm_access.roles" if client == "lunglabel" else "groups")
+    audit = AuditLog(tmp_path / "audit.jsonl")
+    sessions = LoginSessions(tmp_path / "logins.json")
+    authentication = Authentication(Accounts(tmp_path / "users.json"), sessions, audit, 1, login)
+    authentication._at_provider = ProviderSessions(clock=lambda: now[0])
+    url, attempt = login.begin(CALLBACK, "/", "")
+    back = parse_qs(urlsplit(provider.sign_in(url, name)).query)
+    person, _ = login.complete({name: values[0] for name, values in back.items()}, attempt.browser)
+    token = authentication.admit(person, "::1")
+    assert person.tokens.refresh_token and person.tokens.refresh_token not in (tmp_path / "logins.json").read_text()
+
+    def role() -> Role | None:
+        now[0] += RENEW_SECONDS
+        known = authentication.identify(token)
+        assert authentication.needs_renewal(known)
+        renewed = authentication.renewed(known)
+        assert authentication.identify(token) == renewed
+        return renewed and renewed.role
+
+    assert not authentication.needs_renewal(authentication.identify(token))
+    assert role() == Role.REVIEWER
+    provider.change_role(name, "monailabel-user")
+    assert role() == Role.USER
+    login.provider._snapshot, login.provider._failed = None, login.provider._clock()
+    assert role() == Role.USER, "the provider is away"
+    login.provider._failed = None
+    provider.change_role(name, "")
+    assert role() is None
+    expected = ["logged in", "role changed", "session ended by the identity provider"]
+    assert [one["action"] for one in audit.entries()] == expected
+
+
+def test_log_out_at_the_provider(openid_login, stub, authentication):
+    token = authentication.admit(Person("ada", Role.USER, "8f3c", Tokens("an ID token")), "::1")
+    stub._snapshot = Snapshot({"end_session_endpoint": "https://sso.example.org/out?realm=a"}, keys(KEY), 0.0)
+    url = urlsplit(authentication.log_out(token, "https://lung.example.org/login"))
+    assert (url.netloc, url.path) == ("sso.example.org", "/out")
+    assert parse_qs(url.query) == {
+        "realm": ["a"],
+        "client_id": ["lunglabel"],
+        "post_logout_redirect_uri": ["https://lung.example.org/login"],
+        "id_token_hint": ["an ID token"],
+    }
+    assert authentication.identify(token) is None
+    assert authentication.log_out(token, "https://lung.example.org/login") is None, "it has ended"
+    assert "hint" not in openid_login.log_out_url("x" * 5000, "https://lung.example.org/login")
+    stub._snapshot, stub.is_away = None, True
+    assert openid_login.log_out_url("", "https://lung.example.org/login") is None
 
 
 def test_code_of_another_log_in_is_refused(provider):

@@ -234,7 +234,7 @@ def test_s13_task_processes_use_the_same_workspace(tmp_path, monkeypatch):
     from lib.server.upstream_patches import apply_settings
 
     conf = {"workspace": "ws", "model_dir": "weights", "threshold": "0.6"}
-    for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "INFER_TIMEOUT", "SESSION_PATH"):
+    for name in ("TRACKING_ENABLED", "AUTO_UPDATE_SCORING", "INFER_CONCURRENCY", "SESSION_PATH"):
         name = f"MONAI_LABEL_{name}"
         monkeypatch.setattr(server_settings, name, getattr(server_settings, name))  # restored at the end
     monkeypatch.setattr(server_settings, "MONAI_LABEL_APP_CONF", conf)

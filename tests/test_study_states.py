@@ -25,6 +25,7 @@ def states(*found: Series, in_work: tuple[str, ...] = ()) -> dict[str, list[str]
         catalog=SimpleNamespace(all=lambda: found),
         labels=SimpleNamespace(current=lambda uid: dict.fromkeys(TAGS.get(uid, ()))),
         skipped=SimpleNamespace(all=lambda: SKIPPED),
+        review_of=lambda uid: None,
     )
     return {study: [one["state"] for one in ones] for study, ones in study_states(datastore, in_work).items()}
 

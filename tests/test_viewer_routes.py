@@ -23,6 +23,7 @@ def get(server: ServerProcess, path: str, **query) -> requests.Response:
 def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
     series = phantom_studies.of_patient("LUNG-003")
     nothing = {"label": None, "last_lesion_number": 0, "stored": [], "refused": [], "damaged": [], "skipped": None}
+    nothing |= {"review": None, "others": []}
     assert get(server, "case", image=series.series_uid).json() == {"image": series.series_uid, **nothing}
     none_of = dict.fromkeys(("user", "model_version", "model_problem", "training", "verdict", "interrupted"))
     versions = [

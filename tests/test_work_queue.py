@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from fastapi import FastAPI, HTTPException
 
 from lib.server.attention_routes import attention_router
 from lib.server.error_responses import add_error_responses, handle_http_error
+from lib.server.fair_turn import FairTurn
 from lib.server.infer_routes import infer_router
 from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
@@ -140,7 +142,9 @@ def test_r15_failed_inference_does_not_stop_the_queue(app, url):
     assert answer.status_code == 507
     assert "cannot write to its disk" in answer.json()["detail"]
     app.error = None
-    assert infer(url, "2").status_code == 200
+    answer = infer(url, "2")
+    assert answer.status_code == 200
+    assert answer.headers["Server-Timing"].startswith("queue;dur=")
 
 
 def test_a_failed_inference_keeps_no_voxels():
@@ -162,7 +166,7 @@ def test_a_failed_inference_keeps_no_voxels():
 
         queue = WorkQueue("inferences")
         with pytest.raises(ValueError, match="no lungs"):
-            await queue.run(SimpleNamespace(is_disconnected=is_disconnected), fail)
+            await queue.run(SimpleNamespace(is_disconnected=is_disconnected, state=SimpleNamespace()), fail)
         deadline = time.monotonic() + 10
         while made[0]() and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
@@ -191,20 +195,23 @@ def test_s17_invalid_values_are_refused_before_queueing(app, url):
     assert not app.began
 
 
+class Client:
+    """A request whose client is still there, or not."""
+
+    def __init__(self, connected=True):
+        self.connected = connected
+        self.state = SimpleNamespace()
+
+    async def is_disconnected(self):
+        return not self.connected
+
+
 def test_jobs_run_in_the_order_of_the_requests():
     queue, done = WorkQueue("things"), []
 
-    class Connected:
-        async def is_disconnected(self):
-            return False
-
-    class Disconnected:
-        async def is_disconnected(self):
-            return True
-
     async def run_all():
-        jobs = [asyncio.ensure_future(queue.run(Connected(), lambda n=n: done.append(n))) for n in range(9)]
-        jobs.append(asyncio.ensure_future(queue.run(Disconnected(), lambda: done.append("gone"))))
+        jobs = [asyncio.ensure_future(queue.run(Client(), lambda n=n: done.append(n))) for n in range(9)]
+        jobs.append(asyncio.ensure_future(queue.run(Client(connected=False), lambda: done.append("gone"))))
         return await asyncio.gather(*jobs, return_exceptions=True)
 
     *_, last = asyncio.run(run_all())
@@ -212,6 +219,49 @@ def test_jobs_run_in_the_order_of_the_requests():
     assert isinstance(last, HTTPException)
     assert not queue.running
     assert queue.waiting == 0
+
+
+def test_users_take_turns():
+    """One who sends many requests at once does not make the others wait for all of them."""
+    queue, done = WorkQueue("things"), []
+    sent = [("program", n) for n in range(5)] + [("reader", n) for n in range(2)] + [("gone", 0), ("other", 0)]
+
+    async def run_all():
+        clients = {user: Client(connected=user != "gone") for user, _ in sent}
+        jobs = [queue.run(clients[user], lambda one=(user, n): done.append(one), user) for user, n in sent]
+        await asyncio.gather(*jobs, return_exceptions=True)
+        return clients["other"].state.durations
+
+    durations = asyncio.run(run_all())
+    assert [user for user, _ in done] == [
+        "program",
+        "program",
+        "reader",
+        "other",
+        "program",
+        "reader",
+        "program",
+        "program",
+    ]
+    assert [n for user, n in done if user == "program"] == [*range(5)]
+    assert durations.waited >= durations.worked
+    assert re.fullmatch(r"queue;dur=[\d.]+, work;dur=[\d.]+", durations.server_timing)
+    assert not queue.busy
+
+
+def test_a_cancelled_request_passes_its_turn_on():
+    async def scenario() -> None:
+        turn = FairTurn()
+        await turn.acquire("first")
+        cancelled, following = (asyncio.ensure_future(turn.acquire(user)) for user in ("second", "third"))
+        await asyncio.sleep(0)
+        turn.release()
+        cancelled.cancel()  # at the moment of its turn
+        await asyncio.wait_for(following, 10)
+        turn.release()
+        assert not turn.locked()
+
+    asyncio.run(scenario())
 
 
 def test_c13_status_499_is_answered():

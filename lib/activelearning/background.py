@@ -1,7 +1,8 @@
-"""Background scoring of images, paused while users or trainings need the machine."""
+"""Background scoring of images, and pauses of long work while users or trainings need the machine."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,14 +15,14 @@ from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.processes.worker import Worker
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.05
 
 
 class YieldToUsers:
-    """Pauses background work while a user waits for the machine.
+    """Pauses long work while a user waits for the machine.
 
     Args:
-        busy: Returns whether work with priority is running, such as a training.
+        busy: Returns whether work with priority is running or waiting, such as a training.
     """
 
     def __init__(self, busy: Callable[[], bool]) -> None:
@@ -42,9 +43,14 @@ class YieldToUsers:
         """Return whether background work must pause now."""
         return self._waiting > 0 or self._busy()
 
-    def wait(self) -> None:
-        """Block until background work may continue."""
-        while self.must_yield():
+    def wait(self, longest: float = math.inf) -> None:
+        """Block until the work may continue.
+
+        Args:
+            longest: Seconds after which it continues in any case, so that it ends however busy the users are.
+        """
+        end = time.monotonic() + longest
+        while self.must_yield() and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
 
     def _count(self, step: int) -> None:

@@ -1,4 +1,8 @@
-"""The choice of the next image for a user: unlabelled first, then those skipped for later, then labels to review."""
+"""The choice of the next image for a user.
+
+Labels that were sent back to the user come first, and for reviewers those that wait for review; then images without a
+label, then those skipped for later, then labels to look at again.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import Any
 
 from monailabel.interfaces.tasks.strategy import Strategy
 
+from lib.activelearning import review_queue
 from lib.activelearning.leases import Leases
 from lib.activelearning.view import WithoutImages
 from lib.datastore.series_datastore import SeriesDatastore
@@ -34,7 +39,7 @@ class NextSample:
         """Return the chosen image, or None.
 
         Args:
-            request: ``strategy`` is its name; ``viewer`` is "ohif" if only DICOM images can be shown; see `Leases` for
+            request: ``strategy`` is its name; ``viewer`` is "ohif" if only DICOM images can be shown; see `Asker` for
                 the requester.
             datastore: Datastore of the images.
 
@@ -44,6 +49,9 @@ class NextSample:
         strategy = self._strategies.get(request.get("strategy") or "random")
         if strategy is None:
             raise UserError(f"There is no strategy {request['strategy']!r}; there is {', '.join(self._strategies)}.")
+        for queue in (review_queue.sent_back, review_queue.waiting):
+            if chosen := self._leases.choose(queue, request, WithoutImages(datastore, _not_shown(request, datastore))):
+                return chosen
         skipped = {image: one["reason"] for image, one in datastore.skipped.all().items()}
         never = {image for image, reason in skipped.items() if reason != LATER} | _not_shown(request, datastore)
         for excluded in (never | skipped.keys(), never):

@@ -9,6 +9,7 @@ from typing import Any
 from lib.cli.arguments import add_studies
 from lib.datastore.label_info import author_of, changes_of, model_version_of
 from lib.datastore.label_record import INITIAL, LabelRecord
+from lib.datastore.label_review import latest_review, without_reviews
 from lib.datastore.label_store import LabelStore
 from lib.errors import UserError
 from lib.initial_labels.candidates import CANDIDATE
@@ -51,7 +52,9 @@ def _restore(store: LabelStore, image_id: str | None, number: int) -> None:
         raise UserError(f"Image {image_id} has no label number {number}; name the image with --image UID.")
     content = store.content(former)
     tag = INITIAL if former.tag == CANDIDATE else former.tag  # the user chooses among the candidates
-    store.save(image_id, tag, lambda part: part.write_bytes(content), {**former.info, "restored": number})
+    store.save(
+        image_id, tag, lambda part: part.write_bytes(content), {**without_reviews(former.info), "restored": number}
+    )
 
 
 def _line(record: LabelRecord, in_use: bool) -> str:
@@ -65,6 +68,8 @@ def _line(record: LabelRecord, in_use: bool) -> str:
         notes.append(f"no DICOM SEG yet: {record.dicom_seg['error']}")
     if "restored" in info:
         notes.append(f"restored from {info['restored']}")
+    if review := latest_review(record):
+        notes.append(f"{review.verdict} by {review.by}")
     mark = "*" if in_use else " "
     return f" {mark} {record.number:>4}  {when}  {record.tag:<10} {who:<16} {', '.join(filter(None, notes))}"
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
-from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from scipy import ndimage
 from scipy.special import expit, logit
 
 from lib.clicks.channels import normalised
 from lib.clicks.components import touching
 from lib.clicks.cube import Cube, sample
 from lib.clicks.open_images import OpenImage
+from lib.clicks.surroundings import FAINT, KeptSurroundings, Surroundings
 from lib.errors import UserError
 from lib.inference import Predictor, WeightsId
 from lib.inference.bfloat16 import has_bfloat16
 from lib.inference.finite import NotFiniteError
+from lib.inference.gpu_memory import GpuMemoryError
 
 logger = logging.getLogger(__name__)
 
@@ -29,31 +27,7 @@ _MARGIN_MM = 10.0  # seen around what is asked for; as far as the adjacent slice
 _LEAST_HALF_MM = 24.0  # around a point: enough for the cubes and further clicks of most lesions
 _MULTIPLE = 16  # of pixels along each axis, which the network halves four times
 _AT_ONCE = 16  # slices; a CPU has the pixels of a whole slice then
-_KEPT = 4
-_FAINT = 0.15  # probability from which a voxel belongs to a lesion of the model for whole scans
 _LEAST_PROBABILITY = 0.02  # a model that is sure must not outvote the other
-
-
-@dataclass(frozen=True)
-class _Surroundings:
-    """What the model said about the surroundings of a cube.
-
-    Attributes:
-        image: The image.
-        weights: Weights of the model.
-        cube: Cube of the pixels of the network.
-        half_mm: Half of the side of the part of it that is of use.
-        probability: Probability of tumour, shape (side, side, side), axes L, P, S.
-    """
-
-    image: OpenImage
-    weights: WeightsId
-    cube: Cube
-    half_mm: float
-    probability: np.ndarray
-
-    def contains(self, cube: Cube) -> bool:
-        return bool((np.abs(cube.centre - self.cube.centre) + _half_mm(cube) <= self.half_mm).all())
 
 
 class AutomaticModel:
@@ -67,42 +41,43 @@ class AutomaticModel:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        self._lock = threading.Lock()
-        self._seen: deque[_Surroundings] = deque(maxlen=_KEPT)
+        self._kept = KeptSurroundings()
 
     @property
     def threshold(self) -> float:
         """Lowest probability of a tumour voxel."""
         return self._predictor.model.options.threshold
 
-    def probability(self, image: OpenImage, cube: Cube) -> np.ndarray | None:
-        """Return the probability of tumour in a cube: float32, shape (side, side, side), axes L, P, S.
+    def weights(self) -> WeightsId | None:
+        """Load the current weights, and return their identity; None if there are none that can be used."""
+        try:
+            return self._predictor.load().weights
+        except UserError:
+            return None
+
+    def surroundings(self, image: OpenImage, cube: Cube) -> Surroundings | None:
+        """Return what the model says about the surroundings of a cube.
 
         None if the model cannot be used: it has no weights, its output is not finite, or it normalises by the scan.
+
+        Raises:
+            GpuMemoryError: The GPU has too little memory.
         """
         if self._predictor.model.preprocessing["normalise"] != "dataset":
             return None
         try:
-            seen = self._kept(image, cube) or self._look(image, cube)
+            return self._kept.find(image, self._predictor.load().weights, cube) or self._look(image, cube)
+        except GpuMemoryError:  # passes, unlike the other reasons: the same click must not have two answers
+            raise
         except (UserError, NotFiniteError) as error:
             logger.warning("Outlines from clicks do without the model for whole scans: %s", error)
             return None
-        places = np.moveaxis(seen.cube.to_index(cube.points()), -1, 0)
-        return ndimage.map_coordinates(seen.probability, places, order=1, mode="nearest")
 
-    def _kept(self, image: OpenImage, cube: Cube) -> _Surroundings | None:
-        weights = self._predictor.load().weights
-        with self._lock:
-            return next(
-                (one for one in self._seen if one.image is image and one.weights == weights and one.contains(cube)),
-                None,
-            )
-
-    def _look(self, image: OpenImage, cube: Cube) -> _Surroundings:
+    def _look(self, image: OpenImage, cube: Cube) -> Surroundings:
         """Run the model on the surroundings of a cube."""
         rule = self._predictor.model.preprocessing
         pixel_mm = rule["field_mm"] / rule["size"][0]
-        half_mm = max(_half_mm(cube), _LEAST_HALF_MM)
+        half_mm = max(cube.half_mm, _LEAST_HALF_MM)
         side = math.ceil(2 * (half_mm + _MARGIN_MM) / pixel_mm / _MULTIPLE) * _MULTIPLE
         wide = Cube(cube.centre, pixel_mm, side)
         hu = sample(image.hu, image.grid, wide, outside=rule["hu_window"][0])
@@ -115,9 +90,9 @@ class AutomaticModel:
         device = next(self._predictor.load().network.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
             output = self._predictor.run(data, self._predictor.model.options.model_copy(update=changes))
-        seen = _Surroundings(image, output.weights, wide, half_mm, output.logits[0].float().sigmoid().numpy())
-        with self._lock:
-            self._seen.append(seen)
+        probability = output.logits[0].float().sigmoid().numpy()
+        seen = Surroundings(image.source, output.weights, wide, half_mm, probability)
+        self._kept.add(seen)
         return seen
 
 
@@ -137,7 +112,7 @@ def combined(
         reach: Distance in voxels from a point within which the lesion must begin.
         share: Weight of the model for whole scans.
     """
-    seen = automatic >= _FAINT
+    seen = automatic >= FAINT
     lesion = touching(seen, seeds, reach)
     if not lesion.any():
         return clicked
@@ -148,7 +123,3 @@ def combined(
 
 def _limited_logit(probability: np.ndarray) -> np.ndarray:
     return logit(probability.clip(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
-
-
-def _half_mm(cube: Cube) -> float:
-    return cube.side * cube.voxel_mm / 2

@@ -43,6 +43,11 @@ class Cube:
         voxel_mm = max(smallest_voxel_mm, float((high - low).max()) / (_FILL * side))
         return cls((low + high) / 2, voxel_mm, side)
 
+    @property
+    def half_mm(self) -> float:
+        """Half of its side."""
+        return self.side * self.voxel_mm / 2
+
     def to_mm(self, index: np.ndarray) -> np.ndarray:
         """Return the positions in mm of voxel indices (…, 3); integers are voxel centres."""
         return self.centre + (index - (self.side - 1) / 2) * self.voxel_mm

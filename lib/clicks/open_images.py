@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nrrd
@@ -13,7 +13,8 @@ import SimpleITK as sitk
 
 from lib.geometry.voxel_grid import VoxelGrid
 
-_MOST_OPEN = 4
+_MOST_OPEN = 16  # a mapped volume that the cache has evicted takes up disk space until it is closed
+_MOST_BYTES = 1 << 30  # of images that are read as a whole
 _TYPES = {"short": "<i2", "int16": "<i2", "signed short": "<i2"}
 
 _State = tuple[int, int, int]
@@ -26,10 +27,17 @@ class OpenImage:
     Attributes:
         hu: HU, shape (slice, row, column).
         grid: Its grid.
+        source: Equal for two openings of the same unchanged file; unique for an image that is not from a file.
     """
 
     hu: np.ndarray
     grid: VoxelGrid
+    source: object = field(default_factory=object)
+
+    @property
+    def bytes_held(self) -> int:
+        """Memory of the voxels; 0 if they are mapped from a file."""
+        return 0 if isinstance(self.hu, np.memmap) else self.hu.nbytes
 
 
 class OpenImages:
@@ -58,15 +66,22 @@ class OpenImages:
         with self._lock:
             known = self._open.get(path)
             if known is None or known[0] != state:
-                known = (state, _mapped(path) or _read(path))
+                source = (path, state)
+                known = (state, _mapped(path, source) or _read(path, source))
                 self._open[path] = known
             self._open.move_to_end(path)
-            while len(self._open) > _MOST_OPEN:
-                self._open.popitem(last=False)
+            self._close_oldest()
         return known[1]
 
+    def _close_oldest(self) -> None:
+        while len(self._open) > _MOST_OPEN or (len(self._open) > 1 and self._bytes_held() > _MOST_BYTES):
+            self._open.popitem(last=False)
 
-def _mapped(path: Path) -> OpenImage | None:
+    def _bytes_held(self) -> int:
+        return sum(image.bytes_held for _, image in self._open.values())
+
+
+def _mapped(path: Path, source: object) -> OpenImage | None:
     """Return an uncompressed NRRD file of 16-bit numbers, mapped into memory; None if it is another file."""
     if path.suffix != ".nrrd":
         return None
@@ -79,9 +94,9 @@ def _mapped(path: Path) -> OpenImage | None:
     grid = VoxelGrid.from_file(path)
     if path.stat().st_size < offset + 2 * int(np.prod(grid.size)):
         raise RuntimeError(f"{path.name} ends before its last voxel")
-    return OpenImage(np.memmap(path, kind, "r", offset, grid.shape), grid)
+    return OpenImage(np.memmap(path, kind, "r", offset, grid.shape), grid, source)
 
 
-def _read(path: Path) -> OpenImage:
+def _read(path: Path, source: object) -> OpenImage:
     image = sitk.ReadImage(str(path))
-    return OpenImage(sitk.GetArrayFromImage(image), VoxelGrid.from_image(image))
+    return OpenImage(sitk.GetArrayFromImage(image), VoxelGrid.from_image(image), source)

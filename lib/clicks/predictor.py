@@ -15,11 +15,13 @@ from lib.clicks.model import ClickModel
 from lib.clicks.open_images import OpenImage
 from lib.clicks.prompts import Prompts
 from lib.clicks.region import Region
+from lib.clicks.surroundings import Surroundings
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import WeightsFile, WeightsId, WeightsSource
 from lib.inference.bfloat16 import has_bfloat16
 from lib.inference.finite import check_finite
+from lib.inference.gpu_memory import within_gpu_memory
 from lib.inference.network_loader import NetworkLoader
 
 _REACH_MM = 3.0  # distance from a positive point within which the lesion must begin
@@ -60,6 +62,7 @@ class ClickPredictor:
         self.weights = weights
         self._automatic = automatic
         self._loader = NetworkLoader(model.network, weights, torch.channels_last_3d)
+        self._prepared: tuple[WeightsId, WeightsId | None] | None = None
 
     @classmethod
     def from_file(
@@ -82,6 +85,25 @@ class ClickPredictor:
         """
         return self._loader.load().weights
 
+    def prepare(self, image: OpenImage) -> None:
+        """Load the current weights; if they are new, run the networks on one cube, so that PyTorch chooses its kernels.
+
+        Args:
+            image: Any image.
+
+        Raises:
+            UserError: There are no weights, or they are of another network.
+        """
+        current = self.load(), self._automatic.weights() if self._automatic else None
+        if current == self._prepared:
+            return
+        middle = Prompts(positive=np.array([[length // 2 for length in image.grid.size]]))
+        cube = self._first_cube(image.grid, middle)
+        self._probability(image, cube, middle)
+        if self._automatic is not None:
+            self._automatic.surroundings(image, cube)
+        self._prepared = current
+
     def outline(self, image: OpenImage, prompts: Prompts) -> Outline:
         """Return the mask of the lesion that the prompts show.
 
@@ -93,14 +115,17 @@ class ClickPredictor:
             prompts: What the user showed, on the grid of the image.
 
         Raises:
-            UserError: There are no weights, they do not match the network, the network's output is not finite, or the
-                prompts are too far apart for one lesion.
+            UserError: There are no weights, they do not match the network, the network's output is not finite, the GPU
+                has too little memory, or the prompts are too far apart for one lesion.
         """
         cube = first = self._first_cube(image.grid, prompts)
+        points, seen = image.grid.to_mm(prompts.seeds()), None
         for passes in range(1, _MOST_PASSES + 1):
-            seeds = cube.to_index(image.grid.to_mm(prompts.seeds()))
+            seeds = cube.to_index(points)
             probability, weights = self._probability(image, cube, prompts)
-            probability = self._with_automatic(probability, image, cube, prompts, seeds)
+            seen = self._surroundings(image, cube, seen, points)
+            if seen is not None:
+                probability = self._with_automatic(probability, seen.sample(cube), cube, prompts, seeds)
             threshold = threshold_at(probability, seeds, _REACH_MM / cube.voxel_mm)
             better = self._better_cube(cube, touching(probability >= threshold, seeds, _REACH_MM / cube.voxel_mm))
             if better is None or passes == _MOST_PASSES:
@@ -108,7 +133,7 @@ class ClickPredictor:
             cube = better
         region = self._on_grid(image.grid, cube, probability, threshold, prompts)
         if prompts.former is not None:
-            region = region.with_kept(prompts.former, [seen.window(image.grid) for seen in (first, cube)])
+            region = region.with_kept(prompts.former, [one.window(image.grid) for one in (first, cube)])
         return Outline(region, weights)
 
     def _first_cube(self, grid: VoxelGrid, prompts: Prompts) -> Cube:
@@ -142,15 +167,22 @@ class ClickPredictor:
         )
         return self._run(array)
 
+    def _surroundings(
+        self, image: OpenImage, cube: Cube, seen: Surroundings | None, points: np.ndarray
+    ) -> Surroundings | None:
+        """Return what the model for whole scans says about a cube.
+
+        What it said about a smaller cube is enough unless it saw a lesion at the points that may continue beyond.
+        """
+        if self._automatic is None or (seen is not None and seen.holds_lesion(points, _REACH_MM)):
+            return seen
+        return self._automatic.surroundings(image, cube)
+
     def _with_automatic(
-        self, probability: np.ndarray, image: OpenImage, cube: Cube, prompts: Prompts, seeds: np.ndarray
+        self, probability: np.ndarray, automatic: np.ndarray, cube: Cube, prompts: Prompts, seeds: np.ndarray
     ) -> np.ndarray:
         """Return the probability in a cube, in which that of the model for whole scans also counts."""
-        if self._automatic is None:
-            return probability
-        automatic = self._automatic.probability(image, cube)
-        if automatic is None:
-            return probability
+        assert self._automatic is not None
         corrected = prompts.former is not None or len(prompts.negative) > 0
         share = _LATER_SHARE if corrected else _FIRST_SHARE
         reach = _REACH_MM / cube.voxel_mm
@@ -162,9 +194,8 @@ class ClickPredictor:
         device = next(loaded.network.parameters()).device
         view = torch.from_numpy(array)
         views = torch.stack([view, view.flip(_MIRRORED)])
-        batch = views.to(device, memory_format=torch.channels_last_3d)
-        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-            logits = loaded.network(batch)
+        with within_gpu_memory(), torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+            logits = loaded.network(views.to(device, memory_format=torch.channels_last_3d))
         check_finite(logits, str(loaded.weights))
         seen, mirrored = logits[:, 0].float()
         return ((seen + mirrored.flip(_MIRRORED)) / 2).sigmoid().cpu().numpy(), loaded.weights

@@ -9,6 +9,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.inference import ModelDescription, Predictor
+from lib.inference.slice_inference import BeforePass, no_wait
 from lib.infers import LungTumorInferTask
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds
@@ -25,6 +26,11 @@ class LungTumor(TaskConfig):
     """Attention-gated residual U-Net for lung tumours, slice by slice."""
 
     NAME = SEGMENTATION
+
+    def __init__(self, before_pass: BeforePass = no_wait) -> None:
+        """Set what is called before each forward pass of an inference that a user asked for."""
+        super().__init__()
+        self._before_pass = before_pass
 
     def init(
         self,
@@ -61,7 +67,7 @@ class LungTumor(TaskConfig):
 
     def infer(self) -> InferTask:
         """Return the infer task."""
-        return LungTumorInferTask(self.predictor, self._info, self._results)
+        return LungTumorInferTask(self.predictor, self._info, self._results, self._before_pass)
 
     def trainer(self) -> TrainTask:
         """Return the train task."""

@@ -116,6 +116,7 @@ class SeriesCatalog:
         self._judge_again: dict[str, float] = {}  # clock time of the next check, by UID
         self._remarks: dict[str, SeriesUsability] = {}
         self._of_voxels: dict[str, tuple[str, ...]] = {}
+        self._studies: tuple[object, object, Mapping[str, str]] | None = None
         self._refresh_lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -169,6 +170,15 @@ class SeriesCatalog:
     def images(self) -> list[str]:
         """Return the SeriesInstanceUIDs of the series that can be segmented."""
         return [series.uid for series in self.all() if series.problem is None]
+
+    def studies_of_images(self) -> Mapping[str, str]:
+        """Return the StudyInstanceUID of each series that can be segmented; made once for each refresh."""
+        series, remarks = self._series, self._remarks
+        known = self._studies
+        if known is None or known[0] is not series or known[1] is not remarks:
+            known = series, remarks, {one.uid: one.study_uid for one in self.all() if one.problem is None}
+            self._studies = known
+        return known[2]
 
     def get(self, uid: str) -> Series | None:
         """Return a series by its SeriesInstanceUID, or None."""

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _SESSION = re.compile(r"[a-z0-9-]{1,40}")
 _SUFFIX = ".json.gz"
+_OWNER = "owner.txt"  # in the folder of an owner: the name, which the name of the folder only resembles
 _MOST_BYTES = 8 << 20  # of the JSON, which takes many times as much once it is parsed
 _MOST_DRAFTS = 10  # of a user and image; each page of a browser has its own
 
@@ -60,6 +61,9 @@ class Drafts:
             if path.parent.is_dir():
                 remove_leftovers(path.parent)
             write_atomically(path, lambda part: part.write_bytes(content))
+            named = path.parent.parent / _OWNER
+            if not named.exists():
+                write_atomically(named, lambda part: part.write_bytes(owner.encode(errors="replace")))
             for old in self._newest_first(path.parent)[_MOST_DRAFTS:]:
                 old.unlink()
 
@@ -98,6 +102,15 @@ class Drafts:
         folder = self._folder_of(owner)
         images = folder.iterdir() if folder.is_dir() else ()
         return {image.name for image in images if self._newest_first(image)}
+
+    def owners(self, image_id: str) -> set[str]:
+        """Return the owners who have a draft of an image; those of drafts by older versions of this app are unknown."""
+        folders = self._folder.iterdir() if self._folder.is_dir() else ()
+        return {
+            (folder / _OWNER).read_text(encoding="utf-8", errors="replace")
+            for folder in folders
+            if (folder / _OWNER).is_file() and self._newest_first(folder / image_id)
+        }
 
     def _path(self, owner: str, image_id: str, session: str) -> Path:
         if not _SESSION.fullmatch(session):

@@ -31,6 +31,7 @@ _SUBMISSION_FIELDS: dict[str, _Check] = {
     "lesions": are_lesions,
     "measurements": are_measurements,
     "reading": is_reading,
+    "begun_from": lambda value: value is None or type(value) is int,
     "adjudicates": lambda value: isinstance(value, list) and all(type(number) is int for number in value),
     "label_info": lambda _: True,  # validated by the label reader
 }

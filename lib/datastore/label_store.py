@@ -74,7 +74,14 @@ class LabelStore:
         """Checksums of the files that were read."""
         return self._files
 
-    def save(self, image_id: str, tag: str, write: Callable[[Path], Any], info: dict[str, Any]) -> LabelRecord:
+    def save(
+        self,
+        image_id: str,
+        tag: str,
+        write: Callable[[Path], Any],
+        info: dict[str, Any],
+        check: Callable[[], object] = lambda: None,
+    ) -> LabelRecord:
         """Store a new submission.
 
         Args:
@@ -82,6 +89,7 @@ class LabelStore:
             tag: Letters, digits, ``-`` and ``_``.
             write: Writes the label to the path that it is called with.
             info: Stored in the record.
+            check: Called before; while it runs, nobody else stores a label. It raises an error to prevent this one.
 
         Raises:
             UserError: The image id or tag has invalid characters.
@@ -92,6 +100,7 @@ class LabelStore:
         if damage := self._blocking_file(self._image_folder(image_id)):
             raise DamagedFileError(damage)
         with self._lock:
+            check()
             number = self._next_number(image_id)
             path = self._label_path(image_id, number)
             write_atomically(path, write)
@@ -109,14 +118,32 @@ class LabelStore:
             self._latest_in_use(image_id, tag)
             self._write_record(LabelRecord(image_id, self._next_number(image_id), tag, time.time(), ""))
 
-    def update_info(self, image_id: str, tag: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    def update_info(
+        self,
+        image_id: str,
+        tag: str,
+        change: Callable[[dict[str, Any]], dict[str, Any]],
+        *,
+        number: int | None = None,
+    ) -> None:
         """Add the result of ``change`` to the info of the latest label of a tag.
 
+        Args:
+            image_id: SeriesInstanceUID.
+            tag: Tag of the label.
+            change: Returns what is added, given the info.
+            number: Number that the label must have; None for any.
+
         Raises:
-            UserError: There is no such label.
+            UserError: There is no such label, or the latest one has another number (409).
         """
         with self._lock:
             record = self._latest_in_use(image_id, tag)
+            if number not in (None, record.number):
+                raise UserError(
+                    f"Label {number} is no longer the latest one: label {record.number} is. Look at it first.",
+                    HTTPStatus.CONFLICT,
+                )
             self._write_record(replace(record, info={**record.info, **change(record.info)}))
 
     def note_dicom_seg(self, record: LabelRecord, dicom_seg: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from lib.datastore.label_origin import origin_of_label
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
 from lib.datastore.lesion_history import lesions_of_submission
+from lib.datastore.object_senders import ObjectSenders
 from lib.datastore.predictions import Prediction, PredictionStore
 from lib.datastore.read_only_images import ReadOnlyImages
 from lib.datastore.series_volume import make_volume, pacs_unreachable
@@ -85,6 +86,8 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         self.labels = LabelStore(settings.labels_dir)
         self.skipped = SkippedImages(settings.workspace / "skipped.json")
         self.drafts = Drafts(settings.workspace / "drafts")
+        self.senders = ObjectSenders(settings.workspace / "senders.json")
+        self.review_required = settings.info["config"]["activelearning"]["review"]
         self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None
         self._settings = settings
@@ -183,6 +186,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         *,
         allow_empty: bool = True,
         seen: LabelStore | None = None,
+        check: Callable[[], object] = lambda: None,
     ) -> str:
         """Store a label on the grid of its image; former labels stay in the history.
 
@@ -194,6 +198,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             allow_empty: Whether a label without a voxel is stored.
             seen: The labels that its author sees under the tag ``final``, if these are not all. Its lesions are
                 numbered after them.
+            check: Called before the label is stored, while nobody else stores one; it raises an error to prevent that.
 
         Returns:
             The label id, which is the image id.
@@ -223,7 +228,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
                 self._label_values,
             ),
         }
-        record = self.labels.save(image_id, label_tag, lambda part: write_mask(label, part, True), info)
+        record = self.labels.save(image_id, label_tag, lambda part: write_mask(label, part, True), info, check)
         logger.info("Label %d (%s) of %s stored: %d voxels", record.number, label_tag, image_id, info["voxels"])
         return image_id
 
@@ -252,16 +257,16 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         return [*damaged, *self.client.objects.damage()] if isinstance(self.client, FolderClient) else damaged
 
     def datalist(self) -> list[dict[str, Any]]:
-        """Return image and label paths of all labelled images, for training.
+        """Return image and label paths of all images that are trained on.
 
         A label of a series whose slices changed since is left out, with a warning.
         """
-        return list(self._labelled_pairs())
+        return list(self._labelled_pairs(self.trained_on()))
 
     def pinned_datalist(self) -> list[dict[str, Any]]:
         """Return `datalist`, with its volumes pinned in the cache until this process ends, for a training."""
         pairs: list[dict[str, Any]] = []
-        for pair in self._labelled_pairs():
+        for pair in self._labelled_pairs(self.trained_on()):
             pairs.append(pair)
             self.volumes.pin(Path(pair["image"]) for pair in pairs)  # before the next volume may evict one
         return pairs
@@ -289,8 +294,8 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
                 found[Path(self.get_image_uri(image_id))] = self.series(image_id).value("PatientID") or image_id
         return found
 
-    def _labelled_pairs(self) -> Iterator[dict[str, Any]]:
-        for image_id in self.get_labeled_images():
+    def _labelled_pairs(self, images: Iterable[str]) -> Iterator[dict[str, Any]]:
+        for image_id in images:
             try:
                 record = self.labels.latest(image_id, _FINAL)
                 image, label = self.get_image_uri(image_id), str(self.labels.path(record))
@@ -318,7 +323,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         if limit_cases is not None and not 1 <= limit_cases < _MOST_CASES:
             raise UserError(f"limit_cases must be a number from 1 to {_MOST_CASES - 1}, not {limit_cases}.")
         return write_archive(
-            itertools.islice(self._labelled_pairs(), limit_cases),
+            itertools.islice(self._labelled_pairs(self.get_labeled_images()), limit_cases),
             self._settings.temporary_dir,
             volumes=self.volumes,
             labels=self.labels,

@@ -7,7 +7,15 @@ from typing import Any
 
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
-from lib.datastore.label_info import flattened, info_with_note
+from lib.datastore.label_info import author_of, flattened, info_with_note
+from lib.datastore.label_review import (
+    LabelReview,
+    ReviewState,
+    check_reviewer,
+    is_trained_on,
+    review_state,
+    with_review,
+)
 from lib.datastore.label_store import LabelStore
 from lib.errors import UserError
 from lib.storage.integrity import Damage, DamagedFileError
@@ -36,6 +44,7 @@ class StoredLabels(Datastore):
     """Labels of the images in ``list_images``, read from a `LabelStore`. The id of a label is that of its image."""
 
     labels: LabelStore
+    review_required = False  # whether only approved labels are trained on
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
         """Return the path of the latest label (NIfTI, uint8, on the grid of the image).
@@ -61,6 +70,40 @@ class StoredLabels(Datastore):
     def note_label(self, label_id: str, label_tag: str, said: dict[str, Any], user: str | None) -> None:
         """Add the notes of a client to the latest label, with the user."""
         self.labels.update_info(label_id, label_tag, lambda known: {**info_with_note(said, known), "noted_by": user})
+
+    def review_label(self, image_id: str, number: int, review: LabelReview) -> None:
+        """Add a review to the final label of an image.
+
+        Args:
+            image_id: SeriesInstanceUID.
+            number: Number of the label that the reviewer has seen.
+            review: What the reviewer says.
+
+        Raises:
+            UserError: There is no such label, a later one has replaced it (409), or the reviewer has made it (403).
+        """
+
+        def reviewed(known: dict[str, Any]) -> dict[str, Any]:
+            check_reviewer(author_of(known), review.by)
+            return with_review(known, review)
+
+        self.labels.update_info(image_id, _FINAL, reviewed, number=number)
+
+    def review_of(self, image_id: str) -> ReviewState | None:
+        """Return the state of the final label of an image; None without one, or if nobody has to review it."""
+        record = self.labels.current(image_id).get(_FINAL)
+        if record is None:
+            return None
+        return review_state(record, self.labels.history(image_id), required=self.review_required)
+
+    def trained_on(self) -> list[str]:
+        """Return the ids of the images whose final labels trainings use."""
+        return [
+            image_id
+            for image_id in self.get_labeled_images()
+            if (record := self.labels.current(image_id).get(_FINAL))
+            and is_trained_on(record, required=self.review_required)
+        ]
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
         """Take a label out of use; it stays in the history."""

@@ -12,6 +12,7 @@ import requests
 from lib.datastore.catalog import Series
 from lib.datastore.label_info import author_of, model_version_of
 from lib.datastore.label_record import INITIAL, LabelRecord
+from lib.datastore.label_review import ReviewState
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.datastore.series_grid import series_grid
 from lib.datastore.skipped_images import Skipped
@@ -70,7 +71,11 @@ def _label_columns(datastore: SeriesDatastore, image_id: str) -> dict[str, Any]:
     if record is None:
         return {"state": IMPORTED if INITIAL in labels else UNLABELLED}
     damage = datastore.labels.damage_of(record)
-    return _record_columns(record) | {"state": LABELLED, "problem": damage.problem if damage else ""}
+    return (
+        _record_columns(record)
+        | _review_columns(datastore.review_of(image_id))
+        | {"state": LABELLED, "problem": damage.problem if damage else ""}
+    )
 
 
 def _record_columns(record: LabelRecord) -> dict[str, Any]:
@@ -81,6 +86,20 @@ def _record_columns(record: LabelRecord) -> dict[str, Any]:
         "note": str(record.info.get("note") or ""),
         "algorithm_type": algorithm_type(record.info),
         "model_version": model_version_of(record.info) or "",
+    }
+
+
+def _review_columns(state: ReviewState | None) -> dict[str, str]:
+    if state is None:
+        return {}
+    if state.review is None:
+        return {"review": state.state}
+    review = state.review
+    return {
+        "review": state.state,
+        "reviewed_by": review.by,
+        "reviewed_at": _local_time(review.time),
+        "review_note": review.note,
     }
 
 

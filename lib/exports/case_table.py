@@ -31,6 +31,10 @@ class CaseRow:
     annotator: str = ""
     submitted: str = ""
     note: str = ""
+    review: str = ""
+    reviewed_by: str = ""
+    reviewed_at: str = ""
+    review_note: str = ""
     algorithm_type: str = ""
     model_version: str = ""
     skipped: str = ""
@@ -71,6 +75,10 @@ CASE_COLUMNS = {
     "annotator": Column("who submitted the label"),
     "submitted": Column("when the label was submitted, local time with its offset", "ISO 8601"),
     "note": Column("note of the annotator on the case"),
+    "review": Column("of this label: approved, sent back, or waiting for review; empty if nobody has to review it"),
+    "reviewed_by": Column("who approved the label or sent it back"),
+    "reviewed_at": Column("when it was approved or sent back", "ISO 8601"),
+    "review_note": Column("note of the reviewer"),
     "algorithm_type": Column("AUTOMATIC, SEMIAUTOMATIC or MANUAL (DICOM PS3.3 C.8.20.2)"),
     "model_version": Column("version of the model whose mask the label started from"),
     "skipped": Column("reason for which the image was put aside"),

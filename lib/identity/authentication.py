@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from lib.errors import UserError
 from lib.identity.accounts import Accounts
 from lib.identity.attempts import Attempts
 from lib.identity.audit_log import AuditLog
-from lib.identity.login_sessions import LoginSessions
+from lib.identity.login_sessions import LoginSession, LoginSessions, session_id
 from lib.identity.oidc.openid_login import OpenIdLogin, Person
+from lib.identity.oidc.provider_sessions import ProviderSession, ProviderSessions
 from lib.identity.roles import Role
 
 logger = logging.getLogger(__name__)
@@ -26,10 +27,12 @@ class Identity:
     Attributes:
         name: Unique name; the author of what is submitted.
         role: What the user may do.
+        session: Identifier of the log-in session, which is no secret; empty without one.
     """
 
     name: str
     role: Role
+    session: str = field(default="", compare=False, repr=False)
 
 
 class Authentication:
@@ -56,20 +59,16 @@ class Authentication:
         self.openid = openid
         self._sessions = sessions
         self._attempts = Attempts()
+        self._at_provider = ProviderSessions()
         self.session_seconds = 3600 * session_hours
 
     def identify(self, token: str) -> Identity | None:
         """Return who a token belongs to, with the present role; None if it is unknown or its session has ended."""
-        session = self._sessions.find(token)
-        if session is None:
-            return None
-        if session.role:
-            is_valid = self.openid is not None and not self._is_local(session.name)
-            return Identity(session.name, Role.of(session.role)) if is_valid else None
-        account = self.accounts.all().get(session.name)
-        if account is None or account.secret != session.secret:
-            return None  # removed, or the password was changed since
-        return Identity(account.name, account.role)
+        return self._identity_in(session_id(token))
+
+    def has_ended(self, session: str) -> bool:
+        """Return whether a log-in session has ended: by log-out, by its age, or with the account or password."""
+        return self._identity_in(session) is None
 
     def identity_of(self, person: Person) -> Identity:
         """Return the identity of somebody whom the identity provider knows.
@@ -135,13 +134,76 @@ class Authentication:
         """
         identity = self.identity_of(person)
         self._require_note(identity.name, "logged in", address=address, subject=person.subject)
-        return self._sessions.begin(identity.name, role=identity.role.title, seconds=self.session_seconds)
+        token = self._sessions.begin(identity.name, role=identity.role.title, seconds=self.session_seconds)
+        self._at_provider.begin(session_id(token), person.subject, person.tokens)
+        return token
 
-    def log_out(self, token: str) -> None:
-        """End the session of a token, if there is one."""
-        ended = self._sessions.end(token)
+    def needs_renewal(self, identity: Identity) -> bool:
+        """Return whether the provider has to be asked again which role somebody has."""
+        return self._at_provider.is_due(identity.session)
+
+    def renewed(self, identity: Identity) -> Identity | None:
+        """Return somebody with the role that the identity provider gives now. Blocks.
+
+        While the provider is away, the role stays as it was, and the provider is asked again a minute later.
+
+        Args:
+            identity: Somebody whose role has to be asked for again.
+
+        Returns:
+            None if the provider has ended the session or taken the role away; the session here has ended, too.
+        """
+        known = self._at_provider.take_due(identity.session)
+        if known is None or self.openid is None:
+            return self._identity_in(identity.session)
+        try:
+            person = self.openid.by_refresh_token(known.tokens.refresh_token, known.subject)
+        except UserError:
+            return self._identity_in(identity.session)
+        if person is None or person.name != identity.name:
+            self._end(identity.session, "session ended by the identity provider")
+            return None
+        tokens = replace(person.tokens, id_token=person.tokens.id_token or known.tokens.id_token)
+        if self._identity_in(identity.session) is not None:  # not if the user has logged out meanwhile
+            self._at_provider.begin(identity.session, known.subject, tokens)
+        if person.role != identity.role:
+            self._sessions.change_role(identity.session, person.role.title)
+            self._note(identity.name, "role changed", role=person.role.title)
+        return self._identity_in(identity.session)
+
+    def log_out(self, token: str, back_to: str = "") -> str | None:
+        """End the session of a token, if there is one.
+
+        Args:
+            token: Token of the session.
+            back_to: URL that the identity provider leads back to; empty to log out here only.
+
+        Returns:
+            The URL at which the browser logs out of the identity provider; None if the session did not begin there.
+        """
+        ended, known = self._end(session_id(token), "logged out")
+        if ended is None or not ended.role or self.openid is None or not back_to:
+            return None
+        return self.openid.log_out_url(known.tokens.id_token if known else "", back_to)
+
+    def _end(self, session: str, why: str) -> tuple[LoginSession | None, ProviderSession | None]:
+        ended, known = self._sessions.end(session), self._at_provider.end(session)
         if ended is not None:
-            self._note(ended.name, "logged out")
+            self._note(ended.name, why)
+        return ended, known
+
+    def _identity_in(self, session_id: str) -> Identity | None:
+        """Return whose session it is, with the present role; None if it has ended."""
+        session = self._sessions.find(session_id)
+        if session is None:
+            return None
+        if session.role:
+            is_valid = self.openid is not None and not self._is_local(session.name)
+            return Identity(session.name, Role.of(session.role), session_id) if is_valid else None
+        account = self.accounts.all().get(session.name)
+        if account is None or account.secret != session.secret:
+            return None  # removed, or the password was changed since
+        return Identity(account.name, account.role, session_id)
 
     def _note(self, user: str, action: str, **details: str) -> None:
         """Add to the audit log what has happened whether or not that is possible."""

@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,24 +57,31 @@ class LoginSessions:
         with self._lock:
             now = self._clock()
             kept = {key: one for key, one in self._sessions.items() if one.until > now}
-            kept[_key(token)] = LoginSession(name, secret, role, now + seconds)
+            kept[session_id(token)] = LoginSession(name, secret, role, now + seconds)
             own = [key for key, one in kept.items() if one.name == name]
             for key in own[:-_MOST_OF_USER]:
                 del kept[key]
             self._write(dict(list(kept.items())[-_MOST:]))
         return token
 
-    def find(self, token: str) -> LoginSession | None:
-        """Return the session of a token; None if there is none, or it has ended."""
-        session = self._sessions.get(_key(token))
+    def find(self, session_id: str) -> LoginSession | None:
+        """Return a session; None if there is none, or it has ended."""
+        session = self._sessions.get(session_id)
         return session if session is not None and session.until > self._clock() else None
 
-    def end(self, token: str) -> LoginSession | None:
+    def change_role(self, session_id: str, role: str) -> None:
+        """Change the role of a session that an identity provider gave; nothing happens if it has ended."""
+        with self._lock:
+            session = self._sessions.get(session_id)
+            if session is not None:
+                self._write({**self._sessions, session_id: replace(session, role=role)})
+
+    def end(self, session_id: str) -> LoginSession | None:
         """End a session, and return it if there was one."""
         with self._lock:
-            ended = self._sessions.get(_key(token))
+            ended = self._sessions.get(session_id)
             if ended is not None:
-                self._write({key: one for key, one in self._sessions.items() if key != _key(token)})
+                self._write({key: one for key, one in self._sessions.items() if key != session_id})
         return ended
 
     def _write(self, sessions: dict[str, LoginSession]) -> None:
@@ -82,7 +89,8 @@ class LoginSessions:
         self._file.write({key: asdict(one) for key, one in sessions.items()})
 
 
-def _key(token: str) -> str:
+def session_id(token: str) -> str:
+    """Return the identifier of the session of a token, from which the token cannot be computed."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from lib.errors import UserError
-from lib.inference.candidate_cubes import CHANNELS, FEATURES, CandidateCubes, candidate_cubes
+from lib.inference.candidate_cubes import CHANNELS, FEATURES, CandidateCubes, cubes_in_batches
 from lib.networks.candidate_classifier import CandidateClassifier
 from lib.networks.weights import entry_of, load_state
 from lib.storage.integrity import sha256_of
@@ -105,7 +105,8 @@ class CandidateJudge:
             image: Input of the segmentation network, (1, X, Y, Z), normalised.
             candidates: Candidates in the same field.
         """
-        return self.confidences(self.logits(candidate_cubes(image, candidates)))
+        batches = cubes_in_batches(image, candidates, _AT_ONCE)
+        return self.confidences(np.concatenate([self.logits(cubes) for cubes in batches]))
 
     @torch.inference_mode()
     def logits(self, cubes: CandidateCubes) -> np.ndarray:

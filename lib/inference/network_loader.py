@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lib.inference.candidate_judge import CandidateJudge
+from lib.inference.gpu_memory import within_gpu_memory
 from lib.inference.weights_source import WeightsId, WeightsSource
 
 
@@ -46,7 +47,7 @@ class NetworkLoader:
             device: Name of a torch device (default: the GPU if there is one).
 
         Raises:
-            UserError: There are no weights, or they are of another network.
+            UserError: There are no weights, they are of another network, or the GPU has too little memory.
         """
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         current = self._weights.current()
@@ -54,7 +55,8 @@ class NetworkLoader:
         if loaded is None or loaded.weights != current:
             network = self._network()
             weights, judge = self._weights.load(network)
-            network.eval().to(torch.device(device), memory_format=self._memory_format)  # type: ignore[call-overload]
+            with within_gpu_memory():
+                network.eval().to(torch.device(device), memory_format=self._memory_format)  # type: ignore[call-overload]
             loaded = LoadedNetwork(network, weights, judge)
             # Replaced instead of modified, because other threads may be using it.
             others = {name: other for name, other in self._loaded.items() if other.weights == weights}

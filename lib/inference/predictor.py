@@ -15,6 +15,7 @@ from monai.transforms import Compose
 from lib.inference.candidate_judge import CandidateJudge
 from lib.inference.findings import Finding, stored_findings
 from lib.inference.finite import check_finite
+from lib.inference.gpu_memory import within_gpu_memory
 from lib.inference.model_description import ModelDescription
 from lib.inference.network_loader import LoadedNetwork, NetworkLoader
 from lib.inference.slice_inference import BeforePass, infer_slices, no_wait
@@ -145,21 +146,23 @@ class Predictor:
 
         Raises:
             UserError: There are no weights, or they do not match the network.
+            GpuMemoryError: The GPU has too little memory.
             NotFiniteError: The network's output is not finite.
         """
         options = options or self.model.options
         image: MetaTensor = data["image"]
         loaded = self.load(device)
-        logits, attention = infer_slices(
-            loaded.network,
-            image.as_tensor() if volume is None else volume,
-            data["lung_slices"],
-            options.batch_size,
-            offsets=None if stacked else in_slices(self.model.preprocessing["slice_offsets_mm"], image),
-            views=options.views,
-            attention=options.attention,
-            before_pass=before_pass,
-        )
+        with within_gpu_memory():
+            logits, attention = infer_slices(
+                loaded.network,
+                image.as_tensor() if volume is None else volume,
+                data["lung_slices"],
+                options.batch_size,
+                offsets=None if stacked else in_slices(self.model.preprocessing["slice_offsets_mm"], image),
+                views=options.views,
+                attention=options.attention,
+                before_pass=before_pass,
+            )
         check_finite(logits, str(loaded.weights))
         return NetworkOutput(logits, attention, loaded.weights, loaded.judge or self.model.judge)
 

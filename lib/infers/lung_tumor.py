@@ -16,6 +16,7 @@ from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import Predictor
 from lib.inference.findings import findings_to_json, stored_findings
+from lib.inference.slice_inference import BeforePass, no_wait
 from lib.infers.result_file import check_extension, write_result
 from lib.settings import InferenceOptions, check_request
 from lib.transforms.voxel_order import contiguous
@@ -32,9 +33,16 @@ class LungTumorInferTask(BasicInferTask):
         predictor: The model with the weights in use.
         info: ``info.yaml``.
         results: Folder for result files until they are sent; None for the system's temporary folder.
+        before_pass: Called before each forward pass; may block while other requests are more urgent.
     """
 
-    def __init__(self, predictor: Predictor, info: dict[str, Any], results: Path | None = None) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        info: dict[str, Any],
+        results: Path | None = None,
+        before_pass: BeforePass = no_wait,
+    ) -> None:
         super().__init__(
             path=None,
             network=None,
@@ -47,6 +55,7 @@ class LungTumorInferTask(BasicInferTask):
         self._predictor = predictor
         self._info = info
         self._results = results
+        self._before_pass = before_pass
 
     def is_valid(self) -> bool:
         """Return True even without weights: the model is listed, and a request for a mask reports the problem."""
@@ -76,7 +85,7 @@ class LungTumorInferTask(BasicInferTask):
 
     def run_inferer(self, data: dict[str, Any], convert_to_batch: bool = True, device: str = "cuda") -> dict[str, Any]:
         """Run the network on the slices with lung, and record the model version."""
-        output = self._predictor.run(data, _options(data), device=device)
+        output = self._predictor.run(data, _options(data), device=device, before_pass=self._before_pass)
         data["model_version"] = output.weights.version
         data["_judge"] = output.judge  # of the same version, even if another one is put into use meanwhile
         data[self.output_label_key] = output.logits

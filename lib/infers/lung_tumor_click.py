@@ -47,14 +47,12 @@ class LungTumorClickInferTask(InferTask):
         return str(path) if path else None
 
     def prepare(self, path: Path) -> None:
-        """Open an image and run the model once, which loads the weights and lets PyTorch choose its kernels.
+        """Open an image, and load the weights in use unless they are loaded.
 
         Raises:
             UserError: There are no weights.
         """
-        image = self._images.open(path)
-        middle = np.array([[length // 2 for length in image.grid.size]])
-        self._predictor.outline(image, Prompts(positive=middle))
+        self._predictor.prepare(self._images.open(path))
 
     def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         """Outline the lesion at ``foreground``, ``background``, ``scribble``, ``box`` and ``former`` of a request.

@@ -116,8 +116,10 @@ class InitialLabels(Worker):
         voxels = int(np.count_nonzero(sitk.GetArrayViewFromImage(mask)))
         slices = self._datastore.series(image_id).instance_count
         others = candidates(self._datastore.labels, image_id, slices)
+        sender = self._datastore.senders.of(result.source.uid)
         info = {
             **result.info,
+            **({"annotator": sender, "user": sender} if sender else {}),
             "size": mask.GetSize(),
             "voxels": voxels,
             "slices": slices,

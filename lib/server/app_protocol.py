@@ -111,8 +111,14 @@ class LungLabelApp(Protocol):
     def on_save_label(self, image_id: str, label_id: str) -> None:
         """Handle a new label."""
 
+    def on_review(self, image_id: str) -> None:
+        """Handle a review of a label."""
+
     def in_work(self) -> set[str]:
         """Return the images that were offered to somebody and are not labelled yet."""
+
+    def others_at_work(self, image_id: str, user: str, session: str) -> list[dict[str, str]]:
+        """Note that a user has an image open, and return who else works on it."""
 
     def uncertainties(self) -> dict[str, float]:
         """Return the uncertainty of each scored image."""

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from lib.evaluation.attention_picture import attention_picture
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.server.app_protocol import LungLabelApp
+from lib.server.current_user import turn_of
 from lib.server.study_views import restricted_view
 
 
@@ -26,7 +27,8 @@ def attention_router(app: LungLabelApp) -> APIRouter:
                 view.check_model(image, by_clicks=False)
 
         await run_in_threadpool(check)  # invalid requests fail before they are queued
-        return Response(await app.inferences.run(http, lambda: _picture(app, image)), media_type="image/png")
+        picture = await app.inferences.run(http, lambda: _picture(app, image), turn_of(http))
+        return Response(picture, media_type="image/png")
 
     return router
 

@@ -31,6 +31,23 @@ def is_logged_in(user: User) -> bool:
     return user is not DEFAULT_USER
 
 
+def turn_of(request: Request) -> tuple[str, str]:
+    """Return whose turn a request takes in a queue: of who is logged in, else of a computer."""
+    user = current_user(request)
+    return user.username, "" if is_logged_in(user) or not request.client else request.client.host
+
+
+def session_of(request: Request) -> str:
+    """Return the identifier of the log-in session of a request; empty without one."""
+    identity: Identity | None = getattr(request.state, "identity", None)
+    return identity.session if identity else ""
+
+
+def may_review(user: User) -> bool:
+    """Return whether a user may review labels of others; while log-in is off, nobody may."""
+    return is_logged_in(user) and _NAMES[Role.REVIEWER] in user.roles
+
+
 def author(user: User, typed: str) -> str:
     """Return the name to record for an action: of who is logged in; while log-in is off, the name that was typed."""
     return user.username if is_logged_in(user) else " ".join(typed.split())[:_LONGEST_NAME] or user.username

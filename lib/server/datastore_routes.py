@@ -24,6 +24,7 @@ from lib.server.current_user import current_user, is_logged_in
 from lib.server.dicom_response import dicom_response
 from lib.server.empty_labels import CONFIRM, EmptyLabels
 from lib.server.requests import json_object, stored_upload
+from lib.server.stored_labels import check_begun_from
 from lib.server.study_views import current_view, progress_of
 
 _FINAL = DefaultLabelTag.FINAL.value
@@ -58,11 +59,23 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         submission = image, info.get("client_id"), user.username, http.client and http.client.host
         allow_empty = confirmed or tag not in ("", _FINAL) or empty_labels.confirms(submission)
         patient = app.datastore().series(image).value("PatientID")
-        submitted = view_of(http).submission(image, tag or _FINAL, info, patient)
+        view = view_of(http)
+        submitted = view.submission(image, tag or _FINAL, info, patient)
+
+        def check() -> None:
+            if "begun_from" in info and tag in ("", _FINAL):
+                check_begun_from(view.labels, image, info["begun_from"])
+
         with stored_upload(label, app.uploads_dir) as path:
             try:
                 label_id = app.datastore().save_label(
-                    image, str(path), submitted.tag, submitted.info, allow_empty=allow_empty, seen=submitted.seen
+                    image,
+                    str(path),
+                    submitted.tag,
+                    submitted.info,
+                    allow_empty=allow_empty,
+                    seen=submitted.seen,
+                    check=check,
                 )
             except EmptyLabelError:
                 empty_labels.refused(submission)

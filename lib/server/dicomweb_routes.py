@@ -24,7 +24,7 @@ def dicomweb_router(datastore: SeriesDatastore, settings: Settings, uploads: Pat
     """
     client = datastore.client
     if isinstance(client, FolderClient):
-        return folder_router(client, uploads, datastore.catalog)
+        return folder_router(client, uploads, datastore.catalog, datastore.senders)
     return pacs_router(
         settings.studies,
         uploads,
@@ -32,4 +32,5 @@ def dicomweb_router(datastore: SeriesDatastore, settings: Settings, uploads: Pat
         login=settings.login,
         hidden=PacsFilter(client, datastore.catalog),
         catalog=datastore.catalog,
+        senders=datastore.senders,
     )

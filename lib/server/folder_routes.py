@@ -15,11 +15,13 @@ from fastapi.responses import JSONResponse, Response
 from pydicom import Dataset
 
 from lib.datastore.catalog import SeriesCatalog
+from lib.datastore.object_senders import ObjectSenders
 from lib.dicomweb import multipart, resources
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.request_parameters import frame_numbers, search_arguments
 from lib.errors import UserError, in_one_line
+from lib.server.stored_by import Stored, stored_by_user
 from lib.server.stow_requests import received_instances
 from lib.server.study_views import restricted_view
 from lib.server.visible_dicom import search_visible, visible_items
@@ -28,7 +30,12 @@ from lib.storage.json_values import finite
 _DICOM_JSON = "application/dicom+json"
 
 
-def folder_router(client: FolderClient, uploads: Path, catalog: SeriesCatalog | None = None) -> APIRouter:
+def folder_router(
+    client: FolderClient,
+    uploads: Path,
+    catalog: SeriesCatalog | None = None,
+    senders: ObjectSenders | None = None,
+) -> APIRouter:
     """Return the QIDO-RS, WADO-RS and STOW-RS routes (PS3.18 chapter 10) over ``client``.
 
     OHIF uses ``/proxy/dicom/qido`` and ``/proxy/dicom/wado``; both have the same resources.
@@ -37,6 +44,7 @@ def folder_router(client: FolderClient, uploads: Path, catalog: SeriesCatalog | 
         client: Client of the folder.
         uploads: Folder for the bodies of STOW-RS requests.
         catalog: The series of the server, to which a reader study restricts its users; not needed without one.
+        senders: Keeps who stored which objects.
     """
     router = APIRouter(
         prefix="/proxy/dicom/{service}",
@@ -109,17 +117,19 @@ def folder_router(client: FolderClient, uploads: Path, catalog: SeriesCatalog | 
     @route(resources.STORE_IN_STUDY)
     async def store(request: Request, study: str | None = None) -> Response:
         async with received_instances(request, uploads) as received:
-            return await run_in_threadpool(_store, client, received.parts, study)
+            store = partial(_store, client, received.parts, study)
+            return await run_in_threadpool(stored_by_user, request, received.parts, senders, store)
 
     return router
 
 
-def _store(client: FolderClient, parts: list[Path], study: str | None) -> Response:
-    """Store each part, and return the store response, or an error message if the only instance is refused."""
+def _store(client: FolderClient, parts: list[Path], study: str | None) -> Stored:
+    """Store each part, and return the store response with the SOPInstanceUIDs of the stored ones."""
     response = client.store_files(parts, study)
     failures, stored = response.get("FailedSOPSequence") or [], response.get("ReferencedSOPSequence") or []
     status = HTTPStatus.OK if not failures else HTTPStatus.ACCEPTED if stored else HTTPStatus.CONFLICT
-    return JSONResponse(finite(response.to_json_dict()), status, media_type=_DICOM_JSON)
+    answer = JSONResponse(finite(response.to_json_dict()), status, media_type=_DICOM_JSON)
+    return answer, [str(one.ReferencedSOPInstanceUID) for one in stored]
 
 
 def _found(retrieve: Any, *arguments: Any) -> Any:

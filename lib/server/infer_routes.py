@@ -2,7 +2,8 @@
 
 The response has the version of the model, the findings of the mask and warnings about it: ``model_version``,
 ``findings`` and ``warnings`` in its JSON. A response that is only an image, as OHIF requests it, has them in the header
-``Infer-Params``, with the most confident findings only, because proxies limit the size of headers.
+``Infer-Params``, with the most confident findings only, because proxies limit the size of headers. ``Server-Timing``
+says how long the request waited in its queue and how long the work took.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lib.exports.formats import ExportFormat
 from lib.inference.findings import findings_from_json
 from lib.reading.stored_readings import check_label_tag
 from lib.server.app_protocol import AUTHOR, LungLabelApp
-from lib.server.current_user import current_user, is_logged_in
+from lib.server.current_user import current_user, is_logged_in, turn_of
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, uploaded_volume
 from lib.server.session_routes import session_of
@@ -63,6 +64,7 @@ def infer_router(app: LungLabelApp) -> APIRouter:
     @router.post("/infer/{model}", summary="Run inference")
     async def infer(
         http: Request,
+        answer: Response,
         background_tasks: BackgroundTasks,
         model: str,
         image: str = "",
@@ -96,7 +98,10 @@ def infer_router(app: LungLabelApp) -> APIRouter:
             with uploaded_volume(file, app.uploads_dir) as volume:
                 return _respond(app, request | {"image": str(volume)}, output, background_tasks)
 
-        return await _queue(app, request).run(http, respond)
+        result = await _queue(app, request).run(http, respond, turn_of(http))
+        sent = result if isinstance(result, Response) else answer
+        sent.headers["Server-Timing"] = http.state.durations.server_timing
+        return result
 
     return router
 

@@ -24,6 +24,7 @@ from lib.server.model_routes import model_router
 from lib.server.ohif_routes import ohif_router
 from lib.server.oidc_routes import oidc_router
 from lib.server.reading_routes import reading_router
+from lib.server.review_routes import review_router
 from lib.server.session_routes import session_router
 from lib.server.status_routes import status_router
 from lib.server.task_routes import task_router
@@ -57,6 +58,7 @@ def install(
         model_router(app),
         viewer_router(app),
         reading_router(app),
+        review_router(app),
         draft_router(app),
         followup_router(app),
         attention_router(app),

@@ -6,12 +6,13 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Depends, Form, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.security import OAuth2PasswordRequestForm
 from monailabel.endpoints.user.auth import User
 
 from lib.errors import UserError
 from lib.identity.authentication import Authentication
+from lib.server.access.challenge import reload_page
 from lib.server.access.credentials import COOKIE, session_cookie, token_of
 from lib.server.access.path_prefix import prefix_of
 from lib.server.current_user import current_user
@@ -46,9 +47,15 @@ def login_router(authentication: Authentication | None) -> APIRouter:
 
     @router.post("/logout", include_in_schema=False)
     def log_out(request: Request) -> Response:
-        if authentication is not None:
-            authentication.log_out(token_of(request.headers))
-        answer = RedirectResponse("/login", HTTPStatus.SEE_OTHER, {"Clear-Site-Data": '"cache"'})
+        back_to = f"{str(request.base_url).rstrip('/')}/login"
+        provider = authentication.log_out(token_of(request.headers), back_to) if authentication else None
+        headers = {"Clear-Site-Data": '"cache"', "Cache-Control": "no-store"}
+        # A form must not lead to another site (form-action), so a page of this server goes on to the provider.
+        answer = (
+            HTMLResponse(reload_page(provider), headers=headers)
+            if provider
+            else RedirectResponse("/login", HTTPStatus.SEE_OTHER, headers)
+        )
         answer.delete_cookie(COOKIE, path=prefix_of(request.scope) or "/")
         return answer
 

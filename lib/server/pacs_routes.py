@@ -12,12 +12,15 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from lib.datastore.catalog import SeriesCatalog
+from lib.datastore.object_senders import ObjectSenders
 from lib.dicomweb.login import Login
 from lib.dicomweb.pacs_filter import PacsFilter
 from lib.dicomweb.pacs_proxy import PacsProxy, PacsRequest
 from lib.dicomweb.resources import JSON_RESOURCES
+from lib.dicomweb.stow import read_uids
 from lib.errors import UserError
 from lib.server.access.path_prefix import path_of, raw_path_of
+from lib.server.stored_by import Stored, stored_by_user
 from lib.server.stow_requests import received_instances
 from lib.server.study_views import restricted_view
 from lib.server.visible_dicom import visible_items
@@ -35,6 +38,7 @@ def pacs_router(
     login: Login | None = None,
     hidden: PacsFilter | None = None,
     catalog: SeriesCatalog | None = None,
+    senders: ObjectSenders | None = None,
 ) -> APIRouter:
     """Return the routes that forward requests of viewers to a PACS.
 
@@ -45,6 +49,7 @@ def pacs_router(
         login: User and password; None for those of MONAI Label's settings.
         hidden: Filter of the responses.
         catalog: The series of the server, to which a reader study restricts its users; not needed without one.
+        senders: Keeps who stored which objects.
     """
     proxy = PacsProxy(url, login)
     router = APIRouter(
@@ -80,12 +85,14 @@ def pacs_router(
             )
         async with received_instances(request, uploads) as received:
 
-            def send() -> Response:
+            def send() -> Stored:
                 received.check_classes()
                 with received.body.open("rb") as body:
-                    return _forwarded(proxy.send(checked, body))
+                    answer = proxy.send(checked, body)
+                uids = [str(read_uids(part).SOPInstanceUID) for part in received.parts] if answer.ok else []
+                return _forwarded(answer), uids
 
-            return await run_in_threadpool(send)
+            return await run_in_threadpool(stored_by_user, request, received.parts, senders, send)
 
     return router
 

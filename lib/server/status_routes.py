@@ -15,6 +15,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from lib.datastore.catalog import Series
 from lib.datastore.label_info import author_of
 from lib.datastore.label_record import INITIAL, LabelRecord
+from lib.datastore.label_review import ReviewState
 from lib.publishing import ModelStore
 from lib.publishing.first_scores import FirstScore, first_scores
 from lib.publishing.model_store import PRETRAINED
@@ -49,7 +50,9 @@ def status_router(app: LungLabelApp) -> APIRouter:
         series = sorted(datastore.catalog.all(), key=lambda one: (one.value("PatientID"), one.uid))
         uncertainties = app.uncertainties()
         skipped = datastore.skipped.all()
-        cases = [_case(one, labels.current(one.uid)) for one in series if one.problem is None]
+        cases = [
+            _case(one, labels.current(one.uid), datastore.review_of(one.uid)) for one in series if one.problem is None
+        ]
         return {
             "name": app.name,
             "version": app.version,
@@ -82,7 +85,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
     return router
 
 
-def _case(series: Series, labels: Mapping[str, LabelRecord]) -> dict[str, Any]:
+def _case(series: Series, labels: Mapping[str, LabelRecord], review: ReviewState | None = None) -> dict[str, Any]:
     label, imported = labels.get(DefaultLabelTag.FINAL.value), labels.get(INITIAL)
     return {
         "patient": series.value("PatientID"),
@@ -96,6 +99,7 @@ def _case(series: Series, labels: Mapping[str, LabelRecord]) -> dict[str, Any]:
         "warnings": (*series.warnings, *series.notes),
         "in_ohif": series.is_dicom,
         "label": label and {"number": label.number, "by": author_of(label.info), "time": label.time},
+        "review": review and review.to_json(),
         "imported": imported and imported.number,
     }
 

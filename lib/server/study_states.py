@@ -1,4 +1,4 @@
-"""State of each case for the study list: labelled, skipped, in work, imported or to do."""
+"""State of each case for the study list: labelled or under review, skipped, in work, imported or to do."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ def study_states(
     studies: dict[str, list[dict[str, Any]]] = {}
     for series in datastore.catalog.all():
         if series.problem is None and series.is_dicom and view.shows(series.uid):
+            review = None if view.restricted else datastore.review_of(series.uid)
+            reason = skipped[series.uid]["reason"] if series.uid in skipped else None
             described = {
                 "series": series.uid,
                 "description": series.value("SeriesDescription"),
-                "state": _state(series, view.labels, skipped.get(series.uid), in_work),
-                "reason": skipped[series.uid]["reason"] if series.uid in skipped else None,
+                "state": review.state if review else _state(series, view.labels, skipped.get(series.uid), in_work),
+                "reason": review.review.note if review and review.review else reason,
             }
             studies.setdefault(series.study_uid, []).append(described)
     return studies

@@ -54,8 +54,7 @@ class StudyViews:
         self, identity: Identity | None, route: RouteSpec, scope: Mapping[str, Any]
     ) -> tuple[HTTPStatus, str] | None:
         """Return status and message of the refusal of a request of a user; None if it is served."""
-        study_of = {one.uid: one.study_uid for one in self.catalog.all() if one.problem is None}
-        return refusal_in_study(self.of(identity), route, scope, study_of)
+        return refusal_in_study(self.of(identity), route, scope, self.catalog.studies_of_images())
 
 
 def progress_of(view: View, datastore: SeriesDatastore) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from monailabel.endpoints import train as stock_train
 from monailabel.endpoints.user.auth import User
 from pydantic import AfterValidator
 
-from lib.activelearning.leases import ASKER
+from lib.activelearning.asker import Asker
 from lib.errors import UserError
 from lib.reading.stored_readings import check_label_tag
 from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
-from lib.server.current_user import current_user
+from lib.server.current_user import current_user, may_review, session_of
 from lib.server.study_views import progress_of, restricted_view
 from lib.settings import check_request
 from lib.storage.json_values import check_sendable
@@ -67,8 +67,13 @@ def task_router(app: LungLabelApp) -> APIRouter:
     ) -> dict[str, Any]:
         if view := restricted_view(request):
             return _next_in_study(view, app)
-        asker = f"{user.username}@{request.client.host if request.client else ''}"
-        return activelearning.sample(strategy, {**(params or {}), ASKER: asker}, user.username)
+        asker = Asker(
+            user=user.username,
+            address=request.client.host if request.client else "",
+            reviews=may_review(user),
+            session=session_of(request),
+        )
+        return activelearning.sample(strategy, asker.named_in(params or {}), user.username)
 
     @router.post("/train/{model}", tags=["Train"], summary="Train a model")
     def train(model: str, params: _Params | None = None, run_sync: _NeverSync = False, enqueue: bool = False) -> Any:

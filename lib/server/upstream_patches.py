@@ -64,8 +64,8 @@ def apply_settings(settings: Settings, *, in_server: bool) -> None:
     """
     server_settings.MONAI_LABEL_TRACKING_ENABLED = False  # MLflow rejects its file store, so training would fail
     server_settings.MONAI_LABEL_AUTO_UPDATE_SCORING = False
-    server_settings.MONAI_LABEL_INFER_CONCURRENCY = 1  # one network on one device at a time
-    server_settings.MONAI_LABEL_INFER_TIMEOUT = 3600  # a large scan on a slow CPU takes long
+    # In the thread of each queue. MONAI Label's own pool would let clicks and previews wait for whole scans.
+    server_settings.MONAI_LABEL_INFER_CONCURRENCY = -1
     server_settings.MONAI_LABEL_SESSION_PATH = str(settings.cache_dir / "sessions")
     if in_server:
         paths = {"workspace": str(settings.workspace), "model_dir": str(settings.model_dir)}

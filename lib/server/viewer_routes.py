@@ -14,10 +14,9 @@ import SimpleITK as sitk
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from monailabel.endpoints.user.auth import User
-from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.async_tasks.utils import tasks
 
-from lib.datastore.label_record import INITIAL, read_voxels
+from lib.datastore.label_record import read_voxels
 from lib.datastore.lesion_history import highest_number
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
@@ -27,8 +26,9 @@ from lib.publishing.manifest import outcome
 from lib.publishing.stores import SEGMENTATION
 from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
-from lib.server.current_user import author, current_user, described_user
-from lib.server.stored_labels import described, refused_objects, stored_labels
+from lib.server.current_user import author, current_user, described_user, is_logged_in, session_of, turn_of
+from lib.server.review_routes import review_of_case
+from lib.server.stored_labels import described, label_in_use, refused_objects, stored_labels
 from lib.server.study_states import study_states
 from lib.server.study_views import current_view, drafted_images, progress_of
 from lib.transforms.volume_lungs import LungRegion, find_volume_lungs
@@ -71,21 +71,22 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
         }
 
     @router.get("/case", summary="The latest final or else the initial label of an image, and all that are stored")
-    def case(image: str, request: Request) -> dict[str, Any]:
+    def case(image: str, request: Request, user: User = Depends(current_user)) -> dict[str, Any]:
         app.datastore().series(image)
         view = current_view(request, app.datastore().labels)
         labels = view.labels
-        damaged = labels.damage(image, former=False)  # do not silently fall back to an older label
-        current = {} if damaged else labels.current(image)
-        record = current.get(DefaultLabelTag.FINAL.value) or current.get(INITIAL)
+        tells_others = is_logged_in(user) and not view.restricted
+        record = label_in_use(labels, image)
         return {
             "image": image,
             "label": record and described(record),
             "last_lesion_number": highest_number(labels, image),
             "stored": stored_labels(labels, image),
             "refused": [] if view.restricted else refused_objects(app.initial_labels.refused(image)),
-            "damaged": [one.problem for one in damaged],
+            "damaged": [one.problem for one in labels.damage(image, former=False)],
             "skipped": None if view.restricted else app.datastore().skipped.all().get(image),
+            "others": app.others_at_work(image, user.username, session_of(request)) if tells_others else [],
+            "review": None if view.restricted else review_of_case(app.datastore(), record, user),
         }
 
     @router.get("/studies", summary="State of each series, by study: labelled, skipped, in work, imported or to do")
@@ -103,7 +104,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
                 return str(error)
             return None
 
-        return {"image": image, "problem": await app.preparations.run(http, prepared)}
+        return {"image": image, "problem": await app.preparations.run(http, prepared, turn_of(http))}
 
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
     def label(image: str, number: int, request: Request) -> Response:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import HTTPException, Request
 
 from lib.processes.worker import Worker
+from lib.server.fair_turn import FairTurn
 
 _Result = TypeVar("_Result")
 
@@ -21,8 +22,20 @@ _DISCONNECT_CHECK_SECONDS = 0.5
 _CLIENT_CLOSED_REQUEST = 499  # nginx's code; no client reads the response
 
 
+class Durations(NamedTuple):
+    """Seconds that a request has waited for its turn, and that its work has taken."""
+
+    waited: float
+    worked: float
+
+    @property
+    def server_timing(self) -> str:
+        """Value of the header ``Server-Timing`` (W3C), milliseconds."""
+        return f"queue;dur={1000 * self.waited:.1f}, work;dur={1000 * self.worked:.1f}"
+
+
 class WorkQueue(Worker):
-    """Worker that processes one request at a time, in the order of arrival.
+    """Worker that processes one request at a time, those of several users in turn, each user's in order of arrival.
 
     FastAPI has 40 threads for all synchronous routes. If inferences waited in them, 40 of them would leave no thread
     for listing cases or submitting a label.
@@ -36,7 +49,7 @@ class WorkQueue(Worker):
     def __init__(self, name: str, max_waiting: int = _MAX_WAITING, *, low_priority: bool = False) -> None:
         super().__init__(name, failure=f"The queue of {name} failed", pause=None, low_priority=low_priority)
         self._max_waiting = max_waiting
-        self._turn = asyncio.Lock()  # wakes waiting requests in the order of arrival
+        self._turn = FairTurn()
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._seconds = 10.0  # duration of the last work
         self.waiting = 0
@@ -46,8 +59,18 @@ class WorkQueue(Worker):
         """Whether a request is being processed."""
         return self._turn.locked()
 
-    async def run(self, request: Request, work: Callable[[], _Result]) -> _Result:
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being processed or waits for it."""
+        return self.running or self.waiting > 0
+
+    async def run(self, request: Request, work: Callable[[], _Result], user: Hashable = None) -> _Result:
         """Wait for the turn of this request, call ``work`` in the thread of the queue, and return its result.
+
+        Args:
+            request: The request, whose ``state.durations`` is set.
+            work: Returns the result.
+            user: Who sent the request; users take turns.
 
         Raises:
             HTTPException: 503 if too many requests are waiting; 499 if the client disconnected before its turn, in
@@ -61,8 +84,9 @@ class WorkQueue(Worker):
                 {"Retry-After": str(seconds)},
             )
         self.waiting += 1
+        arrived = time.monotonic()
         try:
-            await self._wait_for_turn(request)
+            await self._wait_for_turn(request, user)
         finally:
             self.waiting -= 1
         began = time.monotonic()
@@ -71,6 +95,7 @@ class WorkQueue(Worker):
         finally:
             self._seconds = time.monotonic() - began
             self._turn.release()
+            request.state.durations = Durations(began - arrived, self._seconds)
 
     def run_once(self) -> bool:
         """Process the next request; return whether there was one."""
@@ -93,8 +118,8 @@ class WorkQueue(Worker):
         self.wake()
         return future
 
-    async def _wait_for_turn(self, request: Request) -> None:
-        mine = asyncio.ensure_future(self._turn.acquire())
+    async def _wait_for_turn(self, request: Request, user: Hashable) -> None:
+        mine = asyncio.ensure_future(self._turn.acquire(user))
         try:
             while not mine.done():
                 await asyncio.wait({mine}, timeout=_DISCONNECT_CHECK_SECONDS)

@@ -4,37 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lib import __version__
-
-
-class Section(BaseModel):
-    """A group of settings. Types are strict, and unknown names are rejected."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-def _ascending(window: list[float]) -> list[float]:
-    if window[0] >= window[1]:
-        raise ValueError(f"must be [lower, upper] with the lower value first, not {window}")
-    return window
-
-
-def _different(values: dict[str, int]) -> dict[str, int]:
-    if len(set(values.values())) < len(values):
-        raise ValueError(f"must give each label a different value, not {values}")
-    return values
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
-AtLeastOne = Annotated[int, Field(ge=1, le=1_000_000)]
-Millimetres = Annotated[float, Field(ge=0, le=1000)]
-Hounsfield = Annotated[float, Field(ge=-32768, le=32767)]
-Window = Annotated[list[Hounsfield], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
-Code = Annotated[list[str], Field(min_length=3, max_length=3)]
-"""Code value, coding scheme and meaning of a coded concept (PS3.3 section 8)."""
+from lib.settings.section import (
+    AtLeastOne,
+    Code,
+    Count,
+    Fraction,
+    Hounsfield,
+    Millimetres,
+    Section,
+    Window,
+    different,
+)
+from lib.settings.server_sections import OpenIdConnect, Server
 
 
 class InferenceOptions(Section):
@@ -117,6 +101,8 @@ class ActiveLearning(Section):
     """Minutes during which an image offered to one user is not offered to another."""
     scored_images: Count = 50
     """Number of images scored for uncertainty in the background; 0 disables scoring."""
+    review: bool = False
+    """Train only on labels that a reviewer has approved, never the one who submitted them; log-in is required."""
 
 
 class Export(Section):
@@ -131,62 +117,6 @@ class Cache(Section):
 
     volumes_gb: Annotated[float, Field(ge=0, le=1_000_000)] = 20.0
     """Disk space for cached volumes, GiB; the least recently used ones are evicted."""
-
-
-class Server(Section):
-    """Network access to the server, and limits of requests."""
-
-    login: bool = False
-    """Require log-in on this machine, too; a server that other machines can reach always requires it."""
-    session_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 12.0
-    """Hours after which a user has to log in again."""
-    proxy_user_header: str = ""
-    """Header with the name of the user who is logged in at a reverse proxy; empty: none is trusted."""
-    proxy_secret_file: str = ""
-    """File with the secret that the reverse proxy sends in the header X-Proxy-Secret."""
-    proxy_role: Literal["user", "annotator", "reviewer", "admin"] = "user"
-    """Role of users of the reverse proxy without a local account."""
-    allowed_hosts: str = ""
-    """Additional names or addresses of the server, separated by commas."""
-    max_upload_mb: Annotated[int, Field(ge=1, le=65_536)] = 2048
-    """Largest image, label or weights in one request, MiB."""
-    max_stow_mb: Annotated[int, Field(ge=1, le=16_384)] = 256
-    """Largest total of DICOM objects stored by a viewer in one request, MiB."""
-    head_seconds: Annotated[float, Field(ge=1, le=3600)] = 20.0
-    """Timeout for the headers of a request, seconds."""
-    body_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
-    """Timeout for the body of a request, seconds, in addition to its size at 4 KiB/s."""
-    max_connections: Annotated[int, Field(ge=8, le=60_000)] = 512
-    """Largest number of simultaneous connections."""
-
-
-RoleTitle = Literal["user", "annotator", "reviewer", "admin"]
-
-
-class OpenIdConnect(Section):
-    """Log-in at an identity provider by OpenID Connect."""
-
-    oidc_issuer: str = ""
-    """URL of the identity provider, as it calls itself in its tokens; empty: none is used."""
-    oidc_client_id: str = ""
-    """Identifier of this server at the provider."""
-    oidc_client_secret_file: str = ""
-    """File with the secret of this server at the provider; empty for a public client."""
-    oidc_title: str = ""
-    """Name of the provider on the log-in page; default: its host."""
-    oidc_scope: str = "openid profile"
-    """Scopes that are asked for."""
-    oidc_audience: str = ""
-    """Audience of the access tokens that programs send; default: oidc_client_id."""
-    oidc_name_claim: str = "preferred_username"
-    """Claim with the unique name of a user, the author of labels; users must not be able to change it themselves."""
-    oidc_role_claim: str = "realm_access.roles"
-    """Claim with the roles or groups of a user; dots separate the names of nested claims."""
-    oidc_roles: Annotated[dict[str, RoleTitle], Field(min_length=1)] = {
-        "monailabel-user": "user", "user": "user", "monailabel-annotator": "annotator", "annotator": "annotator",
-        "monailabel-reviewer": "reviewer", "reviewer": "reviewer", "monailabel-admin": "admin", "admin": "admin",
-    }  # fmt: skip
-    """Role of each value of that claim; users without one are refused."""
 
 
 class Config(Section):
@@ -307,7 +237,7 @@ class Info(Section):
     """Release of the app, written into DICOM objects."""
     description: str
     dimension: Literal[3] = 3
-    labels: Annotated[dict[str, Annotated[int, Field(ge=1, le=255)]], Field(min_length=1), AfterValidator(_different)]
+    labels: Annotated[dict[str, Annotated[int, Field(ge=1, le=255)]], Field(min_length=1), AfterValidator(different)]
     """Value of each label in a mask."""
     segments: dict[str, Segment]
     network: Network = Network()

@@ -26,4 +26,6 @@ test('a review is announced once, on its own series, with the agreement if known
   assert.equal(takeNotice('1.2.3'), '');
   openSample({ StudyInstanceUID: '1.2', SeriesInstanceUID: '1.2.3', review: true });
   assert.doesNotMatch(takeNotice('1.2.3'), /Dice/);
+  openSample({ StudyInstanceUID: '1.2', SeriesInstanceUID: '1.2.3', review_state: 'sent back' });
+  assert.match(takeNotice('1.2.3'), /was sent back/);
 });

@@ -19,8 +19,9 @@ let editor;
 let labels;
 
 beforeEach(() => {
-  const element = () => ({ replaceChildren: () => {}, querySelectorAll: () => [], add: () => {} });
-  const names = ['stored', 'storedText', 'load', 'storedCount', 'storedList', 'storedRows', 'difference', 'comparison', 'skip'];
+  const element = () => ({ replaceChildren: () => {}, querySelectorAll: () => [], add: () => {}, classList: { toggle: () => {} } });
+  const names = ['stored', 'storedText', 'load', 'storedCount', 'storedList', 'storedRows', 'difference', 'comparison', 'skip',
+    'presence', 'labelReview', 'labelReviewText', 'labelReviewForm', 'reviewNote', 'approve', 'sendBack'];
   parts = Object.fromEntries(names.map(name => [name, element()]));
   Object.assign(globalThis, {
     window: { addEventListener: () => {} },
@@ -41,7 +42,7 @@ beforeEach(() => {
   });
   const attempt = (button, _waiting, action) => (button.attempted = action());
   labels = new StoredLabels(parts, editor, attempt, new AbortController().signal);
-  answers = { '/viewer/case first': () => ({ label: LABEL, stored: [], refused: [], damaged: [], skipped: null }) };
+  answers = { '/viewer/case first': () => ({ label: LABEL, stored: [], refused: [], damaged: [], skipped: null, review: null, others: [] }) };
 });
 
 test('the label of the former scan is not offered for the next one, also if the server does not say what that has', async () => {
@@ -59,6 +60,25 @@ test('a label of another number of voxels than the scan on the screen is not loa
   answers['/viewer/label first'] = () => new Uint8Array(60);
   parts.load.onclick();
   assert.equal(await parts.load.attempted, 'Label 7 is loaded.');
+});
+
+test('the panel tells who else works on the scan and what a reviewer said, and a mask goes on from the label that was seen', async () => {
+  const review = { state: 'sent back', by: 'rhea', time: 5, note: 'hilum', may_review: false };
+  const others = [{ name: 'ben', sign: 'open' }, { name: 'cara', sign: 'draft' }, { name: 'dan', sign: 'open' }];
+  answers['/viewer/case first'] = () => ({ label: LABEL, stored: [], refused: [], damaged: [], skipped: null, review, others });
+  await labels.lookUp('first');
+  assert.equal(parts.presence.textContent, 'ben and dan have this scan open. cara has a draft of this scan.');
+  assert.match(parts.labelReviewText.textContent, /^Sent back by rhea, .*1970.*: hilum$/);
+  assert.deepEqual([parts.labelReview.hidden, parts.labelReviewForm.hidden, labels.seen], [false, true, 7]);
+  answers['/viewer/case first'] = () => ({
+    label: { ...LABEL, number: 8 }, stored: [], refused: [], damaged: [], skipped: null, review: { ...review, state: null, may_review: true }, others: [],
+  });
+  await labels.renew();
+  assert.deepEqual([labels.current.number, labels.seen, parts.presence.hidden], [8, 7, true]);
+  assert.deepEqual([parts.labelReview.hidden, parts.labelReviewForm.hidden], [false, false]);
+  parts.reviewNote = Object.assign(parts.reviewNote, { value: ' ', focus: () => {} });
+  parts.sendBack.onclick();
+  await assert.rejects(parts.sendBack.attempted, /what is to be corrected/);
 });
 
 test('a stored mask is compared with the one on the screen', () => {

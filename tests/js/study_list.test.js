@@ -14,6 +14,9 @@ test('a study shows the state of its series, or how many are labelled', () => {
   assert.equal(mixed.title, 'B40f: labelled\nB70f: to do\n5 mm: imported');
   assert.equal(summaryOf([one('to do'), one('in work')]).text, 'in work');
   assert.equal(summaryOf([one('labelled'), one('labelled')]).text, 'labelled');
+  assert.deepEqual(summaryOf([one('approved'), one('labelled')]).text, '2 of 2 labelled');
+  const back = summaryOf([one('approved', 'B40f'), one('sent back', 'B70f', 'hilum')]);
+  assert.deepEqual([back.state, back.text, back.title], ['sent back', 'sent back', 'B40f: approved\nB70f: sent back: hilum']);
 });
 
 test('versions of other models name their model', () => {

@@ -6,22 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from tests.support.requirement import find_program
-
-ARGUMENTS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-
+from tools.support.chromium import PROGRAMS, running_chromium
 
 # Software renders each pixel: a page of 1600 × 1000 takes half as much again to open a study.
 SCREEN: ViewportSize = {"width": 1366, "height": 768}
@@ -57,16 +45,9 @@ class PageProblems:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Yield a running browser."""
-    program = find_program(
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        message="Chromium is not installed: apt-get install chromium",
-    )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS, headless=False, timeout=120_000)
+    find_program(*PROGRAMS, message="Chromium is not installed: apt-get install chromium")
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import requests
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from lib.errors import UserError
+from tools.support.chromium import MPR_VIEWPORTS, VOLUME_LOADED, running_chromium
 
-_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-_ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--use-angle=swiftshader"]
-_ARGUMENTS += ["--enable-unsafe-swiftshader", "--disable-background-networking", "--disable-dev-shm-usage"]
 _SCREEN = {"width": 1366, "height": 768}
 _TIMEOUT_MS = 600_000
 _STROKES = 5  # for each time that the scan is opened
@@ -27,11 +23,6 @@ _FIRST_IMAGE = """() => {
         if (volume?.framesLoaded > 0) window.firstImage ??= performance.now();
     }, {capture: true});
 }"""
-_IS_LOADED = """() => ['mpr-axial', 'mpr-sagittal', 'mpr-coronal'].every(id => {
-    const viewport = window.services?.cornerstoneViewportService.getCornerstoneViewport(id);
-    const volumeId = viewport?.getVolumeId?.();
-    return volumeId && window.cornerstone.cache.getVolume(volumeId)?.loadStatus.loaded;
-})"""
 # Sets window.took[type]: promises of the milliseconds from the next event of a type to what can be seen of it: "drawn",
 # a plane after a change of the mask; "listed", the table of findings; "told", the message of success.
 _WATCH = """type => {
@@ -82,14 +73,10 @@ def measure(url: str, series_uid: str, rounds: int = 3) -> Waited:
     Raises:
         UserError: Chromium is not installed.
     """
-    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
-    if program is None:
-        raise UserError(f"No browser was found; install one of {', '.join(_PROGRAMS)}.")
     info = requests.get(f"{url}/datastore/image/info", params={"image": series_uid}, timeout=60).json()
     address = f"{url}/ohif/monai-label?StudyInstanceUIDs={info['StudyInstanceUID']}"
     times: dict[str, list[float]] = {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS, headless=False)
+    with running_chromium() as browser:
         for _ in range(rounds):
             context = browser.new_context(viewport=_SCREEN)
             page = context.new_page()
@@ -98,7 +85,6 @@ def measure(url: str, series_uid: str, rounds: int = 3) -> Waited:
             for name, seconds in _read_case(page, address):
                 times.setdefault(name, []).append(seconds)
             context.close()
-        browser.close()
     return Waited(
         {name: statistics.median(values) for name, values in times.items()},
         {name: len(values) for name, values in times.items()},
@@ -108,7 +94,7 @@ def measure(url: str, series_uid: str, rounds: int = 3) -> Waited:
 def _read_case(page: Page, address: str) -> list[tuple[str, float]]:
     page.add_init_script(f"({_FIRST_IMAGE})()")
     page.goto(address)
-    page.wait_for_function(_IS_LOADED)
+    page.wait_for_function(VOLUME_LOADED, arg=list(MPR_VIEWPORTS))
     first, loaded = page.evaluate("() => [window.firstImage, performance.now()]")
     page.locator('[data-tool="brush"]:enabled').wait_for()
     times = [("open to first image", first / 1000), ("open to all slices", loaded / 1000)]

@@ -13,6 +13,7 @@ import psutil
 import requests
 
 from lib.phantoms import DemoSeries
+from tools.support.labelling import put_truth
 from tools.support.processes import ServerProcess
 from tools.support.usage import cpu_seconds
 from tools.support.waiting import wait_for
@@ -54,7 +55,7 @@ def measure(server: ServerProcess, series: list[DemoSeries], rounds: int = 5, **
     """
     image = series[0].series_uid
     for one in series:
-        _label(server.url, one)
+        put_truth(server.url, one)
     _infer(server.url, image)  # creates the volume and loads the weights
     alone = tuple(_infer(server.url, image) for _ in range(rounds))
     with _training(server, training) as (epoch, process):
@@ -84,13 +85,6 @@ def _training(server: ServerProcess, settings: dict[str, Any]) -> Iterator[tuple
         yield epoch, process
     finally:
         requests.delete(f"{server.url}/train/", timeout=60)
-
-
-def _label(url: str, series: DemoSeries) -> None:
-    with series.truth.open("rb") as file:
-        files = {"label": (series.truth.name, file)}
-        answer = requests.put(f"{url}/datastore/label", params={"image": series.series_uid}, files=files, timeout=600)
-    answer.raise_for_status()
 
 
 def _infer(url: str, image: str) -> float:

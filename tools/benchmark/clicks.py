@@ -44,7 +44,7 @@ def write_lesions(studies: Path) -> dict[str, list[int]]:
     """Write the demo studies; return a voxel (column, row, slice) in the largest lesion of each series with lesions."""
     with tempfile.TemporaryDirectory() as truth:
         written = write_demo_studies(studies, truth=Path(truth))
-        return {one.series_uid: _middle(one.truth) for one in written if one.lesions and one.truth}
+        return {one.series_uid: middle_of_largest(one.truth) for one in written if one.lesions and one.truth}
 
 
 def measure(url: str, lesions: Mapping[str, list[int]]) -> ClickTimes:
@@ -86,7 +86,8 @@ def _click(url: str, series: str, voxel: list[int], former: Any = None) -> tuple
     return time.perf_counter() - start, region
 
 
-def _middle(mask: Path) -> list[int]:
+def middle_of_largest(mask: Path) -> list[int]:
+    """Return the voxel (column, row, slice) in the middle of the largest lesion of a mask."""
     components, _ = connected_components(sitk.GetArrayFromImage(sitk.ReadImage(str(mask))))
     largest = np.bincount(components.ravel())[1:].argmax() + 1
     places = np.argwhere(components == largest)

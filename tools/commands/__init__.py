@@ -13,5 +13,8 @@ COMMANDS = {
     "fuzz": Command(
         "tools.commands.fuzz", "send mutated DICOM files, requests and labels to the server and check that it survives"
     ),
+    "pictures": Command(
+        "tools.commands.pictures", "take the pictures of the documentation again, in Chromium", ("/data/dicom",)
+    ),
     "readers": Command("tools.commands.readers", "let several readers work at once and check that nothing is lost"),
 }

@@ -18,9 +18,10 @@ from lib.identity.audit_log import AuditLog
 from lib.identity.roles import Role
 from lib.phantoms import write_demo_studies
 from lib.storage.atomic import write_json
-from tools.readers.reader import Notes, Reader
+from tools.benchmark.clicks import middle_of_largest
+from tools.readers.reader import CLICKS, Notes, Reader
 from tools.support.app_server import monailabel_server
-from tools.support.usage import resident_bytes
+from tools.support.usage import cpu_seconds, resident_bytes
 from tools.support.users import add_users
 
 _END_SECONDS = 600  # for the requests under way
@@ -35,7 +36,8 @@ def measure(folder: Path, readers: int, minutes: float, report: Callable[[str], 
         minutes: Time that they work.
         report: Called with a sentence now and then.
     """
-    series = write_demo_studies(folder / "dicom")
+    series = write_demo_studies(folder / "dicom", truth=folder / "truth")
+    lesions = {one.series_uid: middle_of_largest(one.truth) for one in series if one.lesions and one.truth}
     workspace = folder / "workspace"
     names = [f"reader{number:02}" for number in range(1, readers + 1)]
     add_users(workspace, **dict.fromkeys(names, Role.ANNOTATOR))
@@ -44,11 +46,11 @@ def measure(folder: Path, readers: int, minutes: float, report: Callable[[str], 
     with monailabel_server(
         folder / "dicom", folder, workspace=workspace, model_dir=model, login="true", lease_minutes=1
     ) as server:
-        crew = [Reader(name, server.url, series, notes) for name in names]
+        crew = [Reader(name, server.url, series, lesions, notes) for name in names]
         threads = [threading.Thread(target=one.work, args=(end,), daemon=True) for one in crew]
         for thread in threads:
             thread.start()
-        begun, memory = time.monotonic(), 0
+        begun, memory, computed = time.monotonic(), 0, cpu_seconds(server.process.pid)
         while time.monotonic() - begun < 60 * minutes and any(thread.is_alive() for thread in threads):
             end.wait(min(60.0, 60 * minutes))
             memory = max(memory, resident_bytes(server.process.pid))
@@ -56,19 +58,26 @@ def measure(folder: Path, readers: int, minutes: float, report: Callable[[str], 
         end.set()
         for thread in threads:
             thread.join(_END_SECONDS)
-        seconds = time.monotonic() - begun
+        seconds, computed = time.monotonic() - begun, cpu_seconds(server.process.pid) - computed
+    measured = sorted({**notes.seconds, **notes.parts}.items())
     problems = [*notes.failures, *_lost(workspace, notes)]
     summary = {
         "readers": readers,
         "minutes": round(seconds / 60, 1),
         "labels": len(notes.submitted),
         "requests_per_second": round(sum(map(len, notes.seconds.values())) / seconds, 1),
+        "clicks_per_reader_and_minute": round(_clicks(notes) * 60 / seconds / readers, 1),
+        "cpu_seconds_per_label": round(computed / max(1, len(notes.submitted)), 2),
         "server_mb": memory >> 20,
-        **{f"seconds of {kind}": _percentiles(values) for kind, values in notes.seconds.items()},
+        **{f"seconds of {kind}": _percentiles(values) for kind, values in measured},
         "problems": problems,
     }
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def _clicks(notes: Notes) -> int:
+    return sum(len(notes.seconds[kind]) for kind in CLICKS if kind in notes.seconds)
 
 
 def _lost(workspace: Path, notes: Notes) -> list[str]:

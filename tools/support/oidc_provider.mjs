@@ -32,7 +32,11 @@ const [port, ...redirectUris] = process.argv.slice(2);
 const issuer = `http://localhost:${port}`;
 const API = 'https://lunglabel.example/api';
 const SCOPE = 'openid profile';
-const rolesOf = name => (name.includes('-') ? [`monailabel-${name.split('-').pop()}`] : []);
+const changedRoles = new Map(); // by GET /roles?name=NAME&role=ROLE
+const rolesOf = name => {
+  const role = changedRoles.get(name) ?? (name.includes('-') ? `monailabel-${name.split('-').pop()}` : '');
+  return role ? [role] : [];
+};
 const findAccount = (_, id) => ({
   accountId: id,
   claims: () => ({ sub: id, preferred_username: id, groups: rolesOf(id) }),
@@ -41,7 +45,8 @@ const client = id => ({
   client_id: id,
   client_secret: 'secret of the client',
   redirect_uris: redirectUris,
-  grant_types: ['authorization_code', 'password'],
+  post_logout_redirect_uris: redirectUris.map(uri => uri.replace('/login/oidc/callback', '/login')),
+  grant_types: ['authorization_code', 'password', 'refresh_token'],
 });
 
 const provider = new Provider(issuer, {
@@ -69,7 +74,8 @@ const provider = new Provider(issuer, {
   interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
   loadExistingGrant: ctx => grantAll(ctx.oidc.client.clientId, ctx.oidc.session.accountId),
   pkce: { required: () => true },
-  ttl: { AccessToken: 300, AuthorizationCode: 60, Grant: 600, IdToken: 300, Interaction: 600, Session: 600 },
+  issueRefreshToken: () => true,
+  ttl: { AccessToken: 300, AuthorizationCode: 60, Grant: 600, IdToken: 300, Interaction: 600, RefreshToken: 600, Session: 600 },
 });
 provider.registerGrantType('password', passwordGrant, ['username', 'password', 'scope']);
 
@@ -134,7 +140,13 @@ async function bodyOf(request) {
 const callback = provider.callback();
 http
   .createServer((request, response) => {
-    if (!request.url.startsWith('/interaction/')) {
+    const { pathname, searchParams } = new URL(request.url, issuer);
+    if (pathname === '/roles') {
+      changedRoles.set(searchParams.get('name'), searchParams.get('role'));
+      response.end();
+      return;
+    }
+    if (!pathname.startsWith('/interaction/')) {
       callback(request, response);
       return;
     }

@@ -45,6 +45,10 @@ class OidcProvider:
         answer.raise_for_status()
         return answer.json()["access_token"]
 
+    def change_role(self, name: str, role: str) -> None:
+        """Give a person another role such as ``monailabel-user``, or none."""
+        requests.get(f"{self.issuer}/roles", params={"name": name, "role": role}, timeout=30).raise_for_status()
+
     def sign_in(self, url: str, name: str, *, button: str = "login") -> str:
         """Follow a browser from the authorization endpoint through the form, and return the URL that it leads back to.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import requests
 from authlib.common.errors import AuthlibBaseError
@@ -16,11 +17,13 @@ from lib.errors import UserError
 from lib.identity.oidc.attempts import LoginAttempt, LoginAttempts
 from lib.identity.oidc.claims import ClaimRules
 from lib.identity.oidc.provider import TIMEOUT, Provider, Snapshot, away
+from lib.identity.oidc.provider_sessions import Tokens
 from lib.identity.oidc.tokens import InvalidToken, UnknownKey, looks_like_jwt, verify_access_token, verify_id_token
 from lib.identity.roles import Role
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_HINT = 4000  # characters of a URL; proxies accept 8 KiB
 _AGAIN = "The log-in at the identity provider was not completed. Try again."
 
 
@@ -51,11 +54,13 @@ class Person:
         name: Unique name.
         role: Role in this server.
         subject: Identifier that never changes (``sub``).
+        tokens: Tokens of the log-in.
     """
 
     name: str
     role: Role
     subject: str
+    tokens: Tokens = field(default=Tokens(), compare=False, repr=False)
 
 
 class OpenIdLogin:
@@ -129,6 +134,50 @@ class OpenIdLogin:
         tokens = self._tokens(known, None, grant_type="password", username=name, password=password)
         return self._person(tokens, None) if tokens else None
 
+    def by_refresh_token(self, token: str, subject: str) -> Person | None:
+        """Return whose refresh token this is, with the present role. Blocks.
+
+        Args:
+            token: Refresh token.
+            subject: Person that it was given for.
+
+        Returns:
+            The person; None if the provider refuses, the person has no role any more, or it is another person.
+
+        Raises:
+            UserError: The provider is away (503).
+        """
+        tokens = self._tokens(self.provider.snapshot(), None, grant_type="refresh_token", refresh_token=token)
+        if tokens is None:
+            return None
+        try:
+            person = self._person({"refresh_token": token, **tokens}, None)
+        except UserError as error:
+            if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+            return None
+        return person if person.subject == subject else None
+
+    def log_out_url(self, id_token: str, back_to: str) -> str | None:
+        """Return the URL at which a browser logs out of the provider (OpenID Connect RP-Initiated Logout 1.0). Blocks.
+
+        Args:
+            id_token: ID token of the log-in; empty if it is not known any more: the provider then asks the user.
+            back_to: URL that the provider leads back to; it must be registered there.
+
+        Returns:
+            None if the provider offers no log-out, or is away.
+        """
+        try:
+            endpoint = self.provider.snapshot().metadata.get("end_session_endpoint")
+        except UserError:
+            return None
+        if not endpoint:
+            return None
+        hint = {"id_token_hint": id_token} if 0 < len(id_token) <= _LONGEST_HINT else {}
+        query = urlencode({"client_id": self.client.id, "post_logout_redirect_uri": back_to, **hint})
+        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{query}"
+
     def by_access_token(self, token: str) -> Person | None:
         """Return whose access token this is, by the known keys; None if it is not valid. Does not block.
 
@@ -187,7 +236,8 @@ class OpenIdLogin:
                 claims = self._with(claims, self._claims_of_access_token(tokens["access_token"]))
             if not self._rules.are_in(claims):
                 claims = self._with(claims, self._user_info(tokens["access_token"]))
-            return self._person_of(claims)
+            kept = Tokens(*(str(tokens.get(name) or "") for name in ("id_token", "refresh_token")))
+            return replace(self._person_of(claims), tokens=kept)
         except (InvalidToken, KeyError) as error:
             logger.warning("A token of the identity provider is refused: %s", str(error)[:200])
             raise UserError(_AGAIN) from error

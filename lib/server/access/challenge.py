@@ -57,6 +57,6 @@ async def send_reload(send: Send, path: str) -> None:
 
 
 def reload_page(path: str) -> str:
-    """Return a page that opens ``path`` of this server, as a request of this site."""
+    """Return a page that opens ``path``, a path of this server or a URL, as a request of this site."""
     target = html.escape(path, quote=True)
     return f'<!doctype html><meta http-equiv="refresh" content="0; url={target}"><a href="{target}">Go on</a>'

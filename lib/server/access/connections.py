@@ -1,5 +1,8 @@
 """Limits on the number of connections, and timeouts of idle and slow ones.
 
+An idle connection is kept for 75 seconds, longer than clients and proxies keep theirs: a server that closes first may
+do so while the next request is on its way, and a client cannot know whether that request was processed.
+
 uvicorn has no timeout for the headers of a request, and accepts connections until the process runs out of file
 descriptors. It looks up its protocol class at each new connection, so a subclass with limits can replace it.
 """
@@ -23,6 +26,7 @@ _BACKLOG = 128  # number of connections accepted before the first of them can be
 _MAX_FILES = 65_536
 _RESERVED_FILES = 256
 _EVICTABLE_SECONDS = 2
+_KEEP_ALIVE_SECONDS = 75  # nginx closes its connections to a server after 60
 _UNREAD_SECONDS = 120
 _BUSY = (
     b'{"detail": "The server has as many connections as it can serve. Try again in a moment."}',
@@ -37,6 +41,7 @@ class ConnectionLimits:
     Attributes:
         connections: Largest number of simultaneous connections.
         head_seconds: Timeout from the first byte of a request, or the start of a connection, to the end of the headers.
+            A connection that has served a request may be idle for longer.
     """
 
     connections: int
@@ -47,6 +52,7 @@ def limit_connections(config: uvicorn.Config, limits: ConnectionLimits) -> None:
     """Apply ``limits`` to the server of ``config``, reduced if the process may not open as many files."""
     files = _allow_files()
     limits = ConnectionLimits(min(limits.connections, max(files - _RESERVED_FILES, files // 2)), limits.head_seconds)
+    config.timeout_keep_alive = max(config.timeout_keep_alive, _KEEP_ALIVE_SECONDS)
     replace_protocol(config, lambda base: limited(base, limits), _BACKLOG)
     for name in ("asyncio", "uvicorn.error", __name__):
         logging.getLogger(name).addFilter(RateLimitFilter())
@@ -83,10 +89,17 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
             self.watch_head()
 
         def on_response_complete(self) -> None:
-            """Start waiting for the next request, part of which may have arrived already."""
+            """Start waiting for the next request, part of which may have arrived already.
+
+            If none of it has, the connection is idle, and uvicorn closes it after some time.
+            """
             super().on_response_complete()
-            if not self.transport.is_closing():
+            if self.transport.is_closing() or not self.cycle.response_complete:
+                return
+            if _unprocessed(self):
                 self.watch_head()
+            else:
+                self.waiting_since = self.loop.time()
 
         def connection_lost(self, exc: Exception | None) -> None:
             """Stop the timers."""
@@ -131,6 +144,11 @@ def limited(base: type[Any], limits: ConnectionLimits) -> type[Any]:
                 setattr(self, name, None)
 
     return LimitedProtocol
+
+
+def _unprocessed(protocol: Any) -> bytes:
+    """Return the received bytes of a request whose headers are incomplete, as far as uvicorn's h11 protocol has any."""
+    return getattr(getattr(protocol, "conn", None), "trailing_data", (b"",))[0]
 
 
 def _evict_idle(connections: set[Any]) -> bool:

@@ -70,7 +70,7 @@ def login_of(listening: Listening, settings: Settings) -> Login | None:
     """Return the log-in of a server; None if it needs none.
 
     It needs one if other machines can reach it: directly, or through a reverse proxy, whose name is in
-    ``allowed_hosts``; and for a reader study.
+    ``allowed_hosts``; for a reader study; and where labels need a review.
 
     Raises:
         UserError: Log-in is required, but nobody could log in; the message says what to do.
@@ -78,7 +78,8 @@ def login_of(listening: Listening, settings: Settings) -> Login | None:
     section = settings.info["config"]["server"]
     proxy, openid = _proxy(section), _openid(settings.info["config"]["oidc"])
     named = _is_named(section["allowed_hosts"])
-    if not (section["login"] or proxy or openid or not listening.is_local or named or settings.study_file):
+    signed = settings.study_file or settings.info["config"]["activelearning"]["review"]  # who submitted must be known
+    if not (section["login"] or proxy or openid or not listening.is_local or named or signed):
         return None
     accounts = Accounts(settings.users_file)
     if not accounts.all() and proxy is None and openid is None:
@@ -98,7 +99,7 @@ def login_of(listening: Listening, settings: Settings) -> Login | None:
 def _nobody(listening: Listening, settings: Settings) -> str:
     address = next(iter(listening.hosts), "") or "every address"
     why = (
-        "Log-in is required (--conf login, allowed_hosts or study)"
+        "Log-in is required (--conf login, allowed_hosts, study or review)"
         if listening.is_local
         else f"The server would listen on {address}, where other machines can reach it, so log-in is required"
     )

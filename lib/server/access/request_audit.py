@@ -18,6 +18,7 @@ from lib.server.access.route_table import RouteSpec, parameters
 
 logger = logging.getLogger(__name__)
 
+AUDITED = "audited"  # in the state of a request: more that a route says about what was done
 _AGAIN_SECONDS = 3600.0  # until the same user opening the same images is logged again: a viewer requests each slice
 _REMEMBERED = 10_000
 _opened: OrderedDict[tuple[str, ...], float] = OrderedDict()
@@ -40,23 +41,28 @@ async def audit_request(
     in_path = parameters(route, path_of(scope))
     found |= {name: in_path[name] for name in _IN_PATH if name in in_path}
     details = {name: value for name, value in found.items() if _VALUE.fullmatch(value)}
+    details |= scope.get("state", {}).get(AUDITED, {})
     address = (scope.get("client") or ("",))[0]
     details |= {"role": identity.role.title, "address": address, "status": str(status)}
-    if route.audit == "opened" and _was_logged(log, identity, details, status):
+    what = details.get("series") or details.get("image") or details.get("study", "")
+    key = (str(log.path), identity.name, what, str(status)) if route.audit == "opened" else None
+    if key is not None and not _is_new(key):
         return
     try:
         await asyncio.to_thread(log.append, identity.name, route.audit, **details)
     except OSError as error:
         logger.error("The audit log cannot be written: %s", error)
+        if key is not None:
+            _opened.pop(key, None)  # the next request of a slice tries again
 
 
-def _was_logged(log: AuditLog, identity: Identity, details: Mapping[str, str], status: int) -> bool:
-    what = details.get("series") or details.get("image") or details.get("study", "")
-    key, now = (str(log.path), identity.name, what, str(status)), time.monotonic()
+def _is_new(key: tuple[str, ...]) -> bool:
+    """Return whether something has not been logged within the last hour, and remember it for the next hour."""
+    now = time.monotonic()
     if now - _opened.get(key, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
-        return True
-    _opened[key] = now
+        return False
+    _opened[key] = now  # before it is logged, because a viewer requests many slices at once
     _opened.move_to_end(key)
     while len(_opened) > _REMEMBERED:
         _opened.popitem(last=False)
-    return False
+    return True

@@ -104,6 +104,8 @@ ROUTES = (
     RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast", blinded=_CASE),
     RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True, audit="loaded label", blinded=_CASE),
     RouteSpec("POST", "/viewer/skip", "panel: Skip", role=_ANNOTATOR, audit="skipped"),
+    RouteSpec("POST", "/viewer/review/approve", "panel: Approve", role=_REVIEWER, audit="approved"),
+    RouteSpec("POST", "/viewer/review/send-back", "panel: Send back", role=_REVIEWER, audit="sent back"),
     RouteSpec("GET", "/viewer/draft", "panel: what the user has painted and not submitted", blinded=_CASE),
     RouteSpec("PUT", "/viewer/draft", "panel: keeps it", role=_ANNOTATOR, blinded=_CASE),
     RouteSpec("DELETE", "/viewer/draft", "panel: it was submitted or discarded", role=_ANNOTATOR, blinded=_CASE),

@@ -5,23 +5,23 @@ import { DraftOutbox } from './draft_outbox.js';
 
 /** Identifier under which drafts are kept: another one after each reload, and each time a scan is opened. */
 let session = newSession();
+/** @type {Map<string, number | null>} number of the label that the unsubmitted mask of a series was begun from */
+const begun = new Map();
 
 export class Drafts {
   /** @type {import('./draft.js').Draft | null} */
   #offered = null;
-  /** @type {Map<string, number | null>} number of the label that the unsubmitted mask of a series was begun from */
-  #begun = new Map();
 
   /**
    * @param {Pick<import('./panel_template.js').Parts, 'draft' | 'draftText' | 'draftPlace' | 'discard' | 'note' | 'annotator'>} parts
    * @param {import('./editor.js').Editor} editor
-   * @param {() => number | null} current number of the label in use
+   * @param {Pick<import('./stored_labels.js').StoredLabels, 'current' | 'seen'>} stored labels of the scan
    * @param {AbortSignal} signal ends it
    */
-  constructor(parts, editor, current, signal) {
+  constructor(parts, editor, stored, signal) {
     this.parts = parts;
     this.editor = editor;
-    this.current = current;
+    this.stored = stored;
     this.outbox = new DraftOutbox((where, why) => {
       parts.draftPlace.textContent = where && `· ${where}`;
       parts.draftPlace.title = why;
@@ -63,7 +63,7 @@ export class Drafts {
       throw new Error('The scan has another number of slices than when this draft was painted. Discard the draft.');
     }
     if (editor.unsaved && !confirm('The mask has changes that are not submitted. Replace it?')) return '';
-    this.#begun.set(draft.series, draft.base);
+    begun.set(draft.series, draft.base);
     parts.note.value ||= draft.note;
     await editor.restore(contentOf(draft)); // which keeps it as a draft of this page
     this.outbox.send();
@@ -71,9 +71,18 @@ export class Drafts {
     return 'The draft is restored.';
   }
 
+  /**
+   * Return the number of the label that was in use when the mask of a series was begun; null without one.
+   *
+   * @param {string} series SeriesInstanceUID on the screen
+   */
+  begunFrom(series) {
+    return begun.get(series) ?? (begun.has(series) ? null : this.stored.seen);
+  }
+
   /** Forget the draft of a series: it was submitted. @param {string} series */
   submitted(series) {
-    this.#begun.delete(series);
+    begun.delete(series);
     this.outbox.drop({ series, session });
   }
 
@@ -82,11 +91,11 @@ export class Drafts {
     if (!list) return;
     const series = String(list.history.labelmap.series);
     if (!unsaved) {
-      this.#begun.delete(series);
+      begun.delete(series);
       return;
     }
-    if (!this.#begun.has(series)) this.#begun.set(series, this.current());
-    const base = this.#begun.get(series) ?? null;
+    if (!begun.has(series)) begun.set(series, this.stored.seen);
+    const base = this.begunFrom(series);
     this.outbox.keep(draftOf(list, { session, base, note: note.value, annotator: annotator.value.trim() }));
   }
 
@@ -100,7 +109,7 @@ export class Drafts {
   #show(draft) {
     this.#offered = draft;
     this.parts.draft.hidden = !draft;
-    if (draft) this.parts.draftText.textContent = describeDraft(draft, this.current());
+    if (draft) this.parts.draftText.textContent = describeDraft(draft, this.stored.current?.number ?? null);
   }
 }
 

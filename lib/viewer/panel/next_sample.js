@@ -1,11 +1,15 @@
 /** Opens the next sample, with a notice if it is offered for review. */
 
 const NOTICE_KEY = 'lunglabel.notice';
+const NOTICES = {
+  'sent back': 'Your label of this scan was sent back. Load it, correct it, and submit it again.',
+  'waiting for review': 'The label of this scan waits for your review.',
+};
 
 /** @param {import('./server.js').Sample} sample */
 export function openSample(sample) {
   const { StudyInstanceUID, SeriesInstanceUID } = sample;
-  const notice = sample.review ? reviewNotice(sample) : '';
+  const notice = sample.review_state ? NOTICES[sample.review_state] : sample.review ? reviewNotice(sample) : '';
   sessionStorage.setItem(NOTICE_KEY, JSON.stringify({ series: SeriesInstanceUID, notice }));
   location.search = new URLSearchParams({
     StudyInstanceUIDs: StudyInstanceUID,

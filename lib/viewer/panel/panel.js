@@ -49,7 +49,7 @@ export class Panel {
     const attemptAction = this.#attempt.bind(this);
     this.stored = new StoredLabels(this.parts, editor, attemptAction, this.closing.signal);
     this.others = new OtherStudies(this.parts, editor, attemptAction, this.closing.signal);
-    this.drafts = new Drafts(this.parts, editor, () => this.stored.current?.number ?? null, this.closing.signal);
+    this.drafts = new Drafts(this.parts, editor, this.stored, this.closing.signal);
     this.tools = new ToolRow(this.parts, buttons, editor.onlyLungs, () => this.#show());
     this.study = new StudyReading(editor, this.closing.signal);
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
@@ -156,6 +156,8 @@ export class Panel {
     await this.editor.clicks.settled();
     await list.refresh();
     if (!history.labelled && !confirm('The mask is empty. Submit that there is no tumour in this scan?')) return '';
+    const begunFrom = await this.#labelToReplace(String(history.labelmap.series));
+    if (begunFrom === undefined) return '';
     localStorage.setItem(NAME_KEY, annotator.value.trim());
     const { labelmap, known, state } = history;
     await putLabel(String(labelmap.series), labelmap.read(), {
@@ -167,6 +169,7 @@ export class Panel {
       lesions: lesionsOf(list),
       confirm_empty: !history.labelled, // asked above
       measurements: state.measurements,
+      begun_from: begunFrom,
       ...this.study.params(),
     });
     this.editor.markSaved(state);
@@ -176,6 +179,21 @@ export class Panel {
     await numberAfter(this.editor, labelmap.series, this.stored.current, this.stored.lastLesion);
     this.status.refresh();
     return `Label ${this.stored.current?.number} is stored.`;
+  }
+
+  /**
+   * Return the number of the label that a submission follows; where it is not the one that the mask was begun from, ask first.
+   *
+   * @param {string} series SeriesInstanceUID on the screen
+   * @returns {Promise<number | null | undefined>} undefined if the user does not want to submit; null if there is no label
+   */
+  async #labelToReplace(series) {
+    const begunFrom = this.drafts.begunFrom(series);
+    await this.#renewStored();
+    const { current } = this.stored;
+    if (!current || current.number === begunFrom) return begunFrom;
+    const since = `Label ${current.number}${current.annotator ? ` by ${current.annotator}` : ''} was submitted since you began`;
+    return confirm(`${since}. Submit your mask as the next version of it?`) ? current.number : undefined;
   }
 
   async #next() {

@@ -66,6 +66,15 @@ export const TEMPLATE = `
       <fieldset data-part="storedChoice" disabled><ul data-part="storedRows"></ul></fieldset>
     </details>
   </div>
+  <p class="lunglabel-others" data-part="presence" hidden></p>
+  <div class="lunglabel-stored" data-part="labelReview" hidden>
+    <span data-part="labelReviewText"></span>
+    <div class="lunglabel-row" data-part="labelReviewForm" hidden>
+      <input data-part="reviewNote" placeholder="What to correct" aria-label="Note to who submitted the label" maxlength="1000">
+      <button data-part="approve" title="Approve the label in use">Approve</button>
+      <button data-part="sendBack" title="Send the label in use back to who submitted it, with the note">Send back</button>
+    </div>
+  </div>
   <div data-part="view"></div>
   <fieldset data-part="tools" disabled>
     <ul class="lunglabel-measurements" data-part="measurements" hidden></ul>
@@ -105,10 +114,11 @@ export const TEMPLATE = `
 /**
  * Elements of the template by their `data-part`.
  *
- * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'lungs' | 'annotator' | 'note', HTMLInputElement>
- *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference' | 'beside', HTMLButtonElement>
+ * @typedef {Record<'size' | 'low' | 'high' | 'ball' | 'lungs' | 'annotator' | 'note' | 'reviewNote', HTMLInputElement>
+ *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference' | 'beside' | 'approve' | 'sendBack', HTMLButtonElement>
  *   & Record<'strategy' | 'skip' | 'other', HTMLSelectElement>
  *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'draftPlace' | 'sizeText' | 'range' | 'clickHelp' | 'drawnHelp', HTMLElement>
- *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message' | 'account' | 'others' | 'otherText', HTMLElement>
+ *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message' | 'account' | 'others' | 'otherText' | 'presence', HTMLElement>
+ *   & Record<'labelReview' | 'labelReviewText' | 'labelReviewForm', HTMLElement>
  *   & {palette: HTMLFieldSetElement, tools: HTMLFieldSetElement, storedChoice: HTMLFieldSetElement, storedList: HTMLDetailsElement}} Parts
  */

@@ -37,6 +37,19 @@ import { ROOT } from './root.js';
  * @property {RefusedObject[]} refused
  * @property {string[]} damaged what is damaged, a sentence each
  * @property {Skipped | null} skipped
+ * @property {LabelReview | null} review of the label in use
+ * @property {OtherUser[]} others who work on the scan
+ *
+ * @typedef {object} LabelReview
+ * @property {'approved' | 'sent back' | 'waiting for review' | null} state
+ * @property {string | null} by
+ * @property {number | null} time seconds since 1970
+ * @property {string | null} note
+ * @property {boolean} may_review whether the user may review it
+ *
+ * @typedef {object} OtherUser
+ * @property {string} name
+ * @property {'open' | 'draft' | 'offered'} sign of the work on the scan
  *
  * @typedef {object} Skipped image that was put aside
  * @property {string} reason
@@ -46,6 +59,7 @@ import { ROOT } from './root.js';
  * @property {string} StudyInstanceUID
  * @property {string} SeriesInstanceUID
  * @property {boolean} [review] whether it is labelled already
+ * @property {'sent back' | 'waiting for review'} [review_state] of its label, which comes before all others
  * @property {number} [disagreement] one minus the Dice of label and model
  *
  * @typedef {object} Status
@@ -80,7 +94,7 @@ import { ROOT } from './root.js';
  * @property {string} series SeriesInstanceUID
  * @property {string} description of the series
  * @property {string} state
- * @property {string | null} reason why it was skipped
+ * @property {string | null} reason why it was skipped or its label sent back
  *
  * @typedef {ModelOrigin & {warnings?: string[] | null}} InferParams
  */
@@ -222,6 +236,19 @@ export async function fetchOutline(series, params, signal) {
 export async function skipImage(series, reason, by) {
   const query = new URLSearchParams({ image: series, reason, by });
   return (await (await request(`/viewer/skip?${query}`, { method: 'POST' })).json()).skipped;
+}
+
+/**
+ * Say what a reviewer thinks of a label.
+ *
+ * @param {string} series SeriesInstanceUID
+ * @param {number} number of the label
+ * @param {'approve' | 'send-back'} verdict
+ * @param {string} note
+ */
+export async function sendReview(series, number, verdict, note) {
+  const query = new URLSearchParams({ image: series, number: String(number) });
+  await request(`/viewer/review/${verdict}?${query}`, { method: 'POST', body: new URLSearchParams({ note }) });
 }
 
 /** @returns {Promise<Record<string, {description: string}>>} ways to choose the next sample, by name */

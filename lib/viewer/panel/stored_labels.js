@@ -1,7 +1,9 @@
 /** What the server has of a scan: loaded into the mask, shown beside it, or compared with it. */
 
 import { compare, differences } from './comparison.js';
+import { LabelReview } from './label_review.js';
 import { Overlays } from './overlays.js';
+import { describeOthers } from './presence.js';
 import { volumeText } from './ranked_findings.js';
 import { fetchLabelVoxels, fetchStored } from './server.js';
 import { offerSkipping } from './skip.js';
@@ -17,6 +19,8 @@ const WAITING = { load: 'Loading…', show: 'Loading…', compare: 'Comparing…
 export class StoredLabels {
   /** @type {StoredLabel | null} the label in use */
   current = null;
+  /** @type {number | null} the label that was in use when the mask on the screen was opened, loaded or submitted */
+  seen = null;
   /** the highest number that a lesion of the series was given so far */
   lastLesion = 0;
   /** @type {string | null} */
@@ -41,6 +45,7 @@ export class StoredLabels {
     this.parts = parts;
     this.editor = editor;
     this.attempt = attempt;
+    this.review = new LabelReview(parts, attempt, () => this.renew());
     this.overlays = new Overlays(editor, signal);
     editor.addEventListener('list', () => this.#showComparison(), { signal });
     parts.load.onclick = () => attempt(parts.load, WAITING.load, () => this.#load(this.current));
@@ -56,22 +61,25 @@ export class StoredLabels {
     this.#series = series;
     if (!series) return undefined;
     const found = await fetchStored(series);
-    if (this.#series === series) this.#take(found);
+    if (this.#series !== series) return undefined;
+    this.seen = found.label?.number ?? null;
+    this.#take(found);
     return undefined;
   }
 
   /**
    * Show what was stored for the scan meanwhile, such as by another program or user.
    *
-   * @returns {Promise<boolean>} whether there is something new
+   * @returns {Promise<boolean>} whether another label is in use, or another lesion has a number
    * @throws {Error} the label in use is damaged
    */
   async renew() {
     const series = this.#series;
     const found = series && (await fetchStored(series).catch(() => null)); // the status says that the server is away
     if (!found || this.#series !== series || JSON.stringify(found) === this.#known) return false;
+    const before = [this.current?.number, this.lastLesion];
     this.#take(found);
-    return true;
+    return before[0] !== this.current?.number || before[1] !== this.lastLesion;
   }
 
   /** @param {import('./server.js').Stored} found */
@@ -79,8 +87,17 @@ export class StoredLabels {
     this.#known = JSON.stringify(found);
     this.lastLesion = found.last_lesion_number;
     this.#show(found);
+    this.#showPeople(found);
     offerSkipping(this.parts.skip, found.skipped);
     if (found.damaged.length) throw new Error(found.damaged[0]);
+  }
+
+  /** @param {Pick<import('./server.js').Stored, 'label' | 'review' | 'others'>} found */
+  #showPeople({ label, review, others }) {
+    const text = describeOthers(others);
+    this.parts.presence.hidden = !text;
+    this.parts.presence.textContent = text;
+    this.review.show(this.#series, label?.number, review);
   }
 
   /** @param {Pick<import('./server.js').Stored, 'label' | 'stored' | 'refused'>} found */
@@ -126,6 +143,7 @@ export class StoredLabels {
     const voxels = await this.#voxelsOf(String(history.labelmap.series), label.number);
     if (history !== this.editor.history) return '';
     await this.editor.load(voxels, label);
+    this.seen = this.current?.number ?? null;
     return `Label ${label.number} is loaded.`;
   }
 
@@ -192,6 +210,8 @@ export class StoredLabels {
     this.#compared = null;
     this.parts.comparison.hidden = true;
     this.parts.storedList.open = false;
+    this.seen = null;
+    this.#showPeople({ label: null, review: null, others: [] });
     this.#show({ label: null, stored: [], refused: [] }); // what another series has must not be loaded into this one
   }
 

@@ -1,10 +1,11 @@
-/** Adds to OHIF's study list what is labelled, skipped, in work, imported or to do. */
+/** Adds to OHIF's study list what is labelled or under review, skipped, in work, imported or to do. */
 
 import { fetchStudyStates } from './server.js';
 
 const LIST = '[data-cy="study-list-results"]';
 const ROW = 'tr[data-cy^="studyRow-"]';
 const DESCRIPTION = ':scope table tr:first-child > td:nth-child(4) .overflow-hidden'; // the fourth of the columns
+const LABELLED = ['labelled', 'waiting for review', 'sent back', 'approved'];
 const RENEW_MS = 10_000;
 
 /** @typedef {import('./server.js').CaseState} CaseState */
@@ -60,9 +61,10 @@ function mark(cell, cases) {
 export function summaryOf(cases) {
   const title = cases.map(one => `${one.description || one.series}: ${wordsOf(one)}`).join('\n');
   const states = new Set(cases.map(one => one.state));
+  if (states.has('sent back')) return { state: 'sent back', text: 'sent back', title };
   if (states.size === 1) return { state: cases[0].state, text: wordsOf(cases[0]), title };
-  const labelled = cases.filter(one => one.state === 'labelled').length;
-  const open = ['in work', 'imported', 'to do', 'skipped'].find(one => states.has(one)) ?? 'to do';
+  const labelled = cases.filter(one => LABELLED.includes(one.state)).length;
+  const open = ['in work', 'imported', 'to do', 'skipped', 'waiting for review'].find(one => states.has(one)) ?? 'labelled';
   return labelled
     ? { state: open, text: `${labelled} of ${cases.length} labelled`, title }
     : { state: open, text: open, title };
@@ -70,5 +72,5 @@ export function summaryOf(cases) {
 
 /** @param {CaseState} one */
 function wordsOf({ state, reason }) {
-  return reason && state === 'skipped' ? `skipped: ${reason}` : state;
+  return reason && ['skipped', 'sent back'].includes(state) ? `${state}: ${reason}` : state;
 }

@@ -1,0 +1,1 @@
+"""Pictures of the documentation, taken in a real browser."""
