@@ -58,7 +58,7 @@ def test_cohort_from_a_folder_and_a_pacs_with_a_host_cut_off(tmp_path):
         pytest.skip(f"SKIPPED: {INSTALL}")
     tiny_series(tmp_path / "dicom", COUNT)
     secrets = dict(zip(("MONAI_LABEL_DICOMWEB_USERNAME", "MONAI_LABEL_DICOMWEB_PASSWORD"), LOGIN, strict=True))
-    impatient = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "3s", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+    impatient = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
     with contextlib.ExitStack() as stack:
         head, near, far = stack.enter_context(hosts("head", "near", "far"))
         pacs = stack.enter_context(orthanc_server(tmp_path / "orthanc", LOGIN, address=BRIDGE_ADDRESS))
