@@ -19,7 +19,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.activelearning import First, Last, Leases, NextSample, Random, Review, UncertaintySampling
-from lib.activelearning.background import BackgroundScoring, YieldToUsers
+from lib.activelearning.background import BackgroundScoring, YieldToUsers, compute_on_one_core
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.cluster.background import BackgroundCluster
 from lib.configs.lung_tumor import LungTumor
@@ -35,7 +35,10 @@ from lib.followup.registration_store import RegistrationStore
 from lib.infers.lung_tumor import ATTENTION, PROBABILITY
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing.stores import model_stores
+from lib.reading.compared_outlines import ComparedOutlines
 from lib.reading.conclusions import Conclusions
+from lib.reading.making_outlines import MakingOutlines, check_compared
+from lib.reading.preference_answers import Answers
 from lib.reading.reading_list import StudyPlan
 from lib.reading.stored_readings import StudyLabels
 from lib.reading.study_file import read_study
@@ -91,7 +94,8 @@ class MyApp(MONAILabelApp):
                 move_log(self.settings.workspace)
             apply_settings(self.settings, in_server=is_server())
             self.uploads_dir.mkdir(parents=True, exist_ok=True)
-        self._conclusions: Conclusions | None = None  # in a server with a reader study
+        self._conclusions: Conclusions | None = None  # in a server with a study in which readers label
+        self._outlines: MakingOutlines | None = None  # in a server with a preference study
         stores = model_stores(self.settings)
         self.models = stores[LungTumor.NAME]
         choice = self.settings.info["config"]["activelearning"]
@@ -235,17 +239,35 @@ class MyApp(MONAILabelApp):
     def _views_of_study(self, plan: StudyPlan) -> StudyViews:
         datastore = self.datastore()
         study = StudyLabels(datastore.labels, plan)
+        if plan.study.kind == "preference":
+            compared = ComparedOutlines(study, Answers(self.settings.workspace, plan.study.name))
+            self._outlines = self._making_outlines(plan, compared)
+            return StudyViews(study, None, datastore.catalog, compared)
         self._conclusions = Conclusions(
             study, datastore, self.settings.temporary_dir, lambda image: self.on_save_label(image, image)
         )
         return StudyViews(study, self._conclusions, datastore.catalog)
+
+    def _making_outlines(self, plan: StudyPlan, compared: ComparedOutlines) -> MakingOutlines:
+        with exit_on_startup_error():
+            check_compared(plan, self.models)
+        return MakingOutlines(
+            plan,
+            self.datastore(),
+            self.models,
+            self.task_config.predictor.model,
+            self.settings.temporary_dir,
+            before_each=self._yield_to_users.wait,
+            on_thread=compute_on_one_core,
+            after=compared.questions,  # which takes a second for each case, so that no reader waits for it
+        )
 
     def _start_workers(self) -> None:
         datastore = self.datastore()
         scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
         watcher = datastore.watch(self.initial_labels.wake)
         queues = (self.inferences, self.clicks, self.previews, self.preparations)
-        study = (self._conclusions,) if self._conclusions else ()
+        study = [worker for worker in (self._conclusions, self._outlines) if worker]
         workers = (self.initial_labels, self.retraining, self.segs, scoring, self.registering, self._damage)
         run_workers(watcher, (*workers, *queues, *study))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
@@ -337,7 +359,7 @@ class MyApp(MONAILabelApp):
         """Raise a UserError if no image is labelled or a value of the request is invalid."""
         for section in ("train", "train_clicks"):
             check_request(self.settings.info, section, request or {})
-        if self.datastore().trained_on():
+        if self.datastore().trained_on() or self._learns_from_readers(request or {}):
             return
         why = (
             "no label is approved yet. A reviewer approves labels in the panel"
@@ -345,6 +367,14 @@ class MyApp(MONAILabelApp):
             else "no image is labelled yet. Open one, correct the mask, submit it, then train"
         )
         raise UserError(f"There is nothing to train on: {why}.", HTTPStatus.CONFLICT)
+
+    def _learns_from_readers(self, request: Mapping[str, Any]) -> bool:
+        """Return whether a training learns the mean of the readers of a case without a final label."""
+        wanted = request.get("readers_mean", self.settings.info["config"]["train"]["readers_mean"])
+        if not wanted or self._study is None:
+            return False
+        study = StudyLabels(self.datastore().labels, self._study)
+        return any(study.is_complete(case) for case in self._study.study.cases)
 
     def _retraining(self) -> Retraining:
         store = self.datastore().labels

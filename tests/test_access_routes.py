@@ -28,7 +28,7 @@ PUBLIC = {
 # What each role may do besides what the roles below it may; a user may do everything else.
 RIGHTS = {
     Role.ANNOTATOR: {
-        *("PUT /viewer/draft", "DELETE /viewer/draft"),
+        *("PUT /viewer/draft", "DELETE /viewer/draft", "POST /viewer/preference"),
         *("POST /viewer/skip", "POST /activelearning/{}", "PUT /datastore/label", "GET /datastore/dataset"),
         *("PUT /datastore/", "PUT /datastore/image", "PUT /datastore/image/info", "PUT /datastore/label/info"),
         *("PUT /datastore/updatelabelinfo", "POST /proxy/dicom/{}/studies", "POST /proxy/dicom/{}/studies/{}"),

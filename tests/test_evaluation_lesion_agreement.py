@@ -6,6 +6,7 @@ import pytest
 from lib.evaluation.agreement_summary import compare_volumes, summarise_agreement
 from lib.evaluation.bland_altman import bland_altman
 from lib.evaluation.lesion_agreement import agreement_on_lesions
+from lib.evaluation.reader_agreement import compare_conditions, summarise_pairs, summarise_readers
 from lib.evaluation.reader_lesions import match_reader_lesions
 from lib.evaluation.surface_distance import surface_distance
 from lib.evaluation.textures import Texture
@@ -121,3 +122,34 @@ def test_proportional_bias_is_the_slope():
     found = bland_altman(second * 1.2, second, ["P1", "P2", "P3", "P4", "P5"])
     assert found.slope == pytest.approx(0.2 / 1.1)
     assert found.percent.intervals["bias"] == pytest.approx([100 * 0.2 / 1.1] * 2, abs=1e-3)
+
+
+def lesions_of_patients(dice, missed=()):
+    """Return a lesion of each patient, with the overlap of two readers given in voxels of ten; some missed by ben."""
+    found = []
+    for number, overlap in enumerate(dice):
+        masks = {"anna": boxes((2, 12)), "ben": boxes() if number in missed else boxes((12 - overlap, 22 - overlap))}
+        found += agreement_on_lesions(f"1.{number}", f"P{number}", masks, SPACING)
+    return found
+
+
+def test_each_reader_and_each_two_are_compared_over_patients():
+    lesions = lesions_of_patients([8, 8, 6, 9, 7, 8], missed=[0])
+    anna, ben = summarise_readers(lesions)
+    assert (anna["lesions"], anna["alone"], anna["detection"]) == (6, 1, {"mean": 1.0, "interval_95": None})
+    assert (ben["alone"], round(ben["detection"]["mean"], 3)) == (0, 0.833)
+    (pair,) = summarise_pairs(lesions)
+    assert (pair["first"], pair["second"], pair["lesions"], pair["patients"]) == ("anna", "ben", 5, 5)
+    assert pair["dice"]["mean"] == pytest.approx(0.76) == anna["dice"]["mean"]
+    assert pair["dice"]["interval_95"][0] < 0.76 < pair["dice"]["interval_95"][1]
+
+
+def test_conditions_are_compared_within_each_patient():
+    before, after = lesions_of_patients([3, 5, 7, 9, 2, 4]), lesions_of_patients([4, 6, 8, 9, 3, 5])
+    seconds = {"without": [("P0", 100.0), ("P0", 80.0), ("P1", 60.0)], "with": [("P0", 70.0), ("P1", 50.0)]}
+    rows = {row["measure"]: row for row in compare_conditions({"without": before, "with": after}, seconds)}
+    assert rows["dice"]["mean"] == pytest.approx(0.5 / 6)  # each of five patients gains 0.1
+    assert rows["dice"]["interval_95"][0] > 0  # although Dice differs much more between the patients
+    assert rows["detection"] == {"measure": "detection", "patients": 6, "mean": 0.0, "interval_95": None}
+    assert (rows["active_seconds"]["mean"], rows["active_seconds"]["patients"]) == (-15.0, 2)
+    assert compare_conditions({"without": before}, seconds) == []

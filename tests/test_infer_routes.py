@@ -71,7 +71,7 @@ def test_a_mask_is_not_saved_as_the_reading_of_a_study(app):
             requests.post(f"{infer}/infer/lung_tumor", params={"image": "1.2"}, data={"params": json.dumps(named)}),
             requests.post(f"{tasks}/batch/infer/lung_tumor", json=named),
         ):
-            assert (answer.status_code, "kept for the readings" in answer.text) == (403, True)
+            assert (answer.status_code, "kept for studies" in answer.text) == (403, True)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Tables, labels, agreement and manifest of a study, through the command line."""
 
 import csv
+import importlib
 import json
 
 import nibabel
@@ -9,8 +10,10 @@ import pytest
 
 from lib.cli import main
 from lib.datastore.label_reading import is_reading
+from lib.reading.row_files import writes_parquet
 from lib.reading.study_export import changed_files
 from tests.support.reader_study import TIMING, study_labels, submit, write_study_file
+from tests.support.requirement import skip_or_fail
 
 AFFINE = np.diag([-0.5, -1.0, 2.0, 1.0])
 
@@ -31,7 +34,17 @@ def study(tmp_path):
     """Two readers of two cases; anna has corrected one, ben has missed a lesion."""
     file = write_study_file(tmp_path, ["anna", "ben"], ["1.2.3", "1.2.4"])
     labels = study_labels(file, tmp_path / "workspace")
-    solid = [{"voxel": [4, 5, 3], "state": "added", "confidence": None, "note": "", "texture": "solid"}]
+    solid = [
+        {
+            "voxel": [4, 5, 3],
+            "state": "added",
+            "confidence": None,
+            "note": "",
+            "texture": "solid",
+            "active_seconds": 30,
+        },
+        {"voxel": [13, 5, 3], "state": "added", "confidence": None, "note": "", "active_seconds": 12.5},
+    ]
     submit(labels, "anna", "1.2.3", box(0, 4), AFFINE)
     submit(labels, "anna", "1.2.3", box(2, 6) | box(12, 16), AFFINE, reading=TIMING, lesions=solid)
     submit(labels, "ben", "1.2.3", box(4, 8), AFFINE)
@@ -54,7 +67,9 @@ def test_export_holds_all_that_a_paper_needs(study, tmp_path, capsys):
     )
     assert (second["reader"], second["active_seconds"], second["volume_mm3"]) == ("ben", "", "64.0")
     assert third["case"] == "1.2.4" and third["patient"] != first["patient"]
+    assert (first["lesion_seconds"], second["lesion_seconds"]) == ("42.5", "")
     lesions = rows(output / "lesions.csv")
+    assert [one["active_seconds"] for one in lesions] == ["30", "", "12.5", ""]
     assert [(one["lesion"], one["reader"], one["marked"]) for one in lesions] == [
         ("1", "anna", "True"),
         ("1", "ben", "True"),
@@ -86,11 +101,12 @@ def test_manifest_shows_what_was_changed(study, tmp_path):
 
 
 def test_parquet_has_the_same_rows(study, tmp_path):
-    parquet = pytest.importorskip("pyarrow.parquet", reason="SKIPPED: pyarrow, an optional dependency, is missing")
+    if not writes_parquet():
+        skip_or_fail("pyarrow is not installed: pip install -e .[parquet]")
     file, _ = study
     output = tmp_path / "out"
     main(["study", "export", str(file), "--workspace", str(tmp_path / "workspace"), "--output", str(output)])
-    found = parquet.read_table(output / "readings.parquet").to_pylist()
+    found = importlib.import_module("pyarrow.parquet").read_table(output / "readings.parquet").to_pylist()
     assert [one["active_seconds"] for one in found] == [181.5, None, None]
     assert [*found[0]] == [*rows(output / "readings.csv")[0]]
 
@@ -98,7 +114,9 @@ def test_parquet_has_the_same_rows(study, tmp_path):
 def test_final_label_of_the_study_is_exported_with_its_sources(study, tmp_path):
     file, labels = study
     image = nibabel.Nifti1Image(box(2, 8).astype(np.uint8), AFFINE)
-    labels.labels.save("1.2.3", "final", lambda path: nibabel.save(image, path), {"adjudicates": [2, 3]})
+    labels.labels.save(
+        "1.2.3", "final", lambda path: nibabel.save(image, path), {"adjudicates": [2, 3], "study": {"name": "nodules"}}
+    )
     output = tmp_path / "out"
     main(["study", "export", str(file), "--workspace", str(tmp_path / "workspace"), "--output", str(output)])
     assert (output / "final/1.2.3.nii.gz").is_file()

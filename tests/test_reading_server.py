@@ -126,6 +126,13 @@ def test_the_study_asks_for_textures(running):
     image, truth = running.agreed.series_uid, running.agreed.truth
     refused = running.submit("anna", image, truth, lesions=[{**remarks(truth)[0], "texture": ""}])
     assert (refused.status_code, "asks for the texture" in refused.text) == (400, True)
+    kept = running.submit("anna", image, truth)  # as 3D Slicer, which has no place for a texture
+    assert (kept.status_code, "is no reading yet" in kept.json()["detail"]) == (200, True)
+    assert running.answer("anna", "/viewer/case", image=image)["stored"][0]["tag"] == "incomplete"
+    assert running.answer("anna", "/viewer/status")["labelled"] == 0
+    study = running.answer("anna", "/viewer/reading")
+    assert (study["submitted"], study["due"], [*study["incomplete"]]) == (0, 2, [image])
+    running.labels.withdraw(image, running.labels.history(image)[-1].tag)
 
 
 def test_nobody_sees_the_label_of_another_reader(running):
@@ -198,7 +205,7 @@ def test_agreement_becomes_the_final_label_without_anybody_seeing_it(running):
     for reader in READERS:
         assert running.submit(reader, image, truth, lesions=remarks(truth)).status_code == 200
     final = wait_for(lambda: running.labels.in_use(image).get("final"), "the consensus", seconds=120)
-    assert final.info["consensus"] == {"method": "majority", "of": [1, 2]}
+    assert final.info["consensus"] == {"method": "majority", "of": [3, 4]}  # 1: incomplete; 2: withdrawn
     voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(truth)))
     assert final.info["voxels"] == int((voxels > 0).sum())
     series = f"/proxy/dicom/qido/studies/{study}/series"
@@ -216,7 +223,8 @@ def test_agreement_becomes_the_final_label_without_anybody_seeing_it(running):
         assert (one["00080061"]["Value"], one["00201206"]["Value"]) == (["CT"], [1])
     for path in (f"series/{seg_uid}", f"series/{seg_uid}/metadata", f"series/{seg_uid}/instances"):
         assert running.get("anna", f"/proxy/dicom/wado/studies/{study}/{path}").status_code == 404
-    assert len(running.answer("anna", "/viewer/case", image=image)["stored"]) == 1
+    stored = running.answer("anna", "/viewer/case", image=image)["stored"]
+    assert [one["tag"] for one in stored] == ["final", "incomplete"]
     assert running.answer("anna", "/viewer/status")["labelled"] == 2
     assert running.users["anna"].post(f"{running.url}/activelearning/first", json={}).json() == {}
 

@@ -38,7 +38,7 @@ def study(tmp_path):
     """Return ``study(more)``, the labels of a study of two readers and its conclusions."""
 
     def made(more="", folder=tmp_path):
-        file = write_study_file(tmp_path, ["anna", "ben"], [CASE], f"reviewers: [rhea]\n{more}")
+        file = write_study_file(tmp_path, ["anna", "ben"], [CASE], f"{more}\nreviewers: [rhea]")
         labels = study_labels(file, folder / "workspace")
         datastore: SeriesDatastore = Finals(labels.labels)
         finals: list[str] = []
@@ -159,8 +159,8 @@ def test_a_label_under_the_tag_of_a_reader_by_somebody_else_is_no_reading(study)
 def test_nobody_but_a_reader_submits_a_reading(study, kind):
     labels, _, _ = study()
     view = View(labels.labels) if kind is View else StrangerView(labels)
-    for tag in (reading_tag("ben", 1), "reading-room"):
-        with pytest.raises(UserError, match="kept for the readings") as refused:
+    for tag in (reading_tag("nodules", "ben", 1), "reading-room"):
+        with pytest.raises(UserError, match="kept for studies") as refused:
             view.submission("9.9", tag, {"user": "anna"}, "P1")
         assert refused.value.status == 403
     assert view.submission("9.9", "draft", {}, "P1").tag == "draft"
@@ -242,3 +242,45 @@ def test_who_has_no_part_sees_no_case_of_the_study(study):
     for action in (lambda: view.submission(CASE, "final", {}, ""), lambda: view.check_model(CASE, by_clicks=True)):
         with pytest.raises(UserError, match="no image"):
             action()
+
+
+REMARK = {"voxel": [2, 5, 3], "state": "added", "confidence": None, "note": "", "texture": "solid"}
+
+
+def test_a_label_without_what_is_asked_for_is_kept_and_is_no_reading(study):
+    labels, conclusions, _ = study("ask: [texture]")
+    view = ReaderView(labels, "anna", 0)
+    panel, slicer = ({"lesions": [REMARK]}, {})
+    note = view.submission(CASE, "final", panel, "P1").note
+    assert note(box(0, 8)) == {} == view.submission(CASE, "final", slicer, "P1").note(box(0, 0))  # nothing was found
+    with pytest.raises(UserError, match="asks for the texture of each lesion"):
+        note(box(0, 4) | box(12, 16))
+    submit(labels, "anna", CASE, box(0, 8), **view.submission(CASE, "final", slicer, "P1").note(box(0, 8)))
+    submit(labels, "ben", CASE, box(0, 8))
+    conclusions.run_once()
+    assert (final_of(labels), labels.submitted("anna"), len(labels.incomplete())) == (None, {}, 1)
+    assert view.next_image([CASE]) == CASE and "load the label" in view.describe()["incomplete"][CASE]
+    assert [one.tag for one in view.labels.history(CASE)] == ["incomplete"]
+    submit(labels, "anna", CASE, box(0, 8), lesions=[REMARK])
+    conclusions.run_once()
+    assert (final_of(labels).info["consensus"]["of"], labels.incomplete()) == ([3, 2], [])
+
+
+def test_two_studies_in_one_workspace_share_nothing(study):
+    first, concluded, _ = study("name: first")
+    second, waiting, _ = study("name: second")
+    for reader, mask in {"anna": box(0, 8), "ben": box(6, 14)}.items():
+        submit(first, reader, CASE, mask)
+    concluded.run_once()
+    decision = ReviewerView(first, concluded).submission(CASE, "final", {"adjudicates": [1, 2]}, "P1")
+    first.labels.save(CASE, decision.tag, lambda path: path.write_bytes(b"mask"), decision.info)
+    view = ReaderView(second, "anna", 0)
+    assert (view.labels.history(CASE), view.next_image([CASE]), second.of_case(CASE)) == ([], CASE, [])
+    assert view.submission(CASE, "final", {}, "P1")  # the decision closes the case in its own study only
+    for reader in ("anna", "ben"):
+        submit(second, reader, CASE, box(0, 8))
+    waiting.run_once()
+    assert final_of(second).info["study"] == {"name": "second"}
+    concluded.run_once()
+    assert concluded.disputed()[CASE].decided and final_of(first).info["consensus"]["of"] == [4, 5]
+    assert [one.number for one in ReviewerView(first, concluded).labels.history(CASE)] == [1, 2, 3]

@@ -29,6 +29,7 @@ def test_label_is_returned_as_raw_voxels_by_number(server, phantom_studies):
     versions = [
         {"model": model, "in_use": None, "kept": None, "previous": None} for model in ("lung_tumor", "lung_tumor_click")
     ]
+    none_of["preferences"] = []
     empty = {"cases": 1, "not_in_ohif": 0, "labelled": 0, "damaged": 0, "versions": versions, **none_of}
     assert get(server, "status").json() == empty
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from monailabel.endpoints.user.auth import DEFAULT_USER
 
+from lib.reading.preference_answers import Answer, Answers
 from lib.server import viewer_routes
 
 BEFORE = {"epoch": 20, "total_epochs": 20, "updated": time.time() - 3600}
@@ -13,7 +14,7 @@ VERDICT = {"verdict": {"reason": "Refused: worse."}}
 
 
 @pytest.fixture
-def ask(monkeypatch):
+def ask(monkeypatch, tmp_path):
     """Return ``ask(status, stats)``: the answer while the last task has a status and there are statistics."""
 
     def call(status: str, stats: dict) -> dict:
@@ -30,6 +31,7 @@ def ask(monkeypatch):
             configs={"lung_tumor": SimpleNamespace(store=store)},
             datastore=lambda: SimpleNamespace(catalog=SimpleNamespace(all=list), labels=None),
             damage=list,
+            settings=SimpleNamespace(workspace=tmp_path),
         )
         routes = viewer_routes.viewer_router(app).routes
         status = next(route.endpoint for route in routes if route.path == "/viewer/status")
@@ -61,3 +63,12 @@ def test_verdict_that_counted_stays_after_a_stop_or_a_failure(ask):
     kept = {"version": "v2", "verdict": "not measured"}
     (versions,) = ask("DONE", BEFORE)["versions"]
     assert versions == {"model": "lung_tumor", "in_use": "v1", "kept": kept, "previous": "pretrained"}
+
+
+def test_what_blinded_readers_prefer_stands_beside_the_verdict(ask, tmp_path):
+    judged = ("nodules", "anna", "1.2", "P1", 1, "v2", "v1", "first", "first", (1, 2), 500.0, 5.0, 1.0)
+    Answers(tmp_path, "nodules").add(Answer(*judged))
+    (sentence,) = ask("DONE", {**BEFORE, **VERDICT})["preferences"]
+    assert sentence.startswith("Blinded readers (nodules): v2 better in 1, v1 better in 0, equal in 0 of 1 judgements")
+    Answers(tmp_path, "older").add(Answer("older", *judged[1:5], "v0", "label", *judged[7:]))
+    assert len(ask("DONE", {**BEFORE, **VERDICT})["preferences"]) == 1  # of versions that can be chosen here

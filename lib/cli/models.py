@@ -15,6 +15,7 @@ from lib.publishing.adoption import adopt
 from lib.publishing.manifest import outcome
 from lib.publishing.model_store import PRETRAINED
 from lib.publishing.stores import SEGMENTATION, SHIPPED_FILES, model_stores
+from lib.reading.preference_results import known_results
 from lib.settings import Settings
 
 _NOTHING = "No usable version is left, so none serves."
@@ -57,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     if args.adopt:
         _adopt(store, args.adopt)
     _list(store)
+    for result in known_results(settings.workspace) if args.model == SEGMENTATION else ():
+        print(result["sentence"])
     return 0
 
 

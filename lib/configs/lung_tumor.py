@@ -63,6 +63,7 @@ class LungTumor(TaskConfig):
         self.store = store
         self._unfinished = unfinished
         self._workspace = app.workspace
+        self._study_file = app.study_file
         self._results = app.results_dir
 
     def infer(self) -> InferTask:
@@ -73,4 +74,6 @@ class LungTumor(TaskConfig):
         """Return the train task."""
         shipped = ShippedPatients(self.store.weights(PRETRAINED))
         folds = Folds(self._workspace / "folds.json", shipped)
-        return LungTumorTrainTask(self.model_dir, self.predictor.model, self._info, self.store, folds, self._unfinished)
+        return LungTumorTrainTask(
+            self.model_dir, self.predictor.model, self._info, self.store, folds, self._unfinished, self._study_file
+        )

@@ -4,7 +4,8 @@ As JSON it is a list of ``{"voxel": [column, row, slice], "state": "accepted", "
 "note": ""}``: a voxel in the finding; ``proposed`` or ``accepted`` for one that the model marked, ``added`` for one
 that it did not mark, and ``rejected`` for one that it marked and that is not in the label; the confidence of the model
 that it is a lesion, null if it was not judged; ``solid``, ``part_solid`` or ``ground_glass``, empty or missing if
-nobody has said so; and a free note. A training of the second stage learns from what was rejected.
+nobody has said so; a free note; and, optionally, ``active_seconds`` that the reader worked on it. A training of the
+second stage learns from what was rejected.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ TEXTURES = ("solid", "part_solid", "ground_glass")
 REJECTED = "rejected"
 _STATES = ("proposed", "accepted", "added", REJECTED)
 _FIELDS = {"voxel", "state", "confidence", "note"}
-_OPTIONAL_FIELDS = {"texture"}
+_OPTIONAL_FIELDS = {"texture", "active_seconds"}
 _MOST_LESIONS = 500
 _LONGEST_NOTE = 1000
+_LONGEST_SECONDS = 10**6
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Remark:
     confidence: float | None
     note: str
     texture: str = ""
+    active_seconds: float | None = None
 
 
 def are_lesions(value: object) -> bool:
@@ -58,6 +61,9 @@ def _is_lesion(value: object) -> bool:
     if value["state"] not in _STATES or value.get("texture", "") not in ("", *TEXTURES):
         return False
     voxel, confidence, note = value["voxel"], value["confidence"], value["note"]
+    seconds = value.get("active_seconds")
+    if seconds is not None and (type(seconds) not in (int, float) or not 0 <= seconds <= _LONGEST_SECONDS):
+        return False
     if not is_voxel(voxel):
         return False
     if confidence is not None and (type(confidence) not in (int, float) or not 0 <= confidence <= 1):

@@ -186,6 +186,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         *,
         allow_empty: bool = True,
         seen: LabelStore | None = None,
+        note: Callable[[np.ndarray], dict[str, Any]] | None = None,
         check: Callable[[], object] = lambda: None,
     ) -> str:
         """Store a label on the grid of its image; former labels stay in the history.
@@ -198,6 +199,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             allow_empty: Whether a label without a voxel is stored.
             seen: The labels that its author sees under the tag ``final``, if these are not all. Its lesions are
                 numbered after them.
+            note: Returns what its information says besides, from the mask (column, row, slice), bool.
             check: Called before the label is stored, while nobody else stores one; it raises an error to prevent that.
 
         Returns:
@@ -219,6 +221,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             "size": label.GetSize(),
             "voxels": int(np.count_nonzero(voxels)),
             "grid": grid,
+            **(note(voxels.transpose() > 0) if note else {}),
             **origin_of_label(self.predictions, image_id, grid, voxels, label_info),
             **lesions_of_submission(
                 self.labels if seen is None else seen,

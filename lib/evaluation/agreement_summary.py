@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 
 from lib.evaluation.bland_altman import bland_altman
-from lib.evaluation.bootstrap import MIN_PATIENTS, interval_95, mean_and_interval, patient_resamples
+from lib.evaluation.bootstrap import (
+    MIN_PATIENTS,
+    interval_95,
+    mean_and_interval,
+    patient_resamples,
+    without_width_of_zero,
+)
 from lib.evaluation.fleiss_kappa import RatingCounts
 from lib.evaluation.lesion_agreement import LesionAgreement
 from lib.evaluation.lesion_classes import lesion_classes
-
-PAIR_MEASURES = ("dice", "surface_mm", "hausdorff_95_mm")
+from lib.evaluation.reader_agreement import PAIR_MEASURES
 
 
 def summarise_agreement(lesions: Sequence[LesionAgreement]) -> list[dict[str, Any]]:
@@ -35,7 +40,10 @@ def summarise_agreement(lesions: Sequence[LesionAgreement]) -> list[dict[str, An
         if inside.any():
             chosen = [one for one, belongs in zip(lesions, inside, strict=True) if belongs]
             row = {"class": title, "lesions": len(chosen), "patients": len({one.patient for one in chosen})}
-            measured = {name: mean_and_interval(of, inside, patients, resamples) for name, of in values.items()}
+            measured = {
+                name: without_width_of_zero(mean_and_interval(of, inside, patients, resamples))
+                for name, of in values.items()
+            }
             kappa = _kappa(chosen, resamples[:, inside])
             rows.append(row | {"marked_by": _marked_by(chosen)} | measured | {"kappa": kappa})
     return rows

@@ -16,7 +16,7 @@ _POINT, _LINE, _TEXT = "#2f6fb0", "#d0743c", "#1d2733"
 def bland_altman_plot(
     title: str, first: Sequence[float], second: Sequence[float], percent: Difference, unit: str = "mm³"
 ) -> str:
-    """Return the plot of differences in percent over means, with bias and limits of agreement.
+    """Return the plot of differences in percent over means, with bias, limits of agreement and their intervals.
 
     Args:
         title: Shown above.
@@ -30,7 +30,8 @@ def bland_altman_plot(
     """
     one, other = np.asarray(first, float), np.asarray(second, float)
     mean, difference = (one + other) / 2, 200 * (one - other) / (one + other)
-    reach = 1.1 * max(np.abs(difference).max(), abs(percent.low), abs(percent.high), 1.0)
+    ends = [end for between in (percent.intervals or {}).values() for end in between]
+    reach = 1.1 * max(np.abs([*difference, *ends, percent.low, percent.high, 1.0]))
     logs = np.log10(mean)
     lowest, highest = np.floor(logs.min()), max(np.ceil(logs.max()), np.floor(logs.min()) + 1)
 
@@ -45,7 +46,17 @@ def bland_altman_plot(
         f'font-family="system-ui, sans-serif" font-size="11" fill="{_TEXT}">'
         f'<text x="{_MARGIN}" y="18" font-size="12" font-weight="600">{escape(title)}</text>'
     ]
-    for name, value in (("upper limit", percent.high), ("bias", percent.bias), ("lower limit", percent.low)):
+    for name, key, value in (
+        ("upper limit", "high", percent.high),
+        ("bias", "bias", percent.bias),
+        ("lower limit", "low", percent.low),
+    ):
+        if between := (percent.intervals or {}).get(key):
+            top, bottom = y(between[1]), y(between[0])
+            parts.append(
+                f'<rect x="{_MARGIN}" y="{top:.1f}" width="{_WIDTH - 2 * _MARGIN}" height="{bottom - top:.1f}" '
+                f'fill="{_LINE}" fill-opacity="0.12"/>'
+            )
         dash = "" if name == "bias" else ' stroke-dasharray="5 4"'
         parts.append(f'<path d="M{_MARGIN} {y(value):.1f} H{_WIDTH - _MARGIN}" stroke="{_LINE}"{dash}/>')
         parts.append(f'<text x="{_WIDTH - _MARGIN + 4}" y="{y(value) + 4:.1f}">{value:+.0f} %</text>')

@@ -29,6 +29,15 @@ def interval_95(values: Sequence[float] | np.ndarray) -> list[float] | None:
     return np.percentile(values, [2.5, 97.5]).round(4).tolist() if len(values) else None
 
 
+def without_width_of_zero(measured: dict[str, Any]) -> dict[str, Any]:
+    """Return ``mean`` and ``interval_95`` of a measure without an interval of no width.
+
+    All values are the same then, and the interval would claim that nothing else is possible.
+    """
+    interval = measured.get("interval_95")
+    return {**measured, "interval_95": None} if interval and interval[0] == interval[1] else measured
+
+
 def mean_and_interval(
     values: np.ndarray, inside: np.ndarray, patients: np.ndarray, resamples: np.ndarray
 ) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -14,6 +14,8 @@ from lib.evaluation.reader_lesions import ReaderLesion, match_reader_lesions
 from lib.evaluation.surface_distance import surface_distance
 from lib.evaluation.textures import Texture, texture_of
 
+TimedVoxel = tuple[tuple[int, int, int], float]
+"""A voxel (column, row, slice) in a lesion, and the seconds that a reader worked on it."""
 RatedVoxel = tuple[tuple[int, int, int], int]
 """A voxel (column, row, slice) in a lesion, and the rating of its texture, 1 to 5."""
 
@@ -52,6 +54,7 @@ class LesionAgreement:
         texture: By the ratings of the readers; None if nobody gave one.
         pairs: Each two readers who both marked it.
         voxels: Ratings of the voxels of its bounding box, for Fleiss' kappa.
+        seconds: Time that each reader worked on it, of those of whom it is known, also if they rejected it.
     """
 
     case: str
@@ -64,6 +67,7 @@ class LesionAgreement:
     texture: Texture | None
     pairs: tuple[PairAgreement, ...]
     voxels: RatingCounts
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def detection(self) -> float:
@@ -81,6 +85,7 @@ def agreement_on_lesions(
     masks: Mapping[str, np.ndarray],
     spacing: Sequence[float],
     ratings: Mapping[str, Sequence[RatedVoxel]] | None = None,
+    seconds: Mapping[str, Sequence[TimedVoxel]] | None = None,
 ) -> list[LesionAgreement]:
     """Compare the outlines of the readers of one image, lesion by lesion.
 
@@ -91,6 +96,7 @@ def agreement_on_lesions(
             empty one.
         spacing: Voxel spacing along each axis in mm.
         ratings: Ratings of textures by reader.
+        seconds: Times by reader.
 
     Raises:
         ValueError: There are fewer than two readers, or the masks are not on the same grid.
@@ -99,7 +105,10 @@ def agreement_on_lesions(
         raise ValueError(f"The agreement on {case} needs two or more readers, not {len(masks)}.")
     rated = [one for given in (ratings or {}).values() for one in given]
     return [
-        _agreement(case, patient, number, lesion, tuple(masks), spacing, rated)
+        replace(
+            _agreement(case, patient, number, lesion, tuple(masks), spacing, rated),
+            seconds=_seconds(lesion, seconds or {}),
+        )
         for number, lesion in enumerate(match_reader_lesions([*masks.values()]), start=1)
     ]
 
@@ -115,7 +124,7 @@ def _agreement(
 ) -> LesionAgreement:
     marked = [(reader, mask) for reader, mask in zip(readers, lesion.masks, strict=True) if mask.any()]
     volumes = {reader: float(mask.sum() * np.prod(spacing)) for reader, mask in marked}
-    textures = [rating for voxel, rating in rated if _contains(lesion, voxel)]
+    textures = [rating for voxel, rating in rated if lesion.contains(voxel)]
     return LesionAgreement(
         case=case,
         patient=patient,
@@ -130,6 +139,11 @@ def _agreement(
     )
 
 
+def _seconds(lesion: ReaderLesion, timed: Mapping[str, Sequence[TimedVoxel]]) -> dict[str, float]:
+    inside = {reader: [spent for voxel, spent in of if lesion.contains(voxel)] for reader, of in timed.items()}
+    return {reader: sum(spent) for reader, spent in inside.items() if spent}
+
+
 def _pair(one: tuple[str, np.ndarray], other: tuple[str, np.ndarray], spacing: Sequence[float]) -> PairAgreement:
     distance = surface_distance(one[1], other[1], spacing)
     dice = VoxelCounts.of(one[1], other[1]).dice
@@ -140,9 +154,3 @@ def _most_marked_voxel(lesion: ReaderLesion) -> tuple[int, int, int]:
     votes = lesion.masks.sum(axis=0)
     x, y, z = (int(place) for place in np.unravel_index(votes.argmax(), votes.shape))
     return lesion.window[0].start + x, lesion.window[1].start + y, lesion.window[2].start + z
-
-
-def _contains(lesion: ReaderLesion, voxel: Sequence[int]) -> bool:
-    place = [index - side.start for index, side in zip(voxel, lesion.window, strict=True)]
-    inside = all(0 <= index < length for index, length in zip(place, lesion.masks.shape[1:], strict=True))
-    return inside and bool(lesion.masks[(slice(None), *place)].any())

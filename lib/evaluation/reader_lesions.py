@@ -29,6 +29,18 @@ class ReaderLesion:
         """Whether each reader marked the lesion, shape (readers,), bool."""
         return self.masks.any(axis=(1, 2, 3))
 
+    def contains(self, voxel: Sequence[int], reader: int | None = None) -> bool:
+        """Return whether a voxel (column, row, slice) is in the outline of a reader, or of any.
+
+        Args:
+            voxel: Its place in the image.
+            reader: Place of the reader; None for any.
+        """
+        place = [index - side.start for index, side in zip(voxel, self.window, strict=True)]
+        inside = all(0 <= index < length for index, length in zip(place, self.masks.shape[1:], strict=True))
+        of = self.masks if reader is None else self.masks[reader]
+        return inside and bool(of[(..., *place)].any())
+
 
 def match_reader_lesions(masks: Sequence[np.ndarray]) -> list[ReaderLesion]:
     """Match the lesions of the readers of one image.

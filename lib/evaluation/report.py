@@ -55,7 +55,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 table { border-collapse: collapse; margin: 1rem 0 } caption { text-align: left; font-weight: 600; padding: .3rem 0 }
 th, td { border-bottom: 1px solid #d5dce3; padding: .3rem .8rem; text-align: right } th:first-child { text-align: left }
 .note { color: #5a6672 } img, svg { max-width: 100%; height: auto; display: block } figure { margin: 1.5rem 0 }
-.heads { display: flex; color: #5a6672 } .heads span { flex: 1 } .strip { width: 100% } td { white-space: nowrap }
+.heads { display: flex; color: #5a6672 } .heads span { flex: 1 } .strip { width: 100% }
+td, th:first-child { white-space: nowrap }
 """
 
 

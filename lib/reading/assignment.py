@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 
 from lib.reading.study_file import Study
 
@@ -31,6 +32,23 @@ def readers_of_cases(study: Study) -> dict[str, tuple[str, ...]]:
 def random_key(study: Study, *parts: object) -> str:
     """Return a key that sorts at random: the same on every machine, another for each seed and each part."""
     return hashlib.sha256("\n".join(map(str, (study.seed, *parts))).encode()).hexdigest()
+
+
+def drawn_half(study: Study, what: str, reader: str, cases: Sequence[str]) -> set[str]:
+    """Return half of the cases of a reader: one of each two in their order, so that added cases change nothing.
+
+    Args:
+        study: The study, whose seed they are drawn from.
+        what: What they are drawn for.
+        reader: User name.
+        cases: All cases of the reader, in the order of the study file.
+    """
+    drawn: set[str] = set()
+    for start in range(0, len(cases), 2):
+        two = cases[start : start + 2]
+        first = int(random_key(study, what, reader, two[0]), 16) % 2
+        drawn.update(two[first : first + 1])
+    return drawn
 
 
 def _next_reader(

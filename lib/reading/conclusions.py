@@ -20,7 +20,7 @@ from lib.processes.worker import Worker
 from lib.reading.consensus import ConsensusMethod, consensus_label
 from lib.reading.disagreement import Disagreement, disagreements
 from lib.reading.stored_readings import StoredReading, StudyLabels
-from lib.reading.study_agreement import agreement_on_case
+from lib.reading.study_agreement import STUDY, agreement_on_case
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +35,33 @@ def is_adjudicated(record: LabelRecord) -> bool:
     return record.tag == _FINAL and bool(record.sha256) and isinstance(record.info.get(ADJUDICATES), list)
 
 
-def is_conclusion(record: LabelRecord) -> bool:
-    """Return whether a label is a final one that a study ended in: by consensus, or the decision of a reviewer."""
-    return is_adjudicated(record) or (record.tag == _FINAL and isinstance(record.info.get(CONSENSUS), dict))
+def is_conclusion_of(study: str, record: LabelRecord) -> bool:
+    """Return whether a label is a final one that a study ended in: by consensus, or the decision of a reviewer.
+
+    Args:
+        study: Name of the study.
+        record: The label.
+    """
+    concludes = is_adjudicated(record) or (record.tag == _FINAL and isinstance(record.info.get(CONSENSUS), dict))
+    noted = record.info.get(STUDY)
+    return concludes and isinstance(noted, dict) and noted.get("name") == study
+
+
+def conclusion_of(labels: StudyLabels, case: str) -> LabelRecord | None:
+    """Return the final label that the study ended in for a case, unless it was withdrawn; None before.
+
+    That of another study in the same workspace may be newer: it takes the place of this one in trainings only.
+    """
+    study = labels.plan.study.name
+    finals = [one for one in labels.labels.history(case) if one.tag == _FINAL]
+    own = [one for one in finals if not one.sha256 or is_conclusion_of(study, one)]
+    return own[-1] if own and own[-1].sha256 else None
+
+
+def decision_of(labels: StudyLabels, case: str) -> LabelRecord | None:
+    """Return the decision of a reviewer of the study on a case; None before."""
+    found = conclusion_of(labels, case)
+    return found if found is not None and is_adjudicated(found) else None
 
 
 @dataclass(frozen=True)
@@ -102,7 +126,7 @@ class Conclusions(Worker):
         if not self._study.is_complete(case):
             return
         numbers = tuple(one.record.number for one in readings)
-        decided = self._is_decided(case)
+        decided = decision_of(self._study, case) is not None
         with self._lock:
             known = self._known.get(case)
         if (known and (known.numbers, known.decided) == (numbers, decided)) or self._agreed.get(case) == numbers:
@@ -113,14 +137,11 @@ class Conclusions(Worker):
         else:
             self._agree(case, readings, numbers)
 
-    def _is_decided(self, case: str) -> bool:
-        final = self._study.labels.in_use(case).get(_FINAL)
-        return final is not None and is_adjudicated(final)
-
     def _dispute(self, case: str, disputed: Disputed) -> None:
         self._agreed.pop(case, None)
         final = self._study.labels.in_use(case).get(_FINAL)
-        if final is not None and CONSENSUS in final.info:  # a reader has changed a label since
+        if final is not None and CONSENSUS in final.info and final == conclusion_of(self._study, case):
+            # a reader has changed a label since
             self._study.labels.withdraw(case, _FINAL)
         with self._lock:
             self._known[case] = disputed
@@ -132,7 +153,11 @@ class Conclusions(Worker):
             masks = np.stack([self._study.mask(one.record) for one in readings])
             grid = self._study.grid(readings[0].record)
             agreed = consensus_label(masks, grid.spacing, ConsensusMethod(study.consensus))
-            self._store(case, grid.mask(np.ascontiguousarray(agreed.transpose())), {CONSENSUS: made_of})
+            self._store(
+                case,
+                grid.mask(np.ascontiguousarray(agreed.transpose())),
+                {CONSENSUS: made_of, STUDY: {"name": study.name}},
+            )
         self._agreed[case] = numbers
         with self._lock:
             self._known.pop(case, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lib.reading.assignment import random_key, readers_of_cases
+from lib.reading.assignment import drawn_half, random_key, readers_of_cases
 from lib.reading.study_file import Study
 
 _DAY_SECONDS = 24 * 60 * 60
@@ -92,7 +92,7 @@ class StudyPlan:
     def _planned(self, reader: str) -> dict[tuple[str, int], Reading]:
         study = self.study
         cases = [case for case, readers in self.readers_of_cases.items() if reader in readers]
-        first_with_mask = _drawn_half(study, reader, cases)
+        first_with_mask = drawn_half(study, "half", reader, cases)
         return {
             (case, session): Reading(case, session, _shows_mask(study, session, case in first_with_mask))
             for session in study.sessions
@@ -104,16 +104,6 @@ def _ordered(study: Study, reader: str, session: int, cases: list[str]) -> list[
     if study.order == "listed":
         return cases
     return sorted(cases, key=lambda case: random_key(study, "order", reader, session, case))
-
-
-def _drawn_half(study: Study, reader: str, cases: list[str]) -> set[str]:
-    """Return half of the cases: one of each two in the order of the study file, so that added cases change nothing."""
-    drawn = set()
-    for start in range(0, len(cases), 2):
-        two = cases[start : start + 2]
-        first = int(random_key(study, "half", reader, two[0]), 16) % 2
-        drawn.update(two[first : first + 1])
-    return drawn
 
 
 def _shows_mask(study: Study, session: int, first_with_mask: bool) -> bool:

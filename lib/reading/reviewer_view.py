@@ -12,7 +12,7 @@ from lib.datastore.label_record import LabelRecord
 from lib.datastore.label_view import LabelView
 from lib.errors import UserError
 from lib.reading.assignment import random_key
-from lib.reading.conclusions import ADJUDICATES, Conclusions, is_adjudicated
+from lib.reading.conclusions import ADJUDICATES, Conclusions, is_adjudicated, is_conclusion_of
 from lib.reading.stored_readings import StudyLabels
 from lib.reading.study_agreement import STUDY
 from lib.reading.views import FINAL, Submission, View, no_image
@@ -73,7 +73,8 @@ class ReviewerView(View):
                 "look at it first.",
                 HTTPStatus.CONFLICT,
             )
-        return Submission(FINAL, {**info, ADJUDICATES: sorted(compared.values())})
+        noted = {"name": self._study.plan.study.name}
+        return Submission(FINAL, {**info, ADJUDICATES: sorted(compared.values()), STUDY: noted})
 
     def next_image(self, images: Collection[str]) -> str | None:
         """Return the first case without a decision."""
@@ -89,6 +90,7 @@ class ReviewerView(View):
             "readings": len(disputed),
             "submitted": sum(one.decided for one in disputed),
             "due": sum(not one.decided for one in disputed),
+            "incomplete": {},
             "ask": [],
             "pause_seconds": self._study.plan.study.pause_seconds,
         }
@@ -109,7 +111,8 @@ class ReviewerView(View):
         if not self.shows(image):
             return {}
         compared = self._compared(image)
-        decisions = [record for record in records if is_adjudicated(record)]
+        name = self._study.plan.study.name
+        decisions = [record for record in records if is_adjudicated(record) and is_conclusion_of(name, record)]
         last = max((one.number for one in compared), default=0)
         places = {record.number: last + place for place, record in enumerate(decisions, start=1)}
         seen = {one.record.number: one for one in compared}

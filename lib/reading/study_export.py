@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import nibabel
-import numpy as np
 
 from lib import __version__
 from lib.datastore.label_record import LabelRecord
 from lib.evaluation.agreement_report import render_agreement
 from lib.evaluation.agreement_summary import compare_volumes, summarise_agreement
 from lib.evaluation.lesion_agreement import LesionAgreement
-from lib.reading.conclusions import ADJUDICATES, CONSENSUS, is_conclusion
+from lib.evaluation.reader_agreement import compare_conditions, mean_seconds, summarise_pairs, summarise_readers
+from lib.reading.conclusions import ADJUDICATES, CONSENSUS, conclusion_of, is_conclusion_of
+from lib.reading.reader_means import affine_of, write_reader_masks
+from lib.reading.reading_list import StudyPlan
 from lib.reading.row_files import write_rows
 from lib.reading.stored_readings import StoredReading, StudyLabels
-from lib.reading.study_agreement import agreement_by_condition, patient_numbers
+from lib.reading.study_agreement import agreement_by_condition, patient_numbers, seconds_by_condition
 from lib.reading.study_tables import (
     LESION_COLUMNS,
     PAIR_COLUMNS,
@@ -41,12 +40,23 @@ def write_agreement(labels: StudyLabels, output: Path) -> dict[str, list[LesionA
     patients = patient_numbers(one.record for one in labels.all())
     write_rows(output / "lesions", LESION_COLUMNS, lesion_rows(conditions, patients))
     write_rows(output / "pairs", PAIR_COLUMNS, pair_rows(conditions, patients))
-    summary = {
-        title: {"agreement": summarise_agreement(lesions), "volumes": compare_volumes(lesions)}
+    seconds = seconds_by_condition(labels)
+    summary: dict[str, Any] = {
+        title: {
+            "agreement": summarise_agreement(lesions),
+            "readers": summarise_readers(lesions),
+            "pairs": summarise_pairs(lesions),
+            "active_seconds": mean_seconds(seconds.get(title, [])),
+            "volumes": compare_volumes(lesions),
+        }
         for title, lesions in conditions.items()
     }
+    if change := compare_conditions(conditions, seconds):
+        summary["change"] = change
     write_json(output / "agreement.json", summary)
-    page = render_agreement(f"{labels.plan.study.name}: agreement of the readers", _measured_on(labels), conditions)
+    page = render_agreement(
+        f"{labels.plan.study.name}: agreement of the readers", _measured_on(labels), conditions, seconds
+    )
     _write(output / "agreement.html", page)
     return conditions
 
@@ -75,21 +85,46 @@ def write_study(labels: StudyLabels, study_file: Path, output: Path) -> dict[str
     readings = [*labels.all()]
     patients = patient_numbers(one.record for one in readings)
     write_rows(output / "readings", READING_COLUMNS, reading_rows(labels, readings, patients))
-    _copy(study_file.read_bytes(), output / "study.yaml")
+    copy_content(study_file.read_bytes(), output / "study.yaml")
     final = []
     for case in labels.plan.study.cases:
         of_case = [one for one in readings if one.reading.case == case]
         for one in of_case:
-            _copy(labels.labels.content(one.record), output / "labels" / case / _name(labels, one))
+            copy_content(labels.labels.content(one.record), output / "labels" / case / _name(labels, one))
         if compared := [one for one in labels.compared(case) if one in of_case]:
-            _write_readers(labels, compared, output / "readers" / f"{case}.nii.gz")
-        record = labels.labels.current(case).get(_FINAL)
-        if record and is_conclusion(record):
-            _copy(labels.labels.content(record), output / "final" / f"{case}.nii.gz")
+            masks = [labels.mask(one.record) for one in compared]
+            write_reader_masks(masks, affine_of(labels, compared[0]), output / "readers" / f"{case}.nii.gz")
+        if record := conclusion_of(labels, case):
+            copy_content(labels.labels.content(record), output / "final" / f"{case}.nii.gz")
             final.append(_source(record))
-    manifest = _manifest(labels, output, final)
+    incomplete = [{"case": one.image_id, "label_number": one.number} for one in labels.incomplete()]
+    return write_manifest(labels.plan, output, final=final, incomplete=incomplete)
+
+
+def write_manifest(plan: StudyPlan, output: Path, **more: object) -> dict[str, Any]:
+    """Write the manifest of an exported study, with the checksum of each file, and return it.
+
+    Args:
+        plan: The study.
+        output: Folder with all other files.
+        more: Further entries.
+    """
+    files = sorted(path for path in output.rglob("*") if path.is_file() and path.name != MANIFEST)
+    manifest = {
+        "study": plan.study.model_dump(),
+        "readers_of_cases": plan.readers_of_cases,
+        **more,
+        "lunglabel": __version__,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "files": {path.relative_to(output).as_posix(): sha256_of(path) for path in files},
+    }
     write_json(output / MANIFEST, manifest)
     return manifest
+
+
+def copy_content(content: bytes, path: Path) -> None:
+    """Write a file of an exported study."""
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -105,34 +140,14 @@ def changed_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
 def other_finals(labels: StudyLabels) -> list[LabelRecord]:
     """Return the final labels in use of cases that are no result of the study, as those from before it."""
     finals = (labels.labels.in_use(case).get(_FINAL) for case in labels.plan.study.cases)
-    return [record for record in finals if record is not None and not is_conclusion(record)]
-
-
-def _manifest(labels: StudyLabels, output: Path, final: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    study = labels.plan.study
-    files = sorted(path for path in output.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {
-        "study": study.model_dump(),
-        "readers_of_cases": labels.plan.readers_of_cases,
-        "lunglabel": __version__,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "final": final,
-        "files": {path.relative_to(output).as_posix(): sha256_of(path) for path in files},
-    }
+    name = labels.plan.study.name
+    return [record for record in finals if record is not None and not is_conclusion_of(name, record)]
 
 
 def _source(record: LabelRecord) -> dict[str, Any]:
     """Return what a final label was made of."""
     made_of = {name: record.info[name] for name in (CONSENSUS, ADJUDICATES) if name in record.info}
     return {"case": record.image_id, "label_number": record.number, **made_of}
-
-
-def _write_readers(labels: StudyLabels, readings: Sequence[StoredReading], path: Path) -> None:
-    """Write the masks of the readers of a case along the fourth axis of a NIfTI file."""
-    masks = [labels.mask(one.record) for one in readings]
-    affine = nibabel.load(labels.labels.path(readings[0].record)).affine  # type: ignore[attr-defined]
-    image = nibabel.Nifti1Image(np.stack(masks, axis=-1).astype(np.uint8), affine)
-    write_atomically(path, partial(nibabel.save, image))
 
 
 def _measured_on(labels: StudyLabels) -> str:
@@ -144,10 +159,6 @@ def _measured_on(labels: StudyLabels) -> str:
 
 def _name(labels: StudyLabels, one: StoredReading) -> str:
     return f"reader-{labels.plan.study.readers.index(one.reader) + 1}-session-{one.reading.session}.nii.gz"
-
-
-def _copy(content: bytes, path: Path) -> None:
-    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def _write(path: Path, text: str) -> None:

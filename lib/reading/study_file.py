@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -26,11 +27,22 @@ UserName = Annotated[str, Field(min_length=1, max_length=200)]
 SeriesUid = Annotated[str, Field(min_length=1, max_length=64)]
 
 
+Outlines = Annotated[str, Field(min_length=1, max_length=64)]
+
+
 class Study(Section):
-    """A reader study."""
+    """A reader study: readers label cases, or say which of two outlines of them is better."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     """Name of the study, shown to readers and written into exports."""
+    kind: Literal["labels", "preference"] = "labels"
+    """What readers do: label the cases, or choose the better of two outlines without knowing whose they are."""
+    compare: Annotated[list[Outlines], Field(min_length=0, max_length=2), AfterValidator(_each_once)] = Field(
+        default_factory=list
+    )
+    """Of a preference study: two versions of the model, or one and ``label`` for the final labels."""
+    per: Literal["lesion", "case"] = "lesion"
+    """Whether readers of a preference study choose for each lesion or for each case."""
     readers: Annotated[list[UserName], Field(min_length=1, max_length=200), AfterValidator(_each_once)]
     """User names of the readers."""
     reviewers: Annotated[list[UserName], Field(min_length=0, max_length=200), AfterValidator(_each_once)] = Field(
@@ -73,9 +85,22 @@ class Study(Section):
                 f"readers_per_case must be at most {len(self.readers)}, the number of readers, not "
                 f"{self.readers_per_case}."
             )
+        if self.kind == "labels" and self.compare:
+            problems.append("compare is for a study with kind: preference.")
+        if self.kind == "preference":
+            problems += self._problems_of_preference()
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _problems_of_preference(self) -> Iterator[str]:
+        if len(self.compare) != 2:
+            yield f"compare must name the two outlines of a preference study, not {self.compare}."
+        for name, given in (("reviewers", self.reviewers), ("ask", self.ask)):
+            if given:
+                yield f"{name} is for a study in which readers label; a preference study has none."
+        if self.model_mask != "without":
+            yield f"model_mask is for a study in which readers label; it must not be {self.model_mask} here."
 
     @property
     def sessions(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.datastore.label_lesions import remarks_of
 from lib.datastore.label_reading import COUNTS, is_reading
 from lib.evaluation.lesion_agreement import LesionAgreement
 from lib.reading.stored_readings import StoredReading, StudyLabels
@@ -17,11 +18,11 @@ Rows = list[dict[str, Any]]
 
 READING_COLUMNS = (
     "case", "patient", "reader", "session", "model_mask", "label_number", "label_sha256", "first_submitted",
-    "submitted", "opened", "active_seconds", "pause_seconds", *COUNTS, "voxels", "volume_mm3",
+    "submitted", "opened", "active_seconds", "lesion_seconds", "pause_seconds", *COUNTS, "voxels", "volume_mm3",
 )  # fmt: skip
 LESION_COLUMNS = (
-    "condition", "case", "patient", "lesion", "reader", "marked", "volume_mm3", "diameter_mm", "texture", "marked_by",
-    "readers",
+    "condition", "case", "patient", "lesion", "reader", "marked", "active_seconds", "volume_mm3", "diameter_mm",
+    "texture", "marked_by", "readers",
 )  # fmt: skip
 PAIR_COLUMNS = (
     "condition", "case", "patient", "lesion", "first", "second", "dice", "surface_mm", "hausdorff_95_mm",
@@ -47,6 +48,7 @@ def lesion_rows(conditions: Mapping[str, Sequence[LesionAgreement]], patients: M
             **_lesion(condition, lesion, patients),
             "reader": reader,
             "marked": reader in lesion.volumes_mm3,
+            "active_seconds": _rounded(lesion.seconds.get(reader)),
             "volume_mm3": _rounded(lesion.volumes_mm3.get(reader)),
             "marked_by": len(lesion.volumes_mm3),
             "readers": len(lesion.readers),
@@ -78,6 +80,7 @@ def _reading_row(labels: StudyLabels, one: StoredReading, patients: Mapping[str,
     record, noted = one.record, one.record.info.get("reading")
     timing: Mapping[str, Any] = noted if is_reading(noted) and isinstance(noted, dict) else {}
     voxels = int(labels.mask(record).sum())
+    spent = [one.active_seconds for one in remarks_of(record.info) if one.active_seconds is not None]
     return {
         "case": one.reading.case,
         "patient": patients[patient_of(record)],
@@ -89,6 +92,7 @@ def _reading_row(labels: StudyLabels, one: StoredReading, patients: Mapping[str,
         "first_submitted": _iso(one.first_submitted),
         "submitted": _iso(record.time),
         **{name: timing.get(name) for name in ("opened", "active_seconds", "pause_seconds", *COUNTS)},
+        "lesion_seconds": _rounded(sum(spent)) if spent else None,
         "voxels": voxels,
         "volume_mm3": _rounded(voxels * float(np.prod(labels.grid(record).spacing))),
     }

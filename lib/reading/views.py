@@ -10,20 +10,30 @@ study see everything.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any
 
-from lib.datastore.label_lesions import REJECTED, remarks_of
+import numpy as np
+
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.label_store import LabelStore
 from lib.datastore.label_view import LabelView
 from lib.errors import UserError
-from lib.reading.conclusions import ADJUDICATES, is_adjudicated
+from lib.reading.asked import incomplete_text, note_incomplete
+from lib.reading.conclusions import ADJUDICATES, decision_of
 from lib.reading.reading_list import Reading
-from lib.reading.stored_readings import StudyLabels, check_label_tag, is_reading_of, is_reading_tag, reading_tag
+from lib.reading.stored_readings import (
+    INCOMPLETE,
+    StudyLabels,
+    check_label_tag,
+    is_complete_reading,
+    is_reading_of,
+    is_study_tag,
+    reading_tag,
+)
 from lib.reading.study_agreement import STUDY
 
 FINAL = "final"
@@ -37,11 +47,13 @@ class Submission:
         tag: Tag of the label.
         info: Its information.
         seen: The labels after which its lesions are numbered; None for all.
+        note: Returns what the information says besides, from the mask (X, Y, Z); raises a UserError to refuse it.
     """
 
     tag: str
     info: dict[str, Any]
     seen: LabelStore | None = None
+    note: Callable[[np.ndarray], dict[str, Any]] | None = None
 
 
 class View:
@@ -139,7 +151,7 @@ class StrangerView(View):
 
     def _selected(self, image: str, records: list[LabelRecord]) -> dict[int, LabelRecord]:
         shown = records if self.shows(image) else []
-        return {record.number: record for record in shown if not is_reading_tag(record.tag)}
+        return {record.number: record for record in shown if not is_study_tag(record.tag)}
 
 
 class ReaderView(View):
@@ -178,9 +190,8 @@ class ReaderView(View):
         reading, study = self._open(image), self._study.plan.study
         if tag != FINAL:
             raise UserError(f"In a study, labels are submitted with the tag final, not {tag!r}.")
-        if any(is_adjudicated(record) for record in self._study.labels.history(image)):
+        if decision_of(self._study, image):
             raise UserError("A reviewer has decided on this case; it is closed.", HTTPStatus.CONFLICT)
-        self._check_asked(info)
         hidden = {ADJUDICATES, *(() if reading.model_mask else ("model_version",))}
         kept = {name: value for name, value in info.items() if name not in hidden}
         noted = {
@@ -189,7 +200,8 @@ class ReaderView(View):
             "model_mask": reading.model_mask,
             "patient": hashlib.sha256(f"{study.name}\n{patient}".encode()).hexdigest()[:16] if patient else "",
         }
-        return Submission(reading_tag(self._reader, reading.session), {**kept, STUDY: noted}, self.labels)
+        tag = reading_tag(study.name, self._reader, reading.session)
+        return Submission(tag, {**kept, STUDY: noted}, self.labels, partial(note_incomplete, study.ask, kept))
 
     def draft_owner(self, username: str, image: str) -> str | None:
         """Return an owner for each reading, so that none shows what was painted in another or before the study."""
@@ -209,6 +221,11 @@ class ReaderView(View):
             "readings": len(self._study.plan.readings(self._reader)),
             "submitted": len(self._submitted),
             "due": len(self._due),
+            "incomplete": {
+                one.image_id: incomplete_text(one.info[INCOMPLETE])
+                for one in self._study.incomplete()
+                if one.info["user"] == self._reader and self.shows(one.image_id)
+            },
             "ask": study.ask,
             "pause_seconds": study.pause_seconds,
         }
@@ -231,21 +248,17 @@ class ReaderView(View):
             raise no_image(image)
         return reading
 
-    def _check_asked(self, info: Mapping[str, Any]) -> None:
-        missing = {
-            name
-            for name in self._study.plan.study.ask
-            for remark in remarks_of(info)
-            if remark.state != REJECTED and not getattr(remark, name)
-        }
-        if missing:
-            raise UserError(f"The study asks for the {' and the '.join(sorted(missing))} of each lesion.")
-
     def _selected(self, image: str, records: list[LabelRecord]) -> dict[int, LabelRecord]:
-        """Return the own labels, numbered from 1: gaps would tell how many others have submitted."""
-        reading = self._reading(image)
-        own = [one for one in records if reading and is_reading_of(one, self._reader, reading.session)]
-        return {one.number: replace(one, number=place, tag=FINAL) for place, one in enumerate(own, start=1)}
+        """Return the own labels, numbered from 1: gaps would tell how many others have submitted.
+
+        Those without what the study asks for have the tag ``incomplete``, so that they do not count as done.
+        """
+        reading, study = self._reading(image), self._study.plan.study.name
+        own = [one for one in records if reading and is_reading_of(one, study, self._reader, reading.session)]
+        return {
+            one.number: replace(one, number=place, tag=FINAL if is_complete_reading(one) else INCOMPLETE)
+            for place, one in enumerate(own, start=1)
+        }
 
 
 def no_image(image: str) -> UserError:

@@ -18,6 +18,8 @@ from lib.datastore.stored_labels import described_label
 from lib.errors import UserError
 from lib.exports.formats import ExportFormat
 from lib.exports.lesion_table import as_csv, as_json
+from lib.reading.asked import incomplete_text
+from lib.reading.stored_readings import INCOMPLETE
 from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user, is_logged_in
@@ -75,13 +77,15 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
                     submitted.info,
                     allow_empty=allow_empty,
                     seen=submitted.seen,
+                    note=submitted.note,
                     check=check,
                 )
             except EmptyLabelError:
                 empty_labels.refused(submission)
                 raise
         app.on_save_label(image, label_id)
-        return {"image": image, "label": label_id}
+        missing = view.labels.history(image)[-1].info.get(INCOMPLETE) if submitted.note else None
+        return {"image": image, "label": label_id, **({"detail": incomplete_text(missing)} if missing else {})}
 
     @router.get("/label", summary="Download the latest label")
     def download_label(

@@ -21,6 +21,7 @@ from lib.publishing.first_scores import FirstScore, first_scores
 from lib.publishing.model_store import PRETRAINED
 from lib.publishing.shipped_patients import ShippedPatients
 from lib.publishing.stores import SEGMENTATION
+from lib.reading.preference_results import known_results
 from lib.server.access.headers import page_policy
 from lib.server.app_protocol import LungLabelApp
 from lib.server.recent_errors import RecentErrors
@@ -73,6 +74,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
             "serving_problem": app.models.serving().problem,
             "versions": app.models.manifests()[::-1],
             "first_scores": [asdict(one) for one in _first_scores(app, series)],
+            "preferences": known_results(app.settings.workspace),
             "shipped": PRETRAINED if app.models.weights(PRETRAINED).exists() else None,
             "other_models": {name: _versions(one.store) for name, one in app.configs.items() if name != SEGMENTATION},
             "training": {"task": _task(), "stats": app.info()["train_stats"]},

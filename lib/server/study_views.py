@@ -15,7 +15,9 @@ from lib.datastore.label_store import LabelStore
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.identity.authentication import Identity
 from lib.identity.roles import Role
+from lib.reading.compared_outlines import ComparedOutlines
 from lib.reading.conclusions import Conclusions
+from lib.reading.preference_view import PreferenceView
 from lib.reading.reviewer_view import ReviewerView
 from lib.reading.stored_readings import StudyLabels
 from lib.reading.views import FINAL, ReaderView, StrangerView, View
@@ -29,22 +31,26 @@ class StudyViews:
 
     Attributes:
         study: Labels of the study.
-        conclusions: What the readings of each case lead to.
+        conclusions: What the readings of each case lead to; None in a preference study.
+        compared: What a preference study compares; None in a study in which readers label.
         catalog: The series of the server.
         clock: Returns the time in seconds since 1970.
     """
 
     study: StudyLabels
-    conclusions: Conclusions
+    conclusions: Conclusions | None
     catalog: SeriesCatalog
+    compared: ComparedOutlines | None = None
     clock: Callable[[], float] = time.time
 
     def of(self, identity: Identity | None) -> View:
         """Return the view of a user; of nobody, that of somebody who has no part in the study."""
         rules = self.study.plan.study
         if identity is not None and identity.name in rules.readers:
+            if self.compared is not None:
+                return PreferenceView(self.compared, identity.name)
             return ReaderView(self.study, identity.name, self.clock())
-        if identity is not None and identity.name in rules.reviewers:
+        if identity is not None and identity.name in rules.reviewers and self.conclusions is not None:
             return ReviewerView(self.study, self.conclusions)
         if identity is not None and identity.role >= Role.REVIEWER:
             return View(self.study.labels)

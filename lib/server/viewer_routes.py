@@ -24,6 +24,7 @@ from lib.publishing import ModelStore
 from lib.publishing.last_verdict import last_verdict, with_model
 from lib.publishing.manifest import outcome
 from lib.publishing.stores import SEGMENTATION
+from lib.reading.preference_results import known_results
 from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import author, current_user, described_user, is_logged_in, session_of, turn_of
@@ -67,6 +68,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
             "training": _progress(stats, trainings[-1]) if len(ended) < len(trainings) else None,
             "damaged": len(app.damage()),
             "verdict": last_verdict(info["train_stats"], stores),
+            "preferences": _preferences(app, stores[SEGMENTATION]),
             "interrupted": _failure(ended[-1]) if ended else None,
         }
 
@@ -155,6 +157,7 @@ def _status_in_study(view: View, app: LungLabelApp) -> dict[str, Any]:
         "model_version": app.info()["model_version"],
         "versions": [],
         "damaged": 0,
+        "preferences": [],
         **dict.fromkeys(("model_problem", "training", "verdict", "interrupted")),
     }
 
@@ -176,6 +179,13 @@ def _versions(model: str, store: ModelStore) -> dict[str, Any]:
     last = next(iter(store.manifests()[-1:]), None)
     kept = {"version": last["version"], "verdict": outcome(last)} if last and last["version"] != in_use else None
     return {"model": model, "in_use": in_use, "kept": kept, "previous": previous if previous != in_use else None}
+
+
+def _preferences(app: LungLabelApp, store: ModelStore) -> list[str]:
+    """Return what blinded readers prefer, of the studies about a version that can be put into use from the panel."""
+    versions = _versions(SEGMENTATION, store)
+    offered = {versions["in_use"], versions["previous"], (versions["kept"] or {}).get("version")}
+    return [one["sentence"] for one in known_results(app.settings.workspace) if offered & {*one["compare"]}]
 
 
 def _last_trained(train_stats: dict[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,8 @@ class Train(Section):
     """Patches per volume and epoch."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Random seed for the order and position of patches."""
+    readers_mean: bool = False
+    """Learn the share of the readers of the study who marked a voxel, in cases that no reviewer has decided on."""
 
 
 class ClickTraining(Section):

@@ -29,6 +29,10 @@ from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds, patient_of
 from lib.publishing.measurement import unseen
+from lib.reading.reader_means import TARGET, learned, with_reader_means
+from lib.reading.reading_list import StudyPlan
+from lib.reading.stored_readings import StudyLabels
+from lib.reading.study_file import read_study
 from lib.settings import check_request
 from lib.trainers.candidate import Part, candidate_of, parts_of
 from lib.trainers.comparison import COMPARE, compare
@@ -60,6 +64,7 @@ class LungTumorTrainTask(BasicTrainTask):
         store: Store of the versions.
         folds: Folds of the patients.
         unfinished: Record of the running training.
+        study_file: The study that the server serves; None without one.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class LungTumorTrainTask(BasicTrainTask):
         store: ModelStore,
         folds: Folds,
         unfinished: UnfinishedRun,
+        study_file: Path | None = None,
     ) -> None:
         folder = Path(model_dir)
         super().__init__(
@@ -96,6 +102,7 @@ class LungTumorTrainTask(BasicTrainTask):
         self._store = store
         self._folds = folds
         self._unfinished = unfinished
+        self._study_file = study_file
         self._stats_file = stats_file(Path(self._stats_path))
         self._conclusion = Conclusion(model, info, store, folds)
         # Of the training in progress:
@@ -114,8 +121,8 @@ class LungTumorTrainTask(BasicTrainTask):
         check_request(self._info, "train", request)
         set_determinism(seed=int(request.get("seed", self._config["seed"])))
         with self._unfinished.new_run(Path(self._model_dir), request) as run:
-            self._cases, self._cache = datastore.pinned_datalist(), None
             settings = {**self._config, **request}
+            self._cases, self._cache = self._cases_of(datastore, settings, Path(run.folder)), None
             folds = self._folds_of(settings)
             if COMPARE in request:
                 self._compare(request[COMPARE], folds)
@@ -169,6 +176,7 @@ class LungTumorTrainTask(BasicTrainTask):
                 patch_size=int(context.request["patch_size"]),
                 count=int(context.request["patches_per_volume"]),
                 keys=_KEYS,
+                soft=any(TARGET in case for case in self._cases),
             ),
         ]
 
@@ -209,12 +217,20 @@ class LungTumorTrainTask(BasicTrainTask):
     def _dataset(self, context: Context, datalist: list, is_train: bool, replace_rate: float = 0.25) -> tuple:
         """Return the data set; all trainings of a candidate share one cache, of at most half of the free memory."""
         if context.dataset_type != "CacheDataset":
-            return super()._dataset(context, datalist, is_train, replace_rate)
+            return super()._dataset(context, [*map(learned, datalist)], is_train, replace_rate)
         if self._cache is None:
             room = psutil.virtual_memory().available // 2 // _BYTES_PER_CACHED_SCAN
             transforms = self.train_pre_transforms(context)
-            self._cache = CacheDataset(self._cases, transforms, cache_num=max(room, 1), progress=False)
+            self._cache = CacheDataset([*map(learned, self._cases)], transforms, cache_num=max(room, 1), progress=False)
         return Subset(self._cache, [self._cases.index(case) for case in datalist]), datalist
+
+    def _cases_of(self, datastore: SeriesDatastore, settings: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
+        """Return the cases with a final label, and those that are learned as the mean of their readers."""
+        cases = datastore.pinned_datalist()
+        if not settings["readers_mean"] or self._study_file is None:
+            return cases
+        study = StudyLabels(datastore.labels, StudyPlan(read_study(self._study_file)))
+        return with_reader_means(cases, datastore, study, folder / "readers")
 
     def _folds_of(self, settings: Mapping[str, Any]) -> dict[str, int]:
         """Return the folds of the labelled patients."""

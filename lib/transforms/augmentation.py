@@ -8,6 +8,9 @@ import torch
 from monai.transforms import (
     CastToTyped,
     ClassesToIndicesd,
+    CopyItemsd,
+    DeleteItemsd,
+    Lambdad,
     RandCropByLabelClassesd,
     RandFlipd,
     RandGaussianNoised,
@@ -19,12 +22,19 @@ from monai.transforms import (
 )
 
 from lib.transforms.adjacent_slices import is_symmetric
+from lib.transforms.reader_mean import consensus
 
+_AGREED = "agreed"  # key of what at least half of the readers marked
 _KEPT_VOXELS = 20_000  # candidate patch centres per class (tumour, background), evenly spread
 
 
 def patch_transforms(
-    preprocessing: Mapping[str, Any], *, patch_size: int, count: int, keys: Sequence[str] = ("image", "label")
+    preprocessing: Mapping[str, Any],
+    *,
+    patch_size: int,
+    count: int,
+    keys: Sequence[str] = ("image", "label"),
+    soft: bool = False,
 ) -> list:
     """Return the transforms that follow ``image_transforms`` and make ``count`` patches of each volume.
 
@@ -39,18 +49,22 @@ def patch_transforms(
         patch_size: Side of the square patch in pixels.
         count: Patches per volume.
         keys: Image and label.
+        soft: Whether labels are shares of several readers; tumour is then what at least half of them marked.
     """
     image, label = keys
     hu = 1 / preprocessing["hu_std"] if preprocessing["normalise"] == "dataset" else 1 / 400
     flip_probability = 0.5 if is_symmetric(preprocessing["slice_offsets_mm"]) else 0.0
     return [
         # CacheDataset caches up to the first random transform: half precision halves the memory, at steps of 0.4 HU.
-        CastToTyped(keys=keys, dtype=(torch.float16, torch.uint8)),
-        ClassesToIndicesd(keys=label, num_classes=2, max_samples_per_class=_KEPT_VOXELS),
+        CopyItemsd(keys=label, names=_AGREED),
+        Lambdad(keys=_AGREED, func=consensus),
+        ClassesToIndicesd(keys=_AGREED, num_classes=2, max_samples_per_class=_KEPT_VOXELS),
+        DeleteItemsd(keys=_AGREED),
+        CastToTyped(keys=keys, dtype=(torch.float16, torch.float16 if soft else torch.uint8)),
         RandCropByLabelClassesd(
             keys=keys,
             label_key=label,
-            indices_key=f"{label}_cls_indices",
+            indices_key=f"{_AGREED}_cls_indices",
             spatial_size=(patch_size, patch_size, 1),
             ratios=[1, 1],
             num_classes=2,

@@ -23,7 +23,8 @@ TIMING = {
 
 def write_study_file(folder: Path, readers, cases, more: str = "") -> Path:
     """Write a study file."""
-    text = f"name: nodules\nreaders: {[*readers]}\ncases: {[*cases]}\n{more}\n"
+    name = "" if more.startswith("name:") else "name: nodules\n"
+    text = f"{name}readers: {[*readers]}\ncases: {[*cases]}\n{more}\n"
     path = folder / "study.yaml"
     path.write_text(text)
     return path
@@ -38,4 +39,6 @@ def submit(labels: StudyLabels, reader: str, case: str, mask: np.ndarray, affine
     """Store the label (X, Y, Z) of a reader as the server does."""
     image = nibabel.Nifti1Image(mask.astype(np.uint8), np.eye(4) if affine is None else affine)
     stored = {"user": reader, **info}
-    labels.labels.save(case, reading_tag(reader, session), lambda path: nibabel.save(image, path), stored)
+    labels.labels.save(
+        case, reading_tag(labels.plan.study.name, reader, session), lambda path: nibabel.save(image, path), stored
+    )

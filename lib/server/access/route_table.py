@@ -100,6 +100,10 @@ ROUTES = (
     RouteSpec("GET", "/viewer/case", "panel", blinded=_CASE),
     RouteSpec("GET", "/viewer/reading", "panel: the study that the user takes part in", blinded=_OPEN),
     RouteSpec("GET", "/viewer/disagreements", "panel, scripts: cases that a reviewer decides on", blinded=_OPEN),
+    RouteSpec("GET", "/viewer/preference", "panel, scripts: what a preference study asks about a case", blinded=_CASE),
+    RouteSpec(
+        "POST", "/viewer/preference", "panel, scripts: the answer", role=_ANNOTATOR, audit="judged", blinded=_CASE
+    ),
     RouteSpec("GET", "/viewer/studies", "study list: what is labelled", blinded=_OPEN),
     RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast", blinded=_CASE),
     RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True, audit="loaded label", blinded=_CASE),

@@ -12,6 +12,7 @@ const MOST_LESIONS = 500; // as the server allows
  * @property {number | null} confidence of the model that it is a lesion; null if it was not judged, or was drawn
  * @property {import('./remarks.js').Texture} [texture]
  * @property {string} note
+ * @property {number} [active_seconds] time spent on it, without pauses
  *
  * @typedef {object} Said about the findings of a mask
  * @property {Remarks} remarks
@@ -22,14 +23,18 @@ const MOST_LESIONS = 500; // as the server allows
  * Return what is stored about the findings of a mask, those that were rejected included.
  *
  * @param {import('./findings_list.js').FindingsList} list
+ * @param {import('./lesion_time.js').LesionTime} [time] spent on them
  * @returns {Lesion[]}
  */
-export function lesionsOf({ rows, rejected, history }) {
+export function lesionsOf({ rows, rejected, history }, time) {
+  const seconds = time?.secondsOn([...rows, ...rejected]);
   const { labelmap: { size }, known, state: { said: { carried } } } = history;
   const earlier = carried.filter(one => !known[indexOf(one.voxel, size)]);
-  const listed = [...rows, ...rejected].map(({ voxels, state, confidence, texture, note }) => (
-    { voxel: placeOf(middle(voxels), size), state, confidence, texture, note }
-  ));
+  const listed = [...rows, ...rejected].map(row => {
+    const { voxels, state, confidence, texture, note } = row;
+    const spent = seconds && { active_seconds: Math.round(10 * (seconds.get(row) ?? 0)) / 10 };
+    return { voxel: placeOf(middle(voxels), size), state, confidence, texture, note, ...spent };
+  });
   return [...listed, ...earlier].slice(0, MOST_LESIONS);
 }
 

@@ -14,6 +14,7 @@ import { showKeys } from './keys_overlay.js';
 import { lesionsOf } from './lesions.js';
 import { listMeasurements } from './measurements_list.js';
 import { openSample, takeNotice } from './next_sample.js';
+import { Preference } from './preference.js';
 import { OtherStudies } from './other_studies.js';
 import { TEMPLATE } from './panel_template.js';
 import { volumeText } from './ranked_findings.js';
@@ -52,6 +53,7 @@ export class Panel {
     this.drafts = new Drafts(this.parts, editor, this.stored, this.closing.signal);
     this.tools = new ToolRow(this.parts, buttons, editor.onlyLungs, () => this.#show());
     this.study = new StudyReading(editor, this.closing.signal);
+    this.preference = new Preference(this.parts, editor, this.study, attemptAction);
     this.parts.annotator.value = localStorage.getItem(NAME_KEY) ?? '';
     this.status = new StatusView(
       /** @type {Element} */ (place.querySelector('.lunglabel-status')),
@@ -166,7 +168,7 @@ export class Panel {
       viewer: 'ohif',
       model_version: state.modelVersion,
       clicks: clicksOfLabel(state.clicks, known),
-      lesions: lesionsOf(list),
+      lesions: lesionsOf(list, this.study.time.lesions),
       confirm_empty: !history.labelled, // asked above
       measurements: state.measurements,
       begun_from: begunFrom,
@@ -263,6 +265,18 @@ export class Panel {
     await this.others.lookUp(series);
   }
 
+  /** @param {string | null} series SeriesInstanceUID that was just opened */
+  async #openStudy(series) {
+    this.preference.hide();
+    const remark = await this.study.open(series);
+    if (this.study.study?.role === 'judge' && series && series === this.series) {
+      await this.preference.open(series);
+      await this.stored.lookUp(series);
+      await this.stored.showAll();
+    }
+    if (remark && series === this.series) this.#say(remark, 'problem');
+  }
+
   #show() {
     const { parts, editor } = this;
     const { history } = editor;
@@ -270,7 +284,7 @@ export class Panel {
     if (series !== this.series) {
       this.#say(takeNotice(series));
       this.series = series;
-      this.study.open(series).catch(error => this.#say(messageOf(error), 'problem'));
+      this.#openStudy(series).catch(error => this.#say(messageOf(error), 'problem'));
       this.#lookUp(series).catch(error => this.#say(messageOf(error), 'problem'));
     }
     const ready = !!history && !editor.running;

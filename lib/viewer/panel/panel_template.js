@@ -52,6 +52,10 @@ export const TEMPLATE = `
     </div>
     <p data-part="otherText"></p>
   </div>
+  <div class="lunglabel-stored" data-part="preference" hidden>
+    <p>Which outline is better? A is the continuous one, B the dashed one.</p>
+    <ul data-part="questions"></ul>
+  </div>
   <div class="lunglabel-stored" data-part="draft" hidden>
     <span data-part="draftText"></span>
     <button data-part="restore">Restore</button>
@@ -118,7 +122,7 @@ export const TEMPLATE = `
  *   & Record<'attention' | 'load' | 'undo' | 'redo' | 'find' | 'submit' | 'next' | 'restore' | 'discard' | 'keys' | 'difference' | 'beside' | 'approve' | 'sendBack', HTMLButtonElement>
  *   & Record<'strategy' | 'skip' | 'other', HTMLSelectElement>
  *   & Record<'view' | 'edits' | 'measurements' | 'findings' | 'stored' | 'storedText' | 'storedCount' | 'storedRows' | 'draft' | 'draftText' | 'draftPlace' | 'sizeText' | 'range' | 'clickHelp' | 'drawnHelp', HTMLElement>
- *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message' | 'account' | 'others' | 'otherText' | 'presence', HTMLElement>
+ *   & Record<'comparison' | 'comparisonText' | 'result' | 'unsaved' | 'notes' | 'strategies' | 'message' | 'account' | 'others' | 'otherText' | 'presence' | 'preference' | 'questions', HTMLElement>
  *   & Record<'labelReview' | 'labelReviewText' | 'labelReviewForm', HTMLElement>
  *   & {palette: HTMLFieldSetElement, tools: HTMLFieldSetElement, storedChoice: HTMLFieldSetElement, storedList: HTMLDetailsElement}} Parts
  */

@@ -1,5 +1,7 @@
 /** How a case is read: the time without pauses, and what was done in it; sent with the label. */
 
+import { LesionTime } from './lesion_time.js';
+
 const PAUSE_SECONDS = 60;
 
 /**
@@ -22,6 +24,7 @@ export class ReadingTime {
   pauseSeconds = PAUSE_SECONDS;
   /** @type {Record<Action, number>} */
   counts = { clicks: 0, strokes: 0, undos: 0 };
+  lesions = new LesionTime();
 
   /** @param {() => number} now milliseconds since 1970 */
   constructor(now = Date.now) {
@@ -34,6 +37,7 @@ export class ReadingTime {
     this.opened = this.last = this.now();
     this.pauseSeconds = PAUSE_SECONDS;
     this.activeMs = 0;
+    this.lesions.begin();
     this.counts = { clicks: 0, strokes: 0, undos: 0 };
   }
 
@@ -41,7 +45,10 @@ export class ReadingTime {
   act() {
     const now = this.now();
     const gap = now - this.last;
-    if (gap > 0 && gap <= 1000 * this.pauseSeconds) this.activeMs += gap;
+    if (gap > 0 && gap <= 1000 * this.pauseSeconds) {
+      this.activeMs += gap;
+      this.lesions.pass(gap);
+    }
     this.last = now;
   }
 

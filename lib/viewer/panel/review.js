@@ -29,6 +29,11 @@ export class Review {
     return !!this.#shown && voxels.includes(this.#shown.voxels[0]);
   }
 
+  /** Voxels of the finding that was shown last; null for the whole image. */
+  get shown() {
+    return this.#shown?.voxels ?? null;
+  }
+
   /** Move all planes to the first finding, once the findings are listed. */
   async showFirst() {
     const { list } = this.editor;

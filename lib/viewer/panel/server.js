@@ -72,6 +72,7 @@ import { ROOT } from './root.js';
  * @property {Versions[]} versions of each model, the automatic one first
  * @property {{epoch?: number, total_epochs?: number} | null} training
  * @property {string | null} verdict on the last training that was completed
+ * @property {string[]} preferences what blinded readers prefer of the versions that can be used, a sentence each
  * @property {string | null} interrupted why the last training was not completed
  * @property {number} damaged number of damaged files
  *
@@ -80,15 +81,6 @@ import { ROOT } from './root.js';
  * @property {string | null} in_use
  * @property {{version: string, verdict: string} | null} kept the latest version, if it is not in use
  * @property {string | null} previous version that was in use before
- *
- * @typedef {object} Study
- * @property {string} name
- * @property {'reader' | 'reviewer'} role of the user
- * @property {number} pause_seconds time without any action that counts as a pause
- *
- * @typedef {object} Disagreement
- * @property {string} image SeriesInstanceUID
- * @property {{number: number, reader: string}[]} labels to decide between, with the letters of their readers
  *
  * @typedef {object} CaseState
  * @property {string} series SeriesInstanceUID
@@ -152,16 +144,6 @@ export async function fetchStatus() {
  */
 export async function fetchStored(series) {
   return (await request(`/viewer/case?${new URLSearchParams({ image: series })}`)).json();
-}
-
-/** @returns {Promise<Study | null>} the reader study that the user takes part in */
-export async function fetchStudy() {
-  return (await request('/viewer/reading')).json();
-}
-
-/** @returns {Promise<Disagreement[]>} cases that a reviewer of the study decides on */
-export async function fetchDisagreements() {
-  return (await request('/viewer/disagreements')).json();
 }
 
 /** @returns {Promise<Record<string, CaseState[]>>} usable series of each study, by StudyInstanceUID */

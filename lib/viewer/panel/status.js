@@ -16,6 +16,7 @@ const TEMPLATE = `
 <div data-status="training" hidden><span></span> <progress></progress></div>
 <div data-status="interrupted" hidden></div>
 <div data-status="verdict" hidden></div>
+<div data-status="preferences" hidden></div>
 <div data-status="damaged" class="problem" hidden></div>
 <div class="lunglabel-row">
   <button data-status="train" title="Train a new version of the model on all labels">Train now</button>
@@ -25,7 +26,7 @@ const TEMPLATE = `
 </div>`;
 
 /**
- * @typedef {Record<'cases' | 'model' | 'problem' | 'versions' | 'training' | 'interrupted' | 'verdict' | 'damaged', HTMLElement>
+ * @typedef {Record<'cases' | 'model' | 'problem' | 'versions' | 'training' | 'interrupted' | 'verdict' | 'preferences' | 'damaged', HTMLElement>
  *   & Record<'train' | 'stop', HTMLButtonElement>} Lines
  */
 
@@ -90,7 +91,7 @@ export class StatusView {
   }
 
   /** @param {import('./server.js').Status} status */
-  #show({ cases, labelled, not_in_ohif: elsewhere, model_version, model_problem, versions, training, interrupted, verdict, damaged }) {
+  #show({ cases, labelled, not_in_ohif: elsewhere, model_version, model_problem, versions, training, interrupted, verdict, preferences, damaged }) {
     const { lines } = this;
     lines.cases.textContent = `${labelled} of ${cases} cases labelled${elsewhere ? `, ${elsewhere} only in 3D Slicer` : ''}`;
     lines.model.textContent = model_version
@@ -115,6 +116,8 @@ export class StatusView {
     lines.damaged.textContent = `${damaged} stored ${damaged === 1 ? 'file is' : 'files are'} damaged; see the status page.`;
     lines.interrupted.hidden = !interrupted;
     lines.interrupted.textContent = `Last training: ${interrupted}`;
+    lines.preferences.hidden = !preferences.length;
+    lines.preferences.textContent = preferences.join(' ');
     lines.verdict.hidden = !verdict;
     lines.verdict.textContent = `Last ${interrupted ? 'completed ' : ''}training: ${verdict}`;
   }

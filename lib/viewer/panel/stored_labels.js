@@ -31,6 +31,8 @@ export class StoredLabels {
   #compared = null;
   /** place among the differences that is shown */
   #place = -1;
+  /** Numbers of the labels that can be shown. @type {number[]} */
+  #listed = [];
   /** What the server said last, as text. */
   #known = '';
 
@@ -104,6 +106,7 @@ export class StoredLabels {
   #show({ label, stored, refused }) {
     const { parts } = this;
     this.current = label;
+    this.#listed = stored.filter(one => !one.problem).map(one => one.number);
     parts.stored.hidden = !stored.length && !refused.length;
     parts.storedText.textContent = parts.storedText.title = label ? inUseText(label) : 'No label is in use.';
     parts.load.hidden = !label;
@@ -129,6 +132,14 @@ export class StoredLabels {
     else await this.#outline(label);
     this.#mark();
     return '';
+  }
+
+  /** Draw the outlines of all labels that are listed, the first one first. */
+  async showAll() {
+    for (const number of [...this.#listed].sort((one, other) => one - other)) {
+      await this.#outline({ number }); // eslint-disable-line no-await-in-loop -- the order tells how each is drawn
+    }
+    this.#mark();
   }
 
   /**
@@ -162,7 +173,7 @@ export class StoredLabels {
   /**
    * Draw the outline of a label.
    *
-   * @param {StoredLabel} label
+   * @param {Pick<StoredLabel, 'number'>} label
    */
   async #outline({ number }) {
     const series = this.#series;

@@ -92,7 +92,9 @@ function refusedRow({ reason, ...source }) {
  */
 export function nameOf({ number, source, tag }) {
   if (source) return `Label ${number}, ${originOf(source)}`;
-  return tag === 'original' ? `Label ${number}, mask of the model` : `Label ${number}`;
+  /** @type {Record<string, string>} */
+  const kinds = { original: ', mask of the model', incomplete: ', incomplete' };
+  return tag === 'A' || tag === 'B' ? `Outline ${tag}` : `Label ${number}${kinds[tag] ?? ''}`;
 }
 
 /**
