@@ -214,3 +214,14 @@ def test_the_server_makes_the_outlines_that_are_missing_once(tmp_path, info, sto
     labels.plan.study.compare[0] = "00009"
     with pytest.raises(UserError, match="which is no version of the model; there is 00001"):
         check_compared(labels.plan, store)
+
+
+def test_damaged_lines_are_skipped_and_kept(compared, tmp_path):
+    view = PreferenceView(compared, "anna")
+    view.answer(CASES[0], 2, "A", None)
+    (file,) = (tmp_path / "workspace" / "preferences").iterdir()
+    whole = file.read_text()
+    file.write_text(f'{whole}{{"study": "nodules", "choice": "third"}}\n{whole[:40]}')  # as if killed within a line
+    PreferenceView(compared, "ben").answer(CASES[0], 2, "B", None)
+    assert [one.reader for one in compared.answers.latest()] == ["anna", "ben"]
+    assert len(file.read_text().splitlines()) == 4

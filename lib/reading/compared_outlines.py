@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -31,11 +32,13 @@ class Question:
     Attributes:
         lesion: Number of the lesion in the case, from 1; 0 for the whole case.
         voxel: A voxel (column, row, slice) to look at.
+        extent_mm: Longest side of the box around the lesion in both outlines.
         volume_mm3: Mean volume of the lesion in the two outlines.
     """
 
     lesion: int
     voxel: tuple[int, int, int]
+    extent_mm: float
     volume_mm3: float
 
 
@@ -120,17 +123,17 @@ class ComparedOutlines:
         both = self.outlines(case)
         assert both
         masks = [self._study.mask(one) for one in both]
-        voxel_mm3 = float(np.prod(self._study.grid(both[0]).spacing))
+        spacing = self._study.grid(both[0]).spacing
         lesions = [
             (number, lesion)
             for number, lesion in enumerate(match_reader_lesions(masks), start=1)
             if not np.array_equal(*lesion.masks)
         ]
         if self.plan.study.per == "lesion" or not lesions:
-            return tuple(_question(number, lesion, voxel_mm3) for number, lesion in lesions)
+            return tuple(_question(number, lesion, spacing) for number, lesion in lesions)
         largest = max((one for _, one in lesions), key=lambda lesion: int(lesion.masks.sum()))
-        volume = voxel_mm3 * float(np.mean([mask.sum() for mask in masks]))
-        return (Question(WHOLE_CASE, _middle(largest), volume),)
+        volume = float(np.prod(spacing) * np.mean([mask.sum() for mask in masks]))
+        return (replace(_question(WHOLE_CASE, largest, spacing), volume_mm3=volume),)
 
 
 def choice_of(letter: str, shown_as_a: Choice) -> Choice:
@@ -155,8 +158,10 @@ def letter_of(choice: Choice, shown_as_a: Choice) -> Letter:
     return choice if choice == "equal" else "A" if choice == shown_as_a else "B"
 
 
-def _question(number: int, lesion: ReaderLesion, voxel_mm3: float) -> Question:
-    return Question(number, _middle(lesion), voxel_mm3 * float(lesion.masks.sum()) / len(lesion.masks))
+def _question(number: int, lesion: ReaderLesion, spacing: Sequence[float]) -> Question:
+    volume = float(np.prod(spacing) * lesion.masks.sum() / len(lesion.masks))
+    sides = [length * mm for length, mm in zip(lesion.masks.shape[1:], spacing, strict=True)]
+    return Question(number, _middle(lesion), round(max(sides), 1), volume)
 
 
 def _middle(lesion: ReaderLesion) -> tuple[int, int, int]:

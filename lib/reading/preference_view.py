@@ -49,6 +49,10 @@ class PreferenceView(View):
         """Return an owner of drafts of this study only."""
         return f"{username}\n{self._compared.plan.study.name}" if self.shows(image) else None
 
+    def is_done(self, image: str) -> bool:
+        """Return whether the reader has answered all questions about a case, or there are none."""
+        return not self._compared.is_due(self._reader, image)
+
     def next_image(self, images: Collection[str]) -> str | None:
         """Return the first case with a question that the reader has not answered."""
         return next((one for one in self._cases() if one in images and self._compared.is_due(self._reader, one)), None)
@@ -75,6 +79,7 @@ class PreferenceView(View):
             {
                 "lesion": one.lesion,
                 "voxel": one.voxel,
+                "extent_mm": one.extent_mm,
                 "answer": letter_of(answered[one.lesion].choice, answered[one.lesion].shown_as_a)
                 if one.lesion in answered
                 else None,

@@ -112,6 +112,10 @@ class View:
         """
         return username if self.shows(image) else None
 
+    def is_done(self, image: str) -> bool:
+        """Return whether nothing is left to do with an image that the user may see: it has a final label."""
+        return FINAL in self.labels.current(image)
+
     def next_image(self, images: Collection[str]) -> str | None:
         """Return the image that a study wants to be read next; None if there is none.
 

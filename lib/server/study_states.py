@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from monailabel.interfaces.datastore import DefaultLabelTag
-
 from lib.datastore.catalog import Series
 from lib.datastore.label_record import INITIAL
-from lib.datastore.label_store import LabelStore
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.datastore.skipped_images import Skipped
 from lib.initial_labels.candidates import CANDIDATE
@@ -40,19 +37,18 @@ def study_states(
             described = {
                 "series": series.uid,
                 "description": series.value("SeriesDescription"),
-                "state": review.state if review else _state(series, view.labels, skipped.get(series.uid), in_work),
+                "state": review.state if review else _state(series, view, skipped.get(series.uid), in_work),
                 "reason": review.review.note if review and review.review else reason,
             }
             studies.setdefault(series.study_uid, []).append(described)
     return studies
 
 
-def _state(series: Series, labels: LabelStore, skipped: Skipped | None, in_work: Collection[str]) -> str:
-    tags = labels.current(series.uid).keys()
-    if DefaultLabelTag.FINAL.value in tags:
+def _state(series: Series, view: View, skipped: Skipped | None, in_work: Collection[str]) -> str:
+    if view.is_done(series.uid):
         return LABELLED
     if skipped:
         return SKIPPED
     if series.uid in in_work:
         return IN_WORK
-    return IMPORTED if tags & {INITIAL, CANDIDATE} else TO_DO
+    return IMPORTED if view.labels.current(series.uid).keys() & {INITIAL, CANDIDATE} else TO_DO

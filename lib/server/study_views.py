@@ -71,7 +71,7 @@ def progress_of(view: View, datastore: SeriesDatastore) -> dict[str, Any]:
         datastore: Images and labels.
     """
     images = view.images(datastore.list_images())
-    labelled = [image for image in images if FINAL in view.labels.current(image)]
+    labelled = [image for image in images if view.is_done(image)]
     return {
         "total": len(images),
         "completed": len(labelled),

@@ -89,6 +89,7 @@ def test_readers_are_blinded_and_the_reviewer_decides(opened_by, workspace, imag
     assert first.tag != second.tag
     assert (first.info["reading"]["strokes"], first.info["reading"]["undos"]) == (1, 1)
     assert first.info["reading"]["active_seconds"] > 0 and first.info["reading"]["pause_seconds"] == 600
+    assert 0 < first.info["lesions"][0]["active_seconds"] <= first.info["reading"]["active_seconds"]
 
     reviewer = opened_by("rhea")
     rows = reviewer.page.locator('[data-part="storedRows"] li')

@@ -162,6 +162,7 @@ export class Panel {
     if (begunFrom === undefined) return '';
     localStorage.setItem(NAME_KEY, annotator.value.trim());
     const { labelmap, known, state } = history;
+    const reading = this.study.params(); // first: it takes the time up to now, also that of the lesions
     await putLabel(String(labelmap.series), labelmap.read(), {
       annotator: annotator.value.trim(),
       note: note.value.trim(),
@@ -172,7 +173,7 @@ export class Panel {
       confirm_empty: !history.labelled, // asked above
       measurements: state.measurements,
       begun_from: begunFrom,
-      ...this.study.params(),
+      ...reading,
     });
     this.editor.markSaved(state);
     this.drafts.submitted(String(labelmap.series));

@@ -10,7 +10,6 @@ import { indexOf } from './voxel_index.js';
  * @typedef {import('./preference_requests.js').Question} Question
  */
 
-const FIELD_MM = 20; // around the lesion
 /** @type {Record<Answer, string>} */
 const ANSWERS = { A: 'A is better', equal: 'Equal', B: 'B is better' };
 const BUTTONS = Object.entries(ANSWERS).map(([answer, title]) => `<button data-question="${answer}">${title}</button>`);
@@ -92,8 +91,8 @@ export class Preference {
   }
 
   /** @param {Question} question */
-  #look({ voxel }) {
+  #look({ voxel, extent_mm: extent }) {
     const { labelmap } = this.editor.history ?? {};
-    if (labelmap) zoomTo(labelmap.placeOf([indexOf(voxel, labelmap.size)]).point, FIELD_MM);
+    if (labelmap) zoomTo(labelmap.placeOf([indexOf(voxel, labelmap.size)]).point, extent);
   }
 }

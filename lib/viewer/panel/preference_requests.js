@@ -8,6 +8,7 @@ import { request } from './server.js';
  * @typedef {object} Question
  * @property {number} lesion from 1; 0 for the whole case
  * @property {[column: number, row: number, slice: number]} voxel to look at
+ * @property {number} extent_mm longest side of the box around it
  * @property {Answer | null} answer that was given
  */
 
