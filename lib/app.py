@@ -371,7 +371,7 @@ class MyApp(MONAILabelApp):
     def _learns_from_readers(self, request: Mapping[str, Any]) -> bool:
         """Return whether a training learns the mean of the readers of a case without a final label."""
         wanted = request.get("readers_mean", self.settings.info["config"]["train"]["readers_mean"])
-        if not wanted or self._study is None:
+        if not wanted or self._study is None or self.datastore().review_required:
             return False
         study = StudyLabels(self.datastore().labels, self._study)
         return any(study.is_complete(case) for case in self._study.study.cases)

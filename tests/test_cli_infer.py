@@ -165,17 +165,21 @@ def test_one_model_version_makes_all_masks_of_a_run(batch, monkeypatch, tmp_path
     assert f"Model version {second}" in batch.printed
 
 
-def test_killed_run_resumes(batch, monkeypatch):
-    infer = MyApp.infer
+def test_killed_run_resumes_and_no_second_one_enters_its_folder(batch, monkeypatch, capsys):
+    infer, second = MyApp.infer, []
 
     def killed(_: MyApp, request: dict) -> dict:
         if request["image"] == batch.last:
+            where = ["--studies", str(batch.folder), "--output", str(batch.output)]
+            second.append(main(["infer", *where, "--conf", "model_dir", str(batch.model_dir)]))
             raise KeyboardInterrupt
         return infer(request)
 
     monkeypatch.setattr(MyApp, "infer", killed)
     with pytest.raises(KeyboardInterrupt):
         batch.run()
+    assert second == [1]
+    assert "Another run writes into" in "".join(capsys.readouterr())
     monkeypatch.setattr(MyApp, "infer", infer)
     assert batch.run() == {batch.last}
 

@@ -31,6 +31,10 @@ def test_overlapping_components_are_one_lesion():
         [False, False, True],
     ]
     assert [(one.window[0].start, one.window[0].stop) for one in lesions] == [(2, 8), (20, 26), (30, 34)]
+    of_two = boxes((20, 24), (30, 34)), boxes((2, 6), (30, 34))
+    for masks in (of_two, of_two[::-1]):
+        starts = [one.window[0].start for one in match_reader_lesions(masks)]
+        assert starts == [2, 20, 30], "the order tells nobody whose lesions they are"
 
 
 def test_components_that_only_touch_are_two_lesions():

@@ -126,7 +126,7 @@ def test_scan_that_does_not_match_is_refused(patient, tmp_path):
     assert "only 40% of the lungs" in Registration(np.eye(4), 0.99, 0.4).problem
 
 
-def test_failed_registration_is_reported_once_and_tried_again(patient):
+def test_failed_registration_is_reported_once_and_tried_again(patient, monkeypatch):
     worker = Registering(patient.store)
     pair = patient.current.series_uid, "1.2.3"
     worker._waiting[pair] = None
@@ -136,6 +136,11 @@ def test_failed_registration_is_reported_once_and_tried_again(patient):
         with pytest.raises(UserError, match=r"There is no image '1\.2\.3'"):
             worker.request(*pair)
         assert worker.request(*pair) is None
+        monkeypatch.setattr("lib.followup.registration_store.register", lambda *_: 1 / 0)
+        worker._waiting = {(patient.current.series_uid, patient.former.series_uid): None, pair: None}
+        with pytest.raises(ZeroDivisionError):
+            worker.run_once()
+        assert [*worker._waiting] == [pair], "the next one is not kept waiting"
     finally:
         del patient.store.known
 

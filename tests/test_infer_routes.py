@@ -10,12 +10,14 @@ import requests
 import SimpleITK as sitk
 import uvicorn
 from fastapi import FastAPI
+from monailabel.endpoints.user.auth import DEFAULT_USER, User
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage, generate_uid
 
 from lib.inference import Finding
 from lib.inference.findings import findings_to_json
+from lib.server.current_user import current_user
 from lib.server.infer_routes import infer_router
 from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
@@ -72,6 +74,18 @@ def test_a_mask_is_not_saved_as_the_reading_of_a_study(app):
             requests.post(f"{tasks}/batch/infer/lung_tumor", json=named),
         ):
             assert (answer.status_code, "kept for studies" in answer.text) == (403, True)
+
+
+def test_masks_of_all_images_are_saved_in_the_name_of_who_is_logged_in(app, monkeypatch):
+    """Not as final, where they would take the place of people's labels, nor in the name of somebody else."""
+    asked = []
+    monkeypatch.setattr("monailabel.endpoints.batch_infer.run", lambda model, images, params: asked.append(params))
+    user = User(username="rhea", roles=DEFAULT_USER.roles)
+    with serve_router(task_router(app), overrides={current_user: lambda: user}) as url:
+        target = f"{url}/batch/infer/lung_tumor"
+        assert requests.post(target, json={"label_tag": "final"}).status_code == 403
+        assert requests.post(target, json={"author": "ada"}).ok
+    assert asked == [{"author": "rhea"}]
 
 
 @pytest.fixture

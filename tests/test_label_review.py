@@ -33,7 +33,7 @@ from lib.settings import Settings
 from tests.support.routes import serve_router
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
-ROLES = {"ada": Role.ANNOTATOR, "ben": Role.ANNOTATOR, "rhea": Role.REVIEWER, "root": Role.ADMIN}
+ROLES = {"ada": Role.ANNOTATOR, "ben": Role.ANNOTATOR, "rhea": Role.REVIEWER, "Rhea": Role.REVIEWER, "root": Role.ADMIN}
 
 
 def user_of(request: Request, x_user: str = Header()) -> User:
@@ -164,6 +164,7 @@ def test_nobody_reviews_the_own_label_nor_says_so_with_it(department):
     assert department.next_for("rhea") == (department.second, None)
     own = department.review("rhea", first, "approve", 1)
     assert (own.status_code, "somebody else" in own.text) == (403, True)
+    assert department.review("Rhea", first, "approve", 1).status_code == 403, "the same user, by a directory's rules"
     assert department.review("root", first, "approve", 1).status_code == 200
     assert department.datastore.trained_on() == [first]
     assert department.review("root", department.second, "approve", 1).status_code == 404

@@ -1,10 +1,13 @@
 """OpenID Connect: tokens, claims and keys, and the code flow with a real provider."""
 
+import asyncio
 import base64
 import hmac
 import json
+import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -23,6 +26,7 @@ from lib.identity.oidc.provider import Provider, Snapshot
 from lib.identity.oidc.provider_sessions import RENEW_SECONDS, ProviderSessions, Tokens
 from lib.identity.oidc.tokens import InvalidToken, UnknownKey, verify_access_token, verify_id_token
 from lib.identity.roles import Role
+from lib.server.access.login_rules import Login
 from lib.settings import Settings
 from tools.support.oidc_provider import SECRET, OidcProvider
 
@@ -329,6 +333,28 @@ def test_role_is_asked_for_again_every_few_minutes(provider, client, tmp_path):
     assert role() is None
     expected = ["logged in", "role changed", "session ended by the identity provider"]
     assert [one["action"] for one in audit.entries()] == expected
+
+
+def test_provider_that_does_not_answer_keeps_no_other_request_waiting(monkeypatch):
+    monkeypatch.setattr("lib.server.access.login_rules._LONGEST_WAIT", 0.01)
+    answered, asked = threading.Event(), []
+
+    def renewed(identity: Identity) -> None:
+        asked.append(identity.session)
+        answered.wait(30)
+
+    people = [Identity("ada", Role.ANNOTATOR, f"session {number % 20}") for number in range(40)]
+
+    async def requests_of_many() -> None:
+        login = Login(SimpleNamespace(renewed=renewed))
+        assert await asyncio.gather(*map(login.renewed, people)) == people, "with the known role"
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "served"), 20) == "served"
+        answered.set()
+        await asyncio.to_thread(login._threads.shutdown)
+        assert sorted(asked) == sorted({one.session for one in people}), "each session once"
+        assert await Login(SimpleNamespace(renewed=lambda identity: None)).renewed(people[0]) is None
+
+    asyncio.run(requests_of_many())
 
 
 def test_log_out_at_the_provider(openid_login, stub, authentication):

@@ -28,6 +28,8 @@ def box(start, stop):
 class Datastore:
     """Images of a study, all with the same voxels."""
 
+    review_required = False
+
     def __init__(self, labels, image):
         self.labels, self._image, self.pinned = labels, image, []
         self.volumes = SimpleNamespace(pin=self.pinned.extend)
@@ -97,6 +99,8 @@ def test_a_consensus_that_is_not_trained_on_is_not_learned_as_a_mean(study, tmp_
     labels, datastore = study
     cases = with_reader_means([], datastore, labels, tmp_path / "out")
     assert [case["image_id"] for case in cases] == [DISPUTED]
+    datastore.review_required = True
+    assert with_reader_means([], datastore, labels, tmp_path / "out") == [], "nobody has approved anything"
 
 
 def test_a_decision_and_a_label_from_elsewhere_are_learned_as_they_are(study, tmp_path):

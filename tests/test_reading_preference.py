@@ -78,13 +78,17 @@ def test_nothing_that_a_reader_sees_tells_whose_an_outline_is(compared):
 
 
 def test_each_reader_sees_each_outline_as_a_in_half_of_the_cases(tmp_path):
-    file = write_study_file(tmp_path, ["anna", "ben"], [f"1.{number}" for number in range(20)], PREFERENCE)
+    file = write_study_file(tmp_path, ["anna", "ben"], [f"1.{number}" for number in range(100)], PREFERENCE)
     labels = study_labels(file, tmp_path / "workspace")
     compared = ComparedOutlines(labels, Answers(tmp_path, "nodules"))
     sides = {
         reader: [compared.shown_as_a(reader, case) for case in labels.plan.study.cases] for reader in ("anna", "ben")
     }
-    assert all(of.count("first") == 10 for of in sides.values()) and sides["anna"] != sides["ben"]
+    assert all(of.count("first") == 50 for of in sides.values()) and sides["anna"] != sides["ben"]
+    again, elsewhere = (ComparedOutlines(labels, Answers(one, "nodules")) for one in (tmp_path, tmp_path / "other"))
+    assert [again.shown_as_a("anna", case) for case in labels.plan.study.cases] == sides["anna"]
+    guessed = [elsewhere.shown_as_a("anna", case) for case in labels.plan.study.cases]
+    assert guessed != sides["anna"], "readers can guess a seed"
 
 
 def test_only_lesions_with_different_outlines_are_asked_about(compared):
@@ -219,7 +223,7 @@ def test_the_server_makes_the_outlines_that_are_missing_once(tmp_path, info, sto
 def test_damaged_lines_are_skipped_and_kept(compared, tmp_path):
     view = PreferenceView(compared, "anna")
     view.answer(CASES[0], 2, "A", None)
-    (file,) = (tmp_path / "workspace" / "preferences").iterdir()
+    (file,) = (tmp_path / "workspace" / "preferences").glob("*.jsonl")
     whole = file.read_text()
     file.write_text(f'{whole}{{"study": "nodules", "choice": "third"}}\n{whole[:40]}')  # as if killed within a line
     PreferenceView(compared, "ben").answer(CASES[0], 2, "B", None)

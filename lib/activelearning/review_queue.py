@@ -10,6 +10,7 @@ from lib.datastore.label_info import author_of
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.label_review import SENT_BACK, WAITING, ReviewState
 from lib.datastore.series_datastore import SeriesDatastore
+from lib.identity.names import is_same_user
 
 _FINAL = "final"
 
@@ -20,7 +21,7 @@ def sent_back(request: Mapping[str, Any], datastore: SeriesDatastore) -> dict[st
     found = [
         (one.review.time, image)
         for image, record, one in _reviewed(datastore)
-        if one.state == SENT_BACK and one.review and author_of(record.info) == user
+        if one.state == SENT_BACK and one.review and is_same_user(author_of(record.info), user)
     ]
     return {"id": min(found)[1], "review_state": SENT_BACK} if found else None
 
@@ -31,7 +32,7 @@ def waiting(request: Mapping[str, Any], datastore: SeriesDatastore) -> dict[str,
     found = [
         (record.time, image)
         for image, record, one in _reviewed(datastore)
-        if one.state == WAITING and asker.reviews and author_of(record.info) != asker.user
+        if one.state == WAITING and asker.reviews and not is_same_user(author_of(record.info), asker.user)
     ]
     return {"id": min(found)[1], "review_state": WAITING} if found else None
 

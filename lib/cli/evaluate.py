@@ -2,13 +2,13 @@
 
 import argparse
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib.cli.arguments import add_workers, workers_of
 from lib.cli.evaluate_clicks import evaluate_clicks
+from lib.cli.output_folder import folder_of_run
 from lib.cli.train import begin_long_work
 from lib.clicks.automatic import AutomaticModel
 from lib.cohort.evaluation import Evaluation, evaluate_cases, model_of
@@ -117,11 +117,8 @@ def run(args: argparse.Namespace) -> int:
 def _measured(
     evaluation: Evaluation, images: Sequence[Case], args: argparse.Namespace
 ) -> Iterator[tuple[Case, MeasuredCase]]:
-    work = args.output / ".lunglabel"
-    try:
+    with folder_of_run(args.output) as work:
         yield from evaluate_cases(evaluation, images, workers_of(args), work)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _cases(args: argparse.Namespace, models: Sequence[Path]) -> list[LabelledImage]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from lib.cli.arguments import add_formats, add_studies, add_workers, check_output, formats_of, workers_of
+from lib.cli.output_folder import folder_of_run
 from lib.cluster.tasks import run_tasks
 from lib.cluster.workers import connected
 from lib.cohort.label_files import TABLES, Exported, LabelFiles, export_label, new_export_job
@@ -78,14 +78,11 @@ def _exported(
         files = LabelFiles(datastore, settings, args.output, formats)
         yield from ((record, files.write(record)) for record in records)
         return
-    work = args.output / ".lunglabel"
-    try:
+    with folder_of_run(args.output) as work:
         job = new_export_job(settings, work, args.output, formats)
         with connected(workers, work / "workers") as client:
             for done in run_tasks(client, partial(export_label, job), records):
                 yield done.item, done.result or Exported((f"nothing: {done.problem}",))
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _datastore(settings: Settings) -> SeriesDatastore:

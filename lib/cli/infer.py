@@ -6,7 +6,6 @@ A run uses a copy of the weights, so that one version makes all masks even if an
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from lib.app import MyApp
 from lib.cli.arguments import add_formats, add_studies, add_workers, check_output, formats_of, workers_of
+from lib.cli.output_folder import folder_of_run
 from lib.cluster.workers import connected
 from lib.cohort.job import Outcome
 from lib.cohort.pinned_model import pin
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment the unfinished series; return 1 if anything failed."""
-    conf, work = dict(args.conf), args.output / ".lunglabel"
+    conf = dict(args.conf)
     if "workspace" in conf:
         raise UserError(
             "--conf workspace is for the server and its labels; this command writes only to --output. To use the "
@@ -61,11 +61,9 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.studies, args.output)
     # The app exits the process if it cannot start, so the settings are checked first.
     server = Settings.from_conf(args.studies, conf | ({"workspace": args.workspace} if args.workspace else {}))
-    try:
+    with folder_of_run(args.output) as work:
         pinned = pin(model_stores(server)[SEGMENTATION], work)
         return _Run(MyApp(str(APP_DIR), args.studies, conf | pinned), args, conf).run()
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 class _Run:

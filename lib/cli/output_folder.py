@@ -1,9 +1,42 @@
-"""Output folder of the commands that test the server."""
+"""Output folders of commands."""
 
+from __future__ import annotations
+
+import contextlib
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from lib.errors import UserError
+from lib.storage.atomic import make_folder
+
+_WORK = ".lunglabel"
+
+
+@contextlib.contextmanager
+def folder_of_run(output: Path) -> Iterator[Path]:
+    """Keep other runs out of the folder of the results, and yield a folder in it that is removed in the end.
+
+    Raises:
+        UserError: Another run writes into it; it would lose its model and its index.
+    """
+    make_folder(output)
+    lock = FileLock(output / f"{_WORK}.lock", timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"Another run writes into {output}. Wait for its end, or choose another folder with --output."
+        ) from error
+    try:
+        yield output / _WORK
+    finally:
+        shutil.rmtree(output / _WORK, ignore_errors=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def new_folder(given: Path | None, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _LOOK_SECONDS = 5.0  # between two looks for workers that have joined
+# Without a worker for so long after there was one, none will come back: Slurm's jobs have reached their limit, or the
+# processes of this machine were killed while they started, after which Dask does not start them again.
+_DESERTED_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def run_tasks(
         items: The items.
 
     Raises:
-        UserError: The scheduler is gone; the same command continues the run.
+        UserError: The scheduler or all workers are gone; the same command continues the run.
     """
     from distributed import TimeoutError as WaitTimeout
     from distributed import wait
@@ -56,9 +60,15 @@ def run_tasks(
     waiting = enumerate(items)
     running: dict[Any, Item] = {}
     run = uuid.uuid4().hex
+    last_seen: float | None = None
 
     def send() -> None:
-        places = max(1, sum(client.nthreads().values()))
+        nonlocal last_seen
+        places, now = sum(client.nthreads().values()), time.monotonic()
+        last_seen = now if places else last_seen
+        if last_seen is not None and now - last_seen > _DESERTED_SECONDS:
+            raise UserError("No worker is left. What was finished is kept; the same command continues.")
+        places = max(1, places)
         while len(running) < places and (one := next(waiting, None)) is not None:
             number, item = one
             running[client.submit(function, item, key=f"task-{run}-{number}", pure=False)] = item

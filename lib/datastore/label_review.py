@@ -9,6 +9,7 @@ from typing import Any
 
 from lib.datastore.label_record import LabelRecord
 from lib.errors import UserError
+from lib.identity.names import is_same_user
 
 APPROVED, SENT_BACK, WAITING = "approved", "sent back", "waiting for review"
 LONGEST_NOTE = 1000  # characters
@@ -115,7 +116,7 @@ def check_reviewer(author: str | None, reviewer: str) -> None:
     Raises:
         UserError: The reviewer has submitted it (403).
     """
-    if author == reviewer:
+    if is_same_user(author, reviewer):
         raise UserError(
             f"{reviewer} has submitted this label, so somebody else has to review it.", HTTPStatus.FORBIDDEN
         )

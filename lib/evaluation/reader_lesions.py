@@ -66,10 +66,18 @@ def match_reader_lesions(masks: Sequence[np.ndarray]) -> list[ReaderLesion]:
     components, count = _numbered_components([mask[marked] for mask in masks])
     lesion_of = _linked(components, count)
     of_lesions = [lesion_of[one] for one in components]
-    return [
+    found = [
         ReaderLesion(_shifted(window, marked), np.stack([one[window] == number for one in of_lesions]))
         for number, window in enumerate(ndimage.find_objects(np.max(of_lesions, axis=0)), start=1)
     ]
+    # Not in the order of the masks, which would tell blinded readers whose outlines they see.
+    return sorted(found, key=_first_voxel)
+
+
+def _first_voxel(lesion: ReaderLesion) -> tuple[int, ...]:
+    marked = lesion.masks.any(axis=0)
+    first = np.unravel_index(int(marked.argmax()), marked.shape)
+    return tuple(int(index) + side.start for index, side in zip(first, lesion.window, strict=True))
 
 
 def _shifted(window: tuple[slice, ...], within: tuple[slice, ...]) -> tuple[slice, slice, slice]:

@@ -14,6 +14,7 @@ from lib.processes.worker import Worker
 logger = logging.getLogger(__name__)
 
 _MOST_WAITING = 32
+_FAILED = "The two series could not be registered; the log of the server says why."
 
 _Pair = tuple[str, str]
 
@@ -60,11 +61,14 @@ class Registering(Worker):
             pair = next(iter(self._waiting), None)
         if pair is None:
             return False
-        problem = self._problem_of(pair)
-        with self._lock:
-            del self._waiting[pair]
-            if problem:
-                self._problems[pair] = problem
+        problem: str | None = _FAILED
+        try:
+            problem = self._problem_of(pair)
+        finally:  # also after an error that nobody foresaw: a pair must not keep all others waiting
+            with self._lock:
+                del self._waiting[pair]
+                if problem:
+                    self._problems[pair] = problem
         return True
 
     def _problem_of(self, pair: _Pair) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import unicodedata
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
@@ -13,6 +12,7 @@ from lib.identity.accounts import Accounts
 from lib.identity.attempts import Attempts
 from lib.identity.audit_log import AuditLog
 from lib.identity.login_sessions import LoginSession, LoginSessions, session_id
+from lib.identity.names import folded
 from lib.identity.oidc.openid_login import OpenIdLogin, Person
 from lib.identity.oidc.provider_sessions import ProviderSession, ProviderSessions
 from lib.identity.roles import Role
@@ -230,8 +230,4 @@ class Authentication:
         """
         if self.accounts.damage():
             return True
-        return _folded(name) in map(_folded, self.accounts.all())
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold()
+        return folded(name) in map(folded, self.accounts.all())

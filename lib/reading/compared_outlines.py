@@ -71,9 +71,9 @@ class ComparedOutlines:
         return self._questions(case, both[0].number, both[1].number) if both else ()
 
     def shown_as_a(self, reader: str, case: str) -> Choice:
-        """Return which outline a reader sees as A: the first one in half of the cases, drawn from the seed."""
+        """Return which outline a reader sees as A: the first one in half of the cases, drawn at random."""
         cases = [one for one, readers in self.plan.readers_of_cases.items() if reader in readers]
-        return "first" if case in drawn_half(self.plan.study, "A", reader, cases) else "second"
+        return "first" if case in drawn_half(self.plan.study, f"A {self.answers.secret}", reader, cases) else "second"
 
     def answered(self, reader: str, case: str) -> dict[int, Answer]:
         """Return the answers of a reader about a case, by lesion; those about outlines made anew since do not count."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from lib.storage.atomic import write_atomically
 from lib.storage.json_lines import JsonLines
 
 Choice = Literal["first", "second", "equal"]
 FOLDER = "preferences"  # in the workspace
 _SUFFIX = ".jsonl"
+_SECRET_SUFFIX = ".secret"
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,17 @@ class Answers:
     def __init__(self, workspace: Path, study: str) -> None:
         name = hashlib.sha256(study.encode()).hexdigest()[:16]
         self._file = JsonLines(workspace / FOLDER / f"{name}{_SUFFIX}", _checked)
+        self._secret = (workspace / FOLDER / name).with_suffix(_SECRET_SUFFIX)
         self._lock = threading.Lock()
         self._known: tuple[tuple[int, int], list[Answer]] | None = None  # with size and time of the file
+
+    @cached_property
+    def secret(self) -> str:
+        """What decides, besides the seed, which outline is A: readers could guess the seed, and compute that."""
+        with self._lock:
+            if not self._secret.exists():
+                write_atomically(self._secret, lambda part: part.write_text(secrets.token_hex(16), encoding="utf-8"))
+            return self._secret.read_text(encoding="utf-8")
 
     def add(self, answer: Answer) -> None:
         """Store an answer; a former one about the same stays in the file."""

@@ -33,9 +33,9 @@ def with_reader_means(cases: Cases, datastore: SeriesDatastore, study: StudyLabe
 
     These are the cases that all their readers have submitted, in all their readings: nothing of them can reach a reader
     who is still to read them through the model. Where the readers differ, and no reviewer has decided yet, the case is
-    added. Where a reviewer has decided, or a label that is no result of the study is in use, that is learned. A
-    consensus that was sent back, or is not approved where that is required, is left out. ``label`` is the consensus in
-    any case, which models are measured on.
+    added, unless only approved labels are trained on. Where a reviewer has decided, or a label that is no result of the
+    study is in use, that is learned. A consensus that was sent back, or is not approved where that is required, is left
+    out. ``label`` is the consensus in any case, which models are measured on.
 
     Args:
         cases: Cases with a final label.
@@ -49,6 +49,8 @@ def with_reader_means(cases: Cases, datastore: SeriesDatastore, study: StudyLabe
         final = study.labels.in_use(name).get(_FINAL)
         concluded = final is not None and final == conclusion_of(study, name)
         if len(readings) < 2 or decision_of(study, name):
+            continue
+        if final is None and datastore.review_required:
             continue
         if final is not None and not (concluded and name in found):  # from elsewhere, or not approved
             continue

@@ -16,10 +16,8 @@ from typing import Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
-from monailabel.config import settings
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import User
-from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.clicks.prompts import PARAMETERS as CLICK_PARAMETERS
 from lib.configs.lung_tumor_click import LungTumorClick
@@ -27,10 +25,11 @@ from lib.errors import UserError
 from lib.exports.formats import ExportFormat
 from lib.inference.findings import findings_from_json
 from lib.reading.stored_readings import check_label_tag
-from lib.server.app_protocol import AUTHOR, LungLabelApp
-from lib.server.current_user import current_user, is_logged_in, turn_of
+from lib.server.app_protocol import LungLabelApp
+from lib.server.current_user import current_user, turn_of
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, uploaded_volume
+from lib.server.saved_masks import check_saving, signed
 from lib.server.session_routes import session_of
 from lib.server.study_views import restricted_view
 from lib.server.work_queue import WorkQueue
@@ -82,7 +81,7 @@ def infer_router(app: LungLabelApp) -> APIRouter:
                     raise UserError("A reader study takes no files, sessions and save_label.", HTTPStatus.FORBIDDEN)
                 view.check_model(image, by_clicks=model == LungTumorClick.NAME)
             if sent.get("save_label"):
-                _check_saving(sent.get("label_tag"), user)
+                check_saving(sent.get("label_tag"), user)
             if output == InferOutput.dicom_seg and (file or session_id):
                 raise UserError(
                     "A DICOM SEG refers to the images of a series, which an uploaded file does not have. "
@@ -121,9 +120,7 @@ def _accepted(
     request = {name: value for name, value in params.items() if name in known}
     check_request(app.settings.info, "infer", request)
     check_label_tag(request.get("label_tag"))
-    request["model"] = model
-    if is_logged_in(user):
-        request[AUTHOR] = user.username
+    request = signed({**request, "model": model}, user)
     if uploaded:
         return request
     if session_id:
@@ -132,23 +129,6 @@ def _accepted(
         raise UserError("The image is missing: give ?image=<SeriesInstanceUID>, a session_id, or a file.")
     app.datastore().series(image)
     return request | {"image": image}
-
-
-def _check_saving(tag: object, user: User) -> None:
-    """Check that a user may save the mask of a model under a tag.
-
-    Raises:
-        UserError: The role is too low, or the tag is invalid or that of people's labels.
-    """
-    if settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR not in user.roles:
-        raise UserError("save_label needs the role annotator.", HTTPStatus.FORBIDDEN)
-    if not isinstance(tag, str | None):
-        raise UserError(f"label_tag must be a name, not {tag!r}.")
-    if tag == DefaultLabelTag.FINAL.value and is_logged_in(user):
-        raise UserError(
-            "The mask of a model is not saved as final, because it has no author. Submit it with PUT /datastore/label.",
-            HTTPStatus.FORBIDDEN,
-        )
 
 
 def _queue(app: LungLabelApp, request: dict[str, Any]) -> WorkQueue:

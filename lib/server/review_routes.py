@@ -14,6 +14,7 @@ from lib.datastore.label_record import LabelRecord
 from lib.datastore.label_review import APPROVED, SENT_BACK, LabelReview
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
+from lib.identity.names import is_same_user
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user, is_logged_in, may_review
 
@@ -56,4 +57,4 @@ def review_of_case(datastore: SeriesDatastore, record: LabelRecord | None, user:
         return None
     state = datastore.review_of(record.image_id)
     known = state.to_json() if state else dict.fromkeys(("state", "by", "time", "note"))
-    return {**known, "may_review": may_review(user) and author_of(record.info) != user.username}
+    return {**known, "may_review": may_review(user) and not is_same_user(author_of(record.info), user.username)}

@@ -13,10 +13,10 @@ from pydantic import AfterValidator
 
 from lib.activelearning.asker import Asker
 from lib.errors import UserError
-from lib.reading.stored_readings import check_label_tag
 from lib.reading.views import View
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user, may_review, session_of
+from lib.server.saved_masks import check_saving, signed
 from lib.server.study_views import progress_of, restricted_view
 from lib.settings import check_request
 from lib.storage.json_values import check_sendable
@@ -108,13 +108,14 @@ def task_router(app: LungLabelApp) -> APIRouter:
         images: batch_infer.BatchInferImageType = batch_infer.BatchInferImageType.IMAGES_ALL,
         params: _Params | None = None,
         run_sync: _NeverSync = False,
+        user: User = Depends(current_user),
     ) -> Any:
         models = app.info()["models"]
         if model not in models:
             raise UserError(f"There is no model {model!r}; there is {', '.join(models)}.", _NOT_FOUND)
         check_request(app.settings.info, "infer", params or {})
-        check_label_tag((params or {}).get("label_tag"))
-        return batch_infer.run(model, images, _BATCH_DEFAULTS if params is None else params)
+        check_saving((params or {}).get("label_tag"), user)
+        return batch_infer.run(model, images, signed(_BATCH_DEFAULTS if params is None else params, user))
 
     return router
 

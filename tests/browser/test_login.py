@@ -22,11 +22,12 @@ from tests.support.browser import SCREEN
 from tests.support.nginx import HOST
 from tools.support.oidc_provider import SECRET, OidcProvider
 from tools.support.processes import ServerProcess, free_port
+from tools.support.users import PASSWORD, add_users
 from tools.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 
-PASSWORD, CHANGED = "correct horse battery", "battery horse correct"
+CHANGED = "battery horse correct"
 HTML = {"Accept": "text/html"}
 PREFIX = "/lung"
 
@@ -47,11 +48,11 @@ def server(start_module_server, workspace, issuer, tmp_path_factory) -> ServerPr
     """Return a server whose provider is away until the fixture `provider` is used."""
     folder = tmp_path_factory.mktemp("studies") / "dicom"
     write_patients(folder, {"HEAD-FIRST": STORED["HEAD-FIRST"]})
-    Accounts(workspace / "users.json").add("ada", Role.ANNOTATOR, PASSWORD)
+    add_users(workspace, ada=Role.ANNOTATOR, rhea=Role.REVIEWER)
     secret = workspace / "secret"
     secret.write_text(f"{SECRET}\n")
     names = {"oidc_issuer": issuer, "oidc_client_id": "lunglabel", "oidc_client_secret_file": secret}
-    more = {"oidc_title": "Test Hospital", "allowed_hosts": HOST, "workspace": workspace}
+    more = {"oidc_title": "Test Hospital", "allowed_hosts": HOST, "workspace": workspace, "review": "true"}
     return start_module_server(folder, root_path=PREFIX, **names, **more)
 
 
@@ -192,18 +193,33 @@ def test_browser_logs_in_at_the_provider(page, site, provider, screenshot, page_
     assert (session["secure"], session["httpOnly"], session["sameSite"]) == (True, True, "Strict")
     assert not page_problems.of(site)
     page.get_by_role("button", name="Log out").click()
+    page.wait_for_url(f"{provider.issuer}/**")
+    page.get_by_role("button", name="Yes, sign me out").click()
     page.wait_for_url(f"{site}/login")
     assert page.goto(f"{site}/viewer/status").status == 401
+    page.goto(f"{site}/login")
+    page.get_by_role("link", name="Log in with Test Hospital").click()
+    expect(page.get_by_label("Password")).to_be_visible()  # the session at the provider has ended, too
 
 
-def log_in_by_form(page, password: str) -> None:
-    page.get_by_label("Name").fill("ada")
+@pytest.fixture
+def reviewer(chromium, site) -> Iterator[Ohif]:
+    """Yield the viewer of a reviewer, in another browser."""
+    context = chromium.new_context(viewport=SCREEN, ignore_https_errors=True)
+    yield Ohif(context.new_page(), site)
+    context.close()
+
+
+def log_in_by_form(page, password: str, name: str = "ada") -> None:
+    page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
 
 
-def test_mask_survives_the_end_of_the_session(ohif, site, workspace, screenshot, page_problems):
-    """Log-in by the form, the panel's line of the user, log-in again in another tab, and log-out.
+def test_mask_survives_the_end_of_the_session_and_is_reviewed(
+    ohif, reviewer, site, workspace, screenshot, page_problems
+):
+    """Log-in by the form, the panel's line of the user, log-in again in another tab, review, and log-out.
 
     OHIF and the panel work below a path prefix (R14).
     """
@@ -214,7 +230,8 @@ def test_mask_survives_the_end_of_the_session(ohif, site, workspace, screenshot,
     screenshot(page, "login-failed")
     log_in_by_form(page, PASSWORD)
     page.wait_for_url(f"{site}/status")
-    page_problems.failed_requests.clear()  # that of the wrong password
+    page.goto("about:blank")
+    page_problems.failed_requests.clear()  # of the wrong password, and what the status page did not wait for
     open_patient(ohif, "HEAD-FIRST")
     account = page.locator('[data-part="account"]')
     expect(account).to_contain_text("ada (annotator)")
@@ -242,6 +259,42 @@ def test_mask_survives_the_end_of_the_session(ohif, site, workspace, screenshot,
     expect(page.locator('[data-part="message"].success')).to_have_text("Label 1 is stored.")
     entry = next(one for one in AuditLog(workspace / "audit.jsonl").entries() if "label" in one["action"])
     assert (entry["user"], entry["action"], entry["status"]) == ("ada", "labelled", "200")
+    check_review(ohif, reviewer, screenshot)
+    said = [one for one in AuditLog(workspace / "audit.jsonl").entries() if one["action"] in ("approved", "sent back")]
+    assert [(one["user"], one["action"], one["number"]) for one in said] == [
+        ("rhea", "sent back", "1"),
+        ("rhea", "approved", "2"),
+    ]
     account.get_by_role("button", name="Log out").click()
     page.wait_for_url(f"{site}/login")
     assert study_instance_uid("HEAD-FIRST") not in page.content()
+
+
+def check_review(annotator: Ohif, reviewer: Ohif, screenshot) -> None:
+    """Let the reviewer, who has the case open at the same time, send the label back and approve the corrected one."""
+    review, presence = (
+        [one.page.locator(f'[data-part="{part}"]') for one in (annotator, reviewer)]
+        for part in ("labelReviewText", "presence")
+    )
+    reviewer.page.goto(f"{reviewer.server_url}/login")
+    log_in_by_form(reviewer.page, PASSWORD, "rhea")
+    reviewer.page.wait_for_url("**/status")
+    expect(reviewer.page.locator("#cases")).to_contain_text("label 1 by ada")
+    expect(reviewer.page.locator("#cases")).to_contain_text("waiting for review")
+    open_patient(reviewer, "HEAD-FIRST")
+    expect(presence[1]).to_have_text("ada has this scan open.")
+    expect(presence[0]).to_have_text("rhea has this scan open.")
+    for text in review:
+        expect(text).to_have_text("Waiting for review")
+    assert annotator.button("approve").is_hidden()
+    assert "what is to be corrected" in reviewer.press("sendBack")
+    reviewer.page.fill('[data-part="reviewNote"]', "Mind the hilum.")
+    screenshot(reviewer.page, "review")
+    assert reviewer.press("sendBack") == "Label 1 is sent back."
+    expect(review[0]).to_have_text(re.compile(r"^Sent back by rhea, .*: Mind the hilum\.$"))
+    screenshot(annotator.page, "sent-back")
+    paint(annotator, "mpr-coronal")
+    assert annotator.submit() == "Label 2 is stored."
+    expect(review[1]).to_have_text("Waiting for review")
+    assert reviewer.press("approve") == "Label 2 is approved."
+    expect(review[0]).to_have_text(re.compile("^Approved by rhea, "))

@@ -1,6 +1,6 @@
-"""A reader study in OHIF: two readers who see nothing of each other, and the reviewer who decides."""
+"""A reader study in OHIF: two readers at work at once who see nothing of each other, and the reviewer who decides."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -12,6 +12,7 @@ from lib.identity.roles import Role
 from lib.phantoms import Acquisition, study_instance_uid
 from tests.browser.ohif import Ohif
 from tests.browser.painting import BRUSH_MM, GRID, open_patient, paint, write_patients
+from tests.support.browser import SCREEN
 from tests.support.reader_study import write_study_file
 from tools.support.app_server import monailabel_server
 from tools.support.users import PASSWORD, add_users, logged_in
@@ -19,6 +20,7 @@ from tools.support.waiting import wait_for
 
 pytestmark = pytest.mark.browser
 CASE, OTHER = "IN-STUDY", "ELSEWHERE"
+STROKES_OF = {"anna": "mpr-axial", "ben": "mpr-coronal"}
 
 
 @pytest.fixture(scope="module")
@@ -50,51 +52,57 @@ def url(workspace, studies, image) -> Iterator[str]:
 
 
 @pytest.fixture
-def opened_by(chromium, url) -> Iterator[Callable[[str], Ohif]]:
-    """Return ``opened_by(name)``, which logs a user in in a browser of the own and opens the case."""
-    contexts = []
-
-    def opened(name: str) -> Ohif:
-        contexts.append(chromium.new_context(viewport={"width": 1366, "height": 768}))
-        ohif = Ohif(contexts[-1].new_page(), url)
+def browsers(chromium, url) -> Iterator[dict[str, Ohif]]:
+    """Yield the viewers of all users, each logged in in a browser of the own; the readers have the case open."""
+    found = {name: Ohif(chromium.new_context(viewport=SCREEN).new_page(), url) for name in (*STROKES_OF, "rhea")}
+    for name, ohif in found.items():
         ohif.page.goto(f"{url}/login")
         ohif.page.fill("#name", name)
         ohif.page.fill("#password", PASSWORD)
         ohif.page.click("button")
+    for ohif in found.values():
         ohif.page.wait_for_url("**/ohif/**")  # the status page leads users of a study to the study list
-        assert list(ohif.open_study_list()) == [study_instance_uid(CASE)]
-        open_patient(ohif, CASE)
-        return ohif
+    for name in STROKES_OF:
+        assert list(found[name].open_study_list()) == [study_instance_uid(CASE)]
+        found[name].open_monai_label(study_instance_uid(CASE))
+    for name in STROKES_OF:
+        found[name].wait_until_connected()
+    yield found
+    for ohif in found.values():
+        ohif.page.context.close()
 
-    yield opened
-    for context in contexts:
-        context.close()
 
-
-def test_readers_are_blinded_and_the_reviewer_decides(opened_by, workspace, image, screenshot):
+def test_readers_at_work_at_once_are_blinded_and_the_reviewer_decides(browsers, workspace, image, screenshot):
     labels = LabelStore(workspace / "labels")
-    for reader, viewport in {"anna": "mpr-axial", "ben": "mpr-coronal"}.items():
-        ohif = opened_by(reader)
-        assert ohif.status("cases").inner_text() == "0 of 1 cases labelled"
-        assert ohif.button("load").is_hidden()  # nothing is stored, as far as this reader can see
+    readers = {name: browsers[name] for name in STROKES_OF}
+    for ohif in readers.values():
         ohif.choose_tool("brush", diameter=BRUSH_MM)
-        paint(ohif, viewport)
+    for reader, viewport in STROKES_OF.items():
+        paint(readers[reader], viewport)
+    wait_for(lambda: len([*(workspace / "drafts").rglob("*.json.gz")]) == 2, "drafts of both readers", seconds=90)
+    for ohif in readers.values():
         ohif.undo()
         ohif.redo()
+    for reader, ohif in readers.items():
+        check_blinded(ohif)  # the second one also after the first has submitted
         assert ohif.submit() == "Label 1 is stored."
         screenshot(ohif.page, f"study-{reader}")
-        ohif.page.context.close()
+    for ohif in readers.values():
+        assert ohif.page.locator('[data-part="presence"]').is_hidden()
     first, second = labels.history(image)
-    assert [one.info["user"] for one in (first, second)] == ["anna", "ben"]
+    assert [one.info["user"] for one in (first, second)] == [*STROKES_OF]
     assert first.tag != second.tag
     assert (first.info["reading"]["strokes"], first.info["reading"]["undos"]) == (1, 1)
     assert first.info["reading"]["active_seconds"] > 0 and first.info["reading"]["pause_seconds"] == 600
     assert 0 < first.info["lesions"][0]["active_seconds"] <= first.info["reading"]["active_seconds"]
 
-    reviewer = opened_by("rhea")
+    reviewer = browsers["rhea"]
+    wait_for(lambda: reviewer.open_study_list(), "the disagreement", seconds=60)
+    open_patient(reviewer, CASE)
     rows = reviewer.page.locator('[data-part="storedRows"] li')
     expect(rows).to_have_count(2)
     assert not [text for text in rows.all_inner_texts() if "anna" in text or "ben" in text]
+    assert reviewer.page.locator('[data-part="presence"]').is_hidden()  # though the readers have the case open
     assert reviewer.status("cases").inner_text() == "0 of 1 cases labelled"
     for row in rows.all():
         row.locator('[data-row="show"]').click()  # both outlines together
@@ -105,3 +113,12 @@ def test_readers_are_blinded_and_the_reviewer_decides(opened_by, workspace, imag
     assert reviewer.submit() == "Label 3 is stored."
     final = labels.in_use(image)["final"]
     assert (final.info["adjudicates"], final.info["user"], final.info["voxels"] > 0) == ([1, 2], "rhea", True)
+
+
+def check_blinded(ohif: Ohif) -> None:
+    """Check, after the panel has asked the server again, that nothing tells of another reader at work."""
+    with ohif.page.expect_response("**/viewer/case?**"):
+        pass
+    assert ohif.status("cases").inner_text() == "0 of 1 cases labelled"
+    for part in ("load", "stored", "presence", "draft", "labelReview"):
+        assert ohif.page.locator(f'[data-part="{part}"]').is_hidden(), part

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
-import os
-import platform
 import re
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -19,17 +16,14 @@ import numpy as np
 from lib.identity.accounts import Accounts
 from lib.identity.roles import Role
 from lib.server.access.route_table import ROUTES
-from lib.storage.atomic import write_json
-from tools.fuzz.exchange import Answer, Exchange, problem_of, send
+from tools.fuzz.campaign import ANSWER_SECONDS, Campaign
+from tools.fuzz.exchange import Answer, Exchange, problem_of
 from tools.fuzz.forged_tokens import COOKIE, forged_access_token, forged_cookie
 from tools.fuzz.odd_values import TEXTS, one_of
 from tools.fuzz.token_issuer import CLIENT, TokenIssuer, token_issuer
 from tools.support.processes import ServerProcess
-from tools.support.sandbox import Sandbox
 
-KINDS = ("cookie", "token", "form", "csrf", "fixation", "next", "roles", "callback", "provider", "control")
 _PASSWORD = "correct horse battery"
-_SECONDS = 30
 _ROLES = {role: f"monailabel-{role.title}" for role in Role}
 _TARGETS = (
     *("https://elsewhere.example/", "//elsewhere.example", "///e.example", "/\\elsewhere.example", "\\\\e.example"),
@@ -48,50 +42,43 @@ _FOREIGN = (
 )
 
 
-class LoginCampaign:
-    """Cases of attacks on log-in by number; a number determines its case, and the kinds alternate.
+class LoginCampaign(Campaign):
+    """Cases of attacks on log-in."""
 
-    Args:
-        folder: Folder for all files; ``summary.json`` and ``failures.json`` are the result.
-        cases: Numbers of the cases.
-        report: Called with a sentence after each failure and every hundred cases.
-    """
+    kinds = ("cookie", "token", "form", "csrf", "fixation", "next", "roles", "callback", "provider", "control")
+    batch = 20  # few enough that the session of the batch is not the oldest of twenty of its user, which ends
 
     def __init__(self, folder: Path, cases: Iterable[int], report: Callable[[str], None]) -> None:
-        self._sandbox = Sandbox.build(folder)
-        self._cases = list(cases)
-        self._report = report
+        super().__init__(folder, cases, report)
         self._accounts = Accounts(self._sandbox.workspace / "users.json")
         self._accounts.add("ada", Role.USER, _PASSWORD)
-        self._statuses: Counter[int] = Counter()
-        self._failures: list[dict[str, Any]] = []
-        self._begun = time.monotonic()
+        self._issuer: TokenIssuer
+        self._valid = ""
 
     def run(self) -> dict[str, Any]:
         """Run all cases; return the summary."""
-        with token_issuer() as self._issuer, self._server(self._issuer) as self._running:
-            self._valid = self._log_in("ada")
-            for number, case in enumerate(self._cases, start=1):
-                for problem in self._problems(case):
-                    self._failures.append({"case": case, "kind": kind_of(case), "problem": problem})
-                    self._report(f"FAILURE case {case} ({kind_of(case)}): {problem[:500]}")
-                if self._running.process.poll() is not None:
-                    self._failures.append({"case": case, "kind": kind_of(case), "problem": "the server ended"})
-                    break
-                if number % 100 == 0:
-                    self._report(f"{number} of {len(self._cases)} cases, {len(self._failures)} failures")
-        return self._write_summary()
+        with token_issuer() as self._issuer:
+            return super().run()
 
-    def _server(self, issuer: TokenIssuer) -> Any:
-        conf = {"login": True, "oidc_issuer": issuer.issuer, "oidc_client_id": CLIENT, "scored_images": 0}
-        return self._sandbox.server(0, **conf)
+    def _started(self) -> contextlib.AbstractContextManager[ServerProcess]:
+        conf = {"login": True, "oidc_issuer": self._issuer.issuer, "oidc_client_id": CLIENT, "scored_images": 0}
+        return self._sandbox.server(self._starts, **conf)
+
+    def _try(self, cases: Sequence[int]) -> None:
+        self._valid = self._log_in("ada")
+        for case in cases:
+            for problem in self._problems(case):
+                self._fail(case, problem)
+            if not self._is_running():
+                self._fail(case, "the server ended")
+                return
 
     def _problems(self, case: int) -> list[str]:
         rng = np.random.default_rng(case)
         try:
-            return [problem for problem in getattr(self, f"_{kind_of(case)}")(rng) if problem]
+            return [problem for problem in getattr(self, f"_{self.kind_of(case)}")(rng) if problem]
         except TimeoutError:
-            return [f"no answer in {_SECONDS} s"]
+            return [f"no answer in {ANSWER_SECONDS} s"]
 
     # --- each kind yields what is wrong, or None
 
@@ -117,6 +104,13 @@ class LoginCampaign:
         yield self._refused(exchange, (403,))
         yield self._refused(Exchange("POST", "/logout", {**foreign, "Cookie": f"{COOKIE}={self._valid}"}), (403,))
         yield None if self._status_of(self._valid) == 200 else "a page of another site has logged somebody out"
+        form = urlencode({"username": "ada", "password": _PASSWORD, "grant_type": "password"})
+        kind = one_of(rng, ["application/x-www-form-urlencoded", "text/plain"])
+        sent = {"Content-Type": kind, **foreign, **_address(rng)}
+        yield self._refused(Exchange("POST", "/auth/token", sent, form.encode()), (403,))
+        by_link = Exchange("GET", f"/login?name=ada&password={quote(_PASSWORD)}&next=/status", {**foreign})
+        yield self._refused(by_link, (200, 403))
+        yield self._refused(Exchange("GET", "/logout", {"Cookie": f"{COOKIE}={self._valid}"}), (403, 404, 405))
 
     def _fixation(self, rng: np.random.Generator) -> Iterable[str | None]:
         chosen = one_of(rng, ["A" * 43, self._log_in("ada"), *TEXTS[:4]])
@@ -126,6 +120,11 @@ class LoginCampaign:
             yield f"log-in with the cookie {chosen!r}: {answer.status}, session {given!r}"
         if self._status_of(chosen) != 401:
             yield "the session from before the log-in goes on"
+        chosen = one_of(rng, ["A" * 43, self._log_in("ada")])
+        back = self._code(self._issuer.claims("grace", _ROLES[Role.USER]), "/", former=chosen)
+        given = _session_of(self._ask(back))
+        if not given or given == chosen or self._status_of(chosen) != 401:
+            yield "the session from before the log-in at the provider goes on"
 
     def _next(self, rng: np.random.Generator) -> Iterable[str | None]:
         target = one_of(rng, [*_TARGETS, *TEXTS])
@@ -149,6 +148,18 @@ class LoginCampaign:
                 yield problem_of(reviewers, answer)
         if (after.status == 403) is not (role < Role.REVIEWER) or after.status == 401:
             yield f"{after.status} for the role {role.title}"
+        yield self._ended_while_running()
+
+    def _ended_while_running(self) -> str | None:
+        """End a session in one of the requests of it that are running; afterwards, none is served."""
+        session = self._log_in("ada")
+        headers = {"Cookie": f"{COOKIE}={session}"}
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            running = [pool.submit(self._ask, Exchange("GET", "/viewer/status", headers)) for _ in range(4)]
+            self._ask(Exchange("POST", "/logout", headers))
+            statuses = {one.result().status for one in running}
+        served = self._status_of(session)
+        return None if served == 401 and statuses <= {200, 401} else f"{served} after log-out, {statuses} meanwhile"
 
     def _callback(self, rng: np.random.Generator) -> Iterable[str | None]:
         """Return to the server with the state or code of another browser, or with odd values."""
@@ -215,9 +226,12 @@ class LoginCampaign:
         form = urlencode({"name": name, "password": _PASSWORD, "next": target}, errors="replace").encode()
         return Exchange("POST", "/login", {"Content-Type": "application/x-www-form-urlencoded", **headers}, form)
 
-    def _code(self, claims: dict[str, Any], target: str, *, answer: tuple[int, bytes] | None = None) -> Exchange:
-        """Begin a log-in at the provider; return the request of the browser that comes back."""
-        begun = self._ask(Exchange("GET", f"/login/oidc?next={quote(target, safe='', errors='replace')}"))
+    def _code(
+        self, claims: dict[str, Any], target: str, *, answer: tuple[int, bytes] | None = None, former: str = ""
+    ) -> Exchange:
+        """Begin a log-in at the provider, with a former session; return the request of the browser that comes back."""
+        headers = {"Cookie": f"{COOKIE}={former}"} if former else {}
+        begun = self._ask(Exchange("GET", f"/login/oidc?next={quote(target, safe='', errors='replace')}", headers))
         asked = {name: values[0] for name, values in parse_qs(urlsplit(begun.headers["location"]).query).items()}
         code = f"code-{len(self._issuer.answers)}"
         tokens = {
@@ -234,34 +248,6 @@ class LoginCampaign:
 
     def _status_of(self, session: str) -> int:
         return self._ask(Exchange("GET", "/viewer/status", {"Cookie": f"{COOKIE}={session}"})).status
-
-    def _ask(self, exchange: Exchange) -> Answer:
-        answer = send(self._server_url, exchange, _SECONDS)
-        self._statuses[answer.status] += 1
-        return answer
-
-    @property
-    def _server_url(self) -> str:
-        server: ServerProcess = self._running
-        return server.url
-
-    def _write_summary(self) -> dict[str, Any]:
-        summary = {
-            "cases": len(self._cases),
-            "answers": self._statuses.total(),
-            "answers_by_status": {str(status): count for status, count in sorted(self._statuses.items())},
-            "failures": len(self._failures),
-            "seconds": round(time.monotonic() - self._begun),
-            "machine": f"{platform.system()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}",
-        }
-        write_json(self._sandbox.folder / "summary.json", summary)
-        write_json(self._sandbox.folder / "failures.json", self._failures)
-        return summary
-
-
-def kind_of(case: int) -> str:
-    """Return the kind of a case."""
-    return KINDS[case % len(KINDS)]
 
 
 def _address(rng: np.random.Generator) -> dict[str, str]:

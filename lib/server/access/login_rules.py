@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from lib.server.access.hosts import parse_hosts
 from lib.server.access.listening import Listening
 from lib.settings import Settings
 
+_LONGEST_WAIT = 2.0  # seconds that a request waits for the identity provider to say which role somebody has
+_RENEWING_THREADS = 4  # fewer than may ask the provider at a time, so that people can still log in
 _SHORTEST_SECRET = 16  # characters
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 
@@ -40,10 +43,32 @@ class Login:
     authentication: Authentication
     proxy: TrustedProxy | None = None
     _fetching: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    _renewing: set[str] = field(default_factory=set, repr=False)  # sessions
+    # Of their own: a provider that does not answer must not take the threads of all other requests.
+    _threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(_RENEWING_THREADS, "identity provider"), repr=False
+    )
 
     def identify(self, headers: Mapping[str, str]) -> Identity | None:
         """Return who sent a request with these headers (names in lower case); None if nobody is logged in."""
         return identify(headers, self.authentication, self.proxy)
+
+    async def renewed(self, identity: Identity) -> Identity | None:
+        """Return somebody with the role that the identity provider gives now; None if the session has ended.
+
+        If the provider is slow, the request goes on with the known role, and its answer counts for later ones.
+
+        Args:
+            identity: Somebody whose role has to be asked for again.
+        """
+        session = identity.session
+        if session in self._renewing:
+            return identity
+        self._renewing.add(session)
+        asked = asyncio.get_running_loop().run_in_executor(self._threads, self.authentication.renewed, identity)
+        asked.add_done_callback(lambda _: self._renewing.discard(session))
+        await asyncio.wait([asked], timeout=_LONGEST_WAIT)
+        return asked.result() if asked.done() else identity
 
     async def identify_by_access_token(self, headers: Mapping[str, str]) -> Identity | None:
         """Return whose access token of the identity provider a request has; None if it has none that is valid.

@@ -133,7 +133,7 @@ class Access:
     async def _identity(login: Login, headers: dict[str, str], route: RouteSpec) -> Identity | None:
         found = login.identify(headers)
         if found and route.role is not None and login.authentication.needs_renewal(found):
-            found = await asyncio.to_thread(login.authentication.renewed, found)
+            found = await login.renewed(found)
         return found if found or route.role is None else await login.identify_by_access_token(headers)
 
     def _refusal(self, scope: dict[str, Any], headers: dict[str, str], route: RouteSpec) -> tuple[int, str] | None:
