@@ -38,7 +38,7 @@ from lib.publishing.stores import model_stores
 from lib.reading.compared_outlines import ComparedOutlines
 from lib.reading.conclusions import Conclusions
 from lib.reading.making_outlines import MakingOutlines, check_compared
-from lib.reading.preference_answers import Answers
+from lib.reading.preference_answers import Answers, damaged_answers
 from lib.reading.reading_list import StudyPlan
 from lib.reading.stored_readings import StudyLabels
 from lib.reading.study_file import read_study
@@ -110,7 +110,11 @@ class MyApp(MONAILabelApp):
         self._yield_to_users = YieldToUsers(busy=lambda: is_running("train") or is_running("scoring"))
         self._yield_to_clicks = YieldToUsers(busy=lambda: self.clicks.busy)
         self._damage = DamageCache(
-            lambda: [*self.datastore().damage(), *(one for store in stores.values() for one in store.damage())]
+            lambda: [
+                *self.datastore().damage(),
+                *(one for store in stores.values() for one in store.damage()),
+                *damaged_answers(self.settings.workspace),
+            ]
         )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self.task_config = LungTumor(before_pass=lambda done, total: self._yield_to_clicks.wait(_LONGEST_PAUSE))

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import requests
 import SimpleITK as sitk
 from pydicom import dcmread
 
@@ -27,7 +28,9 @@ from lib.followup.registration import Registration, register
 from lib.followup.registration_store import RegistrationStore
 from lib.phantoms import Acquisition
 from lib.phantoms.follow_up import DAYS, GROWTH, write_follow_up
+from lib.server.followup_routes import followup_router
 from lib.settings import Settings
+from tests.support.routes import serve_router
 from tools.support.waiting import wait_for
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "lung-pet-ct-dx-a0002"
@@ -217,3 +220,12 @@ def test_two_kernels_of_a_real_scan_are_registered_after_it_moved(tmp_path):
 def test_lesion_without_counterpart_is_left_out():
     found = former_lesions([lesion(1, 0), lesion(2, 90)], [lesion(5, 3)], SAME, date(2026, 1, 5), 90)
     assert {number: one.number for number, one in found.items()} == {1: 5}
+
+
+@pytest.mark.parametrize("volume_mm3", [0, 1e308])
+def test_lesions_of_impossible_volumes_are_refused(volume_mm3):
+    router = followup_router(SimpleNamespace())
+    lesions = {"lesions": [{"number": 1, "centre": [0, 0, 0], "volume_mm3": volume_mm3}]}
+    with serve_router(router) as url:
+        answer = requests.post(f"{url}/viewer/comparison", params={"image": "1.2", "other": "1.3"}, json=lesions)
+    assert answer.status_code == 422

@@ -15,6 +15,7 @@ from lib.settings import load_info
 from lib.transforms import image_transforms
 from lib.transforms.augmentation import patch_transforms
 from tests.support.reader_study import study_labels, submit, write_study_file
+from tests.support.train_task import task
 
 AGREED, DISPUTED, OPEN = "1.2.1", "1.2.2", "1.2.3"
 
@@ -127,3 +128,13 @@ def test_patches_have_the_share_of_the_readers(study, tmp_path):
     values = np.unique(np.concatenate([np.asarray(one["label"]).ravel() for one in patches]))
     assert values.tolist() == [0.0, 0.5, 1.0]
     assert {*patches[0]} == {"image", "label"}
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_train_task_learns_them_if_the_setting_says_so(study, tmp_path, train_info, wanted):
+    labels, datastore = study
+    datastore.pinned_datalist = lambda: cases_of(labels, datastore)
+    trainer = task(train_info, tmp_path / "models", tmp_path / "study.yaml")
+    cases = trainer._cases_of(datastore, {"readers_mean": wanted}, tmp_path)
+    assert [TARGET in case for case in cases] == ([True, True] if wanted else [False])
+    assert trainer.config()["readers_mean"] is False

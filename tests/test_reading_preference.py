@@ -15,7 +15,7 @@ from lib.errors import UserError
 from lib.inference import ModelDescription
 from lib.reading.compared_outlines import ComparedOutlines, choice_of, letter_of
 from lib.reading.making_outlines import MakingOutlines, check_compared
-from lib.reading.preference_answers import Answer, Answers
+from lib.reading.preference_answers import Answer, Answers, damaged_answers
 from lib.reading.preference_results import chosen_as_a, favour_of_patients, known_results, preference_rows
 from lib.reading.preference_view import PreferenceView
 from lib.reading.stored_readings import compared_tag
@@ -229,3 +229,5 @@ def test_damaged_lines_are_skipped_and_kept(compared, tmp_path):
     PreferenceView(compared, "ben").answer(CASES[0], 2, "B", None)
     assert [one.reader for one in compared.answers.latest()] == ["anna", "ben"]
     assert len(file.read_text().splitlines()) == 4
+    (damage,) = damaged_answers(tmp_path / "workspace")
+    assert "2 of 4 lines cannot be read" in damage.problem

@@ -151,7 +151,8 @@ def _volumes(lesions: Sequence[LesionAgreement]) -> str:
     ]
     plots = "".join(_plot(row, lesions) for row in rows)
     table = html_table("Volumes (Bland-Altman)", head, cells)
-    return f'{table}<figure style="display: flex; flex-wrap: wrap">{plots}</figure>'
+    caption = "<p>Line: bias; dashed: limits of agreement; bands: their 95 % intervals.</p>"
+    return f'{table}<figure style="display: flex; flex-wrap: wrap">{plots}</figure>{caption}'
 
 
 def _with_interval(difference: Mapping[str, Any], name: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lib.storage.atomic import write_atomically
+from lib.storage.integrity import Damage
 from lib.storage.json_lines import JsonLines
 
 Choice = Literal["first", "second", "equal"]
@@ -105,6 +106,16 @@ def answer_files(workspace: Path) -> list[Path]:
 def answers_in(path: Path) -> list[Answer]:
     """Return the latest answers in a file."""
     return latest_answers(JsonLines(path, _checked).entries())
+
+
+def damaged_answers(workspace: Path) -> list[Damage]:
+    """Return the damage to the files with answers."""
+    problems = [(path, JsonLines(path, _checked).problem()) for path in answer_files(workspace)]
+    return [
+        Damage("state", path, f"{path} is damaged ({problem}). Its readable answers are used.")
+        for path, problem in problems
+        if problem
+    ]
 
 
 def latest_answers(entries: Sequence[dict[str, Any]]) -> list[Answer]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from lib.evaluation.bootstrap import mean_and_interval, patient_resamples
+from lib.evaluation.bootstrap import mean_and_interval, patient_resamples, without_width_of_zero
 from lib.evaluation.lesion_classes import lesion_classes
 from lib.evaluation.metrics import sphere_diameter
 from lib.evaluation.tables import number, with_interval
@@ -63,7 +63,7 @@ def preference_rows(answers: Sequence[Answer]) -> list[Row]:
             "answers": int(inside.sum()),
             "patients": len({*patients[inside]}),
             **{name: int((gains[inside] == gain).sum()) for name, gain in _GAIN.items()},
-            "share": mean_and_interval(gains, inside, patients, resamples),
+            "share": without_width_of_zero(mean_and_interval(gains, inside, patients, resamples)),
         }
         for title, inside in every
         if inside.any()

@@ -19,15 +19,17 @@ from lib.server.study_views import current_view
 _FINAL = DefaultLabelTag.FINAL.value
 _MOST_LESIONS = 1000
 
-_Number = Annotated[float, Field(allow_inf_nan=False)]
+_LARGEST_MM3 = 1e9  # of a lesion; numbers far beyond a body overflow
+
+_Position = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 
 class _Lesion(BaseModel):
     """A lesion of the mask on the screen: its number, centre (LPS mm) and volume."""
 
     number: int
-    centre: tuple[_Number, _Number, _Number]
-    volume_mm3: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    centre: tuple[_Position, _Position, _Position]
+    volume_mm3: Annotated[float, Field(gt=0, le=_LARGEST_MM3, allow_inf_nan=False)]
 
 
 class _Lesions(BaseModel):

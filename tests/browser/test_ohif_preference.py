@@ -58,6 +58,16 @@ def server(tmp_path):
         yield running.url, users, labels, image
 
 
+def page_of(chromium, url, name):
+    """Return a page of a browser of its own, in which a user has just logged in."""
+    page = chromium.new_context(viewport={"width": 1366, "height": 768}).new_page()
+    page.goto(f"{url}/login")
+    page.fill("#name", name)
+    page.fill("#password", PASSWORD)
+    page.click("button")
+    return page
+
+
 def test_blinded_readers_compare_a_version_with_a_label(server, chromium, screenshot):
     url, users, labels, image = server
 
@@ -90,12 +100,8 @@ def test_blinded_readers_compare_a_version_with_a_label(server, chromium, screen
     for user, status in ((STRANGER, 404), (ADMIN, 403)):
         assert users[user].post(f"{url}/viewer/preference", params=query).status_code == status
 
-    page = chromium.new_context(viewport={"width": 1366, "height": 768}).new_page()
+    page = page_of(chromium, url, ANNA)
     ohif = Ohif(page, url)
-    page.goto(f"{url}/login")
-    page.fill("#name", ANNA)
-    page.fill("#password", PASSWORD)
-    page.click("button")
     page.wait_for_url("**/ohif/**")
     open_patient(ohif, CASE)
     question = page.locator('[data-part="questions"] li')
@@ -118,3 +124,6 @@ def test_blinded_readers_compare_a_version_with_a_label(server, chromium, screen
     assert get(ADMIN, "/viewer/status").json()["preferences"] == [result["sentence"]]
     is_label = answers["A"].content == labels.content(stored[TAGS[1]])
     assert f"{'label' if is_label else 'pretrained'} better in 1" in result["sentence"]
+    page = page_of(chromium, url, ADMIN)
+    expect(page.locator("#versions")).to_contain_text(result["sentence"])
+    page.context.close()

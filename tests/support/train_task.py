@@ -61,7 +61,7 @@ def train_info():
     return info
 
 
-def task(info, folder):
+def task(info, folder, study_file=None):
     torch.manual_seed(0)
     return LungTumorTrainTask(
         str(folder / "lung_tumor"),
@@ -70,6 +70,7 @@ def task(info, folder):
         ModelStore(folder),
         Folds(folder / "folds.json", ShippedPatients(folder / "pretrained_lung_tumor.pt")),
         UnfinishedRun(folder / "training.json"),
+        study_file,
     )
 
 
