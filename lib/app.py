@@ -21,6 +21,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from lib.activelearning import First, Last, Leases, NextSample, Random, Review, UncertaintySampling
 from lib.activelearning.background import BackgroundScoring, YieldToUsers
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
+from lib.cluster.background import BackgroundCluster
 from lib.configs.lung_tumor import LungTumor
 from lib.configs.lung_tumor_click import LungTumorClick
 from lib.datastore.opening import open_datastore
@@ -135,6 +136,7 @@ class MyApp(MONAILabelApp):
             self.settings.cache_dir / "scores",
             max_images=choice["scored_images"],
             before_each_batch=self._yield_to_users.wait,
+            cluster=BackgroundCluster(self.settings.scheduler if is_server() else None),
         )
         self._review = Review(self._scoring.disagreements)
         info = self.settings.info

@@ -1,5 +1,6 @@
 """Scoring of images: cached per image, model and label, and done in the background."""
 
+import pickle
 import threading
 import time
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import torch
 
 from lib.activelearning.background import BackgroundScoring, YieldToUsers, compute_on_one_core
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
+from lib.cluster.background import ClusterAwayError
 from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
@@ -263,3 +265,47 @@ def test_only_the_scoring_thread_is_limited_to_one_core():
         assert [*counts, torch.get_num_threads()] == [1, 3, 3]
     finally:
         torch.set_num_threads(before)
+
+
+class Cluster:
+    """A cluster whose worker is this process, until it is away."""
+
+    def __init__(self):
+        self.computed = 0
+        self.away = False
+
+    def places(self):
+        return 0 if self.away else 2
+
+    def run(self, function, *arguments):
+        self.computed += 1
+        if self.computed == 2:
+            self.away = True
+            raise ClusterAwayError
+        return function(*pickle.loads(pickle.dumps(arguments)))
+
+    def close(self):
+        self.away = True
+
+
+def test_cluster_makes_the_same_scores_and_the_server_those_it_lost(start, datastore, info, models, tmp_path):
+    here = start()
+    score_all(here, datastore)
+    batches, cluster = [], Cluster()
+    scoring = UncertaintyScoring(
+        "uncertainty",
+        serving_predictor(info, models),
+        models,
+        tmp_path / "of the cluster",
+        max_images=10,
+        before_each_batch=lambda: batches.append(1),
+        cluster=cluster,
+    )
+    worker = BackgroundScoring(scoring, datastore, YieldToUsers(busy=lambda: not cluster.away))
+    assert worker.run_once()
+    assert len(scoring.uncertainties()) == 1
+    assert not batches
+    assert worker.run_once()
+    assert scoring.uncertainties() == pytest.approx(here.uncertainties())
+    assert batches
+    assert not worker.run_once()

@@ -1,5 +1,6 @@
 """Segmentation of a cohort by Dask workers: the same output, whatever is killed."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,28 +8,28 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import yaml
-from pydicom import dcmread
 
 from lib.cli import main
-from lib.cohort.cluster import Workers, connected
-from lib.cohort.dask_run import run_on
+from lib.cluster.background import BackgroundCluster, ClusterAwayError
+from lib.cluster.workers import Workers, connected
 from lib.cohort.job import Job, Outcome
+from lib.cohort.segmentation import run_on
 from lib.datastore.catalog import Series
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
-from lib.phantoms import Acquisition, write_dicom_series
-from lib.settings import APP_DIR
+from lib.settings import APP_DIR, Settings
+from tests.support.cohort import GRID, same_files, tiny_series
 from tools.support.processes import free_port
 from tools.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 Client = pytest.importorskip("distributed", reason="Dask is not installed: pip install -e .[cluster]").Client
-
-GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
 
 
 def series_of(uid: str) -> Series:
@@ -68,7 +69,7 @@ def test_series_that_kills_its_workers_is_set_aside(client, job, tmp_path):
     names = ["a", "b", "deadly", "c", "d", "e"]
     outcomes = {one.uid: one for one in run_on(client, job, [*map(series_of, names)], tried)}
     assert outcomes.keys() == {*names}
-    assert outcomes["deadly"].reason == "two workers died while they segmented it, so it is set aside"
+    assert outcomes["deadly"].reason == "two workers died while they computed it, so it is set aside"
     assert all(outcomes[name].record for name in names if name != "deadly")
     assert Counter((tmp_path / "attempts").read_text().split())["deadly"] == 2
 
@@ -100,18 +101,28 @@ def test_lost_scheduler_is_reported_and_the_run_goes_on_later(job, tmp_path):
             try:
                 with connected(Workers(scheduler=address), tmp_path) as client:
                     client.wait_for_workers(1, timeout=120)
+                    server = BackgroundCluster(address)
+                    assert (server.places(), server.run(pow, 2, 5)) == (1, 32)
+                    with pytest.raises(ClusterAwayError):  # the server does what a worker cannot
+                        server.run(int, "no number")
+                    assert server.places() == 0, "not asked again at once"
+                    server = BackgroundCluster(address)
+                    assert server.places() == 1
                     outcomes = run_on(client, job, [*map(series_of, "abcdef")], slow)
                     assert next(outcomes).record
                     scheduler.kill()
                     with pytest.raises(UserError, match=r"scheduler is gone.*same command continues"):
                         wait_for(lambda: next(outcomes) and None, "the loss of the scheduler", seconds=120)
+                    with pytest.raises(ClusterAwayError):
+                        server.run(pow, 2, 5)
+                    assert server.places() == 0
             finally:
                 process.kill()
                 scheduler.kill()
 
 
 def test_no_scheduler_and_a_bad_slurm_file_are_explained(tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.cohort.cluster._CONNECT_SECONDS", 1)
+    monkeypatch.setattr("lib.cluster.workers._CONNECT_SECONDS", 1)
     with (
         pytest.raises(UserError, match="does not respond"),
         connected(Workers(scheduler=f"tcp://127.0.0.1:{free_port()}"), tmp_path),
@@ -126,9 +137,7 @@ def test_no_scheduler_and_a_bad_slurm_file_are_explained(tmp_path, monkeypatch):
 def test_workers_make_the_files_of_one_process(tmp_path, capsys):
     """The same files, byte for byte, but for UIDs and times; a broken series is named by both."""
     studies = tmp_path / "dicom"
-    for number in range(3):
-        hu = np.full(GRID.shape, -900, np.int16)
-        write_dicom_series(studies / f"P{number}", hu, GRID.affine, patient_id=f"P{number}")
+    tiny_series(studies, 3)
     printed = []
     for name, options in (("alone", []), ("workers", ["--workers", "2"])):
         output = str(tmp_path / name)
@@ -136,17 +145,48 @@ def test_workers_make_the_files_of_one_process(tmp_path, capsys):
         assert main(["infer", str(studies), "--output", output, *formats, *options]) == 0
         printed.append(capsys.readouterr().out)
     assert "2 workers with" in printed[1]
-    alone, workers = (sorted((tmp_path / name).iterdir()) for name in ("alone", "workers"))
-    assert [path.name for path in alone] == [path.name for path in workers]
-    assert len(alone) == 3 * 3 + 5
-    for one, other in zip(alone, workers, strict=True):
-        if one.suffix == ".dcm":
-            assert _pixels(one) == _pixels(other)
-        elif one.name.endswith(".nii.gz"):
-            assert one.read_bytes()[10:] == other.read_bytes()[10:], "the header of gzip has a time"
-        else:
-            assert one.read_bytes() == other.read_bytes(), one.name
+    same_files(tmp_path / "alone", tmp_path / "workers", 3 * 3 + 5)
 
 
-def _pixels(path: Path) -> bytes:
-    return dcmread(path).PixelData
+@pytest.fixture
+def shared_workers(client, monkeypatch) -> list[str]:
+    """Let commands use the workers of the other tests; starting further ones takes seconds."""
+    for module in ("lib.cohort.evaluation", "lib.cli.export"):
+        monkeypatch.setattr(f"{module}.connected", lambda workers, scratch: contextlib.nullcontext(client))
+    return ["--workers", "2"]
+
+
+def test_evaluate_on_workers_makes_the_tables_of_one_process(shared_workers, tmp_path):
+    for name, size in (("A_1", 6), ("B_1", 10), ("C_1", 0)):
+        mask = np.zeros((24, 24, 8), np.uint8)
+        mask[6 : 6 + size, 6 : 6 + size, 3:5] = 1
+        for kind, voxels in (("images", np.where(mask, 40, -800)), ("masks", mask)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            nib.save(nib.Nifti1Image(voxels.astype(np.int16), np.eye(4)), tmp_path / kind / f"{name}.nii.gz")
+    data = ["--images", str(tmp_path / "images"), "--masks", str(tmp_path / "masks"), "--no-robustness", "--froc"]
+    for name, options in (("alone", ["--threads", "1"]), ("workers", shared_workers)):
+        assert main(["evaluate", *data, "--output", str(tmp_path / name), *options]) == 0
+    same_files(tmp_path / "alone", tmp_path / "workers", 2)
+
+
+def test_export_on_workers_makes_the_files_of_one_process(shared_workers, tmp_path, capsys):
+    """One label whose image has lost a slice is named by both."""
+    studies, workspace = tmp_path / "dicom", tmp_path / "workspace"
+    mask = np.zeros(GRID.shape, np.uint8)
+    mask[2, 3, 4:7] = 1
+    tiny_series(studies, 3)
+    settings = Settings.from_conf(str(studies), {"workspace": str(workspace)})
+    client = FolderClient(studies, settings.segs_dir, settings.cache_dir / "index.sqlite")
+    client.scan()
+    datastore = SeriesDatastore(client, settings)
+    for image in datastore.list_images():
+        mask.tofile(tmp_path / "label.bin")
+        datastore.save_label(image, str(tmp_path / "label.bin"), "final", {"annotator": "Ada"})
+    next((studies / "P1").iterdir()).unlink()
+    where = ["export", str(studies), "--workspace", str(workspace), "--format", "seg", "nifti", "table"]
+    told = []
+    for name, options in (("alone", []), ("workers", shared_workers)):
+        assert main([*where, "--output", str(tmp_path / name), *options]) == 1
+        told.append(capsys.readouterr().err)
+    assert told[0] == told[1] != ""
+    same_files(tmp_path / "alone", tmp_path / "workers", 2 * 2 + 1 + 5)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lib.cli import evaluate
+from lib.cohort import evaluation
 from lib.errors import UserError
 from lib.evaluation import measuring
 from lib.evaluation.figures import bar_chart
@@ -61,7 +62,7 @@ class FakePredictor:
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "Predictor", FakePredictor)
+    monkeypatch.setattr(evaluation, "Predictor", FakePredictor)
     for name, radius in (("A_1", 4), ("B_1", 8), ("C_1", None)):
         truth = ball((12, 15, 9), radius) if radius else np.zeros(SHAPE, bool)
         for kind, array in (("images", np.where(truth, 40, -800)), ("masks", truth)):
@@ -74,7 +75,9 @@ def run(data, *extra, models=("perfect", "empty", "shifted", "inventive", "fragi
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
     words = ["--images", data / "images", "--masks", data / "masks", "--output", data / "out", *extra]
-    words += ["--models", *(f"{name}=/none/{name}" for name in models)]
+    for name in models:
+        (data / name).touch()
+    words += ["--models", *(f"{name}={data / name}" for name in models)]
     assert evaluate.run(parser.parse_args([str(word) for word in words])) == 0
     return json.loads((data / "out" / "metrics.json").read_text())["models"]
 
@@ -147,6 +150,7 @@ def test_held_out_requires_held_out_patients(data):
 def test_settings_of_the_training_run_are_used(data, tmp_path):
     manifest = {"settings": {"network": {"in_channels": 3, "attention": False}}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "baseline").touch()
     parser = argparse.ArgumentParser()
     evaluate.add_arguments(parser)
     words = ["--images", data / "images", "--masks", data / "masks", "--output", data / "out", "--no-robustness"]

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
@@ -58,7 +59,7 @@ class YieldToUsers:
 
 
 class BackgroundScoring(Worker):
-    """Worker that scores one image at a time at low priority while no user waits.
+    """Worker that scores images: on a cluster, or one at a time at low priority while no user waits.
 
     Args:
         scoring: The scoring method.
@@ -83,10 +84,21 @@ class BackgroundScoring(Worker):
         """Limit the thread to one core."""
         compute_on_one_core()
 
+    def stop(self) -> None:
+        """Request the end of the thread, which does not wait for a cluster then."""
+        super().stop()
+        self._scoring.close()
+
     def run_once(self) -> bool:
-        """Score one image if one lacks a score and no user waits; return whether one was scored."""
-        due = [] if self._yield_to_users.must_yield() else self._scoring.due(self._datastore)
-        if due:
+        """Score one image if one lacks a score and no user waits, or as many as the cluster can; return whether any."""
+        places = self._scoring.places()
+        if not places and self._yield_to_users.must_yield():
+            return False
+        due = self._scoring.due(self._datastore)[: max(1, places)]
+        if places:
+            with ThreadPoolExecutor(places, thread_name_prefix=self.name) as waiting:
+                list(waiting.map(lambda image: self._scoring.score(image, self._datastore), due))
+        elif due:
             self._scoring.score(due[0], self._datastore)
         return bool(due)
 

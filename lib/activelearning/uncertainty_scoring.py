@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 
-from lib.activelearning.uncertainty import MEASURES, probability_maps, soft_dice_loss, uncertainty
+from lib.activelearning.score import Score, ScoreRequest, compute_score, score_on_worker
+from lib.activelearning.uncertainty import MEASURES
+from lib.cluster.background import BackgroundCluster, ClusterAwayError
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.inference import Predictor
@@ -26,21 +27,6 @@ from lib.storage.atomic import write_json
 from lib.storage.state_file import move_aside
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Score:
-    """The score of one image by one model.
-
-    Attributes:
-        uncertainty: Uncertainty in [0, 1].
-        label_sha256: Checksum of the label it was compared with; None without a label.
-        disagreement: One minus the Dice coefficient of the model's mask and that label; None without a label.
-    """
-
-    uncertainty: float
-    label_sha256: str | None = None
-    disagreement: float | None = None
 
 
 class UncertaintyScoring(ScoringMethod):
@@ -61,7 +47,8 @@ class UncertaintyScoring(ScoringMethod):
         folder: Folder of the scores.
         max_images: Number of images to score, chosen by the lowest hash of their id, which gives a stable random
             sample. Limits the work and the volumes added to the cache. 0 disables scoring.
-        before_each_batch: Called before each forward pass; may block.
+        before_each_batch: Called before each forward pass in this process; may block.
+        cluster: Where to compute while it is there.
     """
 
     def __init__(
@@ -73,6 +60,7 @@ class UncertaintyScoring(ScoringMethod):
         *,
         max_images: int,
         before_each_batch: Callable[[], None] = lambda: None,
+        cluster: BackgroundCluster | None = None,
     ) -> None:
         super().__init__(f"Uncertainty of the model about an image: highest where {MEASURES[measure]}")
         self._measure = measure
@@ -84,7 +72,8 @@ class UncertaintyScoring(ScoringMethod):
         self._folder = folder
         self._max_images = max_images
         self._before_each_batch = before_each_batch
-        self._lock = threading.Lock()  # protects the two below: one thread scores while others read
+        self._cluster = cluster or BackgroundCluster(None)
+        self._lock = threading.Lock()  # protects the two below: some threads score while others read
         self._scores: dict[str, Score] = {}
         self._settled: dict[str, tuple[str, int, str | None]] = {}
 
@@ -99,6 +88,14 @@ class UncertaintyScoring(ScoringMethod):
             self.score(image_id, datastore)
             logger.info("Scored %d of %d images", number, len(due))
         return {"scored": len(due)}
+
+    def places(self) -> int:
+        """Return how many images the cluster can score at once; 0 if they are scored in this process."""
+        return self._cluster.places()
+
+    def close(self) -> None:
+        """Give up what waits for the cluster."""
+        self._cluster.close()
 
     def due(self, datastore: SeriesDatastore) -> list[str]:
         """Return the images that lack a score by the weights in use; empty without weights."""
@@ -123,9 +120,10 @@ class UncertaintyScoring(ScoringMethod):
             score = _read(path)
             if score is None or score.label_sha256 != label:
                 uri = datastore.get_label_uri(image_id, DefaultLabelTag.FINAL.value) if label else None
-                score = self._made(image, Path(uri) if uri else None, label)
-                if self._state(image_id, datastore) != state:
-                    return  # a model was published or the image labelled meanwhile: it is due again
+                request = ScoreRequest(self._measure, image, Path(uri) if uri else None, label, self._options)
+                score = self._compute(request, weights)
+                if score is None or self._state(image_id, datastore) != state:
+                    return  # the cluster was lost, a model published or the image labelled: it is due again
                 write_json(path, asdict(score))
             with self._lock:
                 self._scores[image_id] = score
@@ -157,23 +155,15 @@ class UncertaintyScoring(ScoringMethod):
             label.sha256 if label else None,
         )
 
-    def _made(self, image: Path, label: Path | None, label_sha256: str | None) -> Score:
-        data = self._predictor.read({"image": image} | ({"label": label} if label else {}), self._options)
-        voxel_mm3 = float(np.abs(np.linalg.det(np.asarray(data["image"].affine)[:3, :3])))
-
-        def predict(volume: torch.Tensor) -> torch.Tensor:
-            output = self._predictor.run(
-                data, self._options, volume=volume, before_pass=lambda done, total: self._before_each_batch()
-            )
-            return output.logits[0].sigmoid()
-
-        maps = probability_maps(self._measure, predict, data["image"].as_tensor())
-        value = uncertainty(self._measure, maps, voxel_mm3)
-        if label is None:
-            return Score(value)
-        mask = (maps[0] >= self._options.threshold).float()
-        truth = (data["label"][0].as_tensor() > 0).float()
-        return Score(value, label_sha256, soft_dice_loss(mask, truth, smallest=1))
+    def _compute(self, request: ScoreRequest, digest: str) -> Score | None:
+        """Return the score, from the cluster if there is one; None if that was lost meanwhile."""
+        weights = self._models.serving_weights()
+        if not self.places() or weights is None:
+            return compute_score(self._predictor, request, self._before_each_batch)
+        model = replace(self._predictor.model, judge=None)  # scores are about the network alone
+        with contextlib.suppress(ClusterAwayError):
+            return self._cluster.run(score_on_worker, digest, weights, model, request)
+        return None
 
 
 @functools.lru_cache(maxsize=4)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.cluster.workers import Workers
 from lib.errors import UserError
 from lib.exports.formats import MEANINGS, TABLE, ExportFormat, formats_named
 from lib.settings import Settings, is_url
@@ -97,3 +98,24 @@ def check_output(studies: str, output: Path) -> None:
         raise UserError(f"{studies} is neither a folder nor a URL.")
     if output.resolve().is_relative_to(Path(studies).resolve()):
         raise UserError(f"{output} is inside the DICOM folder, which is never written to. Choose another.")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Declare where a command computes: ``--workers``, ``--scheduler`` or ``--slurm``."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=_count, default=0, metavar="N", help="N processes on this machine, by Dask")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="workers of a running Dask scheduler: tls://host:8786")
+    where.add_argument("--slurm", type=Path, metavar="FILE", help="Slurm jobs as workers; see docs/cohorts.md")
+
+
+def workers_of(args: argparse.Namespace) -> Workers | None:
+    """Return the workers that the options name; None to compute in this process."""
+    workers = Workers(args.workers, args.scheduler, args.slurm)
+    return None if workers == Workers() else workers
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= 256:
+        raise argparse.ArgumentTypeError(f"must be 1 to 256, not {count}")
+    return count

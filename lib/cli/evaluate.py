@@ -2,27 +2,29 @@
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.cli.arguments import add_workers, workers_of
 from lib.cli.evaluate_clicks import evaluate_clicks
+from lib.cli.output_folder import folder_of_run
 from lib.cli.train import begin_long_work
 from lib.clicks.automatic import AutomaticModel
+from lib.cohort.evaluation import Evaluation, evaluate_cases, model_of
 from lib.errors import UserError
 from lib.evaluation.cases import CaseResult
 from lib.evaluation.froc import LIMITS, operating_points
-from lib.evaluation.measuring import measure_models
+from lib.evaluation.measuring import Case, MeasuredCase, collect
 from lib.evaluation.reader_report import reader_text
 from lib.evaluation.report import render
 from lib.evaluation.summary import summarize
 from lib.evaluation.textures import Texture, read_textures
-from lib.inference import ModelDescription, Predictor
-from lib.inference.candidate_judge import CLASSIFIER_FILE
+from lib.inference import Predictor
 from lib.settings import APP_DIR
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
-from lib.training.run_manifest import info_as_trained, manifest_of
+from lib.training.run_manifest import manifest_of
 from lib.training.scans import LabelledImage, find_cases
 
 logger = logging.getLogger(__name__)
@@ -70,11 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also report sensitivity and false positives in whole scans at other values of false_findings_per_scan",
     )
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    parser.add_argument("--threads", type=int, help="CPU threads of this process (default: all)")
+    add_workers(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure each model on each image, write ``metrics.json`` and ``report.html``, and compare with the readers."""
+    if args.clicks and workers_of(args):
+        raise UserError("The model for clicks is measured in this process only: leave out the workers.")
     begin_long_work(args.threads)
     shipped = f"shipped={_SHIPPED_FOR_CLICKS if args.clicks else _SHIPPED}"
     models = dict(map(_parse_model, args.models or [shipped]))
@@ -85,17 +90,14 @@ def run(args: argparse.Namespace) -> int:
         ", patients held out from training." if args.held_out else "."
     )
     if args.clicks:
-        other = AutomaticModel(Predictor.from_file(automatic, _model(automatic, crf=False))) if automatic else None
+        other = AutomaticModel(Predictor.from_file(automatic, model_of(automatic, crf=False))) if automatic else None
         options = {"clicks": args.clicks, "places": args.places, "measured_on": measured_on}
         evaluate_clicks(cases, models, textures, args.output, automatic=other, **options)
         return 0
-    predictors = {name: Predictor.from_file(path, _model(path, args.crf)) for name, path in models.items()}
-    results, shown = measure_models(
-        [case[:4] for case in cases],
-        predictors,
-        robustness=not args.no_robustness,
-        limits=LIMITS if args.froc else (),
-    )
+    limits = LIMITS if args.froc else ()
+    evaluation = Evaluation.of(models, crf=args.crf, robustness=not args.no_robustness, limits=limits)
+    images = [(case.name, case.image.resolve(), case.mask.resolve(), case.patient) for case in cases]
+    results, shown = collect(images, _measured(evaluation, images, args))
     summaries = {model: summarize(found, textures) for model, found in results.items()}
     if args.froc:
         for model, found in results.items():
@@ -110,6 +112,13 @@ def run(args: argparse.Namespace) -> int:
     logger.info("Written: %s", args.output / "report.html")
     print(reader_text({model: summary["readers"] for model, summary in summaries.items()}), end="")
     return 0
+
+
+def _measured(
+    evaluation: Evaluation, images: Sequence[Case], args: argparse.Namespace
+) -> Iterator[tuple[Case, MeasuredCase]]:
+    with folder_of_run(args.output) as work:
+        yield from evaluate_cases(evaluation, images, workers_of(args), work)
 
 
 def _cases(args: argparse.Namespace, models: Sequence[Path]) -> list[LabelledImage]:
@@ -148,17 +157,6 @@ def _held_out_cases(cases: list[LabelledImage], models: Sequence[Path]) -> list[
     if known:
         logger.warning("Excluded because a model was trained on them: %s", ", ".join(known))
     return [case for case in kept if case.patient not in trained]
-
-
-def _model(weights: Path, crf: bool) -> ModelDescription:
-    """Return the model of info.yaml, with network and preprocessing of the weights' manifest if they have one.
-
-    The classifier of findings is the one beside the weights, or the shipped one.
-    """
-    info = info_as_trained(weights, ("network", "preprocessing"))
-    info["config"]["infer"]["crf"] = crf
-    beside = (weights.parent / CLASSIFIER_FILE).exists()
-    return ModelDescription.from_info(info, weights.parent if beside else _SHIPPED.parent)
 
 
 def _record(case: CaseResult, textures: Mapping[str, Texture]) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lib.app import MyApp
-from lib.cli.arguments import add_formats, add_studies, check_output, formats_of
+from lib.cli.arguments import add_formats, add_studies, add_workers, check_output, formats_of, workers_of
 from lib.cli.output_folder import folder_of_run
-from lib.cohort.cluster import Workers, connected
-from lib.cohort.dask_run import new_job, run_on
+from lib.cluster.workers import connected
 from lib.cohort.job import Outcome
 from lib.cohort.pinned_model import pin
+from lib.cohort.segmentation import new_job, run_on
 from lib.cohort.series_segmenter import TABLES, SeriesSegmenter
 from lib.datastore.catalog import Series
 from lib.datastore.series_datastore import SeriesDatastore
@@ -47,10 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conf", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a setting, as of the server"
     )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=_count, default=0, metavar="N", help="N processes on this machine, by Dask")
-    where.add_argument("--scheduler", metavar="ADDRESS", help="workers of a running Dask scheduler: tcp://host:8786")
-    where.add_argument("--slurm", type=Path, metavar="FILE", help="Slurm jobs as workers; see docs/cohorts.md")
+    add_workers(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -113,15 +110,15 @@ class _Run:
         return outcomes
 
     def _outcomes(self, usable: list[Series]) -> Iterator[Outcome]:
-        args = self._args
-        workers = Workers(args.workers, args.scheduler, args.slurm)
-        if workers == Workers():
+        workers = workers_of(self._args)
+        if workers is None:
             segmenter = SeriesSegmenter(self._app, self._output, self._formats)
             yield from map(segmenter.attempt, usable)
             return
         work = self._output / ".lunglabel"
         with connected(workers, work / "workers") as client:
-            yield from run_on(client, new_job(args.studies, self._conf, work, self._output, self._formats), usable)
+            job = new_job(self._app.settings, self._conf, work, self._output, self._formats)
+            yield from run_on(client, job, usable)
 
     def _write_tables(self, everything: list[Series], outcomes: dict[str, Outcome]) -> None:
         tables, cases = [], []
@@ -173,13 +170,6 @@ def _failures(outcome: Outcome) -> list[str]:
     if outcome.record is None:
         return [f"{outcome.uid}: {outcome.reason}"]
     return [f"{outcome.uid}: no {kind}: {reason}" for kind, reason in outcome.record["not_made"].items()]
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= 256:
-        raise argparse.ArgumentTypeError(f"must be 1 to 256, not {count}")
-    return count
 
 
 def _print_all(title: str, lines: Iterable[str]) -> None:

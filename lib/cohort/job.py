@@ -32,7 +32,7 @@ class Job:
 
     Attributes:
         key: Identifier of the run.
-        studies: DICOM folder or DICOMweb URL, the same for all workers.
+        studies: DICOM folder or DICOMweb URL without user and password, the same for all workers.
         conf: The settings of the run, except the folders of the model.
         pinned: Workspace of the run, with the weights, and for a folder its index; the same for all workers.
         output: Folder of the results; the same for all workers.

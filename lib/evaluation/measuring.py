@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,35 +26,67 @@ Case = tuple[str, Path, Path, str]
 _SHOWN_CASES = 24
 
 
-def measure_models(
-    cases: Sequence[Case],
-    predictors: Mapping[str, Predictor],
-    *,
-    robustness: bool,
-    limits: Sequence[float] = (),
-) -> tuple[dict[str, list[CaseResult]], list[dict[str, Any]]]:
-    """Return the results by model, and the cases to show.
+@dataclass(frozen=True)
+class MeasuredCase:
+    """What was measured on one image.
+
+    Attributes:
+        results: By model.
+        strip: Slices with the outlines, as HTML.
+    """
+
+    results: dict[str, CaseResult]
+    strip: str
+
+
+Measured = tuple[dict[str, list[CaseResult]], list[dict[str, Any]]]
+
+
+def measure_models(cases: Sequence[Case], predictors: Mapping[str, Predictor], *, robustness: bool) -> Measured:
+    """Return the results by model, and the cases to show; see `measure_case` and `collect`."""
+    return collect(cases, ((case, measure_case(case, predictors, robustness=robustness)) for case in cases))
+
+
+def measure_case(
+    case: Case, predictors: Mapping[str, Predictor], *, robustness: bool, limits: Sequence[float] = ()
+) -> MeasuredCase:
+    """Measure all models on one image.
 
     Args:
-        cases: The images.
+        case: The image.
         predictors: The models by name.
         robustness: See `evaluate_case`.
         limits: See `evaluate_case`.
+    """
+    name, image, mask, patient = case
+    results, masks = {}, {}
+    for model, predictor in predictors.items():
+        results[model], masks[model] = evaluate_case(name, image, mask, patient, predictor, robustness, limits)
+    return MeasuredCase(results, _strip(image, mask, masks))
+
+
+def collect(cases: Sequence[Case], measured: Iterable[tuple[Case, MeasuredCase]]) -> Measured:
+    """Return the results by model in the order of the cases, and the cases to show.
+
+    Args:
+        cases: All images.
+        measured: Each of them once, in any order.
 
     Returns:
         The results, and the cases on which the last model is worst, for :func:`lib.evaluation.report.render`.
     """
-    results: dict[str, list[CaseResult]] = {name: [] for name in predictors}
-    shown: list[dict[str, Any]] = []
-    for number, (name, image, mask, patient) in enumerate(cases, start=1):
-        masks = {}
-        for model, predictor in predictors.items():
-            result, masks[model] = evaluate_case(name, image, mask, patient, predictor, robustness, limits)
-            results[model].append(result)
-        dice = {model: found[-1].counts.dice for model, found in results.items()}
-        shown = _worst([*shown, {"name": name, "dice": dice, "strip": _strip(image, mask, masks)}])
+    places = {case[:3]: place for place, case in enumerate(cases)}
+    found: dict[int, dict[str, CaseResult]] = {}
+    worst: list[tuple[float, int, dict[str, Any]]] = []
+    for number, (case, one) in enumerate(measured, start=1):
+        place, name = places[case[:3]], case[0]
+        found[place] = one.results
+        dice = {model: result.counts.dice for model, result in one.results.items()}
+        shown = {"name": name, "dice": dice, "strip": one.strip}
+        worst = sorted([*worst, ([*dice.values()][-1], place, shown)], key=lambda entry: entry[:2])[:_SHOWN_CASES]
         logger.info("%d of %d: %s %s", number, len(cases), name, {model: round(d, 3) for model, d in dice.items()})
-    return results, shown
+    results = {model: [found[place][model] for place in sorted(found)] for model in next(iter(found.values()), {})}
+    return results, [shown for _, _, shown in worst]
 
 
 def _strip(image: Path, mask: Path, found: Mapping[str, np.ndarray]) -> str:
@@ -67,8 +100,3 @@ def _strip(image: Path, mask: Path, found: Mapping[str, np.ndarray]) -> str:
     volume, truth, *others = (np.asarray(turn(item)[0]) for item in (volume, *masks))
     x, y, z = (float(length) for length in cast(MetaTensor, turn(load(image))).pixdim)
     return slice_strip(volume, truth, dict(zip(found, others, strict=True)), (x, y, z))
-
-
-def _worst(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the cases to show, in ascending order of the Dice of the last model."""
-    return sorted(cases, key=lambda case: list(case["dice"].values())[-1])[:_SHOWN_CASES]

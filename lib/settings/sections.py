@@ -298,5 +298,7 @@ class Start(Section):
     """Folder of the initial weights; read-only."""
     study: str | None = None
     """File of a reader study: its readers see only their own cases and labels (docs/studies.md)."""
+    scheduler: Annotated[str, Field(pattern=r"^(tcp|tls)://[^/@]+:\d+$")] | None = None
+    """Address of a Dask scheduler, tls://host:8786, to whose workers scoring is sent (docs/cohorts.md)."""
     rescan_seconds: Annotated[float, Field(ge=0.1, le=86400)] = 10.0
     """Interval between two scans for new series, seconds."""

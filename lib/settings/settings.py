@@ -27,6 +27,7 @@ class Settings:
         info: ``info.yaml`` with the changes of ``--conf`` applied to its ``config``.
         changed: Differences from the defaults: ``name``, ``value``, ``default``, ``meaning`` and ``source`` of each.
         login: User and password of the URL; None if it has none.
+        scheduler: Address of the Dask scheduler for background work; None to do all of it in the server.
     """
 
     studies: str
@@ -37,6 +38,7 @@ class Settings:
     changed: tuple[dict[str, Any], ...] = ()
     login: Login | None = field(default=None, repr=False)
     study_file: Path | None = None
+    scheduler: str | None = None
 
     @classmethod
     def from_conf(cls, studies: str, conf: Mapping[str, str] | None = None) -> Settings:
@@ -75,6 +77,7 @@ class Settings:
             changed=(*changes(start, conf), *changes(info, conf)),
             login=login,
             study_file=Path(start.study).expanduser().resolve() if start.study else None,
+            scheduler=start.scheduler,
         )
 
     @property

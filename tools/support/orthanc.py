@@ -49,8 +49,13 @@ class Orthanc:
 
 
 @contextlib.contextmanager
-def orthanc_server(directory: Path, auth: tuple[str, str] | None = None, port: int | None = None) -> Iterator[Orthanc]:
-    """Run an empty Orthanc on 127.0.0.1, on a free port unless one is given, with its files in ``directory``."""
+def orthanc_server(
+    directory: Path, auth: tuple[str, str] | None = None, port: int | None = None, address: str = "127.0.0.1"
+) -> Iterator[Orthanc]:
+    """Run an empty Orthanc, on a free port unless one is given, with its files in ``directory``.
+
+    At another address than 127.0.0.1 it also answers other hosts.
+    """
     port = port or free_port()
     configuration = {
         "Name": "TEST",
@@ -58,7 +63,7 @@ def orthanc_server(directory: Path, auth: tuple[str, str] | None = None, port: i
         "IndexDirectory": str(directory / "index"),
         "HttpPort": port,
         "DicomServerEnabled": False,
-        "RemoteAccessAllowed": False,
+        "RemoteAccessAllowed": address != "127.0.0.1",
         "AuthenticationEnabled": auth is not None,
         "RegisteredUsers": dict([auth] if auth else []),
         "Plugins": [str(_PLUGIN)],
@@ -66,7 +71,7 @@ def orthanc_server(directory: Path, auth: tuple[str, str] | None = None, port: i
     }
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "orthanc.json").write_text(json.dumps(configuration))
-    root = f"http://127.0.0.1:{port}"
+    root = f"http://{address}:{port}"
     command = ["Orthanc", str(directory / "orthanc.json")]
     with serving(command, url=root, ready="/system", directory=directory, auth=auth, timeout=60):
         yield Orthanc(f"{root}/dicom-web", root, auth)

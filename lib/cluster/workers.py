@@ -24,6 +24,14 @@ _MISSING = (
     ".venv/bin/pip install -c requirements-cluster.txt -e '.[cluster]'"
 )
 _CONNECT_SECONDS = 30
+# By default, Dask makes workers return freed memory to the system at once. That suits tables; tensors of the same sizes
+# are allocated again, and the system clears each page anew. Measured with four series of 24 slices: 48 s of CPU time
+# with Dask's setting of MALLOC_TRIM_THRESHOLD_, 29 s without.
+_KEEP_FREED_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+}
 # A series during which two workers have died is set aside instead of killing further ones.
 _DEATHS = {"distributed.scheduler.allowed-failures": 1}
 
@@ -49,7 +57,7 @@ def connected(workers: Workers, scratch: Path) -> Iterator[Client]:
 
     Args:
         workers: Where to compute.
-        scratch: Folder for the temporary files of workers on this machine.
+        scratch: Folder for the temporary files of workers on this machine; for Slurm, shared by all nodes.
 
     Raises:
         UserError: Dask is not installed, the scheduler does not respond, or the Slurm file is invalid.
@@ -61,11 +69,14 @@ def connected(workers: Workers, scratch: Path) -> Iterator[Client]:
         raise UserError(_MISSING) from error
     logging.getLogger("distributed").setLevel(logging.ERROR)  # failures are reported as those of a series
     with contextlib.ExitStack() as stack:
-        stack.enter_context(dask.config.set({**_DEATHS, "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s"}))
+        settings = {**_DEATHS, "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s"}
+        stack.enter_context(dask.config.set({**settings, "distributed.nanny.pre-spawn-environ": _KEEP_FREED_MEMORY}))
         if workers.scheduler:
             target: Any = workers.scheduler
         else:
-            target = stack.enter_context(_slurm(workers.slurm) if workers.slurm else _local(workers.local, scratch))
+            target = stack.enter_context(
+                _slurm(workers.slurm, scratch) if workers.slurm else _local(workers.local, scratch)
+            )
         try:
             client = stack.enter_context(
                 Client(
@@ -119,10 +130,16 @@ def _environment(threads: int, gpu: int | None) -> dict[str, str]:
     numbers = dict.fromkeys(
         ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), str(threads)
     )
-    return {**numbers, "OMP_WAIT_POLICY": "PASSIVE", **({"CUDA_VISIBLE_DEVICES": str(gpu)} if gpu is not None else {})}
+    return {
+        **numbers,
+        **_KEEP_FREED_MEMORY,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        **({"CUDA_VISIBLE_DEVICES": str(gpu)} if gpu is not None else {}),
+    }
 
 
-def _slurm(file: Path) -> Any:
+def _slurm(file: Path, scratch: Path) -> Any:
+    """Return a cluster of Slurm jobs, which speak TLS with a certificate of this run; its key is only its owner's."""
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
@@ -130,7 +147,11 @@ def _slurm(file: Path) -> Any:
     try:
         options = yaml.safe_load(file.read_text(encoding="utf-8"))
         jobs = int(options.pop("jobs"))
-        cluster = SLURMCluster(**{"processes": 1, **options})
+        scratch.mkdir(parents=True, exist_ok=True)
+        own = {"processes": 1, "security": True, "shared_temp_directory": str(scratch.resolve())}
+        prologue = [f"export {name}={value}" for name, value in _KEEP_FREED_MEMORY.items()]
+        options["job_script_prologue"] = [*prologue, *options.get("job_script_prologue", [])]
+        cluster = SLURMCluster(**{**own, **options})
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{file} must be a YAML file with jobs, the number of jobs, and arguments of dask_jobqueue.SLURMCluster, "
