@@ -12,14 +12,14 @@ from typing import Any, cast
 import numpy as np
 from monailabel.config import settings as server_settings
 from monailabel.interfaces.app import MONAILabelApp
-from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.activelearning import First, Last, Leases, NextSample, Random, Review, UncertaintySampling
-from lib.activelearning.background import BackgroundScoring, YieldToUsers, compute_on_one_core
+from lib.activelearning.background import BackgroundScoring, YieldToUsers
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.cluster.background import BackgroundCluster
 from lib.configs.lung_tumor import LungTumor
@@ -35,15 +35,11 @@ from lib.followup.registration_store import RegistrationStore
 from lib.infers.lung_tumor import ATTENTION, PROBABILITY
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing.stores import model_stores
-from lib.reading.compared_outlines import ComparedOutlines
-from lib.reading.conclusions import Conclusions
-from lib.reading.making_outlines import MakingOutlines, check_compared
-from lib.reading.preference_answers import Answers, damaged_answers
+from lib.reading.preference_answers import damaged_answers
 from lib.reading.reading_list import StudyPlan
 from lib.reading.stored_readings import StudyLabels
 from lib.reading.study_file import read_study
 from lib.server.access.rules import rules_at_start
-from lib.server.app_protocol import AUTHOR
 from lib.server.background import run_workers
 from lib.server.damage_cache import DamageCache
 from lib.server.dicomweb_routes import dicomweb_router
@@ -51,9 +47,10 @@ from lib.server.install import install
 from lib.server.log_file import move_log
 from lib.server.open_cases import OpenCases, others_at_work
 from lib.server.requests import is_file_below
+from lib.server.saved_masks import keep_prediction, save_mask
+from lib.server.served_study import ServedStudy, labelling_study, preference_study
 from lib.server.sessions import TolerantSessions
 from lib.server.start import exit_with_problems, prepare_server, print_welcome
-from lib.server.study_views import StudyViews
 from lib.server.task_state import is_running, last_status
 from lib.server.upstream_patches import apply_settings, register_app, tolerant_sessions
 from lib.server.work_queue import WorkQueue
@@ -94,8 +91,7 @@ class MyApp(MONAILabelApp):
                 move_log(self.settings.workspace)
             apply_settings(self.settings, in_server=is_server())
             self.uploads_dir.mkdir(parents=True, exist_ok=True)
-        self._conclusions: Conclusions | None = None  # in a server with a study in which readers label
-        self._outlines: MakingOutlines | None = None  # in a server with a preference study
+        self._in_study: ServedStudy | None = None  # in a server with a reader study
         stores = model_stores(self.settings)
         self.models = stores[LungTumor.NAME]
         choice = self.settings.info["config"]["activelearning"]
@@ -235,43 +231,33 @@ class MyApp(MONAILabelApp):
         self.initial_labels = InitialLabels(datastore, self.settings.info["imports"])
         self.segs = SegStorage(datastore, self.exports, self.settings.info["config"]["export"]["store_in_pacs"])
         assert self._access is not None, "a server has access rules"
-        views = self._views_of_study(self._study) if self._study else None
+        self._in_study = self._served_study(self._study) if self._study else None
+        views = self._in_study.views if self._in_study else None
         install(server, self, dicomweb_router(datastore, self.settings, self.uploads_dir), self._access, views)
         self._start_workers()
         print_welcome(self.settings, datastore.status(), self._access.listening.url, self.network_warning)
 
-    def _views_of_study(self, plan: StudyPlan) -> StudyViews:
-        datastore = self.datastore()
-        study = StudyLabels(datastore.labels, plan)
-        if plan.study.kind == "preference":
-            compared = ComparedOutlines(study, Answers(self.settings.workspace, plan.study.name))
-            self._outlines = self._making_outlines(plan, compared)
-            return StudyViews(study, None, datastore.catalog, compared)
-        self._conclusions = Conclusions(
-            study, datastore, self.settings.temporary_dir, lambda image: self.on_save_label(image, image)
-        )
-        return StudyViews(study, self._conclusions, datastore.catalog)
-
-    def _making_outlines(self, plan: StudyPlan, compared: ComparedOutlines) -> MakingOutlines:
+    def _served_study(self, plan: StudyPlan) -> ServedStudy:
+        if plan.study.kind != "preference":
+            return labelling_study(
+                plan, self.datastore(), self.settings, after=lambda image: self.on_save_label(image, image)
+            )
         with exit_on_startup_error():
-            check_compared(plan, self.models)
-        return MakingOutlines(
-            plan,
-            self.datastore(),
-            self.models,
-            self.task_config.predictor.model,
-            self.settings.temporary_dir,
-            before_each=self._yield_to_users.wait,
-            on_thread=compute_on_one_core,
-            after=compared.questions,  # which takes a second for each case, so that no reader waits for it
-        )
+            return preference_study(
+                plan,
+                self.datastore(),
+                self.settings,
+                self.models,
+                self.task_config.predictor.model,
+                before_each=self._yield_to_users.wait,
+            )
 
     def _start_workers(self) -> None:
         datastore = self.datastore()
         scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
         watcher = datastore.watch(self.initial_labels.wake)
         queues = (self.inferences, self.clicks, self.previews, self.preparations)
-        study = [worker for worker in (self._conclusions, self._outlines) if worker]
+        study = [self._in_study.worker] if self._in_study else []
         workers = (self.initial_labels, self.retraining, self.segs, scoring, self.registering, self._damage)
         run_workers(watcher, (*workers, *queues, *study))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
@@ -288,8 +274,8 @@ class MyApp(MONAILabelApp):
         self.datastore().skipped.take_back(image_id)
         self.retraining.wake()
         self.segs.wake()
-        if self._conclusions:
-            self._conclusions.wake()
+        if self._in_study:
+            self._in_study.worker.wake()
 
     def on_review(self, image_id: str) -> None:
         """Release the lease of an image and wake the automatic training; called after each review of its label."""
@@ -321,18 +307,11 @@ class MyApp(MONAILabelApp):
             result = super().infer({**request, "save_label": False}, datastore)
         result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
         if not uploaded:
-            self._keep_prediction(request, result)
+            if request.get("model") == LungTumor.NAME:
+                keep_prediction(self.datastore(), self.settings.info["config"]["infer"], request, result)
             if request.get("save_label") and result.get("file"):
-                result["label"] = self._save_mask(request, result)
+                result["label"] = save_mask(self.datastore(), request, result)
         return result
-
-    def _save_mask(self, request: dict[str, Any], result: dict[str, Any]) -> str:
-        """Save the mask of a model as a label of whoever asked for it; MONAI Label would save it without an author."""
-        author = request.get(AUTHOR)
-        info = {"model": request["model"], "params": result["params"]}
-        signed = {"annotator": author, "user": author} if author else {}
-        tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL.value
-        return self.datastore().save_label(request["image"], result["file"], tag, {**info, **signed})
 
     def prepare_clicks(self, image: str) -> None:
         """Make the volume of an image and load the model for clicks, so that the first click is as fast as the next.
@@ -393,20 +372,6 @@ class MyApp(MONAILabelApp):
             unfinished=self._unfinished,
             status=lambda: last_status("train"),
             start=self.async_training,
-        )
-
-    def _keep_prediction(self, request: dict[str, Any], result: dict[str, Any]) -> None:
-        settings = {**self.settings.info["config"]["infer"], **request}
-        if request.get("model") != LungTumor.NAME or not result.get("file") or settings["attention"]:
-            return
-        names = self.settings.info["config"]["infer"].keys() - {"attention", "batch_size"}
-        self.datastore().keep_prediction(
-            request["image"],
-            Path(result["file"]),
-            model_version=result["params"]["model_version"],
-            client_id=request.get("client_id"),
-            settings={name: settings[name] for name in sorted(names)},
-            findings=result["params"]["findings"],
         )
 
     @property

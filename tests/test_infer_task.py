@@ -203,7 +203,6 @@ def test_c5_series_that_becomes_unusable_during_inference_keeps_its_mask(monkeyp
     app._yield_to_users = YieldToUsers(lambda: False)
     monkeypatch.setattr(app, "datastore", Store)
     monkeypatch.setattr(app, "_was_uploaded", lambda image: False)
-    monkeypatch.setattr(app, "_keep_prediction", lambda request, result: None)
     monkeypatch.setattr(MONAILabelApp, "infer", run)
     if usable_before:
         assert app.infer({"image": "1.2"})["params"]["warnings"] == ["tilted", "no lungs"]
