@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from lib.activelearning.score import ScoreRequest
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.errors import UserError
 from lib.geometry.connected_components import connected_components
@@ -168,7 +169,8 @@ def test_scoring_uses_the_views_of_inference(info, store, serving, chest, tmp_pa
             max_images=1,
             before_each_batch=lambda count=count: count.append(1),
         )
-        found[views] = scoring._made(chest, None, None).uncertainty
+        request = ScoreRequest("uncertainty", chest, None, None, scoring._options)
+        found[views] = scoring._compute(request, "").uncertainty
         passes[views] = len(count)
     assert passes[4] > passes[1]
     assert found[4] != found[1]
