@@ -29,22 +29,23 @@ CHECKS := static check-js docs
 check: .venv/installed-test
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(CHECKS) unit
 
-# One after the other, each on two cores: tests in two processes, which take a file at a time.
+# One after the other, each on two cores: tests in two processes, or three where they often wait for servers and
+# browsers. Each takes a file at a time.
 test: .venv/installed-test
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(CHECKS)
 	@$(MAKE) --no-print-directory --jobs=1 --keep-going covered others
 
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --dist=loadfile
 unit: .venv/installed-test
-	$(TESTS) -m unit $(PYTEST)
+	$(TESTS) --numprocesses=2 -m unit $(PYTEST)
 
 # pytest ends with 5 where PYTEST selects no test.
 covered: .venv/installed-test
-	$(TESTS) -m unit --cov --cov-report=term:skip-covered $(PYTEST) || test $$? = 5
+	$(TESTS) --numprocesses=2 -m unit --cov --cov-report=term:skip-covered $(PYTEST) || test $$? = 5
 
 # In the order of the folders: xdist's own order starts files of one long test last, when the other process is idle.
 others: .venv/installed-test
-	$(TESTS) --no-loadscope-reorder -m "not unit" $(PYTEST) || test $$? = 5
+	$(TESTS) --numprocesses=3 --no-loadscope-reorder -m "not unit" $(PYTEST) || test $$? = 5
 
 static: .venv/installed-test
 	$(BIN)/ruff check .

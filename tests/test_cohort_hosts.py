@@ -12,6 +12,7 @@ import pytest
 
 from lib.settings import APP_DIR
 from tests.support.cohort import same_files, tiny_series
+from tests.support.requirement import skip_or_fail
 from tools.support.hosts import BRIDGE_ADDRESS, Host, hosts, why_not
 from tools.support.orthanc import INSTALL, orthanc_is_installed, orthanc_server
 from tools.support.processes import kill_tree
@@ -55,7 +56,7 @@ def test_cohort_from_a_folder_and_a_pacs_with_a_host_cut_off(tmp_path):
     if reason := why_not():
         pytest.skip(f"SKIPPED: {reason}")
     if not orthanc_is_installed():
-        pytest.skip(f"SKIPPED: {INSTALL}")
+        skip_or_fail(INSTALL)
     tiny_series(tmp_path / "dicom", COUNT)
     secrets = dict(zip(("MONAI_LABEL_DICOMWEB_USERNAME", "MONAI_LABEL_DICOMWEB_PASSWORD"), LOGIN, strict=True))
     impatient = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}

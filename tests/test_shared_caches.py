@@ -95,7 +95,7 @@ def test_c3_scores_can_be_read_while_one_is_computed(tmp_path, monkeypatch):
     work = UncertaintyScoring(
         "uncertainty", serving_predictor(load_info(), store), store, tmp_path / "scores", max_images=5
     )
-    monkeypatch.setattr(work, "_made", lambda *_: Score(0.5, "x", 0.1))
+    monkeypatch.setattr(work, "_compute", lambda *_: Score(0.5, "x", 0.1))
     monkeypatch.setattr(scoring, "write_json", lambda *_: None)
     datastore = SimpleNamespace(
         get_image_uri=lambda name: str(tmp_path / "1" / name),

@@ -133,8 +133,9 @@ class LungTumorTrainTask(BasicTrainTask):
         return self.stats()
 
     def config(self) -> dict[str, Any]:
-        """Return the settings that a request can override, without those of MONAI Label that have no effect here."""
-        names = [*self._info["config"]["train"].keys() - {"retrain_after"}, "pretrained", "device"]
+        """Return the settings that a request can override, without those that have no effect here."""
+        without = {"retrain_after"} if self._study_file else {"retrain_after", "readers_mean"}
+        names = [*self._info["config"]["train"].keys() - without, "pretrained", "device"]
         return {name: self._config[name] for name in self._config if name in names}
 
     def stats(self) -> dict[str, Any]:

@@ -1,13 +1,14 @@
-"""The verdict on a training in OHIF's panel."""
+"""The verdict on a worse candidate in OHIF's panel: it is kept but not served."""
 
 import re
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.ohif import Ohif
 from tests.browser.painting import open_patient
-from tests.support.client import put_label, wait_until_indexed
+from tests.support.client import mask_of, put_label, train_stats, wait_until_indexed
 from tests.support.weights import DESTRUCTIVE, model_dir_with
 
 pytestmark = pytest.mark.browser
@@ -25,6 +26,7 @@ def test_refused_candidate_is_shown_with_the_reason(
     for patient in PATIENTS:
         series = phantom_studies.of_patient(patient)
         assert put_label(server, series.series_uid, series.truth).status_code == 200
+    before = mask_of(server, series, tmp_path / "before.nrrd")
     ohif = Ohif(page, server.url)
     open_patient(ohif, PATIENTS[0])
     expect(ohif.status("verdict")).to_be_hidden()
@@ -40,3 +42,9 @@ def test_refused_candidate_is_shown_with_the_reason(
     ohif.status("train").click(trial=True)  # not covered by the text, however long
     screenshot(page, "verdict-refused")
     assert not page_problems.of(server.url)
+    stats = train_stats(server)
+    assert stats["verdict"]["outcome"] == "refused"
+    assert stats["verdict"]["candidate"]["patients"].keys() == set(PATIENTS)
+    assert np.array_equal(before, mask_of(server, series, tmp_path / "after.nrrd"))
+    assert (server.log.parents[1] / "workspace" / "models" / "versions" / stats["version"] / "model.pt").exists()
+    assert f"Version {stats['version']}: refused" in server.log_text()

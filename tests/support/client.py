@@ -7,6 +7,7 @@ import numpy as np
 import requests
 import SimpleITK as sitk
 
+from lib.phantoms import DemoSeries
 from tools.support.processes import ServerProcess
 from tools.support.waiting import wait_for
 
@@ -46,6 +47,12 @@ def response_volume(response: requests.Response, path: Path) -> sitk.Image:
     assert response.status_code == 200, response.text
     path.write_bytes(response.content)
     return sitk.ReadImage(str(path))
+
+
+def mask_of(server: ServerProcess, series: DemoSeries, path: Path) -> np.ndarray:
+    """Return the mask of a scan by the model in use, (slice, row, column); ``path`` is the file of the answer."""
+    answer = infer(server, series.series_uid, result_extension=".nrrd")
+    return sitk.GetArrayFromImage(response_volume(answer, path))
 
 
 def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
