@@ -29,8 +29,7 @@ CHECKS := static check-js docs
 check: .venv/installed-test
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(CHECKS) unit
 
-# One after the other, each on two cores: tests in two processes, or three where they often wait for servers and
-# browsers. Each takes a file at a time.
+# One after the other, each on two cores: tests in two processes, which take a file at a time.
 test: .venv/installed-test
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(CHECKS)
 	@$(MAKE) --no-print-directory --jobs=1 --keep-going covered others
@@ -45,7 +44,7 @@ covered: .venv/installed-test
 
 # In the order of the folders: xdist's own order starts files of one long test last, when the other process is idle.
 others: .venv/installed-test
-	$(TESTS) --numprocesses=3 --no-loadscope-reorder -m "not unit" $(PYTEST) || test $$? = 5
+	$(TESTS) --numprocesses=2 --no-loadscope-reorder -m "not unit" $(PYTEST) || test $$? = 5
 
 static: .venv/installed-test
 	$(BIN)/ruff check .
