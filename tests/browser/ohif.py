@@ -9,17 +9,11 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
+from tools.support.chromium import MPR_VIEWPORTS, VOLUME_LOADED
+
 # Chromium renders in software here, which may take long on a busy machine; waits end as soon as possible.
 PATIENCE_MS = 90_000
 expect.set_options(timeout=PATIENCE_MS)
-
-MPR_VIEWPORTS = ("mpr-axial", "mpr-sagittal", "mpr-coronal")
-
-VOLUME_LOADED = """ids => ids.every(id => {
-    const viewport = window.services?.cornerstoneViewportService.getCornerstoneViewport(id);
-    const volumeId = viewport?.getVolumeId?.();
-    return volumeId && window.cornerstone.cache.getVolume(volumeId)?.loadStatus.loaded;
-})"""
 
 LABELMAP_HAS_SLICES = """count => {
     const service = window.services.segmentationService;

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.ohif import MPR_VIEWPORTS, VOLUME_LOADED, Labelmap, Ohif, Point
+from tests.browser.ohif import Labelmap, Ohif, Point
+from tools.support.chromium import MPR_VIEWPORTS, VOLUME_LOADED
 from tools.support.waiting import wait_for
 
 SIZES = {"laptop": (1366, 768), "desktop": (1920, 1080)}

@@ -22,13 +22,14 @@ from lib.geometry.voxel_grid import VoxelGrid
 from lib.phantoms import chest_volume, study_instance_uid, write_dicom_series
 from lib.settings import load_info
 from tests.browser.masks import check_mask_on_lesions, is_coloured
-from tests.browser.ohif import MPR_VIEWPORTS, Ohif, Point
+from tests.browser.ohif import Ohif, Point
 from tests.browser.painting import GRID, LESION, series_of, stored_info, stored_label, write_patients
 from tests.browser.painting import STORED as PATIENTS
 from tests.browser.reading import SIZES, Reading, accessibility_problems
 from tests.support.browser import PageProblems
 from tests.support.client import put_label
 from tests.support.weights import model_dir_with
+from tools.support.chromium import MPR_VIEWPORTS
 from tools.support.processes import ServerProcess
 from tools.support.waiting import wait_for
 

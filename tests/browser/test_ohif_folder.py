@@ -12,8 +12,9 @@ from playwright.sync_api import expect
 from lib.evaluation.attention_picture import PANEL_PX
 from lib.phantoms import Acquisition, PhantomLesion, chest_volume, study_instance_uid, write_dicom_series
 from tests.browser.masks import check_mask_on_lesions, found_share, is_coloured
-from tests.browser.ohif import MPR_VIEWPORTS, Ohif
+from tests.browser.ohif import Ohif
 from tests.support.weights import model_dir_with
+from tools.support.chromium import MPR_VIEWPORTS
 
 pytestmark = pytest.mark.browser
 

@@ -16,7 +16,7 @@ from lib.phantoms import Acquisition, DemoSeries, chest_volume
 from lib.publishing.version_files import PRETRAINED_FILE
 from lib.settings import APP_DIR
 from tests.browser.masks import is_coloured
-from tests.browser.ohif import MPR_VIEWPORTS, Labelmap, Ohif
+from tests.browser.ohif import Labelmap, Ohif
 from tests.browser.painting import (
     BRUSH_MM,
     GRID,
@@ -32,6 +32,7 @@ from tests.browser.painting import (
     write_patients,
 )
 from tests.support.client import wait_until_indexed
+from tools.support.chromium import MPR_VIEWPORTS
 
 pytestmark = pytest.mark.browser
 
