@@ -12,7 +12,7 @@ from lib.cli.arguments import add_formats, add_studies, add_workers, check_outpu
 from lib.cli.output_folder import folder_of_run
 from lib.cluster.tasks import run_tasks
 from lib.cluster.workers import connected
-from lib.cohort.label_files import TABLES, Exported, LabelFiles, export_label, new_export_job
+from lib.cohort.label_files import Exported, LabelFiles, export_label, new_export_job
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.opening import open_datastore
 from lib.datastore.series_datastore import SeriesDatastore
@@ -20,7 +20,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
 from lib.exports.case_rows import case_rows
 from lib.exports.case_table import size_of_lesions
-from lib.exports.formats import ExportFormat
+from lib.exports.formats import TABLES, ExportFormat
 from lib.exports.table_files import write_tables
 from lib.settings import Settings
 from lib.storage.atomic import make_folder

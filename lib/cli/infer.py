@@ -18,14 +18,14 @@ from lib.cluster.workers import connected
 from lib.cohort.job import Outcome
 from lib.cohort.pinned_model import pin
 from lib.cohort.segmentation import new_job, run_on
-from lib.cohort.series_segmenter import TABLES, SeriesSegmenter
+from lib.cohort.series_segmenter import SeriesSegmenter
 from lib.datastore.catalog import Series
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
 from lib.exports.case_rows import case_row
 from lib.exports.case_table import EXCLUDED, FAILED, PREDICTED, CaseRow, size_of_lesions
-from lib.exports.formats import ExportFormat
+from lib.exports.formats import TABLES, ExportFormat
 from lib.exports.lesion_table import MeasuredLesion
 from lib.exports.table_files import write_tables
 from lib.publishing.stores import SEGMENTATION, model_stores

@@ -16,14 +16,12 @@ from lib.datastore.label_record import LabelRecord
 from lib.datastore.opening import open_datastore
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
-from lib.exports.formats import ExportFormat
+from lib.exports.formats import SUFFIXES, TABLES, ExportFormat
 from lib.exports.label_exports import LabelExports
 from lib.exports.lesion_table import Row
 from lib.followup.registration_store import RegistrationStore
 from lib.settings import Settings
 from lib.storage.atomic import make_folder, write_atomically
-
-TABLES = frozenset({ExportFormat.csv, ExportFormat.json})
 
 
 @dataclass(frozen=True)
@@ -102,29 +100,29 @@ class LabelFiles:
         return Exported(tuple(problems), table)
 
     def _seg(self, record: LabelRecord) -> None:
-        self._save(record, ".seg.dcm", self._exports.dicom_seg(record))
+        self._save(record, ExportFormat.seg, self._exports.dicom_seg(record))
 
     def _rtstruct(self, record: LabelRecord) -> None:
-        self._save(record, ".rtstruct.dcm", self._exports.rtstruct(record))
+        self._save(record, ExportFormat.rtstruct, self._exports.rtstruct(record))
 
     def _nifti(self, record: LabelRecord) -> None:
         content = self._datastore.labels.content(record)
-        write_atomically(self._path(record, ".nii.gz"), lambda part: part.write_bytes(content))
+        write_atomically(self._path(record, ExportFormat.nifti), lambda part: part.write_bytes(content))
 
     def _report(self, record: LabelRecord, wanted: ExportFormat) -> None:
         """Write the SR with the SEG that it refers to, or the SEG alone."""
         report, seg = self._exports.measurement_report(record)
         if seg is not None:
-            self._save(record, ".lesions.seg.dcm", seg)
+            self._save(record, ExportFormat.lesion_seg, seg)
         if wanted == ExportFormat.sr:
-            self._save(record, ".sr.dcm", report)
+            self._save(record, ExportFormat.sr, report)
 
-    def _save(self, record: LabelRecord, suffix: str, dataset: Dataset) -> None:
-        path = self._path(record, suffix)
+    def _save(self, record: LabelRecord, kind: ExportFormat, dataset: Dataset) -> None:
+        path = self._path(record, kind)
         write_atomically(path, lambda part: dataset.save_as(part, write_like_original=False))
 
-    def _path(self, record: LabelRecord, suffix: str) -> Path:
-        return self._output / f"{record.image_id}-{record.number}{suffix}"
+    def _path(self, record: LabelRecord, kind: ExportFormat) -> Path:
+        return self._output / f"{record.image_id}-{record.number}{SUFFIXES[kind]}"
 
 
 def new_export_job(settings: Settings, shared: Path, output: Path, formats: Sequence[ExportFormat]) -> ExportJob:

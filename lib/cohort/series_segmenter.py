@@ -17,20 +17,12 @@ from lib.cohort.job import Outcome
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.catalog import Series
 from lib.errors import UserError, in_one_line
-from lib.exports.formats import ExportFormat
+from lib.exports.formats import SUFFIXES, TABLES, ExportFormat
 from lib.exports.prediction_exports import Prediction, PredictionExports
 from lib.inference.findings import findings_from_json
 from lib.storage.atomic import write_atomically, write_json
 
-TABLES = frozenset({ExportFormat.csv, ExportFormat.json})
 _IRRELEVANT = ("attention", "batch_size")  # settings that do not affect masks
-_SUFFIXES = {
-    ExportFormat.seg: ".seg.dcm",
-    ExportFormat.lesion_seg: ".lesions.seg.dcm",
-    ExportFormat.sr: ".sr.dcm",
-    ExportFormat.rtstruct: ".rtstruct.dcm",
-    ExportFormat.nifti: ".nii.gz",
-}
 
 
 class SeriesSegmenter:
@@ -71,7 +63,7 @@ class SeriesSegmenter:
         return record if there | record["not_made"].keys() >= set(self._formats) else None
 
     def _is_written(self, series: Series, kind: str) -> bool:
-        return kind in _SUFFIXES and self._path(series, _SUFFIXES[ExportFormat(kind)]).exists()
+        return kind in SUFFIXES and self._path(series, SUFFIXES[ExportFormat(kind)]).exists()
 
     def segment(self, series: Series) -> dict[str, Any]:
         """Segment a series, write its results, then its record, and return that.
@@ -88,8 +80,8 @@ class SeriesSegmenter:
         finally:
             volume.unlink(missing_ok=True)  # the volumes of a whole PACS would fill the disk
         write_json(self._path(series, ".json"), record)
-        for kind in {*former["made"]} & {*_SUFFIXES} - {*record["made"]}:
-            self._path(series, _SUFFIXES[ExportFormat(kind)]).unlink(missing_ok=True)  # left by another model
+        for kind in {*former["made"]} & {*SUFFIXES} - {*record["made"]}:
+            self._path(series, SUFFIXES[ExportFormat(kind)]).unlink(missing_ok=True)  # left by another model
         return record
 
     def _results(self, series: Series, volume: Path, mask: Path, params: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +126,7 @@ class SeriesSegmenter:
         elif kind == ExportFormat.rtstruct:
             self._save(series, kind, exports.rtstruct())
         elif kind == ExportFormat.nifti:
-            write_atomically(self._path(series, _SUFFIXES[kind]), lambda part: shutil.copyfile(mask, part))
+            write_atomically(self._path(series, SUFFIXES[kind]), lambda part: shutil.copyfile(mask, part))
         elif kind in (ExportFormat.sr, ExportFormat.lesion_seg):
             report, seg = exports.measurement_report()
             if seg is not None:
@@ -143,7 +135,7 @@ class SeriesSegmenter:
                 self._save(series, kind, report)
 
     def _save(self, series: Series, kind: ExportFormat, dataset: Dataset) -> None:
-        path = self._path(series, _SUFFIXES[kind])
+        path = self._path(series, SUFFIXES[kind])
         write_atomically(path, lambda part: dataset.save_as(part, write_like_original=False))
 
     def _record(self, series: Series) -> dict[str, Any] | None:

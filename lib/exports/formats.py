@@ -30,6 +30,14 @@ class ExportFormat(str, Enum):
         return cls(_FORMER[value]) if isinstance(value, str) and value in _FORMER else None
 
 
+TABLES = frozenset({ExportFormat.csv, ExportFormat.json})  # of all series together; the others have a file for each
+SUFFIXES = {
+    ExportFormat.seg: ".seg.dcm",
+    ExportFormat.lesion_seg: ".lesions.seg.dcm",
+    ExportFormat.sr: ".sr.dcm",
+    ExportFormat.rtstruct: ".rtstruct.dcm",
+    ExportFormat.nifti: ".nii.gz",
+}
 MEANINGS = {
     ExportFormat.seg: "DICOM SEG",
     ExportFormat.lesion_seg: "DICOM SEG with a segment for each lesion",
