@@ -8,6 +8,7 @@ import io
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,17 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         self.catalog.set_warnings(image_id, warnings_of(path))
         return str(path)
 
+    def fingerprint(self, image_id: str) -> str | None:
+        """Return the fingerprint of the slices of an image and their content.
+
+        Returns:
+            None while the image cannot be used, or a PACS does not respond.
+        """
+        try:
+            return fingerprint_of(self.series(image_id), self.client)
+        except (UserError, requests.RequestException):
+            return None
+
     @contextlib.contextmanager
     def volume_in_use(self, image_id: str) -> Iterator[None]:
         """Protect the volume of an image from eviction within the context."""
@@ -244,15 +256,36 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         client_id: str | None,
         settings: dict[str, Any],
         findings: Sequence[dict[str, Any]] = (),
-    ) -> None:
-        """Store a predicted mask and its findings, to determine later what a user changed; a failure is only logged."""
+    ) -> Prediction | None:
+        """Store a predicted mask and its findings, to determine later what a user changed.
+
+        Returns:
+            What was stored; None if that failed, which is only logged.
+        """
         try:
-            prediction = Prediction(
-                image_id, grid_of(Path(self.get_image_uri(image_id))), model_version, client_id, settings, [*findings]
-            )
-            self.predictions.keep(prediction, sitk.ReadImage(str(mask)))
+            volume = Path(self.get_image_uri(image_id))
+            prediction = Prediction(image_id, grid_of(volume), model_version, client_id, settings, [*findings])
+            voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(mask)))
+            self.predictions.keep(prediction, VoxelGrid.from_file(volume).mask(voxels))  # NIfTI loses a sheared grid
         except Exception as error:  # a full disk or an unreachable PACS must not fail the request for the mask
             logger.warning("The prediction of %s could not be stored for comparison: %s", image_id, error)
+            return None
+        return prediction
+
+    def kept_mask(self, prediction: Prediction, client_id: str | None) -> sitk.Image | None:
+        """Return the mask of a prediction, and keep it as the latest one that a client requested.
+
+        Returns:
+            None if it was evicted, or is damaged.
+        """
+        try:
+            mask = self.predictions.read(prediction)
+            if mask is not None:
+                self.predictions.keep(replace(prediction, client_id=client_id), mask)
+        except Exception as error:  # of a cache: the mask is computed again
+            logger.warning("The kept prediction of %s cannot be used: %s", prediction.image_id, error)
+            return None
+        return mask
 
     def damage(self) -> list[Damage]:
         """Return the damage to labels in use and to DICOM objects in the workspace."""
