@@ -101,6 +101,7 @@ class MyApp(MONAILabelApp):
         has_ended = login.authentication.has_ended if login else lambda session: False
         self._leases = Leases(60 * choice["lease_minutes"], has_ended=has_ended)
         self._open_cases = OpenCases(has_ended)
+        self.seen_labels = SeenLabels()
         self.inferences = WorkQueue("inferences")
         self.clicks = WorkQueue("clicks")  # answered at once, also while a whole scan is segmented
         self.previews = WorkQueue("previews", low_priority=True)  # of clicks, which must not slow down clicks
@@ -151,10 +152,10 @@ class MyApp(MONAILabelApp):
                 description=info["description"],
                 version=info["version"],
             )
-
         self.finished = FinishedInferences(
             self.datastore(), self.task_config.predictor.weights, info["config"]["infer"], self.settings.results_dir
         )
+
     def _load_sessions(self, load: bool = False) -> TolerantSessions | None:
         return tolerant_sessions(super()._load_sessions(load))
 
@@ -302,9 +303,9 @@ class MyApp(MONAILabelApp):
         uploaded = self._was_uploaded(image)
         if not uploaded:
             self.datastore().series(str(image))
-        volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
         whole_scan = not uploaded and request.get("model") == LungTumor.NAME
         key = self.finished.key(request) if whole_scan else None
+        volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
         if request.get("preview"):
             self._yield_to_clicks.wait(_LONGEST_PAUSE)
         with self._yield_to_users.user_waiting(), volume:
