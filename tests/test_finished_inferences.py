@@ -2,11 +2,13 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from lib.datastore.fingerprint import grid_of
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.inference import WeightsId
@@ -90,7 +92,7 @@ def test_the_same_request_is_answered_with_the_same_mask(finished, datastore, in
     assert image.GetSpacing() == (1, 1, 2.5), "the grid of the scan"
     assert not [name for name in image.GetMetaDataKeys() if "prediction" in name], "it names another client"
     assert result["params"] == {name: value for name, value in ANSWER.items() if name != "latencies"}
-    grid = datastore.fingerprint(request_["image"]).partition("-")[0]
+    grid = grid_of(Path(datastore.get_image_uri(request_["image"])))
     origin, _ = datastore.predictions.find(request_["image"], grid, client_id="ben")
     assert (origin.model_version, origin.findings) == ("v1", FINDINGS), "what a label of this client is compared with"
 

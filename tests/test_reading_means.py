@@ -48,6 +48,9 @@ class Datastore:
     def series(self, case):
         return SimpleNamespace(value=lambda name: f"patient of {case}")
 
+    def first_clicks(self, case):
+        return []
+
     def save_label(self, case, file, tag, info):
         content = Path(file).read_bytes()
         self.labels.save(case, tag, lambda path: path.write_bytes(content), info)

@@ -8,7 +8,6 @@ import io
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from lib.datastore.drafts import Drafts
 from lib.datastore.empty_label import EmptyLabelError
 from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
+from lib.datastore.label_clicks import first_clicks
 from lib.datastore.label_lesions import rejected_voxels
 from lib.datastore.label_measurements import check_inside, measurements_of
 from lib.datastore.label_origin import origin_of_label
@@ -151,17 +151,6 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         self.catalog.set_warnings(image_id, warnings_of(path))
         return str(path)
 
-    def fingerprint(self, image_id: str) -> str | None:
-        """Return the fingerprint of the slices of an image and their content.
-
-        Returns:
-            None while the image cannot be used, or a PACS does not respond.
-        """
-        try:
-            return fingerprint_of(self.series(image_id), self.client)
-        except (UserError, requests.RequestException):
-            return None
-
     @contextlib.contextmanager
     def volume_in_use(self, image_id: str) -> Iterator[None]:
         """Protect the volume of an image from eviction within the context."""
@@ -272,21 +261,6 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
             return None
         return prediction
 
-    def kept_mask(self, prediction: Prediction, client_id: str | None) -> sitk.Image | None:
-        """Return the mask of a prediction, and keep it as the latest one that a client requested.
-
-        Returns:
-            None if it was evicted, or is damaged.
-        """
-        try:
-            mask = self.predictions.read(prediction)
-            if mask is not None:
-                self.predictions.keep(replace(prediction, client_id=client_id), mask)
-        except Exception as error:  # of a cache: the mask is computed again
-            logger.warning("The kept prediction of %s cannot be used: %s", prediction.image_id, error)
-            return None
-        return mask
-
     def damage(self) -> list[Damage]:
         """Return the damage to labels in use and to DICOM objects in the workspace."""
         damaged = self.labels.damage(former=False)
@@ -314,6 +288,16 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         """
         try:
             return rejected_voxels(self.labels.latest(image_id, _FINAL).info)
+        except UserError:
+            return []
+
+    def first_clicks(self, image_id: str) -> list[list[int]]:
+        """Return the voxel of the first click on each lesion that led to the final label of an image.
+
+        There is none without a readable label, as in `rejected`.
+        """
+        try:
+            return first_clicks(self.labels.latest(image_id, _FINAL).info)
         except UserError:
             return []
 

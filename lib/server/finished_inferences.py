@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
@@ -9,11 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import requests
+import SimpleITK as sitk
+
 from lib.configs.lung_tumor import LungTumor
+from lib.datastore.fingerprint import fingerprint_of
 from lib.datastore.predictions import Prediction
 from lib.datastore.series_datastore import SeriesDatastore
+from lib.errors import UserError
 from lib.inference.weights_source import WeightsSource
 from lib.infers.result_file import check_extension, write_result
+
+logger = logging.getLogger(__name__)
 
 _WITHOUT_EFFECT = {"attention", "batch_size"}  # on a mask
 _MOST = 10_000  # answers; each has a few kB
@@ -54,8 +62,11 @@ class FinishedInferences:
         weights = self._weights.current()
         if weights.path is None:
             return None
-        fingerprint = self._datastore.fingerprint(request["image"])
-        return fingerprint and (request["image"], fingerprint, weights, *self._settings(request).items())
+        try:
+            fingerprint = fingerprint_of(self._datastore.series(request["image"]), self._datastore.client)
+        except (UserError, requests.RequestException):  # the image cannot be used, or a PACS does not respond
+            return None
+        return request["image"], fingerprint, weights, *self._settings(request).items()
 
     def __contains__(self, key: Hashable) -> bool:
         """Return whether an inference is finished."""
@@ -106,15 +117,26 @@ class FinishedInferences:
             prediction, answer = self._found.get(key, (None, {}))
         if prediction is None:
             return None
-        client = request.get("client_id")
-        mask = self._datastore.kept_mask(prediction, client)
+        prediction, mask = self._for_client(prediction, request.get("client_id"))
         with self._lock:
             if mask is None:
                 self._found.pop(key, None)
                 return None
-            self._found[key] = replace(prediction, client_id=client), answer  # the file that is evicted last
+            self._found[key] = prediction, answer  # the file that is evicted last
         file = str(write_result(mask, dict(request), self._results))
         return {"file": file, "label": file, "tag": "original", "params": dict(answer)}
+
+    def _for_client(self, kept: Prediction, client_id: str | None) -> tuple[Prediction, sitk.Image | None]:
+        """Return a prediction as the latest one that a client requested, and its mask; None if it cannot be used."""
+        prediction, store = replace(kept, client_id=client_id), self._datastore.predictions
+        try:
+            mask = store.read(kept)
+            if mask is not None:
+                store.keep(prediction, mask)
+        except Exception as error:  # of a cache: the mask is computed again
+            logger.warning("The kept prediction of %s cannot be used: %s", kept.image_id, error)
+            return prediction, None
+        return prediction, mask
 
     def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
         return {name: {**self._defaults, **request}[name] for name in sorted(self._defaults.keys() - _WITHOUT_EFFECT)}

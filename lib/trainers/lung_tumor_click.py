@@ -48,7 +48,9 @@ _BYTES_PER_MASK = 80_000_000  # of each further reader
 
 
 class LungTumorClickTrainTask(TrainTask):
-    """Continue the training of the model for clicks on the lesions of submitted labels, with simulated clicks.
+    """Continue the training of the model for clicks on the lesions of submitted labels.
+
+    Clicks are simulated, but half of the first ones on a lesion that a user has clicked are those of the user.
 
     Training starts from the version that serves, and its result is averaged with that version (``trained_share``). The
     same is repeated without each fold of the patients, so that candidate and serving version are compared, by the Dice
@@ -103,9 +105,10 @@ class LungTumorClickTrainTask(TrainTask):
         with self._unfinished.new_run(self._store.runs, request) as run:
             settings = {name: value for section in _SECTIONS for name, value in self._info["config"][section].items()}
             settings |= request
-            cases = training_cases(
+            found = training_cases(
                 datastore, self._study_file, Path(run.folder) / "readers", readers_mean=settings["readers_mean"]
             )
+            cases = [case | {"clicks": datastore.first_clicks(case["image_id"])} for case in found]
             patients = {patient_of(case) for case in cases}
             folds = self._folds.assign(patients, settings["folds"], self._store.manifests())
             if COMPARE in request:
