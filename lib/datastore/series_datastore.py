@@ -85,8 +85,8 @@ class SeriesDatastore(ReadOnlyImages, LabelledImages):
         self.review_required = settings.info["config"]["activelearning"]["review"]
         self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None
+        self._settings = settings
         self.temporary_dir = settings.temporary_dir
-        self._rescan_seconds = settings.rescan_seconds
         max_bytes = int(settings.info["config"]["cache"]["volumes_gb"] * (1 << 30))
         self.volumes = VolumeCache(settings.cache_dir / "volumes", max_bytes, is_intact=VolumeChecksums().is_intact)
         self._info = ImageInfo(settings.workspace / "image_info")
@@ -96,7 +96,7 @@ class SeriesDatastore(ReadOnlyImages, LabelledImages):
     def watch(self, after: Callable[[], object] = lambda: None) -> CatalogWatcher:
         """Refresh the catalog in the background, as the server does, and call ``after`` after each refresh."""
         scan = self.client.scan if isinstance(self.client, FolderClient) else None
-        self.watcher = CatalogWatcher(self.catalog, scan, self._rescan_seconds, after)
+        self.watcher = CatalogWatcher(self.catalog, scan, self._settings.rescan_seconds, after)
         self._listed = True
         self.watcher.start()
         return self.watcher
