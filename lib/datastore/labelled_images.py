@@ -14,6 +14,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.catalog import Series
 from lib.datastore.dataset_archive import write_archive
+from lib.datastore.label_clicks import first_clicks
 from lib.datastore.label_lesions import rejected_voxels
 from lib.datastore.stored_labels import StoredLabels
 from lib.datastore.volume_cache import VolumeCache
@@ -58,6 +59,16 @@ class LabelledImages(StoredLabels):
         """
         try:
             return rejected_voxels(self.labels.latest(image_id, _FINAL).info)
+        except UserError:
+            return []
+
+    def first_clicks(self, image_id: str) -> list[list[int]]:
+        """Return the voxel of the first click on each lesion that led to the final label of an image.
+
+        There is none without a readable label, as in `rejected`.
+        """
+        try:
+            return first_clicks(self.labels.latest(image_id, _FINAL).info)
         except UserError:
             return []
 
