@@ -34,8 +34,8 @@ _KEEP_FREED_MEMORY = {
 }
 # A series during which two workers have died is set aside instead of killing further ones.
 _DEATHS = {"distributed.scheduler.allowed-failures": 1}
-# What Dask does many times a second in each process, for pages of its dashboard that nobody needs here: at its defaults,
-# two workers and the command use 6 % of a core while a task runs, with these values 1 %.
+# What Dask does many times a second in each process, for pages of its dashboard that nobody needs here: at its
+# defaults, two workers and the command use 6 % of a core while a task runs, with these values 1 %.
 _LESS_WATCHING = {
     "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.monitor-interval": "500ms",
