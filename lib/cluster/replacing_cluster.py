@@ -29,6 +29,7 @@ class ReplacingCluster(SpecCluster):
         self._wanted = workers
         replace = PeriodicCallback(self._replace_ended, _LOOK_MILLISECONDS)
         self.periodic_callbacks["replace"] = replace  # is stopped with the cluster
+        assert self.loop, "is running"
         self.loop.add_callback(replace.start)
 
     async def _replace_ended(self) -> None:
