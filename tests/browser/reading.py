@@ -21,6 +21,7 @@ BETWEEN_STROKES = (61, -20, 34)
 
 # Closed and straight lines in a plane, far from the lesions of the phantoms, LPS in mm.
 SQUARE = ((40, 20, 44), (70, 20, 44), (70, 50, 44), (40, 50, 44))
+IN_SQUARE = (55, 35, 44)
 CORNER = ((36, 30, 40), (50, 30, 40), (50, 30, 50), (36, 30, 50))
 ACROSS = ((55, 10, 44), (55, 60, 44))
 HALF = ((20, -140, 44), (200, -140, 44), (200, 140, 44), (20, 140, 44))
@@ -194,13 +195,18 @@ class Reading:
         assert self._is_marked(BETWEEN_STROKES)
 
     def check_drawn_tools(self) -> None:
-        """Mark with the lasso and take a part of it away, in another plane; divide the lesion, and join its parts."""
+        """Mark with the lasso, and copy that to the next slice; take a part away, in another plane; divide and join."""
         ohif, page, findings = self.ohif, self.page, self.findings
         count, key = findings.count(), page.keyboard.press
         key("s")
+        before = np.count_nonzero(ohif.labelmap().values)
         ohif.draw("mpr-axial", SQUARE)
         expect(findings).to_have_count(count + 1)
         marked = np.count_nonzero(ohif.labelmap().values)
+        ohif.press_at("n", "mpr-axial", IN_SQUARE)
+        assert np.count_nonzero(ohif.labelmap().values) - marked == marked - before
+        assert abs(self.cameras()[0]["focalPoint"][2] - IN_SQUARE[2]) == pytest.approx(4, abs=0.1)
+        ohif.undo()
         page.keyboard.down("Shift")
         ohif.draw("mpr-coronal", CORNER)
         page.keyboard.up("Shift")

@@ -4,6 +4,7 @@ import { showEnded, showUser } from './account.js';
 import { attempt } from './attempt.js';
 import { showAttention } from './attention.js';
 import { clicksOfLabel } from './click_session.js';
+import { copySection } from './copy_section.js';
 import { elementsBy, messageOf } from './dom.js';
 import { Drafts } from './drafts.js';
 import { offerEdits } from './edits.js';
@@ -134,6 +135,7 @@ export class Panel {
   #shortcuts() {
     const { editor } = this;
     const separate = (/** @type {boolean} */ keep) => () => editor.separate(tools.pointAt(...this.pointer), keep);
+    const copy = (/** @type {1 | -1} */ step) => () => copySection(editor, tools.viewportAt(...this.pointer), step);
     return {
       ...this.tools.shortcuts(),
       f: () => editor.review.showNext(),
@@ -141,6 +143,8 @@ export class Panel {
       delete: () => editor.measuring.removePointedAt(tools.viewportAt(...this.pointer)?.viewport) || editor.review.rejectShown(),
       x: separate(false),
       k: separate(true),
+      n: copy(1),
+      p: copy(-1),
       'ctrl+z': () => editor.undo(),
       'ctrl+y': () => editor.redo(),
       'ctrl+shift+z': () => editor.redo(),
