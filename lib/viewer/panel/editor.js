@@ -14,6 +14,7 @@ import { NOTHING_MEASURED } from './measurements.js';
 import { confidencesIn } from './ranked_findings.js';
 import { Review } from './review.js';
 import { prepareClicks, watchInference } from './server.js';
+import { timed } from './timing.js';
 import { activeSeries } from './viewports.js';
 
 /**
@@ -244,7 +245,7 @@ export class Editor extends EventTarget {
 
   #onPointerUp() {
     this.#pointerDown = false;
-    setTimeout(() => this.#commitPainted()); // after the brush has seen the mouse go up
+    setTimeout(() => timed('stroke', () => this.#commitPainted())); // after the brush has seen the mouse go up
   }
 
   #commitPainted() {

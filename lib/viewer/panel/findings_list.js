@@ -6,6 +6,7 @@ import { middle } from './lesions.js';
 import { lungsOf } from './lungs.js';
 import { ORDERS } from './ranked_findings.js';
 import { stateOf } from './remarks.js';
+import { timed } from './timing.js';
 
 const MIDLINE_MM = 10; // as in the lesion table of the server
 const WORKER = new URL('findings_worker.js', import.meta.url);
@@ -47,7 +48,7 @@ export class FindingsList extends EventTarget {
     const mask = history.known.slice();
     this.#worker.postMessage({ grid: { size, spacing, axial: axialAxis(direction) }, mask }, [mask.buffer]);
     this.#worker.onmessage = ({ data }) => {
-      if (data.list) this.#onList(data.list);
+      if (data.list) timed('list', () => this.#onList(data.list));
       else this.#edited.shift()?.(data.edited);
     };
     history.onWrite = (index, values) => this.#tell({ index, values }, [index.buffer, values.buffer]);
