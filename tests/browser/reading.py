@@ -52,6 +52,13 @@ RULERS = """() => window.cornerstoneTools.annotation.state.getAllAnnotations()
 LONG_AXIS = ("mpr-coronal", (72, -20, 42), (50, -20, 28))
 LENGTH = ("mpr-sagittal", (60, -60, 10), (60, -30, 50))
 
+# The order of some controls for the Tab key; it is that on the screen, from the top to the bottom.
+FOCUS_ORDER = """() => [...document.querySelectorAll(`[data-status="train"], button[title="Run Segmentation"],
+    [data-tool="click"], [data-part="view"], [data-part="submit"]`)].map(element => {
+    const {status, tool, part} = element.dataset;
+    return status ?? tool ?? part ?? element.textContent.trim();
+})"""
+
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 RUN_AXE = """async selector => {
     const rules = ['wcag2a', 'wcag2aa', 'wcag21aa'];
@@ -95,6 +102,7 @@ class Reading:
                 box = self.part(part).bounding_box()
                 assert box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, (part, width)
         page.set_viewport_size(size)
+        assert page.evaluate(FOCUS_ORDER) == ["train", "Run", "click", "view", "submit"]
         axial, sagittal, _ = cameras = self.cameras()
         assert [camera["width"] for camera in cameras] == [1500] * 3
         assert axial["area"] > 3 * sagittal["area"]

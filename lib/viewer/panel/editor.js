@@ -104,10 +104,12 @@ export class Editor extends EventTarget {
   /** Undo the last step, or drop the last click if it is not answered yet. */
   undo() {
     this.#acted('undos');
+    this.say('', ''); // what was said about the step that is undone
     if (!this.clicks.dropLast()) this.#record(() => this.history?.undo());
   }
 
   redo() {
+    this.say('', '');
     this.#record(() => this.history?.redo());
   }
 
@@ -250,6 +252,7 @@ export class Editor extends EventTarget {
 
   #commitPainted() {
     const before = this.history?.state;
+    if (this.#painted) this.say('', '');
     if (this.#painted) this.#record(() => this.history?.commit({ unsaved: true }, this.onlyLungs.limit()));
     if (this.history?.state !== before) this.#acted('strokes'); // the viewer also tells of what changes no voxel
     this.#painted = false;

@@ -17,7 +17,7 @@ import { listMeasurements } from './measurements_list.js';
 import { openSample, takeNotice } from './next_sample.js';
 import { Preference } from './preference.js';
 import { OtherStudies } from './other_studies.js';
-import { TEMPLATE } from './panel_template.js';
+import { STATUS_TEMPLATE, TEMPLATE } from './panel_template.js';
 import { volumeText } from './ranked_findings.js';
 import { fetchAttentionPicture, fetchNextSample, fetchStrategies, putLabel } from './server.js';
 import { listenToKeys } from './shortcuts.js';
@@ -45,6 +45,7 @@ export class Panel {
     /** @type {[number, number]} */
     this.pointer = [0, 0];
     this.closing = new AbortController();
+    place.insertAdjacentHTML('afterbegin', STATUS_TEMPLATE);
     place.insertAdjacentHTML('beforeend', TEMPLATE);
     this.parts = /** @type {import('./panel_template.js').Parts} */ (elementsBy(place, 'part'));
     const buttons = /** @type {Record<tools.Tool, HTMLElement>} */ (elementsBy(place, 'tool'));

@@ -2,8 +2,10 @@
 
 import { ROOT } from './root.js';
 
+/** What stands above MONAI Label's own part, also for the Tab key. */
+export const STATUS_TEMPLATE = '<section class="lunglabel lunglabel-status"></section>';
+
 export const TEMPLATE = `
-<section class="lunglabel lunglabel-status"></section>
 <section class="lunglabel lunglabel-palette">
   <fieldset data-part="palette" disabled>
     <div class="lunglabel-row">
@@ -84,8 +86,8 @@ export const TEMPLATE = `
     <ul class="lunglabel-measurements" data-part="measurements" hidden></ul>
     <details data-part="edits"></details>
     <div class="lunglabel-findings" data-part="findings"></div>
-    <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it, <kbd>N</kbd> and <kbd>P</kbd>
-      copy its section to the next and the previous slice.</p>
+    <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it,
+      <kbd>N</kbd> <kbd>P</kbd> copy it to the next, previous slice.</p>
   </fieldset>
   <div class="lunglabel-row">
     <button data-part="attention" title="How probable a tumour is for the model, as a picture; the attention map beside it">Probability map</button>
