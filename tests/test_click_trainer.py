@@ -19,6 +19,7 @@ from lib.publishing.stores import CLICKS, SHIPPED_FILES
 from lib.settings import load_info
 from lib.trainers import LungTumorClickTrainTask, lung_tumor_click
 from lib.trainers.unfinished_run import UnfinishedRun
+from lib.training.click_tuning import tune_clicks
 from lib.training.fixed_statistics import train_with_fixed_statistics
 from tests.support.click_models import bright_predictor, painted
 from tests.support.click_models import grid_in_order as grid
@@ -83,6 +84,20 @@ def test_each_of_two_patients_is_left_out_of_a_training_that_is_measured_on_it(t
     assert moved
     assert not [name for name in moved if "running" in name], "the statistics are the parent's"
     assert not (tmp_path / "runs").exists() or not [*(tmp_path / "runs").iterdir()]
+
+
+def test_clicks_of_users_are_learned_and_invalid_ones_do_no_harm(train, cases, tmp_path, monkeypatch):
+    learned = []
+
+    def tune(*args, **kwargs):
+        learned.append(args[1])
+        return tune_clicks(*args, **kwargs)
+
+    monkeypatch.setattr(lung_tumor_click, "tune_clicks", tune)
+    clicks = {"1.2.1": [[3, 2, 1], [95, 95, 11], [9999, 0, 2**31 - 1]]}
+    train({"click_steps": 1}, Labelled(cases, clicks=clicks))
+    by_patient = {image.patient: image.clicks.tolist() for image in (*learned[-1].whole, *learned[-1].crops)}
+    assert by_patient == {"1.2.1": [[1, 2, 3], [11, 95, 95], [2**31 - 1, 0, 9999]], "1.2.2": []}
 
 
 def test_candidate_of_one_patient_is_kept_for_a_person(train, cases, tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -69,6 +70,36 @@ def test_pasted_lesion_ends_along_the_scan_axis_in_lung():
     for cube in pasted:
         assert (cube.hu[cube.truth > 0.9] > -400).mean() > 0.9
         assert cube.truth.max() > 0.9
+
+
+def clicked_crop(*clicks):
+    """Return a crop with first clicks of users (slice, row, column); where the first is, there is a bright spot."""
+    image = crop()
+    image.image.hu[tuple(clicks[0])] = 3000
+    return replace(image, clicks=np.array(clicks))
+
+
+@pytest.mark.parametrize("whole", [[], [lung()]], ids=["as it is", "pasted"])
+def test_half_of_the_sessions_begin_where_a_user_clicked(whole):
+    cubes = sampler([clicked_crop([3, 22, 18], [0, 0, 0])], whole)
+    drawn = [cubes.draw() for _ in range(80)]
+    clicked = [cube for cube in drawn if cube.clicked is not None]
+    assert 25 < len(clicked) < 55
+    for cube in clicked:
+        spot = np.argwhere(cube.hu == cube.hu.max())[0]
+        assert np.abs(spot - cube.clicked).max() <= 2, "turned and enlarged with the lesion"
+    rng = np.random.default_rng(0)
+    running = ClickSessions(cubes, MODEL.preprocessing, 40, rng)._sessions
+    begun = [one for one in running if one.cube.clicked is not None and one.former is None]
+    assert any(one.positive[0] is one.cube.clicked for one in begun)
+
+
+def test_clicks_beside_the_lesion_change_nothing():
+    without, beside = sampler([crop()]), sampler([replace(crop(), clicks=np.array([[0, 0, 0], [3, 2**31, 9]]))])
+    for _ in range(10):
+        one, other = without.draw(), beside.draw()
+        assert other.clicked is None
+        np.testing.assert_array_equal(one.hu, other.hu)
 
 
 def test_large_lesions_are_seen_whole_and_filling_the_cube():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.clicks.channels import click_map, network_input
-from lib.clicks.simulated_user import first_click, next_click, scribble
+from lib.clicks.simulated_user import first_click, next_click, real_click, scribble
 from lib.settings import load_info
 
 
@@ -55,6 +55,17 @@ def test_one_voxel_is_enough(rng):
     for axis in (None, 0, 1, 2):
         assert first_click(lesion, rng, axis=axis).place.tolist() == [2, 3, 4]
     assert scribble(lesion, rng).tolist() == [[2, 3, 4]]
+
+
+def test_real_click_on_the_lesion_is_half_of_the_first_ones(lesion, rng):
+    elsewhere = [[0, 0, 0], [-1, 14, 20], [10, 14, 36], [10, 14, 2**31]]
+    drawn = [real_click(lesion, np.array([*elsewhere, [10, 14, 20], [12, 14, 22]]), rng) for _ in range(400)]
+    places = {tuple(place.tolist()) for place in drawn if place is not None}
+    assert places == {(10, 14, 20), (12, 14, 22)}
+    assert 150 < sum(place is not None for place in drawn) < 250
+    state = rng.bit_generator.state
+    assert real_click(lesion, np.array(elsewhere), rng) is None
+    assert rng.bit_generator.state == state, "what is drawn without real clicks does not depend on this"
 
 
 def test_scribble_lies_on_the_lesion_in_one_plane(lesion, rng):

@@ -1,15 +1,14 @@
 """``POST /infer``: the findings of the mask are in every form of the answer."""
 
 import json
-import threading
+import os
+from tempfile import mkstemp
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import requests
 import SimpleITK as sitk
-import uvicorn
-from fastapi import FastAPI
 from monailabel.endpoints.user.auth import DEFAULT_USER, User
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
@@ -23,8 +22,6 @@ from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
 from lib.settings import load_info
 from tests.support.routes import serve_router
-from tools.support.processes import free_port
-from tools.support.waiting import wait_for
 
 FINDINGS = findings_to_json(Finding((number, 255, 255), (number + 1 / 3) / 200) for number in range(200))
 
@@ -46,10 +43,11 @@ class FakeApp:
         return SimpleNamespace(series=lambda image: None)
 
     def infer(self, request):
-        mask = self._folder / "mask.nrrd"
-        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.uint8)), str(mask))
+        handle, mask = mkstemp(suffix=".nrrd", dir=self._folder)  # a response removes its file after it was sent
+        os.close(handle)
+        sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.uint8)), mask)
         params = {"voxels": 0, "model_version": "v1", "findings": FINDINGS, "warnings": ["Odd."]}
-        return {"label": str(mask), "file": str(mask), "tag": "original", "params": params}
+        return {"label": mask, "file": mask, "tag": "original", "params": params}
 
     def _export(self, image_id, mask, model_version, findings):
         self.exported.append((image_id, model_version, findings))
@@ -91,17 +89,10 @@ def test_masks_of_all_images_are_saved_in_the_name_of_who_is_logged_in(app, monk
 @pytest.fixture
 def ask(app):
     """Return ``ask(output)``, which requests a mask from the app's route."""
-    server = FastAPI()
-    server.include_router(infer_router(app))
-    port = free_port()
-    running = uvicorn.Server(uvicorn.Config(server, port=port, log_level="error"))
-    thread = threading.Thread(target=running.run, daemon=True)
-    thread.start()
-    wait_for(lambda: running.started, "the server", seconds=60, interval=0.02)
-    url = f"http://127.0.0.1:{port}/infer/lung_tumor"
-    yield lambda output: requests.post(url, params={"image": "1.2", "output": output}, timeout=60)
-    running.should_exit = True
-    thread.join(timeout=60)
+    with serve_router(infer_router(app)) as url:
+        yield lambda output: requests.post(
+            f"{url}/infer/lung_tumor", params={"image": "1.2", "output": output}, timeout=60
+        )
 
 
 def test_json_has_all_findings(ask):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lib.cli.labels import _line
+from lib.datastore.label_clicks import first_clicks
 from lib.datastore.label_info import flattened, info_of_submission, info_with_note
 from lib.datastore.label_measurements import measurements_of
 from lib.datastore.label_record import LabelRecord
@@ -127,6 +128,22 @@ def test_clicks_are_a_field_of_the_label():
     assert info_of_submission({"clicks": [CLICK, box]}) == {"clicks": [CLICK, box]}
 
 
+def test_first_click_on_each_lesion():
+    def click(lesion, kind, *points):
+        return {**CLICK, "lesion": lesion, "kind": kind, "points": [*points]}
+
+    clicks = [
+        click(1, "foreground", [1, 2, 3]),
+        click(2, "scribble", [4, 4, 4], [5, 5, 5]),
+        click(1, "foreground", [2, 2, 3]),
+        click(2, "foreground", [6, 6, 6]),
+        click(3, "foreground", [7, 8, 9]),
+        click(3, "background", [0, 0, 0]),
+    ]
+    assert first_clicks({"clicks": clicks}) == [[1, 2, 3], [7, 8, 9]]
+    assert first_clicks({}) == first_clicks({"clicks": "many"}) == first_clicks({"client": {"clicks": clicks}}) == []
+
+
 @pytest.mark.parametrize(
     "clicks",
     [
@@ -224,13 +241,14 @@ def test_the_lesion_table_says_what_the_reader_said_and_measured(labelled, tmp_p
     assert (row["state"], row["voxels"], row["volume_mm3"]) == ("rejected", "", "")
 
 
-def test_what_was_rejected_in_a_label_that_is_not_used_any_more_is_unknown(labelled, tmp_path):
+def test_what_was_rejected_or_clicked_in_a_label_that_is_not_used_any_more_is_unknown(labelled, tmp_path):
     """A training reads it hours after it has listed the labels."""
     datastore, image = labelled
-    datastore.save_label(image, str(tmp_path / "label.bin"), "final", {"lesions": [LESION]})
+    datastore.save_label(image, str(tmp_path / "label.bin"), "final", {"lesions": [LESION], "clicks": [CLICK]})
     assert datastore.rejected(image) == [(1, 2, 3)]
+    assert datastore.first_clicks(image) == [[1, 2, 3]]
     datastore.labels.withdraw(image, "final")
-    assert datastore.rejected(image) == []
+    assert datastore.rejected(image) == datastore.first_clicks(image) == []
 
 
 NOT_LESIONS = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from lib.geometry.voxel_grid import VoxelGrid
 from lib.transforms.reader_mean import consensus
 
 
+def _no_clicks() -> np.ndarray:
+    return np.empty((0, 3), int)
+
+
 @dataclass(frozen=True)
 class LesionImage:
     """An image with outlines.
@@ -25,12 +30,14 @@ class LesionImage:
         patient: Its patient.
         image: HU, int16, and grid.
         readers: Mask of each reader, bool, shape (readers, slice, row, column).
+        clicks: Where users first clicked on lesions: slice, row, column, shape (n, 3); not checked against the masks.
     """
 
     name: str
     patient: str
     image: OpenImage
     readers: np.ndarray
+    clicks: np.ndarray = field(default_factory=_no_clicks)
 
     def is_whole(self, smallest_mm: float) -> bool:
         """Return whether the image is at least that wide in each slice, and so a whole chest rather than a crop."""
@@ -58,7 +65,9 @@ def read_lesion_image(name: str, patient: str, image: Path, mask: Path | None) -
     return LesionImage(name, patient, OpenImage(sitk.GetArrayFromImage(volume), grid), readers)
 
 
-def open_lesion_image(name: str, patient: str, image: Path, mask: Path) -> LesionImage:
+def open_lesion_image(
+    name: str, patient: str, image: Path, mask: Path, clicks: Sequence[Sequence[int]] = ()
+) -> LesionImage:
     """Map an image into memory, which keeps its voxels on disk, and read its mask, see `read_lesion_image`.
 
     Args:
@@ -66,6 +75,7 @@ def open_lesion_image(name: str, patient: str, image: Path, mask: Path) -> Lesio
         patient: Its patient.
         image: Volume in HU; only an uncompressed NRRD file of 16-bit numbers is mapped.
         mask: Mask on the same grid.
+        clicks: Where users first clicked on lesions: column, row, slice.
 
     Raises:
         UserError: The mask does not have the size of the image.
@@ -73,7 +83,7 @@ def open_lesion_image(name: str, patient: str, image: Path, mask: Path) -> Lesio
     volume = OpenImages().open(image)
     readers = _read_readers(mask)
     _check_size(readers, volume.grid, image, mask)
-    return LesionImage(name, patient, volume, readers)
+    return LesionImage(name, patient, volume, readers, np.reshape(clicks, (-1, 3)).astype(int)[:, ::-1])
 
 
 def _check_size(readers: np.ndarray, grid: VoxelGrid, image: Path, mask: Path | None) -> None:

@@ -17,6 +17,7 @@ from lib.geometry.connected_components import connected_components
 _CENTRAL = 0.5  # distance from the border over the largest one, from which a voxel is central
 _SHARE_CENTRAL, _SHARE_ANYWHERE = 0.6, 0.3  # of the first clicks; the others are on the rim
 _SHARE_CENTRAL_CORRECTION = 0.7
+_SHARE_REAL = 0.5  # of the first clicks on a lesion that users have clicked
 _FAR = 1e3  # distance between planes: only the border within a plane counts
 
 
@@ -51,6 +52,21 @@ def first_click(
     if kind < _SHARE_CENTRAL + _SHARE_ANYWHERE:
         return Click(_one_of(seen, rng), True)
     return Click(_one_of(seen & ~ndimage.binary_erosion(truth), rng, otherwise=seen), True)
+
+
+def real_click(truth: np.ndarray, clicks: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """Return where a user first clicked on a lesion, in half of the draws; None in the others, or if nobody did.
+
+    Args:
+        truth: Mask of the lesion.
+        clicks: First clicks of users, voxel indices, shape (n, 3); those that are not on the lesion are ignored.
+        rng: Random numbers.
+    """
+    inside = clicks[((clicks >= 0) & (clicks < truth.shape)).all(1)]
+    on_lesion = inside[truth[tuple(inside.T)]]
+    if not len(on_lesion) or rng.random() >= _SHARE_REAL:
+        return None
+    return on_lesion[rng.integers(len(on_lesion))]
 
 
 def next_click(

@@ -1,14 +1,19 @@
-"""The clicks that led to a label, which the viewer sends with it and later trainings can use.
+"""The clicks that led to a label, which the viewer sends with it.
 
 As JSON they are a list in the order in which they were set. Each click is ``{"lesion": 1, "kind": "foreground",
 "points": [[i, j, k], ...], "model_version": "pretrained"}``: number of the lesion within the label, from 1; kind, as
 the parameter of ``POST /infer/lung_tumor_click`` in which it was sent; voxels (column, row, slice) of the image, of
 which a click has one, a box two opposite ones and a scribble any number; and the version of the model that answered.
+Trainings of that model use the first click on each lesion.
 """
 
 from __future__ import annotations
 
-_KINDS = ("foreground", "background", "scribble", "box")
+from collections.abc import Mapping
+from typing import Any
+
+_FOREGROUND = "foreground"
+_KINDS = (_FOREGROUND, "background", "scribble", "box")
 _FIELDS = {"lesion", "kind", "points", "model_version"}
 _MOST_POINTS = 10_000
 _LONGEST_VERSION = 64
@@ -20,6 +25,18 @@ def are_clicks(value: object) -> bool:
     if not isinstance(value, list) or not all(_is_click(click) for click in value):
         return False
     return sum(len(click["points"]) for click in value) <= _MOST_POINTS
+
+
+def first_clicks(info: Mapping[str, Any]) -> list[list[int]]:
+    """Return the voxel of the first click on each lesion, from the information of a label.
+
+    Lesions that a scribble or box was drawn on first have none, nor have clicks that are missing or malformed.
+    """
+    clicks: Any = info.get("clicks")
+    first: dict[int, dict[str, Any]] = {}
+    for click in clicks if are_clicks(clicks) else ():
+        first.setdefault(click["lesion"], click)
+    return [click["points"][0] for click in first.values() if click["kind"] == _FOREGROUND]
 
 
 def _is_click(value: object) -> bool:

@@ -25,6 +25,7 @@ from lib.datastore.drafts import Drafts
 from lib.datastore.empty_label import EmptyLabelError
 from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
+from lib.datastore.label_clicks import first_clicks
 from lib.datastore.label_lesions import rejected_voxels
 from lib.datastore.label_measurements import check_inside, measurements_of
 from lib.datastore.label_origin import origin_of_label
@@ -281,6 +282,16 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         """
         try:
             return rejected_voxels(self.labels.latest(image_id, _FINAL).info)
+        except UserError:
+            return []
+
+    def first_clicks(self, image_id: str) -> list[list[int]]:
+        """Return the voxel of the first click on each lesion that led to the final label of an image.
+
+        There is none without a readable label, as in `rejected`.
+        """
+        try:
+            return first_clicks(self.labels.latest(image_id, _FINAL).info)
         except UserError:
             return []
 

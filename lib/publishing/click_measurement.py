@@ -94,11 +94,12 @@ def score_clicks(predictor: ClickPredictor, images: Iterable[LesionImage]) -> Cl
 
 
 def opened(cases: Sequence[dict[str, Any]]) -> Iterator[LesionImage]:
-    """Yield the images of labelled cases, without those that cannot be read."""
+    """Yield the images of labelled cases, with the ``clicks`` of users if given, without those that cannot be read."""
     for case in cases:
         name = str(case.get("image_id", case["image"]))
         try:
-            yield open_lesion_image(name, patient_of(case), Path(case["image"]), Path(case["label"]))
+            image, label, clicks = Path(case["image"]), Path(case["label"]), case.get("clicks", ())
+            yield open_lesion_image(name, patient_of(case), image, label, clicks)
         except (UserError, OSError, RuntimeError) as error:
             logger.warning("Image %s is left out of the training of clicks: %s", name, error)
 

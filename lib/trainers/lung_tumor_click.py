@@ -46,7 +46,9 @@ _BYTES_PER_SCAN = 200_000_000  # mask of 300 slices, and what finding its lesion
 
 
 class LungTumorClickTrainTask(TrainTask):
-    """Continue the training of the model for clicks on the lesions of submitted labels, with simulated clicks.
+    """Continue the training of the model for clicks on the lesions of submitted labels.
+
+    Clicks are simulated, but half of the first ones on a lesion that a user has clicked are those of the user.
 
     Training starts from the version that serves, and its result is averaged with that version (``trained_share``). The
     same is repeated without each fold of the patients, so that candidate and serving version are compared, by the Dice
@@ -91,7 +93,9 @@ class LungTumorClickTrainTask(TrainTask):
         for section in _SECTIONS:
             check_request(self._info, section, request)
         with self._unfinished.new_run(self._store.runs, request) as run:
-            cases = datastore.pinned_datalist()
+            cases = [
+                case | {"clicks": datastore.first_clicks(case["image_id"])} for case in datastore.pinned_datalist()
+            ]
             settings = {name: value for section in _SECTIONS for name, value in self._info["config"][section].items()}
             settings |= request
             patients = {patient_of(case) for case in cases}

@@ -11,6 +11,7 @@ from scipy import ndimage
 from lib.clicks.cube import Cube, sample
 from lib.clicks.lesion_image import LesionImage
 from lib.clicks.model import ClickModel
+from lib.clicks.simulated_user import real_click
 from lib.errors import UserError
 from lib.geometry.connected_components import connected_components
 from lib.transforms.lungs import find_lungs
@@ -35,11 +36,13 @@ class LesionCube:
         hu: Float32, shape (side, side, side).
         truth: The lesion, 0 to 1, same shape.
         centred: Whether a first click in the middle made this cube, and not the extent of a mask.
+        clicked: Where a user first clicked, fractional voxel index, shape (3,); None if that is to be simulated.
     """
 
     hu: np.ndarray
     truth: np.ndarray
     centred: bool
+    clicked: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class _Lesion:
     image: LesionImage
     readers: np.ndarray
     start: np.ndarray
+
+    def to_mm(self, index: np.ndarray) -> np.ndarray:
+        """Return the positions in mm of voxels (slice, row, column) of the box, shape (…, 3)."""
+        return self.image.image.grid.to_mm((index + self.start)[..., ::-1])
 
 
 class CubeSampler:
@@ -99,11 +106,11 @@ class CubeSampler:
         pasted = kind == "crop" and bool(self._hosts) and self._rng.random() < _SHARE_PASTED
         zoom = self._rng.uniform(1, _LARGEST_ZOOM) if pasted and self._rng.random() < _SHARE_ENLARGED else 1.0
         truth = self._truth(lesion)
-        cube, centred = self._cube(lesion, truth, zoom)
+        click = real_click(truth, lesion.image.clicks - lesion.start, self._rng)
+        cube, centred = self._cube(lesion, truth, zoom, click)
         inner = Cube(cube.centre, cube.voxel_mm / zoom, cube.side)
-        if pasted:
-            return self._turned(*self._pasted(lesion, truth, inner, cube.voxel_mm), centred)
-        return self._turned(*self._as_is(lesion, truth, inner), centred)
+        seen = self._pasted(lesion, truth, inner, cube.voxel_mm) if pasted else self._as_is(lesion, truth, inner)
+        return self._turned(LesionCube(*seen, centred, None if click is None else inner.to_index(lesion.to_mm(click))))
 
     def _truth(self, lesion: _Lesion) -> np.ndarray:
         """Return the consensus, or sometimes the mask of one reader, in the box of the lesion."""
@@ -113,14 +120,14 @@ class CubeSampler:
                 return reader
         return consensus(lesion.readers.mean(0))
 
-    def _cube(self, lesion: _Lesion, truth: np.ndarray, zoom: float) -> tuple[Cube, bool]:
+    def _cube(self, lesion: _Lesion, truth: np.ndarray, zoom: float, click: np.ndarray | None) -> tuple[Cube, bool]:
         """Return a cube around a lesion, in mm of a lesion enlarged by ``zoom``, and whether a click centred it."""
-        places = np.argwhere(truth) + lesion.start
-        grid, side, smallest = lesion.image.image.grid, self._model.side, self._model.voxel_mm
+        places = np.argwhere(truth)
+        side, smallest = self._model.side, self._model.voxel_mm
         if self._rng.random() < _SHARE_FIRST:
-            click = places[self._rng.integers(len(places))]
-            return Cube(grid.to_mm(click[::-1]), smallest * self._rng.uniform(0.9, 1.15), side), True
-        ends = grid.to_mm(np.stack([places.min(0), places.max(0)])[:, ::-1])
+            middle = places[self._rng.integers(len(places))] if click is None else click
+            return Cube(lesion.to_mm(middle), smallest * self._rng.uniform(0.9, 1.15), side), True
+        ends = lesion.to_mm(np.stack([places.min(0), places.max(0)]))
         fitting = Cube.around(ends, smallest / zoom, side)
         voxel_mm = max(smallest, fitting.voxel_mm * zoom) * self._rng.uniform(0.85, 1.35)
         shift = self._rng.uniform(-0.12, 0.12, 3) * side * voxel_mm / zoom
@@ -163,12 +170,15 @@ class CubeSampler:
                 break
         return sample(host.image.hu, grid, cube, self._model.preprocessing["hu_window"][0])
 
-    def _turned(self, hu: np.ndarray, truth: np.ndarray, centred: bool) -> LesionCube:
+    def _turned(self, cube: LesionCube) -> LesionCube:
         """Mirror at random along each axis, and exchange axes, in half of the cubes also those of slices and rows."""
         axes = self._rng.permutation(3) if self._rng.random() < 0.5 else np.array([*self._rng.permutation(2), 2])
-        flipped = tuple(axis for axis in range(3) if self._rng.random() < 0.5)
-        hu, truth = (np.flip(values.transpose(axes), flipped) for values in (hu, truth))
-        return LesionCube(np.ascontiguousarray(hu), np.ascontiguousarray(truth), centred)
+        flipped = [axis for axis in range(3) if self._rng.random() < 0.5]
+        hu, truth = (np.ascontiguousarray(np.flip(one.transpose(axes), flipped)) for one in (cube.hu, cube.truth))
+        clicked = None if cube.clicked is None else cube.clicked[axes]
+        if clicked is not None:
+            clicked[flipped] = self._model.side - 1 - clicked[flipped]
+        return LesionCube(hu, truth, cube.centred, clicked)
 
 
 def _lesions(image: LesionImage) -> list[_Lesion]:

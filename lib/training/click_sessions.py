@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,8 @@ class ClickSessions:
             self._add(session, next_click(session.former, truth, self._rng) or first_click(truth, self._rng))
         elif self._rng.random() < _SHARE_SCRIBBLE:
             session.positive.extend(scribble(truth, self._rng))
+        elif cube.clicked is not None:
+            session.positive.append(cube.clicked)
         elif cube.centred:
             session.positive.append(_middle(truth))
         else:
@@ -141,4 +143,4 @@ def _varied(cube: LesionCube, preprocessing: Mapping[str, Any], rng: np.random.G
     hu = (hu - mean) * rng.normal(1, 0.05) + mean + rng.normal(0, 25)
     if rng.random() < 0.4:
         hu = hu + rng.normal(0, rng.uniform(5, 50), hu.shape)
-    return LesionCube(hu.astype(np.float32), cube.truth, cube.centred)
+    return replace(cube, hu=hu.astype(np.float32))

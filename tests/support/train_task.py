@@ -20,15 +20,19 @@ GRID = Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
 class Labelled:
     """The part of a datastore that training uses."""
 
-    def __init__(self, cases, unlabelled=None):
+    def __init__(self, cases, unlabelled=None, clicks=None):
         self.cases = cases
         self.unlabelled = unlabelled or {}
+        self.clicks = clicks or {}
 
     def pinned_datalist(self):
         return self.cases
 
     def some_unlabelled(self, count):
         return self.unlabelled
+
+    def first_clicks(self, image_id):
+        return self.clicks.get(image_id, [])
 
 
 def labelled_chests(folder, seeds, lesions):

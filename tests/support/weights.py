@@ -1,10 +1,12 @@
 """A model that finds the lesions of phantoms, enough to tell a working server from a broken one."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from monai.transforms import Compose
 
 from lib.losses import HybridLoss
@@ -15,14 +17,26 @@ from lib.transforms import image_transforms
 
 PATIENTS = (101, 102)  # not in the demo set
 STEPS, BATCH, SIDE = 160, 12, 48
+_TRAINING_SECONDS = 600
 DESTRUCTIVE = {"learning_rate": 0.03, "trained_share": 1.0}  # of a training, after which a network finds nothing
 
 
 @pytest.fixture(scope="session")
 def phantom_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return weights of the app's network, trained on patches of two phantoms."""
+    """Return weights of the app's network, trained on patches of two phantoms, once for all processes of a run."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of the run; its own folder is that of this process
+    path = folder / "phantom-weights.pt"
+    with FileLock(f"{path}.lock", timeout=_TRAINING_SECONDS):
+        if not path.exists():
+            _train(path, tmp_path_factory.mktemp("chests"))
+    return path
+
+
+def _train(path: Path, folder: Path) -> None:
+    """Train and save the weights at ``path``, with files in ``folder``."""
     info = load_info()
-    folder = tmp_path_factory.mktemp("weights")
     chests = [_preprocessed(seed, info["preprocessing"], folder) for seed in PATIENTS]
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
@@ -37,9 +51,7 @@ def phantom_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         loss.backward()
         optimizer.step()
         schedule.step()
-    path = folder / "weights.pt"
     torch.save(network.state_dict(), path)
-    return path
 
 
 @pytest.fixture
