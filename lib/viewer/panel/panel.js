@@ -207,7 +207,8 @@ export class Panel {
   async #next() {
     if (!this.parts.strategy.value) await this.#offerStrategies(); // the server was not reachable at first
     const sample = await fetchNextSample(this.parts.strategy.value);
-    if (!sample.StudyInstanceUID) return 'No other scan: all are labelled, or were just offered to another user.';
+    const isOther = sample.StudyInstanceUID && (sample.SeriesInstanceUID !== this.series || sample.review || sample.review_state);
+    if (!isOther) return 'No other scan: all are labelled, skipped, or offered to another user.';
     openSample(sample);
     return '';
   }
@@ -281,6 +282,14 @@ export class Panel {
       await this.stored.showAll();
     }
     if (remark && series === this.series) this.#say(remark, 'problem');
+  }
+
+  /** Keep the order of the screen for the Tab key: MONAI Label adds its part when it is connected, behind this panel's. */
+  keepOrder() {
+    const run = this.place.querySelector('button[title="Run Segmentation"]');
+    const own = [...this.place.querySelectorAll(':scope > .lunglabel:not(.lunglabel-status)')];
+    const isBehind = run && own[0].compareDocumentPosition(run) === Node.DOCUMENT_POSITION_FOLLOWING;
+    if (isBehind && !this.place.contains(document.activeElement)) this.place.append(...own); // it would take the focus away
   }
 
   #show() {

@@ -109,12 +109,12 @@ export const TEMPLATE = `
   <div class="lunglabel-row">
     <button data-part="submit" class="lunglabel-main">Submit Label</button>
     <button data-part="next" title="Open the scan that is to be labelled next">Next Sample</button>
-    <select data-part="skip" aria-label="Skip this scan" disabled></select>
   </div>
   <div class="lunglabel-row">
     <label class="lunglabel-row" data-part="strategies" title="How the next sample is chosen" hidden>
       Next by <select data-part="strategy"></select>
     </label>
+    <select data-part="skip" aria-label="Skip this scan" disabled></select>
   </div>
 </section>`;
 
