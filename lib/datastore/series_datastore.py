@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,25 +17,22 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.catalog import DicomwebClient, Series, SeriesCatalog
 from lib.datastore.catalog_watcher import CatalogWatcher
-from lib.datastore.dataset_archive import write_archive
 from lib.datastore.datastore_status import indexing_status, label_counts, series_counts
 from lib.datastore.drafts import Drafts
 from lib.datastore.empty_label import EmptyLabelError
 from lib.datastore.fingerprint import fingerprint_of, grid_of
 from lib.datastore.image_info import ImageInfo
-from lib.datastore.label_clicks import first_clicks
-from lib.datastore.label_lesions import rejected_voxels
 from lib.datastore.label_measurements import check_inside, measurements_of
 from lib.datastore.label_origin import origin_of_label
 from lib.datastore.label_reader import read_label
 from lib.datastore.label_store import LabelStore
+from lib.datastore.labelled_images import LabelledImages
 from lib.datastore.lesion_history import lesions_of_submission
 from lib.datastore.object_senders import ObjectSenders
 from lib.datastore.predictions import Prediction, PredictionStore
 from lib.datastore.read_only_images import ReadOnlyImages
 from lib.datastore.series_volume import make_volume, pacs_unreachable
 from lib.datastore.skipped_images import SkippedImages
-from lib.datastore.stored_labels import StoredLabels
 from lib.datastore.volume import warnings_of, write_mask
 from lib.datastore.volume_cache import VolumeCache
 from lib.datastore.volume_checksum import VolumeChecksums
@@ -49,7 +44,6 @@ from lib.storage.integrity import Damage
 
 logger = logging.getLogger(__name__)
 
-_MOST_CASES = 10**9
 _FINAL = DefaultLabelTag.FINAL.value
 _INFO_KEYWORDS = (
     "SeriesInstanceUID",
@@ -63,7 +57,7 @@ _INFO_KEYWORDS = (
 )
 
 
-class SeriesDatastore(ReadOnlyImages, StoredLabels):
+class SeriesDatastore(ReadOnlyImages, LabelledImages):
     """The usable CT series of a folder or PACS as images, by SeriesInstanceUID, with their labels.
 
     Implements MONAI Label's interface but not its DICOMweb datastore, which keeps its list in one JSON file that is
@@ -92,6 +86,7 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         self.predictions = PredictionStore(settings.cache_dir / "predictions")
         self.watcher: CatalogWatcher | None = None
         self._settings = settings
+        self.temporary_dir = settings.temporary_dir
         max_bytes = int(settings.info["config"]["cache"]["volumes_gb"] * (1 << 30))
         self.volumes = VolumeCache(settings.cache_dir / "volumes", max_bytes, is_intact=VolumeChecksums().is_intact)
         self._info = ImageInfo(settings.workspace / "image_info")
@@ -144,9 +139,8 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
                 raise pacs_unreachable(self.client, image_id, error) from error
             logger.warning("The PACS did not respond (%s); using the cached volume of %s", error, image_id)
             return str(made)
-        temporary_dir = self._settings.temporary_dir
         path = self.volumes.get(
-            image_id, fingerprint, lambda target: make_volume(series, self.client, target, temporary_dir)
+            image_id, fingerprint, lambda target: make_volume(series, self.client, target, self.temporary_dir)
         )
         self.catalog.set_warnings(image_id, warnings_of(path))
         return str(path)
@@ -259,91 +253,6 @@ class SeriesDatastore(ReadOnlyImages, StoredLabels):
         """Return the damage to labels in use and to DICOM objects in the workspace."""
         damaged = self.labels.damage(former=False)
         return [*damaged, *self.client.objects.damage()] if isinstance(self.client, FolderClient) else damaged
-
-    def datalist(self) -> list[dict[str, Any]]:
-        """Return image and label paths of all images that are trained on.
-
-        A label of a series whose slices changed since is left out, with a warning.
-        """
-        return list(self._labelled_pairs(self.trained_on()))
-
-    def pinned_datalist(self) -> list[dict[str, Any]]:
-        """Return `datalist`, with its volumes pinned in the cache until this process ends, for a training."""
-        pairs: list[dict[str, Any]] = []
-        for pair in self._labelled_pairs(self.trained_on()):
-            pairs.append(pair)
-            self.volumes.pin(Path(pair["image"]) for pair in pairs)  # before the next volume may evict one
-        return pairs
-
-    def rejected(self, image_id: str) -> list[tuple[int, ...]]:
-        """Return a voxel of each finding that a reader rejected in the final label of an image.
-
-        There is none without a readable label: it may have been withdrawn or damaged since a training began.
-        """
-        try:
-            return rejected_voxels(self.labels.latest(image_id, _FINAL).info)
-        except UserError:
-            return []
-
-    def first_clicks(self, image_id: str) -> list[list[int]]:
-        """Return the voxel of the first click on each lesion that led to the final label of an image.
-
-        There is none without a readable label, as in `rejected`.
-        """
-        try:
-            return first_clicks(self.labels.latest(image_id, _FINAL).info)
-        except UserError:
-            return []
-
-    def some_unlabelled(self, count: int) -> dict[Path, str]:
-        """Return the volumes of a few images without a label, always the same ones, with their patients.
-
-        Images that cannot be read are left out.
-        """
-        found: dict[Path, str] = {}
-        for image_id in sorted(self.get_unlabeled_images(), key=lambda one: hashlib.sha256(one.encode()).digest()):
-            if len(found) == count:
-                break
-            with contextlib.suppress(UserError, OSError):
-                found[Path(self.get_image_uri(image_id))] = self.series(image_id).value("PatientID") or image_id
-        return found
-
-    def _labelled_pairs(self, images: Iterable[str]) -> Iterator[dict[str, Any]]:
-        for image_id in images:
-            try:
-                record = self.labels.latest(image_id, _FINAL)
-                image, label = self.get_image_uri(image_id), str(self.labels.path(record))
-                patient = self.series(image_id).value("PatientID")
-            except (UserError, OSError) as error:
-                logger.warning("Image %s is excluded from training: %s", image_id, error)
-                continue
-            if VoxelGrid.from_file(Path(image)).size != VoxelGrid.from_file(Path(label)).size:
-                logger.warning("Image %s is excluded from training: it changed after it was labelled", image_id)
-                continue
-            yield {
-                "image": image,
-                "label": label,
-                "image_id": image_id,
-                "patient_id": patient,
-                "label_sha256": record.sha256,
-            }
-
-    def get_dataset_archive(self, limit_cases: int | None) -> str:
-        """Return the path of a ZIP archive of labelled images and their labels; the caller removes it.
-
-        Raises:
-            UserError: No image is labelled, or ``limit_cases`` is out of range.
-        """
-        if limit_cases is not None and not 1 <= limit_cases < _MOST_CASES:
-            raise UserError(f"limit_cases must be a number from 1 to {_MOST_CASES - 1}, not {limit_cases}.")
-        return write_archive(
-            itertools.islice(self._labelled_pairs(self.get_labeled_images()), limit_cases),
-            self._settings.temporary_dir,
-            volumes=self.volumes,
-            labels=self.labels,
-            tag=_FINAL,
-            metadata=self.json,
-        )
 
     def status(self) -> dict[str, Any]:
         """Return the status for ``/info``: images, labelled images, labels by tag, series left out, indexing."""

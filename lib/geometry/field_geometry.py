@@ -66,15 +66,21 @@ class FieldGeometry:
         return columns, rows
 
     def cut(self, slices: np.ndarray, fill: float) -> torch.Tensor:
-        """Crop and pad axial slices (1, columns, rows, n) to the field, without resampling; returns float32."""
-        field = torch.full((1, *self._sides, slices.shape[3]), fill, dtype=torch.float32)
+        """Crop and pad axial slices (1, columns, rows, n) to the field, without resampling.
+
+        Returns:
+            float32, (n, rows, columns), so that slices are contiguous as in most files.
+        """
+        width, height = self._sides
+        field = np.full((slices.shape[3], height, width), fill, np.float32)
         in_field, in_slices = self._windows
-        field[(0, *in_field)] = torch.from_numpy(slices[(0, *in_slices)].astype(np.float32, order="C"))
-        return field
+        field.T[in_field] = slices[(0, *in_slices)]
+        return torch.from_numpy(field)
 
     def resample(self, field: torch.Tensor, mode: str) -> torch.Tensor:
-        """Resample a cropped field to the size of the network's input."""
-        return Resize((*self.size, field.shape[3]), mode=mode)(field)
+        """Resample a cropped field (n, rows, columns) to the network's input, (1, columns, rows, n)."""
+        width, height = self.size
+        return torch.as_tensor(Resize((height, width), mode=mode)(field)).permute(2, 1, 0)[None]
 
     def restore(self, seen: torch.Tensor, length: int) -> Iterator[tuple[tuple[slice, slice, slice], np.ndarray]]:
         """Resample values on the network's grid linearly to the voxels of the file, block by block.
@@ -89,11 +95,13 @@ class FieldGeometry:
         in_field, in_slices = self._windows
 
         def axial(start: int, stop: int) -> np.ndarray:
-            block = seen[..., start:stop].contiguous()
-            field = Resize((*self._sides, stop - start), mode="trilinear")(block)
-            slices = np.zeros((1, *self.slices.shape[:2], stop - start), np.float32)
-            slices[(0, *in_slices)] = torch.as_tensor(field).numpy()[(0, *in_field)]
-            return slices
+            block = seen[0, ..., start:stop].permute(2, 1, 0).contiguous()
+            width, height = self._sides
+            field = torch.as_tensor(Resize((height, width), mode="bilinear")(block)).numpy()
+            columns, rows = self.slices.shape[:2]
+            slices = np.zeros((stop - start, rows, columns), np.float32)
+            slices.T[in_slices] = field.T[in_field]
+            return slices.T[None]
 
         return self.slices.stored_blocks(axial, length)
 

@@ -19,7 +19,6 @@ from lib.inference.findings import findings_to_json, stored_findings
 from lib.inference.slice_inference import BeforePass, no_wait
 from lib.infers.result_file import check_extension, write_result
 from lib.settings import InferenceOptions, check_request
-from lib.transforms.voxel_order import contiguous
 
 ATTENTION = "attention_map"
 PROBABILITY = "probability_map"
@@ -116,7 +115,7 @@ class LungTumorInferTask(BasicInferTask):
         """
         mask = np.asarray(data[self.output_label_key], np.uint8)
         result = np.asarray(data[ATTENTION], np.float32) if data["attention"] else mask
-        image = VoxelGrid.from_file(Path(data["image_path"])).image(contiguous(result.transpose()))
+        image = VoxelGrid.from_file(Path(data["image_path"])).image(result.transpose())
         file = write_result(image, data, self._results)
         return str(file), {
             "voxels": int(mask.sum()),

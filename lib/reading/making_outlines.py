@@ -22,7 +22,6 @@ from lib.publishing.model_store import PRETRAINED
 from lib.reading.reading_list import StudyPlan
 from lib.reading.stored_readings import compared_tag
 from lib.reading.study_agreement import STUDY
-from lib.transforms.voxel_order import contiguous
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +124,7 @@ class MakingOutlines(Worker):
                     shutil.copyfile(self._datastore.get_label_uri(case, _FINAL), file)
                 else:
                     mask = predictor.predict(image)
-                    sitk.WriteImage(VoxelGrid.from_file(image).image(contiguous(mask.transpose())), str(file))
+                    sitk.WriteImage(VoxelGrid.from_file(image).image(mask.transpose()), str(file))
                 self._datastore.save_label(case, str(file), tag, {STUDY: self._noted(case, source)})
         except (UserError, OSError) as error:
             if (case, source) not in self._reported:

@@ -91,12 +91,11 @@ class AxialFieldd(MapTransform, InvertibleTransform):
         for key in self.key_iterator(d):
             volume: MetaTensor = d[key]
             geometry = FieldGeometry.from_dict(self.pop_transform(volume)["extra_info"]["field"])
-            stored = torch.empty(1, *geometry.slices.stored_shape)
+            stored = np.empty((1, *geometry.slices.stored_shape), np.float32, order="F")
             for window, values in geometry.restore(volume.as_tensor().cpu(), _BLOCK):
-                index = (slice(None), *window)
-                stored[index] = torch.from_numpy(np.ascontiguousarray(values))
+                stored[(slice(None), *window)] = values
             affine = torch.tensor(geometry.slices.stored_affine, dtype=torch.float64)
-            d[key] = MetaTensor(stored, meta=dict(volume.meta) | {"affine": affine})
+            d[key] = MetaTensor(torch.from_numpy(stored), meta=dict(volume.meta) | {"affine": affine})
             d[key].applied_operations = volume.applied_operations
         return d
 
@@ -129,10 +128,10 @@ class AxialFieldd(MapTransform, InvertibleTransform):
         mean, deviation = self.normalise or _statistics(field for _, _, field in self._clipped(image, geometry))
         normalise: Any = NormalizeIntensity(subtrahend=mean, divisor=deviation)  # type: ignore[arg-type]  # or floats
         for start, stop, field in self._clipped(image, geometry):
-            yield start, stop, geometry.resample(normalise(field), "trilinear")
+            yield start, stop, normalise(geometry.resample(field, "bilinear"))
 
     def _clipped(self, image: MetaTensor, geometry: FieldGeometry) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """Yield the field in HU, clipped, block by block."""
+        """Yield the field in HU, clipped, block by block, (slices, rows, columns)."""
         low, high = self.hu_window
         voxels = image.numpy()
         for start, stop in geometry.slices.blocks(_BLOCK):

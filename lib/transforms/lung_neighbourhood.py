@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from scipy import ndimage
 
 from lib.transforms.candidates import Candidates
 
@@ -75,9 +75,9 @@ class DropFarFromLungsd(MapTransform):
         """Return which voxels of a window of the field are near the lungs, bool."""
         coarse_mm = [n * length / m for n, length, m in zip(shape, spacing, lungs.shape, strict=True)]
         reach = [round(self.reach_mm / length) for length in coarse_mm]
-        kernel = [2 * steps + 1 for steps in reach]
-        grown = F.max_pool3d(lungs[None].float(), kernel, stride=1, padding=reach)[0] > 0
+        sides = [2 * steps + 1 for steps in reach]
+        grown = ndimage.maximum_filter(lungs.numpy(), sides, mode="constant")
         columns = (
             np.arange(cut.start, cut.stop) * m // n for cut, n, m in zip(window, shape, lungs.shape, strict=True)
         )
-        return grown.numpy()[np.ix_(*columns)]
+        return grown[np.ix_(*columns)]

@@ -10,7 +10,7 @@ from monai.transforms import EnsureChannelFirstd, LoadImaged
 from lib.transforms.adjacent_slices import AdjacentSlicesd
 from lib.transforms.axial_field import AxialFieldd
 from lib.transforms.reader_mean import MeanOfReadersd
-from lib.transforms.voxel_order import ContiguousNrrdReader
+from lib.transforms.stored_order import StoredOrderNrrdReader
 
 # Every LoadImaged logs and warns that a GPU codec for DICOM is missing, which is not used here.
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
@@ -64,7 +64,7 @@ def image_transforms(
 def _load(keys: Sequence[str]) -> LoadImaged:
     """Return MONAI's loader with a faster reader for the files that the server reads."""
     load = LoadImaged(keys=keys, dtype=None, image_only=True)
-    load.register(ContiguousNrrdReader())
+    load.register(StoredOrderNrrdReader())
     return load
 
 

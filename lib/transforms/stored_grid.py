@@ -54,7 +54,7 @@ class StoredProbability:
 
     def mask(self, threshold: float) -> np.ndarray:
         """Return the thresholded probability, uint8 (X, Y, Z)."""
-        mask = np.empty(self.shape, np.uint8)
+        mask = np.empty(self.shape, np.uint8, order="F")  # as in the file
         for window, values in self.blocks():
             mask[window] = values >= threshold
         return mask
