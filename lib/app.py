@@ -116,7 +116,10 @@ class MyApp(MONAILabelApp):
             ]
         )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
-        self.task_config = LungTumor(before_pass=lambda done, total: self._yield_to_clicks.wait(_LONGEST_PAUSE))
+        self._cluster = BackgroundCluster(self.settings.scheduler) if self.settings.scheduler else None
+        self.task_config = LungTumor(
+            before_pass=lambda done, total: self._yield_to_clicks.wait(_LONGEST_PAUSE), cluster=self._cluster
+        )
         self.click_config = LungTumorClick(self.task_config)
         self.configs: dict[str, LungTumor | LungTumorClick] = {
             LungTumor.NAME: self.task_config,
@@ -139,7 +142,7 @@ class MyApp(MONAILabelApp):
             self.settings.cache_dir / "scores",
             max_images=choice["scored_images"],
             before_each_batch=self._yield_to_users.wait,
-            cluster=BackgroundCluster(self.settings.scheduler if is_server() else None),
+            cluster=self._cluster,
         )
         self._review = Review(self._scoring.disagreements)
         info = self.settings.info

@@ -22,6 +22,7 @@ from monailabel.tasks.train.basic_train import BasicTrainTask, Context
 from torch import nn
 from torch.utils.data import Subset
 
+from lib.cluster.background import BackgroundCluster
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.inference import ModelDescription
 from lib.losses import HybridLoss
@@ -62,6 +63,7 @@ class LungTumorTrainTask(BasicTrainTask):
         folds: Folds of the patients.
         unfinished: Record of the running training.
         study_file: The study that the server serves; None without one.
+        cluster: Where the gate measures while it is there; None to measure in this process.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class LungTumorTrainTask(BasicTrainTask):
         folds: Folds,
         unfinished: UnfinishedRun,
         study_file: Path | None = None,
+        cluster: BackgroundCluster | None = None,
     ) -> None:
         folder = Path(model_dir)
         super().__init__(
@@ -101,7 +104,7 @@ class LungTumorTrainTask(BasicTrainTask):
         self._unfinished = unfinished
         self._study_file = study_file
         self._stats_file = stats_file(Path(self._stats_path))
-        self._conclusion = Conclusion(model, info, store, folds)
+        self._conclusion = Conclusion(model, info, store, folds, cluster)
         # Of the training in progress:
         self._cases: list[dict[str, Any]] = []
         self._cache: CacheDataset | None = None
@@ -125,7 +128,7 @@ class LungTumorTrainTask(BasicTrainTask):
             self._cache = None
             folds = self._folds_of(settings)
             if COMPARE in request:
-                self._compare(request[COMPARE], folds)
+                self._compare(request[COMPARE], folds, Path(run.folder))
             else:
                 version, verdict = self._conclusion.draw(self._train(run, settings, folds, datastore), datastore)
                 assert self._progress
@@ -230,8 +233,8 @@ class LungTumorTrainTask(BasicTrainTask):
         patients = {patient_of(case) for case in self._cases}
         return self._folds.assign(patients, settings["folds"], self._store.manifests())
 
-    def _compare(self, version: object, folds: Mapping[str, int]) -> None:
-        measure = partial(self._conclusion.measure, cases=self._cases)
+    def _compare(self, version: object, folds: Mapping[str, int], folder: Path) -> None:
+        measure = partial(self._conclusion.measure, cases=self._cases, folder=folder)
         verdict = compare(self._store, version, folds, measure, self._conclusion.rule)
         conclusion = {"version": version, "verdict": verdict.as_dict(), "updated": time.time()}
         self._stats_file.write({**self.stats(), **conclusion})

@@ -102,11 +102,14 @@ interface ToolGroup {
 
 declare const cornerstone: {
   utilities: { scroll(viewport: CornerstoneViewport, options: { delta: number; volumeId?: string }): void };
-  Enums: { Events: { IMAGE_RENDERED: string; CAMERA_MODIFIED: string } };
+  Enums: {
+    Events: { IMAGE_RENDERED: string; CAMERA_MODIFIED: string; IMAGE_VOLUME_LOADING_COMPLETED: string };
+    ImageQualityStatus: { FULL_RESOLUTION: number };
+  };
   eventTarget: EventTarget;
   triggerEvent(target: EventTarget, type: string, detail: object): void;
   cache: {
-    getImage(imageId: string): CornerstoneImage | undefined;
+    getImage(imageId: string, minQuality?: number): CornerstoneImage | undefined;
     getVolume(volumeId: string): object | undefined;
   };
   metaData: {

@@ -21,6 +21,7 @@ BETWEEN_STROKES = (61, -20, 34)
 
 # Closed and straight lines in a plane, far from the lesions of the phantoms, LPS in mm.
 SQUARE = ((40, 20, 44), (70, 20, 44), (70, 50, 44), (40, 50, 44))
+IN_SQUARE = (55, 35, 44)
 CORNER = ((36, 30, 40), (50, 30, 40), (50, 30, 50), (36, 30, 50))
 ACROSS = ((55, 10, 44), (55, 60, 44))
 HALF = ((20, -140, 44), (200, -140, 44), (200, 140, 44), (20, 140, 44))
@@ -50,6 +51,13 @@ RULERS = """() => window.cornerstoneTools.annotation.state.getAllAnnotations()
 # Ends of a long axis across what the strokes paint, and of a length beside it, LPS in mm.
 LONG_AXIS = ("mpr-coronal", (72, -20, 42), (50, -20, 28))
 LENGTH = ("mpr-sagittal", (60, -60, 10), (60, -30, 50))
+
+# The order of some controls for the Tab key; it is that on the screen, from the top to the bottom.
+FOCUS_ORDER = """() => [...document.querySelectorAll(`[data-status="train"], button[title="Run Segmentation"],
+    [data-tool="click"], [data-part="view"], [data-part="submit"]`)].map(element => {
+    const {status, tool, part} = element.dataset;
+    return status ?? tool ?? part ?? element.textContent.trim();
+})"""
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 RUN_AXE = """async selector => {
@@ -94,6 +102,8 @@ class Reading:
                 box = self.part(part).bounding_box()
                 assert box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, (part, width)
         page.set_viewport_size(size)
+        order = page.evaluate(FOCUS_ORDER)
+        assert order == ["train", "Run", "click", "view", "submit"], order
         axial, sagittal, _ = cameras = self.cameras()
         assert [camera["width"] for camera in cameras] == [1500] * 3
         assert axial["area"] > 3 * sagittal["area"]
@@ -194,13 +204,18 @@ class Reading:
         assert self._is_marked(BETWEEN_STROKES)
 
     def check_drawn_tools(self) -> None:
-        """Mark with the lasso and take a part of it away, in another plane; divide the lesion, and join its parts."""
+        """Mark with the lasso, and copy that to the next slice; take a part away, in another plane; divide and join."""
         ohif, page, findings = self.ohif, self.page, self.findings
         count, key = findings.count(), page.keyboard.press
         key("s")
+        before = np.count_nonzero(ohif.labelmap().values)
         ohif.draw("mpr-axial", SQUARE)
         expect(findings).to_have_count(count + 1)
         marked = np.count_nonzero(ohif.labelmap().values)
+        ohif.press_at("n", "mpr-axial", IN_SQUARE)
+        assert np.count_nonzero(ohif.labelmap().values) - marked == marked - before
+        assert self.cameras()[0]["focalPoint"][2] != pytest.approx(IN_SQUARE[2])
+        ohif.undo()
         page.keyboard.down("Shift")
         ohif.draw("mpr-coronal", CORNER)
         page.keyboard.up("Shift")

@@ -145,6 +145,6 @@ test('a new lesion that meets another one says so', async () => {
   await answer(3);
   clicks.add(click(12));
   await answer(12, { region: regionOf(at([[4, 5, 1], [5, 5, 1], [12, 5, 1]]), SIZE), voxels: 3 });
-  assert.match(editor.said.at(-1)[0], /^Lesion 2: .* It meets another finding/);
+  assert.match(editor.said.at(-1)[0], /^Outlined: \d+ mm³\. It meets another finding/);
   assert.deepEqual(labelled(), [3, 4, 12]);
 });

@@ -106,6 +106,17 @@ test('a loaded mask is shown at its first finding as soon as its findings are li
   assert.equal(FakeWorker.asked - before, 1);
 });
 
+test('the findings are listed again once the images are complete: their density is known then', async () => {
+  void editor.load(mask(SIZE, SMALL), {});
+  await answerAll();
+  let listed = 0;
+  editor.addEventListener('list', () => (listed += 1));
+  assert.equal(editor.list.rows[0].density, null);
+  Object.assign(cornerstone.cache, { getImage: () => ({ intercept: -1024, voxelManager: { getScalarData: () => new Int16Array(100) } }) });
+  cornerstone.eventTarget.dispatchEvent(new Event('loaded'));
+  assert.deepEqual([listed, editor.list.rows[0].density], [1, -1024]);
+});
+
 test('the first finding is shown, not the second, if the user asks for the next one before', async () => {
   void editor.load(mask(SIZE, [...LARGE, ...SMALL]), {});
   await answerAll();

@@ -23,7 +23,7 @@ beforeEach(() => {
   const parts = [table, ...['doubtful', 'threshold', 'thresholdText', 'size', 'confidence'].map(part)];
   globalThis.window = new EventTarget();
   globalThis.document = { activeElement: { tagName: 'BODY' } };
-  editor = new EventTarget();
+  editor = Object.assign(new EventTarget(), { review: { shown: null } });
   new FindingsTable({ querySelectorAll: () => parts }, editor, new AbortController().signal);
   shown = 0;
 });
@@ -54,6 +54,15 @@ test('nothing is replaced while a finding is being described', async () => {
   dispatch(table, 'focusout', { tagName: 'INPUT' });
   await settled();
   assert.equal(shown, 1);
+});
+
+test('the panel scrolls to the finding that is shown, once', () => {
+  const scrolled = [];
+  const line = (name, next) => ({ nextElementSibling: next, matches: () => true, scrollIntoView: () => scrolled.push(name) });
+  table.tBodies[0].querySelector = () => line('finding', line('its note'));
+  editor.review.shown = Uint32Array.of(7);
+  for (let n = 0; n < 2; n++) editor.dispatchEvent(new Event('list'));
+  assert.deepEqual(scrolled, ['its note', 'finding']);
 });
 
 test('the focus stays on the control of the same finding, or of the one that takes its place', () => {

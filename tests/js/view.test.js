@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
 import { withFirstView } from '../../lib/viewer/panel/first_view.js';
-import { styleOf } from '../../lib/viewer/panel/mask_style.js';
+import { MaskView, styleOf } from '../../lib/viewer/panel/mask_style.js';
 import { fitAll, zoomBy, zoomTo } from '../../lib/viewer/panel/viewports.js';
 import { chooseWindow, chosenWindow } from '../../lib/viewer/panel/windows.js';
 
@@ -86,4 +86,20 @@ test('a mask is filled with its opacity, or only outlined', () => {
     styleOf({ colour: 'orange', opacity: 0.4, outlineOnly: true }),
     { renderOutline: true, outlineWidth: 2, renderFill: false, fillAlpha: 0.4 },
   );
+});
+
+test('colour, opacity and outline of the mask are remembered', () => {
+  const styles = [];
+  globalThis.cornerstone = { eventTarget: new EventTarget() };
+  globalThis.cornerstoneTools = {
+    Enums: { Events: {} },
+    segmentation: { config: {}, state: { getViewportIdsWithSegmentation: () => [] } },
+  };
+  services.segmentationService = { setStyle: (_, style) => styles.push(style) };
+  const { signal } = new AbortController();
+  new MaskView(signal).change({ colour: 'white', opacity: 0.6, outlineOnly: true });
+  assert.equal(styles.at(-1).fillAlpha, 0.6);
+  assert.deepEqual(new MaskView(signal).style, { colour: 'white', opacity: 0.6, outlineOnly: true });
+  localStorage.setItem('lunglabel.mask', '{"colour": "of another version"}');
+  assert.deepEqual(new MaskView(signal).style, { colour: 'sky blue', opacity: 0.25, outlineOnly: false });
 });

@@ -24,6 +24,7 @@ export function holdVolume(size, voxels, spacing = [1, 1, 1]) {
   const slices = Array.from({ length: size[2] }, (_, z) => voxels.slice(z * length, (z + 1) * length));
   const redrawn = [];
   globalThis.cornerstone = {
+    Enums: { Events: { IMAGE_VOLUME_LOADING_COMPLETED: 'loaded' }, ImageQualityStatus: { FULL_RESOLUTION: 8 } },
     eventTarget: new EventTarget(),
     triggerEvent: (_target, _type, detail) => redrawn.push(detail.modifiedSlicesToUse),
     cache: {

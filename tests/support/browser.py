@@ -18,6 +18,13 @@ SCREEN: ViewportSize = {"width": 1366, "height": 768}
 NO_TRAINING = "/train/?check_if_running=true"
 
 
+# OHIF keeps uncaught errors from the console, and shows a message for a few seconds instead.
+REPORT_ERRORS_OF_PANEL = """for (const type of ['error', 'unhandledrejection']) window.addEventListener(type, event => {
+    const {stack = ''} = event.error ?? event.reason ?? {};
+    if (stack.includes('/lunglabel/')) console.error(`uncaught: ${stack}`);
+}, {capture: true});"""
+
+
 @dataclass
 class PageProblems:
     """Console errors and failed requests of a page, one line each."""
@@ -32,6 +39,7 @@ class PageProblems:
 
     def watch(self, page: Page) -> None:
         """Record every error of ``page`` from now on."""
+        page.add_init_script(REPORT_ERRORS_OF_PANEL)
         page.on("console", lambda m: m.type == "error" and self.console_errors.append(m.text))
         page.on("pageerror", lambda error: self.console_errors.append(f"uncaught: {error}"))
         page.on("requestfailed", lambda r: self.failed_requests.append(f"{r.failure} {r.method} {r.url}"))

@@ -43,6 +43,12 @@ _WATCH = """type => {
         told: seen('.lunglabel-foot', () => message.className === 'success' && message.textContent.includes('stored')),
     };
 }"""
+# Milliseconds of the panel's own work since the last call; it measures itself, see lib/viewer/panel/timing.js.
+_PANEL_WORKED = """() => {
+    const own = performance.getEntriesByType('measure').filter(({name}) => name.startsWith('lunglabel '));
+    performance.clearMeasures();
+    return own.reduce((sum, {duration}) => sum + duration, 0);
+}"""
 _MIDDLE = """() => {
     const box = document.querySelector('[data-viewport-uid="mpr-axial"]').getBoundingClientRect();
     return [box.x + box.width / 2, box.y + box.height / 2];
@@ -51,14 +57,16 @@ _MIDDLE = """() => {
 
 @dataclass(frozen=True)
 class Waited:
-    """Medians in seconds, by what was waited for, and the number of measurements.
+    """Seconds by what was waited for.
 
     Attributes:
         seconds: Median by name.
+        longest: Maximum by name.
         counts: Number of measurements by name.
     """
 
     seconds: Mapping[str, float]
+    longest: Mapping[str, float]
     counts: Mapping[str, int]
 
 
@@ -87,6 +95,7 @@ def measure(url: str, series_uid: str, rounds: int = 3) -> Waited:
             context.close()
     return Waited(
         {name: statistics.median(values) for name, values in times.items()},
+        {name: max(values) for name, values in times.items()},
         {name: len(values) for name, values in times.items()},
     )
 
@@ -114,8 +123,10 @@ def _read_case(page: Page, address: str) -> list[tuple[str, float]]:
 def _stroke_and_undo(page: Page, number: int) -> list[tuple[str, float]]:
     for event in ("pointerdown", "pointerup"):
         page.evaluate(_WATCH, event)
+    page.evaluate(_PANEL_WORKED)
     _stroke(page, number)
     times = [("stroke", _took(page, "pointerdown", "drawn")), ("list update", _took(page, "pointerup", "listed"))]
+    times.append(("panel's part of a stroke", page.evaluate(_PANEL_WORKED) / 1000))
     page.evaluate(_WATCH, "keydown")
     page.keyboard.press("Control+z")
     return [*times, ("undo", _took(page, "keydown", "drawn"))]

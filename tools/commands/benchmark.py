@@ -10,6 +10,7 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -35,7 +36,7 @@ from tools.benchmark.inference import (
     write_phantom,
     write_repeated,
 )
-from tools.benchmark.memory import MEGABYTE
+from tools.benchmark.memory import MEGABYTE, write_long_scan
 from tools.benchmark.memory import measure as measure_memory
 from tools.benchmark.responsiveness import first_volume, info_during_inference
 from tools.benchmark.scale import measure as measure_scale
@@ -44,6 +45,7 @@ from tools.support.app_server import monailabel_server
 from tools.support.processes import ServerProcess
 
 _LABELLED = ("LUNG-003", "LUNG-001", "LUNG-006")
+_LONG = 300  # slices of the generated scan on which the browser is measured, too
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -188,22 +190,28 @@ def _print_clicks(scratch: Path) -> None:
 
 
 def _print_browser(studies: Path | None, json_file: Path | None, scratch: Path) -> None:
-    """Print what a reader waits for in OHIF, on the first scan of a folder."""
+    """Print what a reader waits for in OHIF, on the first scan of a folder and on a long one."""
     from tools.benchmark.browser import measure as measure_browser  # Playwright is not needed by the app itself
 
     if studies is None:
         studies = scratch / "browser-studies"
         write_demo_studies(studies)
-    with _server(studies, _models(scratch / "model"), scratch / "browser-workspace", scored_images=0) as server:
+    write_long_scan(scratch / "long-studies", _LONG)
+    models = _models(scratch / "model")
+    with _server(studies, models, scratch / "browser-workspace", scored_images=0) as server:
         series = wait_for_images(server.url)[0]
         waited = measure_browser(server.url, series)
-    print(f"In Chromium with software rendering, series {series} of {studies}")
-    for name, seconds in waited.seconds.items():
-        print(f"  {name:20}{seconds:8.3f} s, median of {waited.counts[name]}")
+    with _server(scratch / "long-studies", models, scratch / "long-workspace", scored_images=0) as server:
+        long = measure_browser(server.url, wait_for_images(server.url)[0], rounds=1)
+    print(f"In Chromium with software rendering: series {series} of {studies}; {_LONG} generated slices of 512x512")
+    print("(seconds: median, longest; number of measurements)")
+    for name in waited.seconds:
+        columns = [f"{one.seconds[name]:8.3f} {one.longest[name]:8.3f} {one.counts[name]:4}" for one in (waited, long)]
+        print(f"  {name:26}{'    '.join(columns)}")
     load = os.getloadavg()[0]
     print(f"  ({os.cpu_count()} cores, load over the last minute {load:.1f})")
     if json_file:
-        content = {"seconds": waited.seconds, "counts": waited.counts, "cores": os.cpu_count(), "load": load}
+        content = {"folder": asdict(waited), f"{_LONG} slices": asdict(long), "cores": os.cpu_count(), "load": load}
         json_file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -19,11 +19,13 @@ _AXIS = ((-0.42, -0.2), (0.46, 0.2))
 def take(browser: Browser, url: str, series_uid: str, output: Path) -> None:
     """Segment a scan, and take pictures of its two most confident findings and of the first one measured.
 
+    Of a scan with three annotations of other programs, a picture of these comes first.
+
     Args:
         browser: Chromium.
         url: Base URL of a server.
         series_uid: The scan; the only CT of its study, or the first.
-        output: Folder of ``ohif.png``, ``ohif-finding.png`` and ``ohif-ruler.png``.
+        output: Folder of ``ohif.png``, ``ohif-finding.png``, ``ohif-ruler.png`` and ``ohif-stored.png``.
     """
     info = requests.get(f"{url}/datastore/image/info", params={"image": series_uid}, timeout=60).json()
     page = browser.new_context(viewport=_SCREEN).new_page()
@@ -32,6 +34,9 @@ def take(browser: Browser, url: str, series_uid: str, output: Path) -> None:
     page.goto(f"{url}/ohif/monai-label?StudyInstanceUIDs={info['StudyInstanceUID']}")
     page.wait_for_function(VOLUME_LOADED, arg=list(MPR_VIEWPORTS))
     page.locator('[data-tool="brush"]:enabled').wait_for()
+    if len(requests.get(f"{url}/viewer/case", params={"image": series_uid}, timeout=60).json()["stored"]) >= 3:
+        _compare(page)
+        _shoot(page, output / "ohif-stored.png")
     page.locator('button[title="Run Segmentation"]').click()
     findings = page.locator('[data-findings="table"] tbody tr:not(.lunglabel-note)')
     findings.first.wait_for()
@@ -43,6 +48,16 @@ def take(browser: Browser, url: str, series_uid: str, output: Path) -> None:
     _describe(page, findings.first)
     _shoot(page, output / "ohif-ruler.png")
     page.context.close()
+
+
+def _compare(page: Page) -> None:
+    """Load the first of what is stored for the scan, show the second, and compare the third with the mask."""
+    rows = page.locator('[data-part="storedRows"] li')
+    rows.nth(0).get_by_role("button", name="Load").click()
+    page.locator('[data-part="message"].success').wait_for()
+    rows.nth(1).get_by_role("button", name="Show").click()
+    rows.nth(2).get_by_role("button", name="Compare").click()
+    page.locator('[data-part="comparison"]').wait_for()
 
 
 def _shoot(page: Page, path: Path) -> None:

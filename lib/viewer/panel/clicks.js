@@ -4,6 +4,7 @@ import { mergeOutline } from './click_merge.js';
 import { addClick, planClick } from './click_session.js';
 import { messageOf } from './dom.js';
 import { findingsAt } from './findings.js';
+import { volumeText } from './ranked_findings.js';
 import { fetchOutline } from './server.js';
 
 /**
@@ -85,9 +86,8 @@ export class Clicks extends EventTarget {
     const { index, values, voxels, met } = mergeOutline(known, labelmap.size, region, plan.former, now);
     const clicks = addClick(state.clicks, plan, voxels, version);
     this.editor.write(index, values, { unsaved: true, clicks });
-    const millilitres = ((voxels.length * labelmap.voxelVolume) / 1000).toFixed(2);
     const other = met ? ' It meets another finding, which stays as it is: click on that one to change it.' : '';
-    this.editor.say(`Lesion ${plan.lesion}: ${millilitres} ml.${other}`, '');
+    this.editor.say(`Outlined: ${volumeText(voxels.length * labelmap.voxelVolume)}.${other}`, '');
   }
 
   /** @param {Job} job */

@@ -23,7 +23,9 @@ export function meanDensity(labelmap, voxels) {
 
 /** @param {string} imageId of a slice of the mask */
 function sliceUnder(imageId) {
-  const image = cornerstone.cache.getImage(cornerstone.cache.getImage(imageId)?.referencedImageId ?? '');
+  const source = cornerstone.cache.getImage(imageId)?.referencedImageId ?? '';
+  const { FULL_RESOLUTION } = cornerstone.Enums.ImageQualityStatus; // until then the viewer shows a neighbour in its place
+  const image = cornerstone.cache.getImage(source, FULL_RESOLUTION);
   if (!image) return null;
   const scaled = image.preScale?.scaled; // the values are in HU already
   return {

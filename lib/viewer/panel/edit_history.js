@@ -5,6 +5,7 @@ import { remarksOf } from './lesions.js';
 import { NOTHING_MEASURED, areSame } from './measurements.js';
 
 const MOST_STATES = 100;
+const WORD = Uint32Array.BYTES_PER_ELEMENT;
 
 /**
  * @typedef {object} Change voxel by voxel
@@ -36,7 +37,8 @@ export class EditHistory {
     this.labelmap = labelmap;
     this.known = labelmap.read();
     /** voxels that are labelled */
-    this.labelled = this.known.reduce((count, value) => count + Number(value > 0), 0);
+    this.labelled = 0;
+    for (const value of this.known) if (value) this.labelled += 1; // reduce() takes six times as long
     /** @type {State[]} */
     this.states = [{
       change: null,
@@ -116,9 +118,9 @@ export class EditHistory {
     /** @type {number[]} */
     const index = [];
     for (let number = 0; number < labelmap.imageIds.length; number++) {
-      const slice = labelmap.slice(number);
       const start = number * labelmap.sliceLength;
-      for (let i = 0; i < slice.length; i++) if (slice[i] !== known[start + i]) index.push(start + i);
+      const places = placesThatDiffer(labelmap.slice(number), known.subarray(start, start + labelmap.sliceLength));
+      for (const place of places) index.push(start + place);
     }
     /** @param {number} i */
     const now = i => labelmap.slice(Math.floor(i / labelmap.sliceLength))[i % labelmap.sliceLength];
@@ -195,4 +197,25 @@ export class EditHistory {
     }
     this.onWrite(Uint32Array.from(index), Uint8Array.from(values));
   }
+}
+
+/**
+ * Return where two arrays of the same length differ. A scan has up to a hundred million voxels, so that four at a time are
+ * compared where their place in memory allows it.
+ *
+ * @param {Uint8Array} one
+ * @param {Uint8Array} other
+ */
+function placesThatDiffer(one, other) {
+  const isAligned = one.byteOffset % WORD === 0 && other.byteOffset % WORD === 0;
+  const words = isAligned ? Math.floor(one.length / WORD) : 0;
+  const [ones, others] = [one, other].map(bytes => new Uint32Array(bytes.buffer, words && bytes.byteOffset, words));
+  /** @type {number[]} */
+  const places = [];
+  const compare = (/** @type {number} */ from, /** @type {number} */ to) => {
+    for (let place = from; place < to; place++) if (one[place] !== other[place]) places.push(place);
+  };
+  for (let n = 0; n < words; n++) if (ones[n] !== others[n]) compare(n * WORD, (n + 1) * WORD);
+  compare(words * WORD, one.length);
+  return places;
 }

@@ -14,6 +14,7 @@ import { NOTHING_MEASURED } from './measurements.js';
 import { confidencesIn } from './ranked_findings.js';
 import { Review } from './review.js';
 import { prepareClicks, watchInference } from './server.js';
+import { timed } from './timing.js';
 import { activeSeries } from './viewports.js';
 
 /**
@@ -103,10 +104,12 @@ export class Editor extends EventTarget {
   /** Undo the last step, or drop the last click if it is not answered yet. */
   undo() {
     this.#acted('undos');
+    this.say('', ''); // what was said about the step that is undone
     if (!this.clicks.dropLast()) this.#record(() => this.history?.undo());
   }
 
   redo() {
+    this.say('', '');
     this.#record(() => this.history?.redo());
   }
 
@@ -244,11 +247,12 @@ export class Editor extends EventTarget {
 
   #onPointerUp() {
     this.#pointerDown = false;
-    setTimeout(() => this.#commitPainted()); // after the brush has seen the mouse go up
+    setTimeout(() => timed('stroke', () => this.#commitPainted())); // after the brush has seen the mouse go up
   }
 
   #commitPainted() {
     const before = this.history?.state;
+    if (this.#painted) this.say('', '');
     if (this.#painted) this.#record(() => this.history?.commit({ unsaved: true }, this.onlyLungs.limit()));
     if (this.history?.state !== before) this.#acted('strokes'); // the viewer also tells of what changes no voxel
     this.#painted = false;

@@ -2,6 +2,7 @@
 
 import { elementsBy, messageOf } from './dom.js';
 import { offerJoining } from './join.js';
+import { volumeText } from './ranked_findings.js';
 
 export const EDITS_TEMPLATE = `
 <summary>Edit: fill, smooth, join, grow, drop</summary>
@@ -65,8 +66,8 @@ async function edit(editor, name) {
   if (editor.history?.state !== before) throw new Error('The mask was changed meanwhile. Try again.');
   if (!index.length) return 'Nothing to change.';
   editor.write(index, values, { unsaved: true });
-  const millilitres = (index.length * history.labelmap.voxelVolume) / 1000;
-  return `${DONE[name]}${row ? `: finding ${row.number}` : ''} (${millilitres.toFixed(2)} ml changed).`;
+  const changed = volumeText(index.length * history.labelmap.voxelVolume);
+  return `${DONE[name]}${row ? `: finding ${row.number}` : ''} (${changed} changed).`;
 }
 
 /**

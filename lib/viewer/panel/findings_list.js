@@ -6,6 +6,7 @@ import { middle } from './lesions.js';
 import { lungsOf } from './lungs.js';
 import { ORDERS } from './ranked_findings.js';
 import { stateOf } from './remarks.js';
+import { timed } from './timing.js';
 
 const MIDLINE_MM = 10; // as in the lesion table of the server
 const WORKER = new URL('findings_worker.js', import.meta.url);
@@ -36,6 +37,7 @@ export class FindingsList extends EventTarget {
   /** @type {number | null | undefined} LPS mm of the middle of the body; undefined until the server is asked */
   #midline = undefined;
   #arrived = () => {};
+  #onLoaded = () => this.#describeAll(); // the densities are known now
   /** @type {((change: import('./morphology.js').Change) => void)[]} what waits for edits, in order */
   #edited = [];
 
@@ -47,14 +49,17 @@ export class FindingsList extends EventTarget {
     const mask = history.known.slice();
     this.#worker.postMessage({ grid: { size, spacing, axial: axialAxis(direction) }, mask }, [mask.buffer]);
     this.#worker.onmessage = ({ data }) => {
-      if (data.list) this.#onList(data.list);
+      if (data.list) timed('list', () => this.#onList(data.list));
       else this.#edited.shift()?.(data.edited);
     };
+    const { eventTarget, Enums: { Events } } = cornerstone;
+    eventTarget.addEventListener(Events.IMAGE_VOLUME_LOADING_COMPLETED, this.#onLoaded);
     history.onWrite = (index, values) => this.#tell({ index, values }, [index.buffer, values.buffer]);
   }
 
   close() {
     this.#worker.terminate();
+    cornerstone.eventTarget.removeEventListener(cornerstone.Enums.Events.IMAGE_VOLUME_LOADING_COMPLETED, this.#onLoaded);
     this.history.onWrite = () => {};
   }
 
@@ -165,12 +170,12 @@ export class FindingsList extends EventTarget {
   #row(finding) {
     const { labelmap } = this.history;
     const volume = finding.voxels.length * labelmap.voxelVolume;
-    const density = meanDensity(labelmap, finding.voxels);
-    return this.#describe({ ...finding, volume, density, side: '', state: 'rejected', texture: '', note: '' });
+    return this.#describe({ ...finding, volume, density: null, side: '', state: 'rejected', texture: '', note: '' });
   }
 
-  /** @param {Row} row whose side, state, texture and note are set */
+  /** @param {Row} row whose density, side, state, texture and note are set */
   #describe(row) {
+    row.density = meanDensity(this.history.labelmap, row.voxels);
     const beyond = this.#midline === null || this.#midline === undefined
       ? NaN : this.history.labelmap.imageData.indexToWorld(row.centre)[0] - this.#midline;
     row.side = sideText(beyond);

@@ -40,6 +40,8 @@ export class FindingsTable {
   #doubtful = new Set();
   /** Whether the pointer is down on a button of the table: one that is replaced before it goes up is not clicked. */
   #pressed = false;
+  /** Voxels of the finding that the panel was scrolled to. @type {Uint32Array | null} */
+  #scrolledTo = null;
 
   /**
    * @param {HTMLElement} element to fill
@@ -79,8 +81,23 @@ export class FindingsTable {
     }
     const listed = [...rows, ...rejected].slice(0, MOST_ROWS);
     keepFocus(body, () => body.replaceChildren(...listed.flatMap(row => this.#rowsOf(row))));
+    this.#scrollToShown(body);
     table.hidden = !rows.length && !rejected.length;
     doubtful.hidden = ![...rows, ...rejected].some(row => row.confidence !== null);
+  }
+
+  /**
+   * Scroll to the finding that is shown and the line below it, once for each.
+   *
+   * @param {HTMLElement} body of the table
+   */
+  #scrollToShown(body) {
+    const { shown } = this.editor.review;
+    if (shown === this.#scrolledTo) return;
+    this.#scrolledTo = shown;
+    const line = body.querySelector('[aria-current]');
+    if (line?.nextElementSibling?.matches('.lunglabel-note')) line.nextElementSibling.scrollIntoView({ block: 'nearest' });
+    line?.scrollIntoView({ block: 'nearest' });
   }
 
   #release() {

@@ -17,6 +17,7 @@ export const KEYS = [
     ['S  D', 'lasso (Shift takes away); divide a lesion with a line'],
     ['[  ]', 'smaller, larger brush'],
     ['I', 'fill between the slices that are painted'],
+    ['N  P', 'copy the section under the pointer to the next, the previous slice'],
     ['X  K', 'remove the finding under the pointer; keep only it'],
     ['Ctrl+Z  Ctrl+Y', 'undo, redo'],
   ]],

@@ -18,6 +18,7 @@ let panel = null;
 function mount() {
   markStudies();
   const place = document.querySelector('.monaiLabelPanel');
+  panel?.keepOrder();
   if (panel?.place === place) return;
   panel?.close();
   panel = null;

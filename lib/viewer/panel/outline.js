@@ -116,10 +116,22 @@ function pixelsOf(imageData, viewport, [u, v, across], voxel) {
  * @returns {number} axis of the volume along the normal; -1 if there is none
  */
 export function axisAcross(imageData, normal) {
+  return [0, 1, 2].findIndex(axis => Math.abs(shareAlong(imageData, axis, normal)) > 0.999);
+}
+
+/**
+ * Return how much of a step along an axis of the volume is along a direction.
+ *
+ * @param {LabelmapVolume['imageData']} imageData
+ * @param {number} axis
+ * @param {Point3} direction of length 1
+ * @returns {number} from -1 to 1
+ */
+export function shareAlong(imageData, axis, direction) {
   const origin = imageData.indexToWorld([0, 0, 0]);
-  return [[1, 0, 0], [0, 1, 0], [0, 0, 1]].findIndex(step => {
-    const along = imageData.indexToWorld(/** @type {Point3} */ (step)).map((mm, k) => mm - origin[k]);
-    const share = along.reduce((sum, mm, k) => sum + mm * normal[k], 0) / Math.hypot(...along);
-    return Math.abs(share) > 0.999;
-  });
+  /** @type {Point3} */
+  const step = [0, 0, 0];
+  step[axis] = 1;
+  const along = imageData.indexToWorld(step).map((mm, k) => mm - origin[k]);
+  return along.reduce((sum, mm, k) => sum + mm * direction[k], 0) / Math.hypot(...along);
 }

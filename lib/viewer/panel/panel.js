@@ -4,6 +4,7 @@ import { showEnded, showUser } from './account.js';
 import { attempt } from './attempt.js';
 import { showAttention } from './attention.js';
 import { clicksOfLabel } from './click_session.js';
+import { copySection } from './copy_section.js';
 import { elementsBy, messageOf } from './dom.js';
 import { Drafts } from './drafts.js';
 import { offerEdits } from './edits.js';
@@ -16,7 +17,7 @@ import { listMeasurements } from './measurements_list.js';
 import { openSample, takeNotice } from './next_sample.js';
 import { Preference } from './preference.js';
 import { OtherStudies } from './other_studies.js';
-import { TEMPLATE } from './panel_template.js';
+import { STATUS_TEMPLATE, TEMPLATE } from './panel_template.js';
 import { volumeText } from './ranked_findings.js';
 import { fetchAttentionPicture, fetchNextSample, fetchStrategies, putLabel } from './server.js';
 import { listenToKeys } from './shortcuts.js';
@@ -44,6 +45,7 @@ export class Panel {
     /** @type {[number, number]} */
     this.pointer = [0, 0];
     this.closing = new AbortController();
+    place.insertAdjacentHTML('afterbegin', STATUS_TEMPLATE);
     place.insertAdjacentHTML('beforeend', TEMPLATE);
     this.parts = /** @type {import('./panel_template.js').Parts} */ (elementsBy(place, 'part'));
     const buttons = /** @type {Record<tools.Tool, HTMLElement>} */ (elementsBy(place, 'tool'));
@@ -134,6 +136,7 @@ export class Panel {
   #shortcuts() {
     const { editor } = this;
     const separate = (/** @type {boolean} */ keep) => () => editor.separate(tools.pointAt(...this.pointer), keep);
+    const copy = (/** @type {1 | -1} */ step) => () => copySection(editor, tools.viewportAt(...this.pointer), step);
     return {
       ...this.tools.shortcuts(),
       f: () => editor.review.showNext(),
@@ -141,6 +144,8 @@ export class Panel {
       delete: () => editor.measuring.removePointedAt(tools.viewportAt(...this.pointer)?.viewport) || editor.review.rejectShown(),
       x: separate(false),
       k: separate(true),
+      n: copy(1),
+      p: copy(-1),
       'ctrl+z': () => editor.undo(),
       'ctrl+y': () => editor.redo(),
       'ctrl+shift+z': () => editor.redo(),
@@ -202,7 +207,8 @@ export class Panel {
   async #next() {
     if (!this.parts.strategy.value) await this.#offerStrategies(); // the server was not reachable at first
     const sample = await fetchNextSample(this.parts.strategy.value);
-    if (!sample.StudyInstanceUID) return 'No other scan: all are labelled, or were just offered to another user.';
+    const isOther = sample.StudyInstanceUID && (sample.SeriesInstanceUID !== this.series || sample.review || sample.review_state);
+    if (!isOther) return 'No other scan: all are labelled, skipped, or offered to another user.';
     openSample(sample);
     return '';
   }
@@ -276,6 +282,14 @@ export class Panel {
       await this.stored.showAll();
     }
     if (remark && series === this.series) this.#say(remark, 'problem');
+  }
+
+  /** Keep the order of the screen for the Tab key: MONAI Label adds its part when it is connected, behind this panel's. */
+  keepOrder() {
+    const run = this.place.querySelector('button[title="Run Segmentation"]');
+    const own = [...this.place.querySelectorAll(':scope > .lunglabel:not(.lunglabel-status)')];
+    const isBehind = run && own[0].compareDocumentPosition(run) === Node.DOCUMENT_POSITION_FOLLOWING;
+    if (isBehind && !this.place.contains(document.activeElement)) this.place.append(...own); // it would take the focus away
   }
 
   #show() {

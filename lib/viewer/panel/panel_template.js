@@ -2,8 +2,10 @@
 
 import { ROOT } from './root.js';
 
+/** What stands above MONAI Label's own part, also for the Tab key. */
+export const STATUS_TEMPLATE = '<section class="lunglabel lunglabel-status"></section>';
+
 export const TEMPLATE = `
-<section class="lunglabel lunglabel-status"></section>
 <section class="lunglabel lunglabel-palette">
   <fieldset data-part="palette" disabled>
     <div class="lunglabel-row">
@@ -84,7 +86,8 @@ export const TEMPLATE = `
     <ul class="lunglabel-measurements" data-part="measurements" hidden></ul>
     <details data-part="edits"></details>
     <div class="lunglabel-findings" data-part="findings"></div>
-    <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it.</p>
+    <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it,
+      <kbd>N</kbd> <kbd>P</kbd> copy it to the next, previous slice.</p>
   </fieldset>
   <div class="lunglabel-row">
     <button data-part="attention" title="How probable a tumour is for the model, as a picture; the attention map beside it">Probability map</button>
@@ -106,12 +109,12 @@ export const TEMPLATE = `
   <div class="lunglabel-row">
     <button data-part="submit" class="lunglabel-main">Submit Label</button>
     <button data-part="next" title="Open the scan that is to be labelled next">Next Sample</button>
-    <select data-part="skip" aria-label="Skip this scan" disabled></select>
   </div>
   <div class="lunglabel-row">
     <label class="lunglabel-row" data-part="strategies" title="How the next sample is chosen" hidden>
       Next by <select data-part="strategy"></select>
     </label>
+    <select data-part="skip" aria-label="Skip this scan" disabled></select>
   </div>
 </section>`;
 

@@ -167,6 +167,7 @@ export class StoredLabels {
     this.#place = -1;
     this.#mark();
     this.#showComparison();
+    this.parts.comparison.scrollIntoView({ block: 'nearest' }); // above the list, which may be long
     return '';
   }
 

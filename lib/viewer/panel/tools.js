@@ -45,10 +45,16 @@ function addOwnTool(name) {
     static toolName = name;
   }
   addTool(OwnTool);
-  for (const id of services.toolGroupService.getToolGroupIds()) {
+  for (const id of groupsWithBrush()) {
     const group = services.toolGroupService.getToolGroup(id);
-    if (group?.hasTool(TOOLS.brush[0]) && !group.hasTool(name)) group.addTool(name);
+    if (!group?.hasTool(name)) group?.addTool(name);
   }
+}
+
+/** Return the tool groups of the scan: the viewport of another study has one without any tool. */
+function groupsWithBrush() {
+  const { toolGroupService: groups } = services;
+  return groups.getToolGroupIds().filter(id => groups.getToolGroup(id)?.hasTool(TOOLS.brush[0]));
 }
 
 /** Make the left mouse button adjust window and level again. */
@@ -66,9 +72,7 @@ export function activeTool() {
 
 /** @param {number} diameter mm */
 export function setDiameter(diameter) {
-  for (const id of services.toolGroupService.getToolGroupIds()) {
-    cornerstoneTools.utilities.segmentation.setBrushSizeForToolGroup(id, diameter / 2);
-  }
+  for (const id of groupsWithBrush()) cornerstoneTools.utilities.segmentation.setBrushSizeForToolGroup(id, diameter / 2);
 }
 
 /** @param {[number, number]} range HU that the threshold brush paints */

@@ -55,6 +55,20 @@ export function zoomTo(point, extent) {
   }
 }
 
+/**
+ * Move a plane along its normal to a point; what it shows around it stays in its place.
+ *
+ * @param {CornerstoneViewport} viewport
+ * @param {Point3} point LPS mm
+ */
+export function showSlice(viewport, point) {
+  const { focalPoint, position, viewPlaneNormal: normal } = viewport.getCamera();
+  const way = normal.reduce((sum, part, axis) => sum + part * (point[axis] - focalPoint[axis]), 0);
+  const moved = (/** @type {Point3} */ from) => /** @type {Point3} */ (from.map((mm, axis) => mm + way * normal[axis]));
+  viewport.setCamera({ focalPoint: moved(focalPoint), position: moved(position) });
+  viewport.render();
+}
+
 /** Show the whole image in every plane, without leaving its slice. */
 export function fitAll() {
   for (const viewport of shownViewports()) {
