@@ -30,10 +30,7 @@ from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds, patient_of
 from lib.publishing.measurement import unseen
-from lib.reading.reader_means import TARGET, learned, with_reader_means
-from lib.reading.reading_list import StudyPlan
-from lib.reading.stored_readings import StudyLabels
-from lib.reading.study_file import read_study
+from lib.reading.reader_means import TARGET, learned, training_cases
 from lib.settings import check_request
 from lib.trainers.candidate import Part, candidate_of, parts_of
 from lib.trainers.comparison import COMPARE, compare
@@ -125,7 +122,10 @@ class LungTumorTrainTask(BasicTrainTask):
         set_determinism(seed=int(request.get("seed", self._config["seed"])))
         with self._unfinished.new_run(Path(self._model_dir), request) as run:
             settings = {**self._config, **request}
-            self._cases, self._cache = self._cases_of(datastore, settings, Path(run.folder)), None
+            self._cases = training_cases(
+                datastore, self._study_file, Path(run.folder) / "readers", readers_mean=settings["readers_mean"]
+            )
+            self._cache = None
             folds = self._folds_of(settings)
             if COMPARE in request:
                 self._compare(request[COMPARE], folds, Path(run.folder))
@@ -227,14 +227,6 @@ class LungTumorTrainTask(BasicTrainTask):
             transforms = self.train_pre_transforms(context)
             self._cache = CacheDataset([*map(learned, self._cases)], transforms, cache_num=max(room, 1), progress=False)
         return Subset(self._cache, [self._cases.index(case) for case in datalist]), datalist
-
-    def _cases_of(self, datastore: SeriesDatastore, settings: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
-        """Return the cases with a final label, and those that are learned as the mean of their readers."""
-        cases = datastore.pinned_datalist()
-        if not settings["readers_mean"] or self._study_file is None:
-            return cases
-        study = StudyLabels(datastore.labels, StudyPlan(read_study(self._study_file)))
-        return with_reader_means(cases, datastore, study, folder / "readers")
 
     def _folds_of(self, settings: Mapping[str, Any]) -> dict[str, int]:
         """Return the folds of the labelled patients."""
