@@ -94,7 +94,8 @@ def _lost(workspace: Path, notes: Notes) -> list[str]:
         f"{what}: {one}" for what, ones in (("lost", sent - stored), ("not sent", stored - sent)) for one in ones
     ]
     log = AuditLog(workspace / "audit.jsonl")
-    logged = Counter((e.get("image"), e["user"]) for e in log.entries() if e.get("action") == "labelled")
+    stored_ones = (e for e in log.entries() if (e.get("action"), e.get("status")) == ("labelled", "200"))
+    logged = Counter((e.get("image"), e["user"]) for e in stored_ones)
     if logged != Counter((image, name) for image, name, _ in notes.submitted):
         problems.append("The audit log has other submissions than the readers.")
     return [*problems, *log.problems()]
