@@ -43,11 +43,13 @@ from lib.server.access.rules import rules_at_start
 from lib.server.background import run_workers
 from lib.server.damage_cache import DamageCache
 from lib.server.dicomweb_routes import dicomweb_router
+from lib.server.finished_inferences import FinishedInferences
 from lib.server.install import install
 from lib.server.log_file import move_log
 from lib.server.open_cases import OpenCases, others_at_work
 from lib.server.requests import is_file_below
-from lib.server.saved_masks import keep_prediction, save_mask
+from lib.server.saved_masks import saved
+from lib.server.seen_labels import SeenLabels
 from lib.server.served_study import ServedStudy, labelling_study, preference_study
 from lib.server.sessions import TolerantSessions
 from lib.server.start import exit_with_problems, prepare_server, print_welcome
@@ -99,6 +101,7 @@ class MyApp(MONAILabelApp):
         has_ended = login.authentication.has_ended if login else lambda session: False
         self._leases = Leases(60 * choice["lease_minutes"], has_ended=has_ended)
         self._open_cases = OpenCases(has_ended)
+        self.seen_labels = SeenLabels()
         self.inferences = WorkQueue("inferences")
         self.clicks = WorkQueue("clicks")  # answered at once, also while a whole scan is segmented
         self.previews = WorkQueue("previews", low_priority=True)  # of clicks, which must not slow down clicks
@@ -113,7 +116,10 @@ class MyApp(MONAILabelApp):
             ]
         )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
-        self.task_config = LungTumor(before_pass=lambda done, total: self._yield_to_clicks.wait(_LONGEST_PAUSE))
+        self._cluster = BackgroundCluster(self.settings.scheduler) if self.settings.scheduler else None
+        self.task_config = LungTumor(
+            before_pass=lambda done, total: self._yield_to_clicks.wait(_LONGEST_PAUSE), cluster=self._cluster
+        )
         self.click_config = LungTumorClick(self.task_config)
         self.configs: dict[str, LungTumor | LungTumorClick] = {
             LungTumor.NAME: self.task_config,
@@ -136,7 +142,7 @@ class MyApp(MONAILabelApp):
             self.settings.cache_dir / "scores",
             max_images=choice["scored_images"],
             before_each_batch=self._yield_to_users.wait,
-            cluster=BackgroundCluster(self.settings.scheduler if is_server() else None),
+            cluster=self._cluster,
         )
         self._review = Review(self._scoring.disagreements)
         info = self.settings.info
@@ -149,6 +155,9 @@ class MyApp(MONAILabelApp):
                 description=info["description"],
                 version=info["version"],
             )
+        self.finished = FinishedInferences(
+            self.datastore(), self.task_config.predictor.weights, info["config"]["infer"], self.settings.results_dir
+        )
 
     def _load_sessions(self, load: bool = False) -> TolerantSessions | None:
         return tolerant_sessions(super()._load_sessions(load))
@@ -297,6 +306,8 @@ class MyApp(MONAILabelApp):
         uploaded = self._was_uploaded(image)
         if not uploaded:
             self.datastore().series(str(image))
+        whole_scan = not uploaded and request.get("model") == LungTumor.NAME
+        key = self.finished.key(request) if whole_scan else None
         volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
         if request.get("preview"):
             self._yield_to_clicks.wait(_LONGEST_PAUSE)
@@ -306,12 +317,11 @@ class MyApp(MONAILabelApp):
             warnings = () if uploaded else self.datastore().series(str(image)).warnings
             result = super().infer({**request, "save_label": False}, datastore)
         result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
-        if not uploaded:
-            if request.get("model") == LungTumor.NAME:
-                keep_prediction(self.datastore(), self.settings.info["config"]["infer"], request, result)
-            if request.get("save_label") and result.get("file"):
-                result["label"] = save_mask(self.datastore(), request, result)
-        return result
+        if uploaded:
+            return result
+        if whole_scan:
+            self.finished.keep(key, request, result)
+        return saved(self.datastore(), request, result)
 
     def prepare_clicks(self, image: str) -> None:
         """Make the volume of an image and load the model for clicks, so that the first click is as fast as the next.

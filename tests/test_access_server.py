@@ -182,6 +182,12 @@ def test_stock_slicer_logs_in(server, studies, slicer_client, tmp_path):
     client.save_label(studies.series_uid, str(studies.truth), params={"annotator": "Dr Who"})
     case = requests.get(f"{server.url}/viewer/case", {"image": studies.series_uid}, headers=client._headers).json()
     assert case["label"]["annotator"] == "annotator"
+    mask, query = {"label": ("mask.nii.gz", studies.truth.read_bytes())}, {"image": studies.series_uid}
+    assert as_role(Role.REVIEWER, server).put(f"{server.url}/datastore/label", params=query, files=mask).ok
+    for refused in (True, False):  # told once that somebody else has submitted another label
+        with pytest.raises(slicer_client.MONAILabelClientException) if refused else contextlib.nullcontext() as told:
+            client.save_label(studies.series_uid, str(studies.truth))
+        assert not refused or f"Label {case['label']['number'] + 1} by reviewer was submitted since" in told.value.msg
     with pytest.raises(slicer_client.MONAILabelClientException, match="403"):
         client.train_start("lung_tumor", {})
 

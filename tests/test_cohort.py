@@ -3,14 +3,14 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 import yaml
 
@@ -23,8 +23,9 @@ from lib.datastore.catalog import Series
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
-from lib.settings import APP_DIR, Settings
+from lib.settings import Settings
 from tests.support.cohort import GRID, same_files, tiny_series
+from tests.support.dask_nodes import dask_nodes
 from tools.support.processes import free_port
 from tools.support.waiting import wait_for
 
@@ -90,35 +91,72 @@ def test_killed_workers_lose_nothing(client, job, tmp_path):
 
 def test_lost_scheduler_is_reported_and_the_run_goes_on_later(job, tmp_path):
     """With a scheduler and a worker of their own, as on a cluster."""
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    path = f"{APP_DIR}{os.pathsep}{APP_DIR / 'tests'}"  # the task is a function of this file
-    options = {"env": {**os.environ, "PYTHONPATH": path}, "stderr": subprocess.DEVNULL}
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
-    with subprocess.Popen([*dask, "--host", "127.0.0.1", "--port", str(port)], **options) as scheduler:
-        dask = [sys.executable, "-m", "distributed.cli.dask_worker", "--no-dashboard", "--nthreads", "1"]
-        with subprocess.Popen([*dask, "--local-directory", str(tmp_path), address], **options) as process:
-            try:
-                with connected(Workers(scheduler=address), tmp_path) as client:
-                    client.wait_for_workers(1, timeout=120)
-                    server = BackgroundCluster(address)
-                    assert (server.places(), server.run(pow, 2, 5)) == (1, 32)
-                    with pytest.raises(ClusterAwayError):  # the server does what a worker cannot
-                        server.run(int, "no number")
-                    assert server.places() == 0, "not asked again at once"
-                    server = BackgroundCluster(address)
-                    assert server.places() == 1
-                    outcomes = run_on(client, job, [*map(series_of, "abcdef")], slow)
-                    assert next(outcomes).record
-                    scheduler.kill()
-                    with pytest.raises(UserError, match=r"scheduler is gone.*same command continues"):
-                        wait_for(lambda: next(outcomes) and None, "the loss of the scheduler", seconds=120)
-                    with pytest.raises(ClusterAwayError):
-                        server.run(pow, 2, 5)
-                    assert server.places() == 0
-            finally:
+    with dask_nodes(tmp_path) as nodes, connected(Workers(scheduler=nodes.address), tmp_path) as client:
+        client.wait_for_workers(1, timeout=120)
+        server = BackgroundCluster(nodes.address)
+        assert (server.places(), server.run(pow, 2, 5)) == (1, 32)
+        with pytest.raises(ClusterAwayError):  # the server does what a worker cannot
+            server.run(int, "no number")
+        assert server.places() == 0, "not asked again at once"
+        server = BackgroundCluster(nodes.address)
+        assert server.places() == 1
+        outcomes = run_on(client, job, [*map(series_of, "abcdef")], slow)
+        assert next(outcomes).record
+        nodes.scheduler.kill()
+        with pytest.raises(UserError, match=r"scheduler is gone.*same command continues"):
+            wait_for(lambda: next(outcomes) and None, "the loss of the scheduler", seconds=120)
+        with pytest.raises(ClusterAwayError):
+            server.run(pow, 2, 5)
+        assert server.places() == 0
+
+
+@contextlib.contextmanager
+def killing_new_workers(count: int) -> Iterator[None]:
+    """Kill this many processes of workers as soon as they appear."""
+    before, enough = {*_worker_processes()}, threading.Event()
+
+    def kill() -> None:
+        for _ in range(count):
+            while not (new := {*_worker_processes()} - before):
+                if enough.wait(0.005):
+                    return
+            for process in new:
+                before.add(process)
                 process.kill()
-                scheduler.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
+
+
+def _worker_processes() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "spawn_main" in str(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def test_workers_that_are_killed_while_they_start_are_started_again(job, tmp_path):
+    """First before any worker was there, then the successors of one that was killed while it computed."""
+    names = [f"s{number}" for number in range(4)]
+    found = []
+    others = {*_worker_processes()}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(killing_new_workers(2))
+        client = stack.enter_context(connected(Workers(local=1), tmp_path / "workers"))
+        for outcome in run_on(client, job, [*map(series_of, names)], slow):
+            found.append(outcome.uid)
+            if len(found) == 1:
+                stack.enter_context(killing_new_workers(2))
+                for computing in {*_worker_processes()} - others:
+                    computing.kill()
+    assert sorted(found) == sorted(names)
 
 
 def test_no_scheduler_and_a_bad_slurm_file_are_explained(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from lib.datastore.opening import open_datastore
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.datastore_routes import datastore_router
 from lib.server.empty_labels import EmptyLabels
+from lib.server.seen_labels import SeenLabels
 from lib.settings import Settings
 
 GRID = Acquisition(shape=(5, 16, 16))
@@ -26,7 +27,11 @@ def submit(tmp_path):
     datastore = open_datastore(Settings.from_conf(str(tmp_path / "dicom"), {"workspace": str(tmp_path / "w")}))
     datastore.client.scan()
     app = SimpleNamespace(
-        datastore=lambda: datastore, uploads_dir=tmp_path / "uploads", on_save_label=lambda *_: None, exports=None
+        datastore=lambda: datastore,
+        uploads_dir=tmp_path / "uploads",
+        on_save_label=lambda *_: None,
+        exports=None,
+        seen_labels=SeenLabels(),
     )
     (route,) = (one.endpoint for one in datastore_router(app).routes if one.name == "save_label")
 

@@ -32,14 +32,13 @@ class FakePredictor:
 
     model = None
 
-    def __init__(self, weights, model):
-        self.kind = weights.name
+    def __init__(self, model, weights):
+        self.kind = weights.path.name
         options = model.options.model_copy(update={"false_findings_per_scan": 1.0})
         self.model = FakePredictor.model = dataclasses.replace(model, options=options)
 
-    @classmethod
-    def from_file(cls, weights, model):
-        return cls(weights, model)
+    def load(self):
+        """Do nothing: the file is empty."""
 
     def _mask(self, image, change):
         truth = nib.load(str(image).replace("images", "masks")).get_fdata() > 0

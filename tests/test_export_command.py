@@ -17,6 +17,7 @@ from lib.exports.formats import ExportFormat
 from lib.exports.label_exports import LabelExports
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.datastore_routes import datastore_router
+from lib.server.seen_labels import SeenLabels
 from lib.settings import Settings
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
@@ -96,7 +97,7 @@ def test_server_returns_the_same_report_and_referenced_segments(labelled, tmp_pa
     client = FolderClient(studies, settings.segs_dir, settings.cache_dir / "index.sqlite")
     datastore = SeriesDatastore(client, settings)
     exports = LabelExports(datastore, settings.info)
-    router = datastore_router(SimpleNamespace(datastore=lambda: datastore, exports=exports))
+    router = datastore_router(SimpleNamespace(datastore=lambda: datastore, exports=exports, seen_labels=SeenLabels()))
     without_login = SimpleNamespace(state=SimpleNamespace())
     (download,) = (route.endpoint for route in router.routes if route.name == "download_label")
     for output, suffix in ((ExportFormat.sr, ".sr.dcm"), (ExportFormat.lesion_seg, ".lesions.seg.dcm")):

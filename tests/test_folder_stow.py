@@ -14,9 +14,11 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from lib.datastore import object_senders
 from lib.datastore.object_senders import ObjectSenders
 from lib.dicomweb import multipart
 from lib.dicomweb.folder_client import FolderClient
+from lib.errors import UserError
 from lib.identity.authentication import Identity
 from lib.identity.roles import Role
 from lib.phantoms import Acquisition, write_dicom_series
@@ -245,5 +247,22 @@ def test_sender_is_who_is_logged_in(client, tmp_path):
     assert audited[0] == {"series": str(seg.SeriesInstanceUID), "instances": "1"}
     again = ObjectSenders(tmp_path / "senders.json")
     assert [again.of(str(one.SOPInstanceUID)) for one in (seg, image)] == ["ada", None]
-    senders.forget(senders.note(["1.2.3"], "ben"))
-    assert again.of("1.2.3") is None
+
+
+def test_an_object_that_two_users_store_at_once_has_the_sender_who_stored_it(tmp_path, monkeypatch):
+    """The other one is refused meanwhile: if it came second and won, the label would have the wrong author."""
+    senders = ObjectSenders(tmp_path / "senders.json")
+    with senders.storing(["1.1", "1.2"], "ada") as stored:
+        assert senders.of("1.1") == "ada", "a label may be made at once"
+        with pytest.raises(UserError, match="being stored for another request") as refused:
+            senders.storing(["1.2", "1.3"], "ben").__enter__()
+        assert refused.value.status == 409
+        stored.add("1.1")
+    assert [senders.of(uid) for uid in ("1.1", "1.2", "1.3")] == ["ada", None, None]
+    with senders.storing(["1.1", "1.2"], "ben") as stored:
+        stored.update(("1.1", "1.2"))
+    assert [senders.of(uid) for uid in ("1.1", "1.2")] == ["ada", "ben"], "the first sender stays"
+    monkeypatch.setattr(object_senders, "_MOST", 2)
+    with senders.storing(["1.4"], "eve") as stored:
+        stored.add("1.4")
+    assert [senders.of(uid) for uid in ("1.1", "1.2", "1.4")] == [None, "ben", "eve"], "the oldest is dropped"

@@ -32,6 +32,7 @@ class FakeApp:
     def __init__(self, folder):
         self.settings = SimpleNamespace(info=load_info())
         self.inferences = WorkQueue("inferences")
+        self.finished = SimpleNamespace(key=lambda request: None)
         self.exports = SimpleNamespace(dicom_seg_of_prediction=self._export)
         self.exported = []
         self._folder = folder

@@ -148,7 +148,9 @@ def test_initial_label_is_created_once_and_is_not_counted_as_labelled(tmp_path):
     scan.store(structure_set, scan.folder / "rt.dcm")
     (scan.folder / "broken.dcm").write_bytes(scan.store(segmentation, tmp_path / "seg.dcm").read_bytes()[:3000])
     datastore = datastore_of(scan.folder, tmp_path)
-    datastore.senders.note([str(dcmread(scan.folder / "rt.dcm").SOPInstanceUID)], "ada")
+    uid = str(dcmread(scan.folder / "rt.dcm").SOPInstanceUID)
+    with datastore.senders.storing([uid], "ada") as stored:
+        stored.add(uid)
     InitialLabels(datastore, RULES).read_new_objects()
     record = datastore.labels.latest(scan.uid, "initial")
     assert author_of(record.info) == "ada", "who stored the object, not whom it names as its creator"

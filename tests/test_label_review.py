@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import requests
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
 from monailabel.endpoints.user.auth import User
 from monailabel.tasks.activelearning.first import First
 
@@ -27,6 +27,7 @@ from lib.server.current_user import _NAMES, current_user
 from lib.server.datastore_routes import datastore_router
 from lib.server.open_cases import OpenCases
 from lib.server.review_routes import review_router
+from lib.server.seen_labels import SeenLabels
 from lib.server.study_states import study_states
 from lib.server.viewer_routes import viewer_router
 from lib.settings import Settings
@@ -64,6 +65,7 @@ class Department:
             others_at_work=lambda *who: MyApp.others_at_work(self.app, *who),
             _open_cases=OpenCases(self.ended.__contains__, clock=lambda: self.now[0]),
             _leases=self.leases,
+            seen_labels=SeenLabels(),
         )
         self._chooser = NextSample({"random": First()}, Review(dict), self.leases)
         self.url = ""
@@ -72,12 +74,16 @@ class Department:
         self.reviewed.append(image)
         self.leases.release(image)
 
-    def submit(self, user: str, image: str, **params) -> requests.Response:
+    def download(self, user: str, image: str) -> None:
+        query = {"label": image, "tag": "final"}
+        assert requests.get(f"{self.url}/datastore/label", params=query, headers={"X-User": user}).status_code == 200
+
+    def submit(self, user: str, image: str, tag: str = "", **params) -> requests.Response:
         voxels = np.zeros(GRID.shape, np.uint8)
         voxels[2, 3, len(self.datastore.labels.history(image))] = 1
         return requests.put(
             f"{self.url}/datastore/label",
-            params={"image": image},
+            params={"image": image, "tag": tag},
             headers={"X-User": user},
             data={"params": json.dumps(params)},
             files={"label": ("label.bin", voxels.tobytes())},
@@ -112,7 +118,7 @@ def department(tmp_path, request) -> Iterator[Department]:
     client = FolderClient(studies, settings.segs_dir, settings.cache_dir / "index.sqlite")
     client.scan()
     made = Department(SeriesDatastore(client, settings))
-    routes = APIRouter()
+    routes = APIRouter(dependencies=[Depends(user_of)])  # as the access control does, for all routes
     for one in (datastore_router, viewer_router, review_router):
         routes.include_router(one(made.app))
     with serve_router(routes, overrides={current_user: user_of}) as url:
@@ -209,7 +215,39 @@ def test_label_from_an_older_version_does_not_silently_replace_the_latest(depart
     assert len(department.datastore.labels.history(first)) == 1
     assert department.submit("ben", first, begun_from=1).status_code == 200
     assert department.submit("ada", first, begun_from=1).status_code == 409
-    assert department.submit("ada", first).status_code == 200, "3D Slicer and scripts do not say what they began from"
-    assert department.datastore.labels.latest(first, "final").number == 3
+    assert department.datastore.labels.latest(first, "final").number == 2
     with pytest.raises(UserError, match="no longer the latest"):
-        department.datastore.labels.update_info(first, "final", dict, number=2)
+        department.datastore.labels.update_info(first, "final", dict, number=1)
+
+
+def test_a_client_that_does_not_say_what_it_began_from_replaces_nothing_silently(department):
+    """3D Slicer and scripts: what the user has seen counts; who was told of the newer label may replace it."""
+    first, labels = department.first, department.datastore.labels
+    assert department.submit("ada", first).status_code == 200
+    assert department.submit("ben", first).status_code == 200, "nothing is known of what ben has seen"
+    refused = department.submit("ada", first)
+    assert (refused.status_code, "Label 2 by ben was submitted since" in refused.text) == (409, True)
+    assert department.submit("ada", first).status_code == 200, "ada was told"
+    assert department.submit("ada", first).status_code == 200, "the own label"
+    assert [one.info.get("begun_from") for one in labels.history(first)] == [None, None, 2, 3]
+    assert department.submit("ben", first).status_code == 409
+    assert department.submit("ben", first, begun_from=2).status_code == 409, "what a client says counts"
+    department.download("rhea", first)
+    assert department.submit("rhea", first).status_code == 200
+    assert labels.latest(first, "final").info["begun_from"] == 4
+    assert department.submit("rhea", first, begun_from=None).status_code == 409
+    assert department.submit("ada", first, tag="original").status_code == 200, "of a model, not of a person"
+
+
+def test_what_a_user_got_first_is_what_counts(department):
+    """3D Slicer does not load an image again that it has, though Next Sample offers it again."""
+    first, seen, labels = department.first, department.app.seen_labels, department.datastore.labels
+    ada = SimpleNamespace(state=SimpleNamespace(identity=Identity("ada", Role.ANNOTATOR)))
+    seen.begin(ada, first, labels)
+    assert department.submit("ben", first).status_code == 200
+    seen.begin(ada, first, labels)
+    refused = department.submit("ada", first)
+    assert (refused.status_code, "when there was no label" in refused.text) == (409, True)
+    nobody = SimpleNamespace(state=SimpleNamespace())
+    seen.begin(nobody, first, labels)
+    assert seen.begun_from(nobody, first) == {}, "while log-in is off, everybody is the same user"

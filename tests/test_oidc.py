@@ -23,7 +23,7 @@ from lib.identity.login_sessions import LoginSessions
 from lib.identity.oidc.claims import ClaimRules, claim_at
 from lib.identity.oidc.openid_login import OpenIdClient, OpenIdLogin, Person
 from lib.identity.oidc.provider import Provider, Snapshot
-from lib.identity.oidc.provider_sessions import RENEW_SECONDS, ProviderSessions, Tokens
+from lib.identity.oidc.provider_sessions import ProviderSessions, Tokens
 from lib.identity.oidc.tokens import InvalidToken, UnknownKey, verify_access_token, verify_id_token
 from lib.identity.roles import Role
 from lib.server.access.login_rules import Login
@@ -306,8 +306,8 @@ def test_role_is_asked_for_again_every_few_minutes(provider, client, tmp_path):
     login = login_at(Provider(provider.issuer), client, "realm_access.roles" if client == "lunglabel" else "groups")
     audit = AuditLog(tmp_path / "audit.jsonl")
     sessions = LoginSessions(tmp_path / "logins.json")
-    authentication = Authentication(Accounts(tmp_path / "users.json"), sessions, audit, 1, login)
-    authentication._at_provider = ProviderSessions(clock=lambda: now[0])
+    at_provider = ProviderSessions(300, clock=lambda: now[0])
+    authentication = Authentication(Accounts(tmp_path / "users.json"), sessions, audit, 1, login, at_provider)
     url, attempt = login.begin(CALLBACK, "/", "")
     back = parse_qs(urlsplit(provider.sign_in(url, name)).query)
     person, _ = login.complete({name: values[0] for name, values in back.items()}, attempt.browser)
@@ -315,7 +315,7 @@ def test_role_is_asked_for_again_every_few_minutes(provider, client, tmp_path):
     assert person.tokens.refresh_token and person.tokens.refresh_token not in (tmp_path / "logins.json").read_text()
 
     def role() -> Role | None:
-        now[0] += RENEW_SECONDS
+        now[0] += 300
         known = authentication.identify(token)
         assert authentication.needs_renewal(known)
         renewed = authentication.renewed(known)
@@ -329,7 +329,7 @@ def test_role_is_asked_for_again_every_few_minutes(provider, client, tmp_path):
     login.provider._snapshot, login.provider._failed = None, login.provider._clock()
     assert role() == Role.USER, "the provider is away"
     login.provider._failed = None
-    provider.change_role(name, "")
+    provider.disable(name)
     assert role() is None
     expected = ["logged in", "role changed", "session ended by the identity provider"]
     assert [one["action"] for one in audit.entries()] == expected

@@ -1,5 +1,7 @@
 """Consensus of readers against SimpleITK's own filters, on generated outlines and on those of LIDC-IDRI."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -36,6 +38,16 @@ def by_simple_itk(masks):
     estimated = sitk.STAPLEImageFilter()
     estimated.SetForegroundValue(1)
     return voted.transpose() == 1, sitk.GetArrayFromImage(estimated.Execute(images)).transpose()
+
+
+def dice_by_simple_itk(masks):
+    """Return the Dice of each two readers."""
+    images, measures = [sitk.GetImageFromArray(mask.astype(np.uint8)) for mask in masks], {}
+    for one, other in combinations(range(len(images)), 2):
+        overlap = sitk.LabelOverlapMeasuresImageFilter()
+        overlap.Execute(images[one], images[other])
+        measures[str(one), str(other)] = overlap.GetDiceCoefficient()
+    return measures
 
 
 def equals_simple_itk(masks):
@@ -98,11 +110,23 @@ def test_four_readers_of_lidc_idri_0001(shared_data):
 
 
 def test_readers_of_lidc_nodules(shared_data):
+    """Pairwise Dice, majority and STAPLE of the readers of 50 nodules equal SimpleITK's."""
     folder = shared_data / "lidc-nodules"
     if not (folder / "readers").is_dir():
         pytest.skip("SKIPPED: no outlines of the readers in ../shared/data/lidc-nodules/readers")
     paths = sorted((folder / "readers").iterdir())[::15][:50]
     assert len(paths) == 50
+    compared = 0
     for path in paths:
         truth = read_truth(folder / "images" / path.name, path)
-        assert equals_simple_itk(np.moveaxis(truth.readers, 3, 0)[truth.readers.any(axis=(0, 1, 2))]), path.name
+        masks = np.moveaxis(truth.readers, 3, 0)[truth.readers.any(axis=(0, 1, 2))]
+        assert equals_simple_itk(masks), path.name
+        if len(masks) > 1:
+            lesions = agreement_on_lesions(
+                path.name, path.name, {str(n): mask for n, mask in enumerate(masks)}, SPACING
+            )
+            dice = {(pair.first, pair.second): pair.dice for lesion in lesions for pair in lesion.pairs}
+            if len(lesions) == 1:
+                compared += len(dice)
+                assert dice == pytest.approx(dice_by_simple_itk(masks)), path.name
+    assert compared > 100

@@ -1,5 +1,6 @@
 """Cases of a study that the server's training learns as the mean of their readers."""
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +10,15 @@ import numpy as np
 import pytest
 from monai.transforms import Compose
 
+from lib.clicks.model import ClickModel
+from lib.publishing import ModelStore
+from lib.publishing.folds import Folds
+from lib.publishing.shipped_patients import ShippedPatients
 from lib.reading.conclusions import Conclusions
-from lib.reading.reader_means import TARGET, learned, with_reader_means
+from lib.reading.reader_means import TARGET, learned, reader_count, with_reader_means
 from lib.settings import load_info
+from lib.trainers import LungTumorClickTrainTask
+from lib.trainers.unfinished_run import UnfinishedRun
 from lib.transforms import image_transforms
 from lib.transforms.augmentation import patch_transforms
 from tests.support.reader_study import study_labels, submit, write_study_file
@@ -40,6 +47,9 @@ class Datastore:
 
     def series(self, case):
         return SimpleNamespace(value=lambda name: f"patient of {case}")
+
+    def first_clicks(self, case):
+        return []
 
     def save_label(self, case, file, tag, info):
         content = Path(file).read_bytes()
@@ -131,10 +141,29 @@ def test_patches_have_the_share_of_the_readers(study, tmp_path):
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_the_train_task_learns_them_if_the_setting_says_so(study, tmp_path, train_info, wanted):
+@pytest.mark.parametrize("kind", ["automatic", "clicks"])
+def test_the_train_tasks_learn_them_if_the_setting_says_so(study, tmp_path, train_info, monkeypatch, kind, wanted):
     labels, datastore = study
     datastore.pinned_datalist = lambda: cases_of(labels, datastore)
-    trainer = task(train_info, tmp_path / "models", tmp_path / "study.yaml")
-    cases = trainer._cases_of(datastore, {"readers_mean": wanted}, tmp_path)
-    assert [TARGET in case for case in cases] == ([True, True] if wanted else [False])
+    trainer, learns = _automatic(tmp_path, train_info) if kind == "automatic" else _by_clicks(tmp_path)
+    given = []
+    monkeypatch.setattr(trainer, "_train", lambda *sent: given.extend(learns(trainer, sent)) or sys.exit())
+    with pytest.raises(SystemExit):
+        trainer({"readers_mean": wanted, "folds": 0}, datastore)
+    assert given == ([2, 2] if wanted else [1])
+
+
+def _automatic(folder, info):
+    """Return the train task, and a function that returns the number of readers of each case that it learns from."""
+    trainer = task(info, folder / "models", folder / "study.yaml")
     assert trainer.config()["readers_mean"] is False
+    return trainer, lambda trainer, sent: map(reader_count, trainer._cases)
+
+
+def _by_clicks(folder):
+    store, unfinished = ModelStore(folder / "clicks", folder / "clicks.pt"), UnfinishedRun(folder / "training.json")
+    folds = Folds(folder / "folds.json", ShippedPatients(folder / "clicks.pt"))
+    model, info = ClickModel.from_info(load_info()), load_info()
+    trainer = LungTumorClickTrainTask(model, info, store, folds, unfinished, folder / "study.yaml")
+
+    return trainer, lambda trainer, sent: [len(image.readers) for image in trainer._images(sent[1], seed=0)]

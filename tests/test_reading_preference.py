@@ -57,6 +57,12 @@ def compared(tmp_path):
     return ComparedOutlines(labels, Answers(tmp_path / "workspace", "nodules"))
 
 
+def answer(view, case, lesion, letter, seconds=None):
+    """Answer a question as it is shown now."""
+    (shown,) = {one["shown"] for one in view.questions(case)}
+    view.answer(case, lesion, letter, seconds, shown)
+
+
 def test_nothing_that_a_reader_sees_tells_whose_an_outline_is(compared):
     for reader in ("anna", "ben"):
         view = PreferenceView(compared, reader)
@@ -104,10 +110,10 @@ def test_only_lesions_with_different_outlines_are_asked_about(compared):
 def test_answers_are_stored_as_the_outline_that_was_meant(compared):
     view = PreferenceView(compared, "anna")
     for letter in ("equal", "B"):
-        view.answer(CASES[0], 2, letter, 12.5)
-    (answer,) = compared.answers.latest()
-    assert (answer.reader, answer.choice) == ("anna", choice_of("B", compared.shown_as_a("anna", CASES[0])))
-    assert letter_of(answer.choice, answer.shown_as_a) == "B" == view.questions(CASES[0])[0]["answer"]
+        answer(view, CASES[0], 2, letter, 12.5)
+    (given,) = compared.answers.latest()
+    assert (given.reader, given.choice) == ("anna", choice_of("B", compared.shown_as_a("anna", CASES[0])))
+    assert letter_of(given.choice, given.shown_as_a) == "B" == view.questions(CASES[0])[0]["answer"]
     assert (view.next_image(CASES), view.describe()["submitted"]) == (None, 1)
     assert PreferenceView(compared, "ben").next_image(CASES) == CASES[0]
     for case, lesion, letter, message in (
@@ -116,9 +122,22 @@ def test_answers_are_stored_as_the_outline_that_was_meant(compared):
         ("1.2.9", 1, "A", "no image"),
     ):
         with pytest.raises(UserError, match=message):
-            view.answer(case, lesion, letter, None)
+            view.answer(case, lesion, letter, None, compared.shown(case))
     with pytest.raises(UserError, match="no image"):
-        PreferenceView(compared, "eve").answer(CASES[0], 2, "A", None)
+        PreferenceView(compared, "eve").answer(CASES[0], 2, "A", None, compared.shown(CASES[0]))
+
+
+def test_an_answer_about_outlines_that_were_made_anew_is_refused(compared):
+    """They may be damaged, or withdrawn, while the case is open in a browser."""
+    view = PreferenceView(compared, "anna")
+    (before,) = view.questions(CASES[0])
+    store(compared, CASES[0], SECOND, box(0, 4) | box(12, 20))
+    with pytest.raises(UserError, match="Open the case again") as refused:
+        view.answer(CASES[0], 2, "A", None, before["shown"])
+    assert (refused.value.status, compared.answers.latest()) == (409, [])
+    assert view.questions(CASES[0])[0]["shown"] != before["shown"]
+    answer(view, CASES[0], 2, "B")
+    assert [one.labels for one in compared.answers.latest()] == [(1, 3)]
 
 
 def test_a_case_is_one_question_if_the_study_says_so(tmp_path):
@@ -156,7 +175,7 @@ def test_share_and_exact_test_are_over_patients():
 
 
 def test_results_are_exported_and_stated_for_those_who_publish(compared, tmp_path, capsys):
-    PreferenceView(compared, "anna").answer(CASES[0], 2, "equal", 3.0)
+    answer(PreferenceView(compared, "anna"), CASES[0], 2, "equal", 3.0)
     file, workspace, output = tmp_path / "study.yaml", tmp_path / "workspace", tmp_path / "out"
     assert main(["study", "check", str(file), "--workspace", str(workspace)]) == 0
     assert "| anna | 2 | 2 | 1 |" in capsys.readouterr().out
@@ -222,11 +241,11 @@ def test_the_server_makes_the_outlines_that_are_missing_once(tmp_path, info, sto
 
 def test_damaged_lines_are_skipped_and_kept(compared, tmp_path):
     view = PreferenceView(compared, "anna")
-    view.answer(CASES[0], 2, "A", None)
+    answer(view, CASES[0], 2, "A")
     (file,) = (tmp_path / "workspace" / "preferences").glob("*.jsonl")
     whole = file.read_text()
     file.write_text(f'{whole}{{"study": "nodules", "choice": "third"}}\n{whole[:40]}')  # as if killed within a line
-    PreferenceView(compared, "ben").answer(CASES[0], 2, "B", None)
+    answer(PreferenceView(compared, "ben"), CASES[0], 2, "B")
     assert [one.reader for one in compared.answers.latest()] == ["anna", "ben"]
     assert len(file.read_text().splitlines()) == 4
     (damage,) = damaged_answers(tmp_path / "workspace")

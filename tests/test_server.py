@@ -206,13 +206,21 @@ def test_new_model_is_used_without_a_restart(server, phantom_studies, thick, tmp
     assert not np.array_equal(before, attention())
 
 
-def test_all_output_formats_of_infer(server, phantom_studies, thick):
+def test_all_output_formats_of_infer(server, phantom_studies, thick, tmp_path):
+    """The inference is computed once, unless a request wants it afresh."""
     trained_server(server, phantom_studies)
     uid = thick.series_uid
     as_json = infer(server, uid, output="json").json()
     assert as_json["label_names"] == {"lung_tumor": 1}
     everything = infer(server, uid, output="all")
     assert everything.headers["content-type"].startswith("multipart/form-data")
+    assert everything.headers["Server-Timing"].endswith(", kept")
+    kept, computed = (infer(server, uid, result_extension=".nrrd", fresh=fresh) for fresh in (False, True))
+    assert kept.headers["Infer-Params"] == computed.headers["Infer-Params"]
+    assert ["kept" in one.headers["Server-Timing"] for one in (kept, computed)] == [True, False]
+    one, other = (response_volume(answer, tmp_path / "mask.nrrd") for answer in (kept, computed))
+    assert same_grid(one, other)
+    assert np.array_equal(*map(sitk.GetArrayFromImage, (one, other)))
     assert infer(server, uid, crf=True).status_code == 200
 
 

@@ -38,7 +38,7 @@ def test_each_of_two_patients_is_left_out_of_a_training_that_is_measured_on_it(t
 
 @pytest.mark.parametrize(("gain", "outcome"), [(0.02, "in use"), (-0.1, "refused")])
 def test_candidate_is_put_into_use_only_if_it_is_better(train_info, chests, tmp_path, monkeypatch, gain, outcome):
-    def measured(weights, folds, cases, model, outputs):
+    def measured(weights, *_):
         of_candidate = all(isinstance(one, WeightsFile) for one in weights.values())
         dice = 0.8 + gain * of_candidate
         return {f"P{number}": PatientScores(1, 1, 1, dice, 1.0, 1000) for number in range(5)}
@@ -59,7 +59,7 @@ def test_version_that_a_user_chooses_during_the_comparison_stays(train_info, che
     store = ModelStore(tmp_path)
     chosen = store.keep(store.weights("pretrained"), {})
 
-    def measured(weights, folds, cases, model, outputs):
+    def measured(weights, *_):
         store.serve(chosen, by="Dr. Reader")
         dice = 0.9 if all(isinstance(one, WeightsFile) for one in weights.values()) else 0.8
         return {f"P{number}": PatientScores(1, 1, 1, dice, 1.0, 1000) for number in range(5)}

@@ -269,7 +269,7 @@ def test_a_training_teaches_the_second_stage_too_and_a_version_has_it_for_good(i
         scans.extend(found)
         return {part.fold: CandidateJudge(new_classifier(), 7) for part in parts}
 
-    def measured(weights, folds, cases, model, outputs):
+    def measured(weights, *_):
         new = all(
             isinstance(one, WeightsFile) and one.current().path.name.startswith("both") for one in weights.values()
         )

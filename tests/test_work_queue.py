@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import re
 import socket
 import threading
@@ -29,10 +30,29 @@ from tools.support.waiting import wait_for
 WAITING = 60
 
 
+class Finished:
+    """Finished inferences by image; only with ``sharing``."""
+
+    def __init__(self):
+        self.sharing = False
+        self.images = set()
+
+    def key(self, request):
+        return request["image"] if self.sharing else None
+
+    def __contains__(self, key):
+        return key in self.images
+
+    def result(self, key, request):
+        params = {"model_version": "v1", "warnings": []}
+        return {"label": None, "file": None, "params": params} if key in self else None
+
+
 class SlowApp:
     """The part of the app that these routes use; an inference ends on request."""
 
     def __init__(self):
+        self.finished = Finished()
         self.settings = SimpleNamespace(info=load_info())
         self.inferences = WorkQueue("inferences")
         self.go_on = threading.Event()
@@ -50,6 +70,7 @@ class SlowApp:
         assert self.go_on.wait(timeout=60)
         if self.error:
             raise self.error
+        self.finished.images.add(request["image"])
         return {"label": None, "file": None, "params": {"model_version": "v1", "warnings": []}}
 
     def mask_and_maps(self, image):
@@ -83,8 +104,9 @@ def wait_until(condition) -> None:
     wait_for(condition, "the queue", seconds=60, interval=0.02)
 
 
-def infer(url: str, image: str, **query) -> requests.Response:
-    return requests.post(f"{url}/infer/lung_tumor", params={"image": image, "output": "json", **query}, timeout=120)
+def infer(url: str, image: str, output: str = "json", **params) -> requests.Response:
+    query = {"image": image, "output": output}
+    return requests.post(f"{url}/infer/lung_tumor", params=query, data={"params": json.dumps(params)}, timeout=120)
 
 
 def test_c13_other_routes_answer_while_inferences_wait(app, url):
@@ -100,6 +122,39 @@ def test_c13_other_routes_answer_while_inferences_wait(app, url):
         assert [answer.result().status_code for answer in answers] == [200] * WAITING
     assert sorted(app.began, key=int) == [str(number) for number in range(WAITING)]
     assert not app.inferences.running
+
+
+def test_equal_requests_are_computed_once(app, url):
+    """One that waits is answered as soon as the same inference is finished, before the turn of others."""
+    app.finished.sharing = True
+    app.finished.images.add("done")
+    assert infer(url, "done").headers["Server-Timing"].endswith(", kept")
+    with ThreadPoolExecutor(3) as clients:
+        first = clients.submit(infer, url, "1")
+        wait_until(lambda: app.began == ["1"])
+        same = clients.submit(infer, url, "1")
+        fresh = clients.submit(infer, url, "1", fresh=True)
+        wait_until(lambda: app.inferences.waiting == 2)
+        assert infer(url, "done").ok, "without waiting"
+        app.go_on.set()
+        timings = [one.result(60).headers["Server-Timing"] for one in (first, same, fresh)]
+    assert ["kept" in one for one in timings] == [False, True, False]
+    assert app.began == ["1", "1"], "the second one is the fresh one"
+    refused = infer(url, "1", fresh="yes")
+    assert (refused.status_code, refused.json()["detail"]) == (400, "fresh must be true or false, not 'yes'.")
+
+
+def test_an_equal_request_is_computed_if_the_first_fails(app, url):
+    app.finished.sharing = True
+    app.error = OSError(28, "No space left on device")
+    with ThreadPoolExecutor(2) as clients:
+        first = clients.submit(infer, url, "1")
+        wait_until(lambda: app.began == ["1"])
+        same = clients.submit(infer, url, "1")
+        wait_until(lambda: app.inferences.waiting == 1)
+        app.go_on.set()
+        assert [one.result(60).status_code for one in (first, same)] == [507, 507]
+    assert app.began == ["1", "1"]
 
 
 def test_c13_full_queue_is_503_with_retry_after(app, url):

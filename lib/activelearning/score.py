@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from lib.activelearning.uncertainty import probability_maps, soft_dice_loss, uncertainty
-from lib.inference import ModelDescription, Predictor
+from lib.inference import Predictor
+from lib.inference.worker_model import WorkerModel
 from lib.settings import InferenceOptions
 
 
@@ -77,19 +78,6 @@ def compute_score(
     return Score(value, request.label_sha256, soft_dice_loss(mask, truth, smallest=1))
 
 
-_LOADED: dict[str, Predictor] = {}  # in a worker: the last model, by its digest
-
-
-def score_on_worker(digest: str, weights: Path, model: ModelDescription, request: ScoreRequest) -> Score:
-    """Return the score of an image; called in a worker, which sees the files of the server.
-
-    Args:
-        digest: Changes with the weights.
-        weights: File of the weights in use.
-        model: The model.
-        request: What to score.
-    """
-    if digest not in _LOADED:
-        _LOADED.clear()
-        _LOADED[digest] = Predictor.from_file(weights, model)
-    return compute_score(_LOADED[digest], request)
+def score_on_worker(model: WorkerModel, request: ScoreRequest) -> Score:
+    """Return the score of an image; called in a worker, which sees the files of the server."""
+    return compute_score(model.predictor(), request)

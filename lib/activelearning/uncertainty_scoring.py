@@ -22,6 +22,7 @@ from lib.cluster.background import BackgroundCluster, ClusterAwayError
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.inference import Predictor
+from lib.inference.worker_model import WorkerModel
 from lib.publishing import ModelStore
 from lib.storage.atomic import write_json
 from lib.storage.state_file import move_aside
@@ -157,12 +158,13 @@ class UncertaintyScoring(ScoringMethod):
 
     def _compute(self, request: ScoreRequest, digest: str) -> Score | None:
         """Return the score, from the cluster if there is one; None if that was lost meanwhile."""
-        weights = self._models.serving_weights()
-        if not self.places() or weights is None:
+        if not self.places():
             return compute_score(self._predictor, request, self._before_each_batch)
-        model = replace(self._predictor.model, judge=None)  # scores are about the network alone
+        without = replace(self._predictor.model, judge=None)  # scores are about the network alone
+        weights = self._predictor.weights.pinned(self._folder)
+        model = WorkerModel(f"scores {digest} {weights.sha256}", weights, without)
         with contextlib.suppress(ClusterAwayError):
-            return self._cluster.run(score_on_worker, digest, weights, model, request)
+            return self._cluster.run(score_on_worker, model, request)
         return None
 
 

@@ -9,7 +9,9 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lib.app import MyApp
 from lib.cli.arguments import add_formats, add_studies, add_workers, check_output, formats_of, workers_of
@@ -18,7 +20,7 @@ from lib.cluster.workers import connected
 from lib.cohort.job import Outcome
 from lib.cohort.pinned_model import pin
 from lib.cohort.segmentation import new_job, run_on
-from lib.cohort.series_segmenter import SeriesSegmenter
+from lib.cohort.series_segmenter import SeriesSegmenter, read_record
 from lib.datastore.catalog import Series
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
@@ -96,12 +98,16 @@ class _Run:
         return 1 if failures else 0
 
     def _segment(self, usable: list[Series]) -> dict[str, Outcome]:
-        """Segment the series, print what becomes of each, and return it by SeriesInstanceUID."""
+        """Segment the series, print what becomes of each, and return it by SeriesInstanceUID.
+
+        Of the records only what could not be made is returned: those of a large cohort would fill the memory.
+        """
         outcomes: dict[str, Outcome] = {}
         patients = {series.uid: series.value("PatientID") or "(no id)" for series in usable}
         started = said = time.monotonic()
         for outcome in self._outcomes(usable):
-            outcomes[outcome.uid] = outcome
+            record = outcome.record and {"not_made": outcome.record["not_made"]}
+            outcomes[outcome.uid] = replace(outcome, record=record)
             _say(f"{len(outcomes)} of {len(usable)}  {patients[outcome.uid]}  {outcome.uid}", outcome)
             now, left = time.monotonic(), len(usable) - len(outcomes)
             if left and now - said > _ESTIMATE_SECONDS:
@@ -121,27 +127,38 @@ class _Run:
             yield from run_on(client, job, usable)
 
     def _write_tables(self, everything: list[Series], outcomes: dict[str, Outcome]) -> None:
-        tables, cases = [], []
-        for series in everything:
-            outcome = outcomes.get(series.uid)
-            if outcome is None:
-                continue
-            if outcome.record is None:
-                cases.append(case_row(self._datastore, series, state=FAILED, problem=outcome.reason))
-                continue
-            lesions = [MeasuredLesion(**lesion) for lesion in outcome.record["lesions"]]
-            tables.append((outcome.record["about"], lesions))
-            cases.append(self._case(series, outcome.record["about"], lesions))
+        tried = [(series, outcomes[series.uid]) for series in everything if series.uid in outcomes]
+        predicted = _Predicted(self._output, [series.uid for series, outcome in tried if outcome.record is not None])
+        tables = iter(predicted)
+        cases = [
+            case_row(self._datastore, series, state=FAILED, problem=outcome.reason)
+            if outcome.record is None
+            else self._case(series, *next(tables))
+            for series, outcome in tried
+        ]
         cases += [
             case_row(self._datastore, series, state=EXCLUDED, problem=series.problem)
             for series in everything
             if series.left_out
         ]
-        write_tables(self._output, [kind for kind in self._formats if kind in TABLES], tables, cases)
+        write_tables(self._output, [kind for kind in self._formats if kind in TABLES], predicted, cases)
 
     def _case(self, series: Series, about: dict[str, str], lesions: list[MeasuredLesion]) -> CaseRow:
         made = {name: about[name] for name in ("algorithm_type", "model_version")}
         return case_row(self._datastore, series, state=PREDICTED, **made, **size_of_lesions(lesions))
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """Tables of the lesions of finished series, read from their records whenever they are iterated over."""
+
+    output: Path
+    uids: list[str]
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], list[MeasuredLesion]]]:
+        for uid in self.uids:
+            record = read_record(self.output, uid)
+            yield record["about"], [MeasuredLesion(**lesion) for lesion in record["lesions"]]
 
 
 def _list(datastore: SeriesDatastore) -> Counter[str]:

@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lib.errors import UserError, in_one_line
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CONNECT_SECONDS = 5
@@ -71,6 +73,33 @@ class BackgroundCluster:
         except Exception as error:  # of the connection, or of a worker that lacks the files or this version of the app
             self._lose(error)
             raise ClusterAwayError from error
+
+    def map(
+        self, function: Callable[[Item], Result], here: Callable[[Item], Result], items: Sequence[Item]
+    ) -> list[Result]:
+        """Return what workers compute of each item, as many at once as they can.
+
+        Args:
+            function: Called in a worker for each item.
+            here: Called in this process instead, for one item at a time, if the cluster is away or cannot do it.
+            items: The items.
+
+        Raises:
+            Exception: What ``here`` raises.
+        """
+        places = self.places()
+        if not places:
+            return [here(item) for item in items]
+        turn = threading.Lock()
+
+        def compute(item: Item) -> Result:
+            with contextlib.suppress(ClusterAwayError, UserError):
+                return self.run(function, item)
+            with turn:
+                return here(item)
+
+        with ThreadPoolExecutor(places, thread_name_prefix="cluster") as waiting:
+            return list(waiting.map(compute, items))
 
     def close(self) -> None:
         """End the connection; work that waits for the cluster is given up."""

@@ -18,8 +18,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _LOOK_SECONDS = 5.0  # between two looks for workers that have joined
-# Without a worker for so long after there was one, none will come back: Slurm's jobs have reached their limit, or the
-# processes of this machine were killed while they started, after which Dask does not start them again.
+# Without a worker for so long after there was one, none will come back: Slurm's jobs have reached their limit, or no
+# process can be started on this machine.
 _DESERTED_SECONDS = 120.0
 
 

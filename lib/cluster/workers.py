@@ -24,6 +24,7 @@ _MISSING = (
     ".venv/bin/pip install -c requirements-cluster.txt -e '.[cluster]'"
 )
 _CONNECT_SECONDS = 30
+_START_SECONDS = 300  # of processes on this machine
 # By default, Dask makes workers return freed memory to the system at once. That suits tables; tensors of the same sizes
 # are allocated again, and the system clears each page anew. Measured with four series of 24 slices: 48 s of CPU time
 # with Dask's setting of MALLOC_TRIM_THRESHOLD_, 29 s without.
@@ -42,6 +43,8 @@ _LESS_WATCHING = {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
 }
+# Dask gives up a worker that is away for 15 s. One of this machine that was killed may take longer to start again.
+_PATIENCE = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,19 @@ def connected(workers: Workers, scratch: Path) -> Iterator[Client]:
         scratch: Folder for the temporary files of workers on this machine; for Slurm, shared by all nodes.
 
     Raises:
-        UserError: Dask is not installed, the scheduler does not respond, or the Slurm file is invalid.
+        UserError: Dask is not installed, the scheduler does not respond, no worker starts on this machine, or the Slurm
+            file is invalid.
     """
     try:
         import dask
         from distributed import Client
+        from distributed import TimeoutError as WaitTimeout
     except ImportError as error:
         raise UserError(_MISSING) from error
     logging.getLogger("distributed").setLevel(logging.ERROR)  # failures are reported as those of a series
     with contextlib.ExitStack() as stack:
-        settings = {**_DEATHS, **_LESS_WATCHING, "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s"}
+        settings = {**_DEATHS, **_LESS_WATCHING, **(_PATIENCE if workers.local else {})}
+        settings |= {"distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s"}
         stack.enter_context(dask.config.set({**settings, "distributed.nanny.pre-spawn-environ": _KEEP_FREED_MEMORY}))
         if workers.scheduler:
             target: Any = workers.scheduler
@@ -96,14 +102,21 @@ def connected(workers: Workers, scratch: Path) -> Iterator[Client]:
                 f"The Dask scheduler {workers.scheduler} does not respond ({type(error).__name__}). Start it with: "
                 "dask scheduler, and workers with: dask worker ADDRESS --nthreads 1."
             ) from error
+        if workers.local:
+            try:
+                client.wait_for_workers(1, timeout=_START_SECONDS)
+            except WaitTimeout as error:
+                raise UserError(f"No worker has started within {_START_SECONDS} s.") from error
         print(f"Workers: {client.dashboard_link}", flush=True)
         yield client
 
 
 def _local(count: int, scratch: Path) -> Any:
     """Return a cluster of ``count`` processes, which share the cores, GPUs and memory of this machine."""
-    from distributed import Nanny, Scheduler, SpecCluster
+    from distributed import Nanny, Scheduler
     from distributed.security import Security
+
+    from lib.cluster.replacing_cluster import ReplacingCluster
 
     cores, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
     threads, memory = max(1, cores // count), psutil.virtual_memory().available // count
@@ -131,7 +144,7 @@ def _local(count: int, scratch: Path) -> Any:
         for number in range(count)
     }
     scheduler = {"cls": Scheduler, "options": {**common, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
-    return SpecCluster(workers=nannies, scheduler=scheduler, security=security, name="lunglabel")
+    return ReplacingCluster(nannies, scheduler=scheduler, security=security, name="lunglabel")
 
 
 def _environment(threads: int, gpu: int | None) -> dict[str, str]:

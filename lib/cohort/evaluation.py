@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,8 @@ from lib.cluster.tasks import run_tasks
 from lib.cluster.workers import Workers, connected
 from lib.errors import UserError
 from lib.evaluation.measuring import Case, MeasuredCase, measure_case
-from lib.inference import ModelDescription, Predictor
+from lib.inference import ModelDescription, PinnedWeights, Predictor
 from lib.inference.candidate_judge import CLASSIFIER_FILE
-from lib.networks.weights import read_weights
 from lib.settings import APP_DIR
 from lib.training.run_manifest import info_as_trained
 
@@ -24,13 +22,13 @@ class Evaluation:
     """What is measured.
 
     Attributes:
-        models: Name, weights and their SHA-256; the same files for all workers.
+        models: Name and weights; the same files for all workers.
         crf: Whether to refine with the CRF.
         robustness: See `lib.evaluation.cases.evaluate_case`.
         limits: See `lib.evaluation.cases.evaluate_case`.
     """
 
-    models: tuple[tuple[str, Path, str], ...]
+    models: tuple[tuple[str, PinnedWeights], ...]
     crf: bool
     robustness: bool
     limits: tuple[float, ...]
@@ -38,7 +36,7 @@ class Evaluation:
     @classmethod
     def of(cls, models: Mapping[str, Path], *, crf: bool, robustness: bool, limits: Sequence[float]) -> Evaluation:
         """Return the evaluation of weights as they are now."""
-        named = tuple((name, path.resolve(), _sha256(path)) for name, path in models.items())
+        named = tuple((name, PinnedWeights.of(path)) for name, path in models.items())
         return cls(named, crf, robustness, tuple(limits))
 
 
@@ -86,11 +84,9 @@ def model_of(weights: Path, crf: bool) -> ModelDescription:
 @functools.lru_cache(maxsize=1)
 def _predictors(evaluation: Evaluation) -> dict[str, Predictor]:
     """Load the models once for all images."""
-    for name, path, sha256 in evaluation.models:
-        if _sha256(path) != sha256:
-            raise UserError(f"The weights of {name}, {path}, have changed since the evaluation began. Start it again.")
-    return {name: Predictor.from_file(path, model_of(path, evaluation.crf)) for name, path, _ in evaluation.models}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(read_weights(path)).hexdigest()
+    predictors = {
+        name: Predictor(model_of(weights.path, evaluation.crf), weights) for name, weights in evaluation.models
+    }
+    for predictor in predictors.values():
+        predictor.load()
+    return predictors

@@ -22,6 +22,7 @@ from lib.exports.prediction_exports import Prediction, PredictionExports
 from lib.inference.findings import findings_from_json
 from lib.storage.atomic import write_atomically, write_json
 
+_RECORD = ".json"
 _IRRELEVANT = ("attention", "batch_size")  # settings that do not affect masks
 
 
@@ -79,7 +80,7 @@ class SeriesSegmenter:
             record = self._results(series, volume, Path(result["file"]), result["params"])
         finally:
             volume.unlink(missing_ok=True)  # the volumes of a whole PACS would fill the disk
-        write_json(self._path(series, ".json"), record)
+        write_json(self._path(series, _RECORD), record)
         for kind in {*former["made"]} & {*SUFFIXES} - {*record["made"]}:
             self._path(series, SUFFIXES[ExportFormat(kind)]).unlink(missing_ok=True)  # left by another model
         return record
@@ -140,7 +141,7 @@ class SeriesSegmenter:
 
     def _record(self, series: Series) -> dict[str, Any] | None:
         try:
-            return json.loads(self._path(series, ".json").read_text(encoding="utf-8"))
+            return json.loads(self._path(series, _RECORD).read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):
             return None
 
@@ -148,6 +149,21 @@ class SeriesSegmenter:
         if series.uid != Path(series.uid).name:
             raise UserError(f"{series.uid!r} is not a valid SeriesInstanceUID, so it cannot be used as a file name.")
         return self._output / f"{series.uid}{suffix}"
+
+
+def read_record(output: Path, uid: str) -> dict[str, Any]:
+    """Return the record of a finished series.
+
+    Raises:
+        UserError: It was removed or damaged meanwhile.
+    """
+    path = output / f"{uid}{_RECORD}"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read any more ({in_one_line(error)}). Start the same command again."
+        ) from error
 
 
 def _made_by(app: MyApp) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from monailabel.interfaces.config import TaskConfig
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.train import TrainTask
 
+from lib.cluster.background import BackgroundCluster
 from lib.inference import ModelDescription, Predictor
 from lib.inference.slice_inference import BeforePass, no_wait
 from lib.infers import LungTumorInferTask
@@ -27,10 +28,16 @@ class LungTumor(TaskConfig):
 
     NAME = SEGMENTATION
 
-    def __init__(self, before_pass: BeforePass = no_wait) -> None:
-        """Set what is called before each forward pass of an inference that a user asked for."""
+    def __init__(self, before_pass: BeforePass = no_wait, cluster: BackgroundCluster | None = None) -> None:
+        """Set what has to do with the server.
+
+        Args:
+            before_pass: Called before each forward pass of an inference that a user asked for.
+            cluster: Where the gate measures while it is there.
+        """
         super().__init__()
         self._before_pass = before_pass
+        self._cluster = cluster
 
     def init(
         self,
@@ -75,5 +82,12 @@ class LungTumor(TaskConfig):
         shipped = ShippedPatients(self.store.weights(PRETRAINED))
         folds = Folds(self._workspace / "folds.json", shipped)
         return LungTumorTrainTask(
-            self.model_dir, self.predictor.model, self._info, self.store, folds, self._unfinished, self._study_file
+            self.model_dir,
+            self.predictor.model,
+            self._info,
+            self.store,
+            folds,
+            self._unfinished,
+            self._study_file,
+            self._cluster,
         )

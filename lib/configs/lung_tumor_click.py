@@ -73,4 +73,6 @@ class LungTumorClick(TaskConfig):
             return None
         shipped = ShippedPatients(self.store.weights(PRETRAINED))
         folds = Folds(self.store.folder / "folds.json", shipped)
-        return LungTumorClickTrainTask(self.predictor.model, self._app.info, self.store, folds, self._unfinished)
+        return LungTumorClickTrainTask(
+            self.predictor.model, self._app.info, self.store, folds, self._unfinished, self._app.study_file
+        )

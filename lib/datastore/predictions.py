@@ -89,8 +89,7 @@ class PredictionStore:
         mask = sitk.Cast(mask, sitk.sitkUInt8)
         mask.SetMetaData(_KEY, json.dumps(asdict(prediction), sort_keys=True))
         mask.SetMetaData(_CHECKSUM, _checksum(sitk.GetArrayViewFromImage(mask), prediction.findings))
-        path = self._folder / prediction.image_id / f"{_name(prediction)}.nrrd"
-        write_atomically(path, lambda part: write_image(mask, part, True))
+        write_atomically(self._path(prediction), lambda part: write_image(mask, part, True))
         self._evict()
 
     def find(
@@ -119,11 +118,24 @@ class PredictionStore:
         if not found or not (model_version or client_id):
             return None
         prediction, path = next((one for one in found if one[0].client_id == client_id), found[0])
-        image = sitk.ReadImage(str(path))
-        mask = sitk.GetArrayFromImage(image)
-        if not image.HasMetaDataKey(_CHECKSUM) or image.GetMetaData(_CHECKSUM) != _checksum(mask, prediction.findings):
-            raise ValueError(f"{path} does not match its checksum")
-        return prediction, mask
+        return prediction, sitk.GetArrayFromImage(_read(path, prediction))
+
+    def read(self, prediction: Prediction) -> sitk.Image | None:
+        """Return the mask of a prediction on the grid of its image, or None if it was evicted.
+
+        Raises:
+            ValueError: The stored mask is damaged.
+        """
+        path = self._path(prediction)
+        if not path.is_file():
+            return None
+        image = _read(path, prediction)
+        for key in image.GetMetaDataKeys():  # they name the client
+            image.EraseMetaData(key)
+        return image
+
+    def _path(self, prediction: Prediction) -> Path:
+        return self._folder / prediction.image_id / f"{_name(prediction)}.nrrd"
 
     def _newest_first(self, image_id: str) -> Iterator[tuple[Prediction, Path]]:
         for path in sorted((self._folder / image_id).glob("[0-9a-f]*.nrrd"), key=_time, reverse=True):
@@ -142,6 +154,14 @@ class PredictionStore:
                 return
             used -= path.stat().st_size
             path.unlink(missing_ok=True)
+
+
+def _read(path: Path, prediction: Prediction) -> sitk.Image:
+    image = sitk.ReadImage(str(path))
+    checksum = _checksum(sitk.GetArrayViewFromImage(image), prediction.findings)
+    if not image.HasMetaDataKey(_CHECKSUM) or image.GetMetaData(_CHECKSUM) != checksum:
+        raise ValueError(f"{path} does not match its checksum")
+    return image
 
 
 def _name(prediction: Prediction) -> str:

@@ -239,15 +239,21 @@ class SeriesDatastore(ReadOnlyImages, LabelledImages):
         client_id: str | None,
         settings: dict[str, Any],
         findings: Sequence[dict[str, Any]] = (),
-    ) -> None:
-        """Store a predicted mask and its findings, to determine later what a user changed; a failure is only logged."""
+    ) -> Prediction | None:
+        """Store a predicted mask and its findings, to determine later what a user changed.
+
+        Returns:
+            What was stored; None if that failed, which is only logged.
+        """
         try:
-            prediction = Prediction(
-                image_id, grid_of(Path(self.get_image_uri(image_id))), model_version, client_id, settings, [*findings]
-            )
-            self.predictions.keep(prediction, sitk.ReadImage(str(mask)))
+            volume = Path(self.get_image_uri(image_id))
+            prediction = Prediction(image_id, grid_of(volume), model_version, client_id, settings, [*findings])
+            voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(mask)))
+            self.predictions.keep(prediction, VoxelGrid.from_file(volume).mask(voxels))  # NIfTI loses a sheared grid
         except Exception as error:  # a full disk or an unreachable PACS must not fail the request for the mask
             logger.warning("The prediction of %s could not be stored for comparison: %s", image_id, error)
+            return None
+        return prediction
 
     def damage(self) -> list[Damage]:
         """Return the damage to labels in use and to DICOM objects in the workspace."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from lib.exports.lesion_table import DEFINITIONS, MeasuredLesion, Row, csv_text
+from lib.exports.lesion_table import DEFINITIONS, MeasuredLesion, Row, csv_parts, csv_text
 
 LABELLED, IMPORTED, UNLABELLED, EXCLUDED = "labelled", "imported", "unlabelled", "excluded"
 PREDICTED, FAILED = "predicted", "failed"
@@ -105,8 +105,13 @@ def size_of_lesions(rows: Sequence[Row]) -> dict[str, Any]:
 
 def cases_as_csv(cases: Iterable[CaseRow]) -> str:
     """Return the cases as CSV, by patient and series."""
+    return "".join(csv_of_cases(cases))
+
+
+def csv_of_cases(cases: Iterable[CaseRow]) -> Iterator[str]:
+    """Yield the parts of what `cases_as_csv` returns."""
     ordered = sorted(cases, key=lambda case: (case.patient_id, case.study_date, case.series_instance_uid))
-    return csv_text([field.name for field in fields(CaseRow)], [asdict(case) for case in ordered])
+    return csv_parts([field.name for field in fields(CaseRow)], (asdict(case) for case in ordered))
 
 
 def columns_as_csv(lesion_columns: Iterable[str]) -> str:

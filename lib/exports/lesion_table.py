@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -195,17 +196,36 @@ def as_csv(tables: Sequence[tuple[Mapping[str, object], Sequence[Row]]]) -> str:
     Args:
         tables: For each mask the columns common to all its rows (image, patient …), and its rows.
     """
-    rows = [{**about, **asdict(row)} for about, of_mask in tables for row in of_mask]
-    return csv_text([*tables[0][0], *(field.name for field in fields(MeasuredLesion))], rows)
+    return "".join(csv_of_lesions(tables[0][0], tables))
+
+
+def csv_of_lesions(about: Iterable[str], tables: Iterable[tuple[Mapping[str, object], Sequence[Row]]]) -> Iterator[str]:
+    """Yield the parts of what `as_csv` returns.
+
+    Args:
+        about: Names of the columns common to all rows of a mask.
+        tables: As for `as_csv`.
+    """
+    rows = ({**common, **asdict(row)} for common, of_mask in tables for row in of_mask)
+    return csv_parts([*about, *(field.name for field in fields(MeasuredLesion))], rows)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     """Return rows as CSV with a header; what is missing is empty, and no cell is evaluated as a formula."""
+    return "".join(csv_parts(columns, rows))
+
+
+def csv_parts(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    """Yield the parts of what `csv_text` returns."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
-    writer.writerows({name: escape_formula(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
+    for row in rows:
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+        writer.writerow({name: escape_formula(value) for name, value in row.items()})
+    yield text.getvalue()
 
 
 def escape_formula(value: object) -> object:
@@ -215,11 +235,19 @@ def escape_formula(value: object) -> object:
 
 def as_json(tables: Sequence[tuple[Mapping[str, object], Sequence[Row]]]) -> str:
     """Return the lesions of several masks as JSON, with definitions of the columns, including masks without lesions."""
-    masks = [
-        {**about, "lesions": _of_kind(rows, MeasuredLesion), "others": _of_kind(rows, OtherRow)}
-        for about, rows in tables
-    ]
-    return json.dumps({"definitions": DEFINITIONS, "masks": masks}, indent=2) + "\n"
+    return "".join(json_of_lesions(tables))
+
+
+def json_of_lesions(tables: Iterable[tuple[Mapping[str, object], Sequence[Row]]]) -> Iterator[str]:
+    """Yield the parts of what `as_json` returns."""
+    nothing = "[]\n}"
+    yield json.dumps({"definitions": DEFINITIONS, "masks": []}, indent=2).removesuffix(nothing)
+    before = "[\n"
+    for about, rows in tables:
+        mask = {**about, "lesions": _of_kind(rows, MeasuredLesion), "others": _of_kind(rows, OtherRow)}
+        yield before + textwrap.indent(json.dumps(mask, indent=2), "    ")
+        before = ",\n"
+    yield f"{nothing}\n" if before == "[\n" else "\n  ]\n}\n"
 
 
 def _of_kind(rows: Sequence[Row], kind: type) -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ class Authentication:
         audit: Log of what users do.
         session_hours: Time until a user has to log in again, hours.
         openid: Log-in at an identity provider, if one is configured.
+        at_provider: Sessions that began there.
     """
 
     def __init__(
@@ -53,13 +54,14 @@ class Authentication:
         audit: AuditLog,
         session_hours: float,
         openid: OpenIdLogin | None = None,
+        at_provider: ProviderSessions | None = None,
     ) -> None:
         self.accounts = accounts
         self.audit = audit
         self.openid = openid
         self._sessions = sessions
         self._attempts = Attempts()
-        self._at_provider = ProviderSessions()
+        self._at_provider = at_provider or ProviderSessions()
         self.session_seconds = 3600 * session_hours
 
     def identify(self, token: str) -> Identity | None:

@@ -3,12 +3,20 @@
 from lib.inference.findings import Finding
 from lib.inference.model_description import ModelDescription
 from lib.inference.predictor import Predictor
-from lib.inference.weights_source import LoadedWeights, WeightsContent, WeightsFile, WeightsId, WeightsSource
+from lib.inference.weights_source import (
+    LoadedWeights,
+    PinnedWeights,
+    WeightsContent,
+    WeightsFile,
+    WeightsId,
+    WeightsSource,
+)
 
 __all__ = [
     "Finding",
     "LoadedWeights",
     "ModelDescription",
+    "PinnedWeights",
     "Predictor",
     "WeightsContent",
     "WeightsFile",

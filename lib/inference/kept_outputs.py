@@ -14,7 +14,7 @@ from torch import nn
 from lib.inference.model_description import ModelDescription
 from lib.inference.predictor import NetworkOutput, Predictor
 from lib.inference.weights_source import WeightsSource
-from lib.storage.atomic import make_folder
+from lib.storage.atomic import make_folder, write_atomically
 
 _IMPOSSIBLE = -8.0  # logits below are not told apart; the probability is 0.0003
 
@@ -44,7 +44,8 @@ class KeepingPredictor(Predictor):
         path = self._folder / f"{self._network_id[:16]}-{name[:16]}.npz"
         if not path.exists():
             logits = super().run(data, *arguments, **options).logits.clamp(min=_IMPOSSIBLE)
-            np.savez_compressed(path, logits=logits.half().numpy())
+            kept = logits.half().numpy()
+            write_atomically(path, lambda part: np.savez_compressed(part, logits=kept))  # workers may be killed
         logits = torch.from_numpy(np.load(path)["logits"]).float()
         return NetworkOutput(logits, None, loaded.weights, loaded.judge or self.model.judge)
 

@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lib.cluster.background import BackgroundCluster
 from lib.evaluation.cases import CaseResult, evaluate_case
 from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile, WeightsSource
 from lib.inference.finite import NotFiniteError
 from lib.inference.kept_outputs import KeepingPredictor
+from lib.inference.worker_model import WorkerModel
 from lib.publishing.folds import patient_of
 from lib.publishing.gate import PatientScores
 from lib.publishing.model_store import ModelStore
 from lib.publishing.shipped_patients import known_among
 
 _NOT_MEASURABLE = PatientScores(0, 0, 0, math.nan, math.nan, 0)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where patients are measured besides in this process.
+
+    Attributes:
+        cluster: The cluster, whose workers see the files of the workspace.
+        folder: Folder for weights that have no file.
+    """
+
+    cluster: BackgroundCluster
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Measurement of a patient.
+
+    Attributes:
+        fold: Its fold.
+        cases: Its cases.
+        model: The model for a worker.
+    """
+
+    fold: int
+    cases: Sequence[dict[str, Any]]
+    model: WorkerModel
 
 
 def unseen(version: Mapping[str, Any] | None, kept: Mapping[int, Path], folds: Mapping[str, int]) -> dict[str, int]:
@@ -62,6 +94,7 @@ def measure(
     cases: Sequence[dict[str, Any]],
     model: ModelDescription,
     outputs: Path | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> dict[str, PatientScores]:
     """Measure weights on whole scans with the same predictor and options as the server.
 
@@ -71,6 +104,7 @@ def measure(
         cases: Cases with the paths ``image`` and ``label`` on one grid; those of patients without a fold are left out.
         model: The model without its weights.
         outputs: Folder that keeps the outputs of the networks, for weights that differ only in the second stage.
+        elsewhere: Where to measure while it is there; the scores are the same.
 
     Returns:
         Scores by patient; NaN if the output of the network is not finite.
@@ -82,10 +116,19 @@ def measure(
         fold: KeepingPredictor(model, source, outputs) if outputs else Predictor(model, source)
         for fold, source in weights.items()
     }
-    return {
-        patient: _measure_patient(of_patient, predictors[fold])
-        for patient, fold, of_patient in patients_to_measure(cases, folds)
+    patients = patients_to_measure(cases, folds)
+    if elsewhere is None:
+        return {patient: _measure_patient(of_patient, predictors[fold]) for patient, fold, of_patient in patients}
+    models = {
+        fold: WorkerModel(uuid.uuid4().hex, source.pinned(elsewhere.folder), model, outputs)
+        for fold, source in weights.items()
     }
+    scores = elsewhere.cluster.map(
+        _measure_on_worker,
+        lambda task: _measure_patient(task.cases, predictors[task.fold]),
+        [_Task(fold, of_patient, models[fold]) for _, fold, of_patient in patients],
+    )
+    return {patient: one for (patient, _, _), one in zip(patients, scores, strict=True)}
 
 
 def patients_to_measure(
@@ -101,6 +144,10 @@ def patients_to_measure(
     for case in cases:
         by_patient[patient_of(case)].append(case)
     return [(patient, fold, by_patient[patient]) for patient, fold in folds.items() if patient in by_patient]
+
+
+def _measure_on_worker(task: _Task) -> PatientScores:
+    return _measure_patient(task.cases, task.model.predictor())
 
 
 def _measure_patient(cases: Sequence[dict[str, Any]], predictor: Predictor) -> PatientScores:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 from torch import nn
 
-from lib.inference import LoadedWeights, WeightsId
+from lib.inference import LoadedWeights, PinnedWeights, WeightsId
 from lib.inference.candidate_judge import judge_in
 from lib.publishing.model_store import ModelStore, Serving
 
@@ -31,6 +34,16 @@ class ServingWeights:
         """
         serving, content = self._store.load_serving(network)
         return LoadedWeights(_weights_id(serving), judge_in(content, f"of version {serving.version}"))
+
+    def pinned(self, folder: Path) -> PinnedWeights:
+        """Return the weights in use, in their own file.
+
+        Raises:
+            UserError: There are no usable weights.
+        """
+        serving, content = self._store.read_serving()
+        assert serving.path, "was just read"
+        return PinnedWeights(serving.path, hashlib.sha256(content).hexdigest(), serving.version)
 
 
 def _weights_id(serving: Serving) -> WeightsId:

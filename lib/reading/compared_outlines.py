@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -65,6 +66,14 @@ class ComparedOutlines:
             return None  # also if the series changed in between
         return first, second
 
+    def shown(self, case: str) -> str:
+        """Return a name of the two outlines that are there now, which tells nothing of them; empty without."""
+        both = self.outlines(case)
+        if both is None:
+            return ""
+        name = f"{self.answers.secret} {case} {both[0].number} {both[1].number}"
+        return hashlib.sha256(name.encode()).hexdigest()[:16]
+
     def questions(self, case: str) -> tuple[Question, ...]:
         """Return the questions about a case: none where both outlines are the same, or before both are there."""
         both = self.outlines(case)
@@ -87,11 +96,13 @@ class ComparedOutlines:
         answered = self.answered(reader, case).keys()
         return any(one.lesion not in answered for one in self.questions(case))
 
-    def answer(self, reader: str, case: str, lesion: int, letter: str, active_seconds: float | None) -> Answer:
+    def answer(
+        self, reader: str, case: str, lesion: int, letter: str, active_seconds: float | None, shown: str
+    ) -> Answer:
         """Store what a reader answered: ``A``, ``B`` or ``equal``.
 
         Raises:
-            UserError: There is no such question or answer.
+            UserError: There is no such question or answer, or it is about outlines that were made anew since (409).
         """
         question = next((one for one in self.questions(case) if one.lesion == lesion), None)
         both = self.outlines(case)
@@ -99,6 +110,11 @@ class ComparedOutlines:
             known = ", ".join(str(one.lesion) for one in self.questions(case)) or "none"
             raise UserError(
                 f"There is no question about lesion {lesion} of this case; there is {known}.", HTTPStatus.NOT_FOUND
+            )
+        if shown != self.shown(case):
+            raise UserError(
+                "The outlines of this case were made anew since they were shown. Open the case again to see them.",
+                HTTPStatus.CONFLICT,
             )
         shown_as_a = self.shown_as_a(reader, case)
         made = Answer(

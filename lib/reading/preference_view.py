@@ -73,11 +73,16 @@ class PreferenceView(View):
         }
 
     def questions(self, image: str) -> list[dict[str, Any]]:
-        """Return the questions about a case, each with the answer that the reader gave: ``A``, ``B`` or ``equal``."""
+        """Return the questions about a case, each with the answer that the reader gave: ``A``, ``B`` or ``equal``.
+
+        ``shown`` names the outlines that are asked about; an answer has to repeat it.
+        """
         answered = self._compared.answered(self._reader, image) if self.shows(image) else {}
+        shown = self._compared.shown(image)
         return [
             {
                 "lesion": one.lesion,
+                "shown": shown,
                 "voxel": one.voxel,
                 "extent_mm": one.extent_mm,
                 "answer": letter_of(answered[one.lesion].choice, answered[one.lesion].shown_as_a)
@@ -87,15 +92,23 @@ class PreferenceView(View):
             for one in (self._compared.questions(image) if self.shows(image) else ())
         ]
 
-    def answer(self, image: str, lesion: int, letter: str, active_seconds: float | None) -> None:
+    def answer(self, image: str, lesion: int, letter: str, active_seconds: float | None, shown: str) -> None:
         """Store an answer.
 
+        Args:
+            image: The case.
+            lesion: Number of the question.
+            letter: ``A``, ``B`` or ``equal``.
+            active_seconds: Time without pauses.
+            shown: Name of the outlines that the reader has seen, from the question.
+
         Raises:
-            UserError: The image is not a case of the reader, or there is no such question or answer.
+            UserError: The image is not a case of the reader, there is no such question or answer, or it is about
+                other outlines than those that are there now.
         """
         if not self.shows(image):
             raise no_image(image)
-        self._compared.answer(self._reader, image, lesion, letter, active_seconds)
+        self._compared.answer(self._reader, image, lesion, letter, active_seconds, shown)
 
     def _is_own(self, image: str) -> bool:
         return self._reader in self._compared.plan.readers_of_cases.get(image, ())

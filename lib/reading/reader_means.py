@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.reading.conclusions import conclusion_of, decision_of
 from lib.reading.consensus import ConsensusMethod, consensus_label
+from lib.reading.reading_list import StudyPlan
 from lib.reading.stored_readings import StoredReading, StudyLabels
+from lib.reading.study_file import read_study
 from lib.storage.atomic import write_atomically
 from lib.storage.integrity import sha256_of
 
@@ -26,6 +28,21 @@ TARGET = "target"  # of a case: file with the masks of the readers along the fou
 _FINAL = "final"
 
 Cases = list[dict[str, Any]]
+
+
+def training_cases(datastore: SeriesDatastore, study_file: Path | None, folder: Path, *, readers_mean: bool) -> Cases:
+    """Return the cases that a training of a model learns from, with volumes that are pinned in the cache.
+
+    Args:
+        datastore: Images and labels.
+        study_file: The study that the server serves; None without one.
+        folder: Folder for the files that are made.
+        readers_mean: Whether the mean of the readers of the study is learned, see `with_reader_means`.
+    """
+    cases = datastore.pinned_datalist()
+    if not readers_mean or study_file is None:
+        return cases
+    return with_reader_means(cases, datastore, StudyLabels(datastore.labels, StudyPlan(read_study(study_file))), folder)
 
 
 def with_reader_means(cases: Cases, datastore: SeriesDatastore, study: StudyLabels, folder: Path) -> Cases:
@@ -67,6 +84,11 @@ def with_reader_means(cases: Cases, datastore: SeriesDatastore, study: StudyLabe
 def learned(case: dict[str, Any]) -> dict[str, Any]:
     """Return a case with what is learned from it as its label."""
     return {**case, "label": case.get(TARGET, case["label"])}
+
+
+def reader_count(case: Mapping[str, Any]) -> int:
+    """Return the number of masks that are learned from a case."""
+    return int(nibabel.load(case[TARGET]).shape[3]) if TARGET in case else 1  # type: ignore[attr-defined]
 
 
 def write_reader_masks(masks: Sequence[np.ndarray], affine: np.ndarray, path: Path) -> None:

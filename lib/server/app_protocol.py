@@ -15,6 +15,8 @@ from lib.exports.seg_storage import SegStorage
 from lib.followup.registering import Registering
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing import ModelStore
+from lib.server.finished_inferences import FinishedInferences
+from lib.server.seen_labels import SeenLabels
 from lib.server.work_queue import WorkQueue
 from lib.settings import Settings
 from lib.storage.integrity import Damage
@@ -50,6 +52,14 @@ class LungLabelApp(Protocol):
     @property
     def inferences(self) -> WorkQueue:
         """Queue of the inferences on whole scans."""
+
+    @property
+    def finished(self) -> FinishedInferences:
+        """Finished inferences on whole scans."""
+
+    @property
+    def seen_labels(self) -> SeenLabels:
+        """Which label each user began from."""
 
     @property
     def clicks(self) -> WorkQueue:

@@ -61,12 +61,17 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         submission = image, info.get("client_id"), user.username, http.client and http.client.host
         allow_empty = confirmed or tag not in ("", _FINAL) or empty_labels.confirms(submission)
         patient = app.datastore().series(image).value("PatientID")
-        view = view_of(http)
+        view, is_final = view_of(http), tag in ("", _FINAL)
+        if is_final and not view.restricted:
+            info = {**app.seen_labels.begun_from(http, image), **info}
         submitted = view.submission(image, tag or _FINAL, info, patient)
 
         def check() -> None:
-            if "begun_from" in info and tag in ("", _FINAL):
-                check_begun_from(view.labels, image, info["begun_from"])
+            if is_final and "begun_from" in info:
+                try:
+                    check_begun_from(view.labels, image, info["begun_from"])
+                finally:
+                    app.seen_labels.see(http, image, view.labels)  # if only now, by the error
 
         with stored_upload(label, app.uploads_dir) as path:
             try:
@@ -84,6 +89,8 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
                 empty_labels.refused(submission)
                 raise
         app.on_save_label(image, label_id)
+        if is_final:
+            app.seen_labels.see(http, image, view.labels)
         missing = view.labels.history(image)[-1].info.get(INCOMPLETE) if submitted.note else None
         return {"image": image, "label": label_id, **({"detail": incomplete_text(missing)} if missing else {})}
 
@@ -93,6 +100,8 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
     ) -> Response:
         view = view_of(request)
         labels, record = view.labels, view.labels.latest(label, tag)
+        note = app.seen_labels.see if tag == _FINAL else app.seen_labels.begin
+        note(request, label, labels)
         if view.restricted and output != ExportFormat.nifti:  # others name the author and the number among all labels
             raise UserError("In a reader study, labels are downloaded with output=nifti only.", HTTPStatus.FORBIDDEN)
         if output == ExportFormat.nifti:
@@ -126,7 +135,8 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         return described_label(view_of(request).labels, label, tag)
 
     @router.get("/image", summary="Download an image as a volume")
-    def download_image(image: str) -> FileResponse:
+    def download_image(request: Request, image: str) -> FileResponse:
+        app.seen_labels.begin(request, image, view_of(request).labels)
         return stock.download_image(image)
 
     @router.get("/image/info", summary="DICOM attributes of an image and notes on it")

@@ -4,12 +4,19 @@ The response has the version of the model, the findings of the mask and warnings
 ``findings`` and ``warnings`` in its JSON. A response that is only an image, as OHIF requests it, has them in the header
 ``Infer-Params``, with the most confident findings only, because proxies limit the size of headers. ``Server-Timing``
 says how long the request waited in its queue and how long the work took.
+
+The mask of a whole scan that was computed before is sent again, with what was answered, as long as the model version,
+the files of the scan and the settings are the same; ``Server-Timing`` then has ``kept``. With ``fresh`` it is computed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
+from collections.abc import Callable, Hashable
 from enum import Enum
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -29,10 +36,10 @@ from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user, turn_of
 from lib.server.dicom_response import dicom_response
 from lib.server.requests import json_object, uploaded_volume
-from lib.server.saved_masks import check_saving, signed
+from lib.server.saved_masks import check_saving, saved, signed
 from lib.server.session_routes import session_of
 from lib.server.study_views import restricted_view
-from lib.server.work_queue import WorkQueue
+from lib.server.work_queue import DoneMeanwhileError, Durations, WorkQueue
 from lib.settings import check_request
 
 _PARAMS_HEADER = "Infer-Params"
@@ -40,7 +47,11 @@ _HEADER_PARAMS = ("model_version", "findings", "warnings")
 _MOST_FINDINGS = 40  # in the header: about 2 kB; nginx refuses a response with more than 4 kB of headers
 
 # Parameters of a request besides the settings of `config.infer` and clicks; all others are ignored.
-_PARAMETERS = ("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id", "preview")
+_PARAMETERS = (
+    *("device", "result_extension", "result_compress", "save_label", "label_tag", "client_id"),
+    "preview",  # of a click that the user has not set yet
+    "fresh",  # to compute an inference that is finished already
+)
 
 
 class InferOutput(str, Enum):
@@ -87,17 +98,31 @@ def infer_router(app: LungLabelApp) -> APIRouter:
                     "A DICOM SEG refers to the images of a series, which an uploaded file does not have. "
                     "Use output=image."
                 )
+            if output == InferOutput.dicom_seg:
+                sent |= {"attention": False, "region": False}
             return _accepted(app, model, sent, image, session_id, user, uploaded=bool(file))
 
         request = await run_in_threadpool(accept)  # invalid requests fail before they are queued
+        queue = _queue(app, request)
 
-        def respond() -> Any:
+        def respond(result: dict[str, Any]) -> Any:
+            return _response(app, request, result, output, background_tasks)
+
+        def compute() -> Any:
             if not file:
-                return _respond(app, request, output, background_tasks)
+                return respond(app.infer(request))
             with uploaded_volume(file, app.uploads_dir) as volume:
-                return _respond(app, request | {"image": str(volume)}, output, background_tasks)
+                return respond(app.infer(request | {"image": str(volume)}))
 
-        result = await _queue(app, request).run(http, respond, turn_of(http))
+        def answer_again(key: Hashable) -> Any:
+            kept = app.finished.result(key, request)
+            return kept and respond(saved(app.datastore(), request, kept))
+
+        key = None if file or _flag(request, "fresh") else await run_in_threadpool(app.finished.key, request)
+        if key is None:
+            result = await queue.run(http, compute, turn_of(http))
+        else:
+            result = await _once(http, queue, compute, partial(answer_again, key), lambda: key in app.finished)
         sent = result if isinstance(result, Response) else answer
         sent.headers["Server-Timing"] = http.state.durations.server_timing
         return result
@@ -135,16 +160,52 @@ def _queue(app: LungLabelApp, request: dict[str, Any]) -> WorkQueue:
     """Return the queue for a request; ``preview`` is that of a click which the user has not set yet."""
     if request["model"] != LungTumorClick.NAME:
         return app.inferences
-    preview = request.get("preview", False)
-    if not isinstance(preview, bool):
-        raise UserError(f"preview must be true or false, not {preview!r}.")
-    return app.previews if preview else app.clicks
+    return app.previews if _flag(request, "preview") else app.clicks
 
 
-def _respond(app: LungLabelApp, request: dict[str, Any], output: InferOutput | None, tasks: BackgroundTasks) -> Any:
+def _flag(request: dict[str, Any], name: str) -> bool:
+    value = request.get(name, False)
+    if not isinstance(value, bool):
+        raise UserError(f"{name} must be true or false, not {value!r}.")
+    return value
+
+
+async def _once(
+    http: Request,
+    queue: WorkQueue,
+    compute: Callable[[], Any],
+    answer_again: Callable[[], Any],
+    is_finished: Callable[[], bool],
+) -> Any:
+    """Return the answer with a finished inference; it may be finished for another request while this one waits.
+
+    Args:
+        http: The request, whose ``state.durations`` is set.
+        queue: Queue of the inferences.
+        compute: Computes the inference and returns the answer.
+        answer_again: Returns the answer with the finished inference; None without one.
+        is_finished: Returns whether there is one.
+    """
+    arrived = time.monotonic()
+    while True:
+        began = time.monotonic()
+        again = await run_in_threadpool(answer_again)
+        if again is not None:
+            http.state.durations = Durations(began - arrived, time.monotonic() - began, kept=True)
+            return again
+        with contextlib.suppress(DoneMeanwhileError):
+            return await queue.run(http, compute, turn_of(http), is_finished)
+
+
+def _response(
+    app: LungLabelApp,
+    request: dict[str, Any],
+    result: dict[str, Any],
+    output: InferOutput | None,
+    tasks: BackgroundTasks,
+) -> Any:
     if output == InferOutput.dicom_seg:
-        return _dicom_seg(app, request)
-    result = app.infer(request)
+        return _dicom_seg(app, request, result)
     if not result.get("file"):  # a region, which is in the JSON
         output = InferOutput.json
     response = send_response(app.datastore(), result, ResultType((output or InferOutput.all).value), tasks)
@@ -162,8 +223,7 @@ def _in_header(findings: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     ]
 
 
-def _dicom_seg(app: LungLabelApp, request: dict[str, Any]) -> Response:
-    result = app.infer({**request, "attention": False, "region": False})
+def _dicom_seg(app: LungLabelApp, request: dict[str, Any], result: dict[str, Any]) -> Response:
     mask = Path(result["file"])
     try:
         params = result["params"]

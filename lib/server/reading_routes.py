@@ -36,12 +36,17 @@ def reading_router(app: LungLabelApp) -> APIRouter:
 
     @router.post("/preference", summary="Answer: A, B or equal; lesion 0 is the whole case")
     def answer(
-        image: str, lesion: int, answer: str, request: Request, active_seconds: float | None = _SECONDS
+        image: str,
+        lesion: int,
+        answer: str,
+        shown: str,
+        request: Request,
+        active_seconds: float | None = _SECONDS,
     ) -> list[dict[str, Any]]:
         view = current_view(request, app.datastore().labels)
         if not isinstance(view, PreferenceView):
             raise UserError("You are no reader of a preference study on this server.", HTTPStatus.FORBIDDEN)
-        view.answer(image, lesion, answer, active_seconds)
+        view.answer(image, lesion, answer, active_seconds, shown)
         return view.questions(image)
 
     return router

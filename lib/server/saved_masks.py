@@ -1,10 +1,9 @@
-"""Masks of models: which are kept for comparison, and which are saved as labels, under which tags and in whose name."""
+"""Masks of models that are saved as labels: under which tags, and in whose name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from monailabel.config import settings
@@ -42,8 +41,8 @@ def signed(request: Mapping[str, Any], user: User) -> dict[str, Any]:
     return {**own, AUTHOR: user.username} if is_logged_in(user) else own
 
 
-def save_mask(datastore: SeriesDatastore, request: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """Save the mask of a model as a label of whoever asked for it; MONAI Label would save it without an author.
+def saved(datastore: SeriesDatastore, request: Mapping[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """Save the mask of a model as a label of whoever asked for that; MONAI Label would save it without an author.
 
     Args:
         datastore: Images and labels.
@@ -51,34 +50,13 @@ def save_mask(datastore: SeriesDatastore, request: Mapping[str, Any], result: Ma
         result: Its result.
 
     Returns:
-        The label id.
+        The result, with the id of the label that was saved.
     """
+    if not request.get("save_label") or not result.get("file"):
+        return result
     author = request.get(AUTHOR)
     info = {"model": request["model"], "params": result["params"]}
     signature = {"annotator": author, "user": author} if author else {}
     tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL.value
-    return datastore.save_label(request["image"], result["file"], tag, {**info, **signature})
-
-
-def keep_prediction(
-    datastore: SeriesDatastore, defaults: Mapping[str, Any], request: Mapping[str, Any], result: Mapping[str, Any]
-) -> None:
-    """Keep a mask of the model for whole scans, to determine later what a user changed in it.
-
-    Args:
-        datastore: Images and labels.
-        defaults: ``config.infer`` of ``info.yaml``.
-        request: The request for an inference.
-        result: Its result; attention maps and answers without a file are not kept.
-    """
-    settings = {**defaults, **request}
-    if not result.get("file") or settings["attention"]:
-        return
-    datastore.keep_prediction(
-        request["image"],
-        Path(result["file"]),
-        model_version=result["params"]["model_version"],
-        client_id=request.get("client_id"),
-        settings={name: settings[name] for name in sorted(defaults.keys() - {"attention", "batch_size"})},
-        findings=result["params"]["findings"],
-    )
+    label = datastore.save_label(request["image"], result["file"], tag, {**info, **signature})
+    return {**result, "label": label}

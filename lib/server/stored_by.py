@@ -25,13 +25,14 @@ def stored_by_user(
 ) -> Response:
     """Store objects, and note who did for their labels and the audit log.
 
-    The sender is noted before, because a label may be made of an object as soon as it is stored.
-
     Args:
         request: The request of the user.
         parts: Files of the objects.
         senders: Who stored which objects; None to note nobody.
         store: Stores the objects; returns the response and the SOPInstanceUIDs of those that were stored.
+
+    Raises:
+        UserError: One of them is being stored for another request (409).
     """
     headers = [*_headers(parts)]
     series = dict.fromkeys(str(header.SeriesInstanceUID) for header in headers)
@@ -39,12 +40,9 @@ def stored_by_user(
     identity: Identity | None = getattr(request.state, "identity", None)
     if identity is None or senders is None:
         return store()[0]
-    noted = senders.note([str(header.SOPInstanceUID) for header in headers], identity.name)
-    stored: Collection[str] = ()
-    try:
-        response, stored = store()
-    finally:
-        senders.forget({*noted} - {*stored})
+    with senders.storing([str(header.SOPInstanceUID) for header in headers], identity.name) as stored:
+        response, uids = store()
+        stored.update(uids)
     return response
 
 

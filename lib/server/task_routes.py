@@ -73,7 +73,10 @@ def task_router(app: LungLabelApp) -> APIRouter:
             reviews=may_review(user),
             session=session_of(request),
         )
-        return activelearning.sample(strategy, asker.named_in(params or {}), user.username)
+        sample: dict[str, Any] = activelearning.sample(strategy, asker.named_in(params or {}), user.username)
+        if image := sample.get("id"):
+            app.seen_labels.begin(request, image, app.datastore().labels)
+        return sample
 
     @router.post("/train/{model}", tags=["Train"], summary="Train a model")
     def train(model: str, params: _Params | None = None, run_sync: _NeverSync = False, enqueue: bool = False) -> Any:

@@ -23,15 +23,27 @@ _CLIENT_CLOSED_REQUEST = 499  # nginx's code; no client reads the response
 
 
 class Durations(NamedTuple):
-    """Seconds that a request has waited for its turn, and that its work has taken."""
+    """Seconds that a request has waited for its turn, and that its work has taken.
+
+    Attributes:
+        waited: Seconds until the turn.
+        worked: Seconds of the work.
+        kept: Whether the work was done before, for another request.
+    """
 
     waited: float
     worked: float
+    kept: bool = False
 
     @property
     def server_timing(self) -> str:
         """Value of the header ``Server-Timing`` (W3C), milliseconds."""
-        return f"queue;dur={1000 * self.waited:.1f}, work;dur={1000 * self.worked:.1f}"
+        kept = ", kept" if self.kept else ""
+        return f"queue;dur={1000 * self.waited:.1f}, work;dur={1000 * self.worked:.1f}{kept}"
+
+
+class DoneMeanwhileError(Exception):
+    """The work was done for another request while this one waited for its turn."""
 
 
 class WorkQueue(Worker):
@@ -64,15 +76,23 @@ class WorkQueue(Worker):
         """Whether a request is being processed or waits for it."""
         return self.running or self.waiting > 0
 
-    async def run(self, request: Request, work: Callable[[], _Result], user: Hashable = None) -> _Result:
+    async def run(
+        self,
+        request: Request,
+        work: Callable[[], _Result],
+        user: Hashable = None,
+        is_done: Callable[[], bool] = lambda: False,
+    ) -> _Result:
         """Wait for the turn of this request, call ``work`` in the thread of the queue, and return its result.
 
         Args:
             request: The request, whose ``state.durations`` is set.
             work: Returns the result.
             user: Who sent the request; users take turns.
+            is_done: Returns whether the same work was done for another request meanwhile.
 
         Raises:
+            DoneMeanwhileError: ``is_done`` returned True before the turn of this request.
             HTTPException: 503 if too many requests are waiting; 499 if the client disconnected before its turn, in
                 which case ``work`` is not called.
         """
@@ -86,7 +106,7 @@ class WorkQueue(Worker):
         self.waiting += 1
         arrived = time.monotonic()
         try:
-            await self._wait_for_turn(request, user)
+            await self._wait_for_turn(request, user, is_done)
         finally:
             self.waiting -= 1
         began = time.monotonic()
@@ -118,13 +138,15 @@ class WorkQueue(Worker):
         self.wake()
         return future
 
-    async def _wait_for_turn(self, request: Request, user: Hashable) -> None:
+    async def _wait_for_turn(self, request: Request, user: Hashable, is_done: Callable[[], bool]) -> None:
         mine = asyncio.ensure_future(self._turn.acquire(user))
         try:
             while not mine.done():
                 await asyncio.wait({mine}, timeout=_DISCONNECT_CHECK_SECONDS)
                 if await request.is_disconnected():
                     raise HTTPException(_CLIENT_CLOSED_REQUEST, "The client disconnected before its turn.")
+                if is_done():
+                    raise DoneMeanwhileError
         except BaseException:
             if mine.done() and not mine.cancelled():
                 self._turn.release()

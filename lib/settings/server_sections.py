@@ -63,3 +63,5 @@ class OpenIdConnect(Section):
         "monailabel-reviewer": "reviewer", "reviewer": "reviewer", "monailabel-admin": "admin", "admin": "admin",
     }  # fmt: skip
     """Role of each value of that claim; users without one are refused."""
+    oidc_renew_seconds: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+    """Seconds after which the provider is asked again whether a session goes on, and with which role."""

@@ -7,18 +7,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lib.cluster.background import BackgroundCluster
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.inference import ModelDescription, WeightsContent, WeightsFile, WeightsSource
 from lib.inference.finite import NotFiniteError
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds, patient_of
 from lib.publishing.gate import Rule, Scores, Verdict
-from lib.publishing.measurement import measure
+from lib.publishing.measurement import Elsewhere, measure
 from lib.publishing.unlabelled import Marked, marked_volumes, with_volumes
 from lib.trainers.candidate import Candidate, Part, why_not_measured
 from lib.trainers.comparison import compare_variants
 from lib.trainers.kept_version import keep, still_valid
-from lib.trainers.second_stage import NETWORK, candidate_predictors, labelled_candidates, tune_judges, variants_of
+from lib.trainers.second_stage import (
+    NETWORK,
+    candidate_predictors,
+    keep_outputs,
+    labelled_candidates,
+    tune_judges,
+    variants_of,
+)
 from lib.trainers.start_weights import StartWeights, save
 from lib.trainers.unfinished_run import Run
 from lib.training.candidate_tuning import FEWEST_SCANS
@@ -66,13 +74,22 @@ class Conclusion:
         info: ``info.yaml``.
         store: Store of the versions.
         folds: Folds of the patients.
+        cluster: Where patients are measured while it is there; None to measure all in this process.
     """
 
-    def __init__(self, model: ModelDescription, info: dict[str, Any], store: ModelStore, folds: Folds) -> None:
+    def __init__(
+        self,
+        model: ModelDescription,
+        info: dict[str, Any],
+        store: ModelStore,
+        folds: Folds,
+        cluster: BackgroundCluster | None = None,
+    ) -> None:
         self._model = model
         self._info = info
         self._store = store
         self._folds = folds
+        self._cluster = cluster
         self.rule = Rule(**info["publish"])
 
     def draw(self, trained: Trained, datastore: SeriesDatastore) -> tuple[str, Verdict]:
@@ -100,11 +117,24 @@ class Conclusion:
         self,
         weights: Mapping[int, WeightsSource],
         folds: Mapping[str, int],
+        *,
         cases: Sequence[dict[str, Any]],
+        folder: Path,
         outputs: Path | None = None,
     ) -> Scores:
-        """Return the scores of weights on the patients of their folds; see `measurement.measure`."""
-        return measure(weights, folds, cases, self._model, outputs)
+        """Return the scores of weights on the patients of their folds; see `measurement.measure`.
+
+        Args:
+            weights: Weights of each fold.
+            folds: Folds of the patients to measure on.
+            cases: All labelled cases.
+            folder: Folder of the run.
+            outputs: Folder that keeps the outputs of the networks.
+        """
+        return measure(weights, folds, cases, self._model, outputs, self._elsewhere(folder))
+
+    def _elsewhere(self, folder: Path) -> Elsewhere | None:
+        return Elsewhere(self._cluster, folder) if self._cluster else None
 
     def _variants(self, trained: Trained, datastore: SeriesDatastore) -> dict[str, Candidate]:
         """Return what can be put into use; without a second stage, or without training it, only the network."""
@@ -115,6 +145,8 @@ class Conclusion:
             return {NETWORK: trained.candidate}
         folder = Path(trained.run.folder)
         former = save(start.of(None), folder / "start.pt") if start.version else trained.candidate.weights
+        if elsewhere := self._elsewhere(folder):
+            keep_outputs(trained.cases, trained.candidate, self._model, trained.outputs, elsewhere)
         predictor_of = candidate_predictors(trained.candidate, former, self._model, trained.outputs)
         try:
             scans = labelled_candidates(trained.cases, predictor_of, datastore.rejected)
@@ -131,7 +163,8 @@ class Conclusion:
         why = why_not_measured(patients, self._folds, trained.settings["folds"])
 
         def measured(weights: Mapping[int, WeightsSource], folds: Mapping[str, int]) -> Scores:
-            return self.measure(weights, folds, trained.cases, trained.outputs)
+            folder = Path(trained.run.folder)
+            return self.measure(weights, folds, cases=trained.cases, folder=folder, outputs=trained.outputs)
 
         serving, learned, verdict = compare_variants(self._store, variants, measured, self.rule, why)
         verdict = still_valid(verdict, self._store, serving)

@@ -22,6 +22,7 @@ from monailabel.tasks.train.basic_train import BasicTrainTask, Context
 from torch import nn
 from torch.utils.data import Subset
 
+from lib.cluster.background import BackgroundCluster
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.inference import ModelDescription
 from lib.losses import HybridLoss
@@ -29,10 +30,7 @@ from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds, patient_of
 from lib.publishing.measurement import unseen
-from lib.reading.reader_means import TARGET, learned, with_reader_means
-from lib.reading.reading_list import StudyPlan
-from lib.reading.stored_readings import StudyLabels
-from lib.reading.study_file import read_study
+from lib.reading.reader_means import TARGET, learned, training_cases
 from lib.settings import check_request
 from lib.trainers.candidate import Part, candidate_of, parts_of
 from lib.trainers.comparison import COMPARE, compare
@@ -65,6 +63,7 @@ class LungTumorTrainTask(BasicTrainTask):
         folds: Folds of the patients.
         unfinished: Record of the running training.
         study_file: The study that the server serves; None without one.
+        cluster: Where the gate measures while it is there; None to measure in this process.
     """
 
     def __init__(
@@ -76,6 +75,7 @@ class LungTumorTrainTask(BasicTrainTask):
         folds: Folds,
         unfinished: UnfinishedRun,
         study_file: Path | None = None,
+        cluster: BackgroundCluster | None = None,
     ) -> None:
         folder = Path(model_dir)
         super().__init__(
@@ -104,7 +104,7 @@ class LungTumorTrainTask(BasicTrainTask):
         self._unfinished = unfinished
         self._study_file = study_file
         self._stats_file = stats_file(Path(self._stats_path))
-        self._conclusion = Conclusion(model, info, store, folds)
+        self._conclusion = Conclusion(model, info, store, folds, cluster)
         # Of the training in progress:
         self._cases: list[dict[str, Any]] = []
         self._cache: CacheDataset | None = None
@@ -122,10 +122,13 @@ class LungTumorTrainTask(BasicTrainTask):
         set_determinism(seed=int(request.get("seed", self._config["seed"])))
         with self._unfinished.new_run(Path(self._model_dir), request) as run:
             settings = {**self._config, **request}
-            self._cases, self._cache = self._cases_of(datastore, settings, Path(run.folder)), None
+            self._cases = training_cases(
+                datastore, self._study_file, Path(run.folder) / "readers", readers_mean=settings["readers_mean"]
+            )
+            self._cache = None
             folds = self._folds_of(settings)
             if COMPARE in request:
-                self._compare(request[COMPARE], folds)
+                self._compare(request[COMPARE], folds, Path(run.folder))
             else:
                 version, verdict = self._conclusion.draw(self._train(run, settings, folds, datastore), datastore)
                 assert self._progress
@@ -225,21 +228,13 @@ class LungTumorTrainTask(BasicTrainTask):
             self._cache = CacheDataset([*map(learned, self._cases)], transforms, cache_num=max(room, 1), progress=False)
         return Subset(self._cache, [self._cases.index(case) for case in datalist]), datalist
 
-    def _cases_of(self, datastore: SeriesDatastore, settings: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
-        """Return the cases with a final label, and those that are learned as the mean of their readers."""
-        cases = datastore.pinned_datalist()
-        if not settings["readers_mean"] or self._study_file is None:
-            return cases
-        study = StudyLabels(datastore.labels, StudyPlan(read_study(self._study_file)))
-        return with_reader_means(cases, datastore, study, folder / "readers")
-
     def _folds_of(self, settings: Mapping[str, Any]) -> dict[str, int]:
         """Return the folds of the labelled patients."""
         patients = {patient_of(case) for case in self._cases}
         return self._folds.assign(patients, settings["folds"], self._store.manifests())
 
-    def _compare(self, version: object, folds: Mapping[str, int]) -> None:
-        measure = partial(self._conclusion.measure, cases=self._cases)
+    def _compare(self, version: object, folds: Mapping[str, int], folder: Path) -> None:
+        measure = partial(self._conclusion.measure, cases=self._cases, folder=folder)
         verdict = compare(self._store, version, folds, measure, self._conclusion.rule)
         conclusion = {"version": version, "verdict": verdict.as_dict(), "updated": time.time()}
         self._stats_file.write({**self.stats(), **conclusion})

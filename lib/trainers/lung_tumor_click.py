@@ -23,6 +23,7 @@ from lib.publishing.click_measurement import measure_clicks, opened, with_clicks
 from lib.publishing.folds import Folds, patient_of
 from lib.publishing.gate import Rule
 from lib.publishing.measurement import unseen
+from lib.reading.reader_means import learned, reader_count, training_cases
 from lib.settings import check_request
 from lib.trainers.candidate import Candidate, Part, candidate_of, parts_of, why_not_measured
 from lib.trainers.click_progress import ClickProgress
@@ -43,6 +44,7 @@ _BATCH_SIZE = 8
 _STEPS_PER_EPOCH = 25
 _PHANTOMS = 2
 _BYTES_PER_SCAN = 200_000_000  # mask of 300 slices, and what finding its lesions needs; the voxels stay on disk
+_BYTES_PER_MASK = 80_000_000  # of each further reader
 
 
 class LungTumorClickTrainTask(TrainTask):
@@ -61,10 +63,17 @@ class LungTumorClickTrainTask(TrainTask):
         store: Store of the versions.
         folds: Folds of the patients.
         unfinished: Record of the running training, of all models.
+        study_file: The study that the server serves; None without one.
     """
 
     def __init__(
-        self, model: ClickModel, info: dict[str, Any], store: ModelStore, folds: Folds, unfinished: UnfinishedRun
+        self,
+        model: ClickModel,
+        info: dict[str, Any],
+        store: ModelStore,
+        folds: Folds,
+        unfinished: UnfinishedRun,
+        study_file: Path | None = None,
     ) -> None:
         super().__init__("Learns from submitted labels to outline the lesion that a user points at")
         self._model = model
@@ -73,6 +82,7 @@ class LungTumorClickTrainTask(TrainTask):
         self._store = store
         self._folds = folds
         self._unfinished = unfinished
+        self._study_file = study_file
         self._rule = Rule(**info["publish"])
         self._stats_file = stats_file(store.folder / "train_stats.json")
 
@@ -93,11 +103,12 @@ class LungTumorClickTrainTask(TrainTask):
         for section in _SECTIONS:
             check_request(self._info, section, request)
         with self._unfinished.new_run(self._store.runs, request) as run:
-            cases = [
-                case | {"clicks": datastore.first_clicks(case["image_id"])} for case in datastore.pinned_datalist()
-            ]
             settings = {name: value for section in _SECTIONS for name, value in self._info["config"][section].items()}
             settings |= request
+            found = training_cases(
+                datastore, self._study_file, Path(run.folder) / "readers", readers_mean=settings["readers_mean"]
+            )
+            cases = [case | {"clicks": datastore.first_clicks(case["image_id"])} for case in found]
             patients = {patient_of(case) for case in cases}
             folds = self._folds.assign(patients, settings["folds"], self._store.manifests())
             if COMPARE in request:
@@ -158,9 +169,11 @@ class LungTumorClickTrainTask(TrainTask):
         progress.write(version=version, verdict=verdict.as_dict())
 
     def _images(self, cases: Cases, seed: int) -> list[LesionImage]:
-        """Return the images of as many cases as half of the free memory holds."""
-        room = max(psutil.virtual_memory().available // 2 // _BYTES_PER_SCAN, 1)
-        return [*opened(cases if len(cases) <= room else random.Random(seed).sample(cases, room))]
+        """Return the images of as many cases as half of the free memory holds, with the masks that are learned."""
+        readers = max((reader_count(case) for case in cases), default=1)
+        room = max(psutil.virtual_memory().available // 2 // (_BYTES_PER_SCAN + (readers - 1) * _BYTES_PER_MASK), 1)
+        chosen = cases if len(cases) <= room else random.Random(seed).sample(cases, room)
+        return [*opened([*map(learned, chosen)])]
 
     def _data(self, part: Part, images: list[LesionImage], phantoms: list[LesionImage]) -> ClickData:
         """Return what one of the trainings learns from."""

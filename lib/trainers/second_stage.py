@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 from lib.inference import ModelDescription, Predictor, WeightsFile
 from lib.inference.candidate_judge import CandidateJudge
 from lib.inference.kept_outputs import KeepingPredictor
+from lib.inference.worker_model import WorkerModel
 from lib.networks.weights import state_of
 from lib.publishing.folds import patient_of
+from lib.publishing.measurement import Elsewhere
 from lib.trainers.candidate import Candidate, Part
 from lib.trainers.start_weights import StartWeights, save
 from lib.training.candidate_fitting import ScanLogits, scan_logits
@@ -181,3 +184,33 @@ def candidate_predictors(
         return predictors[fold]
 
     return of
+
+
+def keep_outputs(
+    cases: Iterable[dict[str, Any]], candidate: Candidate, model: ModelDescription, folder: Path, elsewhere: Elsewhere
+) -> None:
+    """Let workers run the networks of a candidate on the patients that each was not trained on.
+
+    What they do not keep for `candidate_predictors` is computed when it is needed.
+
+    Args:
+        cases: Labelled cases.
+        candidate: The candidate.
+        model: The model.
+        folder: Folder of kept outputs.
+        elsewhere: Where to compute.
+    """
+    without = replace(model, judge=None)
+    models = {
+        fold: WorkerModel(uuid.uuid4().hex, WeightsFile(path).pinned(elsewhere.folder), without, folder.resolve())
+        for fold, path in candidate.fold_weights.items()
+    }
+    of_cases = ((candidate.measured.get(patient_of(case)), Path(case["image"])) for case in cases)
+    tasks = [(models[fold], image) for fold, image in of_cases if fold is not None]
+    elsewhere.cluster.map(_keep_output, lambda task: None, tasks)
+
+
+def _keep_output(task: tuple[WorkerModel, Path]) -> None:
+    model, image = task
+    predictor = model.predictor()
+    predictor.run(predictor.read({"image": image}))

@@ -96,7 +96,7 @@ def test_blinded_readers_compare_a_version_with_a_label(server, chromium, screen
         *(get(ANNA, "/datastore/label", label=image, tag=letter, output="seg") for letter in "AB"),
     ):
         assert refused.status_code == 403, refused.text
-    query = {"image": image, "lesion": 1, "answer": "A"}
+    query = {"image": image, "lesion": 1, "answer": "A", "shown": "x"}
     for user, status in ((STRANGER, 404), (ADMIN, 403)):
         assert users[user].post(f"{url}/viewer/preference", params=query).status_code == status
 

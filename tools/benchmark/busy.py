@@ -13,6 +13,7 @@ import psutil
 import requests
 
 from lib.phantoms import DemoSeries
+from tools.benchmark.server import FRESH
 from tools.support.labelling import put_truth
 from tools.support.processes import ServerProcess
 from tools.support.usage import cpu_seconds
@@ -90,5 +91,5 @@ def _training(server: ServerProcess, settings: dict[str, Any]) -> Iterator[tuple
 def _infer(url: str, image: str) -> float:
     began = time.perf_counter()
     query = {"image": image, "output": "image"}
-    requests.post(f"{url}/infer/lung_tumor", params=query, timeout=3600).raise_for_status()
+    requests.post(f"{url}/infer/lung_tumor", params=query, data=FRESH, timeout=3600).raise_for_status()
     return time.perf_counter() - began

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import requests
 
-from tools.benchmark.server import wait_for_images
+from tools.benchmark.server import FRESH, wait_for_images
 
 
 def info_seconds(url: str, seconds: float) -> list[float]:
@@ -32,7 +32,8 @@ def info_during_inference(url: str) -> tuple[float, float, float]:
 
     def infer() -> float:
         start = time.perf_counter()
-        requests.post(f"{url}/infer/lung_tumor", params={"image": image}, timeout=3600).raise_for_status()
+        query = {"image": image}
+        requests.post(f"{url}/infer/lung_tumor", params=query, data=FRESH, timeout=3600).raise_for_status()
         return time.perf_counter() - start
 
     infer()  # loads the weights

@@ -11,6 +11,9 @@ import requests
 from tools.support.processes import ServerProcess
 from tools.support.waiting import wait_for
 
+FRESH = {"params": '{"fresh": true}'}
+"""Form of a request for an inference that is computed, also if it was before."""
+
 StartServer = Callable[[Path, Path], AbstractContextManager[ServerProcess]]
 _LISTING_SECONDS = 7200  # for the longest scans
 

@@ -1,17 +1,25 @@
-"""Session cookies and access tokens that must not be accepted."""
+"""Session cookies, and access tokens that must not be accepted."""
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 
 import numpy as np
 
+from tools.fuzz.exchange import Answer
 from tools.fuzz.odd_values import TEXTS, one_of
 from tools.fuzz.token_issuer import TokenIssuer
 
 COOKIE = "lunglabel_session"
+
+
+def session_in(answer: Answer) -> str:
+    """Return the session that a response begins; empty if it begins none."""
+    found = re.search(rf"{COOKIE}=([^;]+)", answer.headers.get("set-cookie", ""))
+    return found[1] if found else ""
 
 
 def forged_cookie(rng: np.random.Generator, valid: str, access_token: str) -> str:

@@ -17,8 +17,8 @@ from lib.identity.accounts import Accounts
 from lib.identity.roles import Role
 from lib.server.access.route_table import ROUTES
 from tools.fuzz.campaign import ANSWER_SECONDS, Campaign
-from tools.fuzz.exchange import Answer, Exchange, problem_of
-from tools.fuzz.forged_tokens import COOKIE, forged_access_token, forged_cookie
+from tools.fuzz.exchange import Exchange, problem_of
+from tools.fuzz.forged_tokens import COOKIE, forged_access_token, forged_cookie, session_in
 from tools.fuzz.odd_values import TEXTS, one_of
 from tools.fuzz.token_issuer import CLIENT, TokenIssuer, token_issuer
 from tools.support.processes import ServerProcess
@@ -115,14 +115,14 @@ class LoginCampaign(Campaign):
     def _fixation(self, rng: np.random.Generator) -> Iterable[str | None]:
         chosen = one_of(rng, ["A" * 43, self._log_in("ada"), *TEXTS[:4]])
         answer = self._ask(self._form_of("ada", "/status", {"Cookie": f"{COOKIE}={chosen}", **_address(rng)}))
-        given = _session_of(answer)
+        given = session_in(answer)
         if answer.status != 303 or not given or given == chosen:
             yield f"log-in with the cookie {chosen!r}: {answer.status}, session {given!r}"
         if self._status_of(chosen) != 401:
             yield "the session from before the log-in goes on"
         chosen = one_of(rng, ["A" * 43, self._log_in("ada")])
         back = self._code(self._issuer.claims("grace", _ROLES[Role.USER]), "/", former=chosen)
-        given = _session_of(self._ask(back))
+        given = session_in(self._ask(back))
         if not given or given == chosen or self._status_of(chosen) != 401:
             yield "the session from before the log-in at the provider goes on"
 
@@ -203,7 +203,7 @@ class LoginCampaign(Campaign):
             if answer.status != 200:
                 yield f"a valid {next(iter(headers))} is refused: {answer.status} {answer.body[:200]!r}"
         done = self._ask(self._code(self._issuer.claims("grace", _ROLES[Role.USER]), "/"))
-        if self._status_of(_session_of(done)) != 200:
+        if self._status_of(session_in(done)) != 200:
             yield f"a log-in at the provider failed: {done.status} {done.body[:300]!r}"
 
     # --- requests
@@ -218,7 +218,7 @@ class LoginCampaign(Campaign):
         if problem := problem_of(exchange, answer):
             return problem
         leaked = self._sandbox.images[0].encode() in answer.body
-        if answer.status in statuses and not _session_of(answer) and not leaked:
+        if answer.status in statuses and not session_in(answer) and not leaked:
             return None
         return f"{exchange} with {dict(exchange.headers)}: {answer.status}, expected {statuses}; leaked: {leaked}"
 
@@ -244,7 +244,7 @@ class LoginCampaign(Campaign):
         return Exchange("GET", f"/login/oidc/callback?{query}", {"Cookie": cookie})
 
     def _log_in(self, name: str) -> str:
-        return _session_of(self._ask(self._form_of(name, "/status", {"X-Forwarded-For": "192.0.2.1"})))
+        return session_in(self._ask(self._form_of(name, "/status", {"X-Forwarded-For": "192.0.2.1"})))
 
     def _status_of(self, session: str) -> int:
         return self._ask(Exchange("GET", "/viewer/status", {"Cookie": f"{COOKIE}={session}"})).status
@@ -253,11 +253,6 @@ class LoginCampaign(Campaign):
 def _address(rng: np.random.Generator) -> dict[str, str]:
     """Return the header of a proxy with another client each time, so that the limit of attempts is not reached."""
     return {"X-Forwarded-For": ".".join(map(str, rng.integers(1, 255, 4)))}
-
-
-def _session_of(answer: Answer) -> str:
-    found = re.search(rf"{COOKIE}=([^;]+)", answer.headers.get("set-cookie", ""))
-    return found[1] if found else ""
 
 
 def _leads_elsewhere(target: str, location: str) -> str | None:

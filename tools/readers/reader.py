@@ -167,8 +167,11 @@ class Reader:
             params=query,
             **{"timeout": _TIMEOUT_SECONDS, **options},  # type: ignore[arg-type]
         )
+        timing = answer.headers.get("Server-Timing", "")
+        if timing.endswith(", kept"):
+            kind = f"{kind} of another reader"
         self._notes.seconds[kind].append(time.monotonic() - begun)
-        for what, milliseconds in _TIMING.findall(answer.headers.get("Server-Timing", "")):
+        for what, milliseconds in _TIMING.findall(timing):
             self._notes.parts[f"{kind}, {what}"].append(float(milliseconds) / 1000)
         if not answer.ok:
             self._notes.failures.append(f"{self._name}: {kind}: {answer.status_code} {answer.text[:200]}")

@@ -24,6 +24,7 @@ def monailabel_server(
     launcher: Sequence[str] = _LAUNCHER,
     timeout: float = 120,
     root_path: str = "",
+    port: int | None = None,
     **conf: object,
 ) -> Iterator[ServerProcess]:
     """Run ``monailabel start_server`` on ``studies`` within the context.
@@ -38,6 +39,7 @@ def monailabel_server(
         launcher: Command before ``start_server``.
         timeout: Seconds to wait for the first answer.
         root_path: Path prefix of a reverse proxy, which the server's own URL has not.
+        port: Its port; default: a free one.
         conf: Pairs of ``--conf NAME VALUE``; ``workspace`` and ``model_dir`` are in ``directory`` unless given.
 
     Yields:
@@ -47,7 +49,7 @@ def monailabel_server(
         RuntimeError: The server ended before it answered.
         TimeoutError: The server did not respond in ``timeout`` seconds.
     """
-    port = free_port()
+    port = port or free_port()
     command = [*launcher, "start_server", "--app", str(APP_DIR), "--studies", str(studies)]
     command += ["--host", "127.0.0.1", "--port", str(port), *(["--root_path", root_path] if root_path else [])]
     for name, value in {"workspace": directory / "workspace", "model_dir": directory / "model", **conf}.items():

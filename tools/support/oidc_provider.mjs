@@ -37,10 +37,11 @@ const rolesOf = name => {
   const role = changedRoles.get(name) ?? (name.includes('-') ? `monailabel-${name.split('-').pop()}` : '');
   return role ? [role] : [];
 };
-const findAccount = (_, id) => ({
-  accountId: id,
-  claims: () => ({ sub: id, preferred_username: id, groups: rolesOf(id) }),
-});
+const disabled = new Set(); // by GET /disabled?name=NAME
+const findAccount = (_, id) =>
+  disabled.has(id)
+    ? undefined
+    : { accountId: id, claims: () => ({ sub: id, preferred_username: id, groups: rolesOf(id) }) };
 const client = id => ({
   client_id: id,
   client_secret: 'secret of the client',
@@ -126,7 +127,7 @@ async function interact(request, response) {
   }
   const form = new URLSearchParams(await bodyOf(request));
   const name = form.get('name') ?? '';
-  const isRight = form.get('do') === 'login' && form.get('password') === `password of ${name}`;
+  const isRight = form.get('do') === 'login' && form.get('password') === `password of ${name}` && !disabled.has(name);
   const result = isRight ? { login: { accountId: name } } : { error: 'access_denied' };
   await provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
 }
@@ -143,6 +144,11 @@ http
     const { pathname, searchParams } = new URL(request.url, issuer);
     if (pathname === '/roles') {
       changedRoles.set(searchParams.get('name'), searchParams.get('role'));
+      response.end();
+      return;
+    }
+    if (pathname === '/disabled') {
+      disabled.add(searchParams.get('name'));
       response.end();
       return;
     }

@@ -49,6 +49,10 @@ class OidcProvider:
         """Give a person another role such as ``monailabel-user``, or none."""
         requests.get(f"{self.issuer}/roles", params={"name": name, "role": role}, timeout=30).raise_for_status()
 
+    def disable(self, name: str) -> None:
+        """Disable the account of a person."""
+        requests.get(f"{self.issuer}/disabled", params={"name": name}, timeout=30).raise_for_status()
+
     def sign_in(self, url: str, name: str, *, button: str = "login") -> str:
         """Follow a browser from the authorization endpoint through the form, and return the URL that it leads back to.
 

@@ -101,7 +101,9 @@ class Sandbox:
         uploads = self.workspace / "cache" / "uploads"
         return sum(len([*place.rglob(".part-*")]) for place in places) + len([*uploads.glob("*")])
 
-    def server(self, number: int, **conf: object) -> contextlib.AbstractContextManager[ServerProcess]:
+    def server(
+        self, number: int, *, port: int | None = None, **conf: object
+    ) -> contextlib.AbstractContextManager[ServerProcess]:
         """Start ``monailabel start_server`` on these folders; ``number`` distinguishes its log from the others."""
         return monailabel_server(
             self.folder / "studies",
@@ -109,6 +111,7 @@ class Sandbox:
             timeout=_START_SECONDS,
             workspace=self.workspace,
             model_dir=self.weights.parent,
+            port=port,
             **conf,
         )
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-RENEW_SECONDS = 300.0  # the lifetime of access tokens at many providers
+_RENEW_SECONDS = 300.0  # the lifetime of access tokens at many providers
 _AGAIN_SECONDS = 60.0  # after the provider did not answer
 _MOST = 10_000
 
@@ -47,10 +47,12 @@ class ProviderSessions:
     restart, sessions go on without them.
 
     Args:
+        renew_seconds: Time after which the role of a session has to be asked for again, seconds.
         clock: Monotonic time, seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, renew_seconds: float = _RENEW_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        self._renew_seconds = renew_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: dict[str, ProviderSession] = {}
@@ -59,7 +61,7 @@ class ProviderSessions:
         """Keep the tokens of a session; of more than 10,000, the oldest are dropped."""
         with self._lock:
             self._sessions.pop(session, None)
-            self._sessions[session] = ProviderSession(subject, tokens, self._clock() + RENEW_SECONDS)
+            self._sessions[session] = ProviderSession(subject, tokens, self._clock() + self._renew_seconds)
             for oldest in [*self._sessions][:-_MOST]:
                 del self._sessions[oldest]
 

@@ -18,6 +18,7 @@ from lib.identity.login_sessions import LoginSessions
 from lib.identity.oidc.claims import ClaimRules
 from lib.identity.oidc.openid_login import OpenIdClient, OpenIdLogin
 from lib.identity.oidc.provider import Provider
+from lib.identity.oidc.provider_sessions import ProviderSessions
 from lib.identity.oidc.tokens import UnknownKey
 from lib.identity.roles import Role
 from lib.server.access.credentials import TrustedProxy, bearer_token_of, identify
@@ -116,6 +117,7 @@ def login_of(listening: Listening, settings: Settings) -> Login | None:
             AuditLog(settings.audit_file),
             section["session_hours"],
             openid,
+            ProviderSessions(settings.info["config"]["oidc"]["oidc_renew_seconds"]),
         ),
         proxy,
     )

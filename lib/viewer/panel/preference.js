@@ -70,19 +70,19 @@ export class Preference {
       const button = /** @type {HTMLButtonElement} */ (answers[answer]);
       button.setAttribute('aria-pressed', String(answer === given));
       button.setAttribute('aria-label', `${show.textContent}: ${ANSWERS[answer]}`);
-      button.onclick = () => this.attempt(button, 'Storing…', () => this.#answer(series, lesion, answer));
+      button.onclick = () => this.attempt(button, 'Storing…', () => this.#answer(series, question, answer));
     }
     return row;
   }
 
   /**
    * @param {string} series
-   * @param {number} lesion
+   * @param {Question} question
    * @param {Answer} answer
    */
-  async #answer(series, lesion, answer) {
+  async #answer(series, question, answer) {
     const { active_seconds: now } = this.reading.time.report();
-    const questions = await putAnswer(series, lesion, answer, Math.round(10 * (now - this.#answered)) / 10);
+    const questions = await putAnswer(series, question, answer, Math.round(10 * (now - this.#answered)) / 10);
     this.#answered = now;
     this.#show(series, questions);
     const next = questions.find(one => !one.answer);

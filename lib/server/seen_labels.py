@@ -1,0 +1,61 @@
+"""Which label each user began from, for clients that do not say so when they submit, such as 3D Slicer."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from fastapi import Request
+
+from lib.datastore.label_store import LabelStore
+from lib.identity.authentication import Identity
+from lib.server.stored_labels import label_in_use
+
+_MOST = 100_000  # images of users
+
+
+class SeenLabels:
+    """Number of the label that a user has seen of each image; None where there was none. Thread-safe.
+
+    In memory: after a restart of the server it is not known. Nobody is known while log-in is off.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: OrderedDict[tuple[str, str], int | None] = OrderedDict()
+
+    def begin(self, request: Request, image: str, labels: LabelStore) -> None:
+        """Note that a user gets an image, unless more is known: 3D Slicer does not load an image again that it has."""
+        if user := _user_of(request):
+            number = _in_use(labels, image)
+            with self._lock:
+                self._seen.setdefault((user, image), number)
+                self._trim()
+
+    def see(self, request: Request, image: str, labels: LabelStore) -> None:
+        """Note that a user gets the label in use of an image, has stored it, or was told of it."""
+        if user := _user_of(request):
+            number = _in_use(labels, image)
+            with self._lock:
+                self._seen[user, image] = number
+                self._trim()
+
+    def begun_from(self, request: Request, image: str) -> dict[str, int | None]:
+        """Return ``begun_from`` with the number of the label that a user has seen; nothing if that is not known."""
+        key = _user_of(request), image
+        with self._lock:
+            return {"begun_from": self._seen[key]} if key in self._seen else {}
+
+    def _trim(self) -> None:
+        while len(self._seen) > _MOST:
+            self._seen.popitem(last=False)
+
+
+def _user_of(request: Request) -> str:
+    identity: Identity | None = getattr(request.state, "identity", None)
+    return identity.name if identity else ""
+
+
+def _in_use(labels: LabelStore, image: str) -> int | None:
+    record = label_in_use(labels, image)
+    return record.number if record else None
