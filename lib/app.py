@@ -44,6 +44,7 @@ from lib.server.background import run_workers
 from lib.server.damage_cache import DamageCache
 from lib.server.dicomweb_routes import dicomweb_router
 from lib.server.finished_inferences import FinishedInferences
+from lib.server.inference_ahead import InferenceAhead
 from lib.server.install import install
 from lib.server.log_file import move_log
 from lib.server.open_cases import OpenCases, others_at_work
@@ -57,6 +58,7 @@ from lib.server.task_state import is_running, last_status
 from lib.server.upstream_patches import apply_settings, register_app, tolerant_sessions
 from lib.server.work_queue import WorkQueue
 from lib.settings import Settings, check_request
+from lib.settings.daily_hours import NEVER
 from lib.storage.integrity import Damage
 from lib.trainers.retraining import Retraining
 from lib.trainers.unfinished_run import UnfinishedRun
@@ -267,9 +269,16 @@ class MyApp(MONAILabelApp):
         watcher = datastore.watch(self.initial_labels.wake)
         queues = (self.inferences, self.clicks, self.previews, self.preparations)
         study = [self._in_study.worker] if self._in_study else []
+        ahead = [self._inference_ahead()] if self.settings.info["config"]["ahead"]["infer_ahead"] != NEVER else []
         workers = (self.initial_labels, self.retraining, self.segs, scoring, self.registering, self._damage)
-        run_workers(watcher, (*workers, *queues, *study))
+        run_workers(watcher, (*workers, *ahead, *queues, *study))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
+
+    def _inference_ahead(self) -> InferenceAhead:
+        predictor = self.task_config.predictor
+        return InferenceAhead(
+            self.finished, self.datastore(), predictor, self.settings, self._yield_to_users, self._cluster
+        )
 
     @property
     def network_warning(self) -> str | None:

@@ -1,21 +1,36 @@
 """Work of the server on a cluster: the same results as without it, also if it dies in the middle."""
 
+import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
+from lib.activelearning.background import YieldToUsers
 from lib.cluster.background import BackgroundCluster
+from lib.datastore.series_datastore import SeriesDatastore
+from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
 from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile
+from lib.infers import LungTumorInferTask
+from lib.phantoms import chest_volume, draw_lesions, write_dicom_series
 from lib.publishing.measurement import Elsewhere, measure
+from lib.server.finished_inferences import FinishedInferences
+from lib.server.inference_ahead import InferenceAhead
+from lib.settings import Settings
 from lib.trainers.candidate import Candidate
 from lib.trainers.second_stage import candidate_predictors, keep_outputs
 from tests.support.dask_nodes import Nodes, dask_nodes
-from tests.support.train_task import labelled_chests
+from tests.support.small_network import serving_predictor
+from tests.support.train_task import GRID, labelled_chests
 from tools.support.waiting import wait_for
 
 pytest.importorskip("distributed", reason="Dask is not installed: pip install -e .[cluster]")
 pytestmark = pytest.mark.slow
+
+OPEN = YieldToUsers(busy=lambda: False)
+BUSY = YieldToUsers(busy=lambda: True)
 
 
 class MortalCluster(BackgroundCluster):
@@ -88,3 +103,80 @@ def test_weights_that_changed_are_not_used_elsewhere(info, weights, tmp_path):
     weights.write_bytes(weights.read_bytes() + b" ")
     with pytest.raises(UserError, match="have changed since they were chosen"):
         Predictor(model, pinned).load()
+
+
+@pytest.fixture
+def ahead_of(info, store, tmp_path):
+    """Return a function that makes the worker of a server on a folder with three chests."""
+    for seed, date in enumerate(("20260101", "20260301", "20260201")):
+        hu, _, affine = chest_volume(seed, lesions=draw_lesions(seed, 2, diameters=(20, 40)), acquisition=GRID)
+        write_dicom_series(tmp_path / "dicom" / f"P{seed}", hu, affine, patient_id=f"P{seed}", study_date=date)
+    store.serve(store.manifests()[0]["version"])
+
+    def make(yield_to_users, cluster=None, when="20-6", **choice):
+        settings = Settings.from_conf(str(tmp_path / "dicom"), {"workspace": str(tmp_path / "workspace")})
+        info["config"]["ahead"] |= {"infer_ahead": when, **choice}
+        settings = dataclasses.replace(settings, info=info)
+        client = FolderClient(tmp_path / "dicom", settings.segs_dir, settings.cache_dir / "index.sqlite")
+        client.scan()
+        datastore = SeriesDatastore(client, settings)
+        datastore.list_images()
+        predictor = serving_predictor(info, store)
+        finished = FinishedInferences(datastore, predictor.weights, info["config"]["infer"], settings.results_dir)
+        hours = iter((12, *[23] * 20))
+        ahead = InferenceAhead(
+            finished, datastore, predictor, settings, yield_to_users, cluster, hour=lambda: next(hours)
+        )
+        task = LungTumorInferTask(predictor, info, settings.results_dir)
+        return ahead, datastore, finished, task
+
+    return make
+
+
+def finished_masks(finished, datastore) -> dict[str, np.ndarray]:
+    """Return the masks that requests get at once, by StudyDate."""
+    masks = {}
+    for image in datastore.list_images():
+        request = {"model": "lung_tumor", "image": image}
+        if result := finished.result(finished.key(request), request):
+            assert result["params"]["model_version"]
+            date = datastore.series(image).value("StudyDate")
+            masks[date] = sitk.GetArrayFromImage(sitk.ReadImage(result["file"]))
+    return masks
+
+
+def test_masks_are_there_ahead_from_the_cluster_and_from_here_when_it_dies(ahead_of, cluster, computed_here):
+    """While users wait, only the cluster computes; the newest image comes first."""
+    cluster.left = 1
+    ahead, datastore, finished, task = ahead_of(BUSY, cluster)
+    assert not ahead.run_once(), "not at noon"
+    assert ahead.run_once()
+    assert [*finished_masks(finished, datastore)] == ["20260301"]
+    assert not ahead.run_once(), "the cluster died"
+    assert not ahead.run_once(), "a user waits"
+    assert not computed_here
+    ahead._yield_to_users = OPEN
+    assert [ahead.run_once() for _ in range(3)] == [True, True, False]
+    assert len(computed_here) == 2
+    masks = finished_masks(finished, datastore)
+    for image in datastore.list_images():
+        file, _ = task({"image": datastore.get_image_uri(image)})
+        expected = sitk.GetArrayFromImage(sitk.ReadImage(file))
+        assert expected.any()
+        assert np.array_equal(masks[datastore.series(image).value("StudyDate")], expected)
+
+
+def test_masks_are_computed_ahead_for_as_many_images_as_are_wanted(ahead_of, store):
+    """Again for another version, and none that cannot be segmented is tried twice."""
+    ahead, datastore, finished, _ = ahead_of(OPEN, when="idle", infer_ahead_images=1)
+    assert [ahead.run_once(), ahead.run_once()] == [True, False]
+    assert [*finished_masks(finished, datastore)] == ["20260301"]
+    store.serve(store.manifests()[1]["version"])
+    assert not finished_masks(finished, datastore)
+    assert [ahead.run_once(), ahead.run_once()] == [True, False]
+    assert [*finished_masks(finished, datastore)] == ["20260301"]
+    ahead._task = lambda request: (_ for _ in ()).throw(UserError("no"))
+    store.serve(store.manifests()[0]["version"])
+    ahead._finished._found.clear()
+    assert [ahead.run_once(), ahead.run_once()] == [True, False]
+    assert not finished_masks(finished, datastore)

@@ -154,6 +154,8 @@ def test_csv_and_json_have_the_same_values():
     tables = [({"image": "1.2.3", "patient": "Doe, Jane"}, lesions), ({"image": "1.2.4", "patient": "B"}, [])]
     rows = list(csv.DictReader(io.StringIO(as_csv(tables))))
     content = json.loads(as_json(tables))
+    assert as_json(tables) == json.dumps(content, indent=2) + "\n", "in parts, but as one text"
+    assert as_json([]) == json.dumps({**content, "masks": []}, indent=2) + "\n"
     assert [row["patient"] for row in rows] == ["Doe, Jane"] * 2
     assert [mask["image"] for mask in content["masks"]] == ["1.2.3", "1.2.4"]
     volumes = [lesion["volume_mm3"] for mask in content["masks"] for lesion in mask["lesions"]]

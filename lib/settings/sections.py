@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from lib import __version__
+from lib.settings.daily_hours import checked_hours
 from lib.settings.section import (
     AtLeastOne,
     Code,
@@ -107,6 +108,15 @@ class ActiveLearning(Section):
     """Train only on labels that a reviewer has approved, never the one who submitted them; log-in is required."""
 
 
+class Ahead(Section):
+    """Inference on new images before somebody asks for it."""
+
+    infer_ahead: Annotated[str, AfterValidator(checked_hours)] = "never"
+    """When masks are computed before somebody asks: never, idle, or hours of the day such as 20-6."""
+    infer_ahead_images: Count = 50
+    """Number of images without a label, the newest ones, whose masks are computed before somebody asks."""
+
+
 class Export(Section):
     """Export for viewers."""
 
@@ -128,6 +138,7 @@ class Config(Section):
     train: Train = Train()
     train_clicks: ClickTraining = ClickTraining()
     activelearning: ActiveLearning = ActiveLearning()
+    ahead: Ahead = Ahead()
     cache: Cache = Cache()
     export: Export = Export()
     server: Server = Server()
@@ -299,6 +310,6 @@ class Start(Section):
     study: str | None = None
     """File of a reader study: its readers see only their own cases and labels (docs/studies.md)."""
     scheduler: Annotated[str, Field(pattern=r"^(tcp|tls)://[^/@]+:\d+$")] | None = None
-    """Address of a Dask scheduler, tls://host:8786, to whose workers scoring is sent (docs/cohorts.md)."""
+    """Address of a Dask scheduler, tls://host:8786, to whose workers background work is sent (docs/cohorts.md)."""
     rescan_seconds: Annotated[float, Field(ge=0.1, le=86400)] = 10.0
     """Interval between two scans for new series, seconds."""
