@@ -110,6 +110,12 @@ def test_something_is_outlined_even_where_the_network_sees_no_lesion(predictor):
     assert dice(found, hu > AIR) > 0.6
 
 
+@pytest.mark.parametrize("beside", [(0, 0, 7.2), (7.2, 0, 0), (0, -7.2, 0)])
+def test_click_beside_a_lesion_means_that_lesion(predictor, beside):
+    image, truth = painted(grid_in_order(*AXIAL, spacing=(0.8, 0.8, 0.8)), balls(((0, 0, 0), 5)))
+    assert dice(clicked(predictor, image, {"foreground": [voxel_at(image.grid, beside)]}), truth) > 0.9
+
+
 def test_negative_click_takes_away(predictor):
     image, _ = painted(grid_in_order(*AXIAL))
     middle, arm = voxel_at(image.grid, (0, 0, 0)), voxel_at(image.grid, (8, 1, 0))

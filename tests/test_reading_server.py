@@ -191,6 +191,12 @@ def test_disagreement_is_decided_by_the_reviewer(running, shifted, tmp_path):
     assert running.users[REVIEWER].post(f"{running.url}/activelearning/first", json={}).json()["id"] == image
     truth = running.disputed.truth
     assert running.submit(REVIEWER, image, truth, adjudicates=[1]).status_code == 409
+    nothing = tmp_path / "nothing.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(str(truth), sitk.sitkUInt8) * 0, str(nothing))
+    rejected = running.submit(REVIEWER, image, nothing, adjudicates=[1, 2], confirm_empty=True)
+    assert rejected.status_code == 200, rejected.text
+    final = running.labels.in_use(image)["final"]
+    assert (final.info["adjudicates"], final.info["voxels"]) == ([1, 2], 0), "there is no lesion"
     assert running.submit(REVIEWER, image, truth, adjudicates=[1, 2]).status_code == 200
     final = running.labels.in_use(image)["final"]
     assert (final.info["adjudicates"], final.info["user"]) == ([1, 2], REVIEWER)

@@ -216,21 +216,23 @@ class ClickPredictor:
         self, grid: VoxelGrid, cube: Cube, probability: np.ndarray, threshold: float, prompts: Prompts
     ) -> Region:
         """Return the lesion on the grid of the image, in a box that also contains the former mask."""
-        window = cube.window(grid, *_ends(probability >= threshold / 2))
+        window = cube.window(grid, *_ends(probability >= threshold / 2, cube.to_index(grid.to_mm(prompts.seeds()))))
         mask = restore(probability, cube, grid, window) >= threshold
         if prompts.box is not None:
             mask &= _within(prompts.box, window)
         start = [side.start for side in window]
         spacing = np.array(grid.spacing[::-1])
-        mask = touching(mask, prompts.seeds()[:, ::-1] - start, _REACH_MM / spacing)
+        reach = _REACH_MM + cube.voxel_mm  # so that what touches in the cube, whose voxels are others, does so here
+        mask = touching(mask, prompts.seeds()[:, ::-1] - start, reach / spacing)
         return Region.of(mask, start, prompts.former)
 
 
-def _ends(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and last index of a mask along each axis, one voxel wider; of all of it if it is empty."""
+def _ends(mask: np.ndarray, seeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last index of a mask and points along each axis, one voxel wider; of all if it is empty."""
     places = np.argwhere(mask)
     if not len(places):
         return np.zeros(3), np.array(mask.shape) - 1.0
+    places = np.concatenate([places, seeds])
     return np.maximum(places.min(0) - 1, 0), np.minimum(places.max(0) + 1, np.array(mask.shape) - 1)
 
 

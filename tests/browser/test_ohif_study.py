@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -44,7 +45,7 @@ def image(studies) -> str:
 def url(workspace, studies, image) -> Iterator[str]:
     folder = workspace.parent
     file = write_study_file(folder, ["anna", "ben"], [image], "reviewers: [rhea]\npause_seconds: 600")
-    add_users(workspace, anna=Role.ANNOTATOR, ben=Role.ANNOTATOR, rhea=Role.REVIEWER)
+    add_users(workspace, anna=Role.ANNOTATOR, ben=Role.ANNOTATOR, rhea=Role.REVIEWER, root=Role.ADMIN)
     with monailabel_server(studies, folder, workspace=workspace, study=file) as server:
         anna = logged_in(server.url, "anna")
         wait_for(lambda: anna.get(f"{server.url}/viewer/studies").json(), "the study", seconds=120)
@@ -72,7 +73,7 @@ def browsers(chromium, url) -> Iterator[dict[str, Ohif]]:
         ohif.page.context.close()
 
 
-def test_readers_at_work_at_once_are_blinded_and_the_reviewer_decides(browsers, workspace, image, screenshot):
+def test_readers_at_work_at_once_are_blinded_and_the_reviewer_decides(browsers, url, workspace, image, screenshot):
     labels = LabelStore(workspace / "labels")
     readers = {name: browsers[name] for name in STROKES_OF}
     for ohif in readers.values():
@@ -84,7 +85,7 @@ def test_readers_at_work_at_once_are_blinded_and_the_reviewer_decides(browsers, 
         ohif.undo()
         ohif.redo()
     for reader, ohif in readers.items():
-        check_blinded(ohif)  # the second one also after the first has submitted
+        check_blinded(ohif, reader, image)  # the second one also after the first has submitted
         assert ohif.submit() == "Label 1 is stored."
         screenshot(ohif.page, f"study-{reader}")
     for ohif in readers.values():
@@ -113,12 +114,40 @@ def test_readers_at_work_at_once_are_blinded_and_the_reviewer_decides(browsers, 
     assert reviewer.submit() == "Label 3 is stored."
     final = labels.in_use(image)["final"]
     assert (final.info["adjudicates"], final.info["user"], final.info["voxels"] > 0) == ([1, 2], "rhea", True)
+    (trained,) = logged_in(url, "root").get(f"{url}/datastore/", params={"output": "train"}).json()
+    assert (trained["image_id"], trained["label_sha256"]) == (image, final.sha256)
 
 
-def check_blinded(ohif: Ohif) -> None:
-    """Check, after the panel has asked the server again, that nothing tells of another reader at work."""
+def check_blinded(ohif: Ohif, reader: str, image: str) -> None:
+    """Check, after the panel has asked the server again, that nothing tells of another reader at work.
+
+    What a page of this browser can request besides tells nothing either: routes, exports, DICOMweb, drafts and counts.
+    """
     with ohif.page.expect_response("**/viewer/case?**"):
         pass
     assert ohif.status("cases").inner_text() == "0 of 1 cases labelled"
     for part in ("load", "stored", "presence", "draft", "labelReview"):
         assert ohif.page.locator(f'[data-part="{part}"]').is_hidden(), part
+
+    def status(path: str) -> int:
+        return ohif.page.evaluate("path => fetch(path).then(answer => answer.status)", path)
+
+    def ask(path: str) -> Any:
+        return ohif.page.evaluate("path => fetch(path).then(answer => answer.json())", path)
+
+    exports = ("nifti", "csv", "json", "seg", "sr", "rtstruct")
+    for path in (
+        *(f"/datastore/label?label={image}&output={kind}" for kind in exports),
+        *(f"/viewer/label?image={image}&number={number}" for number in (1, 2)),
+        f"/datastore/label/info?label={image}&tag=final",
+    ):
+        assert status(path) == 404, path
+    assert {status(path) for path in ("/datastore/dataset", "/datastore/?output=train", "/status/data")} == {403}
+    case = ask(f"/viewer/case?image={image}")
+    assert (case["label"], case["stored"], case["last_lesion_number"], case["others"]) == (None, [], 0, [])
+    assert ask("/datastore/?output=all")["objects"][image]["labels"] == {}
+    assert ask("/datastore/")["label_tags"] == {}
+    assert ask("/viewer/reading")["submitted"] == ask("/info/")["datastore"]["completed"] == 0
+    assert [one["00080060"]["Value"] for one in ask("/proxy/dicom/qido/series")] == [["CT"]]
+    assert ask("/proxy/dicom/qido/instances?Modality=SEG") == []
+    assert ask(f"/viewer/draft?image={image}&session=another")["user"].partition("\n")[0] == reader
