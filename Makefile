@@ -44,7 +44,7 @@ covered: .venv/installed-test
 
 # In the order of the folders: xdist's own order starts files of one long test last, when the other process is idle.
 others: .venv/installed-test
-	$(TESTS) --numprocesses=2 --no-loadscope-reorder -m "not unit" $(PYTEST) || test $$? = 5
+	$(TESTS) --numprocesses=2 --no-loadscope-reorder --durations=30 -m "not unit" $(PYTEST) || test $$? = 5
 
 static: .venv/installed-test
 	$(BIN)/ruff check .

@@ -240,12 +240,26 @@ def as_json(tables: Sequence[tuple[Mapping[str, object], Sequence[Row]]]) -> str
 
 def json_of_lesions(tables: Iterable[tuple[Mapping[str, object], Sequence[Row]]]) -> Iterator[str]:
     """Yield the parts of what `as_json` returns."""
+    masks = (
+        {**about, "lesions": _of_kind(rows, MeasuredLesion), "others": _of_kind(rows, OtherRow)}
+        for about, rows in tables
+    )
+    return json_parts({"definitions": DEFINITIONS}, "masks", masks)
+
+
+def json_parts(head: Mapping[str, object], name: str, items: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    """Yield the parts of a JSON object whose last entry is a list, without holding that.
+
+    Args:
+        head: The entries before the list.
+        name: Name of the list.
+        items: The list.
+    """
     nothing = "[]\n}"
-    yield json.dumps({"definitions": DEFINITIONS, "masks": []}, indent=2).removesuffix(nothing)
+    yield json.dumps({**head, name: []}, indent=2).removesuffix(nothing)
     before = "[\n"
-    for about, rows in tables:
-        mask = {**about, "lesions": _of_kind(rows, MeasuredLesion), "others": _of_kind(rows, OtherRow)}
-        yield before + textwrap.indent(json.dumps(mask, indent=2), "    ")
+    for item in items:
+        yield before + textwrap.indent(json.dumps(item, indent=2), "    ")
         before = ",\n"
     yield f"{nothing}\n" if before == "[\n" else "\n  ]\n}\n"
 

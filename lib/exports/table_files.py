@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 from lib.exports.case_table import CASE_COLUMNS, CaseRow, columns_as_csv, csv_of_cases
 from lib.exports.formats import ExportFormat
-from lib.exports.lesion_table import MeasuredLesion, Row, csv_of_lesions, json_of_lesions
+from lib.exports.lesion_table import MeasuredLesion, Row, csv_of_lesions, json_of_lesions, json_parts
 from lib.storage.atomic import write_atomically
 
 CASE_IN_LESIONS = ("annotator", "source", "slices", "spacing_x_mm", "spacing_y_mm", "spacing_z_mm")
@@ -47,8 +46,7 @@ def write_tables(
     if ExportFormat.json in formats:
         _write(folder / "lesions.json", json_of_lesions(with_cases()))
         meanings = {name: " ".join(filter(None, (one.meaning, one.unit))) for name, one in CASE_COLUMNS.items()}
-        content = {"definitions": meanings, "cases": [asdict(case) for case in cases]}
-        _write(folder / "cases.json", [json.dumps(content, indent=2), "\n"])
+        _write(folder / "cases.json", json_parts({"definitions": meanings}, "cases", map(asdict, cases)))
 
 
 def _with_case(about: Mapping[str, object], cases: Mapping[str, CaseRow]) -> dict[str, object]:

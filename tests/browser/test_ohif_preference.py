@@ -12,11 +12,11 @@ from playwright.sync_api import expect
 from lib.datastore.label_store import LabelStore
 from lib.identity.roles import Role
 from lib.networks import AttentionResidualUNet
-from lib.phantoms import Acquisition, chest_volume
+from lib.phantoms import Acquisition, chest_volume, study_instance_uid
 from lib.reading.stored_readings import compared_tag
 from lib.settings import load_info
 from tests.browser.ohif import Ohif
-from tests.browser.painting import GRID, LESION, open_patient, write_patients
+from tests.browser.painting import GRID, LESION, write_patients
 from tests.support.reader_study import write_study_file
 from tests.support.weights import model_dir_with
 from tools.support.app_server import monailabel_server
@@ -103,9 +103,12 @@ def test_blinded_readers_compare_a_version_with_a_label(server, chromium, screen
     page = page_of(chromium, url, ANNA)
     ohif = Ohif(page, url)
     page.wait_for_url("**/ohif/**")
-    open_patient(ohif, CASE)
+    ohif.open_study_list()
+    ohif.open_monai_label(study_instance_uid(CASE))
     question = page.locator('[data-part="questions"] li')
     expect(question).to_have_count(1)
+    for part in ("submit", "skip", "tools", "palette", "result"):
+        expect(page.locator(f'[data-part="{part}"]')).to_be_hidden()  # nothing is marked here
     expect(page.locator(".lunglabel-overlay-1")).not_to_have_count(0)  # both outlines, without a click
     expect(page.locator(".lunglabel-overlay-2")).not_to_have_count(0)
     rows = page.locator('[data-part="storedRows"] li')

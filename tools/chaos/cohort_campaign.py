@@ -50,17 +50,16 @@ class CohortCampaign:
         self._starts = 0
 
     def run(self) -> dict[str, Any]:
-        """Run until all series are done, compare, and return the summary."""
+        """Run until all series are done, beside a run that nobody disturbs, compare, and return the summary."""
         begun = time.monotonic()
         for number in range(self._series):
             hu = np.full(_GRID.shape, -1000 + number, np.int16)
             write_dicom_series(self._folder / "dicom" / f"P{number:04}", hu, _GRID.affine, patient_id=f"P{number:04}")
         with self._command("undisturbed") as undisturbed:
-            failed = undisturbed.wait() != 0
-        after = 0
-        while not failed and self._disturbed_run() != 0:
-            after += not self._moments
-            failed = after > _MOST_STARTS_AFTER
+            try:
+                failed = not self._disturbed_runs() or undisturbed.wait() != 0
+            finally:
+                kill_tree(undisturbed)
         problems = ["the command failed; see its log"] if failed else [*self._problems()]
         summary = {
             "seed": self._seed,
@@ -83,6 +82,15 @@ class CohortCampaign:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def _disturbed_runs(self) -> bool:
+        """Start the command again until it succeeds; return whether it did."""
+        after = 0
+        while self._disturbed_run() != 0:
+            after += not self._moments
+            if after > _MOST_STARTS_AFTER:
+                return False
+        return True
 
     def _disturbed_run(self) -> int:
         """Run the command until it ends or is killed, and return its status."""

@@ -276,7 +276,9 @@ export class Panel {
   async #openStudy(series) {
     this.preference.hide();
     const remark = await this.study.open(series);
-    if (this.study.study?.role === 'judge' && series && series === this.series) {
+    const isJudge = this.study.study?.role === 'judge';
+    this.place.classList.toggle('lunglabel-judges', isJudge);
+    if (isJudge && series && series === this.series) {
       await this.preference.open(series);
       await this.stored.lookUp(series);
       await this.stored.showAll();

@@ -87,7 +87,7 @@ export const TEMPLATE = `
     <details data-part="edits"></details>
     <div class="lunglabel-findings" data-part="findings"></div>
     <p class="lunglabel-hint">Point at a finding: <kbd>X</kbd> removes it, <kbd>K</kbd> keeps only it,
-      <kbd>N</kbd> <kbd>P</kbd> copy it to the next, previous slice.</p>
+      <kbd>N</kbd>&nbsp;<kbd>P</kbd> copy it to the next, previous slice.</p>
   </fieldset>
   <div class="lunglabel-row">
     <button data-part="attention" title="How probable a tumour is for the model, as a picture; the attention map beside it">Probability map</button>
