@@ -32,12 +32,14 @@ from lib.publishing.folds import Folds, patient_of
 from lib.publishing.measurement import unseen
 from lib.reading.reader_means import TARGET, learned, training_cases
 from lib.settings import check_request
+from lib.trainers.all_gpus import connect, disconnect, gpus_for, restart_on
 from lib.trainers.candidate import Part, candidate_of, parts_of
 from lib.trainers.comparison import COMPARE, compare
 from lib.trainers.conclusion import Conclusion, Trained
 from lib.trainers.start_weights import StartWeights, save, save_mean
 from lib.trainers.training_progress import TrainingProgress, stats_file
 from lib.trainers.unfinished_run import Run, UnfinishedRun
+from lib.training.processes import Processes, SharingInferer
 from lib.transforms import image_transforms
 from lib.transforms.augmentation import patch_transforms
 
@@ -111,17 +113,26 @@ class LungTumorTrainTask(BasicTrainTask):
         self._start: StartWeights | None = None
         self._part: Part | None = None
         self._progress: TrainingProgress | None = None
+        self._processes = Processes.alone()
 
     def __call__(self, request: dict[str, Any], datastore: SeriesDatastore) -> dict[str, Any]:
         """Train on the labelled images of ``datastore`` (see ``BasicTrainTask``), or compare a version (see `compare`).
+
+        On a machine with several GPUs, a training process of the server is replaced by one for each of them.
 
         Raises:
             UserError: A value of the request is invalid, or the training diverged.
         """
         check_request(self._info, "train", request)
-        set_determinism(seed=int(request.get("seed", self._config["seed"])))
+        settings = {**self._config, **request}
+        if COMPARE not in request:
+            restart_on(gpus_for(int(settings["patches_per_volume"]), settings["device"]))
+        self._processes = connect()
+        if not self._processes.is_first:
+            self._assist(datastore)
+            return {}
+        set_determinism(seed=int(settings["seed"]))
         with self._unfinished.new_run(Path(self._model_dir), request) as run:
-            settings = {**self._config, **request}
             self._cases = training_cases(
                 datastore, self._study_file, Path(run.folder) / "readers", readers_mean=settings["readers_mean"]
             )
@@ -151,10 +162,13 @@ class LungTumorTrainTask(BasicTrainTask):
 
     def load_path(self, output_dir: str, pretrained: bool = True) -> str | None:
         """Return the initial weights: a copy of those of the version in use."""
-        assert self._start and self._part
-        if self._start.version is None:
-            return None
-        return str(save(self._start.of(self._part.fold), Path(output_dir) / "start.pt"))
+        path = Path(output_dir) / "start.pt"
+        if self._processes.is_first:
+            assert self._start and self._part
+            if self._start.version is not None:
+                save(self._start.of(self._part.fold), path)
+        self._processes.wait()
+        return str(path) if path.exists() else None
 
     def optimizer(self, context: Context) -> torch.optim.Optimizer:
         """Return Adam (eq. 5)."""
@@ -188,6 +202,11 @@ class LungTumorTrainTask(BasicTrainTask):
         """Return the transforms from logits to a mask, for the metrics."""
         return [Activationsd(keys="pred", sigmoid=True), AsDiscreted(keys="pred", threshold=0.5)]
 
+    def train_inferer(self, context: Context) -> Inferer:
+        """Return the inferer, which divides a batch among the processes of this training."""
+        one = self._processes.count == 1
+        return super().train_inferer(context) if one else SharingInferer(self._processes, context.network)
+
     def val_inferer(self, context: Context) -> Inferer:
         """Raise NotImplementedError: abstract in the base class, but ``Validation`` replaces MONAI's evaluator."""
         raise NotImplementedError
@@ -212,8 +231,16 @@ class LungTumorTrainTask(BasicTrainTask):
 
     def finalize(self, context: Context) -> None:
         """Report progress after each epoch; the base class would also publish the model."""
-        assert self._progress
-        self._progress.follow(context)
+        if self._processes.is_first:
+            assert self._progress
+            self._progress.follow(context)
+
+    def _device(self, context: Context) -> torch.device:
+        return super()._device(context) if self._processes.count == 1 else self._processes.device
+
+    def train(self, rank: int, world_size: int, request: dict[str, Any], datalist: list) -> dict[str, Any]:
+        """Train in this process; the first of several alone writes files."""
+        return super().train(self._processes.rank, world_size, request, datalist)
 
     def _create_evaluator(self, context: Context) -> None:
         """Create no evaluator, since there are no cases to validate on."""
@@ -223,7 +250,7 @@ class LungTumorTrainTask(BasicTrainTask):
         if context.dataset_type != "CacheDataset":
             return super()._dataset(context, [*map(learned, datalist)], is_train, replace_rate)
         if self._cache is None:
-            room = psutil.virtual_memory().available // 2 // _BYTES_PER_CACHED_SCAN
+            room = psutil.virtual_memory().available // (2 * self._processes.count) // _BYTES_PER_CACHED_SCAN
             transforms = self.train_pre_transforms(context)
             self._cache = CacheDataset([*map(learned, self._cases)], transforms, cache_num=max(room, 1), progress=False)
         return Subset(self._cache, [self._cases.index(case) for case in datalist]), datalist
@@ -245,15 +272,15 @@ class LungTumorTrainTask(BasicTrainTask):
         usable = unseen(start.manifest, start.folds, folds)
         parts = parts_of({patient_of(case) for case in self._cases}, usable)
         self._progress = TrainingProgress(self._stats_file, len(parts) * settings["max_epochs"])
+        self._processes.of_first((run, settings, self._cases, parts))
         weights = {part.fold: self._fit(part, run, settings, datastore) for part in parts}
+        disconnect(self._processes)  # the others have nothing more to do
         candidate = candidate_of(weights, start, usable, Path(run.folder))
         return Trained(run, settings, start, parts, candidate, self._cases)
 
     def _fit(self, part: Part, run: Run, settings: Mapping[str, Any], datastore: Datastore) -> Path:
         """Do one training, and return its weights, averaged with those it started from."""
-        set_determinism(seed=int(settings["seed"]))
-        self._part = part
-        super().__call__({**run.request, "name": f"{run.name}/{part.name}", "tracking": "None"}, datastore)
+        self._optimise(part, run, settings, datastore)
         folder = Path(run.folder) / part.name
         trained = folder / self._final_filename
         check_usable(self._network, trained)
@@ -263,3 +290,15 @@ class LungTumorTrainTask(BasicTrainTask):
             return trained
         judge = start.judge_of(part.fold)
         return save_mean(start.of(part.fold), trained, settings["trained_share"], folder / "mean.pt", judge)
+
+    def _optimise(self, part: Part, run: Run, settings: Mapping[str, Any], datastore: Datastore) -> None:
+        set_determinism(seed=int(settings["seed"]))
+        self._part = part
+        super().__call__({**run.request, "name": f"{run.name}/{part.name}", "tracking": "None"}, datastore)
+
+    def _assist(self, datastore: Datastore) -> None:
+        """Compute this process' share of the trainings that the first process does."""
+        run, settings, self._cases, parts = self._processes.of_first(None)
+        for part in parts:
+            self._optimise(part, run, settings, datastore)
+        disconnect(self._processes)

@@ -1,4 +1,7 @@
-"""A training in several processes, started by ``torchrun``: the same batches, losses and weights as in one process."""
+"""A training in several processes, started by ``torchrun``: the same batches, losses and weights as in one process.
+
+The training of a server starts itself again in this way if the machine has several GPUs; see `lib.trainers.all_gpus`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from monai.inferers import Inferer
+from monai.utils import convert_to_tensor
 from torch import nn
 from torch.distributed.nn.functional import all_gather, all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -34,12 +39,17 @@ class Processes:
     device: torch.device
 
     @classmethod
+    def alone(cls) -> Processes:
+        """Return this process alone."""
+        return cls(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+    @classmethod
     def of_environment(cls) -> Processes:
         """Return the processes that ``torchrun`` has started, and connect to them; this one alone without it."""
         cuda = torch.cuda.is_available()
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
-            return cls(0, 1, torch.device("cuda" if cuda else "cpu"))
+            return cls.alone()
         if cuda:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
@@ -76,10 +86,36 @@ class Processes:
         """Return the logits of the whole batch, in its order; gradients flow back to all processes."""
         return logits if self.count == 1 else torch.cat(all_gather(logits.contiguous()))
 
+    def of_first(self, value: Any) -> Any:
+        """Return in all processes what the first one calls this with."""
+        if self.count == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
     def wait(self) -> None:
         """Wait until all processes are here, so that none reads a file that the first is writing."""
         if self.count > 1:
             dist.barrier()
+
+
+class SharingInferer(Inferer):
+    """Inferer of a MONAI trainer: each process computes its share of the batch, and returns the logits of all.
+
+    Args:
+        processes: The processes.
+        network: The network that is trained; those of all processes get the weights of the first.
+    """
+
+    def __init__(self, processes: Processes, network: nn.Module) -> None:
+        self._processes = processes
+        self._network = processes.wrap(network)
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Return the logits of a batch (B, …), which is the same in all processes."""
+        batch = convert_to_tensor(inputs)  # without the metadata of MONAI, which cannot be divided
+        return self._processes.gather(self._network(self._processes.share(batch)))
 
 
 def _synchronise_statistics(network: nn.Module) -> None:

@@ -1,0 +1,56 @@
+"""The training of a server on all GPUs of its machine: the training process starts itself again under ``torchrun``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import ignite.distributed
+import torch
+from monailabel.utils.others.generic import name_to_device
+
+from lib.processes.parent_process import mark_as_server
+from lib.training.processes import Processes
+
+_TASK = ["-m", "monailabel.interfaces.utils.app"]  # how MONAI Label starts a training process
+
+
+def gpus_for(batch: int, device: Any) -> int:
+    """Return how many GPUs share a batch: all, or as many as can get the same number of patches.
+
+    Args:
+        batch: Patches of a batch.
+        device: Name of the device that the request asks for, for which 1 is returned unless it is ``cuda``; or the
+            list of all, if it asks for none.
+    """
+    if isinstance(device, str) and name_to_device(device) != "cuda":
+        return 1
+    return max(count for count in range(1, max(1, torch.cuda.device_count()) + 1) if batch % count == 0)
+
+
+def restart_on(count: int) -> None:
+    """Replace this training process of a server by as many as GPUs, which do the same training together.
+
+    Does nothing for one GPU, in a process that ``torchrun`` has started, and in one that is not MONAI Label's.
+    """
+    if count < 2 or "WORLD_SIZE" in os.environ or sys.orig_argv[1:3] != _TASK:
+        return
+    mark_as_server()  # torchrun keeps the id of this process and ends with the server; its processes end with it
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    os.execv(sys.executable, [sys.executable, *launcher, *_TASK, *sys.argv[1:]])
+
+
+def connect() -> Processes:
+    """Return the processes of this training; this one alone unless ``torchrun`` has started it."""
+    processes = Processes.of_environment()
+    if processes.count > 1:
+        ignite.distributed.sync()  # in all at once; handlers that only the first process has would do it later
+    return processes
+
+
+def disconnect(processes: Processes) -> None:
+    """Disconnect this process from the others, after which metrics are computed in it alone."""
+    if processes.count > 1:
+        ignite.distributed.finalize()
