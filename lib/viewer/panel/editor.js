@@ -247,12 +247,16 @@ export class Editor extends EventTarget {
 
   #onPointerUp() {
     this.#pointerDown = false;
-    setTimeout(() => timed('stroke', () => this.#commitPainted())); // after the brush has seen the mouse go up
+    setTimeout(() => timed('stroke', () => this.#endStroke())); // after the brush has seen the mouse go up
+  }
+
+  #endStroke() {
+    if (this.#painted) this.say('', ''); // not when the viewer loads a mask, which keeps what was said about the scan
+    this.#commitPainted();
   }
 
   #commitPainted() {
     const before = this.history?.state;
-    if (this.#painted) this.say('', '');
     if (this.#painted) this.#record(() => this.history?.commit({ unsaved: true }, this.onlyLungs.limit()));
     if (this.history?.state !== before) this.#acted('strokes'); // the viewer also tells of what changes no voxel
     this.#painted = false;
