@@ -20,10 +20,10 @@ from lib.errors import UserError, in_one_line
 from lib.exports.formats import SUFFIXES, TABLES, ExportFormat
 from lib.exports.prediction_exports import Prediction, PredictionExports
 from lib.inference.findings import findings_from_json
+from lib.settings import InferenceOptions
 from lib.storage.atomic import write_atomically, write_json
 
 _RECORD = ".json"
-_IRRELEVANT = ("attention", "batch_size")  # settings that do not affect masks
 
 
 class SeriesSegmenter:
@@ -178,7 +178,11 @@ def _made_by(app: MyApp) -> dict[str, Any]:
         "app_version": info["version"],
         "model_version": serving.version,
         "weights_sha256": hashlib.sha256(content).hexdigest(),
-        "infer": {name: value for name, value in info["config"]["infer"].items() if name not in _IRRELEVANT},
+        "infer": {
+            name: value
+            for name, value in info["config"]["infer"].items()
+            if name not in InferenceOptions.WITHOUT_EFFECT_ON_MASKS
+        },
         "preprocessing": info["preprocessing"],
     }
     return json.loads(json.dumps(inputs))  # normalized for comparison with a stored record

@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ class LabelledImages(StoredLabels):
     volumes: VolumeCache
     temporary_dir: Path
 
+    @abstractmethod
     def series(self, image_id: str) -> Series:
         """Return the series of an image; a UserError if it does not exist or cannot be used."""
-        raise NotImplementedError
 
     def datalist(self) -> list[dict[str, Any]]:
         """Return image and label paths of all images that are trained on.
@@ -53,24 +54,19 @@ class LabelledImages(StoredLabels):
         return pairs
 
     def rejected(self, image_id: str) -> list[tuple[int, ...]]:
-        """Return a voxel of each finding that a reader rejected in the final label of an image.
-
-        There is none without a readable label: it may have been withdrawn or damaged since a training began.
-        """
-        try:
-            return rejected_voxels(self.labels.latest(image_id, _FINAL).info)
-        except UserError:
-            return []
+        """Return a voxel of each finding that a reader rejected in the final label of an image."""
+        return rejected_voxels(self._info_of_final(image_id))
 
     def first_clicks(self, image_id: str) -> list[list[int]]:
-        """Return the voxel of the first click on each lesion that led to the final label of an image.
+        """Return the voxel of the first click on each lesion that led to the final label of an image."""
+        return first_clicks(self._info_of_final(image_id))
 
-        There is none without a readable label, as in `rejected`.
-        """
+    def _info_of_final(self, image_id: str) -> Mapping[str, Any]:
+        """Return the information of the final label; empty if it was withdrawn or damaged since a training began."""
         try:
-            return first_clicks(self.labels.latest(image_id, _FINAL).info)
+            return self.labels.latest(image_id, _FINAL).info
         except UserError:
-            return []
+            return {}
 
     def some_unlabelled(self, count: int) -> dict[Path, str]:
         """Return the volumes of a few images without a label, always the same ones, with their patients.

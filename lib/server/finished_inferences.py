@@ -20,10 +20,10 @@ from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
 from lib.inference.weights_source import WeightsSource
 from lib.infers.result_file import check_extension, write_result
+from lib.settings import InferenceOptions
 
 logger = logging.getLogger(__name__)
 
-_WITHOUT_EFFECT = {"attention", "batch_size"}  # on a mask
 _MOST = 10_000  # answers; each has a few kB
 
 
@@ -139,4 +139,5 @@ class FinishedInferences:
         return prediction, mask
 
     def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: {**self._defaults, **request}[name] for name in sorted(self._defaults.keys() - _WITHOUT_EFFECT)}
+        names = sorted(self._defaults.keys() - InferenceOptions.WITHOUT_EFFECT_ON_MASKS)
+        return {name: {**self._defaults, **request}[name] for name in names}

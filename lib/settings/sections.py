@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -24,6 +24,8 @@ from lib.settings.server_sections import OpenIdConnect, Server
 
 class InferenceOptions(Section):
     """Inference; a request can override every value."""
+
+    WITHOUT_EFFECT_ON_MASKS: ClassVar = frozenset({"attention", "batch_size"})
 
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.4
     """Probability above which a voxel is labelled as tumour."""
