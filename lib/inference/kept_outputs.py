@@ -50,6 +50,11 @@ class KeepingPredictor(Predictor):
         return NetworkOutput(logits, None, loaded.weights, loaded.judge or self.model.judge)
 
 
+def predictor_with(model: ModelDescription, weights: WeightsSource, outputs: Path | None) -> Predictor:
+    """Return a predictor that keeps the outputs of its network in a folder, if one is given."""
+    return KeepingPredictor(model, weights, outputs) if outputs else Predictor(model, weights)
+
+
 def _digest(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for value in network.state_dict().values():

@@ -163,9 +163,8 @@ class WeightsContent:
 
     def pinned(self, folder: Path) -> PinnedWeights:
         """Write the weights into ``folder`` and return that file."""
-        pinned = PinnedWeights(
-            (folder / f"{_sha256(self._content)}.pt").resolve(), _sha256(self._content), self._id.version
-        )
+        sha256 = _sha256(self._content)
+        pinned = PinnedWeights((folder / f"{sha256}.pt").resolve(), sha256, self._id.version)
         write_atomically(pinned.path, lambda part: part.write_bytes(self._content))
         return pinned
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.inference.kept_outputs import KeepingPredictor
+from lib.inference.kept_outputs import predictor_with
 from lib.inference.model_description import ModelDescription
 from lib.inference.predictor import Predictor
 from lib.inference.weights_source import PinnedWeights
@@ -35,9 +35,5 @@ class WorkerModel:
         if self.key not in _LOADED:
             while len(_LOADED) >= _MOST:
                 _LOADED.pop(next(iter(_LOADED)))
-            _LOADED[self.key] = (
-                KeepingPredictor(self.model, self.weights, self.outputs)
-                if self.outputs
-                else Predictor(self.model, self.weights)
-            )
+            _LOADED[self.key] = predictor_with(self.model, self.weights, self.outputs)
         return _LOADED[self.key]

@@ -16,7 +16,7 @@ from lib.cluster.background import BackgroundCluster
 from lib.evaluation.cases import CaseResult, evaluate_case
 from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile, WeightsSource
 from lib.inference.finite import NotFiniteError
-from lib.inference.kept_outputs import KeepingPredictor
+from lib.inference.kept_outputs import predictor_with
 from lib.inference.worker_model import WorkerModel
 from lib.publishing.folds import patient_of
 from lib.publishing.gate import PatientScores
@@ -112,10 +112,7 @@ def measure(
     Raises:
         UserError: The weights are damaged or do not match the network.
     """
-    predictors = {
-        fold: KeepingPredictor(model, source, outputs) if outputs else Predictor(model, source)
-        for fold, source in weights.items()
-    }
+    predictors = {fold: predictor_with(model, source, outputs) for fold, source in weights.items()}
     patients = patients_to_measure(cases, folds)
     if elsewhere is None:
         return {patient: _measure_patient(of_patient, predictors[fold]) for patient, fold, of_patient in patients}
