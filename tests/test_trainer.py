@@ -8,7 +8,7 @@ from lib.errors import UserError
 from lib.networks import AttentionResidualUNet
 from lib.publishing import ModelStore
 from lib.trainers import LungTumorTrainTask
-from tests.support.train_task import Labelled, ship, task, weights_of
+from tests.support.train_task import Labelled, record_losses, ship, task, weights_of
 
 
 def test_new_weights_are_averaged_with_those_in_use(train_info, chests, tmp_path):
@@ -29,16 +29,8 @@ def test_new_weights_are_averaged_with_those_in_use(train_info, chests, tmp_path
 
 @pytest.mark.slow
 def test_training_lowers_the_loss(train_info, chests, tmp_path):
-    losses = []
     trainer = task(train_info, tmp_path)
-    original = trainer.loss_function
-
-    def recorded(context):
-        function = original(context)
-        function.register_forward_hook(lambda module, args, loss: losses.append(loss.item()))
-        return function
-
-    trainer.loss_function = recorded
+    losses = record_losses(trainer)
     request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 15, "folds": 0, "learning_rate": 0.01}
     trainer(request, Labelled(chests))
     assert np.mean(losses[-4:]) < 0.85 * np.mean(losses[:4])

@@ -17,21 +17,15 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 import torch
-from tests.support.train_task import Labelled, task
+from tests.support.train_task import Labelled, record_losses, task
 
 folder, info, cases, rank = Path(sys.argv[1]), *map(json.loads, sys.argv[2:4]), os.environ.get("RANK", "0")
 torch.set_num_threads(1)
-losses = []
-torch.manual_seed(int(rank))  # the random start of a process is not that of another
 train = task(info, folder)
-original = train.loss_function
-
-def recorded(context):
-    function = original(context)
-    function.register_forward_hook(lambda module, args, loss: losses.append(loss.item()))
-    return function
-
-train.loss_function = recorded
+with torch.no_grad():
+    for values in train._network.parameters():
+        values += int(rank)  # the random start of a process is not that of another
+losses = record_losses(train)
 train({"model": "lung_tumor", "device": "cpu", "folds": 2}, Labelled(cases))
 (folder / f"losses-{rank}.json").write_text(json.dumps(losses))
 """

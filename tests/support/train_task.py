@@ -78,6 +78,19 @@ def task(info, folder, study_file=None):
     )
 
 
+def record_losses(trainer):
+    """Return a list that gets the loss of each step of a trainer."""
+    losses, original = [], trainer.loss_function
+
+    def recorded(context):
+        function = original(context)
+        function.register_forward_hook(lambda module, args, loss: losses.append(loss.item()))
+        return function
+
+    trainer.loss_function = recorded
+    return losses
+
+
 def weights_of(path):
     loaded = torch.load(path, weights_only=True)
     return loaded.get("model", loaded)
