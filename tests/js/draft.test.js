@@ -6,7 +6,7 @@ import { DraftOutbox } from '../../lib/viewer/panel/draft_outbox.js';
 import { compressed } from '../../lib/viewer/panel/draft_requests.js';
 import { lesionsOf, remarksOf } from '../../lib/viewer/panel/lesions.js';
 import { Remarks, stateOf } from '../../lib/viewer/panel/remarks.js';
-import { indicesOf, runsIn, runsOf } from '../../lib/viewer/panel/runs.js';
+import { SliceRuns, indicesOf, runsIn, runsOf } from '../../lib/viewer/panel/runs.js';
 import { mask } from './volume.js';
 
 const SIZE = [4, 3, 2];
@@ -22,7 +22,7 @@ function listOf() {
   return {
     rows: [row([3], 'accepted', 0.9), row([20, 21], 'added', null, 'new')],
     rejected: [row([8], 'rejected', 0.3)],
-    history: { labelmap: { size: SIZE, series: '1.2' }, known: KNOWN, state },
+    history: { labelmap: { size: SIZE, series: '1.2' }, known: KNOWN, runs: new SliceRuns(KNOWN, SIZE[0] * SIZE[1]), state },
   };
 }
 
@@ -32,6 +32,16 @@ test('ascending indices are written as runs', () => {
   for (const labelled of [[], [0], [0, 1, 5], [4, 5]]) {
     const voxels = Uint8Array.from({ length: 6 }, (_, index) => Number(labelled.includes(index)));
     assert.deepEqual(runsIn(voxels), runsOf(labelled));
+  }
+});
+
+test('the runs of a mask that is edited are those of the mask as it is', () => {
+  const voxels = new Uint8Array(12);
+  const runs = new SliceRuns(voxels, 4);
+  for (const [indices, value] of [[[0], 1], [[2, 3, 4, 5], 1], [[6, 7, 8], 1], [[11], 1], [[4, 11], 0], [[0, 1, 2, 3], 0]]) {
+    for (const index of indices) voxels[index] = value;
+    runs.changed(indices);
+    assert.deepEqual(runs.all(), runsIn(voxels));
   }
 });
 

@@ -1,7 +1,7 @@
 /** A draft: the mask as it is painted, with all that is stored with a label, in a form that can be sent as JSON. */
 
 import { lesionsOf } from './lesions.js';
-import { indicesOf, runsIn, runsOf } from './runs.js';
+import { indicesOf, runsOf } from './runs.js';
 
 /** @type {WeakMap<import('./ranked_findings.js').Confidences, Draft['confidences']>} they are the same for many drafts */
 const packed = new WeakMap();
@@ -30,14 +30,14 @@ const packed = new WeakMap();
  * @returns {Draft}
  */
 export function draftOf(list, about) {
-  const { labelmap, known, state } = list.history;
+  const { labelmap, known, runs, state } = list.history;
   const lesions = lesionsOf(list).filter(one => one.state !== 'rejected'); // those are found again from the confidences
   return {
     ...about,
     series: String(labelmap.series),
     time: Date.now(),
     length: known.length,
-    mask: runsIn(known),
+    mask: runs.all(),
     modelVersion: state.modelVersion,
     confidences: packConfidences(state.confidences),
     clicks: { ...state.clicks, lesions: Array.from(state.clicks.lesions, packVoxels) },

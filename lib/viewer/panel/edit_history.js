@@ -3,6 +3,7 @@
 import { NO_CLICKS } from './click_session.js';
 import { remarksOf } from './lesions.js';
 import { NOTHING_MEASURED, areSame } from './measurements.js';
+import { SliceRuns } from './runs.js';
 
 const MOST_STATES = 100;
 const WORD = Uint32Array.BYTES_PER_ELEMENT;
@@ -36,6 +37,7 @@ export class EditHistory {
   constructor(labelmap) {
     this.labelmap = labelmap;
     this.known = labelmap.read();
+    this.runs = new SliceRuns(this.known, labelmap.sliceLength);
     /** voxels that are labelled */
     this.labelled = 0;
     for (const value of this.known) if (value) this.labelled += 1; // reduce() takes six times as long
@@ -195,6 +197,7 @@ export class EditHistory {
       this.labelled += Number(values[n] > 0) - Number(this.known[index[n]] > 0);
       this.known[index[n]] = values[n];
     }
+    this.runs.changed(index);
     this.onWrite(Uint32Array.from(index), Uint8Array.from(values));
   }
 }

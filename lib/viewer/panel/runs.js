@@ -34,6 +34,51 @@ export function runsIn(mask) {
   return runs;
 }
 
+/** The runs of a mask that is edited: only those of the slices that changed are found again. */
+export class SliceRuns {
+  /** @type {Map<number, number[]>} by slice: where each run in it starts and ends, as indices of the whole mask */
+  #bounds = new Map();
+
+  /**
+   * @param {Uint8Array} mask itself, not a copy
+   * @param {number} sliceLength voxels of a slice
+   */
+  constructor(mask, sliceLength) {
+    this.mask = mask;
+    this.sliceLength = sliceLength;
+  }
+
+  /** @param {ArrayLike<number>} indices of voxels that have changed */
+  changed(indices) {
+    for (let n = 0; n < indices.length; n++) this.#bounds.delete(Math.floor(indices[n] / this.sliceLength));
+  }
+
+  /** @returns {number[]} the same as `runsIn` the whole mask */
+  all() {
+    const runs = [];
+    let end = 0;
+    for (let slice = 0; slice * this.sliceLength < this.mask.length; slice++) {
+      const bounds = this.#boundsOf(slice);
+      for (let n = 0; n < bounds.length; n += 2) {
+        if (runs.length && bounds[n] === end) runs[runs.length - 1] += bounds[n + 1] - end; // on from the slice before
+        else runs.push(bounds[n] - end, bounds[n + 1] - bounds[n]);
+        end = bounds[n + 1];
+      }
+    }
+    return runs;
+  }
+
+  /** @param {number} slice */
+  #boundsOf(slice) {
+    const known = this.#bounds.get(slice);
+    if (known) return known;
+    let place = slice * this.sliceLength;
+    const bounds = runsIn(this.mask.subarray(place, place + this.sliceLength)).map(length => (place += length));
+    this.#bounds.set(slice, bounds);
+    return bounds;
+  }
+}
+
 /**
  * @param {number[]} runs
  * @returns {number[]} indices
