@@ -19,7 +19,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.activelearning import First, Last, Leases, NextSample, Random, Review, UncertaintySampling
-from lib.activelearning.background import BackgroundScoring, YieldToUsers
+from lib.activelearning.background import BackgroundScoring
 from lib.activelearning.uncertainty_scoring import UncertaintyScoring
 from lib.cluster.background import BackgroundCluster
 from lib.configs.lung_tumor import LungTumor
@@ -48,15 +48,15 @@ from lib.server.inference_ahead import InferenceAhead
 from lib.server.install import install
 from lib.server.log_file import move_log
 from lib.server.open_cases import OpenCases, others_at_work
+from lib.server.request_queues import RequestQueues
 from lib.server.requests import is_file_below
 from lib.server.saved_masks import saved
 from lib.server.seen_labels import SeenLabels
 from lib.server.served_study import ServedStudy, labelling_study, preference_study
 from lib.server.sessions import TolerantSessions
 from lib.server.start import exit_with_problems, prepare_server, print_welcome
-from lib.server.task_state import is_running, last_status
+from lib.server.task_state import last_status
 from lib.server.upstream_patches import apply_settings, register_app, tolerant_sessions
-from lib.server.work_queue import WorkQueue
 from lib.settings import Settings, check_request
 from lib.settings.daily_hours import NEVER
 from lib.storage.integrity import Damage
@@ -65,7 +65,6 @@ from lib.trainers.unfinished_run import UnfinishedRun
 from lib.workspace import exit_on_startup_error, is_server, open_workspace
 
 _UNCERTAINTY = "uncertainty"
-_LONGEST_PAUSE = 0.5  # seconds for which clicks delay each forward pass of an inference on a whole scan, or a preview
 
 
 class MyApp(MONAILabelApp):
@@ -104,12 +103,7 @@ class MyApp(MONAILabelApp):
         self._leases = Leases(60 * choice["lease_minutes"], has_ended=has_ended)
         self._open_cases = OpenCases(has_ended)
         self.seen_labels = SeenLabels()
-        self.inferences = WorkQueue("inferences")
-        self.clicks = WorkQueue("clicks")  # answered at once, also while a whole scan is segmented
-        self.previews = WorkQueue("previews", low_priority=True)  # of clicks, which must not slow down clicks
-        self.preparations = WorkQueue("preparations")  # of images for clicks
-        self._yield_to_users = YieldToUsers(busy=lambda: is_running("train") or is_running("scoring"))
-        self._yield_to_clicks = YieldToUsers(busy=lambda: self.clicks.busy)
+        self.queues = RequestQueues()
         self._damage = DamageCache(
             lambda: [
                 *self.datastore().damage(),
@@ -120,7 +114,7 @@ class MyApp(MONAILabelApp):
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self._cluster = BackgroundCluster(self.settings.scheduler) if self.settings.scheduler else None
         self.task_config = LungTumor(
-            before_pass=lambda done, total: self._yield_to_clicks.wait(_LONGEST_PAUSE), cluster=self._cluster
+            before_pass=lambda done, total: self.queues.wait_for_clicks(), cluster=self._cluster
         )
         self.click_config = LungTumorClick(self.task_config)
         self.configs: dict[str, LungTumor | LungTumorClick] = {
@@ -143,7 +137,7 @@ class MyApp(MONAILabelApp):
             self.models,
             self.settings.cache_dir / "scores",
             max_images=choice["scored_images"],
-            before_each_batch=self._yield_to_users.wait,
+            before_each_batch=self.queues.background.wait,
             cluster=self._cluster,
         )
         self._review = Review(self._scoring.disagreements)
@@ -260,24 +254,23 @@ class MyApp(MONAILabelApp):
                 self.settings,
                 self.models,
                 self.task_config.predictor.model,
-                before_each=self._yield_to_users.wait,
+                before_each=self.queues.background.wait,
             )
 
     def _start_workers(self) -> None:
         datastore = self.datastore()
-        scoring = BackgroundScoring(self._scoring, datastore, self._yield_to_users)
+        scoring = BackgroundScoring(self._scoring, datastore, self.queues.background)
         watcher = datastore.watch(self.initial_labels.wake)
-        queues = (self.inferences, self.clicks, self.previews, self.preparations)
         study = [self._in_study.worker] if self._in_study else []
         ahead = [self._inference_ahead()] if self.settings.info["config"]["ahead"]["infer_ahead"] != NEVER else []
         workers = (self.initial_labels, self.retraining, self.segs, scoring, self.registering, self._damage)
-        run_workers(watcher, (*workers, *ahead, *queues, *study))
+        run_workers(watcher, (*workers, *ahead, *self.queues.workers, *study))
         self._damage.renew()  # hashes all stored files once; later calls hash only changed ones
 
     def _inference_ahead(self) -> InferenceAhead:
         predictor = self.task_config.predictor
         return InferenceAhead(
-            self.finished, self.datastore(), predictor, self.settings, self._yield_to_users, self._cluster
+            self.finished, self.datastore(), predictor, self.settings, self.queues.background, self._cluster
         )
 
     @property
@@ -319,8 +312,8 @@ class MyApp(MONAILabelApp):
         key = self.finished.key(request) if whole_scan else None
         volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
         if request.get("preview"):
-            self._yield_to_clicks.wait(_LONGEST_PAUSE)
-        with self._yield_to_users.user_waiting(), volume:
+            self.queues.wait_for_clicks()
+        with self.queues.background.user_waiting(), volume:
             # Some warnings are known only now that the voxels have been read. They are collected before the run,
             # because the series may become unusable meanwhile, which must not lose its mask.
             warnings = () if uploaded else self.datastore().series(str(image)).warnings

@@ -18,8 +18,8 @@ from lib.inference import Finding
 from lib.inference.findings import findings_to_json
 from lib.server.current_user import current_user
 from lib.server.infer_routes import infer_router
+from lib.server.request_queues import RequestQueues
 from lib.server.task_routes import task_router
-from lib.server.work_queue import WorkQueue
 from lib.settings import load_info
 from tests.support.routes import serve_router
 
@@ -31,7 +31,7 @@ class FakeApp:
 
     def __init__(self, folder):
         self.settings = SimpleNamespace(info=load_info())
-        self.inferences = WorkQueue("inferences")
+        self.queues = RequestQueues()
         self.finished = SimpleNamespace(key=lambda request: None)
         self.exports = SimpleNamespace(dicom_seg_of_prediction=self._export)
         self.exported = []

@@ -21,6 +21,7 @@ from lib.server.attention_routes import attention_router
 from lib.server.error_responses import add_error_responses, handle_http_error
 from lib.server.fair_turn import FairTurn
 from lib.server.infer_routes import infer_router
+from lib.server.request_queues import RequestQueues
 from lib.server.task_routes import task_router
 from lib.server.work_queue import WorkQueue
 from lib.settings import load_info
@@ -54,7 +55,7 @@ class SlowApp:
     def __init__(self):
         self.finished = Finished()
         self.settings = SimpleNamespace(info=load_info())
-        self.inferences = WorkQueue("inferences")
+        self.queues = RequestQueues()
         self.go_on = threading.Event()
         self.began = []
         self.error = None
@@ -112,7 +113,7 @@ def infer(url: str, image: str, output: str = "json", **params) -> requests.Resp
 def test_c13_other_routes_answer_while_inferences_wait(app, url):
     with ThreadPoolExecutor(WAITING) as clients:
         answers = [clients.submit(infer, url, str(number)) for number in range(WAITING)]
-        wait_until(lambda: app.inferences.waiting == WAITING - 1)
+        wait_until(lambda: app.queues.inferences.waiting == WAITING - 1)
         assert requests.get(f"{url}/info/", timeout=30).json()["models"] == ["lung_tumor"]
         assert len(app.began) == 1
         assert infer(url, "x", output="sideways").status_code == 422, "an invalid request is refused at once"
@@ -121,7 +122,7 @@ def test_c13_other_routes_answer_while_inferences_wait(app, url):
         wait(answers, timeout=60)
         assert [answer.result().status_code for answer in answers] == [200] * WAITING
     assert sorted(app.began, key=int) == [str(number) for number in range(WAITING)]
-    assert not app.inferences.running
+    assert not app.queues.inferences.running
 
 
 def test_equal_requests_are_computed_once(app, url):
@@ -134,7 +135,7 @@ def test_equal_requests_are_computed_once(app, url):
         wait_until(lambda: app.began == ["1"])
         same = clients.submit(infer, url, "1")
         fresh = clients.submit(infer, url, "1", fresh=True)
-        wait_until(lambda: app.inferences.waiting == 2)
+        wait_until(lambda: app.queues.inferences.waiting == 2)
         assert infer(url, "done").ok, "without waiting"
         app.go_on.set()
         timings = [one.result(60).headers["Server-Timing"] for one in (first, same, fresh)]
@@ -151,7 +152,7 @@ def test_an_equal_request_is_computed_if_the_first_fails(app, url):
         first = clients.submit(infer, url, "1")
         wait_until(lambda: app.began == ["1"])
         same = clients.submit(infer, url, "1")
-        wait_until(lambda: app.inferences.waiting == 1)
+        wait_until(lambda: app.queues.inferences.waiting == 1)
         app.go_on.set()
         assert [one.result(60).status_code for one in (first, same)] == [507, 507]
     assert app.began == ["1", "1"]
@@ -159,12 +160,12 @@ def test_an_equal_request_is_computed_if_the_first_fails(app, url):
 
 def test_c13_full_queue_is_503_with_retry_after(app, url):
     """C13: for masks and for attention maps."""
-    app.inferences._max_waiting = 2
+    app.queues.inferences._max_waiting = 2
     with ThreadPoolExecutor(3) as clients:
         answers = [clients.submit(infer, url, "running")]
         wait_until(lambda: app.began)
         answers += [clients.submit(infer, url, str(number)) for number in range(2)]
-        wait_until(lambda: app.inferences.waiting == 2)
+        wait_until(lambda: app.queues.inferences.waiting == 2)
         for refused in (infer(url, "one more"), requests.get(f"{url}/attention/1.2", timeout=30)):
             assert refused.status_code == 503
             assert refused.json()["detail"].startswith("2 inferences are waiting")
@@ -181,8 +182,8 @@ def test_c13_disconnected_client_is_skipped(app, url):
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as gone:
             gone.sendall(b"POST /infer/lung_tumor?image=gone HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-            wait_until(lambda: app.inferences.waiting == 1)
-        wait_until(lambda: app.inferences.waiting == 0)
+            wait_until(lambda: app.queues.inferences.waiting == 1)
+        wait_until(lambda: app.queues.inferences.waiting == 0)
         last = clients.submit(infer, url, "last")
         app.go_on.set()
         assert (first.result(60).status_code, last.result(60).status_code) == (200, 200)

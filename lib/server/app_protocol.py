@@ -16,8 +16,8 @@ from lib.followup.registering import Registering
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing import ModelStore
 from lib.server.finished_inferences import FinishedInferences
+from lib.server.request_queues import RequestQueues
 from lib.server.seen_labels import SeenLabels
-from lib.server.work_queue import WorkQueue
 from lib.settings import Settings
 from lib.storage.integrity import Damage
 
@@ -50,8 +50,8 @@ class LungLabelApp(Protocol):
         """Configuration of each model by its name."""
 
     @property
-    def inferences(self) -> WorkQueue:
-        """Queue of the inferences on whole scans."""
+    def queues(self) -> RequestQueues:
+        """Queues of requests that compute."""
 
     @property
     def finished(self) -> FinishedInferences:
@@ -60,18 +60,6 @@ class LungLabelApp(Protocol):
     @property
     def seen_labels(self) -> SeenLabels:
         """Which label each user began from."""
-
-    @property
-    def clicks(self) -> WorkQueue:
-        """Queue of the outlines of single lesions."""
-
-    @property
-    def previews(self) -> WorkQueue:
-        """Queue of the outlines that are shown before a click."""
-
-    @property
-    def preparations(self) -> WorkQueue:
-        """Queue of the images that are prepared for clicks."""
 
     @property
     def exports(self) -> LabelExports:

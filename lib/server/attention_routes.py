@@ -27,7 +27,7 @@ def attention_router(app: LungLabelApp) -> APIRouter:
                 view.check_model(image, by_clicks=False)
 
         await run_in_threadpool(check)  # invalid requests fail before they are queued
-        picture = await app.inferences.run(http, lambda: _picture(app, image), turn_of(http))
+        picture = await app.queues.inferences.run(http, lambda: _picture(app, image), turn_of(http))
         return Response(picture, media_type="image/png")
 
     return router

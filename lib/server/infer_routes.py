@@ -159,8 +159,8 @@ def _accepted(
 def _queue(app: LungLabelApp, request: dict[str, Any]) -> WorkQueue:
     """Return the queue for a request; ``preview`` is that of a click which the user has not set yet."""
     if request["model"] != LungTumorClick.NAME:
-        return app.inferences
-    return app.previews if _flag(request, "preview") else app.clicks
+        return app.queues.inferences
+    return app.queues.previews if _flag(request, "preview") else app.queues.clicks
 
 
 def _flag(request: dict[str, Any], name: str) -> bool:

@@ -79,7 +79,7 @@ def status_router(app: LungLabelApp) -> APIRouter:
             "other_models": {name: _versions(one.store) for name, one in app.configs.items() if name != SEGMENTATION},
             "training": {"task": _task(), "stats": app.info()["train_stats"]},
             "damaged": [{"kind": one.kind, "file": str(one.path), "problem": one.problem} for one in app.damage()],
-            "inferences": {"running": app.inferences.running, "waiting": app.inferences.waiting},
+            "inferences": {"running": app.queues.inferences.running, "waiting": app.queues.inferences.waiting},
             "settings": app.settings.changed,
             "errors": errors.list(),
         }

@@ -106,7 +106,7 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
                 return str(error)
             return None
 
-        return {"image": image, "problem": await app.preparations.run(http, prepared, turn_of(http))}
+        return {"image": image, "problem": await app.queues.preparations.run(http, prepared, turn_of(http))}
 
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
     def label(image: str, number: int, request: Request) -> Response:
