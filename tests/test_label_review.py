@@ -16,6 +16,7 @@ from lib.activelearning import Leases, NextSample, Review
 from lib.activelearning.asker import Asker
 from lib.app import MyApp
 from lib.cli.labels import _restore
+from lib.datastore.label_store import LabelStore
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
@@ -23,6 +24,7 @@ from lib.exports.case_rows import case_rows
 from lib.identity.authentication import Identity
 from lib.identity.roles import Role
 from lib.phantoms import Acquisition, write_dicom_series
+from lib.server import seen_labels
 from lib.server.current_user import _NAMES, current_user
 from lib.server.datastore_routes import datastore_router
 from lib.server.open_cases import OpenCases
@@ -74,9 +76,10 @@ class Department:
         self.reviewed.append(image)
         self.leases.release(image)
 
-    def download(self, user: str, image: str) -> None:
-        query = {"label": image, "tag": "final"}
-        assert requests.get(f"{self.url}/datastore/label", params=query, headers={"X-User": user}).status_code == 200
+    def download(self, user: str, image: str, output: str = "image", status: int = 200) -> None:
+        query = {"label": image, "tag": "final", "output": output}
+        answer = requests.get(f"{self.url}/datastore/label", params=query, headers={"X-User": user})
+        assert answer.status_code == status
 
     def submit(self, user: str, image: str, tag: str = "", **params) -> requests.Response:
         voxels = np.zeros(GRID.shape, np.uint8)
@@ -251,3 +254,50 @@ def test_what_a_user_got_first_is_what_counts(department):
     nobody = SimpleNamespace(state=SimpleNamespace())
     seen.begin(nobody, first, labels)
     assert seen.begun_from(nobody, first) == {}, "while log-in is off, everybody is the same user"
+
+
+def test_a_label_that_somebody_stores_meanwhile_was_not_seen(department, monkeypatch):
+    """Between the answer to a user and the note of what the user has seen."""
+    first, labels = department.first, department.datastore.labels
+
+    def by_ben(*_) -> None:
+        labels.save(first, "final", lambda part: part.write_bytes(b"label"), {"annotator": "ben"})
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(department.app, "on_save_label", by_ben)
+        assert department.submit("ada", first).status_code == 200
+    refused = department.submit("ada", first)
+    assert (refused.status_code, "Label 2 by ben" in refused.text) == (409, True)
+
+    latest = LabelStore.latest
+
+    def read_before_ben(*which):
+        record = latest(*which)
+        by_ben()
+        return record
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(LabelStore, "latest", read_before_ben)
+        department.download("rhea", first)
+    refused = department.submit("rhea", first)
+    assert (refused.status_code, "Label 3 by ben" in refused.text) == (409, True)
+
+
+def test_what_was_seen_longest_ago_is_forgotten_first(department, monkeypatch):
+    monkeypatch.setattr(seen_labels, "_MOST", 2)
+    seen, ada = SeenLabels(), SimpleNamespace(state=SimpleNamespace(identity=Identity("ada", Role.ANNOTATOR)))
+    for image in ("1", "2", "1", "3"):
+        seen.see(ada, image, 1)
+    assert [image for image in ("1", "2", "3") if seen.begun_from(ada, image)] == ["1", "3"]
+
+
+def test_who_exports_the_latest_label_does_not_go_on_from_it(department):
+    def refuse(record) -> None:
+        raise UserError("It cannot be exported.")
+
+    first, department.app.exports = department.first, SimpleNamespace(dicom_seg=refuse)
+    assert department.submit("ada", first).status_code == 200
+    department.download("rhea", first)
+    assert department.submit("ben", first).status_code == 200
+    department.download("rhea", first, "seg", status=400)
+    assert department.submit("rhea", first).status_code == 409

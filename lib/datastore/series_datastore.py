@@ -25,7 +25,7 @@ from lib.datastore.image_info import ImageInfo
 from lib.datastore.label_measurements import check_inside, measurements_of
 from lib.datastore.label_origin import origin_of_label
 from lib.datastore.label_reader import read_label
-from lib.datastore.label_store import LabelStore
+from lib.datastore.label_store import LabelRecord, LabelStore
 from lib.datastore.labelled_images import LabelledImages
 from lib.datastore.lesion_history import lesions_of_submission
 from lib.datastore.object_senders import ObjectSenders
@@ -172,7 +172,11 @@ class SeriesDatastore(ReadOnlyImages, LabelledImages):
         self.series(image_id)
         self._info.update(image_id, info)
 
-    def save_label(
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """Store a label, and return its id, which is the image id: MONAI Label's interface of `store_label`."""
+        return self.store_label(image_id, label_filename, label_tag, label_info).image_id
+
+    def store_label(
         self,
         image_id: str,
         label_filename: str,
@@ -183,7 +187,7 @@ class SeriesDatastore(ReadOnlyImages, LabelledImages):
         seen: LabelStore | None = None,
         note: Callable[[np.ndarray], dict[str, Any]] | None = None,
         check: Callable[[], object] = lambda: None,
-    ) -> str:
+    ) -> LabelRecord:
         """Store a label on the grid of its image; former labels stay in the history.
 
         Args:
@@ -198,7 +202,7 @@ class SeriesDatastore(ReadOnlyImages, LabelledImages):
             check: Called before the label is stored, while nobody else stores one; it raises an error to prevent that.
 
         Returns:
-            The label id, which is the image id.
+            Its record, with its number.
 
         Raises:
             UserError: The image is unknown, the tag is invalid, the file is not a label of this image, or a measurement
@@ -228,7 +232,7 @@ class SeriesDatastore(ReadOnlyImages, LabelledImages):
         }
         record = self.labels.save(image_id, label_tag, lambda part: write_mask(label, part, True), info, check)
         logger.info("Label %d (%s) of %s stored: %d voxels", record.number, label_tag, image_id, info["voxels"])
-        return image_id
+        return record
 
     def keep_prediction(
         self,

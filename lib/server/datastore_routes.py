@@ -26,6 +26,7 @@ from lib.server.current_user import current_user, is_logged_in
 from lib.server.dicom_response import dicom_response
 from lib.server.empty_labels import CONFIRM, EmptyLabels
 from lib.server.requests import json_object, stored_upload
+from lib.server.seen_labels import number_in_use
 from lib.server.stored_labels import check_begun_from
 from lib.server.study_views import current_view, progress_of
 
@@ -70,12 +71,13 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
             if is_final and "begun_from" in info:
                 try:
                     check_begun_from(view.labels, image, info["begun_from"])
-                finally:
-                    app.seen_labels.see(http, image, view.labels)  # if only now, by the error
+                except UserError:
+                    app.seen_labels.see(http, image, number_in_use(view.labels, image))  # only now, by the error
+                    raise
 
         with stored_upload(label, app.uploads_dir) as path:
             try:
-                label_id = app.datastore().save_label(
+                record = app.datastore().store_label(
                     image,
                     str(path),
                     submitted.tag,
@@ -88,11 +90,11 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
             except EmptyLabelError:
                 empty_labels.refused(submission)
                 raise
-        app.on_save_label(image, label_id)
+        app.on_save_label(image, record.image_id)
         if is_final:
-            app.seen_labels.see(http, image, view.labels)
+            app.seen_labels.see(http, image, record.number)
         missing = view.labels.history(image)[-1].info.get(INCOMPLETE) if submitted.note else None
-        return {"image": image, "label": label_id, **({"detail": incomplete_text(missing)} if missing else {})}
+        return {"image": image, "label": record.image_id, **({"detail": incomplete_text(missing)} if missing else {})}
 
     @router.get("/label", summary="Download the latest label")
     def download_label(
@@ -100,8 +102,10 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
     ) -> Response:
         view = view_of(request)
         labels, record = view.labels, view.labels.latest(label, tag)
-        note = app.seen_labels.see if tag == _FINAL else app.seen_labels.begin
-        note(request, label, labels)
+        if tag == _FINAL and output == ExportFormat.nifti:
+            app.seen_labels.see(request, label, record.number)
+        else:  # an export is not what the user goes on from
+            app.seen_labels.begin(request, label, labels)
         if view.restricted and output != ExportFormat.nifti:  # others name the author and the number among all labels
             raise UserError("In a reader study, labels are downloaded with output=nifti only.", HTTPStatus.FORBIDDEN)
         if output == ExportFormat.nifti:

@@ -27,17 +27,24 @@ class SeenLabels:
     def begin(self, request: Request, image: str, labels: LabelStore) -> None:
         """Note that a user gets an image, unless more is known: 3D Slicer does not load an image again that it has."""
         if user := _user_of(request):
-            number = _in_use(labels, image)
+            number = number_in_use(labels, image)
             with self._lock:
                 self._seen.setdefault((user, image), number)
+                self._seen.move_to_end((user, image))
                 self._trim()
 
-    def see(self, request: Request, image: str, labels: LabelStore) -> None:
-        """Note that a user gets the label in use of an image, has stored it, or was told of it."""
+    def see(self, request: Request, image: str, number: int | None) -> None:
+        """Note that a user gets a label of an image, has stored it, or was told of it.
+
+        Args:
+            request: A request of the user.
+            image: SeriesInstanceUID.
+            number: Number of the label, not of a newer one that is stored meanwhile; None if there is none.
+        """
         if user := _user_of(request):
-            number = _in_use(labels, image)
             with self._lock:
                 self._seen[user, image] = number
+                self._seen.move_to_end((user, image))
                 self._trim()
 
     def begun_from(self, request: Request, image: str) -> dict[str, int | None]:
@@ -56,6 +63,7 @@ def _user_of(request: Request) -> str:
     return identity.name if identity else ""
 
 
-def _in_use(labels: LabelStore, image: str) -> int | None:
+def number_in_use(labels: LabelStore, image: str) -> int | None:
+    """Return the number of the final or else the initial label of an image; None without one."""
     record = label_in_use(labels, image)
     return record.number if record else None
