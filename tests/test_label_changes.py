@@ -1,6 +1,7 @@
 """Changes of a label are counted against the prediction it was made from, or not at all."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest

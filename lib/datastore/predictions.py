@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ class PredictionStore:
         return self._folder / prediction.image_id / f"{_name(prediction)}.nrrd"
 
     def _newest_first(self, image_id: str) -> Iterator[tuple[Prediction, Path]]:
-        for path in sorted((self._folder / image_id).glob("[0-9a-f]*.nrrd"), key=_time, reverse=True):
+        for path in reversed([*_oldest_first((self._folder / image_id).glob("[0-9a-f]*.nrrd"))]):
             try:
                 prediction = Prediction(**json.loads(read_image_header(path).GetMetaData(_KEY)))
             except (OSError, RuntimeError, ValueError, TypeError) as error:  # a damaged file must not hide the others
@@ -147,12 +148,12 @@ class PredictionStore:
             yield prediction, path
 
     def _evict(self) -> None:
-        files = sorted((path for path in self._folder.glob("*/[0-9a-f]*.nrrd") if path.is_file()), key=_time)
-        used = sum(path.stat().st_size for path in files)
-        for path in files[:-1]:
+        files = _oldest_first(path for path in self._folder.glob("*/[0-9a-f]*.nrrd") if path.is_file())
+        used = sum(files.values())
+        for path, size in [*files.items()][:-1]:
             if used <= self._max_bytes:
                 return
-            used -= path.stat().st_size
+            used -= size
             path.unlink(missing_ok=True)
 
 
@@ -176,5 +177,11 @@ def _checksum(mask: np.ndarray, findings: list[dict[str, Any]]) -> str:
     return hashlib.sha256(mask.tobytes() + noted).hexdigest()
 
 
-def _time(path: Path) -> int:
-    return path.stat().st_mtime_ns
+def _oldest_first(paths: Iterable[Path]) -> dict[Path, int]:
+    """Return the size of each file, the oldest one first, without those that are evicted meanwhile."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            found.append((status.st_mtime_ns, path, status.st_size))
+    return {path: size for _, path, size in sorted(found)}
