@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -308,21 +307,21 @@ class MyApp(MONAILabelApp):
         uploaded = self._was_uploaded(image)
         if not uploaded:
             self.datastore().series(str(image))
-        whole_scan = not uploaded and request.get("model") == LungTumor.NAME
-        key = self.finished.key(request) if whole_scan else None
-        volume = contextlib.nullcontext() if uploaded else self.datastore().volume_in_use(str(image))
         if request.get("preview"):
             self.queues.wait_for_clicks()
-        with self.queues.background.user_waiting(), volume:
+        if uploaded:
+            with self.queues.background.user_waiting():
+                return super().infer({**request, "save_label": False}, datastore)
+        with self.queues.background.user_waiting(), self.datastore().volume_in_use(str(image)) as volume:
             # Some warnings are known only now that the voxels have been read. They are collected before the run,
             # because the series may become unusable meanwhile, which must not lose its mask.
-            warnings = () if uploaded else self.datastore().series(str(image)).warnings
-            result = super().infer({**request, "save_label": False}, datastore)
+            warnings = self.datastore().series(str(image)).warnings
+            whole_scan = request.get("model") == LungTumor.NAME
+            key = self.finished.key(request, volume) if whole_scan else None
+            result = super().infer({**request, "image": str(volume), "save_label": False}, datastore)
+            if whole_scan:
+                self.finished.keep(key, request, result, volume)
         result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
-        if uploaded:
-            return result
-        if whole_scan:
-            self.finished.keep(key, request, result)
         return saved(self.datastore(), request, result)
 
     def prepare_clicks(self, image: str) -> None:

@@ -3,18 +3,26 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import requests
 import SimpleITK as sitk
+from monailabel.interfaces.app import MONAILabelApp
 
+from lib.app import MyApp
 from lib.datastore.fingerprint import grid_of
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
+from lib.errors import UserError
 from lib.inference import WeightsId
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.finished_inferences import FinishedInferences
+from lib.server.request_queues import RequestQueues
+from lib.server.saved_masks import saved
 from lib.settings import Settings
+from tests.support.counting_pacs import CountingPacs, ct
 from tools.support.damage import DAMAGES, damage
 
 GRID = Acquisition(shape=(6, 16, 20), spacing=(2.5, 1, 1))
@@ -69,12 +77,14 @@ def mask() -> np.ndarray:
 def infer(finished, datastore, mask, tmp_path):
     """Return ``infer(request)``, which keeps an inference and returns its key."""
 
-    def infer(request: dict, meanwhile=lambda: None):
-        key = finished.key(request)
+    def infer(request: dict, meanwhile=lambda: None, **answer):
+        volume = Path(datastore.get_image_uri(request["image"]))
+        key = finished.key(request, volume)
+        assert key == finished.key(request), "the volume is that of the present files"
         file = tmp_path / "mask.nii.gz"
         sitk.WriteImage(sitk.GetImageFromArray(mask), str(file))
         meanwhile()
-        finished.keep(key, request, {"file": str(file), "params": ANSWER})
+        finished.keep(key, request, {"file": str(file), "params": ANSWER | answer}, volume)
         return key
 
     return infer
@@ -132,6 +142,87 @@ def test_a_model_that_changes_during_an_inference_is_not_mistaken_for_the_former
     key = infer(request_, meanwhile=change)
     assert key not in finished
     assert finished.key(request_) not in finished
+
+
+def test_a_model_that_is_in_use_only_during_an_inference_is_not_mistaken_for_the_other(finished, infer, request_):
+    """Put into use, and taken back before the inference ended."""
+    assert infer(request_, model_version="v2") not in finished
+    assert infer(request_) in finished
+
+
+def test_the_volume_of_former_files_is_not_mistaken_for_the_present_one(finished, datastore, infer, request_, tmp_path):
+    """As it is segmented while a PACS does not respond."""
+    key = infer(request_)
+    former = Path(datastore.get_image_uri(request_["image"]))
+    os.utime(next((tmp_path / "dicom").rglob("*.dcm")), (1, 1))
+    datastore.client.scan()
+    datastore.refresh()
+    assert finished.key(request_, former) == key != finished.key(request_)
+
+
+def test_warnings_about_the_series_are_those_of_now(finished, datastore, infer, request_):
+    key = infer(request_)
+    datastore.catalog.set_warnings(request_["image"], ["Two patients."])
+    assert finished.result(key, request_)["params"]["warnings"] == ["Two patients.", "Odd."]
+
+
+def test_an_unknown_device_is_refused_as_without_a_finished_inference(finished, infer, request_):
+    key = infer(request_)
+    with pytest.raises(UserError, match="device must be one of"):
+        finished.result(key, {**request_, "device": "abacus"})
+
+
+def test_a_mask_is_sent_though_the_disk_is_full(finished, datastore, infer, request_, monkeypatch):
+    """Only what a label of this client is compared with is missing then."""
+    key = infer(request_)
+
+    def full(*_) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(datastore.predictions, "keep", full)
+    assert finished.result(key, {**request_, "client_id": "ben"})
+    assert key in finished
+
+
+def test_a_file_whose_mask_could_not_be_saved_as_a_label_is_removed(tmp_path):
+    (tmp_path / "mask.nrrd").touch()
+    refusing = SimpleNamespace(save_label=lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    request = {"save_label": True, "model": "lung_tumor", "image": "1.2"}
+    with pytest.raises(OSError, match="No space"):
+        saved(refusing, request, {"file": str(tmp_path / "mask.nrrd"), "params": {}})
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_files_of_a_series_are_looked_up_once_for_an_inference(tmp_path, weights, monkeypatch):
+    """Each look is a request to a PACS. While it is away, the volume in the cache is segmented, and kept as such."""
+    pacs = CountingPacs()
+    image = ct(pacs, tmp_path)
+    settings = Settings.from_conf("http://pacs/dicom-web", {"workspace": str(tmp_path / "workspace")})
+    datastore = SeriesDatastore(pacs, settings)
+    volume = datastore.get_image_uri(image)
+    app = object.__new__(MyApp)
+    app.queues = RequestQueues()
+    app.finished = FinishedInferences(datastore, weights, {"attention": False}, tmp_path / "results")
+    monkeypatch.setattr(app, "datastore", lambda: datastore)
+    monkeypatch.setattr(app, "_was_uploaded", lambda image: False)
+
+    def run(app: MONAILabelApp, request: dict, datastore: object = None) -> dict:
+        assert request["image"] == volume
+        sitk.WriteImage(sitk.ReadImage(volume) * 0, str(tmp_path / "mask.nrrd"))
+        return {"file": str(tmp_path / "mask.nrrd"), "params": {**ANSWER}}
+
+    monkeypatch.setattr(MONAILabelApp, "infer", run)
+    request = {"model": "lung_tumor", "image": image}
+    pacs.calls.clear()
+    app.infer(request)
+    assert pacs.calls == {"search_for_instances": 1}
+    assert app.finished.key(request) in app.finished
+
+    app.finished = FinishedInferences(datastore, weights, {"attention": False}, tmp_path / "results")
+    with monkeypatch.context() as away:
+        away.setattr(pacs, "search_for_instances", lambda *_, **__: (_ for _ in ()).throw(requests.ConnectionError()))
+        app.infer(request)
+    assert app.finished.key(request) in app.finished
 
 
 @pytest.mark.parametrize("kind", [*DAMAGES, "gone"])

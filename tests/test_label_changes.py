@@ -64,8 +64,9 @@ def predict(datastore, image, tmp_path):
     def predict(voxels: np.ndarray, version: str, client_id: str | None = None, findings=(), **settings) -> None:
         path = tmp_path / "prediction.nrrd"
         sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path))
+        volume = Path(datastore.get_image_uri(image))
         datastore.keep_prediction(
-            image, path, model_version=version, client_id=client_id, settings=settings, findings=findings
+            image, path, volume, model_version=version, client_id=client_id, settings=settings, findings=findings
         )
 
     return predict
@@ -224,8 +225,11 @@ def test_s15_damaged_prediction_is_never_counted_and_hides_no_other(datastore, i
 
 def test_c12_keeping_a_prediction_never_raises(datastore, image, tmp_path):
     """C12: a UserError was raised if the image had been removed meanwhile."""
-    datastore.keep_prediction("1.2.3", tmp_path / "no.nrrd", model_version="v1", client_id=None, settings={})
-    datastore.keep_prediction(image, tmp_path / "no.nrrd", model_version="v1", client_id=None, settings={})
+    for volume in (tmp_path / "gone" / "1.2.3.nrrd", Path(datastore.get_image_uri(image))):
+        kept = datastore.keep_prediction(
+            image, tmp_path / "no.nrrd", volume, model_version="v1", client_id=None, settings={}
+        )
+        assert kept is None
 
 
 def test_prediction_on_another_grid_is_not_used(tmp_path):
@@ -256,3 +260,22 @@ def test_list_shows_the_changes(datastore, image, predict, submit):
     assert "1 voxels, +0 -1 against v1" in lines[0]
     assert "from v9, its prediction is not known" in lines[1]
     assert "no prediction known" in lines[2]
+
+
+def test_predictions_that_others_evict_meanwhile_are_no_error(tmp_path, monkeypatch):
+    """Finished inferences are sent again in several threads at once."""
+    store = PredictionStore(tmp_path)
+    first, second = (Prediction("1.2", "grid", version, None, {}) for version in ("v1", "v2"))
+    store.keep(first, sitk.GetImageFromArray(mask(A)))
+    (victim,) = tmp_path.rglob("*.nrrd")
+    is_file = Path.is_file
+
+    def evicted_after(path: Path) -> bool:
+        found = is_file(path)
+        if path == victim:
+            path.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_file", evicted_after)
+    store.keep(second, sitk.GetImageFromArray(mask(B)))
+    assert store.find("1.2", "grid", model_version="v2") is not None

@@ -146,10 +146,11 @@ class SeriesDatastore(ReadOnlyImages, LabelledImages):
         return str(path)
 
     @contextlib.contextmanager
-    def volume_in_use(self, image_id: str) -> Iterator[None]:
-        """Protect the volume of an image from eviction within the context."""
-        with self.volumes.in_use(Path(self.get_image_uri(image_id))):
-            yield
+    def volume_in_use(self, image_id: str) -> Iterator[Path]:
+        """Protect the volume of an image from eviction within the context, and yield its path."""
+        volume = Path(self.get_image_uri(image_id))
+        with self.volumes.in_use(volume):
+            yield volume
 
     def get_image(self, image_id: str, params: Any = None) -> io.BytesIO:
         """Return the content of the volume of an image."""
@@ -238,6 +239,7 @@ class SeriesDatastore(ReadOnlyImages, LabelledImages):
         self,
         image_id: str,
         mask: Path,
+        volume: Path,
         *,
         model_version: str,
         client_id: str | None,
@@ -246,15 +248,23 @@ class SeriesDatastore(ReadOnlyImages, LabelledImages):
     ) -> Prediction | None:
         """Store a predicted mask and its findings, to determine later what a user changed.
 
+        Args:
+            image_id: SeriesInstanceUID.
+            mask: File of the mask.
+            volume: The volume in the cache that was segmented.
+            model_version: Version of the model.
+            client_id: Id of the requesting client, if known.
+            settings: Settings of the inference.
+            findings: Its findings.
+
         Returns:
             What was stored; None if that failed, which is only logged.
         """
         try:
-            volume = Path(self.get_image_uri(image_id))
             prediction = Prediction(image_id, grid_of(volume), model_version, client_id, settings, [*findings])
             voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(mask)))
             self.predictions.keep(prediction, VoxelGrid.from_file(volume).mask(voxels))  # NIfTI loses a sheared grid
-        except Exception as error:  # a full disk or an unreachable PACS must not fail the request for the mask
+        except Exception as error:  # a full disk must not fail the request for the mask
             logger.warning("The prediction of %s could not be stored for comparison: %s", image_id, error)
             return None
         return prediction

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class LungTumorInferTask(BasicInferTask):
         if self.get_path() is None:
             self._predictor.load()  # raises a UserError with the reason
         check_request(self._info, "infer", request)
-        _check(request, self._config["device"])
+        check_parameters(request, self._config["device"])
         return super().__call__(request, callbacks)
 
     def pre_transforms(self, data: dict[str, Any]) -> Sequence[Callable]:
@@ -130,8 +130,16 @@ def _options(data: dict[str, Any]) -> InferenceOptions:
     return InferenceOptions.model_construct(**{name: data[name] for name in InferenceOptions.model_fields})
 
 
-def _check(request: dict[str, Any], devices: Sequence[str]) -> None:
-    """Validate the parameters that are MONAI Label's rather than settings of this app."""
+def check_parameters(request: Mapping[str, Any], devices: Sequence[str]) -> None:
+    """Check the parameters of a request that are MONAI Label's rather than settings of this app.
+
+    Args:
+        request: The request.
+        devices: Names of the devices of this machine.
+
+    Raises:
+        UserError: The device or the format of the file is unknown.
+    """
     device = request.get("device")
     if device is not None and device not in ("cpu", "cuda", *devices):
         raise UserError(f"device must be one of {', '.join(devices)}, not {device!r}.")

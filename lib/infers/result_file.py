@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lib.errors import UserError
 _EXTENSIONS = (".nrrd", ".nii.gz", ".nii")
 
 
-def check_extension(request: dict[str, Any]) -> None:
+def check_extension(request: Mapping[str, Any]) -> None:
     """Raise a UserError if a request asks for a file format that cannot be written."""
     extension = request.get("result_extension")
     if extension and extension not in _EXTENSIONS:

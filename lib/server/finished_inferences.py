@@ -5,26 +5,44 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 import SimpleITK as sitk
+from monailabel.utils.others.generic import device_list
 
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.fingerprint import fingerprint_of
 from lib.datastore.predictions import Prediction
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError
-from lib.inference.weights_source import WeightsSource
-from lib.infers.result_file import check_extension, write_result
+from lib.inference.weights_source import WeightsId, WeightsSource
+from lib.infers.lung_tumor import check_parameters
+from lib.infers.result_file import write_result
 from lib.settings import InferenceOptions
 
 logger = logging.getLogger(__name__)
 
 _MOST = 10_000  # answers; each has a few kB
+
+
+class InferenceKey(NamedTuple):
+    """What the mask of an inference depends on.
+
+    Attributes:
+        image: SeriesInstanceUID.
+        fingerprint: That of its files.
+        weights: The weights.
+        settings: Name and value of each setting.
+    """
+
+    image: str
+    fingerprint: str
+    weights: WeightsId
+    settings: tuple[tuple[str, Any], ...]
 
 
 class FinishedInferences:
@@ -48,38 +66,46 @@ class FinishedInferences:
         self._defaults = defaults
         self._results = results
         self._lock = threading.Lock()
-        self._found: OrderedDict[Hashable, tuple[Prediction, dict[str, Any]]] = OrderedDict()  # with what was answered
+        self._found: OrderedDict[InferenceKey, tuple[Prediction, dict[str, Any]]] = OrderedDict()  # with the answer
 
-    def key(self, request: Mapping[str, Any]) -> Hashable | None:
+    def key(self, request: Mapping[str, Any], volume: Path | None = None) -> InferenceKey | None:
         """Return what the answer to a request depends on; None if it is not kept.
 
         Args:
             request: Validated request for an image of the datastore. Attention maps and outlines of clicks are not
                 kept.
+            volume: The volume in the cache that is segmented; None for that of the present files of the image.
         """
         if request["model"] != LungTumor.NAME or {**self._defaults, **request}["attention"]:
             return None
         weights = self._weights.current()
         if weights.path is None:
             return None
-        try:
-            fingerprint = fingerprint_of(self._datastore.series(request["image"]), self._datastore.client)
-        except (UserError, requests.RequestException):  # the image cannot be used, or a PACS does not respond
-            return None
-        return request["image"], fingerprint, weights, *self._settings(request).items()
+        if volume is not None:
+            fingerprint = volume.parent.name
+        else:
+            try:
+                fingerprint = fingerprint_of(self._datastore.series(request["image"]), self._datastore.client)
+            except (UserError, requests.RequestException):  # the image cannot be used, or a PACS does not respond
+                return None
+        return InferenceKey(request["image"], fingerprint, weights, tuple(self._settings(request).items()))
 
-    def __contains__(self, key: Hashable) -> bool:
+    def __contains__(self, key: InferenceKey) -> bool:
         """Return whether an inference is finished."""
         with self._lock:
             return key in self._found
 
-    def keep(self, key: Hashable | None, request: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    def keep(
+        self, key: InferenceKey | None, request: Mapping[str, Any], result: Mapping[str, Any], volume: Path
+    ) -> None:
         """Keep the mask of an inference, to determine later what a user changed in it, and to answer it again.
 
         Args:
-            key: Return value of `key` before the inference. If it is another one now, the answer is not given again.
+            key: Return value of `key` for this volume before the inference. If other weights are in use now, or were
+                meanwhile, the answer is not given again.
             request: The request.
-            result: Its result; attention maps and answers without a file are not kept.
+            result: What the infer task returned; attention maps and answers without a file are not kept.
+            volume: The volume in the cache that was segmented.
         """
         if not result.get("file") or {**self._defaults, **request}["attention"]:
             return
@@ -87,20 +113,25 @@ class FinishedInferences:
         prediction = self._datastore.keep_prediction(
             request["image"],
             Path(result["file"]),
+            volume,
             model_version=answer["model_version"],
             client_id=request.get("client_id"),
             settings=self._settings(request),
             findings=answer["findings"],
         )
-        if prediction is None or key is None or key != self.key(request):
+        if prediction is None or key is None or key != self.key(request, volume):
+            return
+        if answer["model_version"] != key.weights.version:
             return
         with self._lock:
             self._found[key] = prediction, {name: value for name, value in answer.items() if name != "latencies"}
             while len(self._found) > _MOST:
                 self._found.popitem(last=False)
 
-    def result(self, key: Hashable, request: Mapping[str, Any]) -> dict[str, Any] | None:
+    def result(self, key: InferenceKey, request: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the result of a finished inference, with a file of its own as this request wants it.
+
+        The warnings about the series are those of now.
 
         Args:
             key: Return value of `key` for the request.
@@ -110,33 +141,41 @@ class FinishedInferences:
             None if it is not finished, or its mask was evicted or damaged.
 
         Raises:
-            UserError: The format of the file is unknown.
+            UserError: The request is invalid, or the image cannot be used now.
         """
-        check_extension(dict(request))
+        check_parameters(request, device_list())
         with self._lock:
             prediction, answer = self._found.get(key, (None, {}))
         if prediction is None:
             return None
-        prediction, mask = self._for_client(prediction, request.get("client_id"))
-        with self._lock:
-            if mask is None:
+        mask = self._mask(prediction)
+        if mask is None:
+            with self._lock:
                 self._found.pop(key, None)
-                return None
+            return None
+        prediction = self._for_client(prediction, mask, request.get("client_id"))
+        with self._lock:
             self._found[key] = prediction, answer  # the file that is evicted last
+        warnings = [*self._datastore.series(key.image).warnings, *answer["warnings"]]
         file = str(write_result(mask, dict(request), self._results))
-        return {"file": file, "label": file, "tag": "original", "params": dict(answer)}
+        return {"file": file, "label": file, "tag": "original", "params": {**answer, "warnings": warnings}}
 
-    def _for_client(self, kept: Prediction, client_id: str | None) -> tuple[Prediction, sitk.Image | None]:
-        """Return a prediction as the latest one that a client requested, and its mask; None if it cannot be used."""
-        prediction, store = replace(kept, client_id=client_id), self._datastore.predictions
+    def _mask(self, kept: Prediction) -> sitk.Image | None:
         try:
-            mask = store.read(kept)
-            if mask is not None:
-                store.keep(prediction, mask)
+            return self._datastore.predictions.read(kept)
         except Exception as error:  # of a cache: the mask is computed again
             logger.warning("The kept prediction of %s cannot be used: %s", kept.image_id, error)
-            return prediction, None
-        return prediction, mask
+            return None
+
+    def _for_client(self, kept: Prediction, mask: sitk.Image, client_id: str | None) -> Prediction:
+        """Store a prediction as the latest one that a client requested, and return it; the former if that fails."""
+        prediction = replace(kept, client_id=client_id)
+        try:
+            self._datastore.predictions.keep(prediction, mask)
+        except Exception as error:  # a full disk must not fail the request for the mask
+            logger.warning("The prediction of %s could not be stored for comparison: %s", kept.image_id, error)
+            return kept
+        return prediction
 
     def _settings(self, request: Mapping[str, Any]) -> dict[str, Any]:
         names = sorted(self._defaults.keys() - InferenceOptions.WITHOUT_EFFECT_ON_MASKS)

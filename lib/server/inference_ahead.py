@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from lib.activelearning.background import YieldToUsers, compute_on_one_core
 from lib.cluster.background import BackgroundCluster, ClusterAwayError
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.series_datastore import SeriesDatastore
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.inference import Predictor, WeightsId
 from lib.inference.worker_model import WorkerModel
 from lib.infers import LungTumorInferTask
@@ -28,6 +31,10 @@ from lib.storage.atomic import write_atomically
 logger = logging.getLogger(__name__)
 
 _EXTENSION = ".nii.gz"
+_LOOK_AGAIN_SECONDS = 1800.0
+
+_State = tuple[WeightsId, int]  # weights and number of slices
+_Compute = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class InferenceAhead(Worker):
@@ -35,7 +42,8 @@ class InferenceAhead(Worker):
 
     A mask is that of a request with the settings of the server, which it answers from then on. The workers of a cluster
     compute as many at once as they can; without one, the server computes one at a time, on one core at low priority,
-    while no user waits and no training runs.
+    while no user waits and no training runs. Each image is looked at again after half an hour: its files may have
+    changed, or the PACS or the disk may have recovered.
 
     Args:
         finished: The masks that are there.
@@ -45,6 +53,7 @@ class InferenceAhead(Worker):
         yield_to_users: Decides when this process must pause.
         cluster: Where to compute while it is there; None without one.
         hour: Returns the present hour of the day.
+        clock: Seconds that only increase.
         seconds: Pause between two rounds while nothing is to be done.
     """
 
@@ -57,6 +66,7 @@ class InferenceAhead(Worker):
         yield_to_users: YieldToUsers,
         cluster: BackgroundCluster | None = None,
         hour: Callable[[], int] = lambda: datetime.now().hour,
+        clock: Callable[[], float] = time.monotonic,
         seconds: float = 10.0,
     ) -> None:
         super().__init__("inference ahead", failure="Could not compute masks ahead", pause=seconds)
@@ -71,11 +81,12 @@ class InferenceAhead(Worker):
         self._yield_to_users = yield_to_users
         self._cluster = cluster or BackgroundCluster(None)
         self._hour = hour
+        self._clock = clock
         self._task = LungTumorInferTask(
             predictor, settings.info, settings.results_dir, before_pass=lambda done, total: self._pause_for_users()
         )
         self._key = uuid.uuid4().hex  # of the model in workers: another server may have other settings
-        self._settled: dict[str, tuple[WeightsId, int]] = {}
+        self._settled: dict[str, tuple[_State, float]] = {}  # with the time at which to look again
 
     def prepare(self) -> None:
         """Limit the thread to one core."""
@@ -95,54 +106,56 @@ class InferenceAhead(Worker):
             return False
         due = self._due()[: max(1, places)]
         if not places:
-            return bool(due) and self._settle(due[0], self._here)
+            return bool(due) and self._settle(*due[0], self._here)
         with ThreadPoolExecutor(places, thread_name_prefix=self.name) as waiting:
-            return any([*waiting.map(lambda image_id: self._settle(image_id, self._elsewhere), due)])
+            return any([*waiting.map(lambda one: self._settle(*one, self._elsewhere), due)])
 
-    def _due(self) -> list[str]:
+    def _due(self) -> list[tuple[str, _State]]:
         """Return the newest images without a label, without those that are settled; none without weights."""
-        if self._predictor.weights.current().path is None:
+        weights = self._predictor.weights.current()
+        if weights.path is None:
             return []
         listed = [self._datastore.catalog.get(image_id) for image_id in self._datastore.get_unlabeled_images()]
         newest = sorted(
             (series for series in listed if series), key=lambda one: (one.value("StudyDate"), one.uid), reverse=True
         )
-        return [one.uid for one in newest[: self._most] if self._settled.get(one.uid) != self._state(one.uid)]
+        images = [(one.uid, (weights, one.instance_count)) for one in newest[: self._most]]
+        return [(image_id, state) for image_id, state in images if not self._is_settled(image_id, state)]
 
-    def _state(self, image_id: str) -> tuple[WeightsId, int]:
-        return self._predictor.weights.current(), self._datastore.series(image_id).instance_count
+    def _is_settled(self, image_id: str, state: _State) -> bool:
+        settled = self._settled.get(image_id)
+        return settled is not None and settled[0] == state and self._clock() < settled[1]
 
-    def _settle(self, image_id: str, compute: Callable[[dict[str, Any]], dict[str, Any]]) -> bool:
-        """Compute the mask of an image if it is not there; return False if it has to be tried again.
+    def _settle(self, image_id: str, state: _State, compute: _Compute) -> bool:
+        """Compute the mask of an image if it is not there; return False if the cluster was to do it and did not.
 
-        An image that cannot be segmented is logged and skipped until it or the weights change.
+        An image that cannot be segmented is logged and skipped until its number of slices or the weights change.
         """
         request = {"model": LungTumor.NAME, "image": image_id, "result_extension": _EXTENSION}
-        state = self._state(image_id)
+        again, done = self._clock() + _LOOK_AGAIN_SECONDS, True
         try:
             key = self._finished.key(request)
-            if key is None:  # the PACS does not respond
+            if key is not None and key not in self._finished:  # None: the PACS does not respond
+                self._compute(request, compute)
+        except ClusterAwayError as error:
+            if not isinstance(error.__cause__, UserError):
                 return False
-            if key not in self._finished:
-                self._finished.keep(key, request, result := self._result(request, compute))
-                Path(result["file"]).unlink(missing_ok=True)
-                logger.info("The mask of %s is computed ahead", image_id)
-        except ClusterAwayError:
-            return False
-        except (UserError, RuntimeError, OSError, ValueError) as error:
-            logger.warning("The mask of %s cannot be computed ahead: %s", image_id, error)
-        self._settled[image_id] = state
-        return True
+            done = False  # its workers cannot segment this image: others come first
+        except Exception as error:  # whatever an odd image leads to: it must not stop the others
+            logger.warning("The mask of %s cannot be computed ahead: %s", image_id, in_one_line(error))
+            again = again if _may_pass(error) else math.inf
+        self._settled[image_id] = state, again
+        return done
 
-    def _result(self, request: dict[str, Any], compute: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """Return the result of a request, as the app does."""
-        image_id = request["image"]
-        with self._datastore.volume_in_use(image_id):
-            volume = self._datastore.get_image_uri(image_id)
-            warnings = self._datastore.series(image_id).warnings
-            result = compute({**request, "image": volume})
-        result["params"]["warnings"] = [*warnings, *result["params"]["warnings"]]
-        return result
+    def _compute(self, request: dict[str, Any], compute: _Compute) -> None:
+        with self._datastore.volume_in_use(request["image"]) as volume:
+            key = self._finished.key(request, volume)
+            result = compute({**request, "image": str(volume)})
+            try:
+                self._finished.keep(key, request, result, volume)
+            finally:
+                Path(result["file"]).unlink(missing_ok=True)
+        logger.info("The mask of %s is computed ahead", request["image"])
 
     def _here(self, request: dict[str, Any]) -> dict[str, Any]:
         file, params = self._task(request)
@@ -159,3 +172,8 @@ class InferenceAhead(Worker):
     def _pause_for_users(self) -> None:
         self.check_stopped()
         self._yield_to_users.wait()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether an inference may succeed later: a disk was full, a PACS away, or the memory of the GPU in use."""
+    return isinstance(error, OSError) or getattr(error, "status", None) == HTTPStatus.SERVICE_UNAVAILABLE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from monailabel.config import settings
@@ -58,5 +59,9 @@ def saved(datastore: SeriesDatastore, request: Mapping[str, Any], result: dict[s
     info = {"model": request["model"], "params": result["params"]}
     signature = {"annotator": author, "user": author} if author else {}
     tag = request.get("label_tag") or DefaultLabelTag.ORIGINAL.value
-    label = datastore.save_label(request["image"], result["file"], tag, {**info, **signature})
+    try:
+        label = datastore.save_label(request["image"], result["file"], tag, {**info, **signature})
+    except BaseException:
+        Path(result["file"]).unlink(missing_ok=True)  # no answer will remove it
+        raise
     return {**result, "label": label}

@@ -48,6 +48,10 @@ class CountingPacs:
         self.calls["retrieve_series_metadata"] += 1
         return [self._json(one) for one in self._of(study, series)]
 
+    def retrieve_series(self, study, series) -> list[Dataset]:
+        self.calls["retrieve_series"] += 1
+        return self._of(study, series)
+
     def retrieve_instance_metadata(self, study, series, sop) -> dict:
         self.calls["retrieve_instance_metadata"] += 1
         return next(self._json(one) for one in self._of(study, series) if one.SOPInstanceUID == sop)
