@@ -48,6 +48,11 @@ def test_values_are_converted_to_their_type(tmp_path):
         ("learning_rate", "nan", "--conf learning_rate must be a number above 0 and up to 1, not 'nan'."),
         ("lease_minutes", "inf", "--conf lease_minutes must be a number from 0 to 10080, not 'inf'."),
         ("infer_ahead", "6-6", "--conf infer_ahead must be never, idle, or hours of the day such as 20-6, not '6-6'."),
+        (
+            "infer_ahead",
+            "06-6",
+            "--conf infer_ahead must be never, idle, or hours of the day such as 20-6, not '06-6'.",
+        ),
         ("crf", "perhaps", "--conf crf must be true or false, not 'perhaps'."),
         ("patch_size", "40", "--conf patch_size must be a whole number from 16 to 512, a multiple of 16, not '40'."),
         ("patch_size", "512", "patch_size must be a multiple of 16 and at most 256"),

@@ -16,7 +16,7 @@ def checked_hours(text: str) -> str:
         '20-6'
     """
     found = _HOURS.fullmatch(text)
-    if text not in (NEVER, IDLE) and (found is None or found[1] == found[2]):
+    if text not in (NEVER, IDLE) and (found is None or int(found[1]) == int(found[2])):
         raise ValueError(f"must be never, idle, or hours of the day such as 20-6, not {text!r}")
     return text
 
