@@ -37,6 +37,9 @@ class Finished:
     def __init__(self):
         self.sharing = False
         self.images = set()
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.sending = 0
 
     def key(self, request):
         return request["image"] if self.sharing else None
@@ -45,8 +48,11 @@ class Finished:
         return key in self.images
 
     def result(self, key, request):
-        params = {"model_version": "v1", "warnings": []}
-        return {"label": None, "file": None, "params": params} if key in self else None
+        if key not in self:
+            return None
+        self.sending += 1
+        assert self.go_on.wait(timeout=60)
+        return {"label": None, "file": None, "params": {"model_version": "v1", "warnings": []}}
 
 
 class SlowApp:
@@ -143,6 +149,22 @@ def test_equal_requests_are_computed_once(app, url):
     assert app.began == ["1", "1"], "the second one is the fresh one"
     refused = infer(url, "1", fresh="yes")
     assert (refused.status_code, refused.json()["detail"]) == (400, "fresh must be true or false, not 'yes'.")
+
+
+def test_other_routes_answer_while_finished_inferences_are_sent(app, url):
+    """Each takes the memory of a scan, and a thread of those that serve all routes."""
+    app.finished.sharing = True
+    app.finished.images.add("done")
+    app.finished.go_on.clear()
+    with ThreadPoolExecutor(WAITING) as clients:
+        try:
+            answers = [clients.submit(infer, url, "done") for _ in range(WAITING)]
+            wait_until(lambda: app.finished.sending == 2)
+            assert requests.get(f"{url}/info/", timeout=30).ok
+            assert app.finished.sending == 2
+        finally:
+            app.finished.go_on.set()
+        assert [one.result(60).status_code for one in answers] == [200] * WAITING
 
 
 def test_an_equal_request_is_computed_if_the_first_fails(app, url):

@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from anyio import CapacityLimiter
 from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from monailabel.endpoints.infer import ResultType, send_response
@@ -35,6 +36,7 @@ from lib.reading.stored_readings import check_label_tag
 from lib.server.app_protocol import LungLabelApp
 from lib.server.current_user import current_user, turn_of
 from lib.server.dicom_response import dicom_response
+from lib.server.finished_inferences import InferenceKey
 from lib.server.requests import json_object, uploaded_volume
 from lib.server.saved_masks import check_saving, saved, signed
 from lib.server.session_routes import session_of
@@ -44,6 +46,7 @@ from lib.settings import check_request
 
 _PARAMS_HEADER = "Infer-Params"
 _HEADER_PARAMS = ("model_version", "findings", "warnings")
+_AT_ONCE = 2  # finished inferences that are sent again: each takes the memory of a scan, and a thread of all routes
 _MOST_FINDINGS = 40  # in the header: about 2 kB; nginx refuses a response with more than 4 kB of headers
 
 # Parameters of a request besides the settings of `config.infer` and clicks; all others are ignored.
@@ -70,6 +73,7 @@ class InferOutput(str, Enum):
 def infer_router(app: LungLabelApp) -> APIRouter:
     """Return the inference route of ``app``."""
     router = APIRouter(tags=["Infer"])
+    again = CapacityLimiter(_AT_ONCE)
 
     @router.post("/infer/{model}", summary="Run inference")
     async def infer(
@@ -114,7 +118,7 @@ def infer_router(app: LungLabelApp) -> APIRouter:
             with uploaded_volume(file, app.uploads_dir) as volume:
                 return respond(app.infer(request | {"image": str(volume)}))
 
-        def answer_again(key: Hashable) -> Any:
+        def answer_again(key: InferenceKey) -> Any:
             kept = app.finished.result(key, request)
             return kept and respond(saved(app.datastore(), request, kept))
 
@@ -122,7 +126,7 @@ def infer_router(app: LungLabelApp) -> APIRouter:
         if key is None:
             result = await queue.run(http, compute, turn_of(http))
         else:
-            result = await _once(http, queue, compute, partial(answer_again, key), lambda: key in app.finished)
+            result = await _once(http, queue, compute, partial(answer_again, key), lambda: key in app.finished, again)
         sent = result if isinstance(result, Response) else answer
         sent.headers["Server-Timing"] = http.state.durations.server_timing
         return result
@@ -176,6 +180,7 @@ async def _once(
     compute: Callable[[], Any],
     answer_again: Callable[[], Any],
     is_finished: Callable[[], bool],
+    limiter: CapacityLimiter,
 ) -> Any:
     """Return the answer with a finished inference; it may be finished for another request while this one waits.
 
@@ -185,11 +190,13 @@ async def _once(
         compute: Computes the inference and returns the answer.
         answer_again: Returns the answer with the finished inference; None without one.
         is_finished: Returns whether there is one.
+        limiter: Limits the answers with finished inferences at a time.
     """
     arrived = time.monotonic()
     while True:
-        began = time.monotonic()
-        again = await run_in_threadpool(answer_again)
+        async with limiter:
+            began = time.monotonic()
+            again = await run_in_threadpool(answer_again)
         if again is not None:
             http.state.durations = Durations(began - arrived, time.monotonic() - began, kept=True)
             return again
