@@ -4,14 +4,22 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 
+import psutil
 import pytest
 import torch
+import torch.distributed as dist
+from monailabel.tasks.train.basic_train import BasicTrainTask
 
+from lib.processes.process_group import RENDEZVOUS, group_command
 from lib.publishing import ModelStore
 from lib.settings import APP_DIR
 from lib.trainers import all_gpus
-from tests.support.train_task import weights_of
+from lib.trainers.candidate import Part
+from lib.trainers.unfinished_run import Run, UnfinishedRun
+from lib.training.processes import Processes
+from tests.support.train_task import Labelled, task, weights_of
 
 SCRIPT = """
 import json, os, sys
@@ -31,18 +39,57 @@ train({"model": "lung_tumor", "device": "cpu", "folds": 2}, Labelled(cases))
 """
 
 
+FAILING = """
+import os, psutil
+from lib.training.processes import Processes
+
+processes = Processes.of_environment()
+processes.wait()
+here = psutil.Process()
+open = [one.laddr.ip for each in (here, here.parent()) for one in each.net_connections() if one.status == "LISTEN"]
+print("open:", *open, "process:", here.pid, flush=True)
+processes.wait()
+if processes.rank == 1:
+    how_to_fail()
+processes.wait()
+"""
+
+
+def run(folder, script, processes, *arguments):
+    """Run a script in processes of their own."""
+    folder.mkdir()
+    (folder / "script.py").write_text(script)
+    command = group_command(processes, "script", arguments)
+    command = command if processes > 1 else [sys.executable, "-m", "script", *arguments]
+    environment = {**os.environ, "PYTHONPATH": f"{APP_DIR}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1"}
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.run(command, env=environment, **output, timeout=600)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("failure", "sentence"),
+    [
+        ("raise ValueError('The training diverged.')", "ValueError: The training diverged."),
+        ("os.kill(os.getpid(), 9)", "Error: process 1 terminated with signal SIGKILL. Is there enough memory?"),
+    ],
+)
+@pytest.mark.slow
+def test_the_last_line_says_why_one_of_the_processes_failed(failure, sentence, tmp_path):
+    """The others end, and none of them could be reached from another machine."""
+    ended = run(tmp_path / "failing", FAILING.replace("how_to_fail()", failure), 2)
+    lines = ended.stdout.splitlines()
+    assert ended.returncode == 1
+    assert lines[-1] == sentence, ended.stdout
+    said = [line.split() for line in lines if line.startswith("open:")]
+    assert len(said) == 2, ended.stdout
+    assert {ip for line in said for ip in line[1:-2]} <= {"127.0.0.1", "::1"}
+    assert not [line[-1] for line in said if psutil.pid_exists(int(line[-1]))]
+
+
 def train(folder, info, cases, processes):
     """Train in processes of their own; return the loss of each step in the first one, and the last version."""
-    folder.mkdir()
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, *(launcher if processes > 1 else ()), str(script), str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(APP_DIR), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [*command, json.dumps(info), json.dumps(cases)], env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    ended = run(folder, SCRIPT, processes, str(folder), json.dumps(info), json.dumps(cases))
+    assert ended.returncode == 0, ended.stdout[-3000:]
     losses = [json.loads(path.read_text()) for path in sorted(folder.glob("losses-*.json"))]
     assert losses == [pytest.approx(losses[0], abs=1e-6)] * processes, "all processes see the whole batch"
     store = ModelStore(folder)
@@ -83,7 +130,8 @@ def test_a_batch_is_shared_by_as_many_gpus_as_divide_it(batch, device, gpus, exp
 def test_only_a_training_process_of_the_server_starts_again(monkeypatch):
     started = []
     monkeypatch.setattr(all_gpus.os, "execv", lambda program, command: started.append(command))
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv(RENDEZVOUS, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")  # of the server
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("LUNGLABEL_SERVER_PROCESS", "1")
     all_gpus.restart_on(2)
@@ -94,9 +142,59 @@ def test_only_a_training_process_of_the_server_starts_again(monkeypatch):
     assert not started
     all_gpus.restart_on(2)
     (command,) = started
-    assert command[-len(task) :] == task
-    assert command[command.index("--nproc-per-node") + 1] == "2"
+    assert command == [sys.executable, "-m", "lib.processes.process_group", "2", *task[1:]]
     assert os.environ["LUNGLABEL_SERVER_PROCESS"] == str(os.getpid()), "the new processes end with this one"
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(RENDEZVOUS, "file")
     all_gpus.restart_on(2)
     assert len(started) == 1
+
+
+def test_a_training_is_alone_where_the_server_was_started_by_others_as_one_of_several(monkeypatch):
+    monkeypatch.delenv(RENDEZVOUS, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert all_gpus.connect().count == 1
+
+
+def test_processes_wait_for_the_first_for_days(monkeypatch):
+    """It may have to read the volumes of all cases from a PACS; by default the others give up after ten minutes."""
+    connected = []
+    for name, value in {RENDEZVOUS: "/tmp/file", "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: connected.append(options))
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    assert Processes.of_environment().rank == 1
+    (options,) = connected
+    assert options.pop("timeout") >= timedelta(days=1)
+    assert options == {"init_method": "file:///tmp/file", "rank": 1, "world_size": 2}
+
+
+def test_a_request_does_not_start_the_processes_of_monailabel(train_info, tmp_path, monkeypatch):
+    """They would each train alone, and fail."""
+    asked = []
+    monkeypatch.setattr(BasicTrainTask, "__call__", lambda self, request, datastore: asked.append(request))
+    run = Run("name", str(tmp_path), {"multi_gpu": True})
+    task(train_info, tmp_path)._optimise(Part("all", None, frozenset()), run, {"seed": 0}, None)
+    assert [request["multi_gpu"] for request in asked] == [False]
+
+
+def test_a_failure_in_another_process_is_no_interruption(train_info, tmp_path, monkeypatch):
+    """After which the training would start again. If the first process was killed, it is one."""
+    path = tmp_path / "training.json"
+    run, former = (Run(name, str(tmp_path / name), {}) for name in ("run", "former"))
+    train = task(train_info, tmp_path)
+    others = Processes(1, 2, torch.device("cpu"))
+    monkeypatch.setattr("lib.trainers.lung_tumor.connect", lambda: others)
+    monkeypatch.setattr(Processes, "of_first", lambda self, value: (run, {}, [], ["all"]))
+    monkeypatch.setattr(train, "_optimise", lambda *_: (_ for _ in ()).throw(ValueError("no")))
+
+    def fail() -> None:
+        with pytest.raises(ValueError, match="no"):
+            train({"model": "lung_tumor"}, Labelled([]))
+
+    for recorded, remains in ((run, False), (former, True)):
+        with UnfinishedRun(path).recorded(recorded):
+            fail()
+            assert path.exists() == remains
+    UnfinishedRun(path)._write(run)
+    fail()
+    assert UnfinishedRun(path).interrupted() == run

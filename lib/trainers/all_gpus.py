@@ -1,4 +1,4 @@
-"""The training of a server on all GPUs of its machine: the training process starts itself again under ``torchrun``."""
+"""The training of a server on all GPUs of its machine: the training process is replaced by one for each of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from monailabel.utils.others.generic import name_to_device
 
 from lib.processes.parent_process import mark_as_server
+from lib.processes.process_group import RENDEZVOUS, group_command
 from lib.training.processes import Processes
 
 _TASK = ["-m", "monailabel.interfaces.utils.app"]  # how MONAI Label starts a training process
@@ -32,21 +33,21 @@ def gpus_for(batch: int, device: Any) -> int:
 def restart_on(count: int) -> None:
     """Replace this training process of a server by as many as GPUs, which do the same training together.
 
-    Does nothing for one GPU, in a process that ``torchrun`` has started, and in one that is not MONAI Label's.
+    Does nothing for one GPU, in one of these processes, and in a process that is not MONAI Label's.
     """
-    if count < 2 or "WORLD_SIZE" in os.environ or sys.orig_argv[1:3] != _TASK:
+    if count < 2 or RENDEZVOUS in os.environ or sys.orig_argv[1:3] != _TASK:
         return
-    mark_as_server()  # torchrun keeps the id of this process and ends with the server; its processes end with it
+    mark_as_server()  # the new program keeps the id of this process and ends with the server; its processes, with it
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    os.execv(sys.executable, [sys.executable, *launcher, *_TASK, *sys.argv[1:]])
+    os.execv(sys.executable, group_command(count, _TASK[1], sys.argv[1:]))
 
 
 def connect() -> Processes:
-    """Return the processes of this training; this one alone unless ``torchrun`` has started it."""
+    """Return the processes of this training; this one alone unless `restart_on` has started it."""
+    if RENDEZVOUS not in os.environ:  # the server itself may run where WORLD_SIZE is set
+        return Processes.alone()
     processes = Processes.of_environment()
-    if processes.count > 1:
-        ignite.distributed.sync()  # in all at once; handlers that only the first process has would do it later
+    ignite.distributed.sync()  # in all at once; handlers that only the first process has would do it later
     return processes
 
 

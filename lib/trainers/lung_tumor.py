@@ -294,11 +294,16 @@ class LungTumorTrainTask(BasicTrainTask):
     def _optimise(self, part: Part, run: Run, settings: Mapping[str, Any], datastore: Datastore) -> None:
         set_determinism(seed=int(settings["seed"]))
         self._part = part
-        super().__call__({**run.request, "name": f"{run.name}/{part.name}", "tracking": "None"}, datastore)
+        own = {"name": f"{run.name}/{part.name}", "tracking": "None", "multi_gpu": False}
+        super().__call__({**run.request, **own}, datastore)
 
     def _assist(self, datastore: Datastore) -> None:
         """Compute this process' share of the trainings that the first process does."""
         run, settings, self._cases, parts = self._processes.of_first(None)
-        for part in parts:
-            self._optimise(part, run, settings, datastore)
+        try:
+            for part in parts:
+                self._optimise(part, run, settings, datastore)
+        except Exception:  # for which the first process is ended, without the chance to remove its record
+            self._unfinished.give_up(run)
+            raise
         disconnect(self._processes)

@@ -107,6 +107,18 @@ class UnfinishedRun:
         self._write(again)
         return again
 
+    def give_up(self, run: Run) -> None:
+        """Remove the record of ``run`` after a failure in another process of it than the one that holds the lock.
+
+        Without a lock holder, the training was interrupted, which is why this process failed: the record remains.
+        """
+        try:
+            with self._lock.acquire(timeout=0):
+                return
+        except Timeout:
+            if (recorded := self._file.read()) and recorded.name == run.name:
+                self._file.path.unlink(missing_ok=True)
+
     def drop(self, run: Run) -> None:
         """Remove the files of ``run`` and its record."""
         shutil.rmtree(run.folder, ignore_errors=True)

@@ -1,12 +1,13 @@
 """A training in several processes, started by ``torchrun``: the same batches, losses and weights as in one process.
 
-The training of a server starts itself again in this way if the machine has several GPUs; see `lib.trainers.all_gpus`.
+The training of a server is one of several processes if the machine has several GPUs; see `lib.trainers.all_gpus`.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -19,6 +20,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from lib.errors import UserError
+from lib.processes.process_group import RENDEZVOUS
+
+# The others wait while the first process reads all volumes from a PACS, or measures. What started them ends them if one
+# fails.
+_LONGEST_WAIT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Processes:
 
     @classmethod
     def of_environment(cls) -> Processes:
-        """Return the processes that ``torchrun`` has started, and connect to them; this one alone without it."""
+        """Return the processes that ``torchrun`` or `process_group` has started, and connect to them; else this one."""
         cuda = torch.cuda.is_available()
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count == 1:
@@ -53,7 +59,9 @@ class Processes:
         if cuda:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if cuda else "gloo")
+            file = os.environ.get(RENDEZVOUS)
+            place = {"init_method": f"file://{file}", "rank": int(os.environ["RANK"]), "world_size": count}
+            dist.init_process_group("nccl" if cuda else "gloo", timeout=_LONGEST_WAIT, **(place if file else {}))
         device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
         return cls(dist.get_rank(), count, device)
 

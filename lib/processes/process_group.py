@@ -1,0 +1,49 @@
+"""Run a module in several processes that end together: ``python -m lib.processes.process_group COUNT MODULE ...``.
+
+``torchrun`` is not used for this: it hides why a process failed behind its own output, and it listens on all network
+interfaces of the machine, where it unpickles what it is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from torch.multiprocessing.spawn import ProcessExitedException, spawn
+
+RENDEZVOUS = "LUNGLABEL_RENDEZVOUS"  # file by which the processes find each other, in their environment
+_ONLY_THIS_MACHINE = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+
+
+def group_command(count: int, module: str, arguments: Sequence[str]) -> list[str]:
+    """Return the command that runs ``python -m MODULE ARGUMENTS`` in ``count`` processes.
+
+    Each has ``RANK``, ``LOCAL_RANK`` and ``WORLD_SIZE`` in its environment, as from ``torchrun``. If one fails, the
+    others are ended, and its error is the last that is printed.
+    """
+    return [sys.executable, "-m", __spec__.name, str(count), module, *arguments]
+
+
+def main() -> None:
+    """Run the module in the processes, and wait for their end."""
+    count, module, *arguments = sys.argv[1:]
+    os.environ.update(_ONLY_THIS_MACHINE)
+    with tempfile.TemporaryDirectory(prefix="lunglabel-") as folder:
+        os.environ[RENDEZVOUS] = f"{folder}/rendezvous"
+        try:
+            spawn(_run, (count, module, arguments), nprocs=int(count))
+        except ProcessExitedException as error:
+            sys.exit(f"Error: {error}." + (" Is there enough memory?" if error.signal_name else ""))
+
+
+def _run(rank: int, count: str, module: str, arguments: list[str]) -> None:
+    os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": count})
+    sys.argv[1:] = arguments
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
