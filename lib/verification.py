@@ -12,6 +12,7 @@ from lib.dicomweb.stored_objects import StoredObjects
 from lib.errors import UserError
 from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge
 from lib.publishing.stores import model_stores
+from lib.reading.preference_answers import damaged_answers
 from lib.settings import Settings
 from lib.storage.integrity import Damage
 from lib.storage.state_file import StateFile
@@ -25,6 +26,7 @@ def find_damage(settings: Settings) -> list[Damage]:
     elif settings.labels_dir.exists():
         found.append(Damage("state", settings.labels_dir, f"{settings.labels_dir} is not a folder. Move it away."))
     found += StoredObjects(settings.segs_dir).damage()
+    found += damaged_answers(settings.workspace)
     found += _find_classifier_damage(settings.model_dir / CLASSIFIER_FILE)
     return [*found, *_find_state_damage(settings)]
 

@@ -14,6 +14,7 @@ from lib.dicomweb.folder_index import FolderIndex
 from lib.dicomweb.stored_objects import StoredObjects
 from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge, new_classifier
 from lib.publishing import ModelStore
+from lib.reading.preference_answers import Answer, Answers
 from lib.server.damage_cache import DamageCache
 from lib.settings import Settings
 from lib.storage.integrity import Damage
@@ -133,6 +134,20 @@ def test_s8_failed_verification_is_logged_and_retried(caplog):
     assert cache.damage() == []
     wait_for(lambda: "Could not compare" in caplog.text, "the log", seconds=60, interval=0.01)
     wait_for(lambda: len(cache.damage()) == 1, "the answer", seconds=60, interval=0.01)
+
+
+def test_damaged_answers_of_a_preference_study_are_named(tmp_path, capsys):
+    """With the file that decides which outline is A."""
+    answers = Answers(tmp_path, "nodules")
+    answers.add(Answer("nodules", "anna", "1.2", "P1", 1, "v2", "v1", "first", "first", (1, 2), 500.0, 5.0, 1.0))
+    assert answers.secret
+    assert main(["doctor", "--verify", "--workspace", str(tmp_path)]) == 0
+    for path in (tmp_path / "preferences").iterdir():
+        path.write_bytes(path.read_bytes()[:-5])
+    assert main(["doctor", "--verify", "--workspace", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "2 damaged." in said
+    assert all(str(path) in said for path in (tmp_path / "preferences").iterdir())
 
 
 def test_damaged_classifier_of_findings_is_named(workspace, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import threading
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ Choice = Literal["first", "second", "equal"]
 FOLDER = "preferences"  # in the workspace
 _SUFFIX = ".jsonl"
 _SECRET_SUFFIX = ".secret"
+_SECRET = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,23 @@ def answers_in(path: Path) -> list[Answer]:
 
 
 def damaged_answers(workspace: Path) -> list[Damage]:
-    """Return the damage to the files with answers."""
+    """Return the damage to the files with answers, and to those that decide which outline is A."""
     problems = [(path, JsonLines(path, _checked).problem()) for path in answer_files(workspace)]
-    return [
+    damaged = [
         Damage("state", path, f"{path} is damaged ({problem}). Its readable answers are used.")
         for path, problem in problems
         if problem
     ]
+    files = sorted((workspace / FOLDER).glob(f"*{_SECRET_SUFFIX}"))
+    changed = "is damaged. Restore it from a backup: it decides which outline a reader sees as A."
+    return [*damaged, *(Damage("state", path, f"{path} {changed}") for path in files if not _is_secret(path))]
+
+
+def _is_secret(path: Path) -> bool:
+    try:
+        return _SECRET.fullmatch(path.read_text(encoding="utf-8")) is not None
+    except (OSError, ValueError):
+        return False
 
 
 def latest_answers(entries: Sequence[dict[str, Any]]) -> list[Answer]:
