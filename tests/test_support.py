@@ -1,11 +1,15 @@
 """Programs that other tests depend on start, respond and stop."""
 
+import os
+import signal
+import subprocess
 import sys
 
 import psutil
 import pytest
 import requests
 
+from lib.settings import APP_DIR
 from tools.support.processes import free_port, serving
 
 
@@ -30,6 +34,35 @@ def test_program_is_stopped_with_its_child_processes(tmp_path):
         [child] = psutil.Process(server.process.pid).children(recursive=True)
     assert server.process.poll() is not None
     assert not child.is_running()
+
+
+def test_signal_that_ends_a_command_of_the_maintainers_ends_what_it_started(tmp_path):
+    """SIGTERM left the server running."""
+    script = f"""
+import sys, time, types
+from pathlib import Path
+from lib import cli
+from lib.cli.commands import Command
+from tools.support.processes import free_port, serving
+
+def run(args):
+    port = free_port()
+    url = f"http://127.0.0.1:{{port}}"
+    command = [sys.executable, "-m", "http.server", "-b", "127.0.0.1", str(port)]
+    with serving(command, url=url, ready="/", directory=Path({str(tmp_path)!r})) as server:
+        print(server.process.pid, flush=True)
+        time.sleep(600)
+
+sys.modules["slow"] = types.SimpleNamespace(add_arguments=lambda parser: None, run=run)
+cli._of_maintainers = lambda: {{"slow": Command("slow", "waits")}}
+sys.exit(cli.main(["slow"]))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(APP_DIR)}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE) as command:
+        server = psutil.Process(int(command.stdout.readline()))
+        command.terminate()
+        assert command.wait(timeout=60) == 128 + signal.SIGTERM
+    assert not server.is_running()
 
 
 @pytest.mark.pacs

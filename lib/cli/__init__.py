@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = parser.parse_args(arguments[:1]).command
     command = (EVERYDAY | development)[name]
     parsed = _parsed(f"{program} {name}", command, arguments[1:])
+    if name not in EVERYDAY | DEVELOPMENT:
+        _end_with_what_was_started()
     try:
         return parsed.run(parsed)
     except SettingsError as error:
@@ -81,6 +84,13 @@ def _parsed(program: str, command: Command, arguments: Sequence[str]) -> argpars
     if getattr(parsed, "studies_required", False) and parsed.studies is None:
         parser.error("give STUDIES, the DICOM folder or DICOMweb URL that the server is given")
     return parsed
+
+
+def _end_with_what_was_started() -> None:
+    """Make a signal to end raise SystemExit, so that the servers and browsers of a maintainers' command end with it."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores one
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
 
 def _of_maintainers() -> dict[str, Command]:
