@@ -267,6 +267,29 @@ def test_only_the_scoring_thread_is_limited_to_one_core():
         torch.set_num_threads(before)
 
 
+def test_workers_that_start_at_once_leave_all_cores_to_the_others(monkeypatch):
+    counts, set_num_threads, before = [], torch.set_num_threads, torch.get_num_threads()
+
+    def slowly(count):
+        set_num_threads(count)
+        time.sleep(0.1 * (count == 1))
+
+    torch.set_num_threads(3)
+    monkeypatch.setattr(torch, "set_num_threads", slowly)
+    try:
+        workers = [threading.Thread(target=compute_on_one_core) for _ in range(2)]
+        for thread in workers:
+            thread.start()
+        for thread in workers:
+            thread.join()
+        other = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        assert counts == [3]
+    finally:
+        set_num_threads(before)
+
+
 class Cluster:
     """A cluster whose worker is this process, until it is away."""
 

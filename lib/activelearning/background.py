@@ -16,6 +16,7 @@ from lib.datastore.series_datastore import SeriesDatastore
 from lib.processes.worker import Worker
 
 _POLL_SECONDS = 0.05
+_NUMBER_OF_CORES = threading.Lock()  # several workers start at once; one would take the 1 of another for that of all
 
 
 class YieldToUsers:
@@ -108,8 +109,9 @@ def compute_on_one_core() -> None:
 
     Several low-priority threads would wait for each other: on a busy machine one slice took minutes.
     """
-    cores = torch.get_num_threads()
-    torch.set_num_threads(1)  # for this thread and every thread that computes for the first time later ...
-    others = threading.Thread(target=torch.set_num_threads, args=(cores,))  # ... unless set again
-    others.start()
-    others.join()
+    with _NUMBER_OF_CORES:
+        cores = torch.get_num_threads()
+        torch.set_num_threads(1)  # for this thread and every thread that computes for the first time later ...
+        others = threading.Thread(target=torch.set_num_threads, args=(cores,))  # ... unless set again
+        others.start()
+        others.join()
