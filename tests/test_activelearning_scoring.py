@@ -195,11 +195,18 @@ def test_without_weights_nothing_is_scored(info, datastore, tmp_path):
     assert scoring.due(datastore) == []
 
 
-def test_unreadable_image_does_not_block_others(start, datastore, caplog):
-    scoring = start()
-    datastore.slices["a"] = 9  # a volume that does not exist
+@pytest.mark.parametrize("error", [UserError("There is no a."), KeyError("a")])
+def test_unreadable_image_does_not_block_others(error, start, datastore, caplog, monkeypatch):
+    scoring, image_of = start(), datastore.get_image_uri
+
+    def image(name):
+        if name == "a":
+            raise error
+        return image_of(name)
+
+    monkeypatch.setattr(datastore, "get_image_uri", image)
     score_all(scoring, datastore)
-    assert "Image a cannot be scored: There is no a." in caplog.text
+    assert f"Image a cannot be scored: {type(error).__name__}: {error}" in caplog.text
     assert set(scoring.uncertainties()) == {"b"}
     assert scoring.due(datastore) == []
 

@@ -215,9 +215,9 @@ def test_the_server_makes_the_outlines_that_are_missing_once(tmp_path, info, sto
 
     class OneCase:
         labels = study_labels(tmp_path / "study.yaml", tmp_path / "workspace").labels
-        list_images = staticmethod(lambda: [CASES[0]])
+        list_images = staticmethod(lambda: [*CASES])
         volume_in_use = staticmethod(nullcontext)
-        get_image_uri = staticmethod(lambda case: str(image))
+        get_image_uri = staticmethod({CASES[0]: str(image)}.__getitem__)
         get_label_uri = staticmethod(lambda case, tag: str(label))
         series = staticmethod(lambda case: SimpleNamespace(value=lambda name: "P1"))
 

@@ -20,7 +20,7 @@ from lib.activelearning.score import Score, ScoreRequest, compute_score, score_o
 from lib.activelearning.uncertainty import MEASURES
 from lib.cluster.background import BackgroundCluster, ClusterAwayError
 from lib.datastore.series_datastore import SeriesDatastore
-from lib.errors import UserError
+from lib.errors import in_one_line
 from lib.inference import Predictor
 from lib.inference.worker_model import WorkerModel
 from lib.publishing import ModelStore
@@ -128,8 +128,8 @@ class UncertaintyScoring(ScoringMethod):
                 write_json(path, asdict(score))
             with self._lock:
                 self._scores[image_id] = score
-        except (UserError, RuntimeError, OSError, ValueError) as error:
-            logger.warning("Image %s cannot be scored: %s", image_id, error)
+        except Exception as error:  # whatever an odd image leads to: it must not stop the others
+            logger.warning("Image %s cannot be scored: %s", image_id, in_one_line(error))
         with self._lock:
             self._settled[image_id] = state
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from lib.datastore.series_datastore import SeriesDatastore
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import ModelDescription, Predictor, WeightsContent
 from lib.processes.worker import Worker
@@ -126,9 +126,9 @@ class MakingOutlines(Worker):
                     mask = predictor.predict(image)
                     sitk.WriteImage(VoxelGrid.from_file(image).image(mask.transpose()), str(file))
                 self._datastore.save_label(case, str(file), tag, {STUDY: self._noted(case, source)})
-        except (UserError, OSError) as error:
+        except Exception as error:  # whatever an odd case leads to: it must not stop the others
             if (case, source) not in self._reported:
-                logger.warning("Case %s of the study has no outline of %s: %s", case, source, error)
+                logger.warning("Case %s of the study has no outline of %s: %s", case, source, in_one_line(error))
             self._reported.add((case, source))
             return
         with suppress(KeyError):
