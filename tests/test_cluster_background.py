@@ -2,13 +2,15 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from lib.activelearning.background import YieldToUsers
-from lib.cluster.background import BackgroundCluster
+from lib.cluster import background
+from lib.cluster.background import BackgroundCluster, ClusterAwayError
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
@@ -180,3 +182,18 @@ def test_masks_are_computed_ahead_for_as_many_images_as_are_wanted(ahead_of, sto
     ahead._finished._found.clear()
     assert [ahead.run_once(), ahead.run_once()] == [True, False]
     assert not finished_masks(finished, datastore)
+
+
+def test_a_worker_with_another_version_of_the_app_computes_nothing(monkeypatch, caplog):
+    """Its masks and scores could differ from those of the server."""
+
+    class Client:
+        def submit(self, function, *arguments, **_):
+            monkeypatch.setattr(background, "__version__", "0.0.1")  # that of the worker
+            return SimpleNamespace(result=lambda timeout: function(*arguments))
+
+    cluster = BackgroundCluster("tls://scheduler:8786")
+    monkeypatch.setattr(cluster, "_connect", lambda address: Client())
+    with pytest.raises(ClusterAwayError):
+        cluster.run(abs, -1)
+    assert "A worker has version 0.0.1 of the app" in caplog.text

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lib import __version__
 from lib.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class BackgroundCluster:
         from distributed import TimeoutError as WaitTimeout
 
         client = self._connected()
-        future = client.submit(function, *arguments, key=f"background-{uuid.uuid4().hex}", pure=False)
+        key = f"background-{uuid.uuid4().hex}"
+        future = client.submit(_in_version, __version__, function, *arguments, key=key, pure=False)
         while True:
             with contextlib.suppress(WaitTimeout):
                 return future.result(timeout=_LOOK_SECONDS)
@@ -157,3 +159,10 @@ class BackgroundCluster:
                 *(self._address, in_one_line(error), _RETRY_SECONDS),
             )
         self._next_attempt = self._clock() + _RETRY_SECONDS
+
+
+def _in_version(version: str, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Return what a function returns in a worker, whose results must be those of the server."""
+    if version != __version__:
+        raise RuntimeError(f"A worker has version {__version__} of the app, and the server {version}.")
+    return function(*arguments)
