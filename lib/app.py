@@ -115,7 +115,7 @@ class MyApp(MONAILabelApp):
         self.task_config = LungTumor(
             before_pass=lambda done, total: self.queues.wait_for_clicks(), cluster=self._cluster
         )
-        self.click_config = LungTumorClick(self.task_config)
+        self.click_config = LungTumorClick(self.task_config, self._cluster)
         self.configs: dict[str, LungTumor | LungTumorClick] = {
             LungTumor.NAME: self.task_config,
             LungTumorClick.NAME: self.click_config,

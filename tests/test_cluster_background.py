@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from lib.activelearning.background import YieldToUsers
+from lib.clicks.model import ClickModel
 from lib.cluster import background
 from lib.cluster.background import BackgroundCluster, ClusterAwayError
 from lib.datastore.series_datastore import SeriesDatastore
@@ -17,6 +19,8 @@ from lib.errors import UserError
 from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile
 from lib.infers import LungTumorInferTask
 from lib.phantoms import chest_volume, draw_lesions, write_dicom_series
+from lib.publishing import click_measurement
+from lib.publishing.click_measurement import measure_clicks
 from lib.publishing.measurement import Elsewhere, measure
 from lib.server.finished_inferences import FinishedInferences
 from lib.server.inference_ahead import InferenceAhead
@@ -96,6 +100,29 @@ def test_gate_measures_on_the_cluster_and_here_when_it_dies(info, weights, clust
     cluster.left = 1
     assert measure(sources, folds, cases, model, None, elsewhere) == here
     assert len(computed_here) == 2
+
+
+def test_gate_of_the_model_for_clicks_measures_on_the_cluster_and_here_when_it_dies(
+    info, cluster, monkeypatch, tmp_path
+):
+    info["clicks"] = {"channels": [4, 8], "cube_voxels": 16, "cube_voxel_mm": 4.0}
+    model, weights = ClickModel.from_info(info), tmp_path / "clicks.pt"
+    torch.manual_seed(0)
+    torch.save({"model": model.network().state_dict()}, weights)
+    cases, folds = labelled_chests(tmp_path / "labelled", (1, 2, 3), lesions=3), {"1.2.1": 0, "1.2.2": 1, "1.2.3": 0}
+    sources = {0: WeightsFile(weights), 1: WeightsContent(weights.read_bytes(), "a version")}
+    here = measure_clicks(sources, folds, cases, model)
+    assert here.keys() == folds.keys()
+
+    measured_here = []
+    score = click_measurement.score_clicks
+    monkeypatch.setattr(click_measurement, "score_clicks", lambda *one: measured_here.append(1) or score(*one))
+    elsewhere = Elsewhere(cluster, tmp_path / "run")
+    assert measure_clicks(sources, folds, cases, model, elsewhere) == here
+    assert len(measured_here) == 0
+    cluster.left = 1
+    assert measure_clicks(sources, folds, cases, model, elsewhere) == here
+    assert len(measured_here) == 2
 
 
 def test_weights_that_changed_are_not_used_elsewhere(info, weights, tmp_path):

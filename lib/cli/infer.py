@@ -6,12 +6,13 @@ A run uses a copy of the weights, so that one version makes all masks even if an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.app import MyApp
 from lib.cli.arguments import add_formats, add_studies, add_workers, check_output, formats_of, workers_of
@@ -32,6 +33,9 @@ from lib.exports.lesion_table import MeasuredLesion
 from lib.exports.table_files import write_tables
 from lib.publishing.stores import SEGMENTATION, model_stores
 from lib.settings import APP_DIR, Settings
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _ESTIMATE_SECONDS = 30.0  # between two lines with the time left
 
@@ -63,19 +67,27 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.studies, args.output)
     # The app exits the process if it cannot start, so the settings are checked first.
     server = Settings.from_conf(args.studies, conf | ({"workspace": args.workspace} if args.workspace else {}))
-    with folder_of_run(args.output) as work:
+    workers = workers_of(args)
+    with contextlib.ExitStack() as stack:
+        work = stack.enter_context(folder_of_run(args.output))
         pinned = pin(model_stores(server)[SEGMENTATION], work)
-        return _Run(MyApp(str(APP_DIR), args.studies, conf | pinned), args, conf).run()
+        # Before the series are listed: workers start in the meantime.
+        client = stack.enter_context(connected(workers, work / "workers")) if workers else None
+        return _Run(MyApp(str(APP_DIR), args.studies, conf | pinned), args, conf, work, client).run()
 
 
 class _Run:
     """A run: listing of the series, their segmentation somewhere, and the tables of all in the end."""
 
-    def __init__(self, app: MyApp, args: argparse.Namespace, conf: dict[str, str]) -> None:
+    def __init__(
+        self, app: MyApp, args: argparse.Namespace, conf: dict[str, str], work: Path, client: Client | None
+    ) -> None:
         self._app = app
         self._datastore = app.datastore()
         self._args = args
         self._conf = conf
+        self._work = work
+        self._client = client
         self._output: Path = args.output
         self._formats = sorted(formats_of(args))
 
@@ -116,15 +128,12 @@ class _Run:
         return outcomes
 
     def _outcomes(self, usable: list[Series]) -> Iterator[Outcome]:
-        workers = workers_of(self._args)
-        if workers is None:
+        if self._client is None:
             segmenter = SeriesSegmenter(self._app, self._output, self._formats)
             yield from map(segmenter.attempt, usable)
-            return
-        work = self._output / ".lunglabel"
-        with connected(workers, work / "workers") as client:
-            job = new_job(self._app.settings, self._conf, work, self._output, self._formats)
-            yield from run_on(client, job, usable)
+        else:
+            job = new_job(self._app.settings, self._conf, self._work, self._output, self._formats)
+            yield from run_on(self._client, job, usable)
 
     def _write_tables(self, everything: list[Series], outcomes: dict[str, Outcome]) -> None:
         tried = [(series, outcomes[series.uid]) for series in everything if series.uid in outcomes]

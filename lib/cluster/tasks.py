@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from lib.cluster.workers import wait_for_first
 from lib.errors import UserError, in_one_line
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run_tasks(
         items: The items.
 
     Raises:
-        UserError: The scheduler or all workers are gone; the same command continues the run.
+        UserError: No worker starts, or the scheduler or all workers are gone; the same command continues the run.
     """
     from distributed import TimeoutError as WaitTimeout
     from distributed import wait
@@ -74,6 +75,7 @@ def run_tasks(
             running[client.submit(function, item, key=f"task-{run}-{number}", pure=False)] = item
 
     with _while_connected():
+        wait_for_first(client)
         send()
         while running:
             finished: Iterable[Any] = ()

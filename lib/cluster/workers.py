@@ -43,6 +43,8 @@ _LESS_WATCHING = {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
 }
+# Takes seconds to import, which a worker does while the command still lists the series.
+_PRELOAD = ("lib.app",)
 # Dask gives up a worker that is away for 15 s. One of this machine that was killed may take longer to start again.
 _PATIENCE = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
 
@@ -64,20 +66,18 @@ class Workers:
 
 @contextlib.contextmanager
 def connected(workers: Workers, scratch: Path) -> Iterator[Client]:
-    """Start the workers or connect to them within the context, and yield their client.
+    """Start the workers or connect to them within the context, and yield their client, which does not wait for them.
 
     Args:
         workers: Where to compute.
         scratch: Folder for the temporary files of workers on this machine; for Slurm, shared by all nodes.
 
     Raises:
-        UserError: Dask is not installed, the scheduler does not respond, no worker starts on this machine, or the Slurm
-            file is invalid.
+        UserError: Dask is not installed, the scheduler does not respond, or the Slurm file is invalid.
     """
     try:
         import dask
         from distributed import Client
-        from distributed import TimeoutError as WaitTimeout
     except ImportError as error:
         raise UserError(_MISSING) from error
     logging.getLogger("distributed").setLevel(logging.ERROR)  # failures are reported as those of a series
@@ -102,13 +102,26 @@ def connected(workers: Workers, scratch: Path) -> Iterator[Client]:
                 f"The Dask scheduler {workers.scheduler} does not respond ({type(error).__name__}). Start it with: "
                 "dask scheduler, and workers with: dask worker ADDRESS --nthreads 1."
             ) from error
-        if workers.local:
-            try:
-                client.wait_for_workers(1, timeout=_START_SECONDS)
-            except WaitTimeout as error:
-                raise UserError(f"No worker has started within {_START_SECONDS} s.") from error
         print(f"Workers: {client.dashboard_link}", flush=True)
         yield client
+
+
+def wait_for_first(client: Client) -> None:
+    """Wait until a worker has started, if they are processes on this machine: others may come hours later.
+
+    Raises:
+        UserError: None starts.
+    """
+    from distributed import TimeoutError as WaitTimeout
+
+    from lib.cluster.replacing_cluster import ReplacingCluster
+
+    if not isinstance(client.cluster, ReplacingCluster):
+        return
+    try:
+        client.wait_for_workers(1, timeout=_START_SECONDS)
+    except WaitTimeout as error:
+        raise UserError(f"No worker has started within {_START_SECONDS} s.") from error
 
 
 def _local(count: int, scratch: Path) -> Any:
@@ -138,6 +151,7 @@ def _local(count: int, scratch: Path) -> Any:
                 "local_directory": str(scratch),
                 "silence_logs": logging.ERROR,
                 "memory_limit": memory,
+                "preload": list(_PRELOAD),
                 "env": _environment(threads, number % gpus if gpus else None),
             },
         }

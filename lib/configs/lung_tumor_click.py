@@ -8,6 +8,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from lib.clicks.automatic import AutomaticModel
 from lib.clicks.model import ClickModel
 from lib.clicks.predictor import ClickPredictor
+from lib.cluster.background import BackgroundCluster
 from lib.configs.lung_tumor import LungTumor
 from lib.infers import LungTumorClickInferTask
 from lib.publishing import ModelStore
@@ -26,10 +27,16 @@ class LungTumorClick(TaskConfig):
 
     NAME = CLICKS
 
-    def __init__(self, automatic: LungTumor) -> None:
-        """Set the model for whole scans, which has to be set up first."""
+    def __init__(self, automatic: LungTumor, cluster: BackgroundCluster | None = None) -> None:
+        """Set what has to do with the server.
+
+        Args:
+            automatic: The model for whole scans, which has to be set up first.
+            cluster: Where the gate measures while it is there.
+        """
         super().__init__()
         self._automatic = automatic
+        self._cluster = cluster
 
     def init(
         self,
@@ -74,5 +81,11 @@ class LungTumorClick(TaskConfig):
         shipped = ShippedPatients(self.store.weights(PRETRAINED))
         folds = Folds(self.store.folder / "folds.json", shipped)
         return LungTumorClickTrainTask(
-            self.predictor.model, self._app.info, self.store, folds, self._unfinished, self._app.study_file
+            self.predictor.model,
+            self._app.info,
+            self.store,
+            folds,
+            self._unfinished,
+            self._app.study_file,
+            self._cluster,
         )

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.cluster.loaded import loaded_once
 from lib.inference.kept_outputs import predictor_with
 from lib.inference.model_description import ModelDescription
 from lib.inference.predictor import Predictor
 from lib.inference.weights_source import PinnedWeights
-
-_MOST = 3  # models in a process
-_LOADED: dict[str, Predictor] = {}  # by key; the oldest first
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,4 @@ class WorkerModel:
 
     def predictor(self) -> Predictor:
         """Return the predictor of this process, which loads the weights when it first runs."""
-        if self.key not in _LOADED:
-            while len(_LOADED) >= _MOST:
-                _LOADED.pop(next(iter(_LOADED)))
-            _LOADED[self.key] = predictor_with(self.model, self.weights, self.outputs)
-        return _LOADED[self.key]
+        return loaded_once(self.key, lambda: predictor_with(self.model, self.weights, self.outputs))

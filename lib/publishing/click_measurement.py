@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from lib.clicks.lesion_image import LesionImage, open_lesion_image
 from lib.clicks.model import ClickModel
 from lib.clicks.predictor import ClickPredictor
 from lib.clicks.region import Region
+from lib.clicks.worker_model import WorkerClickModel
 from lib.errors import UserError
 from lib.evaluation.click_curve import ClickedLesion, click_through, clickable, lesion_regions
 from lib.evaluation.metrics import HIT_IOU, iou_of
@@ -22,7 +23,7 @@ from lib.inference import WeightsSource
 from lib.inference.finite import NotFiniteError
 from lib.publishing.folds import patient_of
 from lib.publishing.gate import PatientScores, Verdict
-from lib.publishing.measurement import patients_to_measure
+from lib.publishing.measurement import Cases, Elsewhere, measure_patients
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,9 @@ class ClickScores(PatientScores):
 def measure_clicks(
     weights: Mapping[int, WeightsSource],
     folds: Mapping[str, int],
-    cases: Sequence[dict[str, Any]],
+    cases: Cases,
     model: ClickModel,
+    elsewhere: Elsewhere | None = None,
 ) -> dict[str, ClickScores]:
     """Measure weights by simulated clicks, at the same places in each call.
 
@@ -60,6 +62,7 @@ def measure_clicks(
         folds: Folds of the patients to measure on.
         cases: Cases with the paths ``image`` and ``label`` on one grid; those of patients without a fold are left out.
         model: The model without its weights.
+        elsewhere: Where to measure while it is there; the scores are the same.
 
     Returns:
         Scores by patient, NaN if the output of the network is not finite; patients without a lesion have none.
@@ -68,11 +71,14 @@ def measure_clicks(
         UserError: The weights are damaged or do not match the network.
     """
     predictors = {fold: ClickPredictor(model, source) for fold, source in weights.items()}
-    scores = {
-        patient: score_clicks(predictors[fold], opened(of_patient))
-        for patient, fold, of_patient in patients_to_measure(cases, folds)
-    }
+    pinned = elsewhere.pinned(weights) if elsewhere else {}
+    models = {fold: WorkerClickModel(uuid.uuid4().hex, one, model) for fold, one in pinned.items()}
+    scores = measure_patients(_score_patient, cases, folds, predictors, models, elsewhere)
     return {patient: one for patient, one in scores.items() if one is not None}
+
+
+def _score_patient(cases: Cases, predictor: ClickPredictor) -> ClickScores | None:
+    return score_clicks(predictor, opened(cases))
 
 
 def score_clicks(predictor: ClickPredictor, images: Iterable[LesionImage]) -> ClickScores | None:
@@ -93,7 +99,7 @@ def score_clicks(predictor: ClickPredictor, images: Iterable[LesionImage]) -> Cl
     return _scores(scans, results) if results else None
 
 
-def opened(cases: Sequence[dict[str, Any]]) -> Iterator[LesionImage]:
+def opened(cases: Cases) -> Iterator[LesionImage]:
     """Yield the images of labelled cases, with the ``clicks`` of users if given, without those that cannot be read."""
     for case in cases:
         name = str(case.get("image_id", case["image"]))

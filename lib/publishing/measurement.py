@@ -5,23 +5,29 @@ from __future__ import annotations
 import math
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from lib.cluster.background import BackgroundCluster
 from lib.evaluation.cases import CaseResult, evaluate_case
-from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile, WeightsSource
+from lib.inference import ModelDescription, PinnedWeights, Predictor, WeightsContent, WeightsFile, WeightsSource
 from lib.inference.finite import NotFiniteError
 from lib.inference.kept_outputs import predictor_with
-from lib.inference.worker_model import WorkerModel
+from lib.inference.worker_model import WorkerModel as AutomaticWorkerModel
 from lib.publishing.folds import patient_of
 from lib.publishing.gate import PatientScores
 from lib.publishing.model_store import ModelStore
 from lib.publishing.shipped_patients import known_among
+
+Measured = TypeVar("Measured")
+Model = TypeVar("Model")
+Sent = TypeVar("Sent", covariant=True)
+Cases = Sequence[dict[str, Any]]
 
 _NOT_MEASURABLE = PatientScores(0, 0, 0, math.nan, math.nan, 0)
 
@@ -38,20 +44,35 @@ class Elsewhere:
     cluster: BackgroundCluster
     folder: Path
 
+    def pinned(self, weights: Mapping[int, WeightsSource]) -> dict[int, PinnedWeights]:
+        """Return the weights of each fold as files that the workers see.
+
+        Raises:
+            UserError: The weights are missing or damaged.
+        """
+        return {fold: source.pinned(self.folder) for fold, source in weights.items()}
+
+
+class WorkerModel(Protocol[Sent]):
+    """A model as it is sent to workers."""
+
+    def predictor(self) -> Sent:
+        """Return the model with its weights."""
+
 
 @dataclass(frozen=True)
-class _Task:
+class _Task(Generic[Model]):
     """Measurement of a patient.
 
     Attributes:
         fold: Its fold.
         cases: Its cases.
-        model: The model for a worker.
+        model: The model for a worker; None to measure in this process.
     """
 
     fold: int
-    cases: Sequence[dict[str, Any]]
-    model: WorkerModel
+    cases: Cases
+    model: WorkerModel[Model] | None
 
 
 def unseen(version: Mapping[str, Any] | None, kept: Mapping[int, Path], folds: Mapping[str, int]) -> dict[str, int]:
@@ -91,7 +112,7 @@ def version_weights(store: ModelStore, version: str, folds: Mapping[str, int]) -
 def measure(
     weights: Mapping[int, WeightsSource],
     folds: Mapping[str, int],
-    cases: Sequence[dict[str, Any]],
+    cases: Cases,
     model: ModelDescription,
     outputs: Path | None = None,
     elsewhere: Elsewhere | None = None,
@@ -113,41 +134,49 @@ def measure(
         UserError: The weights are damaged or do not match the network.
     """
     predictors = {fold: predictor_with(model, source, outputs) for fold, source in weights.items()}
-    patients = patients_to_measure(cases, folds)
-    if elsewhere is None:
-        return {patient: _measure_patient(of_patient, predictors[fold]) for patient, fold, of_patient in patients}
-    models = {
-        fold: WorkerModel(uuid.uuid4().hex, source.pinned(elsewhere.folder), model, outputs)
-        for fold, source in weights.items()
-    }
-    scores = elsewhere.cluster.map(
-        _measure_on_worker,
-        lambda task: _measure_patient(task.cases, predictors[task.fold]),
-        [_Task(fold, of_patient, models[fold]) for _, fold, of_patient in patients],
-    )
-    return {patient: one for (patient, _, _), one in zip(patients, scores, strict=True)}
+    pinned = elsewhere.pinned(weights) if elsewhere else {}
+    models = {fold: AutomaticWorkerModel(uuid.uuid4().hex, one, model, outputs) for fold, one in pinned.items()}
+    return measure_patients(_measure_patient, cases, folds, predictors, models, elsewhere)
 
 
-def patients_to_measure(
-    cases: Sequence[dict[str, Any]], folds: Mapping[str, int]
-) -> list[tuple[str, int, list[dict[str, Any]]]]:
-    """Return the patients that have a fold and cases: name, fold and cases of each.
+def measure_patients(
+    score: Callable[[Cases, Model], Measured],
+    cases: Cases,
+    folds: Mapping[str, int],
+    predictors: Mapping[int, Model],
+    models: Mapping[int, WorkerModel[Model]],
+    elsewhere: Elsewhere | None,
+) -> dict[str, Measured]:
+    """Return the scores of each patient that has a fold and cases, by patient.
 
     Args:
+        score: Returns the scores of a model on the cases of a patient; called here or in a worker.
         cases: Cases of all patients.
         folds: Folds of the patients to measure on.
+        predictors: Model of each fold in this process.
+        models: The same for workers; unused without them.
+        elsewhere: Where to measure while it is there.
     """
     by_patient: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for case in cases:
         by_patient[patient_of(case)].append(case)
-    return [(patient, fold, by_patient[patient]) for patient, fold in folds.items() if patient in by_patient]
+    patients = [patient for patient in folds if patient in by_patient]
+    tasks = [_Task(folds[patient], by_patient[patient], models.get(folds[patient])) for patient in patients]
+
+    def here(task: _Task[Model]) -> Measured:
+        return score(task.cases, predictors[task.fold])
+
+    there = partial(_score_in_worker, score)
+    scores = elsewhere.cluster.map(there, here, tasks) if elsewhere else map(here, tasks)
+    return dict(zip(patients, scores, strict=True))
 
 
-def _measure_on_worker(task: _Task) -> PatientScores:
-    return _measure_patient(task.cases, task.model.predictor())
+def _score_in_worker(score: Callable[[Cases, Model], Measured], task: _Task[Model]) -> Measured:
+    assert task.model is not None
+    return score(task.cases, task.model.predictor())
 
 
-def _measure_patient(cases: Sequence[dict[str, Any]], predictor: Predictor) -> PatientScores:
+def _measure_patient(cases: Cases, predictor: Predictor) -> PatientScores:
     try:
         results = [_measure_case(case, predictor) for case in cases]
     except NotFiniteError:

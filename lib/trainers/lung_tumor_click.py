@@ -15,6 +15,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.clicks.lesion_image import LesionImage
 from lib.clicks.model import ClickModel
+from lib.cluster.background import BackgroundCluster
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.inference.bfloat16 import has_bfloat16
 from lib.networks.weights import check_usable
@@ -22,12 +23,12 @@ from lib.publishing import ModelStore
 from lib.publishing.click_measurement import measure_clicks, opened, with_clicks
 from lib.publishing.folds import Folds, patient_of
 from lib.publishing.gate import Rule
-from lib.publishing.measurement import unseen
+from lib.publishing.measurement import Elsewhere, unseen
 from lib.reading.reader_means import learned, reader_count, training_cases
 from lib.settings import check_request
 from lib.trainers.candidate import Candidate, Part, candidate_of, parts_of, why_not_measured
 from lib.trainers.click_progress import ClickProgress
-from lib.trainers.comparison import COMPARE, compare, compare_variants
+from lib.trainers.comparison import COMPARE, Measure, compare, compare_variants
 from lib.trainers.kept_version import keep, still_valid
 from lib.trainers.second_stage import NETWORK
 from lib.trainers.start_weights import StartWeights, save_mean
@@ -64,6 +65,7 @@ class LungTumorClickTrainTask(TrainTask):
         folds: Folds of the patients.
         unfinished: Record of the running training, of all models.
         study_file: The study that the server serves; None without one.
+        cluster: Where the gate measures while it is there; None to measure in this process.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class LungTumorClickTrainTask(TrainTask):
         folds: Folds,
         unfinished: UnfinishedRun,
         study_file: Path | None = None,
+        cluster: BackgroundCluster | None = None,
     ) -> None:
         super().__init__("Learns from submitted labels to outline the lesion that a user points at")
         self._model = model
@@ -83,6 +86,7 @@ class LungTumorClickTrainTask(TrainTask):
         self._folds = folds
         self._unfinished = unfinished
         self._study_file = study_file
+        self._cluster = cluster
         self._rule = Rule(**info["publish"])
         self._stats_file = stats_file(store.folder / "train_stats.json")
 
@@ -112,14 +116,18 @@ class LungTumorClickTrainTask(TrainTask):
             patients = {patient_of(case) for case in cases}
             folds = self._folds.assign(patients, settings["folds"], self._store.manifests())
             if COMPARE in request:
-                self._compare(request[COMPARE], cases, folds)
+                self._compare(request[COMPARE], cases, folds, Path(run.folder))
             else:
                 self._train(run, cases, folds, settings)
         return self.stats()
 
-    def _compare(self, version: object, cases: Cases, folds: Mapping[str, int]) -> None:
-        measure = partial(measure_clicks, cases=cases, model=self._model)
-        verdict = compare(self._store, version, folds, measure, self._rule)
+    def _measure(self, cases: Cases, folder: Path) -> Measure:
+        """Return the measurement of versions on cases, which may write files into the folder of the run."""
+        elsewhere = Elsewhere(self._cluster, folder) if self._cluster else None
+        return partial(measure_clicks, cases=cases, model=self._model, elsewhere=elsewhere)
+
+    def _compare(self, version: object, cases: Cases, folds: Mapping[str, int], folder: Path) -> None:
+        verdict = compare(self._store, version, folds, self._measure(cases, folder), self._rule)
         conclusion = {"version": version, "verdict": verdict.as_dict(), "updated": time.time()}
         self._stats_file.write({**self.stats(), **conclusion})
 
@@ -152,7 +160,7 @@ class LungTumorClickTrainTask(TrainTask):
     ) -> None:
         """Compare the candidate with the serving version, keep it, and let it serve if it is better."""
         why = why_not_measured({patient_of(case) for case in cases}, self._folds, settings["folds"])
-        measure = partial(measure_clicks, cases=cases, model=self._model)
+        measure = self._measure(cases, Path(run.folder))
         compared_with, _, verdict = compare_variants(self._store, {NETWORK: candidate}, measure, self._rule, why)
         verdict = with_clicks(still_valid(verdict, self._store, compared_with))
         version = keep(
