@@ -13,7 +13,6 @@ from monailabel.config import settings as server_settings
 from monailabel.interfaces.app import MONAILabelApp
 from PIL import Image
 
-from lib.activelearning.background import YieldToUsers
 from lib.app import MyApp
 from lib.errors import UserError
 from lib.evaluation.attention_picture import BAR_PX, PANEL_PX, attention_picture
@@ -23,6 +22,7 @@ from lib.networks import AttentionResidualUNet
 from lib.networks.weights import check_usable
 from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
+from lib.server.request_queues import RequestQueues
 from lib.server.upstream_patches import apply_settings
 from lib.settings import Settings
 from tests.support.small_network import infer_task, serving_predictor
@@ -200,7 +200,7 @@ def test_c5_series_that_becomes_unusable_during_inference_keeps_its_mask(monkeyp
 
     ran = []
     app = object.__new__(MyApp)
-    app._yield_to_users = YieldToUsers(lambda: False)
+    app.queues = RequestQueues()
     monkeypatch.setattr(app, "datastore", Store)
     monkeypatch.setattr(app, "_was_uploaded", lambda image: False)
     monkeypatch.setattr(MONAILabelApp, "infer", run)
