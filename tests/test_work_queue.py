@@ -37,22 +37,26 @@ class Finished:
     def __init__(self):
         self.sharing = False
         self.images = set()
+        self.slow = ""
         self.go_on = threading.Event()
-        self.go_on.set()
-        self.sending = 0
+        self.waiting = 0
 
     def key(self, request):
+        self.wait("key")
         return request["image"] if self.sharing else None
 
     def __contains__(self, key):
         return key in self.images
 
     def result(self, key, request):
-        if key not in self:
-            return None
-        self.sending += 1
-        assert self.go_on.wait(timeout=60)
-        return {"label": None, "file": None, "params": {"model_version": "v1", "warnings": []}}
+        self.wait("result")
+        params = {"model_version": "v1", "warnings": []}
+        return {"label": None, "file": None, "params": params} if key in self else None
+
+    def wait(self, what):
+        if what == self.slow:
+            self.waiting += 1
+            assert self.go_on.wait(timeout=60)
 
 
 class SlowApp:
@@ -151,17 +155,18 @@ def test_equal_requests_are_computed_once(app, url):
     assert (refused.status_code, refused.json()["detail"]) == (400, "fresh must be true or false, not 'yes'.")
 
 
-def test_other_routes_answer_while_finished_inferences_are_sent(app, url):
-    """Each takes the memory of a scan, and a thread of those that serve all routes."""
+@pytest.mark.parametrize("slow", ["key", "result"])
+def test_other_routes_answer_while_finished_inferences_are_sent(slow, app, url):
+    """Each takes a thread of those that serve all routes: while a PACS is asked for its files, and for its mask."""
     app.finished.sharing = True
     app.finished.images.add("done")
-    app.finished.go_on.clear()
+    app.finished.slow = slow
     with ThreadPoolExecutor(WAITING) as clients:
         try:
             answers = [clients.submit(infer, url, "done") for _ in range(WAITING)]
-            wait_until(lambda: app.finished.sending == 2)
+            wait_until(lambda: app.finished.waiting == 2)
             assert requests.get(f"{url}/info/", timeout=30).ok
-            assert app.finished.sending == 2
+            assert app.finished.waiting == 2
         finally:
             app.finished.go_on.set()
         assert [one.result(60).status_code for one in answers] == [200] * WAITING

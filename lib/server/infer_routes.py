@@ -46,7 +46,7 @@ from lib.settings import check_request
 
 _PARAMS_HEADER = "Infer-Params"
 _HEADER_PARAMS = ("model_version", "findings", "warnings")
-_AT_ONCE = 2  # finished inferences that are sent again: each takes the memory of a scan, and a thread of all routes
+_AT_ONCE = 2  # finished inferences looked up or sent: each takes a thread of all routes, and the memory of a scan
 _MOST_FINDINGS = 40  # in the header: about 2 kB; nginx refuses a response with more than 4 kB of headers
 
 # Parameters of a request besides the settings of `config.infer` and clicks; all others are ignored.
@@ -122,7 +122,10 @@ def infer_router(app: LungLabelApp) -> APIRouter:
             kept = app.finished.result(key, request)
             return kept and respond(saved(app.datastore(), request, kept))
 
-        key = None if file or _flag(request, "fresh") else await run_in_threadpool(app.finished.key, request)
+        key = None
+        if not (_flag(request, "fresh") or file) and queue is app.queues.inferences:
+            async with again:  # a PACS is asked, which may not respond
+                key = await run_in_threadpool(app.finished.key, request)
         if key is None:
             result = await queue.run(http, compute, turn_of(http))
         else:
