@@ -40,18 +40,24 @@ train({"model": "lung_tumor", "device": "cpu", "folds": 2}, Labelled(cases))
 
 
 FAILING = """
-import os, psutil
-from lib.training.processes import Processes
+import atexit, os, psutil, time
+import torch.distributed as dist
 
-processes = Processes.of_environment()
-processes.wait()
+def fail_slowly():
+    atexit.register(time.sleep, 3)  # after the other one has missed this one, and has ended
+    atexit.register(dist.destroy_process_group)
+    raise ValueError("The training diverged.")
+
+rank = int(os.environ["RANK"])
+dist.init_process_group("gloo", f"file://{os.environ['LUNGLABEL_RENDEZVOUS']}", rank=rank, world_size=2)
+dist.barrier()
 here = psutil.Process()
 open = [one.laddr.ip for each in (here, here.parent()) for one in each.net_connections() if one.status == "LISTEN"]
 print("open:", *open, "process:", here.pid, flush=True)
-processes.wait()
-if processes.rank == 1:
+dist.barrier()
+if rank == 1:
     how_to_fail()
-processes.wait()
+dist.barrier()
 """
 
 
@@ -69,7 +75,7 @@ def run(folder, script, processes, *arguments):
 @pytest.mark.parametrize(
     ("failure", "sentence"),
     [
-        ("raise ValueError('The training diverged.')", "ValueError: The training diverged."),
+        ("fail_slowly()", "ValueError: The training diverged."),
         ("os.kill(os.getpid(), 9)", "Error: process 1 terminated with signal SIGKILL. Is there enough memory?"),
     ],
 )

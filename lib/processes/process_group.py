@@ -10,9 +10,12 @@ import os
 import runpy
 import sys
 import tempfile
+import time
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
-from torch.multiprocessing.spawn import ProcessExitedException, spawn
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 RENDEZVOUS = "LUNGLABEL_RENDEZVOUS"  # file by which the processes find each other, in their environment
 _ONLY_THIS_MACHINE = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
@@ -33,16 +36,24 @@ def main() -> None:
     os.environ.update(_ONLY_THIS_MACHINE)
     with tempfile.TemporaryDirectory(prefix="lunglabel-") as folder:
         os.environ[RENDEZVOUS] = f"{folder}/rendezvous"
+        errors = Path(folder) / "errors"
+        errors.mkdir()
         try:
-            spawn(_run, (count, module, arguments), nprocs=int(count))
+            spawn(_run, (count, errors, module, arguments), nprocs=int(count))
+        except ProcessRaisedException:  # of the process that ended first; it may have missed the one that failed first
+            sys.exit(min(errors.iterdir()).read_text(encoding="utf-8").strip())
         except ProcessExitedException as error:
             sys.exit(f"Error: {error}." + (" Is there enough memory?" if error.signal_name else ""))
 
 
-def _run(rank: int, count: str, module: str, arguments: list[str]) -> None:
+def _run(rank: int, count: str, errors: Path, module: str, arguments: list[str]) -> None:
     os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": count})
     sys.argv[1:] = arguments
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except Exception:
+        (errors / f"{time.time_ns()}-{rank}").write_text(traceback.format_exc(), encoding="utf-8")
+        raise
 
 
 if __name__ == "__main__":
