@@ -7,11 +7,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import psutil
 import pytest
+import torch
 import yaml
 
 from lib.cli import main
@@ -39,8 +41,18 @@ def series_of(uid: str) -> Series:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory) -> Iterator[Client]:
-    with connected(Workers(local=2), tmp_path_factory.mktemp("workers")) as client:
-        yield client
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("OMP_NUM_THREADS", raising=False)  # of the tests; users have none
+        with connected(Workers(local=2), tmp_path_factory.mktemp("workers")) as client:
+            yield client
+
+
+def test_threads_of_workers_do_not_compete(client):
+    """NumPy's are bounded, too: it reads its number when it is imported, which Dask does before it sets the rest."""
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert client.submit(torch.get_num_threads).result(timeout=120) == threads
+    began_with = client.submit(Path("/proc/self/environ").read_bytes, pure=False).result(timeout=120)
+    assert f"OMP_NUM_THREADS={threads}".encode() in began_with.split(b"\0")
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from lib.datastore.label_store import LabelStore
 from lib.datastore.volume import read_volume
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.identity.roles import Role
+from lib.publishing import ModelStore
+from tests.support.client import FAST_TRAINING
 from tests.support.reader_study import TIMING, write_study_file
 from tools.support.app_server import monailabel_server
 from tools.support.users import add_users, logged_in
@@ -37,6 +39,7 @@ class Running:
     agreed: object
     other: object
     labels: LabelStore
+    models: ModelStore
 
     def get(self, user, path, **query):
         return self.users[user].get(f"{self.url}{path}", params=query)
@@ -68,7 +71,15 @@ def running(phantom_studies, tmp_path_factory) -> Iterator[Running]:
     add_users(workspace, **readers, **{REVIEWER: Role.REVIEWER, ADMIN: Role.ADMIN})
     with monailabel_server(phantom_studies.directory, folder, study=file) as server:
         users = {name: logged_in(server.url, name) for name in (*readers, REVIEWER, ADMIN)}
-        yield Running(server.url, users, disputed, agreed, other, LabelStore(workspace / "labels"))
+        yield Running(
+            server.url,
+            users,
+            disputed,
+            agreed,
+            other,
+            LabelStore(workspace / "labels"),
+            ModelStore(workspace / "models"),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +253,20 @@ def test_final_labels_are_trained_on(running):
         assert trained[case.series_uid].endswith(running.labels.file_name(final))
     assert len(trained) == 2
 
+    admin, url = running.users[ADMIN], f"{running.url}/train"
+    started = admin.post(f"{url}/lung_tumor", json=FAST_TRAINING | {"max_epochs": 1})
+    assert started.status_code == 200, started.text
+
+    def ended() -> dict | None:
+        task = admin.get(f"{url}/").json()
+        return None if task["status"] in ("SUBMITTED", "RUNNING") else task
+
+    task = wait_for(ended, "the end of the training", seconds=600)
+    assert task["status"] == "DONE", task["details"]
+    finals = [running.labels.in_use(case.series_uid)["final"] for case in (running.disputed, running.agreed)]
+    (version,) = running.models.manifests()
+    assert version["labels"] == {final.image_id: final.sha256 for final in finals}
+
 
 def test_times_and_counts_are_stored_with_the_reading(running):
     first = running.labels.history(running.disputed.series_uid)[0]
@@ -250,14 +275,16 @@ def test_times_and_counts_are_stored_with_the_reading(running):
     assert "LUNG-001" not in json.dumps(first.info)
 
 
-def test_four_readers_of_lidc_idri_0001_replayed(shared_data, tmp_path):
-    """Pairwise Dice of 0.84 to 0.90, as computed from their outlines; the final label equals SimpleITK's majority."""
+@pytest.mark.parametrize("method", ["majority", "staple"])
+def test_four_readers_of_lidc_idri_0001_replayed(method, shared_data, tmp_path):
+    """Pairwise Dice of 0.84 to 0.90, as computed from their outlines; the final label equals SimpleITK's."""
     folder = shared_data / "lidc-idri-0001"
     slices = sorted(folder.rglob("*.dcm"))
     grid, image = VoxelGrid.from_image(read_volume(slices)), str(pydicom.dcmread(slices[0]).SeriesInstanceUID)
     masks = lidc_xml.read_masks(folder / "069.xml", grid)
     readers = ("one", "two", "three", "four")
-    file = write_study_file(tmp_path, readers, [image], "reviewers: [five]\nlowest_dice: 0.8")
+    rules = f"reviewers: [five]\nlowest_dice: 0.8\nconsensus: {method}"
+    file = write_study_file(tmp_path, readers, [image], rules)
     add_users(tmp_path / "workspace", **dict.fromkeys(readers, Role.ANNOTATOR), five=Role.REVIEWER)
     with monailabel_server(folder, tmp_path, study=file, scored_images=0) as server:
         users = {reader: logged_in(server.url, reader) for reader in readers}
@@ -270,18 +297,23 @@ def test_four_readers_of_lidc_idri_0001_replayed(shared_data, tmp_path):
                 assert users[reader].put(f"{server.url}/datastore/label", **sent).status_code == 200
         labels = LabelStore(tmp_path / "workspace" / "labels")
         final = wait_for(lambda: labels.in_use(image).get("final"), "the consensus", seconds=300)
-    voted = sitk.LabelVoting([sitk.GetImageFromArray(mask.astype(np.uint8)) for mask in masks], 1)
-    assert np.array_equal(read_voxels(labels.content(final)), sitk.GetArrayFromImage(voted))
-    command = [
-        "study",
-        "export",
-        str(file),
-        "--workspace",
-        str(tmp_path / "workspace"),
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    assert main(command) == 0
-    with (tmp_path / "out" / "pairs.csv").open() as pairs:
+    assert (final.info["consensus"]["method"], len(final.info["consensus"]["of"])) == (method, 4)
+    assert np.array_equal(read_voxels(labels.content(final)), by_simple_itk(masks, grid.spacing)[method])
+    work, out = str(tmp_path / "workspace"), tmp_path / "out"
+    assert main(["study", "export", str(file), "--workspace", work, "--output", str(out)]) == 0
+    with (out / "pairs.csv").open() as pairs:
         dice = sorted(round(float(pair["dice"]), 2) for pair in csv.DictReader(pairs))
     assert dice == [0.84, 0.87, 0.87, 0.89, 0.90, 0.90]
+
+
+def by_simple_itk(masks, spacing) -> dict[str, np.ndarray]:
+    """Return majority and STAPLE as SimpleITK has them, the latter in the box of the lesion and 10 mm around it."""
+    images = [sitk.GetImageFromArray(mask.astype(np.uint8)) for mask in masks]
+    places, margin = np.argwhere(np.any(masks, axis=0)), np.ceil(10 / np.array(spacing[::-1])).astype(int)
+    low = np.maximum(places.min(axis=0) - margin, 0)
+    high = np.minimum(places.max(axis=0) + 1 + margin, masks[0].shape)
+    window = tuple(map(slice, low, high))
+    estimated = np.zeros(masks[0].shape, bool)
+    inside = [sitk.GetImageFromArray(mask[window].astype(np.uint8)) for mask in masks]
+    estimated[window] = sitk.GetArrayFromImage(sitk.STAPLE(inside, 1.0)) >= 0.5
+    return {"majority": sitk.GetArrayFromImage(sitk.LabelVoting(images, 1)), "staple": estimated}

@@ -84,7 +84,8 @@ def connected(workers: Workers, scratch: Path) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         settings = {**_DEATHS, **_LESS_WATCHING, **(_PATIENCE if workers.local else {})}
         settings |= {"distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s"}
-        stack.enter_context(dask.config.set({**settings, "distributed.nanny.pre-spawn-environ": _KEEP_FREED_MEMORY}))
+        environment = {**_KEEP_FREED_MEMORY, **(_bounded(_threads(workers.local)) if workers.local else {})}
+        stack.enter_context(dask.config.set({**settings, "distributed.nanny.pre-spawn-environ": environment}))
         if workers.scheduler:
             target: Any = workers.scheduler
         else:
@@ -131,8 +132,7 @@ def _local(count: int, scratch: Path) -> Any:
 
     from lib.cluster.replacing_cluster import ReplacingCluster
 
-    cores, gpus = len(os.sched_getaffinity(0)), torch.cuda.device_count()
-    threads, memory = max(1, cores // count), psutil.virtual_memory().available // count
+    gpus, threads, memory = torch.cuda.device_count(), _threads(count), psutil.virtual_memory().available // count
     print(
         f"{count} workers with {threads} thread{'s' * (threads > 1)} and at most {memory / 2**30:.1f} GiB each"
         + (f" on {gpus} GPUs" if gpus else ""),
@@ -149,10 +149,10 @@ def _local(count: int, scratch: Path) -> Any:
                 "host": "127.0.0.1",
                 "nthreads": 1,
                 "local_directory": str(scratch),
-                "silence_logs": logging.ERROR,
+                "silence_logs": logging.CRITICAL,  # what fails is reported as that of a series; the end is no error
                 "memory_limit": memory,
                 "preload": list(_PRELOAD),
-                "env": _environment(threads, number % gpus if gpus else None),
+                "env": {"CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else {},
             },
         }
         for number in range(count)
@@ -161,16 +161,14 @@ def _local(count: int, scratch: Path) -> Any:
     return ReplacingCluster(nannies, scheduler=scheduler, security=security, name="lunglabel")
 
 
-def _environment(threads: int, gpu: int | None) -> dict[str, str]:
-    numbers = dict.fromkeys(
-        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"), str(threads)
-    )
-    return {
-        **numbers,
-        **_KEEP_FREED_MEMORY,
-        "OMP_WAIT_POLICY": "PASSIVE",
-        **({"CUDA_VISIBLE_DEVICES": str(gpu)} if gpu is not None else {}),
-    }
+def _threads(count: int) -> int:
+    return max(1, len(os.sched_getaffinity(0)) // count)
+
+
+def _bounded(threads: int) -> dict[str, str]:
+    """Return the environment that bounds the threads of a process; which NumPy reads before Dask sets `env`."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+    return {**dict.fromkeys(names, str(threads)), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def _slurm(file: Path, scratch: Path) -> Any:
