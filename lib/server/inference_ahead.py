@@ -106,9 +106,9 @@ class InferenceAhead(Worker):
             return False
         due = self._due()[: max(1, places)]
         if not places:
-            return bool(due) and self._settle(*due[0], self._here)
+            return bool(due) and self._settle(due[0], self._here)
         with ThreadPoolExecutor(places, thread_name_prefix=self.name) as waiting:
-            return any([*waiting.map(lambda one: self._settle(*one, self._elsewhere), due)])
+            return any([*waiting.map(lambda one: self._settle(one, self._elsewhere), due)])
 
     def _due(self) -> list[tuple[str, _State]]:
         """Return the newest images without a label, without those that are settled; none without weights."""
@@ -126,11 +126,12 @@ class InferenceAhead(Worker):
         settled = self._settled.get(image_id)
         return settled is not None and settled[0] == state and self._clock() < settled[1]
 
-    def _settle(self, image_id: str, state: _State, compute: _Compute) -> bool:
+    def _settle(self, due: tuple[str, _State], compute: _Compute) -> bool:
         """Compute the mask of an image if it is not there; return False if the cluster was to do it and did not.
 
         An image that cannot be segmented is logged and skipped until its number of slices or the weights change.
         """
+        image_id, state = due
         request = {"model": LungTumor.NAME, "image": image_id, "result_extension": _EXTENSION}
         again, done = self._clock() + _LOOK_AGAIN_SECONDS, True
         try:

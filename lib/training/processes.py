@@ -59,9 +59,10 @@ class Processes:
         if cuda:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
-            file = os.environ.get(RENDEZVOUS)
-            place = {"init_method": f"file://{file}", "rank": int(os.environ["RANK"]), "world_size": count}
-            dist.init_process_group("nccl" if cuda else "gloo", timeout=_LONGEST_WAIT, **(place if file else {}))
+            place: dict[str, Any] = {}
+            if file := os.environ.get(RENDEZVOUS):
+                place = {"init_method": f"file://{file}", "rank": int(os.environ["RANK"]), "world_size": count}
+            dist.init_process_group("nccl" if cuda else "gloo", timeout=_LONGEST_WAIT, **place)
         device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
         return cls(dist.get_rank(), count, device)
 
