@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 import yaml
 
 from lib.errors import UserError
+from lib.processes.cores import threads_of_each
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -44,7 +44,7 @@ _LESS_WATCHING = {
     "distributed.admin.system-monitor.interval": "5s",
 }
 # Takes seconds to import, which a worker does while the command still lists the series.
-_PRELOAD = ("lib.app",)
+_PRELOAD = ["lib.app"]
 # Dask gives up a worker that is away for 15 s. One of this machine that was killed may take longer to start again.
 _PATIENCE = {"distributed.deploy.lost-worker-timeout": "10 minutes"}
 
@@ -84,7 +84,7 @@ def connected(workers: Workers, scratch: Path) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         settings = {**_DEATHS, **_LESS_WATCHING, **(_PATIENCE if workers.local else {})}
         settings |= {"distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s"}
-        environment = {**_KEEP_FREED_MEMORY, **(_bounded(_threads(workers.local)) if workers.local else {})}
+        environment = {**_KEEP_FREED_MEMORY, **(_bounded(threads_of_each(workers.local)) if workers.local else {})}
         stack.enter_context(dask.config.set({**settings, "distributed.nanny.pre-spawn-environ": environment}))
         if workers.scheduler:
             target: Any = workers.scheduler
@@ -132,7 +132,11 @@ def _local(count: int, scratch: Path) -> Any:
 
     from lib.cluster.replacing_cluster import ReplacingCluster
 
-    gpus, threads, memory = torch.cuda.device_count(), _threads(count), psutil.virtual_memory().available // count
+    gpus, threads, memory = (
+        torch.cuda.device_count(),
+        threads_of_each(count),
+        psutil.virtual_memory().available // count,
+    )
     print(
         f"{count} workers with {threads} thread{'s' * (threads > 1)} and at most {memory / 2**30:.1f} GiB each"
         + (f" on {gpus} GPUs" if gpus else ""),
@@ -151,7 +155,7 @@ def _local(count: int, scratch: Path) -> Any:
                 "local_directory": str(scratch),
                 "silence_logs": logging.CRITICAL,  # what fails is reported as that of a series; the end is no error
                 "memory_limit": memory,
-                "preload": list(_PRELOAD),
+                "preload": _PRELOAD,
                 "env": {"CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else {},
             },
         }
@@ -161,12 +165,8 @@ def _local(count: int, scratch: Path) -> Any:
     return ReplacingCluster(nannies, scheduler=scheduler, security=security, name="lunglabel")
 
 
-def _threads(count: int) -> int:
-    return max(1, len(os.sched_getaffinity(0)) // count)
-
-
 def _bounded(threads: int) -> dict[str, str]:
-    """Return the environment that bounds the threads of a process; which NumPy reads before Dask sets `env`."""
+    """Return the environment that bounds the threads of a process, which NumPy reads before Dask sets `env`."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
     return {**dict.fromkeys(names, str(threads)), "OMP_WAIT_POLICY": "PASSIVE"}
 

@@ -10,6 +10,7 @@ import ignite.distributed
 import torch
 from monailabel.utils.others.generic import name_to_device
 
+from lib.processes.cores import threads_of_each
 from lib.processes.parent_process import mark_as_server
 from lib.processes.process_group import RENDEZVOUS, group_command
 from lib.training.processes import Processes
@@ -38,7 +39,7 @@ def restart_on(count: int) -> None:
     if count < 2 or RENDEZVOUS in os.environ or sys.orig_argv[1:3] != _TASK:
         return
     mark_as_server()  # the new program keeps the id of this process and ends with the server; its processes, with it
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads_of_each(count)))
     os.execv(sys.executable, group_command(count, _TASK[1], sys.argv[1:]))
 
 
