@@ -84,7 +84,6 @@ class _Run:
     ) -> None:
         self._app = app
         self._datastore = app.datastore()
-        self._args = args
         self._conf = conf
         self._work = work
         self._client = client
