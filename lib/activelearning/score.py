@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from lib.activelearning.uncertainty import probability_maps, soft_dice_loss, uncertainty
+from lib.cluster.worker_model import WorkerModel
 from lib.inference import Predictor
-from lib.inference.worker_model import WorkerModel
 from lib.settings import InferenceOptions
 
 
@@ -78,6 +78,6 @@ def compute_score(
     return Score(value, request.label_sha256, soft_dice_loss(mask, truth, smallest=1))
 
 
-def score_on_worker(model: WorkerModel, request: ScoreRequest) -> Score:
+def score_on_worker(model: WorkerModel[Predictor], request: ScoreRequest) -> Score:
     """Return the score of an image; called in a worker, which sees the files of the server."""
     return compute_score(model.predictor(), request)

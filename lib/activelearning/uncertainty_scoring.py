@@ -19,10 +19,10 @@ from monailabel.interfaces.tasks.scoring import ScoringMethod
 from lib.activelearning.score import Score, ScoreRequest, compute_score, score_on_worker
 from lib.activelearning.uncertainty import MEASURES
 from lib.cluster.background import BackgroundCluster, ClusterAwayError
+from lib.cluster.worker_model import WorkerModel
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import in_one_line
 from lib.inference import Predictor
-from lib.inference.worker_model import WorkerModel
 from lib.publishing import ModelStore
 from lib.storage.atomic import write_json
 from lib.storage.state_file import move_aside
@@ -162,7 +162,7 @@ class UncertaintyScoring(ScoringMethod):
             return compute_score(self._predictor, request, self._before_each_batch)
         without = replace(self._predictor.model, judge=None)  # scores are about the network alone
         weights = self._predictor.weights.pinned(self._folder)
-        model = WorkerModel(f"scores {digest} {weights.sha256}", weights, without)
+        model = WorkerModel(functools.partial(Predictor, without, weights), f"scores {digest} {weights.sha256}")
         with contextlib.suppress(ClusterAwayError):
             return self._cluster.run(score_on_worker, model, request)
         return None

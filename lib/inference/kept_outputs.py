@@ -50,7 +50,7 @@ class KeepingPredictor(Predictor):
         return NetworkOutput(logits, None, loaded.weights, loaded.judge or self.model.judge)
 
 
-def predictor_with(model: ModelDescription, weights: WeightsSource, outputs: Path | None) -> Predictor:
+def predictor_with(outputs: Path | None, model: ModelDescription, weights: WeightsSource) -> Predictor:
     """Return a predictor that keeps the outputs of its network in a folder, if one is given."""
     return KeepingPredictor(model, weights, outputs) if outputs else Predictor(model, weights)
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.inference.worker_model import WorkerModel
+from lib.cluster.worker_model import WorkerModel
+from lib.inference import Predictor
 from lib.infers.lung_tumor import LungTumorInferTask
 
 
 def mask_on_worker(
-    model: WorkerModel, info: Mapping[str, Any], request: Mapping[str, Any]
+    model: WorkerModel[Predictor], info: Mapping[str, Any], request: Mapping[str, Any]
 ) -> tuple[bytes, dict[str, Any]]:
     """Return the file of a mask and the parameters of the answer; called in a worker, which sees the volume.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ from lib.clicks.lesion_image import LesionImage, open_lesion_image
 from lib.clicks.model import ClickModel
 from lib.clicks.predictor import ClickPredictor
 from lib.clicks.region import Region
-from lib.clicks.worker_model import WorkerClickModel
 from lib.errors import UserError
 from lib.evaluation.click_curve import ClickedLesion, click_through, clickable, lesion_regions
 from lib.evaluation.metrics import HIT_IOU, iou_of
@@ -70,10 +69,7 @@ def measure_clicks(
     Raises:
         UserError: The weights are damaged or do not match the network.
     """
-    predictors = {fold: ClickPredictor(model, source) for fold, source in weights.items()}
-    pinned = elsewhere.pinned(weights) if elsewhere else {}
-    models = {fold: WorkerClickModel(uuid.uuid4().hex, one, model) for fold, one in pinned.items()}
-    scores = measure_patients(_score_patient, cases, folds, predictors, models, elsewhere)
+    scores = measure_patients(_score_patient, partial(ClickPredictor, model), weights, cases, folds, elsewhere)
     return {patient: one for patient, one in scores.items() if one is not None}
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from lib.cluster.background import BackgroundCluster
+from lib.cluster.worker_model import WorkerModel
 from lib.evaluation.cases import CaseResult, evaluate_case
-from lib.inference import ModelDescription, PinnedWeights, Predictor, WeightsContent, WeightsFile, WeightsSource
+from lib.inference import ModelDescription, Predictor, WeightsContent, WeightsFile, WeightsSource
 from lib.inference.finite import NotFiniteError
 from lib.inference.kept_outputs import predictor_with
-from lib.inference.worker_model import WorkerModel as AutomaticWorkerModel
 from lib.publishing.folds import patient_of
 from lib.publishing.gate import PatientScores
 from lib.publishing.model_store import ModelStore
@@ -26,7 +25,6 @@ from lib.publishing.shipped_patients import known_among
 
 Measured = TypeVar("Measured")
 Model = TypeVar("Model")
-Sent = TypeVar("Sent", covariant=True)
 Cases = Sequence[dict[str, Any]]
 
 _NOT_MEASURABLE = PatientScores(0, 0, 0, math.nan, math.nan, 0)
@@ -43,21 +41,6 @@ class Elsewhere:
 
     cluster: BackgroundCluster
     folder: Path
-
-    def pinned(self, weights: Mapping[int, WeightsSource]) -> dict[int, PinnedWeights]:
-        """Return the weights of each fold as files that the workers see.
-
-        Raises:
-            UserError: The weights are missing or damaged.
-        """
-        return {fold: source.pinned(self.folder) for fold, source in weights.items()}
-
-
-class WorkerModel(Protocol[Sent]):
-    """A model as it is sent to workers."""
-
-    def predictor(self) -> Sent:
-        """Return the model with its weights."""
 
 
 @dataclass(frozen=True)
@@ -133,35 +116,41 @@ def measure(
     Raises:
         UserError: The weights are damaged or do not match the network.
     """
-    predictors = {fold: predictor_with(model, source, outputs) for fold, source in weights.items()}
-    pinned = elsewhere.pinned(weights) if elsewhere else {}
-    models = {fold: AutomaticWorkerModel(uuid.uuid4().hex, one, model, outputs) for fold, one in pinned.items()}
-    return measure_patients(_measure_patient, cases, folds, predictors, models, elsewhere)
+    make = partial(predictor_with, outputs, model)
+    return measure_patients(_measure_patient, make, weights, cases, folds, elsewhere)
 
 
 def measure_patients(
     score: Callable[[Cases, Model], Measured],
+    make: Callable[[WeightsSource], Model],
+    weights: Mapping[int, WeightsSource],
     cases: Cases,
     folds: Mapping[str, int],
-    predictors: Mapping[int, Model],
-    models: Mapping[int, WorkerModel[Model]],
     elsewhere: Elsewhere | None,
 ) -> dict[str, Measured]:
     """Return the scores of each patient that has a fold and cases, by patient.
 
     Args:
         score: Returns the scores of a model on the cases of a patient; called here or in a worker.
+        make: Returns the model with its weights; called here or in a worker.
+        weights: Weights of each fold.
         cases: Cases of all patients.
         folds: Folds of the patients to measure on.
-        predictors: Model of each fold in this process.
-        models: The same for workers; unused without them.
         elsewhere: Where to measure while it is there.
+
+    Raises:
+        UserError: The weights are damaged or do not match the network.
     """
     by_patient: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for case in cases:
         by_patient[patient_of(case)].append(case)
+    predictors = {fold: make(source) for fold, source in weights.items()}
+    models = {
+        fold: WorkerModel(partial(make, source.pinned(elsewhere.folder))) if elsewhere else None
+        for fold, source in weights.items()
+    }
     patients = [patient for patient in folds if patient in by_patient]
-    tasks = [_Task(folds[patient], by_patient[patient], models.get(folds[patient])) for patient in patients]
+    tasks = [_Task(folds[patient], by_patient[patient], models[folds[patient]]) for patient in patients]
 
     def here(task: _Task[Model]) -> Measured:
         return score(task.cases, predictors[task.fold])

@@ -9,17 +9,18 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from lib.activelearning.background import YieldToUsers, compute_on_one_core
 from lib.cluster.background import BackgroundCluster, ClusterAwayError
+from lib.cluster.worker_model import WorkerModel
 from lib.configs.lung_tumor import LungTumor
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.errors import UserError, in_one_line
 from lib.inference import Predictor, WeightsId
-from lib.inference.worker_model import WorkerModel
 from lib.infers import LungTumorInferTask
 from lib.infers.worker_mask import mask_on_worker
 from lib.processes.worker import Worker
@@ -164,7 +165,7 @@ class InferenceAhead(Worker):
 
     def _elsewhere(self, request: dict[str, Any]) -> dict[str, Any]:
         weights = self._predictor.weights.pinned(self._results)
-        model = WorkerModel(f"{self._key} {weights.sha256}", weights, self._predictor.model)
+        model = WorkerModel(partial(Predictor, self._predictor.model, weights), f"{self._key} {weights.sha256}")
         content, params = self._cluster.run(mask_on_worker, model, self._info, request)
         file = self._results / f"{uuid.uuid4().hex}{_EXTENSION}"
         write_atomically(file, lambda part: part.write_bytes(content))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lib.cluster.worker_model import WorkerModel
 from lib.inference import ModelDescription, Predictor, WeightsFile
 from lib.inference.candidate_judge import CandidateJudge
 from lib.inference.kept_outputs import KeepingPredictor
-from lib.inference.worker_model import WorkerModel
 from lib.networks.weights import state_of
 from lib.publishing.folds import patient_of
 from lib.publishing.measurement import Elsewhere
@@ -202,7 +202,9 @@ def keep_outputs(
     """
     without = replace(model, judge=None)
     models = {
-        fold: WorkerModel(uuid.uuid4().hex, WeightsFile(path).pinned(elsewhere.folder), without, folder.resolve())
+        fold: WorkerModel(
+            partial(KeepingPredictor, without, WeightsFile(path).pinned(elsewhere.folder), folder.resolve())
+        )
         for fold, path in candidate.fold_weights.items()
     }
     of_cases = ((candidate.measured.get(patient_of(case)), Path(case["image"])) for case in cases)
@@ -210,7 +212,7 @@ def keep_outputs(
     elsewhere.cluster.map(_keep_output, lambda task: None, tasks)
 
 
-def _keep_output(task: tuple[WorkerModel, Path]) -> None:
+def _keep_output(task: tuple[WorkerModel[KeepingPredictor], Path]) -> None:
     model, image = task
     predictor = model.predictor()
     predictor.run(predictor.read({"image": image}))
