@@ -4,7 +4,15 @@ import pytest
 import torch
 from monailabel.tasks.activelearning.first import First
 
-from lib.activelearning import Last, Leases, Random, Review, UncertaintySampling
+from lib.activelearning import (
+    ForegroundRandom,
+    Last,
+    Leases,
+    Random,
+    Review,
+    StratifiedEntropy,
+    UncertaintySampling,
+)
 from lib.activelearning.asker import Asker
 from lib.activelearning.uncertainty import MEASURES, probability_maps, uncertainty
 
@@ -142,6 +150,41 @@ def test_second_user_gets_the_second_most_uncertain_image():
     assert [leases.choose(strategy, {"client_id": user}, images)["id"] for user in ("ada", "bob", "eve")] == [*"bca"]
 
 
+def test_two_of_three_images_are_random_ones_with_a_mark():
+    strategy = ForegroundRandom(lambda: {"marked": 1.0, "a little": 0.4}, seed=0)
+    images = Images("marked", "a little", *(f"empty {number}" for number in range(8)))
+    chosen = [strategy({}, images)["id"] for _ in range(600)]
+    assert 0.65 < chosen.count("marked") / 600 < 0.75  # 2/3, and a tenth of the rest
+    assert set(chosen) == set(images.names)
+    assert ForegroundRandom(dict)({}, Images("a"))["id"] == "a"
+    assert ForegroundRandom(dict)({}, Images()) is None
+
+
+def test_strata_take_turns_and_chance_fades():
+    scores = {
+        "tumour_entropy": {"tumour": 0.6, "other": 0.3},
+        "background_entropy": {"background": 0.5, "tumour": 0.25},
+        "entropy": {"all": 0.9, "other": 0.3, "background": 0.6},
+    }
+    names = ("tumour", "background", "all", "other")
+
+    def draw(labelled: int) -> list[str]:
+        strategy = StratifiedEntropy(scores.__getitem__, (2, 10), seed=0)
+        images = Images(*names, labelled=tuple(f"labelled {number}" for number in range(labelled)))
+        return [strategy({}, images)["id"] for _ in range(900)]
+
+    assert draw(10) == draw(30) == ["tumour", "background", "all"] * 300
+    first = draw(2)
+    shares = [first[turn::3].count(name) / 300 for turn, name in enumerate(names[:3])]
+    assert shares == pytest.approx([2 / 3, 2 / 3, 1 / 2], abs=0.08)  # proportional to the scores
+
+
+def test_strata_without_scores_are_random():
+    strategy = StratifiedEntropy(lambda measure: {"a": 0.0}, (0, 10))
+    assert {strategy({}, Images("a", "b"))["id"] for _ in range(100)} == {"a", "b"}
+    assert strategy({}, Images()) is None
+
+
 def test_review_cycles_through_labels_by_descending_disagreement():
     review = Review(lambda: {"a": 0.1, "b": 0.91239})
     images = Images(labelled=("a", "b", "never compared"))
@@ -183,6 +226,30 @@ def test_expected_dice_matches_manual_calculation():
     # Mask 1000 voxels of 0.8: expected overlap 2 * 800 / (800 + 1000), smoothed by a ball of 4 mm, 33.5 voxels.
     expected = 1 - (1600 + 33.51) / (1800 + 33.51)
     assert uncertainty("uncertainty", [lesion(0.8)], 1.0) == pytest.approx(expected, abs=1e-4)
+
+
+def test_one_torn_lesion_among_sure_ones_decides():
+    torn, sure = lesion(0.5), lesion(0.999)
+    maps = [torch.cat([torn, *[sure] * 5])]
+    assert uncertainty("entropy", maps, 1.0) < 0.2
+    assert uncertainty("lesion", maps, 1.0) == pytest.approx(uncertainty("entropy", [torn], 1.0))
+    assert uncertainty("lesion", [torch.cat([sure, sure])], 1.0) < 0.02
+
+
+def test_entropy_in_the_mask_and_beside_it():
+    # Binary entropy of 0.8 is 0.7219 bits, of 0.2 as much, of 0.3 0.8813; smoothed by a ball of 4 mm, 33.5 voxels.
+    maps = [torch.cat([lesion(0.8), lesion(0.3)])]
+    smoothed = 1000 / 1033.51
+    assert uncertainty("tumour_entropy", maps, 1.0) == pytest.approx(0.7219 * smoothed, abs=1e-3)
+    assert uncertainty("background_entropy", maps, 1.0) == pytest.approx(0.8813 * smoothed, abs=1e-3)
+    assert uncertainty("tumour_entropy", [lesion(0.3)], 1.0) == 0
+
+
+def test_marked_is_one_from_a_small_lesion_on():
+    probability = torch.zeros(32, 32, 16)
+    probability[:16, 0, 0] = 0.6
+    assert uncertainty("marked", [probability], 1.0) == pytest.approx(16 / 33.51, abs=1e-3)
+    assert uncertainty("marked", [lesion(0.6)], 1.0) == 1
 
 
 def test_disagreement_compares_mirrored_predictions():

@@ -1,17 +1,19 @@
 """``python main.py simulate`` on generated crops: curves, paired runs, resuming, and the comparison worked by hand."""
 
 import argparse
+import copy
 import json
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from PIL import Image
 
 from lib.cli import simulate
 from lib.errors import UserError
 from lib.settings import load_info
-from lib.simulation.comparison import beats_random, compare
+from lib.simulation.comparison import beats_random, compare, dice_at
 from lib.simulation.report import sentences, table
 from lib.training.data_split import held_out
 from lib.training.scans import patient_from_file_name
@@ -67,6 +69,8 @@ def test_strategies_share_their_start_and_never_pick_held_out_cases(data, tmp_pa
             assert len(picked) == len(set(picked)) == 8
             assert not any(held_out(patient_from_file_name(name)) for name in picked)
             assert [entry["labels"] for entry in rounds] == [2, 5, 8]
+            assert [len(entry["strokes"]) for entry in rounds] == [0, 3, 3]
+            assert sum(sum(entry["strokes"]) for entry in rounds) > 0
     assert result["settings"]["held_out_cases"] == sum(held_out(f"P{index}") for index in range(30)) + held_out("W")
     gain = result["strategies"]["uncertainty"]["mean_gain"]
     by_hand = [
@@ -81,7 +85,7 @@ def test_strategies_share_their_start_and_never_pick_held_out_cases(data, tmp_pa
 
     played = []
     monkeypatch.setattr(
-        simulate, "replay", lambda start, strategy, report: played.append((start.seed, strategy)) or [starts[0]] * 3
+        simulate, "replay", lambda start, strategy, report: played.append((start.seed, strategy)) or rounds
     )
     (tmp_path / "runs" / "random-1.json").unlink()
     simulate.run(arguments(data, tmp_path))
@@ -92,10 +96,13 @@ def test_strategies_share_their_start_and_never_pick_held_out_cases(data, tmp_pa
 
 @pytest.mark.slow
 def test_whole_scans_can_be_simulated(data, tmp_path):
-    line = ["--strategies", "disagreement", "--seeds", 1, "--rounds", 1, "--pool", 30, "--start", 15, "--per-round", 15]
+    line = ["--strategies", "disagreement", "foreground_random", "stratified_entropy", "lesion", "--seeds", 1]
+    line += ["--rounds", 1, "--pool", 30, "--start", 15, "--per-round", 15]
     simulate.run(arguments(data, tmp_path, *line))
-    rounds = json.loads((tmp_path / "simulation.json").read_text())["runs"]["disagreement"]["0"]
-    assert "W_1" in rounds[0]["picked"] + rounds[1]["picked"]
+    runs = json.loads((tmp_path / "simulation.json").read_text())["runs"]
+    assert len(runs) == 4
+    for seeds in runs.values():
+        assert "W_1" in seeds["0"][0]["picked"] + seeds["0"][1]["picked"]
 
 
 def test_more_labels_than_cases_are_refused(data, tmp_path):
@@ -103,8 +110,59 @@ def test_more_labels_than_cases_are_refused(data, tmp_path):
         simulate.run(arguments(data, tmp_path, "--rounds", 20))
 
 
-def history(*dice):
-    return [{"labels": 8 + 4 * index, "dice": value, "picked": []} for index, value in enumerate(dice)]
+@pytest.mark.slow
+def test_round_by_the_rule_of_the_server_goes_part_of_the_way(data, tmp_path, monkeypatch):
+    starts = []
+    monkeypatch.setattr(
+        simulate, "replay", lambda start, strategy, report: starts.append(start) or history(0.1, 0.2, 0.3)
+    )
+    simulate.run(arguments(data, tmp_path, "--server-rule", "--strategies", "random", "--seeds", 1))
+    start, rule = starts[0], starts[0].info["config"]["train"]
+    before = start.network.state_dict()
+
+    def after(**changed):
+        rule.update(max_epochs=2, learning_rate=0.0003, **changed)
+        network = copy.deepcopy(start.network)
+        start.retrain(network, start.labelled, 1)
+        return network.state_dict()
+
+    whole, tenth = after(trained_share=1.0), after(trained_share=0.1)
+    moved = [
+        name for name, value in before.items() if value.is_floating_point() and not torch.equal(value, whole[name])
+    ]
+    assert len(moved) > 10
+    for name in moved:
+        assert torch.allclose(tenth[name], 0.9 * before[name] + 0.1 * whole[name], atol=1e-6), name
+
+
+def history(*dice, strokes=(2, 2)):
+    """Return a run with two cases a round, each of which needs some strokes."""
+    return [
+        {"labels": 8 + 4 * index, "dice": value, "picked": [], "strokes": list(strokes) if index else []}
+        for index, value in enumerate(dice)
+    ]
+
+
+def test_dice_is_interpolated_between_the_efforts_of_rounds():
+    """With 1 for opening a case, a round costs 2 + 2 + 2 · 1."""
+    found = dice_at(np.array([0, 3, 6, 9, 12, 20]), history(0.2, 0.4, 0.8), opening=1)
+    assert found == pytest.approx([0.2, 0.3, 0.4, 0.6, 0.8, 0.8])
+
+
+def test_strategy_that_asks_for_dear_cases_loses_at_equal_effort():
+    runs = {
+        "random": {0: history(0.2, 0.4, 0.6), 1: history(0.2, 0.4, 0.6)},
+        "dear": {0: history(0.2, 0.45, 0.65, strokes=(10, 10)), 1: history(0.2, 0.45, 0.65, strokes=(10, 10))},
+    }
+    curves = compare(runs, opening=0)
+    assert curves["dear"]["mean_gain"]["value"] == pytest.approx(0.05)
+    # Up to the effort of 8 that both have spent, random rises by 0.05 a stroke, the other one by 0.0125.
+    assert curves["dear"]["effort_gain"]["value"] == pytest.approx(-0.0375 * 4, abs=0.002)
+    assert (curves["random"]["strokes_per_case"], curves["dear"]["strokes_per_case"]) == (2, 10)
+    assert (curves["random"]["effort"][-1], curves["dear"]["effort"][-1]) == (8, 40)
+    assert "is not shown to differ" not in sentences(curves)[0]
+    assert "dear is worse than random: -0.15" in sentences(curves)[0]
+    assert compare(runs, opening=1000)["dear"]["effort_gain"]["value"] > 0
 
 
 def test_comparison_matches_a_calculation_by_hand():
@@ -113,7 +171,7 @@ def test_comparison_matches_a_calculation_by_hand():
         "better": {0: history(0.3, 0.5, 0.62), 1: history(0.2, 0.51, 0.7)},
         "alike": {0: history(0.3, 0.5, 0.5), 1: history(0.2, 0.3, 0.6)},
     }
-    curves = compare(runs)
+    curves = compare(runs, opening=1)
     assert curves["random"]["labels"] == [8, 12, 16]
     assert curves["random"]["dice"] == pytest.approx([0.25, 0.4, 0.55])
     assert curves["random"]["spread"] == pytest.approx([0.0707, 0, 0.0707], abs=1e-4)
@@ -126,12 +184,12 @@ def test_comparison_matches_a_calculation_by_hand():
     assert not beats_random(curves["alike"])
     assert not beats_random(curves["random"])
     said = sentences(curves)
-    assert said[0].startswith("better beats random: +0.107 Dice") or said[0].startswith("better beats random: +0.108")
+    assert said[0].startswith("better beats random: +0.08")
     assert said[1].startswith("alike is not shown to differ")
-    assert "| better | 0.250 ± 0.071 | 0.505 ± 0.007 | 0.660 ± 0.057 |" in table(curves)
+    assert "| better | 0.250 ± 0.071 | 0.660 ± 0.057 | 2.0 | +0.10" in table(curves)
 
 
 def test_one_seed_is_inconclusive():
-    curves = compare({"random": {0: history(0.3, 0.4)}, "other": {0: history(0.3, 0.9)}})
+    curves = compare({"random": {0: history(0.3, 0.4)}, "other": {0: history(0.3, 0.9)}}, opening=1)
     assert not beats_random(curves["other"])
     assert "is inconclusive" in sentences(curves)[0]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from scipy import ndimage
+
+from lib.geometry.connected_components import connected_components
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
 
@@ -13,9 +17,14 @@ MEASURES = {
     "uncertainty": "the Dice that the model expects of its own mask is lowest",
     "entropy": "the model's probabilities in candidate lesions are nearest to 0.5",
     "disagreement": "the model's masks of the image and of its mirror images differ most",
+    "lesion": "the model's probabilities in one candidate lesion are nearest to 0.5",
+    "tumour_entropy": "the model's probabilities in its mask are nearest to 0.5",
+    "background_entropy": "the model's probabilities beside its mask are nearest to 0.5",
+    "marked": "the model marks something",
 }
 
 _FLOOR = 0.05  # voxels below are ignored: the millions of them in the lungs would outweigh the lesions
+_THRESHOLD = 0.5
 _SMALLEST_MM3 = math.pi / 6 * 4.0**3  # sphere of 4 mm diameter; smaller uncertain volumes count little
 _FLIPPED_AXES = (1, 2)  # in the plane of the slices
 
@@ -52,6 +61,14 @@ def uncertainty(measure: str, maps: Sequence[torch.Tensor], voxel_mm3: float) ->
             return mean_entropy(found, smallest)
         case "disagreement":
             return sum(soft_dice_loss(found, other, smallest) for other in mirrored) / len(mirrored)
+        case "lesion":
+            return highest_lesion_entropy(found, smallest)
+        case "tumour_entropy":
+            return mean_entropy(found, smallest, least=_THRESHOLD)
+        case "background_entropy":
+            return mean_entropy(found, smallest, below=_THRESHOLD)
+        case "marked":
+            return min(int((found >= _THRESHOLD).sum()) / smallest, 1.0)
     raise ValueError(f"There is no measure {measure!r}; there is {', '.join(MEASURES)}.")
 
 
@@ -65,14 +82,31 @@ def expected_dice_loss(probability: torch.Tensor, smallest: float) -> float:
         probability: Probability of tumour.
         smallest: Smoothing of the ratio: number of voxels of a lesion too small to matter.
     """
-    return soft_dice_loss(probability, (probability >= 0.5).float(), smallest)
+    return soft_dice_loss(probability, (probability >= _THRESHOLD).float(), smallest)
 
 
-def mean_entropy(probability: torch.Tensor, smallest: float) -> float:
-    """Return the mean binary entropy in bits over voxels of at least 0.05; arguments as in `expected_dice_loss`."""
-    p = probability[probability >= _FLOOR].double()
+def mean_entropy(
+    probability: torch.Tensor, smallest: float, *, least: float = _FLOOR, below: float = math.inf
+) -> float:
+    """Return the mean binary entropy in bits.
+
+    Args:
+        probability: Probability of tumour.
+        smallest: See `expected_dice_loss`.
+        least: Lowest probability of the voxels that count.
+        below: All voxels that count have a lower probability.
+    """
+    p = probability[(probability >= least) & (probability < below)].double()
     entropy = torch.special.entr(p) + torch.special.entr(1 - p)
     return float(entropy.sum() / math.log(2) / (len(p) + smallest))
+
+
+def highest_lesion_entropy(probability: torch.Tensor, smallest: float) -> float:
+    """Return the highest `mean_entropy` of a candidate lesion, a connected component of voxels of at least 0.05."""
+    candidates, _ = connected_components(np.asarray(probability >= _FLOOR))
+    boxes = ndimage.find_objects(candidates)
+    lesions = (probability[box][torch.from_numpy(candidates[box] == number)] for number, box in enumerate(boxes, 1))
+    return max((mean_entropy(lesion, smallest) for lesion in lesions), default=0.0)
 
 
 def soft_dice_loss(one: torch.Tensor, other: torch.Tensor, smallest: float) -> float:

@@ -17,7 +17,7 @@ from lib.errors import UserError
 from lib.publishing.version_files import PRETRAINED_FILE
 from lib.settings import APP_DIR, load_info
 from lib.simulation.comparison import compare
-from lib.simulation.replay import STRATEGIES, Plan, StartingPoint, replay
+from lib.simulation.replay import COMPARED, STRATEGIES, Plan, StartingPoint, replay
 from lib.simulation.report import sentences, table, write_plot
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
@@ -49,7 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=int, nargs="+", default=[1, 2, 3], help="of --whole-scans: labelled patients (default 1 2 3)"
     )
-    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES), metavar="NAME")
+    parser.add_argument(
+        "--strategies",
+        nargs="+",
+        choices=STRATEGIES,
+        default=list(COMPARED),
+        metavar="NAME",
+        help=f"of {', '.join(STRATEGIES)} (default: the first {len(COMPARED)})",
+    )
     parser.add_argument("--seeds", type=int, default=5, help="runs of each strategy (default 5)")
     parser.add_argument("--rounds", type=int, default=10, help="rounds of corrections (default 10)")
     parser.add_argument("--start", type=int, default=8, help="labels of the weak model (default 8)")
@@ -60,6 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="patches for each step (default 16)")
     parser.add_argument("--patch-size", type=int, default=48, help="pixels of a patch's side (default 48)")
     parser.add_argument("--learning-rate", type=float, default=0.004, help="highest rate of Adam (default 0.004)")
+    parser.add_argument(
+        "--server-rule",
+        action="store_true",
+        help="train the rounds, but not the weak model, with the epochs, rate and share of weights of info.yaml",
+    )
+    parser.add_argument(
+        "--opening", type=float, default=5.0, help="effort of opening a case, in strokes of correction (default 5)"
+    )
     parser.add_argument("--channels", type=int, nargs="+", help="width of each level (default: as in info.yaml)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
 
@@ -84,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
         "plan": dataclasses.asdict(plan),
         "network": info["network"],
         "preprocessing": info["preprocessing"],
+        "train": info["config"]["train"],
         "cases": len(cases),
         "patients": len({case.patient for case in cases}),
         "held_out_cases": len(test),
@@ -99,14 +115,20 @@ def run(args: argparse.Namespace) -> int:
                 start = start or StartingPoint(cases, test, info=info, plan=plan, seed=seed)
                 write_json(path, {"settings": settings, "rounds": replay(start, strategy, _progress(args, seed))})
             runs[strategy][seed] = _finished(path, settings)
-    curves = compare(runs)
+    curves = compare(runs, args.opening)
     measured_on = (
         f"{len(test)} cases of {settings['held_out_patients']} held-out patients, {args.seeds} seeds, "
         f"{plan.pool} cases to choose from"
     )
     write_json(
         args.output / "simulation.json",
-        {"measured_on": measured_on, "settings": settings, "strategies": curves, "runs": runs},
+        {
+            "measured_on": measured_on,
+            "opening": args.opening,
+            "settings": settings,
+            "strategies": curves,
+            "runs": runs,
+        },
     )
     write_plot(curves, f"Dice on {measured_on}", args.output / "curve.png")
     text = "\n".join([f"Dice on {measured_on}.\n", table(curves), *sentences(curves), ""])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +14,30 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from scipy import ndimage
 from torch import nn
 
-from lib.activelearning import Random, UncertaintySampling
-from lib.activelearning.uncertainty import MEASURES, uncertainty
+from lib.activelearning import ForegroundRandom, Random, StratifiedEntropy, UncertaintySampling
+from lib.activelearning.stratified_entropy import STRATA
+from lib.activelearning.uncertainty import uncertainty
 from lib.evaluation.metrics import VoxelCounts
 from lib.geometry.connected_components import connected_components
 from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
+from lib.simulation.effort import strokes
 from lib.simulation.prediction import scan_maps
+from lib.trainers.start_weights import weighted_mean
 from lib.training.patches import PatchSampler
 from lib.training.scans import Scan, is_whole
 
-STRATEGIES = ("random", *MEASURES)
+_MEASURES_OF: dict[str, tuple[str, ...]] = {
+    "random": (),
+    "foreground_random": ("marked",),
+    "uncertainty": ("uncertainty",),
+    "stratified_entropy": STRATA,
+    "lesion": ("lesion",),
+    "entropy": ("entropy",),
+    "disagreement": ("disagreement",),
+}
+STRATEGIES = tuple(_MEASURES_OF)
+COMPARED = STRATEGIES[:5]
 
 _MARGIN_PX = 12
 
@@ -43,6 +56,8 @@ class Plan:
         batch_size: Patches per step.
         patch_size: Side of the patches in pixels, a multiple of the network's stride.
         learning_rate: Peak learning rate of Adam.
+        server_rule: Train the rounds as the server does, with the epochs, the rate and the share of the trained weights
+            of info.yaml instead of ``steps`` and ``learning_rate``; an epoch is a step for each labelled case.
     """
 
     rounds: int
@@ -54,6 +69,7 @@ class Plan:
     batch_size: int
     patch_size: int
     learning_rate: float
+    server_rule: bool = False
 
 
 class StartingPoint:
@@ -80,11 +96,20 @@ class StartingPoint:
         torch.manual_seed(seed)
         self.network = AttentionResidualUNet(**info["network"])
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.train(self.network, self.labelled, plan.start_steps, 0)
+        self._train(self.network, self.labelled, plan.start_steps, plan.learning_rate, 0)
         self.dice = self.measure(self.network)
 
-    def train(self, network: nn.Module, labelled: Sequence[str], steps: int, number: int) -> None:
+    def retrain(self, network: nn.Module, labelled: Sequence[str], number: int) -> None:
         """Train ``network`` on all cases labelled so far, in round ``number``."""
+        if not self.plan.server_rule:
+            self._train(network, labelled, self.plan.steps, self.plan.learning_rate, number)
+            return
+        rule = self.info["config"]["train"]
+        before = copy.deepcopy(network.state_dict())
+        self._train(network, labelled, rule["max_epochs"] * len(labelled), rule["learning_rate"], number)
+        network.load_state_dict(weighted_mean(before, network.state_dict(), rule["trained_share"]))
+
+    def _train(self, network: nn.Module, labelled: Sequence[str], steps: int, rate: float, number: int) -> None:
         cases = [self.pool[name] for name in labelled]
         hosts = [case for case in cases if is_whole(case, self.info)]
         crops = [_around_tumour(case) if is_whole(case, self.info) else case for case in cases if case.label.any()]
@@ -97,8 +122,12 @@ class StartingPoint:
         )
         weights = self.info["config"]["train"]
         loss = HybridLoss(weights["loss_lambda"], weights["focal_gamma"], weights["focal_alpha"])
-        optimizer = torch.optim.Adam(network.parameters())
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.plan.learning_rate, total_steps=steps)
+        optimizer = torch.optim.Adam(network.parameters(), rate)
+        schedule: torch.optim.lr_scheduler.LRScheduler = (
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+            if self.plan.server_rule and number
+            else torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+        )
         network.train()
         for _ in range(steps):
             image, label = sampler.batch(self.plan.batch_size)
@@ -110,17 +139,31 @@ class StartingPoint:
 
     def measure(self, network: nn.Module) -> float:
         """Return the mean Dice of the held-out cases, at a probability of 0.5 and on the grid of the network."""
-        found = scan_maps("uncertainty", network, self.test, self.info["preprocessing"])
-        return float(
-            np.mean([VoxelCounts.of(np.asarray(maps[0] >= 0.5), case.label.numpy()).dice for case, maps in found])
-        )
+        found = self._masks(network, self.test)
+        return float(np.mean([VoxelCounts.of(mask, case.label.numpy()).dice for case, mask in found]))
 
-    def uncertainties(self, measure: str, network: nn.Module, names: Sequence[str]) -> dict[str, float]:
-        """Return the uncertainty of a network on cases of the pool, with the same code as the server."""
-        preprocessing = self.info["preprocessing"]
-        pixel_mm2 = (preprocessing["field_mm"] / preprocessing["size"][0]) ** 2
-        found = scan_maps(measure, network, [self.pool[name] for name in names], preprocessing)
-        return {case.name: uncertainty(measure, maps, pixel_mm2 * case.spacing) for case, maps in found}
+    def strokes(self, network: nn.Module, names: Sequence[str]) -> list[int]:
+        """Return the number of strokes that correct a network's mask of each of some cases of the pool."""
+        found = self._masks(network, [self.pool[name] for name in names])
+        counts = {case.name: strokes(mask, case.label.numpy(), self._pixel_mm) for case, mask in found}
+        return [counts[name] for name in names]
+
+    def scores(self, measures: Sequence[str], network: nn.Module, names: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Return the scores of cases of the pool by a network, for each measure, with the same code as the server."""
+        scores: dict[str, dict[str, float]] = {measure: {} for measure in measures}
+        cases = [self.pool[name] for name in names]
+        for case, maps in scan_maps(measures[0], network, cases, self.info["preprocessing"]) if measures else ():
+            for measure in measures:
+                scores[measure][case.name] = uncertainty(measure, maps, self._pixel_mm**2 * case.spacing)
+        return scores
+
+    @property
+    def _pixel_mm(self) -> float:
+        return self.info["preprocessing"]["field_mm"] / self.info["preprocessing"]["size"][0]
+
+    def _masks(self, network: nn.Module, cases: Sequence[Scan]) -> Iterator[tuple[Scan, np.ndarray]]:
+        for case, maps in scan_maps("uncertainty", network, cases, self.info["preprocessing"]):
+            yield case, np.asarray(maps[0] >= 0.5)
 
 
 def replay(start: StartingPoint, strategy: str, report: Callable[[str, int, int, float], None]) -> list[dict[str, Any]]:
@@ -132,20 +175,26 @@ def replay(start: StartingPoint, strategy: str, report: Callable[[str, int, int,
         report: Called after each round with the strategy, the round, the number of labels and the Dice.
 
     Returns:
-        For the start and each round: number of ``labels``, ``dice`` on the held-out cases, and the ``picked`` cases.
+        For the start and each round: number of ``labels``, ``dice`` on the held-out cases, the ``picked`` cases, and
+        for each of them the ``strokes`` that correct the mask of the model of that moment. The labels of the start,
+        which all strategies share, have none.
     """
     network, labelled = copy.deepcopy(start.network), list(start.labelled)
-    history: list[dict[str, Any]] = [{"labels": len(labelled), "dice": start.dice, "picked": list(labelled)}]
-    scores: dict[str, float] = {}
-    choose = _strategy(strategy, scores, start.seed)
+    history: list[dict[str, Any]] = [
+        {"labels": len(labelled), "dice": start.dice, "picked": list(labelled), "strokes": []}
+    ]
+    scores: dict[str, dict[str, float]] = {}
+    choose = _strategy(strategy, scores, start)
     for number in range(1, start.plan.rounds + 1):
-        pool = _Pool(name for name in start.pool if name not in labelled)
-        if isinstance(choose, UncertaintySampling):
-            scores.update(start.uncertainties(strategy, network, pool.names))
+        pool = _Pool(start.pool, labelled)
+        scores.update(start.scores(_MEASURES_OF[strategy], network, pool.get_unlabeled_images()))
         picked = [pool.take(choose) for _ in range(start.plan.per_round)]
+        corrected = start.strokes(network, picked)
         labelled += picked
-        start.train(network, labelled, start.plan.steps, number)
-        history.append({"labels": len(labelled), "dice": start.measure(network), "picked": picked})
+        start.retrain(network, labelled, number)
+        history.append(
+            {"labels": len(labelled), "dice": start.measure(network), "picked": picked, "strokes": corrected}
+        )
         report(strategy, number, len(labelled), history[-1]["dice"])
     return history
 
@@ -160,21 +209,35 @@ def _around_tumour(scan: Scan) -> Scan:
     return Scan(scan.name, scan.image[window], target, scan.spacing, tuple(range(target.shape[2])), scan.patient_id)
 
 
-def _strategy(name: str, scores: Mapping[str, float], seed: int) -> Strategy:
-    return Random(seed) if name == "random" else UncertaintySampling(name, lambda: scores)
+def _strategy(name: str, scores: Mapping[str, Mapping[str, float]], start: StartingPoint) -> Strategy:
+    match name:
+        case "random":
+            return Random(start.seed)
+        case "foreground_random":
+            return ForegroundRandom(lambda: scores["marked"], start.seed)
+        case "stratified_entropy":
+            plan = start.plan
+            decay = (plan.start, plan.start + (plan.rounds - 1) * plan.per_round)
+            return StratifiedEntropy(scores.__getitem__, decay, start.seed)
+    return UncertaintySampling(name, lambda: scores[name])
 
 
 class _Pool:
-    """Part of the datastore interface that strategies use, over the unlabelled cases."""
+    """Part of the datastore interface that strategies use."""
 
-    def __init__(self, names: Any) -> None:
-        self.names = list(names)
+    def __init__(self, names: Iterable[str], labelled: Sequence[str]) -> None:
+        self._labelled = list(labelled)
+        self._unlabelled = [name for name in names if name not in labelled]
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        return list(self.names)
+        return list(self._unlabelled)
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        return list(self._labelled)
 
     def take(self, strategy: Strategy) -> str:
-        """Let a strategy choose a case, and remove it from the pool."""
+        """Let a strategy choose a case, and label it."""
         name = strategy({}, self)["id"]
-        self.names.remove(name)
+        self._unlabelled.remove(name)
+        self._labelled.append(name)
         return name

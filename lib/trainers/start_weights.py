@@ -74,10 +74,7 @@ def save(state: State, path: Path, judge: CandidateJudge | None = None) -> Path:
 
 
 def save_mean(start: State, trained: Path, share: float, path: Path, judge: CandidateJudge | None = None) -> Path:
-    """Write the weighted mean of the weights before and after a training, and return its path.
-
-    Running statistics are averaged too; the mean of two networks of the same origin is again one that works
-    (Wortsman et al., Robust fine-tuning of zero-shot models, 2022).
+    """Write `weighted_mean` and return its path.
 
     Args:
         start: Weights before the training.
@@ -86,9 +83,16 @@ def save_mean(start: State, trained: Path, share: float, path: Path, judge: Cand
         path: File to write.
         judge: Second stage to write with them.
     """
-    state = state_of(trained.read_bytes())
-    mean = {
+    return save(weighted_mean(start, state_of(trained.read_bytes()), share), path, judge)
+
+
+def weighted_mean(start: State, trained: State, share: float) -> State:
+    """Return the weighted mean of the weights before and after a training; ``share`` is that of the trained ones.
+
+    Running statistics are averaged too; the mean of two networks of the same origin is again one that works
+    (Wortsman et al., Robust fine-tuning of zero-shot models, 2022).
+    """
+    return {
         name: torch.lerp(start[name], value, share) if value.is_floating_point() else value
-        for name, value in state.items()
+        for name, value in trained.items()
     }
-    return save(mean, path, judge)
