@@ -254,5 +254,6 @@ class Ohif:
     def colour_at(self, viewport: str, point: Point) -> tuple[int, int, int]:
         """Return the red, green and blue values on the screen at a point of a viewport, LPS in mm."""
         x, y = self.page.evaluate(WORLD_TO_PAGE, [viewport, list(point)])
-        screen = self.page.screenshot(clip={"x": round(x), "y": round(y), "width": 1, "height": 1})
+        # a pixel at least, however large it is on the page
+        screen = self.page.screenshot(clip={"x": round(x) - 1, "y": round(y) - 1, "width": 2, "height": 2})
         return Image.open(io.BytesIO(screen)).convert("RGB").getpixel((0, 0))

@@ -18,7 +18,7 @@ from lib.identity.roles import Role
 from lib.phantoms import study_instance_uid
 from tests.browser.ohif import Ohif
 from tests.browser.painting import BRUSH_MM, STORED, open_patient, paint, write_patients
-from tests.support.browser import SCREEN
+from tests.support.browser import WINDOW
 from tests.support.nginx import HOST
 from tools.support.oidc_provider import SECRET, OidcProvider
 from tools.support.processes import ServerProcess, free_port
@@ -83,7 +83,7 @@ def provider(server, issuer, address, start_oidc_provider) -> OidcProvider:
 @pytest.fixture
 def page(chromium, page_problems) -> Iterator[Page]:
     """Yield a page of a browser that accepts the self-signed certificate."""
-    context = chromium.new_context(viewport=SCREEN, ignore_https_errors=True)
+    context = chromium.new_context(**WINDOW, ignore_https_errors=True)
     page = context.new_page()
     page_problems.watch(page)
     yield page
@@ -205,7 +205,7 @@ def test_browser_logs_in_at_the_provider(page, site, provider, screenshot, page_
 @pytest.fixture
 def reviewer(chromium, site) -> Iterator[Ohif]:
     """Yield the viewer of a reviewer, in another browser."""
-    context = chromium.new_context(viewport=SCREEN, ignore_https_errors=True)
+    context = chromium.new_context(**WINDOW, ignore_https_errors=True)
     yield Ohif(context.new_page(), site)
     context.close()
 

@@ -26,7 +26,7 @@ from tests.browser.ohif import Ohif, Point
 from tests.browser.painting import GRID, LESION, series_of, stored_info, stored_label, write_patients
 from tests.browser.painting import STORED as PATIENTS
 from tests.browser.reading import SIZES, Reading, accessibility_problems
-from tests.support.browser import PageProblems
+from tests.support.browser import WINDOW, PageProblems
 from tests.support.client import put_label
 from tests.support.weights import model_dir_with
 from tools.support.chromium import MPR_VIEWPORTS
@@ -319,7 +319,7 @@ def refuse_draft(route: Route) -> None:
 
 def fresh_profile(chromium: Browser, problems: PageProblems) -> Page:
     """Return a page of a browser that has stored nothing."""
-    page = chromium.new_context().new_page()
+    page = chromium.new_context(**WINDOW).new_page()
     problems.watch(page)
     return large_page(page, "laptop")
 

@@ -17,6 +17,7 @@ from lib.reading.stored_readings import compared_tag
 from lib.settings import load_info
 from tests.browser.ohif import Ohif
 from tests.browser.painting import GRID, LESION, write_patients
+from tests.support.browser import WINDOW
 from tests.support.reader_study import write_study_file
 from tests.support.weights import model_dir_with
 from tools.support.app_server import monailabel_server
@@ -60,7 +61,7 @@ def server(tmp_path):
 
 def page_of(chromium, url, name):
     """Return a page of a browser of its own, in which a user has just logged in."""
-    page = chromium.new_context(viewport={"width": 1366, "height": 768}).new_page()
+    page = chromium.new_context(**WINDOW).new_page()
     page.goto(f"{url}/login")
     page.fill("#name", name)
     page.fill("#password", PASSWORD)

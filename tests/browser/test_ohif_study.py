@@ -13,7 +13,7 @@ from lib.identity.roles import Role
 from lib.phantoms import Acquisition, study_instance_uid
 from tests.browser.ohif import Ohif
 from tests.browser.painting import BRUSH_MM, GRID, open_patient, paint, write_patients
-from tests.support.browser import SCREEN
+from tests.support.browser import WINDOW
 from tests.support.reader_study import write_study_file
 from tools.support.app_server import monailabel_server
 from tools.support.users import PASSWORD, add_users, logged_in
@@ -55,7 +55,7 @@ def url(workspace, studies, image) -> Iterator[str]:
 @pytest.fixture
 def browsers(chromium, url) -> Iterator[dict[str, Ohif]]:
     """Yield the viewers of all users, each logged in in a browser of the own; the readers have the case open."""
-    found = {name: Ohif(chromium.new_context(viewport=SCREEN).new_page(), url) for name in (*STROKES_OF, "rhea")}
+    found = {name: Ohif(chromium.new_context(**WINDOW).new_page(), url) for name in (*STROKES_OF, "rhea")}
     for name, ohif in found.items():
         ohif.page.goto(f"{url}/login")
         ohif.page.fill("#name", name)
