@@ -10,6 +10,7 @@ import torch
 from lib.clicks.automatic import AutomaticModel, combined
 from lib.clicks.channels import network_input
 from lib.clicks.components import threshold_at, touching
+from lib.clicks.corrections import follow_points
 from lib.clicks.cube import Cube, Window, restore, sample
 from lib.clicks.model import ClickModel
 from lib.clicks.open_images import OpenImage
@@ -107,8 +108,9 @@ class ClickPredictor:
     def outline(self, image: OpenImage, prompts: Prompts) -> Outline:
         """Return the mask of the lesion that the prompts show.
 
-        Only the component that touches a positive point, or is within 3 mm of one, is marked, and nothing outside the
-        cube and the box. Where the former mask lies outside all cubes, it stays.
+        Once the user corrects an outline, each point is on the side that they say. Only the component that touches a
+        positive point, or is within 3 mm of one, is marked, and nothing outside the cube and the box. Where the former
+        mask lies outside all cubes, it stays.
 
         Args:
             image: The image.
@@ -183,8 +185,7 @@ class ClickPredictor:
     ) -> np.ndarray:
         """Return the probability in a cube, in which that of the model for whole scans also counts."""
         assert self._automatic is not None
-        corrected = prompts.former is not None or len(prompts.negative) > 0
-        share = _LATER_SHARE if corrected else _FIRST_SHARE
+        share = _LATER_SHARE if prompts.corrects() else _FIRST_SHARE
         reach = _REACH_MM / cube.voxel_mm
         return combined(probability, automatic, self._automatic.threshold, seeds, reach, share)
 
@@ -217,11 +218,16 @@ class ClickPredictor:
     ) -> Region:
         """Return the lesion on the grid of the image, in a box that also contains the former mask."""
         window = cube.window(grid, *_ends(probability >= threshold / 2, cube.to_index(grid.to_mm(prompts.seeds()))))
-        mask = restore(probability, cube, grid, window) >= threshold
-        if prompts.box is not None:
-            mask &= _within(prompts.box, window)
         start = [side.start for side in window]
         spacing = np.array(grid.spacing[::-1])
+        found = restore(probability, cube, grid, window)
+        if prompts.corrects():  # the first click may be beside the lesion
+            positive, negative = (points[:, ::-1] - start for points in (prompts.positive, prompts.negative))
+            mask = follow_points(found, threshold, positive, negative, spacing) >= 0
+        else:
+            mask = found >= threshold
+        if prompts.box is not None:
+            mask &= _within(prompts.box, window)
         reach = _REACH_MM + cube.voxel_mm  # so that what touches in the cube, whose voxels are others, does so here
         mask = touching(mask, prompts.seeds()[:, ::-1] - start, reach / spacing)
         return Region.of(mask, start, prompts.former)

@@ -68,6 +68,10 @@ class Prompts:
         """Return the positive points and the corners of the box, shape (n, 3)."""
         return self.positive if self.box is None else np.concatenate([self.positive, self.box])
 
+    def corrects(self) -> bool:
+        """Return whether the user corrects an outline, rather than showing a lesion for the first time."""
+        return self.former is not None or len(self.negative) > 0
+
     def extent(self) -> np.ndarray:
         """Return the voxels that show where the lesion is and how large, shape (n, 3): what its cube must contain."""
         parts = [self.points()]
