@@ -123,6 +123,17 @@ def test_negative_click_takes_away(predictor):
     assert not clicked(predictor, image, {"foreground": [middle], "background": [arm]})[tuple(arm[::-1])]
 
 
+def test_corrections_are_followed_whatever_the_network_says(predictor):
+    image, truth = painted(grid_in_order(*AXIAL, spacing=(0.8, 0.8, 0.8)), balls(((0, 0, 0), 5)))
+    middle, air, tissue = (voxel_at(image.grid, place) for place in ((0, 0, 0), (0, 0, 6.4), (0, 3.2, 0)))
+    former = predictor.outline(image, Prompts.from_request({"foreground": [middle]}, image.grid)).region
+    corrected = {"foreground": [middle, air], "background": [tissue], "former": former.to_json()}
+    found = clicked(predictor, image, corrected)
+    assert found[tuple(air[::-1])], "the network sees no lesion in air"
+    assert not found[tuple(tissue[::-1])], "the network sees lesion there"
+    assert dice(found, truth) > 0.9, "the rest stays"
+
+
 def test_nothing_is_marked_outside_the_box(predictor):
     image, truth = painted(grid_in_order(*AXIAL))
     low, high = voxel_at(image.grid, (-4, -4, -4)), voxel_at(image.grid, (4, 4, 4))
