@@ -8,6 +8,8 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 from scipy.special import logit
 
+from lib.geometry.boxes import widened
+
 _SIGMA_MM = 1.2  # chosen on training crops, see docs/method.md
 _REACH_MM = 4 * _SIGMA_MM
 _MARGIN = 0.5  # logits by which a clicked voxel is on its side of the threshold
@@ -45,7 +47,10 @@ def follow_points(
         smoothing=_SMOOTHING,
         degree=-1,
     )
-    window = _around(points[wrong > 0], logits.shape, spacing)
+    reach = np.ceil(_REACH_MM / spacing).astype(int)
+    contradicted = points[wrong > 0]
+    ends = zip(contradicted.min(0), contradicted.max(0) + 1, strict=True)
+    window = widened([slice(first, end) for first, end in ends], reach, logits.shape)
     places = np.stack(np.meshgrid(*(np.arange(side.start, side.stop) for side in window), indexing="ij"), -1)
     logits[window] += shift(places.reshape(-1, 3) * spacing).reshape(places.shape[:3])
     return logits
@@ -57,10 +62,3 @@ def _within(shape: tuple[int, ...], positive: np.ndarray, negative: np.ndarray) 
     sides = np.repeat([1.0, -1.0], [len(positive), len(negative)])
     inside = ((points >= 0) & (points < shape)).all(1)
     return points[inside], sides[inside]
-
-
-def _around(points: np.ndarray, shape: tuple[int, ...], spacing: np.ndarray) -> tuple[slice, ...]:
-    """Return the box around points and the distance to which their corrections reach, within an array."""
-    reach = np.ceil(_REACH_MM / spacing).astype(int)
-    low, high = np.maximum(points.min(0) - reach, 0), np.minimum(points.max(0) + reach + 1, shape)
-    return tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))

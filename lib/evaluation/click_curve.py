@@ -15,6 +15,7 @@ from lib.clicks.prompts import Prompts
 from lib.clicks.region import Region
 from lib.clicks.simulated_user import Click, first_click, next_click
 from lib.evaluation.metrics import VoxelCounts, sphere_diameter
+from lib.geometry.boxes import widened
 from lib.geometry.connected_components import connected_components
 
 PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}  # axis of (slice, row, column) across the plane, of axial slices
@@ -62,7 +63,7 @@ def click_through(
     """
     rng = np.random.default_rng([seed, zlib.crc32(image.name.encode()), *truth.offset])
     grid, spacing = image.image.grid, image.image.grid.spacing[::-1]
-    window = _around(truth.window, spacing, grid.shape)
+    window = widened(truth.window, [round(_MARGIN_MM / mm) for mm in spacing], grid.shape)
     wanted = _in_window(truth, window)
     axis = None if plane is None else PLANES[plane]
     points: dict[bool, list[np.ndarray]] = {True: [], False: []}
@@ -102,14 +103,6 @@ def clickable(regions: Sequence[Region]) -> list[Region]:
 def _prompts(points: dict[bool, list[np.ndarray]], former: Region | None) -> Prompts:
     positive, negative = (np.reshape(points[kind], (-1, 3)).astype(int) for kind in (True, False))
     return Prompts(positive, negative, former=former)
-
-
-def _around(window: Sequence[slice], spacing: Sequence[float], shape: Sequence[int]) -> tuple[slice, ...]:
-    """Return a window enlarged by 60 mm on all sides, clipped to the image."""
-    return tuple(
-        slice(max(side.start - round(_MARGIN_MM / mm), 0), min(side.stop + round(_MARGIN_MM / mm), length))
-        for side, mm, length in zip(window, spacing, shape, strict=True)
-    )
 
 
 def _in_window(region: Region, window: Sequence[slice]) -> np.ndarray:

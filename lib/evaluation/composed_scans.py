@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd, Spacingd
 from scipy import ndimage
 
+from lib.geometry.boxes import widened
 from lib.transforms.lungs import AIR_HU, inner_air
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ def compose(
             continue
         hu[window] += _weight(nodule) * (nodule.hu - hu[window])
         mask[window] |= nodule.mask
-        around = _widened(window, scan.spacing, mask.shape)
+        around = widened(window, [int(np.ceil(_APART_MM / length)) for length in scan.spacing], mask.shape)
         free[around] &= ~_grown(mask[around], scan.spacing, _APART_MM)
         placed.append(nodule.name)
     return Volume(scan.name, hu, mask, scan.affine, scan.spacing), placed
@@ -137,15 +138,6 @@ def _grown(mask: np.ndarray, spacing: Sequence[float], reach_mm: float) -> np.nd
     if not mask.any():
         return mask
     return ndimage.distance_transform_edt(~mask, sampling=spacing) <= reach_mm
-
-
-def _widened(window: Sequence[slice], spacing: Sequence[float], shape: Sequence[int]) -> tuple[slice, ...]:
-    """Return a window enlarged by ``_APART_MM`` on all sides, clipped to the volume."""
-    reach = [int(np.ceil(_APART_MM / length)) for length in spacing]
-    return tuple(
-        slice(max(cut.start - margin, 0), min(cut.stop + margin, length))
-        for cut, margin, length in zip(window, reach, shape, strict=True)
-    )
 
 
 def _weight(nodule: Volume) -> np.ndarray:

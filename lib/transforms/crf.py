@@ -12,6 +12,7 @@ from pydensecrf.densecrf import DenseCRF
 from pydensecrf.utils import create_pairwise_bilateral, create_pairwise_gaussian, unary_from_softmax
 from scipy import ndimage
 
+from lib.geometry.boxes import widened
 from lib.geometry.connected_components import cropped_components
 from lib.transforms.stored_grid import Box, StoredProbability
 
@@ -129,7 +130,7 @@ class DenseCRFd(MapTransform):
         margin = np.ceil(self.margin_mm / spacing).astype(int)
         within = ndimage.find_objects(components)
         tight = [_moved(box, window) for box in within]
-        boxes = self._affordable([_widened(box, margin, mask.shape) for box in tight])
+        boxes = self._affordable([widened(box, margin, mask.shape) for box in tight])
         done = np.zeros(mask.shape, bool)
         for box, probability in zip(boxes, read(boxes), strict=True):
             marginal = self.marginal(probability, hu[box].astype(np.float32), spacing)
@@ -159,14 +160,6 @@ def _moved(box: tuple[slice, ...], window: tuple[slice, ...]) -> Box:
     """Convert a box within a window to a box of the whole volume."""
     x, y, z = (
         slice(side.start + whole.start, side.stop + whole.start) for side, whole in zip(box, window, strict=True)
-    )
-    return x, y, z
-
-
-def _widened(box: Box, margin: np.ndarray, shape: tuple[int, ...]) -> Box:
-    x, y, z = (
-        slice(max(side.start - width, 0), min(side.stop + width, length))
-        for side, width, length in zip(box, margin, shape, strict=True)
     )
     return x, y, z
 
