@@ -1,6 +1,7 @@
 """The second stage of a recipe: which network and which fold each scan has, and that it is made once."""
 
 import json
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from lib.errors import UserError
 from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge, new_classifier
 from lib.phantoms import write_volume
 from lib.settings import load_info
+from lib.storage.atomic import write_json
 from lib.training import recipe_candidates
 from lib.training.data_folders import DataFolders
 from lib.training.recipe import Candidates, Run
-from lib.training.recipe_candidates import SCANS_FILE, train_candidates
-from lib.training.run_manifest import WEIGHTS
+from lib.training.recipe_candidates import SCANS_FILE, left_out_classifiers, train_candidates
+from lib.training.run_manifest import FILE, WEIGHTS
 from lib.training.run_settings import RunSettings
 from lib.training.second_stage import SecondStage
 
@@ -33,10 +35,10 @@ RECIPE = {
 FOLDS = {"first": [], "last/a": ["W1"], "last/b": ["W2"], "last/all": []}
 
 
-def runs(left_out=FOLDS):
+def runs(seen_before):
     return [
-        Run(name, DataFolders((), ()), RunSettings(), None, frozenset(patients), frozenset())
-        for name, patients in left_out.items()
+        Run(name, DataFolders((), ()), RunSettings(), None, frozenset(patients), frozenset(seen_before.get(name, ())))
+        for name, patients in FOLDS.items()
     ]
 
 
@@ -65,9 +67,9 @@ def train(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe_candidates, "find_cases", lambda *_: [])
     monkeypatch.setattr(recipe_candidates.Predictor, "from_file", lambda *_: None)
 
-    def run(recipe=RECIPE, left_out=FOLDS):
+    def run(recipe=RECIPE, seen_before=MappingProxyType({}), ship="last/all"):
         section = Candidates.model_validate(recipe)
-        train_candidates(section, runs(left_out), tmp_path, tmp_path / "out", load_info(), "last/all")
+        train_candidates(section, runs(seen_before), tmp_path, tmp_path / "out", load_info(), ship)
         return asked
 
     return run
@@ -98,6 +100,25 @@ def test_finished_stage_is_skipped_unless_weights_or_recipe_changed(train, tmp_p
     assert made_from["recipe"]["copies"] == 4
 
 
-def test_network_that_was_trained_on_the_patient_is_an_error(train):
+def test_network_that_was_trained_on_the_patient_is_an_error(train, tmp_path):
+    write_json(tmp_path / "out" / "last" / "a" / FILE, {"trained_on": ["W1", "W3"]})
     with pytest.raises(UserError, match="last/a is trained on W1"):
-        train(left_out=FOLDS | {"last/a": []})
+        train()
+    train(seen_before={"last/a": ["W1"]})
+
+
+def test_folds_that_share_a_network_keep_a_classifier_each(train, tmp_path):
+    train(RECIPE | {"networks": {"a": "first", "b": "first"}}, ship="first")
+    assert CandidateJudge.from_file(tmp_path / "out" / "first" / CLASSIFIER_FILE).intercept == 0
+    candidates = tmp_path / "out" / "candidates"
+    for number, fold in ((1, "a"), (2, "b")):
+        assert CandidateJudge.from_file(candidates / fold / CLASSIFIER_FILE).intercept == number
+    rows = [{"patient": "W1", "fold": "a"}, {"patient": "W2", "fold": "b"}]
+    write_json(candidates / SCANS_FILE, {"scans": rows})
+    assert {patient: file.parent.name for patient, file in left_out_classifiers(candidates).items()} == {
+        "W1": "a",
+        "W2": "b",
+    }
+    (candidates / "b" / CLASSIFIER_FILE).unlink()
+    with pytest.raises(UserError, match=r"b/candidate_classifier.pt does not exist. .* share one network"):
+        left_out_classifiers(candidates)

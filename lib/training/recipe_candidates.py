@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lib.training.candidate_fitting import ScanLogits
 from lib.training.candidate_samples import Ball
 from lib.training.data_split import held_out
 from lib.training.recipe import Candidates, CandidateScan, Run
-from lib.training.run_manifest import WEIGHTS
+from lib.training.run_manifest import WEIGHTS, manifest_of
 from lib.training.scans import case_names, find_cases, patient_from_file_name
 from lib.training.second_stage import SecondStage, WholeScan, collect_samples, nodules_in_lung, train_second_stage
 
@@ -35,6 +36,8 @@ def train_candidates(
 ) -> None:
     """Train the classifier unless it is finished, and put it beside the weights of each fold and the shipped ones.
 
+    The classifiers of folds that share a network are in ``candidates/<fold>`` instead.
+
     Writes ``candidates/whole_scans.json`` with the result of each whole scan with a mask, by the network and the
     classifier of the fold that left its patient out.
 
@@ -47,7 +50,8 @@ def train_candidates(
         ship: Name of the run whose weights are shipped.
     """
     made_from, results = _made_from(recipe, output, ship), output / "candidates" / SCANS_FILE
-    classifiers = [output / run / CLASSIFIER_FILE for run in (ship, *recipe.networks.values())]
+    folders = {fold: _folder_of(fold, recipe, output, ship) for fold in recipe.networks}
+    classifiers = [folder / CLASSIFIER_FILE for folder in (output / ship, *folders.values())]
     if all(path.exists() for path in (results, *classifiers)) and _made_from_in(results) == made_from:
         logger.info("candidates is finished.")
         return
@@ -63,8 +67,35 @@ def train_candidates(
     result = train_second_stage([*scans, *others], folds=folds, **recipe.settings.model_dump())
     _save(result.judge, output / ship)
     for fold, judge in result.folds.items():
-        _save(judge, output / recipe.networks[fold])
+        _save(judge, folders[fold])
     write_json(results, {"made_from": made_from, **_measured(scans, result, runs, recipe, info)})
+
+
+def left_out_classifiers(candidates: Path) -> dict[str, Path]:
+    """Return the file of the classifier that left a patient out, by patient, where all folds share one network.
+
+    Args:
+        candidates: Folder ``candidates`` that `train_candidates` wrote.
+
+    Raises:
+        UserError: The folder has no results, or not the classifier of each fold.
+    """
+    results = candidates / SCANS_FILE
+    if not results.exists():
+        raise UserError(f"{results} does not exist. Run python main.py weights with a recipe that has candidates.")
+    rows = json.loads(results.read_text(encoding="utf-8"))["scans"]
+    files = {row["patient"]: candidates / row["fold"] / CLASSIFIER_FILE for row in rows}
+    missing = sorted(str(path) for path in files.values() if not path.exists())
+    if missing:
+        raise UserError(f"{missing[0]} does not exist. Give the folder of a recipe whose folds share one network.")
+    return files
+
+
+def _folder_of(fold: str, recipe: Candidates, output: Path, ship: str) -> Path:
+    """Return the folder of the classifier of a fold: that of its network, unless another classifier is there."""
+    network = recipe.networks[fold]
+    shared = [ship, *recipe.networks.values()].count(network) > 1
+    return output / "candidates" / fold if shared else output / network
 
 
 def _made_from(recipe: Candidates, output: Path, ship: str) -> dict[str, Any]:
@@ -115,7 +146,8 @@ def _folds(scans: Sequence[WholeScan], recipe: Candidates, runs: Sequence[Run]) 
         if scan.fold is None:
             continue
         run = run_of[recipe.networks[scan.fold]]
-        if scan.patient not in run.leave_out and not held_out(scan.patient):
+        trained_on = (manifest_of(scan.weights) or {}).get("trained_on", ())
+        if scan.patient in trained_on and scan.patient not in run.seen_before:
             raise UserError(f"candidates: {run.name} is trained on {scan.patient}, the patient of {scan.name}.")
         folds[scan.fold] |= {scan.patient}
     return folds
@@ -139,8 +171,9 @@ def _collect(
         collect_samples(scan, predictor, nodules, copies=copies, per_copy=recipe.per_copy, seed=seed)
 
 
-def _save(judge: CandidateJudge, run: Path) -> None:
-    write_atomically(run / CLASSIFIER_FILE, judge.save)
+def _save(judge: CandidateJudge, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / CLASSIFIER_FILE, judge.save)
 
 
 def _measured(
@@ -149,10 +182,11 @@ def _measured(
     """Return the result of each scan with a mask, and the summary of those whose patients no weights have seen."""
     run_of = {run.name: run for run in runs}
     rows, unseen = [], []
+    model = ModelDescription.from_info(info)
     for scan in scans:
         if scan.fold is None or scan.mask is None:
             continue
-        predictor = Predictor.from_file(scan.weights, ModelDescription.from_info(info, scan.weights.parent))
+        predictor = Predictor.from_file(scan.weights, replace(model, judge=result.folds[scan.fold]))
         found, _ = evaluate_case(scan.name, scan.image, scan.mask, scan.patient, predictor, False)
         never_seen = scan.patient not in run_of[recipe.networks[scan.fold]].seen_before
         rows.append(_row(found, scan.fold, never_seen))
