@@ -8,10 +8,15 @@ import torch
 
 from lib.cli import simulate, simulate_whole_scans
 from lib.errors import UserError
+from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge, new_classifier
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from lib.publishing.gate import PatientScores
 from lib.settings import load_info
+from lib.simulation import whole_scans
 from lib.simulation.whole_scans import Replay, Step, steps_of
+from lib.storage.atomic import write_atomically, write_json
+from lib.training.recipe_candidates import SCANS_FILE
 
 GRID = Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
 
@@ -60,3 +65,25 @@ def test_replay_resumes_and_measures_only_unseen_patients(arguments, capsys, mon
     (arguments.weights.parent / "weights.json").write_text(json.dumps({"trained_on": ["Seen", "A"]}))
     with pytest.raises(UserError, match="was trained on all but 1 of these patients"):
         simulate.run(arguments)
+
+
+def test_each_patient_is_measured_with_the_second_stage_that_left_it_out(arguments, monkeypatch, tmp_path):
+    arguments.second_stages = tmp_path / "candidates"
+    rows = [{"patient": "A", "fold": "a"}, {"patient": "B", "fold": "b"}]
+    for number, row in enumerate(rows):
+        (arguments.second_stages / row["fold"]).mkdir(parents=True)
+        judge = CandidateJudge(new_classifier(), intercept=number)
+        write_atomically(arguments.second_stages / row["fold"] / CLASSIFIER_FILE, judge.save)
+    write_json(arguments.second_stages / SCANS_FILE, {"scans": rows[:1]})
+    with pytest.raises(UserError, match=r"No second stage in .* left out B"):
+        simulate.run(arguments)
+    write_json(arguments.second_stages / SCANS_FILE, {"scans": rows})
+    used = []
+
+    def measured(weights, folds, cases, model):
+        used.append((next(iter(folds)), model.judge.intercept))
+        return {patient: PatientScores(1, 1, 1, 0.5, 0, 10) for patient in folds}
+
+    monkeypatch.setattr(whole_scans, "measure", measured)
+    assert simulate.run(arguments) == 0
+    assert used == [("A", 0), ("B", 1)] * 2

@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of --whole-scans: weights to start from, beside their manifest and second stage (default: shipped)",
     )
     parser.add_argument(
+        "--second-stages",
+        type=Path,
+        help="of --whole-scans: folder candidates of a recipe whose folds share --weights; each patient is measured "
+        "with the second stage that left this patient out (default: the one beside --weights)",
+    )
+    parser.add_argument(
         "--labels", type=int, nargs="+", default=[1, 2, 3], help="of --whole-scans: labelled patients (default 1 2 3)"
     )
     parser.add_argument(

@@ -12,10 +12,12 @@ from typing import Any
 
 from lib.errors import UserError
 from lib.inference import ModelDescription
+from lib.inference.candidate_judge import CandidateJudge
 from lib.settings import load_info
 from lib.simulation.whole_scans import Replay, Step, steps_of, table
 from lib.storage.atomic import write_atomically, write_json
 from lib.storage.integrity import sha256_of
+from lib.training.recipe_candidates import left_out_classifiers
 from lib.training.run_manifest import manifest_of
 from lib.training.scans import LabelledImage, find_cases
 
@@ -31,13 +33,17 @@ def run(args: argparse.Namespace) -> int:
     info = load_info()
     model = ModelDescription.from_info(info, args.weights.parent)
     cases = _unseen(find_cases(args.images, args.masks, args.output / "volumes"), args.weights)
-    replay = Replay(cases, args.weights, info=info, model=model, folder=args.output / "workspace")
+    classifiers = _classifiers(args.second_stages, cases)
+    judges = {patient: CandidateJudge.from_file(file) for patient, file in classifiers.items()}
+    replay = Replay(cases, args.weights, info=info, model=model, judges=judges, folder=args.output / "workspace")
     settings = {
         "weights": sha256_of(args.weights),
         "second_stage": model.judge is not None,
+        "second_stages": {patient: sha256_of(file) for patient, file in classifiers.items()},
         "train": info["config"]["train"],
         "infer": info["config"]["infer"],
         "preprocessing": info["preprocessing"],
+        "publish": info["publish"],
     }
     patients = sorted({case.patient for case in cases})
     done = _Results(args.output / "runs", settings)
@@ -45,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     after: dict[Step, Any] = {}
     for step in steps_of(patients, args.labels):
         after[step] = done.get(step.name, partial(replay.after, step))
-        logger.info("%s: Dice %.3f → %.3f", step.name, before[step.patient]["dice"], after[step]["dice"])
+        old, new = (one["scores"]["dice"] for one in (before[step.patient], after[step]))
+        logger.info("%s: Dice %.3f → %.3f, %s", step.name, old, new, after[step]["outcome"])
     text = table(before, after) + "\n"
     write_atomically(args.output / "table.md", lambda part: part.write_text(text, encoding="utf-8"))
     print(text)
@@ -62,6 +69,20 @@ def _unseen(cases: list[LabelledImage], weights: Path) -> list[LabelledImage]:
             "retraining can be measured. Give scans of other patients, or --weights of a training that left some out."
         )
     return unseen
+
+
+def _classifiers(folder: Path | None, cases: list[LabelledImage]) -> dict[str, Path]:
+    """Return the second stage that left each patient out.
+
+    Raises:
+        UserError: A patient was left out of none of them.
+    """
+    if folder is None:
+        return {}
+    files, patients = left_out_classifiers(folder), {case.patient for case in cases}
+    if missing := sorted(patients - files.keys()):
+        raise UserError(f"No second stage in {folder} left out {', '.join(missing)}. Give only scans of its folds.")
+    return {patient: files[patient] for patient in sorted(patients)}
 
 
 class _Results:
@@ -84,8 +105,8 @@ class _Results:
         """
         path = self._folder / f"{name}.json"
         if not path.exists():
-            write_json(path, {"settings": self._settings, "scores": compute()})
+            write_json(path, {"settings": self._settings, "result": compute()})
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["settings"] != self._settings:
             raise UserError(f"{path} is of other weights or settings. Give another --output, or delete it.")
-        return found["scores"]
+        return found["result"]

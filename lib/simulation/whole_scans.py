@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lib.inference import ModelDescription, WeightsFile
+from lib.inference.candidate_judge import CandidateJudge
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds
 from lib.publishing.gate import PatientScores, Summary
@@ -18,6 +20,7 @@ from lib.trainers.unfinished_run import UnfinishedRun
 from lib.training.scans import LabelledImage
 
 _SCORES = "| Dice before | after | false findings before | after |"
+_REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Replay:
         weights: Weights to start from.
         info: ``info.yaml``.
         model: The model without its weights.
+        judges: Second stage to start from by the patient that it left out, instead of the model's.
         folder: Folder for temporary files.
     """
 
@@ -72,6 +76,7 @@ class Replay:
         *,
         info: dict[str, Any],
         model: ModelDescription,
+        judges: Mapping[str, CandidateJudge] = MappingProxyType({}),
         folder: Path,
     ) -> None:
         self._cases = [
@@ -81,26 +86,42 @@ class Replay:
         self._weights = weights
         self._info = info
         self._model = model
+        self._judges = judges
         self._folder = folder
 
     def before(self, patient: str) -> dict[str, Any]:
         """Return the scores of a patient with the weights to start from."""
-        return self._measured(self._weights, patient)
+        return {"scores": self._measured(self._weights, patient)}
 
     def after(self, step: Step) -> dict[str, Any]:
-        """Train on the labelled patients, and return the scores of the patient left out."""
+        """Train on the labelled patients as the server does, and measure the patient left out.
+
+        Returns:
+            Scores with the version that the server keeps, whether or not it puts it into use; what is new in that
+            version (``learned``), and the gate's ``outcome`` and ``reason``.
+        """
         shutil.rmtree(self._folder, ignore_errors=True)
         store = ModelStore(self._folder, self._weights)
         unfinished = UnfinishedRun(self._folder / "training.json")
         folds = Folds(self._folder / "folds.json")
-        train = LungTumorTrainTask(str(self._folder / "task"), self._model, self._info, store, folds, unfinished)
+        model = self._model_without(step.patient)
+        train = LungTumorTrainTask(str(self._folder / "task"), model, self._info, store, folds, unfinished)
         labelled = [case for case in self._cases if case["patient_id"] in step.labelled]
-        version = train({"folds": 0}, _Labelled(labelled))["version"]  # type: ignore[arg-type]
-        return self._measured(store.weights(version), step.patient)
+        version = train({}, _Labelled(labelled))["version"]  # type: ignore[arg-type]
+        kept = store.manifest(version) or {}
+        return {
+            "scores": self._measured(store.weights(version), step.patient),
+            "learned": kept["learned"],
+            **{name: kept["verdict"][name] for name in ("outcome", "reason")},
+        }
 
     def _measured(self, weights: Path, patient: str) -> dict[str, Any]:
-        (scores,) = measure({0: WeightsFile(weights)}, {patient: 0}, self._cases, self._model).values()
+        model = self._model_without(patient)
+        (scores,) = measure({0: WeightsFile(weights)}, {patient: 0}, self._cases, model).values()
         return asdict(scores)
+
+    def _model_without(self, patient: str) -> ModelDescription:
+        return replace(self._model, judge=self._judges.get(patient, self._model.judge))
 
 
 class _Labelled:
@@ -122,29 +143,34 @@ class _Labelled:
 def table(before: Mapping[str, Mapping[str, Any]], after: Mapping[Step, Mapping[str, Any]]) -> str:
     """Return a Markdown table of each patient, and one of the means, by number of labelled patients.
 
+    In the means, the refused versions are not used, as on the server; a version that a person has to decide on is.
+
     Args:
-        before: Scores of each patient before any training.
-        after: Scores of the patient left out of each training.
+        before: Results of each patient before any training.
+        after: Results of the patient left out of each training.
     """
     rows = [
-        "| patient left out | labelled | Dice before | after | false findings before | after |",
-        "|---|---|---|---|---|---|",
+        "| patient left out | labelled | Dice before | after | false findings before | after | new | gate |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for step, scores in after.items():
-        start = before[step.patient]
+    for step, result in after.items():
+        old, new = before[step.patient]["scores"], result["scores"]
         rows.append(
-            f"| {step.patient} | {', '.join(step.labelled)} | {start['dice']:.3f} | {scores['dice']:.3f} "
-            f"| {start['false_findings']:g} | {scores['false_findings']:g} |"
+            f"| {step.patient} | {', '.join(step.labelled)} | {old['dice']:.3f} | {new['dice']:.3f} "
+            f"| {old['false_findings']:g} | {new['false_findings']:g} | {result['learned']} | {result['outcome']} |"
         )
-    rows += ["", f"| labelled patients {_SCORES}", "|---|---|---|---|---|"]
+    rows += ["", f"| labelled patients | refused {_SCORES}", "|---|---|---|---|---|---|"]
     for count in sorted({len(step.labelled) for step in after}):
-        steps = {step.patient: scores for step, scores in after.items() if len(step.labelled) == count}
-        old, new = (_summary(one) for one in ({patient: before[patient] for patient in steps}, steps))
+        steps = {step.patient: result for step, result in after.items() if len(step.labelled) == count}
+        refused = {patient for patient, result in steps.items() if result["outcome"] == _REFUSED}
+        start = _summary({patient: before[patient] for patient in steps})
+        used = _summary({patient: (before if patient in refused else steps)[patient] for patient in steps})
         rows.append(
-            f"| {count} | {old.dice:.3f} | {new.dice:.3f} | {old.false_positives:.2f} | {new.false_positives:.2f} |"
+            f"| {count} | {len(refused)} of {len(steps)} | {start.dice:.3f} | {used.dice:.3f} "
+            f"| {start.false_positives:.2f} | {used.false_positives:.2f} |"
         )
     return "\n".join(rows)
 
 
-def _summary(scores: Mapping[str, Mapping[str, Any]]) -> Summary:
-    return Summary.of({patient: PatientScores(**one) for patient, one in scores.items()})
+def _summary(results: Mapping[str, Mapping[str, Any]]) -> Summary:
+    return Summary.of({patient: PatientScores(**one["scores"]) for patient, one in results.items()})
