@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,11 +12,14 @@ from lib.errors import UserError
 from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge, new_classifier
 from lib.networks import AttentionResidualUNet
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
+from lib.publishing import ModelStore
 from lib.publishing.gate import PatientScores
+from lib.publishing.version_files import PRETRAINED
 from lib.settings import load_info
 from lib.simulation import whole_scans
 from lib.simulation.whole_scans import Replay, Step, steps_of
 from lib.storage.atomic import write_atomically, write_json
+from lib.training.data_split import held_out
 from lib.training.recipe_candidates import SCANS_FILE
 
 GRID = Acquisition(shape=(12, 96, 96), spacing=(5.0, 4.0, 4.0))
@@ -87,3 +91,17 @@ def test_each_patient_is_measured_with_the_second_stage_that_left_it_out(argumen
     monkeypatch.setattr(whole_scans, "measure", measured)
     assert simulate.run(arguments) == 0
     assert used == [("A", 0), ("B", 1)] * 2
+
+
+def test_each_round_continues_the_one_before_and_is_measured_elsewhere(arguments, tmp_path, monkeypatch):
+    hold_out = next(name for name in map(str, range(99)) if held_out(name))
+    for kind in ("images", "masks"):
+        (tmp_path / f"crops-{kind}").mkdir()
+        shutil.copy(tmp_path / kind / "Seen.nii.gz", tmp_path / f"crops-{kind}" / f"{hold_out}_1.nii.gz")
+    arguments.elsewhere_images, arguments.elsewhere_masks = [tmp_path / "crops-images"], [tmp_path / "crops-masks"]
+    arguments.rounds = 3
+    assert simulate.run(arguments) == 0
+    rows = (arguments.output / "rounds.md").read_text().splitlines()[2:]
+    assert [row.split(" | ")[:2] for row in rows] == [["| 0", "0"], ["| 1", "1"], ["| 2", "2"], ["| 3", "2"]]
+    versions = ModelStore(arguments.output / "workspace", arguments.weights).manifests()
+    assert [one["parent"] for one in versions] == [PRETRAINED, *[one["version"] for one in versions[:-1]]]

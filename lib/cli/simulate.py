@@ -56,6 +56,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", type=int, nargs="+", default=[1, 2, 3], help="of --whole-scans: labelled patients (default 1 2 3)"
     )
     parser.add_argument(
+        "--elsewhere-images",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="with --whole-scans: crops of another site; measures what --rounds trainings on --images, all of which "
+        "are put into use, change in those of hold-out patients",
+    )
+    parser.add_argument(
+        "--elsewhere-masks", type=Path, nargs="*", default=[], help="for each of --elsewhere-images, as --masks"
+    )
+    parser.add_argument(
         "--strategies",
         nargs="+",
         choices=STRATEGIES,

@@ -7,16 +7,20 @@ import json
 import logging
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from lib.errors import UserError
-from lib.inference import ModelDescription
+from lib.evaluation.cases import evaluate_case
+from lib.evaluation.summary import summarize
+from lib.inference import ModelDescription, Predictor
 from lib.inference.candidate_judge import CandidateJudge
 from lib.settings import load_info
 from lib.simulation.whole_scans import Replay, Step, steps_of, table
 from lib.storage.atomic import write_atomically, write_json
 from lib.storage.integrity import sha256_of
+from lib.training.data_split import held_out
 from lib.training.recipe_candidates import left_out_classifiers
 from lib.training.run_manifest import manifest_of
 from lib.training.scans import LabelledImage, find_cases
@@ -27,6 +31,8 @@ logger = logging.getLogger(__name__)
 def run(args: argparse.Namespace) -> int:
     """Replay the first labels; write a file for each training, so that a stopped run resumes, and ``table.md``.
 
+    With crops of another site, replay rounds of training instead, and write what is lost there, ``rounds.md``.
+
     Raises:
         UserError: Fewer than two patients are left, or the folder has results of other weights or settings.
     """
@@ -36,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     classifiers = _classifiers(args.second_stages, cases)
     judges = {patient: CandidateJudge.from_file(file) for patient, file in classifiers.items()}
     replay = Replay(cases, args.weights, info=info, model=model, judges=judges, folder=args.output / "workspace")
+    if args.elsewhere_images:
+        return _rounds(replay, args)
     settings = {
         "weights": sha256_of(args.weights),
         "second_stage": model.judge is not None,
@@ -55,6 +63,32 @@ def run(args: argparse.Namespace) -> int:
         logger.info("%s: Dice %.3f → %.3f, %s", step.name, old, new, after[step]["outcome"])
     text = table(before, after) + "\n"
     write_atomically(args.output / "table.md", lambda part: part.write_text(text, encoding="utf-8"))
+    print(text)
+    return 0
+
+
+def _rounds(replay: Replay, args: argparse.Namespace) -> int:
+    """Measure hold-out crops of another site before and after each round.
+
+    Raises:
+        UserError: No crop is of a hold-out patient.
+    """
+    found = find_cases(args.elsewhere_images, args.elsewhere_masks, args.output / "volumes")
+    crops = [case[:4] for case in found if held_out(case.patient)]
+    if not crops:
+        raise UserError("None of the patients of --elsewhere-images is held out (15 in 100 are, by their name).")
+
+    def row(number: int, labelled: list[str], weights: Path) -> str:
+        predictor = Predictor.from_file(weights, ModelDescription.from_info(load_info()))
+        summary = summarize([evaluate_case(*case, predictor, False)[0] for case in crops])
+        logger.info("Round %d: Dice %.3f", number, summary["dice"])
+        return f"| {number} | {len(labelled)} | {summary['dice']:.4f} | {summary['lesion_recall']:.3f} |"
+
+    rounds = chain([([], args.weights)], replay.rounds(args.rounds))
+    rows = [row(number, *one) for number, one in enumerate(rounds)]
+    head = f"| round | labelled | Dice of {len(crops)} crops | lesions found |"
+    text = "\n".join([head, "|---|---|---|---|", *rows, ""])
+    write_atomically(args.output / "rounds.md", lambda part: part.write_text(text, encoding="utf-8"))
     print(text)
     return 0
 

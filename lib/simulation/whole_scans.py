@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -100,20 +100,45 @@ class Replay:
             Scores with the version that the server keeps, whether or not it puts it into use; what is new in that
             version (``learned``), and the gate's ``outcome`` and ``reason``.
         """
-        shutil.rmtree(self._folder, ignore_errors=True)
-        store = ModelStore(self._folder, self._weights)
-        unfinished = UnfinishedRun(self._folder / "training.json")
-        folds = Folds(self._folder / "folds.json")
-        model = self._model_without(step.patient)
-        train = LungTumorTrainTask(str(self._folder / "task"), model, self._info, store, folds, unfinished)
-        labelled = [case for case in self._cases if case["patient_id"] in step.labelled]
-        version = train({}, _Labelled(labelled))["version"]  # type: ignore[arg-type]
+        store = self._new_store()
+        version = self._train(store, step.labelled, self._model_without(step.patient), {})
         kept = store.manifest(version) or {}
         return {
             "scores": self._measured(store.weights(version), step.patient),
             "learned": kept["learned"],
             **{name: kept["verdict"][name] for name in ("outcome", "reason")},
         }
+
+    def rounds(self, count: int) -> Iterator[tuple[list[str], Path]]:
+        """Train again and again, each time from the version before, and put every version into use.
+
+        In each round one more patient is labelled, until all are.
+
+        Args:
+            count: Number of trainings.
+
+        Yields:
+            The labelled patients of a round, and the weights of its version.
+        """
+        store, patients = self._new_store(), sorted({case["patient_id"] for case in self._cases})
+        for number in range(1, count + 1):
+            version = self._train(store, patients[:number], self._model, {"folds": 0})
+            store.serve(version, why="replay")
+            yield patients[:number], store.weights(version)
+
+    def _new_store(self) -> ModelStore:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return ModelStore(self._folder, self._weights)
+
+    def _train(
+        self, store: ModelStore, labelled: Collection[str], model: ModelDescription, request: dict[str, Any]
+    ) -> str:
+        """Return the version that a training on the labelled patients keeps."""
+        unfinished = UnfinishedRun(self._folder / "training.json")
+        folds = Folds(self._folder / "folds.json")
+        train = LungTumorTrainTask(str(self._folder / "task"), model, self._info, store, folds, unfinished)
+        cases = [case for case in self._cases if case["patient_id"] in labelled]
+        return train(request, _Labelled(cases))["version"]  # type: ignore[arg-type]
 
     def _measured(self, weights: Path, patient: str) -> dict[str, Any]:
         model = self._model_without(patient)
