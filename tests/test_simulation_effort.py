@@ -1,8 +1,11 @@
 """Strokes that correct a mask, counted by hand; the pixels are of 1.25 mm, so a stroke is two pixels wide."""
 
-import numpy as np
+import json
 
-from lib.simulation.effort import strokes
+import numpy as np
+import pytest
+
+from lib.simulation.effort import clicks_until_goal, strokes, strokes_or_clicks
 
 PIXEL_MM = 1.25
 
@@ -48,3 +51,18 @@ def test_mask_with_many_false_findings_is_cleared_and_drawn_again():
     many = [((left, top), (left + 2, top + 2), (0, 4)) for left in (0, 14, 18) for top in (0, 4, 8, 12, 16)]
     assert strokes(mask(*many), mask(LESION), PIXEL_MM) == 1 + 3
     assert strokes(mask(*many), mask(), PIXEL_MM) == 1
+
+
+def test_clicks_are_the_effort_where_they_suffice_and_are_fewer(tmp_path):
+    lesions = [("one", [0.7, 0.85]), ("two", [0.9, 0.95]), ("two", [0.1, 0.9]), ("never", [0.5, 0.84])]
+    cases = [{"name": name, "dice": dice} for name, dice in lesions]
+    content = {"models": {"shipped": {"goal": 0.85}}, "cases": {"shipped": cases}}
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    clicks = clicks_until_goal(tmp_path / "metrics.json")
+    assert clicks == {"one": 2, "two": 3, "never": None}
+    entry = {"picked": ["one", "two", "never", "one"], "strokes": [5, 4, 9, 1], "dice": 0.5}
+    assert strokes_or_clicks(entry, clicks) == entry | {"strokes": [2, 3, 9, 1]}
+    start = {"picked": ["unknown"], "strokes": []}
+    assert strokes_or_clicks(start, clicks) == start
+    with pytest.raises(KeyError):
+        strokes_or_clicks({"picked": ["unknown"], "strokes": [3]}, clicks)

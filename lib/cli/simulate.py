@@ -17,6 +17,7 @@ from lib.errors import UserError
 from lib.publishing.version_files import PRETRAINED_FILE
 from lib.settings import APP_DIR, load_info
 from lib.simulation.comparison import compare
+from lib.simulation.effort import clicks_until_goal, strokes_or_clicks
 from lib.simulation.replay import COMPARED, STRATEGIES, Plan, StartingPoint, replay
 from lib.simulation.report import sentences, table, write_plot
 from lib.storage.atomic import write_atomically, write_json
@@ -92,6 +93,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--opening", type=float, default=5.0, help="effort of opening a case, in strokes of correction (default 5)"
     )
+    parser.add_argument(
+        "--clicks",
+        type=Path,
+        metavar="FILE",
+        help="metrics.json of evaluate --clicks on the same images: where clicks outline a case and are fewer than its "
+        "strokes, they are its effort",
+    )
     parser.add_argument("--channels", type=int, nargs="+", help="width of each level (default: as in info.yaml)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
 
@@ -132,6 +140,8 @@ def run(args: argparse.Namespace) -> int:
                 start = start or StartingPoint(cases, test, info=info, plan=plan, seed=seed)
                 write_json(path, {"settings": settings, "rounds": replay(start, strategy, _progress(args, seed))})
             runs[strategy][seed] = _finished(path, settings)
+    if args.clicks:
+        runs = _with_clicks(runs, args.clicks)
     curves = compare(runs, args.opening)
     measured_on = (
         f"{len(test)} cases of {settings['held_out_patients']} held-out patients, {args.seeds} seeds, "
@@ -152,6 +162,24 @@ def run(args: argparse.Namespace) -> int:
     write_atomically(args.output / "table.md", lambda part: part.write_text(text, encoding="utf-8"))
     print(text)
     return 0
+
+
+def _with_clicks(runs: dict[str, dict[int, Any]], metrics: Path) -> dict[str, dict[int, Any]]:
+    """Return the runs with the effort of each case in strokes or clicks.
+
+    Raises:
+        UserError: Clicks on a case were not measured.
+    """
+    clicks = clicks_until_goal(metrics)
+    try:
+        return {
+            strategy: {
+                seed: [strokes_or_clicks(entry, clicks) for entry in rounds] for seed, rounds in of_seeds.items()
+            }
+            for strategy, of_seeds in runs.items()
+        }
+    except KeyError as missing:
+        raise UserError(f"{metrics} has no clicks on {missing}. Measure all images of the simulation.") from None
 
 
 def _plan(args: argparse.Namespace, available: int) -> Plan:
