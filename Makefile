@@ -1,6 +1,6 @@
 # make run   sets everything up and serves    make run STUDIES=<DICOM folder or DICOMweb URL> HOST=… PORT=…
 # make check sets everything up, checks without running and runs the unit tests: about two minutes
-# make test  sets everything up and runs all checks and tests, with coverage   make test PYTEST="-k name --no-cov"
+# make test  sets everything up and runs all checks and tests                  make test PYTEST="-k name"
 # make weights DATA=<folder>   trains the shipped weights again
 
 STUDIES ?=

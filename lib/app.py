@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -42,7 +42,7 @@ from lib.server.access.rules import rules_at_start
 from lib.server.background import run_workers
 from lib.server.damage_cache import DamageCache
 from lib.server.dicomweb_routes import dicomweb_router
-from lib.server.finished_inferences import FinishedInferences
+from lib.server.finished_inferences import FinishedInferences, InferenceKey
 from lib.server.inference_ahead import InferenceAhead
 from lib.server.install import install
 from lib.server.log_file import move_log
@@ -321,8 +321,28 @@ class MyApp(MONAILabelApp):
             result = super().infer({**request, "image": str(volume), "save_label": False}, datastore)
             if whole_scan:
                 self.finished.keep(key, request, result, volume)
-        result["params"]["warnings"] = [*warnings, *result["params"].get("warnings", ())]
-        return saved(self.datastore(), request, result)
+        return self._answered(request, result, warnings)
+
+    def infer_again(self, key: InferenceKey, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what `infer` returns, from a finished inference; None without one.
+
+        The warnings about the series are those of now.
+
+        Args:
+            key: What `FinishedInferences.key` returns for the request.
+            request: The request.
+
+        Raises:
+            UserError: The request is invalid, or the image cannot be used now.
+        """
+        warnings = self.datastore().series(key.image).warnings
+        result = self.finished.result(key, request)
+        return result and self._answered(request, result, warnings)
+
+    def _answered(self, request: dict[str, Any], result: dict[str, Any], of_series: Sequence[str]) -> dict[str, Any]:
+        """Return a result with the warnings about the series as well, after saving its mask if that is asked for."""
+        params = {**result["params"], "warnings": [*of_series, *result["params"].get("warnings", ())]}
+        return saved(self.datastore(), request, {**result, "params": params})
 
     def prepare_clicks(self, image: str) -> None:
         """Make the volume of an image and load the model for clicks, so that the first click is as fast as the next.

@@ -113,7 +113,11 @@ def test_something_is_outlined_even_where_the_network_sees_no_lesion(predictor):
 @pytest.mark.parametrize("beside", [(0, 0, 7.2), (7.2, 0, 0), (0, -7.2, 0)])
 def test_click_beside_a_lesion_means_that_lesion(predictor, beside):
     image, truth = painted(grid_in_order(*AXIAL, spacing=(0.8, 0.8, 0.8)), balls(((0, 0, 0), 5)))
-    assert dice(clicked(predictor, image, {"foreground": [voxel_at(image.grid, beside)]}), truth) > 0.9
+    click, tissue = voxel_at(image.grid, beside), voxel_at(image.grid, (0, 3.2, 0))
+    assert dice(clicked(predictor, image, {"foreground": [click]}), truth) > 0.9
+    corrected = clicked(predictor, image, {"foreground": [click], "background": [tissue]})
+    assert not corrected[tuple(tissue[::-1])]
+    assert dice(corrected, truth) > 0.9, "the point still means the lesion, not its own voxel alone"
 
 
 def test_negative_click_takes_away(predictor):
@@ -132,6 +136,16 @@ def test_corrections_are_followed_whatever_the_network_says(predictor):
     assert found[tuple(air[::-1])], "the network sees no lesion in air"
     assert not found[tuple(tissue[::-1])], "the network sees lesion there"
     assert dice(found, truth) > 0.9, "the rest stays"
+
+
+def test_correction_far_from_the_lesion_is_followed(predictor):
+    """The cube that would fit what the network sees ends before it."""
+    image, truth = painted(grid_in_order(*AXIAL), balls(((-12, 0, 0), 5)))
+    middle, far = (voxel_at(image.grid, place) for place in ((-12, 0, 0), (12, 0, 0)))
+    former = predictor.outline(image, Prompts.from_request({"foreground": [middle]}, image.grid)).region
+    found = clicked(predictor, image, {"foreground": [middle, far], "former": former.to_json()})
+    assert found[tuple(far[::-1])]
+    assert dice(found, truth) > 0.9
 
 
 def test_nothing_is_marked_outside_the_box(predictor):

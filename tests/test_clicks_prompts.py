@@ -50,6 +50,14 @@ def test_invalid_requests_get_a_sentence(request_, message):
         prompts(**request_)
 
 
+def test_empty_former_mask_corrects_nothing():
+    point = [[30, 20, 10]]
+    painted = {"offset": [1, 1, 1], "size": [2, 1, 1], "runs": [0, 2]}
+    assert not prompts(foreground=point, former={**painted, "runs": [2]}).corrects()
+    assert prompts(foreground=point, former=painted).corrects()
+    assert prompts(foreground=point, background=point).corrects()
+
+
 def test_points_are_rounded_to_voxels():
     assert prompts(foreground=[[1.4, 2.6, 3]]).positive.tolist() == [[1, 3, 3]]
 

@@ -101,8 +101,7 @@ def test_the_same_request_is_answered_with_the_same_mask(finished, datastore, in
     assert np.array_equal(sitk.GetArrayFromImage(image), mask)
     assert image.GetSpacing() == (1, 1, 2.5), "the grid of the scan"
     assert not [name for name in image.GetMetaDataKeys() if "prediction" in name], "it names another client"
-    expected = {name: value for name, value in ANSWER.items() if name != "latencies"}
-    assert result["params"] == {**expected, "warnings": [*datastore.series(request_["image"]).warnings, "Odd."]}
+    assert result["params"] == {name: value for name, value in ANSWER.items() if name != "latencies"}
     grid = grid_of(Path(datastore.get_image_uri(request_["image"])))
     origin, _ = datastore.predictions.find(request_["image"], grid, client_id="ben")
     assert (origin.model_version, origin.findings) == ("v1", FINDINGS), "what a label of this client is compared with"
@@ -161,10 +160,17 @@ def test_the_volume_of_former_files_is_not_mistaken_for_the_present_one(finished
     assert finished.key(request_, former) == key != finished.key(request_)
 
 
-def test_warnings_about_the_series_are_those_of_now(finished, datastore, infer, request_):
+def test_warnings_about_the_series_are_those_of_now(finished, datastore, infer, request_, monkeypatch):
+    app = object.__new__(MyApp)
+    app.finished = finished
+    monkeypatch.setattr(app, "datastore", lambda: datastore)
+    assert app.infer_again(finished.key(request_), request_) is None
     key = infer(request_)
-    datastore.catalog.set_warnings(request_["image"], ["Two patients."])
-    assert finished.result(key, request_)["params"]["warnings"][-2:] == ["Two patients.", "Odd."]
+    for warning in ("Two patients.", "No patient."):
+        datastore.catalog.set_warnings(request_["image"], [warning])
+        expected = [*datastore.series(request_["image"]).warnings, "Odd."]
+        assert app.infer_again(key, request_)["params"]["warnings"] == expected
+        assert warning in expected
 
 
 def test_an_unknown_device_is_refused_as_without_a_finished_inference(finished, infer, request_):

@@ -105,9 +105,19 @@ def test_whole_scans_can_be_simulated(data, tmp_path):
         assert "W_1" in seeds["0"][0]["picked"] + seeds["0"][1]["picked"]
 
 
-def test_more_labels_than_cases_are_refused(data, tmp_path):
-    with pytest.raises(UserError, match="make 62 labels"):
-        simulate.run(arguments(data, tmp_path, "--rounds", 20))
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--rounds", 20, "make 62 labels"),
+        ("--rounds", 0, "--rounds must be at least 1"),
+        ("--per-round", 0, "--per-round must be at least 1"),
+        ("--opening", -1, "--opening must be a number of strokes"),
+        ("--opening", "nan", "--opening must be a number of strokes"),
+    ],
+)
+def test_options_out_of_range_are_refused(data, tmp_path, option, value, message):
+    with pytest.raises(UserError, match=message):
+        simulate.run(arguments(data, tmp_path, option, value))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +187,13 @@ def _plan(args: argparse.Namespace, available: int) -> Plan:
     """Return the options as a plan.
 
     Raises:
-        UserError: There are too few cases for the number of labels.
+        UserError: An option is out of its range, or there are too few cases for the number of labels.
     """
+    for name in ("seeds", "rounds", "start", "per_round"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1.")
+    if not 0 <= args.opening < math.inf:
+        raise UserError("--opening must be a number of strokes, 0 or more.")
     pool = args.pool or available
     wanted = args.start + args.rounds * args.per_round
     if not wanted <= pool <= available:

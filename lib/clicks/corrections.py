@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 from scipy.special import logit
-
-from lib.geometry.boxes import widened
 
 _SIGMA_MM = 1.2  # chosen on training crops, see docs/method.md
 _REACH_MM = 4 * _SIGMA_MM
@@ -24,7 +20,9 @@ def follow_points(
     """Return logits that are 0 at the threshold, above it at positive points and below it at negative ones.
 
     Where the network contradicts a point, its logits are shifted there and, fading as a Gaussian, in the 5 mm around;
-    where it agrees with a point, they stay as they are.
+    where it agrees with a point, they stay as they are. A positive point only raises logits, and a negative one only
+    lowers them. A voxel that is both on and beside the lesion stays as the network has it. If there are more than 500
+    points, of those close together on one side only one counts.
 
     Args:
         probability: Probability of lesion, shape (a, b, c).
@@ -34,25 +32,23 @@ def follow_points(
         spacing: Voxel size in mm along each axis.
     """
     logits = logit(probability.clip(_LEAST, 1 - _LEAST)) - logit(threshold)
-    points, sides = _within(logits.shape, positive, negative)
+    points, sides = _thinned(*_within(logits.shape, positive, negative))
     wrong = np.maximum(_MARGIN - sides * logits[tuple(points.T)], 0)
     if not wrong.any():
         return logits
-    used = slice(None, None, math.ceil(len(points) / _MOST_POINTS))  # of a long scribble: its points are close together
+    wanted = np.stack([wrong * (sides > 0), -wrong * (sides < 0)], axis=1)
     shift = RBFInterpolator(
-        points[used] * spacing,
-        (wrong * sides)[used],
+        points * spacing,
+        wanted,
         kernel="gaussian",
         epsilon=1 / (np.sqrt(2) * _SIGMA_MM),
         smoothing=_SMOOTHING,
         degree=-1,
     )
-    reach = np.ceil(_REACH_MM / spacing).astype(int)
-    contradicted = points[wrong > 0]
-    ends = zip(contradicted.min(0), contradicted.max(0) + 1, strict=True)
-    window = widened([slice(first, end) for first, end in ends], reach, logits.shape)
-    places = np.stack(np.meshgrid(*(np.arange(side.start, side.stop) for side in window), indexing="ij"), -1)
-    logits[window] += shift(places.reshape(-1, 3) * spacing).reshape(places.shape[:3])
+    near = _near(logits.shape, points[wrong > 0], spacing)
+    # The sum of Gaussians overshoots beyond points that are close together, where it would do the opposite.
+    lowest, highest = wanted.min(0).clip(max=0), wanted.max(0).clip(min=0)
+    logits[near] += shift(np.argwhere(near) * spacing).clip(lowest, highest).sum(1)
     return logits
 
 
@@ -62,3 +58,24 @@ def _within(shape: tuple[int, ...], positive: np.ndarray, negative: np.ndarray) 
     sides = np.repeat([1.0, -1.0], [len(positive), len(negative)])
     inside = ((points >= 0) & (points < shape)).all(1)
     return points[inside], sides[inside]
+
+
+def _thinned(points: np.ndarray, sides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return one point of each side in each block of voxels; blocks are as small as the number of points allows."""
+    width, kept = 1, np.arange(len(points))
+    while len(kept) > _MOST_POINTS:
+        blocks = np.column_stack([points // width, sides])
+        kept = np.unique(blocks, axis=0, return_index=True)[1]
+        width *= 2
+    return points[kept], sides[kept]
+
+
+def _near(shape: tuple[int, ...], points: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Return the voxels of an array that corrections at points reach, bool."""
+    reach = (_REACH_MM / spacing).astype(int)
+    offsets = np.argwhere(np.ones(2 * reach + 1)) - reach
+    ball = offsets[np.linalg.norm(offsets * spacing, axis=1) <= _REACH_MM]
+    places = (points[:, None] + ball).reshape(-1, 3)
+    near = np.zeros(shape, bool)
+    near[tuple(places[((places >= 0) & (places < shape)).all(1)].T)] = True
+    return near

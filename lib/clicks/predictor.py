@@ -122,6 +122,7 @@ class ClickPredictor:
         """
         cube = first = self._first_cube(image.grid, prompts)
         points, seen = image.grid.to_mm(prompts.seeds()), None
+        followed = image.grid.to_mm(prompts.followed())
         for passes in range(1, _MOST_PASSES + 1):
             seeds = cube.to_index(points)
             probability, weights = self._probability(image, cube, prompts)
@@ -129,7 +130,8 @@ class ClickPredictor:
             if seen is not None:
                 probability = self._with_automatic(probability, seen.sample(cube), cube, prompts, seeds)
             threshold = threshold_at(probability, seeds, _REACH_MM / cube.voxel_mm)
-            better = self._better_cube(cube, touching(probability >= threshold, seeds, _REACH_MM / cube.voxel_mm))
+            found = touching(probability >= threshold, seeds, _REACH_MM / cube.voxel_mm)
+            better = self._better_cube(cube, found, followed)
             if better is None or passes == _MOST_PASSES:
                 break
             cube = better
@@ -201,13 +203,20 @@ class ClickPredictor:
         seen, mirrored = logits[:, 0].float()
         return ((seen + mirrored.flip(_MIRRORED)) / 2).sigmoid().cpu().numpy(), loaded.weights
 
-    def _better_cube(self, cube: Cube, found: np.ndarray) -> Cube | None:
-        """Return a cube for a lesion that reaches the border of this one, or is small in it; None if it fits."""
+    def _better_cube(self, cube: Cube, found: np.ndarray, followed: np.ndarray) -> Cube | None:
+        """Return a cube for a lesion that reaches the border of this one, or is small in it; None if it fits.
+
+        Args:
+            cube: The cube.
+            found: The lesion in it.
+            followed: Points that must be in the outline, and so in any cube; mm, shape (n, 3).
+        """
         if not found.any():
             return None
         places = np.argwhere(found)
         low, high = places.min(0), places.max(0)
-        fitting = Cube.around(cube.to_mm(np.stack([low - 0.5, high + 0.5])), self.model.voxel_mm, cube.side)
+        extent = np.concatenate([cube.to_mm(np.stack([low - 0.5, high + 0.5])), followed])
+        fitting = Cube.around(extent, self.model.voxel_mm, cube.side)
         fits = low.min() > 0 and high.max() < cube.side - 1
         if fits and cube.voxel_mm <= _COARSE * fitting.voxel_mm:
             return None
@@ -221,15 +230,16 @@ class ClickPredictor:
         start = [side.start for side in window]
         spacing = np.array(grid.spacing[::-1])
         found = restore(probability, cube, grid, window)
-        if prompts.corrects():  # the first click may be beside the lesion
-            positive, negative = (points[:, ::-1] - start for points in (prompts.positive, prompts.negative))
-            mask = follow_points(found, threshold, positive, negative, spacing) >= 0
-        else:
-            mask = found >= threshold
-        if prompts.box is not None:
-            mask &= _within(prompts.box, window)
-        reach = _REACH_MM + cube.voxel_mm  # so that what touches in the cube, whose voxels are others, does so here
-        mask = touching(mask, prompts.seeds()[:, ::-1] - start, reach / spacing)
+        allowed = np.array(True) if prompts.box is None else _within(prompts.box, window)
+        # So that what touches in the cube, whose voxels are others, does so here.
+        seeds, reach = prompts.seeds()[:, ::-1] - start, (_REACH_MM + cube.voxel_mm) / spacing
+        seen = (found >= threshold) & allowed
+        if not prompts.corrects():
+            return Region.of(touching(seen, seeds, reach), start, prompts.former)
+        positive, negative = (points[:, ::-1] - start for points in (prompts.followed(), prompts.negative))
+        corrected = (follow_points(found, threshold, positive, negative, spacing) >= 0) & allowed
+        # A point beside the lesion has marked its own voxel, but still means that lesion.
+        mask = touching(corrected, seeds, reach) | touching(seen & corrected, seeds, reach)
         return Region.of(mask, start, prompts.former)
 
 

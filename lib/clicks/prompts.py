@@ -70,7 +70,14 @@ class Prompts:
 
     def corrects(self) -> bool:
         """Return whether the user corrects an outline, rather than showing a lesion for the first time."""
-        return self.former is not None or len(self.negative) > 0
+        return len(self.negative) > 0 or (self.former is not None and bool(self.former.mask.any()))
+
+    def followed(self) -> np.ndarray:
+        """Return the positive points that must be in the outline, shape (n, 3).
+
+        They are all, but none before the user corrects something: the first click may be beside the lesion.
+        """
+        return self.positive if self.corrects() else _no_points()
 
     def extent(self) -> np.ndarray:
         """Return the voxels that show where the lesion is and how large, shape (n, 3): what its cube must contain."""

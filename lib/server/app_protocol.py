@@ -15,7 +15,7 @@ from lib.exports.seg_storage import SegStorage
 from lib.followup.registering import Registering
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing import ModelStore
-from lib.server.finished_inferences import FinishedInferences
+from lib.server.finished_inferences import FinishedInferences, InferenceKey
 from lib.server.request_queues import RequestQueues
 from lib.server.seen_labels import SeenLabels
 from lib.settings import Settings
@@ -96,6 +96,9 @@ class LungLabelApp(Protocol):
 
     def infer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Segment an image."""
+
+    def infer_again(self, key: InferenceKey, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the result of a finished inference; None without one."""
 
     def prepare_clicks(self, image: str) -> None:
         """Prepare an image for clicks."""

@@ -131,17 +131,15 @@ class FinishedInferences:
     def result(self, key: InferenceKey, request: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the result of a finished inference, with a file of its own as this request wants it.
 
-        The warnings about the series are those of now.
-
         Args:
             key: Return value of `key` for the request.
             request: The request.
 
         Returns:
-            None if it is not finished, or its mask was evicted or damaged.
+            What the infer task returned; None if it is not finished, or its mask was evicted or damaged.
 
         Raises:
-            UserError: The request is invalid, or the image cannot be used now.
+            UserError: The request is invalid.
         """
         check_parameters(request, device_list())
         with self._lock:
@@ -156,9 +154,8 @@ class FinishedInferences:
         prediction = self._for_client(prediction, mask, request.get("client_id"))
         with self._lock:
             self._found[key] = prediction, answer  # the file that is evicted last
-        warnings = [*self._datastore.series(key.image).warnings, *answer["warnings"]]
         file = str(write_result(mask, dict(request), self._results))
-        return {"file": file, "label": file, "tag": "original", "params": {**answer, "warnings": warnings}}
+        return {"file": file, "label": file, "tag": "original", "params": {**answer}}
 
     def _mask(self, kept: Prediction) -> sitk.Image | None:
         try:

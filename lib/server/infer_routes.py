@@ -38,7 +38,7 @@ from lib.server.current_user import current_user, turn_of
 from lib.server.dicom_response import dicom_response
 from lib.server.finished_inferences import InferenceKey
 from lib.server.requests import json_object, uploaded_volume
-from lib.server.saved_masks import check_saving, saved, signed
+from lib.server.saved_masks import check_saving, signed
 from lib.server.session_routes import session_of
 from lib.server.study_views import restricted_view
 from lib.server.work_queue import DoneMeanwhileError, Durations, WorkQueue
@@ -119,8 +119,8 @@ def infer_router(app: LungLabelApp) -> APIRouter:
                 return respond(app.infer(request | {"image": str(volume)}))
 
         def answer_again(key: InferenceKey) -> Any:
-            kept = app.finished.result(key, request)
-            return kept and respond(saved(app.datastore(), request, kept))
+            kept = app.infer_again(key, request)
+            return kept and respond(kept)
 
         key = None
         if not (_flag(request, "fresh") or file) and queue is app.queues.inferences:

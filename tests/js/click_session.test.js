@@ -13,6 +13,8 @@ const at = places => places.map(place => indexOf(place, SIZE));
 const click = (...point) => ({ kind: 'foreground', points: [point] });
 const away = (...point) => ({ kind: 'background', points: [point] });
 
+const pointsOf = ({ params: { foreground, background } }) => [foreground, background];
+
 let session;
 let voxels;
 
@@ -94,6 +96,28 @@ test('Shift+click takes away from a finding, or from the lesion clicked last', (
   assert.throws(() => plan(away(30, 10, 5)), /nothing to take away/);
   session = NO_CLICKS;
   assert.deepEqual(plan(away(11, 10, 5)).params.background, [[11, 10, 5]], 'on a finding that was never clicked');
+});
+
+test('of two opposite clicks on one voxel, the later one counts', () => {
+  answer(click(10, 10, 5), LESION);
+  assert.deepEqual(pointsOf(plan(away(10, 10, 5))), [[], [[10, 10, 5]]]);
+  answer(away(10, 10, 5), LESION.slice(1));
+  assert.deepEqual(pointsOf(plan(click(10, 10, 5))), [[[10, 10, 5]], []]);
+});
+
+test('clicks do not count where the user has painted or erased since', () => {
+  answer(click(10, 10, 5), LESION);
+  answer(click(13, 10, 5), [...LESION, [13, 10, 5]]);
+  answer(away(12, 10, 5), [...LESION.slice(0, 2), [13, 10, 5]]);
+  assert.deepEqual(pointsOf(plan(click(11, 10, 5))), [[[10, 10, 5], [13, 10, 5], [11, 10, 5]], [[12, 10, 5]]]);
+  voxels[indexOf([12, 10, 5], SIZE)] = 1; // painted
+  voxels[indexOf([13, 10, 5], SIZE)] = 0; // erased
+  assert.deepEqual(pointsOf(plan(click(11, 10, 5))), [[[10, 10, 5], [11, 10, 5]], []]);
+});
+
+test('a first click beside the lesion still counts', () => {
+  answer(click(9, 10, 5), LESION);
+  assert.deepEqual(pointsOf(plan(click(11, 10, 5))), [[[9, 10, 5], [11, 10, 5]], []]);
 });
 
 test('a lesion that was erased is over', () => {

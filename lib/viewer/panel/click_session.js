@@ -54,7 +54,7 @@ export function planClick(session, mask, gesture) {
   if (gesture.kind === 'background' && !former.length) {
     throw new Error('There is nothing to take away here. Click on a lesion first, then Shift+click beside it.');
   }
-  const clicks = [...session.clicks.filter(click => click.lesion === lesion), gesture];
+  const clicks = [...stillMeant(session.clicks.filter(click => click.lesion === lesion), mask, gesture), gesture];
   return { gesture, lesion, former, params: { ...paramsOf(clicks), ...formerOf(former, mask.size) } };
 }
 
@@ -159,6 +159,26 @@ function isAround(points, reach, spacing) {
  */
 function isWithin([one, other]) {
   return place => place.every((p, k) => p >= Math.min(one[k], other[k]) && p <= Math.max(one[k], other[k]));
+}
+
+/**
+ * Return the earlier gestures on a lesion without the points that the user has taken back since, because the server
+ * follows every point it gets: those at the voxels of the new gesture, and those where the user painted or erased.
+ * Points that began the lesion stay where they are not marked: they may have been beside it from the start.
+ *
+ * @param {Gesture[]} gestures in their order
+ * @param {Mask} mask
+ * @param {Gesture} latest
+ * @returns {Gesture[]}
+ */
+function stillMeant(gestures, { voxels, size }, latest) {
+  const anew = new Set(latest.kind === 'box' ? [] : latest.points.map(point => indexOf(point, size)));
+  return gestures.map(({ kind, points }, number) => {
+    const isMeant = (/** @type {number} */ index) => (
+      !anew.has(index) && (kind === 'background' ? !voxels[index] : !number || !!voxels[index])
+    );
+    return { kind, points: kind === 'box' ? points : points.filter(point => isMeant(indexOf(point, size))) };
+  });
 }
 
 /** @param {Gesture[]} gestures of one lesion */
