@@ -39,7 +39,7 @@ def cases(tmp_path_factory):
 def info():
     info = load_info()
     info["clicks"] = {"channels": [4, 8], "cube_voxels": 16, "cube_voxel_mm": 4.0}
-    info["config"]["train_clicks"] = {"click_steps": 4, "click_learning_rate": 0.01}
+    info["config"]["train_clicks"] |= {"click_steps": 4, "click_learning_rate": 0.01}
     return info
 
 

@@ -30,7 +30,7 @@ def test_training_starts_by_itself_and_its_version_can_be_used_and_rolled_back(
     start_server, phantom_studies, phantom_weights, run_main, tmp_path
 ):
     model_dir = model_dir_with(phantom_weights, tmp_path / "model")
-    training = {**TRAINING, "folds": 0, "learning_rate": 0.003, "trained_share": 1.0}
+    training = {**TRAINING, "folds": 0, "learning_rate": 0.003, "prior_patients": 0}
     server = start_server(
         phantom_studies.directory, model_dir=model_dir, scored_images=0, views=1, retrain_after=2, **training
     )

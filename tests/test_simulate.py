@@ -136,7 +136,8 @@ def test_round_by_the_rule_of_the_server_goes_part_of_the_way(data, tmp_path, mo
         start.retrain(network, start.labelled, 1)
         return network.state_dict()
 
-    whole, tenth = after(trained_share=1.0), after(trained_share=0.1)
+    patients = len({start.pool[name].patient for name in start.labelled})
+    whole, tenth = after(prior_patients=0), after(prior_patients=9 * patients)
     moved = [
         name for name, value in before.items() if value.is_floating_point() and not torch.equal(value, whole[name])
     ]

@@ -11,6 +11,7 @@ from lib.cli import simulate, simulate_whole_scans
 from lib.errors import UserError
 from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge, new_classifier
 from lib.networks import AttentionResidualUNet
+from lib.networks.weights import read_weights, state_of
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.publishing import ModelStore
 from lib.publishing.gate import PatientScores
@@ -93,7 +94,7 @@ def test_each_patient_is_measured_with_the_second_stage_that_left_it_out(argumen
     assert used == [("A", 0), ("B", 1)] * 2
 
 
-def test_each_round_continues_the_one_before_and_is_measured_elsewhere(arguments, tmp_path, monkeypatch):
+def test_rounds_without_new_labels_change_nothing_and_are_measured_elsewhere(arguments, tmp_path, monkeypatch):
     hold_out = next(name for name in map(str, range(99)) if held_out(name))
     for kind in ("images", "masks"):
         (tmp_path / f"crops-{kind}").mkdir()
@@ -103,5 +104,10 @@ def test_each_round_continues_the_one_before_and_is_measured_elsewhere(arguments
     assert simulate.run(arguments) == 0
     rows = (arguments.output / "rounds.md").read_text().splitlines()[2:]
     assert [row.split(" | ")[:2] for row in rows] == [["| 0", "0"], ["| 1", "1"], ["| 2", "2"], ["| 3", "2"]]
-    versions = ModelStore(arguments.output / "workspace", arguments.weights).manifests()
+    assert rows[2].split(" | ")[2:] == rows[3].split(" | ")[2:]
+    store = ModelStore(arguments.output / "workspace", arguments.weights)
+    versions = store.manifests()
     assert [one["parent"] for one in versions] == [PRETRAINED, *[one["version"] for one in versions[:-1]]]
+    first, second, third = (state_of(read_weights(store.weights(one["version"]))) for one in versions)
+    assert all(torch.equal(second[name], third[name]) for name in second)
+    assert not all(torch.equal(first[name], second[name]) for name in first)

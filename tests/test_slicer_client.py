@@ -42,7 +42,7 @@ def test_full_workflow(client, slicer_client, phantom_studies, tmp_path):
     assert {"random", "first", "last"} <= set(info["strategies"])
     assert all("scan" in strategy["description"] for strategy in info["strategies"].values()), "not MONAI Label's texts"
     assert info["trainers"]["lung_tumor"]["config"].keys() == {
-        *("pretrained", "device", "max_epochs", "learning_rate", "trained_share", "folds", "second_stage_steps"),
+        *("pretrained", "device", "max_epochs", "learning_rate", "prior_patients", "folds", "second_stage_steps"),
         *("loss_lambda", "focal_gamma", "focal_alpha", "patch_size", "patches_per_volume", "seed"),
     }, "only what has an effect"
 

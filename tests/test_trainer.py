@@ -11,14 +11,14 @@ from lib.trainers import LungTumorTrainTask
 from tests.support.train_task import Labelled, record_losses, ship, task, weights_of
 
 
-def test_new_weights_are_averaged_with_those_in_use(train_info, chests, tmp_path):
+def test_new_weights_are_averaged_with_those_before(train_info, chests, tmp_path):
     states = {}
-    for share in (1.0, 0.25):
+    for share, prior in ((1.0, 0), (0.25, 3)):
         folder = tmp_path / str(share)
         folder.mkdir()
         train = task(train_info, folder)
         ship(train, folder)
-        request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 1, "trained_share": share, "folds": 0}
+        request = {"model": "lung_tumor", "device": "cpu", "max_epochs": 1, "prior_patients": prior, "folds": 0}
         train(request, Labelled(chests[:1]))
         store = ModelStore(folder)
         states[share] = weights_of(store.weights(store.manifests()[-1]["version"]))

@@ -179,6 +179,18 @@ class ModelStore:
                 ) from error
             return serving, content
 
+    def origin(self, version: str) -> str:
+        """Return the version that the trainings up to this one started from: the shipped or an uploaded one.
+
+        Without one, because the first training started from random weights, it is the version of that training; if the
+        origin is damaged, ``version`` itself.
+        """
+        for one in self._ancestry(version):
+            known = self._versions.manifest(one)
+            if one == PRETRAINED or (known and ("run" not in known or not known.get("parent"))):
+                return version if self._versions.fault(one) else one
+        return version
+
     @property
     def runs(self) -> Path:
         """Folder for the temporary files of training runs."""

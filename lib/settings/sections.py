@@ -68,8 +68,9 @@ class Train(Section):
     """Number of new or changed labels after which training starts automatically; 0 disables it."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.0003
     """Peak learning rate of Adam."""
-    trained_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of the trained weights in the new ones; the rest are those of the version in use."""
+    prior_patients: Annotated[float, Field(ge=0, le=10_000)] = 4.0
+    """Number of patients that the weights before count as in the mean with the trained weights, which count as many as
+    they learned; 0 keeps the trained ones as they are."""
     folds: Annotated[int, Field(ge=0, le=20)] = 5
     """Groups of patients, each left out of a training of its own that is measured on it; 0 disables the measurement."""
     second_stage_steps: Count = 40
@@ -97,6 +98,8 @@ class ClickTraining(Section):
     """Number of optimiser steps of each training."""
     click_learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.0003
     """Peak learning rate of Adam."""
+    click_trained_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the trained weights in the new ones; the rest are those before."""
 
 
 class ActiveLearning(Section):

@@ -23,7 +23,7 @@ from lib.losses import HybridLoss
 from lib.networks import AttentionResidualUNet
 from lib.simulation.effort import strokes
 from lib.simulation.prediction import scan_maps
-from lib.trainers.start_weights import weighted_mean
+from lib.trainers.start_weights import trained_share, weighted_mean
 from lib.training.patches import PatchSampler
 from lib.training.scans import Scan, is_whole
 
@@ -105,9 +105,11 @@ class StartingPoint:
             self._train(network, labelled, self.plan.steps, self.plan.learning_rate, number)
             return
         rule = self.info["config"]["train"]
-        before = copy.deepcopy(network.state_dict())
+        start, patients = self.network.state_dict(), {self.pool[name].patient for name in labelled}
+        network.load_state_dict(start)
         self._train(network, labelled, rule["max_epochs"] * len(labelled), rule["learning_rate"], number)
-        network.load_state_dict(weighted_mean(before, network.state_dict(), rule["trained_share"]))
+        share = trained_share(len(patients), rule["prior_patients"])
+        network.load_state_dict(weighted_mean(start, network.state_dict(), share))
 
     def _train(self, network: nn.Module, labelled: Sequence[str], steps: int, rate: float, number: int) -> None:
         cases = [self.pool[name] for name in labelled]

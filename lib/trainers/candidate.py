@@ -73,10 +73,10 @@ def candidate_of(
     """
     fold_weights = {fold: path for fold, path in weights.items() if fold is not None}
     measured = {patient: fold for patient, fold in folds.items() if fold in fold_weights}
-    if start.version:  # the patients of a fold that could not be left out remain unseen by its former weights
+    if start.version:  # the patients of a fold that could not be left out are unseen by the weights to start from
         others = set(folds.values()) - fold_weights.keys()
         fold_weights |= {
-            fold: save(start.of(fold), folder / f"fold-{fold}.pt", start.judge_of(fold)) for fold in others
+            fold: save(start.state, folder / f"fold-{fold}.pt", start.judge_in_use(fold)) for fold in others
         }
     return Candidate(weights[None], fold_weights, dict(folds), measured)
 

@@ -36,7 +36,7 @@ from lib.trainers.all_gpus import connect, disconnect, gpus_for, restart_on
 from lib.trainers.candidate import Part, candidate_of, parts_of
 from lib.trainers.comparison import COMPARE, compare
 from lib.trainers.conclusion import Conclusion, Trained
-from lib.trainers.start_weights import StartWeights, save, save_mean
+from lib.trainers.start_weights import StartWeights, save, save_mean, trained_share
 from lib.trainers.training_progress import TrainingProgress, stats_file
 from lib.trainers.unfinished_run import Run, UnfinishedRun
 from lib.training.processes import Processes, SharingInferer
@@ -51,11 +51,11 @@ _BYTES_PER_CACHED_SCAN = 400_000_000  # 300 slices, single precision
 class LungTumorTrainTask(BasicTrainTask):
     """Train the network on whole volumes, balanced between patches with and without tumour.
 
-    Training starts from the version that serves, and its result is averaged with that version (``trained_share``),
-    because a training on a few scans loses the outlines of others (docs/method.md). The same is repeated without each
-    fold of the patients, so that candidate and serving version are compared on patients that neither was trained on;
-    see `Folds`. Then the second stage learns the candidates of the new networks; see `Conclusion`. What was learned is
-    always kept, and serves if it is better.
+    Training starts from the origin of the version that serves, see `StartWeights`, and its result is averaged with that
+    (``prior_patients``), because a training on a few scans loses the outlines of others (docs/method.md). The same is
+    repeated without each fold of the patients, so that candidate and serving version are compared on patients that
+    neither was trained on; see `Folds`. Then the second stage learns the candidates of the new networks; see
+    `Conclusion`. What was learned is always kept, and serves if it is better.
 
     Args:
         model_dir: ``models/`` of the workspace; runs use ``runs/`` below it.
@@ -161,12 +161,12 @@ class LungTumorTrainTask(BasicTrainTask):
         return copy.deepcopy(self._network)
 
     def load_path(self, output_dir: str, pretrained: bool = True) -> str | None:
-        """Return the initial weights: a copy of those of the version in use."""
+        """Return the initial weights: a copy of those of the origin of the version in use."""
         path = Path(output_dir) / "start.pt"
         if self._processes.is_first:
             assert self._start and self._part
             if self._start.version is not None:
-                save(self._start.of(self._part.fold), path)
+                save(self._start.state, path)
         self._processes.wait()
         return str(path) if path.exists() else None
 
@@ -269,7 +269,7 @@ class LungTumorTrainTask(BasicTrainTask):
     def _train(self, run: Run, settings: Mapping[str, Any], folds: Mapping[str, int], datastore: Datastore) -> Trained:
         """Train with all patients, and without each fold."""
         start = self._start = StartWeights(self._store, self._network, bool(settings.get("pretrained", True)))
-        usable = unseen(start.manifest, start.folds, folds)
+        usable = unseen(start.origin_manifest, {}, folds)
         parts = parts_of({patient_of(case) for case in self._cases}, usable)
         self._progress = TrainingProgress(self._stats_file, len(parts) * settings["max_epochs"])
         self._processes.of_first((run, settings, self._cases, parts))
@@ -288,8 +288,9 @@ class LungTumorTrainTask(BasicTrainTask):
         assert start
         if start.version is None:
             return trained
-        judge = start.judge_of(part.fold)
-        return save_mean(start.of(part.fold), trained, settings["trained_share"], folder / "mean.pt", judge)
+        judge = start.judge_in_use(part.fold)
+        share = trained_share(len(part.patients), settings["prior_patients"])
+        return save_mean(start.state, trained, share, folder / "mean.pt", judge)
 
     def _optimise(self, part: Part, run: Run, settings: Mapping[str, Any], datastore: Datastore) -> None:
         set_determinism(seed=int(settings["seed"]))

@@ -53,7 +53,7 @@ class LungTumorClickTrainTask(TrainTask):
 
     Clicks are simulated, but half of the first ones on a lesion that a user has clicked are those of the user.
 
-    Training starts from the version that serves, and its result is averaged with that version (``trained_share``). The
+    Training starts from the origin of the version that serves, and is averaged with that (``click_trained_share``). The
     same is repeated without each fold of the patients, so that candidate and serving version are compared, by the Dice
     after one and after three simulated clicks, on patients that neither was trained on. The candidate is always kept,
     and serves if it is better.
@@ -134,7 +134,7 @@ class LungTumorClickTrainTask(TrainTask):
     def _train(self, run: Run, cases: Cases, folds: Mapping[str, int], settings: Mapping[str, Any]) -> None:
         start = StartWeights(self._store, self._network)
         patients = {patient_of(case) for case in cases}
-        usable = unseen(start.manifest, start.folds, folds)
+        usable = unseen(start.origin_manifest, {}, folds)
         parts, loop = parts_of(patients, usable), _loop_settings(settings)
         progress = ClickProgress(self._stats_file, len(parts), loop)
         images, phantoms = self._images(cases, loop.seed), [click_phantom(number) for number in range(_PHANTOMS)]
@@ -142,10 +142,10 @@ class LungTumorClickTrainTask(TrainTask):
         for part in parts:
             folder = Path(run.folder) / part.name
             data = self._data(part, images, phantoms)
-            tuned = tune_clicks(start.of(part.fold), data, loop, info=self._info, output=folder, report=progress.next)
+            tuned = tune_clicks(start.state, data, loop, info=self._info, output=folder, report=progress.next)
             check_usable(self._network, tuned)
             mean = folder / "mean.pt"
-            weights[part.fold] = save_mean(start.of(part.fold), tuned, settings["trained_share"], mean)
+            weights[part.fold] = save_mean(start.state, tuned, settings["click_trained_share"], mean)
         candidate = candidate_of(weights, start, usable, Path(run.folder))
         self._conclude(run, start, cases, candidate, settings, progress)
 
@@ -171,7 +171,7 @@ class LungTumorClickTrainTask(TrainTask):
             start=start,
             cases=cases,
             compared_with=compared_with,
-            settings={name: settings[name] for name in (*self.config(), "trained_share", "folds", "seed")},
+            settings={name: settings[name] for name in (*self.config(), "folds", "seed")},
             rule=self._info["publish"],
         )
         progress.write(version=version, verdict=verdict.as_dict())

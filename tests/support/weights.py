@@ -18,7 +18,7 @@ from lib.transforms import image_transforms
 PATIENTS = (101, 102)  # not in the demo set
 STEPS, BATCH, SIDE = 80, 12, 48
 _TRAINING_SECONDS = 600
-DESTRUCTIVE = {"learning_rate": 0.03, "trained_share": 1.0}  # of a training, after which a network finds nothing
+DESTRUCTIVE = {"learning_rate": 0.03, "prior_patients": 0}  # of a training, after which a network finds nothing
 
 
 @pytest.fixture(scope="session")
