@@ -27,11 +27,11 @@ def patient_of(case: dict[str, Any]) -> str:
 class Folds:
     """Folds that patients are assigned to when they are first labelled, and stay in.
 
-    Every training is repeated without each fold, from weights that have seen none of its patients; the weights without a
-    fold are kept beside those of all patients, to be compared with later versions. The assignment is in a file, and each
-    version records it; if the file is damaged or missing, it is restored from these records. A new patient joins the
-    smallest fold. Patients that the shipped weights were trained on are in no fold, since trainings start from these
-    weights; nor are patients that a version of an older release was trained on.
+    Every training is repeated without each fold, from weights that have seen none of its patients; the weights without
+    a fold are kept beside those of all patients, to be compared with later versions. The assignment is in a file, and
+    each version records it; if the file is damaged or missing, it is restored from these records. A new patient joins
+    the smallest fold. Patients that the shipped weights were trained on are in no fold, since trainings start from
+    these weights; nor are patients that a version of an older release was trained on.
 
     Args:
         path: File of the assignment.
