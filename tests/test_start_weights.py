@@ -38,8 +38,12 @@ def test_training_starts_from_the_shipped_weights_however_many_were_before(netwo
         store.serve(store.keep(weights(value), {"run": f"run-{value}", "trained_on": ["P"]}, {0: weights(value + 10)}))
     start = StartWeights(store, network)
     assert store.origin(start.version) == PRETRAINED
-    assert (value_of(start.state), value_of(start.in_use(None)), value_of(start.in_use(0))) == (1, 3, 13)
-    assert start.manifest["trained_on"] == ["P"] and start.origin_manifest is None
+    assert tuple(value_of(one) for one in (start.origin.state(0), start.in_use.state(None), start.in_use.state(0))) == (
+        1,
+        3,
+        13,
+    )
+    assert start.in_use.manifest["trained_on"] == ["P"] and start.origin.manifest is None
 
 
 def test_uploaded_weights_are_an_origin_and_a_damaged_one_is_replaced_by_the_version_in_use(network, weights, tmp_path):
@@ -49,9 +53,30 @@ def test_uploaded_weights_are_an_origin_and_a_damaged_one_is_replaced_by_the_ver
     trained = store.keep(weights(3), {"run": "run-3"})
     store.serve(trained)
     assert store.origin(trained) == uploaded
-    assert value_of(StartWeights(store, network).state) == 2
+    assert value_of(StartWeights(store, network).origin.state(None)) == 2
     store.weights(uploaded).write_bytes(b"damaged")
     assert ModelStore(store.folder, weights(1)).origin(trained) == trained
+
+
+def test_patients_whom_the_version_in_use_has_seen_do_not_judge(network, weights, tmp_path):
+    """Its weights of a fold are those of all patients if it has none of the fold."""
+    store = ModelStore(tmp_path / "models", weights(1))
+    facts = {"run": "run-2", "trained_on": ["P", "Q"], "folds": {"P": 0, "Q": 1}}
+    store.serve(store.keep(weights(2), facts, {1: weights(3)}))
+    assert StartWeights(store, network).usable({"P": 0, "Q": 1, "R": 0}) == {"Q": 1, "R": 0}
+
+
+def test_origin_of_another_network_is_replaced_by_the_version_in_use(network, weights, tmp_path):
+    torch.save({"model": AttentionResidualUNet(**load_info()["network"]).state_dict()}, tmp_path / "other.pt")
+    store = ModelStore(tmp_path / "models", tmp_path / "other.pt")
+    store.serve(store.keep(weights(2), {"run": "run-2", "parent": PRETRAINED}))
+    assert value_of(StartWeights(store, network).origin.state(None)) == 2
+
+
+def test_adopted_version_is_an_origin(network, weights, tmp_path):
+    store = ModelStore(tmp_path / "models", weights(1))
+    store.serve(store.keep(weights(2), {"run": "run-2", "parent": PRETRAINED, "adopted_from": "elsewhere"}))
+    assert value_of(StartWeights(store, network).origin.state(None)) == 2
 
 
 def test_without_shipped_weights_the_first_training_is_the_origin(network, weights, tmp_path):
@@ -61,6 +86,13 @@ def test_without_shipped_weights_the_first_training_is_the_origin(network, weigh
         versions.append(store.keep(weights(value), {"run": f"run-{value}"}))
         store.serve(versions[-1])
     assert [store.origin(version) for version in versions] == [versions[0]] * 3
+    store.serve(
+        store.keep(
+            weights(4), {"run": "run-4", "parent": None, "trained_on": ["P"], "folds": {"P": 0}}, {0: weights(5)}
+        )
+    )
+    start = StartWeights(store, network)
+    assert value_of(start.origin.state(0)) == 5 and start.usable({"P": 0}) == {"P": 0}
     assert StartWeights(store, network, pretrained=False).version is None
 
 

@@ -288,15 +288,15 @@ def test_a_training_teaches_the_second_stage_too_and_a_version_has_it_for_good(i
     (manifest,) = store.manifests()
     assert (manifest["learned"], manifest["verdict"]["outcome"]) == ("network and second stage", "in use")
     start = StartWeights(store, train._network)
-    assert [start.judge_in_use(fold).slope for fold in (None, 0, 1, 2)] == [7, 7, 7, 7]
+    assert [start.in_use.judge(fold).slope for fold in (None, 0, 1, 2)] == [7, 7, 7, 7]
 
     other = ModelStore(tmp_path / "other", shipped)
     assert adopt(other, tmp_path / "models").adopted == [version]
     other.serve(version)
-    assert StartWeights(other, train._network).judge_in_use(None).slope == 7
+    assert StartWeights(other, train._network).in_use.judge(None).slope == 7
 
     store.serve("pretrained")
-    assert StartWeights(store, train._network).judge_in_use(None) is None
+    assert StartWeights(store, train._network).in_use.judge(None) is None
     shutil.copy(store.weights(version), damaged := tmp_path / "damaged.pt")
     damaged.write_bytes(damaged.read_bytes()[:-1000])
     shutil.copy(damaged, store.weights(version))

@@ -180,14 +180,15 @@ class ModelStore:
             return serving, content
 
     def origin(self, version: str) -> str:
-        """Return the version that the trainings up to this one started from: the shipped or an uploaded one.
+        """Return the version that the trainings up to this one started from: shipped, uploaded or adopted.
 
         Without one, because the first training started from random weights, it is the version of that training; if the
         origin is damaged, ``version`` itself.
         """
         for one in self._ancestry(version):
             known = self._versions.manifest(one)
-            if one == PRETRAINED or (known and ("run" not in known or not known.get("parent"))):
+            trained_here = known and "run" in known and "adopted_from" not in known
+            if one == PRETRAINED or (known and not (trained_here and known.get("parent"))):
                 return version if self._versions.fault(one) else one
         return version
 

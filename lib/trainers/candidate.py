@@ -76,7 +76,8 @@ def candidate_of(
     if start.version:  # the patients of a fold that could not be left out are unseen by the weights to start from
         others = set(folds.values()) - fold_weights.keys()
         fold_weights |= {
-            fold: save(start.state, folder / f"fold-{fold}.pt", start.judge_in_use(fold)) for fold in others
+            fold: save(start.origin.state(fold), folder / f"fold-{fold}.pt", start.in_use.judge(fold))
+            for fold in others
         }
     return Candidate(weights[None], fold_weights, dict(folds), measured)
 

@@ -139,12 +139,12 @@ class Conclusion:
     def _variants(self, trained: Trained, datastore: SeriesDatastore) -> dict[str, Candidate]:
         """Return what can be put into use; without a second stage, or without training it, only the network."""
         start, steps = trained.start, trained.settings["second_stage_steps"]
-        starts = {part.fold: start.judge or self._model.judge for part in trained.parts}
+        starts = {part.fold: start.origin.judge(part.fold) or self._model.judge for part in trained.parts}
         judges = {fold: judge for fold, judge in starts.items() if judge}
         if not judges or not steps or trained.fewest_scans < FEWEST_SCANS:
             return {NETWORK: trained.candidate}
         folder = Path(trained.run.folder)
-        former = save(start.state, folder / "start.pt") if start.version else trained.candidate.weights
+        former = save(start.origin.state(None), folder / "start.pt") if start.version else trained.candidate.weights
         if elsewhere := self._elsewhere(folder):
             keep_outputs(trained.cases, trained.candidate, self._model, trained.outputs, elsewhere)
         predictor_of = candidate_predictors(trained.candidate, former, self._model, trained.outputs)

@@ -55,7 +55,7 @@ def keep(
         cases: All labelled cases.
         facts: Further entries of the manifest.
     """
-    before = (start.manifest or {}).get("trained_on", [])
+    before = (start.in_use.manifest or {}).get("trained_on", [])
     manifest = {
         "run": run.name,
         "parent": start.version,

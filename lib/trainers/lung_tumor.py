@@ -29,7 +29,6 @@ from lib.losses import HybridLoss
 from lib.networks.weights import check_usable
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds, patient_of
-from lib.publishing.measurement import unseen
 from lib.reading.reader_means import TARGET, learned, training_cases
 from lib.settings import check_request
 from lib.trainers.all_gpus import connect, disconnect, gpus_for, restart_on
@@ -166,7 +165,7 @@ class LungTumorTrainTask(BasicTrainTask):
         if self._processes.is_first:
             assert self._start and self._part
             if self._start.version is not None:
-                save(self._start.state, path)
+                save(self._start.origin.state(self._part.fold), path)
         self._processes.wait()
         return str(path) if path.exists() else None
 
@@ -269,7 +268,7 @@ class LungTumorTrainTask(BasicTrainTask):
     def _train(self, run: Run, settings: Mapping[str, Any], folds: Mapping[str, int], datastore: Datastore) -> Trained:
         """Train with all patients, and without each fold."""
         start = self._start = StartWeights(self._store, self._network, bool(settings.get("pretrained", True)))
-        usable = unseen(start.origin_manifest, {}, folds)
+        usable = start.usable(folds)
         parts = parts_of({patient_of(case) for case in self._cases}, usable)
         self._progress = TrainingProgress(self._stats_file, len(parts) * settings["max_epochs"])
         self._processes.of_first((run, settings, self._cases, parts))
@@ -288,9 +287,9 @@ class LungTumorTrainTask(BasicTrainTask):
         assert start
         if start.version is None:
             return trained
-        judge = start.judge_in_use(part.fold)
+        judge = start.in_use.judge(part.fold)
         share = trained_share(len(part.patients), settings["prior_patients"])
-        return save_mean(start.state, trained, share, folder / "mean.pt", judge)
+        return save_mean(start.origin.state(part.fold), trained, share, folder / "mean.pt", judge)
 
     def _optimise(self, part: Part, run: Run, settings: Mapping[str, Any], datastore: Datastore) -> None:
         set_determinism(seed=int(settings["seed"]))

@@ -23,7 +23,7 @@ from lib.publishing import ModelStore
 from lib.publishing.click_measurement import measure_clicks, opened, with_clicks
 from lib.publishing.folds import Folds, patient_of
 from lib.publishing.gate import Rule
-from lib.publishing.measurement import Elsewhere, unseen
+from lib.publishing.measurement import Elsewhere
 from lib.reading.reader_means import learned, reader_count, training_cases
 from lib.settings import check_request
 from lib.trainers.candidate import Candidate, Part, candidate_of, parts_of, why_not_measured
@@ -134,7 +134,7 @@ class LungTumorClickTrainTask(TrainTask):
     def _train(self, run: Run, cases: Cases, folds: Mapping[str, int], settings: Mapping[str, Any]) -> None:
         start = StartWeights(self._store, self._network)
         patients = {patient_of(case) for case in cases}
-        usable = unseen(start.origin_manifest, {}, folds)
+        usable = start.usable(folds)
         parts, loop = parts_of(patients, usable), _loop_settings(settings)
         progress = ClickProgress(self._stats_file, len(parts), loop)
         images, phantoms = self._images(cases, loop.seed), [click_phantom(number) for number in range(_PHANTOMS)]
@@ -142,10 +142,11 @@ class LungTumorClickTrainTask(TrainTask):
         for part in parts:
             folder = Path(run.folder) / part.name
             data = self._data(part, images, phantoms)
-            tuned = tune_clicks(start.state, data, loop, info=self._info, output=folder, report=progress.next)
+            before = start.origin.state(part.fold)
+            tuned = tune_clicks(before, data, loop, info=self._info, output=folder, report=progress.next)
             check_usable(self._network, tuned)
             mean = folder / "mean.pt"
-            weights[part.fold] = save_mean(start.state, tuned, settings["click_trained_share"], mean)
+            weights[part.fold] = save_mean(before, tuned, settings["click_trained_share"], mean)
         candidate = candidate_of(weights, start, usable, Path(run.folder))
         self._conclude(run, start, cases, candidate, settings, progress)
 

@@ -25,7 +25,7 @@ class Retraining(Worker):
     The models are trained one after the other, unless a user stops the training of one. The labels of the last training
     are in the manifest of its version, published or not, so a restart of the server loses nothing. A failed training is
     not retried with the same labels. An interrupted training (server or training killed, power failure) is restarted
-    from the serving model: its partial result is discarded, because it is worth little and would never be published.
+    from the beginning: its partial result is discarded, because it is worth little and would never be published.
 
     Args:
         after: Number of new or changed labels that start a training; 0 for never.

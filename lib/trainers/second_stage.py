@@ -135,7 +135,7 @@ def variants_of(candidate: Candidate, judges: Judges, start: StartWeights, folde
     Args:
         candidate: The candidate with the second stage in use.
         judges: Its second stages.
-        start: The version in use.
+        start: The weights that the trainings started from, and those in use.
         folder: Folder for their weights.
     """
     folds = sorted(candidate.fold_weights)
@@ -143,7 +143,7 @@ def variants_of(candidate: Candidate, judges: Judges, start: StartWeights, folde
     def made(name: str, state: Callable[[int | None], Mapping[str, Any]]) -> Candidate:
         files = {fold: folder / f"{name}-{'all' if fold is None else fold}.pt" for fold in (None, *folds)}
         for fold, file in files.items():
-            save(dict(state(fold)), file, judges.get(fold, start.judge_in_use(fold)))
+            save(dict(state(fold)), file, judges.get(fold, start.in_use.judge(fold)))
         return replace(candidate, weights=files[None], fold_weights={fold: files[fold] for fold in folds})
 
     def trained(fold: int | None) -> Mapping[str, Any]:
@@ -153,7 +153,7 @@ def variants_of(candidate: Candidate, judges: Judges, start: StartWeights, folde
     return Variants(
         both=made("both", trained),
         network=candidate,
-        second_stage=made("second-stage", start.in_use) if start.version else None,
+        second_stage=made("second-stage", start.in_use.state) if start.version else None,
     )
 
 

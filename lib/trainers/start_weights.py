@@ -1,19 +1,69 @@
-"""The weights that a training continues, and the mean of the trained weights with them."""
+"""The weights that a training starts from, and the mean of the trained weights with them."""
 
 from __future__ import annotations
 
 import copy
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from lib.errors import UserError
 from lib.inference.candidate_judge import CLASSIFIER_ENTRY, CandidateJudge, judge_in
 from lib.networks.weights import load_state, load_weights, read_weights, state_of
 from lib.publishing import ModelStore
+from lib.publishing.measurement import unseen
+
+logger = logging.getLogger(__name__)
 
 State = dict[str, Any]
+
+
+class LoadedVersion:
+    """Network and second stage of a version, for all patients and without each fold.
+
+    Args:
+        store: Store of the versions.
+        version: Id of the version; None for random weights.
+        network: Its network, with the weights of all patients.
+        content: The file of these weights.
+    """
+
+    def __init__(self, store: ModelStore, version: str | None, network: nn.Module, content: bytes = b"") -> None:
+        self.version = version
+        self.manifest = store.manifest(version) if version else None
+        self.folds = store.fold_weights(version) if version else {}
+        self._network = network
+        self._judge = judge_in(content, f"of version {version}") if version else None
+
+    def unseen(self, folds: Mapping[str, int]) -> dict[str, int]:
+        """Return the folds of the patients that this version can be measured on; see `measurement.unseen`."""
+        return unseen(self.manifest, self.folds, folds)
+
+    def state(self, fold: int | None) -> State:
+        """Return the weights for a fold, which are those of all patients if the version has none of the fold.
+
+        Raises:
+            UserError: The weights of the fold are damaged.
+        """
+        if fold in self.folds:
+            network = copy.deepcopy(self._network)
+            load_weights(network, self.folds[fold])
+            return network.state_dict()
+        return self._network.state_dict()
+
+    def judge(self, fold: int | None) -> CandidateJudge | None:
+        """Return the second stage for a fold; None if the version has none of its own.
+
+        Raises:
+            UserError: That of the fold is damaged.
+        """
+        if fold in self.folds:
+            return judge_in(read_weights(self.folds[fold]), f"at {self.folds[fold]}")
+        return self._judge
 
 
 class StartWeights:
@@ -21,7 +71,7 @@ class StartWeights:
 
     Trainings start from the origin of the version in use, such as the shipped weights, and learn all labels again. If
     each continued the one before, the same labels would be learned in every round, until the network has forgotten
-    everything else (docs/method.md).
+    everything else (docs/method.md). If the origin is damaged or of another network, they continue the version in use.
 
     Both are read once, so that all trainings of a candidate start from the same, whatever is put into use meanwhile.
 
@@ -32,57 +82,38 @@ class StartWeights:
 
     Attributes:
         version: Id of the version in use; None without one, and then the trainings start from random weights.
-        manifest: Its manifest; None for the shipped weights and without a version.
-        origin_manifest: Manifest of the origin; None for the shipped weights and without a version.
-        judge: Second stage of the origin; None if it has none of its own.
+        in_use: The version in use.
+        origin: The version that the trainings start from.
     """
 
     def __init__(self, store: ModelStore, network: nn.Module, pretrained: bool = True) -> None:
-        self._network = copy.deepcopy(network)
-        self._origin = copy.deepcopy(network)
-        self.version: str | None = None
-        self.judge = self._judge_in_use = None
-        self.manifest = self.origin_manifest = None
-        self._folds: dict[int, Path] = {}
+        self.in_use = self.origin = LoadedVersion(store, None, copy.deepcopy(network))
         if pretrained and store.serving_version() is not None:
-            serving, content = store.load_serving(self._network)
-            assert serving.version
-            self.version = serving.version
-            self.manifest = store.manifest(self.version)
-            self._judge_in_use = judge_in(content, f"of version {self.version}")
-            self._folds = store.fold_weights(self.version)
-            origin = store.origin(self.version)
-            first = content if origin == self.version else store.read(origin)
-            load_state(self._origin, state_of(first))
-            self.origin_manifest = store.manifest(origin)
-            self.judge = judge_in(first, f"of version {origin}")
+            current = copy.deepcopy(network)
+            serving, content = store.load_serving(current)
+            self.in_use = LoadedVersion(store, serving.version, current, content)
+            self.origin = self._origin(store, copy.deepcopy(network))
+        self.version = self.in_use.version
 
-    @property
-    def state(self) -> State:
-        """The weights that the trainings start from."""
-        return self._origin.state_dict()
+    def usable(self, folds: Mapping[str, int]) -> dict[str, int]:
+        """Return the folds of the patients that neither version has seen, so that a candidate can be measured on them.
 
-    def in_use(self, fold: int | None) -> State:
-        """Return the weights in use for a fold, which are those of all patients if the version has none of the fold.
-
-        Raises:
-            UserError: The weights of the fold are damaged.
+        Args:
+            folds: Folds of the labelled patients.
         """
-        if fold in self._folds:
-            network = copy.deepcopy(self._network)
-            load_weights(network, self._folds[fold])
-            return network.state_dict()
-        return self._network.state_dict()
+        return self.in_use.unseen(self.origin.unseen(folds))
 
-    def judge_in_use(self, fold: int | None) -> CandidateJudge | None:
-        """Return the second stage of the version in use for a fold; None if it has none of its own.
-
-        Raises:
-            UserError: That of the fold is damaged.
-        """
-        if fold in self._folds:
-            return judge_in(read_weights(self._folds[fold]), f"at {self._folds[fold]}")
-        return self._judge_in_use
+    def _origin(self, store: ModelStore, network: nn.Module) -> LoadedVersion:
+        origin = store.origin(str(self.in_use.version))
+        if origin == self.in_use.version:
+            return self.in_use
+        try:
+            content = store.read(origin)
+            load_state(network, state_of(content))
+            return LoadedVersion(store, origin, network, content)
+        except (ValueError, UserError) as error:
+            logger.warning("Training continues version %s, not %s: %s", self.in_use.version, origin, error)
+            return self.in_use
 
 
 def save(state: State, path: Path, judge: CandidateJudge | None = None) -> Path:
