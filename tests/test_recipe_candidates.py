@@ -51,6 +51,7 @@ def train(tmp_path, monkeypatch):
     for run in FOLDS:
         (tmp_path / "out" / run).mkdir(parents=True)
         (tmp_path / "out" / run / WEIGHTS).write_text(run)
+        write_json(tmp_path / "out" / run / FILE, {"trained_on": []})
 
     def collect(scan, predictor, nodules, *, copies, **_):
         network = scan.weights.parent.relative_to(tmp_path / "out").as_posix()
@@ -105,6 +106,12 @@ def test_network_that_was_trained_on_the_patient_is_an_error(train, tmp_path):
     with pytest.raises(UserError, match="last/a is trained on W1"):
         train()
     train(seen_before={"last/a": ["W1"]})
+
+
+def test_network_without_a_manifest_is_an_error(train, tmp_path):
+    (tmp_path / "out" / "last" / "b" / FILE).unlink()
+    with pytest.raises(UserError, match=r"model.pt has no manifest"):
+        train()
 
 
 def test_folds_that_share_a_network_keep_a_classifier_each(train, tmp_path):

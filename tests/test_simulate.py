@@ -120,6 +120,15 @@ def test_options_out_of_range_are_refused(data, tmp_path, option, value, message
         simulate.run(arguments(data, tmp_path, option, value))
 
 
+@pytest.mark.parametrize("content", [None, "{}", '{"cases": {"a": [], "b": []}}'])
+def test_metrics_without_clicks_of_one_model_are_refused(data, tmp_path, content):
+    file = tmp_path / "metrics.json"
+    if content:
+        file.write_text(content)
+    with pytest.raises(UserError, match=r"has no clicks of one model .* Run evaluate --clicks"):
+        simulate.run(arguments(data, tmp_path, "--clicks", file))
+
+
 @pytest.mark.slow
 def test_round_by_the_rule_of_the_server_goes_part_of_the_way(data, tmp_path, monkeypatch):
     starts = []

@@ -9,12 +9,13 @@ import hashlib
 import json
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lib.cli import simulate_whole_scans
 from lib.cli.train import begin_long_work
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.publishing.version_files import PRETRAINED_FILE
 from lib.settings import APP_DIR, load_info
 from lib.simulation.comparison import compare
@@ -110,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
     begin_long_work(args.threads)
     if args.whole_scans:
         return simulate_whole_scans.run(args)
+    clicks = _clicks(args.clicks) if args.clicks else None
     info = load_info()
     if args.channels:
         info["network"]["channels"] = args.channels
@@ -141,8 +143,8 @@ def run(args: argparse.Namespace) -> int:
                 start = start or StartingPoint(cases, test, info=info, plan=plan, seed=seed)
                 write_json(path, {"settings": settings, "rounds": replay(start, strategy, _progress(args, seed))})
             runs[strategy][seed] = _finished(path, settings)
-    if args.clicks:
-        runs = _with_clicks(runs, args.clicks)
+    if clicks is not None:
+        runs = _with_clicks(runs, clicks)
     curves = compare(runs, args.opening)
     measured_on = (
         f"{len(test)} cases of {settings['held_out_patients']} held-out patients, {args.seeds} seeds, "
@@ -165,13 +167,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _with_clicks(runs: dict[str, dict[int, Any]], metrics: Path) -> dict[str, dict[int, Any]]:
+def _clicks(metrics: Path) -> dict[str, int | None]:
+    """Return the clicks that outline each image.
+
+    Raises:
+        UserError: The file cannot be read, or is not of clicks of one model.
+    """
+    try:
+        return clicks_until_goal(metrics)
+    except (OSError, ValueError, KeyError) as error:
+        problem = in_one_line(error)
+        raise UserError(f"{metrics} has no clicks of one model ({problem}). Run evaluate --clicks 5.") from error
+
+
+def _with_clicks(runs: dict[str, dict[int, Any]], clicks: Mapping[str, int | None]) -> dict[str, dict[int, Any]]:
     """Return the runs with the effort of each case in strokes or clicks.
 
     Raises:
         UserError: Clicks on a case were not measured.
     """
-    clicks = clicks_until_goal(metrics)
     try:
         return {
             strategy: {
@@ -180,7 +194,7 @@ def _with_clicks(runs: dict[str, dict[int, Any]], metrics: Path) -> dict[str, di
             for strategy, of_seeds in runs.items()
         }
     except KeyError as missing:
-        raise UserError(f"{metrics} has no clicks on {missing}. Measure all images of the simulation.") from None
+        raise UserError(f"--clicks has none on {missing}. Measure all images of the simulation.") from None
 
 
 def _plan(args: argparse.Namespace, available: int) -> Plan:

@@ -146,8 +146,10 @@ def _folds(scans: Sequence[WholeScan], recipe: Candidates, runs: Sequence[Run]) 
         if scan.fold is None:
             continue
         run = run_of[recipe.networks[scan.fold]]
-        trained_on = (manifest_of(scan.weights) or {}).get("trained_on", ())
-        if scan.patient in trained_on and scan.patient not in run.seen_before:
+        manifest = manifest_of(scan.weights)
+        if manifest is None:
+            raise UserError(f"candidates: {scan.weights} has no manifest, so it is unknown whom it was trained on.")
+        if scan.patient in manifest["trained_on"] and scan.patient not in run.seen_before:
             raise UserError(f"candidates: {run.name} is trained on {scan.patient}, the patient of {scan.name}.")
         folds[scan.fold] |= {scan.patient}
     return folds
