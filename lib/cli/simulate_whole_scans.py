@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     judges = {patient: CandidateJudge.from_file(file) for patient, file in classifiers.items()}
     replay = Replay(cases, args.weights, info=info, model=model, judges=judges, folder=args.output / "workspace")
     if args.elsewhere_images:
-        return _rounds(replay, args)
+        return _rounds(replay, ModelDescription.from_info(info), args)
     settings = {
         "weights": sha256_of(args.weights),
         "second_stage": model.judge is not None,
@@ -67,8 +67,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rounds(replay: Replay, args: argparse.Namespace) -> int:
+def _rounds(replay: Replay, model: ModelDescription, args: argparse.Namespace) -> int:
     """Measure hold-out crops of another site before and after each round.
+
+    Args:
+        replay: The trainings.
+        model: The model without a second stage, which judges nothing in crops.
+        args: Options of the command.
 
     Raises:
         UserError: No crop is of a hold-out patient.
@@ -79,7 +84,7 @@ def _rounds(replay: Replay, args: argparse.Namespace) -> int:
         raise UserError("None of the patients of --elsewhere-images is held out (15 in 100 are, by their name).")
 
     def row(number: int, labelled: list[str], weights: Path) -> str:
-        predictor = Predictor.from_file(weights, ModelDescription.from_info(load_info()))
+        predictor = Predictor.from_file(weights, model)
         summary = summarize([evaluate_case(*case, predictor, False)[0] for case in crops])
         logger.info("Round %d: Dice %.3f", number, summary["dice"])
         return f"| {number} | {len(labelled)} | {summary['dice']:.4f} | {summary['lesion_recall']:.3f} |"

@@ -110,7 +110,7 @@ class Replay:
         }
 
     def rounds(self, count: int) -> Iterator[tuple[list[str], Path]]:
-        """Train again and again, each time from the version before, and put every version into use.
+        """Train again and again as the server does, and put every version into use.
 
         In each round one more patient is labelled, until all are.
 
