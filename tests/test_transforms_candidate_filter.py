@@ -50,12 +50,20 @@ def test_unlikely_candidates_are_removed():
     assert (kept[2:6, 20:25, 5] == 0).all()
 
 
+def test_all_candidates_may_be_unlikely():
+    probability = np.pad(findings(), ((60, 0), (60, 0), (20, 0)))
+    found = filtered(probability, min_confidence=0.99)
+    assert found["findings"] == []
+    assert found["pred"].max() < 0.5
+
+
 def test_every_finding_has_the_confidence_of_its_own_candidate():
     probability = findings()
     probability[3, 4, 2] = 0.99
     probability[16, 3, 2] = 0.97
     found = filtered(probability, min_confidence=0.8)["findings"]
-    assert [place for place, _ in found] == [(3, 4, 2), (16, 3, 2)]
+    assert [voxels[0].tolist() for voxels, _ in found] == [[3, 4, 2], [16, 3, 2]]  # the most probable first
+    assert [len(voxels) for voxels, _ in found] == [20, 4]
     np.testing.assert_allclose([confidence for _, confidence in found], [0.99, 0.97], rtol=1e-6)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import nibabel
@@ -52,6 +52,13 @@ class AxialSlices:
     def spacing(self) -> tuple[float, float, float]:
         """Voxel size of the axial slices, mm."""
         across, down, along = (float(length) for length in affine_to_spacing(self.affine))
+        return across, down, along
+
+    @property
+    def densities(self) -> tuple[float, float, float]:
+        """Largest number of stored columns, rows and slices per voxel of the axial slices, along each axis of these."""
+        dense = 1.0 if self.grid is None else self.grid.step / min(np.diff(self.grid.distances))
+        across, down, along = (dense if axis == 2 else 1.0 for axis in self._order)
         return across, down, along
 
     def take(
@@ -116,15 +123,16 @@ class AxialSlices:
             restored = self.grid.restore(regular, start, stop, (width, height))
             yield (slice(None), slice(None), slice(start, stop)), restored
 
-    def stored_index(self, index: Sequence[float]) -> tuple[int, int, int]:
-        """Return the stored voxel nearest to an index (column, row, slice) of the axial slices."""
-        regular = np.zeros(3)
-        for axis, axial_axis in enumerate(self._orientation[:, 0].astype(int)):
-            place = index[axial_axis]
-            regular[axis] = self._regular_shape[axis] - 1 - place if axis in self._flipped else place
-        stored = regular if self.grid is None else self.grid.stored_index(regular)
-        x, y, z = (int(np.clip(round(place), 0, n - 1)) for place, n in zip(stored, self.stored_shape, strict=True))
-        return x, y, z
+    def stored_indices(self, indices: np.ndarray) -> np.ndarray:
+        """Return the stored voxel nearest to each index (column, row, slice) of the axial slices, (n, 3).
+
+        It is outside the volume where the slices are wider.
+        """
+        regular = indices[:, self._orientation[:, 0].astype(int)]
+        for axis in self._flipped:
+            regular[:, axis] = self._regular_shape[axis] - 1 - regular[:, axis]
+        stored = regular if self.grid is None else self.grid.stored_indices(regular)
+        return np.rint(stored).astype(int)
 
     @property
     def _regular_shape(self) -> tuple[int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -105,13 +107,26 @@ class FieldGeometry:
 
         return self.slices.stored_blocks(axial, length)
 
-    def stored_index(self, index: Sequence[float]) -> tuple[int, int, int]:
-        """Return the voxel of the file nearest to an index (x, y, slice) of the network's grid."""
-        x, y = (
-            start + (place + 0.5) * side / size - 0.5
-            for start, place, side, size in zip(self.starts, index, self._sides, self.size, strict=False)
-        )
-        return self.slices.stored_index((x, y, index[2]))
+    def stored_indices(self, indices: np.ndarray) -> np.ndarray:
+        """Return the voxel of the file nearest to each index (x, y, slice) of the network's grid, (n, 3).
+
+        It is outside the volume for padding.
+        """
+        scales = np.array([side / size for side, size in zip(self._sides, self.size, strict=True)])
+        in_plane = self.starts + (indices[:, :2] + 0.5) * scales - 0.5
+        return self.slices.stored_indices(np.column_stack([in_plane, indices[:, 2]]))
+
+    def covered_indices(self, indices: np.ndarray) -> np.ndarray:
+        """Return the voxels of the file that voxels (n, 3) of the network's grid cover, in any order and repeatedly.
+
+        Between neighbours on the network's grid, none is left out.
+        """
+        along = zip(self._sides, self.size, strict=True)
+        lengths = [*(side / size for side, size in along), 1.0]  # of a voxel in axial pixels and slices
+        counts = [max(3, math.ceil(a * b)) for a, b in zip(lengths, self.slices.densities, strict=True)]
+        offsets = [(np.arange(count) + 0.5) / count - 0.5 for count in counts]
+        places = indices[:, None] + np.array(list(itertools.product(*offsets)))
+        return self.stored_indices(places.reshape(-1, 3))
 
     @property
     def _sides(self) -> tuple[int, int]:

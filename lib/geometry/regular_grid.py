@@ -123,10 +123,11 @@ class RegularGrid:
             slices[..., index - start] = _shifted(plane, np.array(self.shifts[index]) - self.start, shape, 0.0, 1)
         return slices
 
-    def stored_index(self, index: np.ndarray) -> np.ndarray:
-        """Return the index of a place on the grid in the stored slices: column and row, and the nearest slice."""
-        place = int(np.argmin(np.abs(np.array(self.distances) - index[2] * self.step)))
-        return np.array([*(index[:2] + self.start - self.shifts[place]), place])
+    def stored_indices(self, indices: np.ndarray) -> np.ndarray:
+        """Return the index of places on the grid (n, 3) in the stored slices: column and row, and the nearest slice."""
+        distances = np.array(self.distances)
+        nearest = np.searchsorted((distances[1:] + distances[:-1]) / 2, indices[:, 2] * self.step)
+        return np.column_stack([indices[:, :2] + self.start - np.array(self.shifts)[nearest], nearest])
 
     def _below(self, distance: float) -> int:
         """Return the index of the last slice of the grid at or below a distance; never that of the last slice."""

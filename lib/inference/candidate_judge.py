@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class CandidateJudge:
         intercept: Calibration: added to the scaled logit.
         operating_points: Pairs of false findings per scan and the smallest confidence that gives them, measured on
             patients that the classifier was not trained on.
+        trained_on: Patients of the recipe that the classifier was trained on; their candidates do not calibrate it.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class CandidateJudge:
         slope: float = 1.0,
         intercept: float = 0.0,
         operating_points: Sequence[tuple[float, float]] = (),
+        trained_on: Iterable[str] = (),
     ) -> None:
         self.network = network.eval()
         self.slope = slope
         self.intercept = intercept
         self.operating_points = sorted(operating_points)
+        self.trained_on = frozenset(trained_on)
 
     @classmethod
     def from_file(cls, path: Path) -> CandidateJudge:
@@ -83,15 +86,16 @@ class CandidateJudge:
         values = [*network.state_dict().values(), torch.tensor([slope, intercept, *itertools.chain(*points)])]
         if not all(torch.isfinite(value).all() for value in values):
             raise ValueError("it has values that are not finite")
-        return cls(network, slope, intercept, points)
+        return cls(network, slope, intercept, points, map(str, content.get("trained_on", [])))
 
     def content(self) -> dict[str, Any]:
-        """Return network, calibration and operating points as values that torch saves."""
+        """Return network, calibration, operating points and patients as values that torch saves."""
         return {
             "model": self.network.state_dict(),
             "slope": self.slope,
             "intercept": self.intercept,
             "operating_points": [list(point) for point in self.operating_points],
+            "trained_on": sorted(self.trained_on),
         }
 
     def save(self, path: Path) -> None:

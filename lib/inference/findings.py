@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from lib.geometry.connected_components import cropped_components
-from lib.transforms.axial_field import field_of
-
-_NEAR = 2  # voxels
 
 
 @dataclass(frozen=True)
@@ -27,43 +22,6 @@ class Finding:
 
     voxel: tuple[int, int, int]
     confidence: float | None
-
-
-def stored_findings(data: Mapping[str, Any], mask: np.ndarray) -> list[Finding]:
-    """Return a finding for each connected component of a mask on the grid of the loaded image.
-
-    A component without a finding of its own, into which resampling divided one, has that of the nearest.
-
-    Args:
-        data: Output of the transforms to a mask.
-        mask: The mask, (X, Y, Z).
-    """
-    field = field_of(data["image"])
-    places = ((_marked(mask, field.stored_index(index)), confidence) for index, confidence in data["findings"])
-    judged = [Finding(voxel, confidence) for voxel, confidence in places if voxel is not None]
-    window, components, count = cropped_components(mask)
-    origin = np.array([cut.start for cut in window])
-    in_window = [Finding(_index(np.array(one.voxel) - origin), one.confidence) for one in judged]
-    found = finding_at_each_component(components, in_window)
-    findings = [Finding(_index(np.array(one.voxel) + origin), one.confidence) for one in found.values()]
-    for number in sorted(set(range(1, count + 1)) - set(found)):
-        voxel = _index(np.argwhere(components == number)[0] + origin)
-        nearest = min(judged, key=lambda one: np.linalg.norm(np.subtract(one.voxel, voxel)), default=None)
-        findings.append(Finding(voxel, nearest.confidence if nearest else None))
-    return findings
-
-
-def _index(values: np.ndarray) -> tuple[int, int, int]:
-    i, j, k = (int(value) for value in values)
-    return i, j, k
-
-
-def _marked(mask: np.ndarray, voxel: Sequence[int]) -> tuple[int, int, int] | None:
-    """Return the marked voxel nearest to a voxel, at most ``_NEAR`` away along each axis, or None."""
-    low = np.maximum(np.array(voxel) - _NEAR, 0)
-    window = tuple(slice(start, place + _NEAR + 1) for start, place in zip(low, voxel, strict=True))
-    marked = np.argwhere(mask[window]) + low
-    return _index(marked[np.abs(marked - voxel).sum(1).argmin()]) if len(marked) else None
 
 
 def finding_at_each_component(components: np.ndarray, findings: Iterable[Finding]) -> dict[int, Finding]:

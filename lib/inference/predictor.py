@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from lib.inference.candidate_judge import CandidateJudge
-from lib.inference.findings import Finding, stored_findings
+from lib.inference.findings import Finding
 from lib.inference.finite import check_finite
 from lib.inference.gpu_memory import within_gpu_memory
 from lib.inference.model_description import ModelDescription
@@ -198,5 +198,4 @@ class Predictor:
 
 
 def _prediction(data: Mapping[str, Any]) -> Prediction:
-    mask = np.asarray(data["pred"])
-    return Prediction(mask, stored_findings(data, mask))
+    return Prediction(np.asarray(data["pred"]), [Finding(*found) for found in data["findings"]])

@@ -15,7 +15,7 @@ from monailabel.tasks.infer.basic_infer import BasicInferTask
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import Predictor
-from lib.inference.findings import findings_to_json, stored_findings
+from lib.inference.findings import Finding, findings_to_json
 from lib.inference.slice_inference import BeforePass, no_wait
 from lib.infers.result_file import check_extension, write_result
 from lib.settings import InferenceOptions, check_request
@@ -120,7 +120,7 @@ class LungTumorInferTask(BasicInferTask):
         return str(file), {
             "voxels": int(mask.sum()),
             "model_version": data["model_version"],
-            "findings": findings_to_json(stored_findings(data, mask)),
+            "findings": findings_to_json(Finding(*found) for found in data["findings"]),
             "warnings": [] if data["lungs_found"] else [_NO_LUNGS],
         }
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from lib.transforms.candidate_pieces import JoinedCandidates
+from lib.transforms.candidate_pieces import JoinedCandidates, are_fragments
 from lib.transforms.candidates import Candidates
+from lib.transforms.stored_grid import FieldFinding
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +28,12 @@ class JudgeCandidatesd(MapTransform):
     logged. If no lungs were found, only the size counts: in a crop, a user has selected the finding.
 
     Components with a narrow gap between them are judged as one candidate, and those of a candidate that is kept are
-    connected where the network found a lesion possible; see `JoinedCandidates`.
+    connected where the network found a lesion possible; see `JoinedCandidates`. What remains apart and is a fragment
+    (see `are_fragments`) is judged alone. A fragment that was connected is too, and stays, but is a finding of its own
+    only if it is likely by itself: resampling may part it again.
 
-    Sets ``data["findings"]`` to the voxel with the highest probability of each remaining candidate, an index in the
-    field, with its confidence, None if it was not judged. The voxels of the image are freed; its geometry is kept.
+    Sets ``data["findings"]`` to the voxels of each finding, indices in the field (n, 3), the most probable first, with
+    its confidence, None if it was not judged. The voxels of the image are freed; its geometry is kept.
 
     Args:
         keys: Probability of tumour in the network's field, shape (1, X, Y, D); changed in place.
@@ -69,28 +73,38 @@ class JudgeCandidatesd(MapTransform):
             candidates = Candidates.of(probability.numpy(), self.threshold, d[self.image_key].affine)
             large = candidates.without(candidates.diameters_mm < self.min_diameter_mm)
             judge = None if d[self.lungs_key] is None else self.judge
-            d["findings"], kept = self._judged(large, d[self.image_key], judge)
+            d["findings"], unlikely = self._judged(large, d[self.image_key], judge)
             d[key][0] = probability
-            if kept < candidates.count:
-                removed = candidates.count - kept
+            if removed := candidates.count - large.count + unlikely:
                 logger.info("Removed %d of %d findings: too small or unlikely.", removed, candidates.count)
         d[self.image_key] = _without_voxels(d[self.image_key])
         return d
 
     def _judged(
         self, candidates: Candidates, image: torch.Tensor, judge: Judge | None
-    ) -> tuple[list[tuple[tuple[int, int, int], float | None]], int]:
-        """Return the findings, and the number of components that are kept."""
+    ) -> tuple[list[FieldFinding], int]:
+        """Return the findings, and the number of components that were removed."""
         if judge is None or not candidates.count:
-            return [(tuple(peak), None) for peak in candidates.peaks.tolist()], candidates.count
+            return [(voxels, None) for voxels in candidates.voxels], 0
         joined = JoinedCandidates.of(candidates)
         confidences = judge(image, joined.candidates)
         kept = confidences >= self.min_confidence
-        peaks = joined.candidates.peaks[kept].tolist()
         joined.candidates.without(~kept)
-        joined.bridge(kept, self.threshold)
-        findings: list[Any] = [(tuple(peak), float(one)) for peak, one in zip(peaks, confidences[kept], strict=True)]
-        return findings, int(kept[joined.owner].sum())
+        parts, owner = joined.connected(confidences, kept, self.threshold)
+        confidences, fragments = confidences[owner], are_fragments(parts.volumes_mm3, owner)
+        if fragments.any():
+            confidences[fragments] = judge(image, parts.only(fragments))
+        parts = parts.without(removed := fragments & (confidences < self.min_confidence))
+        found, confidences = parts, confidences[~removed]
+        connected, part = joined.fragments_in(parts)
+        if connected.count:
+            alone = np.minimum(judge(image, connected), confidences[part])
+            likely = connected.only(alone >= self.min_confidence)
+            numbers = np.where(likely.components, likely.components + parts.count, parts.components)
+            found = replace(parts, components=numbers, count=parts.count + likely.count)
+            confidences = np.concatenate([confidences, alone[alone >= self.min_confidence]])
+        unlikely = np.count_nonzero(~kept[joined.owner]) + np.count_nonzero(removed)
+        return list(zip(found.voxels, confidences.tolist(), strict=True)), unlikely
 
 
 def _without_voxels(image: MetaTensor) -> MetaTensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -51,14 +51,26 @@ class Candidates:
         """
         gone = np.concatenate([[False], removed])[self.components]
         self.probability[self.window][gone] = 0
-        numbers = np.concatenate([[0], np.where(removed, 0, np.cumsum(~removed))]).astype(self.components.dtype)
-        kept = int((~removed).sum())
-        return Candidates(self.window, numbers[self.components], kept, self.probability, self.axes)
+        return self.only(~removed)
+
+    def only(self, chosen: np.ndarray) -> Candidates:
+        """Return some of the candidates, renumbered; the probability stays as it is.
+
+        Args:
+            chosen: Which candidates to return, bool, (count,).
+        """
+        numbers = np.concatenate([[0], np.where(chosen, np.cumsum(chosen), 0)]).astype(self.components.dtype)
+        return replace(self, components=numbers[self.components], count=int(chosen.sum()))
 
     def shares(self, mask: np.ndarray) -> np.ndarray:
         """Return the share of each candidate's voxels that are in a mask of the window, (count,)."""
         hits = np.bincount(self.components[mask], minlength=self.count + 1)[1:]
         return hits / np.maximum(self._voxels, 1)
+
+    @cached_property
+    def boxes(self) -> list[tuple[slice, slice, slice]]:
+        """Bounding box of each candidate in the window."""
+        return ndimage.find_objects(self.components, max_label=self.count)
 
     @cached_property
     def volumes_mm3(self) -> np.ndarray:
@@ -84,6 +96,14 @@ class Candidates:
             return np.zeros((0, 3), int)
         places = ndimage.maximum_position(self.probability[self.window], self.components, self._numbers)
         return np.asarray(places, int).reshape(-1, 3) + self._origin
+
+    @cached_property
+    def voxels(self) -> list[np.ndarray]:
+        """Indices in the field of the voxels of each candidate, the most probable first, each (n, 3)."""
+        probability, numbers = self._values
+        order = np.lexsort([-probability, numbers])
+        places = np.stack(self._inside, axis=1, dtype=np.int32)[order] + self._origin.astype(np.int32)
+        return np.split(places, np.cumsum(self._voxels)[:-1])[: self.count]
 
     @cached_property
     def centres(self) -> np.ndarray:

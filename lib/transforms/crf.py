@@ -94,7 +94,7 @@ class DenseCRFd(MapTransform):
         spacing = np.array([float(length) for length in hu.pixdim])
         for key in self.key_iterator(d):
             probability = StoredProbability(d[key], d[self.image_key])
-            mask = probability.mask(self.threshold)
+            mask = probability.mask(self.threshold, d["findings"])
             self.refine(mask, probability.boxes, hu.numpy()[0], spacing)
             d[key] = probability.as_mask(mask)
         return d

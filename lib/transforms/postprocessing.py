@@ -8,6 +8,7 @@ from monai.transforms import Activationsd
 from lib.transforms.candidate_filter import Judge, JudgeCandidatesd
 from lib.transforms.crf import DenseCRFd
 from lib.transforms.lung_neighbourhood import DropFarFromLungsd
+from lib.transforms.stored_findings import StoredFindingsd
 from lib.transforms.stored_grid import StoredMaskd
 
 REACH_MM = 5.0  # findings farther from the lungs than this are removed
@@ -22,7 +23,8 @@ def mask_transforms(
 ) -> list:
     """Return the transforms from ``data["pred"]``, logits (1, 256, 256, D), to a mask (X, Y, Z) on the image grid.
 
-    The result is a uint8 MetaTensor with exactly the shape and affine of the loaded image.
+    The result is a uint8 MetaTensor with exactly the shape and affine of the loaded image; ``data["findings"]`` has a
+    voxel and the confidence of each of its components.
 
     Args:
         infer_config: Section ``config.infer`` of info.yaml with the overrides of the request: ``threshold``,
@@ -47,7 +49,12 @@ def mask_transforms(
             min_confidence=min_confidence,
         ),
     ]
+    stored_findings = StoredFindingsd(keys="pred", image_key=image_key)
     if infer_config["crf"]:
         options = {name: infer_config[f"crf_{name}"] for name in DenseCRFd.OPTIONS}
-        return [*transforms, DenseCRFd(keys="pred", image_key=image_key, threshold=threshold, **options)]
-    return [*transforms, StoredMaskd(keys="pred", image_key=image_key, threshold=threshold)]
+        return [
+            *transforms,
+            DenseCRFd(keys="pred", image_key=image_key, threshold=threshold, **options),
+            stored_findings,
+        ]
+    return [*transforms, StoredMaskd(keys="pred", image_key=image_key, threshold=threshold), stored_findings]

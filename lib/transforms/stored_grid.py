@@ -1,6 +1,7 @@
 """Resampling of the probability from the network's field to the grid of the loaded image, and thresholding."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,17 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from lib.geometry.field_geometry import FieldGeometry
 from lib.transforms.axial_field import field_of
+
+logger = logging.getLogger(__name__)
 
 _BLOCK = 32  # slices
 
 Box = tuple[slice, slice, slice]
+
+FieldFinding = tuple[np.ndarray, float | None]
+"""Voxels of a finding in the network's field, (n, 3), the most probable first; and its confidence."""
 
 
 class StoredProbability:
@@ -52,11 +59,24 @@ class StoredProbability:
                     part[to] = values[of]
         return found
 
-    def mask(self, threshold: float) -> np.ndarray:
-        """Return the thresholded probability, uint8 (X, Y, Z)."""
+    def mask(self, threshold: float, findings: Iterable[FieldFinding] = ()) -> np.ndarray:
+        """Return the thresholded probability, uint8 (X, Y, Z).
+
+        No finding with a confidence is lost: if none of its voxels reaches the threshold on this grid, all are marked.
+
+        Args:
+            threshold: Smallest probability of a tumour voxel.
+            findings: Findings of the network's field.
+        """
         mask = np.empty(self.shape, np.uint8, order="F")  # as in the file
         for window, values in self.blocks():
             mask[window] = values >= threshold
+        for voxels, _ in (one for one in findings if one[1] is not None):
+            places = places_of(voxels, mask, self._field)
+            in_image = tuple(places[_inside(places, mask)].T)
+            if len(in_image[0]) and not mask[in_image].any():
+                mask[in_image] = 1
+                logger.info("Resampling removed a finding of %d voxels; kept those of the network.", len(voxels))
         return mask
 
     def as_mask(self, mask: np.ndarray) -> MetaTensor:
@@ -88,5 +108,28 @@ class StoredMaskd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             probability = StoredProbability(d[key], d[self.image_key])
-            d[key] = probability.as_mask(probability.mask(self.threshold))
+            d[key] = probability.as_mask(probability.mask(self.threshold, d["findings"]))
         return d
+
+
+def places_of(voxels: np.ndarray, mask: np.ndarray, field: FieldGeometry) -> np.ndarray:
+    """Return the voxels of a mask on the stored grid that voxels of the field are at; padding is outside the mask.
+
+    These are the nearest; if none of them is marked, all that the voxels of the field cover.
+    """
+    places = field.stored_indices(voxels)
+    if values_at(places, mask).any():
+        return places
+    return field.covered_indices(voxels)
+
+
+def values_at(places: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """Return the value of an array at each place (n, 3); 0 outside it."""
+    values = np.zeros(len(places), array.dtype)
+    inside = _inside(places, array)
+    values[inside] = array[tuple(places[inside].T)]
+    return values
+
+
+def _inside(places: np.ndarray, array: np.ndarray) -> np.ndarray:
+    return ((places >= 0) & (places < array.shape)).all(axis=1)
