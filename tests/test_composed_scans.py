@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from lib.cli import compose as command
 from lib.errors import UserError
-from lib.evaluation.composed_scans import compose, find_lung, is_in_lung, read_volume
+from lib.evaluation.composed_scans import Volume, compose, find_lung, is_in_lung, read_volume
 
 LUNG, TISSUE = -850, 40
 SCAN_AFFINE = np.array([[0, 2.0, 0, -100], [-2.0, 0, 0, 90], [0, 0, 3.0, -50], [0, 0, 0, 1]])  # axes A, L, S
@@ -112,6 +112,13 @@ def test_nodule_without_room_is_skipped(data):
 def test_nodule_on_the_wall_is_detected(data):
     assert is_in_lung(read(data, "crops", "P0_1"))
     assert not is_in_lung(read(data, "crops", "P3_1"))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_crop_without_a_nodule_or_anything_around_it_is_not_in_lung(marked):
+    mask = np.full((10, 10, 4), marked)
+    assert not is_in_lung(Volume("crop", np.full(mask.shape, LUNG), mask, np.eye(4), (1.0, 1.0, 1.0)))
 
 
 def test_composition_is_reproducible_with_a_seed(data):

@@ -28,8 +28,7 @@ RECIPE = {
         {"image": "healthy.nii.gz"},
     ],
     "nodules": {"images": "crops", "masks": "crops"},
-    "copies": 3,
-    "per_copy": 2,
+    "copies": {"with_nodules": 3, "nodules": 2},
     "settings": {"steps": 1, "learning_rate": 0.1, "seed": 0},
 }
 FOLDS = {"first": [], "last/a": ["W1"], "last/b": ["W2"], "last/all": []}
@@ -55,7 +54,9 @@ def train(tmp_path, monkeypatch):
 
     def collect(scan, predictor, nodules, *, copies, **_):
         network = scan.weights.parent.relative_to(tmp_path / "out").as_posix()
-        asked["collected"].append((scan.name, network, scan.fold, copies, [ball.radius_mm for ball in scan.ignored]))
+        asked["collected"].append(
+            (scan.name, network, scan.fold, copies.with_nodules, [ball.radius_mm for ball in scan.ignored])
+        )
 
     def fit(scans, *, folds, **_):
         asked["folds"].append({name: sorted(patients) for name, patients in folds.items()})
@@ -96,9 +97,9 @@ def test_finished_stage_is_skipped_unless_weights_or_recipe_changed(train, tmp_p
     assert len(train()["folds"]) == 1
     (tmp_path / "out" / "last" / "a" / WEIGHTS).write_text("other weights")
     assert len(train()["folds"]) == 2
-    assert len(train(RECIPE | {"copies": 4})["folds"]) == 3
+    assert len(train(RECIPE | {"copies": {"with_nodules": 4, "nodules": 2}})["folds"]) == 3
     made_from = json.loads((tmp_path / "out" / "candidates" / SCANS_FILE).read_text())["made_from"]
-    assert made_from["recipe"]["copies"] == 4
+    assert made_from["recipe"]["copies"]["with_nodules"] == 4
 
 
 def test_network_that_was_trained_on_the_patient_is_an_error(train, tmp_path):

@@ -62,6 +62,10 @@ def test_a_judge_learns_and_is_calibrated_without_the_patients_of_its_fold(monke
     assert judges.keys() == {0, 1, None}
     assert learned == {10: {"B", "C"}, 11: {"A", "C"}, 12: {"A", "B", "C"}}
     assert calibrated_on == {10: {(11, "B")}, 11: {(10, "A")}, 12: {(10, "A"), (11, "B")}}
+    monkeypatch.setattr(second_stage, "tune_judge", tune)
+    starts[None] = CandidateJudge(new_classifier(), 12, trained_on=["A", "Somebody"])
+    tune_judges(starts, scans, parts, steps=1, seed=0)
+    assert calibrated_on[12] == {(11, "B")}, "on a patient that the judge in use was trained on"
 
 
 @pytest.fixture

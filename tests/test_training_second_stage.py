@@ -10,12 +10,13 @@ import torch.nn.functional as F
 
 from lib.inference import ModelDescription, Predictor
 from lib.inference.candidate_cubes import CHANNELS, FEATURES, SIDE, CandidateCubes
-from lib.inference.candidate_judge import new_classifier
+from lib.inference.candidate_judge import CandidateJudge, new_classifier
 from lib.phantoms import Acquisition, chest_volume, draw_lesions, write_volume
 from lib.settings import load_info
 from lib.trainers.second_stage import labelled_candidates
 from lib.training import candidate_fitting, second_stage
 from lib.training.candidate_samples import JITTER, Ball, CandidateSamples, candidate_samples, load_samples, save_samples
+from lib.training.recipe import Copies
 from lib.training.scans import LabelledImage
 from lib.training.second_stage import WholeScan, collect_samples, train_second_stage
 
@@ -90,7 +91,7 @@ def test_samples_are_kept_in_a_file(scan, predictor, tmp_path):
     assert (loaded.lesions, loaded.found, loaded.composed) == (samples.lesions, samples.found, False)
 
 
-def test_copies_have_the_inserted_nodules_only_and_are_not_made_again(scan, predictor, tmp_path):
+def test_copies_have_the_inserted_lesions_only_and_are_not_made_again(scan, predictor, tmp_path):
     crop = np.full((30, 30, 8), -800, np.int16)
     label = np.zeros(crop.shape, np.uint8)
     label[11:19, 11:19, 2:6] = 1
@@ -100,15 +101,21 @@ def test_copies_have_the_inserted_nodules_only_and_are_not_made_again(scan, pred
     nodule = LabelledImage("N_1", tmp_path / "N_1.nii.gz", tmp_path / "N_1-mask.nii.gz", "N", False)
     folder = tmp_path / "samples"
     whole = WholeScan("P1_1", scan[0], scan[1], "P1", tmp_path / "marking.pt", folder)
+    copies = Copies(with_nodules=1, nodules=2, with_large_tumours=1, large_tumours=2)  # of one crop
 
     def collect():
-        collect_samples(whole, predictor, [nodule], copies=1, per_copy=1, seed=0)
+        collect_samples(whole, predictor, [nodule], copies=copies, seed=0)
 
     collect()
-    own, copy = load_samples(folder / "P1_1.pt"), load_samples(folder / "P1_1+0.pt")
+    own, nodules = load_samples(folder / "P1_1.pt"), load_samples(folder / "P1_1+0.pt")
     assert not own.lesion.all()
-    assert copy.composed and copy.lesion.all() and copy.lesions == own.lesions + 1
+    large = load_samples(folder / "P1_1+large0.pt")
+    for copy in (nodules, large):
+        assert copy.composed and copy.lesion.all() and copy.lesions == own.lesions + 1
+    volume_mm3 = large.cubes.features[:, 0].max().exp()
+    assert volume_mm3 > 1000, "the nodule itself has 8 x 8 x 4 voxels of 3 mm³"
     written = {path: path.stat().st_mtime_ns for path in folder.glob("*.pt")}
+    assert set(written) == {folder / f"P1_1{suffix}.pt" for suffix in ("", "+0", "+large0")}
     collect()
     assert written == {path: path.stat().st_mtime_ns for path in folder.glob("*.pt")}
 
@@ -139,8 +146,12 @@ def test_no_patient_is_both_learned_and_judged(tmp_path, monkeypatch):
     result = train_second_stage(scans, folds=folds, steps=1, learning_rate=0.1, seed=0)
     assert fitted == [{2, 3, 4}, {0, 1, 4}, {0, 1, 2, 3, 4}]
     assert sorted(result.left_out) == ["A", "B", "C"], "scans that are not judged have no part in the limits"
+    trained_on = {name: judge.trained_on for name, judge in result.folds.items()}
+    assert trained_on == {"a": set("BCD"), "b": set("AD")} and result.judge.trained_on == set("ABCD")
+    result.judge.save(tmp_path / "judge.pt")
+    assert CandidateJudge.from_file(tmp_path / "judge.pt").trained_on == set("ABCD")
     calls = []
-    monkeypatch.setattr(second_stage, "calibrated", lambda network, scans, findings: calls.append(len(scans)))
+    monkeypatch.setattr(second_stage, "calibrated", lambda network, scans, *_: calls.append(len(scans)))
     train_second_stage(scans, folds=folds, steps=1, learning_rate=0.1, seed=0)
     # Scans and their copies: of all, then for each fold those of the other one.
     assert calls == [8, 4, 4]

@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=2,
         help="most pieces without a nodule, of other scans and crops, pasted into each patch (default 2)",
     )
+    parser.add_argument(
+        "--large-tumours",
+        type=float,
+        default=0.3,
+        help="share of the patches with pasted nodules that have a large tumour instead (default 0.3)",
+    )
     parser.add_argument("--patients", type=int, help="use the crops of this number of patients only (default: all)")
 
 

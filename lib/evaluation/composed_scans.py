@@ -16,9 +16,10 @@ from lib.transforms.lungs import AIR_HU, inner_air
 
 logger = logging.getLogger(__name__)
 
+APART_MM = 10.0
+"""Smallest distance between two lesions."""
 _HALO_MM = 4.0  # surroundings copied with a nodule
 _FEATHER_MM = 3.0  # soft border around the halo
-_APART_MM = 10.0  # minimum distance between two lesions
 _CLOSING_MM = 4.0  # radius of the vessels that count as lung
 _SHARE_IN_LUNG = 0.9
 _SHARE_OF_LUNG = 0.8
@@ -71,10 +72,15 @@ def read_volume(name: str, image: Path, mask: Path | None, spacing: Sequence[flo
 
 
 def is_in_lung(nodule: Volume) -> bool:
-    """Return whether four fifths of a nodule's halo are lung; otherwise a piece of chest wall would be copied too."""
+    """Return whether four fifths of a nodule's halo are lung; otherwise a piece of chest wall would be copied too.
+
+    A crop without a nodule, or without anything around it, is not in lung.
+    """
+    if not nodule.mask.any():
+        return False
     distance = ndimage.distance_transform_edt(~nodule.mask, sampling=nodule.spacing)
     halo = (distance > 0) & (distance <= _HALO_MM + _FEATHER_MM)
-    return bool((nodule.hu[halo] < AIR_HU).mean() >= _SHARE_OF_LUNG)
+    return bool(halo.any() and (nodule.hu[halo] < AIR_HU).mean() >= _SHARE_OF_LUNG)
 
 
 def compose(
@@ -95,7 +101,7 @@ def compose(
         The new volume, whose mask has the scan's own and the inserted lesions, and the names of the inserted nodules.
     """
     hu, mask = scan.hu.copy(), scan.mask.copy()
-    free = lung & ~_grown(mask, scan.spacing, _APART_MM)
+    free = lung & ~grown(mask, scan.spacing, APART_MM)
     placed = []
     for nodule in nodules:
         window = _place(free, nodule.mask, rng) if nodule.mask.any() else None  # resampling may lose a thin nodule
@@ -104,16 +110,28 @@ def compose(
             continue
         hu[window] += _weight(nodule) * (nodule.hu - hu[window])
         mask[window] |= nodule.mask
-        around = widened(window, [int(np.ceil(_APART_MM / length)) for length in scan.spacing], mask.shape)
-        free[around] &= ~_grown(mask[around], scan.spacing, _APART_MM)
+        keep_apart(free, mask, window, scan.spacing)
         placed.append(nodule.name)
     return Volume(scan.name, hu, mask, scan.affine, scan.spacing), placed
+
+
+def grown(mask: np.ndarray, spacing: Sequence[float], reach_mm: float) -> np.ndarray:
+    """Return a mask dilated by ``reach_mm``; an empty one as it is."""
+    if not mask.any():
+        return mask
+    return ndimage.distance_transform_edt(~mask, sampling=spacing) <= reach_mm
+
+
+def keep_apart(free: np.ndarray, mask: np.ndarray, window: Sequence[slice], spacing: Sequence[float]) -> None:
+    """Take what is within ``APART_MM`` of lesions that were set into a window of the mask out of ``free``, in place."""
+    around = widened(window, [int(np.ceil(APART_MM / length)) for length in spacing], mask.shape)
+    free[around] &= ~grown(mask[around], spacing, APART_MM)
 
 
 def find_lung(scan: Volume) -> np.ndarray:
     """Return the air in the lungs including vessels as a mask, bool, (X, Y, Z)."""
     air = inner_air(scan.hu < AIR_HU, float(np.prod(scan.spacing)) / 1000)
-    return ~_grown(~_grown(air, scan.spacing, _CLOSING_MM), scan.spacing, _CLOSING_MM)
+    return ~grown(~grown(air, scan.spacing, _CLOSING_MM), scan.spacing, _CLOSING_MM)
 
 
 def save_volume(volume: Volume, name: str, output: Path, extension: str = ".nii.gz") -> tuple[Path, Path]:
@@ -131,13 +149,6 @@ def save_volume(volume: Volume, name: str, output: Path, extension: str = ".nii.
         paths.append(output / folder / f"{name}{extension}")
         nib.save(nib.Nifti1Image(values, volume.affine), paths[-1])
     return paths[0], paths[1]
-
-
-def _grown(mask: np.ndarray, spacing: Sequence[float], reach_mm: float) -> np.ndarray:
-    """Return the mask dilated by ``reach_mm``."""
-    if not mask.any():
-        return mask
-    return ndimage.distance_transform_edt(~mask, sampling=spacing) <= reach_mm
 
 
 def _weight(nodule: Volume) -> np.ndarray:

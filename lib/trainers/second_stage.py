@@ -81,6 +81,8 @@ def tune_judges(
 ) -> Judges:
     """Return a judge for each training of the candidate, none of which learned or is calibrated on its fold.
 
+    Nor is any calibrated on patients that the judge it started from was trained on.
+
     If one of them cannot learn, because too few scans have a lesion, there are none: otherwise what is measured on the
     folds would not be what all patients teach.
 
@@ -104,7 +106,8 @@ def tune_judges(
         return {}
     judges = Judges()
     for part in parts:
-        others = [logits for patient, own in left_out.items() if patient in part.patients for logits in own]
+        usable = part.patients - starts[part.fold].trained_on
+        others = [logits for patient, own in left_out.items() if patient in usable for logits in own]
         judges[part.fold] = recalibrated(tuned[part.fold], others)
     return judges
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -83,7 +83,12 @@ def scan_logits(judge: CandidateJudge, samples: CandidateSamples) -> ScanLogits:
     return ScanLogits(judge.logits(_cut(samples.cubes, JITTER // 2)), samples.lesion.numpy(), samples.composed)
 
 
-def calibrated(network: CandidateClassifier, scans: Sequence[ScanLogits], findings: Sequence[float]) -> CandidateJudge:
+def calibrated(
+    network: CandidateClassifier,
+    scans: Sequence[ScanLogits],
+    findings: Sequence[float],
+    trained_on: Iterable[str] = (),
+) -> CandidateJudge:
     """Return a judge with a calibrated confidence, and the limits for numbers of false findings per scan.
 
     The confidence is calibrated to the prevalence of lesions among the candidates of whole scans (Platt scaling). For
@@ -94,13 +99,14 @@ def calibrated(network: CandidateClassifier, scans: Sequence[ScanLogits], findin
         network: Trained classifier.
         scans: Logits of scans that the classifiers which computed them were not trained on.
         findings: False findings per scan for which to store a limit.
+        trained_on: See `CandidateJudge`.
     """
     real = [scan for scan in scans if not scan.composed]
     false = [scan.logits[~scan.lesion] for scan in real]
     lesions = np.concatenate([scan.logits[scan.lesion] for scan in scans])
     prevalent = sum(int(scan.lesion.sum()) for scan in real)
     slope, intercept = _platt(lesions, prevalent, np.concatenate(false))
-    judge = CandidateJudge(network, slope, intercept)
+    judge = CandidateJudge(network, slope, intercept, trained_on=trained_on)
     highest = np.sort(np.concatenate(false))[::-1]
     limits = [_limit(highest, round(number * len(real))) for number in findings]
     judge.operating_points = [

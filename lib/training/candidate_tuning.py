@@ -47,7 +47,7 @@ def tune_judge(
     if not enough or all(one.lesion.all() for one in samples):
         return start
     network = _trained(start.network, samples, steps, learning_rate, seed)
-    return CandidateJudge(network, start.slope, start.intercept, start.operating_points)
+    return CandidateJudge(network, start.slope, start.intercept, start.operating_points, start.trained_on)
 
 
 def recalibrated(judge: CandidateJudge, scans: Sequence[ScanLogits]) -> CandidateJudge:
@@ -61,7 +61,7 @@ def recalibrated(judge: CandidateJudge, scans: Sequence[ScanLogits]) -> Candidat
     """
     if sum(int(scan.lesion.sum()) for scan in scans) < _FEWEST_LESIONS or all(scan.lesion.all() for scan in scans):
         return judge
-    fitted = calibrated(judge.network, scans, FALSE_FINDINGS)
+    fitted = calibrated(judge.network, scans, FALSE_FINDINGS, judge.trained_on)
     return fitted if fitted.slope > 0 else judge
 
 

@@ -65,6 +65,7 @@ def _batches(data: TrainingData, settings: RunSettings, preprocessing: Mapping[s
         warm_up=round(settings.steps * settings.crops_first),
         first=first,
         decoys=settings.decoys,
+        large_tumours=settings.large_tumours,
     )
     # A single worker process, so that the order of the patches is determined by the seed.
     return DataLoader(sampler, batch_size=None, num_workers=1, prefetch_factor=8)

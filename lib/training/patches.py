@@ -31,7 +31,6 @@ _SHARE_EMPTY = 0.40  # share of patches with only decoys pasted
 _SHARE_TUMOUR = 0.15  # share of patches with tumours of the whole scans
 _SHARE_ANY_SLICE = 0.25  # share of crops of which any slice is drawn, also above and below the nodule
 _SHARE_AT_WALL = 0.3  # share of pasted nodules that are placed at the chest wall or the mediastinum
-_SHARE_LARGE = 0.3  # share of patches with pasted nodules that have a large tumour instead
 _SHARE_LARGE_AT_WALL = 0.6
 _LARGE_MM = (16.0, 64.0)  # their diameters
 _LARGE_ZOOM = (1.3, 8.0)
@@ -60,6 +59,7 @@ class PatchSampler(IterableDataset):
             nodules from the start predicts nothing for a long time.
         first: Number of batches drawn before, by a run that is resumed.
         decoys: Largest number of decoys per window of a scan.
+        large_tumours: Share of the patches with pasted nodules that have a large tumour instead.
     """
 
     def __init__(
@@ -74,10 +74,12 @@ class PatchSampler(IterableDataset):
         warm_up: int = 0,
         first: int = 0,
         decoys: int = 2,
+        large_tumours: float = 0.3,
     ) -> None:
         self.warm_up = warm_up
         self.first = first
         self.decoys = decoys
+        self.large_tumours = large_tumours
         self.crops = crops
         self.hosts = hosts
         self.offsets = tuple(preprocessing["slice_offsets_mm"])
@@ -145,7 +147,7 @@ class PatchSampler(IterableDataset):
             for _ in range(self.rng.integers(0, self.decoys + 1)):
                 self._set_in(stack, *self._decoy())
             empty = kind > 1 - _SHARE_EMPTY or not self.crops
-            if not empty and self.rng.random() < _SHARE_LARGE:
+            if not empty and self.rng.random() < self.large_tumours:
                 self._add_large_tumour(stack)
             elif not empty:
                 for _ in range(self.rng.integers(1, 4)):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from lib.errors import UserError, in_one_line
 from lib.settings import Section
@@ -60,6 +60,19 @@ class CandidateScan(Section):
     ignored: list[IgnoredBall] = Field(default_factory=list)
 
 
+class Copies(Section):
+    """Copies of each whole scan with lesions set into its lungs."""
+
+    with_nodules: NonNegativeInt
+    """Number of copies with nodules of other patients."""
+    nodules: NonNegativeInt
+    """Nodules in each of them."""
+    with_large_tumours: NonNegativeInt = 0
+    """Number of copies with large tumours in the shape of such nodules."""
+    large_tumours: NonNegativeInt = 0
+    """Large tumours in each of them."""
+
+
 class ClassifierSettings(Section):
     """See ``fit_classifier``."""
 
@@ -77,8 +90,7 @@ class Candidates(Section):
     """Runs whose candidates are learned too, but not judged."""
     scans: list[CandidateScan]
     nodules: DataSet
-    copies: int
-    per_copy: int
+    copies: Copies
     settings: ClassifierSettings
 
 

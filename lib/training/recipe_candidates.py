@@ -21,7 +21,7 @@ from lib.training.box_annotations import slices_with_boxes
 from lib.training.candidate_fitting import ScanLogits
 from lib.training.candidate_samples import Ball
 from lib.training.data_split import held_out
-from lib.training.recipe import Candidates, CandidateScan, Run
+from lib.training.recipe import Candidates, CandidateScan, Copies, Run
 from lib.training.run_manifest import WEIGHTS, manifest_of
 from lib.training.scans import case_names, find_cases, patient_from_file_name
 from lib.training.second_stage import SecondStage, WholeScan, collect_samples, nodules_in_lung, train_second_stage
@@ -167,10 +167,11 @@ def _collect(
     model = ModelDescription.from_info(info)
     crops = find_cases([data / recipe.nodules.images], [data / recipe.nodules.masks], output / "volumes")
     nodules = nodules_in_lung([crop for crop in crops if not held_out(crop.patient)])
-    for scan, copies in [*((scan, recipe.copies) for scan in scans), *((scan, 0) for scan in others)]:
+    none = Copies(with_nodules=0, nodules=0)
+    for scan, copies in [*((scan, recipe.copies) for scan in scans), *((scan, none) for scan in others)]:
         predictor = Predictor.from_file(scan.weights, model)
         seed = recipe.settings.seed
-        collect_samples(scan, predictor, nodules, copies=copies, per_copy=recipe.per_copy, seed=seed)
+        collect_samples(scan, predictor, nodules, copies=copies, seed=seed)
 
 
 def _save(judge: CandidateJudge, folder: Path) -> None:

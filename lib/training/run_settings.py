@@ -37,3 +37,5 @@ class RunSettings(LoopSettings):
     """Fraction of the steps over which the patches change from crops only to the full mixture."""
     decoys: int = 2
     """See ``PatchSampler``."""
+    large_tumours: float = 0.3
+    """See ``PatchSampler``."""

@@ -9,18 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.evaluation.composed_scans import compose, find_lung, is_in_lung, read_volume, save_volume
+from lib.evaluation.composed_scans import Volume, compose, find_lung, is_in_lung, read_volume, save_volume
 from lib.inference import Predictor
 from lib.inference.candidate_judge import CandidateJudge
 from lib.networks.candidate_classifier import CandidateClassifier
 from lib.training.candidate_fitting import ScanLogits, calibrated, fit_classifier, scan_logits
 from lib.training.candidate_samples import Ball, CandidateSamples, candidate_samples, load_samples, save_samples
+from lib.training.large_tumours import LEAST_TO_ENLARGE_MM, Shape, insert_large_tumours
+from lib.training.recipe import Copies
 from lib.training.scans import LabelledImage
 
 logger = logging.getLogger(__name__)
 
 FALSE_FINDINGS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 _COPY = "+"  # separates the name of a scan from the number of its copy
+_LARGE = "large"  # before the number of a copy with large tumours
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,20 @@ def collect_samples(
     predictor: Predictor,
     nodules: Sequence[LabelledImage],
     *,
-    copies: int,
-    per_copy: int,
+    copies: Copies,
     seed: int,
 ) -> None:
-    """Write the samples of a scan and of copies with nodules of other patients in its lungs; existing files are kept.
+    """Write the samples of a scan and of copies with lesions set into its lungs; existing files are kept.
 
-    Of the copies, only candidates on the inserted nodules are kept: the others are those of the scan.
+    The lesions are nodules of other patients, or large tumours in the shape of such nodules. Of the copies, only
+    candidates on the inserted lesions are kept: the others are those of the scan.
 
     Args:
         scan: The scan.
         predictor: Its network.
         nodules: Crops with a nodule in lung.
-        copies: Number of copies.
-        per_copy: Nodules in each copy.
-        seed: Seed of the choice and placement of the nodules.
+        copies: Numbers of copies and lesions.
+        seed: Seed of the choice and placement of the lesions.
     """
     folder = scan.samples
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,20 +80,43 @@ def collect_samples(
     if not own.exists():
         samples = candidate_samples(predictor, scan.image, scan.mask, ignored=scan.ignored, unlabelled=scan.unlabelled)
         save_samples(samples, own)
-    missing = [number for number in range(copies) if not (folder / _copy_file(scan, number)).exists()]
+    kinds = [("", number) for number in range(copies.with_nodules)]
+    kinds += [(_LARGE, number) for number in range(copies.with_large_tumours)]
+    missing = [one for one in kinds if not (folder / _copy_file(scan, *one)).exists()]
     if not missing:
         return
     volume = read_volume(scan.name, scan.image, scan.mask)
     lung = find_lung(volume)
-    for number in missing:
-        rng = np.random.default_rng([seed, number, *scan.name.encode()])
-        chosen = [nodules[index] for index in rng.choice(len(nodules), per_copy, replace=False)]
-        crops = [read_volume(crop.name, crop.image, crop.mask, spacing=volume.spacing) for crop in chosen]
-        composed, placed = compose(volume, lung, crops, rng)
+    for kind, number in missing:
+        rng = np.random.default_rng([seed, number, *f"{scan.name}{kind}".encode()])
+        composed, placed = (_with_large_tumours if kind else _with_nodules)(volume, lung, nodules, copies, rng)
         image, mask = save_volume(composed, scan.name, folder / "composed", ".nii")
         samples = candidate_samples(predictor, image, mask)
-        save_samples(samples.of_copy(), folder / _copy_file(scan, number))
-        logger.info("%s, copy %d: %d nodules, %d with a candidate", scan.name, number, len(placed), samples.found)
+        save_samples(samples.of_copy(), folder / _copy_file(scan, kind, number))
+        logger.info("%s, copy %s%d: %d lesions, %d with a candidate", scan.name, kind, number, placed, samples.found)
+
+
+def _with_nodules(
+    scan: Volume, lung: np.ndarray, crops: Sequence[LabelledImage], copies: Copies, rng: np.random.Generator
+) -> tuple[Volume, int]:
+    count = min(copies.nodules, len(crops))
+    chosen = [crops[index] for index in rng.choice(len(crops), count, replace=False)]
+    nodules = [read_volume(crop.name, crop.image, crop.mask, spacing=scan.spacing) for crop in chosen]
+    composed, placed = compose(scan, lung, nodules, rng)
+    return composed, len(placed)
+
+
+def _with_large_tumours(
+    scan: Volume, lung: np.ndarray, crops: Sequence[LabelledImage], copies: Copies, rng: np.random.Generator
+) -> tuple[Volume, int]:
+    shapes: list[Shape] = []
+    for index in rng.permutation(len(crops)):
+        shape = Shape.of(read_volume(*crops[index][:3]))
+        if shape.diameter_mm >= LEAST_TO_ENLARGE_MM:
+            shapes.append(shape)
+        if len(shapes) == copies.large_tumours:
+            break
+    return insert_large_tumours(scan, lung, shapes, rng)
 
 
 @dataclass(frozen=True)
@@ -145,10 +170,11 @@ def train_second_stage(
                 left_out.setdefault(scan.patient, []).extend(scan_logits(judge, one) for one in group)
     every = [one for _, group in samples for one in group]
     network = fit_classifier(every, steps=steps, learning_rate=learning_rate, seed=seed)
+    patients = {scan.patient for scan in scans}
     return SecondStage(
-        calibrated(network, _logits(left_out), FALSE_FINDINGS),
+        calibrated(network, _logits(left_out), FALSE_FINDINGS, patients),
         {
-            name: calibrated(one, _logits(left_out, without=folds[name]), FALSE_FINDINGS)
+            name: calibrated(one, _logits(left_out, folds[name]), FALSE_FINDINGS, patients.difference(folds[name]))
             for name, one in networks.items()
         },
         left_out,
@@ -164,8 +190,8 @@ def nodules_in_lung(crops: Sequence[LabelledImage]) -> list[LabelledImage]:
     return [crop for crop in crops if is_in_lung(read_volume(crop.name, crop.image, crop.mask))]
 
 
-def _copy_file(scan: WholeScan, number: int) -> str:
-    return f"{scan.name}{_COPY}{number}.pt"
+def _copy_file(scan: WholeScan, kind: str, number: int) -> str:
+    return f"{scan.name}{_COPY}{kind}{number}.pt"
 
 
 def _samples_of(scan: WholeScan) -> list[CandidateSamples]:
