@@ -86,6 +86,12 @@ def test_worse_candidates_are_refused_with_the_reason(after, why):
     assert reason.endswith("The model in use stays.")
 
 
+def test_nothing_marked_where_the_model_in_use_marks_only_what_is_no_lesion_is_no_collapse():
+    before, after = scores([0.0, *BEFORE[1:]]), scores([0.0, *raised(0.02)[1:]], [0, 1, 1, 1, 1])
+    after["P0"] = replace(after["P0"], marked_voxels=0)
+    assert outcome(before, after)[0] == "in use"
+
+
 def test_lost_lesion_is_refused_even_if_the_mean_rises():
     before, after = scores([0.5, *BEFORE[1:]]), scores([0.4, *raised(0.05)[1:]])
     assert outcome(before, after)[1].startswith("Refused: it finds 4 of 5 lesions, the model in use 5.")

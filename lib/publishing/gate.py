@@ -191,9 +191,7 @@ def _unusable(candidate: Scores, published: Scores | None, rule: Rule) -> str | 
     if not marked and any(one.lesions for one in candidate.values()):
         return "the new model marks nothing on any scan"
     pairs = {patient: (one, published[patient]) for patient, one in candidate.items()} if published else {}
-    if empty := [
-        name for name, (new, old) in pairs.items() if new.lesions and old.marked_voxels and not new.marked_voxels
-    ]:
+    if empty := [name for name, (new, old) in pairs.items() if new.lesions and old.dice > 0 and not new.marked_voxels]:
         return f"the new model marks nothing on {_names(empty)}"
     lost = [name for name, (new, old) in pairs.items() if new.lesions and old.dice - new.dice > rule.collapse]
     if lost:
