@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,7 +35,6 @@ from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing.stores import model_stores
 from lib.reading.preference_answers import damaged_answers
 from lib.reading.reading_list import StudyPlan
-from lib.reading.stored_readings import StudyLabels
 from lib.reading.study_file import read_study
 from lib.server.access.rules import rules_at_start
 from lib.server.background import run_workers
@@ -56,10 +54,11 @@ from lib.server.sessions import TolerantSessions
 from lib.server.start import exit_with_problems, prepare_server, print_welcome
 from lib.server.task_state import last_status
 from lib.server.upstream_patches import apply_settings, register_app, tolerant_sessions
-from lib.settings import Settings, check_request
+from lib.settings import Settings
 from lib.settings.daily_hours import NEVER
 from lib.storage.integrity import Damage
 from lib.trainers.retraining import Retraining
+from lib.trainers.trainable import check_trainable
 from lib.trainers.unfinished_run import UnfinishedRun
 from lib.workspace import exit_on_startup_error, is_server, open_workspace
 
@@ -371,24 +370,7 @@ class MyApp(MONAILabelApp):
 
     def check_trainable(self, request: Mapping[str, Any] | None = None) -> None:
         """Raise a UserError if no image is labelled or a value of the request is invalid."""
-        for section in ("train", "train_clicks"):
-            check_request(self.settings.info, section, request or {})
-        if self.datastore().trained_on() or self._learns_from_readers(request or {}):
-            return
-        why = (
-            "no label is approved yet. A reviewer approves labels in the panel"
-            if self.datastore().get_labeled_images()
-            else "no image is labelled yet. Open one, correct the mask, submit it, then train"
-        )
-        raise UserError(f"There is nothing to train on: {why}.", HTTPStatus.CONFLICT)
-
-    def _learns_from_readers(self, request: Mapping[str, Any]) -> bool:
-        """Return whether a training learns the mean of the readers of a case without a final label."""
-        wanted = request.get("readers_mean", self.settings.info["config"]["train"]["readers_mean"])
-        if not wanted or self._study is None or self.datastore().review_required:
-            return False
-        study = StudyLabels(self.datastore().labels, self._study)
-        return any(study.is_complete(case) for case in self._study.study.cases)
+        check_trainable(request or {}, self.datastore(), self.settings.info, self._study)
 
     def _retraining(self) -> Retraining:
         store = self.datastore().labels

@@ -90,6 +90,13 @@ def test_images_skipped_for_later_come_after_all_others(images, offer):
     assert offer(OHIF) == "a"
 
 
+def test_open_image_is_offered_only_if_there_is_no_other(images, offer):
+    assert offer(OHIF | {"open": "a"}) == "b"
+    images.labelled = ["b"]
+    assert offer(OHIF | {"open": "a"}) == "a"
+    assert offer(OHIF | {"open": ["a"]}) == "a"
+
+
 def test_skipping_is_kept_with_its_reason(tmp_path):
     skipped = SkippedImages(tmp_path / "skipped.json")
     skipped.skip("a", "not a chest", "ada", 5.0)

@@ -39,8 +39,8 @@ class NextSample:
         """Return the chosen image, or None.
 
         Args:
-            request: ``strategy`` is its name; ``viewer`` is "ohif" if only DICOM images can be shown; see `Asker` for
-                the requester.
+            request: ``strategy`` is its name; ``viewer`` is "ohif" if only DICOM images can be shown; ``open`` is the
+                image that the user has open, chosen only if there is no other; see `Asker` for the requester.
             datastore: Datastore of the images.
 
         Raises:
@@ -54,7 +54,8 @@ class NextSample:
                 return chosen
         skipped = {image: one["reason"] for image, one in datastore.skipped.all().items()}
         never = {image for image, reason in skipped.items() if reason != LATER} | _not_shown(request, datastore)
-        for excluded in (never | skipped.keys(), never):
+        opened = {str(request["open"])} if request.get("open") else set[str]()
+        for excluded in (never | skipped.keys() | opened, never | opened, never):
             if chosen := self._leases.choose(strategy, request, WithoutImages(datastore, excluded)):
                 return chosen
         offered = WithoutImages(datastore, never)

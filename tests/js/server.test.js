@@ -46,10 +46,11 @@ test('an unreachable server gives a single sentence', async () => {
 
 test('requests for the next sample use one client id per browser', async () => {
   answer({});
-  await fetchNextSample('a b');
-  await fetchNextSample('a b');
+  await fetchNextSample('a b', null);
+  await fetchNextSample('a b', '1.2');
   const clients = requests.map(one => JSON.parse(one.body).client_id);
   assert.match(clients[0], /^ohif-\w+$/);
   assert.equal(clients[0], clients[1]);
   assert.equal(requests[0].path, '/activelearning/a%20b');
+  assert.deepEqual(requests.map(one => JSON.parse(one.body).open), [null, '1.2']);
 });

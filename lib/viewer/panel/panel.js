@@ -206,7 +206,7 @@ export class Panel {
 
   async #next() {
     if (!this.parts.strategy.value) await this.#offerStrategies(); // the server was not reachable at first
-    const sample = await fetchNextSample(this.parts.strategy.value);
+    const sample = await fetchNextSample(this.parts.strategy.value, this.series);
     const isOther = sample.StudyInstanceUID && (sample.SeriesInstanceUID !== this.series || sample.review || sample.review_state);
     if (!isOther) return 'No other scan: all are labelled, skipped, or offered to another user.';
     openSample(sample);

@@ -240,10 +240,11 @@ export async function fetchStrategies() {
 
 /**
  * @param {string} strategy
+ * @param {string | null} open series that is offered only if there is no other
  * @returns {Promise<Sample | {StudyInstanceUID?: undefined}>} empty if there is none
  */
-export async function fetchNextSample(strategy) {
-  const asker = json({ client_id: clientId(), viewer: 'ohif' });
+export async function fetchNextSample(strategy, open) {
+  const asker = json({ client_id: clientId(), viewer: 'ohif', open });
   return (await request(`/activelearning/${encodeURIComponent(strategy)}`, asker)).json();
 }
 
