@@ -1,5 +1,6 @@
 """The training of a server in two processes: the losses and the version of one. And when it takes several GPUs."""
 
+import atexit
 import json
 import os
 import subprocess
@@ -11,7 +12,9 @@ import pytest
 import torch
 import torch.distributed as dist
 from monailabel.tasks.train.basic_train import BasicTrainTask
+from torch.multiprocessing.spawn import ProcessRaisedException
 
+from lib.processes import process_group
 from lib.processes.process_group import RENDEZVOUS, group_command
 from lib.publishing import ModelStore
 from lib.settings import APP_DIR
@@ -155,6 +158,37 @@ def test_only_a_training_process_of_the_server_starts_again(monkeypatch):
     assert len(started) == 1
 
 
+ABORTED_AT_THE_END = """
+import atexit, json, os, sys
+
+class Thread:
+    def __del__(self):
+        os.abort()
+
+json.thread = Thread()  # of a module that outlives the script
+atexit.register(os.write, 1, f"{os.environ['RANK']} ended\\n".encode())
+sys.exit(int(sys.argv[1]))
+"""
+
+
+def test_processes_end_before_python_does(tmp_path):
+    ended = run(tmp_path / "well", ABORTED_AT_THE_END, 2, "0")
+    assert ended.returncode == 0, ended.stdout
+    assert sorted(ended.stdout.split("\n")[:2]) == ["0 ended", "1 ended"]
+    assert run(tmp_path / "failed", ABORTED_AT_THE_END, 2, "3").returncode == 1
+
+
+def test_failure_is_told_also_where_a_process_could_not_write_it_down(monkeypatch):
+    def fail(*arguments, **options):
+        raise ProcessRaisedException("No space left on device", 0, 1)
+
+    monkeypatch.setattr(process_group, "spawn", fail)
+    monkeypatch.setattr(sys, "argv", ["process_group", "2", "module"])
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    with pytest.raises(SystemExit, match="No space left on device"):
+        process_group.main()
+
+
 def test_a_training_is_alone_where_the_server_was_started_by_others_as_one_of_several(monkeypatch):
     monkeypatch.delenv(RENDEZVOUS, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -168,6 +202,7 @@ def test_processes_wait_for_the_first_for_days(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: connected.append(options))
     monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(atexit, "register", lambda function: None)
     assert Processes.of_environment().rank == 1
     (options,) = connected
     assert options.pop("timeout") >= timedelta(days=1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.processes.process_group import group_command
 from lib.settings import APP_DIR
 
 STEPS = 6
@@ -80,3 +81,31 @@ def test_two_processes_train_as_one(tmp_path):
     assert len(resumed) == STEPS
     for name, value in weights(tmp_path / "resumed").items():
         torch.testing.assert_close(value, alone[name], atol=2e-4, rtol=1e-3, msg=name)
+
+
+CONNECTED = """
+import atexit, os, sys
+from pathlib import Path
+import torch.distributed as dist
+
+def note_the_end():
+    Path(sys.argv[1], os.environ["RANK"]).write_text(f"{count} processes, connected: {dist.is_initialized()}")
+
+atexit.register(note_the_end)
+
+from lib.training.processes import Processes
+
+count = Processes.of_environment().count
+"""
+
+
+def test_processes_disconnect_before_the_interpreter_ends(tmp_path):
+    """Else a thread of Gloo may abort the process after a training that succeeded."""
+    (tmp_path / "script.py").write_text(CONNECTED)
+    ends = tmp_path / "ends"
+    ends.mkdir()
+    command = group_command(2, "script", [str(ends)])
+    environment = {**os.environ, "PYTHONPATH": f"{APP_DIR}{os.pathsep}{tmp_path}", "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert [path.read_text() for path in ends.iterdir()] == ["2 processes, connected: False"] * 2

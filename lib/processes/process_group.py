@@ -6,6 +6,7 @@ interfaces of the machine, where it unpickles what it is sent.
 
 from __future__ import annotations
 
+import atexit
 import os
 import runpy
 import sys
@@ -14,6 +15,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
@@ -40,8 +42,9 @@ def main() -> None:
         errors.mkdir()
         try:
             spawn(_run, (count, errors, module, arguments), nprocs=int(count))
-        except ProcessRaisedException:  # of the process that ended first; it may have missed the one that failed first
-            sys.exit(min(errors.iterdir()).read_text(encoding="utf-8").strip())
+        except ProcessRaisedException as error:  # of the process that ended first; another may have failed before it
+            first = min(errors.iterdir(), default=None)  # none is written where the disk is full
+            sys.exit(first.read_text(encoding="utf-8").strip() if first else str(error))
         except ProcessExitedException as error:
             sys.exit(f"Error: {error}." + (" Is there enough memory?" if error.signal_name else ""))
 
@@ -51,9 +54,24 @@ def _run(rank: int, count: str, errors: Path, module: str, arguments: list[str])
     sys.argv[1:] = arguments
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code:
+            raise
     except Exception:
         (errors / f"{time.time_ns()}-{rank}").write_text(traceback.format_exc(), encoding="utf-8")
         raise
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End this process with status 0, without Python's own end.
+
+    A thread of Gloo that still releases an object of Python would abort the process while Python ends.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ The training of a server is one of several processes if the machine has several 
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -63,6 +64,7 @@ class Processes:
             if file := os.environ.get(RENDEZVOUS):
                 place = {"init_method": f"file://{file}", "rank": int(os.environ["RANK"]), "world_size": count}
             dist.init_process_group("nccl" if cuda else "gloo", timeout=_LONGEST_WAIT, **place)
+            atexit.register(_disconnect)
         device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
         return cls(dist.get_rank(), count, device)
 
@@ -125,6 +127,15 @@ class SharingInferer(Inferer):
         """Return the logits of a batch (B, …), which is the same in all processes."""
         batch = convert_to_tensor(inputs)  # without the metadata of MONAI, which cannot be divided
         return self._processes.gather(self._network(self._processes.share(batch)))
+
+
+def _disconnect() -> None:
+    """Disconnect this process from the others before the interpreter ends.
+
+    The threads of Gloo release tensors of Python; while the interpreter ends, that aborts the process.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _synchronise_statistics(network: nn.Module) -> None:
