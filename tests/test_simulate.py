@@ -90,8 +90,20 @@ def test_strategies_share_their_start_and_never_pick_held_out_cases(data, tmp_pa
     (tmp_path / "runs" / "random-1.json").unlink()
     simulate.run(arguments(data, tmp_path))
     assert played == [(1, "random")]
+    info = simulate.load_info()
+    info["config"]["train"]["prior_patients"] = 7  # which only the rule of the server uses
+    simulate.run(arguments(data, tmp_path))
+    info["config"]["train"]["loss_lambda"] = 0.6
+    with pytest.raises(UserError, match="other settings or data"):
+        simulate.run(arguments(data, tmp_path))
+    info["config"]["train"]["loss_lambda"] = 0.5
     with pytest.raises(UserError, match="other settings or data"):
         simulate.run(arguments(data, tmp_path, "--steps", 3))
+
+
+def test_options_of_whole_scans_are_refused_without_it(data, tmp_path):
+    with pytest.raises(UserError, match="--second-stages is an option of --whole-scans"):
+        simulate.run(arguments(data, tmp_path, "--second-stages", tmp_path))
 
 
 @pytest.mark.slow

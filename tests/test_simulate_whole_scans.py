@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 
 from lib.cli import simulate, simulate_whole_scans
 from lib.errors import UserError
@@ -18,7 +19,7 @@ from lib.publishing.gate import PatientScores
 from lib.publishing.version_files import PRETRAINED
 from lib.settings import load_info
 from lib.simulation import whole_scans
-from lib.simulation.whole_scans import Replay, Step, steps_of
+from lib.simulation.whole_scans import Replay, Step, means, steps_of
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
 from lib.training.recipe_candidates import SCANS_FILE
@@ -30,6 +31,22 @@ def test_each_patient_is_left_out_and_the_next_ones_are_labelled():
     steps = list(steps_of(["A", "B", "C"], [1, 2, 5]))
     assert steps[:3] == [Step("A", ("B",)), Step("B", ("C",)), Step("C", ("A",))]
     assert steps[3:] == [Step("A", ("B", "C")), Step("B", ("C", "A")), Step("C", ("A", "B"))]
+
+
+def test_refused_versions_count_in_the_means_as_the_weights_before():
+    def scores(dice, false_findings):
+        return {"scores": vars(PatientScores(1, 1, 1, dice, false_findings, 10))}
+
+    before = {"A": scores(0.8, 1), "B": scores(0.6, 3)}
+    after = {
+        Step("A", ("B",)): scores(0.9, 0) | {"outcome": "kept"},
+        Step("B", ("A",)): scores(0.2, 9) | {"outcome": "refused"},
+    }
+    (found,) = means(before, after)
+    assert (found.labelled, found.measured, found.refused) == (1, 2, 1)
+    dice = [one.dice for one in (found.before, found.kept, found.in_use)]
+    assert dice == pytest.approx([0.7, 0.55, 0.75])
+    assert [one.false_positives for one in (found.before, found.kept, found.in_use)] == [2, 4.5, 1.5]
 
 
 @pytest.fixture
@@ -62,6 +79,7 @@ def test_replay_resumes_and_measures_only_unseen_patients(arguments, capsys, mon
     text = (arguments.output / "table.md").read_text()
     assert "| A | B | " in text and "| B | A | " in text and "Seen" not in text
     assert "| 1 | " in text and text in capsys.readouterr().out
+    assert Image.open(arguments.output / "curve.png").size == (1520, 420)
     monkeypatch.setattr(Replay, "after", lambda self, step: pytest.fail("repeated"))
     assert simulate.run(arguments) == 0
     arguments.weights.write_bytes(arguments.weights.read_bytes() + b"changed")
@@ -101,6 +119,12 @@ def test_rounds_without_new_labels_change_nothing_and_are_measured_elsewhere(arg
         shutil.copy(tmp_path / kind / "Seen.nii.gz", tmp_path / f"crops-{kind}" / f"{hold_out}_1.nii.gz")
     arguments.elsewhere_images, arguments.elsewhere_masks = [tmp_path / "crops-images"], [tmp_path / "crops-masks"]
     arguments.rounds = 3
+    manifest = arguments.weights.parent / "weights.json"
+    trained_on = manifest.read_text()
+    manifest.write_text(json.dumps({"trained_on": ["Seen", hold_out]}))
+    with pytest.raises(UserError, match="unknown to --weights and --images"):
+        simulate.run(arguments)
+    manifest.write_text(trained_on)
     assert simulate.run(arguments) == 0
     rows = (arguments.output / "rounds.md").read_text().splitlines()[2:]
     assert [row.split(" | ")[:2] for row in rows] == [["| 0", "0"], ["| 1", "1"], ["| 2", "2"], ["| 3", "2"]]

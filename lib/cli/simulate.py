@@ -111,6 +111,9 @@ def run(args: argparse.Namespace) -> int:
     begin_long_work(args.threads)
     if args.whole_scans:
         return simulate_whole_scans.run(args)
+    for name in ("second_stages", "elsewhere_images", "elsewhere_masks"):
+        if getattr(args, name):
+            raise UserError(f"--{name.replace('_', '-')} is an option of --whole-scans. Add that, or leave it out.")
     clicks = _clicks(args.clicks) if args.clicks else None
     info = load_info()
     if args.channels:
@@ -127,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
         "plan": dataclasses.asdict(plan),
         "network": info["network"],
         "preprocessing": info["preprocessing"],
-        "train": info["config"]["train"],
+        "train": _train_settings(info, plan),
         "cases": len(cases),
         "patients": len({case.patient for case in cases}),
         "held_out_cases": len(test),
@@ -165,6 +168,12 @@ def run(args: argparse.Namespace) -> int:
     write_atomically(args.output / "table.md", lambda part: part.write_text(text, encoding="utf-8"))
     print(text)
     return 0
+
+
+def _train_settings(info: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """Return the settings of info.yaml that a run depends on: without the rule of the server, only the loss."""
+    settings = info["config"]["train"]
+    return {name: value for name, value in settings.items() if plan.server_rule or name.startswith(("loss", "focal"))}
 
 
 def _clicks(metrics: Path) -> dict[str, int | None]:

@@ -17,7 +17,7 @@ from lib.evaluation.summary import summarize
 from lib.inference import ModelDescription, Predictor
 from lib.inference.candidate_judge import CandidateJudge
 from lib.settings import load_info
-from lib.simulation.whole_scans import Replay, Step, steps_of, table
+from lib.simulation.whole_scans import Replay, Step, means, steps_of, table, write_plot
 from lib.storage.atomic import write_atomically, write_json
 from lib.storage.integrity import sha256_of
 from lib.training.data_split import held_out
@@ -29,8 +29,9 @@ logger = logging.getLogger(__name__)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replay the first labels; write a file for each training, so that a stopped run resumes, and ``table.md``.
+    """Replay the first labels, and write ``table.md`` and ``curve.png``.
 
+    Each training has a file of its result, so that a stopped run resumes.
     With crops of another site, replay rounds of training instead, and write what is lost there, ``rounds.md``.
 
     Raises:
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         logger.info("%s: Dice %.3f → %.3f, %s", step.name, old, new, after[step]["outcome"])
     text = table(before, after) + "\n"
     write_atomically(args.output / "table.md", lambda part: part.write_text(text, encoding="utf-8"))
+    write_plot(means(before, after), args.output / "curve.png")
     print(text)
     return 0
 
@@ -76,12 +78,16 @@ def _rounds(replay: Replay, model: ModelDescription, args: argparse.Namespace) -
         args: Options of the command.
 
     Raises:
-        UserError: No crop is of a hold-out patient.
+        UserError: No crop is of a hold-out patient that is trained on neither by the weights nor in the rounds.
     """
     found = find_cases(args.elsewhere_images, args.elsewhere_masks, args.output / "volumes")
-    crops = [case[:4] for case in found if held_out(case.patient)]
+    seen = replay.patients | set((manifest_of(args.weights) or {}).get("trained_on", []))
+    crops = [case[:4] for case in found if held_out(case.patient) and case.patient not in seen]
     if not crops:
-        raise UserError("None of the patients of --elsewhere-images is held out (15 in 100 are, by their name).")
+        raise UserError(
+            "None of the patients of --elsewhere-images is held out (15 in 100 are, by their name) and unknown to "
+            "--weights and --images. Give crops of other patients."
+        )
 
     def row(number: int, labelled: list[str], weights: Path) -> str:
         predictor = Predictor.from_file(weights, model)

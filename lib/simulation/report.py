@@ -6,15 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
-
 from lib.simulation.comparison import beats_random
-from lib.storage.atomic import write_atomically
-
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 420, 70, 20, 40, 50
-_SCALE = 2  # drawn larger and shrunk, for smooth lines
-_COLOURS = ("#7b8794", "#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8")
-_STEP = 0.05
+from lib.simulation.line_plot import line_plot, write_plots
 
 Curves = Mapping[str, Mapping[str, Any]]
 
@@ -27,35 +20,11 @@ def write_plot(curves: Curves, title: str, path: Path) -> None:
         title: Title, such as the data measured on.
         path: Path of the file.
     """
-    image = Image.new("RGB", (_WIDTH * _SCALE, _HEIGHT * _SCALE), "white")
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=14 * _SCALE)
-    furthest = max(curve["effort"][-1] for curve in curves.values()) or 1
-    values = [dice for curve in curves.values() for dice in curve["dice_over_effort"]]
-    low, high = _STEP * (min(values) // _STEP), _STEP * (max(values) // _STEP + 1)
-
-    def place(effort: float, dice: float) -> tuple[float, float]:
-        x = _LEFT + effort / furthest * (_WIDTH - _LEFT - _RIGHT)
-        y = _HEIGHT - _BOTTOM - (dice - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
-        return x * _SCALE, y * _SCALE
-
-    for index in range(round((high - low) / _STEP) + 1):
-        dice = low + index * _STEP
-        draw.line([place(0, dice), place(furthest, dice)], fill="#e2e8f0", width=_SCALE)
-        draw.text(place(0, dice), f"{dice:.2f}  ", "#52606d", font, anchor="rm")
-    for effort in range(0, int(furthest) + 1, _tick(furthest)):
-        x, y = place(effort, low)
-        draw.text((x, y + 8 * _SCALE), str(effort), "#52606d", font, anchor="mt")
-    draw.text((_WIDTH / 2 * _SCALE, (_HEIGHT - 8) * _SCALE), "effort in strokes", "#52606d", font, anchor="mb")
-    draw.text((_LEFT * _SCALE, 10 * _SCALE), title, "#1b2733", font, anchor="lt")
-    for row, (strategy, curve) in enumerate(curves.items()):
-        colour = _COLOURS[row % len(_COLOURS)]
-        points = [place(*pair) for pair in zip(curve["effort"], curve["dice_over_effort"], strict=True)]
-        draw.line(points, fill=colour, width=3 * _SCALE, joint="curve")
-        left, top = (_WIDTH - 190) * _SCALE, (_HEIGHT - _BOTTOM - 20 * (len(curves) - row)) * _SCALE
-        draw.line([(left, top), (left + 24 * _SCALE, top)], fill=colour, width=3 * _SCALE)
-        draw.text((left + 32 * _SCALE, top), strategy, "#1b2733", font, anchor="lm")
-    small = image.resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS).quantize(64)
-    write_atomically(path, lambda part: small.save(part, optimize=True))
+    lines = {
+        strategy: list(zip(curve["effort"], curve["dice_over_effort"], strict=True))
+        for strategy, curve in curves.items()
+    }
+    write_plots([line_plot(lines, title, "effort in strokes", y_step=0.05)], path)
 
 
 def table(curves: Curves) -> str:
@@ -88,12 +57,6 @@ def sentences(curves: Curves) -> list[str]:
             verdict = "is not shown to differ from random"
         result.append(f"{strategy} {verdict}: {_gain(gain)} Dice at equal effort.")
     return result
-
-
-def _tick(furthest: float) -> int:
-    """Return a round distance of marks on the axis of effort, so that there are at most ten."""
-    steps = (round(digit * 10**power) for power in range(6) for digit in (1, 2, 5))
-    return next((step for step in steps if furthest / step <= 10), 10**6)
 
 
 def _gain(gain: Mapping[str, Any] | None) -> str:

@@ -9,12 +9,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from PIL.Image import Image
+
 from lib.inference import ModelDescription, WeightsFile
 from lib.inference.candidate_judge import CandidateJudge
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds
 from lib.publishing.gate import PatientScores, Summary
 from lib.publishing.measurement import measure
+from lib.simulation.line_plot import line_plot, write_plots
 from lib.trainers import LungTumorTrainTask
 from lib.trainers.unfinished_run import UnfinishedRun
 from lib.training.scans import LabelledImage
@@ -89,6 +92,11 @@ class Replay:
         self._judges = judges
         self._folder = folder
 
+    @property
+    def patients(self) -> set[str]:
+        """All patients that a training may learn."""
+        return {case["patient_id"] for case in self._cases}
+
     def before(self, patient: str) -> dict[str, Any]:
         """Return the scores of a patient with the weights to start from."""
         return {"scores": self._measured(self._weights, patient)}
@@ -120,7 +128,7 @@ class Replay:
         Yields:
             The labelled patients of a round, and the weights of its version.
         """
-        store, patients = self._new_store(), sorted({case["patient_id"] for case in self._cases})
+        store, patients = self._new_store(), sorted(self.patients)
         for number in range(1, count + 1):
             version = self._train(store, patients[:number], self._model, {"folds": 0})
             store.serve(version, why="replay")
@@ -185,16 +193,65 @@ def table(before: Mapping[str, Mapping[str, Any]], after: Mapping[Step, Mapping[
             f"| {old['false_findings']:g} | {new['false_findings']:g} | {result['learned']} | {result['outcome']} |"
         )
     rows += ["", f"| labelled patients | refused {_SCORES}", "|---|---|---|---|---|---|"]
-    for count in sorted({len(step.labelled) for step in after}):
-        steps = {step.patient: result for step, result in after.items() if len(step.labelled) == count}
-        refused = {patient for patient, result in steps.items() if result["outcome"] == _REFUSED}
-        start = _summary({patient: before[patient] for patient in steps})
-        used = _summary({patient: (before if patient in refused else steps)[patient] for patient in steps})
+    for one in means(before, after):
         rows.append(
-            f"| {count} | {len(refused)} of {len(steps)} | {start.dice:.3f} | {used.dice:.3f} "
-            f"| {start.false_positives:.2f} | {used.false_positives:.2f} |"
+            f"| {one.labelled} | {one.refused} of {one.measured} | {one.before.dice:.3f} | {one.in_use.dice:.3f} "
+            f"| {one.before.false_positives:.2f} | {one.in_use.false_positives:.2f} |"
         )
     return "\n".join(rows)
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means over the patients left out, by number of labelled patients.
+
+    Attributes:
+        labelled: Number of labelled patients.
+        measured: Number of patients left out.
+        refused: Number of them whose version the gate refused.
+        before: With the weights to start from.
+        kept: With the new versions, whatever the gate said.
+        in_use: With the new versions, or the weights to start from where the gate refused.
+    """
+
+    labelled: int
+    measured: int
+    refused: int
+    before: Summary
+    kept: Summary
+    in_use: Summary
+
+
+def means(before: Mapping[str, Mapping[str, Any]], after: Mapping[Step, Mapping[str, Any]]) -> list[Means]:
+    """Return the means of the results, see `table`."""
+    found = []
+    for count in sorted({len(step.labelled) for step in after}):
+        kept = {step.patient: result for step, result in after.items() if len(step.labelled) == count}
+        refused = {patient for patient, result in kept.items() if result["outcome"] == _REFUSED}
+        start = {patient: before[patient] for patient in kept}
+        in_use = kept | {patient: before[patient] for patient in refused}
+        found.append(Means(count, len(kept), len(refused), _summary(start), _summary(kept), _summary(in_use)))
+    return found
+
+
+def write_plot(found: Sequence[Means], path: Path) -> None:
+    """Plot Dice and false findings against the number of labelled patients as a PNG.
+
+    Args:
+        found: Result of `means`, not empty.
+        path: Path of the file.
+    """
+
+    def plot(name: str, title: str, y_step: float) -> Image:
+        first = (0, getattr(found[0].before, name))
+        lines = {
+            label: [first, *((one.labelled, getattr(getattr(one, kind), name)) for one in found)]
+            for kind, label in (("kept", "every version"), ("in_use", "not refused"))
+        }
+        return line_plot(lines, title, "labelled patients", y_step=y_step)
+
+    patients = f"{found[0].measured} patients never trained on"
+    write_plots([plot("dice", f"Dice, {patients}", 0.05), plot("false_positives", "False findings a scan", 0.5)], path)
 
 
 def _summary(results: Mapping[str, Mapping[str, Any]]) -> Summary:
