@@ -299,7 +299,7 @@ def test_case_on_a_folder(page, chromium, start_server, tmp_path, page_problems,
     page.goto(f"{server.url}/status")
     expect(page.locator("#cases")).to_contain_text("by Dr. Reader")
     assert not accessibility_problems(page, "body")
-    check_requests(page_problems, server.url)
+    assert page_problems.other_than_dropped(server.url) == [], "other than what was loading when a page was left"
 
 
 def draft_has(url: str, series_uid: str, mask: np.ndarray, rulers: list[list[Point]]) -> bool:
@@ -322,11 +322,6 @@ def fresh_profile(chromium: Browser, problems: PageProblems) -> Page:
     page = chromium.new_context(**WINDOW).new_page()
     problems.watch(page)
     return large_page(page, "laptop")
-
-
-def check_requests(problems: PageProblems, url: str) -> None:
-    """Check that nothing failed but what was still loading when the page was left."""
-    assert [one for one in problems.of(url) if "net::ERR_ABORTED GET" not in one] == []
 
 
 def go_on(reading: Reading, study_uid: str) -> None:
@@ -391,4 +386,4 @@ def test_case_on_orthanc_with_a_password(page, pacs_server, phantom_studies, pag
     assert np.array_equal(ohif.labelmap().values, stored)
     assert ohif.side_panel_dates() == ["06-Jan-2026"], "another patient's studies are listed"
     go_on(reading, series.study_uid)
-    check_requests(page_problems, url)
+    assert page_problems.other_than_dropped(url) == [], "other than what was loading when a page was left"

@@ -171,5 +171,4 @@ def test_clicks_outline_lesions_and_are_stored_with_the_label(server, page, page
     found = [(click["lesion"], click["kind"]) for click in clicks]
     assert found == [(1, "foreground"), (2, "foreground"), (1, "foreground"), (1, "background")]
     assert clicks[3]["points"] == right.params["background"]
-    problems = page_problems.of(server.url)
-    assert [one for one in problems if "net::ERR_ABORTED POST" not in one] == [], "other than dropped previews"
+    assert page_problems.other_than_dropped(server.url) == [], "other than dropped previews"

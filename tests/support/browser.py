@@ -20,7 +20,7 @@ WINDOW: dict[str, Any] = {"viewport": SCREEN, "device_scale_factor": 1 if PICTUR
 
 # OHIF polls for a running training; MONAI Label answers 404 when there is none.
 NO_TRAINING = "/train/?check_if_running=true"
-
+POSTS_THAT_READ = ("/infer/", "/viewer/comparison", "/viewer/prepare")
 
 # OHIF keeps uncaught errors from the console, and shows a message for a few seconds instead.
 REPORT_ERRORS_OF_PANEL = """for (const type of ['error', 'unhandledrejection']) window.addEventListener(type, event => {
@@ -41,6 +41,10 @@ class PageProblems:
         uncaught = [line for line in self.console_errors if line.startswith("uncaught")]
         return uncaught + [line for line in self.failed_requests if url in line and NO_TRAINING not in line]
 
+    def other_than_dropped(self, url: str) -> list[str]:
+        """Return what :meth:`of` does, without requests that change nothing and that the page no longer waited for."""
+        return [line for line in self.of(url) if not _dropped_request(line)]
+
     def watch(self, page: Page) -> None:
         """Record every error of ``page`` from now on."""
         page.add_init_script(REPORT_ERRORS_OF_PANEL)
@@ -51,6 +55,12 @@ class PageProblems:
             "response",
             lambda r: r.status >= 400 and self.failed_requests.append(f"{r.status} {r.request.method} {r.url}"),
         )
+
+
+def _dropped_request(line: str) -> bool:
+    if line.startswith("net::ERR_ABORTED POST "):
+        return any(path in line for path in POSTS_THAT_READ)
+    return line.startswith("net::ERR_ABORTED GET ")
 
 
 # One per module: while Playwright's synchronous API is open, asyncio.run() fails in the same thread.
