@@ -12,6 +12,9 @@ wait_passively()  # before PyTorch is loaded; servers started by tests inherit i
 
 from lib.phantoms import DemoSeries, write_demo_studies  # noqa: E402
 
+# What they assert is explained on failure as in test modules.
+pytest.register_assert_rewrite("tests.browser.ohif", "tests.browser.painting", "tests.browser.reading")
+
 pytest_plugins = [
     "tests.support.server",
     "tests.support.orthanc",

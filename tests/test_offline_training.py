@@ -279,7 +279,8 @@ def test_c1_evaluate_excludes_patients_a_run_was_trained_on(tmp_path):
 @pytest.mark.parametrize(
     ("images", "masks", "message"),
     [
-        ("nowhere", "masks", "does not exist"),
+        ("nowhere", "masks", "nowhere does not exist"),
+        ("empty", "nowhere.nii.gz", r"nowhere\.nii\.gz does not exist"),
         ("images", "negatives", "have no mask"),
         ("empty", "masks", "contains no volumes"),
     ],

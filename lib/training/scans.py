@@ -97,8 +97,9 @@ def find_pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None
     Raises:
         UserError: Images or masks are missing.
     """
-    if not images.exists():
-        raise UserError(f"{images} does not exist.")
+    for path in (images, masks):
+        if path is not None and not path.exists():
+            raise UserError(f"{path} does not exist.")
     volumes = sorted(path for path in images.iterdir() if path.name.endswith(_NIFTI)) if images.is_dir() else [images]
     if not volumes:
         if masks is not None and not masks.is_file():
