@@ -119,7 +119,8 @@ class Reading:
         shown = self.cameras()[0]
         for _ in range(count):  # after the last, the whole image
             page.keyboard.press("f")
-        assert self.cameras()[0]["parallelScale"] > 2 * shown["parallelScale"]
+        whole = self.cameras()[0]["parallelScale"]
+        assert whole > 2 * shown["parallelScale"]
         page.keyboard.down("h")
         assert not any(page.evaluate(IS_SHOWN, viewport) for viewport in MPR_VIEWPORTS)
         page.keyboard.up("h")
@@ -128,7 +129,10 @@ class Reading:
         expect(page.get_by_role("dialog", name="Keys")).to_contain_text("accept the finding shown")
         page.keyboard.press("Escape")
         page.keyboard.press("f")
-        assert self.cameras()[0]["focalPoint"] == pytest.approx(shown["focalPoint"])
+        expect(self.findings.nth(0)).to_have_attribute("aria-current", "true")
+        camera = self.cameras()[0]
+        assert whole > 2 * camera["parallelScale"]
+        assert self._is_marked(camera["focalPoint"])
 
     def check_former_study(self, higher: float) -> None:
         """Put the earlier study beside the scan: linked planes, growth in the list, nothing to edit there.
