@@ -5,8 +5,12 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lib.errors import UserError
+from lib.evaluation.cases import CaseResult
+from lib.evaluation.figures import SIDE_PX
+from lib.evaluation.metrics import VoxelCounts
 from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge, new_classifier
 from lib.phantoms import write_volume
 from lib.settings import load_info
@@ -52,6 +56,12 @@ def train(tmp_path, monkeypatch):
         (tmp_path / "out" / run / WEIGHTS).write_text(run)
         write_json(tmp_path / "out" / run / FILE, {"trained_on": []})
 
+    write_volume(tmp_path / "W1-mask.nii.gz", np.ones((4, 4, 4), np.uint8), np.eye(4))
+
+    def found(name, patient):
+        mask = np.ones((4, 4, 4), np.uint8)
+        return CaseResult(name, patient, VoxelCounts.of(mask, mask), [], 0, {}), mask
+
     def collect(scan, predictor, nodules, *, copies, **_):
         network = scan.weights.parent.relative_to(tmp_path / "out").as_posix()
         asked["collected"].append(
@@ -65,7 +75,7 @@ def train(tmp_path, monkeypatch):
 
     monkeypatch.setattr(recipe_candidates, "collect_samples", collect)
     monkeypatch.setattr(recipe_candidates, "train_second_stage", fit)
-    monkeypatch.setattr(recipe_candidates, "_measured", lambda *_: {"scans": []})
+    monkeypatch.setattr(recipe_candidates, "evaluate_case", lambda name, _, __, patient, *___: found(name, patient))
     monkeypatch.setattr(recipe_candidates, "find_cases", lambda *_: [])
     monkeypatch.setattr(recipe_candidates.Predictor, "from_file", lambda *_: None)
 
@@ -90,6 +100,14 @@ def test_each_scan_has_the_network_that_left_its_patient_out(train, tmp_path):
     assert asked["folds"] == [{"a": ["W1"], "b": ["W2"]}]
     for number, run in enumerate(("last/all", "last/a", "last/b")):
         assert CandidateJudge.from_file(tmp_path / "out" / run / CLASSIFIER_FILE).intercept == number
+
+
+def test_scans_with_a_mask_are_measured_and_drawn(train, tmp_path):
+    train()
+    results = json.loads((tmp_path / "out" / "candidates" / SCANS_FILE).read_text())
+    assert [(row["patient"], row["fold"], row["dice"]) for row in results["scans"]] == [("W1", "a", 1.0)]
+    with Image.open(tmp_path / "out" / "candidates" / "found.png") as picture:
+        assert picture.width == SIDE_PX
 
 
 def test_finished_stage_is_skipped_unless_weights_or_recipe_changed(train, tmp_path):

@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 _WINDOW_HU = (-1000, 400)
-_SIDE_PX = 320
+SIDE_PX = 320
+"""Side of the picture of a slice."""
 _REACH_MM = 40.0
 _CHART_PX, _BAR_PX, _LETTER_PX = 260, 34, 7
 _LEGEND_LINE_PX, _MARK_PX, _NARROWEST_CHART_PX = 20, 18, 600
 _COLOURS = ("#9aa7b4", "#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8")
-_TRUTH_COLOUR, _FOUND_COLOUR = (80, 220, 100), (255, 90, 60)
+Colour = tuple[int, int, int]
+TRUTH_COLOUR: Colour = (80, 220, 100)
+FOUND_COLOUR: Colour = (255, 90, 60)
 
 
 def slice_strip(
@@ -36,6 +39,27 @@ def slice_strip(
     """
     target = truth if truth.any() else np.any(list(found.values()), axis=0)
     z = int(target.sum((0, 1)).argmax())
+    masks = [(truth, TRUTH_COLOUR), *((mask, FOUND_COLOUR) for mask in found.values())]
+    panels = [outlined_slice(image, z, target, spacing, one) for one in ([], *([pair] for pair in masks))]
+    return _data_url(np.concatenate(panels, axis=1))
+
+
+def outlined_slice(
+    image: np.ndarray,
+    z: int,
+    target: np.ndarray,
+    spacing: Sequence[float],
+    outlines: Sequence[tuple[np.ndarray, Colour]],
+) -> np.ndarray:
+    """Return 8 cm of an axial slice around a target, with outlines: RGB, uint8, rows from anterior to posterior.
+
+    Args:
+        image: CT in HU, shape (X, Y, Z), axes L, P, S.
+        z: The slice.
+        target: Mask, same shape; if it is empty in the slice, the middle of the slice is shown.
+        spacing: Voxel spacing in mm.
+        outlines: Masks of the same shape, each with its colour; later ones are drawn over earlier ones.
+    """
     centre = ndimage.center_of_mass(target[..., z]) if target[..., z].any() else np.array(target.shape[:2]) / 2
     window = tuple(
         slice(max(int(middle - _REACH_MM / length), 0), int(middle + _REACH_MM / length) + 1)
@@ -43,9 +67,18 @@ def slice_strip(
     )
     low, high = _WINDOW_HU
     grey = np.clip((image[..., z][window] - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-    panels = [_panel(grey, None, _TRUTH_COLOUR), _panel(grey, truth[..., z][window], _TRUTH_COLOUR)]
-    panels += [_panel(grey, mask[..., z][window], _FOUND_COLOUR) for mask in found.values()]
-    return _data_url(np.concatenate(panels, axis=1))
+    pixels = np.array(_square(grey, spacing, Image.Resampling.BICUBIC).convert("RGB"))
+    for mask, colour in outlines:
+        area = np.array(_square(mask[..., z][window].astype(np.uint8), spacing, Image.Resampling.NEAREST)) > 0
+        pixels[area ^ ndimage.binary_erosion(area, iterations=2)] = colour
+    return pixels
+
+
+def _square(pixels: np.ndarray, spacing: Sequence[float], resampling: Image.Resampling) -> Image.Image:
+    """Return a slice (X, Y) as a square picture; what is not square, at the edge of an image, is padded."""
+    sides = [count * mm for count, mm in zip(pixels.shape, spacing, strict=False)]
+    width, height = (max(1, round(SIDE_PX * side / max(sides))) for side in sides)
+    return ImageOps.pad(Image.fromarray(pixels.T).resize((width, height), resampling), (SIDE_PX, SIDE_PX))
 
 
 def bar_chart(
@@ -115,17 +148,6 @@ def _bar(left: int, model: str, value: float, interval: Sequence[float] | None, 
         f'<text x="{left}" y="{high - 4:.1f}" font-size="10">{value:.2f}</text>'
         + (f'<path d="M{left + width / 2:g} {low:.1f} V{high:.1f}" stroke="#1d2733"/>' if interval else "")
     )
-
-
-def _panel(grey: np.ndarray, mask: np.ndarray | None, colour: tuple[int, int, int]) -> np.ndarray:
-    """Return a square RGB picture, rows from anterior to posterior, with the outline of the mask."""
-    picture = Image.fromarray(grey.T).convert("RGB").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BICUBIC)
-    pixels = np.array(picture)
-    if mask is not None:
-        large = Image.fromarray(mask.T.astype(np.uint8)).resize((_SIDE_PX, _SIDE_PX), Image.Resampling.NEAREST)
-        area = np.array(large) > 0
-        pixels[area ^ ndimage.binary_erosion(area, iterations=2)] = colour
-    return pixels
 
 
 def _data_url(pixels: np.ndarray) -> str:

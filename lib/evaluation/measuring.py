@@ -89,14 +89,28 @@ def collect(cases: Sequence[Case], measured: Iterable[tuple[Case, MeasuredCase]]
     return results, [shown for _, _, shown in worst]
 
 
-def _strip(image: Path, mask: Path, found: Mapping[str, np.ndarray]) -> str:
-    """Return slices with the outlines, in radiological orientation, as HTML."""
+def oriented(
+    image: Path, mask: Path, found: Iterable[np.ndarray]
+) -> tuple[np.ndarray, list[np.ndarray], tuple[float, float, float]]:
+    """Return HU, masks and spacing in mm in radiological orientation: (X, Y, Z), axes L, P, S.
+
+    Args:
+        image: Volume.
+        mask: Its ground truth; see `read_truth`. It becomes the first of the masks.
+        found: More masks, (X, Y, Z) as in the file.
+    """
     load, turn = LoadImage(image_only=True, ensure_channel_first=True), Orientation(axcodes="LPS", labels=None)
     volume = load(image)
     masks = [
         MetaTensor(torch.from_numpy(voxels[None]), affine=volume.affine)
-        for voxels in (read_truth(image, mask).mask, *found.values())
+        for voxels in (read_truth(image, mask).mask, *found)
     ]
-    volume, truth, *others = (np.asarray(turn(item)[0]) for item in (volume, *masks))
-    x, y, z = (float(length) for length in cast(MetaTensor, turn(load(image))).pixdim)
-    return slice_strip(volume, truth, dict(zip(found, others, strict=True)), (x, y, z))
+    turned = cast(MetaTensor, turn(volume))
+    x, y, z = (float(length) for length in turned.pixdim)
+    return np.asarray(turned[0]), [np.asarray(turn(one)[0]) for one in masks], (x, y, z)
+
+
+def _strip(image: Path, mask: Path, found: Mapping[str, np.ndarray]) -> str:
+    """Return slices with the outlines, in radiological orientation, as HTML."""
+    hu, (truth, *others), spacing = oriented(image, mask, found.values())
+    return slice_strip(hu, truth, dict(zip(found, others, strict=True)), spacing)

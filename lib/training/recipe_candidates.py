@@ -12,6 +12,8 @@ from typing import Any
 from lib.datastore.series_folder import largest_series_volume
 from lib.errors import UserError
 from lib.evaluation.cases import CaseResult, evaluate_case
+from lib.evaluation.measuring import oriented
+from lib.evaluation.scan_pictures import MarkedScan, write_pictures
 from lib.evaluation.summary import summarize
 from lib.inference import ModelDescription, Predictor
 from lib.inference.candidate_judge import CLASSIFIER_FILE, CandidateJudge
@@ -39,7 +41,7 @@ def train_candidates(
     The classifiers of folds that share a network are in ``candidates/<fold>`` instead.
 
     Writes ``candidates/whole_scans.json`` with the result of each whole scan with a mask, by the network and the
-    classifier of the fold that left its patient out.
+    classifier of the fold that left its patient out, and pictures of them, see `write_pictures`.
 
     Args:
         recipe: Section ``candidates`` of the recipe.
@@ -68,7 +70,7 @@ def train_candidates(
     _save(result.judge, output / ship)
     for fold, judge in result.folds.items():
         _save(judge, folders[fold])
-    write_json(results, {"made_from": made_from, **_measured(scans, result, runs, recipe, info)})
+    write_json(results, {"made_from": made_from, **_measured(scans, result, runs, recipe, info, results.parent)})
 
 
 def left_out_classifiers(candidates: Path) -> dict[str, Path]:
@@ -180,22 +182,34 @@ def _save(judge: CandidateJudge, folder: Path) -> None:
 
 
 def _measured(
-    scans: Sequence[WholeScan], result: SecondStage, runs: Sequence[Run], recipe: Candidates, info: Mapping[str, Any]
+    scans: Sequence[WholeScan],
+    result: SecondStage,
+    runs: Sequence[Run],
+    recipe: Candidates,
+    info: Mapping[str, Any],
+    pictures: Path,
 ) -> dict[str, Any]:
-    """Return the result of each scan with a mask, and the summary of those whose patients no weights have seen."""
+    """Return the result of each scan with a mask, and the summary of those whose patients no weights have seen.
+
+    Writes pictures of the scans into the folder ``pictures``.
+    """
     run_of = {run.name: run for run in runs}
-    rows, unseen = [], []
+    rows, unseen, marked = [], [], []
     model = ModelDescription.from_info(info)
     for scan in scans:
         if scan.fold is None or scan.mask is None:
             continue
         predictor = Predictor.from_file(scan.weights, replace(model, judge=result.folds[scan.fold]))
-        found, _ = evaluate_case(scan.name, scan.image, scan.mask, scan.patient, predictor, False)
+        found, mask = evaluate_case(scan.name, scan.image, scan.mask, scan.patient, predictor, False)
+        hu, (truth, turned), spacing = oriented(scan.image, scan.mask, [mask])
+        marked.append(MarkedScan(scan.patient, hu, truth > 0, turned > 0, spacing))
         never_seen = scan.patient not in run_of[recipe.networks[scan.fold]].seen_before
         rows.append(_row(found, scan.fold, never_seen))
         if never_seen:
             unseen.append(found)
         logger.info("%s: Dice %.3f, %d false findings", scan.name, found.counts.dice, found.false_positives)
+    if marked:
+        write_pictures(marked, pictures)
     return {
         "scans": rows,
         "never_seen": summarize(unseen),
