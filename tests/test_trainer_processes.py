@@ -12,9 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from monailabel.tasks.train.basic_train import BasicTrainTask
-from torch.multiprocessing.spawn import ProcessRaisedException
 
-from lib.processes import process_group
 from lib.processes.process_group import RENDEZVOUS, group_command
 from lib.publishing import ModelStore
 from lib.settings import APP_DIR
@@ -178,15 +176,49 @@ def test_processes_end_before_python_does(tmp_path):
     assert run(tmp_path / "failed", ABORTED_AT_THE_END, 2, "3").returncode == 1
 
 
-def test_failure_is_told_also_where_a_process_could_not_write_it_down(monkeypatch):
-    def fail(*arguments, **options):
-        raise ProcessRaisedException("No space left on device", 0, 1)
+FULL_DISK = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # a file can be made, but nothing written into it
+raise OSError("No space left on device")
+"""
 
-    monkeypatch.setattr(process_group, "spawn", fail)
-    monkeypatch.setattr(sys, "argv", ["process_group", "2", "module"])
-    monkeypatch.setattr(os, "environ", {**os.environ})
-    with pytest.raises(SystemExit, match="No space left on device"):
-        process_group.main()
+INTERRUPTED = """
+import os, signal, time
+if os.environ["RANK"] == "1":
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+"""
+
+WORKING_THREAD = """
+import sys, threading, time
+from pathlib import Path
+
+def write():
+    time.sleep(0.5)
+    Path(sys.argv[1], "written").touch()
+
+threading.Thread(target=write).start()
+"""
+
+
+def test_failure_is_told_also_where_the_disk_is_full(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    ended = run(tmp_path / "full", FULL_DISK, 2)
+    assert ended.returncode == 1
+    assert ended.stdout.splitlines()[-1] == "OSError: No space left on device", ended.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["full"], "nothing is left behind"
+
+
+def test_an_interrupted_process_has_not_succeeded(tmp_path):
+    ended = run(tmp_path / "interrupted", INTERRUPTED, 2)
+    assert ended.returncode == 1
+    assert ended.stdout.splitlines()[-1] == "Error: process 1 terminated with exit code 130.", ended.stdout
+
+
+def test_threads_finish_their_work_first(tmp_path):
+    folder = tmp_path / "working"
+    assert run(folder, WORKING_THREAD, 2, str(folder)).returncode == 0
+    assert (folder / "written").exists()
 
 
 def test_a_training_is_alone_where_the_server_was_started_by_others_as_one_of_several(monkeypatch):

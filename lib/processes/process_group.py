@@ -9,17 +9,20 @@ from __future__ import annotations
 import atexit
 import os
 import runpy
+import signal
 import sys
 import tempfile
-import time
+import threading
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
+from multiprocessing.connection import Connection
 from typing import NoReturn
 
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
+from torch.multiprocessing import get_context
+from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
 RENDEZVOUS = "LUNGLABEL_RENDEZVOUS"  # file by which the processes find each other, in their environment
+_LONGEST_REASON = 4000  # bytes, which a pipe takes at once, also from several processes
 _ONLY_THIS_MACHINE = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 
 
@@ -36,20 +39,18 @@ def main() -> None:
     """Run the module in the processes, and wait for their end."""
     count, module, *arguments = sys.argv[1:]
     os.environ.update(_ONLY_THIS_MACHINE)
+    failed, fails = get_context("spawn").Pipe(duplex=False)  # no file, as the disk may be full
     with tempfile.TemporaryDirectory(prefix="lunglabel-") as folder:
         os.environ[RENDEZVOUS] = f"{folder}/rendezvous"
-        errors = Path(folder) / "errors"
-        errors.mkdir()
         try:
-            spawn(_run, (count, errors, module, arguments), nprocs=int(count))
-        except ProcessRaisedException as error:  # of the process that ended first; another may have failed before it
-            first = min(errors.iterdir(), default=None)  # none is written where the disk is full
-            sys.exit(first.read_text(encoding="utf-8").strip() if first else str(error))
-        except ProcessExitedException as error:
+            spawn(_run, (count, fails, module, arguments), nprocs=int(count))
+        except ProcessExitedException as error:  # the process that ended first; another may have failed before it
+            if failed.poll():
+                sys.exit(failed.recv_bytes().decode(errors="replace"))
             sys.exit(f"Error: {error}." + (" Is there enough memory?" if error.signal_name else ""))
 
 
-def _run(rank: int, count: str, errors: Path, module: str, arguments: list[str]) -> None:
+def _run(rank: int, count: str, fails: Connection, module: str, arguments: list[str]) -> None:
     os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": count})
     sys.argv[1:] = arguments
     try:
@@ -57,9 +58,12 @@ def _run(rank: int, count: str, errors: Path, module: str, arguments: list[str])
     except SystemExit as end:
         if end.code:
             raise
-    except Exception:
-        (errors / f"{time.time_ns()}-{rank}").write_text(traceback.format_exc(), encoding="utf-8")
-        raise
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)  # PyTorch takes it as a success
+    except Exception as error:
+        traceback.print_exc()
+        fails.send_bytes("".join(traceback.format_exception_only(error)).strip().encode()[-_LONGEST_REASON:])
+        sys.exit(1)  # without the file that PyTorch would write
     _leave()
 
 
@@ -68,6 +72,7 @@ def _leave() -> NoReturn:
 
     A thread of Gloo that still releases an object of Python would abort the process while Python ends.
     """
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that still work, as at Python's own end
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
