@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import shutil
 
 import pytest
@@ -19,6 +20,7 @@ from lib.publishing.gate import PatientScores
 from lib.publishing.version_files import PRETRAINED
 from lib.settings import load_info
 from lib.simulation import whole_scans
+from lib.simulation.line_plot import line_plot
 from lib.simulation.whole_scans import Replay, Step, means, steps_of
 from lib.storage.atomic import write_atomically, write_json
 from lib.training.data_split import held_out
@@ -47,6 +49,16 @@ def test_refused_versions_count_in_the_means_as_the_weights_before():
     dice = [one.dice for one in (found.before, found.kept, found.in_use)]
     assert dice == pytest.approx([0.7, 0.55, 0.75])
     assert [one.false_positives for one in (found.before, found.kept, found.in_use)] == [2, 4.5, 1.5]
+
+
+def test_plot_leaves_out_what_is_not_finite_and_has_few_marks():
+    nothing = line_plot({"a": [], "b": [(1, math.nan)]}, "", "", y_step=1)
+    assert nothing == line_plot({"a": [], "b": []}, "", "", y_step=1)
+    assert line_plot({"a": [(0, 0), (1, 9), (2, math.inf)], "b": []}, "", "", y_step=1) == line_plot(
+        {"a": [(0, 0), (1, 9)], "b": []}, "", "", y_step=1
+    )
+    many = line_plot({"a": [(0, 0), (1, 150)]}, "", "", y_step=0.5)
+    assert many == line_plot({"a": [(0, 0), (1, 150)]}, "", "", y_step=16)
 
 
 @pytest.fixture
@@ -87,6 +99,14 @@ def test_replay_resumes_and_measures_only_unseen_patients(arguments, capsys, mon
         simulate.run(arguments)
     (arguments.weights.parent / "weights.json").write_text(json.dumps({"trained_on": ["Seen", "A"]}))
     with pytest.raises(UserError, match="was trained on all but 1 of these patients"):
+        simulate.run(arguments)
+
+
+@pytest.mark.parametrize("labels", [[2, 3], [0, 1], [-1]])
+def test_labels_that_leave_nobody_to_train_on_or_to_measure_are_refused_first(labels, arguments, monkeypatch):
+    arguments.labels = labels
+    monkeypatch.setattr(Replay, "before", lambda self, patient: pytest.fail("measured"))
+    with pytest.raises(UserError, match=r"--labels must be at least 1, and smaller than .* 2\."):
         simulate.run(arguments)
 
 

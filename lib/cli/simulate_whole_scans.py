@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     With crops of another site, replay rounds of training instead, and write what is lost there, ``rounds.md``.
 
     Raises:
-        UserError: Fewer than two patients are left, or the folder has results of other weights or settings.
+        UserError: Fewer than two patients are left, --labels leaves nobody to measure, or the folder has results of
+            other weights or settings.
     """
     info = load_info()
     model = ModelDescription.from_info(info, args.weights.parent)
@@ -54,11 +55,17 @@ def run(args: argparse.Namespace) -> int:
         "preprocessing": info["preprocessing"],
         "publish": info["publish"],
     }
-    patients = sorted({case.patient for case in cases})
+    patients = sorted(replay.patients)
+    steps = list(steps_of(patients, args.labels))
+    if min(args.labels) < 1 or not steps:
+        raise UserError(
+            "--labels must be at least 1, and smaller than the number of patients unknown to --weights, "
+            f"{len(patients)}."
+        )
     done = _Results(args.output / "runs", settings)
     before = {patient: done.get(f"{patient}-0", partial(replay.before, patient)) for patient in patients}
     after: dict[Step, Any] = {}
-    for step in steps_of(patients, args.labels):
+    for step in steps:
         after[step] = done.get(step.name, partial(replay.after, step))
         old, new = (one["scores"]["dice"] for one in (before[step.patient], after[step]))
         logger.info("%s: Dice %.3f → %.3f, %s", step.name, old, new, after[step]["outcome"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 420, 70, 20, 40, 50
 _SCALE = 2  # drawn larger and shrunk, for smooth lines
 _COLOURS = ("#7b8794", "#2f6fb0", "#d0743c", "#4a9a5b", "#8a5fa8")
 _KEY_WIDTH = 190
+_MOST_MARKS = 12  # of the vertical axis
 
 Line = Sequence[tuple[float, float]]
 
@@ -21,15 +23,18 @@ def line_plot(lines: Mapping[str, Line], title: str, x_label: str, *, y_step: fl
     """Draw lines, such as Dice over effort, with their names.
 
     Args:
-        lines: Points (x, y) of each line, by its name; at least one point in all.
+        lines: Points (x, y) of each line, by its name; those that are not finite are left out.
         title: Title, such as the data measured on.
         x_label: What x is, with its unit.
-        y_step: Distance between the marks of the vertical axis.
+        y_step: Distance between the marks of the vertical axis; doubled until there are few enough.
     """
+    lines = {name: [point for point in line if all(map(math.isfinite, point))] for name, line in lines.items()}
     image = Image.new("RGB", (_WIDTH * _SCALE, _HEIGHT * _SCALE), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=14 * _SCALE)
-    points = [point for line in lines.values() for point in line]
+    points = [point for line in lines.values() for point in line] or [(0.0, 0.0)]
     furthest = max(x for x, _ in points) or 1
+    while max(y for _, y in points) - min(y for _, y in points) > (_MOST_MARKS - 2) * y_step:
+        y_step *= 2
     low = y_step * (min(y for _, y in points) // y_step)
     high = y_step * (max(y for _, y in points) // y_step + 1)
 
@@ -49,7 +54,8 @@ def line_plot(lines: Mapping[str, Line], title: str, x_label: str, *, y_step: fl
     draw.text((_LEFT * _SCALE, 10 * _SCALE), title, "#1b2733", font, anchor="lt")
     for row, (name, line) in enumerate(lines.items()):
         colour = _COLOURS[row % len(_COLOURS)]
-        draw.line([place(*point) for point in line], fill=colour, width=3 * _SCALE, joint="curve")
+        if line:
+            draw.line([place(*point) for point in line], fill=colour, width=3 * _SCALE, joint="curve")
         left, top = (_WIDTH - _KEY_WIDTH) * _SCALE, (_HEIGHT - _BOTTOM - 20 * (len(lines) - row)) * _SCALE
         draw.line([(left, top), (left + 24 * _SCALE, top)], fill=colour, width=3 * _SCALE)
         draw.text((left + 32 * _SCALE, top), name, "#1b2733", font, anchor="lm")
