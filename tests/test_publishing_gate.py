@@ -92,6 +92,16 @@ def test_nothing_marked_where_the_model_in_use_marks_only_what_is_no_lesion_is_n
     assert outcome(before, after)[0] == "in use"
 
 
+@pytest.mark.parametrize("lesions", [0, 1])
+def test_fewer_false_findings_of_a_model_that_marks_no_lesion_are_left_to_a_person(lesions):
+    """Also where the model in use misses them all: a model that marks nothing at all has the fewest."""
+    before = scores([0.0] * 6, lesions=lesions)
+    after = scores([0.0] * 6, [0.0] * 6, lesions=lesions, marked_voxels=0)
+    after["P0"] = replace(after["P0"], marked_voxels=lesions)
+    kind, reason = outcome(before, after)
+    assert kind == "kept" and reason.endswith("; it marks no lesion of these patients.")
+
+
 def test_lost_lesion_is_refused_even_if_the_mean_rises():
     before, after = scores([0.5, *BEFORE[1:]]), scores([0.4, *raised(0.05)[1:]])
     assert outcome(before, after)[1].startswith("Refused: it finds 4 of 5 lesions, the model in use 5.")

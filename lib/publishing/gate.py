@@ -125,7 +125,8 @@ def judge(candidate: Scores, published: Scores | None, rule: Rule, *, accepted: 
     ``false_finding_weight`` for each additional false finding per scan. It is published if the mean gain over the
     patients is larger than chance explains: if the two models were equal, the sign of each patient's gain would be
     random, and an exact one-sided test over these signs gives the probability of such a mean. With fewer than five
-    patients no gain is that improbable, so the candidate is kept for a person to decide.
+    patients no gain is that improbable, so the candidate is kept for a person to decide. So is one that marks no
+    lesion, also if none of the patients has any: nothing shows that it does more than mark less.
 
     Args:
         candidate: Scores of the new model; each patient measured by weights that were not trained on that patient.
@@ -144,6 +145,9 @@ def judge(candidate: Scores, published: Scores | None, rule: Rule, *, accepted: 
         return Verdict(True, "in use", f"{accepted}: there was no model before; {text}.", after)
     text = _comparison(candidate, published, after, before, rule)
     p = _chance(gains(candidate, published, rule))
+    if not after.dice:
+        why = "it marks no lesion of these patients"
+        return Verdict(False, "kept", f"Kept, not in use: {text}; {why}.", after, before, p)
     if p <= rule.error:
         return Verdict(True, "in use", f"{accepted}: {text}.", after, before, p)
     fewest = math.ceil(-math.log2(rule.error))
