@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lib.evaluation.composed_scans import Volume
 from lib.inference import ModelDescription, Predictor
 from lib.inference.candidate_cubes import CHANNELS, FEATURES, SIDE, CandidateCubes
 from lib.inference.candidate_judge import CandidateJudge, new_classifier
@@ -118,6 +119,21 @@ def test_copies_have_the_inserted_lesions_only_and_are_not_made_again(scan, pred
     assert set(written) == {folder / f"P1_1{suffix}.pt" for suffix in ("", "+0", "+large0")}
     collect()
     assert written == {path: path.stat().st_mtime_ns for path in folder.glob("*.pt")}
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_copies_have_as_many_large_tumours_as_the_recipe_says(count, scan, predictor, tmp_path, monkeypatch):
+    nodule = Volume("N", np.zeros((20, 20, 20), np.float32), np.zeros((20, 20, 20), bool), np.eye(4), (1.0, 1.0, 1.0))
+    nodule.mask[4:16, 4:16, 4:16] = True
+    given = []
+    monkeypatch.setattr(second_stage, "read_volume", lambda *arguments: nodule)
+    monkeypatch.setattr(second_stage, "find_lung", lambda volume: volume.mask)
+    monkeypatch.setattr(second_stage, "insert_large_tumours", lambda *of: (given.append(len(of[2])), (nodule, 0))[1])
+    crops = [LabelledImage(f"N{number}", tmp_path, tmp_path, "N", False) for number in range(4)]
+    whole = WholeScan("P1_1", scan[0], scan[1], "P1", tmp_path / "marking.pt", tmp_path / "samples")
+    copies = Copies(with_nodules=0, nodules=0, with_large_tumours=1, large_tumours=count)
+    collect_samples(whole, predictor, crops, copies=copies, seed=0)
+    assert given == [count]
 
 
 def test_no_patient_is_both_learned_and_judged(tmp_path, monkeypatch):

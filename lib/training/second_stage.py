@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -109,14 +110,9 @@ def _with_nodules(
 def _with_large_tumours(
     scan: Volume, lung: np.ndarray, crops: Sequence[LabelledImage], copies: Copies, rng: np.random.Generator
 ) -> tuple[Volume, int]:
-    shapes: list[Shape] = []
-    for index in rng.permutation(len(crops)):
-        shape = Shape.of(read_volume(*crops[index][:3]))
-        if shape.diameter_mm >= LEAST_TO_ENLARGE_MM:
-            shapes.append(shape)
-        if len(shapes) == copies.large_tumours:
-            break
-    return insert_large_tumours(scan, lung, shapes, rng)
+    drawn = (Shape.of(read_volume(*crops[index][:3])) for index in rng.permutation(len(crops)))
+    large = (shape for shape in drawn if shape.diameter_mm >= LEAST_TO_ENLARGE_MM)
+    return insert_large_tumours(scan, lung, list(islice(large, copies.large_tumours)), rng)
 
 
 @dataclass(frozen=True)
