@@ -66,6 +66,16 @@ def arguments(data, output, *extra):
     return parser.parse_args([str(word) for word in line])
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("large-tumours", 30), ("large-tumours", "nan"), ("crops-first", -0.1), ("decoys", -1), ("steps", 0)],
+)
+def test_settings_out_of_range_are_refused_before_the_data_are_read(option, value, tmp_path):
+    options = arguments(tmp_path / "missing", tmp_path / "run", f"--{option}={value}")
+    with pytest.raises(UserError, match=f"^Options are out of range: --{option}: Input should be "):
+        train.run(options)
+
+
 @pytest.mark.slow
 def test_stopped_run_is_resumed_and_writes_weights_with_a_manifest(data, tmp_path, small_network):
     assert train.run(arguments(data, tmp_path / "run", "--steps", 4)) == 0

@@ -10,7 +10,7 @@ import torch
 from lib.settings import load_info
 from lib.training.data_folders import DataFolders
 from lib.training.fitting import fit
-from lib.training.run_settings import LoopSettings, RunSettings
+from lib.training.run_settings import LoopSettings, RunSettings, settings_of_options
 from lib.training.training_data import read_training_data
 
 logger = logging.getLogger(__name__)
@@ -104,11 +104,11 @@ def begin_long_work(threads: int | None) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train on the patients that are not held out, and write weights and manifest to ``args.output``."""
     begin_long_work(args.threads)
+    settings = settings_of_options(RunSettings, vars(args))
     info = load_info()
     data = read_training_data(folders_of(args), info, args.output / "volumes").leaving_out(args.leave_out)
     if args.patients is not None:
         data = data.of_patients(args.patients)
-    settings = RunSettings(**{name: getattr(args, name) for name in RunSettings.model_fields})
     weights = fit(data, settings, info=info, output=args.output, initial=args.initial)
     logger.info("Weights: %s", weights)
     return 0

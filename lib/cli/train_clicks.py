@@ -7,7 +7,7 @@ from lib.cli.train import add_data_arguments, add_loop_arguments, begin_long_wor
 from lib.settings import load_info
 from lib.training.click_data import read_click_data
 from lib.training.click_fitting import fit_clicks
-from lib.training.run_settings import LoopSettings
+from lib.training.run_settings import LoopSettings, settings_of_options
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train on the patients that are not held out, and write weights and manifest to ``args.output``."""
     begin_long_work(args.threads)
+    settings = settings_of_options(LoopSettings, vars(args))
     info = load_info()
     data = read_click_data(folders_of(args), info, args.output / "volumes", args.leave_out, args.phantoms)
-    settings = LoopSettings(**{name: getattr(args, name) for name in LoopSettings.model_fields})
     weights = fit_clicks(data, settings, info=info, output=args.output, initial=args.initial)
     logger.info("Weights: %s", weights)
     return 0
