@@ -100,9 +100,9 @@ class Department:
     def case(self, user: str, image: str) -> dict:
         return requests.get(f"{self.url}/viewer/case", params={"image": image}, headers={"X-User": user}).json()
 
-    def next_for(self, user: str) -> tuple[str, str | None]:
+    def next_for(self, user: str, **request: str) -> tuple[str, str | None]:
         asker = Asker(user, reviews=ROLES[user] >= Role.REVIEWER, session=f"session of {user}")
-        chosen = self._chooser.choose(asker.named_in({"client_id": user}), self.datastore)
+        chosen = self._chooser.choose(asker.named_in({"client_id": user, **request}), self.datastore)
         return (chosen["id"], chosen.get("review_state")) if chosen else ("", None)
 
     def states(self) -> dict[str, tuple[str, str | None]]:
@@ -177,6 +177,16 @@ def test_nobody_reviews_the_own_label_nor_says_so_with_it(department):
     assert department.review("root", first, "approve", 1).status_code == 200
     assert department.datastore.trained_on() == [first]
     assert department.review("root", department.second, "approve", 1).status_code == 404
+
+
+def test_the_open_label_is_not_the_next_to_review_unless_it_is_the_only_one(department):
+    first, second = department.first, department.second
+    for image in (first, second):
+        department.submit("ada", image)
+    assert department.next_for("rhea", open=first) == (second, "waiting for review")
+    assert department.next_for("rhea", open=second) == (first, "waiting for review")
+    department.review("rhea", second, "approve", 1)
+    assert department.next_for("rhea", open=first) == (first, "waiting for review")
 
 
 @pytest.mark.parametrize("department", ["false"], indirect=True)

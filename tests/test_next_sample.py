@@ -97,6 +97,14 @@ def test_open_image_is_offered_only_if_there_is_no_other(images, offer):
     assert offer(OHIF | {"open": ["a"]}) == "a"
 
 
+def test_open_image_is_the_last_to_be_reviewed_too(images, offer):
+    images.labelled = ["a", "b", "nifti"]
+    assert offer(OHIF | {"open": "a"}) == "b"
+    images.catalog.entries = [Entry("a")]
+    images.labelled = ["a"]
+    assert offer(OHIF | {"open": "a"}) == "a"
+
+
 def test_skipping_is_kept_with_its_reason(tmp_path):
     skipped = SkippedImages(tmp_path / "skipped.json")
     skipped.skip("a", "not a chest", "ada", 5.0)

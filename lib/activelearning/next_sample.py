@@ -6,7 +6,7 @@ label, then those skipped for later, then labels to look at again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from monailabel.interfaces.tasks.strategy import Strategy
@@ -19,6 +19,7 @@ from lib.datastore.skipped_images import LATER
 from lib.errors import UserError
 
 _OHIF = "ohif"  # shows DICOM only
+_Choice = Callable[[dict[str, Any], Any], dict[str, Any] | None]
 
 
 class NextSample:
@@ -40,7 +41,7 @@ class NextSample:
 
         Args:
             request: ``strategy`` is its name; ``viewer`` is "ohif" if only DICOM images can be shown; ``open`` is the
-                image that the user has open, chosen only if there is no other; see `Asker` for the requester.
+                image that the user has open, which comes after all others of its kind; see `Asker` for the requester.
             datastore: Datastore of the images.
 
         Raises:
@@ -49,17 +50,26 @@ class NextSample:
         strategy = self._strategies.get(request.get("strategy") or "random")
         if strategy is None:
             raise UserError(f"There is no strategy {request['strategy']!r}; there is {', '.join(self._strategies)}.")
+        hidden = _not_shown(request, datastore)
+        opened = {str(request["open"])} if request.get("open") else set[str]()
         for queue in (review_queue.sent_back, review_queue.waiting):
-            if chosen := self._leases.choose(queue, request, WithoutImages(datastore, _not_shown(request, datastore))):
+            if chosen := self._chosen_by(queue, request, datastore, hidden | opened, hidden):
                 return chosen
         skipped = {image: one["reason"] for image, one in datastore.skipped.all().items()}
-        never = {image for image, reason in skipped.items() if reason != LATER} | _not_shown(request, datastore)
-        opened = {str(request["open"])} if request.get("open") else set[str]()
-        for excluded in (never | skipped.keys() | opened, never | opened, never):
-            if chosen := self._leases.choose(strategy, request, WithoutImages(datastore, excluded)):
-                return chosen
-        offered = WithoutImages(datastore, never)
-        return None if offered.get_unlabeled_images() else self._leases.choose(self._review, request, offered)
+        never = {image for image, reason in skipped.items() if reason != LATER} | hidden
+        turns = never | skipped.keys() | opened, never | opened, never
+        if chosen := self._chosen_by(strategy, request, datastore, *turns):
+            return chosen
+        if WithoutImages(datastore, never).get_unlabeled_images():
+            return None
+        return self._chosen_by(self._review, request, datastore, never | opened, never)
+
+    def _chosen_by(
+        self, choice: _Choice, request: dict[str, Any], datastore: SeriesDatastore, *excluded: Collection[str]
+    ) -> dict[str, Any] | None:
+        """Return what is chosen with the first of several sets of images left out that leaves any."""
+        chosen = (self._leases.choose(choice, request, WithoutImages(datastore, images)) for images in excluded)
+        return next(filter(None, chosen), None)
 
 
 def _not_shown(request: Mapping[str, Any], datastore: SeriesDatastore) -> set[str]:

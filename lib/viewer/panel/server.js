@@ -240,7 +240,7 @@ export async function fetchStrategies() {
 
 /**
  * @param {string} strategy
- * @param {string | null} open series that is offered only if there is no other
+ * @param {string | null} open series that is offered after all others of its kind
  * @returns {Promise<Sample | {StudyInstanceUID?: undefined}>} empty if there is none
  */
 export async function fetchNextSample(strategy, open) {
