@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,29 @@ class MarkedScan:
     mask: np.ndarray
     spacing: tuple[float, float, float]
 
-    @property
-    def lesion(self) -> np.ndarray:
-        """Components of the mask that touch the reference, bool."""
-        components, _ = connected_components(self.mask)
-        return np.isin(components, np.unique(components[self.truth & self.mask])) & self.mask
+    @cached_property
+    def dice(self) -> float:
+        """Dice of the reference with the components of the mask that touch it."""
+        touching = np.isin(self._components, self._numbers(touching=True))
+        return VoxelCounts.of(touching, self.truth).dice
+
+    def false_findings(self) -> list[tuple[float, int]]:
+        """Return the volume in mm³ and the number of each component of the mask that does not touch the reference."""
+        voxels, voxel_mm3 = np.bincount(self._components.ravel()), float(np.prod(self.spacing))
+        return [(voxels[number] * voxel_mm3, number) for number in self._numbers(touching=False)]
+
+    def component(self, number: int) -> np.ndarray:
+        """Return a component of the mask, bool."""
+        return self._components == number
+
+    @cached_property
+    def _components(self) -> np.ndarray:
+        return connected_components(self.mask)[0]
+
+    def _numbers(self, *, touching: bool) -> list[int]:
+        """Return the components that touch the reference, or those that do not."""
+        near = np.unique(self._components[self.truth & self.mask])
+        return near.tolist() if touching else np.setdiff1d(np.unique(self._components), [0, *near]).tolist()
 
     def panel(self, target: np.ndarray) -> np.ndarray:
         """Return the slice with the largest area of a target, RGB, with the outlines of reference and mask."""
@@ -55,25 +74,24 @@ def write_pictures(scans: Sequence[MarkedScan], output: Path) -> None:
         scans: Scans of which each has a lesion in the reference.
         output: Folder.
     """
-    ranked = sorted(scans, key=lambda scan: VoxelCounts.of(scan.lesion, scan.truth).dice, reverse=True)
+    ranked = sorted(scans, key=lambda scan: scan.dice, reverse=True)
     places = np.linspace(0, len(ranked) - 1, min(_PANELS, len(ranked))).round().astype(int)
-    found = [(scan, scan.truth, f"{scan.patient}: Dice {_dice(scan):.2f}") for scan in (ranked[one] for one in places)]
-    _write(found, output / "found.png")
-    worst = max(scans, key=lambda scan: int((scan.truth & ~scan.mask).sum(dtype=int) * np.prod(scan.spacing)))
+    _write(
+        [(scan, scan.truth, f"{scan.patient}: Dice {scan.dice:.2f}") for scan in (ranked[place] for place in places)],
+        output / "found.png",
+    )
+    worst = max(scans, key=lambda scan: np.count_nonzero(scan.truth & ~scan.mask) * np.prod(scan.spacing))
     errors = [(worst, worst.truth & ~worst.mask, f"{worst.patient}: largest part that is missing")]
-    wrong = [(scan, one) for scan in scans for one in _false_findings(scan)]
-    wrong.sort(key=lambda pair: pair[1].sum() * np.prod(pair[0].spacing), reverse=True)
-    errors += [(scan, one, f"{scan.patient}: not in the reference") for scan, one in wrong[: _PANELS - 1]]
+    wrong = sorted(
+        ((volume, scan, number) for scan in scans for volume, number in scan.false_findings()),
+        key=lambda one: one[0],
+        reverse=True,
+    )
+    errors += [
+        (scan, scan.component(number), f"{scan.patient}: not in the reference")
+        for _, scan, number in wrong[: _PANELS - 1]
+    ]
     _write(errors, output / "missed.png")
-
-
-def _dice(scan: MarkedScan) -> float:
-    return VoxelCounts.of(scan.lesion, scan.truth).dice
-
-
-def _false_findings(scan: MarkedScan) -> list[np.ndarray]:
-    components, count = connected_components(scan.mask & ~scan.lesion)
-    return [components == number for number in range(1, count + 1)]
 
 
 def _write(panels: Sequence[tuple[MarkedScan, np.ndarray, str]], path: Path) -> None:
