@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,32 +20,25 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     add_data_arguments(parser)
-    add_loop_arguments(parser, RunSettings())
-    parser.add_argument("--patch-size", type=int, default=64, help="pixels of a patch's side (default 64)")
+    default = RunSettings()
+    add_loop_arguments(parser, default)
+    _add_setting(parser, default, "patch_size", "pixels of a patch's side")
     add_crops_first(parser)
-    parser.add_argument(
-        "--decoys",
-        type=int,
-        default=2,
-        help="most pieces without a nodule, of other scans and crops, pasted into each patch (default 2)",
+    _add_setting(
+        parser, default, "decoys", "most pieces without a nodule, of other scans and crops, pasted into each patch"
     )
-    parser.add_argument(
-        "--large-tumours",
-        type=float,
-        default=0.3,
-        help="share of the patches with pasted nodules that have a large tumour instead (default 0.3)",
+    _add_setting(
+        parser,
+        default,
+        "large_tumours",
+        "share of the patches with pasted nodules that have a large tumour instead",
     )
     parser.add_argument("--patients", type=int, help="use the crops of this number of patients only (default: all)")
 
 
 def add_loop_arguments(parser: argparse.ArgumentParser, default: LoopSettings) -> None:
     """Declare the options of the training loop."""
-
-    def number(name: str, meaning: str) -> None:
-        value = getattr(default, name)
-        option = f"--{name.replace('_', '-')}"
-        parser.add_argument(option, type=type(value), default=value, help=f"{meaning} (default {value})")
-
+    number = partial(_add_setting, parser, default)
     parser.add_argument("--output", type=Path, required=True, help="folder of the run; a stopped run is resumed")
     number("steps", "optimiser steps")
     number("cycles", "cosine cycles of the learning rate")
@@ -60,6 +54,13 @@ def add_loop_arguments(parser: argparse.ArgumentParser, default: LoopSettings) -
         "--initial", type=Path, help="initial weights, a model.pt with its manifest.json (default: random)"
     )
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
+
+
+def _add_setting(parser: argparse.ArgumentParser, default: LoopSettings, name: str, meaning: str) -> None:
+    """Declare the option of a setting that is a number."""
+    value = getattr(default, name)
+    option = f"--{name.replace('_', '-')}"
+    parser.add_argument(option, type=type(value), default=value, help=f"{meaning} (default {value})")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
