@@ -48,7 +48,7 @@ def runs(seen_before):
 @pytest.fixture
 def train(tmp_path, monkeypatch):
     """Return a function that runs the stage with fake networks and classifiers, and what they were asked for."""
-    asked = {"collected": [], "folds": []}
+    asked = {"collected": [], "folds": [], "samples": [], "thresholds": []}
     for name in ("W1", "W2", "healthy"):
         write_volume(tmp_path / f"{name}.nii.gz", np.zeros((4, 4, 4), np.int16), np.eye(4))
     for run in FOLDS:
@@ -67,6 +67,7 @@ def train(tmp_path, monkeypatch):
         asked["collected"].append(
             (scan.name, network, scan.fold, copies.with_nodules, [ball.radius_mm for ball in scan.ignored])
         )
+        asked["samples"].append(scan.samples)
 
     def fit(scans, *, folds, **_):
         asked["folds"].append({name: sorted(patients) for name, patients in folds.items()})
@@ -77,7 +78,9 @@ def train(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe_candidates, "train_second_stage", fit)
     monkeypatch.setattr(recipe_candidates, "evaluate_case", lambda name, _, __, patient, *___: found(name, patient))
     monkeypatch.setattr(recipe_candidates, "find_cases", lambda *_: [])
-    monkeypatch.setattr(recipe_candidates.Predictor, "from_file", lambda *_: None)
+    monkeypatch.setattr(
+        recipe_candidates.Predictor, "from_file", lambda _, model: asked["thresholds"].append(model.options.threshold)
+    )
 
     def run(recipe=RECIPE, seen_before=MappingProxyType({}), ship="last/all"):
         section = Candidates.model_validate(recipe)
@@ -118,6 +121,33 @@ def test_finished_stage_is_skipped_unless_weights_or_recipe_changed(train, tmp_p
     assert len(train(RECIPE | {"copies": {"with_nodules": 4, "nodules": 2}})["folds"]) == 3
     made_from = json.loads((tmp_path / "out" / "candidates" / SCANS_FILE).read_text())["made_from"]
     assert made_from["recipe"]["copies"]["with_nodules"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({"threshold": 0.7}, 0),
+        ({"copies": {"with_nodules": 1, "nodules": 2}}, 0),
+        ({"settings": {"steps": 1, "learning_rate": 0.1, "seed": 1}}, 0),
+        ({"scans": [RECIPE["scans"][0] | {"mask": "other-mask.nii.gz"}, *RECIPE["scans"][1:]]}, 4),
+        ({"settings": {"steps": 2, "learning_rate": 0.3, "seed": 0}}, 6),
+    ],
+)
+def test_samples_made_otherwise_are_not_taken_for_those_of_this_recipe(train, tmp_path, changed, same):
+    write_volume(tmp_path / "other-mask.nii.gz", np.ones((4, 4, 4), np.uint8), np.eye(4))
+    before = set(train()["samples"])
+    after = set(train(RECIPE | changed)["samples"][-6:])
+    assert len(before) == len(after) == 6
+    assert len(before & after) == same
+
+
+def test_candidates_to_learn_are_marked_from_the_threshold_of_the_recipe(train):
+    used = load_info()["config"]["infer"]["threshold"]
+    assert used != 0.7
+    assert train(RECIPE | {"threshold": 0.7})["thresholds"] == [0.7] * 6 + [used], (
+        "what is measured is as on the server"
+    )
+    assert train()["thresholds"][7:] == [used] * 7
 
 
 def test_network_that_was_trained_on_the_patient_is_an_error(train, tmp_path):

@@ -88,6 +88,8 @@ class Candidates(Section):
     """The run whose network finds the candidates of each fold."""
     also_learned: list[str] = Field(default_factory=list)
     """Runs whose candidates are learned too, but not judged."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Probability from which a voxel belongs to a candidate that is learned; None: that of the server."""
     scans: list[CandidateScan]
     nodules: DataSet
     copies: Copies

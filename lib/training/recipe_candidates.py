@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -57,9 +58,9 @@ def train_candidates(
     if all(path.exists() for path in (results, *classifiers)) and _made_from_in(results) == made_from:
         logger.info("candidates is finished.")
         return
-    scans = [_whole_scan(scan, recipe.networks, data, output) for scan in recipe.scans]
+    scans = [_whole_scan(scan, recipe.networks, recipe, data, output) for scan in recipe.scans]
     others = [
-        _whole_scan(scan.model_copy(update={"fold": None}), {"": run}, data, output)
+        _whole_scan(scan.model_copy(update={"fold": None}), {"": run}, recipe, data, output)
         for run in recipe.also_learned
         for scan in recipe.scans
     ]
@@ -113,7 +114,9 @@ def _made_from_in(results: Path) -> Any:
     return json.loads(results.read_text(encoding="utf-8"))["made_from"]
 
 
-def _whole_scan(scan: CandidateScan, networks: Mapping[str, str], data: Path, output: Path) -> WholeScan:
+def _whole_scan(
+    scan: CandidateScan, networks: Mapping[str, str], recipe: Candidates, data: Path, output: Path
+) -> WholeScan:
     image = data / scan.image
     name = case_names([image])[0]
     network = networks[scan.fold or next(iter(networks))]
@@ -129,11 +132,22 @@ def _whole_scan(scan: CandidateScan, networks: Mapping[str, str], data: Path, ou
         mask=data / scan.mask if scan.mask else None,
         patient=patient,
         weights=output / network / WEIGHTS,
-        samples=output / "candidates" / sha256_of(output / network / WEIGHTS)[:16],
+        samples=output / "candidates" / _samples_key(scan, recipe, output / network / WEIGHTS),
         fold=scan.fold,
         ignored=[Ball(tuple(ball.voxel), ball.radius_mm) for ball in scan.ignored],
         unlabelled=unlabelled,
     )
+
+
+def _samples_key(scan: CandidateScan, recipe: Candidates, weights: Path) -> str:
+    """Return a name for the samples of a scan that changes with what they are made from."""
+    made_from = {
+        "weights": sha256_of(weights),
+        "scan": scan.model_dump(mode="json", exclude={"fold"}),
+        "recipe": recipe.model_dump(mode="json", include={"threshold", "nodules", "copies"}),
+        "seed": recipe.settings.seed,
+    }
+    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _folds(scans: Sequence[WholeScan], recipe: Candidates, runs: Sequence[Run]) -> dict[str, frozenset[str]]:
@@ -167,6 +181,8 @@ def _collect(
 ) -> None:
     """Write the samples of all scans, and of copies with nodules of those that are not ``others``."""
     model = ModelDescription.from_info(info)
+    if recipe.threshold is not None:
+        model = replace(model, options=model.options.model_copy(update={"threshold": recipe.threshold}))
     crops = find_cases([data / recipe.nodules.images], [data / recipe.nodules.masks], output / "volumes")
     nodules = nodules_in_lung([crop for crop in crops if not held_out(crop.patient)])
     none = Copies(with_nodules=0, nodules=0)
