@@ -105,7 +105,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--workers", type=_count, default=0, metavar="N", help="N processes on this machine, by Dask")
     where.add_argument("--scheduler", metavar="ADDRESS", help="workers of a running Dask scheduler: tls://host:8786")
-    where.add_argument("--slurm", type=Path, metavar="FILE", help="Slurm jobs as workers; see docs/cohorts.md")
+    where.add_argument("--slurm", type=Path, metavar="FILE", help="Slurm jobs as workers; see docs/slurm.md")
 
 
 def workers_of(args: argparse.Namespace) -> Workers | None:

@@ -21,9 +21,7 @@ _COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "--workspace", required=True, help="as --conf workspace of the server, which prints it at start"
-    )
+    parser.add_argument("--workspace", required=True, help="folder of the workspace, which the server prints at start")
     parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write a new CSV file instead of the screen")
 
 

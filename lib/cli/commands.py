@@ -27,7 +27,7 @@ EVERYDAY = {
     ),
     "import": Command(
         "lib.cli.import_cases",
-        "import the labels of a public set: LIDC-IDRI, NSCLC-Radiomics, MSD, LUNA16, slices with masks ...",
+        "import the labels of a data set: LIDC-IDRI, NSCLC-Radiomics, 4D-Lung, MSD, LUNA16, slices with masks",
         ("lidc-idri /data/LIDC-IDRI --dry-run", "msd /data/Task06_Lung --limit 10"),
     ),
     "export": Command(
@@ -37,17 +37,17 @@ EVERYDAY = {
     ),
     "infer": Command(
         "lib.cli.infer",
-        "segment every series of a folder or PACS; the same formats as export",
+        "segment every series of a folder or PACS, and write the same formats as export",
         ("/data/dicom --output OUT", "/data/dicom --output OUT --format sr csv --conf false_findings_per_scan 0.5"),
     ),
     "labels": Command(
         "lib.cli.labels",
-        "list all submitted labels; restore a former one",
+        "list all submitted labels; restore an earlier one",
         ("/data/dicom", "/data/dicom --image UID --restore 2"),
     ),
     "models": Command(
         "lib.cli.models",
-        "list the versions of the model; select the one that serves",
+        "list the versions of a model; choose the one in use",
         ("/data/dicom", "--workspace DIR --serve VERSION", "--workspace DIR --back"),
     ),
     "study": Command(

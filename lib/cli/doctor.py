@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compare every label, DICOM SEG and model version of the workspace with its checksum, and do nothing else",
     )
-    parser.add_argument("--workspace", help="as --conf workspace of the server; that of STUDIES if not given")
+    parser.add_argument("--workspace", help="folder of the workspace (default: that of STUDIES)")
 
 
 def run(args: argparse.Namespace) -> int:

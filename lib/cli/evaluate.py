@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for metrics.json and report.html")
     parser.add_argument(
-        "--models", nargs="+", metavar="NAME=FILE", help="weights (default: the shipped ones; with --clicks, theirs)"
+        "--models", nargs="+", metavar="NAME=FILE", help="weights to measure (default: the shipped ones)"
     )
     parser.add_argument(
         "--clicks", type=int, metavar="N", help="measure the model for clicks instead, with N simulated clicks a lesion"
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--automatic",
         metavar="FILE",
         default=str(_SHIPPED),
-        help="with --clicks: weights of the model for whole scans, which also count, or none (default: the shipped)",
+        help="with --clicks: weights of the model for whole scans, also asked, or none (default: the shipped ones)",
     )
     parser.add_argument("--held-out", action="store_true", help="only patients that train keeps for testing")
     parser.add_argument("--crf", action="store_true", help="refine with the CRF")

@@ -31,7 +31,7 @@ _FINAL = "final"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_studies(parser)
-    parser.add_argument("--workspace", help="as --conf workspace of the server")
+    parser.add_argument("--workspace", help="folder of the workspace, as --conf workspace of the server")
     parser.add_argument("--output", required=True, type=Path, help="folder for the files; not the DICOM folder")
     add_formats(parser, default=[ExportFormat.seg])
     add_workers(parser)

@@ -21,7 +21,7 @@ _KINDS = {
     "rtstruct": "any other CT series with RTSTRUCT or SEG that refer to them",
     "msd": "Medical Segmentation Decathlon, Task06 Lung: the folder with dataset.json",
     "luna16": "LUNA16: the folder with subset0 … subset9 and annotations.csv",
-    "slices": "axial slices as PNG, JPEG or DICOM with mask pictures, by patient",
+    "slices": "axial slices as PNG, JPEG, TIFF or DICOM with masks as pictures, by patient",
 }
 
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("kind", choices=_KINDS, help="; ".join(f"{kind}: {what}" for kind, what in _KINDS.items()))
     parser.add_argument("source", type=Path, help="folder of the set as it was downloaded and unpacked; never changed")
-    parser.add_argument("--workspace", help="as --conf workspace of the server")
+    parser.add_argument("--workspace", help="folder of the workspace, as --conf workspace of the server")
     parser.add_argument("--dry-run", action="store_true", help="read headers, report what would happen, write nothing")
     parser.add_argument("--limit", type=_positive_int, metavar="N", help="only the first N cases")
     parser.add_argument("--roi", nargs="+", default=[], metavar="NAME", help="names of the tumour regions in the set")

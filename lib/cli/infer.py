@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "shipped weights)",
     )
     parser.add_argument(
-        "--conf", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a setting, as of the server"
+        "--conf", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a setting of the server"
     )
     add_workers(parser)
 

@@ -19,9 +19,9 @@ from lib.settings import Settings
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_studies(parser)
-    parser.add_argument("--workspace", help="as --conf workspace of the server")
+    parser.add_argument("--workspace", help="folder of the workspace, as --conf workspace of the server")
     parser.add_argument("--image", help="only this SeriesInstanceUID")
-    parser.add_argument("--restore", type=int, metavar="NUMBER", help="submit this former label of --image again")
+    parser.add_argument("--restore", type=int, metavar="NUMBER", help="submit this earlier label of --image again")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ _WHY = "chosen on the command line"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_studies(parser, required=False, more="; or --workspace")
-    parser.add_argument("--workspace", help="as --conf workspace of the server")
+    parser.add_argument("--workspace", help="folder of the workspace, as --conf workspace of the server")
     parser.add_argument("--model-dir", help="as --conf model_dir of the server: folder of the shipped weights")
     parser.add_argument(
         "--model",
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the model: the automatic one (default), or the one that outlines what a user clicks at",
     )
     change = parser.add_mutually_exclusive_group()
-    change.add_argument("--serve", metavar="VERSION", help="serve this version from now on")
-    change.add_argument("--back", action="store_true", help="serve the previous version again")
+    change.add_argument("--serve", metavar="VERSION", help="put this version into use")
+    change.add_argument("--back", action="store_true", help="put the version that was used before into use again")
     change.add_argument(
         "--adopt",
         metavar="FOLDER",

@@ -47,16 +47,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         default=APP_DIR / "model" / PRETRAINED_FILE,
-        help="of --whole-scans: weights to start from, beside their manifest and second stage (default: shipped)",
+        help="with --whole-scans: initial weights, beside their manifest and second stage (default: the shipped ones)",
     )
     parser.add_argument(
         "--second-stages",
         type=Path,
-        help="of --whole-scans: folder candidates of a recipe whose folds share --weights; each patient is measured "
-        "with the second stage that left this patient out (default: the one beside --weights)",
+        help="with --whole-scans: folder candidates of a run of weights, by a recipe whose folds share --weights; "
+        "each patient is measured with the second stage that has not seen it (default: the one beside --weights)",
     )
     parser.add_argument(
-        "--labels", type=int, nargs="+", default=[1, 2, 3], help="of --whole-scans: labelled patients (default 1 2 3)"
+        "--labels",
+        type=int,
+        nargs="+",
+        default=[1, 2, 3],
+        help="with --whole-scans: numbers of labelled patients (default 1 2 3)",
     )
     parser.add_argument(
         "--elsewhere-images",

@@ -18,9 +18,7 @@ _ROLES = [role.title for role in Role]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "--workspace", required=True, help="as --conf workspace of the server, which prints it at start"
-    )
+    parser.add_argument("--workspace", required=True, help="folder of the workspace, which the server prints at start")
     parser.add_argument(
         "action",
         choices=["list", "add", "remove", "role", "password"],
