@@ -78,7 +78,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         help="for each of --images: a folder of masks under the same names, or one mask file for a DICOM series; a "
-        "mask with a fourth axis holds those of several readers, of which the mean is learned",
+        "mask with a fourth axis holds those of several readers",
     )
     parser.add_argument("--negatives", type=Path, nargs="*", default=[], help="volumes or DICOM series without tumour")
 
