@@ -35,17 +35,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("SOFT", "SHARP"),
         help="folders of two DICOM series of one acquisition, of which the change of kernel is learned",
     )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=APP_DIR / "model" / PRETRAINED_FILE,
+        help="weights, with the second stage inside or beside them (default: the shipped ones)",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for acquisition.json and temporary files")
     parser.add_argument("--threads", type=int, help="CPU threads (default: all)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure the shipped weights on each variant of each scan, and print a table."""
+    """Measure weights on each variant of each scan, and print a table."""
     begin_long_work(args.threads)
     scans = [read_volume(*case[:3]) for case in find_cases(args.images, args.masks, args.output / "volumes")]
     change = KernelChange.between(*(_series(path, args.output) for path in args.kernels)) if args.kernels else None
-    shipped = APP_DIR / "model" / PRETRAINED_FILE
-    predictor = Predictor.from_file(shipped, ModelDescription.from_info(load_info(), shipped.parent))
+    predictor = Predictor.from_file(args.weights, ModelDescription.from_info(load_info(), args.weights.parent))
     measured: dict[str, list[Measured]] = defaultdict(list)
     results: dict[str, Any] = {}
     for scan in scans:  # so that a run that is stopped has measured all variants on the same scans

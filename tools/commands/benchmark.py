@@ -76,8 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs="+",
         default=[300, 600, 1200, 2400],
-        help="with --only-memory: slices of 512x512 pixels, from few to many, of the scans it infers on (default 300 600 "
-        "1200 2400; the longest needs 1.3 GB of disk for its DICOM files and as much for its volume)",
+        help="with --only-memory: slices of 512x512 pixels, from few to many, of the scans it infers on (default "
+        "300 600 1200 2400; the longest needs 1.3 GB of disk for its DICOM files and as much for its volume)",
     )
 
 
