@@ -40,15 +40,15 @@ def test_every_path_in_the_development_guide_exists():
 def test_every_package_is_on_the_map():
     packages = {f"lib/{init.parent.name}" for init in (REPOSITORY / "lib").glob("*/__init__.py")}
     modules = {f"lib/{module.name}" for module in (REPOSITORY / "lib").glob("*.py")}
-    assert [room for room in sorted(packages | modules) if f"`{room}`" not in DEVELOPMENT] == []
+    assert [name for name in sorted(packages | modules) if f"`{name}`" not in DEVELOPMENT] == []
 
 
 def test_map_follows_the_order_of_the_layers():
     """The import contract in pyproject.toml and the table in the development guide have the same order."""
     contract = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8").partition("layers = [")[2].partition("]")[0]
     layers = [set(re.findall(r"\w+", line)) for line in re.findall(r'"(.+)"', contract)]
-    table = DEVELOPMENT.partition("| room |")[2].partition("\n\n")[0]
-    rooms = [room for row in table.splitlines() for room in re.findall(r"`lib/(\w+)(?:\.py)?`", row.split(" | ")[0])]
-    depths = [next(depth for depth, layer in enumerate(layers) if room in layer) for room in rooms]
+    table = DEVELOPMENT.partition("| package |")[2].partition("\n\n")[0]
+    named = [name for row in table.splitlines() for name in re.findall(r"`lib/(\w+)(?:\.py)?`", row.split(" | ")[0])]
+    depths = [next(depth for depth, layer in enumerate(layers) if name in layer) for name in named]
     assert depths == sorted(depths)
-    assert set(rooms) == set.union(*layers)
+    assert set(named) == set.union(*layers)
