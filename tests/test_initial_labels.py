@@ -18,8 +18,10 @@ from lib.exports.dicom_seg import segmentation
 from lib.exports.label_exports import LabelExports
 from lib.exports.rtstruct import structure_set
 from lib.exports.seg_storage import SegStorage
+from lib.exports.source_images import SourceImages
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.initial_labels.initial_labels import InitialLabels
+from lib.phantoms import Acquisition
 from lib.server.stored_labels import stored_labels
 from lib.settings import Settings
 from tests.support.dicom_variants import change, sorted_slices
@@ -164,6 +166,25 @@ def test_initial_label_is_created_once_and_is_not_counted_as_labelled(tmp_path):
     datastore.remove_label(scan.uid, "initial")
     InitialLabels(datastore, RULES).read_new_objects()
     assert "initial" not in datastore.labels.current(scan.uid)
+
+
+@pytest.mark.parametrize(("make", "name"), [(segmentation, "seg.dcm"), (structure_set, "rt.dcm")])
+def test_objects_lie_on_slices_that_are_shifted_by_less_than_a_volume_notes(make, name, tmp_path):
+    scan = Scan(tmp_path / "dicom")
+    for place, path in enumerate(sorted_slices(scan.folder)):
+        x, y, z = Acquisition(shape=SHAPE, spacing=(2.5, 0.8, 0.7)).affine[:3, 3] + [0.05 * place, 0, 2.5 * place]
+        change([path], lambda one, at=[x, y, z]: setattr(one, "ImagePositionPatient", [f"{mm:.3f}" for mm in at]))
+    metadata = [dcmread(path, stop_before_pixels=True).to_json_dict() for path in sorted_slices(scan.folder)]
+    scan.sources = SourceImages.of(metadata)
+    assert scan.sources.stack.is_regular
+    mask = corner()
+    mask[-1, :, -1] = 1  # at the border, towards which the slices are shifted
+    scan.store(make, scan.folder / name, mask)
+    datastore = datastore_of(scan.folder, tmp_path)
+    imports = InitialLabels(datastore, RULES)
+    imports.read_new_objects()
+    assert imports.refused(scan.uid) == ()
+    assert np.array_equal(voxels(sitk.ReadImage(datastore.get_label_uri(scan.uid, "initial"))), mask)
 
 
 def test_object_on_a_labelled_series_is_a_candidate_and_ambiguity_is_told_with_its_reason(tmp_path):

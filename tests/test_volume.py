@@ -13,6 +13,7 @@ from lib.datastore.series_usability import SeriesUsability, check_series
 from lib.datastore.volume import read_file, read_volume, write_mask
 from lib.dicomweb.dicom_file import read_index_header, read_metadata
 from lib.geometry.slice_stack import SliceStack
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.phantoms import Acquisition, write_dicom_series
 from tests.support.dicom_variants import SYNTAXES, change, sorted_slices, transcode, write_multi_frame
 
@@ -181,6 +182,19 @@ def test_overlapping_slices_are_a_regular_stack(tmp_path):
     change(list(tmp_path.iterdir()), lambda dataset: setattr(dataset, "SliceThickness", "2.5"))
     assert check_series("CT", headers(sorted(tmp_path.iterdir()))) == SeriesUsability()
     assert read_volume(list(tmp_path.iterdir())).GetSpacing()[2] == pytest.approx(1.25)
+
+
+def test_small_differences_between_gaps_that_add_up_are_noted(tmp_path):
+    grid = Acquisition(shape=(61, 8, 8), spacing=(1.0, 0.8, 0.7))
+    write_dicom_series(tmp_path, np.zeros(grid.shape, np.int16), grid.affine, patient_id="P")
+    first = grid.affine[2, 3]
+    places = [first + place + 0.04 * max(place - 30, 0) for place in range(61)]  # gaps of 1.00 mm, then of 1.04 mm
+    for path, place in zip(sorted_slices(tmp_path), places, strict=True):
+        change([path], lambda one, z=place: one.ImagePositionPatient.__setitem__(2, round(z, 4)))
+    grid_read = VoxelGrid.from_image(read_volume(list(tmp_path.iterdir())))
+    np.testing.assert_allclose(grid_read.slice_positions[:, 2], places, atol=1e-3)
+    (warning, *_) = check_series("CT", headers(sorted(tmp_path.iterdir()))).warnings
+    assert "from 1.000 to 1.040 mm, which add up" in warning and "displaced by up to 0.6 mm" in warning
 
 
 def test_slices_may_differ_in_slope_and_intercept(tmp_path):

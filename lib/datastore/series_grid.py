@@ -1,8 +1,9 @@
-"""Size and spacing of a series from its headers, without reading its pixels."""
+"""Grid of a series from its headers, without reading its pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from lib.datastore.catalog import DicomwebClient, Series
 from lib.dicomweb import attributes
@@ -10,6 +11,7 @@ from lib.dicomweb.folder_client import FolderClient
 from lib.dicomweb.frames import is_multi_frame, slice_headers
 from lib.dicomweb.matching import first_value
 from lib.geometry.slice_stack import SliceStack
+from lib.geometry.voxel_grid import VoxelGrid
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,40 @@ def series_grid(series: Series, client: DicomwebClient) -> SeriesGrid | None:
     """
     if series.file is not None:
         return _grid_of_file(series, client)
-    instances = client.search_for_instances(series.study_uid, series.uid, fields=attributes.INSTANCE)
-    if is_multi_frame(instances):
-        instances = client.retrieve_series_metadata(series.study_uid, series.uid)
-    slices = slice_headers(instances)
     try:
+        slices = _slices(series, client)
         stack = SliceStack.from_headers(slices)
         columns, rows = (int(first_value(slices[0], keyword)) for keyword in ("Columns", "Rows"))
     except (ValueError, IndexError):
         return None
     return SeriesGrid((columns, rows, len(slices)), (*stack.pixel_spacing, stack.typical_gap))
+
+
+def exact_grid(series: Series, client: DicomwebClient) -> VoxelGrid:
+    """Return the grid of a usable DICOM series with the position that its headers state for each slice.
+
+    The grid of its volume has them only if the slices are clearly uneven; what other programs mark on the slices is
+    placed by the headers. Both are the same voxels.
+
+    Args:
+        series: Usable DICOM series.
+        client: Client of the folder or PACS.
+
+    Raises:
+        ValueError: The slices have changed, and do not form a stack any more.
+        requests.RequestException: The PACS does not respond.
+    """
+    slices = _slices(series, client)
+    rows, columns = (int(first_value(slices[0], keyword)) for keyword in ("Rows", "Columns"))
+    return SliceStack.from_headers(slices).grid(rows, columns, exact=True)
+
+
+def _slices(series: Series, client: DicomwebClient) -> list[dict[str, Any]]:
+    """Return the header of each slice; of whole instances if a search does not have the positions."""
+    instances = client.search_for_instances(series.study_uid, series.uid, fields=attributes.INSTANCE)
+    if is_multi_frame(instances) or not first_value(instances[0], "ImagePositionPatient"):
+        instances = client.retrieve_series_metadata(series.study_uid, series.uid)
+    return slice_headers(instances)
 
 
 def _grid_of_file(series: Series, client: DicomwebClient) -> SeriesGrid | None:

@@ -121,13 +121,10 @@ def _no_stack(instances: Sequence[_DicomJson]) -> str | None:
 
 def _geometry_warnings(stack: SliceStack) -> list[str]:
     warnings = []
-    if stack.uneven_gaps.size:
-        gaps = np.diff(stack.distances)
-        where = max(stack.uneven_gaps, key=lambda place: abs(gaps[place] - stack.typical_gap))
+    if stack.is_uneven:
         warnings.append(
-            f"{len(stack.uneven_gaps)} uneven gap(s) between slices, such as {gaps[where]:.2f} mm instead of "
-            f"{stack.typical_gap:.2f} mm, {stack.describe_gap(where)}: interpolated for the model; viewers stack the "
-            f"slices evenly, displaced by up to {stack.displacement_mm:.1f} mm"
+            f"{_uneven_gaps(stack)}: interpolated for the model; viewers stack the slices evenly, displaced by up to "
+            f"{stack.displacement_mm:.1f} mm"
         )
     if stack.tilt_degrees:
         warnings.append(
@@ -136,6 +133,17 @@ def _geometry_warnings(stack: SliceStack) -> list[str]:
     if len(stack.positions) < _FEW_SLICES:
         warnings.append(f"only {len(stack.positions)} slices: the model sees little context above and below")
     return warnings
+
+
+def _uneven_gaps(stack: SliceStack) -> str:
+    gaps = np.diff(stack.distances)
+    if not stack.uneven_gaps.size:
+        return f"gaps between slices from {gaps.min():.3f} to {gaps.max():.3f} mm, which add up"
+    where = max(stack.uneven_gaps, key=lambda place: abs(gaps[place] - stack.typical_gap))
+    return (
+        f"{len(stack.uneven_gaps)} uneven gap(s) between slices, such as {gaps[where]:.2f} mm instead of "
+        f"{stack.typical_gap:.2f} mm, {stack.describe_gap(where)}"
+    )
 
 
 def _scan_warnings(slices: Sequence[_DicomJson], gap: float) -> list[str]:

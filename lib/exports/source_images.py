@@ -78,7 +78,7 @@ class SourceImages:
             if not header.get("SliceThickness"):
                 header.SliceThickness = _ds(stack.typical_gap)
             # Unevenly spaced slices have no common spacing; each frame has its own position.
-            header.SpacingBetweenSlices = None if stack.uneven_gaps.size else _ds(stack.typical_gap)
+            header.SpacingBetweenSlices = None if stack.is_uneven else _ds(stack.typical_gap)
             if header.SpacingBetweenSlices is None:
                 del header.SpacingBetweenSlices
         return cls(headers, stack, None)

@@ -16,6 +16,7 @@ from lib.geometry.voxel_grid import VoxelGrid, check_voxel_size
 LARGEST_GAP_MM = 10.0
 _SAME_PLACE_MM = 0.05
 _GAP_TOLERANCE = 0.02
+_DISPLACED = 0.1  # fraction of the typical gap by which small differences of the gaps may add up
 _DRIFT_MM = 0.5  # tolerated shift from the first to the last slice, less than a pixel: positions are often rounded
 _DicomJson = dict[str, dict[str, Any]]
 
@@ -87,6 +88,13 @@ class SliceStack:
         return np.flatnonzero(difference > max(_SAME_PLACE_MM, _GAP_TOLERANCE * self.typical_gap))
 
     @property
+    def is_uneven(self) -> bool:
+        """Whether gaps differ, or differ so often by a little that some slices would be at the place of others."""
+        even = np.linspace(0, self.distances[-1], len(self.positions))
+        displaced = np.abs(self.distances - even).max() > _DISPLACED * self.distances[-1] / max(len(even) - 1, 1)
+        return bool(self.uneven_gaps.size or displaced)
+
+    @property
     def tilt_degrees(self) -> float:
         """Gantry tilt: angle between the normal and the line from the first to the last slice, degrees; 0 if none."""
         along = self.positions[-1] - self.positions[0]
@@ -98,7 +106,7 @@ class SliceStack:
     @property
     def is_regular(self) -> bool:
         """Whether the slices are evenly spaced and not shifted sideways."""
-        return not self.uneven_gaps.size and not self.tilt_degrees
+        return not self.is_uneven and not self.tilt_degrees
 
     @property
     def step(self) -> np.ndarray:
@@ -122,14 +130,21 @@ class SliceStack:
         """Direction matrix, 3×3: its columns are the unit vectors of increasing column, row and slice index."""
         return np.column_stack([self.row, self.column, self.step / np.linalg.norm(self.step)])
 
-    def grid(self, rows: int, columns: int) -> VoxelGrid:
-        """Return the grid of a volume of these slices, each with ``rows`` × ``columns`` pixels."""
+    def grid(self, rows: int, columns: int, *, exact: bool = False) -> VoxelGrid:
+        """Return the grid of a volume of these slices, each with ``rows`` × ``columns`` pixels.
+
+        Args:
+            rows: Of each slice.
+            columns: Of each slice.
+            exact: Also keep what differs from evenly spaced slices by less than a volume needs. Objects of other
+                programs state the positions of their frames to a fraction of a pixel.
+        """
         return VoxelGrid.from_geometry(
             size=(columns, rows, len(self.positions)),
             origin=self.positions[0],
             spacing=self.spacing,
             direction=self.direction,
-            true_positions=None if self.is_regular else self.positions.round(6),
+            true_positions=None if self.is_regular and not exact else self.positions.round(6),
         )
 
     def describe_gap(self, index: int) -> str:
@@ -146,9 +161,9 @@ def _check_gaps(stack: SliceStack) -> None:
     if gaps.min() < _SAME_PLACE_MM:
         count = int((gaps < _SAME_PLACE_MM).sum())
         raise ValueError(f"several different slices at the same position: {count} of {len(gaps) + 1}")
-    if not stack.uneven_gaps.size:
+    if not stack.is_uneven:
         return
-    largest = max(stack.uneven_gaps, key=lambda index: gaps[index])
+    largest = max(stack.uneven_gaps, key=lambda index: gaps[index], default=int(gaps.argmax()))
     uneven = (
         f"slices are not evenly spaced: gaps from {gaps.min():.2f} to {gaps.max():.2f} mm, most of them "
         f"{stack.typical_gap:.2f} mm, the largest {stack.describe_gap(largest)}"

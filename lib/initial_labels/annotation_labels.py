@@ -20,12 +20,9 @@ from lib.annotations import dicom_seg, lidc_xml, rtstruct
 from lib.annotations.regions import select, union
 from lib.annotations.series_references import References
 from lib.datastore.catalog import Series, SeriesCatalog
-from lib.dicomweb import attributes
+from lib.datastore.series_grid import exact_grid
 from lib.dicomweb.folder_walk import FolderUnavailableError
-from lib.dicomweb.frames import is_multi_frame, slice_headers
-from lib.dicomweb.matching import first_value
 from lib.errors import UserError
-from lib.geometry.slice_stack import SliceStack
 from lib.initial_labels.annotation_objects import LIDC_XML, RTSTRUCT, SEG, AnnotationObjects, Source
 
 _READERS = {SEG: dicom_seg.read_regions, RTSTRUCT: rtstruct.read_regions, LIDC_XML: lidc_xml.read_regions}
@@ -165,13 +162,7 @@ def _make_label(
     Raises:
         UserError: No region is accepted as the tumour, or the selection is ambiguous.
     """
-    instances = client.search_for_instances(series.study_uid, series.uid, fields=attributes.INSTANCE)
-    if is_multi_frame(instances) or not first_value(instances[0], "ImagePositionPatient"):
-        instances = client.retrieve_series_metadata(series.study_uid, series.uid)
-    slices = slice_headers(instances)
-    rows, columns = (int(first_value(slices[0], keyword)) for keyword in ("Rows", "Columns"))
-    grid = SliceStack.from_headers(slices).grid(rows, columns)
-    regions = select(_READERS[source["kind"]](path, grid), rules)
+    regions = select(_READERS[source["kind"]](path, exact_grid(series, client)), rules)
     mask = union(regions)
     names = [region.name for region in regions]
     return mask, {

@@ -12,6 +12,7 @@ import numpy as np
 
 from lib.annotations import dicom_seg, lidc_xml, rtstruct
 from lib.annotations.regions import NothingMarkedError, Region, check_drawn, select, union
+from lib.datastore.series_grid import exact_grid
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.public_sets.case import Case, CaseLabel, PublicSet, digest
@@ -136,8 +137,8 @@ def _case(
         check_drawn(_selected(regions, rules, wanted, source))
         return True
 
-    def make_label(volume: Path) -> CaseLabel | None:
-        grid = VoxelGrid.from_file(volume)
+    def make_label(_: Path) -> CaseLabel | None:
+        grid = exact_grid(target.series(uid), target.client)
         regions = {one.path: _READERS[one.kind](one.path, grid) for one in annotations}
         if unmarked(regions):
             return None
