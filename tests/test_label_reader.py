@@ -7,7 +7,9 @@ import pytest
 import SimpleITK as sitk
 
 from lib.datastore.label_reader import read_label
+from lib.datastore.volume import write_mask
 from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.phantoms import Acquisition
 
 SIZE = (14, 11, 8)
@@ -78,6 +80,46 @@ def test_floats_with_integer_values_are_accepted(label, image_path, tmp_path):
     path = tmp_path / "float.nii.gz"
     sitk.WriteImage(sitk.Cast(label, sitk.sitkFloat32), str(path))
     assert is_same_image(read_label(path, image_path, LABELS), label)
+
+
+@pytest.fixture
+def tilted(tmp_path) -> tuple[sitk.Image, Path]:
+    """Return a label of a tilted scan with square slices and pixels, and the path of its image."""
+    direction = np.eye(3)
+    direction[:, 2] = 0, np.sin(np.radians(18)), np.cos(np.radians(18))
+    grid = VoxelGrid.from_geometry((12, 12, 8), (-5, -7, 30), (0.8, 0.8, 2.5), direction)
+    sitk.WriteImage(grid.image(np.zeros(grid.shape, np.int16)), str(tmp_path / "tilted.nrrd"))
+    return grid.mask(np.random.default_rng(0).random(grid.shape) < 0.2), tmp_path / "tilted.nrrd"
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz"])
+def test_label_of_a_tilted_scan_may_have_the_box_of_its_grid(tilted, tmp_path, suffix):
+    label, image_path = tilted
+    write_mask(label, tmp_path / f"label{suffix}", True)
+    assert is_same_image(read_label(tmp_path / f"label{suffix}", image_path, LABELS), label)
+
+
+def test_axes_of_a_tilted_scan_in_another_order(tilted, tmp_path):
+    label, image_path = tilted
+    turned = sitk.PermuteAxes(label, [1, 0, 2])
+    assert (turned.GetSize(), turned.GetSpacing(), turned.GetOrigin()) == (
+        label.GetSize(),
+        label.GetSpacing(),
+        label.GetOrigin(),
+    )
+    sitk.WriteImage(turned, str(tmp_path / "turned.nrrd"))
+    assert is_same_image(read_label(tmp_path / "turned.nrrd", image_path, LABELS), label)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_mirrored_label_of_a_tilted_scan_is_refused(tilted, tmp_path, axis):
+    label, image_path = tilted
+    direction = np.array(label.GetDirection()).reshape(3, 3)
+    direction[axis] *= -1
+    label.SetDirection(direction.ravel().tolist())
+    sitk.WriteImage(label, str(tmp_path / "mirrored.nrrd"))
+    with pytest.raises(UserError, match=r"not on the voxel grid|beyond the image"):
+        read_label(tmp_path / "mirrored.nrrd", image_path, LABELS)
 
 
 def shifted(label: sitk.Image) -> sitk.Image:

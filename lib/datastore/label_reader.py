@@ -18,6 +18,7 @@ from lib.geometry.voxel_grid import SLICE_POSITIONS, VoxelGrid
 
 _VOXEL_TOLERANCE = 0.05
 _INTEGER_TOLERANCE = 1e-3
+_DIRECTION_TOLERANCE = 1e-3  # of the components of unit vectors, which NIfTI stores in 32 bits
 
 
 def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_info: Any = None) -> sitk.Image:
@@ -146,10 +147,18 @@ def _as_labels(array: np.ndarray, labels: Mapping[str, int], label_info: Any) ->
 
 
 def _is_box_of(label: VoxelGrid, grid: VoxelGrid) -> bool:
-    """Return whether a label has the rectangular grid that ITK writes to NIfTI in place of a sheared one."""
-    return label.size == grid.size and all(
-        np.allclose(ours, theirs, atol=_VOXEL_TOLERANCE)
-        for ours, theirs in ((label.affine[:3, 3], grid.affine[:3, 3]), (label.spacing, grid.spacing))
+    """Return whether a label has a rectangular grid that programs write in place of a sheared one.
+
+    ITK and NiBabel write the nearest one to NIfTI; others keep the slices and stack them along their normal. A label
+    whose axes are in another order or direction may have the same size, spacing and first voxel.
+    """
+    left, _, right = np.linalg.svd(grid.direction)
+    boxes = (left @ right, np.column_stack([grid.row, grid.column, grid.normal]))
+    return (
+        label.size == grid.size
+        and np.allclose(label.affine[:3, 3], grid.affine[:3, 3], atol=_VOXEL_TOLERANCE)
+        and np.allclose(label.spacing, grid.spacing, atol=_VOXEL_TOLERANCE)
+        and any(np.allclose(label.direction, box, atol=_DIRECTION_TOLERANCE) for box in boxes)
     )
 
 
