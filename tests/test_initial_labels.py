@@ -109,6 +109,44 @@ def test_inner_contour_is_a_hole_a_point_is_ignored_and_a_contour_between_slices
         rtstruct.read_regions(outer_file, scan.grid)[0].mask()
 
 
+def draw(rt, scan, corners, places):
+    """Replace the contours by the same polygon (column, row) on several slices, in mm with three decimals."""
+    (roi,) = rt.ROIContourSequence
+    contour, made = roi.ContourSequence[0], []
+    for place in places:
+        index = np.column_stack([corners, np.full(len(corners), place)])
+        made.append(copy.deepcopy(contour))
+        made[-1].ContourData = [f"{mm:.3f}" for mm in scan.grid.to_mm(index).ravel()]
+        made[-1].NumberOfContourPoints = len(corners)
+    roi.ContourSequence = made
+
+
+def test_rounding_does_not_decide_on_pixels_whose_centres_a_contour_runs_through(scan, tmp_path):
+    path = scan.store(structure_set, tmp_path / "rt.dcm")
+    change([path], lambda rt: draw(rt, scan, [(4, 3), (13, 3), (13, 12), (4, 12)], range(SHAPE[0])))
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[:, 3:12, 4:13] = 1  # as many pixels as the area of the polygon
+    assert np.array_equal(voxels(rtstruct.read_regions(path, scan.grid)[0].mask()), expected)
+
+
+@pytest.mark.parametrize("again", ["turned", "reversed", "closed"])
+def test_a_contour_written_twice_in_another_way_is_one(scan, tmp_path, again):
+    path = scan.store(structure_set, tmp_path / "rt.dcm")
+    corners = [(3.5, 2.5), (12.5, 2.5), (12.5, 11.5), (3.5, 11.5)]
+    twice = {"turned": [*corners[2:], *corners[:2]], "reversed": corners[::-1], "closed": [*corners, corners[0]]}
+
+    def draw_twice(rt):
+        draw(rt, scan, corners, [4])
+        (first,) = rt.ROIContourSequence[0].ContourSequence
+        draw(rt, scan, twice[again], [4])
+        rt.ROIContourSequence[0].ContourSequence.append(first)
+
+    change([path], draw_twice)
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[4, 3:12, 4:13] = 1
+    assert np.array_equal(voxels(rtstruct.read_regions(path, scan.grid)[0].mask()), expected)
+
+
 def region(name, *codes):
     return Region(name, codes, lambda: None)
 

@@ -123,5 +123,14 @@ def _mask(contours: list[np.ndarray], grid: VoxelGrid) -> sitk.Image:
 
 
 def _without_duplicates(polygons: list[np.ndarray]) -> list[np.ndarray]:
-    """Remove repeated contours: some programs write one twice, which the even-odd rule would leave empty."""
-    return list({polygon.round(3).tobytes(): polygon for polygon in polygons}.values())
+    """Remove repeated contours: some programs write one twice, which the even-odd rule would leave empty.
+
+    The second one may begin at another corner, run in the other direction, or repeat its first point at the end.
+    """
+    return list({_edges(polygon): polygon for polygon in polygons}.values())
+
+
+def _edges(polygon: np.ndarray) -> frozenset[frozenset[tuple[float, ...]]]:
+    corners = [tuple(corner) for corner in (polygon.round(3) + 0.0).tolist()]  # + 0.0: no -0.0
+    pairs = zip(corners, [*corners[1:], corners[0]], strict=True)
+    return frozenset(frozenset(pair) for pair in pairs if pair[0] != pair[1])
