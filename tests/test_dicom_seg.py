@@ -276,6 +276,24 @@ def test_invalid_headers_do_not_prevent_the_export(series, tmp_path):
     assert float(seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness) == 2.5
 
 
+def test_several_values_where_one_is_allowed_do_not_prevent_the_export(series, tmp_path):
+    _, metadata, _ = series()
+    for one in metadata:
+        one["00100010"] = {"vr": "PN", "Value": [{"Alphabetic": "Doe^Jo"}, {"Alphabetic": "Roe"}]}
+        one["00180050"] = {"vr": "DS", "Value": [2, 3]}
+        one["00200011"] = {"vr": "IS", "Value": [2, 3]}
+    seg = segmentation(corner(), SourceImages.of(metadata), MANUAL, INFO)
+    seg.save_as(tmp_path / "seg.dcm", write_like_original=False)
+    assert dcmread(tmp_path / "seg.dcm").PatientName == "Doe^Jo Roe"
+
+
+def test_other_errors_of_the_writer_name_the_series(series, monkeypatch):
+    _, metadata, _ = series()
+    monkeypatch.setattr("highdicom.seg.Segmentation", lambda **_: 1 / 0)
+    with pytest.raises(UserError, match=r"cannot be exported as DICOM SEG: ZeroDivisionError"):
+        segmentation(corner(), SourceImages.of(metadata), MANUAL, INFO)
+
+
 def test_dciodvfy_reports_no_errors(series, tmp_path):
     program = find_program("dciodvfy", message="dciodvfy is not installed: apt-get install dicom3tools")
     _, metadata, _ = series(plane="sagittal", oblique_degrees=1)

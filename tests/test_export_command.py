@@ -10,6 +10,8 @@ import pytest
 import SimpleITK as sitk
 from pydicom import dcmread
 
+from lib.cohort.label_files import LabelFiles
+from lib.datastore.opening import open_datastore
 from lib.datastore.series_datastore import SeriesDatastore
 from lib.dicomweb.folder_client import FolderClient
 from lib.errors import UserError
@@ -79,6 +81,17 @@ def test_damaged_label_is_reported_and_does_not_block_others(labelled, tmp_path,
     printed = run_main("export", "--studies", studies, "--workspace", workspace, "--output", tmp_path / "out", status=1)
     assert f"not exported: Label 2 (final) of image {images[0]} is damaged" in printed
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{images[1]}-1.seg.dcm"]
+
+
+def test_an_error_of_one_format_does_not_stop_the_others(labelled, tmp_path, monkeypatch):
+    studies, workspace, images = labelled
+    settings = Settings.from_conf(str(studies), {"workspace": str(workspace)})
+    datastore = open_datastore(settings)
+    monkeypatch.setattr("lib.exports.label_exports.structure_set", lambda *_: 1 / 0)
+    files = LabelFiles(datastore, settings, tmp_path / "out", [ExportFormat.rtstruct, ExportFormat.nifti])
+    made = files.write(datastore.labels.latest(images[0], "final"))
+    assert made.problems == ("no rtstruct: ZeroDivisionError: division by zero",)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{images[0]}-2.nii.gz"]
 
 
 def test_rejects_output_in_the_dicom_folder(labelled, tmp_path, run_main):

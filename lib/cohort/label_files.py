@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +16,15 @@ from lib.cohort.shared_index import share_index, workspace_of_worker
 from lib.datastore.label_record import LabelRecord
 from lib.datastore.opening import open_datastore
 from lib.datastore.series_datastore import SeriesDatastore
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.exports.formats import SUFFIXES, TABLES, ExportFormat
 from lib.exports.label_exports import LabelExports
 from lib.exports.lesion_table import Row
 from lib.followup.registration_store import RegistrationStore
 from lib.settings import Settings
 from lib.storage.atomic import make_folder, write_atomically
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,12 @@ class LabelFiles:
         def attempt(name: str, make: Callable[[LabelRecord], Any]) -> Any:
             try:
                 return make(record)
-            except (UserError, OSError, RuntimeError) as error:  # an unreachable PACS, a damaged file
+            except UserError as error:
                 problems.append(f"no {name}: {error}")
-                return None
+            except Exception as error:  # of the series, its files or the PACS; the other labels can be exported
+                logger.exception("Label %d of %s was not exported as %s", record.number, record.image_id, name)
+                problems.append(f"no {name}: {in_one_line(error)}")
+            return None
 
         for kind in self._formats:
             if kind not in TABLES:

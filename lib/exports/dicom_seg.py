@@ -13,7 +13,7 @@ import numpy as np
 from pydicom.sr.coding import Code
 from pydicom.valuerep import DA, TM
 
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.exports.confidence import describe_segment
 from lib.exports.lesion_table import MeasuredLesion
 from lib.exports.lesion_terms import describe_lesion, tracking
@@ -138,8 +138,8 @@ def _segmentation(
             content_creator_name=person_name(provenance.author),
             series_description=f"{info['name']} {provenance.number}{', lesions' * of_lesions} ({RESEARCH_USE})",
         )
-    except (ValueError, AttributeError, KeyError) as error:
-        raise UserError(f"The series cannot be exported as DICOM SEG: {error}.") from error
+    except Exception as error:  # highdicom raises many kinds on headers that break the standard
+        raise UserError(f"The series cannot be exported as DICOM SEG: {in_one_line(error)}.") from error
     _make_deterministic(seg, provenance)
     return seg
 

@@ -12,7 +12,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 from pydicom.valuerep import DA, TM
 
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.exports.confidence import as_percent
 from lib.exports.dicom_seg import algorithm_name, person_name
 from lib.exports.lesion_table import MeasuredLesion
@@ -86,8 +86,8 @@ def measurement_report(
             series_description=f"{info['name']} {provenance.number}, lesions ({RESEARCH_USE})",
             is_complete=True,
         )
-    except (ValueError, AttributeError, KeyError) as error:
-        raise UserError(f"The series cannot be exported as DICOM SR: {error}.") from error
+    except Exception as error:  # highdicom raises many kinds on headers that break the standard
+        raise UserError(f"The series cannot be exported as DICOM SR: {in_one_line(error)}.") from error
     # highdicom uses the current time; the output must be deterministic.
     report.SpecificCharacterSet = "ISO_IR 192"
     report.ContentDate = report.SeriesDate = report.InstanceCreationDate = DA(provenance.when.strftime("%Y%m%d"))

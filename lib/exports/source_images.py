@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from pydicom import DataElement, Dataset
+from pydicom.datadict import dictionary_has_tag, dictionary_VM
 from pydicom.valuerep import DA, TM, DSfloat
 
 from lib.dicomweb.frames import is_multi_frame, slice_headers
@@ -139,10 +140,19 @@ def _add(header: Dataset, tag: str, element: dict[str, Any]) -> None:
     parsed: DataElement = Dataset.from_json({tag: element})[tag]
     if parsed.VR in _PARSED and parsed.value:
         _PARSED[parsed.VR](parsed.value)
+    if parsed.VM > 1 and _is_single(parsed):
+        if parsed.VR != "PN":
+            raise ValueError(f"{parsed.name} has {parsed.VM} values")
+        parsed.value = " ".join(map(str, parsed.value))  # a name with a backslash
     if parsed.VR == "DS" and parsed.value is not None and parsed.VM:
         values = parsed.value if parsed.VM > 1 else [parsed.value]
         parsed.value = [_ds(float(value)) for value in values] if parsed.VM > 1 else _ds(float(values[0]))
     header.add(parsed)
+
+
+def _is_single(element: DataElement) -> bool:
+    """Return whether a name or number must have one value, of which highdicom takes no list."""
+    return element.VR in ("PN", "DS", "IS") and dictionary_has_tag(element.tag) and dictionary_VM(element.tag) == "1"
 
 
 def _ds(value: float) -> DSfloat:
