@@ -13,6 +13,7 @@ from lib.errors import UserError
 from lib.exports import lesion_table as module
 from lib.exports.dicom_seg import lesion_segmentation
 from lib.exports.lesion_table import MeasuredLesion, as_csv, as_json, lesion_table, measured_lesions
+from lib.followup.doubling_time import growth
 from lib.geometry.voxel_grid import SLICE_POSITIONS
 from lib.inference import Finding
 from lib.phantoms import Acquisition, PhantomLesion, chest_volume
@@ -140,6 +141,16 @@ def test_side_is_the_patients_side(plane):
     found = lesion_table(mask, image_of(hu, affine), LABELS)
     assert {lesion.side: lesion.x_mm > 0 for lesion in found} == {"right": False, "left": True}
     assert found[0].side == "right"
+
+
+def test_no_lesion_has_a_volume_of_zero():
+    volume = sitk.GetImageFromArray(np.zeros((3, 4, 5), np.int16))
+    volume.SetSpacing((0.1, 0.1, 0.1))
+    mask = np.zeros((3, 4, 5), np.uint8)
+    mask[1, 1, 1] = 1
+    (lesion,) = lesion_table(mask, volume, {"lung_tumor": 1})
+    assert lesion.volume_mm3 == 0.001
+    assert growth(lesion.volume_mm3, 2 * lesion.volume_mm3, 100).change_percent == pytest.approx(100)
 
 
 def test_empty_mask_makes_an_empty_table():

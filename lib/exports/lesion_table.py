@@ -287,7 +287,7 @@ def _measure(
     return {
         "label": label,
         "voxels": len(index),
-        "volume_mm3": round(volume, 2),
+        "volume_mm3": round(volume, 2) or float(f"{volume:.2g}"),  # no lesion has a volume of 0
         "volume_ml": round(volume / 1000, 4),
         "longest_diameter_mm": round(longest, 2),
         "perpendicular_diameter_mm": round(perpendicular, 2),
