@@ -6,6 +6,7 @@ import math
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -215,6 +216,17 @@ def test_two_kernels_of_a_real_scan_are_registered_after_it_moved(tmp_path):
     assert made.problem is None
     points = np.array([volumes[0].TransformIndexToPhysicalPoint(one) for one in ((150, 250, 10), (380, 280, 20))])
     assert np.abs(made.to_other(points) - [motion.TransformPoint(one) for one in points]).max() < 2
+
+
+def test_lesions_are_in_the_table_without_growth_if_a_registration_cannot_be_stored(patient, tmp_path, caplog):
+    datastore, series = patient.datastore, patient.current.series_uid
+    datastore.save_label(series, str(patient.current.truth), "final", {})
+    (tmp_path / "full").write_text("no folder")
+    exports = LabelExports(datastore, patient.settings.info, RegistrationStore(datastore, tmp_path / "full"))
+    with mock.patch("lib.followup.registration_store.register", return_value=SAME):
+        _, lesions = exports.lesions(datastore.labels.latest(series, "final"))
+    assert [one.former_date for one in lesions] == ["", ""]
+    assert "are not compared with" in caplog.text
 
 
 def test_lesion_without_counterpart_is_left_out():

@@ -169,7 +169,7 @@ class LabelExports:
         try:
             former = self.placed_lesions(self._datastore.labels.latest(other.series, _FINAL))
             registration = self._registrations.get(record.image_id, other.series)
-        except UserError as error:  # the table is also useful without growth
+        except (UserError, OSError, RuntimeError) as error:  # the table is also useful without growth
             logger.warning("Lesions of %s are not compared with %s: %s", record.image_id, other.series, error)
             return lesions
         if registration.problem:
