@@ -129,6 +129,27 @@ def test_rounding_does_not_decide_on_pixels_whose_centres_a_contour_runs_through
     assert np.array_equal(voxels(rtstruct.read_regions(path, scan.grid)[0].mask()), expected)
 
 
+@pytest.mark.parametrize("points", [["1", "2", "3", "4"], ["nan"] * 9])
+def test_damaged_contours_of_one_region_do_not_hide_another(scan, tmp_path, points):
+    path = scan.store(structure_set, tmp_path / "rt.dcm")
+
+    def add_heart(rt):
+        for sequence in (rt.StructureSetROISequence, rt.ROIContourSequence):
+            sequence.append(copy.deepcopy(sequence[0]))
+        rt.StructureSetROISequence[1].ROINumber = rt.ROIContourSequence[1].ReferencedROINumber = 2
+        rt.StructureSetROISequence[1].ROIName = "Heart"
+        rt.ROIContourSequence[1].ContourSequence[0].ContourData = points
+        rt.ROIContourSequence[0].ContourSequence.append(copy.deepcopy(rt.ROIContourSequence[0].ContourSequence[0]))
+        del rt.ROIContourSequence[0].ContourSequence[-1].ContourData
+
+    change([path], add_heart)
+    regions = rtstruct.read_regions(path, scan.grid)
+    assert np.array_equal(voxels(choose(regions, RULES)), corner())
+    assert "1 contour(s) of type CLOSED_PLANAR of 'lung_tumor' enclose nothing" in regions[0].warnings[0]
+    with pytest.raises(UserError, match="The contours of 'Heart' are damaged"):
+        choose(regions, RULES, ["Heart"])
+
+
 @pytest.mark.parametrize("again", ["turned", "reversed", "closed"])
 def test_a_contour_written_twice_in_another_way_is_one(scan, tmp_path, again):
     path = scan.store(structure_set, tmp_path / "rt.dcm")

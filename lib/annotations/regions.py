@@ -32,6 +32,8 @@ class Region:
         mask: Computes the mask: uint8, 1 inside, on the grid of the image. Raises UserError if that is impossible.
         warnings: What was skipped or thresholded, one sentence each.
         drawn: Whether the header lists closed contours or frames for the region.
+        problem: Why the region cannot be used, as a sentence; empty if the header shows no reason. Other regions of
+            the object can be used.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Region:
     mask: Callable[[], sitk.Image]
     warnings: tuple[str, ...] = ()
     drawn: bool = True
+    problem: str = ""
 
     def __str__(self) -> str:
         return f"{self.name!r}" + (f" ({', '.join(self.codes)})" if self.codes else "")
@@ -73,11 +76,15 @@ def union(regions: Sequence[Region]) -> sitk.Image:
 
 
 def check_drawn(regions: Sequence[Region]) -> None:
-    """Check that the headers list contours or frames for at least one region.
+    """Check that the headers list contours or frames for at least one region, and no problem of any.
 
     Raises:
+        UserError: A region cannot be used.
         NothingMarkedError: They list none. The message includes the warnings of the regions.
     """
+    for region in regions:
+        if region.problem:
+            raise UserError(region.problem)
     if not any(region.drawn for region in regions):
         raise NothingMarkedError(regions)
 

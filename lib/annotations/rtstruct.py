@@ -27,15 +27,16 @@ def read_regions(path: Path, grid: VoxelGrid) -> list[Region]:
 
     Contours of a slice are filled by the even-odd rule, so a contour within another is a hole. An OPEN_PLANAR contour
     is filled only if its last point equals its first. Other OPEN_PLANAR contours, which programs write for structures
-    one or two pixels wide or for lines, enclose nothing, as do POINT contours: they are skipped with a warning.
+    one or two pixels wide or for lines, enclose nothing, as do POINT contours and those without points: they are
+    skipped with a warning.
 
     Args:
         path: The DICOM file.
         grid: Voxel grid of the image.
 
     Raises:
-        UserError: The file is damaged or not a structure set. Contours that match no slice raise only when the mask is
-            computed.
+        UserError: The file is damaged or not a structure set. Damaged contours and those that match no slice raise only
+            when the mask of their region is computed.
     """
     try:
         dataset = dcmread(path)
@@ -57,6 +58,21 @@ def _roi(dataset: Dataset, roi: Dataset, grid: VoxelGrid) -> Region:
         for contour in item.get("ContourSequence") or []
     ]
     name = str(roi.get("ROIName", ""))
+    codes = tuple(dict.fromkeys(code for item in _observations(dataset, roi) for code in _codes(item)))
+    try:
+        closed, skipped = _closed(contours)
+    except Exception as error:  # pydicom raises many kinds; the other regions can be used
+        problem = f"The contours of {name!r} are damaged or break the standard ({error})."
+        return Region(name, codes, partial(_refuse, problem), problem=problem)
+    warnings = tuple(
+        f"{count} contour(s) of type {kind} of {name!r} enclose nothing and are skipped"
+        for kind, count in skipped.items()
+    )
+    return Region(name, codes, partial(_mask, closed, grid), warnings, drawn=bool(closed))
+
+
+def _closed(contours: list[Dataset]) -> tuple[list[np.ndarray], Counter[str]]:
+    """Return the points (n, 3; mm) of each contour that encloses something, and how many of each type do not."""
     closed: list[np.ndarray] = []
     skipped: Counter[str] = Counter()
     for contour in contours:
@@ -65,12 +81,11 @@ def _roi(dataset: Dataset, roi: Dataset, grid: VoxelGrid) -> Region:
             closed.append(points)
         else:
             skipped[kind] += 1
-    warnings = tuple(
-        f"{count} contour(s) of type {kind} of {name!r} enclose nothing and are skipped"
-        for kind, count in skipped.items()
-    )
-    codes = tuple(dict.fromkeys(code for item in _observations(dataset, roi) for code in _codes(item)))
-    return Region(name, codes, partial(_mask, closed, grid), warnings, drawn=bool(closed))
+    return closed, skipped
+
+
+def _refuse(problem: str) -> sitk.Image:
+    raise UserError(problem)
 
 
 def _encloses(kind: str, points: np.ndarray) -> bool:
@@ -92,8 +107,8 @@ def _codes(observation: Dataset) -> list[str]:
 
 
 def _points(contour: Dataset) -> np.ndarray:
-    data = np.array(contour.ContourData or [], float)
-    if not data.size or data.size % 3 or not np.isfinite(data).all():
+    data = np.array(contour.get("ContourData") or [], float)
+    if data.size % 3 or not np.isfinite(data).all():
         raise ValueError(f"a contour has {data.size} coordinates, which is not a list of finite 3D points")
     return data.reshape(-1, 3)
 
