@@ -16,6 +16,7 @@ from lib.datastore.volume import read_volume
 from lib.errors import UserError
 from lib.exports.dicom_seg import segmentation
 from lib.exports.label_exports import LabelExports
+from lib.exports.lesion_table import lesion_table
 from lib.exports.rtstruct import structure_set
 from lib.exports.seg_storage import SegStorage
 from lib.exports.source_images import SourceImages
@@ -107,6 +108,16 @@ def test_inner_contour_is_a_hole_a_point_is_ignored_and_a_contour_between_slices
     change([outer_file], lift)
     with pytest.raises(UserError, match="match no slice"):
         rtstruct.read_regions(outer_file, scan.grid)[0].mask()
+
+
+def test_millilitres_of_a_tilted_scan_are_those_of_its_lesions(tmp_path):
+    scan = Scan(tmp_path / "dicom", gantry_tilt_degrees=25)
+    scan.store(structure_set, scan.folder / "rt.dcm")
+    datastore = datastore_of(scan.folder, tmp_path)
+    InitialLabels(datastore, RULES).read_new_objects()
+    stated = datastore.labels.latest(scan.uid, "initial").info["millilitres"]
+    lesions = lesion_table(corner(), scan.image, INFO["labels"])
+    assert stated == pytest.approx(sum(one.volume_ml for one in lesions), abs=2e-4)
 
 
 def draw(rt, scan, corners, places):

@@ -138,6 +138,11 @@ class VoxelGrid:
         """Whether the axes are not orthogonal, as for a tilted gantry."""
         return bool(np.abs(self.direction.T @ self.direction - np.eye(3)).max() > _SHEAR)
 
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel, mm³, of unevenly spaced slices on average; less than the spacings' product if sheared."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
     @cached_property
     def inverse(self) -> np.ndarray:
         """Inverse of the affine, 4×4, from mm to voxel index."""

@@ -23,6 +23,7 @@ from lib.datastore.catalog import Series, SeriesCatalog
 from lib.datastore.series_grid import exact_grid
 from lib.dicomweb.folder_walk import FolderUnavailableError
 from lib.errors import UserError
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.initial_labels.annotation_objects import LIDC_XML, RTSTRUCT, SEG, AnnotationObjects, Source
 
 _READERS = {SEG: dicom_seg.read_regions, RTSTRUCT: rtstruct.read_regions, LIDC_XML: lidc_xml.read_regions}
@@ -175,7 +176,7 @@ def _make_label(
 
 
 def _voxel_volume_ml(mask: sitk.Image) -> float:
-    return float(np.prod(mask.GetSpacing())) / 1000
+    return VoxelGrid.from_image(mask).voxel_mm3 / 1000
 
 
 _DESCRIPTION_KEYWORDS = {

@@ -16,6 +16,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from lib.datastore.image_writing import write_image
 from lib.datastore.label_record import LabelRecord
 from lib.errors import UserError, in_one_line
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.public_sets.case import Case, PublicSet
 from lib.public_sets.import_target import ImportTarget
 from lib.storage.atomic import make_folder
@@ -121,7 +122,7 @@ def _label(found: PublicSet, case: Case, target: ImportTarget) -> tuple[str, str
         write_image(label.mask, path)
         target.datastore.save_label(series.uid, str(path), _FINAL, info)
     voxels = int(np.count_nonzero(sitk.GetArrayViewFromImage(label.mask)))
-    volume_ml = voxels * float(np.prod(label.mask.GetSpacing())) / 1000
+    volume_ml = voxels * VoxelGrid.from_image(label.mask).voxel_mm3 / 1000
     return series.uid, LABELLED, f", {', '.join(label.regions)}: {voxels} voxels, {volume_ml:.3g} ml"
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.inference import ModelDescription, Predictor, WeightsSource
 from lib.inference.finite import NotFiniteError
@@ -56,7 +54,7 @@ def marked_volumes(
     old, new = Predictor(model, before), Predictor(model, after)
     found = []
     for image, patient in scans.items():
-        voxel_ml = float(np.prod(VoxelGrid.from_file(image).spacing)) / 1000
+        voxel_ml = VoxelGrid.from_file(image).voxel_mm3 / 1000
         try:
             volumes = [voxel_ml * int(one.predict(image).sum()) for one in (old, new)]
         except NotFiniteError:
