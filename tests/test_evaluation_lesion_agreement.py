@@ -71,6 +71,12 @@ def readings():
     return agreement_on_lesions("case", "P1", masks, SPACING, ratings)
 
 
+def test_volumes_in_a_tilted_stack_are_those_of_its_voxels():
+    masks = {"anna": boxes((20, 24)), "ben": boxes((20, 24))}
+    (lesion,) = agreement_on_lesions("case", "P1", masks, SPACING, voxel_mm3=0.5)
+    assert lesion.volumes_mm3 == dict.fromkeys(masks, 0.5 * masks["anna"].sum())
+
+
 def test_agreement_on_each_lesion():
     first, second = readings()
     assert (first.detection, second.detection) == (pytest.approx(2 / 3), 1)

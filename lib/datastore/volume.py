@@ -20,7 +20,7 @@ from lib.geometry.slice_stack import SliceStack
 from lib.geometry.voxel_grid import LPS_TO_RAS, VoxelGrid, check_grid
 from lib.storage.atomic import write_atomically
 
-READING = "2"  # increased when this module reads different voxels from the same files, to invalidate cached volumes
+READING = "3"  # increased when this module reads different voxels from the same files, to invalidate cached volumes
 WARNINGS = "warnings"  # metadata key of a volume: JSON list of sentences
 _NIFTI = (".nii", ".nii.gz")
 

@@ -86,6 +86,8 @@ def agreement_on_lesions(
     spacing: Sequence[float],
     ratings: Mapping[str, Sequence[RatedVoxel]] | None = None,
     seconds: Mapping[str, Sequence[TimedVoxel]] | None = None,
+    *,
+    voxel_mm3: float | None = None,
 ) -> list[LesionAgreement]:
     """Compare the outlines of the readers of one image, lesion by lesion.
 
@@ -97,6 +99,7 @@ def agreement_on_lesions(
         spacing: Voxel spacing along each axis in mm.
         ratings: Ratings of textures by reader.
         seconds: Times by reader.
+        voxel_mm3: Volume of a voxel; None for that of a box with this spacing, which is larger in a tilted stack.
 
     Raises:
         ValueError: There are fewer than two readers, or the masks are not on the same grid.
@@ -104,9 +107,10 @@ def agreement_on_lesions(
     if len(masks) < 2:
         raise ValueError(f"The agreement on {case} needs two or more readers, not {len(masks)}.")
     rated = [one for given in (ratings or {}).values() for one in given]
+    volume = voxel_mm3 or float(np.prod(spacing))
     return [
         replace(
-            _agreement(case, patient, number, lesion, tuple(masks), spacing, rated),
+            _agreement(case, patient, number, lesion, tuple(masks), spacing, volume, rated),
             seconds=_seconds(lesion, seconds or {}),
         )
         for number, lesion in enumerate(match_reader_lesions([*masks.values()]), start=1)
@@ -120,10 +124,11 @@ def _agreement(
     lesion: ReaderLesion,
     readers: tuple[str, ...],
     spacing: Sequence[float],
+    voxel_mm3: float,
     rated: Sequence[RatedVoxel],
 ) -> LesionAgreement:
     marked = [(reader, mask) for reader, mask in zip(readers, lesion.masks, strict=True) if mask.any()]
-    volumes = {reader: float(mask.sum() * np.prod(spacing)) for reader, mask in marked}
+    volumes = {reader: float(mask.sum() * voxel_mm3) for reader, mask in marked}
     textures = [rating for voxel, rating in rated if lesion.contains(voxel)]
     return LesionAgreement(
         case=case,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from http import HTTPStatus
@@ -14,6 +13,7 @@ import numpy as np
 from lib.datastore.label_record import LabelRecord
 from lib.errors import UserError
 from lib.evaluation.reader_lesions import ReaderLesion, match_reader_lesions
+from lib.geometry.voxel_grid import VoxelGrid
 from lib.reading.assignment import drawn_half
 from lib.reading.preference_answers import Answer, Answers, Choice
 from lib.reading.reading_list import StudyPlan
@@ -139,17 +139,17 @@ class ComparedOutlines:
         both = self.outlines(case)
         assert both
         masks = [self._study.mask(one) for one in both]
-        spacing = self._study.grid(both[0]).spacing
+        grid = self._study.grid(both[0])
         lesions = [
             (number, lesion)
             for number, lesion in enumerate(match_reader_lesions(masks), start=1)
             if not np.array_equal(*lesion.masks)
         ]
         if self.plan.study.per == "lesion" or not lesions:
-            return tuple(_question(number, lesion, spacing) for number, lesion in lesions)
+            return tuple(_question(number, lesion, grid) for number, lesion in lesions)
         largest = max((one for _, one in lesions), key=lambda lesion: int(lesion.masks.sum()))
-        volume = float(np.prod(spacing) * np.mean([mask.sum() for mask in masks]))
-        return (replace(_question(WHOLE_CASE, largest, spacing), volume_mm3=volume),)
+        volume = float(grid.voxel_mm3 * np.mean([mask.sum() for mask in masks]))
+        return (replace(_question(WHOLE_CASE, largest, grid), volume_mm3=volume),)
 
 
 def choice_of(letter: str, shown_as_a: Choice) -> Choice:
@@ -174,9 +174,9 @@ def letter_of(choice: Choice, shown_as_a: Choice) -> Letter:
     return choice if choice == "equal" else "A" if choice == shown_as_a else "B"
 
 
-def _question(number: int, lesion: ReaderLesion, spacing: Sequence[float]) -> Question:
-    volume = float(np.prod(spacing) * lesion.masks.sum() / len(lesion.masks))
-    sides = [length * mm for length, mm in zip(lesion.masks.shape[1:], spacing, strict=True)]
+def _question(number: int, lesion: ReaderLesion, grid: VoxelGrid) -> Question:
+    volume = float(grid.voxel_mm3 * lesion.masks.sum() / len(lesion.masks))
+    sides = [length * mm for length, mm in zip(lesion.masks.shape[1:], grid.spacing, strict=True)]
     return Question(number, _middle(lesion), round(max(sides), 1), volume)
 
 

@@ -34,9 +34,10 @@ def agreement_on_case(labels: StudyLabels, readings: Sequence[StoredReading]) ->
     if len({mask.shape for mask in masks.values()}) > 1:
         raise UserError(f"The labels of {case} cannot be compared: the series changed while it was read.")
     ratings = {one.reader: _ratings(one.record) for one in readings}
-    spacing = labels.grid(readings[0].record).spacing
+    grid = labels.grid(readings[0].record)
     seconds = {one.reader: _seconds(one.record) for one in readings}
-    return agreement_on_lesions(case, patient_of(readings[0].record), masks, spacing, ratings, seconds)
+    patient = patient_of(readings[0].record)
+    return agreement_on_lesions(case, patient, masks, grid.spacing, ratings, seconds, voxel_mm3=grid.voxel_mm3)
 
 
 _CONDITIONS = {"without the model's mask": False, "with the model's mask": True}

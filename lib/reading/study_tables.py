@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-import numpy as np
-
 from lib.datastore.label_lesions import remarks_of
 from lib.datastore.label_reading import COUNTS, is_reading
 from lib.evaluation.lesion_agreement import LesionAgreement
@@ -94,7 +92,7 @@ def _reading_row(labels: StudyLabels, one: StoredReading, patients: Mapping[str,
         **{name: timing.get(name) for name in ("opened", "active_seconds", "pause_seconds", *COUNTS)},
         "lesion_seconds": _rounded(sum(spent)) if spent else None,
         "voxels": voxels,
-        "volume_mm3": _rounded(voxels * float(np.prod(labels.grid(record).spacing))),
+        "volume_mm3": _rounded(voxels * labels.grid(record).voxel_mm3),
     }
 
 
