@@ -10,9 +10,11 @@ from lib.evaluation.reader_agreement import compare_conditions, summarise_pairs,
 from lib.evaluation.reader_lesions import match_reader_lesions
 from lib.evaluation.surface_distance import surface_distance
 from lib.evaluation.textures import Texture
+from lib.geometry.voxel_grid import VoxelGrid
 
 SHAPE = (40, 20, 10)
 SPACING = (0.5, 1.0, 2.0)
+GRID = VoxelGrid.from_geometry(SHAPE, (0, 0, 0), SPACING, np.eye(3))
 
 
 def boxes(*spans, shape=SHAPE):
@@ -68,12 +70,14 @@ def readings():
     """Return what three readers marked: two agree on half of a lesion, one has missed it; all have a second one."""
     masks = {"anna": boxes((2, 6), (20, 24)), "ben": boxes((4, 8), (20, 24)), "carl": boxes((20, 24))}
     ratings = {"anna": [((21, 9, 4), 5)], "ben": [((21, 9, 4), 3)], "carl": [((21, 9, 4), 3)]}
-    return agreement_on_lesions("case", "P1", masks, SPACING, ratings)
+    return agreement_on_lesions("case", "P1", masks, GRID, ratings)
 
 
 def test_volumes_in_a_tilted_stack_are_those_of_its_voxels():
     masks = {"anna": boxes((20, 24)), "ben": boxes((20, 24))}
-    (lesion,) = agreement_on_lesions("case", "P1", masks, SPACING, voxel_mm3=0.5)
+    leaning = np.column_stack([(1, 0, 0), (0, 1, 0), (0, np.sqrt(0.75), 0.5)])
+    tilted = VoxelGrid.from_geometry(SHAPE, (0, 0, 0), SPACING, leaning)
+    (lesion,) = agreement_on_lesions("case", "P1", masks, tilted)
     assert lesion.volumes_mm3 == dict.fromkeys(masks, 0.5 * masks["anna"].sum())
 
 
@@ -86,7 +90,7 @@ def test_agreement_on_each_lesion():
     assert (first.texture, second.texture) == (None, Texture.PART_SOLID)
     assert 4 <= first.voxel[0] < 6  # where both marked it
     with pytest.raises(ValueError, match="two or more readers"):
-        agreement_on_lesions("case", "P1", {"anna": boxes()}, SPACING)
+        agreement_on_lesions("case", "P1", {"anna": boxes()}, GRID)
 
 
 def test_summary_of_all_sizes_and_textures():
@@ -103,7 +107,7 @@ def test_intervals_over_patients():
     lesions = []
     for number in range(8):
         masks = {"anna": boxes((2, 10)), "ben": boxes((2 + number % 3, 10))}
-        lesions += agreement_on_lesions(f"case {number}", f"P{number}", masks, SPACING)
+        lesions += agreement_on_lesions(f"case {number}", f"P{number}", masks, GRID)
     (row,) = (row for row in summarise_agreement(lesions) if row["class"] == "all")
     for measure in ("dice", "kappa"):
         low, high = row[measure]["interval_95"]
@@ -139,7 +143,7 @@ def lesions_of_patients(dice, missed=()):
     found = []
     for number, overlap in enumerate(dice):
         masks = {"anna": boxes((2, 12)), "ben": boxes() if number in missed else boxes((12 - overlap, 22 - overlap))}
-        found += agreement_on_lesions(f"1.{number}", f"P{number}", masks, SPACING)
+        found += agreement_on_lesions(f"1.{number}", f"P{number}", masks, GRID)
     return found
 
 

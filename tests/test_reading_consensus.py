@@ -22,6 +22,7 @@ from lib.reading.consensus import (
 from lib.reading.disagreement import disagreements
 
 SPACING = (1.0, 1.0, 2.0)
+GRID = VoxelGrid.from_geometry((8, 8, 8), (0, 0, 0), SPACING, np.eye(3))
 
 
 def balls(*radii, centre=(20, 20, 12), shape=(60, 40, 24)):
@@ -84,7 +85,7 @@ def test_consensus_of_one_reader_is_that_reader():
 @pytest.mark.parametrize(("radii", "expected"), [((6, 6, 6), None), ((6, 0, 6), (2, 1.0)), ((4, 8), (2, 0.22))])
 def test_lesions_that_readers_differ_on(radii, expected):
     masks = dict(zip("abc", balls(*radii), strict=False))
-    found = disagreements(agreement_on_lesions("case", "P1", masks, SPACING), lowest_dice=0.7)
+    found = disagreements(agreement_on_lesions("case", "P1", masks, GRID), lowest_dice=0.7)
     if expected is None:
         assert found == []
     else:
@@ -100,7 +101,7 @@ def test_four_readers_of_lidc_idri_0001(shared_data):
     grid = VoxelGrid.from_image(read_volume(sorted(folder.rglob("*.dcm"))))
     readers = lidc_xml.read_masks(folder / "069.xml", grid)
     masks = {f"reader {number}": mask.transpose() for number, mask in enumerate(readers, start=1)}
-    (lesion,) = agreement_on_lesions("LIDC-IDRI-0001", "LIDC-IDRI-0001", masks, grid.spacing)
+    (lesion,) = agreement_on_lesions("LIDC-IDRI-0001", "LIDC-IDRI-0001", masks, grid)
     dice = sorted(round(pair.dice, 2) for pair in lesion.pairs)
     assert dice == [0.84, 0.87, 0.87, 0.89, 0.90, 0.90]
     assert all(0.4 < pair.surface_mm < 0.9 and 2.5 <= pair.hausdorff_95_mm < 2.6 for pair in lesion.pairs)
@@ -122,9 +123,7 @@ def test_readers_of_lidc_nodules(shared_data):
         masks = np.moveaxis(truth.readers, 3, 0)[truth.readers.any(axis=(0, 1, 2))]
         assert equals_simple_itk(masks), path.name
         if len(masks) > 1:
-            lesions = agreement_on_lesions(
-                path.name, path.name, {str(n): mask for n, mask in enumerate(masks)}, SPACING
-            )
+            lesions = agreement_on_lesions(path.name, path.name, {str(n): mask for n, mask in enumerate(masks)}, GRID)
             dice = {(pair.first, pair.second): pair.dice for lesion in lesions for pair in lesion.pairs}
             if len(lesions) == 1:
                 compared += len(dice)

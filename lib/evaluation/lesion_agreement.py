@@ -13,6 +13,7 @@ from lib.evaluation.metrics import VoxelCounts, sphere_diameter
 from lib.evaluation.reader_lesions import ReaderLesion, match_reader_lesions
 from lib.evaluation.surface_distance import surface_distance
 from lib.evaluation.textures import Texture, texture_of
+from lib.geometry.voxel_grid import VoxelGrid
 
 TimedVoxel = tuple[tuple[int, int, int], float]
 """A voxel (column, row, slice) in a lesion, and the seconds that a reader worked on it."""
@@ -83,11 +84,9 @@ def agreement_on_lesions(
     case: str,
     patient: str,
     masks: Mapping[str, np.ndarray],
-    spacing: Sequence[float],
+    grid: VoxelGrid,
     ratings: Mapping[str, Sequence[RatedVoxel]] | None = None,
     seconds: Mapping[str, Sequence[TimedVoxel]] | None = None,
-    *,
-    voxel_mm3: float | None = None,
 ) -> list[LesionAgreement]:
     """Compare the outlines of the readers of one image, lesion by lesion.
 
@@ -96,10 +95,9 @@ def agreement_on_lesions(
         patient: Its patient.
         masks: Mask by reader, shape (X, Y, Z), on the same grid; two or more readers. A reader who found nothing has an
             empty one.
-        spacing: Voxel spacing along each axis in mm.
+        grid: Their grid.
         ratings: Ratings of textures by reader.
         seconds: Times by reader.
-        voxel_mm3: Volume of a voxel; None for that of a box with this spacing, which is larger in a tilted stack.
 
     Raises:
         ValueError: There are fewer than two readers, or the masks are not on the same grid.
@@ -107,10 +105,9 @@ def agreement_on_lesions(
     if len(masks) < 2:
         raise ValueError(f"The agreement on {case} needs two or more readers, not {len(masks)}.")
     rated = [one for given in (ratings or {}).values() for one in given]
-    volume = voxel_mm3 or float(np.prod(spacing))
     return [
         replace(
-            _agreement(case, patient, number, lesion, tuple(masks), spacing, volume, rated),
+            _agreement(case, patient, number, lesion, tuple(masks), grid, rated),
             seconds=_seconds(lesion, seconds or {}),
         )
         for number, lesion in enumerate(match_reader_lesions([*masks.values()]), start=1)
@@ -123,12 +120,11 @@ def _agreement(
     number: int,
     lesion: ReaderLesion,
     readers: tuple[str, ...],
-    spacing: Sequence[float],
-    voxel_mm3: float,
+    grid: VoxelGrid,
     rated: Sequence[RatedVoxel],
 ) -> LesionAgreement:
     marked = [(reader, mask) for reader, mask in zip(readers, lesion.masks, strict=True) if mask.any()]
-    volumes = {reader: float(mask.sum() * voxel_mm3) for reader, mask in marked}
+    volumes = {reader: float(mask.sum() * grid.voxel_mm3) for reader, mask in marked}
     textures = [rating for voxel, rating in rated if lesion.contains(voxel)]
     return LesionAgreement(
         case=case,
@@ -139,7 +135,7 @@ def _agreement(
         volumes_mm3=volumes,
         diameter_mm=sphere_diameter(float(np.mean([*volumes.values()]))),
         texture=texture_of(textures) if textures else None,
-        pairs=tuple(_pair(*pair, spacing) for pair in combinations(marked, 2)),
+        pairs=tuple(_pair(*pair, grid.spacing) for pair in combinations(marked, 2)),
         voxels=count_voxels(lesion.masks),
     )
 

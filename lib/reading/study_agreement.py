@@ -37,7 +37,7 @@ def agreement_on_case(labels: StudyLabels, readings: Sequence[StoredReading]) ->
     grid = labels.grid(readings[0].record)
     seconds = {one.reader: _seconds(one.record) for one in readings}
     patient = patient_of(readings[0].record)
-    return agreement_on_lesions(case, patient, masks, grid.spacing, ratings, seconds, voxel_mm3=grid.voxel_mm3)
+    return agreement_on_lesions(case, patient, masks, grid, ratings, seconds)
 
 
 _CONDITIONS = {"without the model's mask": False, "with the model's mask": True}
