@@ -58,9 +58,9 @@ def train_candidates(
     if all(path.exists() for path in (results, *classifiers)) and _made_from_in(results) == made_from:
         logger.info("candidates is finished.")
         return
-    scans = [_whole_scan(scan, recipe.networks, recipe, data, output) for scan in recipe.scans]
+    scans = [_whole_scan(scan, _network_of(scan, recipe), recipe, data, output) for scan in recipe.scans]
     others = [
-        _whole_scan(scan.model_copy(update={"fold": None}), {"": run}, recipe, data, output)
+        _whole_scan(scan.model_copy(update={"fold": None}), run, recipe, data, output)
         for run in recipe.also_learned
         for scan in recipe.scans
     ]
@@ -114,12 +114,15 @@ def _made_from_in(results: Path) -> Any:
     return json.loads(results.read_text(encoding="utf-8"))["made_from"]
 
 
-def _whole_scan(
-    scan: CandidateScan, networks: Mapping[str, str], recipe: Candidates, data: Path, output: Path
-) -> WholeScan:
+def _network_of(scan: CandidateScan, recipe: Candidates) -> str:
+    """Return the run whose network finds the candidates of a scan: that of its fold, or the first without one."""
+    return recipe.networks[scan.fold or next(iter(recipe.networks))]
+
+
+def _whole_scan(scan: CandidateScan, network: str, recipe: Candidates, data: Path, output: Path) -> WholeScan:
     image = data / scan.image
     name = case_names([image])[0]
-    network = networks[scan.fold or next(iter(networks))]
+    weights = output / network / WEIGHTS
     patient, unlabelled, volume = patient_from_file_name(name), frozenset[int](), image
     if image.is_dir():
         series = largest_series_volume(image, output / "volumes")
@@ -131,8 +134,8 @@ def _whole_scan(
         image=volume,
         mask=data / scan.mask if scan.mask else None,
         patient=patient,
-        weights=output / network / WEIGHTS,
-        samples=output / "candidates" / _samples_key(scan, recipe, output / network / WEIGHTS),
+        weights=weights,
+        samples=output / "candidates" / _samples_key(scan, recipe, weights),
         fold=scan.fold,
         ignored=[Ball(tuple(ball.voxel), ball.radius_mm) for ball in scan.ignored],
         unlabelled=unlabelled,
