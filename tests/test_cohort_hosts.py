@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -84,7 +85,8 @@ def test_cohort_from_a_folder_and_a_pacs_with_a_host_cut_off(tmp_path):
                 assert second.wait(timeout=300) == 0, log.read_text()
             wait_for(lambda: len(client.nthreads()) == 1, "the loss of the host", seconds=30)
             print(f"The host was missed and its work done {time.monotonic() - cut:.1f} s after the cut")
-        assert log.read_text().count(": done,") == COUNT
+        # A series that the host finished after it was cut off is found finished by the other one.
+        assert len(re.findall(r": (done|finished before), ", log.read_text())) == COUNT
         sent = (tmp_path / "scheduler.log").read_text() + log.read_text()
         assert LOGIN[1] not in sent
     for name in ("cases.csv", "cases.json"):  # where a series is: in a folder or a PACS
