@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from lib.activelearning.uncertainty import probability_maps, soft_dice_loss, uncertainty
 from lib.cluster.worker_model import WorkerModel
+from lib.geometry.voxel_grid import voxel_mm3
 from lib.inference import Predictor
 from lib.settings import InferenceOptions
 
@@ -61,7 +61,6 @@ def compute_score(
     """
     files = {"image": request.image} | ({"label": request.label} if request.label else {})
     data = predictor.read(files, request.options)
-    voxel_mm3 = float(np.abs(np.linalg.det(np.asarray(data["image"].affine)[:3, :3])))
 
     def predict(volume: torch.Tensor) -> torch.Tensor:
         output = predictor.run(
@@ -70,7 +69,7 @@ def compute_score(
         return output.logits[0].sigmoid()
 
     maps = probability_maps(request.measure, predict, data["image"].as_tensor())
-    value = uncertainty(request.measure, maps, voxel_mm3)
+    value = uncertainty(request.measure, maps, voxel_mm3(data["image"].affine))
     if request.label is None:
         return Score(value)
     mask = (maps[0] >= request.options.threshold).float()

@@ -8,6 +8,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImage
 
 from lib.errors import UserError
+from lib.geometry.voxel_grid import voxel_mm3
 from lib.transforms.reader_mean import consensus
 
 _SAME_PLACE_MM = 0.1
@@ -41,15 +42,15 @@ def read_truth(image: Path, mask: Path) -> Truth:
     """
     load = LoadImage(image_only=True)
     truth: MetaTensor = load(mask)
-    volume: MetaTensor = load(image)
-    same_size = truth.shape[:3] == volume.shape
-    far = np.abs(np.asarray(truth.affine - volume.affine)).max() if same_size else np.inf
+    scan: MetaTensor = load(image)
+    same_size = truth.shape[:3] == scan.shape
+    far = np.abs(np.asarray(truth.affine - scan.affine)).max() if same_size else np.inf
     if far > _SAME_PLACE_MM:
         raise UserError(f"{mask} is not on the grid of {image}: size, spacing or position differ.")
-    voxel_mm3 = float(np.abs(np.linalg.det(np.asarray(truth.affine)[:3, :3])))
+    volume = voxel_mm3(truth.affine)
     voxels = np.asarray(truth)
     if voxels.ndim == 3:
         agreed = consensus(voxels)
-        return Truth(agreed, agreed[..., None], voxel_mm3)
+        return Truth(agreed, agreed[..., None], volume)
     readers = voxels > 0
-    return Truth(consensus(readers.mean(axis=3)), readers, voxel_mm3)
+    return Truth(consensus(readers.mean(axis=3)), readers, volume)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -28,6 +29,15 @@ _SHEAR = 1e-4
 _FARTHEST_MM = 1e5  # largest distance from the origin; beyond, 32-bit floats cannot distinguish voxels
 _NEAR = 0.2  # fraction of the slice distance within which a point is on a slice; contours are only off by rounding
 _NEAR_MM = 0.1  # lower bound of the above
+
+
+def voxel_mm3(affine: Any) -> float:
+    """Return the volume of a voxel, mm³; for sheared axes, that is less than the product of the spacings.
+
+    Args:
+        affine: From voxel index to mm, 4×4, or its first three rows and columns.
+    """
+    return float(abs(np.linalg.det(np.asarray(affine)[:3, :3])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +150,8 @@ class VoxelGrid:
 
     @property
     def voxel_mm3(self) -> float:
-        """Volume of a voxel, mm³, of unevenly spaced slices on average; less than the spacings' product if sheared."""
-        return float(abs(np.linalg.det(self.affine[:3, :3])))
+        """Volume of a voxel, mm³, of unevenly spaced slices on average."""
+        return voxel_mm3(self.affine)
 
     @cached_property
     def inverse(self) -> np.ndarray:

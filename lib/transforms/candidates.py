@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from lib.geometry.connected_components import cropped_components
+from lib.geometry.voxel_grid import voxel_mm3
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Candidates:
     @cached_property
     def volumes_mm3(self) -> np.ndarray:
         """Volume of each candidate, mm³."""
-        return self._voxels * np.abs(np.linalg.det(self.axes))
+        return self._voxels * voxel_mm3(self.axes)
 
     @cached_property
     def diameters_mm(self) -> np.ndarray:
