@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -111,6 +112,62 @@ def test_invalid_case_is_reported_and_others_are_imported(run_import, tmp_path):
     assert list(labelled_cases(source, workspace)) == ["lung_005"]
 
 
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([0, 255], "lung_001.nii.gz has the values [255]; dataset.json knows [0, 1]"),
+        ([0.0, 0.7], "has the values [0.69999"),
+        ([7, 1], "has the values [7]"),
+    ],
+)
+def test_label_with_values_that_dataset_json_does_not_know_is_not_taken_for_empty(values, reason, run_import, tmp_path):
+    source, workspace = write_msd(tmp_path / "Task06_Lung", 2), tmp_path / "workspace"
+    path = source / "labelsTr/lung_001.nii.gz"
+    former = nibabel.load(path)
+    dtype = np.float32 if isinstance(values[1], float) else np.uint8
+    nibabel.save(nibabel.Nifti1Image(np.array(values, dtype)[np.asarray(former.dataobj)], former.affine), path)
+    said = run_import("msd", source, "--workspace", workspace, status=1)
+    assert reason in said and "1 labelled; 1 failed" in said
+
+
+def test_label_with_a_slope_is_read_as_whole_numbers(run_import, tmp_path):
+    source, workspace = write_msd(tmp_path / "Task06_Lung", 1), tmp_path / "workspace"
+    path = source / "labelsTr/lung_001.nii.gz"
+    former = nibabel.load(path)
+    values = np.asarray(former.dataobj).astype(np.float32) * np.float32(0.9999999)
+    nibabel.save(nibabel.Nifti1Image(values, former.affine), path)
+    assert "cancer: 8 voxels" in run_import("msd", source, "--workspace", workspace)
+
+
+def test_label_that_is_no_volume_is_refused_in_plain_words(run_import, tmp_path):
+    source, workspace = write_msd(tmp_path / "Task06_Lung", 3), tmp_path / "workspace"
+    names = [source / f"labelsTr/lung_00{number}.nii.gz" for number in (1, 2)]
+    former = nibabel.load(names[0])
+    nibabel.save(nibabel.Nifti1Image(np.stack([np.asarray(former.dataobj)] * 3, -1), former.affine), names[0])
+    sheared = former.affine.copy()
+    sheared[0, 1] += 0.1
+    image = nibabel.Nifti1Image(np.asarray(former.dataobj), sheared)
+    image.set_qform(None, 0)
+    nibabel.save(image, names[1])
+    said = run_import("msd", source, "--workspace", workspace, status=1)
+    assert "lung_001: The label claims 24×20×6×3 voxels, more than its image" in said
+    assert "lung_002: The label file cannot be read as an image" in said
+    assert "1 labelled; 2 failed" in said and "RuntimeError" not in said
+
+
+def test_image_with_two_labels_gets_neither(run_import, tmp_path):
+    source, workspace = write_msd(tmp_path / "Task06_Lung", 4), tmp_path / "workspace"
+    described = json.loads((source / "dataset.json").read_text())
+    training = described["training"]
+    training[1]["image"] = training[0]["image"]
+    training.append(training[2])  # the same pair twice is no contradiction
+    (source / "dataset.json").write_text(json.dumps(described))
+    for _ in range(2):
+        said = run_import("msd", source, "--workspace", workspace, status=1)
+        assert "failed  lung_001: dataset.json gives it 2 labels: labelsTr/lung_001.nii.gz, labelsTr/lung_002" in said
+    assert sorted(labelled_cases(source, workspace)) == ["lung_003", "lung_004"]
+
+
 def test_tumour_label_is_found_by_name_in_dataset_json(run_import, tmp_path):
     workspace = tmp_path / "workspace"
     names = {"0": "background", "1": "lung", "2": "Lung Tumour"}
@@ -145,6 +202,10 @@ def test_other_folders_are_refused(run_import, tmp_path):
     described["training"][0]["image"] = "../../elsewhere.nii.gz"
     (source / "dataset.json").write_text(json.dumps(described))
     assert "is outside" in run_import("msd", source, "--workspace", workspace, status=1)
+    (source / "dataset.json").write_text(json.dumps(described | {"training": []}))
+    for label in (source / "labelsTr").glob("*.nii.gz"):
+        label.rename(label.with_name(label.name.replace(".nii.gz", ".nrrd")))
+    assert "There is no label .nii or .nii.gz in" in run_import("msd", source, "--workspace", workspace, status=1)
     (source / "dataset.json").write_text("{")
     assert "damaged" in run_import("msd", source, "--workspace", workspace, status=1)
     assert "--studies is for slices" in run_import("msd", source, "--studies", tmp_path / "s", status=1)

@@ -55,6 +55,15 @@ def read_label(path: Path, image_path: Path, labels: Mapping[str, int], label_in
     return grid.image(_as_labels(array, labels, label_info))
 
 
+def read_values(path: Path, grid: VoxelGrid) -> np.ndarray:
+    """Return the values of a label file on the grid of its image (slice, row, column), whole where they nearly are.
+
+    Raises:
+        UserError: The file is not one volume with one value for each voxel, or not on this grid.
+    """
+    return _nearly_whole(_place(_one_component(_read_image(path, grid.size)), grid))
+
+
 def _read_raw(path: Path, size: tuple[int, ...]) -> np.ndarray:
     sent, wanted = path.stat().st_size, math.prod(size)
     if sent != wanted:  # checked before reading, because the file may have gigabytes
@@ -130,10 +139,7 @@ def _place(image: sitk.Image, grid: VoxelGrid) -> np.ndarray:
 
 
 def _as_labels(array: np.ndarray, labels: Mapping[str, int], label_info: Any) -> np.ndarray:
-    if np.issubdtype(array.dtype, np.floating):  # slope and intercept may give 0.99999994 instead of 1
-        whole = np.rint(array)
-        with np.errstate(invalid="ignore"):  # infinities, which are refused below
-            array = np.where(np.abs(array - whole) < _INTEGER_TOLERANCE, whole, array)
+    array = _nearly_whole(array)
     found = [value for value in np.unique(array).tolist() if value != 0]
     if label_info and found:
         named = np.zeros(array.shape, np.uint8)
@@ -144,6 +150,15 @@ def _as_labels(array: np.ndarray, labels: Mapping[str, int], label_info: Any) ->
     if strange:
         raise UserError(f"The label has the values {strange}; known are {sorted({0, *labels.values()})}.")
     return array.astype(np.uint8)
+
+
+def _nearly_whole(array: np.ndarray) -> np.ndarray:
+    """Round values that are nearly whole: slope and intercept may give 0.99999994 instead of 1."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return array
+    whole = np.rint(array)
+    with np.errstate(invalid="ignore"):  # of infinities
+        return np.where(np.abs(array - whole) < _INTEGER_TOLERANCE, whole, array)
 
 
 def _is_box_of(label: VoxelGrid, grid: VoxelGrid) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
+from lib.datastore.label_reader import read_values
 from lib.errors import UserError
 from lib.geometry.voxel_grid import VoxelGrid
 from lib.public_sets.case import Case, CaseLabel, PublicSet, digest
@@ -37,13 +37,19 @@ def find_msd(source: Path, wanted: Sequence[str]) -> PublicSet:
     values = _chosen(names, wanted)
     regions = tuple(names[value] for value in values)
     cases, failures = [], []
-    pairs = _pairs(source, content)
+    pairs = dict.fromkeys(_pairs(source, content))
+    if not pairs:
+        raise UserError(f"There is no label .nii or .nii.gz in {source / 'labelsTr'}, and dataset.json lists none.")
     for image, label in pairs:
+        labels = [str(other.relative_to(source)) for one, other in pairs if one == image]
+        if len(labels) > 1:
+            failures.append((_stem(image), f"dataset.json gives it {len(labels)} labels: {', '.join(labels)}"))
+            continue
         missing = [path.relative_to(source) for path in (image, label) if not path.is_file()]
         if missing:
             failures.append((_stem(image), f"{' and '.join(map(str, missing))} missing; not downloaded or unpacked?"))
             continue
-        cases.append(_case(source, image, label, values, regions))
+        cases.append(_case(source, image, label, values, names))
     expected = content.get("numTraining", len(pairs))
     unlabelled = [path for path in (source / "imagesTs").glob("*.nii*") if not path.name.startswith(".")]
     remarks = [
@@ -55,7 +61,9 @@ def find_msd(source: Path, wanted: Sequence[str]) -> PublicSet:
     return PublicSet(KIND, TITLE, cases, failures, remarks)
 
 
-def _case(source: Path, image: Path, label: Path, values: Sequence[int], regions: tuple[str, ...]) -> Case:
+def _case(source: Path, image: Path, label: Path, values: Sequence[int], names: Mapping[int, str]) -> Case:
+    regions = tuple(names[value] for value in values)
+
     def check() -> bool:
         boxes = [_box(VoxelGrid.from_file(path)) for path in (image, label)]
         if np.abs(boxes[0] - boxes[1]).max() > _POSITION_TOLERANCE_MM:
@@ -63,10 +71,12 @@ def _case(source: Path, image: Path, label: Path, values: Sequence[int], regions
         return True
 
     def make_label(volume: Path) -> CaseLabel:
-        marked = sitk.ReadImage(str(label))
-        mask = sitk.GetImageFromArray(np.isin(sitk.GetArrayViewFromImage(marked), values).astype(np.uint8))
-        mask.CopyInformation(marked)
-        return CaseLabel(mask, regions)
+        grid = VoxelGrid.from_file(volume)
+        marked = read_values(label, grid)
+        strange = [value for value in np.unique(marked).tolist() if value not in {0, *names}][:5]
+        if strange:
+            raise UserError(f"{label.name} has the values {strange}; dataset.json knows {sorted({0, *names})}.")
+        return CaseLabel(grid.image(np.isin(marked, values).astype(np.uint8)), regions)
 
     where = str(label.relative_to(source))
     return Case(_stem(image), image, where, digest([label], regions), check, make_label)
