@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from lib.public_sets import msd
 from tests.support.imports import content, corner, ct, labelled_cases, marked_points, open_workspace, write_msd
 
 pytestmark = pytest.mark.slow
@@ -166,6 +167,26 @@ def test_image_with_two_labels_gets_neither(run_import, tmp_path):
         said = run_import("msd", source, "--workspace", workspace, status=1)
         assert "failed  lung_001: dataset.json gives it 2 labels: labelsTr/lung_001.nii.gz, labelsTr/lung_002" in said
     assert sorted(labelled_cases(source, workspace)) == ["lung_003", "lung_004"]
+
+
+def test_label_that_a_person_submits_meanwhile_is_not_replaced(run_import, tmp_path, monkeypatch):
+    """While the import makes its label, which may take minutes."""
+    source, workspace = write_msd(tmp_path / "Task06_Lung", 1), tmp_path / "workspace"
+    sitk.WriteImage(corner(ct(1, flipped=True), 9), str(tmp_path / "label.nii.gz"))
+    read = msd.read_values
+
+    def read_slowly(path, grid):
+        datastore = open_workspace(source, workspace)
+        (image,) = datastore.get_unlabeled_images()
+        datastore.save_label(image, str(tmp_path / "label.nii.gz"), "final", {"annotator": "Ada"})
+        return read(path, grid)
+
+    (source / "imagesTs/lung_002.nii.gz").unlink()
+    monkeypatch.setattr(msd, "read_values", read_slowly)
+    said = run_import("msd", source, "--workspace", workspace)
+    assert "1 left as a person labelled it; 0 failed" in said
+    (case,) = labelled_cases(source, workspace).values()
+    assert (case["info"]["annotator"], len(marked_points(case["label"]))) == ("Ada", 13)
 
 
 def test_tumour_label_is_found_by_name_in_dataset_json(run_import, tmp_path):

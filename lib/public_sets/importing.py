@@ -45,6 +45,10 @@ class Tally:
     failures: list[tuple[str, str]] = field(default_factory=list)
 
 
+class _NoNewLabelError(Exception):
+    """An image gets no new label; with its id and the outcome."""
+
+
 def import_cases(found: PublicSet, target: ImportTarget, report: Callable[[str], object]) -> Tally:
     """Label the images of a set; idempotent, and a failed case does not stop the others.
 
@@ -72,6 +76,8 @@ def import_cases(found: PublicSet, target: ImportTarget, report: Callable[[str],
     for number, case in enumerate(ready, 1):
         try:
             image_id, outcome, details = (_preview if target.dry_run else _label)(found, case, target)
+        except _NoNewLabelError as found_out:
+            image_id, outcome, details = *found_out.args, ""
         except Exception as error:  # a failed case must not stop the others
             _failed(tally, case.name, error, report)
             continue
@@ -93,11 +99,18 @@ def describe_outcome(outcome: str, dry_run: bool) -> str:
 
 
 def _label(found: PublicSet, case: Case, target: ImportTarget) -> tuple[str, str, str]:
-    """Label one image; return its id, the outcome, and details for the message."""
+    """Label one image; return its id, the outcome, and details for the message.
+
+    Raises:
+        _NoNewLabelError: The image has a label that is not replaced.
+    """
     series = target.series(case.image)
-    reason = _skip_reason(target.history(series.uid), case, series.instance_count)
-    if reason:
-        return series.uid, reason, ""
+
+    def check() -> None:
+        if reason := _skip_reason(target.history(series.uid), case, series.instance_count):
+            raise _NoNewLabelError(series.uid, reason)
+
+    check()
     volume = Path(target.datastore.get_image_uri(series.uid))
     label = case.make_label(volume)
     if label is None or not sitk.GetArrayViewFromImage(label.mask).any():
@@ -120,7 +133,8 @@ def _label(found: PublicSet, case: Case, target: ImportTarget) -> tuple[str, str
     with tempfile.TemporaryDirectory(dir=target.settings.temporary_dir) as folder:
         path = Path(folder) / "label.nrrd"
         write_image(label.mask, path)
-        target.datastore.save_label(series.uid, str(path), _FINAL, info)
+        # Making the label takes time, in which a person may have submitted one.
+        target.datastore.store_label(series.uid, str(path), _FINAL, info, check=check)
     voxels = int(np.count_nonzero(sitk.GetArrayViewFromImage(label.mask)))
     volume_ml = voxels * VoxelGrid.from_image(label.mask).voxel_mm3 / 1000
     return series.uid, LABELLED, f", {', '.join(label.regions)}: {voxels} voxels, {volume_ml:.3g} ml"
