@@ -86,11 +86,53 @@ def test_invalid_table_is_refused(luna16, run_import, tmp_path):
     assert "no annotations.csv" in run_import("luna16", luna16, status=1)
 
 
-@pytest.mark.parametrize("row", ["1.2,3,4,five,6", "1.2,3,4,5", "1.2,3,4,5,0", "1.2,3,4,5,nan"])
+@pytest.mark.parametrize(
+    "row",
+    ["1.2,3,4,five,6", "1.2,3,4,5", "1.2,3,4,5,0", "1.2,3,4,5,nan", ",3,4,5,6", "1.2,3,4,5,1e300", "1.2,3,4,5,5651471"],
+)
 def test_malformed_line_is_reported(row, tmp_path):
     (tmp_path / "annotations.csv").write_text(f"{HEADER}1.2,3,4,5,6\n{row}\n")
     with pytest.raises(UserError, match=r"Line 3 of .* is damaged"):
         read_nodules(tmp_path / "annotations.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (f"{HEADER}1.2,-128,69,-175,31,-298,38,5,65\n", "Line 2 of .* has 9 cells, its header 5"),  # decimal commas
+        (f'{HEADER.strip()},note\n1.2,3,4,5,6,"open\n1.3,3,4,5,6,x\n', "Line 3 of .* is damaged: unexpected end"),
+        (f"{HEADER}1.2,3,4,5,{'6' * 200_000}\n", "Line 2 of .* is damaged: field larger"),
+        ("seriesuid,x,x,coordX,coordY,coordZ,diameter_mm\n1.2,1,1,3,4,5,6\n", "several columns called x"),
+    ],
+)
+def test_table_whose_columns_cannot_be_told_apart_is_refused(content, reason, tmp_path):
+    (tmp_path / "annotations.csv").write_text(content)
+    with pytest.raises(UserError, match=reason):
+        read_nodules(tmp_path / "annotations.csv")
+
+
+def test_tables_of_spreadsheets_are_read(tmp_path):
+    """Empty columns and lines at the end, old line ends, a line break and another encoding in a note."""
+    header, quoted = f"{HEADER.strip()},note,,", '1.2,3,4,5,6,"two\nlines",,'
+    for number, lines in enumerate(([header, "1.2,3,4,5,6,nodule\x85,,", "", ",,,,,,,"], [header, quoted])):
+        for end in ("\n", "\r\n", "\r"):
+            table = tmp_path / f"{number}.csv"
+            table.write_bytes(end.join(lines).encode("latin-1"))
+            assert read_nodules(table) == {"1.2": [Nodule(3, 4, 5, 6)]}
+
+
+def test_scan_that_is_there_twice_is_reported(luna16, run_import, tmp_path):
+    """Which of two different ones the nodules belong to is not known."""
+    sitk.WriteImage(ct(7, (12, 40, 50)), str(luna16 / f"subset1/{UIDS[0]}.mhd"))
+    said = run_import("luna16", luna16, "--workspace", tmp_path / "w", status=1)
+    assert f"failed  {UIDS[0]}: it is there 2 times: subset0/{UIDS[0]}.mhd, subset1/{UIDS[0]}.mhd; keep one" in said
+    assert list(labelled_cases(luna16, tmp_path / "w")) == [UIDS[1]]
+
+
+def test_folder_without_scans_is_refused(luna16, run_import, tmp_path):
+    for scan in luna16.rglob("subset*/*.mhd"):
+        scan.unlink()
+    assert "There is no scan (.mhd) in" in run_import("luna16", luna16, "--workspace", tmp_path / "w", status=1)
 
 
 def test_sphere_is_clipped_at_the_edge_of_the_volume(tmp_path):

@@ -19,6 +19,7 @@ TITLE = "LUNA16"
 PUBLISHED_SCANS = 888
 SPHERES = "spheres of the given diameters around the given centres: they show where nodules are, and are no outlines"
 _COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
+_LARGEST_MM = 300  # a chest; programs that take the decimal point for a thousands separator write millions
 _LUNG_MASKS = "seg-lungs"  # folder next to the subsets, whose files have the same names as the scans
 
 
@@ -42,18 +43,29 @@ def find_luna16(source: Path) -> PublicSet:
     """
     table = _table(source)
     nodules = read_nodules(table)
-    scans = {path.stem: path for path in sorted(source.rglob("*.mhd")) if not _is_lung_mask(path.relative_to(source))}
+    scans: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(source.rglob("*.mhd")):
+        if not _is_lung_mask(path.relative_to(source)):
+            scans[path.stem].append(path)
     where = str(table.relative_to(source))
-    cases = [_case(scans[uid], where, nodules[uid]) for uid in sorted(nodules) if uid in scans]
-    absent, without = len(nodules) - len(cases), len(scans) - len(cases)
+    found = [uid for uid in sorted(nodules) if uid in scans]
+    cases = [_case(scans[uid][0], where, nodules[uid]) for uid in found if len(scans[uid]) == 1]
+    failures = [
+        (uid, f"it is there {len(paths)} times: {', '.join(str(path.relative_to(source)) for path in paths)}; keep one")
+        for uid in found
+        if len(paths := scans[uid]) > 1
+    ]
+    if not scans:
+        raise UserError(f"There is no scan (.mhd) in {source} or below. Unpack a subset there.")
+    absent, without = len(nodules) - len(found), len(scans) - len(found)
     remarks = [
-        f"{where} has {sum(map(len, nodules.values()))} nodules in {len(nodules)} scans; {len(cases)} of these scans "
+        f"{where} has {sum(map(len, nodules.values()))} nodules in {len(nodules)} scans; {len(found)} of these scans "
         f"are here{f', {absent} are not (subsets not downloaded?)' if absent else ''}.",
         f"{len(scans)} of the {PUBLISHED_SCANS} published scans are here. {without} have no nodule in the table; they "
         "get no label, since the table omits nodules seen by fewer than three readers.",
         f"The labels are {SPHERES}.",
     ]
-    return PublicSet(KIND, TITLE, cases, remarks=remarks)
+    return PublicSet(KIND, TITLE, cases, failures, remarks)
 
 
 def read_nodules(table: Path) -> dict[str, list[Nodule]]:
@@ -72,9 +84,13 @@ def read_nodules(table: Path) -> dict[str, list[Nodule]]:
             nodule = Nodule(*(float(row[column]) for column in _COLUMNS[1:]))
         except (KeyError, ValueError):
             nodule = Nodule(*[np.nan] * 4)
-        if not (np.isfinite(nodule).all() and nodule.diameter > 0):
-            raise UserError(f"Line {line} of {table} is damaged: {', '.join(row.values())}.")
-        nodules[row["seriesuid"].strip()].append(nodule)
+        uid = row["seriesuid"].strip()
+        if not (uid and np.isfinite(nodule).all() and 0 < nodule.diameter <= _LARGEST_MM):
+            raise UserError(
+                f"Line {line} of {table} is damaged: {', '.join(row.values())}. It must have a seriesuid, coordinates "
+                f"and a diameter up to {_LARGEST_MM} mm."
+            )
+        nodules[uid].append(nodule)
     return dict(nodules)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 from pathlib import Path
+
+from lib.errors import UserError
 
 _MARKS = (  # UTF-32 first: its byte order mark begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -37,20 +40,29 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Read a table with a header line; the separator is the comma, semicolon or tab that the header uses.
 
     Returns:
-        The column names, and for each row its line number and its cells by column name. If the separator is not a
-        comma, decimal commas are replaced by points.
+        The column names, and for each row that is not empty its line number and its cells by column name. If the
+        separator is not a comma, decimal commas are replaced by points.
+
+    Raises:
+        UserError: Two columns have the same name, a row has more cells than the header, or a quote is not closed.
     """
-    lines = read_text(path).splitlines()
-    header = lines[0] if lines else ""
+    lines = io.StringIO(read_text(path), newline="")
+    header = lines.readline()
+    lines.seek(0)
     separator = max(_SEPARATORS, key=header.count)
-    reader = csv.DictReader(lines, delimiter=separator)
-    names = [name.strip() for name in reader.fieldnames or []]
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     rows = []
-    for row in reader:
-        cells = [cell if isinstance(cell, str) else "" for cell in row.values()][: len(names)]
-        if separator != ",":
-            cells = [_with_point(cell) for cell in cells]
-        rows.append((reader.line_num, dict(zip(names, cells, strict=False))))
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        for row in filter(any, reader):
+            if any(row[len(names) :]):  # the decimal commas of a table with commas would shift the columns
+                raise UserError(f"Line {reader.line_num} of {path} has {len(row)} cells, its header {len(names)}.")
+            cells = row if separator == "," else map(_with_point, row)
+            rows.append((reader.line_num, dict(zip(names, cells, strict=False))))
+    except csv.Error as error:
+        raise UserError(f"Line {reader.line_num} of {path} is damaged: {error}.") from None
+    if repeated := sorted({name for name in names if name and names.count(name) > 1}):
+        raise UserError(f"{path} has several columns called {', '.join(repeated)}; keep one of them.")
     return names, rows
 
 
