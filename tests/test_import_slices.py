@@ -216,6 +216,44 @@ def test_dicom_slices_with_mask_pictures_are_not_converted(place, run_import, tm
     np.testing.assert_allclose(marked_points(case["label"]), sorted(expected.round(3).tolist()), atol=1e-3)
 
 
+def test_slice_with_two_masks_is_reported_and_files_may_be_named_by_a_uid_alone(run_import, tmp_path):
+    """Two readers, whose masks differ: no one of them is chosen silently."""
+    source = tmp_path / "set"
+    grid = Acquisition(shape=SHAPE, spacing=(2.5, 0.8, 0.7))
+    mask = patient(0)[1].max(0)
+    for name in ("P1", "P2"):
+        write_dicom_series(source / name, np.zeros(SHAPE, np.int16), grid.affine, patient_id=name)
+        for number, path in enumerate(sorted((source / name).glob("*.dcm"))):
+            path.rename(path.with_name(f"1.2.840.{number}"))
+            write_picture(mask, source / f"masks/{name}/1.2.840.{number}.png")
+    write_picture(mask[::-1], source / "labels/P1/1.2.840.3.png")
+    for arguments in (["--dry-run"], []):
+        said = run_import("slices", source, "--workspace", tmp_path / "w", *arguments, status=1)
+        assert "2 of 2 CT series have masks" in said and "1.2.840.3.png are masks of the same slice" in said
+    (case,) = labelled_cases(source, tmp_path / "w").values()
+    assert (case["patient_id"], case["info"]["voxels"]) == ("P2", mask.astype(bool).sum() * SHAPE[0])
+
+
+def test_picture_with_several_pages_is_refused(tmp_path):
+    """Its pages are neither rows nor channels."""
+    write_picture(np.zeros((4, 4), np.uint8), tmp_path / "slice.tif")
+    assert read_grey(tmp_path / "slice.tif").shape == (4, 4)
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((6, 4, 5), np.uint8)), str(tmp_path / "pages.tif"))
+    for read in (read_grey, lambda path: read_mask(path, None)):
+        with pytest.raises(UserError, match=r"not a 2D picture .* 3 dimensions"):
+            read(tmp_path / "pages.tif")
+
+
+def test_transparent_pixels_are_not_marked(tmp_path):
+    """Some programs write a mask as the transparency of a white picture."""
+    mask = patient(0)[1][1]
+    white = np.full_like(mask, 255)
+    write_picture(np.stack([white, white, white, mask], -1), tmp_path / "rgba.png")
+    write_picture(np.stack([mask, mask, mask, white], -1), tmp_path / "opaque.png")
+    for name in ("rgba", "opaque"):
+        np.testing.assert_array_equal(read_mask(tmp_path / f"{name}.png", None), mask > 0)
+
+
 def test_series_and_duplicates_are_recognised_by_file_name(tmp_path):
     for name in ("P1/IM-0001-0001", "P1/IM-0001-0002", "P1/IM-0001-0003", "P1/IM-0002-0001", "P1/IM-0002-0002"):
         write_picture(np.zeros((4, 4), np.uint8), tmp_path / f"{name}.png")

@@ -77,14 +77,18 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def _read(path: Path) -> np.ndarray:
-    """Read the channels (row, column, channel), without the alpha channel."""
+    """Read the channels (row, column, channel), without the alpha channel; pixels that it hides are black."""
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError:
         raise UserError(f"{path.name} cannot be read as a picture; it is damaged or of another kind") from None
     pixels = sitk.GetArrayFromImage(image)
-    if pixels.ndim == 2:
+    if image.GetNumberOfComponentsPerPixel() == 1:
         pixels = pixels[..., None]
-    if pixels.ndim != 3 or pixels.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"{path.name} is not a 2D picture of 8 or 16 bits: {pixels.dtype}, {pixels.ndim} dimensions")
-    return pixels[..., :1] if pixels.shape[-1] == 2 else pixels[..., :3]
+    if image.GetDimension() != 2 or pixels.dtype not in (np.uint8, np.uint16):
+        raise UserError(
+            f"{path.name} is not a 2D picture of 8 or 16 bits: {pixels.dtype}, {image.GetDimension()} dimensions"
+        )
+    if pixels.shape[-1] in (2, 4):
+        return pixels[..., :-1] * (pixels[..., -1:] > 0)
+    return pixels[..., :3]

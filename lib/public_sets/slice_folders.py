@@ -64,7 +64,8 @@ def is_mask(path: Path) -> bool:
 def key_of(path: Path) -> Key:
     """Return the folders and the name that a slice and its mask share, from a path relative to the set's folder."""
     folders = tuple(word for part in path.parts[:-1] if (word := _rest(part)))
-    return folders, _rest(path.stem) or path.stem
+    name = path.name if path.suffix[1:].isdigit() else path.stem  # a DICOM file may be called by its UID alone
+    return folders, _rest(name) or name
 
 
 def find_stacks(source: Path) -> tuple[list[Stack], list[tuple[str, str]]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,12 @@ def find_dicom_slices(source: Path, target: ImportTarget, mask_value: int | None
     Raises:
         UserError: There are no CT series, or no masks.
     """
-    masks: dict[Key, Path] = {}
-    for path in sorted(find_pictures(source), key=lambda path: is_mask(path.relative_to(source))):
-        masks[key_of(path.relative_to(source))] = path  # pictures named as masks come last and override others
+    pictures: dict[Key, list[Path]] = defaultdict(list)
+    for path in find_pictures(source):
+        pictures[key_of(path.relative_to(source))].append(path)
+    masks = {
+        key: [path for path in paths if is_mask(path.relative_to(source))] or paths for key, paths in pictures.items()
+    }
     usable = [series for series in target.datastore.catalog.all() if series.problem is None and not series.file]
     if not usable:
         raise UserError(
@@ -106,11 +110,18 @@ def find_dicom_slices(source: Path, target: ImportTarget, mask_value: int | None
             "and the scale that pictures do not contain: --studies NEW_FOLDER --pixel-spacing MM --slice-spacing MM "
             "--window CENTER WIDTH."
         )
-    cases = [_dicom_case(source, series, target, masks, mask_value) for series in usable]
-    if not any(case is not None for case in cases):
+    cases, failures = [], []
+    for series in usable:
+        try:
+            case = _dicom_case(source, series, target, masks, mask_value)
+        except UserError as error:
+            failures.append((series.value("PatientID") or series.uid, str(error)))
+        else:
+            cases += [case] if case else []
+    if not cases and not failures:
         raise UserError(f"None of the DICOM slices in {source} has a mask picture of the same name.")
-    found = [case for case in cases if case is not None]
-    return PublicSet(KIND, TITLE, found, remarks=[f"{len(found)} of {len(usable)} CT series have masks."])
+    remarks = [f"{len(cases) + len(failures)} of {len(usable)} CT series have masks."]
+    return PublicSet(KIND, TITLE, cases, failures, remarks)
 
 
 def _picture_case(stack: Stack, studies: Path, scale: Scale, mask_value: int | None, source: Path) -> Case:
@@ -155,16 +166,20 @@ def _picture_case(stack: Stack, studies: Path, scale: Scale, mask_value: int | N
 
 
 def _dicom_case(
-    source: Path, series: Series, target: ImportTarget, masks: dict[Key, Path], mask_value: int | None
+    source: Path, series: Series, target: ImportTarget, masks: Mapping[Key, Sequence[Path]], mask_value: int | None
 ) -> Case | None:
     instances = target.client.index.instances(series.uid)
-    marked = {
+    named = {
         index: masks[key]
         for index, instance in enumerate(instances)
         if (key := key_of(instance.path.relative_to(source))) in masks
     }
-    if not marked:
+    if not named:
         return None
+    for first, *others in named.values():
+        if others:
+            raise UserError(f"{first} and {others[0]} are masks of the same slice; give the folder of one of them")
+    marked = {index: paths[0] for index, paths in named.items()}
 
     def check() -> bool:
         matrix = tuple(instances[0].attributes[tag]["Value"][0] for tag in _ROWS_AND_COLUMNS)
