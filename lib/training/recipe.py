@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
 from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
-from lib.errors import UserError, in_one_line
+from lib.errors import UserError
 from lib.settings import Section
+from lib.settings.section import AtLeastOne
+from lib.settings.yaml_files import read_yaml
 from lib.training.data_folders import DataFolders
 from lib.training.run_settings import LoopSettings, RunSettings
+
+_FOLDERS = frozenset({"candidates", "clicks", "volumes"})  # of the output that are no runs
+
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class DataSet(Section):
@@ -34,13 +39,13 @@ class Fold(Section):
 class Stage(Section):
     """One training with the same data and settings, repeated for each fold; without folds, of all patients."""
 
-    name: str
+    name: FolderName
     data: list[str]
     """Names of data sets of the recipe."""
     settings: RunSettings
     initial: str | None = None
     """Run whose weights are the initial ones."""
-    folds: dict[str, Fold] = Field(default_factory=dict)
+    folds: dict[FolderName, Fold] = Field(default_factory=dict)
 
 
 class IgnoredBall(Section):
@@ -76,15 +81,15 @@ class Copies(Section):
 class ClassifierSettings(Section):
     """See ``fit_classifier``."""
 
-    steps: int
-    learning_rate: float
-    seed: int
+    steps: AtLeastOne
+    learning_rate: Annotated[float, Field(gt=0)]
+    seed: NonNegativeInt
 
 
 class Candidates(Section):
     """The second stage, trained on the candidates of the first one."""
 
-    networks: dict[str, str]
+    networks: Annotated[dict[FolderName, str], Field(min_length=1)]
     """The run whose network finds the candidates of each fold."""
     also_learned: list[str] = Field(default_factory=list)
     """Runs whose candidates are learned too, but not judged."""
@@ -104,7 +109,7 @@ class ClickTraining(Section):
     negatives: list[str] = Field(default_factory=list)
     leave_out: list[str] = Field(default_factory=list)
     """Patients of whole scans that its weights are to be measured on."""
-    phantoms: int = 0
+    phantoms: NonNegativeInt = 0
     """Number of generated chests to train on as well."""
     settings: LoopSettings
 
@@ -151,6 +156,8 @@ class Recipe(Section):
     def _names_exist(self) -> Recipe:
         earlier: set[str] = set()
         for stage in self.stages:
+            if stage.name in _FOLDERS or any(stage.name == run.partition("/")[0] for run in earlier):
+                raise ValueError(f"the name of stage {stage.name} is taken: each stage has a folder of its own")
             for name in sorted(set(stage.data) - self.data.keys()):
                 raise ValueError(f"stage {stage.name} names the data set {name}, which is not under data")
             if stage.initial is not None and stage.initial not in earlier:
@@ -161,6 +168,9 @@ class Recipe(Section):
         for run in [*self.candidates.networks.values(), *self.candidates.also_learned] if self.candidates else []:
             if run not in earlier:
                 raise ValueError(f"candidates names the network of {run}, which is no run")
+        for scan in self.candidates.scans if self.candidates else []:
+            if self.candidates and scan.fold is not None and scan.fold not in self.candidates.networks:
+                raise ValueError(f"candidates names the fold {scan.fold} of {scan.image}, which is not under networks")
         if self.ship not in earlier:
             raise ValueError(f"ship names {self.ship}, which is no run; the runs are {', '.join(sorted(earlier))}")
         return self
@@ -173,10 +183,7 @@ class Recipe(Section):
             UserError: The file cannot be read, or its content is invalid.
         """
         try:
-            content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return cls.model_validate(content)
-        except (OSError, yaml.YAMLError) as error:
-            raise UserError(f"The recipe {path} cannot be read: {in_one_line(error)}") from error
+            return cls.model_validate(read_yaml(path, "data and stages"))
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             raise UserError(f"The recipe {path} is invalid: {problems}") from error
