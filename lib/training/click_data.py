@@ -106,6 +106,11 @@ def _read(source: SourceImage, cache: Path) -> LesionImage:
     return read_lesion_image(source.name, patient_from_file_name(source.name), source.image, source.mask)
 
 
+def phantom_names(count: int) -> list[str]:
+    """Return the names of generated chests."""
+    return [f"phantom-{seed}" for seed in range(count)]
+
+
 def click_phantom(seed: int) -> LesionImage:
     """Return a chest with lesions, with thin or thick slices."""
     grid = Acquisition(shape=(120, 320, 320), spacing=(1.25, 1.1, 1.1))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.losses import HybridLoss
 from lib.networks.weights import load_weights
 from lib.storage.atomic import write_atomically, write_json
@@ -141,9 +141,15 @@ def _resume(output: Path, parts: Mapping[str, Any], manifest: dict[str, Any], be
     path = output / "resume.pt"
     if before is None or not path.exists():
         return 0
-    checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    for name, part in parts.items():
-        part.load_state_dict(checkpoint[name])
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+        for name, part in parts.items():
+            part.load_state_dict(checkpoint[name])
+    except Exception as error:  # torch raises many kinds
+        raise UserError(
+            f"{path} is damaged ({in_one_line(error)}). Restore it from a copy, or delete it to train from the first "
+            "step again."
+        ) from error
     manifest["history"] = [entry for entry in before["history"] if entry["step"] <= checkpoint["step"]]
     logger.info("Resuming from step %d.", checkpoint["step"])
     return checkpoint["step"]

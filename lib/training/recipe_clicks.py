@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.training.click_data import read_click_data
+from lib.training.click_data import phantom_names, read_click_data
 from lib.training.click_fitting import SECTIONS, fit_clicks
 from lib.training.recipe import Recipe
 from lib.training.recipe_runs import train_once
@@ -35,6 +35,7 @@ def train_click_model(recipe: Recipe, data: Path, output: Path, info: Mapping[st
         "settings": settings_of(clicks.settings, info, None, SECTIONS),
         "left_out": sorted(clicks.leave_out),
         "checksums": folders.checksums(cache),
+        "data": {"phantoms": phantom_names(clicks.phantoms)},
     }
 
     def train() -> None:

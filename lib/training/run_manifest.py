@@ -17,9 +17,10 @@ import monai
 import torch
 
 from lib import __version__
-from lib.errors import UserError
+from lib.errors import UserError, in_one_line
 from lib.settings import APP_DIR, load_info
 from lib.storage.integrity import sha256_of
+from lib.storage.state_file import UNREADABLE
 from lib.training.run_settings import LoopSettings
 
 FILE = "manifest.json"
@@ -55,10 +56,31 @@ def info_as_trained(weights: Path, sections: Sequence[str]) -> dict[str, Any]:
 
 
 def manifest_of(weights: Path) -> dict[str, Any] | None:
-    """Return the manifest beside a file of weights; None if there is none."""
+    """Return the manifest beside a file of weights; None if there is none.
+
+    Raises:
+        UserError: It is damaged.
+    """
     beside = (weights.with_suffix(".json"), weights.with_name(FILE))
     found = next((path for path in beside if path.is_file()), None)
-    return json.loads(found.read_text(encoding="utf-8")) if found else None
+    return read_json_object(found) if found else None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the content of a file that a training wrote.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
+    except UNREADABLE as error:
+        raise UserError(
+            f"{path} is damaged ({in_one_line(error)}). Restore it from a copy, or delete it to train again."
+        ) from error
+    return content
 
 
 def settings_of(
@@ -113,19 +135,26 @@ def read_run(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None
 
     Args:
         folder: Folder of the run.
-        expected: Entries of the manifest that the run must have: ``settings``, ``left_out``, ``checksums``, ``data``.
+        expected: Entries of the manifest that the run must have: ``settings``, ``left_out``, ``checksums``, and those
+            entries of ``data`` that are known without reading it.
 
     Raises:
         UserError: The run has other settings or data.
     """
     found = manifest_of(folder / WEIGHTS)
-    different = [name for name in _IDENTITY if found and name in expected and found.get(name) != expected[name]]
+    different = [name for name in _IDENTITY if found and name in expected and _differs(name, found, expected)]
     if different:
         raise UserError(
             f"{folder} contains a run with other settings or data (see {', '.join(different)} in its {FILE}). Give "
             "another --output, or delete it."
         )
     return found
+
+
+def _differs(name: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    if name != "data":
+        return found.get(name) != expected[name]
+    return any(found.get("data", {}).get(key) != value for key, value in expected["data"].items())
 
 
 def is_finished(folder: Path, manifest: Mapping[str, Any] | None) -> bool:
