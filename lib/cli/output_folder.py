@@ -8,10 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from lib.errors import UserError
-from lib.storage.atomic import make_folder
+from lib.storage.locked_folder import locked_folder
 
 _WORK = ".lunglabel"
 
@@ -23,20 +21,12 @@ def folder_of_run(output: Path) -> Iterator[Path]:
     Raises:
         UserError: Another run writes into it; it would lose its model and its index.
     """
-    make_folder(output)
-    lock = FileLock(output / f"{_WORK}.lock", timeout=0, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(
-            f"Another run writes into {output}. Wait for its end, or choose another folder with --output."
-        ) from error
-    try:
-        yield output / _WORK
-    finally:
-        shutil.rmtree(output / _WORK, ignore_errors=True)
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+    problem = f"Another run writes into {output}. Wait for its end, or choose another folder with --output."
+    with locked_folder(output, problem):
+        try:
+            yield output / _WORK
+        finally:
+            shutil.rmtree(output / _WORK, ignore_errors=True)
 
 
 def new_folder(given: Path | None, name: str) -> Path:

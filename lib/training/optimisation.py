@@ -1,5 +1,6 @@
 """The training loop: Adam on the hybrid loss, with a running mean of the weights; seeded and resumable."""
 
+import contextlib
 import logging
 import math
 import time
@@ -15,6 +16,7 @@ from lib.losses import HybridLoss
 from lib.networks.weights import load_weights
 from lib.storage.atomic import write_atomically, write_json
 from lib.storage.integrity import sha256_of
+from lib.storage.locked_folder import locked_folder
 from lib.training.processes import Processes
 from lib.training.run_manifest import FILE, WEIGHTS, is_finished, read_run
 from lib.training.run_settings import LoopSettings
@@ -55,53 +57,56 @@ def optimise(
         set_mode: Puts the network into training mode.
 
     Raises:
-        UserError: The folder has a run with other settings or data, or there are more cycles than steps.
+        UserError: The folder has a run with other settings or data, its checkpoint is damaged, another process trains
+            in it, or there are more cycles than steps.
     """
     steps = settings.steps
     if not 1 <= settings.cycles <= steps:
         raise UserError(f"{steps} steps cannot have {settings.cycles} cycles; give at least one step per cycle.")
     processes = Processes.of_environment()
-    before = read_run(output, manifest)
-    if is_finished(output, before):
-        logger.info("%s is finished.", output)
+    problem = f"Another process trains in {output}. Wait for its end, or choose another --output."
+    with locked_folder(output, problem) if processes.is_first else contextlib.nullcontext():
+        before = read_run(output, manifest)
+        if is_finished(output, before):
+            logger.info("%s is finished.", output)
+            return output / WEIGHTS
+        torch.manual_seed(settings.seed)
+        device = processes.device
+        network = make_network()
+        layout = _memory_format(network)
+        network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
+        parts = _checkpointed(network, settings)
+        average, optimizer, schedule = parts["average"], parts["optimizer"], parts["schedule"]
+        loss_function = HybridLoss(*manifest["settings"]["loss"].values())
+        first = _resume(output, parts, manifest, before)
+        set_mode(network)
+        trained = processes.wrap(network)
+        processes.wait()
+        running = 0.0
+        start = time.monotonic() - (manifest["history"][-1]["seconds"] if manifest["history"] else 0)
+        for step, (image, label) in zip(range(first + 1, steps + 1), batches(first), strict=False):
+            optimizer.zero_grad()
+            with torch.autocast(device.type, torch.bfloat16, enabled=settings.bfloat16):
+                shared = trained(processes.share(image).to(device, memory_format=layout))
+            logits = processes.gather(shared.float())
+            cost = loss_function(logits, label.to(device))
+            cost.backward()
+            optimizer.step()
+            schedule.step()
+            average.update_parameters(network)
+            if after_step:
+                after_step(logits.detach())
+            running = cost.item() if step == first + 1 else 0.98 * running + 0.02 * cost.item()
+            if processes.is_first and (step % settings.save_every == 0 or step == steps):
+                scores = measure(average.module)
+                seconds = round(time.monotonic() - start)
+                manifest["history"].append({"step": step, "seconds": seconds, "loss": round(running, 4), **scores})
+                logger.info("Step %d of %d: loss %.3f, %s", step, steps, running, scores)
+                _save(output, parts, manifest, step)
+        if processes.is_first and first == steps:  # only the files beside the checkpoint are missing or damaged
+            _save(output, parts, manifest, steps)
+        processes.wait()
         return output / WEIGHTS
-    torch.manual_seed(settings.seed)
-    device = processes.device
-    network = make_network()
-    layout = _memory_format(network)
-    network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
-    parts = _checkpointed(network, settings)
-    average, optimizer, schedule = parts["average"], parts["optimizer"], parts["schedule"]
-    loss_function = HybridLoss(*manifest["settings"]["loss"].values())
-    first = _resume(output, parts, manifest, before)
-    set_mode(network)
-    trained = processes.wrap(network)
-    processes.wait()
-    running = 0.0
-    start = time.monotonic() - (manifest["history"][-1]["seconds"] if manifest["history"] else 0)
-    for step, (image, label) in zip(range(first + 1, steps + 1), batches(first), strict=False):
-        optimizer.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bfloat16):
-            shared = trained(processes.share(image).to(device, memory_format=layout))
-        logits = processes.gather(shared.float())
-        cost = loss_function(logits, label.to(device))
-        cost.backward()
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(network)
-        if after_step:
-            after_step(logits.detach())
-        running = cost.item() if step == first + 1 else 0.98 * running + 0.02 * cost.item()
-        if processes.is_first and (step % settings.save_every == 0 or step == steps):
-            scores = measure(average.module)
-            seconds = round(time.monotonic() - start)
-            manifest["history"].append({"step": step, "seconds": seconds, "loss": round(running, 4), **scores})
-            logger.info("Step %d of %d: loss %.3f, %s", step, steps, running, scores)
-            _save(output, parts, manifest, step)
-    if processes.is_first and first == steps:  # only the files beside the checkpoint are missing or damaged
-        _save(output, parts, manifest, steps)
-    processes.wait()
-    return output / WEIGHTS
 
 
 def initial_network(network: torch.nn.Module, weights: Path | None) -> torch.nn.Module:
