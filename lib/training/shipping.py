@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from lib.errors import UserError
@@ -30,19 +31,19 @@ def install(run: Path, model_dir: Path, file_name: str) -> Path:
     if manifest is None or not is_finished(run, manifest):
         raise UserError(f"{run} has no finished run; its weights are not installed.")
     target = model_dir / file_name
-    write_atomically(target.with_suffix(".json"), lambda path: shutil.copyfile(run / FILE, path))
-    _copy(run / WEIGHTS, target)
+    files = {run / WEIGHTS: target}
     if (run / CLASSIFIER_FILE).exists():
-        _copy(run / CLASSIFIER_FILE, model_dir / CLASSIFIER_FILE)
+        files[run / CLASSIFIER_FILE] = model_dir / CLASSIFIER_FILE
+    # All checksums first: where the rest is not written, no file has the checksum of the other version.
+    for source, copy in files.items():
+        checksum = f"{sha256_of(source)}  {copy.name}\n"
+        write_atomically(copy.with_name(f"{copy.name}.sha256"), partial(_write_text, checksum))
+    for source, copy in {run / FILE: target.with_suffix(".json"), **files}.items():
+        write_atomically(copy, partial(shutil.copyfile, source))
     for path in (target.with_suffix(".json"), *model_dir.glob("*.pt*")):
         path.chmod(0o644)  # no patient data, and all users of the app need them
     return target
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file, after the file ``<name>.sha256`` beside the copy."""
-    checksum = f"{sha256_of(source)}  {target.name}\n"
-    write_atomically(
-        target.with_name(f"{target.name}.sha256"), lambda path: path.write_text(checksum, encoding="ascii")
-    )
-    write_atomically(target, lambda path: shutil.copyfile(source, path))
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="ascii")
