@@ -48,7 +48,7 @@ def runs(seen_before):
 @pytest.fixture
 def train(tmp_path, monkeypatch):
     """Return a function that runs the stage with fake networks and classifiers, and what they were asked for."""
-    asked = {"collected": [], "folds": [], "samples": [], "thresholds": []}
+    asked = {"collected": [], "folds": [], "samples": [], "thresholds": [], "nodules": []}
     for name in ("W1", "W2", "healthy"):
         write_volume(tmp_path / f"{name}.nii.gz", np.zeros((4, 4, 4), np.int16), np.eye(4))
     for run in FOLDS:
@@ -57,6 +57,8 @@ def train(tmp_path, monkeypatch):
         write_json(tmp_path / "out" / run / FILE, {"trained_on": []})
 
     write_volume(tmp_path / "W1-mask.nii.gz", np.ones((4, 4, 4), np.uint8), np.eye(4))
+    for crop in ("W1_R", "C1_R"):
+        write_volume(tmp_path / "crops" / f"{crop}.nii.gz", np.ones((4, 4, 4), np.uint8), np.eye(4))
 
     def found(name, patient):
         mask = np.ones((4, 4, 4), np.uint8)
@@ -68,6 +70,7 @@ def train(tmp_path, monkeypatch):
             (scan.name, network, scan.fold, copies.with_nodules, [ball.radius_mm for ball in scan.ignored])
         )
         asked["samples"].append(scan.samples)
+        asked["nodules"].append([nodule.patient for nodule in nodules])
 
     def fit(scans, *, folds, **_):
         asked["folds"].append({name: sorted(patients) for name, patients in folds.items()})
@@ -77,7 +80,7 @@ def train(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe_candidates, "collect_samples", collect)
     monkeypatch.setattr(recipe_candidates, "train_second_stage", fit)
     monkeypatch.setattr(recipe_candidates, "evaluate_case", lambda name, _, __, patient, *___: found(name, patient))
-    monkeypatch.setattr(recipe_candidates, "find_cases", lambda *_: [])
+    monkeypatch.setattr(recipe_candidates, "nodules_in_lung", lambda crops: crops)
     monkeypatch.setattr(
         recipe_candidates.Predictor, "from_file", lambda _, model: asked["thresholds"].append(model.options.threshold)
     )
@@ -121,6 +124,40 @@ def test_finished_stage_is_skipped_unless_weights_or_recipe_changed(train, tmp_p
     assert len(train(RECIPE | {"copies": {"with_nodules": 4, "nodules": 2}})["folds"]) == 3
     made_from = json.loads((tmp_path / "out" / "candidates" / SCANS_FILE).read_text())["made_from"]
     assert made_from["recipe"]["copies"]["with_nodules"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [("W1-mask.nii.gz", 4), ("W2.nii.gz", 4), ("crops/C1_R.nii.gz", 0), ("crops/W1_R.nii.gz", 6)],
+)
+def test_changed_data_are_learned_again(train, tmp_path, changed, same):
+    """Also those that no other stage reads, as a corrected mask of a scan that is only measured."""
+    before = set(train()["samples"])
+    write_volume(tmp_path / changed, np.full((4, 4, 4), 2, np.uint8), np.eye(4))
+    asked = train()
+    assert len(asked["folds"]) == (1 if same == 6 else 2)
+    assert len(before & set(asked["samples"][-6:])) == same
+
+
+def test_nodules_of_a_patient_that_is_measured_are_not_learned(train):
+    """Set into a copy of another scan, they would be learned by the classifier that leaves the patient out."""
+    assert train()["nodules"] == [["C1"]] * 6
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_damaged_results_are_named(train, tmp_path, content):
+    train()
+    results = tmp_path / "out" / "candidates" / SCANS_FILE
+    results.write_text(content)
+    for read in (train, lambda: left_out_classifiers(results.parent)):
+        with pytest.raises(UserError, match=r"whole_scans.json is damaged .* delete it to train again"):
+            read()
+
+
+def test_scan_that_is_missing_is_named(train, tmp_path):
+    (tmp_path / "W2.nii.gz").unlink()
+    with pytest.raises(UserError, match=r"candidates: .*W2.nii.gz does not exist"):
+        train()
 
 
 @pytest.mark.parametrize(

@@ -58,12 +58,7 @@ class DataFolders:
         Args:
             cache: Folder for the volumes of DICOM series.
         """
-        return {
-            (largest_series_volume(source.image, cache).patient_id or source.name)
-            if source.image.is_dir()
-            else patient_from_file_name(source.name)
-            for source in self.sources()
-        }
+        return {patient_of(source, cache) for source in self.sources()}
 
     def checksums(self, cache: Path) -> list[dict[str, str]]:
         """Return for each image its ``name`` and the SHA-256 of ``image`` and, if there is one, ``mask``.
@@ -73,10 +68,18 @@ class DataFolders:
         Args:
             cache: Folder for the volumes of DICOM series.
         """
-        return [_checksums(source, cache) for source in self.sources()]
+        return [checksums_of(source, cache) for source in self.sources()]
 
 
-def _checksums(source: SourceImage, cache: Path) -> dict[str, str]:
+def patient_of(source: SourceImage, cache: Path) -> str:
+    """Return the patient of an image: the PatientID of a DICOM series, else derived from the name."""
+    if source.image.is_dir():
+        return largest_series_volume(source.image, cache).patient_id or source.name
+    return patient_from_file_name(source.name)
+
+
+def checksums_of(source: SourceImage, cache: Path) -> dict[str, str]:
+    """Return the entry of an image in `DataFolders.checksums`."""
     image = source.image
     checksum = _of_all(largest_series_volume(image, cache).files) if image.is_dir() else sha256_of(image)
     return {"name": source.name, "image": checksum} | ({"mask": sha256_of(source.mask)} if source.mask else {})

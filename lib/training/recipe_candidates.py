@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from lib.storage.integrity import sha256_of
 from lib.training.box_annotations import slices_with_boxes
 from lib.training.candidate_fitting import ScanLogits
 from lib.training.candidate_samples import Ball
+from lib.training.data_folders import DataFolders, SourceImage, checksums_of, patient_of
 from lib.training.data_split import held_out
 from lib.training.recipe import Candidates, CandidateScan, Copies, Run
-from lib.training.run_manifest import WEIGHTS, manifest_of
+from lib.training.run_manifest import WEIGHTS, manifest_of, read_json_object
 from lib.training.scans import case_names, find_cases, patient_from_file_name
 from lib.training.second_stage import SecondStage, WholeScan, collect_samples, nodules_in_lung, train_second_stage
 
@@ -52,20 +53,21 @@ def train_candidates(
         info: ``info.yaml``.
         ship: Name of the run whose weights are shipped.
     """
-    made_from, results = _made_from(recipe, output, ship), output / "candidates" / SCANS_FILE
+    files = _files_of(recipe, data, output / "volumes")
+    made_from, results = _made_from(recipe, output, ship, files), output / "candidates" / SCANS_FILE
     folders = {fold: _folder_of(fold, recipe, output, ship) for fold in recipe.networks}
     classifiers = [folder / CLASSIFIER_FILE for folder in (output / ship, *folders.values())]
     if all(path.exists() for path in (results, *classifiers)) and _made_from_in(results) == made_from:
         logger.info("candidates is finished.")
         return
-    scans = [_whole_scan(scan, _network_of(scan, recipe), recipe, data, output) for scan in recipe.scans]
+    scans = [_whole_scan(scan, _network_of(scan, recipe), recipe, data, output, files) for scan in recipe.scans]
     others = [
-        _whole_scan(scan.model_copy(update={"fold": None}), run, recipe, data, output)
+        _whole_scan(scan.model_copy(update={"fold": None}), run, recipe, data, output, files)
         for run in recipe.also_learned
         for scan in recipe.scans
     ]
     folds = _folds(scans, recipe, runs)
-    _collect(recipe, scans, others, data, output, info)
+    _collect(recipe, scans, others, data, output, info, files.measured)
     logger.info("Training the classifier of candidates.")
     result = train_second_stage([*scans, *others], folds=folds, **recipe.settings.model_dump())
     _save(result.judge, output / ship)
@@ -86,7 +88,7 @@ def left_out_classifiers(candidates: Path) -> dict[str, Path]:
     results = candidates / SCANS_FILE
     if not results.exists():
         raise UserError(f"{results} does not exist. Run python main.py weights with a recipe that has candidates.")
-    rows = json.loads(results.read_text(encoding="utf-8"))["scans"]
+    rows = read_json_object(results)["scans"]
     files = {row["patient"]: candidates / row["fold"] / CLASSIFIER_FILE for row in rows}
     missing = sorted(str(path) for path in files.values() if not path.exists())
     if missing:
@@ -101,17 +103,57 @@ def _folder_of(fold: str, recipe: Candidates, output: Path, ship: str) -> Path:
     return output / "candidates" / fold if shared else output / network
 
 
-def _made_from(recipe: Candidates, output: Path, ship: str) -> dict[str, Any]:
-    """Return what determines the classifier: the recipe and the weights of the networks."""
+@dataclass(frozen=True)
+class _Files:
+    """Checksums of the files that the samples are made from, and the patients that the folds are measured on.
+
+    Attributes:
+        scans: Checksum of each scan with its mask, by its path in the recipe.
+        nodules: Checksum of the crops whose nodules are set into copies.
+        measured: Patients whose nodules are not set into copies: a classifier that leaves them out would see them.
+    """
+
+    scans: dict[str, str]
+    nodules: str
+    measured: frozenset[str]
+
+
+def _files_of(recipe: Candidates, data: Path, cache: Path) -> _Files:
+    sources = {scan.image: _source(scan, data) for scan in recipe.scans}
+    measured = frozenset(patient_of(sources[scan.image], cache) for scan in recipe.scans if scan.fold)
+    crops = DataFolders((data / recipe.nodules.images,), (data / recipe.nodules.masks,)).checksums(cache)
+    return _Files(
+        {path: _digest(checksums_of(source, cache)) for path, source in sources.items()},
+        _digest([crop for crop in crops if patient_from_file_name(crop["name"]) not in measured]),
+        measured,
+    )
+
+
+def _source(scan: CandidateScan, data: Path) -> SourceImage:
+    image = data / scan.image
+    for path in (image, *([data / scan.mask] if scan.mask else [])):
+        if not path.exists():
+            raise UserError(f"candidates: {path} does not exist.")
+    return SourceImage(case_names([image])[0], image, data / scan.mask if scan.mask else None)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _made_from(recipe: Candidates, output: Path, ship: str, files: _Files) -> dict[str, Any]:
+    """Return what determines the classifier: the recipe, the weights of the networks, and the data."""
     networks = sorted({ship, *recipe.networks.values(), *recipe.also_learned})
     return {
         "recipe": recipe.model_dump(mode="json"),
         "weights": {run: sha256_of(output / run / WEIGHTS) for run in networks},
+        "scans": files.scans,
+        "nodules": files.nodules,
     }
 
 
 def _made_from_in(results: Path) -> Any:
-    return json.loads(results.read_text(encoding="utf-8"))["made_from"]
+    return read_json_object(results).get("made_from")
 
 
 def _network_of(scan: CandidateScan, recipe: Candidates) -> str:
@@ -119,38 +161,41 @@ def _network_of(scan: CandidateScan, recipe: Candidates) -> str:
     return recipe.networks[scan.fold or next(iter(recipe.networks))]
 
 
-def _whole_scan(scan: CandidateScan, network: str, recipe: Candidates, data: Path, output: Path) -> WholeScan:
-    image = data / scan.image
-    name = case_names([image])[0]
+def _whole_scan(
+    scan: CandidateScan, network: str, recipe: Candidates, data: Path, output: Path, files: _Files
+) -> WholeScan:
+    source = _source(scan, data)
+    name, image, mask = source
     weights = output / network / WEIGHTS
-    patient, unlabelled, volume = patient_from_file_name(name), frozenset[int](), image
+    patient, unlabelled, volume = patient_of(source, output / "volumes"), frozenset[int](), image
     if image.is_dir():
         series = largest_series_volume(image, output / "volumes")
-        patient, volume = series.patient_id or name, series.path
+        volume = series.path
         unlabelled = slices_with_boxes(image, series.sop_uids)
         name = f"{patient}_{name}"
     return WholeScan(
         name=name,
         image=volume,
-        mask=data / scan.mask if scan.mask else None,
+        mask=mask,
         patient=patient,
         weights=weights,
-        samples=output / "candidates" / _samples_key(scan, recipe, weights),
+        samples=output / "candidates" / _samples_key(scan, recipe, weights, files),
         fold=scan.fold,
         ignored=[Ball(tuple(ball.voxel), ball.radius_mm) for ball in scan.ignored],
         unlabelled=unlabelled,
     )
 
 
-def _samples_key(scan: CandidateScan, recipe: Candidates, weights: Path) -> str:
+def _samples_key(scan: CandidateScan, recipe: Candidates, weights: Path, files: _Files) -> str:
     """Return a name for the samples of a scan that changes with what they are made from."""
     made_from = {
         "weights": sha256_of(weights),
         "scan": scan.model_dump(mode="json", exclude={"fold"}),
         "recipe": recipe.model_dump(mode="json", include={"threshold", "nodules", "copies"}),
         "seed": recipe.settings.seed,
+        "files": [files.scans[scan.image], files.nodules],
     }
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    return _digest(made_from)[:16]
 
 
 def _folds(scans: Sequence[WholeScan], recipe: Candidates, runs: Sequence[Run]) -> dict[str, frozenset[str]]:
@@ -181,13 +226,14 @@ def _collect(
     data: Path,
     output: Path,
     info: Mapping[str, Any],
+    measured: Collection[str],
 ) -> None:
     """Write the samples of all scans, and of copies with nodules of those that are not ``others``."""
     model = ModelDescription.from_info(info)
     if recipe.threshold is not None:
         model = replace(model, options=model.options.model_copy(update={"threshold": recipe.threshold}))
     crops = find_cases([data / recipe.nodules.images], [data / recipe.nodules.masks], output / "volumes")
-    nodules = nodules_in_lung([crop for crop in crops if not held_out(crop.patient)])
+    nodules = nodules_in_lung([crop for crop in crops if not held_out(crop.patient) and crop.patient not in measured])
     none = Copies(with_nodules=0, nodules=0)
     for scan, copies in [*((scan, recipe.copies) for scan in scans), *((scan, none) for scan in others)]:
         predictor = Predictor.from_file(scan.weights, model)
