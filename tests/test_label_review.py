@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -237,12 +238,14 @@ def test_a_client_that_does_not_say_what_it_began_from_replaces_nothing_silently
     """3D Slicer and scripts: what the user has seen counts; who was told of the newer label may replace it."""
     first, labels = department.first, department.datastore.labels
     assert department.submit("ada", first).status_code == 200
-    assert department.submit("ben", first).status_code == 200, "nothing is known of what ben has seen"
+    unseen = department.submit("ben", first)
+    assert (unseen.status_code, "Label 1 by ada was submitted, which you have not loaded" in unseen.text) == (409, True)
+    assert department.submit("ben", first).status_code == 200, "ben was told"
     refused = department.submit("ada", first)
     assert (refused.status_code, "Label 2 by ben was submitted since" in refused.text) == (409, True)
     assert department.submit("ada", first).status_code == 200, "ada was told"
     assert department.submit("ada", first).status_code == 200, "the own label"
-    assert [one.info.get("begun_from") for one in labels.history(first)] == [None, None, 2, 3]
+    assert [one.info.get("begun_from") for one in labels.history(first)] == [None, 1, 2, 3]
     assert department.submit("ben", first).status_code == 409
     assert department.submit("ben", first, begun_from=2).status_code == 409, "what a client says counts"
     department.download("rhea", first)
@@ -250,6 +253,29 @@ def test_a_client_that_does_not_say_what_it_began_from_replaces_nothing_silently
     assert labels.latest(first, "final").info["begun_from"] == 4
     assert department.submit("rhea", first, begun_from=None).status_code == 409
     assert department.submit("ada", first, tag="original").status_code == 200, "of a model, not of a person"
+
+
+@pytest.mark.parametrize("begun_from", [{}, {"begun_from": 1}])
+def test_label_submitted_since_the_start_is_not_replaced_by_who_got_nothing_since(department, begun_from):
+    """3D Slicer had the scan open before the server was started again; ada uses 3D Slicer or OHIF."""
+    first, second = department.first, department.second
+    for image in (first, second):
+        department.submit("ada", image)
+    department.app.seen_labels = SeenLabels()
+    assert department.submit("ben", second).status_code == 200, "a label from before the start may have been seen"
+    assert department.submit("ada", first, **begun_from).status_code == 200
+    assert department.submit("ben", first).status_code == 409
+    assert department.datastore.labels.latest(first, "final").info["annotator"] == "ada"
+    assert department.submit("ada", first).status_code == 200
+    assert department.submit("ben", first).status_code == 409, "still another one than ben was told of"
+
+
+def test_of_two_who_submit_at_once_one_is_told(department):
+    first = department.first
+    with ThreadPoolExecutor(2) as pool:
+        answers = [*pool.map(lambda user: department.submit(user, first).status_code, ("ada", "ben"))]
+    assert sorted(answers) == [200, 409]
+    assert len(department.datastore.labels.history(first)) == 1
 
 
 def test_what_a_user_got_first_is_what_counts(department):
@@ -308,6 +334,7 @@ def test_who_exports_the_latest_label_does_not_go_on_from_it(department):
     first, department.app.exports = department.first, SimpleNamespace(dicom_seg=refuse)
     assert department.submit("ada", first).status_code == 200
     department.download("rhea", first)
+    department.download("ben", first)
     assert department.submit("ben", first).status_code == 200
     department.download("rhea", first, "seg", status=400)
     assert department.submit("rhea", first).status_code == 409

@@ -13,7 +13,7 @@ from monailabel.endpoints.user.auth import User
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from lib.datastore.empty_label import EmptyLabelError
-from lib.datastore.label_info import info_of_submission
+from lib.datastore.label_info import author_of, info_of_submission
 from lib.datastore.stored_labels import described_label
 from lib.errors import UserError
 from lib.exports.formats import ExportFormat
@@ -68,12 +68,20 @@ def datastore_router(app: LungLabelApp) -> APIRouter:
         submitted = view.submission(image, tag or _FINAL, info, patient)
 
         def check() -> None:
+            unseen = is_final and not view.restricted and app.seen_labels.unseen(http, image, view.labels)
             if is_final and "begun_from" in info:
                 try:
                     check_begun_from(view.labels, image, info["begun_from"])
                 except UserError:
                     app.seen_labels.see(http, image, number_in_use(view.labels, image))  # only now, by the error
                     raise
+            elif unseen:
+                app.seen_labels.see(http, image, unseen.number)
+                raise UserError(
+                    f"Label {unseen.number} by {author_of(unseen.info) or 'unknown'} was submitted, which you have not "
+                    "loaded. Look at it, and submit again to replace it.",
+                    HTTPStatus.CONFLICT,
+                )
 
         with stored_upload(label, app.uploads_dir) as path:
             try:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from fastapi import Request
 
-from lib.datastore.label_store import LabelStore
+from lib.datastore.label_store import LabelRecord, LabelStore
 from lib.identity.authentication import Identity
 from lib.server.stored_labels import label_in_use
 
@@ -23,6 +23,7 @@ class SeenLabels:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: OrderedDict[tuple[str, str], int | None] = OrderedDict()
+        self._at_first: dict[str, int | None] = {}  # by image: number in use before the first one was stored
 
     def begin(self, request: Request, image: str, labels: LabelStore) -> None:
         """Note that a user gets an image, unless more is known: 3D Slicer does not load an image again that it has."""
@@ -46,6 +47,17 @@ class SeenLabels:
                 self._seen[user, image] = number
                 self._seen.move_to_end((user, image))
                 self._trim()
+
+    def unseen(self, request: Request, image: str, labels: LabelStore) -> LabelRecord | None:
+        """Return the label in use if it was submitted since the server started and the user got nothing since.
+
+        To be called before each label is stored, while nobody else stores one: the first call notes what was there.
+        """
+        record, user = label_in_use(labels, image), _user_of(request)
+        number = record.number if record else None
+        with self._lock:
+            is_new = self._at_first.setdefault(image, number) != number
+            return record if user and is_new and (user, image) not in self._seen else None
 
     def begun_from(self, request: Request, image: str) -> dict[str, int | None]:
         """Return ``begun_from`` with the number of the label that a user has seen; nothing if that is not known."""
