@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -69,6 +70,37 @@ def test_the_ten_latest_are_kept_and_leftovers_removed(drafts, tmp_path):
         (folder / ".part-x.json.gz").write_bytes(b"x")  # of a killed process
     assert len(list(folder.iterdir())) == 11
     assert drafts.latest("A", IMAGE, "page-11")[0] == {"number": 10}
+
+
+def test_draft_that_is_kept_after_the_clock_went_back_is_the_latest(drafts, tmp_path):
+    for page in range(10):
+        drafts.keep("A", IMAGE, f"page-{page}", packed(page=page))
+    for path in tmp_path.glob("drafts/*/*/*.json.gz"):
+        os.utime(path, (4e9, 4e9))
+    for page in (10, 11):
+        drafts.keep("A", IMAGE, f"page-{page}", packed(page=page))
+        assert drafts.latest("A", IMAGE, "other") == ({"page": page}, [])
+    assert len([*tmp_path.glob("drafts/*/*/*.json.gz")]) == 10
+
+
+def test_lists_of_drafts_wait_for_one_that_is_being_dropped(drafts, monkeypatch):
+    """The panel asks for them every few seconds, while others submit and so drop theirs."""
+    drafts.keep("A", IMAGE, "page", packed())
+    stat, dropping = Path.stat, []
+
+    def stat_while_another_drops(path, **how):
+        if path.name == "page.json.gz" and not dropping:
+            dropping.append(Thread(target=drafts.drop, args=("A", IMAGE, "page")))
+            dropping[0].start()
+            dropping[0].join(0.2)  # ends unless it has to wait
+        return stat(path, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stat_while_another_drops)
+        assert drafts.images("A") == {IMAGE}
+    dropping[0].join(10)
+    assert drafts.images("A") == set()
+    assert drafts.owners(IMAGE) == set()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import re
 import threading
 import zlib
@@ -61,6 +62,7 @@ class Drafts:
             if path.parent.is_dir():
                 remove_leftovers(path.parent)
             write_atomically(path, lambda part: part.write_bytes(content))
+            _make_newest(path)
             named = path.parent.parent / _OWNER
             if not named.exists():
                 write_atomically(named, lambda part: part.write_bytes(owner.encode(errors="replace")))
@@ -100,17 +102,19 @@ class Drafts:
     def images(self, owner: str) -> set[str]:
         """Return the images of which an owner has a draft."""
         folder = self._folder_of(owner)
-        images = folder.iterdir() if folder.is_dir() else ()
-        return {image.name for image in images if self._newest_first(image)}
+        with self._lock:
+            images = folder.iterdir() if folder.is_dir() else ()
+            return {image.name for image in images if self._newest_first(image)}
 
     def owners(self, image_id: str) -> set[str]:
         """Return the owners who have a draft of an image; those of drafts by older versions of this app are unknown."""
-        folders = self._folder.iterdir() if self._folder.is_dir() else ()
-        return {
-            (folder / _OWNER).read_text(encoding="utf-8", errors="replace")
-            for folder in folders
-            if (folder / _OWNER).is_file() and self._newest_first(folder / image_id)
-        }
+        with self._lock:
+            folders = self._folder.iterdir() if self._folder.is_dir() else ()
+            return {
+                (folder / _OWNER).read_text(encoding="utf-8", errors="replace")
+                for folder in folders
+                if (folder / _OWNER).is_file() and self._newest_first(folder / image_id)
+            }
 
     def _path(self, owner: str, image_id: str, session: str) -> Path:
         if not _SESSION.fullmatch(session):
@@ -127,6 +131,13 @@ class Drafts:
         found = folder.iterdir() if folder.is_dir() else ()
         drafts = [one for one in found if one.name.endswith(_SUFFIX) and not one.name.startswith(".")]
         return sorted(drafts, key=lambda one: one.stat().st_mtime_ns, reverse=True)
+
+
+def _make_newest(path: Path) -> None:
+    """Set the time of a draft after those of the others in its folder: the clock may have gone backwards."""
+    times = {other: other.stat().st_mtime_ns for other in path.parent.iterdir()}
+    if (latest := max(times.values())) > times[path]:
+        os.utime(path, ns=(latest + 1, latest + 1))
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
