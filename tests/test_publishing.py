@@ -101,6 +101,8 @@ def test_kill_between_serving_and_recording_loses_neither(tmp_path, weights, mon
     with pytest.raises(ZeroDivisionError):
         store.serve(first)
     monkeypatch.undo()
+    other = ModelStore(tmp_path / "models")  # of a server, while a command was killed
+    assert (other.serving_version(), other.previous_version()) == (first, third)
     (tmp_path / "models" / "history.jsonl").open("ab").write(b'{"to": "000')  # truncated by another kill
     store = ModelStore(tmp_path / "models")
     store.recover()

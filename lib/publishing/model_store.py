@@ -95,7 +95,9 @@ class ModelStore:
 
     def history(self) -> list[dict[str, Any]]:
         """Return the changes of the version in use, oldest first: ``from``, ``to``, ``by``, ``why``, ``time``."""
-        return self._history.entries()
+        entries = self._history.entries()
+        missing = self._missing_entry(entries)
+        return [*entries, missing] if missing else entries
 
     def previous_version(self) -> str | None:
         """Return the id of the previously chosen version; None if there is none."""
@@ -289,11 +291,14 @@ class ModelStore:
         return entries[-1]["to"] if entries else PRETRAINED, damage.problem if damage else None
 
     def _complete_history(self) -> None:
-        """Append the entry of the current choice if a process was killed before it could."""
-        choice, entries = self._choice.read(), self._history.entries()
-        entry = choice and choice.get("entry")
-        if entry and (not entries or entries[-1] != entry):
+        if entry := self._missing_entry(self._history.entries()):
             self._history.append(entry)
+
+    def _missing_entry(self, entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """Return the entry of the current choice if a process was killed before it could append it to ``entries``."""
+        choice = self._choice.read()
+        entry = choice.get("entry") if choice else None
+        return entry if entry and (not entries or entries[-1] != entry) else None
 
     def _ancestry(self, version: str) -> Iterator[str]:
         """Yield a version, its parent, that one's parent and so on, and at last the shipped one.
