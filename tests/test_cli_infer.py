@@ -126,6 +126,9 @@ def test_finished_masks_are_kept_unless_series_model_or_settings_change(batch):
     assert len(json.loads((batch.output / "lesions.json").read_text())["masks"]) == 2
     first_seg.unlink()
     assert batch.run() == {batch.first}
+    for damaged in (b"", b"[]", b"{}", b'{"made_by": {}}', b"\xff"):
+        (batch.output / f"{batch.first}.json").write_bytes(damaged)
+        assert batch.run() == {batch.first}, damaged
     (batch.folder / "C" / "0000.dcm").rename(batch.folder.parent / "taken.dcm")
     batch.run()
     (batch.folder.parent / "taken.dcm").rename(batch.folder / "C" / "0000.dcm")

@@ -24,6 +24,7 @@ from lib.settings import InferenceOptions
 from lib.storage.atomic import write_atomically, write_json
 
 _RECORD = ".json"
+_ENTRIES = {"made_by", "instances", "made", "not_made", "voxels", "warnings", "about", "lesions"}
 
 
 class SeriesSegmenter:
@@ -140,10 +141,12 @@ class SeriesSegmenter:
         write_atomically(path, lambda part: dataset.save_as(part, write_like_original=False))
 
     def _record(self, series: Series) -> dict[str, Any] | None:
+        """Return the record of a series; None without one, or if the file is damaged or of another program."""
         try:
-            return json.loads(self._path(series, _RECORD).read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+            record = json.loads(self._path(series, _RECORD).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
             return None
+        return record if isinstance(record, dict) and record.keys() >= _ENTRIES else None
 
     def _path(self, series: Series, suffix: str) -> Path:
         if series.uid != Path(series.uid).name:
