@@ -1,5 +1,6 @@
 """The command line."""
 
+import errno
 import shlex
 
 import numpy as np
@@ -11,6 +12,7 @@ from lib.cli.commands import DEVELOPMENT, EVERYDAY
 from lib.datastore.label_store import LabelStore
 from lib.exports.formats import ExportFormat
 from lib.phantoms import Acquisition, write_dicom_series
+from tests.support.imports import write_msd
 
 
 def test_doctor_reports_the_content_of_a_folder_without_changing_it(tmp_path, run_main):
@@ -34,6 +36,30 @@ def test_doctor_fails_without_ct_series(tmp_path, run_main):
     assert "has no CT series that can be used" in run_main("doctor", tmp_path, status=1)
     assert "is neither a folder nor a URL" in run_main("doctor", tmp_path / "missing", status=1)
     assert "does not respond as DICOMweb" in run_main("doctor", "http://127.0.0.1:9/dicom-web", status=1)
+
+
+@pytest.mark.parametrize("command", [("import", "msd"), ("infer", "--output")])
+def test_place_that_cannot_be_used_is_named_in_a_sentence(command, tmp_path, run_main):
+    source, blocked = write_msd(tmp_path / "set", 1), tmp_path / "file"
+    blocked.write_text("")
+    name, option = command
+    where = ("import", "msd", source, "--workspace", blocked) if name == "import" else (name, source, option, blocked)
+    for place in (blocked, blocked / "folder"):
+        said = run_main(*where[:-1], place, status=1)
+        assert "Traceback" not in said
+        assert str(blocked) in said
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.ENOSPC, "Free some space"), (errno.EROFS, "Make it readable")])
+def test_disk_that_is_full_or_read_only_is_explained(number, remedy, tmp_path, run_main, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(number, "as a disk says", "/data/out")
+
+    monkeypatch.setattr("lib.cli.labels.LabelStore", fail)
+    (tmp_path / "labels").mkdir()
+    said = run_main("labels", "/data/dicom", "--workspace", tmp_path, status=1)
+    assert "cannot be used: as a disk says (/data/out)." in said
+    assert remedy in said
 
 
 def test_rejects_unknown_commands(tmp_path, run_main):

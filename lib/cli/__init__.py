@@ -6,6 +6,7 @@ Each command is one file with ``add_arguments`` and ``run``, imported only when 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import signal
 import sys
@@ -18,6 +19,15 @@ from lib.processes.priority import wait_passively
 from lib.settings import APP_DIR, SettingsError
 
 __all__ = ["Command", "main"]
+
+_FULL = "Free some space, or give a folder on another disk, then start the same command again."
+_CLOSED = "Make it readable and writable, or give another one."
+_OTHER = "Give another one; a folder must not have the name of a file."
+_UNUSABLE = {  # what to do about an error of the operating system
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _CLOSED),
+    **dict.fromkeys((errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENOTDIR), _OTHER),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except UserError as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in _UNUSABLE:
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"A file or folder cannot be used: {error.strerror}{place}. {_UNUSABLE[error.errno]}", file=sys.stderr)
         return 1
 
 
