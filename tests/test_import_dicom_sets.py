@@ -266,6 +266,9 @@ def test_lidc_readings_are_matched_by_their_header(run_import, tmp_path):
         '<IdriReadMessage xmlns="http://www.nih.gov"><ResponseHeader/></IdriReadMessage>'
     )
     (readings / "157/160.xml").write_text("<junk")
+    (readings / "157/folder.xml").mkdir()
+    for encoding in ("gb2312", "unheard-of"):  # which Expat has not
+        (readings / f"157/{encoding}.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><a/>')
     assert "no LIDC XML or SEG file" in run_import("lidc-idri", source, "--workspace", workspace, status=1)
     before = content(source, readings)
     arguments = ("lidc-idri", source, "--workspace", workspace, "--annotations", readings)
@@ -277,6 +280,18 @@ def test_lidc_readings_are_matched_by_their_header(run_import, tmp_path):
     cases = labelled_cases(source, workspace)
     assert list(cases) == ["LIDC-IDRI-0002"]
     np.testing.assert_allclose(marked_points(cases["LIDC-IDRI-0002"]["label"]), places(TUMOUR[:1]), atol=2e-3)
+
+
+def test_unreadable_reading_is_reported_and_others_are_imported(run_import, tmp_path):
+    source = tmp_path / "LIDC-IDRI"
+    uid = write_ct(source / "P1/ct", "P1")
+    headers = [dcmread(path, stop_before_pixels=True) for path in (source / "P1/ct").glob("*.dcm")]
+    sops = {int(header.InstanceNumber) - 1: header.SOPInstanceUID for header in headers}
+    (source / "P1/1.xml").write_text(lidc_xml(uid, sops, readers=2))
+    (source / "P1/2.xml").symlink_to(tmp_path / "nowhere")
+    said = run_import("lidc-idri", source, "--workspace", tmp_path / "w", status=1)
+    assert "1 labelled; 1 failed" in said
+    assert "failed  P1/2.xml: cannot be read (No such file or directory)" in said
 
 
 @pytest.mark.parametrize(

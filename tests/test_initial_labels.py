@@ -1,6 +1,7 @@
 """Initial labels from annotations made elsewhere, at the right position in the patient."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -302,6 +303,11 @@ def test_lidc_agreement_of_two_of_four_readers(tmp_path):
     expected = np.zeros(SHAPE, np.uint8)
     expected[4, 7:9, 5:11] = 1
     assert np.array_equal(voxels(agreed.mask()), expected)
+    nowhere = re.sub("<imageZposition>[^<]*", "<imageZposition>nan", sessions)
+    path.write_text(f'<LidcReadMessage xmlns="http://www.nih.gov">{nowhere}</LidcReadMessage>')
+    (lost,) = lidc_xml.read_regions(path, scan.grid)
+    with pytest.raises(UserError, match="z = nan mm matches no slice"):
+        lost.mask()
     path.write_text(f'<LidcReadMessage xmlns="http://www.nih.gov">{reader(3, 9)}</LidcReadMessage>')
     assert lidc_xml.read_regions(path, scan.grid) == []
 

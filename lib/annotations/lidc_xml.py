@@ -69,7 +69,7 @@ def _read(path: Path) -> list[list[list[_Outline]]]:
         if root.tag != f"{_NAMESPACE}LidcReadMessage":
             raise UserError(f"The root element is {root.tag!r}, not a LidcReadMessage of a CT.")
         return [_outlines(session) for session in root.iter(f"{_NAMESPACE}readingSession")]
-    except (ElementTree.ParseError, OSError, TypeError, ValueError) as error:
+    except (ElementTree.ParseError, LookupError, OSError, TypeError, ValueError) as error:
         raise UserError(f"The LIDC-IDRI XML file is damaged ({error}).") from error
 
 
@@ -121,7 +121,7 @@ def _nodule_mask(outlines: list[_Outline], grid: VoxelGrid, slice_of: Mapping[st
         if index is None:
             distances = np.abs(grid.slice_positions[:, 2] - z)
             index = int(distances.argmin())
-            if distances[index] > _SLICE_TOLERANCE_MM:
+            if not distances[index] <= _SLICE_TOLERANCE_MM:  # or if z is not a number
                 raise UserError(f"An outline at z = {z:g} mm matches no slice of the series.")
         if edge.min() < 0 or (edge.max(0) >= grid.shape[:0:-1]).any():
             raise UserError(f"An outline at z = {z:g} mm extends beyond the images of the series.")

@@ -85,7 +85,9 @@ def find_dicom_set(
     described = SETS[kind]
     found, failures = dicom_annotations(source, target)
     if LIDC_XML in described.kinds:
-        found += lidc_annotations(annotations or source)
+        readings, unreadable = lidc_annotations(annotations or source)
+        found += readings
+        failures += unreadable
     found = [one for one in found if one.kind in described.kinds]
     if not found and not failures:
         where = annotations or source

@@ -47,11 +47,19 @@ def dicom_annotations(source: Path, target: ImportTarget) -> tuple[list[Annotati
     return sorted(found, key=lambda one: one.path), failures
 
 
-def lidc_annotations(folder: Path) -> list[Annotation]:
-    """Return the XML files with CT annotations; those of chest radiographs reference no CT series and are skipped."""
-    paths = sorted(path for path in folder.rglob("*.xml") if not path.name.startswith("."))
-    named = [(path, uid) for path in paths if (uid := _lidc_series(path))]
-    return [Annotation(path, LIDC_XML, References(frozenset([uid]))) for path, uid in named]
+def lidc_annotations(folder: Path) -> tuple[list[Annotation], list[tuple[str, str]]]:
+    """Return the XML files with CT annotations, and the unreadable ones.
+
+    Those of chest radiographs reference no CT series and are skipped, as are files that are no XML.
+    """
+    found, failures = [], []
+    for path in sorted(path for path in folder.rglob("*.xml") if not path.name.startswith(".") and not path.is_dir()):
+        try:
+            if uid := _lidc_series(path):
+                found.append(Annotation(path, LIDC_XML, References(frozenset([uid]))))
+        except OSError as error:
+            failures.append((str(path.relative_to(folder)), f"cannot be read ({error.strerror})"))
+    return found, failures
 
 
 def series_of(annotation: Annotation, target: ImportTarget) -> str:
@@ -85,6 +93,6 @@ def _lidc_series(path: Path) -> str | None:
                 return (element.text or "").strip() or None
             if name == "ResponseHeader":
                 return None
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, LookupError, ValueError):  # the latter for an encoding that Expat does not have
         return None
     return None
