@@ -216,6 +216,18 @@ def test_dicom_slices_with_mask_pictures_are_not_converted(place, run_import, tm
     np.testing.assert_allclose(marked_points(case["label"]), sorted(expected.round(3).tolist()), atol=1e-3)
 
 
+@pytest.mark.parametrize("window", [(0, "nan"), ("nan", 100), (0, "inf"), ("1e9", 100), (0, 0), (0, -1)])
+def test_window_outside_of_hu_is_refused(window, run_import, tmp_path):
+    source = write_patients(tmp_path / "set")
+    (source / "P1/thumbnails.png").mkdir()
+    scale = (*SCALE[:-2], *window)
+    said = run_import("slices", source, "--studies", tmp_path / "out", *scale, status=1)
+    assert "the window within -32767 to 32767 HU" in said
+    assert not (tmp_path / "out").exists()
+    said = run_import("slices", source, "--studies", tmp_path / "out", *SCALE, "--workspace", tmp_path / "w")
+    assert "2 labelled; 0 failed" in said, "a folder is no picture"
+
+
 def test_slice_with_two_masks_is_reported_and_files_may_be_named_by_a_uid_alone(run_import, tmp_path):
     """Two readers, whose masks differ: no one of them is chosen silently."""
     source = tmp_path / "set"

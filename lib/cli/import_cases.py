@@ -14,6 +14,7 @@ from lib.public_sets.luna16 import find_luna16
 from lib.public_sets.msd import find_msd
 from lib.public_sets.slices import Scale, find_dicom_slices, find_picture_slices
 
+_MOST_HU = 32767
 _KINDS = {
     "lidc-idri": "LIDC-IDRI: CT series and the XML files of the readings",
     "nsclc-radiomics": "NSCLC-Radiomics: CT series and RTSTRUCT",
@@ -131,8 +132,14 @@ def _scale(args: argparse.Namespace) -> Scale:
             f"Pictures contain neither spacing nor HU; {' and '.join(missing)} must be given. See the description of "
             "the set or its original DICOM files; a window of -600 1500 is usual for lungs."
         )
-    if len(args.pixel_spacing) > 2 or args.window[1] <= 0:
-        raise UserError("--pixel-spacing takes one number or two, and the WIDTH of --window must be above 0.")
+    if len(args.pixel_spacing) > 2:
+        raise UserError(f"--pixel-spacing takes one number or two, not {len(args.pixel_spacing)}.")
+    center, width = args.window
+    if not (width > 0 and center - width / 2 >= -_MOST_HU and center + width / 2 <= _MOST_HU):
+        raise UserError(
+            f"The WIDTH of --window must be above 0, and the window within -{_MOST_HU} to {_MOST_HU} HU, not "
+            f"{center:g} {width:g}."
+        )
     rows, columns = args.pixel_spacing[0], args.pixel_spacing[-1]
     return Scale((rows, columns), args.slice_spacing, (args.window[0], args.window[1]), args.first_slice)
 

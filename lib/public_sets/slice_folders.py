@@ -53,7 +53,8 @@ class Stack:
 
 def find_pictures(source: Path) -> Iterable[Path]:
     """Return all pictures of a folder, without hidden files such as those of macOS."""
-    return (path for path in sorted(source.rglob("*")) if path.suffix.lower() in PICTURES and path.name[0] != ".")
+    named = (path for path in sorted(source.rglob("*")) if path.suffix.lower() in PICTURES and path.name[0] != ".")
+    return (path for path in named if not path.is_dir())
 
 
 def is_mask(path: Path) -> bool:
