@@ -18,3 +18,7 @@ def test_verdict_of_the_last_completed_training_stays_while_another_runs_or_is_s
     compared = {"lung_tumor": {"updated": 5.0, "verdict": {"reason": "In use: better."}}}
     assert last_verdict(compared, stores) == "In use: better."
     assert last_verdict({}, {"lung_tumor": store()}) is None
+
+
+def test_verdict_on_the_last_version_counts_though_the_clock_went_back():
+    assert last_verdict({}, {"lung_tumor": store((3.0, "Kept."), (1.0, "In use: better."))}) == "In use: better."

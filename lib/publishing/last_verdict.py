@@ -33,8 +33,8 @@ def _of_trainings(stats: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[floa
 
 
 def _of_versions(stores: Mapping[str, ModelStore]) -> Iterator[tuple[float, str]]:
-    """Yield time and reason of each verdict in the manifests."""
+    """Yield time and reason of the verdict on the last version of each model that has one."""
     for model, store in stores.items():
-        for manifest in store.manifests():
-            if manifest.get("verdict"):
-                yield manifest["time"], with_model(model, manifest["verdict"]["reason"])
+        judged = [manifest for manifest in store.manifests() if manifest.get("verdict")]
+        for manifest in judged[-1:]:
+            yield manifest["time"], with_model(model, manifest["verdict"]["reason"])
