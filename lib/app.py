@@ -42,6 +42,7 @@ from lib.server.damage_cache import DamageCache
 from lib.server.dicomweb_routes import dicomweb_router
 from lib.server.finished_inferences import FinishedInferences, InferenceKey
 from lib.server.inference_ahead import InferenceAhead
+from lib.server.inference_progress import InferenceProgress
 from lib.server.install import install
 from lib.server.log_file import move_log
 from lib.server.open_cases import OpenCases, others_at_work
@@ -102,6 +103,7 @@ class MyApp(MONAILabelApp):
         self._open_cases = OpenCases(has_ended)
         self.seen_labels = SeenLabels()
         self.queues = RequestQueues()
+        self.progress = InferenceProgress(lambda done, total: self.queues.wait_for_clicks())
         self._damage = DamageCache(
             lambda: [
                 *self.datastore().damage(),
@@ -111,9 +113,7 @@ class MyApp(MONAILabelApp):
         )
         self._unfinished = UnfinishedRun(self.settings.workspace / "training.json")
         self._cluster = BackgroundCluster(self.settings.scheduler) if self.settings.scheduler else None
-        self.task_config = LungTumor(
-            before_pass=lambda done, total: self.queues.wait_for_clicks(), cluster=self._cluster
-        )
+        self.task_config = LungTumor(self.progress.before_pass, self._cluster)
         self.click_config = LungTumorClick(self.task_config, self._cluster)
         self.configs: dict[str, LungTumor | LungTumorClick] = {
             LungTumor.NAME: self.task_config,
@@ -317,7 +317,8 @@ class MyApp(MONAILabelApp):
             warnings = self.datastore().series(str(image)).warnings
             whole_scan = request.get("model") == LungTumor.NAME
             key = self.finished.key(request, volume) if whole_scan else None
-            result = super().infer({**request, "image": str(volume), "save_label": False}, datastore)
+            with self.progress.running(str(image) if whole_scan else None):
+                result = super().infer({**request, "image": str(volume), "save_label": False}, datastore)
             if whole_scan:
                 self.finished.keep(key, request, result, volume)
         return self._answered(request, result, warnings)

@@ -22,6 +22,7 @@ from lib.networks import AttentionResidualUNet
 from lib.networks.weights import check_usable
 from lib.phantoms import Acquisition, chest_volume, write_volume
 from lib.publishing import ModelStore
+from lib.server.inference_progress import InferenceProgress
 from lib.server.request_queues import RequestQueues
 from lib.server.upstream_patches import apply_settings
 from lib.settings import Settings
@@ -200,7 +201,7 @@ def test_c5_series_that_becomes_unusable_during_inference_keeps_its_mask(monkeyp
 
     ran = []
     app = object.__new__(MyApp)
-    app.queues = RequestQueues()
+    app.queues, app.progress = RequestQueues(), InferenceProgress()
     monkeypatch.setattr(app, "datastore", Store)
     monkeypatch.setattr(app, "_was_uploaded", lambda image: False)
     monkeypatch.setattr(MONAILabelApp, "infer", run)

@@ -2,6 +2,7 @@
 
 import hashlib
 import resource
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +223,21 @@ def test_all_output_formats_of_infer(server, phantom_studies, thick, tmp_path):
     assert same_grid(one, other)
     assert np.array_equal(*map(sitk.GetArrayFromImage, (one, other)))
     assert infer(server, uid, crf=True).status_code == 200
+
+
+def test_progress_of_an_inference_is_told_until_it_ends(server, phantom_studies, thick):
+    trained_server(server, phantom_studies)
+
+    def share() -> float | None:
+        query = {"image": thick.series_uid}
+        return requests.get(f"{server.url}/viewer/inference", params=query, timeout=60).json()["share"]
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(infer, server, thick.series_uid, fresh=True, views=4)
+        wait_for(lambda: (share() or 0) > 0 or running.done(), "the first slices", seconds=120, interval=0.01)
+        assert not running.done()
+        assert running.result(timeout=120).status_code == 200
+    assert share() is None
 
 
 def test_uploaded_image_is_segmented_on_its_own_grid(server, phantom_studies, thick, tmp_path):

@@ -16,6 +16,7 @@ from lib.followup.registering import Registering
 from lib.initial_labels.initial_labels import InitialLabels
 from lib.publishing import ModelStore
 from lib.server.finished_inferences import FinishedInferences, InferenceKey
+from lib.server.inference_progress import InferenceProgress
 from lib.server.request_queues import RequestQueues
 from lib.server.seen_labels import SeenLabels
 from lib.settings import Settings
@@ -56,6 +57,10 @@ class LungLabelApp(Protocol):
     @property
     def finished(self) -> FinishedInferences:
         """Finished inferences on whole scans."""
+
+    @property
+    def progress(self) -> InferenceProgress:
+        """How far the running inferences on whole scans are."""
 
     @property
     def seen_labels(self) -> SeenLabels:

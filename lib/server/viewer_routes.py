@@ -108,6 +108,10 @@ def viewer_router(app: LungLabelApp) -> APIRouter:
 
         return {"image": image, "problem": await app.queues.preparations.run(http, prepared, turn_of(http))}
 
+    @router.get("/inference", summary="Share of the slices that the model has seen; null unless it runs on the image")
+    def inference(image: str) -> dict[str, Any]:
+        return {"image": image, "share": app.progress.share(image)}
+
     @router.get("/label", summary="Voxels of a label: uint8, column fastest, then row, then slice")
     def label(image: str, number: int, request: Request) -> Response:
         datastore = app.datastore()

@@ -106,6 +106,7 @@ ROUTES = (
     ),
     RouteSpec("GET", "/viewer/studies", "study list: what is labelled", blinded=_OPEN),
     RouteSpec("POST", "/viewer/prepare", "panel: makes the first click on an image fast", blinded=_CASE),
+    RouteSpec("GET", "/viewer/inference", "panel: how far the model has got on an image", blinded=_CASE),
     RouteSpec("GET", "/viewer/label", "panel: Load label", expensive=True, audit="loaded label", blinded=_CASE),
     RouteSpec("POST", "/viewer/skip", "panel: Skip", role=_ANNOTATOR, audit="skipped"),
     RouteSpec("POST", "/viewer/review/approve", "panel: Approve", role=_REVIEWER, audit="approved"),

@@ -7,13 +7,14 @@ import { separateFinding } from './findings.js';
 import { onCapture } from './guard.js';
 import { Labelmap, SEGMENTATION_ID, heldSeries, isHeld } from './labelmap.js';
 import { FindingsList } from './findings_list.js';
+import { followRun, watchInference } from './inference.js';
 import { remarksOf } from './lesions.js';
 import { Measuring } from './measuring.js';
 import { OnlyLungs } from './only_lungs.js';
 import { NOTHING_MEASURED } from './measurements.js';
 import { confidencesIn } from './ranked_findings.js';
 import { Review } from './review.js';
-import { prepareClicks, watchInference } from './server.js';
+import { prepareClicks } from './server.js';
 import { timed } from './timing.js';
 import { activeSeries } from './viewports.js';
 
@@ -42,6 +43,8 @@ export class Editor extends EventTarget {
   /** Whether the change of the mask is this editor's own, and recorded already. */
   #recorded = false;
   #maskArrives = false;
+  /** Ends what is said about the progress of a run. */
+  #runEnded = () => {};
   #connectedAt = -Infinity;
 
   constructor() {
@@ -270,7 +273,7 @@ export class Editor extends EventTarget {
   #onRunStarted() {
     this.running = true;
     this.#changed();
-    this.say('Running the model…', '');
+    this.#runEnded = followRun(activeSeries(), text => this.say(text, ''));
   }
 
   /**
@@ -279,6 +282,7 @@ export class Editor extends EventTarget {
    */
   #onRunEnded(problem, params) {
     this.running = false;
+    this.#runEnded();
     if (problem) {
       this.#changed();
       this.say(problem);

@@ -123,7 +123,7 @@ export async function request(path, options) {
  * @param {number} status of HTTP
  * @returns {string}
  */
-function sentence(body, status) {
+export function sentence(body, status) {
   try {
     const { detail } = JSON.parse(body);
     if (typeof detail === 'string') return detail;
@@ -208,6 +208,14 @@ export async function fetchOutline(series, params, signal) {
 }
 
 /**
+ * @param {string} series SeriesInstanceUID
+ * @returns {Promise<number | null>} share of the slices that the running model has seen; null if it does not run on the series
+ */
+export async function fetchShareDone(series) {
+  return (await (await request(`/viewer/inference?${new URLSearchParams({ image: series })}`)).json()).share;
+}
+
+/**
  * Put an image aside.
  *
  * @param {string} series SeriesInstanceUID
@@ -287,46 +295,4 @@ export async function serveVersion(model, version, by) {
  */
 export function json(content) {
   return { method: 'POST', body: JSON.stringify(content), headers: { 'Content-Type': 'application/json' } };
-}
-
-/**
- * Watch the inference requests of MONAI Label's own panel, which only says "failed" when one fails.
- *
- * @param {() => void} started
- * @param {(problem: string | null, params: InferParams | null) => void} ended with the problem or the mask's parameters
- * @returns {() => void} aborts the running requests, whose masks would otherwise be applied to the series open at that time
- */
-export function watchInference(started, ended) {
-  /** @type {Set<XMLHttpRequest>} */
-  const running = new Set();
-  const open = /** @type {(...call: unknown[]) => void} */ (XMLHttpRequest.prototype.open);
-  /**
-   * @this {XMLHttpRequest}
-   * @param {string} method
-   * @param {string | URL} url
-   * @param {unknown[]} rest
-   */
-  XMLHttpRequest.prototype.open = function (method, url, ...rest) {
-    if (method.toUpperCase() === 'POST' && new URL(url, location.href).pathname.startsWith(`${ROOT}/infer/`)) {
-      this.addEventListener('loadstart', () => {
-        running.add(this);
-        started();
-      });
-      this.addEventListener('loadend', () => {
-        running.delete(this);
-        ended(this.status === 200 ? null : problemOf(this), JSON.parse(this.getResponseHeader('Infer-Params') ?? 'null'));
-      });
-    }
-    return open.call(this, method, url, ...rest);
-  };
-  return () => running.forEach(xhr => xhr.abort());
-}
-
-/**
- * @param {XMLHttpRequest} xhr that failed
- * @returns {string}
- */
-function problemOf(xhr) {
-  if (!xhr.status) return 'The run was interrupted, or the server does not respond.';
-  return sentence(new TextDecoder().decode(xhr.response), xhr.status);
 }
