@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from lib.datastore.label_reader import read_label
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_file import read_image_file
-from lib.dicomweb.image_header import SUFFIXES, check_image_header
+from lib.dicomweb.image_header import SUFFIXES, check_before_reading
 from lib.errors import UserError
 from tests.support.image_headers import META, NRRD
 
@@ -62,7 +62,7 @@ def written(kind: str, secret: Path, folder: Path) -> Path:
 @pytest.mark.parametrize("alone", [True, False])
 def test_rejects_references_to_other_files(kind, alone, secret, tmp_path):
     with pytest.raises(NotUsableError, match=r"another file|same folder|exactly one ElementDataFile"):
-        check_image_header(written(kind, secret, tmp_path), alone=alone)
+        check_before_reading(written(kind, secret, tmp_path), alone=alone)
 
 
 def test_itk_reads_the_referenced_file_without_the_check(secret, tmp_path):
@@ -105,7 +105,32 @@ def test_accepts_valid_files(image, tmp_path, suffix, compressed):
     sitk.WriteImage(image, str(path), compressed)
     assert read_image_file(path).size == (8, 7, 6)
     if suffix != ".mhd":
-        assert check_image_header(path, alone=True) == path
+        assert check_before_reading(path, alone=True) == path
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("missing", [20, 100])
+def test_truncated_file_is_refused(image, image_path, tmp_path, suffix, compressed, missing):
+    """ITK reads a truncated NIfTI without an error."""
+    path = tmp_path / f"image{suffix}"
+    sitk.WriteImage(image, str(path), compressed)
+    voxels = check_before_reading(path, alone=False)
+    voxels.write_bytes(voxels.read_bytes()[:-missing])
+    with pytest.raises(NotUsableError):
+        read_image_file(path)
+    with pytest.raises(UserError, match="label file cannot be read"):
+        read_label(path, image_path, {"lung_tumor": 1})
+
+
+def test_damaged_compressed_nifti_is_refused(image, tmp_path):
+    path = tmp_path / "image.nii.gz"
+    sitk.WriteImage(image, str(path), True)
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1  # of the checksum
+    path.write_bytes(content)
+    with pytest.raises(NotUsableError, match="damaged"):
+        read_image_file(path)
 
 
 def nifti(image: sitk.Image, size: tuple[int, int, int], path: Path) -> bytes:

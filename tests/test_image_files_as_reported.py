@@ -13,7 +13,7 @@ from lib.datastore.series_usability import check_image_file
 from lib.datastore.volume import read_file, write_volume
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.image_file import read_image_file
-from lib.dicomweb.image_header import check_image_header
+from lib.dicomweb.image_header import check_before_reading
 from lib.public_sets.luna16 import read_nodules
 from lib.public_sets.text_tables import read_text
 from tests.support.imports import labelled_cases, write_msd
@@ -57,7 +57,7 @@ def test_r5_truncated_scaled_file_is_refused(tmp_path):
     path = write_nifti(tmp_path / "ct.nii", hu(), 1, -1024)
     path.write_bytes(path.read_bytes()[: 352 + hu().nbytes // 2])
     with pytest.raises(NotUsableError, match=f"claims {hu().nbytes} bytes of voxels, more than its file can hold"):
-        check_image_header(path, alone=True)
+        check_before_reading(path, alone=True)
 
 
 def test_r5_reported_files_are_usable(shared_data, tmp_path):

@@ -301,6 +301,17 @@ def test_invalid_folders_are_reported(data, images, masks, message):
         find_pairs(data / images, data / masks)
 
 
+@pytest.mark.parametrize("damaged", ["images", "masks"])
+def test_truncated_volume_is_reported(data, tmp_path, damaged):
+    """SimpleITK reads it without an error, nibabel stops with a traceback."""
+    for folder in ("images", "masks"):
+        shutil.copytree(data / folder, tmp_path / folder)
+    path = min((tmp_path / damaged).iterdir())
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=f"{path.name} cannot be used: "):
+        find_pairs(tmp_path / "images", tmp_path / "masks")
+
+
 def test_missing_weights_are_reported(tmp_path):
     with pytest.raises(UserError, match="no weights at"):
         Predictor.from_file(tmp_path / "none.pt", ModelDescription.from_info(load_info()))

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from lib.datastore.label_names import merge_segments, values_by_label_info
 from lib.dicomweb.dicom_file import NotUsableError
-from lib.dicomweb.image_header import SUFFIXES, check_image_header, read_image_header
+from lib.dicomweb.image_header import SUFFIXES, check_before_reading, read_image_header
 from lib.errors import UserError
 from lib.geometry.voxel_grid import SLICE_POSITIONS, VoxelGrid
 
@@ -76,7 +76,7 @@ def _read_raw(path: Path, size: tuple[int, ...]) -> np.ndarray:
 
 def _read_image(path: Path, size: tuple[int, ...]) -> sitk.Image:
     try:
-        check_image_header(path, alone=True)
+        check_before_reading(path, alone=True)
         claimed = read_image_header(path).GetSize()
         if math.prod(claimed) > math.prod(size):  # before reading voxels: a kilobyte may claim gigabytes
             raise UserError(f"The label claims {_by(claimed)} voxels, more than its image of {_by(size)} has.")

@@ -13,7 +13,7 @@ from lib.datastore.catalog import Series
 from lib.datastore.volume import read_file, read_volume, write_volume
 from lib.dicomweb.dicom_file import NotUsableError
 from lib.dicomweb.folder_client import FolderClient
-from lib.dicomweb.image_header import check_image_header
+from lib.dicomweb.image_header import check_before_reading
 from lib.errors import UserError
 from lib.storage.atomic import make_folder
 
@@ -35,7 +35,7 @@ def make_volume(series: Series, client: Any, path: Path, temporary_dir: Path) ->
             _make_from_pacs(series, client, path, temporary_dir)
         elif series.file:
             client.check_readable(series.file)
-            check_image_header(series.file, alone=False)  # the file may have changed since it was indexed
+            check_before_reading(series.file, alone=False)  # the file may have changed since it was indexed
             write_volume(read_file(series.file), path)
         else:
             write_volume(read_volume(client.series_paths(series.study_uid, series.uid)), path)

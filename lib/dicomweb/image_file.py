@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from pydicom.uid import generate_uid
 
 from lib.dicomweb.dicom_file import NotUsableError
-from lib.dicomweb.image_header import SUFFIXES, check_image_header
+from lib.dicomweb.image_header import SUFFIXES, check_before_reading
 from lib.dicomweb.nifti_transforms import qform_sform_mismatch
 
 _VOXEL_FILES = (".raw", ".zraw")  # of a .mhd
@@ -73,7 +73,7 @@ def read_image_file(path: Path) -> ImageFile:
     Raises:
         NotUsableError: The file cannot be read, or is not a volume in HU.
     """
-    voxels = check_image_header(path, alone=False)
+    voxels = check_before_reading(path, alone=False)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:

@@ -1,13 +1,16 @@
-"""Validation of the header of a NIfTI, NRRD or MetaImage file before its voxels are read.
+"""Validation of a NIfTI, NRRD or MetaImage file before its voxels are read.
 
-A malicious header can name any file on the disk as its voxel file, and a kilobyte can claim gigabytes.
+A malicious header can name any file on the disk as its voxel file, and a kilobyte can claim gigabytes. ITK reads a
+truncated NIfTI file without an error, with arbitrary values where voxels are missing.
 """
 
 from __future__ import annotations
 
+import gzip
 import math
 import mmap
 import re
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -20,6 +23,7 @@ SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 MOST_UNPACKED = 2 << 30  # bytes of voxels of a compressed file
 _MAX_DEFLATE_RATIO = 1032
 _HEADER_BYTES = 1 << 20
+_CHUNK = 1 << 20
 _NIFTI = (".nii", ".nii.gz")
 _GZIP, _NRRD = b"\x1f\x8b", b"NRRD"
 _NIFTI_SIZES = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # 348 or 540, either endian
@@ -38,8 +42,8 @@ def read_image_header(path: Path) -> sitk.ImageFileReader:
     return reader
 
 
-def check_image_header(path: Path, *, alone: bool) -> Path:
-    """Validate the header of an image file, before ITK opens the files it names and allocates memory.
+def check_before_reading(path: Path, *, alone: bool) -> Path:
+    """Validate an image file, before ITK opens the files that its header names and allocates memory.
 
     Args:
         path: File with one of ``SUFFIXES``.
@@ -49,8 +53,8 @@ def check_image_header(path: Path, *, alone: bool) -> Path:
         The file with the voxels.
 
     Raises:
-        NotUsableError: The file is not of the format of its name, names a file that is not allowed, or claims more
-            voxels than the voxel file can hold.
+        NotUsableError: The file is not of the format of its name, names a file that is not allowed, claims more voxels
+            than the voxel file can hold, or is a truncated or damaged .nii.gz.
     """
     named, compressed = _named_file(path)
     if named is not None and alone:
@@ -62,6 +66,8 @@ def check_image_header(path: Path, *, alone: bool) -> Path:
     if not voxels.is_file():
         raise NotUsableError(f"the file {voxels.name} with its voxels is missing from the same folder")
     _check_claim(path, voxels.stat().st_size, compressed)
+    if compressed and path.name.lower().endswith(_NIFTI):
+        _check_gzip(path)
     return voxels
 
 
@@ -131,8 +137,8 @@ def _check_claim(path: Path, available: int, compressed: bool) -> None:
         raise NotUsableError(f"an image of {kind}")
     values = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * (2 if "complex" in kind else 1)
     claimed = values * int(bits[1]) // 8
-    stored = _stored_by_nifti(reader) if path.name.lower().endswith(_NIFTI) else claimed
-    if stored > available * (_MAX_DEFLATE_RATIO if compressed else 1):
+    stored, offset = _stored_by_nifti(reader) if path.name.lower().endswith(_NIFTI) else (claimed, 0)
+    if stored > (available * _MAX_DEFLATE_RATIO if compressed else available - offset):
         raise NotUsableError(f"its header claims {_readable(stored)} of voxels, more than its file can hold")
     if compressed and claimed > MOST_UNPACKED:
         raise NotUsableError(
@@ -140,14 +146,28 @@ def _check_claim(path: Path, available: int, compressed: bool) -> None:
         )
 
 
-def _stored_by_nifti(reader: sitk.ImageFileReader) -> int:
-    """Return the size of the stored voxels, bytes; ITK reports the type after scaling by slope and intercept."""
+def _stored_by_nifti(reader: sitk.ImageFileReader) -> tuple[int, int]:
+    """Return size and offset of the stored voxels, bytes; ITK reports the type after scaling by slope and intercept."""
     try:
         types: dict[int, np.dtype] = nibabel.nifti1.data_type_codes.dtype  # type: ignore[assignment] # declared Hashable
         width = types[int(reader.GetMetaData("datatype"))].itemsize
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise NotUsableError("its header has no valid NIfTI data type") from error
-    return math.prod(reader.GetSize()) * width
+        offset = int(float(reader.GetMetaData("vox_offset")))
+    except (KeyError, ValueError, OverflowError, RuntimeError) as error:
+        raise NotUsableError("its header has no valid NIfTI data type or offset of the voxels") from error
+    return math.prod(reader.GetSize()) * width, max(offset, 0)
+
+
+def _check_gzip(path: Path) -> None:
+    """Raise a NotUsableError unless the file can be unpacked to its end, with the checksum that is there."""
+    unpacked = 0
+    try:
+        with gzip.open(path) as file:
+            while chunk := file.read(_CHUNK):
+                unpacked += len(chunk)
+                if unpacked > MOST_UNPACKED:
+                    raise NotUsableError(f"a compressed file may have {_readable(MOST_UNPACKED)}, and it has more")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise NotUsableError("truncated or damaged: it cannot be unpacked to its end; copy it again") from error
 
 
 def _readable(size: int) -> str:

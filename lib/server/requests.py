@@ -16,7 +16,7 @@ from fastapi import UploadFile
 
 from lib.datastore.volume import read_file, write_volume
 from lib.dicomweb.dicom_file import NotUsableError
-from lib.dicomweb.image_header import SUFFIXES, check_image_header
+from lib.dicomweb.image_header import SUFFIXES, check_before_reading
 from lib.errors import UserError
 from lib.storage.json_values import check_sendable
 
@@ -95,7 +95,7 @@ def _read_upload(path: Path) -> sitk.Image:
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"The uploaded file must be {', '.join(SUFFIXES)}, not {path.suffix!r}.")
     try:
-        check_image_header(path, alone=True)
+        check_before_reading(path, alone=True)
         return read_file(path)
     except (NotUsableError, ValueError) as error:
         raise UserError(f"The uploaded file cannot be read as an image: {error}.") from error

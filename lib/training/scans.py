@@ -10,6 +10,8 @@ import torch
 from monai.transforms import Compose
 
 from lib.datastore.series_folder import largest_series_volume
+from lib.dicomweb.dicom_file import NotUsableError
+from lib.dicomweb.image_header import check_before_reading
 from lib.errors import UserError
 from lib.training.box_annotations import slices_with_boxes
 from lib.transforms import image_transforms
@@ -95,8 +97,18 @@ def find_pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None
         masks: Folder of masks with the same names, or for a DICOM series one mask file, or None without tumour.
 
     Raises:
-        UserError: Images or masks are missing.
+        UserError: Images or masks are missing, or a file is damaged.
     """
+    pairs = _pairs(images, masks)
+    for path in (path for pair in pairs for path in pair if path and path.is_file()):
+        try:
+            check_before_reading(path, alone=False)
+        except NotUsableError as error:
+            raise UserError(f"{path} cannot be used: {error}.") from error
+    return pairs
+
+
+def _pairs(images: Path, masks: Path | None) -> list[tuple[Path, Path | None]]:
     for path in (images, masks):
         if path is not None and not path.exists():
             raise UserError(f"{path} does not exist.")
