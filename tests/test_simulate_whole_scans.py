@@ -155,3 +155,11 @@ def test_rounds_without_new_labels_change_nothing_and_are_measured_elsewhere(arg
     first, second, third = (state_of(read_weights(store.weights(one["version"]))) for one in versions)
     assert all(torch.equal(second[name], third[name]) for name in second)
     assert not all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_key_of_a_plot_covers_no_line():
+    falling = [(0, 2), (3, 0.1), (4, 0.1)]
+    one, other = (line_plot({name: falling}, "", "", y_step=0.5) for name in ("first", "second"))
+    right, left = (380, 200, 760, 370), (80, 200, 380, 370)
+    assert one.crop(right) == other.crop(right)
+    assert one.crop(left) != other.crop(left)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lib.storage.atomic import write_atomically
@@ -52,14 +53,38 @@ def line_plot(lines: Mapping[str, Line], title: str, x_label: str, *, y_step: fl
         draw.text((right, down + 8 * _SCALE), str(mark), "#52606d", font, anchor="mt")
     draw.text((_WIDTH / 2 * _SCALE, (_HEIGHT - 8) * _SCALE), x_label, "#52606d", font, anchor="mb")
     draw.text((_LEFT * _SCALE, 10 * _SCALE), title, "#1b2733", font, anchor="lt")
-    for row, (name, line) in enumerate(lines.items()):
+    drawn = [[place(*point) for point in line] for line in lines.values()]
+    left, first = _key_corner(drawn)
+    for row, (name, line) in enumerate(zip(lines, drawn, strict=True)):
         colour = _COLOURS[row % len(_COLOURS)]
         if line:
-            draw.line([place(*point) for point in line], fill=colour, width=3 * _SCALE, joint="curve")
-        left, top = (_WIDTH - _KEY_WIDTH) * _SCALE, (_HEIGHT - _BOTTOM - 20 * (len(lines) - row)) * _SCALE
+            draw.line(line, fill=colour, width=3 * _SCALE, joint="curve")
+        top = first + 20 * row * _SCALE
         draw.line([(left, top), (left + 24 * _SCALE, top)], fill=colour, width=3 * _SCALE)
         draw.text((left + 32 * _SCALE, top), name, "#1b2733", font, anchor="lm")
     return image.resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS)
+
+
+def _key_corner(drawn: Sequence[Line]) -> tuple[float, float]:
+    """Return where the key begins, in the corner of the plot with the least of the lines in it, in drawn pixels."""
+    height = 20 * len(drawn)
+    places = np.concatenate([np.zeros((0, 2)), *map(_along, filter(None, drawn))])
+
+    def covered(corner: tuple[float, float]) -> int:
+        inside = (places >= np.subtract(corner, 10 * _SCALE)) & (
+            places <= np.add(corner, (_KEY_WIDTH * _SCALE, height * _SCALE))
+        )
+        return int(inside.all(axis=1).sum())
+
+    rows, columns = (_HEIGHT - _BOTTOM - height, _TOP + 14), (_WIDTH - _KEY_WIDTH, _LEFT + 10)
+    return min(((x * _SCALE, y * _SCALE) for y in rows for x in columns), key=covered)
+
+
+def _along(line: Line) -> np.ndarray:
+    """Return points close to each other on a line, (n, 2)."""
+    points = np.array(line)
+    steps = np.linspace(0, len(points) - 1, 100 * len(points))
+    return np.stack([np.interp(steps, np.arange(len(points)), axis) for axis in points.T], axis=1)
 
 
 def write_plots(plots: Sequence[Image.Image], path: Path) -> None:
