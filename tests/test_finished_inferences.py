@@ -19,6 +19,7 @@ from lib.errors import UserError
 from lib.inference import WeightsId
 from lib.phantoms import Acquisition, write_dicom_series
 from lib.server.finished_inferences import FinishedInferences
+from lib.server.inference_progress import InferenceProgress
 from lib.server.request_queues import RequestQueues
 from lib.server.saved_masks import saved
 from lib.settings import Settings
@@ -208,7 +209,7 @@ def test_the_files_of_a_series_are_looked_up_once_for_an_inference(tmp_path, wei
     datastore = SeriesDatastore(pacs, settings)
     volume = datastore.get_image_uri(image)
     app = object.__new__(MyApp)
-    app.queues = RequestQueues()
+    app.queues, app.progress = RequestQueues(), InferenceProgress()
     app.finished = FinishedInferences(datastore, weights, {"attention": False}, tmp_path / "results")
     monkeypatch.setattr(app, "datastore", lambda: datastore)
     monkeypatch.setattr(app, "_was_uploaded", lambda image: False)
