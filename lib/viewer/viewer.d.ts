@@ -192,6 +192,7 @@ declare const services: {
     EVENTS: { VIEWPORT_DATA_CHANGED: string };
     subscribe(event: string, listener: () => void): Subscription;
     getCornerstoneViewport(viewportId: string | undefined): CornerstoneViewport;
+    performResize(): void;
   };
   measurementService: {
     EVENTS: { MEASUREMENT_REMOVED: string };

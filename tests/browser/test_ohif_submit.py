@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import requests
 import SimpleITK as sitk
+from playwright.sync_api import expect
 
 from lib.phantoms import Acquisition, DemoSeries, chest_volume
 from lib.publishing.version_files import PRETRAINED_FILE
@@ -31,12 +32,14 @@ from tests.browser.painting import (
     stored_label,
     write_patients,
 )
+from tests.browser.reading import Reading
 from tests.support.client import wait_until_indexed
 from tools.support.chromium import MPR_VIEWPORTS
 
 pytestmark = pytest.mark.browser
 
 NEVER_LABELLED = {"UNTOUCHED": (Acquisition(**GRID), False)}  # so that there is a next case
+RESIZED_MS = 1000  # OHIF waits before it resizes the planes
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +125,24 @@ def test_undo_and_redo_single_strokes(ohif):
     for state in states[1:]:
         ohif.redo()
         assert has_values(ohif.labelmap(), state)
+
+
+def test_keys_and_planes_stay_with_the_finding_shown(ohif):
+    page, reading = ohif.page, Reading(ohif)
+    open_patient(ohif, "FEET-FIRST")
+    ohif.choose_tool("brush", diameter=BRUSH_MM)
+    for viewport in ("mpr-axial", "mpr-coronal"):
+        paint(ohif, viewport)
+    expect(reading.findings).to_have_count(2)
+    page.keyboard.press("f")
+    places = [camera["focalPoint"] for camera in reading.cameras()]
+    before = page.locator('[data-viewport-uid="mpr-axial"]').bounding_box()["width"]
+    ohif.unfold_studies()
+    width = f"() => document.querySelector('[data-viewport-uid=mpr-axial] canvas').clientWidth < {before} - 100"
+    page.wait_for_function(width)
+    page.wait_for_timeout(RESIZED_MS)
+    for camera, place in zip(reading.cameras(), places, strict=True):
+        assert camera["focalPoint"] == pytest.approx(place, abs=0.1)
 
 
 def test_finding_can_be_removed_or_kept_alone(ohif):

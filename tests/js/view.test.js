@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
 import { withFirstView } from '../../lib/viewer/panel/first_view.js';
+import { keepPlaces } from '../../lib/viewer/panel/kept_place.js';
 import { MaskView, styleOf } from '../../lib/viewer/panel/mask_style.js';
 import { fitAll, zoomBy, zoomTo } from '../../lib/viewer/panel/viewports.js';
 import { chooseWindow, chosenWindow } from '../../lib/viewer/panel/windows.js';
@@ -45,6 +46,15 @@ test('the whole image comes back without leaving the slice', () => {
   fitAll();
   assert.equal(camera.parallelScale, 200);
   assert.equal(camera.options.resetToCenter, false);
+});
+
+test('what is in the middle of a plane stays there when the viewer resizes it', () => {
+  const service = services.cornerstoneViewportService;
+  service.performResize = () => Object.assign(camera, { focalPoint: [5, 6, 30], position: [5, 6, -70], parallelScale: 60 });
+  keepPlaces();
+  zoomTo([1, 2, 3], 50);
+  service.performResize();
+  assert.deepEqual(camera, { focalPoint: [1, 2, 3], position: [1, 2, -97], parallelScale: 60 });
 });
 
 test('the point under the pointer stays where it is when a plane is zoomed', () => {

@@ -4,6 +4,7 @@ import { ClickTool } from './click_tool.js';
 import { DrawnTools } from './drawn_tools.js';
 import { Editor } from './editor.js';
 import { guardUnsaved } from './guard.js';
+import { keepPlaces } from './kept_place.js';
 import { Panel } from './panel.js';
 import { guardResults } from './results_guard.js';
 import { guardRun } from './run.js';
@@ -36,6 +37,7 @@ function newEditor() {
   guardUnsaved(() => made.unsaved);
   guardRun(made);
   guardResults(made);
+  keepPlaces();
   new ClickTool(made);
   new DrawnTools(made);
   return made;
