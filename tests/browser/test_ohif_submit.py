@@ -143,6 +143,14 @@ def test_keys_and_planes_stay_with_the_finding_shown(ohif):
     page.wait_for_timeout(RESIZED_MS)
     for camera, place in zip(reading.cameras(), places, strict=True):
         assert camera["focalPoint"] == pytest.approx(place, abs=0.1)
+    page.keyboard.press("l")
+    x, y, z = places[0]
+    ohif.stroke("mpr-axial", (x - 8, y, z), (x + 8, y, z))
+    expect(reading.measured).to_have_count(1)
+    page.keyboard.press("f")
+    page.keyboard.press("Delete")  # the ruler under the pointer is not on this slice
+    expect(reading.findings).to_have_count(1)
+    expect(reading.measured).to_have_count(1)
 
 
 def test_finding_can_be_removed_or_kept_alone(ohif):

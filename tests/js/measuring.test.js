@@ -13,6 +13,7 @@ let editor;
 let measuring;
 let said;
 let listeners;
+let moved;
 let removed;
 
 const settled = () => new Promise(done => {
@@ -31,8 +32,10 @@ beforeEach(() => {
   said = [];
   listeners = [];
   viewports = { axial: viewportOf('axial'), coronal: viewportOf('coronal') };
-  globalThis.window = { addEventListener: (type, listener) => type === 'pointerup' && listeners.push(listener) };
-  globalThis.cornerstone = { eventTarget: new EventTarget() };
+  moved = () => {};
+  const onWindow = { pointerup: listener => listeners.push(listener), camera: listener => (moved = listener) };
+  globalThis.window = { addEventListener: (type, listener) => onWindow[type]?.(listener) };
+  globalThis.cornerstone = { eventTarget: new EventTarget(), Enums: { Events: { CAMERA_MODIFIED: 'camera' } } };
   globalThis.services = {
     segmentationService: { getSegmentations: () => [{ segmentationId: '1' }] },
     measurementService: { EVENTS: { MEASUREMENT_REMOVED: 'removed' }, subscribe: (_event, listener) => (removed = listener) },
@@ -120,6 +123,13 @@ test('only the ruler under the pointer is removed, not one that the pointer has 
   assert.equal(measuring.removePointedAt(viewports.coronal), false);
   assert.equal(measuring.removePointedAt(viewports.axial), true);
   assert.deepEqual(pointsOf(), []);
+});
+
+test('a ruler that the plane has left is not under the pointer any more', () => {
+  draw(AXIAL).highlighted = true;
+  moved(); // the plane shows another slice
+  assert.equal(measuring.removePointedAt(viewports.axial), false);
+  assert.deepEqual(pointsOf(), [AXIAL]);
 });
 
 test('a ruler that the user removes in the menu of OHIF is no measurement any more', () => {

@@ -22,6 +22,8 @@ export class Measuring {
     const on = (type, listener) => cornerstone.eventTarget.addEventListener(type, /** @type {EventListener} */ (listener));
     on(ANNOTATION_COMPLETED, ({ detail }) => this.#onDrawn(detail.annotation));
     on(TOOL_ACTIVATED, () => this.#letMove());
+    // The pointer may be on a ruler that is not on the screen any more, or no longer there.
+    window.addEventListener(cornerstone.Enums.Events.CAMERA_MODIFIED, rulers.unhighlight, { capture: true });
     onCapture('pointerup', () => setTimeout(() => this.#record())); // after a ruler was moved
     const { measurementService } = services;
     measurementService.subscribe(measurementService.EVENTS.MEASUREMENT_REMOVED, ({ measurement }) => this.#onRemoved(measurement));

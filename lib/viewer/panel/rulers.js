@@ -35,7 +35,12 @@ export function letMove(movable, active) {
     if (movable) group.setToolPassive(tool);
     else group.setToolEnabled(tool);
   }
-  if (!movable) for (const one of rulers()) one.highlighted = false; // no tool looks at the pointer any more
+  if (!movable) unhighlight(); // no tool looks at the pointer any more
+}
+
+/** Forget which rulers the pointer was on; a tool finds that again when the pointer is moved. */
+export function unhighlight() {
+  for (const one of rulers()) one.highlighted = false;
 }
 
 /** @returns {CornerstoneAnnotation[]} all rulers, those that are being drawn included */
