@@ -151,6 +151,11 @@ def test_keys_and_planes_stay_with_the_finding_shown(ohif):
     page.keyboard.press("Delete")  # the ruler under the pointer is not on this slice
     expect(reading.findings).to_have_count(1)
     expect(reading.measured).to_have_count(1)
+    mediastinum = page.get_by_role("button", name="Mediastinum")
+    mediastinum.focus()
+    page.keyboard.press("Space")
+    expect(mediastinum).to_have_attribute("aria-pressed", "true")
+    assert [camera["width"] for camera in reading.cameras()] == [400] * 3
 
 
 def test_finding_can_be_removed_or_kept_alone(ohif):

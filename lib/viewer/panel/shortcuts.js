@@ -15,7 +15,8 @@ export function isTyping(event) {
 }
 
 /**
- * Call an action when its key is pressed, before OHIF handles the key, except while the user types into a field.
+ * Call an action when its key is pressed, before OHIF handles the key, except while the user types into a field. The space
+ * bar presses what has the focus; OHIF would reset the view instead.
  *
  * @param {Record<string, () => void>} actions by key, such as "b", "ctrl+z", "ctrl+shift+z"; Cmd counts as Ctrl
  * @param {() => boolean} enabled
@@ -26,7 +27,11 @@ export function listenToKeys(actions, enabled, signal) {
   const onKey = event => {
     const control = event.ctrlKey || event.metaKey;
     const key = `${control ? 'ctrl+' : ''}${control && event.shiftKey ? 'shift+' : ''}${event.key.toLowerCase()}`;
-    if (!actions[key] || isTyping(event) || (key === ' ' && closest(event, PRESSED)) || !enabled()) return;
+    if (!actions[key] || isTyping(event) || !enabled()) return;
+    if (key === ' ' && closest(event, PRESSED)) {
+      event.stopImmediatePropagation();
+      return;
+    }
     event.preventDefault();
     event.stopImmediatePropagation();
     actions[key]();
