@@ -302,6 +302,7 @@ def test_failed_requests_are_reported_and_keep_the_mask(page, start_server, stud
     assert "There is no image" in ohif.submit("Dr. Reader")
 
     answer_dialogs(page, accept=True)  # Run would replace the painted mask
+    status = requests.get(f"{server.url}/viewer/status").text
     server.process.send_signal(signal.SIGSTOP)  # so that it cannot respond first
     with page.expect_request(lambda request: "/infer/" in request.url):
         ohif.button("run").click()
@@ -311,3 +312,5 @@ def test_failed_requests_are_reported_and_keep_the_mask(page, start_server, stud
         assert "does not respond" in ohif.press(button)
     assert has_values(ohif.labelmap(), painted)
     assert page.locator('[data-part="unsaved"]').is_visible()
+    page.route("**/viewer/status", lambda route: route.fulfill(body=status, content_type="application/json"))
+    expect(page.locator('[data-part="message"]')).to_have_text("The server is back: try again.")

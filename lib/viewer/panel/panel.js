@@ -19,7 +19,7 @@ import { Preference } from './preference.js';
 import { OtherStudies } from './other_studies.js';
 import { STATUS_TEMPLATE, TEMPLATE } from './panel_template.js';
 import { volumeText } from './ranked_findings.js';
-import { fetchAttentionPicture, fetchNextSample, fetchStrategies, putLabel } from './server.js';
+import { AWAY, fetchAttentionPicture, fetchNextSample, fetchStrategies, putLabel } from './server.js';
 import { listenToKeys } from './shortcuts.js';
 import { skip } from './skip.js';
 import { StatusView } from './status.js';
@@ -118,6 +118,7 @@ export class Panel {
   }
 
   #onStatus() {
+    if (this.parts.message.textContent === AWAY) this.#say('The server is back: try again.');
     this.editor.follow();
     this.#renewStored().catch(error => this.#say(messageOf(error), 'problem'));
   }

@@ -93,6 +93,9 @@ import { ROOT } from './root.js';
 
 const LOGGED_OUT = 401; // status of HTTP
 
+/** What is said while the server is away. */
+export const AWAY = 'The server does not respond. Your mask is still here; try again when the server is back.';
+
 /** The server wants a log-in first. */
 export class LoggedOutError extends Error {}
 
@@ -107,7 +110,7 @@ export async function request(path, options) {
   try {
     response = await fetch(ROOT + path, options);
   } catch {
-    throw new Error('The server does not respond. Your mask is still here; try again when the server is back.');
+    throw new Error(AWAY);
   }
   if (response.status === LOGGED_OUT) {
     throw new LoggedOutError('Your session has ended. Log in again in another tab; your mask is still here.');
