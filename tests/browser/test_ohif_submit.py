@@ -39,6 +39,11 @@ from tools.support.chromium import MPR_VIEWPORTS
 pytestmark = pytest.mark.browser
 
 NEVER_LABELLED = {"UNTOUCHED": (Acquisition(**GRID), False)}  # so that there is a next case
+IS_ON_TOP = """selector => {
+    const line = document.querySelector(selector);
+    const {x, y, height} = line.getBoundingClientRect();
+    return line.contains(document.elementFromPoint(x + 40, y + height / 2));
+}"""
 RESIZED_MS = 1000  # OHIF waits before it resizes the planes
 
 
@@ -151,6 +156,12 @@ def test_keys_and_planes_stay_with_the_finding_shown(ohif):
     page.keyboard.press("Delete")  # the ruler under the pointer is not on this slice
     expect(reading.findings).to_have_count(1)
     expect(reading.measured).to_have_count(1)
+    ohif.undo()
+    page.set_viewport_size({"width": 1366, "height": 640})
+    page.evaluate("() => document.querySelector('.lunglabel-correct').scrollTo(0, 10000)")
+    page.keyboard.press("f")
+    expect(reading.findings.nth(0)).to_have_attribute("aria-current", "true")
+    assert page.evaluate(IS_ON_TOP, '[data-findings="table"] [aria-current]')
     mediastinum = page.get_by_role("button", name="Mediastinum")
     mediastinum.focus()
     page.keyboard.press("Space")
