@@ -37,6 +37,7 @@ def test_refused_candidate_is_shown_with_the_reason(
         re.compile(r"Last training: Refused: .* on 0 of 2 patients, Dice \d\.\d+ → 0\.\d+, false findings .*stays\."),
         timeout=300_000,
     )
+    assert ohif.status("verdict").bounding_box()["height"] < 40, "two lines, however long the text"
     expect(ohif.status("model")).to_have_text("Model in use: pretrained")
     expect(ohif.status("training")).to_be_hidden()
     ohif.status("train").click(trial=True)  # not covered by the text, however long

@@ -119,7 +119,7 @@ export class StatusView {
     lines.preferences.hidden = !preferences.length;
     lines.preferences.textContent = preferences.join(' ');
     lines.verdict.hidden = !verdict;
-    lines.verdict.textContent = `Last ${interrupted ? 'completed ' : ''}training: ${verdict}`;
+    lines.verdict.textContent = lines.verdict.title = `Last ${interrupted ? 'completed ' : ''}training: ${verdict ?? ''}`;
   }
 }
 
