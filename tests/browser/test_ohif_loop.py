@@ -45,7 +45,9 @@ def use_go_back_and_use_again(ohif: Ohif, version: str) -> None:
     for button, chosen in (("use", version), ("back", "pretrained"), ("use", version)):
         assert ohif.press(button) == f"Model in use from now on: {chosen}."
         expect(ohif.status("model")).to_have_text(f"Model in use: {chosen}")
-    expect(ohif.button("use")).to_be_hidden()
+        expect(ohif.button("back" if button == "use" else "use")).to_be_visible()
+        expect(ohif.button(button)).to_be_hidden()  # both would mean the same version
+    expect(ohif.status("verdict")).to_contain_text("is in use now, because a person chose it. The result was: Kept")
 
 
 def test_run_correct_submit_retrain_until_all_cases_are_labelled(page, server, tmp_path, page_problems, screenshot):
