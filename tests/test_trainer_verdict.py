@@ -15,11 +15,17 @@ from lib.publishing.gate import PatientScores
 from lib.publishing.version_files import PRETRAINED_FILE
 from lib.settings import Settings
 from lib.trainers import LungTumorTrainTask
+from lib.trainers.training_progress import TrainingProgress
 from lib.trainers.unfinished_run import UnfinishedRun
 from tests.support.train_task import Labelled, ship, task, weights_of
 
 
-def test_each_of_two_patients_is_left_out_of_a_training_that_is_measured_on_it(train_info, chests, tmp_path):
+def test_each_of_two_patients_is_left_out_of_a_training_that_is_measured_on_it(
+    train_info, chests, tmp_path, monkeypatch
+):
+    told = []
+    write = TrainingProgress.write
+    monkeypatch.setattr(TrainingProgress, "write", lambda self, **more: (told.append(more), write(self, **more)))
     train = task(train_info, tmp_path)
     ship(train, tmp_path)
     stats = train({"model": "lung_tumor", "device": "cpu"}, Labelled(chests))
@@ -33,12 +39,17 @@ def test_each_of_two_patients_is_left_out_of_a_training_that_is_measured_on_it(t
     assert verdict["candidate"]["patients"].keys() == verdict["published"]["patients"].keys() == {"1.2.1", "1.2.2"}
     assert verdict["reason"] == stats["verdict"]["reason"]
     assert store.serving_version() == "pretrained", "two patients are never enough"
+    measured = [one for one in told if "measured" in one]
+    assert [(one["measured"], one["to_measure"]) for one in measured] == [(number, 4) for number in range(1, 5)]
+    dice = [one["dice"] for one in verdict["candidate"]["patients"].values()]
+    assert measured[-1]["measured_dice"] == pytest.approx(sum(dice) / 2)
+    assert stats["seconds_left"] == 0
     assert not any(name.split(".")[0] in ("tensorboard", "mlflow") for name in sys.modules)
 
 
 @pytest.mark.parametrize(("gain", "outcome"), [(0.02, "in use"), (-0.1, "refused")])
 def test_candidate_is_put_into_use_only_if_it_is_better(train_info, chests, tmp_path, monkeypatch, gain, outcome):
-    def measured(weights, *_):
+    def measured(weights, *_, **__):
         of_candidate = all(isinstance(one, WeightsFile) for one in weights.values())
         dice = 0.8 + gain * of_candidate
         return {f"P{number}": PatientScores(1, 1, 1, dice, 1.0, 1000) for number in range(5)}
@@ -59,7 +70,7 @@ def test_version_that_a_user_chooses_during_the_comparison_stays(train_info, che
     store = ModelStore(tmp_path)
     chosen = store.keep(store.weights("pretrained"), {})
 
-    def measured(weights, *_):
+    def measured(weights, *_, **__):
         store.serve(chosen, by="Dr. Reader")
         dice = 0.9 if all(isinstance(one, WeightsFile) for one in weights.values()) else 0.8
         return {f"P{number}": PatientScores(1, 1, 1, dice, 1.0, 1000) for number in range(5)}

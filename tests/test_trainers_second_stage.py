@@ -273,7 +273,7 @@ def test_a_training_teaches_the_second_stage_too_and_a_version_has_it_for_good(i
         scans.extend(found)
         return {part.fold: CandidateJudge(new_classifier(), 7) for part in parts}
 
-    def measured(weights, *_):
+    def measured(weights, *_, **__):
         new = all(
             isinstance(one, WeightsFile) and one.current().path.name.startswith("both") for one in weights.values()
         )
@@ -313,7 +313,7 @@ def test_a_network_whose_output_is_not_finite_is_kept_and_refused(info, cases, t
         raise NotFiniteError("the network")
 
     monkeypatch.setattr("lib.trainers.conclusion.labelled_candidates", fails)
-    monkeypatch.setattr("lib.trainers.conclusion.measure", lambda weights, *_: scores(float("nan")))
+    monkeypatch.setattr("lib.trainers.conclusion.measure", lambda weights, *_, **__: scores(float("nan")))
     store = ModelStore(tmp_path / "models", network_file(info, tmp_path / "shipped.pt", 0))
     model = dataclasses.replace(ModelDescription.from_info(info), judge=judge())
     folds, unfinished = Folds(tmp_path / "folds.json"), UnfinishedRun(tmp_path / "training.json")

@@ -8,6 +8,7 @@ from monailabel.endpoints.user.auth import DEFAULT_USER
 
 from lib.reading.preference_answers import Answer, Answers
 from lib.server import viewer_routes
+from lib.server.training_text import describe_training
 
 BEFORE = {"epoch": 20, "total_epochs": 20, "updated": time.time() - 3600}
 VERDICT = {"verdict": {"reason": "Refused: worse."}}
@@ -45,11 +46,12 @@ def ask(monkeypatch, tmp_path):
 
 
 def test_training_is_being_prepared_until_it_writes_its_own_progress(ask):
-    preparing = {"epoch": None, "total_epochs": None}
+    preparing = {"epoch": None, "total_epochs": None, "text": "Preparing the training…"}
     assert ask("RUNNING", BEFORE)["training"] == preparing, "the progress of a training that was stopped"
     assert ask("RUNNING", {**BEFORE, **VERDICT})["training"] == preparing
     now = {"epoch": 3, "total_epochs": 20, "updated": time.time() + 1}
-    assert ask("RUNNING", now)["training"] == {"epoch": 3, "total_epochs": 20}
+    text = "Training: epoch 3 of 20 done"
+    assert ask("RUNNING", now)["training"] == {"epoch": 3, "total_epochs": 20, "text": text}
     assert ask("RUNNING", now)["verdict"] == "Refused: worse."
 
 
@@ -72,3 +74,25 @@ def test_what_blinded_readers_prefer_stands_beside_the_verdict(ask, tmp_path):
     assert sentence.startswith("Blinded readers (nodules): v2 better in 1, v1 better in 0, equal in 0 of 1 judgements")
     Answers(tmp_path, "older").add(Answer("older", *judged[1:5], "v0", "label", *judged[7:]))
     assert len(ask("DONE", {**BEFORE, **VERDICT})["preferences"]) == 1  # of versions that can be chosen here
+
+
+@pytest.mark.parametrize(
+    ("stats", "text"),
+    [
+        ({}, "Preparing the training…"),
+        ({"epoch": 0, "total_epochs": 20}, "Preparing the training…"),
+        ({"epoch": 5, "total_epochs": 20, "seconds_left": 44.0}, "Training: epoch 5 of 20 done, about a minute left"),
+        ({"epoch": 5, "total_epochs": 20, "seconds_left": 1000}, "Training: epoch 5 of 20 done, about 17 minutes left"),
+        (
+            {"epoch": 20, "total_epochs": 20, "seconds_left": 0},
+            "Training: the new model is compared with the one in use",
+        ),
+        (
+            {"epoch": 20, "total_epochs": 20, "measured": 2, "to_measure": 6, "measured_dice": 0.8372},
+            "Training: the new model is compared with the one in use, 2 of 6 measurements done; "
+            "Dice of the new model 0.84 so far",
+        ),
+    ],
+)
+def test_progress_of_a_training_tells_epochs_time_and_dice(stats, text):
+    assert describe_training(stats) == text

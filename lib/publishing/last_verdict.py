@@ -44,11 +44,11 @@ def _of_versions(stores: Mapping[str, ModelStore]) -> Iterator[tuple[float, str]
 
 def _as_it_is_now(verdict: Mapping[str, Any], of: Mapping[str, Any], store: ModelStore | None) -> str:
     """Return the reason, after a sentence if a person has put this version, or another one, into use since."""
-    version, reason = of.get("version"), verdict["reason"]
-    if store is None or version is None:
+    version, published, reason = of.get("version"), verdict.get("publish"), verdict["reason"]
+    if store is None or version is None or published is None:
         return reason
     in_use = store.serving_version() == version
-    if in_use == verdict["publish"]:
+    if in_use == published:
         return reason
     state = "in use now, because a person chose it" if in_use else "no longer in use"
     return f"Version {version} is {state}. The result was: {reason}"

@@ -99,6 +99,7 @@ def measure(
     model: ModelDescription,
     outputs: Path | None = None,
     elsewhere: Elsewhere | None = None,
+    after_each: Callable[[PatientScores], object] = lambda scores: None,
 ) -> dict[str, PatientScores]:
     """Measure weights on whole scans with the same predictor and options as the server.
 
@@ -109,6 +110,7 @@ def measure(
         model: The model without its weights.
         outputs: Folder that keeps the outputs of the networks, for weights that differ only in the second stage.
         elsewhere: Where to measure while it is there; the scores are the same.
+        after_each: Called with the scores of each patient.
 
     Returns:
         Scores by patient; NaN if the output of the network is not finite.
@@ -117,7 +119,7 @@ def measure(
         UserError: The weights are damaged or do not match the network.
     """
     make = partial(predictor_with, outputs, model)
-    return measure_patients(_measure_patient, make, weights, cases, folds, elsewhere)
+    return measure_patients(_measure_patient, make, weights, cases, folds, elsewhere, after_each)
 
 
 def measure_patients(
@@ -127,6 +129,7 @@ def measure_patients(
     cases: Cases,
     folds: Mapping[str, int],
     elsewhere: Elsewhere | None,
+    after_each: Callable[[Measured], object] = lambda scores: None,
 ) -> dict[str, Measured]:
     """Return the scores of each patient that has a fold and cases, by patient.
 
@@ -137,6 +140,7 @@ def measure_patients(
         cases: Cases of all patients.
         folds: Folds of the patients to measure on.
         elsewhere: Where to measure while it is there.
+        after_each: Called with the scores of each patient.
 
     Raises:
         UserError: The weights are damaged or do not match the network.
@@ -156,8 +160,12 @@ def measure_patients(
         return score(task.cases, predictors[task.fold])
 
     there = partial(_score_in_worker, score)
-    scores = elsewhere.cluster.map(there, here, tasks) if elsewhere else map(here, tasks)
-    return dict(zip(patients, scores, strict=True))
+    scores = {}
+    measured = elsewhere.cluster.map(there, here, tasks) if elsewhere else map(here, tasks)
+    for patient, one in zip(patients, measured, strict=True):
+        scores[patient] = one
+        after_each(one)
+    return scores
 
 
 def _score_in_worker(score: Callable[[Cases, Model], Measured], task: _Task[Model]) -> Measured:

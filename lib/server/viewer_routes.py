@@ -32,6 +32,7 @@ from lib.server.review_routes import review_of_case
 from lib.server.stored_labels import described, label_in_use, refused_objects, stored_labels
 from lib.server.study_states import study_states
 from lib.server.study_views import current_view, drafted_images, progress_of
+from lib.server.training_text import describe_training
 from lib.transforms.volume_lungs import LungRegion, find_volume_lungs
 
 _TASK_TIME = "%Y-%m-%d %H:%M:%S"  # MONAI Label's, local
@@ -198,10 +199,11 @@ def _last_trained(train_stats: dict[str, Any]) -> dict[str, Any]:
 
 
 def _progress(stats: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
-    """Return the completed and total epochs of the running training; None before the first and after the last."""
+    """Return the progress of the running training; epochs are None before the first and after the last."""
     started = time.mktime(time.strptime(task["start_ts"], _TASK_TIME)) if task["start_ts"] else math.inf
     current = stats.get("updated", 0) >= started and "verdict" not in stats  # not those of a former training
-    return {name: stats.get(name) if current else None for name in ("epoch", "total_epochs")}
+    known = stats if current else {}
+    return {"epoch": known.get("epoch"), "total_epochs": known.get("total_epochs"), "text": describe_training(known)}
 
 
 def _failure(task: dict[str, Any]) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lib.storage.json_values import finite
 from lib.storage.state_file import StateFile
+from lib.trainers.training_progress import seconds_left
 from lib.training.run_settings import LoopSettings
 
 
@@ -40,6 +41,7 @@ class ClickProgress:
         stats = {
             "epoch": self._epoch,
             "total_epochs": self._epochs,
+            "seconds_left": seconds_left(now - self._start, self._epoch, self._epochs),
             "start_ts": int(self._start),
             "total_time" if conclusion else "current_time": duration,
             "updated": now,

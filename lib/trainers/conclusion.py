@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lib.inference import ModelDescription, WeightsContent, WeightsFile, Weights
 from lib.inference.finite import NotFiniteError
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds, patient_of
-from lib.publishing.gate import Rule, Scores, Verdict
+from lib.publishing.gate import PatientScores, Rule, Scores, Verdict
 from lib.publishing.measurement import Elsewhere, measure
 from lib.publishing.unlabelled import Marked, marked_volumes, with_volumes
 from lib.trainers.candidate import Candidate, Part, why_not_measured
@@ -30,6 +31,9 @@ from lib.trainers.second_stage import (
 from lib.trainers.start_weights import StartWeights, save
 from lib.trainers.unfinished_run import Run
 from lib.training.candidate_tuning import FEWEST_SCANS
+
+Report = Callable[[int, int, float], None]
+"""Receives how many measurements are done, of how many, and the mean Dice of the patients of the new network so far."""
 
 _UNLABELLED_SCANS = 2
 _OUTPUTS = "outputs"  # folder of the run with what the networks returned
@@ -92,10 +96,16 @@ class Conclusion:
         self._cluster = cluster
         self.rule = Rule(**info["publish"])
 
-    def draw(self, trained: Trained, datastore: SeriesDatastore) -> tuple[str, Verdict]:
-        """Return the version that is kept, and the verdict on it; it is in use if the verdict says so."""
+    def draw(self, trained: Trained, datastore: SeriesDatastore, report: Report) -> tuple[str, Verdict]:
+        """Return the version that is kept, and the verdict on it; it is in use if the verdict says so.
+
+        Args:
+            trained: What was trained.
+            datastore: The images, and the findings that readers rejected.
+            report: Called after each measurement of a patient.
+        """
         variants = self._variants(trained, datastore)
-        compared_with, learned, verdict = self._compare(trained, variants)
+        compared_with, learned, verdict = self._compare(trained, variants, report)
         candidate = variants[learned]
         if verdict.outcome == "kept" and compared_with:
             verdict = with_volumes(verdict, self._marked_volumes(compared_with, candidate, datastore))
@@ -121,6 +131,7 @@ class Conclusion:
         cases: Sequence[dict[str, Any]],
         folder: Path,
         outputs: Path | None = None,
+        after_each: Callable[[PatientScores], object] = lambda scores: None,
     ) -> Scores:
         """Return the scores of weights on the patients of their folds; see `measurement.measure`.
 
@@ -130,8 +141,9 @@ class Conclusion:
             cases: All labelled cases.
             folder: Folder of the run.
             outputs: Folder that keeps the outputs of the networks.
+            after_each: Called with the scores of each patient.
         """
-        return measure(weights, folds, cases, self._model, outputs, self._elsewhere(folder))
+        return measure(weights, folds, cases, self._model, outputs, self._elsewhere(folder), after_each)
 
     def _elsewhere(self, folder: Path) -> Elsewhere | None:
         return Elsewhere(self._cluster, folder) if self._cluster else None
@@ -157,14 +169,26 @@ class Conclusion:
             return {NETWORK: trained.candidate}
         return variants_of(trained.candidate, tuned, start, folder).by_name()
 
-    def _compare(self, trained: Trained, variants: Mapping[str, Candidate]) -> tuple[str | None, str, Verdict]:
+    def _compare(
+        self, trained: Trained, variants: Mapping[str, Candidate], report: Report
+    ) -> tuple[str | None, str, Verdict]:
         """Return the version in use, the best variant, and the verdict on it."""
         patients = {patient_of(case) for case in trained.cases}
         why = why_not_measured(patients, self._folds, trained.settings["folds"])
 
+        done, dice = count(1), list[float]()
+        models = len(variants) + (self._store.serving_version() is not None)
+
         def measured(weights: Mapping[int, WeightsSource], folds: Mapping[str, int]) -> Scores:
+            def after_each(scores: PatientScores) -> None:
+                if len(dice) < len(folds):  # the new network is measured first
+                    dice.append(scores.dice)
+                report(next(done), models * len(folds), sum(dice) / len(dice))
+
             folder = Path(trained.run.folder)
-            return self.measure(weights, folds, cases=trained.cases, folder=folder, outputs=trained.outputs)
+            return self.measure(
+                weights, folds, cases=trained.cases, folder=folder, outputs=trained.outputs, after_each=after_each
+            )
 
         serving, learned, verdict = compare_variants(self._store, variants, measured, self.rule, why)
         verdict = still_valid(verdict, self._store, serving)

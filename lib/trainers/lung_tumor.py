@@ -140,8 +140,9 @@ class LungTumorTrainTask(BasicTrainTask):
             if COMPARE in request:
                 self._compare(request[COMPARE], folds, Path(run.folder))
             else:
-                version, verdict = self._conclusion.draw(self._train(run, settings, folds, datastore), datastore)
+                trained = self._train(run, settings, folds, datastore)
                 assert self._progress
+                version, verdict = self._conclusion.draw(trained, datastore, self._progress.measured)
                 self._progress.write(version=version, verdict=verdict.as_dict())
         return self.stats()
 

@@ -28,14 +28,21 @@ class TrainingProgress:
         self._total_epochs = total_epochs
         self._epochs_before = 0
         self._context: Context | None = None
+        self._began = 0.0
 
     def follow(self, context: Context) -> None:
         """Write the state of another training, now and after each of its epochs."""
-        if self._context is not None:
+        if self._context is None:
+            self._began = time.monotonic()
+        else:
             self._epochs_before += self._context.max_epochs
         self._context = context
         self.write()
         context.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: self.write())
+
+    def measured(self, done: int, total: int, dice: float) -> None:
+        """Write how many of the measurements of patients are done, and the mean Dice of the new network so far."""
+        self.write(measured=done, to_measure=total, measured_dice=dice)
 
     def write(self, **conclusion: Any) -> None:
         """Write the current state, with the conclusion at the end."""
@@ -44,8 +51,14 @@ class TrainingProgress:
         stats = prepare_stats(context.start_ts, context.trainer, None)
         stats["epoch"] = self._epochs_before + context.trainer.state.epoch
         stats["total_epochs"] = self._total_epochs
+        stats["seconds_left"] = seconds_left(time.monotonic() - self._began, stats["epoch"], self._total_epochs)
         stats["updated"] = time.time()
         self._file.write(finite({**stats, **conclusion}))
+
+
+def seconds_left(seconds: float, done: int, total: int) -> float | None:
+    """Return how many seconds the other epochs take if they are as fast as those done; None before the first."""
+    return seconds / done * (total - done) if done else None
 
 
 def stats_file(path: Path) -> StateFile[dict[str, Any]]:
@@ -62,6 +75,10 @@ class _Stats(BaseModel):
 
     epoch: int | None = None
     total_epochs: int | None = None
+    seconds_left: float | None = None
+    measured: int | None = None
+    to_measure: int | None = None
+    measured_dice: float | None = None
     version: str | None = None
     verdict: _ReportedVerdict | None = None
 

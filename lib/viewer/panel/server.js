@@ -70,7 +70,7 @@ import { ROOT } from './root.js';
  * @property {string | null} model_problem
  * @property {import('./account.js').User | null} user who is logged in; null while log-in is off
  * @property {Versions[]} versions of each model, the automatic one first
- * @property {{epoch?: number, total_epochs?: number} | null} training
+ * @property {{epoch?: number, total_epochs?: number, text: string} | null} training
  * @property {string | null} verdict on the last training that was completed
  * @property {string[]} preferences what blinded readers prefer of the versions that can be used, a sentence each
  * @property {string | null} interrupted why the last training was not completed

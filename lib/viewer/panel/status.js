@@ -107,7 +107,7 @@ export class StatusView {
     if (training) {
       const [text, bar] = /** @type {[HTMLElement, HTMLProgressElement]} */ ([...lines.training.children]);
       const { epoch, total_epochs: total } = training;
-      text.textContent = progress(epoch, total);
+      text.textContent = training.text;
       bar.max = total || 1;
       if (epoch) bar.value = epoch;
       else bar.removeAttribute('value'); // it moves, without a measure
@@ -121,14 +121,4 @@ export class StatusView {
     lines.verdict.hidden = !verdict;
     lines.verdict.textContent = lines.verdict.title = `Last ${interrupted ? 'completed ' : ''}training: ${verdict ?? ''}`;
   }
-}
-
-/**
- * @param {number} [epoch] that is done
- * @param {number} [total]
- */
-function progress(epoch, total) {
-  if (!epoch) return 'Preparing the training…';
-  if (epoch < (total ?? 0)) return `Training: epoch ${epoch} of ${total} done`;
-  return 'Training: the new model is compared with the one in use';
 }
