@@ -82,7 +82,7 @@ def test_fewer_false_findings_alone_are_a_gain():
 def test_worse_candidates_are_refused_with_the_reason(after, why):
     kind, reason = outcome(scores(BEFORE), after)
     assert kind == "refused"
-    assert reason.startswith(f"Refused: {why}.")
+    assert reason.startswith(f"Refused: {why}; ")
     assert reason.endswith("The model in use stays.")
 
 
@@ -104,7 +104,7 @@ def test_fewer_false_findings_of_a_model_that_marks_no_lesion_are_left_to_a_pers
 
 def test_lost_lesion_is_refused_even_if_the_mean_rises():
     before, after = scores([0.5, *BEFORE[1:]]), scores([0.4, *raised(0.05)[1:]])
-    assert outcome(before, after)[1].startswith("Refused: it finds 4 of 5 lesions, the model in use 5.")
+    assert outcome(before, after)[1].startswith("Refused: it finds 4 of 5 lesions, the model in use 5; ")
 
 
 def test_model_in_use_without_finite_output_decides_nothing():

@@ -138,8 +138,8 @@ def judge(candidate: Scores, published: Scores | None, rule: Rule, *, accepted: 
     before = Summary.of(published) if published is not None else None
     refused = _unusable(candidate, published, rule) or (before and published and _worse(after, before, rule))
     if refused:
-        text = f" {_comparison(candidate, published, after, before, rule)}." if before and published else ""
-        return Verdict(False, "refused", f"Refused: {refused}.{text} The model in use stays.", after, before)
+        text = f"; {_comparison(candidate, published, after, before, rule)}" if before and published else ""
+        return Verdict(False, "refused", f"Refused: {refused}{text}. The model in use stays.", after, before)
     if published is None or before is None:
         text = f"Dice {after.dice:.2f}, false findings {after.false_positives:.1f}"
         return Verdict(True, "in use", f"{accepted}: there was no model before; {text}.", after)
