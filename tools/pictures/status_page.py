@@ -36,5 +36,7 @@ def take(browser: Browser, url: str, labelled: list[DemoSeries], output: Path) -
     page = browser.new_context(viewport=_SCREEN).new_page()
     page.goto(f"{url}/status")
     page.wait_for_timeout(_SETTLED_MS)
+    of_machine = page.locator("#studies, #settings-section")  # paths
+    of_machine.evaluate_all("elements => elements.forEach(element => element.remove())")
     page.screenshot(path=output / "status.png", full_page=True)
     page.context.close()
