@@ -183,7 +183,9 @@ def test_stock_slicer_logs_in(server, studies, slicer_client, tmp_path):
     case = requests.get(f"{server.url}/viewer/case", {"image": studies.series_uid}, headers=client._headers).json()
     assert case["label"]["annotator"] == "annotator"
     mask, query = {"label": ("mask.nii.gz", studies.truth.read_bytes())}, {"image": studies.series_uid}
-    assert as_role(Role.REVIEWER, server).put(f"{server.url}/datastore/label", params=query, files=mask).ok
+    reviewer = as_role(Role.REVIEWER, server)
+    assert reviewer.put(f"{server.url}/datastore/label", params=query, files=mask).status_code == 409, "not loaded yet"
+    assert reviewer.put(f"{server.url}/datastore/label", params=query, files=mask).ok
     for refused in (True, False):  # told once that somebody else has submitted another label
         with pytest.raises(slicer_client.MONAILabelClientException) if refused else contextlib.nullcontext() as told:
             client.save_label(studies.series_uid, str(studies.truth))
