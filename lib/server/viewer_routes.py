@@ -179,11 +179,12 @@ def _runs(region: LungRegion) -> dict[str, Any]:
 
 
 def _versions(model: str, store: ModelStore) -> dict[str, Any]:
-    """Return the version in use, the last kept one with its verdict unless it is in use, and the one in use before."""
+    """Return the version in use, the last kept one with its verdict, and the one in use before; none of them twice."""
     in_use, previous = store.serving_version(), store.previous_version()
     last = next(iter(store.manifests()[-1:]), None)
     kept = {"version": last["version"], "verdict": outcome(last)} if last and last["version"] != in_use else None
-    return {"model": model, "in_use": in_use, "kept": kept, "previous": previous if previous != in_use else None}
+    offered = {in_use, kept and kept["version"]}
+    return {"model": model, "in_use": in_use, "kept": kept, "previous": None if previous in offered else previous}
 
 
 def _preferences(app: LungLabelApp, store: ModelStore) -> list[str]:

@@ -24,7 +24,7 @@ export function showVersions(place, versions, onChoice) {
     row.hidden = !one.kept && !one.previous;
     kept.textContent = describe(one);
     offer(/** @type {HTMLButtonElement} */ (use), one.kept?.version);
-    offer(/** @type {HTMLButtonElement} */ (back), one.previous === one.kept?.version ? null : one.previous);
+    offer(/** @type {HTMLButtonElement} */ (back), one.previous);
   }
 }
 
