@@ -14,7 +14,7 @@ from lib.inference import ModelDescription, WeightsContent, WeightsFile, Weights
 from lib.inference.finite import NotFiniteError
 from lib.publishing import ModelStore
 from lib.publishing.folds import Folds, patient_of
-from lib.publishing.gate import PatientScores, Rule, Scores, Verdict
+from lib.publishing.gate import PatientScores, Rule, Scores, Summary, Verdict
 from lib.publishing.measurement import Elsewhere, measure
 from lib.publishing.unlabelled import Marked, marked_volumes, with_volumes
 from lib.trainers.candidate import Candidate, Part, why_not_measured
@@ -176,14 +176,14 @@ class Conclusion:
         patients = {patient_of(case) for case in trained.cases}
         why = why_not_measured(patients, self._folds, trained.settings["folds"])
 
-        done, dice = count(1), list[float]()
+        done, of_new = count(1), dict[str, PatientScores]()
         models = len(variants) + (self._store.serving_version() is not None)
 
         def measured(weights: Mapping[int, WeightsSource], folds: Mapping[str, int]) -> Scores:
             def after_each(scores: PatientScores) -> None:
-                if len(dice) < len(folds):  # the new network is measured first
-                    dice.append(scores.dice)
-                report(next(done), models * len(folds), sum(dice) / len(dice))
+                if len(of_new) < len(folds):  # the new network is measured first
+                    of_new[str(len(of_new))] = scores
+                report(next(done), models * len(folds), Summary.of(of_new).dice)
 
             folder = Path(trained.run.folder)
             return self.measure(
